@@ -1,0 +1,83 @@
+"""Typed, versioned artifacts: the collection, its member formats, and single-file datasets.
+
+This room alone knows file formats. Names are imported when first used, so that listing pipelines
+or commands never pays for pandas, pyarrow or torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rep_kedro.datasets.arrow import ArrowDataset, ArrowHandle
+    from rep_kedro.datasets.collection import CollectionDataset, CollectionError
+    from rep_kedro.datasets.figure import FigureDataset
+    from rep_kedro.datasets.journal import read_journal
+    from rep_kedro.datasets.matrix import (
+        LabelledMatrix,
+        MatrixCollectionDataset,
+        MatrixDataset,
+        MatrixHandle,
+    )
+    from rep_kedro.datasets.member import DamagedMemberError, MemberHandle
+    from rep_kedro.datasets.plan import Batch, Planned, Shard
+    from rep_kedro.datasets.revision import code_revision
+    from rep_kedro.datasets.table import EarlierTableDataset, TableDataset
+    from rep_kedro.datasets.tensors import Tensors, TensorsDataset, TensorsHandle
+    from rep_kedro.datasets.text import TextDataset
+
+_HOMES = {
+    "ArrowDataset": "arrow",
+    "ArrowHandle": "arrow",
+    "Batch": "plan",
+    "CollectionDataset": "collection",
+    "CollectionError": "collection",
+    "DamagedMemberError": "member",
+    "EarlierTableDataset": "table",
+    "FigureDataset": "figure",
+    "LabelledMatrix": "matrix",
+    "MatrixCollectionDataset": "matrix",
+    "MatrixDataset": "matrix",
+    "MatrixHandle": "matrix",
+    "MemberHandle": "member",
+    "Planned": "plan",
+    "Shard": "plan",
+    "TableDataset": "table",
+    "Tensors": "tensors",
+    "TensorsDataset": "tensors",
+    "TensorsHandle": "tensors",
+    "TextDataset": "text",
+    "code_revision": "revision",
+    "read_journal": "journal",
+}
+
+__all__ = [
+    "ArrowDataset",
+    "ArrowHandle",
+    "Batch",
+    "CollectionDataset",
+    "CollectionError",
+    "DamagedMemberError",
+    "EarlierTableDataset",
+    "FigureDataset",
+    "LabelledMatrix",
+    "MatrixCollectionDataset",
+    "MatrixDataset",
+    "MatrixHandle",
+    "MemberHandle",
+    "Planned",
+    "Shard",
+    "TableDataset",
+    "Tensors",
+    "TensorsDataset",
+    "TensorsHandle",
+    "TextDataset",
+    "code_revision",
+    "read_journal",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module when it is first asked for."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

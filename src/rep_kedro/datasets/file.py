@@ -1,0 +1,55 @@
+"""What datasets of one file share: a local path or an earlier revision, atomic replacement."""
+
+from pathlib import Path, PurePosixPath
+from typing import Any, Generic, TypeVar
+
+from kedro.io import AbstractDataset, DatasetError
+
+from rep_kedro.datasets.earlier import fetch_earlier, is_earlier
+
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
+
+class FileDataset(AbstractDataset[_In, _Out], Generic[_In, _Out]):
+    """Base of the single-file datasets.
+
+    Args:
+        filepath: The file. ``dvc:///<path>`` reads an earlier revision.
+        fs_args: For ``dvc:///``: ``url`` of the repository and ``rev``.
+        metadata: For Kedro-Viz.
+    """
+
+    def __init__(
+        self, *, filepath: str, fs_args: dict[str, Any] | None = None, metadata: dict[str, Any] | None = None
+    ) -> None:
+        self._filepath = PurePosixPath(filepath)
+        self._earlier = (filepath, fs_args or {}) if is_earlier(filepath) else None
+        self.metadata = metadata
+
+    def path_to_read(self) -> Path:
+        """Return the local file to read.
+
+        Raises:
+            DatasetError: If it has not been made yet.
+        """
+        path = Path(self._filepath) if self._earlier is None else fetch_earlier(*self._earlier)
+        if not path.exists():
+            raise DatasetError(f"{self._filepath.stem} has not been made yet: there is no {path}")
+        return path
+
+    def path_to_write(self) -> Path:
+        """Return the local file to replace.
+
+        Raises:
+            DatasetError: If this is an earlier revision.
+        """
+        if self._earlier is not None:
+            raise DatasetError(f"{self._filepath.stem} of an earlier revision can only be read")
+        return Path(self._filepath)
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath)}
+
+    def _exists(self) -> bool:
+        return self._earlier is not None or Path(self._filepath).exists()

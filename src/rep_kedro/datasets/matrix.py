@@ -1,0 +1,116 @@
+"""Square matrices that carry the labels of their rows and columns."""
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from rep_kedro.datasets.arrow import ArrowDataset, ArrowHandle
+from rep_kedro.datasets.collection import CollectionDataset
+from rep_kedro.datasets.member import Header
+from rep_kedro.datasets.plan import Json
+from rep_kedro.datasets.previews import PlotlyPreview
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_LABEL_COLUMN = "label"
+
+
+@dataclass(frozen=True)
+class LabelledMatrix:
+    """A square matrix over labelled items.
+
+    Attributes:
+        values: Shape (n, n), float64.
+        labels: The items' names, unique, in the order of rows and columns.
+        reasons: Why an entry is NaN, by (row label, column label).
+        meta: What else the maker tells: measure, number of stimuli.
+    """
+
+    values: "np.ndarray[Any, Any]"
+    labels: tuple[str, ...]
+    reasons: dict[tuple[str, str], str] = field(default_factory=dict)
+    meta: dict[str, Json] = field(default_factory=dict)
+
+
+class MatrixHandle(ArrowHandle):
+    """Lazy access to one labelled matrix."""
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """The items' names, from the header."""
+        return tuple(self.meta["labels"])
+
+    def matrix(self) -> LabelledMatrix:
+        """Return the matrix."""
+        import numpy as np
+
+        table = self.table()
+        values = np.stack([table.column(index + 1).to_numpy() for index in range(len(self.labels))], axis=1)
+        reasons = {(row, column): why for row, column, why in self.meta["reasons"]}
+        meta = {name: value for name, value in self.meta.items() if name not in ("labels", "reasons")}
+        return LabelledMatrix(values, self.labels, reasons, meta)
+
+
+class MatrixDataset(ArrowDataset):
+    """A labelled matrix as Parquet: a column of labels, then one column per item."""
+
+    format: ClassVar[str] = "matrix/1"
+
+    def save(self, data: LabelledMatrix) -> None:
+        """Write the file atomically.
+
+        Raises:
+            TypeError: If the data is not a :class:`LabelledMatrix`.
+            ValueError: If its labels are not unique or do not fit its shape.
+        """
+        import pyarrow as pa
+
+        if not isinstance(data, LabelledMatrix):
+            raise TypeError(f"{self._key}: expected a LabelledMatrix, received {type(data).__name__}")
+        n = len(data.labels)
+        if data.values.shape != (n, n) or len(set(data.labels)) != n:
+            raise ValueError(
+                f"{self._key}: a matrix of shape {data.values.shape} needs as many unique labels, "
+                f"received {n} ({len(set(data.labels))} different)"
+            )
+        columns = [pa.array(data.labels, pa.string())]
+        columns += [pa.array(data.values[:, index], pa.float64()) for index in range(n)]
+        table = pa.Table.from_arrays(
+            columns, names=[_LABEL_COLUMN, *(f"to {label}" for label in data.labels)]
+        )
+        reasons = [[row, column, why] for (row, column), why in sorted(data.reasons.items())]
+        meta = json.loads(json.dumps({**data.meta, "labels": list(data.labels), "reasons": reasons}))
+        self._write(table, Header(self.format, self._key, self._recipe, meta))
+
+    @classmethod
+    def open_member(cls, path: Path, header: Header) -> MatrixHandle:
+        """Return a lazy handle."""
+        return MatrixHandle(path, header)
+
+
+class MatrixCollectionDataset(CollectionDataset):
+    """A collection of labelled matrices; its preview is a heat map of the first."""
+
+    def preview(self, colorscale: str = "Viridis") -> PlotlyPreview:  # type: ignore[override]
+        """Return a heat map of the first member for Kedro-Viz."""
+        handles = self.load()
+        key, handle = next(iter(sorted(handles.items())))
+        matrix = handle.matrix()
+        values = [[None if value != value else float(value) for value in row] for row in matrix.values]  # noqa: PLR0124
+        return PlotlyPreview(
+            {
+                "data": [
+                    {
+                        "type": "heatmap",
+                        "z": values,
+                        "x": list(matrix.labels),
+                        "y": list(matrix.labels),
+                        "colorscale": colorscale,
+                    }
+                ],
+                "layout": {"title": {"text": key}, "yaxis": {"autorange": "reversed"}},
+            }
+        )

@@ -1,0 +1,145 @@
+"""What every member of a collection has: a header with its recipe, and a lazy handle."""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any, ClassVar
+
+from kedro.io import AbstractDataset, DatasetError
+
+from rep_kedro.datasets.plan import Json, canonical_json, digest_of
+
+HEADER_KEY = "rep_kedro"
+
+
+class DamagedMemberError(DatasetError):
+    """A file that is truncated, of another format, or not of this project."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a member says of itself.
+
+    Attributes:
+        format: Name and version of the file format, such as ``tensors/1``.
+        key: The member's key within its collection.
+        recipe: Everything the member's bytes depend on.
+        meta: What the maker wants to tell: labels, counts, results per layer.
+    """
+
+    format: str
+    key: str
+    recipe: Json
+    meta: Json
+
+    def to_json(self) -> str:
+        """Return the header's one JSON text."""
+        return canonical_json(
+            {"format": self.format, "key": self.key, "recipe": self.recipe, "meta": self.meta}
+        )
+
+
+def header_from(content: Any, path: Path, expected_format: str) -> Header:
+    """Check a parsed header and return it typed.
+
+    Raises:
+        DamagedMemberError: If it is not a header of this project or of another format.
+    """
+    if not isinstance(content, dict) or not {"format", "key", "recipe", "meta"} <= content.keys():
+        raise DamagedMemberError(f"{path} is not a member written by this project")
+    if content["format"] != expected_format:
+        raise DamagedMemberError(f"{path} has format {content['format']!r}, expected {expected_format!r}")
+    return Header(content["format"], content["key"], content["recipe"], content["meta"])
+
+
+class MemberHandle:
+    """A member that is there, opened only as far as asked.
+
+    Args:
+        path: The member's file.
+        header: Its header, already read and checked.
+    """
+
+    def __init__(self, path: Path, header: Header) -> None:
+        self.path = path
+        self.key = header.key
+        self.recipe: Mapping[str, Json] = header.recipe
+        self.meta: Mapping[str, Json] = header.meta or {}
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of the recipe, 32 hexadecimal digits."""
+        return digest_of(self.recipe)
+
+    @property
+    def reference(self) -> dict[str, str]:
+        """Key and recipe digest: what a descendant's recipe holds of this member."""
+        return {"key": self.key, "digest": self.digest}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.key!r}, digest={self.digest[:8]})"
+
+
+class MemberDataset(AbstractDataset[Any, Any]):
+    """A file format with a header; one file holds one member.
+
+    As a catalog entry of its own it loads a handle; a collection uses it for each of its members.
+
+    Args:
+        filepath: The file.
+        key: Written to the header; the collection gives it.
+        recipe: Written to the header; the collection gives it.
+        metadata: For Kedro-Viz and other readers of the catalog.
+    """
+
+    suffix: ClassVar[str]
+    format: ClassVar[str]
+
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        key: str = "",
+        recipe: Mapping[str, Json] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        self._filepath = PurePosixPath(filepath)
+        self._key = key or self._filepath.stem
+        self._recipe = dict(recipe or {})
+        self.metadata = metadata
+
+    @property
+    def path(self) -> Path:
+        """The file as a local path."""
+        return Path(self._filepath)
+
+    @classmethod
+    @abstractmethod
+    def read_header(cls, path: Path) -> Header:
+        """Read a file's header and check that the file is whole.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            DamagedMemberError: If the file is truncated, foreign or of another format.
+        """
+
+    @classmethod
+    @abstractmethod
+    def open_member(cls, path: Path, header: Header) -> MemberHandle:
+        """Return a lazy handle on a file whose header was read."""
+
+    def load(self) -> Any:
+        """Return a lazy handle."""
+        return self.open_member(self.path, self.read_header(self.path))
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath), "format": self.format}
+
+    def _exists(self) -> bool:
+        try:
+            self.read_header(self.path)
+        except (FileNotFoundError, DamagedMemberError):
+            return False
+        return True

@@ -1,0 +1,97 @@
+"""What a planner node hands to a collection: recipes, and functions that are called only if needed."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Json = Any
+"""Plain JSON data: None, bool, int, finite float, str, list, dict with str keys."""
+
+_DIGEST_CHARS = 32
+
+
+def canonical_json(value: Json) -> str:
+    """Return the one JSON text of a value: sorted keys, no spaces, no NaN.
+
+    Raises:
+        TypeError: If the value holds something that is not plain JSON data.
+        ValueError: If it holds NaN or an infinity.
+
+    Example:
+        >>> canonical_json({"b": (1, 2), "a": None})
+        '{"a":null,"b":[1,2]}'
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+
+
+def digest_of(recipe: Json) -> str:
+    """Return 128 bits of the SHA-256 of a recipe's canonical JSON, as 32 hexadecimal digits."""
+    return hashlib.sha256(canonical_json(recipe).encode()).hexdigest()[:_DIGEST_CHARS]
+
+
+class Batch:
+    """Costly work that several members share, done in one call for those still to do.
+
+    Args:
+        compute: Called with the keys still to do; yields (key, value) as each is ready. A value that is
+            an Exception fails that member only; raising fails all members not yet yielded.
+    """
+
+    def __init__(self, compute: Callable[[Sequence[str]], Iterator[tuple[str, object]]]) -> None:
+        self.compute = compute
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One member of a collection as planned.
+
+    Attributes:
+        recipe: Plain JSON data that says everything the member's bytes depend on.
+        compute: Makes the member's value, or the batch that makes it together with others.
+    """
+
+    recipe: Mapping[str, Json]
+    compute: Callable[[], object] | Batch
+
+
+_SHARD = re.compile(r"^(\d+)/(\d+)$")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One part of a plan that is worked by several processes: part ``index`` of ``count``, from 1."""
+
+    index: int
+    count: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Shard":
+        """Read ``3/64``.
+
+        Raises:
+            ValueError: If the text is not ``<index>/<count>`` with 1 <= index <= count.
+
+        Example:
+            >>> Shard.parse("3/64")
+            Shard(index=3, count=64)
+        """
+        found = _SHARD.match(text)
+        index, count = (int(part) for part in found.groups()) if found else (0, 0)
+        if not 1 <= index <= count:
+            raise ValueError(
+                f"shard {text!r} is not of the form <index>/<count> with 1 <= index <= count, e.g. 3/64"
+            )
+        return cls(index, count)
+
+    def select(self, plan: Mapping[str, Planned]) -> list[str]:
+        """Return the keys of this shard, dealt out in turn; members of one batch stay together."""
+        groups: dict[object, list[str]] = {}
+        for key, planned in plan.items():
+            shared = planned.compute if isinstance(planned.compute, Batch) else key
+            groups.setdefault(shared, []).append(key)
+        if len(groups) < self.count:  # fewer batches than shards: split the batches
+            groups = {key: [key] for key in plan}
+        return [key for keys in list(groups.values())[self.index - 1 :: self.count] for key in keys]

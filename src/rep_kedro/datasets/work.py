@@ -1,0 +1,211 @@
+"""Computes and writes the members that are to do, tells how far it is, and never stops for one that fails."""
+
+import errno
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kedro.io import DatasetError
+
+from rep_kedro.datasets.journal import append_to_journal, journal_path
+from rep_kedro.datasets.member import MemberDataset
+from rep_kedro.datasets.plan import Batch, Planned, digest_of
+
+_STORAGE_ERRORS = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EPERM}
+_SECONDS_PER_MINUTE, _SECONDS_PER_HOUR = 60, 3600
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class MemberWork:
+    """One member to make: its key, what was planned, and where it goes."""
+
+    key: str
+    planned: Planned
+    dataset: MemberDataset
+
+
+class Worker:
+    """Makes members one after another, batch by batch.
+
+    Args:
+        name: The collection's name, for messages.
+        folder: The collection's folder; its journal stands beside it.
+        validate: Given each computed value; raises if it breaks the contract.
+        n_kept: How many members were kept, for the summary.
+    """
+
+    def __init__(
+        self, name: str, folder: Path, validate: Callable[[Any], Any] | None, *, n_kept: int
+    ) -> None:
+        self._name = name
+        self._journal = journal_path(folder)
+        self._validate = validate
+        self._n_kept = n_kept
+        self._n_done = 0
+        self._n_bytes = 0
+
+    def run(self, work: Sequence[MemberWork]) -> dict[str, str]:
+        """Make all members.
+
+        Returns:
+            Why each failed member failed, by key.
+
+        Raises:
+            DatasetError: If the disk is full or the folder cannot be written: nothing more can be done then.
+        """
+        from tqdm import tqdm
+        from tqdm.contrib.logging import logging_redirect_tqdm
+
+        failed: dict[str, str] = {}
+        began = time.perf_counter()
+        with (
+            tqdm(
+                total=len(work), desc=self._name, unit="member", disable=not (work and sys.stderr.isatty())
+            ) as bar,
+            logging_redirect_tqdm(),
+        ):
+            for item, value, seconds in _values_of(work):
+                why = self._finish(item, value, seconds)
+                if why is not None:
+                    failed[item.key] = why
+                bar.update()
+                self._tell(item, why, seconds, len(work), len(failed), time.perf_counter() - began)
+        _log.info(
+            "%s: %d members: %d computed, %d kept, %d failed in %s, %s written",
+            self._name, len(work) + self._n_kept, self._n_done, self._n_kept, len(failed),
+            format_seconds(time.perf_counter() - began), format_bytes(self._n_bytes),
+        )  # fmt: skip
+        return failed
+
+    def _finish(self, item: MemberWork, value: object, seconds: float) -> str | None:
+        """Check, write and journal one value; return why it failed, or None."""
+        try:
+            if isinstance(value, Exception):
+                raise value
+            if self._validate is not None:
+                self._validate(value)
+            item.dataset.save(value)
+            n_bytes = item.dataset.path.stat().st_size
+            digest = digest_of(item.planned.recipe)
+            append_to_journal(self._journal, key=item.key, digest=digest, seconds=seconds, n_bytes=n_bytes)
+        except Exception as problem:
+            self._raise_if_storage(problem)
+            _log.debug("%s %s failed", self._name, item.key, exc_info=problem)
+            return describe_problem(problem)
+        self._n_done += 1
+        self._n_bytes += n_bytes
+        return None
+
+    def _raise_if_storage(self, problem: BaseException) -> None:
+        cause: BaseException | None = problem
+        while cause is not None:
+            if isinstance(cause, OSError) and cause.errno in _STORAGE_ERRORS:
+                raise DatasetError(
+                    f"cannot write {self._name} in {self._journal.parent}: {cause.strerror}; "
+                    f"{self._n_done + self._n_kept} members are whole and kept: mend that and run again"
+                ) from problem
+            cause = cause.__cause__ or cause.__context__
+
+    def _tell(
+        self, item: MemberWork, why: str | None, seconds: float, n_work: int, n_failed: int, elapsed: float
+    ) -> None:
+        n_ended = self._n_done + n_failed
+        left = elapsed / n_ended * (n_work - n_ended)
+        remaining = f"; about {format_seconds(left)} left" if n_ended < n_work else ""
+        if why is None:
+            _log.info(
+                "%s [%d/%d] %s in %s%s",
+                self._name,
+                n_ended,
+                n_work,
+                item.key,
+                format_seconds(seconds),
+                remaining,
+            )
+        else:
+            _log.error("%s [%d/%d] %s failed: %s%s", self._name, n_ended, n_work, item.key, why, remaining)
+
+
+def _values_of(work: Sequence[MemberWork]) -> Iterator[tuple[MemberWork, object, float]]:
+    """Yield each item with its value, or the exception that took its place, and the seconds it took."""
+    by_batch: dict[int, list[MemberWork]] = {}
+    for position, item in enumerate(work):
+        shared = item.planned.compute
+        by_batch.setdefault(id(shared) if isinstance(shared, Batch) else -position - 1, []).append(item)
+    for items in by_batch.values():
+        compute = items[0].planned.compute
+        if isinstance(compute, Batch):
+            yield from _batch_values(compute, items)
+        else:
+            began = time.perf_counter()
+            value: object
+            try:
+                value = compute()
+            except Exception as problem:
+                value = problem
+            yield items[0], value, time.perf_counter() - began
+
+
+def _batch_values(batch: Batch, items: Sequence[MemberWork]) -> Iterator[tuple[MemberWork, object, float]]:
+    waiting = {item.key: item for item in items}
+    began = time.perf_counter()
+    why: Exception = RuntimeError("its batch ended without a value for it")
+    values = batch.compute(list(waiting))
+    while waiting:
+        try:
+            key, value = next(values)
+        except StopIteration:
+            break
+        except Exception as problem:
+            why = problem
+            break
+        if key not in waiting:
+            why = RuntimeError(f"its batch gave {key!r}, which was not asked for")
+            break
+        yield waiting.pop(key), value, time.perf_counter() - began
+        began = time.perf_counter()
+    for item in waiting.values():
+        yield item, why, 0.0
+
+
+def describe_problem(problem: BaseException) -> str:
+    """Return a problem in one line: its message, with its kind where the message alone says too little."""
+    text = problem.args[0] if isinstance(problem, KeyError) and problem.args else str(problem)
+    line = " ".join(str(text).split())
+    known = isinstance(problem, ValueError | DatasetError | FileNotFoundError | KeyError)
+    return line if line and known else f"{type(problem).__name__}: {line}".rstrip(": ")
+
+
+def format_seconds(seconds: float) -> str:
+    """Return a duration for people.
+
+    Example:
+        >>> [format_seconds(x) for x in (0.04, 7.26, 95, 8100)]
+        ['0.04 s', '7.3 s', '1 min 35 s', '2 h 15 min']
+    """
+    if seconds < 1:
+        return f"{seconds:.2f} s"
+    if seconds < _SECONDS_PER_MINUTE:
+        return f"{seconds:.1f} s"
+    if seconds < _SECONDS_PER_HOUR:
+        return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+    return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"
+
+
+def format_bytes(n_bytes: float) -> str:
+    """Return a size for people, in powers of 1000.
+
+    Example:
+        >>> [format_bytes(x) for x in (12, 3400, 5.6e6, 7.8e9)]
+        ['12 B', '3.4 kB', '5.6 MB', '7.8 GB']
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if n_bytes < 1000 or unit == "GB":
+            break
+        n_bytes /= 1000
+    return f"{n_bytes:.0f} {unit}" if unit == "B" else f"{n_bytes:.1f} {unit}"
