@@ -122,6 +122,7 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
                 recipe, or damaged.
         """
         planned = self._read_plan()
+        journal = read_journal(self.folder)
         handles: dict[str, Any] = {}
         problems: dict[str, str] = {}
         for key, digest in planned.items():
@@ -135,6 +136,7 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
             else:
                 if handle.key != key or handle.digest != digest:
                     problems[key] = "of another recipe than planned"
+                handle.journal = journal.get((key, digest), {})
                 handles[key] = handle
         if problems:
             raise CollectionError(
@@ -142,10 +144,6 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
                 f"({_listed(problems)}); run the pipeline that makes it again to complete it"
             )
         return handles
-
-    def journal(self) -> dict[tuple[str, str], dict[str, Any]]:
-        """Return when each member was computed and how long it took, by (key, recipe digest)."""
-        return read_journal(self.folder)
 
     def unplanned(self) -> list[Path]:
         """Return the files of members that are no longer planned."""

@@ -60,6 +60,10 @@ class MemberHandle:
     Args:
         path: The member's file.
         header: Its header, already read and checked.
+
+    Attributes:
+        journal: When and in how many seconds the member was computed, with which package versions; empty
+            where that is not known. The collection sets it.
     """
 
     def __init__(self, path: Path, header: Header) -> None:
@@ -67,6 +71,7 @@ class MemberHandle:
         self.key = header.key
         self.recipe: Mapping[str, Json] = header.recipe
         self.meta: Mapping[str, Json] = header.meta or {}
+        self.journal: Mapping[str, Json] = {}
 
     @cached_property
     def digest(self) -> str:

@@ -1,4 +1,4 @@
-"""The types by which Kedro-Viz recognises previews: a private module of kedro-datasets, imported here only."""
+"""The types by which Kedro-Viz recognises previews (from a private module, imported here only)."""
 
 from kedro_datasets._typing import HTMLPreview, ImagePreview, JSONPreview, PlotlyPreview, TablePreview
 
