@@ -1,0 +1,10 @@
+"""The similarity measures this project knows, and one call that compares many models under many of them.
+
+Importing this package imports neither torch nor numpy: listing measures must be quick.
+"""
+
+from rep_kedro.measures.compare import Comparison, compare_models
+from rep_kedro.measures.measure import Family, Invariance, Measure
+from rep_kedro.measures.registry import MEASURES, get_measure
+
+__all__ = ["MEASURES", "Comparison", "Family", "Invariance", "Measure", "compare_models", "get_measure"]

@@ -1,0 +1,151 @@
+"""Compare all models under many measures in one call.
+
+What measures of a family share (Gram matrices, distances, ranks, neighbour lists, bases) is made once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from rep_kedro.measures.measure import Family, Measure
+from rep_kedro.measures.registry import get_measure
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import Tensor
+
+MIN_STIMULI = 4  # below it no debiased measure exists, and three stimuli have three distances
+NO_REASON = "undefined, and the kernel gives no reason"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Similarity of every model to every model under one measure.
+
+    Attributes:
+        values: Shape (n_models, n_models), float64; NaN where undefined. The diagonal is computed.
+        reasons: For each NaN, by (row, column), why there is no value.
+    """
+
+    values: np.ndarray
+    reasons: dict[tuple[int, int], str]
+
+
+def compare_models(
+    representations: Sequence[Tensor],
+    measure_ids: Iterable[str],
+    *,
+    memory_bytes: int,
+    device: torch.device | str | None = None,
+) -> Iterator[tuple[str, Comparison]]:
+    """Compare every pair of models under every measure, sharing all preparation.
+
+    Args:
+        representations: One matrix for each model, shape (n_stimuli, n_features_i), row s for the same
+            stimulus in all. float64 is compared in float64; any other type in float32 with float64 sums.
+        measure_ids: Names from the registry, each at most once.
+        memory_bytes: Working memory beyond the features and one prepared copy of them. Changes
+            speed and memory, not the result.
+        device: Where to compute; None computes where the features lie.
+
+    Returns:
+        Iterator over (measure id, Comparison), grouped by family, each as soon as it is ready.
+
+    Raises:
+        ValueError: If an id is unknown or doubled, memory is not positive, or a representation is not a
+            matrix with at least one feature, holds another number of stimuli, fewer than four, or a
+            number that is not finite. Raised by this call, not by the first step of the iterator.
+    """
+    measures = _look_up(measure_ids)
+    if memory_bytes <= 0:
+        raise ValueError(f"memory_bytes must be positive, got {memory_bytes}")
+    _require_comparable(representations)
+    return _compare_families(list(representations), measures, memory_bytes, device)
+
+
+def _compare_families(
+    representations: list[Tensor],
+    measures: list[Measure],
+    memory_bytes: int,
+    device: torch.device | str | None,
+) -> Iterator[tuple[str, Comparison]]:
+    if not measures:
+        return
+    prepared = [_to_computing_type(x, device) for x in representations]
+    order = list(Family)
+    for family, group in groupby(sorted(measures, key=lambda m: order.index(m.family)), lambda m: m.family):
+        by_id = {measure.id: measure for measure in group}
+        module, _, function = family.runner.partition(":")
+        runner = getattr(import_module(module), function)
+        requests = {name: dict(measure.parameters) for name, measure in by_id.items()}
+        for name, values, reasons in runner(prepared, requests, memory_bytes=memory_bytes):
+            yield name, _conclude(by_id[name], values, dict(reasons), prepared)
+
+
+def _to_computing_type(x: Tensor, device: torch.device | str | None) -> Tensor:
+    import torch
+
+    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+    return x.detach().to(device=device or x.device, dtype=dtype)
+
+
+def _conclude(
+    measure: Measure, values: Tensor, reasons: dict[tuple[int, int], str], representations: Sequence[Tensor]
+) -> Comparison:
+    """Blank what the measure refuses, and see that every NaN has its reason."""
+    import numpy as np
+
+    matrix = np.array(values.cpu(), dtype=np.float64)
+    widths = [x.shape[1] for x in representations]
+    n_stimuli = representations[0].shape[0]
+    for a, width_a in enumerate(widths):
+        for b, width_b in enumerate(widths):
+            refusal = measure.refusal(n_stimuli, width_a, width_b)
+            if refusal is not None:
+                matrix[a, b] = np.nan
+                reasons[a, b] = refusal
+    undefined = {(int(a), int(b)) for a, b in np.argwhere(np.isnan(matrix))}
+    return Comparison(matrix, {pair: reasons.get(pair, NO_REASON) for pair in sorted(undefined)})
+
+
+def _look_up(measure_ids: Iterable[str]) -> list[Measure]:
+    if isinstance(measure_ids, str):
+        raise ValueError(f"measure_ids must be a sequence of ids, got the single string {measure_ids!r}")
+    names = list(measure_ids)
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise ValueError(f"similarity measures asked for more than once: {', '.join(doubled)}")
+    return [get_measure(name) for name in names]
+
+
+def _require_comparable(representations: Sequence[Tensor]) -> None:
+    import torch
+
+    if not representations:
+        raise ValueError("no representations to compare, need at least one")
+    for index, x in enumerate(representations):
+        if x.ndim != 2 or x.shape[1] == 0:
+            raise ValueError(
+                f"representation {index} has shape {tuple(x.shape)},"
+                " need (n_stimuli, n_features) with at least one feature"
+            )
+        if len(x) != len(representations[0]):
+            raise ValueError(
+                f"representation {index} holds {len(x)} stimuli,"
+                f" representation 0 holds {len(representations[0])}; all must hold the same stimuli"
+            )
+        if len(x) < MIN_STIMULI:
+            raise ValueError(f"representation {index} holds {len(x)} stimuli, need at least {MIN_STIMULI}")
+        if x.is_complex():
+            raise ValueError(f"representation {index} is complex, need real numbers")
+        if not torch.isfinite(x).all():
+            rows = (~torch.isfinite(x).all(dim=1)).nonzero().flatten()
+            raise ValueError(
+                f"representation {index} holds NaN or infinity in {len(rows)} of {len(x)} stimuli,"
+                f" first in stimulus {int(rows[0])}"
+            )

@@ -1,0 +1,1 @@
+"""The measures of each family, as data."""
