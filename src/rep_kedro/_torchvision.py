@@ -1,0 +1,48 @@
+"""Make torchvision importable beside a CPU build of torch.
+
+The torchvision wheels of the package index are linked against the CUDA build. Beside a CPU build their compiled
+library does not load and `import torchvision` stops at two operators that are then unknown. Declaring the two
+operators is enough for everything that does not call them; timm and open_clip import torchvision and gain the same.
+"""
+
+import importlib.util
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+OPERATORS = ("nms", "qnms")
+_declared: list[Any] = []  # torch forgets the operators when the library object is collected
+
+
+@cache
+def mend_torchvision() -> bool:
+    """Declare the operators that torchvision misses, if its compiled library does not load.
+
+    Call it before anything that imports torchvision, timm or open_clip. Further calls do nothing.
+
+    Returns:
+        True if the operators were declared here, False if torchvision needs no help (or is not installed).
+    """
+    import torch
+
+    spec = importlib.util.find_spec("torchvision")
+    if spec is None or not spec.submodule_search_locations:
+        return False
+    if _loads(Path(spec.submodule_search_locations[0])) or hasattr(torch.ops.torchvision, OPERATORS[0]):
+        return False
+    library = torch.library.Library("torchvision", "DEF")
+    for name in OPERATORS:
+        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    _declared.append(library)
+    return True
+
+
+def _loads(folder: Path) -> bool:
+    import torch
+
+    for extension in folder.glob("_C*.so"):
+        try:
+            torch.ops.load_library(str(extension))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,1 @@
+"""Networks: architectures as data, model sources, layer access, receptive geometry and cost."""

@@ -1,0 +1,299 @@
+"""Networks built from an architecture: a module that can stop at, and go on from, any layer it names."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+
+import torch
+from torch import Tensor, nn
+
+from rep_kedro.models.architecture import (
+    INPUT,
+    Architecture,
+    Conv,
+    Dropout,
+    Layer,
+    Linear,
+    Pool,
+    Subsample,
+    load_architecture,
+)
+
+
+class GlobalMean(nn.Module):
+    """Average over all positions: (n, c, h, w) to (n, c)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the mean over the last two axes."""
+        return x.mean(dim=(-2, -1))
+
+
+class Add(nn.Module):
+    """Sum of its inputs; a module, so that a hook can read it."""
+
+    def forward(self, *terms: Tensor) -> Tensor:
+        """Return the sum of tensors of one shape."""
+        total = terms[0]
+        for term in terms[1:]:
+            total = total + term
+        return total
+
+
+class Concat(nn.Module):
+    """Inputs side by side along the channels."""
+
+    def forward(self, *parts: Tensor) -> Tensor:
+        """Return the parts joined along axis 1."""
+        return torch.cat(parts, dim=1)
+
+
+class PaddedSubsample(nn.Module):
+    """Every `stride`-th pixel, with channels filled up by zeros, half on each side (He et al. 2016, option A)."""
+
+    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        before = (channels - in_channels) // 2
+        self.channel_padding = (before, channels - in_channels - before)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (n, channels, ceil(h / stride), ceil(w / stride))."""
+        x = x[:, :, :: self.stride, :: self.stride]
+        return nn.functional.pad(x, (0, 0, 0, 0, *self.channel_padding))
+
+
+class LayeredNetwork(nn.Module):
+    """A network whose layers are named, ordered by depth, and can be run in part.
+
+    Attributes:
+        architecture: The definition it was built from.
+        n_classes: Width of the head; None for a network without one.
+        layer_names: In depth order.
+        shapes: Output shape of each layer for one image, without the batch axis.
+        representation: The layer that the head reads; the last layer where there is no head.
+    """
+
+    def __init__(self, architecture: Architecture, n_classes: int | None, generator: torch.Generator) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.n_classes = n_classes
+        self._layers: dict[str, Layer] = {}
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        size = architecture.input.size_px
+        sample = {INPUT: torch.zeros(1, architecture.input.channels, size, size)}
+        for layer in _without_head(architecture.layers) if n_classes is None else architecture.layers:
+            inputs = [sample[name] for name in layer.inputs]
+            module = _make_module(layer, inputs[0], n_classes)
+            _initialise(module, generator)
+            self._attach(layer.name, module)
+            try:
+                sample[layer.name] = module.eval()(*inputs)
+            except RuntimeError as error:
+                shapes = [tuple(x.shape[1:]) for x in inputs]
+                raise ValueError(f"layer {layer.name!r} cannot take inputs of shape {shapes}: {error}") from error
+            self._layers[layer.name] = layer
+            self.shapes[layer.name] = tuple(sample[layer.name].shape[1:])
+        self.train()
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """Names of all layers, in depth order."""
+        return tuple(self._layers)
+
+    @property
+    def kept_layers(self) -> tuple[str, ...]:
+        """Layers whose features the architecture asks to keep, in depth order."""
+        return tuple(name for name in self.architecture.keep if name in self._layers)
+
+    @property
+    def representation(self) -> str:
+        """The layer that the head reads; the last layer where there is no head."""
+        for layer in self._layers.values():
+            if isinstance(layer, Linear) and layer.features == "classes":
+                return layer.inputs[0]
+        return self.layer_names[-1]
+
+    @property
+    def cut_points(self) -> tuple[str, ...]:
+        """Layers that no connection jumps over: what follows depends on their output alone."""
+        names = self.layer_names
+        return tuple(name for i, name in enumerate(names[:-1]) if not self._crossing(i))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the last layer's output for images of shape (n, c, h, w)."""
+        return self.run(x)
+
+    def run(self, x: Tensor, start_after: str | None = None, stop_at: str | None = None) -> Tensor:
+        """Run some of the layers.
+
+        Args:
+            x: Images, or the output of layer `start_after`, in either case with a batch axis.
+            start_after: A cut point; `x` is taken for its output and the layers behind it are run.
+            stop_at: The last layer to run; all the way through if None.
+
+        Returns:
+            The output of `stop_at`.
+
+        Raises:
+            ValueError: If a layer is unknown, `start_after` is no cut point, or `stop_at` lies before it.
+        """
+        names = self.layer_names
+        first = 0 if start_after is None else self._index(start_after) + 1
+        last = len(names) - 1 if stop_at is None else self._index(stop_at)
+        if start_after is not None and start_after == stop_at:
+            return x
+        if last < first:
+            raise ValueError(f"layer {stop_at!r} does not lie behind {start_after!r}")
+        if start_after is not None and (crossing := self._crossing(first - 1)):
+            raise ValueError(
+                f"cannot go on from layer {start_after!r}: {crossing[0]!r} also reads an earlier layer;"
+                f" cut points: {', '.join(self.cut_points)}"
+            )
+        return self._run_range(names[first : last + 1], {start_after or INPUT: x})
+
+    def _run_range(self, names: Sequence[str], outputs: dict[str, Tensor]) -> Tensor:
+        last_reader = {source: name for name in names for source in self._layers[name].inputs}
+        for name in names:
+            sources = self._layers[name].inputs
+            outputs[name] = self.get_submodule(name)(*(outputs[source] for source in sources))
+            for source in set(sources):
+                if last_reader[source] == name:
+                    del outputs[source]
+        return outputs[names[-1]]
+
+    def _index(self, name: str) -> int:
+        if name not in self._layers:
+            raise ValueError(unknown_layer(name, self.layer_names))
+        return self.layer_names.index(name)
+
+    def _crossing(self, index: int) -> list[str]:
+        """Return the layers behind `index` that read something before it."""
+        names = self.layer_names
+        before = {INPUT, *names[:index]}
+        return [name for name in names[index + 1 :] if before & set(self._layers[name].inputs)]
+
+    def _attach(self, name: str, module: nn.Module) -> None:
+        """Register under the dotted name, so that the state dict has the usual keys."""
+        *path, last = name.split(".")
+        parent: nn.Module = self
+        for part in path:
+            if part not in dict(parent.named_children()):
+                parent.add_module(part, nn.Module())
+            parent = parent.get_submodule(part)
+        parent.add_module(last, module)
+
+
+def build_network(
+    architecture: Architecture | str, *, n_classes: int | None, seed: int, width_factor: int = 1
+) -> LayeredNetwork:
+    """Return a network with freshly drawn weights.
+
+    Convolutions are drawn from a normal distribution (He et al. 2015, arXiv:1502.01852, fan-out), linear layers
+    uniformly within 1 / sqrt(fan-in); biases start at zero, batch norms at identity. The global random state is
+    neither read nor changed.
+
+    Args:
+        architecture: A definition, or the name of one.
+        n_classes: Width of the head; None leaves the head out.
+        seed: Seed of the weights.
+        width_factor: Multiplies the channels of every convolution.
+
+    Raises:
+        ValueError: If the name is unknown or the layers do not fit together.
+    """
+    definition = load_architecture(architecture) if isinstance(architecture, str) else architecture
+    if width_factor != 1:
+        definition = definition.widened(width_factor)
+    with torch.no_grad():
+        return LayeredNetwork(definition, n_classes, torch.Generator().manual_seed(seed))
+
+
+def restore_network(
+    definition: Architecture, n_classes: int | None, state: Mapping[str, Tensor]
+) -> LayeredNetwork:
+    """Return a network with given weights, in evaluation mode.
+
+    Raises:
+        ValueError: If the weights do not belong to the architecture.
+    """
+    network = build_network(definition, n_classes=n_classes, seed=0)
+    # Files older than torch 0.4.1 have no batch counters; nothing but a momentum of None reads them.
+    counters = {k: v for k, v in network.state_dict().items() if k.endswith("num_batches_tracked")}
+    try:
+        network.load_state_dict({**counters, **state})
+    except RuntimeError as error:
+        raise ValueError(f"weights do not fit the architecture: {' '.join(str(error).split())}") from error
+    return network.eval()
+
+
+def scale_images(images: Tensor, architecture: Architecture) -> Tensor:
+    """Return uint8 images (n, c, h, w) as the float32 input that the architecture asks for."""
+    mean = torch.tensor(architecture.input.mean, device=images.device).view(-1, 1, 1)
+    std = torch.tensor(architecture.input.std, device=images.device).view(-1, 1, 1)
+    return (images.float() / 255 - mean) / std
+
+
+def unknown_layer(name: str, known: Iterable[str]) -> str:
+    """Return the message for a layer name that does not exist."""
+    known = list(known)
+    close = get_close_matches(name, known)
+    meant = f", did you mean {' or '.join(map(repr, close))}" if close else ""
+    return f"unknown layer {name!r}{meant}; known: {', '.join(known[:40])}{', ...' if len(known) > 40 else ''}"
+
+
+def _without_head(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+    """Return the layers before the one that gives class logits."""
+    for i, layer in enumerate(layers):
+        if isinstance(layer, Linear) and layer.features == "classes":
+            return layers[:i]
+    return layers
+
+
+def _make_module(layer: Layer, example: Tensor, n_classes: int | None) -> nn.Module:
+    """Return the module of one layer; linear and convolution weights are left undrawn."""
+    width = example.shape[1]
+    match layer:
+        case Conv():
+            return nn.utils.skip_init(
+                nn.Conv2d,
+                width,
+                layer.channels,
+                layer.kernel,
+                stride=layer.stride,
+                padding=layer.padding,
+                dilation=layer.dilation,
+                groups=layer.groups,
+                bias=layer.bias,
+            )
+        case Linear():
+            features = n_classes if layer.features == "classes" else layer.features
+            return nn.utils.skip_init(nn.Linear, width, features, bias=layer.bias)
+        case Pool():
+            pool = nn.MaxPool2d if layer.kind == "maxpool" else nn.AvgPool2d
+            return pool(layer.kernel, layer.stride, layer.padding)
+        case Subsample():
+            return PaddedSubsample(width, layer.channels, layer.stride)
+        case Dropout():
+            return nn.Dropout(layer.fraction)
+    plain = {
+        "relu": nn.ReLU,
+        "sigmoid": nn.Sigmoid,
+        "tanh": nn.Tanh,
+        "mean": GlobalMean,
+        "flatten": nn.Flatten,
+        "add": Add,
+        "concat": Concat,
+    }
+    if layer.kind == "bn":
+        return nn.BatchNorm2d(width) if example.ndim == 4 else nn.BatchNorm1d(width)
+    return plain[layer.kind]()
+
+
+def _initialise(module: nn.Module, generator: torch.Generator) -> None:
+    """Draw the weights of one layer."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)
+    elif isinstance(module, nn.Linear):
+        bound = module.in_features**-0.5
+        nn.init.uniform_(module.weight, -bound, bound, generator=generator)
+    if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
+        nn.init.zeros_(module.bias)
