@@ -1,0 +1,1 @@
+"""One module per question, one public ``plot_`` function per figure; each returns a matplotlib Figure."""

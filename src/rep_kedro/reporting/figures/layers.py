@@ -1,0 +1,208 @@
+"""What are the layers like? Saturation, accuracy and border layer; and how well one network goes on from another."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from rep_kedro.reporting.style import (
+    GRID,
+    INK,
+    MUTED,
+    Palette,
+    label_layers,
+    plot_note,
+    shortened,
+    start_figure,
+    styled,
+    written,
+)
+from rep_kedro.reporting.tables import (
+    at_delta,
+    in_order,
+    layers_in_order,
+    nearest_delta,
+    objectives_in_order,
+    palette_of,
+    with_traits,
+)
+
+SATURATION_TITLE = "How full is each layer, and where does the read-out stop improving?"
+STITCHING_TITLE = "Can one network go on from another network's layer?"
+BORDER_SHADE = "#e9edf0"
+
+
+def plot_saturation(
+    layer_diagnostics: pd.DataFrame,
+    probe_results: pd.DataFrame,
+    receptive_fields: pd.DataFrame,
+    model_cards: pd.DataFrame,
+    *,
+    stimulus_set: str | None,
+    delta: float,
+) -> Figure:
+    """Draw saturation and probe accuracy along the layers, a panel per architecture and objective.
+
+    Args:
+        layer_diagnostics: The contract's table.
+        probe_results: The contract's table.
+        receptive_fields: The contract's table; gives the border layer.
+        model_cards: Gives objective and architecture.
+        stimulus_set: The images that are shown.
+        delta: Share of variance that defines saturation.
+
+    Returns:
+        Thin lines: single networks; thick: their mean. Both quantities are fractions in [0, 1]. Shaded: from the
+        border layer on, the first whose input already sees the whole image.
+    """
+    rows = layer_diagnostics[layer_diagnostics["stimulus_set"] == stimulus_set].dropna(subset=["saturation"])
+    if not len(rows):
+        return plot_note(SATURATION_TITLE, f"no saturation for the stimulus set {stimulus_set!r}")
+    rows = with_traits(at_delta(rows, delta), model_cards)
+    probes = with_traits(probe_results[probe_results["stimulus_set"] == stimulus_set], model_cards)
+    return _plot_saturation(rows, probes, with_traits(receptive_fields, model_cards), palette_of(model_cards))
+
+
+@styled
+def _plot_saturation(
+    rows: pd.DataFrame, probes: pd.DataFrame, receptive_fields: pd.DataFrame, palette: Palette
+) -> Figure:
+    architectures, objectives = sorted(set(rows["architecture"])), objectives_in_order(rows["objective"])
+    figure = start_figure(SATURATION_TITLE, 1.0 + 2.5 * len(architectures))
+    grid = figure.subplots(len(architectures), len(objectives), sharey=True, squeeze=False)
+    for axes_row, architecture in zip(grid, architectures, strict=True):
+        of_architecture = rows[rows["architecture"] == architecture]
+        layers = layers_in_order(of_architecture)
+        border = border_position(receptive_fields[receptive_fields["architecture"] == architecture], layers)
+        for panel, objective in zip(axes_row, objectives, strict=True):
+            kind = of_architecture["objective"] == objective
+            probe_kind = (probes["architecture"] == architecture) & (probes["objective"] == objective)
+            _shade_from(panel, border, len(layers))
+            _draw_lines(panel, of_architecture[kind], "saturation", layers, palette.colour(objective), marker="o")
+            _draw_lines(panel, probes[probe_kind], "test_accuracy", layers, INK, marker="s", linestyle="--")
+            _finish_panel(panel, architecture, objective, layers, is_first=panel is axes_row[0])
+            panel.set_ylim(-0.03, 1.05)
+        axes_row[0].set_ylabel("fraction (0 to 1)")
+    _add_saturation_legend(figure, rows)
+    return figure
+
+
+def border_position(receptive_fields: pd.DataFrame, layers: Sequence[str]) -> int | None:
+    """Return the position of the first shown layer at or beyond the border; None where no layer sees all of it."""
+    beyond = receptive_fields[
+        receptive_fields["is_border"].astype(bool) | receptive_fields["is_beyond_border"].astype(bool)
+    ]
+    names = set(beyond["layer"].astype(str))
+    return next((index for index, layer in enumerate(layers) if layer in names), None)
+
+
+def _shade_from(axes: Axes, border: int | None, n_layers: int) -> None:
+    if border is not None:
+        axes.axvspan(border - 0.15, n_layers - 0.7, color=BORDER_SHADE, linewidth=0, zorder=0)
+        axes.axvline(border - 0.15, color=MUTED, linewidth=1, linestyle=":", zorder=1)
+
+
+def _draw_lines(
+    axes: Axes, rows: pd.DataFrame, column: str, layers: Sequence[str], colour: str, *, marker: str,
+    linestyle: str = "-", group: Sequence[str] = ("model",),
+) -> None:  # fmt: skip
+    """Draw each network thinly and their mean thickly, at the layers' positions."""
+    if not len(rows):
+        return
+    wide = rows.pivot_table(index="layer", columns=list(group), values=column, aggfunc="first", sort=True)
+    wide = wide.reindex([layer for layer in layers if layer in set(wide.index)])
+    positions = [list(layers).index(layer) for layer in wide.index]
+    if wide.shape[1] > 1:
+        for name in wide.columns:
+            axes.plot(positions, wide[name], color=colour, linewidth=0.8, alpha=0.45, linestyle=linestyle)
+    axes.plot(
+        positions, wide.mean(axis=1), color=colour, linewidth=2, linestyle=linestyle, marker=marker, markersize=4.5
+    )
+
+
+def _finish_panel(axes: Axes, architecture: str, objective: str, layers: Sequence[str], *, is_first: bool) -> None:
+    title = f"{written(architecture)}, {written(objective)}"
+    axes.set_title(title)
+    label_layers(axes, layers, 10)
+    if is_first:
+        axes.set_xlabel("layer, input to output →", loc="left", fontsize=8)
+
+
+def _add_saturation_legend(figure: Figure, rows: pd.DataFrame) -> None:
+    delta = nearest_delta(rows, 1.0)
+    handles = [
+        Line2D([], [], color=MUTED, marker="o", linewidth=2, markersize=4.5,
+               label=f"saturation (δ = {delta:g}; in the objective's colour)"),
+        Line2D([], [], color=INK, marker="s", linewidth=2, markersize=4.5, linestyle="--",
+               label="probe accuracy on test images"),
+        Patch(facecolor=BORDER_SHADE, edgecolor=MUTED, linestyle=":", label="from the border layer on"),
+    ]  # fmt: skip
+    figure.legend(handles=handles, loc="outside lower left", ncols=3)
+
+
+def plot_stitching(stitching_results: pd.DataFrame, model_cards: pd.DataFrame, *, stimulus_set: str | None) -> Figure:
+    """Draw the relative accuracy of stitched networks along the layers.
+
+    Args:
+        stitching_results: The contract's table.
+        model_cards: Gives objective and architecture.
+        stimulus_set: The images that are shown.
+
+    Returns:
+        A panel per architecture pair and objective of the network that goes on; a colour per objective of the
+        network that begins. 1 means: as accurate as the network that goes on is by itself.
+    """
+    rows = stitching_results[stitching_results["stimulus_set"] == stimulus_set]
+    rows = rows.dropna(subset=["relative_accuracy"])
+    if not len(rows):
+        return plot_note(STITCHING_TITLE, f"no stitched networks on the stimulus set {stimulus_set!r}")
+    fronts = with_traits(rows, model_cards, "front_model")
+    ends = with_traits(rows, model_cards, "end_model")
+    pairs = [
+        f"{written(a)} → {written(b)}" if a != b else written(a)
+        for a, b in zip(fronts["architecture"], ends["architecture"], strict=True)
+    ]
+    return _plot_stitching(
+        rows.assign(front=fronts["objective"], end=ends["objective"], architectures=pairs), palette_of(model_cards)
+    )
+
+
+@styled
+def _plot_stitching(rows: pd.DataFrame, palette: Palette) -> Figure:
+    architectures, ends = in_order(rows["architectures"]), objectives_in_order(rows["end"])
+    fronts = objectives_in_order(rows["front"])
+    figure = start_figure(STITCHING_TITLE, 1.0 + 2.7 * len(architectures))
+    grid = figure.subplots(len(architectures), len(ends), sharey=True, squeeze=False)
+    for axes_row, architecture in zip(grid, architectures, strict=True):
+        of_architecture = rows[rows["architectures"] == architecture]
+        layers = layers_in_order(of_architecture)
+        for panel, end in zip(axes_row, ends, strict=True):
+            panel.axhline(1.0, color=INK, linewidth=1, linestyle=":")
+            shown = of_architecture[of_architecture["end"] == end]
+            for front in fronts:
+                _draw_lines(
+                    panel, shown[shown["front"] == front], "relative_accuracy", layers, palette.colour(front),
+                    marker=palette.marker(front), group=("front_model", "end_model"),
+                )  # fmt: skip
+            if not len(shown):
+                panel.text(0.5, 0.5, "none stitched", color=MUTED, ha="center", transform=panel.transAxes)
+            panel.set_title(f"{architecture}: {written(end)} goes on", color=INK)
+            label_layers(panel, layers, 10)
+        axes_row[0].set_ylabel("relative accuracy\n(stitched / alone)")
+        axes_row[0].set_xlabel("layer at which they are joined →", loc="left", fontsize=8)
+    grid[0][0].set_ylim(min(0.0, float(rows["relative_accuracy"].min())) - 0.03, max(1.08, float(rows["relative_accuracy"].max()) + 0.05))
+    figure.legend(handles=[*_front_handles(fronts, palette)], loc="outside lower left", ncols=len(fronts) + 1,
+                  title="objective of the network that begins", alignment="left")  # fmt: skip
+    return figure
+
+
+def _front_handles(fronts: Sequence[str], palette: Palette) -> list[Line2D]:
+    handles = [
+        Line2D([], [], color=palette.colour(name), marker=palette.marker(name), linewidth=2, markersize=5,
+               label=written(name))
+        for name in fronts
+    ]  # fmt: skip
+    return [*handles, Line2D([], [], color=INK, linewidth=1, linestyle=":", label="as good as alone")]

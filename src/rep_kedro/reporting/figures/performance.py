@@ -1,0 +1,133 @@
+"""Does performance follow the representation? Similarity beside accuracy gaps, RankMe beside accuracy."""
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from rep_kedro.reporting.figures.similarity import architecture_handles, filled_architecture
+from rep_kedro.reporting.style import (
+    MANY_POINTS,
+    UNKNOWN,
+    grid_of_panels,
+    plot_note,
+    shortened,
+    start_figure,
+    styled,
+)
+from rep_kedro.reporting.tables import (
+    in_order,
+    objectives_in_order,
+    palette_of,
+    pearson,
+    performance_gaps,
+    rank_and_accuracy,
+    with_traits,
+)
+
+GAP_TITLE = "Do networks that represent images alike perform alike?"
+RANK_TITLE = "Does a higher RankMe go with a better read-out?"
+N_COLUMNS = 3
+
+
+def plot_performance_gap(similarities: pd.DataFrame, probe_results: pd.DataFrame, *, measure: str) -> Figure:
+    """Draw the accuracy difference of two networks against their similarity, one panel per stimulus set.
+
+    Args:
+        similarities: The contract's table.
+        probe_results: The contract's table; the probes of the final layers count.
+        measure: Which similarity measure.
+
+    Returns:
+        One point per pair of networks, coloured by the larger accuracy; Pearson's r and n in each panel's title.
+    """
+    gaps = performance_gaps(similarities, probe_results, measure)
+    if not len(gaps):
+        return plot_note(GAP_TITLE, f"no pair has both a similarity ({measure}) and two probe accuracies")
+    return _plot_gaps(gaps, measure)
+
+
+@styled
+def _plot_gaps(gaps: pd.DataFrame, measure: str) -> Figure:
+    names = in_order(gaps["stimulus_set"])
+    n_rows = -(-len(names) // N_COLUMNS)
+    figure = start_figure(GAP_TITLE, 0.8 + 3.1 * n_rows)
+    axes = grid_of_panels(figure, len(names), min(N_COLUMNS, len(names)), sharex=True, sharey=True)
+    low, high = float(gaps["larger_accuracy"].min()), float(gaps["larger_accuracy"].max())
+    for index, (panel, name) in enumerate(zip(axes, names, strict=True)):
+        rows = gaps[gaps["stimulus_set"] == name]
+        points = panel.scatter(
+            rows["similarity"], rows["gap"], c=rows["larger_accuracy"], cmap=colormaps["cividis"], s=22,
+            vmin=low, vmax=high, alpha=0.85, linewidths=0, rasterized=len(gaps) > MANY_POINTS,
+        )  # fmt: skip
+        panel.set_title(f"{shortened(name, 24)}:  {written_r(pearson(rows['similarity'], rows['gap']))}, n = {len(rows)}")
+        panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
+        if index % N_COLUMNS == 0:
+            panel.set_ylabel("|accuracy difference|\n(percentage points)")
+        panel.set_ylim(bottom=0)
+    figure.supxlabel(f"similarity of the two networks ({shortened(measure, 40)}), no unit", fontsize=9)
+    bar = figure.colorbar(points, ax=axes, shrink=0.85, aspect=28, label="larger accuracy of the two (%)")
+    bar.ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
+    bar.solids.set(rasterized=True, alpha=1)  # type: ignore[union-attr]
+    bar.outline.set_visible(False)  # type: ignore[operator]
+    return figure
+
+
+def written_r(r: float) -> str:
+    """Return a correlation for a title.
+
+    Example:
+        >>> written_r(-0.456), written_r(float("nan"))
+        ('r = −0.46', 'r undefined')
+    """
+    return "r undefined" if np.isnan(r) else f"r = {r:.2f}".replace("-", "−")
+
+
+def plot_rankme(
+    layer_diagnostics: pd.DataFrame, probe_results: pd.DataFrame, model_cards: pd.DataFrame, *, delta: float
+) -> Figure:
+    """Draw probe accuracy against RankMe of the final layer, one panel per stimulus set.
+
+    Args:
+        layer_diagnostics: The contract's table.
+        probe_results: The contract's table.
+        model_cards: Gives objective (colour and marker) and architecture (filled or hollow).
+        delta: Picks one row per layer where diagnostics hold several thresholds; RankMe does not depend on it.
+
+    Returns:
+        One point per network, RankMe on a shared axis without unit, accuracy in percent.
+    """
+    joined = with_traits(rank_and_accuracy(layer_diagnostics, probe_results, delta), model_cards)
+    if not len(joined):
+        return plot_note(RANK_TITLE, "no final layer has both a RankMe and a probe accuracy")
+    return _plot_ranks(joined, model_cards)
+
+
+@styled
+def _plot_ranks(joined: pd.DataFrame, model_cards: pd.DataFrame) -> Figure:
+    palette, filled = palette_of(model_cards), filled_architecture(model_cards)
+    names = in_order(joined["stimulus_set"])
+    n_rows = -(-len(names) // N_COLUMNS)
+    figure = start_figure(RANK_TITLE, 1.0 + 3.0 * n_rows)
+    axes = grid_of_panels(figure, len(names), min(N_COLUMNS, len(names)), sharey=True)
+    for index, (panel, name) in enumerate(zip(axes, names, strict=True)):
+        rows = joined[joined["stimulus_set"] == name]
+        for (objective, architecture), part in rows.groupby(["objective", "architecture"], sort=True):
+            colour = palette.colour(str(objective))
+            panel.plot(
+                part["rankme"], part["test_accuracy"], linestyle="none", marker=palette.marker(str(objective)),
+                markersize=7, markeredgecolor=colour, markeredgewidth=1.4, alpha=0.9,
+                markerfacecolor=colour if architecture == filled else "#ffffff",
+            )  # fmt: skip
+        panel.set_title(f"{shortened(name, 24)}:  {written_r(pearson(rows['rankme'], rows['test_accuracy']))}, n = {len(rows)}")
+        panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
+        panel.set_xlabel("RankMe of the final layer (effective number of dimensions)", fontsize=8)
+        if index % N_COLUMNS == 0:
+            panel.set_ylabel("probe accuracy on test images (%)")
+        panel.margins(0.08)
+    objectives = objectives_in_order(name for name in joined["objective"] if name != UNKNOWN)
+    handles = palette.legend_handles(objectives) + architecture_handles(model_cards)
+    if handles:
+        figure.legend(handles=handles, loc="outside lower left", ncols=min(8, len(handles)))
+    return figure

@@ -1,0 +1,87 @@
+"""How did training go? One small panel per objective and metric."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from rep_kedro.reporting.style import (
+    MUTED,
+    Palette,
+    grid_of_panels,
+    plot_note,
+    shortened,
+    start_figure,
+    styled,
+    written,
+)
+from rep_kedro.reporting.tables import objectives_in_order, palette_of
+
+TITLE = "How did training go?"
+N_COLUMNS = 4
+MOST_PANELS = 16
+LINE_STYLES = ("-", "--", ":", "-.")
+
+
+def plot_training(training_history: pd.DataFrame, model_cards: pd.DataFrame, *, metrics: tuple[str, ...] = ()) -> Figure:
+    """Draw every metric of every objective over the epochs, each panel with its own scale.
+
+    Args:
+        training_history: The contract's table.
+        model_cards: Gives the objectives' colours.
+        metrics: Which metrics, in this order; empty: all, by name with the loss first.
+
+    Returns:
+        One line per network; the line style tells the architecture.
+    """
+    rows = training_history.dropna(subset=["value"])
+    rows = rows[rows["metric"].isin(metrics)] if metrics else rows
+    if not len(rows):
+        return plot_note(TITLE, "no training history" + (f" of the metrics {', '.join(metrics)}" if metrics else ""))
+    return _plot(rows, palette_of(model_cards), panels_of(rows, metrics)[:MOST_PANELS])
+
+
+def panels_of(rows: pd.DataFrame, metrics: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Return (objective, metric) of every panel: objectives in their order, the wanted metrics in theirs."""
+    order = metrics or tuple(sorted(set(rows["metric"]), key=lambda metric: (metric != "loss", metric)))
+    held = set(zip(rows["objective"].astype(str), rows["metric"], strict=True))
+    return [
+        (objective, metric)
+        for objective in objectives_in_order(rows["objective"].astype(str))
+        for metric in order
+        if (objective, metric) in held
+    ]
+
+
+@styled
+def _plot(rows: pd.DataFrame, palette: Palette, panels: list[tuple[str, str]]) -> Figure:
+    architectures = sorted(set(rows["architecture"].astype(str)))
+    styles = {name: LINE_STYLES[index % len(LINE_STYLES)] for index, name in enumerate(architectures)}
+    n_columns = min(N_COLUMNS, len(panels))
+    n_rows = -(-len(panels) // n_columns)
+    figure = start_figure(TITLE, 0.9 + 2.2 * n_rows)
+    for panel, (objective, metric) in zip(grid_of_panels(figure, len(panels), n_columns), panels, strict=True):
+        shown = rows[(rows["objective"] == objective) & (rows["metric"] == metric)]
+        for _, history in shown.groupby("model", sort=True):
+            history = history.sort_values("epoch", kind="stable")
+            style = styles[str(history["architecture"].iloc[0])]
+            panel.plot(
+                history["epoch"], history["value"], linestyle=style, color=palette.colour(objective), linewidth=1.3
+            )
+        _finish_panel(panel, objective, metric)
+    handles = [Line2D([], [], color=MUTED, linestyle=styles[name], label=written(name)) for name in architectures]
+    figure.legend(handles=handles, loc="outside lower left", ncols=min(6, len(handles)))
+    return figure
+
+
+def _finish_panel(axes: Axes, objective: str, metric: str) -> None:
+    readable = shortened(metric.replace("_", " "), 24)
+    axes.set_title(f"{written(objective)}: {readable}")
+    axes.set_xlabel("epoch", fontsize=8)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    if metric.endswith("accuracy"):
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
+        axes.set_ylabel(f"{readable} (%)", fontsize=8)
+    else:
+        axes.set_ylabel(f"{readable} (no unit)", fontsize=8)

@@ -1,0 +1,216 @@
+"""The look that all figures share: sizes, fonts, one colour and one marker per objective.
+
+A colour never stands alone: the marker says the same, and labels name what they mark. Labels come from
+outside, so they are cleaned of control characters, cut to length and never read as mathematics.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ParamSpec
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+P = ParamSpec("P")
+
+WIDTH_IN = 10.4
+INK, MUTED, GRID, PAPER = "#1c2227", "#5d6770", "#d9dde1", "#ffffff"
+COLOUR_MAP = "viridis"
+UNKNOWN = "unknown"
+
+# Hues of the similarity-consistency study (image-text blue, self-supervised orange, supervised green). Its green
+# (#2ca02c) cannot be told from its orange by red-blind readers, so the green is darker here.
+OBJECTIVE_COLOURS: Mapping[str, str] = {
+    "supervised": "#2a6320",
+    "simclr": "#ff7f0e",
+    "self_supervised": "#ff7f0e",
+    "vicreg": "#7d3668",
+    "image_text": "#1f77b4",
+    "untrained": "#9a9a9a",
+}
+OBJECTIVE_MARKERS: Mapping[str, str] = {
+    "supervised": "o",
+    "simclr": "^",
+    "self_supervised": "^",
+    "vicreg": "s",
+    "image_text": "D",
+    "untrained": "X",
+}
+FURTHER_COLOURS = ("#56b4e9", "#c9a500", "#004d66", "#d4539b", "#6b4a12", "#00a087")
+FURTHER_MARKERS = ("v", "P", "<", ">", "h", "p")
+WRITTEN_NAMES: Mapping[str, str] = {
+    "simclr": "SimCLR",
+    "vicreg": "VICReg",
+    "cnn": "CNN",
+    "resnet": "ResNet",
+    "self_supervised": "self-supervised",
+    "image_text": "image-text",
+}
+RC: dict[str, Any] = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": MUTED,
+    "axes.grid": True,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 9,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 9.5,
+    "axes.unicode_minus": True,
+    "figure.facecolor": PAPER,
+    "figure.titlesize": 12,
+    "figure.titleweight": "bold",
+    "font.family": ["DejaVu Sans"],
+    "font.size": 9,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "legend.fontsize": 8.5,
+    "legend.frameon": False,
+    "text.color": INK,
+    "text.parse_math": False,
+    "text.usetex": False,
+    "xtick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "xtick.labelsize": 8,
+    "ytick.color": MUTED,
+    "ytick.labelcolor": INK,
+    "ytick.labelsize": 8,
+}
+RASTER_DPI = 160
+MANY_POINTS = 3000  # beyond this, points are drawn as one embedded image so that the file stays small
+
+
+@dataclass(frozen=True)
+class Palette:
+    """Colour and marker of every objective of a run; the same in every figure.
+
+    Attributes:
+        colours: Hexadecimal colour by objective.
+        markers: Matplotlib marker by objective.
+    """
+
+    colours: Mapping[str, str]
+    markers: Mapping[str, str]
+
+    def colour(self, objective: str) -> str:
+        """Return the objective's colour; grey for one that the model cards do not name."""
+        return self.colours.get(objective, MUTED)
+
+    def marker(self, objective: str) -> str:
+        """Return the objective's marker."""
+        return self.markers.get(objective, "d")
+
+    def legend_handles(self, objectives: Iterable[str]) -> list[Line2D]:
+        """Return one legend entry per objective, in the given order."""
+        return [
+            Line2D(
+                [],
+                [],
+                linestyle="none",
+                color=self.colour(objective),
+                marker=self.marker(objective),
+                markersize=7,
+                label=written(objective),
+            )
+            for objective in objectives
+        ]
+
+
+def palette_for(objectives: Iterable[str]) -> Palette:
+    """Return the palette of a run: named objectives keep their colour, others take the next free one by name.
+
+    Example:
+        >>> palette_for(["supervised", "rotation"]).colour("rotation")
+        '#56b4e9'
+    """
+    names = sorted(set(objectives))
+    others = [name for name in names if name not in OBJECTIVE_COLOURS]
+    further = {name: index % len(FURTHER_COLOURS) for index, name in enumerate(others)}
+    return Palette(
+        {n: OBJECTIVE_COLOURS.get(n) or FURTHER_COLOURS[further[n]] for n in names},
+        {n: OBJECTIVE_MARKERS.get(n) or FURTHER_MARKERS[further[n]] for n in names},
+    )
+
+
+def styled(plot: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Run a plot function under the shared look and fix its layout, so that saving it twice gives the same bytes."""
+
+    @functools.wraps(plot)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        with mpl.rc_context({**mpl.rcParamsDefault, **RC, "backend": "svg"}):
+            figure = plot(*args, **kwargs)
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")
+        return figure
+
+    return wrapper
+
+
+def start_figure(title: str, height_in: float) -> Figure:
+    """Return an empty figure of the shared width with its title; no global plotting state is touched."""
+    figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained", dpi=RASTER_DPI)
+    FigureCanvasSVG(figure)
+    figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06)  # type: ignore[union-attr]
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+def grid_of_panels(figure: Figure, n_panels: int, n_columns: int, **shared: Any) -> list[Axes]:
+    """Return the axes of a grid in reading order; places beyond the last panel are left empty."""
+    n_rows = math.ceil(n_panels / n_columns)
+    axes = figure.subplots(n_rows, n_columns, squeeze=False, **shared).ravel().tolist()
+    for spare in axes[n_panels:]:
+        spare.set_axis_off()
+    return list(axes[:n_panels])
+
+
+@styled
+def plot_note(title: str, note: str) -> Figure:
+    """Return a figure that says why there is nothing to draw."""
+    figure = start_figure(title, 1.6)
+    axes = figure.subplots()
+    axes.set_axis_off()
+    axes.text(0.0, 0.55, f"Nothing to draw: {note}", color=MUTED, fontsize=10, transform=axes.transAxes)
+    return figure
+
+
+def shortened(label: str, n_characters: int = 26) -> str:
+    """Return a label fit for drawing: no control characters, cut in the middle when long.
+
+    Example:
+        >>> shortened("a_rather_long_name_of_a_network_s0", 16)
+        'a_rather…work_s0'
+    """
+    clean = "".join(character if character.isprintable() else "�" for character in str(label))
+    if len(clean) <= n_characters:
+        return clean
+    front = n_characters // 2
+    return f"{clean[:front]}…{clean[len(clean) - (n_characters - front - 1) :]}"
+
+
+def written(name: str) -> str:
+    """Return an objective's or architecture's name as people write it; unknown names stay as they are.
+
+    Example:
+        >>> written("vicreg"), written("vicreg / supervised")
+        ('VICReg', 'VICReg / supervised')
+    """
+    parts = [WRITTEN_NAMES.get(part, part) for part in str(name).split(" / ")]
+    return shortened(" / ".join(parts).lstrip("_"), 44)
+
+
+def label_layers(axes: Axes, layers: Sequence[str], n_most: int = 12) -> None:
+    """Name the layers on the horizontal axis; with many layers only every k-th name is written."""
+    step = max(1, math.ceil(len(layers) / n_most))
+    positions = list(range(0, len(layers), step))
+    axes.set_xticks(positions, [shortened(layers[index], 16) for index in positions])
+    axes.tick_params(axis="x", labelrotation=35)
+    for text in axes.get_xticklabels():
+        text.set_horizontalalignment("right")
+        text.set_rotation_mode("anchor")
+    axes.set_xlim(-0.3, max(len(layers) - 1, 0) + 0.3)

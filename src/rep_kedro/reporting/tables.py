@@ -1,0 +1,245 @@
+"""What the report reads: the tables' columns, and the small selections that several figures need.
+
+Selections only: nothing is estimated here. A table without rows is a valid answer of a run that was asked for
+nothing; a table that lacks a column is an error.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from rep_kedro.reporting.style import UNKNOWN, Palette, palette_for
+
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "model_cards": (
+        *("model", "source", "architecture", "objective", "seed", "trained_on", "n_parameters"),
+        *("n_flops", "n_layers", "feature_width", "test_accuracy"),
+    ),
+    "training_history": ("model", "architecture", "objective", "seed", "epoch", "metric", "value"),
+    "similarities": (
+        *("stimulus_set", "measure", "model_a", "model_b", "similarity", "reason", "objective_a", "objective_b"),
+        *("architecture_a", "architecture_b", "objective_pair", "architecture_pair"),
+    ),
+    "consistency": (
+        *("measure", "category", "pair", "stimulus_set_a", "stimulus_set_b", "n_pairs", "pearson", "spearman"),
+        *("reason", "pearson_low", "pearson_high"),
+    ),
+    "layer_diagnostics": (
+        *("stimulus_set", "model", "layer", "depth", "n_channels", "n_samples", "delta", "intrinsic_dimension"),
+        *("saturation", "rankme", "effective_rank", "participation_ratio"),
+    ),
+    "receptive_fields": (
+        *("model", "layer", "depth", "receptive_field_px", "jump_px", "input_px", "is_border", "is_beyond_border"),
+    ),
+    "probe_results": (
+        *("stimulus_set", "model", "layer", "depth", "is_final", "train_accuracy", "test_accuracy"),
+        *("weight_decay", "learning_rate", "seed", "n_train", "n_test", "n_classes"),
+    ),
+    "stitching_results": (
+        *("stimulus_set", "front_model", "end_model", "layer", "depth", "front_accuracy", "end_accuracy"),
+        *("stitched_accuracy", "relative_accuracy", "agreement", "map_r2", "n_fit", "n_test"),
+    ),
+    "run_table": ("collection", "key", "seed", "seconds", "computed_at", "versions", "recipe_digest"),
+}
+
+
+class SimilarityMatrix(Protocol):
+    """A square matrix with the networks' names on both sides."""
+
+    @property
+    def values(self) -> Any:
+        """Shape (n_models, n_models), float64."""
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """The networks, in the order of rows and columns."""
+
+
+class MatrixHandle(Protocol):
+    """A member of the collection of similarity matrices."""
+
+    def matrix(self) -> SimilarityMatrix:
+        """Return the matrix."""
+
+
+def require_table(name: str, table: pd.DataFrame | None) -> pd.DataFrame:
+    """Return a table with at least its contract's columns; a missing or empty one becomes an empty one.
+
+    Raises:
+        ValueError: If a table with rows lacks columns.
+    """
+    columns = COLUMNS[name]
+    if table is None or not len(table):
+        return pd.DataFrame({column: pd.Series(dtype="object") for column in columns})
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise ValueError(f"table {name!r} lacks the columns {missing}; it has {list(table.columns)}")
+    return table
+
+
+def palette_of(model_cards: pd.DataFrame) -> Palette:
+    """Return the run's palette, from the objectives of its model cards."""
+    return palette_for(str(name) for name in model_cards["objective"].dropna())
+
+
+def trait_of(model_cards: pd.DataFrame, trait: str) -> dict[str, str]:
+    """Return one trait (objective, architecture) by network, as text."""
+    return {
+        str(model): UNKNOWN if pd.isna(value) else str(value)
+        for model, value in zip(model_cards["model"], model_cards[trait], strict=True)
+    }
+
+
+def with_traits(table: pd.DataFrame, model_cards: pd.DataFrame, model_column: str = "model") -> pd.DataFrame:
+    """Return the table with the columns ``objective`` and ``architecture`` of the named network."""
+    return table.assign(
+        **{
+            trait: [trait_of(model_cards, trait).get(str(model), UNKNOWN) for model in table[model_column]]
+            for trait in ("objective", "architecture")
+        }
+    )
+
+
+def in_order(values: Iterable[Any]) -> list[str]:
+    """Return the different values as text, in the order in which they first appear."""
+    return list(dict.fromkeys(str(value) for value in values))
+
+
+def objectives_in_order(names: Iterable[str]) -> list[str]:
+    """Return objectives by name with the untrained and the unknown last, where they serve as a reference."""
+    return sorted(set(names), key=lambda name: (name == UNKNOWN, name == "untrained", name))
+
+
+def layers_in_order(table: pd.DataFrame) -> list[str]:
+    """Return the layers from input to output."""
+    depths = table.groupby("layer", sort=False)["depth"].min()
+    return [str(layer) for layer in depths.sort_values(kind="stable").index]
+
+
+def matrices_of(handles: Mapping[str, MatrixHandle], measure: str) -> dict[str, pd.DataFrame]:
+    """Return the matrices of one measure by stimulus set, as frames labelled by network."""
+    frames = {}
+    for key in sorted(handles):
+        stimulus_set, _, member_measure = key.rpartition("/")
+        if member_measure == measure:
+            matrix = handles[key].matrix()
+            labels = [str(label) for label in matrix.labels]
+            frames[stimulus_set] = pd.DataFrame(
+                np.asarray(matrix.values, dtype=np.float64), index=labels, columns=labels
+            )
+    return frames
+
+
+def mean_matrix(matrices: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return the mean over stimulus sets; undefined where one of them is, so that no mean is over fewer sets.
+
+    Raises:
+        ValueError: If the matrices are not over the same networks.
+    """
+    frames = list(matrices.values())
+    labels = list(frames[0].index)
+    for stimulus_set, frame in matrices.items():
+        if set(frame.index) != set(labels):
+            odd = sorted(set(frame.index) ^ set(labels))
+            raise ValueError(f"stimulus set {stimulus_set!r} compares other networks than the rest: {odd}")
+    stack = np.stack([frame.loc[labels, labels].to_numpy() for frame in frames])
+    return pd.DataFrame(stack.mean(axis=0), index=labels, columns=labels)
+
+
+def cluster_order(mean: pd.DataFrame) -> list[str]:
+    """Return the networks ordered by average-linkage clustering of 1 - similarity.
+
+    For the order alone, undefined entries count as the smallest defined one.
+    """
+    from scipy.cluster.hierarchy import leaves_list, linkage
+    from scipy.spatial.distance import squareform
+
+    labels = [str(label) for label in mean.index]
+    values = mean.to_numpy(dtype=np.float64, copy=True)
+    defined = values[np.isfinite(values)]
+    if len(labels) < 3 or not defined.size:
+        return labels
+    values[~np.isfinite(values)] = defined.min()
+    distance = 1.0 - (values + values.T) / 2
+    np.fill_diagonal(distance, 0.0)
+    tree = linkage(squareform(np.maximum(distance, 0.0), checks=False), method="average", optimal_ordering=True)
+    return [labels[index] for index in leaves_list(tree)]
+
+
+def final_layers(probe_results: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of each network's final layer."""
+    return probe_results[probe_results["is_final"].astype(bool)]
+
+
+def best_layers(probe_results: pd.DataFrame) -> pd.DataFrame:
+    """Return the row with the highest test accuracy per stimulus set and network; the earlier layer on ties."""
+    defined = probe_results.dropna(subset=["test_accuracy"]).sort_values("depth", kind="stable")
+    if not len(defined):
+        return defined
+    best = defined.groupby(["stimulus_set", "model"], sort=False)["test_accuracy"].idxmax()
+    return defined.loc[best].sort_values(["stimulus_set", "test_accuracy"], ascending=[True, False], kind="stable")
+
+
+def performance_gaps(similarities: pd.DataFrame, probe_results: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """Return similarity, gap and larger accuracy per pair of networks and stimulus set.
+
+    Args:
+        similarities: The contract's table.
+        probe_results: The contract's table; the final layer of each network counts.
+        measure: Which similarity.
+
+    Returns:
+        Columns stimulus_set, model_a, model_b, similarity, gap, larger_accuracy (fractions in [0, 1]); only pairs
+        with both accuracies and a defined similarity.
+    """
+    columns = ["stimulus_set", "model_a", "model_b", "similarity", "gap", "larger_accuracy"]
+    final = final_layers(probe_results)[["stimulus_set", "model", "test_accuracy"]]
+    pairs = similarities[similarities["measure"] == measure]
+    if not len(pairs) or not len(final):
+        return pd.DataFrame({column: pd.Series(dtype="float64") for column in columns})
+    for side in ("a", "b"):
+        renamed = final.rename(columns={"model": f"model_{side}", "test_accuracy": f"accuracy_{side}"})
+        pairs = pairs.merge(renamed, on=["stimulus_set", f"model_{side}"], how="inner")
+    pairs = pairs.dropna(subset=["similarity", "accuracy_a", "accuracy_b"])
+    accuracies = pairs[["accuracy_a", "accuracy_b"]].astype(float)
+    return pairs.assign(
+        gap=(accuracies["accuracy_a"] - accuracies["accuracy_b"]).abs(), larger_accuracy=accuracies.max(axis=1)
+    )[columns].reset_index(drop=True)
+
+
+def rank_and_accuracy(layer_diagnostics: pd.DataFrame, probe_results: pd.DataFrame, delta: float) -> pd.DataFrame:
+    """Return RankMe and probe accuracy of each network's final layer per stimulus set."""
+    ranks = at_delta(layer_diagnostics, delta)[["stimulus_set", "model", "layer", "rankme"]]
+    final = final_layers(probe_results)[["stimulus_set", "model", "layer", "test_accuracy"]]
+    joined = ranks.merge(final, on=["stimulus_set", "model", "layer"], how="inner")
+    return joined.dropna(subset=["rankme", "test_accuracy"]).reset_index(drop=True)
+
+
+def at_delta(layer_diagnostics: pd.DataFrame, delta: float) -> pd.DataFrame:
+    """Return the rows of one threshold delta; of the nearest one where it was not computed."""
+    return layer_diagnostics[layer_diagnostics["delta"] == nearest_delta(layer_diagnostics, delta)]
+
+
+def nearest_delta(layer_diagnostics: pd.DataFrame, delta: float) -> float:
+    """Return the computed threshold that is nearest to the wanted one; NaN without rows."""
+    known = layer_diagnostics["delta"].dropna().astype(float).unique()
+    return float(min(known, key=lambda value: abs(value - delta))) if len(known) else float("nan")
+
+
+def pearson(x: pd.Series, y: pd.Series) -> float:
+    """Return Pearson's r of two columns; NaN with fewer than three rows or a constant column."""
+    a, b = x.to_numpy(dtype=np.float64), y.to_numpy(dtype=np.float64)
+    if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return float("nan")
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def chosen_stimulus_set(wanted: str | None, *tables: pd.DataFrame) -> str | None:
+    """Return the stimulus set to show per layer: the wanted one, else the first that every table has, else None."""
+    sets = [in_order(table["stimulus_set"]) for table in tables if len(table)]
+    if wanted is not None and any(wanted in names for names in sets):
+        return wanted
+    shared = [name for name in (sets[0] if sets else []) if all(name in names for names in sets)]
+    return shared[0] if shared else (sets[0][0] if sets else None)
