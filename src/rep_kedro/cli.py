@@ -1,0 +1,34 @@
+"""The project's commands, each imported when it is called."""
+
+from importlib import import_module
+
+import click
+
+_COMMANDS = {
+    "dvc-sync": "Write dvc.yaml from the registered pipelines, or check it.",
+    "measures": "List the similarity measures.",
+    "prune": "Remove members of collections that are no longer planned.",
+    "run": "Run the pipeline.",
+    "verify": "Check that every artifact is there, whole and as planned.",
+}
+
+
+class ProjectCommands(click.Group):
+    """A group that imports a command's module only to run it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands' names."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a command."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module = import_module(f"rep_kedro.commands.{cmd_name.replace('-', '_')}")
+        command: click.Command = module.command
+        return command
+
+
+@click.group(cls=ProjectCommands, name="rep_kedro")
+def cli() -> None:
+    """Commands of rep_kedro."""

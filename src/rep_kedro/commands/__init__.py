@@ -1,0 +1,1 @@
+"""One module per project command, each with its ``command``."""

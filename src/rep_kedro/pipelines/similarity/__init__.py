@@ -1,0 +1,1 @@
+"""How alike are two networks, and does that hold on other images?"""

@@ -1,0 +1,14 @@
+"""Project settings read by Kedro."""
+
+from rep_kedro.hooks import ProjectHooks
+
+HOOKS = (ProjectHooks(),)
+DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry",)
+CONFIG_LOADER_ARGS = {
+    "base_env": "base",
+    "default_run_env": "local",
+    "config_patterns": {
+        "parameters": ["parameters*", "parameters*/**"],
+        "catalog": ["catalog*", "catalog*/**"],
+    },
+}
