@@ -1,0 +1,101 @@
+"""``kedro dvc-sync``: dvc.yaml written from the registered pipelines, so that the two cannot part."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+_HEADER = (
+    "# Written by `kedro dvc-sync` from the registered pipelines; a test holds it in sync. Do not edit.\n"
+)
+_ENV = "base"
+_FORMATS = "src/rep_kedro/datasets"
+
+
+@click.command(name="dvc-sync")
+@click.option("--check", is_flag=True, help="Change nothing; fail if dvc.yaml is not in sync.")
+def command(check: bool) -> None:
+    """Write dvc.yaml from the registered pipelines: one stage for each, of the same name."""
+    path = Path("dvc.yaml")
+    wanted = render_dvc_yaml()
+    current = path.read_text(encoding="utf-8") if path.exists() else ""
+    if wanted == current:
+        click.echo("dvc.yaml is in sync with the pipelines")
+    elif check:
+        click.echo("error: dvc.yaml is not in sync with the pipelines; run `kedro dvc-sync`", err=True)
+        sys.exit(1)
+    else:
+        path.write_text(wanted, encoding="utf-8")
+        click.echo("wrote dvc.yaml")
+
+
+def render_dvc_yaml() -> str:
+    """Return the text that dvc.yaml shall have."""
+    import yaml
+    from kedro.framework.project import pipelines
+
+    from rep_kedro.commands.project import catalog_config
+    from rep_kedro.pipelines import PIPELINES
+
+    config = catalog_config(_ENV)
+    files = _parameter_files()
+    stages = {name: _stage(name, pipelines[name], config, files) for name in PIPELINES}
+    return _HEADER + yaml.safe_dump({"stages": stages}, sort_keys=False, width=110)
+
+
+def _stage(name: str, pipeline: Any, config: dict[str, Any], files: dict[str, str]) -> dict[str, Any]:
+    inputs = sorted(pipeline.inputs())
+    parameters: dict[str, list[str]] = {}
+    for entry in inputs:
+        if entry.startswith("params:"):
+            key = entry.removeprefix("params:")
+            parameters.setdefault(files[key.split(".")[0]], []).append(key)
+    stage: dict[str, Any] = {
+        "cmd": f"kedro run --env={_ENV} --pipelines={name}",
+        "deps": [*_data_of(inputs, config, with_journal=name == "reporting"), *_code_of(name)],
+    }
+    if parameters:
+        stage["params"] = [{file: sorted(keys)} for file, keys in sorted(parameters.items())]
+    stage["outs"] = [
+        {path: {"persist": True}} if _is_collection(path) else path
+        for path in _data_of(sorted(pipeline.all_outputs()), config, with_journal=True)
+    ]
+    return stage
+
+
+def _data_of(entries: list[str], config: dict[str, Any], *, with_journal: bool) -> list[str]:
+    paths = []
+    for entry in entries:
+        path = config.get(entry, {}).get("filepath", "")
+        if not path or "://" in path:
+            continue  # parameters, and results of earlier revisions
+        paths.append(path)
+        if with_journal and "member" in config[entry]:
+            paths.append(f"{path}.journal.jsonl")
+    return paths
+
+
+def _is_collection(path: str) -> bool:
+    return not Path(path).suffix or path.endswith(".journal.jsonl")
+
+
+def _code_of(name: str) -> list[str]:
+    """Return the source files a pipeline uses, and the formats' folder."""
+    from rep_kedro.datasets.revision import module_closure
+
+    root = Path.cwd()
+    closure = module_closure(f"rep_kedro.pipelines.{name}.pipeline")
+    files = {path.resolve().relative_to(root.resolve()).as_posix() for path in closure.values()}
+    return [_FORMATS, *sorted(file for file in files if not file.startswith(f"{_FORMATS}/"))]
+
+
+def _parameter_files() -> dict[str, str]:
+    """Return which file of the base configuration defines each top-level parameter."""
+    import yaml
+
+    found: dict[str, str] = {}
+    for path in sorted(Path("conf", _ENV).glob("**/parameters*.yml")):
+        for key in yaml.safe_load(path.read_text(encoding="utf-8")) or {}:
+            found[key] = path.as_posix()
+    return found
