@@ -227,9 +227,16 @@ def restore_network(
 
 def scale_images(images: Tensor, architecture: Architecture) -> Tensor:
     """Return uint8 images (n, c, h, w) as the float32 input that the architecture asks for."""
-    mean = torch.tensor(architecture.input.mean, device=images.device).view(-1, 1, 1)
-    std = torch.tensor(architecture.input.std, device=images.device).view(-1, 1, 1)
-    return (images.float() / 255 - mean) / std
+    return scale_images_in_unit_range(images.float() / 255, architecture)
+
+
+def scale_images_in_unit_range(images: Tensor, architecture: Architecture) -> Tensor:
+    """Return float images (n, c, h, w), in [0, 1], as the input that the architecture asks for."""
+    mean, std = (
+        torch.tensor(values, device=images.device).view(-1, 1, 1)
+        for values in (architecture.input.mean, architecture.input.std)
+    )
+    return (images - mean) / std
 
 
 def unknown_layer(name: str, known: Iterable[str]) -> str:

@@ -1,0 +1,25 @@
+"""The small network between representation and self-supervised loss."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+
+def build_projector(width: int, widths: Sequence[int], generator: torch.Generator) -> nn.Module:
+    """Return a perceptron: linear layers, batch norm and ReLU between them, the last one linear without bias.
+
+    Args:
+        width: Width of the representation.
+        widths: Widths of the layers; the last is that of the embedding. Empty for no projector.
+        generator: Draws the weights, uniformly within 1 / sqrt(fan-in).
+    """
+    layers: list[nn.Module] = []
+    for i, n_out in enumerate(widths):
+        linear = nn.utils.skip_init(nn.Linear, width, n_out, bias=False)
+        nn.init.uniform_(linear.weight, -(width**-0.5), width**-0.5, generator=generator)
+        layers.append(linear)
+        if i < len(widths) - 1:
+            layers += [nn.BatchNorm1d(n_out), nn.ReLU()]
+        width = n_out
+    return nn.Sequential(*layers)

@@ -1,0 +1,272 @@
+"""The training loop: one network, one objective, one seed; the same bits every time.
+
+Weights, batch order and augmentations have random streams of their own, all derived from the seed. On a CPU the loop
+runs on one thread, so that the result does not depend on how many there are; several networks are trained side by
+side instead.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from torch import Tensor, nn
+
+from rep_kedro.kernels.spectrum import measure_rankme_uncentred_sigma
+from rep_kedro.models.architecture import Architecture
+from rep_kedro.models.network import LayeredNetwork, build_network
+from rep_kedro.objectives.protocol import Objective, embed
+
+EVALUATION_BATCH = 512
+
+
+class Schedule(BaseModel):
+    """How long and how fast a network learns.
+
+    Attributes:
+        epochs: Passes over the training images.
+        batch_size: Images per step; a last, smaller batch is left out (it differs with every epoch's order).
+        learning_rate: Highest rate, reached after the warm-up; falls to zero on a cosine.
+        weight_decay: Of weights; biases and batch norms are never decayed.
+        warmup_fraction: Share of the steps over which the rate rises linearly.
+        optimizer: `adamw` (decoupled decay) or `sgd` (Nesterov).
+        momentum: Of sgd.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epochs: PositiveInt
+    batch_size: int = Field(ge=2)
+    learning_rate: float = Field(gt=0)
+    weight_decay: float = Field(default=1e-4, ge=0)
+    warmup_fraction: float = Field(default=0.1, ge=0, lt=1)
+    optimizer: str = Field(default="adamw", pattern="^(adamw|sgd)$")
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Images of one split.
+
+    Attributes:
+        images: uint8, (n, c, h, w).
+        labels: int64, (n,), from 0; None where a stimulus set has none.
+    """
+
+    images: Tensor
+    labels: Tensor | None
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A network and how it came about: one dict of metrics per epoch, from epoch 0 (as drawn) on."""
+
+    network: LayeredNetwork
+    history: list[dict[str, float]]
+
+
+def train_network(
+    name: str,
+    architecture: Architecture,
+    objective: Objective,
+    *,
+    seed: int,
+    schedule: Schedule | None,
+    train: LabelledImages,
+    test: LabelledImages,
+    n_classes: int | None,
+    device: str = "cpu",
+) -> TrainedNetwork:
+    """Train one network.
+
+    Args:
+        name: For error messages.
+        architecture: What to build.
+        objective: What to minimise.
+        seed: Of weights, batch order and augmentations.
+        schedule: None for an objective that does not train.
+        train: Images to learn from.
+        test: Images for the reported accuracy only; nothing is chosen by them.
+        n_classes: Classes of the stimulus set; used only by objectives with a head.
+        device: Where to compute, such as `cpu` or `cuda`.
+
+    Returns:
+        The network on the CPU, in evaluation mode, and its history: `epoch`, `loss` and its parts as means over
+        the epoch's steps, and where there is a head `train_accuracy` and `test_accuracy`, else
+        `embedding_rankme` of the training images; the last four measured after the epoch.
+
+    Raises:
+        ValueError: If the images do not fit the objective or the schedule.
+        FloatingPointError: If the loss is not finite; names network and epoch.
+    """
+    has_head = objective.has_head
+    _require_fit(name, objective, schedule, train, n_classes)
+    network = build_network(architecture, n_classes=n_classes if has_head else None, seed=seed).to(device)
+    width = math.prod(network.shapes[network.layer_names[-1]])
+    projector = objective.build_projector(width, _stream(seed, "projector")).to(device)
+    images, labels = (train.images.to(device), _labels_or_zeros(train).to(device))
+    with _repeatable(device):
+        history = [{"epoch": 0.0, **_evaluate(network, projector, train, test, device)}]
+        if objective.trains and schedule is not None:
+            steps = _Steps(network, projector, schedule, n_images=len(images))
+            order, augmentation = _stream(seed, "order"), _stream(seed, "views")
+            for epoch in range(1, schedule.epochs + 1):
+                sums: dict[str, Tensor] = {}
+                for rows in steps.batches(order):
+                    losses = objective.compute_losses(
+                        network, projector, images[rows].float() / 255, labels[rows], augmentation
+                    )
+                    steps.take(losses["loss"])
+                    for part, value in losses.items():
+                        sums[part] = sums.get(part, 0.0) + value.detach().double()
+                means = {part: total.item() / steps.per_epoch for part, total in sums.items()}
+                _require_finite(name, epoch, means)
+                history.append(
+                    {"epoch": float(epoch), **means, **_evaluate(network, projector, train, test, device)}
+                )
+    return TrainedNetwork(network.cpu().eval(), history)
+
+
+class _Steps:
+    """Optimiser, learning rate and batches of one training."""
+
+    def __init__(self, network: nn.Module, projector: nn.Module, schedule: Schedule, *, n_images: int) -> None:
+        parameters = [*network.parameters(), *projector.parameters()]
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": schedule.weight_decay},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        rate = schedule.learning_rate
+        self._optimizer: torch.optim.Optimizer = (
+            torch.optim.AdamW(groups, lr=rate)
+            if schedule.optimizer == "adamw"
+            else torch.optim.SGD(groups, lr=rate, momentum=schedule.momentum, nesterov=schedule.momentum > 0)
+        )
+        self._schedule = schedule
+        self._n_images = n_images
+        self._taken = 0
+        self._network, self._projector = network, projector
+        self.per_epoch = n_images // schedule.batch_size
+
+    def batches(self, order: torch.Generator) -> Iterator[Tensor]:
+        """Yield the rows of each batch of one epoch."""
+        self._network.train()
+        self._projector.train()
+        rows = torch.randperm(self._n_images, generator=order)
+        size = self._schedule.batch_size
+        for i in range(self.per_epoch):
+            yield rows[i * size : (i + 1) * size]
+
+    def take(self, loss: Tensor) -> None:
+        """Take one step down the gradient of `loss`."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._schedule.learning_rate * rate_fraction(
+                self._taken, self._schedule.epochs * self.per_epoch, self._schedule.warmup_fraction
+            )
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._optimizer.step()
+        self._taken += 1
+
+
+def rate_fraction(step: int, n_steps: int, warmup_fraction: float) -> float:
+    """Return the share of the highest learning rate at a step: a linear rise, then half a cosine to zero.
+
+    Example:
+        >>> [round(rate_fraction(step, 8, 0.25), 3) for step in range(8)]
+        [0.5, 1.0, 1.0, 0.933, 0.75, 0.5, 0.25, 0.067]
+    """
+    n_warmup = round(n_steps * warmup_fraction)
+    if step < n_warmup:
+        return (step + 1) / n_warmup
+    return (1 + math.cos(math.pi * (step - n_warmup) / (n_steps - n_warmup))) / 2
+
+
+def measure_accuracy(network: LayeredNetwork, images: LabelledImages, device: str = "cpu") -> float | None:
+    """Return the fraction of images whose highest logit is their label; None without labels or images."""
+    if images.labels is None or len(images.images) == 0:
+        return None
+    hits = sum(
+        int((network_output.argmax(dim=1).cpu() == labels).sum())
+        for network_output, labels in zip(
+            _outputs(network, nn.Identity(), images, device), images.labels.split(EVALUATION_BATCH), strict=True
+        )
+    )
+    return hits / len(images.images)
+
+
+def _outputs(
+    network: LayeredNetwork, projector: nn.Module, images: LabelledImages, device: str
+) -> Iterator[Tensor]:
+    network.eval()
+    projector.eval()
+    with torch.no_grad():
+        for batch in images.images.split(EVALUATION_BATCH):
+            yield embed(network, projector, batch.to(device).float() / 255)
+
+
+def _evaluate(
+    network: LayeredNetwork, projector: nn.Module, train: LabelledImages, test: LabelledImages, device: str
+) -> dict[str, float]:
+    if network.n_classes is None:
+        embeddings = torch.cat(list(_outputs(network, projector, train, device))).double()
+        if not bool(torch.isfinite(embeddings).all()):
+            return {}
+        return {"embedding_rankme": measure_rankme_uncentred_sigma(torch.linalg.svdvals(embeddings).cpu())}
+    accuracies = {
+        "train_accuracy": measure_accuracy(network, train, device),
+        "test_accuracy": measure_accuracy(network, test, device),
+    }
+    return {metric: value for metric, value in accuracies.items() if value is not None}
+
+
+def _stream(seed: int, purpose: str) -> torch.Generator:
+    """Return a generator of its own for each purpose."""
+    digest = hashlib.sha256(f"{seed}:{purpose}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+@contextmanager
+def _repeatable(device: str) -> Iterator[None]:
+    """Compute in the same order every time, in full float32."""
+    threads, cudnn = torch.get_num_threads(), torch.backends.cudnn
+    deterministic, warn_only = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    try:
+        if torch.device(device).type == "cpu":
+            torch.set_num_threads(1)
+        torch.use_deterministic_algorithms(True)
+        with cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        torch.set_num_threads(threads)
+
+
+def _labels_or_zeros(images: LabelledImages) -> Tensor:
+    return images.labels if images.labels is not None else torch.zeros(len(images.images), dtype=torch.int64)
+
+
+def _require_fit(
+    name: str, objective: Objective, schedule: Schedule | None, train: LabelledImages, n_classes: int | None
+) -> None:
+    if objective.trains and schedule is None:
+        raise ValueError(f"network {name!r}: objective {objective.id!r} needs a schedule, got none")
+    if objective.has_head and (n_classes is None or train.labels is None):
+        raise ValueError(f"network {name!r}: objective {objective.id!r} needs labels, and the stimulus set has none")
+    if schedule is not None and objective.trains and schedule.batch_size > len(train.images):
+        raise ValueError(
+            f"network {name!r}: batch_size {schedule.batch_size} exceeds the {len(train.images)} training images"
+        )
+
+
+def _require_finite(name: str, epoch: int, means: dict[str, float]) -> None:
+    broken = [f"{part} = {value}" for part, value in means.items() if not math.isfinite(value)]
+    if broken:
+        raise FloatingPointError(
+            f"training of network {name!r} diverged in epoch {epoch}: {', '.join(broken)};"
+            " lower the learning rate or lengthen the warm-up"
+        )

@@ -1,0 +1,190 @@
+"""Layer access: what is read is what the layer gave, in any layout, and nothing more is computed than needed."""
+
+import pytest
+import torch
+from torch import nn
+
+from rep_kedro._torchvision import mend_torchvision
+from rep_kedro.models.layers import LayerReader, select_layers
+from rep_kedro.models.network import build_network
+from rep_kedro.models.pooling import pool_activation
+
+
+@pytest.fixture
+def images():
+    return torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+
+
+def _torchvision_resnet18():
+    mend_torchvision()
+    from torchvision.models import resnet18
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return resnet18(weights=None).eval()
+
+
+def test_a_batch_norm_followed_by_an_in_place_relu_keeps_its_negative_values(images):
+    network = _torchvision_resnet18()
+    assert network.relu.inplace
+    read = LayerReader(network, ["bn1"], example=images[:1]).read(images)
+    expected = network.bn1(network.conv1(images)).detach()
+    assert torch.equal(read["bn1"], expected)
+    assert (read["bn1"] < 0).any()
+
+
+def test_pooling_happens_before_the_in_place_relu(images):
+    network = _torchvision_resnet18()
+    read = LayerReader(network, ["layer1.0.bn1", "fc"], example=images[:1]).read(images, "flatten")
+    x = network.maxpool(network.relu(network.bn1(network.conv1(images))))
+    expected = network.layer1[0].bn1(network.layer1[0].conv1(x)).flatten(1).detach()
+    assert torch.equal(read["layer1.0.bn1"], expected)
+
+
+def test_a_module_called_twice_is_read_by_call(images):
+    network = _torchvision_resnet18()
+    with pytest.raises(ValueError, match=r"'layer1.0.relu' is called 2 times; name one of layer1.0.relu@1, layer1.0.relu@2"):
+        LayerReader(network, ["layer1.0.relu"], example=images[:1])
+    read = LayerReader(network, ["layer1.0.relu@1", "layer1.0.relu@2", "layer1.0"], example=images[:1]).read(images)
+    assert list(read) == ["layer1.0.relu@1", "layer1.0.relu@2", "layer1.0"]
+    assert torch.equal(read["layer1.0.relu@2"], read["layer1.0"])
+    assert not torch.equal(read["layer1.0.relu@1"], read["layer1.0"])
+
+
+def test_the_pass_ends_at_the_last_wanted_layer(images):
+    network = _torchvision_resnet18()
+    reader = LayerReader(network, ["layer1"], example=images[:1])
+    later = []
+    network.layer2.register_forward_hook(lambda *_: later.append(1))
+    reader.read(images)
+    assert later == []
+
+
+def test_hooks_are_gone_after_a_pass_that_fails(images):
+    network = _torchvision_resnet18()
+    reader = LayerReader(network, ["layer1"], example=images[:1])
+    with pytest.raises(RuntimeError):
+        reader.read(images[:, :2])
+    assert not any(part._forward_hooks for part in network.modules())
+
+
+def test_layers_come_in_the_order_of_the_pass_whatever_order_was_asked(images):
+    network = build_network("resnet", n_classes=10, seed=0).eval()
+    reader = LayerReader(network, ["fc", "block*.add", "conv1"], example=images[:1, :, :16, :16])
+    assert reader.layers == ("conv1", "block1.add", "block2.add", "block3.add", "fc")
+
+
+def test_hooks_and_running_in_part_agree():
+    network = build_network("resnet", n_classes=10, seed=0).eval()
+    x = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    read = LayerReader(network, ["*"], example=x[:1]).read(x)
+    assert list(read) == list(network.layer_names)
+    with torch.no_grad():
+        assert all(torch.equal(read[name], network.run(x, stop_at=name)) for name in network.layer_names)
+
+
+def test_an_unknown_name_is_answered_with_close_matches(images):
+    with pytest.raises(ValueError, match=r"unknown layer 'layr1', did you mean 'layer1'"):
+        LayerReader(_torchvision_resnet18(), ["layr1"], example=images[:1])
+
+
+def test_a_pattern_that_fits_nothing_and_an_empty_list_are_refused():
+    with pytest.raises(ValueError, match="unknown layer 'block\\*'"):
+        select_layers(["conv1", "relu1"], ["block*"])
+    with pytest.raises(ValueError, match="no layers were asked for"):
+        select_layers(["conv1"], [])
+
+
+def test_a_network_in_training_mode_is_refused(images):
+    with pytest.raises(ValueError, match="evaluation mode"):
+        LayerReader(build_network("cnn", n_classes=2, seed=0), ["conv1"], example=images[:1])
+
+
+def test_a_layer_that_gives_no_tensor_is_named():
+    class Pair(nn.Module):
+        def forward(self, x):
+            return {"x": x}
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.pair = Pair()
+
+        def forward(self, x):
+            return self.pair(x)["x"]
+
+    x = torch.zeros(2, 3)
+    with pytest.raises(ValueError, match="layer 'pair' gives dict, not a tensor"):
+        LayerReader(Net().eval(), ["pair"], example=x[:1]).read(x)
+
+
+def test_a_timm_resnet_with_in_place_activations_is_read_before_them():
+    mend_torchvision()
+    import timm
+
+    network = timm.create_model("test_resnet", pretrained=False).eval()
+    x = torch.randn(2, 3, 160, 160, generator=torch.Generator().manual_seed(0))
+    read = LayerReader(network, ["layer1.0.bn1", "layer1.0.act1"], example=x[:1]).read(x)
+    assert (read["layer1.0.bn1"] < 0).any()
+    assert torch.equal(read["layer1.0.act1"], read["layer1.0.bn1"].relu())
+
+
+def test_tokens_of_a_vision_transformer_are_pooled_as_asked():
+    mend_torchvision()
+    import timm
+
+    network = timm.create_model("test_vit", pretrained=False).eval()
+    x = torch.randn(2, 3, 160, 160, generator=torch.Generator().manual_seed(0))
+    reader = LayerReader(network, ["blocks.2", "blocks.5"], example=x[:1])
+    whole = reader.read(x)["blocks.5"]
+    assert whole.shape == (2, 101, 64)
+    assert torch.equal(reader.read(x, "cls")["blocks.5"], whole[:, 0])
+    torch.testing.assert_close(reader.read(x, "patch_average")["blocks.5"], whole[:, 1:].mean(1))
+
+
+def test_tokens_that_come_first_are_an_error_until_the_layout_says_so():
+    class TokensFirst(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.Identity()
+
+        def forward(self, x):
+            return self.inner(x.transpose(0, 1))
+
+    x = torch.arange(24.0).view(2, 4, 3)
+    reader = LayerReader(TokensFirst().eval(), ["inner"], example=x[:1])
+    with pytest.raises(ValueError, match=r"shape \(4, 2, 3\) for 2 stimuli; if its tokens come first"):
+        reader.read(x, "cls")
+    assert torch.equal(reader.read(x, "cls", layout="tokens_first")["inner"], x[:, 0])
+
+
+def test_pooling_by_hand():
+    maps = torch.tensor([[[[1.0, 2.0], [3.0, 6.0]], [[0.0, 0.0], [0.0, 4.0]]]])
+    assert pool_activation(maps, "average").tolist() == [[3.0, 1.0]]
+    assert pool_activation(maps, "flatten").tolist() == [[1.0, 2.0, 3.0, 6.0, 0.0, 0.0, 0.0, 4.0]]
+    assert pool_activation(maps.movedim(1, -1), "average", layout="nhwc").tolist() == [[3.0, 1.0]]
+    tokens = torch.tensor([[[9.0], [5.0], [1.0], [3.0]]])
+    assert pool_activation(tokens, "average").item() == 4.5
+    assert pool_activation(tokens, "patch_average", n_prefix_tokens=2).item() == 2.0
+    assert pool_activation(tokens, "cls_and_patch_average").tolist() == [[9.0, 3.0]]
+    assert pool_activation(torch.tensor([[1.0, 2.0]]), "cls").tolist() == [[1.0, 2.0]]
+
+
+@pytest.mark.parametrize(
+    ("shape", "pooling", "prefix", "message"),
+    [
+        ((1, 2, 3, 3), "cls", 1, "pooling 'cls' needs tokens, got a map"),
+        ((1, 4, 3), "cls", 0, "needs a class token, and this model has none"),
+        ((1, 1, 3), "patch_average", 1, "needs tokens behind the prefix of 1, got 1"),
+        ((4,), "average", 1, "two to four axes"),
+        ((1, 4, 3), "mean", 1, "unknown pooling 'mean'; known: average"),
+    ],
+)
+def test_pooling_that_makes_no_sense_is_refused(shape, pooling, prefix, message):
+    with pytest.raises(ValueError, match=message):
+        pool_activation(torch.zeros(shape), pooling, n_prefix_tokens=prefix)
+
+
+def test_averages_of_large_offsets_keep_their_digits():
+    x = (torch.full((1, 1, 64, 64), 1e6) + torch.linspace(0, 1, 4096).view(64, 64)).float()
+    assert pool_activation(x, "average").item() == pytest.approx(x.double().mean().item(), rel=1e-7)
