@@ -107,7 +107,7 @@ def pairwise_consistency(
         >>> round(found.coefficients["pearson"][0, 0, 1].item(), 9), found.n_pairs[0, 0, 1].item()
         (-1.0, 3)
     """
-    rows, members = _flatten_upper(similarities, pair_masks)
+    rows, members = flatten_model_pairs(similarities, pair_masks)
     n_groups, n_sets = len(members), len(rows)
     found = Consistency(
         coefficients={
@@ -164,7 +164,7 @@ def _correlate_with_gaps(rows: Tensor, names: Sequence[str]) -> tuple[Tensor, di
     return constant, correlations
 
 
-def _flatten_upper(similarities: Tensor, pair_masks: Tensor) -> tuple[Tensor, Tensor]:
+def flatten_model_pairs(similarities: Tensor, pair_masks: Tensor) -> tuple[Tensor, Tensor]:
     """Return similarities above the diagonal, (n_sets, n_all_pairs), and which of them each group has."""
     if similarities.ndim != 3 or similarities.shape[1] != similarities.shape[2]:
         raise ValueError(

@@ -1,0 +1,139 @@
+"""Mantel-type permutation test of consistency: do models keep their relations on another stimulus set?
+
+Under the null hypothesis the models of one stimulus set are matched at random with those of the other. Names
+are permuted, not model pairs, because pairs that share a model are dependent.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rep_kedro.kernels.consistency import MIN_MODEL_PAIRS, flatten_model_pairs
+from rep_kedro.kernels.correlation import average_ranks, correlate_rows
+
+TIE_TOLERANCE = 1e-12  # a permuted correlation this close below the observed one differs by rounding only
+ALTERNATIVES = ("greater", "two-sided")
+PERMUTED_ENTRIES = 2**23  # permutations * stimulus sets * model pairs in memory at once
+
+
+@dataclass(frozen=True)
+class MantelTest:
+    """Result of a permutation test of names; both of shape (n_groups, n_sets, n_sets), symmetric.
+
+    Attributes:
+        statistic: Consistency, in [-1, 1].
+        p_value: In [1 / (n_permutations + 1), 1].
+    """
+
+    statistic: Tensor
+    p_value: Tensor
+
+
+def list_strata(members_a: Tensor, members_b: Tensor) -> Tensor:
+    """Label models by the sets they are in, so that permutations within labels keep the group of model pairs.
+
+    Args:
+        members_a: Which models are in the first set, bool, shape (n_models,).
+        members_b: Which models are in the second set, same shape.
+
+    Returns:
+        Labels, int64, shape (n_models,): 0 in neither, 1 first only, 2 second only, 3 both.
+    """
+    return members_a.long() + 2 * members_b.long()
+
+
+def permute_consistency(
+    similarities: Tensor,
+    pair_mask: Tensor,
+    permutations: Tensor,
+    *,
+    coefficient: str = "pearson",
+    alternative: str = "greater",
+) -> MantelTest:
+    """Test whether the similarities of a group of model pairs go together on each two stimulus sets.
+
+    Where a similarity is missing (NaN) on a stimulus set, its statistic and p-values are NaN: names cannot be
+    permuted around a hole. Leave the model out instead. With few models the smallest p-value is coarse: n!
+    permutations.
+
+    Args:
+        similarities: One similarity matrix per stimulus set, shape (n_sets, n_models, n_models), symmetric.
+        pair_mask: Which model pairs form the group, bool, shape (n_models, n_models).
+        permutations: Permutations of models, int64, shape (n_permutations, n_models), within ``list_strata``
+            of the two sets of models that are compared (``draw_permutations_within``).
+        coefficient: "pearson" or "spearman".
+        alternative: "greater" (positive consistency), "two-sided" (larger in absolute value).
+
+    Returns:
+        Statistic and p = (1 + number of permutations at least as extreme) / (n_permutations + 1), each of
+        shape (n_sets, n_sets).
+
+    Raises:
+        ValueError: If shapes do not fit, an option is unknown, or a permutation leads out of the group.
+
+    Cost: n_permutations * n_sets^2 * n_pairs operations; the rows are ranked and centred once.
+
+    Source: Mantel 1967, Cancer Res 27:209; p-value with the observed one counted: Phipson & Smyth 2010,
+        Stat Appl Genet Mol Biol 9:39.
+    """
+    if alternative not in ALTERNATIVES:
+        raise ValueError(f"unknown alternative {alternative!r}; known: {', '.join(ALTERNATIVES)}")
+    if coefficient not in ("pearson", "spearman"):
+        raise ValueError(
+            f"unknown coefficient {coefficient!r} for a permutation test; known: pearson, spearman"
+        )
+    rows, members = flatten_model_pairs(similarities, pair_mask[None])
+    places = _permute_pairs(members[0], permutations.to(rows.device), similarities.shape[1])
+    rows = rows[:, members[0]]
+    complete = ~rows.isnan().any(dim=1)
+    rows = torch.where(complete[:, None], rows, 0.0)
+    statistic = correlate_rows(
+        rows[None], torch.ones_like(rows[:1], dtype=torch.bool), coefficient=coefficient
+    )[0]
+    undefined = statistic.isnan() | ~(complete[:, None] & complete[None, :])
+    if rows.shape[1] < MIN_MODEL_PAIRS:
+        undefined = torch.ones_like(undefined)
+
+    unit = average_ranks(rows) if coefficient == "spearman" else rows
+    unit = unit - unit.mean(dim=1, keepdim=True)
+    unit = unit / unit.abs().amax(dim=1, keepdim=True)
+    unit = unit / unit.norm(dim=1, keepdim=True)
+    reached = _count_reached(unit, places, statistic, two_sided=alternative == "two-sided").triu()
+    reached = reached + reached.triu(diagonal=1).T
+    p_value = (1 + reached) / (len(permutations) + 1)
+    return MantelTest(
+        statistic=torch.where(undefined, torch.nan, statistic),
+        p_value=torch.where(undefined, torch.nan, p_value),
+    )
+
+
+def _count_reached(unit: Tensor, places: Tensor, observed: Tensor, *, two_sided: bool) -> Tensor:
+    """Count permutations whose correlation is at least as extreme as observed, float64, (n_sets, n_sets)."""
+    n_sets, n_pairs = unit.shape
+    bar = (observed.abs() if two_sided else observed) - TIE_TOLERANCE
+    count = torch.zeros_like(observed)
+    per_block = max(1, PERMUTED_ENTRIES // max(1, n_sets * n_pairs))
+    for block in torch.split(places, per_block):
+        permuted = unit[:, block]  # (n_sets, n_block, n_pairs)
+        null = torch.einsum("sp,tkp->kst", unit, permuted)
+        count += ((null.abs() if two_sided else null) >= bar).sum(dim=0)
+    return count
+
+
+def _permute_pairs(member: Tensor, permutations: Tensor, n_models: int) -> Tensor:
+    """Return where each pair of the group goes, as places within the group, (n_permutations, n_pairs)."""
+    if permutations.ndim != 2 or permutations.shape[1] != n_models:
+        raise ValueError(
+            f"permutations must have shape (n_permutations, {n_models}), got {tuple(permutations.shape)}"
+        )
+    first, second = torch.triu_indices(n_models, n_models, offset=1, device=member.device)[:, member]
+    place = torch.full((n_models, n_models), -1, dtype=torch.int64, device=member.device)
+    place[first, second] = place[second, first] = torch.arange(len(first), device=member.device)
+    places = place[permutations[:, first], permutations[:, second]]
+    if (places < 0).any():
+        bad = int((places < 0).any(dim=1).nonzero()[0])
+        raise ValueError(
+            f"permutation {bad} leads out of the group of model pairs; permute within its sets of models"
+        )
+    return places

@@ -1,0 +1,147 @@
+"""Permutation test of consistency."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from tests.reference import inference as reference
+from tests.reference.consistency import list_model_pairs
+
+from rep_kedro.kernels import mantel
+from rep_kedro.kernels.consistency import mask_model_pairs
+from rep_kedro.kernels.mantel import list_strata, permute_consistency
+from rep_kedro.kernels.resampling import draw_permutations_within
+
+N_MODELS = 9
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Small tensors, thousands of calls: threads that wait for each other would take most of the time."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n_threads)
+
+
+def _members(indices):
+    return torch.zeros(N_MODELS, dtype=torch.bool).index_fill(0, torch.tensor(list(indices)), True)
+
+
+def _draw_similarities(seed, shared=1.0, n_models=N_MODELS):
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randn(3, n_models, n_models, generator=generator, dtype=torch.float64)
+    values = values + shared * values[:1]
+    return values + values.mT
+
+
+@pytest.mark.parametrize("coefficient", ["pearson", "spearman"])
+@pytest.mark.parametrize("alternative", ["greater", "two-sided"])
+@pytest.mark.parametrize("sides", [(range(9), range(9)), (range(4), range(4, 9)), (range(5), range(3, 9))])
+def test_p_values_agree_with_permuted_matrices(coefficient, alternative, sides):
+    similarities = _draw_similarities(0)
+    first, second = map(_members, sides)
+    permutations = draw_permutations_within(
+        list_strata(first, second), 60, generator=torch.Generator().manual_seed(1)
+    )
+    found = permute_consistency(
+        similarities,
+        mask_model_pairs(first, second),
+        permutations,
+        coefficient=coefficient,
+        alternative=alternative,
+    )
+    for s, t in itertools.combinations(range(3), 2):
+        observed, p_value = reference.mantel(
+            *similarities[[s, t]].numpy(),
+            list_model_pairs(*sides),
+            permutations.tolist(),
+            coefficient,
+            two_sided=alternative == "two-sided",
+        )
+        assert found.statistic[s, t].item() == pytest.approx(observed, abs=1e-13)
+        assert found.p_value[s, t].item() == pytest.approx(p_value, abs=0)
+    assert torch.equal(found.p_value, found.p_value.T)
+
+
+def test_all_permutations_of_four_models_give_the_exact_p_value():
+    similarities = torch.zeros(2, 4, 4, dtype=torch.float64)
+    similarities[:] = torch.tensor([[0.0, 6, 5, 4], [6, 0, 3, 2], [5, 3, 0, 1], [4, 2, 1, 0]])
+    everything = torch.ones(4, dtype=torch.bool)
+    orders = torch.tensor(list(itertools.permutations(range(4))))
+    found = permute_consistency(similarities, mask_model_pairs(everything, everything), orders)
+    # only the identity reaches a correlation of 1
+    assert found.p_value[0, 1].item() == 2 / 25
+    assert found.statistic[0, 1].item() == pytest.approx(1, abs=1e-15)
+
+
+def test_permutations_in_small_blocks_are_the_same(monkeypatch):
+    first = _members(range(9))
+    permutations = draw_permutations_within(
+        list_strata(first, first), 50, generator=torch.Generator().manual_seed(1)
+    )
+    arguments = _draw_similarities(0, 0.2), mask_model_pairs(first, first), permutations
+    before = permute_consistency(*arguments)
+    monkeypatch.setattr(mantel, "PERMUTED_ENTRIES", 1)
+    assert torch.equal(before.p_value, permute_consistency(*arguments).p_value)
+
+
+def test_independent_stimulus_sets_are_rejected_at_the_nominal_rate():
+    """Type-I error where pairs are strongly dependent: each similarity is a sum of two model effects."""
+    generator, n_trials, level = torch.Generator().manual_seed(2), 400, 0.1
+    mask = mask_model_pairs(_members(range(9)), _members(range(9)))
+    p_values = []
+    for _ in range(n_trials):
+        effects = torch.randn(2, N_MODELS, generator=generator, dtype=torch.float64)
+        permutations = draw_permutations_within(torch.zeros(N_MODELS), 99, generator=generator)
+        similarities = effects[:, :, None] + effects[:, None, :]
+        p_values.append(permute_consistency(similarities, mask, permutations).p_value[0, 1].item())
+    rejected = np.mean(np.array(p_values) <= level)
+    assert abs(rejected - level) < 3 * np.sqrt(level * (1 - level) / n_trials)
+    assert abs(np.mean(p_values) - 0.505) < 3 * np.sqrt(1 / 12 / n_trials)
+
+
+def test_a_true_relation_is_found():
+    permutations = draw_permutations_within(
+        torch.zeros(N_MODELS), 999, generator=torch.Generator().manual_seed(3)
+    )
+    mask = mask_model_pairs(_members(range(9)), _members(range(9)))
+    assert permute_consistency(_draw_similarities(4, shared=3.0), mask, permutations).p_value[0, 1] <= 0.002
+
+
+def test_missing_constant_and_too_few_similarities_are_undefined():
+    permutations = draw_permutations_within(
+        torch.zeros(N_MODELS), 20, generator=torch.Generator().manual_seed(3)
+    )
+    mask = mask_model_pairs(_members(range(9)), _members(range(9)))
+    similarities = _draw_similarities(0)
+    similarities[1] = 0.5
+    similarities[2, 0, 3] = similarities[2, 3, 0] = torch.nan
+    found = permute_consistency(similarities, mask, permutations)
+    for values in (found.p_value, found.statistic):
+        assert (~values.isnan()).nonzero().tolist() == [[0, 0]]
+    first, second = _members([0]), _members([1, 2])
+    permutations = draw_permutations_within(
+        list_strata(first, second), 20, generator=torch.Generator().manual_seed(3)
+    )
+    found = permute_consistency(_draw_similarities(0), mask_model_pairs(first, second), permutations)
+    assert found.p_value.isnan().all()
+
+
+def test_impossible_requests_are_refused_with_what_is_wrong():
+    similarities, first, second = _draw_similarities(0), _members(range(4)), _members(range(4, 9))
+    mask = mask_model_pairs(first, second)
+    mixed = torch.arange(9).roll(1)[None]
+    with pytest.raises(
+        ValueError, match="permutation 0 leads out of the group of model pairs; permute within"
+    ):
+        permute_consistency(similarities, mask, mixed)
+    with pytest.raises(ValueError, match=r"permutations must have shape \(n_permutations, 9\), got \(1, 8\)"):
+        permute_consistency(similarities, mask, mixed[:, :8])
+    with pytest.raises(ValueError, match="unknown alternative 'less'; known: greater, two-sided"):
+        permute_consistency(similarities, mask, mixed, alternative="less")
+    with pytest.raises(
+        ValueError, match="unknown coefficient 'kendall' for a permutation test; known: pearson"
+    ):
+        permute_consistency(similarities, mask, mixed, coefficient="kendall")
