@@ -5,7 +5,7 @@ What measures of a family share (Gram matrices, distances, ranks, neighbour list
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import groupby
@@ -80,11 +80,17 @@ def _compare_families(
     order = list(Family)
     for family, group in groupby(sorted(measures, key=lambda m: order.index(m.family)), lambda m: m.family):
         by_id = {measure.id: measure for measure in group}
+        refusals = {name: _refusals(measure, prepared) for name, measure in by_id.items()}
+        for name in [name for name in by_id if len(refusals[name]) == len(prepared) ** 2]:
+            del by_id[name]
+            yield name, _refused(refusals[name], len(prepared))
+        if not by_id:
+            continue
         module, _, function = family.runner.partition(":")
         runner = getattr(import_module(module), function)
         requests = {name: dict(measure.parameters) for name, measure in by_id.items()}
         for name, values, reasons in runner(prepared, requests, memory_bytes=memory_bytes):
-            yield name, _conclude(by_id[name], values, dict(reasons), prepared)
+            yield name, _conclude(values, reasons, refusals[name])
 
 
 def _to_computing_type(x: Tensor, device: torch.device | str | None) -> Tensor:
@@ -94,23 +100,35 @@ def _to_computing_type(x: Tensor, device: torch.device | str | None) -> Tensor:
     return x.detach().to(device=device or x.device, dtype=dtype)
 
 
+def _refusals(measure: Measure, representations: Sequence[Tensor]) -> dict[tuple[int, int], str]:
+    """Return for each pair of models that the measure refuses why it does."""
+    n_stimuli, widths = len(representations[0]), [x.shape[1] for x in representations]
+    reasons = {
+        (a, b): measure.refusal(n_stimuli, width_a, width_b)
+        for a, width_a in enumerate(widths)
+        for b, width_b in enumerate(widths)
+    }
+    return {pair: reason for pair, reason in reasons.items() if reason is not None}
+
+
+def _refused(refusals: Mapping[tuple[int, int], str], n_models: int) -> Comparison:
+    import numpy as np
+
+    return Comparison(np.full((n_models, n_models), np.nan), dict(refusals))
+
+
 def _conclude(
-    measure: Measure, values: Tensor, reasons: dict[tuple[int, int], str], representations: Sequence[Tensor]
+    values: Tensor, reasons: Mapping[tuple[int, int], str], refusals: Mapping[tuple[int, int], str]
 ) -> Comparison:
     """Blank what the measure refuses, and see that every NaN has its reason."""
     import numpy as np
 
     matrix = np.array(values.cpu(), dtype=np.float64)
-    widths = [x.shape[1] for x in representations]
-    n_stimuli = representations[0].shape[0]
-    for a, width_a in enumerate(widths):
-        for b, width_b in enumerate(widths):
-            refusal = measure.refusal(n_stimuli, width_a, width_b)
-            if refusal is not None:
-                matrix[a, b] = np.nan
-                reasons[a, b] = refusal
-    undefined = {(int(a), int(b)) for a, b in np.argwhere(np.isnan(matrix))}
-    return Comparison(matrix, {pair: reasons.get(pair, NO_REASON) for pair in sorted(undefined)})
+    for pair in refusals:
+        matrix[pair] = np.nan
+    known = {**reasons, **refusals}
+    undefined = sorted((int(a), int(b)) for a, b in np.argwhere(np.isnan(matrix)))
+    return Comparison(matrix, {pair: known.get(pair, NO_REASON) for pair in undefined})
 
 
 def _look_up(measure_ids: Iterable[str]) -> list[Measure]:

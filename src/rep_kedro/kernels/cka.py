@@ -1,0 +1,214 @@
+"""Centred kernel alignment (CKA) and distance correlation between all models at once.
+
+CKA is the cosine of the angle between two centred Gram matrices. When features outnumber stimuli the
+biased estimator tends to one for any two models; the debiased one tends to zero for unrelated models.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rep_kedro.kernels.distance_sums import (
+    Distance,
+    DistanceMap,
+    GaussianKernel,
+    distance_pair_sums,
+    median_distance,
+)
+from rep_kedro.kernels.gram import (
+    CentredFeatures,
+    PairSums,
+    Reasons,
+    centre,
+    cosines,
+    flaws_of,
+    linear_pair_sums,
+)
+
+Parameters = Mapping[str, Any]
+Answer = tuple[str, Tensor, Reasons]
+
+DEFAULT_MEMORY_BYTES = 2**28
+MIN_BATCH = 8  # batches may be half as large, and four stimuli are the least
+ZERO_BIASED = "its centred kernel matrix is zero"
+ZERO_DEBIASED = "its debiased self-similarity is zero, as when all stimuli are equally far apart"
+
+
+def compare_cka(
+    representations: Sequence[Tensor], requests: Mapping[str, Parameters], *, memory_bytes: int
+) -> Iterator[Answer]:
+    """Compare all models under measures of the CKA family.
+
+    Args:
+        representations: One matrix for each model, shape (n_stimuli, n_features_i), at least four stimuli.
+        requests: Parameters by name: ``kernel`` (linear, gaussian, distance), ``estimator`` (biased,
+            debiased, lange, minibatch), and what these need.
+        memory_bytes: Working memory beyond the features and their centred copy.
+
+    Returns:
+        Iterator over (name, similarities (n_models, n_models) float64, reason for each NaN).
+    """
+    models = [centre(x) for x in representations]
+    linear = {name: p for name, p in requests.items() if p["kernel"] == "linear"}
+    whole = {name: p for name, p in linear.items() if p["estimator"] != "minibatch"}
+    if whole:
+        sums = linear_pair_sums(models, memory_bytes=memory_bytes)
+        diagonal = torch.stack([m.squared_norms for m in models])
+        for name, parameters in whole.items():
+            yield name, *_conclude(sums, diagonal, models, parameters)
+    for name, parameters in linear.items():
+        if parameters["estimator"] == "minibatch":
+            yield name, *_minibatch_cka(models, parameters, memory_bytes)
+    yield from _compare_by_distance(
+        models, {name: p for name, p in requests.items() if name not in linear}, memory_bytes
+    )
+
+
+def pairwise_linear_cka(
+    representations: Sequence[Tensor],
+    *,
+    estimator: str = "debiased",
+    memory_bytes: int = DEFAULT_MEMORY_BYTES,
+) -> Tensor:
+    """Compare every pair of representations with linear CKA.
+
+    Args:
+        representations: One matrix for each model, shape (n_stimuli, n_features_i). Row s of every
+            matrix belongs to the same stimulus; need not be centred.
+        estimator: ``biased``, ``debiased``, or ``lange`` (the diagonal of the centred Gram matrix left out).
+        memory_bytes: Changes memory and speed, not the result.
+
+    Returns:
+        Symmetric matrix, shape (n_models, n_models), float64, in [0, 1], debiased in [-1, 1]; NaN where
+        undefined. The diagonal is computed.
+
+    Raises:
+        ValueError: If the estimator is unknown.
+
+    Cost:
+        See ``rep_kedro.kernels.gram.linear_pair_sums``.
+
+    Source:
+        Kornblith et al. 2019, arXiv:1905.00414, section 3 (CKA); Székely & Rizzo 2014,
+        doi:10.1214/14-AOS1255 (U-centring); Lange et al. 2022, arXiv:2206.03556 (lange).
+
+    Example:
+        >>> x = torch.tensor([[0.0, 1.0], [2.0, 0.0], [1.0, 1.0], [3.0, 5.0]])
+        >>> pairwise_linear_cka([x, 2 * x + 1], estimator="biased").round(decimals=6)
+        tensor([[1., 1.],
+                [1., 1.]], dtype=torch.float64)
+    """
+    request = {"kernel": "linear", "estimator": estimator}
+    [(_, values, _)] = compare_cka(representations, {"cka": request}, memory_bytes=memory_bytes)
+    return values
+
+
+def _conclude(
+    sums: PairSums, diagonal: Tensor, models: Sequence[CentredFeatures], parameters: Parameters
+) -> tuple[Tensor, Reasons]:
+    """Centre as the estimator asks and take cosines."""
+    estimator = parameters["estimator"]
+    if estimator == "debiased":
+        inner, if_zero = sums.u_centred(), ZERO_DEBIASED
+    elif estimator == "biased":
+        inner, if_zero = sums.double_centred(diagonal), ZERO_BIASED
+    elif estimator == "lange":
+        inner, if_zero = sums.products, ZERO_BIASED
+    else:
+        raise ValueError(f"unknown estimator {estimator!r}, allowed: biased, debiased, lange, minibatch")
+    values, reasons = cosines(inner, sums.rounding, flaws_of(models), if_zero=if_zero)
+    return _transformed(values, parameters.get("transform", "none")), reasons
+
+
+def _transformed(values: Tensor, transform: str) -> Tensor:
+    if transform == "arccos":
+        # a cosine beyond one is rounding; the range is otherwise that of the estimator
+        return values.clamp(-1, 1).arccos()
+    if transform == "root":
+        return values.clamp_min(0).sqrt()
+    return values
+
+
+def _minibatch_cka(
+    models: Sequence[CentredFeatures], parameters: Parameters, memory_bytes: int
+) -> tuple[Tensor, Reasons]:
+    """Average unbiased HSIC over batches of stimuli, the same for all models, then normalise.
+
+    The batches are as equal as can be and leave out no stimulus.
+
+    Source:
+        Nguyen, Raghu & Kornblith 2021, arXiv:2010.15327, equation 3.
+    """
+    n, batch_size = len(models[0].features), int(parameters["batch_size"])
+    if batch_size < MIN_BATCH:
+        raise ValueError(f"batch_size of minibatch CKA must be at least {MIN_BATCH}, got {batch_size}")
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(int(parameters["seed"])))
+    inner = torch.zeros(len(models), len(models), dtype=torch.float64, device=models[0].features.device)
+    rounding = inner.new_zeros(len(models))
+    for batch in order.tensor_split(-(-n // batch_size)):
+        sums = linear_pair_sums([_batch_of(m, batch) for m in models], memory_bytes=memory_bytes)
+        weight = len(batch) * (len(batch) - 3)
+        inner += sums.u_centred() / weight
+        rounding += sums.rounding / weight
+    return cosines(inner, rounding, flaws_of(models), if_zero=ZERO_DEBIASED)
+
+
+def _batch_of(model: CentredFeatures, batch: Tensor) -> CentredFeatures:
+    """Centre a batch anew, but keep the scale of the whole so that batches weigh as they should."""
+    x = model.features[batch.to(model.features.device)]
+    mean = x.mean(dim=0, dtype=torch.float64)
+    features = (x - mean).to(x.dtype)
+    return CentredFeatures(features, features.double().square().sum(dim=1), model.unit)
+
+
+def _compare_by_distance(
+    models: Sequence[CentredFeatures], requests: Mapping[str, Parameters], memory_bytes: int
+) -> Iterator[Answer]:
+    """Answer all measures that are functions of distances from one pass over the distances."""
+    maps: dict[tuple[Any, ...], DistanceMap] = {}
+    flaws: dict[tuple[Any, ...], dict[int, str]] = {}
+    for parameters in requests.values():
+        key = _map_key(parameters)
+        if key not in maps:
+            maps[key], flaws[key] = _distance_map(models, parameters)
+    if not maps:
+        return
+    answers = distance_pair_sums(models, list(maps.values()), memory_bytes=memory_bytes)
+    by_key = dict(zip(maps, answers, strict=True))
+    for name, parameters in requests.items():
+        key = _map_key(parameters)
+        sums, shifts = by_key[key]
+        diagonal = shifts[:, None].expand(-1, len(models[0].features))
+        values, reasons = _conclude(sums, diagonal, _with_flaws(models, flaws[key]), parameters)
+        yield name, values, reasons
+
+
+def _map_key(parameters: Parameters) -> tuple[Any, ...]:
+    return tuple(parameters.get(name) for name in ("kernel", "width", "width_unit", "seed"))
+
+
+def _distance_map(
+    models: Sequence[CentredFeatures], parameters: Parameters
+) -> tuple[DistanceMap, dict[int, str]]:
+    """Return the function of distances, and the models for which it has no width."""
+    if parameters["kernel"] == "distance":
+        return Distance(), {}
+    widths, flaws = [], {}
+    for index, model in enumerate(models):
+        width = float(parameters["width"])
+        if parameters["width_unit"] == "median":
+            generator = torch.Generator().manual_seed(int(parameters["seed"]))
+            width *= median_distance(model, generator)
+        if model.flaw is None and width == 0:
+            flaws[index] = "the median distance between its stimuli, unit of the kernel's width, is zero"
+        widths.append(width / model.unit if width and model.unit else 1.0)
+    return GaussianKernel(widths), flaws
+
+
+def _with_flaws(models: Sequence[CentredFeatures], flaws: Mapping[int, str]) -> list[CentredFeatures]:
+    return [
+        CentredFeatures(m.features, m.squared_norms, m.unit, m.flaw or flaws.get(index))
+        for index, m in enumerate(models)
+    ]

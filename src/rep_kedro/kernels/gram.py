@@ -1,0 +1,246 @@
+"""Sums over pairs of stimuli of products of two models' stimulus-by-stimulus matrices.
+
+Nearly every measure on Gram or dissimilarity matrices is a cosine between such matrices after some centring.
+All that is needed of the matrices are the sums of products, each matrix with each, and their row sums;
+centring, shifting and the turn from inner products to distances are then exact corrections of rank one
+or two, done in float64. So the matrices are built once for each model, tile by tile, and never kept.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import isqrt
+
+import torch
+from torch import Tensor
+
+Reasons = dict[tuple[int, int], str]
+
+SAME_BELOW_EPS = 4  # stimuli nearer to each other than this many roundings of the input are one stimulus
+ZERO_BELOW_EPS = 16  # a sum of squares smaller than this many roundings of what it was made from is zero
+ROWS_PER_CENTRING = 4096
+LARGEST_TILE = 512  # larger tiles leave the caches; 1024 and 2048 were slower
+PRODUCT_CHUNK = 16384  # numbers summed in the features' own type before float64 takes over
+
+
+@dataclass(frozen=True)
+class CentredFeatures:
+    """Features of one model with mean zero and mean squared norm one.
+
+    Attributes:
+        features: Shape (n_stimuli, n_features); zeros where the model is degenerate.
+        squared_norms: Shape (n_stimuli,), float64, mean one.
+        unit: Root mean squared norm before scaling: multiply by it to get back.
+        flaw: Why the model cannot be compared, or None.
+    """
+
+    features: Tensor
+    squared_norms: Tensor
+    unit: float
+    flaw: str | None = None
+
+
+def centre(x: Tensor, *, flaw: str | None = None) -> CentredFeatures:
+    """Subtract the mean stimulus and scale to mean squared norm one, in float64 and rounded once.
+
+    Args:
+        x: Features, shape (n_stimuli, n_features), any scale and shift.
+        flaw: A reason known beforehand why the model cannot be compared.
+    """
+    blocks = [slice(s, s + ROWS_PER_CENTRING) for s in range(0, len(x), ROWS_PER_CENTRING)]
+    mean = sum((x[rows].double().sum(dim=0) for rows in blocks), torch.zeros(())) / len(x)
+    features = torch.empty_like(x, memory_format=torch.contiguous_format)
+    raw_energy, energy = 0.0, 0.0
+    for rows in blocks:
+        raw_energy += float(x[rows].double().square().sum())
+        energy += float((x[rows].double() - mean).square().sum())
+    same = energy <= (SAME_BELOW_EPS * torch.finfo(x.dtype).eps) ** 2 * raw_energy
+    if same or flaw is not None:
+        flaw = flaw or "all stimuli have the same features"
+        zeros = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+        return CentredFeatures(features.zero_(), zeros, 0.0, flaw)
+    unit = (energy / len(x)) ** 0.5
+    squared_norms = torch.empty(len(x), dtype=torch.float64, device=x.device)
+    for rows in blocks:
+        features[rows] = (x[rows].double() - mean) / unit
+        squared_norms[rows] = features[rows].double().square().sum(dim=1)
+    return CentredFeatures(features, squared_norms, unit)
+
+
+@dataclass(frozen=True)
+class PairSums:
+    """What is known of the matrices K of all models: sums over ordered pairs of distinct stimuli.
+
+    Attributes:
+        products: Sum over i != j of K_ij L_ij, shape (n_models, n_models), float64, symmetric.
+        row_sums: Sum over j != i of K_ij, shape (n_models, n_stimuli), float64.
+        rounding: How far a diagonal entry of ``products`` may be off, shape (n_models,).
+    """
+
+    products: Tensor
+    row_sums: Tensor
+    rounding: Tensor
+
+    def scaled(self, factor: float) -> "PairSums":
+        """Return the sums of ``factor * K``."""
+        square = factor * factor
+        return PairSums(self.products * square, self.row_sums * factor, self.rounding * square)
+
+    def with_row_terms(self, u: Tensor) -> "PairSums":
+        """Return the sums of ``K_ij + u_i + u_j``, where ``u`` has shape (n_models, n_stimuli)."""
+        n, r = self.row_sums.shape[1], self.row_sums
+        total = u.sum(dim=1)
+        cross = u @ r.T
+        products = (
+            self.products + 2 * (cross + cross.T) + 2 * (n - 2) * (u @ u.T) + 2 * torch.outer(total, total)
+        )
+        rounding = self.rounding + ZERO_BELOW_EPS * torch.finfo(torch.float64).eps * products.diagonal()
+        return PairSums(products, r + (n - 2) * u + total[:, None], rounding)
+
+    def u_centred(self) -> Tensor:
+        """Return inner products of the U-centred matrices: n (n - 3) times the unbiased HSIC.
+
+        Source:
+            Song et al. 2012, JMLR 13:1393, equation 5; Székely & Rizzo 2014, doi:10.1214/14-AOS1255.
+        """
+        n, r, s = self.row_sums.shape[1], self.row_sums, self.row_sums.sum(dim=1)
+        return self.products - 2 / (n - 2) * (r @ r.T) + torch.outer(s, s) / ((n - 1) * (n - 2))
+
+    def double_centred(self, diagonal: Tensor) -> Tensor:
+        """Return inner products of H K H, where K has the given diagonal, shape (n_models, n_stimuli)."""
+        n, r = self.row_sums.shape[1], self.row_sums + diagonal
+        s = r.sum(dim=1)
+        return self.products + diagonal @ diagonal.T - 2 / n * (r @ r.T) + torch.outer(s, s) / n**2
+
+    def mean_centred(self) -> Tensor:
+        """Return inner products of the off-diagonal entries less their mean."""
+        n, s = self.row_sums.shape[1], self.row_sums.sum(dim=1)
+        return self.products - torch.outer(s, s) / (n * (n - 1))
+
+
+def linear_pair_sums(models: Sequence[CentredFeatures], *, memory_bytes: int) -> PairSums:
+    """Sum products of the linear Gram matrices of centred features.
+
+    Works on tiles of Gram matrices, or on products of features where that is less work; no
+    elementwise pass over n_stimuli x n_stimuli numbers either way.
+
+    Cost:
+        The lesser of n^2 (sum of d + n_models^2) and n (sum of d)^2 multiply-adds, the former
+        halved by symmetry; beyond the features, at most ``memory_bytes``.
+    """
+    n, widths = len(models[0].features), [m.features.shape[1] for m in models]
+    squared_norms = torch.stack([m.squared_norms for m in models])
+    if sum(widths) ** 2 < n * (sum(widths) + len(models) ** 2):
+        whole = _products_in_feature_space(models, memory_bytes)
+        products = whole - squared_norms @ squared_norms.T
+    else:
+        whole = products = _products_in_stimulus_space(models, memory_bytes)
+    # a row of a Gram matrix of centred features sums to zero, so without its diagonal to minus that
+    return PairSums(_symmetric(products), -squared_norms, _rounding(whole, models[0].features.dtype))
+
+
+def _products_in_stimulus_space(models: Sequence[CentredFeatures], memory_bytes: int) -> Tensor:
+    x = models[0].features
+    side = tile_side(len(models), len(x), x.dtype, memory_bytes)
+    buffer = torch.empty(len(models) * side * side, dtype=x.dtype, device=x.device)
+    products = torch.zeros(len(models), len(models), dtype=torch.float64, device=x.device)
+    for rows, columns in tiles(len(x), side):
+        tile = view_of(buffer, len(models), rows, columns)
+        for model, out in zip(models, tile, strict=True):
+            torch.mm(model.features[rows], model.features[columns].T, out=out)
+        add_products(products, tile, rows, columns)
+    return products
+
+
+def _products_in_feature_space(models: Sequence[CentredFeatures], memory_bytes: int) -> Tensor:
+    x = models[0].features
+    widest = max(m.features.shape[1] for m in models)
+    step = max(1, min(widest, memory_bytes // (4 * widest * x.element_size())))
+    products = torch.zeros(len(models), len(models), dtype=torch.float64, device=x.device)
+    for a, left in enumerate(models):
+        for start in range(0, left.features.shape[1], step):
+            columns = left.features[:, start : start + step].T
+            for b in range(a, len(models)):
+                products[a, b] += (columns @ models[b].features).double().square().sum()
+    return products.triu() + products.triu(1).T
+
+
+def tile_side(n_matrices: int, n_stimuli: int, dtype: torch.dtype, memory_bytes: int) -> int:
+    """Choose the side of square tiles so that one tile of each matrix fits into the memory."""
+    numbers = memory_bytes // (torch.finfo(dtype).bits // 8 * n_matrices)
+    return max(1, min(n_stimuli, LARGEST_TILE, isqrt(numbers)))
+
+
+def tiles(n_stimuli: int, side: int) -> Iterator[tuple[slice, slice]]:
+    """Yield row and column ranges of tiles that cover the diagonal and what lies right of it."""
+    edges = [slice(start, min(start + side, n_stimuli)) for start in range(0, n_stimuli, side)]
+    for i, rows in enumerate(edges):
+        for columns in edges[i:]:
+            yield rows, columns
+
+
+def view_of(buffer: Tensor, n_matrices: int, rows: slice, columns: slice) -> Tensor:
+    """Return the front of a flat buffer as one tile for each matrix."""
+    height, width = rows.stop - rows.start, columns.stop - columns.start
+    return buffer[: n_matrices * height * width].view(n_matrices, height, width)
+
+
+def add_products(products: Tensor, tile: Tensor, rows: slice, columns: slice) -> None:
+    """Add the products of one tile of each matrix, twice unless it lies on the diagonal.
+
+    The diagonal of the matrices is set to zero in the tile and so left out.
+    """
+    if rows == columns:
+        tile.diagonal(dim1=1, dim2=2).zero_()
+    flat = tile.flatten(start_dim=1)
+    whole = flat.shape[1] // PRODUCT_CHUNK * PRODUCT_CHUNK
+    # short products in the features' own type, their sum in float64
+    parts = flat[:, :whole].reshape(len(flat), -1, PRODUCT_CHUNK).transpose(0, 1)
+    rest = flat[:, whole:]
+    total = torch.bmm(parts, parts.transpose(1, 2)).sum(dim=0, dtype=torch.float64) + rest @ rest.T
+    products += total if rows == columns else 2 * total
+
+
+def _symmetric(products: Tensor) -> Tensor:
+    return (products + products.T) / 2
+
+
+def _rounding(products: Tensor, dtype: torch.dtype) -> Tensor:
+    return ZERO_BELOW_EPS * torch.finfo(dtype).eps * products.diagonal()
+
+
+def cosines(
+    products: Tensor, rounding: Tensor, flaws: Mapping[int, str], *, if_zero: str
+) -> tuple[Tensor, Reasons]:
+    """Divide inner products by the norms that stand on their diagonal.
+
+    Args:
+        products: Inner products, shape (n_models, n_models), float64.
+        rounding: A squared norm not larger than this is zero, shape (n_models,).
+        flaws: Why a model cannot be compared, by model.
+        if_zero: What it means that a model's norm is zero.
+
+    Returns:
+        Cosines, NaN in the rows and columns of flawed models; and a reason for each NaN.
+    """
+    squared = products.diagonal().clone()
+    zero = {int(m): if_zero for m in (squared <= rounding).nonzero().flatten()}
+    why = zero | dict(flaws)
+    squared[list(why)] = torch.nan
+    values = _symmetric(products) / torch.outer(squared, squared).sqrt()
+    return values, pair_reasons(why, len(values))
+
+
+def pair_reasons(why: Mapping[int, str], n_models: int) -> Reasons:
+    """Spread a reason for one model over its row and its column."""
+    reasons: Reasons = {}
+    for model, reason in why.items():
+        for other in range(n_models):
+            text = f"model {model}: {reason}"
+            for pair in {(model, other), (other, model)}:
+                reasons[pair] = f"{reasons[pair]}; {text}" if pair in reasons else text
+    return reasons
+
+
+def flaws_of(models: Sequence[CentredFeatures]) -> dict[int, str]:
+    """Collect why models cannot be compared, by model."""
+    return {index: m.flaw for index, m in enumerate(models) if m.flaw is not None}

@@ -1,0 +1,205 @@
+"""Rank correlations between the dissimilarity matrices (RDMs) of all models.
+
+Each RDM is ranked once: value and place of every entry are packed into one integer, and sorting
+these integers in place is all the work and nearly all the memory. Ranks are exact integers (doubled,
+so that ties may average), and so are their products up to the rounding of float64.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from rep_kedro.kernels.gram import CentredFeatures, Reasons, cosines, pair_reasons
+
+PLACE_BITS = 32
+MAX_STIMULI = 65_536  # n (n - 1) / 2 doubled ranks must fit into int32
+ENTRIES_PER_BLOCK = 1_048_576
+PRODUCT_CHUNK = 65_536
+SORT_CHUNK = 1_048_576
+RELATIVE_ZERO = 1e-14  # squared distances are sums of numbers rounded to 1e-16
+KEY_BYTES, RANK_BYTES = 8, 4
+ZERO = "all its dissimilarities are equal"
+
+
+class Source(Protocol):
+    """Where the points of one model come from."""
+
+    n_stimuli: int
+    device: torch.device
+
+    def points(self) -> CentredFeatures:
+        """Return points in float64 whose distances order the pairs of stimuli."""
+
+
+def compare_ranks(
+    sources: Sequence[Source], requests: Mapping[str, str], *, memory_bytes: int
+) -> Iterator[tuple[str, Tensor, Reasons]]:
+    """Compare the ranks of all models' dissimilarities.
+
+    Distances are computed in float64 and compared in float32: those that differ by less are ties.
+
+    Args:
+        sources: Points of each model.
+        requests: ``spearman``, ``rho_a`` or ``tau_a`` by name.
+        memory_bytes: Holds the ranks of as many models as will fit; those of others are made again
+            for each group. Some tens of megabytes come on top.
+
+    Returns:
+        Iterator over (name, correlations (n_models, n_models) float64, reason for each NaN).
+
+    Raises:
+        ValueError: If there are too many stimuli, or memory for less than two models.
+
+    Cost:
+        Sorting n_stimuli^2 / 2 integers for each model, and n_models^2 n_stimuli^2 / 4 multiply-adds;
+        8 bytes for each entry of one RDM and 4 for each entry of every held one.
+    """
+    n_models, n = len(sources), sources[0].n_stimuli
+    n_entries = n * (n - 1) // 2
+    n_held = _models_held(n_models, n, memory_bytes)
+    products = torch.zeros(n_models, n_models, dtype=torch.float64, device=sources[0].device)
+    wants_tau = "tau_a" in requests.values()
+    surplus = torch.zeros_like(products)
+    flaws: dict[int, str] = {}
+    for group, others in _groups(n_models, n_held):
+        held = torch.empty(n_held, n_entries, dtype=torch.int32, device=products.device)
+        for place, model in enumerate(group):
+            _rank_into(held[place], sources[model], flaws, model)
+        _add_rank_products(products, held[: len(group)], list(group), wants_tau, surplus)
+        for model in others:
+            _rank_into(held[len(group)], sources[model], flaws, model)
+            _add_rank_products(products, held[: len(group) + 1], [*group, model], wants_tau, surplus)
+    for name, how in requests.items():
+        yield name, *_conclude(products, surplus, flaws, n_entries, how)
+
+
+def _models_held(n_models: int, n_stimuli: int, memory_bytes: int) -> int:
+    """Return how many models' ranks fit into the memory beside the sorting of one."""
+    if n_stimuli > MAX_STIMULI:
+        raise ValueError(f"rank correlation of RDMs takes at most {MAX_STIMULI} stimuli, got {n_stimuli}")
+    n_entries = n_stimuli * (n_stimuli - 1) // 2
+    least = (KEY_BYTES + RANK_BYTES * min(2, n_models)) * n_entries
+    if memory_bytes < least:
+        raise ValueError(
+            f"ranks of the RDMs of two models of {n_stimuli} stimuli take {least} bytes, memory_bytes is"
+            f" {memory_bytes}; allow more memory or compare fewer stimuli"
+        )
+    return min(n_models, (memory_bytes - KEY_BYTES * n_entries) // (RANK_BYTES * n_entries))
+
+
+def _groups(n_models: int, n_held: int) -> Iterator[tuple[range, range]]:
+    """Yield models to hold together, and later models to compare with them one at a time."""
+    if n_held >= n_models:
+        yield range(n_models), range(0)
+        return
+    size = n_held - 1
+    for start in range(0, n_models, size):
+        stop = min(start + size, n_models)
+        yield range(start, stop), range(stop, n_models)
+
+
+def _rank_into(out: Tensor, source: Source, flaws: dict[int, str], model: int) -> None:
+    """Write doubled centred ranks of one model's dissimilarities, 2 R - (N + 1), in row order of pairs."""
+    points = source.points()
+    if points.flaw is not None:
+        flaws[model] = points.flaw
+        out.zero_()
+        return
+    keys = _packed_distances(points)
+    _sort_in_place(keys)
+    low = (1 << PLACE_BITS) - 1
+    n_entries = len(keys)
+    for start in range(0, n_entries, SORT_CHUNK):
+        chunk = keys[start : start + SORT_CHUNK]
+        out[chunk & low] = _doubled_ranks(keys, chunk >> PLACE_BITS, start) - (n_entries + 1)
+
+
+def _doubled_ranks(keys: Tensor, values: Tensor, start: int) -> Tensor:
+    """Return twice the average rank (from one) of part of the sorted entries; ties may cross its ends."""
+    _, counts = torch.unique_consecutive(values, return_counts=True)
+    stops = counts.cumsum(0) + start
+    starts = stops - counts
+    starts[0] = torch.searchsorted(keys, values[0] << PLACE_BITS)
+    stops[-1] = torch.searchsorted(keys, (values[-1] + 1) << PLACE_BITS)
+    doubled: Tensor = (starts + stops + 1).repeat_interleave(counts).to(torch.int32)
+    return doubled
+
+
+def _packed_distances(points: CentredFeatures) -> Tensor:
+    """Return for each pair of stimuli its squared distance, float32, and its place in one integer."""
+    x, norms = points.features, points.squared_norms
+    n = len(x)
+    keys = torch.empty(n * (n - 1) // 2, dtype=torch.int64, device=x.device)
+    end = 0
+    step = max(1, ENTRIES_PER_BLOCK // n)
+    for start in range(0, n, step):
+        rows = x[start : start + step]
+        energy = norms[start : start + len(rows), None] + norms[start:]
+        squared = energy - 2 * (rows @ x[start:].T)
+        squared[squared <= RELATIVE_ZERO * energy] = 0  # the same stimulus twice
+        upper = torch.ones_like(squared, dtype=torch.bool).triu_(1)
+        values = squared[upper].float().view(torch.int32)
+        keys[end : end + len(values)] = values
+        end += len(values)
+    keys <<= PLACE_BITS
+    for start in range(0, len(keys), SORT_CHUNK):
+        part = keys[start : start + SORT_CHUNK]
+        part += torch.arange(start, start + len(part), device=x.device)
+    return keys
+
+
+def _sort_in_place(keys: Tensor) -> None:
+    if keys.device.type == "cpu":
+        keys.numpy().sort()  # in place, where torch would also make places of eight bytes each
+    else:
+        keys.copy_(keys.sort().values)
+
+
+def _add_rank_products(
+    products: Tensor, ranks: Tensor, models: Sequence[int], wants_tau: bool, surplus: Tensor
+) -> None:
+    """Fill in products of ranks and, if wanted, how many more pairs of entries agree than disagree."""
+    index = torch.tensor(models, device=products.device)
+    total = torch.zeros(len(models), len(models), dtype=torch.float64, device=products.device)
+    for start in range(0, ranks.shape[1], PRODUCT_CHUNK):
+        part = ranks[:, start : start + PRODUCT_CHUNK].double()
+        total += part @ part.T
+    products[index[:, None], index] = (total + total.T) / 2
+    if wants_tau:
+        for place_a, a in enumerate(models):
+            for place_b, b in enumerate(models[: place_a + 1]):
+                surplus[a, b] = surplus[b, a] = _concordance_surplus(ranks[place_a], ranks[place_b])
+
+
+def _concordance_surplus(a: Tensor, b: Tensor) -> float:
+    """Return concordant less discordant pairs of entries, from tau-b, in O(N log N)."""
+    from scipy.stats import kendalltau
+
+    untied = [_untied_pairs(a), _untied_pairs(b)]
+    if not all(untied):
+        return 0.0
+    tau_b = kendalltau(a.cpu().numpy(), b.cpu().numpy(), method="asymptotic").statistic
+    return float(round(tau_b * untied[0] ** 0.5 * untied[1] ** 0.5))
+
+
+def _untied_pairs(ranks: Tensor) -> float:
+    _, counts = torch.unique_consecutive(ranks.sort().values, return_counts=True)
+    return float(len(ranks) ** 2 - counts.double().square().sum()) / 2
+
+
+def _conclude(
+    products: Tensor, surplus: Tensor, flaws: Mapping[int, str], n_entries: int, how: str
+) -> tuple[Tensor, Reasons]:
+    if how == "spearman":
+        return cosines(products, torch.zeros_like(products[0]), flaws, if_zero=ZERO)
+    if how == "rho_a":
+        values = 3 * products / (float(n_entries) ** 3 - n_entries)
+    else:
+        values = surplus / (n_entries * (n_entries - 1) / 2)
+    constant = {int(m): ZERO for m in (products.diagonal() == 0).nonzero().flatten()}
+    why = constant | dict(flaws)
+    values[list(why)] = torch.nan
+    values[:, list(why)] = torch.nan
+    return values, pair_reasons(why, len(values))
