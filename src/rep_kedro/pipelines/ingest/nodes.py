@@ -1,0 +1,120 @@
+"""Nodes of the ingest pipeline: say which sets and subsets there are; the collections decide what is still to do."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from rep_kedro.datasets import Planned, code_revision
+from rep_kedro.pipelines.ingest.params import IngestParams
+from rep_kedro.stimuli.strict import suggest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from rep_kedro.datasets import ArrowHandle
+    from rep_kedro.stimuli.base import SourceSpec
+
+
+def plan_stimulus_sets(params: IngestParams) -> dict[str, Planned]:
+    """Plan one stimulus set for each source.
+
+    Files are read while planning, for their fingerprint; those that did not change since are only looked at.
+
+    Args:
+        params: Which sets there are.
+
+    Returns:
+        Plan by set name. A set is the table of ``rep_kedro.stimuli.assembly``; its recipe holds the source's
+        parameters without places, and the fingerprint of its files.
+
+    Raises:
+        ValueError: If a source's files are missing or unreadable; names the set.
+    """
+    from rep_kedro.stimuli.fingerprint import fingerprint_source
+    from rep_kedro.stimuli.sources import reader_module
+
+    plan = {}
+    for name, spec in params.stimulus_sets.items():
+        try:
+            fingerprint = fingerprint_source(spec)
+        except (OSError, ValueError) as problem:
+            raise ValueError(f"stimulus set {name!r}: {problem}") from problem
+        recipe = {
+            "source": spec.recipe(),
+            "files_sha256": fingerprint,
+            "code": code_revision("rep_kedro.stimuli.assembly", reader_module(spec)),
+        }
+        plan[name] = Planned(recipe, partial(_make_stimulus_set, spec, params.threads))
+    return plan
+
+
+def plan_stimulus_subsets(
+    stimulus_sets: "Mapping[str, ArrowHandle]", params: IngestParams
+) -> dict[str, Planned]:
+    """Plan one subset for each rule of each set.
+
+    Args:
+        stimulus_sets: Handles by set name; nothing is read while planning.
+        params: Which subsets there are.
+
+    Returns:
+        Plan by ``<set>/<subset>``. A subset is a table with the columns stimulus_id, label and split, rows in the
+        order of use.
+
+    Raises:
+        KeyError: If a set is missing.
+    """
+    plan = {}
+    for set_name, rules in params.rules().items():
+        for subset_name, rule in rules.items():
+            earlier = [_handle_of(stimulus_sets, name) for name in getattr(rule, "after", [])]
+            handle = _handle_of(stimulus_sets, set_name)
+            recipe = {
+                "rule": rule.model_dump(mode="json"),
+                "subset": subset_name,
+                "stimulus_set": handle.reference,
+                "earlier_sets": [each.reference for each in earlier],
+                "code": code_revision("rep_kedro.stimuli.subsets"),
+            }
+            compute = partial(_make_subset, handle, earlier, rule, set_name, subset_name)
+            plan[f"{set_name}/{subset_name}"] = Planned(recipe, compute)
+    return plan
+
+
+def _handle_of(stimulus_sets: "Mapping[str, ArrowHandle]", name: str) -> "ArrowHandle":
+    if name not in stimulus_sets:
+        raise KeyError(f"no stimulus set {name!r}; {suggest(name, stimulus_sets)}")
+    return stimulus_sets[name]
+
+
+def _make_stimulus_set(spec: "SourceSpec", threads: int) -> "pa.Table":
+    from rep_kedro.stimuli.assembly import assemble_stimulus_set
+    from rep_kedro.stimuli.record import DamageLog
+    from rep_kedro.stimuli.sources import open_source
+
+    log = DamageLog()
+    return assemble_stimulus_set(open_source(spec, log), spec, log, threads=threads)
+
+
+def _make_subset(
+    handle: "ArrowHandle", earlier: "list[ArrowHandle]", rule: Any, set_name: str, subset_name: str
+) -> "pa.Table":
+    import json
+
+    from rep_kedro.stimuli.subsets import population_of
+
+    columns = ["stimulus_id", "label", "split"]
+    table = handle.table(columns)
+    names = {"set_name": set_name, "subset_name": subset_name}
+    if earlier:
+        names["earlier"] = [population_of(each.table(columns)) for each in earlier]
+    drawn = table.take(rule.draw(population_of(table), **names))
+    meta = {
+        "class_names": handle.meta["class_names"],
+        "image_size_px": handle.meta["image_size_px"],
+        "n_stimuli": drawn.num_rows,
+        "counts": {split: drawn["split"].to_pylist().count(split) for split in handle.meta["counts"]},
+        "rule": rule.model_dump(mode="json"),
+        "stimulus_set_sha256": handle.meta["sha256"],
+    }
+    return drawn.select(columns).replace_schema_metadata({b"meta": json.dumps(meta, ensure_ascii=False).encode()})

@@ -1,0 +1,55 @@
+"""Parameters of the ingest pipeline."""
+
+from pydantic import Field, model_validator
+
+from rep_kedro.stimuli.base import PlainName
+from rep_kedro.stimuli.sources import AnySource
+from rep_kedro.stimuli.strict import StrictModel, suggest
+from rep_kedro.stimuli.subsets import AllRule, AnyRule, PublishedBootstrapRule, PublishedClassCapRule
+
+DEFAULT_SUBSET = "analysis"
+
+
+class IngestParams(StrictModel):
+    """Which stimulus sets and subsets there are.
+
+    Attributes:
+        stimulus_sets: Source of each set by name.
+        stimulus_subsets: Rules by set and subset; a set without an entry gets one subset, ``analysis``, which
+            holds all its stimuli. An empty entry means no subset.
+        threads: Used to check large images; changes speed, not results.
+    """
+
+    stimulus_sets: dict[PlainName, AnySource]
+    stimulus_subsets: dict[PlainName, dict[PlainName, AnyRule]] = Field(default_factory=dict)
+    threads: int = Field(default=2, ge=1)
+
+    @model_validator(mode="after")
+    def _require_known_sets(self) -> "IngestParams":
+        named = [(name, f"stimulus_subsets.{name}") for name in self.stimulus_subsets]
+        for set_name, rules in self.stimulus_subsets.items():
+            for subset_name, rule in rules.items():
+                if isinstance(rule, PublishedClassCapRule):
+                    named += [(name, f"stimulus_subsets.{set_name}.{subset_name}.after") for name in rule.after]
+        for name, place in named:
+            if name not in self.stimulus_sets:
+                raise ValueError(f"{place}: no stimulus set {name!r}; {suggest(name, self.stimulus_sets)}")
+        return self
+
+    def rules(self) -> dict[str, dict[str, AnyRule]]:
+        """Return the rule of every subset by set and subset; repeated draws have one entry each."""
+        return {
+            set_name: {
+                name: rule
+                for subset_name, given in self.stimulus_subsets.get(set_name, {DEFAULT_SUBSET: AllRule()}).items()
+                for name, rule in _repeat(subset_name, given).items()
+            }
+            for set_name in self.stimulus_sets
+        }
+
+
+def _repeat(subset_name: str, rule: AnyRule) -> dict[str, AnyRule]:
+    if not isinstance(rule, PublishedBootstrapRule) or rule.repeats == 1:
+        return {subset_name: rule}
+    seeds = range(rule.seed, rule.seed + rule.repeats)
+    return {f"{subset_name}_s{seed}": rule.model_copy(update={"seed": seed, "repeats": 1}) for seed in seeds}

@@ -1,0 +1,207 @@
+"""From a source to the one table that every stimulus set is."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from rep_kedro.stimuli.base import SourceSpec
+from rep_kedro.stimuli.decoding import UnreadableImageError, check_images
+from rep_kedro.stimuli.png import png_size
+from rep_kedro.stimuli.record import DamagedSourceError, DamageLog, Stimulus, StimulusStream
+from rep_kedro.stimuli.splits import draw_test_rows
+from rep_kedro.stimuli.spool import BatchSpool
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_ROWS_PER_BATCH = 512
+_BYTES_PER_BATCH = 16 << 20
+_THREADED_BYTES = 16 << 10  # larger images are checked in threads: the decoder works outside the interpreter's lock
+
+Sizes = Counter[tuple[int, int]]
+
+
+def schema() -> "pa.Schema":
+    """Return the columns of every stimulus set."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [("stimulus_id", pa.string()), ("image", pa.binary()), ("label", pa.int32()), ("split", pa.string())]
+    )
+
+
+def assemble_stimulus_set(
+    stream: StimulusStream, spec: SourceSpec, log: DamageLog, *, threads: int = 2
+) -> "pa.Table":
+    """Read a source to its end and return its stimulus set.
+
+    Every image is decoded once to find damaged ones. Sets larger than a limit lie in a temporary file, not in memory.
+
+    Args:
+        stream: The opened source.
+        spec: Its parameters.
+        log: What the source finds damaged goes there.
+        threads: Used to check large images.
+
+    Returns:
+        Table with columns stimulus_id, image (encoded bytes as they came), label (null where there is none) and
+        split. ``schema.metadata[b"meta"]`` is JSON with ``class_names``, ``image_size_px`` (side length if all images
+        are squares of one size, else null), ``n_stimuli``, ``counts`` by split, ``class_counts`` by split and class,
+        ``source``, ``sha256`` (see :func:`digest_rows`), ``damaged`` and ``ignored``.
+
+    Raises:
+        DamagedSourceError: If anything is damaged and ``on_damaged`` is ``error``; if nothing is left.
+    """
+    sizes: Sizes = Counter()
+    spool = BatchSpool(schema())
+    try:
+        for stimuli in _group(_distinct(stream, log)):
+            spool.append(_to_batch(_check(stimuli, stream, log, sizes, threads)))
+        table = spool.finish()
+    finally:
+        spool.discard()
+    table = _leave_out_unlabelled(table, log)
+    if spec.on_damaged == "error":
+        log.require_none()
+    if not table.num_rows:
+        raise DamagedSourceError(f"no stimulus is left of source {spec.source!r}; damaged: {len(log.damaged)}")
+    table = _draw_splits(table, spec)
+    meta = _describe(table, stream.class_names, sizes) | {
+        "source": spec.recipe(),
+        "damaged": [{"item": item, "reason": reason} for item, reason in log.damaged],
+        "ignored": sorted(log.ignored),
+    }
+    return table.replace_schema_metadata({b"meta": json.dumps(meta, ensure_ascii=False).encode()})
+
+
+def digest_rows(table: "pa.Table") -> str:
+    """Return the SHA-256 over ids, images, labels and splits, row by row, each preceded by its length in bytes."""
+    digest = hashlib.sha256()
+    for batch in table.select(["stimulus_id", "image", "label", "split"]).to_batches(max_chunksize=_ROWS_PER_BATCH):
+        columns = [batch.column(index).to_pylist() for index in range(4)]
+        for stimulus_id, image, label, split in zip(*columns, strict=True):
+            for part in (stimulus_id.encode(), image, b"" if label is None else b"%d" % label, split.encode()):
+                digest.update(b"%d:" % len(part))
+                digest.update(part)
+    return digest.hexdigest()
+
+
+def _distinct(stream: StimulusStream, log: DamageLog) -> Iterator[Stimulus]:
+    """Yield the stimuli whose ids are new and whose labels have names."""
+    seen = set[str]()
+    n_classes = None if stream.class_names is None else len(stream.class_names)
+    for stimulus in stream.stimuli:
+        label = stimulus.label
+        if stimulus.stimulus_id in seen:
+            log.add(stimulus.stimulus_id, "id occurs twice")
+        elif label is not None and (label < 0 or (n_classes is not None and label >= n_classes)):
+            log.add(stimulus.stimulus_id, f"label {label} is outside of the {n_classes} classes")
+        else:
+            seen.add(stimulus.stimulus_id)
+            yield stimulus
+
+
+def _group(stimuli: Iterable[Stimulus]) -> Iterator[list[Stimulus]]:
+    group, n_bytes = list[Stimulus](), 0
+    for stimulus in stimuli:
+        group.append(stimulus)
+        n_bytes += len(stimulus.image)
+        if len(group) == _ROWS_PER_BATCH or n_bytes >= _BYTES_PER_BATCH:
+            yield group
+            group, n_bytes = [], 0
+    if group:
+        yield group
+
+
+def _check(
+    stimuli: list[Stimulus], stream: StimulusStream, log: DamageLog, sizes: Sizes, threads: int
+) -> list[Stimulus]:
+    """Return the stimuli whose images can be decoded; the others go to the log."""
+    images = [stimulus.image for stimulus in stimuli]
+    if stream.is_encoded_here:
+        sizes.update(png_size(image) for image in images)
+        return stimuli
+    good = []
+    for stimulus, found in zip(stimuli, _check_all(images, threads), strict=True):
+        if isinstance(found, UnreadableImageError):
+            log.add(stimulus.stimulus_id, str(found))
+        else:
+            sizes[found] += 1
+            good.append(stimulus)
+    return good
+
+
+def _check_all(images: Sequence[bytes], threads: int) -> list[tuple[int, int] | UnreadableImageError]:
+    if threads < 2 or sum(map(len, images)) < _THREADED_BYTES * len(images):
+        return list(check_images(images))
+    share = -(-len(images) // threads)
+    shares = [images[start : start + share] for start in range(0, len(images), share)]
+    with ThreadPoolExecutor(threads) as pool:
+        return [found for part in pool.map(lambda share: list(check_images(share)), shares) for found in part]
+
+
+def _to_batch(stimuli: list[Stimulus]) -> "pa.RecordBatch":
+    import pyarrow as pa
+
+    columns = list(zip(*stimuli, strict=True)) or [()] * 4
+    return pa.RecordBatch.from_arrays(
+        [pa.array(list(column), field.type) for column, field in zip(columns, schema(), strict=True)],
+        schema=schema(),
+    )
+
+
+def _leave_out_unlabelled(table: "pa.Table", log: DamageLog) -> "pa.Table":
+    """Leave out the stimuli without a label if others have one."""
+    import pyarrow as pa
+
+    labels = table["label"]
+    if labels.null_count in {0, len(labels)}:
+        return table
+    is_missing = [label is None for label in labels.to_pylist()]
+    ids = table["stimulus_id"].to_pylist()
+    runs, start = [], 0
+    for row, missing in enumerate([*is_missing, True]):
+        if missing:
+            runs.append(table.slice(start, row - start))  # slices copy nothing
+            start = row + 1
+            if row < len(ids):
+                log.add(ids[row], "no label, while others have one")
+    return pa.concat_tables(runs)
+
+
+def _draw_splits(table: "pa.Table", spec: SourceSpec) -> "pa.Table":
+    """Draw a test split if the parameters of a source with files ask for one."""
+    import pyarrow as pa
+
+    fraction = getattr(spec, "test_fraction", 0.0)
+    if not fraction or table["split"].combine_chunks().unique().to_pylist() != [getattr(spec, "split", None)]:
+        return table
+    is_test = draw_test_rows(
+        table["stimulus_id"].to_pylist(),
+        table["label"].to_pylist(),
+        test_fraction=fraction,
+        seed=getattr(spec, "seed", 0),
+    )
+    splits = pa.array(["test" if test else getattr(spec, "split", "train") for test in is_test], pa.string())
+    return table.set_column(table.schema.get_field_index("split"), "split", splits)
+
+
+def _describe(table: "pa.Table", class_names: Sequence[str] | None, sizes: Sizes) -> dict[str, Any]:
+    labels, splits = table["label"].to_pylist(), table["split"].to_pylist()
+    counts: dict[str, int] = dict(Counter(splits))
+    cells = Counter(zip(splits, labels, strict=True))
+    names = list(class_names) if class_names is not None else None
+    only_size = next(iter(sizes)) if len(sizes) == 1 else None
+    return {
+        "class_names": names,
+        "image_size_px": only_size[0] if only_size and only_size[0] == only_size[1] else None,
+        "n_stimuli": table.num_rows,
+        "counts": counts,
+        "class_counts": {
+            split: {name: cells[split, label] for label, name in enumerate(names or [])} for split in counts
+        },
+        "sha256": digest_rows(table),
+    }

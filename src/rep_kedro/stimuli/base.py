@@ -1,0 +1,120 @@
+"""What all stimulus sources share: parameters, roots on disk, and what a recipe holds of them."""
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from rep_kedro.stimuli.strict import StrictModel
+
+SPLIT_NAMES = {"train": "train", "training": "train", "test": "test", "val": "val", "valid": "val", "validation": "val"}
+_VARIABLE = re.compile(r"\$\{?(\w+)\}?")
+
+
+def _expand(path: Any) -> Any:
+    """Replace environment variables and the home folder's sign."""
+    if not isinstance(path, str | Path):
+        return path
+    expanded = os.path.expandvars(str(path))
+    unset = _VARIABLE.search(expanded)
+    if unset:
+        raise ValueError(f"path {str(path)!r} names the environment variable {unset[1]}, which is not set")
+    return Path(expanded).expanduser()
+
+
+def _as_list(paths: Any) -> Any:
+    return list(paths) if isinstance(paths, list | tuple) else [paths]
+
+
+SourcePath = Annotated[Path, BeforeValidator(_expand)]
+SourcePaths = Annotated[list[SourcePath], BeforeValidator(_as_list), Field(min_length=1)]
+
+
+def _require_plain_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise ValueError(f"name {name!r} must consist of letters, digits, '.', '_' and '-'")
+    return name
+
+
+PlainName = Annotated[str, AfterValidator(_require_plain_name)]
+
+
+class SourceSpec(StrictModel):
+    """Parameters of one stimulus source; each source is a subclass in ``rep_kedro.stimuli.readers``.
+
+    Attributes:
+        source: Name of the source; also of its module.
+        on_damaged: ``error`` names all damaged items and makes no set; ``skip`` leaves them out and records
+            their names and reasons in the set's meta.
+    """
+
+    source: str
+    on_damaged: Literal["error", "skip"] = "error"
+
+    path_fields: ClassVar[frozenset[str]] = frozenset()
+
+    def recipe(self) -> dict[str, Any]:
+        """Return all parameters but places on this machine, as plain JSON data."""
+        return self.model_dump(mode="json", exclude=set(self.path_fields))
+
+    def roots(self) -> dict[str, list[Path]]:
+        """Return the files and folders that the source reads, by split ('' if not known beforehand)."""
+        return {}
+
+
+class FileSourceSpec(SourceSpec):
+    """Parameters of a source that reads files.
+
+    Attributes:
+        path: One file or folder; environment variables (``$REP_DATA/...``) and ``~`` are replaced.
+        splits: Instead of ``path``: files or folders by split.
+        split: Name of the only split, where the source has no splits of its own.
+        test_fraction: Share of each class that becomes the split ``test``; 0 leaves the splits as they are.
+        seed: Decides which stimuli those are.
+        class_names: Names by label; overrides what the source says.
+    """
+
+    path: SourcePath | None = None
+    splits: dict[PlainName, SourcePaths] | None = None
+    split: PlainName = "train"
+    test_fraction: float = Field(default=0.0, ge=0, lt=1)
+    seed: int = 0
+    class_names: list[str] | None = None
+
+    path_fields: ClassVar[frozenset[str]] = frozenset({"path", "splits"})
+
+    @model_validator(mode="after")
+    def _require_one_place(self) -> "FileSourceSpec":
+        if (self.path is None) == (self.splits is None):
+            raise ValueError(f"source {self.source!r} needs either path or splits, not both")
+        if self.splits is not None and self.test_fraction:
+            raise ValueError("test_fraction makes a test split, so it goes with path only, not with splits")
+        return self
+
+    def recipe(self) -> dict[str, Any]:
+        """Return all parameters but places on this machine, as plain JSON data."""
+        kept = super().recipe()
+        if self.splits is not None:
+            kept["splits"] = list(self.splits)
+        return kept
+
+    def roots(self) -> dict[str, list[Path]]:
+        """Return the files and folders that the source reads, by split ('' for ``path``)."""
+        if self.splits is not None:
+            return {split: list(paths) for split, paths in self.splits.items()}
+        assert self.path is not None  # noqa: S101  _require_one_place
+        return {"": [self.path]}
+
+
+def require_path(path: Path) -> Path:
+    """Return the path if something is there.
+
+    Raises:
+        FileNotFoundError: If there is neither a file nor a folder.
+    """
+    if not path.exists():
+        known = next((parent for parent in path.parents if parent.exists()), None)
+        raise FileNotFoundError(f"no file or folder at {path}; the part that exists is {known}")
+    return path

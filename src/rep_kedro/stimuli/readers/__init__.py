@@ -1,0 +1,1 @@
+"""One module for each stimulus source: its parameters, and ``read``, which opens it."""

@@ -1,0 +1,172 @@
+"""Parquet files with encoded images, as Hugging Face stores them: an image column of bytes or struct(bytes, path)."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from rep_kedro.stimuli.base import SPLIT_NAMES, FileSourceSpec, require_path
+from rep_kedro.stimuli.record import DamagedSourceError, DamageLog, Stimulus, StimulusStream
+from rep_kedro.stimuli.strict import suggest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_ROWS_PER_BATCH = 256
+
+
+class ParquetSpec(FileSourceSpec):
+    """Parquet files.
+
+    Attributes:
+        path: One file, or a folder; files or folders whose names begin with train, test, val or validation are those
+            splits.
+        image_column: Column of the encoded images.
+        label_column: Column of the labels, whole numbers or text; None for a set without labels.
+        id_column: Column of stable ids; without one the id is the position within the split.
+    """
+
+    source: Literal["parquet"] = "parquet"
+    image_column: str = "image"
+    label_column: str | None = "label"
+    id_column: str | None = None
+
+
+def read(spec: ParquetSpec, log: DamageLog) -> StimulusStream:
+    """Open the source; ids are ``<split>/<position>`` or ``<split>/<id>``.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        DamagedSourceError: If a file is no Parquet file, or a column is missing or of a wrong type.
+    """
+    files = _list_files(spec)
+    for _, file in files:
+        _require_columns(file, spec)
+    class_names = spec.class_names or _declared_names(files[0][1], spec) or _find_names(files, spec)
+    return StimulusStream(class_names, _stimuli(files, class_names, spec, log))
+
+
+def _stimuli(
+    files: list[tuple[str, Path]], class_names: list[str] | None, spec: ParquetSpec, log: DamageLog
+) -> Iterator[Stimulus]:
+    labels_by_name = {name: label for label, name in enumerate(class_names or [])}
+    counts: dict[str, int] = {}
+    for split, file in files:
+        for row in _rows(file, spec):
+            position = counts.get(split, 0)
+            counts[split] = position + 1
+            stimulus_id = f"{split}/{position:06d}" if spec.id_column is None else f"{split}/{row[spec.id_column]}"
+            image = row[spec.image_column]
+            image = image.get("bytes") if isinstance(image, dict) else image
+            label = None if spec.label_column is None else row[spec.label_column]
+            if isinstance(label, str):
+                label = labels_by_name.get(label, label)
+            if not isinstance(label, int | None):
+                log.add(stimulus_id, f"class {label!r} is not among class_names")
+            elif image is None:
+                log.add(stimulus_id, "no bytes in the image column")
+            else:
+                yield Stimulus(stimulus_id, image, label, split)
+
+
+def _rows(file: Path, spec: ParquetSpec) -> Iterator[dict[str, Any]]:
+    import pyarrow as pa
+
+    try:
+        with _open(file) as parquet:
+            for batch in parquet.iter_batches(batch_size=_ROWS_PER_BATCH, columns=_columns(spec)):
+                yield from batch.to_pylist()
+    except (pa.ArrowException, OSError) as problem:
+        raise DamagedSourceError(f"{file.name} is damaged: {problem}") from problem
+
+
+def _open(file: Path) -> Any:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.ParquetFile(require_path(file))
+    except (pa.ArrowException, OSError) as problem:
+        if isinstance(problem, FileNotFoundError):
+            raise
+        raise DamagedSourceError(f"{file.name} is truncated or not a Parquet file") from problem
+
+
+def _columns(spec: ParquetSpec) -> list[str]:
+    return [name for name in (spec.image_column, spec.label_column, spec.id_column) if name is not None]
+
+
+def _require_columns(file: Path, spec: ParquetSpec) -> None:
+    import pyarrow.types as pt
+
+    with _open(file) as parquet:
+        schema: pa.Schema = parquet.schema_arrow
+    for name in _columns(spec):
+        if name not in schema.names:
+            raise DamagedSourceError(f"{file.name} has no column {name!r}; {suggest(name, schema.names)}")
+    image = schema.field(spec.image_column).type
+    if pt.is_struct(image) and image.get_field_index("bytes") >= 0:
+        image = image.field("bytes").type
+    if not (pt.is_binary(image) or pt.is_large_binary(image)):
+        raise DamagedSourceError(
+            f"column {spec.image_column!r} of {file.name} is {image}, expected binary or a struct with binary bytes"
+        )
+    if spec.label_column is not None:
+        label = schema.field(spec.label_column).type
+        label = label.value_type if pt.is_dictionary(label) else label
+        if not (pt.is_integer(label) or pt.is_string(label) or pt.is_large_string(label)):
+            raise DamagedSourceError(
+                f"column {spec.label_column!r} of {file.name} is {label}, expected whole numbers or text"
+            )
+
+
+def _declared_names(file: Path, spec: ParquetSpec) -> list[str] | None:
+    """Return the class names of Hugging Face's description in the file, if there are any."""
+    with _open(file) as parquet:
+        metadata = parquet.schema_arrow.metadata or {}
+    try:
+        features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
+        names = features[spec.label_column]["names"]
+    except (KeyError, TypeError, ValueError):
+        return None
+    if isinstance(names, dict):  # position: name
+        names = [names[key] for key in sorted(names, key=int)]
+    return [str(name) for name in names]
+
+
+def _find_names(files: list[tuple[str, Path]], spec: ParquetSpec) -> list[str] | None:
+    """Return the sorted labels of a text column; numbers have no names."""
+    if spec.label_column is None:
+        return None
+    found = set()
+    for _, file in files:
+        with _open(file) as parquet:
+            for batch in parquet.iter_batches(columns=[spec.label_column]):
+                found.update(batch.column(0).unique().to_pylist())
+    found.discard(None)
+    if not found:
+        return None
+    if all(isinstance(name, str) for name in found):
+        return sorted(found)
+    return [str(label) for label in range(max(found) + 1)]
+
+
+def _list_files(spec: ParquetSpec) -> list[tuple[str, Path]]:
+    files = []
+    for split, paths in spec.roots().items():
+        for path in paths:
+            if require_path(path).is_file():
+                files.append((split or _split_of(path.name) or spec.split, path))
+                continue
+            below = sorted(file.relative_to(path).as_posix() for file in path.rglob("*.parquet"))
+            if not below:
+                raise DamagedSourceError(f"no Parquet files (*.parquet) in {path}")
+            files += [(split or _split_of(name) or spec.split, path / name) for name in below]
+    return sorted(files, key=lambda file: file[0] != "train")
+
+
+def _split_of(name: str) -> str | None:
+    word = re.match(r"[a-z]+", name.rpartition("/")[2].lower()) or re.match("", "")
+    candidates = [*name.lower().split("/")[:-1], word[0] if word else ""]
+    return next((SPLIT_NAMES[candidate] for candidate in candidates if candidate in SPLIT_NAMES), None)

@@ -1,0 +1,122 @@
+"""Image classification sets of torchvision, by class name, from files that are already there (never downloaded).
+
+Where the class takes a ``loader``, images keep their encoded bytes; otherwise it hands out pixels, which are stored
+without loss.
+"""
+
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from rep_kedro.stimuli.base import FileSourceSpec, require_path
+from rep_kedro.stimuli.png import encode_png
+from rep_kedro.stimuli.record import DamagedSourceError, DamageLog, Stimulus, StimulusStream
+from rep_kedro.stimuli.strict import suggest
+
+
+class TorchvisionSpec(FileSourceSpec):
+    """A data set class of torchvision.
+
+    Attributes:
+        name: Name of the class, such as ``CIFAR10``.
+        path: The ``root`` that torchvision expects; give each set its own.
+        options: Further arguments of the class.
+        official_splits: Our name of a split: torchvision's; where not given, train and test as far as they exist.
+    """
+
+    source: Literal["torchvision"] = "torchvision"
+    name: str
+    options: dict[str, Any] = Field(default_factory=dict)
+    official_splits: dict[str, str] | None = None
+
+    @model_validator(mode="after")
+    def _require_path(self) -> "TorchvisionSpec":
+        if self.path is None:
+            raise ValueError("source 'torchvision' needs path, the root folder that torchvision expects")
+        return self
+
+
+def read(spec: TorchvisionSpec, log: DamageLog) -> StimulusStream:
+    """Open the source; ids are ``<split>/<position>``.
+
+    Raises:
+        FileNotFoundError: If the root is missing.
+        DamagedSourceError: If torchvision does not know the set or does not find its files.
+    """
+    assert spec.path is not None  # noqa: S101  _require_path
+    root = require_path(spec.path)
+    parts = [(split, _open_part(spec, root, arguments)) for split, arguments in _parts(spec)]
+    class_names = spec.class_names or _names_of(parts[0][1])
+    return StimulusStream(class_names, _stimuli(parts, log))
+
+
+def _stimuli(parts: list[tuple[str, Any]], log: DamageLog) -> Iterator[Stimulus]:
+    for split, part in parts:
+        for position in range(len(part)):
+            stimulus_id = f"{split}/{position:06d}"
+            try:
+                image, label = part[position]
+            except (OSError, SyntaxError, ValueError) as problem:
+                log.add(stimulus_id, str(problem))
+                continue
+            if not isinstance(label, int):
+                try:
+                    label = int(label)
+                except (TypeError, ValueError):
+                    log.add(stimulus_id, f"label {label!r} is not a class")
+                    continue
+            yield Stimulus(stimulus_id, image if isinstance(image, bytes) else _encode(image), label, split)
+
+
+def _class_of(name: str) -> Any:
+    from rep_kedro._torchvision import mend_torchvision
+
+    mend_torchvision()
+    from torchvision import datasets
+
+    if name not in datasets.__all__:
+        raise DamagedSourceError(f"torchvision has no data set {name!r}; {suggest(name, datasets.__all__)}")
+    return getattr(datasets, name)
+
+
+def _parts(spec: TorchvisionSpec) -> list[tuple[str, dict[str, Any]]]:
+    """Return our name of each split and the arguments that choose it."""
+    parameters = inspect.signature(_class_of(spec.name)).parameters
+    official = spec.official_splits or {"train": "train", "test": "test"}
+    if "train" in parameters:
+        return [(split, {"train": name == "train"}) for split, name in official.items()]
+    if "split" in parameters and "split" not in spec.options:
+        return [(split, {"split": name}) for split, name in official.items()]
+    return [(spec.split, {})]
+
+
+def _open_part(spec: TorchvisionSpec, root: Path, arguments: dict[str, Any]) -> Any:
+    made_by = _class_of(spec.name)
+    parameters = inspect.signature(made_by).parameters
+    never_download = {"download": False} if "download" in parameters else {}
+    keep_bytes = {"loader": _read_bytes} if "loader" in parameters else {}
+    try:
+        return made_by(root, **never_download, **keep_bytes, **spec.options, **arguments)
+    except (RuntimeError, FileNotFoundError, ValueError, TypeError) as problem:
+        given = ", ".join(f"{key}={value!r}" for key, value in {**spec.options, **arguments}.items())
+        raise DamagedSourceError(f"torchvision cannot open {spec.name}({given}) in {root}: {problem}") from problem
+
+
+def _read_bytes(file: str | Path) -> bytes:
+    return Path(file).read_bytes()
+
+
+def _names_of(part: Any) -> list[str] | None:
+    classes = getattr(part, "classes", None)
+    if not classes:
+        return None
+    return [", ".join(name) if isinstance(name, tuple) else str(name) for name in classes]
+
+
+def _encode(image: Any) -> bytes:
+    import numpy as np
+
+    return encode_png(np.asarray(image if image.mode in {"L", "RGB"} else image.convert("RGB")))

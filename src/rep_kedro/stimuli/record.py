@@ -1,0 +1,75 @@
+"""What a source yields, one stimulus at a time, and the list of what was wrong with it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+SHOWN_IN_ERRORS = 5  # so many damaged items are named in the error; the count tells of the rest
+
+
+class Stimulus(NamedTuple):
+    """One stimulus on its way into a set.
+
+    Attributes:
+        stimulus_id: Stable within the set, free of machine paths.
+        image: Encoded bytes as they came.
+        label: Index into the stream's class names; None where the source has no label.
+        split: ``train``, ``test`` or any other name of a part.
+    """
+
+    stimulus_id: str
+    image: bytes
+    label: int | None
+    split: str
+
+
+@dataclass(frozen=True)
+class StimulusStream:
+    """An opened source.
+
+    Attributes:
+        class_names: By label; None where the set has no classes or they have no names.
+        stimuli: Yields each stimulus once; nothing is read before it is asked for.
+        is_encoded_here: True if this project encoded the pixels itself, so that images need no check.
+    """
+
+    class_names: Sequence[str] | None
+    stimuli: Iterator[Stimulus]
+    is_encoded_here: bool = False
+
+
+class DamagedSourceError(ValueError):
+    """A source that cannot be read in full."""
+
+
+@dataclass
+class DamageLog:
+    """Collects what is wrong with single items of a source, so that all are known at the end.
+
+    Attributes:
+        damaged: (item, reason) of each item that cannot be used.
+        ignored: Names of files left by operating systems (such as ``.DS_Store``), which are no stimuli.
+    """
+
+    damaged: list[tuple[str, str]] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
+
+    def add(self, item: str, reason: str) -> None:
+        """Record one item that cannot be used."""
+        self.damaged.append((item, reason))
+
+    def require_none(self) -> None:
+        """Raise if anything was recorded.
+
+        Raises:
+            DamagedSourceError: Names the first items with their reasons, and tells the count.
+        """
+        if not self.damaged:
+            return
+        shown = "; ".join(f"{item} ({reason})" for item, reason in self.damaged[:SHOWN_IN_ERRORS])
+        more = len(self.damaged) - SHOWN_IN_ERRORS
+        rest = f"; and {more} more" if more > 0 else ""
+        raise DamagedSourceError(
+            f"{len(self.damaged)} damaged items: {shown}{rest}; mend them, or set on_damaged: skip to leave"
+            " them out and record them"
+        )

@@ -1,0 +1,79 @@
+"""All stimulus sources by name. A new one is a module in ``readers`` and a line here."""
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, TypeAdapter
+
+from rep_kedro.stimuli.base import SourceSpec
+from rep_kedro.stimuli.readers.digits import DigitsSpec
+from rep_kedro.stimuli.readers.idx import IdxSpec
+from rep_kedro.stimuli.readers.image_folder import ImageFolderSpec
+from rep_kedro.stimuli.readers.npz import NpzSpec
+from rep_kedro.stimuli.readers.parquet import ParquetSpec
+from rep_kedro.stimuli.readers.photograph_patches import PhotographPatchesSpec
+from rep_kedro.stimuli.readers.shapes import ShapesSpec
+from rep_kedro.stimuli.readers.torchvision import TorchvisionSpec
+from rep_kedro.stimuli.readers.webdataset import WebdatasetSpec
+from rep_kedro.stimuli.record import DamageLog, StimulusStream
+from rep_kedro.stimuli.strict import suggest
+
+SOURCES: dict[str, type[SourceSpec]] = {
+    "digits": DigitsSpec,
+    "idx": IdxSpec,
+    "image_folder": ImageFolderSpec,
+    "npz": NpzSpec,
+    "parquet": ParquetSpec,
+    "photograph_patches": PhotographPatchesSpec,
+    "shapes": ShapesSpec,
+    "torchvision": TorchvisionSpec,
+    "webdataset": WebdatasetSpec,
+}
+
+
+def _require_known_source(entry: Any) -> Any:
+    if isinstance(entry, Mapping):
+        source = entry.get("source")
+        if source is None:
+            raise ValueError(f"no source given; allowed: {', '.join(SOURCES)}")
+        if source not in SOURCES:
+            raise ValueError(f"unknown source {source!r}; {suggest(str(source), SOURCES)}")
+    return entry
+
+
+AnySource = Annotated[
+    DigitsSpec
+    | IdxSpec
+    | ImageFolderSpec
+    | NpzSpec
+    | ParquetSpec
+    | PhotographPatchesSpec
+    | ShapesSpec
+    | TorchvisionSpec
+    | WebdatasetSpec,
+    Field(discriminator="source"),
+    BeforeValidator(_require_known_source),
+]
+_ANY_SOURCE: TypeAdapter[Any] = TypeAdapter(AnySource)
+
+
+def parse_source(entry: Mapping[str, Any]) -> SourceSpec:
+    """Return the checked parameters of one source.
+
+    Raises:
+        pydantic.ValidationError: If the source or a key is unknown, or a value is out of range.
+    """
+    spec: SourceSpec = _ANY_SOURCE.validate_python(entry)
+    return spec
+
+
+def reader_module(spec: SourceSpec) -> str:
+    """Return the dotted name of the module that reads a source."""
+    return f"rep_kedro.stimuli.readers.{spec.source}"
+
+
+def open_source(spec: SourceSpec, log: DamageLog) -> StimulusStream:
+    """Open a source; its stimuli are read as they are asked for."""
+    stream: StimulusStream = import_module(reader_module(spec)).read(spec, log)
+    return stream

@@ -1,0 +1,35 @@
+"""Parameter models that refuse unknown keys and say which known one was probably meant."""
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+
+def suggest(unknown: str, known: Iterable[str]) -> str:
+    """Return the tail of an error message about an unknown name: a close match, and all that is allowed.
+
+    Example:
+        >>> suggest("digit", ["digits", "shapes"])
+        "did you mean 'digits'? allowed: digits, shapes"
+    """
+    names = sorted(known)
+    close = get_close_matches(str(unknown), names, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}allowed: {', '.join(names) or 'nothing'}"
+
+
+class StrictModel(BaseModel):
+    """Frozen parameters; an unknown key is an error with a close match."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_keys(cls, values: Any) -> Any:
+        if isinstance(values, Mapping):
+            for key in values:
+                if key not in cls.model_fields:
+                    raise ValueError(f"unknown key {key!r}; {suggest(str(key), cls.model_fields)}")
+        return values
