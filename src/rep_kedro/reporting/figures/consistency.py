@@ -86,7 +86,7 @@ def _values(consistency: pd.DataFrame, category: str, pair: str) -> "np.ndarray"
 def _limits(consistency: pd.DataFrame) -> tuple[float, float]:
     columns = consistency[["pearson", "pearson_low", "pearson_high"]].to_numpy(dtype=np.float64)
     low = float(np.nanmin(columns))
-    return min(0.0, max(-1.0, np.floor(low * 10) / 10)) - 0.03, 1.03
+    return max(-1.0, float(np.floor(low * 10) / 10)) - 0.01, 1.015
 
 
 def _draw_overall(axes: Axes, overall: "np.ndarray") -> None:
@@ -107,7 +107,7 @@ def _draw_pair(axes: Axes, y: int, rows: pd.DataFrame, colours: Sequence[str]) -
         _draw_points(axes, y, defined, colours)
     if n_undefined:
         note = "undefined" if not values.size else f"{n_undefined} undefined"
-        axes.annotate(note, (0.0, y), color=MUTED, fontsize=7.5, va="center", xytext=(3, 0), textcoords="offset points")
+        axes.text(0.005, y, note, color=MUTED, fontsize=7.5, va="center", transform=axes.get_yaxis_transform())
 
 
 def _draw_box(axes: Axes, y: int, values: "np.ndarray", colours: Sequence[str]) -> None:

@@ -122,10 +122,10 @@ def _plot_ranks(joined: pd.DataFrame, model_cards: pd.DataFrame) -> Figure:
             )  # fmt: skip
         panel.set_title(f"{shortened(name, 24)}:  {written_r(pearson(rows['rankme'], rows['test_accuracy']))}, n = {len(rows)}")
         panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
-        panel.set_xlabel("RankMe of the final layer (effective number of dimensions)", fontsize=8)
         if index % N_COLUMNS == 0:
             panel.set_ylabel("probe accuracy on test images (%)")
         panel.margins(0.08)
+    figure.supxlabel("RankMe of the final layer (effective number of dimensions, from 1)", fontsize=9)
     objectives = objectives_in_order(name for name in joined["objective"] if name != UNKNOWN)
     handles = palette.legend_handles(objectives) + architecture_handles(model_cards)
     if handles:

@@ -58,8 +58,8 @@ def panels_of(rows: pd.DataFrame, metrics: tuple[str, ...]) -> list[tuple[str, s
 def _plot(rows: pd.DataFrame, palette: Palette, panels: list[tuple[str, str]]) -> Figure:
     architectures = sorted(set(rows["architecture"].astype(str)))
     styles = {name: LINE_STYLES[index % len(LINE_STYLES)] for index, name in enumerate(architectures)}
-    n_columns = min(N_COLUMNS, len(panels))
-    n_rows = -(-len(panels) // n_columns)
+    n_rows = -(-len(panels) // N_COLUMNS)
+    n_columns = -(-len(panels) // n_rows)
     figure = start_figure(TITLE, 0.9 + 2.2 * n_rows)
     for panel, (objective, metric) in zip(grid_of_panels(figure, len(panels), n_columns), panels, strict=True):
         shown = rows[(rows["objective"] == objective) & (rows["metric"] == metric)]

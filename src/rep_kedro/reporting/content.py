@@ -1,0 +1,85 @@
+"""Everything that one report is made from, checked once and read by all sections."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from rep_kedro.reporting.page import FigureBlock
+from rep_kedro.reporting.svg import inline_svg
+from rep_kedro.reporting.tables import COLUMNS, chosen_stimulus_set, require_table
+
+
+@dataclass(frozen=True)
+class ReportContent:
+    """Tables, figures and choices of one report.
+
+    Attributes:
+        tables: By the contract's names; every one present, those that were not made are empty.
+        figures: Figures or SVG text by name (``figure_similarity``, ...).
+        parameters: The run's parameters, nested.
+        measure: The similarity measure that the sentences speak of.
+        delta: The threshold of saturation.
+        stimulus_set: The images that figures per layer show; None where there are none.
+        n_extreme_pairs: How many of the most and the least similar pairs are listed.
+        n_run_rows: How many rows of the run table are listed.
+        measure_facts: Per measure: id, what it is, range, invariances, source; from the registry.
+        earlier: Tables of an earlier version by name; may be empty.
+    """
+
+    tables: Mapping[str, pd.DataFrame]
+    figures: Mapping[str, Figure | str | None]
+    parameters: Mapping[str, Any]
+    measure: str
+    delta: float
+    stimulus_set: str | None
+    n_extreme_pairs: int = 8
+    n_run_rows: int = 400
+    measure_facts: Sequence[Mapping[str, str]] = ()
+    earlier: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+
+    def table(self, name: str) -> pd.DataFrame:
+        """Return a table by its name in the contract."""
+        return self.tables[name]
+
+    def of_measure(self, name: str) -> pd.DataFrame:
+        """Return the rows of a table that are of the report's measure."""
+        table = self.tables[name]
+        return table[table["measure"] == self.measure]
+
+    def block(self, name: str, *, title: str, reading: str, shown: str, misleads: str) -> FigureBlock:
+        """Return a figure with its caption."""
+        figure = self.figures.get(name)
+        drawing = None if figure is None else inline_svg(figure, name.replace("_", "-"), title)
+        return FigureBlock(drawing, title, reading, shown, misleads)
+
+
+def make_content(
+    tables: Mapping[str, pd.DataFrame | None],
+    figures: Mapping[str, Figure | str | None],
+    *,
+    stimulus_set: str | None = None,
+    earlier: Mapping[str, pd.DataFrame | None] | None = None,
+    **choices: Any,
+) -> ReportContent:
+    """Return the content of a report, with every table of the contract present.
+
+    Args:
+        tables: Tables by name; missing ones become empty.
+        figures: Figures by name; missing ones are reported on the page.
+        stimulus_set: Wanted for the figures per layer; None: the first.
+        earlier: ``similarities`` and ``consistency`` of an earlier version.
+        **choices: The other fields of :class:`ReportContent`.
+
+    Raises:
+        ValueError: If a table is unknown or lacks columns.
+    """
+    unknown = sorted(set(tables) - set(COLUMNS))
+    if unknown:
+        raise ValueError(f"unknown tables {unknown}; known: {', '.join(COLUMNS)}")
+    checked = {name: require_table(name, tables.get(name)) for name in COLUMNS}
+    shown = chosen_stimulus_set(stimulus_set, checked["layer_diagnostics"], checked["probe_results"])
+    before = {name: table for name, table in (earlier or {}).items() if table is not None and len(table)}
+    return ReportContent(tables=checked, figures=figures, stimulus_set=shown, earlier=before, **choices)

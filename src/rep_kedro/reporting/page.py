@@ -1,0 +1,158 @@
+"""The parts of which the page is made: sections, figures with captions, tables that can be sorted.
+
+All text passes the template's escaping; only drawings, checked by :mod:`rep_kedro.reporting.svg`, are put in as
+they are.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+
+UNDEFINED = "undefined"
+
+
+@dataclass(frozen=True)
+class Column:
+    """How one column of a table is written.
+
+    Attributes:
+        header: Heading, with the unit.
+        kind: ``text``, ``number``, ``percent`` (given as a fraction), ``count`` or ``truth``.
+        digits: Digits after the point.
+    """
+
+    header: str
+    kind: str = "text"
+    digits: int = 3
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a reader sees, and what sorting goes by; an empty key sorts last."""
+
+    text: str
+    sort_key: str
+    is_number: bool = False
+    is_undefined: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with its heading; folded ones open on a click and in print."""
+
+    caption: str
+    headers: Sequence[Column]
+    rows: Sequence[Sequence[Cell]]
+    note: str | None = None
+    is_folded: bool = False
+
+
+@dataclass(frozen=True)
+class FigureBlock:
+    """A figure and what a reader needs to know about it.
+
+    Attributes:
+        drawing: SVG, safe to put in; None where the run made none.
+        title: The question, as in the figure.
+        reading: How to read it.
+        shown: What is shown: measure, stimulus set, counts.
+        misleads: When it misleads.
+    """
+
+    drawing: Markup | None
+    title: str
+    reading: str
+    shown: str
+    misleads: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """One question, its answers in words, its evidence."""
+
+    anchor: str
+    question: str
+    why: str
+    answers: Sequence[str] = ()
+    notes: Sequence[str] = ()
+    figures: Sequence[FigureBlock] = ()
+    tables: Sequence[Table] = field(default=())
+
+
+def make_table(
+    frame: pd.DataFrame,
+    columns: Mapping[str, Column],
+    caption: str,
+    *,
+    note: str | None = None,
+    most_rows: int | None = None,
+    is_folded: bool = False,
+) -> Table:
+    """Return a table for the page.
+
+    Args:
+        frame: The rows in the order of first display.
+        columns: Which columns, in order, and how they are written.
+        caption: Stands above.
+        note: Stands below.
+        most_rows: Longer tables are cut there, and say so.
+        is_folded: Closed at first.
+    """
+    shown = frame if most_rows is None else frame.head(most_rows)
+    if len(shown) < len(frame):
+        cut = f"{len(shown)} of {len(frame)} rows are shown; all are in the table of the run"
+        note = f"{note} {cut}." if note else f"{cut}."
+    rows = [
+        [make_cell(value, column) for value, column in zip(row, columns.values(), strict=True)]
+        for row in shown[list(columns)].itertuples(index=False, name=None)
+    ]
+    return Table(caption, list(columns.values()), rows, note, is_folded)
+
+
+def make_cell(value: Any, column: Column) -> Cell:
+    """Return a cell; missing numbers say so, missing text is a dash."""
+    if column.kind in ("text", "truth"):
+        if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
+            return Cell("–", "")
+        text = ("yes" if value else "no") if column.kind == "truth" else str(value)
+        return Cell(text, text)
+    text = write_number(value, column.kind, column.digits)
+    if text == UNDEFINED:
+        return Cell(text, "", is_number=True, is_undefined=True)
+    return Cell(text, repr(float(value)), is_number=True)
+
+
+def write_number(value: Any, kind: str = "number", digits: int = 3) -> str:
+    """Return a number as people read it; NaN and None are called undefined.
+
+    Example:
+        >>> write_number(0.98765, "percent", 1), write_number(1234567, "count"), write_number(float("nan"))
+        ('98.8 %', '1,234,567', 'undefined')
+    """
+    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
+        return UNDEFINED
+    match kind:
+        case "percent":
+            text = f"{100 * float(value):.{digits}f} %"
+        case "count":
+            text = f"{round(float(value)):,}"
+        case _:
+            text = f"{float(value):.{digits}f}"
+    return text.replace("-", "−")
+
+
+def list_in_words(names: Sequence[str], most: int = 6) -> str:
+    """Return names joined for a sentence.
+
+    Example:
+        >>> list_in_words(["digits", "shapes", "patches"])
+        'digits, shapes and patches'
+    """
+    shown = list(names[:most])
+    if len(names) > most:
+        return f"{', '.join(shown)} and {len(names) - most} more"
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
