@@ -1,0 +1,154 @@
+"""What every linear probe needs: standardisation, a held-out part, predictions, accuracy, a choice of decay.
+
+The fits themselves are in ``probe_lbfgs`` (convex, exact optimum) and ``probe_adamw`` (stochastic, many
+settings at once).
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+RELATIVE_ROUNDING = 1e-7  # of float32: a spread this small beside the mean tells nothing
+
+
+class Standardisation(NamedTuple):
+    """Mean and scale of each feature, (n_features,), float64; scale 0 marks a constant feature."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def apply(self, x: Tensor) -> Tensor:
+        """Return standardised features, float64; constant features become 0."""
+        inverse = torch.where(self.scale > 0.0, 1.0 / self.scale, torch.zeros_like(self.scale))
+        return (x.to(torch.float64) - self.mean) * inverse
+
+
+def fit_standardisation(x: Tensor) -> Standardisation:
+    """Return what brings each feature to mean 0 and standard deviation 1 (population).
+
+    Args:
+        x: Training features, shape (n_samples, n_features), at least one sample; test features must not
+            take part.
+
+    Returns:
+        Mean and scale; a feature that does not vary beyond float32 rounding gets scale 0 and is left out.
+
+    Raises:
+        ValueError: If there is no sample, or a value is not finite.
+    """
+    if x.ndim != 2 or len(x) == 0:
+        raise ValueError(f"features must have shape (n_samples, n_features), got {tuple(x.shape)}")
+    if not bool(torch.isfinite(x).all()):
+        raise ValueError("features to standardise must be finite, got NaN or infinity")
+    mean = x.to(torch.float64).mean(dim=0)
+    scale = (x.to(torch.float64) - mean).square().mean(dim=0).sqrt()
+    constant = scale <= RELATIVE_ROUNDING * mean.abs()
+    return Standardisation(mean, scale.masked_fill(constant, 0.0))
+
+
+def draw_held_out(labels: Tensor, *, fraction: float, generator: torch.Generator) -> Tensor:
+    """Draw a stratified part of the samples.
+
+    Args:
+        labels: Class indices, shape (n_samples,).
+        fraction: Share to hold out of each class, between 0 and 1; rounded to whole samples, and at least one
+            sample of each class stays in.
+        generator: Source of chance, on the CPU.
+
+    Returns:
+        True for held-out samples, shape (n_samples,).
+
+    Raises:
+        ValueError: If the fraction is not allowed, or nothing could be held out.
+    """
+    if not 0.0 < fraction < 1.0:
+        raise ValueError(f"the held-out fraction must be between 0 and 1, got {fraction}")
+    held_out = torch.zeros(len(labels), dtype=torch.bool)
+    for label in torch.unique(labels).tolist():
+        members = (labels == label).nonzero().flatten().cpu()
+        n_held_out = min(round(fraction * len(members)), len(members) - 1)
+        chosen = torch.randperm(len(members), generator=generator)[:n_held_out]
+        held_out[members[chosen]] = True
+    if not bool(held_out.any()):
+        raise ValueError(
+            f"nothing to hold out: {fraction} of each class of {len(labels)} samples rounds to none"
+        )
+    return held_out
+
+
+def predict_logits(weights: Tensor, x: Tensor) -> Tensor:
+    """Return the logits of probes.
+
+    Args:
+        weights: Shape (..., n_features + 1, n_classes), the last row being the bias.
+        x: Features as the probes were fitted on, (n_samples, n_features).
+
+    Returns:
+        Shape (..., n_samples, n_classes), dtype of the weights.
+    """
+    return x.to(weights.dtype) @ weights[..., :-1, :] + weights[..., -1:, :]
+
+
+def measure_accuracy(predictions: Tensor, labels: Tensor) -> Tensor:
+    """Return the share of samples whose class is hit.
+
+    Args:
+        predictions: Class indices, shape (..., n_samples).
+        labels: True class indices, shape (n_samples,), at least one.
+
+    Returns:
+        Shape (...), float64, 0 to 1.
+
+    Raises:
+        ValueError: If there is no sample.
+    """
+    if labels.numel() == 0:
+        raise ValueError("an accuracy needs at least 1 sample, got 0")
+    return (predictions == labels).to(torch.float64).mean(dim=-1)
+
+
+def measure_balanced_accuracy(predictions: Tensor, labels: Tensor) -> Tensor:
+    """Return the mean over the classes that occur of the share of each class that is hit.
+
+    Args, Returns, Raises: as :func:`measure_accuracy`.
+    """
+    if labels.numel() == 0:
+        raise ValueError("an accuracy needs at least 1 sample, got 0")
+    recalls = [
+        measure_accuracy(predictions[..., labels == label], labels[labels == label])
+        for label in torch.unique(labels).tolist()
+    ]
+    return torch.stack(recalls, dim=-1).mean(dim=-1)
+
+
+def select_weight_decay(accuracies: Sequence[float], weight_decays: Sequence[float]) -> int:
+    """Return the position of the weight decay with the best held-out accuracy; ties go to the larger decay.
+
+    Raises:
+        ValueError: If lengths differ, nothing is given, or an accuracy is NaN.
+
+    Example:
+        >>> select_weight_decay([0.8, 0.9, 0.9], [0.001, 0.01, 0.1])
+        2
+    """
+    if len(accuracies) != len(weight_decays) or not accuracies:
+        raise ValueError(
+            f"each weight decay needs one accuracy, got {len(accuracies)} for {len(weight_decays)} decays"
+        )
+    if any(math.isnan(accuracy) for accuracy in accuracies):
+        raise ValueError("held-out accuracies must be numbers, got NaN")
+    return max(range(len(accuracies)), key=lambda i: (accuracies[i], weight_decays[i]))
+
+
+def require_labels(labels: Tensor, *, n_classes: int, n_samples: int) -> None:
+    """Raise ValueError unless labels are class indices, one for each sample, of at least 2 classes."""
+    if n_classes < 2:
+        raise ValueError(f"a probe needs at least 2 classes, got {n_classes}")
+    if labels.shape != (n_samples,) or n_samples == 0:
+        raise ValueError(f"labels must have shape ({n_samples},), above 0, got {tuple(labels.shape)}")
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= n_classes:
+        raise ValueError(f"labels must lie within 0 to {n_classes - 1}, got {low} to {high}")
