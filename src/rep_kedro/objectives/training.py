@@ -13,39 +13,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import Tensor, nn
 
 from rep_kedro.kernels.spectrum import measure_rankme_uncentred_sigma
 from rep_kedro.models.architecture import Architecture
 from rep_kedro.models.network import LayeredNetwork, build_network
 from rep_kedro.objectives.protocol import Objective, embed
+from rep_kedro.objectives.schedule import Schedule
 
 EVALUATION_BATCH = 512
-
-
-class Schedule(BaseModel):
-    """How long and how fast a network learns.
-
-    Attributes:
-        epochs: Passes over the training images.
-        batch_size: Images per step; a last, smaller batch is left out (it differs with every epoch's order).
-        learning_rate: Highest rate, reached after the warm-up; falls to zero on a cosine.
-        weight_decay: Of weights; biases and batch norms are never decayed.
-        warmup_fraction: Share of the steps over which the rate rises linearly.
-        optimizer: `adamw` (decoupled decay) or `sgd` (Nesterov).
-        momentum: Of sgd.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    epochs: PositiveInt
-    batch_size: int = Field(ge=2)
-    learning_rate: float = Field(gt=0)
-    weight_decay: float = Field(default=1e-4, ge=0)
-    warmup_fraction: float = Field(default=0.1, ge=0, lt=1)
-    optimizer: str = Field(default="adamw", pattern="^(adamw|sgd)$")
-    momentum: float = Field(default=0.9, ge=0, lt=1)
 
 
 @dataclass(frozen=True)
@@ -233,15 +209,18 @@ def _stream(seed: int, purpose: str) -> torch.Generator:
 @contextmanager
 def _repeatable(device: str) -> Iterator[None]:
     """Compute in the same order every time, in full float32."""
-    threads, cudnn = torch.get_num_threads(), torch.backends.cudnn
-    deterministic, warn_only = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    threads, filling = torch.get_num_threads(), torch.utils.deterministic.fill_uninitialized_memory
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     try:
         if torch.device(device).type == "cpu":
             torch.set_num_threads(1)
         torch.use_deterministic_algorithms(True)
-        with cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
             yield
     finally:
+        torch.utils.deterministic.fill_uninitialized_memory = filling  # type: ignore[attr-defined]
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         torch.set_num_threads(threads)
 

@@ -1,0 +1,1 @@
+"""Small networks under each objective."""

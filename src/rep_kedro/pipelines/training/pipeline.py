@@ -1,0 +1,26 @@
+"""Wiring of the training pipeline."""
+
+from kedro.pipeline import Node, Pipeline
+
+from rep_kedro.pipelines.training import nodes
+
+
+def create_pipeline(**_: object) -> Pipeline:
+    """Stimulus sets -> networks -> history."""
+    return Pipeline(
+        [
+            Node(
+                nodes.plan_networks,
+                inputs=["stimulus_sets", "params:training"],
+                outputs="networks",
+                name="networks",
+                tags=["gpu"],
+            ),
+            Node(
+                nodes.tabulate_training_history,
+                inputs="networks",
+                outputs="training_history",
+                name="training_history",
+            ),
+        ]
+    )
