@@ -92,7 +92,7 @@ def pairwise_linear_cka(
 
     Source:
         Kornblith et al. 2019, arXiv:1905.00414, section 3 (CKA); Székely & Rizzo 2014,
-        doi:10.1214/14-AOS1255 (U-centring); Lange et al. 2022, arXiv:2206.03556 (lange).
+        doi:10.1214/14-AOS1255 (U-centring); Lange et al. 2022, arXiv:2206.10999 (lange).
 
     Example:
         >>> x = torch.tensor([[0.0, 1.0], [2.0, 0.0], [1.0, 1.0], [3.0, 5.0]])

@@ -75,7 +75,7 @@ ENTRIES = (
     _entry(
         "cka_linear_lange",
         "CKA (linear, diagonal left out)",
-        "Lange et al. 2022, arXiv:2206.03556",
+        "Lange et al. 2022, arXiv:2206.10999",
         {"kernel": "linear", "estimator": "lange"},
         value_range=DEBIASED_RANGE,
     ),

@@ -1,0 +1,73 @@
+"""CKA and distance correlation straight from their definitions, two models at a time, in numpy float64."""
+
+import numpy as np
+
+
+def linear_gram(x):
+    return np.array([[float(np.dot(a, b)) for b in x] for a in x])
+
+
+def distances(x):
+    return np.array([[float(np.linalg.norm(a - b)) for b in x] for a in x])
+
+
+def upper(matrix):
+    return np.array([matrix[i, j] for i in range(len(matrix)) for j in range(i + 1, len(matrix))])
+
+
+def gaussian_gram(x, width):
+    return np.exp(-(distances(x) ** 2) / (2 * width**2))
+
+
+def median_distance(x):
+    return float(np.sqrt(np.median(upper(distances(x)) ** 2)))
+
+
+def double_centred(k):
+    h = np.eye(len(k)) - np.ones((len(k), len(k))) / len(k)
+    return h @ k @ h
+
+
+def hsic_biased(k, m):
+    return float(np.trace(double_centred(k) @ double_centred(m)) / (len(k) - 1) ** 2)
+
+
+def hsic_unbiased(k, m):
+    """Song et al. 2012, equation 5, term by term."""
+    n, one = len(k), np.ones(len(k))
+    k, m = k - np.diag(np.diag(k)), m - np.diag(np.diag(m))
+    trace = np.trace(k @ m)
+    means = (one @ k @ one) * (one @ m @ one) / ((n - 1) * (n - 2))
+    return float((trace + means - 2 / (n - 2) * (one @ k @ m @ one)) / (n * (n - 3)))
+
+
+def hsic_lange(k, m):
+    k, m = double_centred(k), double_centred(m)
+    return float(sum(k[i, j] * m[i, j] for i in range(len(k)) for j in range(len(k)) if i != j))
+
+
+def cosine(inner, k, m):
+    return inner(k, m) / np.sqrt(inner(k, k) * inner(m, m))
+
+
+HSIC = {"biased": hsic_biased, "debiased": hsic_unbiased, "lange": hsic_lange}
+
+
+def linear_cka(x, y, estimator):
+    return cosine(HSIC[estimator], linear_gram(x), linear_gram(y))
+
+
+def gaussian_cka(x, y, width_x, width_y, estimator):
+    return cosine(HSIC[estimator], gaussian_gram(x, width_x), gaussian_gram(y, width_y))
+
+
+def minibatch_cka(x, y, batches):
+    def inner(x, y):
+        return np.mean([hsic_unbiased(linear_gram(x[b]), linear_gram(y[b])) for b in batches])
+
+    return float(inner(x, y) / np.sqrt(inner(x, x) * inner(y, y)))
+
+
+def distance_correlation(x, y, estimator):
+    """Squared, as a ratio of (co)variances of centred distance matrices."""
+    return cosine(HSIC[estimator], distances(x), distances(y))
