@@ -7,8 +7,5 @@ DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry",)
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",
-    "config_patterns": {
-        "parameters": ["parameters*", "parameters*/**"],
-        "catalog": ["catalog*", "catalog*/**"],
-    },
+    "merge_strategy": {"parameters": "soft"},  # so that three lines in conf/local add to conf/base
 }
