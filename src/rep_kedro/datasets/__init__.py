@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rep_kedro.datasets.arrow import ArrowDataset, ArrowHandle
-    from rep_kedro.datasets.collection import CollectionDataset, CollectionError
+    from rep_kedro.datasets.collection import CollectionDataset
     from rep_kedro.datasets.figure import FigureDataset
     from rep_kedro.datasets.journal import read_journal
     from rep_kedro.datasets.matrix import (
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     )
     from rep_kedro.datasets.member import DamagedMemberError, MemberHandle
     from rep_kedro.datasets.plan import Batch, Planned, Shard
+    from rep_kedro.datasets.plan_file import CollectionError
     from rep_kedro.datasets.revision import code_revision
     from rep_kedro.datasets.table import EarlierTableDataset, TableDataset
     from rep_kedro.datasets.tensors import Tensors, TensorsDataset, TensorsHandle
@@ -30,7 +31,7 @@ _HOMES = {
     "ArrowHandle": "arrow",
     "Batch": "plan",
     "CollectionDataset": "collection",
-    "CollectionError": "collection",
+    "CollectionError": "plan_file",
     "DamagedMemberError": "member",
     "EarlierTableDataset": "table",
     "FigureDataset": "figure",

@@ -1,6 +1,7 @@
 """Arrow tables in Parquet, with the member's header in the schema."""
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,23 +13,42 @@ from rep_kedro.datasets.member import (
     MemberDataset,
     MemberHandle,
     header_from,
+    unreadable,
 )
+from rep_kedro.datasets.plan import Json
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
 META_KEY = b"meta"
+_MAGIC = b"PAR1"
 
 
 class ArrowHandle(MemberHandle):
     """Lazy access to one Parquet file."""
 
     def table(self, columns: list[str] | None = None) -> "pa.Table":
-        """Return the table, or some of its columns."""
+        """Return the table, or some of its columns.
+
+        Raises:
+            KeyError: If there is no such column; the message lists those there are.
+            DamagedMemberError: If the content is not what was written (pages carry checksums).
+        """
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        return pq.read_table(self.path, columns=columns)
+        try:
+            with pq.ParquetFile(self.path, page_checksum_verification=True) as file:
+                self._require_columns(columns or [], file.schema_arrow.names)
+                return file.read(columns)
+        except (pa.ArrowException, OSError) as problem:
+            raise DamagedMemberError(f"{self.path} is damaged: {' '.join(str(problem).split())}") from problem
+
+    def _require_columns(self, columns: list[str], there: list[str]) -> None:
+        for column in columns:
+            if column not in there:
+                raise KeyError(f"no column {column!r} in {self.path}; there are: {', '.join(there)}")
 
     def frame(self, columns: list[str] | None = None) -> "pd.DataFrame":
         """Return the table, or some of its columns, as a pandas DataFrame."""
@@ -52,7 +72,7 @@ class ArrowDataset(MemberDataset):
 
         if not isinstance(data, pa.Table):
             raise TypeError(f"{self._key}: expected a pyarrow Table, received {type(data).__name__}")
-        meta = json.loads((data.schema.metadata or {}).get(META_KEY, b"{}"))
+        meta = _meta_of(data, self._key)
         self._write(data, Header(self.format, self._key, self._recipe, meta))
 
     def _write(self, table: "pa.Table", header: Header) -> None:
@@ -64,12 +84,19 @@ class ArrowDataset(MemberDataset):
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        size = path.stat().st_size
         try:
-            metadata = pq.read_schema(path).metadata or {}
-        except (pa.ArrowInvalid, OSError) as problem:
-            raise DamagedMemberError(f"{path} is truncated or not a Parquet file ({size} bytes)") from problem
-        return header_from(json.loads(metadata.get(HEADER_KEY.encode(), b"null")), path, cls.format)
+            with path.open("rb") as stream:
+                magic = stream.read(len(_MAGIC))
+                size = os.fstat(stream.fileno()).st_size
+        except OSError as problem:
+            raise unreadable(path, problem) from problem
+        try:
+            metadata = pq.read_schema(path).metadata or {} if magic == _MAGIC else None
+        except (pa.ArrowException, OSError, ValueError):
+            metadata = None
+        if metadata is None:
+            raise DamagedMemberError(f"{path} is truncated or not a Parquet file ({size} bytes)")
+        return header_from(metadata.get(HEADER_KEY.encode()), path, cls.format)
 
     @classmethod
     def open_member(cls, path: Path, header: Header) -> MemberHandle:
@@ -77,11 +104,24 @@ class ArrowDataset(MemberDataset):
         return ArrowHandle(path, header)
 
 
+def _meta_of(table: "pa.Table", key: str) -> Json:
+    text = (table.schema.metadata or {}).get(META_KEY, b"{}")
+    try:
+        meta = json.loads(text)
+    except ValueError:
+        meta = None
+    if not isinstance(meta, dict):
+        raise ValueError(f'{key}: schema.metadata[b"meta"] must be a JSON object, received {text!r}')
+    return meta
+
+
 def write_parquet(path: Path, table: Any) -> int:
     """Write an Arrow table atomically with deterministic bytes; returns the size in bytes."""
     import pyarrow.parquet as pq
 
+    whole = table.combine_chunks()  # page borders would follow the chunks
+
     def write(partial: Path) -> None:
-        pq.write_table(table, partial, compression="zstd", store_schema=True)
+        pq.write_table(whole, partial, compression="zstd", store_schema=True, write_page_checksum=True)
 
     return write_atomically(path, write)

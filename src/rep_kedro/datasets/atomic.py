@@ -3,10 +3,14 @@
 import itertools
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 PARTIAL_SUFFIX = ".partial"
+_NAME_CHARS, _HOST_CHARS = 40, 32  # a file name has at most 255 bytes
+_ABANDONED_S = 24 * 3600.0
 _COUNTER = itertools.count()
 
 
@@ -25,15 +29,17 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> int:
         OSError: If the folder cannot be written or the disk is full; nothing is left behind.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.parent / f".{path.name}.{_owner()}-{next(_COUNTER)}{PARTIAL_SUFFIX}"
+    partial = path.parent / f"{_partial_prefix(path)}{_owner()}-{next(_COUNTER)}{PARTIAL_SUFFIX}"
     try:
         write(partial)
         with partial.open("rb") as stream:
             os.fsync(stream.fileno())
-        size = partial.stat().st_size
+            size = os.fstat(stream.fileno()).st_size
         partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
     return size
 
 
@@ -43,34 +49,74 @@ def write_bytes_atomically(path: Path, content: bytes) -> int:
 
 
 def sweep_partials(folder: Path) -> int:
-    """Remove the temporary files that killed processes of this machine left below a folder.
+    """Remove the temporary files that killed processes left below a folder.
 
-    Files of live processes and of other machines are left alone.
+    Files of live processes of this machine are left alone, and so are those of other machines until
+    nobody has written to them for a day.
 
     Returns:
         How many files were removed.
     """
+    return _sweep(folder.rglob(f".*{PARTIAL_SUFFIX}"), folder)
+
+
+def sweep_partials_of(path: Path) -> int:
+    """Remove what killed processes left of one file, as :func:`sweep_partials` does for a folder."""
+    prefix = _partial_prefix(path)
+    beside = path.parent.glob(f".*{PARTIAL_SUFFIX}")
+    return _sweep((partial for partial in beside if partial.name.startswith(prefix)), path.parent)
+
+
+def _sweep(partials: Iterable[Path], folder: Path) -> int:
     removed = 0
-    for partial in folder.rglob(f".*{PARTIAL_SUFFIX}"):
-        owner = partial.name.removesuffix(PARTIAL_SUFFIX).rsplit(".", 1)[-1]
-        host, _, rest = owner.partition("~")
-        pid = rest.partition("-")[0]
-        if host == _host() and pid.isdigit() and not _is_alive(int(pid)):
-            partial.unlink(missing_ok=True)
-            removed += 1
+    for partial in list(partials):
+        with suppress(FileNotFoundError):  # another process sweeps, or has just finished its file
+            if _is_left_behind(partial, folder):
+                partial.unlink()
+                removed += 1
     return removed
+
+
+def _is_left_behind(partial: Path, folder: Path) -> bool:
+    owner = partial.name.removesuffix(PARTIAL_SUFFIX).rsplit(".", 1)[-1]
+    place, _, rest = owner.rpartition("~")
+    pid = rest.partition("-")[0]
+    if place == _place() and pid.isdigit() and not _is_alive(int(pid)):
+        return True
+    return _folder_time(folder) - partial.stat().st_mtime > _ABANDONED_S
+
+
+def _folder_time(folder: Path) -> float:
+    """Return the time by the clock of the folder's file system, in seconds (a file server has its own)."""
+    probe = folder / f".{_owner()}-{next(_COUNTER)}.clock{PARTIAL_SUFFIX}"
+    try:
+        _write_bytes(probe, b"")
+        return probe.stat().st_mtime
+    finally:
+        probe.unlink(missing_ok=True)
 
 
 def _write_bytes(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-def _host() -> str:
-    return socket.gethostname().replace(".", "-").replace("~", "-")
+def _partial_prefix(path: Path) -> str:
+    return f".{path.name[:_NAME_CHARS]}."
+
+
+@cache
+def _place() -> str:
+    """Name the machine and, where there are containers, the space in which process ids count."""
+    host = socket.gethostname().replace(".", "-").replace("~", "-")[:_HOST_CHARS]
+    try:
+        space = f"{os.stat('/proc/self/ns/pid').st_ino:x}"
+    except OSError:
+        space = "0"
+    return f"{host}~{space}"
 
 
 def _owner() -> str:
-    return f"{_host()}~{os.getpid()}"
+    return f"{_place()}~{os.getpid()}"
 
 
 def _is_alive(pid: int) -> bool:

@@ -4,10 +4,9 @@ The one mechanism behind every result that has many members. A planner node retu
 the collection compares recipes with what is stored and calls only the functions it needs.
 """
 
-import json
 import logging
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,22 +14,18 @@ from typing import Any
 from kedro.io import AbstractDataset, DatasetError
 from kedro.utils import load_obj
 
-from rep_kedro.datasets.atomic import sweep_partials, write_bytes_atomically
+from rep_kedro.datasets.atomic import sweep_partials
 from rep_kedro.datasets.earlier import fetch_earlier, is_earlier
 from rep_kedro.datasets.journal import read_journal
-from rep_kedro.datasets.member import DamagedMemberError, Header, MemberDataset, MemberHandle
-from rep_kedro.datasets.plan import Planned, Shard, canonical_json, digest_of
+from rep_kedro.datasets.keys import require_inside, require_keys
+from rep_kedro.datasets.member import DamagedMemberError, MemberDataset, MemberHandle
+from rep_kedro.datasets.plan import Planned, Shard, canonical_json, require_plain_json
+from rep_kedro.datasets.plan_file import CollectionError, read_plan, write_plan
 from rep_kedro.datasets.previews import TablePreview
 from rep_kedro.datasets.work import MemberWork, Worker
 
-_PLAN_FILE = "plan.json"
-_KEY = re.compile(r"[\w][\w.+=@-]*(/[\w][\w.+=@-]*)*", re.ASCII)
 _SHOWN = 5
 _log = logging.getLogger(__name__)
-
-
-class CollectionError(DatasetError):
-    """Members that failed, are missing, or were refused; the message names them."""
 
 
 class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
@@ -98,16 +93,18 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
         """
         if self._earlier is not None:
             raise DatasetError(f"{self.name} of an earlier revision can only be read")
-        self._require_plan(data)
+        recipes = self._require_plan(data)
+        self._require_recompute_is_planned(data)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            require_inside(self.folder, data)
             sweep_partials(self.folder)
-            self._write_plan(data)
+            write_plan(self.folder, self.name, recipes)
         except OSError as problem:
             raise DatasetError(f"cannot write {self.folder}: {problem.strerror or problem}") from problem
         keys = self._shard.select(data) if self._shard else list(data)
         refused: dict[str, str] = {}
-        todo = [key for key in keys if self._is_to_do(key, data[key], refused)]
+        todo = [key for key in keys if self._is_to_do(key, recipes[key], refused)]
         work = [MemberWork(key, data[key], self._dataset_for(key, data[key])) for key in todo]
         worker = Worker(self.name, self.folder, self._validate, n_kept=len(keys) - len(todo) - len(refused))
         failed = refused | worker.run(work)
@@ -121,20 +118,20 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
             CollectionError: If the collection was not made, or a planned member is missing, of another
                 recipe, or damaged.
         """
-        planned = self._read_plan()
+        planned = read_plan(self.folder, self.name)
+        require_inside(self.folder, planned)
         journal = read_journal(self.folder)
         handles: dict[str, Any] = {}
         problems: dict[str, str] = {}
         for key, digest in planned.items():
-            path = self._path_of(key)
             try:
-                handle = self._format.open_member(path, self._format.read_header(path))
+                handle = self._open(key)
             except FileNotFoundError:
                 problems[key] = "missing"
             except DamagedMemberError as problem:
                 problems[key] = str(problem)
             else:
-                if handle.key != key or handle.digest != digest:
+                if handle.digest != digest:
                     problems[key] = "of another recipe than planned"
                 handle.journal = journal.get((key, digest), {})
                 handles[key] = handle
@@ -147,7 +144,7 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
 
     def unplanned(self) -> list[Path]:
         """Return the files of members that are no longer planned."""
-        kept = {self._path_of(key) for key in self._read_plan()}
+        kept = {self._path_of(key) for key in read_plan(self.folder, self.name)}
         return sorted(path for path in self.folder.rglob(f"*{self._format.suffix}") if path not in kept)
 
     def preview(self, nrows: int = 12) -> TablePreview:
@@ -158,69 +155,64 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
             {"index": list(range(len(rows))), "columns": ["member", "bytes", "recipe"], "data": rows}
         )
 
-    def _require_plan(self, data: Any) -> None:
+    def _require_plan(self, data: Any) -> dict[str, str]:
+        """Return the canonical text of each recipe; refuse what is not a plan."""
         if not isinstance(data, Mapping) or not all(isinstance(value, Planned) for value in data.values()):
             raise DatasetError(f"{self.name}: a planner must return {{key: Planned(recipe, compute)}}")
         if not data:
             raise DatasetError(
                 f"{self.name}: the plan is empty; choose at least one member in the parameters"
             )
-        lowered: dict[str, str] = {}
+        require_keys(data, self.name, self._format.suffix)
+        recipes = {}
         for key, planned in data.items():
-            if not _KEY.fullmatch(key) or ".." in key:
-                raise DatasetError(
-                    f"{self.name}: key {key!r} is not a name; "
-                    "use letters, digits and _ . + = @ - with / between parts"
-                )
-            other = lowered.setdefault(key.lower(), key)
-            if other != key:
-                raise DatasetError(f"{self.name}: keys {other!r} and {key!r} differ in case only")
             try:
-                canonical_json(planned.recipe)
-            except (TypeError, ValueError) as problem:
+                recipe = dict(planned.recipe)
+                require_plain_json(recipe, "recipe")
+                recipes[key] = canonical_json(recipe)
+            except (TypeError, ValueError, RecursionError) as problem:
                 raise DatasetError(
                     f"{self.name}: recipe of {key!r} is not plain JSON data: {problem}"
                 ) from problem
+        return recipes
 
-    def _is_to_do(self, key: str, planned: Planned, refused: dict[str, str]) -> bool:
+    def _require_recompute_is_planned(self, data: Mapping[str, Planned]) -> None:
+        """Refuse a name to recompute that is of this collection but meets no planned member."""
+        for pattern in self._recompute:
+            if pattern.startswith(f"{self.name}/") and not any(self._is_meant(pattern, key) for key in data):
+                close = get_close_matches(pattern, [f"{self.name}/{key}" for key in data], n=3)
+                hint = f"; did you mean {', '.join(close)}?" if close else ""
+                raise DatasetError(f"recompute {pattern!r} meets none of {len(data)} planned members{hint}")
+
+    def _is_meant(self, pattern: str, key: str) -> bool:
+        return pattern == self.name or fnmatchcase(f"{self.name}/{key}", pattern)
+
+    def _is_to_do(self, key: str, recipe: str, refused: dict[str, str]) -> bool:
         """Tell whether a member must be computed; a damaged one is noted as refused."""
-        if any(
-            fnmatchcase(f"{self.name}/{key}", pattern) or pattern == self.name for pattern in self._recompute
-        ):
+        if any(self._is_meant(pattern, key) for pattern in self._recompute):
             return True
-        path = self._path_of(key)
         try:
-            header: Header = self._format.read_header(path)
+            handle = self._open(key)
         except FileNotFoundError:
             return True
         except DamagedMemberError as problem:
-            refused[key] = f"{problem}; rebuild it with --params recompute={self.name}/{key}"
+            pattern = f"{self.name}/{key}".replace("+", "?")  # a plus stands between names there
+            refused[key] = f"{problem}; rebuild it with --params recompute={pattern}"
             return False
-        return header.key != key or canonical_json(header.recipe) != canonical_json(planned.recipe)
+        return canonical_json(handle.recipe) != recipe
+
+    def _open(self, key: str) -> MemberHandle:
+        path = self._path_of(key)
+        handle = self._format.open_checked(path)
+        if handle.key != key:
+            raise DamagedMemberError(f"{path} was renamed: by its header it is {handle.key!r}")
+        return handle
 
     def _path_of(self, key: str) -> Path:
         return self.folder / f"{key}{self._format.suffix}"
 
     def _dataset_for(self, key: str, planned: Planned) -> MemberDataset:
         return self._format(filepath=str(self._path_of(key)), key=key, recipe=planned.recipe)
-
-    def _write_plan(self, plan: Mapping[str, Planned]) -> None:
-        members = {key: digest_of(planned.recipe) for key, planned in plan.items()}
-        content = {"format": "plan/1", "collection": self.name, "members": members}
-        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-        path = self.folder / _PLAN_FILE
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            write_bytes_atomically(path, text.encode())
-
-    def _read_plan(self) -> dict[str, str]:
-        path = self.folder / _PLAN_FILE
-        try:
-            members = json.loads(path.read_text(encoding="utf-8"))["members"]
-        except FileNotFoundError:
-            raise CollectionError(f"{self.name} has not been made yet: there is no {path}") from None
-        except (ValueError, KeyError, TypeError) as problem:
-            raise CollectionError(f"{path} is not a plan written by this project") from problem
-        return dict(members)
 
     def _failure_message(self, failed: Mapping[str, str], *, n_planned: int) -> str:
         lines = "\n".join(f"  {key}: {why}" for key, why in failed.items())
@@ -233,7 +225,7 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
     def _exists(self) -> bool:
         try:
             self.load()
-        except (CollectionError, OSError):
+        except (DatasetError, OSError):
             return False
         return True
 

@@ -5,6 +5,7 @@ from typing import Any, Generic, TypeVar
 
 from kedro.io import AbstractDataset, DatasetError
 
+from rep_kedro.datasets.atomic import sweep_partials_of
 from rep_kedro.datasets.earlier import fetch_earlier, is_earlier
 
 _In = TypeVar("_In")
@@ -46,7 +47,9 @@ class FileDataset(AbstractDataset[_In, _Out], Generic[_In, _Out]):
         """
         if self._earlier is not None:
             raise DatasetError(f"{self._filepath.stem} of an earlier revision can only be read")
-        return Path(self._filepath)
+        path = Path(self._filepath)
+        sweep_partials_of(path)
+        return path
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath)}

@@ -3,9 +3,12 @@
 Times would make the bytes of a collection differ from run to run, so they are kept beside it.
 """
 
+import errno
+import fcntl
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -43,7 +46,13 @@ def journal_path(collection_folder: Path) -> Path:
 
 
 def append_to_journal(path: Path, *, key: str, digest: str, seconds: float, n_bytes: int) -> None:
-    """Add one line in one write, so that processes which append at once do not mix lines."""
+    """Add one line in one write under a lock, so that processes which append at once do not mix lines.
+
+    A line that a killed process or a full disk left unfinished is closed first.
+
+    Raises:
+        OSError: If the line cannot be written.
+    """
     line = {
         "key": key,
         "recipe_digest": digest,
@@ -52,9 +61,17 @@ def append_to_journal(path: Path, *, key: str, digest: str, seconds: float, n_by
         "computed_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": dict(package_versions()),
     }
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    text = (json.dumps(line, sort_keys=True) + "\n").encode()
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     try:
-        os.write(descriptor, (json.dumps(line, sort_keys=True) + "\n").encode())
+        with suppress(OSError):  # some network file systems have no locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        size = os.fstat(descriptor).st_size
+        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+            text = b"\n" + text
+        written = os.write(descriptor, text)
+        if written != len(text):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     finally:
         os.close(descriptor)
 
@@ -63,12 +80,14 @@ def read_journal(collection_folder: Path) -> dict[tuple[str, str], dict[str, Any
     """Return the newest journal line of each (key, recipe digest); broken lines are passed over."""
     path = journal_path(collection_folder)
     lines: dict[tuple[str, str], dict[str, Any]] = {}
-    if not path.exists():
+    try:
+        content = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:  # times are a courtesy; results do not wait for them
         return lines
-    for text in path.read_text(encoding="utf-8").splitlines():
+    for text in content.splitlines():
         try:
             line = json.loads(text)
             lines[line["key"], line["recipe_digest"]] = line
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, LookupError, TypeError, RecursionError):
             continue
     return lines

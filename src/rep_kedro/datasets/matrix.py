@@ -1,6 +1,5 @@
 """Square matrices that carry the labels of their rows and columns."""
 
-import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -48,7 +47,9 @@ class MatrixHandle(ArrowHandle):
         import numpy as np
 
         table = self.table()
-        values = np.stack([table.column(index + 1).to_numpy() for index in range(len(self.labels))], axis=1)
+        values = np.empty((len(self.labels), len(self.labels)))
+        for index in range(len(self.labels)):
+            values[:, index] = table.column(index + 1).to_numpy()
         reasons = {(row, column): why for row, column, why in self.meta["reasons"]}
         meta = {name: value for name, value in self.meta.items() if name not in ("labels", "reasons")}
         return LabelledMatrix(values, self.labels, reasons, meta)
@@ -64,25 +65,33 @@ class MatrixDataset(ArrowDataset):
 
         Raises:
             TypeError: If the data is not a :class:`LabelledMatrix`.
-            ValueError: If its labels are not unique or do not fit its shape.
+            ValueError: If its labels are not unique or do not fit its shape, or reasons are of other items.
         """
+        import numpy as np
         import pyarrow as pa
 
         if not isinstance(data, LabelledMatrix):
             raise TypeError(f"{self._key}: expected a LabelledMatrix, received {type(data).__name__}")
         n = len(data.labels)
-        if data.values.shape != (n, n) or len(set(data.labels)) != n:
+        values = np.asarray(data.values, dtype=np.float64)
+        if values.shape != (n, n) or len(set(data.labels)) != n:
             raise ValueError(
-                f"{self._key}: a matrix of shape {data.values.shape} needs as many unique labels, "
+                f"{self._key}: a matrix of shape {values.shape} needs as many unique labels, "
                 f"received {n} ({len(set(data.labels))} different)"
             )
+        strangers = {label for pair in data.reasons for label in pair} - set(data.labels)
+        if strangers or {"labels", "reasons"} & data.meta.keys():
+            raise ValueError(
+                f"{self._key}: reasons must be of labelled items and meta without 'labels' and 'reasons', "
+                f"received reasons of {sorted(strangers)} and meta of {sorted(data.meta)}"
+            )
         columns = [pa.array(data.labels, pa.string())]
-        columns += [pa.array(data.values[:, index], pa.float64()) for index in range(n)]
+        columns += [pa.array(values[:, index], pa.float64()) for index in range(n)]
         table = pa.Table.from_arrays(
             columns, names=[_LABEL_COLUMN, *(f"to {label}" for label in data.labels)]
         )
         reasons = [[row, column, why] for (row, column), why in sorted(data.reasons.items())]
-        meta = json.loads(json.dumps({**data.meta, "labels": list(data.labels), "reasons": reasons}))
+        meta = {**data.meta, "labels": list(data.labels), "reasons": reasons}
         self._write(table, Header(self.format, self._key, self._recipe, meta))
 
     @classmethod

@@ -1,5 +1,7 @@
 """What every member of a collection has: a header with its recipe, and a lazy handle."""
 
+import errno
+import json
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +11,7 @@ from typing import Any, ClassVar
 
 from kedro.io import AbstractDataset, DatasetError
 
-from rep_kedro.datasets.plan import Json, canonical_json, digest_of
+from rep_kedro.datasets.plan import Json, canonical_json, digest_of, require_plain_json
 
 HEADER_KEY = "rep_kedro"
 
@@ -35,23 +37,47 @@ class Header:
     meta: Json
 
     def to_json(self) -> str:
-        """Return the header's one JSON text."""
+        """Return the header's one JSON text.
+
+        Raises:
+            TypeError, ValueError: If recipe or meta are not plain JSON data; the message tells where.
+        """
+        if not isinstance(self.meta, dict):
+            raise TypeError(f"meta of {self.key!r} must be a dict, received {type(self.meta).__name__}")
+        require_plain_json(self.recipe, "recipe")
+        require_plain_json(self.meta, "meta")
         return canonical_json(
             {"format": self.format, "key": self.key, "recipe": self.recipe, "meta": self.meta}
         )
 
 
-def header_from(content: Any, path: Path, expected_format: str) -> Header:
-    """Check a parsed header and return it typed.
+def header_from(text: Any, path: Path, expected_format: str) -> Header:
+    """Read a header from its JSON text, check it and return it typed.
 
     Raises:
         DamagedMemberError: If it is not a header of this project or of another format.
     """
+    try:
+        content = json.loads(text)
+    except (TypeError, ValueError, RecursionError):
+        content = None
     if not isinstance(content, dict) or not {"format", "key", "recipe", "meta"} <= content.keys():
         raise DamagedMemberError(f"{path} is not a member written by this project")
     if content["format"] != expected_format:
         raise DamagedMemberError(f"{path} has format {content['format']!r}, expected {expected_format!r}")
-    return Header(content["format"], content["key"], content["recipe"], content["meta"])
+    key, recipe, meta = content["key"], content["recipe"], content["meta"]
+    if not isinstance(key, str) or not isinstance(recipe, dict) or not isinstance(meta, dict):
+        raise DamagedMemberError(f"{path} has a header that was not written by this project")
+    return Header(content["format"], key, recipe, meta)
+
+
+def unreadable(path: Path, problem: OSError) -> OSError | DamagedMemberError:
+    """Return what to raise for a file that cannot be opened: missing stays missing, the rest is damage."""
+    if isinstance(problem, FileNotFoundError | NotADirectoryError):
+        return FileNotFoundError(errno.ENOENT, "there is no such member", str(path))
+    if isinstance(problem, IsADirectoryError):
+        return DamagedMemberError(f"{path} is a folder where a file is expected; remove it")
+    return DamagedMemberError(f"{path} cannot be read: {problem.strerror or problem}")
 
 
 class MemberHandle:
@@ -135,9 +161,14 @@ class MemberDataset(AbstractDataset[Any, Any]):
     def open_member(cls, path: Path, header: Header) -> MemberHandle:
         """Return a lazy handle on a file whose header was read."""
 
+    @classmethod
+    def open_checked(cls, path: Path) -> MemberHandle:
+        """Return a lazy handle on a file, read and checked as :meth:`read_header` does."""
+        return cls.open_member(path, cls.read_header(path))
+
     def load(self) -> Any:
         """Return a lazy handle."""
-        return self.open_member(self.path, self.read_header(self.path))
+        return self.open_checked(self.path)
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath), "format": self.format}

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,9 +28,53 @@ def canonical_json(value: Json) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
 
 
+def require_plain_json(value: Json, name: str) -> None:
+    """Refuse what JSON would lose or change: other types, NaN, keys that are not text, broken Unicode.
+
+    Args:
+        value: What is to be written.
+        name: How the message calls it, such as ``recipe``.
+
+    Raises:
+        TypeError: If a value or a key is of a type that JSON does not have.
+        ValueError: If it holds NaN, an infinity or text that is not Unicode.
+
+    Example:
+        >>> require_plain_json({"layers": [{"rank": float("nan")}]}, "meta")
+        Traceback (most recent call last):
+        ValueError: meta.layers[0].rank is nan, which JSON cannot hold; use null and tell why beside it
+    """
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"{name} is text that is not Unicode: {value!a}") from None
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{name} is {value}, which JSON cannot hold; use null and tell why beside it")
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            if not isinstance(key, str):
+                raise TypeError(f"{name} has the key {key!r} of type {type(key).__name__}; use text keys")
+            require_plain_json(inner, f"{name}.{key}")
+    elif isinstance(value, list | tuple):
+        for position, inner in enumerate(value):
+            require_plain_json(inner, f"{name}[{position}]")
+    elif not (value is None or isinstance(value, int)):
+        raise TypeError(
+            f"{name} is of type {type(value).__name__}, which JSON does not have; "
+            "use None, bool, int, float, str, list or dict"
+        )
+
+
 def digest_of(recipe: Json) -> str:
     """Return 128 bits of the SHA-256 of a recipe's canonical JSON, as 32 hexadecimal digits."""
-    return hashlib.sha256(canonical_json(recipe).encode()).hexdigest()[:_DIGEST_CHARS]
+    return digest_of_text(canonical_json(recipe))
+
+
+def digest_of_text(canonical: str) -> str:
+    """Return the digest of a recipe whose canonical JSON is at hand."""
+    return hashlib.sha256(canonical.encode()).hexdigest()[:_DIGEST_CHARS]
 
 
 class Batch:
@@ -57,7 +102,7 @@ class Planned:
     compute: Callable[[], object] | Batch
 
 
-_SHARD = re.compile(r"^(\d+)/(\d+)$")
+_SHARD = re.compile(r"(\d+)/(\d+)", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -78,7 +123,7 @@ class Shard:
             >>> Shard.parse("3/64")
             Shard(index=3, count=64)
         """
-        found = _SHARD.match(text)
+        found = _SHARD.fullmatch(text)
         index, count = (int(part) for part in found.groups()) if found else (0, 0)
         if not 1 <= index <= count:
             raise ValueError(

@@ -1,5 +1,6 @@
 """Tidy tables: pandas DataFrames in Parquet with deterministic bytes."""
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from kedro.io import DatasetError
@@ -26,25 +27,50 @@ class TableDataset(FileDataset["pd.DataFrame", "pd.DataFrame"]):
         import pandas as pd
         import pyarrow as pa
 
-        if not isinstance(data, pd.DataFrame) or not data.columns.is_unique:
-            raise DatasetError(
-                f"{self._filepath.stem}: expected a DataFrame with unique column names, "
-                f"received {type(data).__name__}"
-            )
+        name = self._filepath.stem
+        if not isinstance(data, pd.DataFrame):
+            raise DatasetError(f"{name}: expected a DataFrame, received {type(data).__name__}")
+        wrong = [column for column in data.columns if not isinstance(column, str)]
+        wrong += data.columns[data.columns.duplicated()].to_list()
+        if wrong:
+            raise DatasetError(f"{name}: column names must be unique text, received {wrong[0]!r}")
         write_parquet(self.path_to_write(), pa.Table.from_pandas(data, preserve_index=False))
 
     def load(self) -> "pd.DataFrame":
-        """Return the table."""
+        """Return the table.
+
+        Raises:
+            DatasetError: If it has not been made yet, or the file is damaged.
+        """
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        table: pd.DataFrame = pq.read_table(self.path_to_read()).to_pandas()
+        path = self.path_to_read()
+        try:
+            with pq.ParquetFile(path, page_checksum_verification=True) as file:
+                table: pd.DataFrame = file.read().to_pandas()
+        except (pa.ArrowException, OSError) as problem:
+            raise DatasetError(
+                f"{path} is damaged or not a Parquet file: {' '.join(str(problem).split())}; "
+                "run the pipeline that makes it again"
+            ) from problem
         return table
 
     def preview(self, nrows: int = _PREVIEW_ROWS) -> TablePreview:
         """Return the first rows for Kedro-Viz."""
         content: dict[str, Any] = self.load().head(nrows).astype(object).to_dict(orient="split")
-        content["data"] = [[None if value != value else value for value in row] for row in content["data"]]  # noqa: PLR0124
+        content["data"] = [[_shown(value) for value in row] for row in content["data"]]
         return TablePreview(content)
+
+
+def _shown(value: Any) -> Any:
+    """Return a cell as JSON can hold it: gaps as null, what JSON does not know as text."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None if math.isnan(value) else str(value)
+    if value is None or isinstance(value, str | int):
+        return value
+    text = str(value)
+    return None if text in ("<NA>", "NaT") else text
 
 
 class EarlierTableDataset(TableDataset):

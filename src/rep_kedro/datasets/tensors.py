@@ -1,13 +1,17 @@
 """Named tensors in one safetensors file, read by memory mapping."""
 
 import json
+import math
+import os
 import struct
+import weakref
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rep_kedro.datasets.atomic import write_bytes_atomically
+from rep_kedro.datasets.atomic import write_atomically
 from rep_kedro.datasets.member import (
     HEADER_KEY,
     DamagedMemberError,
@@ -15,6 +19,7 @@ from rep_kedro.datasets.member import (
     MemberDataset,
     MemberHandle,
     header_from,
+    unreadable,
 )
 from rep_kedro.datasets.plan import Json
 
@@ -23,10 +28,13 @@ if TYPE_CHECKING:
 
 _LENGTH_BYTES = 8
 _MAX_HEADER_BYTES = 100_000_000
+_METADATA = "__metadata__"
 _DTYPES = {
-    "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1",
-    "U8": "|u1", "U16": "<u2", "U32": "<u4", "U64": "<u8", "BOOL": "|b1",
+    "U64": "<u8", "I64": "<i8", "F64": "<f8", "F32": "<f4", "U32": "<u4", "I32": "<i4", "F16": "<f2",
+    "U16": "<u2", "I16": "<i2", "I8": "|i1", "U8": "|u1", "BOOL": "|b1",
 }  # fmt: skip
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+_ORDER = {name: place for place, name in enumerate(_DTYPES)}  # the library's order: wide types first
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,7 @@ class TensorsHandle(MemberHandle):
         super().__init__(path, header)
         self._layout = layout
         self._start = start
+        self._mapped: weakref.ref[np.ndarray[Any, Any]] | None = None
 
     @property
     def names(self) -> list[str]:
@@ -63,13 +72,13 @@ class TensorsHandle(MemberHandle):
         import numpy as np
 
         entry = self._entry(name)
-        dtype = np.dtype(_DTYPES[entry["dtype"]])
-        shape = tuple(entry["shape"])
+        dtype, shape = np.dtype(_DTYPES[entry["dtype"]]), tuple(entry["shape"])
         if 0 in shape:
-            return np.empty(shape, dtype)
-        return np.memmap(
-            self.path, dtype, mode="r", offset=self._start + entry["data_offsets"][0], shape=shape
-        )
+            empty = np.empty(shape, dtype)
+            empty.flags.writeable = False
+            return empty
+        begin, end = entry["data_offsets"]
+        return self._map()[self._start + begin : self._start + end].view(dtype).reshape(shape)
 
     def rows(self, name: str, rows: slice) -> "np.ndarray[Any, Any]":
         """Return some rows of a tensor; only they are read."""
@@ -79,6 +88,16 @@ class TensorsHandle(MemberHandle):
     def n_bytes(self) -> int:
         """Size of all tensors in bytes."""
         return sum(entry["data_offsets"][1] - entry["data_offsets"][0] for entry in self._layout.values())
+
+    def _map(self) -> "np.ndarray[Any, Any]":
+        """Map the file once for all arrays in use: each mapping holds a file descriptor."""
+        import numpy as np
+
+        mapped = self._mapped() if self._mapped is not None else None
+        if mapped is None:
+            mapped = np.memmap(self.path, np.uint8, mode="r")
+            self._mapped = weakref.ref(mapped)
+        return mapped
 
     def _entry(self, name: str) -> Any:
         if name not in self._layout:
@@ -96,21 +115,19 @@ class TensorsDataset(MemberDataset):
         """Write the file atomically.
 
         Raises:
-            TypeError: If the data is not a :class:`Tensors`.
+            TypeError: If the data is not a :class:`Tensors`, or a tensor's type has no place in the file.
+            ValueError: If the meta is not plain JSON data.
         """
-        import numpy as np
-        from safetensors.numpy import save
-
         if not isinstance(data, Tensors):
             raise TypeError(f"{self._key}: expected Tensors, received {type(data).__name__}")
         header = Header(self.format, self._key, self._recipe, data.meta)
-        arrays = {name: np.ascontiguousarray(_to_numpy(value)) for name, value in data.tensors.items()}
-        write_bytes_atomically(self.path, save(arrays, metadata={HEADER_KEY: header.to_json()}))
+        arrays = {name: _to_numpy(name, value) for name, value in data.tensors.items()}
+        write_safetensors(self.path, arrays, {HEADER_KEY: header.to_json()})
 
     @classmethod
     def read_header(cls, path: Path) -> Header:
         """Read and check the header (see :class:`MemberDataset`)."""
-        return header_from(json.loads(_read_layout(path)[0].get(HEADER_KEY, "null")), path, cls.format)
+        return header_from(_read_layout(path)[0].get(HEADER_KEY), path, cls.format)
 
     @classmethod
     def open_member(cls, path: Path, header: Header) -> TensorsHandle:
@@ -118,28 +135,102 @@ class TensorsDataset(MemberDataset):
         _, layout, start = _read_layout(path)
         return TensorsHandle(path, header, layout, start)
 
+    @classmethod
+    def open_checked(cls, path: Path) -> TensorsHandle:
+        """Return a lazy handle; the file is read once for header and layout."""
+        metadata, layout, start = _read_layout(path)
+        return TensorsHandle(path, header_from(metadata.get(HEADER_KEY), path, cls.format), layout, start)
 
-def _to_numpy(value: Any) -> Any:
-    return value.detach().cpu().numpy() if hasattr(value, "detach") else value
+
+def write_safetensors(
+    path: Path, arrays: "Mapping[str, np.ndarray[Any, Any]]", metadata: dict[str, str]
+) -> int:
+    """Write arrays atomically as the safetensors library does, one after another and without a copy.
+
+    Returns:
+        The file's size in bytes.
+
+    Raises:
+        ValueError: If the header would be larger than readers accept.
+    """
+    names = sorted(arrays, key=lambda name: (_ORDER[_NAMES[arrays[name].dtype.str]], name.encode()))
+    layout: dict[str, Any] = {_METADATA: metadata}
+    end = 0
+    for name in names:
+        begin, end = end, end + arrays[name].nbytes
+        dtype = _NAMES[arrays[name].dtype.str]
+        layout[name] = {"dtype": dtype, "shape": list(arrays[name].shape), "data_offsets": [begin, end]}
+    text = json.dumps(layout, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % _LENGTH_BYTES)
+    if len(text) > _MAX_HEADER_BYTES:
+        raise ValueError(f"recipe and meta need {len(text)} bytes, readers accept {_MAX_HEADER_BYTES}")
+
+    def write(partial: Path) -> None:
+        with partial.open("wb") as stream:
+            stream.write(struct.pack("<Q", len(text)) + text)
+            for name in names:
+                stream.write(arrays[name].reshape(-1).view("u1").data if arrays[name].size else b"")
+
+    return write_atomically(path, write)
 
 
-def _read_layout(path: Path) -> tuple[dict[str, str], dict[str, Any], int]:
+def _to_numpy(name: Any, value: Any) -> Any:
+    """Return a value as a little-endian array in row order, or refuse it."""
+    import numpy as np
+
+    if not isinstance(name, str) or name == _METADATA:
+        raise TypeError(f"tensor name {name!r} cannot be used; use text other than {_METADATA}")
+    if hasattr(value, "detach"):
+        dtype = str(value.dtype).removeprefix("torch.")
+        if dtype not in np.sctypeDict:
+            raise TypeError(
+                f"tensor {name!r} has type {dtype}, which numpy does not have; convert it, e.g. to float32"
+            )
+        value = value.detach().cpu().resolve_conj().resolve_neg().numpy()
+    array = np.asarray(value)
+    array = np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
+    if array.dtype.str not in _NAMES:
+        allowed = ", ".join(str(np.dtype(dtype)) for dtype in _NAMES)
+        raise TypeError(f"tensor {name!r} has type {array.dtype}; allowed are {allowed}")
+    return array
+
+
+def _read_layout(path: Path) -> tuple[dict[str, Any], dict[str, Any], int]:
     """Return a safetensors file's metadata, its tensors' entries, and where the data begins."""
-    size = path.stat().st_size
-    with path.open("rb") as stream:
-        length_bytes = stream.read(_LENGTH_BYTES)
-        length = struct.unpack("<Q", length_bytes)[0] if len(length_bytes) == _LENGTH_BYTES else None
-        if length is None or length > min(_MAX_HEADER_BYTES, size - _LENGTH_BYTES):
-            raise DamagedMemberError(f"{path} is truncated or not a safetensors file ({size} bytes)")
-        text = stream.read(length)
+    try:
+        with path.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            length_bytes = stream.read(_LENGTH_BYTES)
+            length = struct.unpack("<Q", length_bytes)[0] if len(length_bytes) == _LENGTH_BYTES else None
+            if length is None or length > min(_MAX_HEADER_BYTES, size - _LENGTH_BYTES):
+                raise DamagedMemberError(f"{path} is truncated or not a safetensors file ({size} bytes)")
+            text = stream.read(length)
+    except OSError as problem:
+        raise unreadable(path, problem) from problem
+    start = _LENGTH_BYTES + length
     try:
         layout = json.loads(text)
-        end = max(
-            (entry["data_offsets"][1] for name, entry in layout.items() if name != "__metadata__"), default=0
-        )
-    except (ValueError, KeyError, TypeError, AttributeError) as problem:
+        metadata = layout.pop(_METADATA, None) or {}
+        metadata.get(HEADER_KEY)
+        end = _require_layout(layout)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as problem:
         raise DamagedMemberError(f"{path} is not a safetensors file: its header is unreadable") from problem
-    start = _LENGTH_BYTES + length
     if start + end != size:
         raise DamagedMemberError(f"{path} is truncated: {size} bytes where its header tells {start + end}")
-    return layout.pop("__metadata__", None) or {}, layout, start
+    return metadata, layout, start
+
+
+def _require_layout(layout: dict[str, Any]) -> int:
+    """Check that the tensors lie side by side and have the size that type and shape tell; return the end."""
+    end = 0
+    for entry in sorted(layout.values(), key=lambda entry: entry["data_offsets"]):
+        begin, following = entry["data_offsets"]
+        item_bytes = int(_DTYPES[entry["dtype"]][2:])
+        if (
+            begin != end
+            or following - begin != math.prod(entry["shape"]) * item_bytes
+            or min(entry["shape"], default=0) < 0
+        ):
+            raise ValueError("offsets, types and shapes do not fit")
+        end = following
+    return int(end)

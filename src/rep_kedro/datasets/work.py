@@ -15,7 +15,10 @@ from rep_kedro.datasets.journal import append_to_journal, journal_path
 from rep_kedro.datasets.member import MemberDataset
 from rep_kedro.datasets.plan import Batch, Planned, digest_of
 
-_STORAGE_ERRORS = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EPERM}
+_STORAGE_ERRORS = {
+    errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE,
+}  # fmt: skip
+_WRAPPED = "Failed while "  # how Kedro begins its message around another error
 _SECONDS_PER_MINUTE, _SECONDS_PER_HOUR = 60, 3600
 _log = logging.getLogger(__name__)
 
@@ -69,8 +72,8 @@ class Worker:
             ) as bar,
             logging_redirect_tqdm(),
         ):
-            for item, value, seconds in _values_of(work):
-                why = self._finish(item, value, seconds)
+            for item, box, seconds in _values_of(work):
+                why = self._finish(item, box.pop(), seconds)  # nothing else holds the value now
                 if why is not None:
                     failed[item.key] = why
                 bar.update()
@@ -87,19 +90,31 @@ class Worker:
         try:
             if isinstance(value, Exception):
                 raise value
+            if value is None:
+                raise ValueError("its compute returned None where a value to store was expected")
             if self._validate is not None:
                 self._validate(value)
+        except Exception as problem:
+            return self._why(item, problem)
+        try:
             item.dataset.save(value)
             n_bytes = item.dataset.path.stat().st_size
-            digest = digest_of(item.planned.recipe)
-            append_to_journal(self._journal, key=item.key, digest=digest, seconds=seconds, n_bytes=n_bytes)
         except Exception as problem:
             self._raise_if_storage(problem)
-            _log.debug("%s %s failed", self._name, item.key, exc_info=problem)
-            return describe_problem(problem)
+            return self._why(item, problem)
         self._n_done += 1
         self._n_bytes += n_bytes
+        try:
+            digest = digest_of(item.planned.recipe)
+            append_to_journal(self._journal, key=item.key, digest=digest, seconds=seconds, n_bytes=n_bytes)
+        except OSError as problem:
+            self._raise_if_storage(problem)
+            _log.warning("%s: no journal line for %s: %s", self._name, item.key, problem.strerror or problem)
         return None
+
+    def _why(self, item: MemberWork, problem: Exception) -> str:
+        _log.debug("%s %s failed", self._name, item.key, exc_info=problem)
+        return describe_problem(problem)
 
     def _raise_if_storage(self, problem: BaseException) -> None:
         cause: BaseException | None = problem
@@ -131,8 +146,11 @@ class Worker:
             _log.error("%s [%d/%d] %s failed: %s%s", self._name, n_ended, n_work, item.key, why, remaining)
 
 
-def _values_of(work: Sequence[MemberWork]) -> Iterator[tuple[MemberWork, object, float]]:
-    """Yield each item with its value, or the exception that took its place, and the seconds it took."""
+def _values_of(work: Sequence[MemberWork]) -> Iterator[tuple[MemberWork, list[object], float]]:
+    """Yield each item with a box that holds its value, or the exception that took its place, and the seconds.
+
+    The taker empties the box, so that a large value is freed before the next is computed.
+    """
     by_batch: dict[int, list[MemberWork]] = {}
     for position, item in enumerate(work):
         shared = item.planned.compute
@@ -143,38 +161,43 @@ def _values_of(work: Sequence[MemberWork]) -> Iterator[tuple[MemberWork, object,
             yield from _batch_values(compute, items)
         else:
             began = time.perf_counter()
-            value: object
+            box: list[object] = []
             try:
-                value = compute()
+                box.append(compute())
             except Exception as problem:
-                value = problem
-            yield items[0], value, time.perf_counter() - began
+                box.append(problem)
+            yield items[0], box, time.perf_counter() - began
 
 
-def _batch_values(batch: Batch, items: Sequence[MemberWork]) -> Iterator[tuple[MemberWork, object, float]]:
+def _batch_values(
+    batch: Batch, items: Sequence[MemberWork]
+) -> Iterator[tuple[MemberWork, list[object], float]]:
     waiting = {item.key: item for item in items}
-    began = time.perf_counter()
     why: Exception = RuntimeError("its batch ended without a value for it")
-    values = batch.compute(list(waiting))
-    while waiting:
-        try:
-            key, value = next(values)
-        except StopIteration:
-            break
-        except Exception as problem:
-            why = problem
-            break
-        if key not in waiting:
-            why = RuntimeError(f"its batch gave {key!r}, which was not asked for")
-            break
-        yield waiting.pop(key), value, time.perf_counter() - began
-        began = time.perf_counter()
+    try:
+        values = iter(batch.compute(list(waiting)))
+        while waiting:
+            began = time.perf_counter()
+            try:
+                key, *box = next(values)
+            except StopIteration:
+                break
+            if key not in waiting or len(box) != 1:
+                why = RuntimeError(
+                    f"its batch gave {key!r} where one of its waiting keys and a value were expected"
+                )
+                break
+            yield waiting.pop(key), box, time.perf_counter() - began
+    except Exception as problem:
+        why = problem
     for item in waiting.values():
-        yield item, why, 0.0
+        yield item, [why], 0.0
 
 
 def describe_problem(problem: BaseException) -> str:
     """Return a problem in one line: its message, with its kind where the message alone says too little."""
+    if str(problem).startswith(_WRAPPED) and problem.__cause__ is not None:
+        problem = problem.__cause__
     text = problem.args[0] if isinstance(problem, KeyError) and problem.args else str(problem)
     line = " ".join(str(text).split())
     known = isinstance(problem, ValueError | DatasetError | FileNotFoundError | KeyError)
