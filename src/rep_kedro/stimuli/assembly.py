@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _ROWS_PER_BATCH = 512
 _BYTES_PER_BATCH = 16 << 20
-_THREADED_BYTES = 16 << 10  # larger images are checked in threads: the decoder works outside the interpreter's lock
+_THREADED_BYTES = 16 << 10  # larger images are checked in threads; the decoder lets other threads run
 
 Sizes = Counter[tuple[int, int]]
 
@@ -38,7 +38,8 @@ def assemble_stimulus_set(
 ) -> "pa.Table":
     """Read a source to its end and return its stimulus set.
 
-    Every image is decoded once to find damaged ones. Sets larger than a limit lie in a temporary file, not in memory.
+    Every image is decoded once to find damaged ones. Sets larger than a limit lie in a temporary file, not in
+    memory.
 
     Args:
         stream: The opened source.
@@ -47,10 +48,11 @@ def assemble_stimulus_set(
         threads: Used to check large images.
 
     Returns:
-        Table with columns stimulus_id, image (encoded bytes as they came), label (null where there is none) and
-        split. ``schema.metadata[b"meta"]`` is JSON with ``class_names``, ``image_size_px`` (side length if all images
-        are squares of one size, else null), ``n_stimuli``, ``counts`` by split, ``class_counts`` by split and class,
-        ``source``, ``sha256`` (see :func:`digest_rows`), ``damaged`` and ``ignored``.
+        Table with columns stimulus_id, image (encoded bytes as they came), label (null where there is none)
+        and split. ``schema.metadata[b"meta"]`` is JSON with ``class_names``, ``image_size_px`` (side length
+        if all images are squares of one size, else null), ``n_stimuli``, ``counts`` by split,
+        ``class_counts`` by split and class, ``source``, ``sha256`` (see :func:`digest_rows`), ``damaged`` and
+        ``ignored``.
 
     Raises:
         DamagedSourceError: If anything is damaged and ``on_damaged`` is ``error``; if nothing is left.
@@ -67,7 +69,9 @@ def assemble_stimulus_set(
     if spec.on_damaged == "error":
         log.require_none()
     if not table.num_rows:
-        raise DamagedSourceError(f"no stimulus is left of source {spec.source!r}; damaged: {len(log.damaged)}")
+        raise DamagedSourceError(
+            f"no stimulus is left of source {spec.source!r}; damaged: {len(log.damaged)}"
+        )
     table = _draw_splits(table, spec)
     meta = _describe(table, stream.class_names, sizes) | {
         "source": spec.recipe(),
@@ -78,12 +82,19 @@ def assemble_stimulus_set(
 
 
 def digest_rows(table: "pa.Table") -> str:
-    """Return the SHA-256 over ids, images, labels and splits, row by row, each preceded by its length in bytes."""
+    """Return the SHA-256 over ids, images, labels and splits, row by row, each preceded by its length."""
     digest = hashlib.sha256()
-    for batch in table.select(["stimulus_id", "image", "label", "split"]).to_batches(max_chunksize=_ROWS_PER_BATCH):
+    for batch in table.select(["stimulus_id", "image", "label", "split"]).to_batches(
+        max_chunksize=_ROWS_PER_BATCH
+    ):
         columns = [batch.column(index).to_pylist() for index in range(4)]
         for stimulus_id, image, label, split in zip(*columns, strict=True):
-            for part in (stimulus_id.encode(), image, b"" if label is None else b"%d" % label, split.encode()):
+            for part in (
+                stimulus_id.encode(),
+                image,
+                b"" if label is None else b"%d" % label,
+                split.encode(),
+            ):
                 digest.update(b"%d:" % len(part))
                 digest.update(part)
     return digest.hexdigest()

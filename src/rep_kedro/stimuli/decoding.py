@@ -1,9 +1,10 @@
 """Encoded images to pixels, with one fixed meaning for every kind of image.
 
-Rules, in this order: the first frame counts; the EXIF orientation is applied; 16-bit greys keep their upper part
-(value * 255 / 65535, rounded); transparent pixels are laid over white; CMYK, palette and the like become RGB.
-Resizing keeps the aspect ratio: the largest central square is cut out and resized bilinearly, with antialiasing when it
-shrinks. The same rule enlarges tiny digits; where the size is right already, pixels are untouched.
+Rules, in this order: the first frame counts; the EXIF orientation is applied; 16-bit greys keep their upper
+part (value * 255 / 65535, rounded); transparent pixels are laid over white; CMYK, palette and the like become
+RGB. Resizing keeps the aspect ratio: the largest central square is cut out and resized bilinearly, with
+antialiasing when it shrinks. The same rule enlarges tiny digits; where the size is right already, pixels are
+untouched.
 """
 
 import io
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from PIL.Image import Image
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
-_FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # MPO: JPEG files of many telephones
+IMAGE_SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
+)
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 _MAY_BE_TURNED = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}
 _BACKGROUND = (255, 255, 255, 255)
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -65,10 +68,10 @@ def decode_images(images: "Sequence[bytes] | pa.Array", *, size_px: int, channel
 
 
 def check_images(images: Sequence[bytes]) -> Iterator[tuple[int, int] | UnreadableImageError]:
-    """Yield for each image its size (width, height) in pixels, turned upright, or the reason why it is damaged.
+    """Yield the size (width, height) in pixels of each image, turned upright, or why it is damaged.
 
-    All compressed data is read, so that a truncated image is found; a JPEG at one eighth of its size, which is
-    faster and reads the same data.
+    All compressed data is read, so that a truncated image is found; a JPEG at one eighth of its size, which
+    is faster and reads the same data.
     """
     with _bombs_are_errors():
         for encoded in images:
@@ -146,19 +149,32 @@ def _reasons() -> Iterator[None]:
     except UnidentifiedImageError as problem:
         raise UnreadableImageError("not an image of a known format") from problem
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as problem:
-        raise UnreadableImageError(f"more than {Image.MAX_IMAGE_PIXELS} pixels, a possible attack") from problem
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, zlib.error) as problem:
+        raise UnreadableImageError(
+            f"more than {Image.MAX_IMAGE_PIXELS} pixels, a possible attack"
+        ) from problem
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        EOFError,
+        IndexError,
+        KeyError,
+        TypeError,
+        zlib.error,
+    ) as problem:
         raise UnreadableImageError(f"{problem or type(problem).__name__}") from problem
 
 
 def _require_png_checksums(encoded: bytes) -> None:
-    """Compare the checksum of every chunk up to the end mark; the decoder itself skips those of the pixels."""
+    """Compare the checksum of every chunk up to the end mark; the decoder skips those of the pixels."""
     position = len(_PNG_SIGNATURE)
     while position + 12 <= len(encoded):
         length = int.from_bytes(encoded[position : position + 4], "big")
         end = position + 8 + length
         kind = encoded[position + 4 : position + 8]
-        if int.from_bytes(encoded[end : end + 4], "big") != zlib.crc32(memoryview(encoded)[position + 4 : end]):
+        if int.from_bytes(encoded[end : end + 4], "big") != zlib.crc32(
+            memoryview(encoded)[position + 4 : end]
+        ):
             is_cut = end + 4 > len(encoded)
             raise UnreadableImageError(
                 "truncated" if is_cut else f"wrong checksum in PNG chunk {kind.decode('latin1')}"

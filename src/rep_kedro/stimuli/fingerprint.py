@@ -1,7 +1,8 @@
 """What the files of a source hold, as one digest; files that did not change are not read again.
 
 The digests of single files are kept in a small data base in the user's cache folder (or in the folder that
-``REP_KEDRO_CACHE`` names), by path, size and times. Where that folder cannot be written, all files are read each time.
+``REP_KEDRO_CACHE`` names), by path, size and times. Where that folder cannot be written, all files are read
+each time.
 """
 
 import hashlib
@@ -106,7 +107,9 @@ def _recall(keys: list[str]) -> dict[str, tuple[str, str]]:
     try:
         with closing(_connect()) as base:
             if len(keys) < 1000:
-                rows = [row for key in keys for row in base.execute("SELECT * FROM files WHERE path = ?", (key,))]
+                rows = [
+                    row for key in keys for row in base.execute("SELECT * FROM files WHERE path = ?", (key,))
+                ]
             else:
                 rows = [row for row in base.execute("SELECT * FROM files") if row[0] in wanted]
     except sqlite3.Error:

@@ -1,8 +1,8 @@
 """Encode pixels as PNG whose bytes depend on the pixels alone.
 
 The compressed stream of a usual PNG depends on the compression library and its release. Here the pixels are
-stored, not compressed: the same file on every machine, quick to read, and the Parquet around it compresses anyway
-(better for the differences between neighbours that are stored).
+stored, not compressed: the same file on every machine, quick to read, and the Parquet around it compresses
+anyway (better for the differences between neighbours that are stored).
 """
 
 import struct
@@ -35,12 +35,17 @@ def encode_png(pixels: "np.ndarray") -> bytes:
 
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in _COLOUR_TYPES or 0 in pixels.shape:
+    if (
+        pixels.dtype != np.uint8
+        or pixels.ndim != 3
+        or pixels.shape[2] not in _COLOUR_TYPES
+        or 0 in pixels.shape
+    ):
         raise ValueError(
             f"a PNG needs uint8 pixels (height, width, 1 or 3), received {pixels.dtype} {pixels.shape}"
         )
     height, width, channels = pixels.shape
-    # each row begins with its filter: 1, each pixel stored as the difference from the one before it (modulo 256)
+    # each row begins with its filter: 1, a pixel is stored as its difference from the one before (modulo 256)
     filtered = np.ones((height, 1 + width * channels), dtype=np.uint8)
     differences = filtered[:, 1:].reshape(height, width, channels)
     differences[:, 0] = pixels[:, 0]

@@ -1,7 +1,7 @@
-"""Seeded choices that do not depend on the order of processing, on other choices, or on a library's generator.
+"""Seeded choices that depend neither on other choices and their order nor on a library's generator.
 
-Each item gets the rank of a hash of (seed, item). Taking the first k ranks is a draw without replacement; it stays
-the same when other items come or go, and a smaller draw with the same seed lies within a larger one.
+Each item gets the rank of a hash of (seed, item). Taking the first k ranks is a draw without replacement; it
+stays the same when other items come or go, and a smaller draw with the same seed lies within a larger one.
 """
 
 import hashlib

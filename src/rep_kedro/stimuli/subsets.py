@@ -1,7 +1,7 @@
 """Seeded draws of stimuli from a set, and the rules by which they are drawn.
 
-A draw of the rule ``stratified`` depends on the names of set and subset, the seed and the stimulus ids: not on the order
-of processing, nor on what else is drawn.
+A draw of the rule ``stratified`` depends on the names of set and subset, the seed and the stimulus ids: not
+on the order of processing, nor on what else is drawn.
 """
 
 from collections.abc import Mapping, Sequence
@@ -122,7 +122,8 @@ class StratifiedRule(StrictModel):
             return wanted
         if self.when_short == "error":
             raise ValueError(
-                f"{place} has {available} stimuli, {wanted} were asked for; ask for fewer, or set when_short: take_all"
+                f"{place} has {available} stimuli, {wanted} were asked for; ask for fewer, or set"
+                " when_short: take_all"
             )
         return available
 
@@ -135,21 +136,21 @@ class StratifiedRule(StrictModel):
 class PublishedPerClassRule(StrictModel):
     """The ImageNet subsets of the similarity-consistency study, draw for draw.
 
-    One generator for each split, seeded anew; classes ascending; ``random.sample`` within each class; the order of the
-    draw is kept. Subsets of different sizes are not nested.
+    One generator for each split, seeded anew; classes ascending; ``random.sample`` within each class; the
+    order of the draw is kept. Subsets of different sizes are not nested.
 
     Attributes:
         per_class: Stimuli of each class.
         splits: Splits drawn from.
         seed: 42 in the study.
 
-    Source: Ciernik et al. 2025, arXiv:2411.05561, public code; there a class that is too small is left out without a
-        word, here it is an error.
+    Source: Ciernik et al. 2025, arXiv:2411.05561, public code; there a class that is too small is left out
+        without a word, here it is an error.
     """
 
     rule: Literal["published_per_class"] = "published_per_class"
     per_class: int = Field(ge=1)
-    splits: list[str] = ["train"]
+    splits: tuple[str, ...] = ("train",)
     seed: int = 42
 
     def draw(self, population: Population, *, set_name: str, subset_name: str) -> list[int]:
@@ -161,7 +162,9 @@ class PublishedPerClassRule(StrictModel):
             generator = random.Random(self.seed)  # noqa: S311  not for secrets
             for label, rows in population.rows_by_class(split).items():
                 if self.per_class > len(rows):
-                    raise ValueError(f"class {label} of split {split} has {len(rows)} stimuli, need {self.per_class}")
+                    raise ValueError(
+                        f"class {label} of split {split} has {len(rows)} stimuli, need {self.per_class}"
+                    )
                 drawn += generator.sample(rows, self.per_class)
         return drawn
 
@@ -194,8 +197,9 @@ class PublishedBootstrapRule(StrictModel):
 class PublishedClassCapRule(StrictModel):
     """The study's subsets of the other data sets: at most ceil(limit / classes) of each class.
 
-    A split with at most ``limit`` stimuli is taken whole. One generator served all data sets of the study in ascending
-    order of size, so the draw depends on those drawn before: name them in ``after`` to get the study's own rows.
+    A split with at most ``limit`` stimuli is taken whole. One generator served all data sets of the study in
+    ascending order of size, so the draw depends on those drawn before: name them in ``after`` to get the
+    study's own rows.
 
     Attributes:
         limit: 10,000 in the study, 30,000 in its second variant.
@@ -208,7 +212,7 @@ class PublishedClassCapRule(StrictModel):
     limit: int = Field(default=10_000, ge=1)
     split: str = "train"
     seed: int = 42
-    after: list[str] = []
+    after: tuple[str, ...] = ()
 
     def draw(
         self, population: Population, *, set_name: str, subset_name: str, earlier: Sequence[Population] = ()
@@ -299,7 +303,7 @@ def select_stimuli(table: "pa.Table", stimulus_ids: "Sequence[str] | pa.Array") 
     import pyarrow.compute as pc
 
     is_arrow = isinstance(stimulus_ids, pa.Array | pa.ChunkedArray)
-    wanted = stimulus_ids if is_arrow else pa.array(list(stimulus_ids), pa.string())
+    wanted: Any = stimulus_ids if is_arrow else pa.array(list(stimulus_ids), pa.string())
     rows = pc.index_in(wanted, value_set=table["stimulus_id"].combine_chunks())
     if rows.null_count:
         missing = wanted.filter(pc.is_null(rows)).to_pylist()

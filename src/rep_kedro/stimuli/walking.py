@@ -12,8 +12,8 @@ DEBRIS = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 def walk_files(root: Path, log: DamageLog) -> list[tuple[str, Path]]:
     """Return (path relative to the root with '/', file) of all files below a folder, sorted by that path.
 
-    Files that operating systems leave (hidden ones, ``Thumbs.db``) go to ``log.ignored``; links that lead back into
-    a folder above them and names that are not UTF-8 go to ``log.damaged``.
+    Files that operating systems leave (hidden ones, ``Thumbs.db``) go to ``log.ignored``; links that lead
+    back into a folder above them and names that are not UTF-8 go to ``log.damaged``.
     """
     found = []
     for relative, file in _walk(root, "", (), log):

@@ -1,4 +1,4 @@
-"""Nodes of the ingest pipeline: say which sets and subsets there are; the collections decide what is still to do."""
+"""Nodes of the ingest pipeline: they say which sets and subsets there are; collections do the rest."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -58,8 +58,8 @@ def plan_stimulus_subsets(
         params: Which subsets there are.
 
     Returns:
-        Plan by ``<set>/<subset>``. A subset is a table with the columns stimulus_id, label and split, rows in the
-        order of use.
+        Plan by ``<set>/<subset>``. A subset is a table with the columns stimulus_id, label and split, rows in
+        the order of use.
 
     Raises:
         KeyError: If a set is missing.
@@ -74,9 +74,10 @@ def plan_stimulus_subsets(
                 "subset": subset_name,
                 "stimulus_set": handle.reference,
                 "earlier_sets": [each.reference for each in earlier],
-                "code": code_revision("rep_kedro.stimuli.subsets"),
+                "code": code_revision("rep_kedro.stimuli.drawing"),
             }
-            compute = partial(_make_subset, handle, earlier, rule, set_name, subset_name)
+            names = {"set_name": set_name, "subset_name": subset_name}
+            compute = partial(_make_subset, handle, rule, **names, earlier=earlier)
             plan[f"{set_name}/{subset_name}"] = Planned(recipe, compute)
     return plan
 
@@ -96,25 +97,7 @@ def _make_stimulus_set(spec: "SourceSpec", threads: int) -> "pa.Table":
     return assemble_stimulus_set(open_source(spec, log), spec, log, threads=threads)
 
 
-def _make_subset(
-    handle: "ArrowHandle", earlier: "list[ArrowHandle]", rule: Any, set_name: str, subset_name: str
-) -> "pa.Table":
-    import json
+def _make_subset(handle: "ArrowHandle", rule: Any, **given: Any) -> "pa.Table":
+    from rep_kedro.stimuli.drawing import draw_subset
 
-    from rep_kedro.stimuli.subsets import population_of
-
-    columns = ["stimulus_id", "label", "split"]
-    table = handle.table(columns)
-    names = {"set_name": set_name, "subset_name": subset_name}
-    if earlier:
-        names["earlier"] = [population_of(each.table(columns)) for each in earlier]
-    drawn = table.take(rule.draw(population_of(table), **names))
-    meta = {
-        "class_names": handle.meta["class_names"],
-        "image_size_px": handle.meta["image_size_px"],
-        "n_stimuli": drawn.num_rows,
-        "counts": {split: drawn["split"].to_pylist().count(split) for split in handle.meta["counts"]},
-        "rule": rule.model_dump(mode="json"),
-        "stimulus_set_sha256": handle.meta["sha256"],
-    }
-    return drawn.select(columns).replace_schema_metadata({b"meta": json.dumps(meta, ensure_ascii=False).encode()})
+    return draw_subset(handle, rule, **given)

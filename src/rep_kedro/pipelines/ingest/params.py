@@ -30,7 +30,9 @@ class IngestParams(StrictModel):
         for set_name, rules in self.stimulus_subsets.items():
             for subset_name, rule in rules.items():
                 if isinstance(rule, PublishedClassCapRule):
-                    named += [(name, f"stimulus_subsets.{set_name}.{subset_name}.after") for name in rule.after]
+                    named += [
+                        (name, f"stimulus_subsets.{set_name}.{subset_name}.after") for name in rule.after
+                    ]
         for name, place in named:
             if name not in self.stimulus_sets:
                 raise ValueError(f"{place}: no stimulus set {name!r}; {suggest(name, self.stimulus_sets)}")
@@ -41,7 +43,9 @@ class IngestParams(StrictModel):
         return {
             set_name: {
                 name: rule
-                for subset_name, given in self.stimulus_subsets.get(set_name, {DEFAULT_SUBSET: AllRule()}).items()
+                for subset_name, given in self.stimulus_subsets.get(
+                    set_name, {DEFAULT_SUBSET: AllRule()}
+                ).items()
                 for name, rule in _repeat(subset_name, given).items()
             }
             for set_name in self.stimulus_sets

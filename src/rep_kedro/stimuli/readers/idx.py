@@ -1,6 +1,7 @@
 """MNIST's file format, plain or gzipped: MNIST, Fashion-MNIST, KMNIST, EMNIST.
 
-A folder holds pairs of files, images (``*images*idx3*``) and labels (``*labels*idx1*``), under their official names.
+A folder holds pairs of files, images (``*images*idx3*``) and labels (``*labels*idx1*``), under their official
+names.
 """
 
 import gzip
@@ -39,8 +40,8 @@ def read(spec: IdxSpec, log: DamageLog) -> StimulusStream:
     for (split, images, labels), (_, file, _) in zip(parts, pairs, strict=True):
         if images.ndim != 3 or labels.shape != images.shape[:1]:
             raise DamagedSourceError(
-                f"{file.name} ({split}) holds images {images.shape} for labels {labels.shape}, expected (n, height,"
-                " width) and (n,)"
+                f"{file.name} ({split}) holds images {images.shape} for labels {labels.shape}, expected"
+                " (n, height, width) and (n,)"
             )
     largest = max((int(labels.max()) for _, _, labels in parts if len(labels)), default=-1)
     class_names = spec.class_names or [str(label) for label in range(largest + 1)]
@@ -59,13 +60,17 @@ def read_idx(file: Path) -> "np.ndarray":
 
     content = _read_plain(require_path(file))
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] != _UINT8:
-        raise DamagedSourceError(f"{file.name} is not an idx file of unsigned bytes (begins with {content[:4].hex()})")
+        raise DamagedSourceError(
+            f"{file.name} is not an idx file of unsigned bytes (begins with {content[:4].hex()})"
+        )
     n_axes = content[3]
     start = 4 + 4 * n_axes
     shape = tuple(int.from_bytes(content[at : at + 4], "big") for at in range(4, start, 4))
     expected = start + int(np.prod(shape, dtype=object))
     if len(content) != expected:
-        raise DamagedSourceError(f"{file.name} has {len(content)} bytes, its header asks for {expected}: truncated?")
+        raise DamagedSourceError(
+            f"{file.name} has {len(content)} bytes, its header asks for {expected}: truncated?"
+        )
     return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)
 
 
@@ -92,7 +97,9 @@ def _find_pairs(spec: IdxSpec) -> list[tuple[str, Path, Path]]:
         found = [pair for folder in folders for pair in _pairs_in(require_path(folder), spec)]
         named = [pair for pair in found if not split or pair[0] == split]
         if split and len(named or found) != 1:
-            raise DamagedSourceError(f"expected one pair of idx files for {split}, found {len(named or found)}")
+            raise DamagedSourceError(
+                f"expected one pair of idx files for {split}, found {len(named or found)}"
+            )
         pairs += [(split or own, images, labels) for own, images, labels in (named or found)]
     if len({split for split, _, _ in pairs}) != len(pairs):
         raise DamagedSourceError(f"several pairs for one split: {[images.name for _, images, _ in pairs]}")

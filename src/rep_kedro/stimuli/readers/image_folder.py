@@ -1,4 +1,4 @@
-"""A folder of image files: one folder for each class, or all images flat; with or without folders for the splits."""
+"""A folder of image files, flat or with a folder for each class, with or without folders for the splits."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +13,8 @@ from rep_kedro.stimuli.walking import walk_files
 class ImageFolderSpec(FileSourceSpec):
     """Image files below a folder.
 
-    If all folders at the top are named train, test or val (or training, valid, validation), they are the splits. Below,
-    the first folder's name is the class; without such folders the set has no labels.
+    If all folders at the top are named train, test or val (or training, valid, validation), they are the
+    splits. Below, the first folder's name is the class; without such folders the set has no labels.
     """
 
     source: Literal["image_folder"] = "image_folder"
@@ -34,10 +34,14 @@ def read(spec: ImageFolderSpec, log: DamageLog) -> StimulusStream:
         FileNotFoundError: If a folder is missing.
         DamagedSourceError: If there is no image, or a class that ``class_names`` does not list.
     """
-    entries = [entry for split, roots in spec.roots().items() for entry in _list_entries(split, roots, spec, log)]
+    entries = [
+        entry for split, roots in spec.roots().items() for entry in _list_entries(split, roots, spec, log)
+    ]
     if not entries:
         log.require_none()
-        raise DamagedSourceError(f"no image in {_places(spec)}; known endings: {', '.join(sorted(IMAGE_SUFFIXES))}")
+        raise DamagedSourceError(
+            f"no image in {_places(spec)}; known endings: {', '.join(sorted(IMAGE_SUFFIXES))}"
+        )
     found = sorted({entry.class_name for entry in entries if entry.class_name is not None})
     class_names = spec.class_names or found
     unknown = sorted(set(found) - set(class_names))
@@ -58,9 +62,7 @@ def _stimuli(entries: list[_Entry], class_names: list[str], log: DamageLog) -> I
         yield Stimulus(entry.stimulus_id, image, label, entry.split)
 
 
-def _list_entries(
-    split: str, roots: list[Path], spec: ImageFolderSpec, log: DamageLog
-) -> Iterator[_Entry]:
+def _list_entries(split: str, roots: list[Path], spec: ImageFolderSpec, log: DamageLog) -> Iterator[_Entry]:
     for root in roots:
         if not require_path(root).is_dir():
             raise DamagedSourceError(f"{root} is a file, an image_folder needs a folder")

@@ -34,8 +34,15 @@ def read(spec: NpzSpec, log: DamageLog) -> StimulusStream:
         FileNotFoundError: If a file is missing.
         DamagedSourceError: If a file is no archive, an array is missing, or shapes or types do not fit.
     """
-    parts = [part for split, files in spec.roots().items() for file in files for part in _read_parts(split, file, spec)]
-    largest = max((int(labels.max()) for _, _, labels in parts if labels is not None and len(labels)), default=-1)
+    parts = [
+        part
+        for split, files in spec.roots().items()
+        for file in files
+        for part in _read_parts(split, file, spec)
+    ]
+    largest = max(
+        (int(labels.max()) for _, _, labels in parts if labels is not None and len(labels)), default=-1
+    )
     class_names = spec.class_names or [str(label) for label in range(largest + 1)] or None
     return StimulusStream(class_names, _stimuli(parts), is_encoded_here=True)
 
@@ -62,7 +69,9 @@ def _read_parts(
     except (ValueError, zipfile.BadZipFile, EOFError) as problem:
         raise DamagedSourceError(f"{file.name} is not an npz file: {problem}") from problem
     if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise DamagedSourceError(f"{file.name} holds a single array, expected an npz file with images and labels")
+        raise DamagedSourceError(
+            f"{file.name} holds a single array, expected an npz file with images and labels"
+        )
     with archive:
         for part in [split] if split else _splits_of(spec):
             images = _channels_last(_take(archive, _name_for(spec.images, part), file), file)
@@ -101,7 +110,8 @@ def _labels(archive: Any, name: str, n_images: int, file: Path) -> "np.ndarray":
         labels = labels[:, 0]
     if labels.shape != (n_images,) or labels.dtype.kind not in "iu":
         raise DamagedSourceError(
-            f"labels {name!r} of {file.name} are {labels.dtype} {labels.shape}, expected whole numbers ({n_images},)"
+            f"labels {name!r} of {file.name} are {labels.dtype} {labels.shape},"
+            f" expected whole numbers ({n_images},)"
         )
     return labels
 
@@ -117,5 +127,7 @@ def _channels_last(images: "np.ndarray", file: Path) -> "np.ndarray":
         return images[..., None]
     is_last, is_first = (images.ndim == 4 and images.shape[axis] in {1, 3} for axis in (3, 1))
     if is_last == is_first:
-        raise DamagedSourceError(f"{received}, expected 1 or 3 channels on either the second or the last axis")
+        raise DamagedSourceError(
+            f"{received}, expected 1 or 3 channels on either the second or the last axis"
+        )
     return images if is_last else images.transpose(0, 2, 3, 1)

@@ -1,4 +1,7 @@
-"""Parquet files with encoded images, as Hugging Face stores them: an image column of bytes or struct(bytes, path)."""
+"""Parquet files with encoded images, as Hugging Face stores them.
+
+The image column holds bytes, or a struct with a field ``bytes``.
+"""
 
 import json
 import re
@@ -20,8 +23,8 @@ class ParquetSpec(FileSourceSpec):
     """Parquet files.
 
     Attributes:
-        path: One file, or a folder; files or folders whose names begin with train, test, val or validation are those
-            splits.
+        path: One file, or a folder; files or folders whose names begin with train, test, val or validation
+            are those splits.
         image_column: Column of the encoded images.
         label_column: Column of the labels, whole numbers or text; None for a set without labels.
         id_column: Column of stable ids; without one the id is the position within the split.
@@ -56,7 +59,9 @@ def _stimuli(
         for row in _rows(file, spec):
             position = counts.get(split, 0)
             counts[split] = position + 1
-            stimulus_id = f"{split}/{position:06d}" if spec.id_column is None else f"{split}/{row[spec.id_column]}"
+            stimulus_id = (
+                f"{split}/{position:06d}" if spec.id_column is None else f"{split}/{row[spec.id_column]}"
+            )
             image = row[spec.image_column]
             image = image.get("bytes") if isinstance(image, dict) else image
             label = None if spec.label_column is None else row[spec.label_column]
@@ -110,7 +115,8 @@ def _require_columns(file: Path, spec: ParquetSpec) -> None:
         image = image.field("bytes").type
     if not (pt.is_binary(image) or pt.is_large_binary(image)):
         raise DamagedSourceError(
-            f"column {spec.image_column!r} of {file.name} is {image}, expected binary or a struct with binary bytes"
+            f"column {spec.image_column!r} of {file.name} is {image}, expected binary or a"
+            " struct with binary bytes"
         )
     if spec.label_column is not None:
         label = schema.field(spec.label_column).type

@@ -1,7 +1,7 @@
 """Natural image patches cut from scikit-learn's two sample photographs.
 
-Patches are cells of a grid, so no two share a pixel; those of the test split lie in another part of each photograph
-than those of the train split.
+Patches are cells of a grid, so no two share a pixel; those of the test split lie in another part of each
+photograph than those of the train split.
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,8 @@
 """Generated stimuli: six shapes at random positions, sizes and colours, with noise.
 
-Outlines are computed on a grid four times as fine and averaged, with whole numbers throughout, so that the bytes are
-the same on every machine. Stimulus i of a split depends on the seed and on i alone: more stimuli never change earlier ones.
+Outlines are computed on a grid four times as fine and averaged, with whole numbers throughout, so that the
+bytes are the same on every machine. Stimulus i of a split depends on the seed and on i alone: more stimuli
+never change earlier ones.
 """
 
 from collections.abc import Iterator
@@ -80,7 +81,8 @@ def draw_shape(spec: ShapesSpec, shape: str, split: str, number: int) -> "np.nda
     full = _FINE * _FINE
     pixels = (coverage * colour + (full - coverage) * ground) // full
     noise = generator.integers(-spec.noise_levels, spec.noise_levels + 1, size=pixels.shape[:2])[:, :, None]
-    return np.clip(pixels + noise, 0, 255).astype(np.uint8)
+    drawn: np.ndarray = np.clip(pixels + noise, 0, 255).astype(np.uint8)
+    return drawn
 
 
 def _draw_colours(

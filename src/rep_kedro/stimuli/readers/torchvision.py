@@ -1,7 +1,7 @@
-"""Image classification sets of torchvision, by class name, from files that are already there (never downloaded).
+"""Image classification sets of torchvision, by class name, from files that are already there.
 
-Where the class takes a ``loader``, images keep their encoded bytes; otherwise it hands out pixels, which are stored
-without loss.
+Nothing is downloaded. Where the class takes a ``loader``, images keep their encoded bytes; otherwise it hands
+out pixels, which are stored without loss.
 """
 
 import inspect
@@ -24,7 +24,8 @@ class TorchvisionSpec(FileSourceSpec):
         name: Name of the class, such as ``CIFAR10``.
         path: The ``root`` that torchvision expects; give each set its own.
         options: Further arguments of the class.
-        official_splits: Our name of a split: torchvision's; where not given, train and test as far as they exist.
+        official_splits: Our name of a split: torchvision's; where not given, train and test as far as they
+            exist.
     """
 
     source: Literal["torchvision"] = "torchvision"
@@ -102,7 +103,9 @@ def _open_part(spec: TorchvisionSpec, root: Path, arguments: dict[str, Any]) -> 
         return made_by(root, **never_download, **keep_bytes, **spec.options, **arguments)
     except (RuntimeError, FileNotFoundError, ValueError, TypeError) as problem:
         given = ", ".join(f"{key}={value!r}" for key, value in {**spec.options, **arguments}.items())
-        raise DamagedSourceError(f"torchvision cannot open {spec.name}({given}) in {root}: {problem}") from problem
+        raise DamagedSourceError(
+            f"torchvision cannot open {spec.name}({given}) in {root}: {problem}"
+        ) from problem
 
 
 def _read_bytes(file: str | Path) -> bytes:

@@ -1,8 +1,8 @@
 """WebDataset shards in the layout of CLIP_benchmark, read member by member.
 
-A folder for each split holds ``nshards.txt`` and ``0.tar``, ``1.tar``, ...; members that share a key (``s0000012.jpg``,
-``s0000012.cls``) are one sample and stand one after another. ``classnames.txt`` lies beside the split folders.
-Nothing is ever unpacked to disk.
+A folder for each split holds ``nshards.txt`` and ``0.tar``, ``1.tar``, ...; members that share a key
+(``s0000012.jpg``, ``s0000012.cls``) are one sample and stand one after another. ``classnames.txt`` lies
+beside the split folders. Nothing is ever unpacked to disk.
 """
 
 import re
@@ -104,7 +104,9 @@ def _members(shard: Path, name: str, log: DamageLog) -> Iterator[tuple[str, byte
         log.add(name, f"truncated or damaged archive: {problem}")
 
 
-def _read_member(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str, log: DamageLog) -> bytes | None:
+def _read_member(
+    archive: tarfile.TarFile, member: tarfile.TarInfo, name: str, log: DamageLog
+) -> bytes | None:
     path = PurePosixPath(member.name)
     if path.is_absolute() or ".." in path.parts or re.match(r"[A-Za-z]:|.*\\", member.name):
         log.add(f"{name}:{member.name}", "a path that leads out of the archive")
@@ -126,10 +128,10 @@ def _read_member(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str, l
 
 
 def _require_end_mark(archive: tarfile.TarFile) -> None:
-    """Raise if the blocks of zeros that end an archive are missing; the library takes any bad header for the end."""
+    """Raise if the zeros that end an archive are missing; the library takes any bad header for the end."""
     file = archive.fileobj
     assert file is not None  # noqa: S101  an open archive has one
-    file.seek(archive.offset)  # type: ignore[attr-defined]
+    file.seek(archive.offset)
     block = file.read(_BLOCK_BYTES)
     if len(block) < _BLOCK_BYTES or any(block):
         raise tarfile.ReadError("no end mark")
@@ -160,7 +162,9 @@ def _list_shards(folder: Path) -> list[Path]:
     shards = [path for path in folder.iterdir() if re.search(r"\.tar(\.gz)?$", path.name)]
     if not shards:
         raise DamagedSourceError(f"no shards (*.tar) in {folder}")
-    return sorted(shards, key=lambda path: [(int(part) if part.isdigit() else -1, part) for part in _parts(path)])
+    return sorted(
+        shards, key=lambda path: [(int(part) if part.isdigit() else -1, part) for part in _parts(path)]
+    )
 
 
 def _parts(path: Path) -> list[str]:
@@ -169,7 +173,9 @@ def _parts(path: Path) -> list[str]:
 
 def _read_class_names(folders: list[Path]) -> list[str] | None:
     """Return the names that lie in or beside the split folders, if any."""
-    places = dict.fromkeys(place / "classnames.txt" for folder in folders for place in (folder.parent, folder))
+    places = dict.fromkeys(
+        place / "classnames.txt" for folder in folders for place in (folder.parent, folder)
+    )
     found = {place: place.read_text(encoding="utf-8").splitlines() for place in places if place.is_file()}
     names = [[name.strip() for name in lines if name.strip()] for lines in found.values()]
     if any(other != names[0] for other in names[1:]):

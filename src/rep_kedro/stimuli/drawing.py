@@ -1,0 +1,56 @@
+"""From a stimulus set and a rule to the table that every subset is."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rep_kedro.stimuli.subsets import population_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from rep_kedro.datasets import ArrowHandle
+
+_COLUMNS = ["stimulus_id", "label", "split"]
+
+
+def draw_subset(
+    handle: "ArrowHandle",
+    rule: Any,
+    *,
+    set_name: str,
+    subset_name: str,
+    earlier: "Sequence[ArrowHandle]" = (),
+) -> "pa.Table":
+    """Draw stimuli from a set and return their ids, labels and splits; images are not read.
+
+    Args:
+        handle: The stimulus set.
+        rule: One of the rules of ``rep_kedro.stimuli.subsets``.
+        set_name: Enters the seed.
+        subset_name: Enters the seed.
+        earlier: Sets drawn before from the same generator (rule ``published_class_cap``).
+
+    Returns:
+        Table with columns stimulus_id, label and split, rows in the order of use.
+        ``schema.metadata[b"meta"]`` is JSON with ``class_names``, ``image_size_px``, ``n_stimuli``,
+        ``counts`` by split, ``rule`` and ``stimulus_set_sha256``.
+
+    Raises:
+        ValueError: If the set lacks a split or a class is too small.
+    """
+    table = handle.table(_COLUMNS)
+    names: dict[str, Any] = {"set_name": set_name, "subset_name": subset_name}
+    if earlier:
+        names["earlier"] = [population_of(each.table(_COLUMNS)) for each in earlier]
+    drawn = table.take(rule.draw(population_of(table), **names)).select(_COLUMNS)
+    meta = {
+        "class_names": handle.meta["class_names"],
+        "image_size_px": handle.meta["image_size_px"],
+        "n_stimuli": drawn.num_rows,
+        "counts": dict(Counter(drawn["split"].to_pylist())),
+        "rule": rule.model_dump(mode="json"),
+        "stimulus_set_sha256": handle.meta["sha256"],
+    }
+    return drawn.replace_schema_metadata({b"meta": json.dumps(meta, ensure_ascii=False).encode()})
