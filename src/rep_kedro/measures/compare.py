@@ -123,7 +123,7 @@ def _conclude(
     """Blank what the measure refuses, and see that every NaN has its reason."""
     import numpy as np
 
-    matrix = np.array(values.cpu(), dtype=np.float64)
+    matrix = values.cpu().double().numpy().copy()
     for pair in refusals:
         matrix[pair] = np.nan
     known = {**reasons, **refusals}

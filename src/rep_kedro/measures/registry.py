@@ -5,13 +5,11 @@ from difflib import get_close_matches
 from rep_kedro.measures.entries import cka, rsa
 from rep_kedro.measures.measure import Measure
 
-MEASURES: dict[str, Measure] = {
-    measure.id: measure
-    for measure in (
-        *cka.ENTRIES,
-        *rsa.ENTRIES,
-    )
-}
+ENTRIES: tuple[Measure, ...] = (
+    *cka.ENTRIES,
+    *rsa.ENTRIES,
+)
+MEASURES: dict[str, Measure] = {measure.id: measure for measure in ENTRIES}
 
 
 def get_measure(measure_id: str) -> Measure:

@@ -1,0 +1,111 @@
+"""Every registered measure keeps every invariance, the symmetry and the range that it declares."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from rep_kedro.measures import MEASURES, Invariance, compare_models
+
+N_STIMULI, WIDTHS = 48, (6, 9)
+ROUNDING = 1e-9
+ARCCOS_ROUNDING = 1e-6  # the arccosine of one less 1e-13
+
+
+def draw_pair(seed=0):
+    """Two related models whose stimuli lie about 0.3 apart, so that kernels of absolute width see something."""
+    generator = torch.Generator().manual_seed(seed)
+    shared = torch.randn(N_STIMULI, 4, generator=generator, dtype=torch.float64)
+    return [
+        (
+            shared @ torch.randn(4, d, generator=generator, dtype=torch.float64)
+            + torch.randn(N_STIMULI, d, generator=generator, dtype=torch.float64)
+        )
+        * 0.04
+        for d in WIDTHS
+    ]
+
+
+def change(x, invariance, generator):
+    n, d = x.shape
+
+    def positive(*shape):
+        return torch.rand(*shape, generator=generator, dtype=x.dtype) + 0.5
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator, dtype=x.dtype)
+
+    changes = {
+        Invariance.ROTATION: lambda: x @ torch.linalg.qr(normal(d, d)).Q,
+        Invariance.ISOTROPIC_SCALING: lambda: x * 1.7,
+        Invariance.TRANSLATION: lambda: x + normal(d),
+        Invariance.INVERTIBLE_LINEAR: lambda: x @ (0.2 * normal(d, d) + torch.eye(d, dtype=x.dtype)),
+        Invariance.UNIT_PERMUTATION: lambda: x[:, torch.randperm(d, generator=generator)],
+        Invariance.COLUMN_SCALING: lambda: x * positive(d),
+        Invariance.ROW_SCALING: lambda: x * positive(n, 1),
+        Invariance.ROW_TRANSLATION: lambda: x + 0.1 * normal(n, 1),
+    }
+    return changes[invariance]()
+
+
+def similarities(representations, names=None):
+    answers = compare_models(representations, names or list(MEASURES), memory_bytes=2**26)
+    return {name: comparison.values for name, comparison in answers}
+
+
+@pytest.fixture(scope="module")
+def before():
+    return similarities(draw_pair())
+
+
+@pytest.fixture(scope="module")
+def after():
+    x, y = draw_pair()
+    generator = torch.Generator().manual_seed(1)
+    return {
+        invariance: similarities([change(x, invariance, generator), change(y, invariance, generator)])
+        for invariance in Invariance
+    }
+
+
+@pytest.mark.parametrize("invariance", Invariance)
+@pytest.mark.parametrize("name", MEASURES)
+def test_a_declared_invariance_holds_and_an_undeclared_one_does_not(name, invariance, before, after):
+    here, there = before[name], after[invariance][name]
+    assert not np.isnan(here).any()
+    if invariance in MEASURES[name].invariances:
+        np.testing.assert_allclose(there, here, atol=ARCCOS_ROUNDING)
+        np.testing.assert_allclose(there[0, 1], here[0, 1], atol=ROUNDING)
+        np.testing.assert_allclose(there[1, 0], here[1, 0], atol=ROUNDING)
+    else:
+        assert max(abs(there[0, 1] - here[0, 1]), abs(there[1, 0] - here[1, 0])) > ROUNDING
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_a_value_lies_in_the_declared_range_and_is_symmetric_if_declared(name, before):
+    low, high = MEASURES[name].value_range
+    values = before[name]
+    assert (values >= low - ROUNDING).all()
+    assert (values <= high + ROUNDING).all()
+    if MEASURES[name].symmetric:
+        assert (values == values.T).all()
+    else:
+        assert values[0, 1] != values[1, 0]
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_no_model_is_more_similar_to_another_than_to_itself(name, before):
+    values = before[name] if MEASURES[name].larger_is_more_similar else -before[name]
+    assert values[0, 0] >= values[0, 1] - ARCCOS_ROUNDING
+    assert values[1, 1] >= values[1, 0] - ARCCOS_ROUNDING
+    best = MEASURES[name].value_range[1 if MEASURES[name].larger_is_more_similar else 0]
+    if math.isfinite(best):
+        np.testing.assert_allclose(np.diag(before[name]), best, atol=ARCCOS_ROUNDING)
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_reordering_the_stimuli_of_one_model_changes_the_value(name, before):
+    x, y = draw_pair()
+    [shuffled] = similarities([x, y.flip(0)], [name]).values()
+    assert abs(shuffled[0, 1] - before[name][0, 1]) > ROUNDING
