@@ -9,9 +9,7 @@ SIMILARITY_KEYS = ("measure", "stimulus_set", "model_a", "model_b")
 CONSISTENCY_KEYS = ("measure", "category", "pair", "stimulus_set_a", "stimulus_set_b")
 
 
-def compare_values(
-    now: pd.DataFrame, earlier: pd.DataFrame, keys: Sequence[str], value: str
-) -> pd.DataFrame:
+def compare_values(now: pd.DataFrame, earlier: pd.DataFrame, keys: Sequence[str], value: str) -> pd.DataFrame:
     """Return both runs' values side by side.
 
     Args:
@@ -21,7 +19,7 @@ def compare_values(
         value: The number that is compared.
 
     Returns:
-        The keys, ``now``, ``earlier``, ``change`` (now - earlier; NaN where either is undefined or absent) and
+        The keys, ``now``, ``earlier``, ``change`` (now - earlier; NaN where one is undefined or absent) and
         ``held_by`` (both, now, earlier); rows with the largest absolute change first.
 
     Raises:
@@ -34,8 +32,8 @@ def compare_values(
             raise ValueError(f"the {name} table lacks the columns {missing}; it has {list(table.columns)}")
         sides[name] = _with_sorted_pairs(table[[*keys, value]].rename(columns={value: name}), keys)
     joined = sides["now"].merge(sides["earlier"], on=list(keys), how="outer", indicator="held_by")
-    joined["held_by"] = joined["held_by"].astype(str).map(
-        {"both": "both", "left_only": "now", "right_only": "earlier"}
+    joined["held_by"] = (
+        joined["held_by"].astype(str).map({"both": "both", "left_only": "now", "right_only": "earlier"})
     )
     joined["change"] = joined["now"].astype(float) - joined["earlier"].astype(float)
     largest = joined["change"].abs().sort_values(ascending=False, na_position="last", kind="stable").index
@@ -52,7 +50,7 @@ def _with_sorted_pairs(table: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame
 
 
 def summarise_changes(compared: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per measure: how many values both runs hold, how much they differ, how many only one holds."""
+    """Return one row per measure: values in both runs, how much they differ, values in one run only."""
     rows = []
     for measure, part in compared.groupby("measure", sort=True):
         change = part["change"].dropna().abs()

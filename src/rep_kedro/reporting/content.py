@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from rep_kedro.reporting.page import FigureBlock
 from rep_kedro.reporting.svg import inline_svg
 from rep_kedro.reporting.tables import COLUMNS, chosen_stimulus_set, require_table
+from rep_kedro.reporting.texts import figure_texts
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,11 @@ class ReportContent:
         table = self.tables[name]
         return table[table["measure"] == self.measure]
 
-    def block(self, name: str, *, title: str, reading: str, shown: str, misleads: str) -> FigureBlock:
-        """Return a figure with its caption."""
-        figure = self.figures.get(name)
-        drawing = None if figure is None else inline_svg(figure, name.replace("_", "-"), title)
-        return FigureBlock(drawing, title, reading, shown, misleads)
+    def block(self, name: str, shown: str) -> FigureBlock:
+        """Return a figure with its caption; ``shown`` says what this run's figure shows."""
+        figure, texts = self.figures.get(name), figure_texts(name)
+        drawing = None if figure is None else inline_svg(figure, name.replace("_", "-"), texts["title"])
+        return FigureBlock(drawing, shown=shown, **texts)
 
 
 def make_content(

@@ -1,16 +1,18 @@
 """The parts of which the page is made: sections, figures with captions, tables that can be sorted.
 
-All text passes the template's escaping; only drawings, checked by :mod:`rep_kedro.reporting.svg`, are put in as
-they are.
+All text passes the template's escaping; only drawings, checked by :mod:`rep_kedro.reporting.svg`, are put in
+as they are.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
+
+from rep_kedro.reporting.texts import section_texts
 
 UNDEFINED = "undefined"
 
@@ -72,15 +74,23 @@ class FigureBlock:
 
 @dataclass(frozen=True)
 class Section:
-    """One question, its answers in words, its evidence."""
+    """One question, its answers in words, its evidence; ``anchor`` names its fixed texts."""
 
     anchor: str
-    question: str
-    why: str
     answers: Sequence[str] = ()
     notes: Sequence[str] = ()
     figures: Sequence[FigureBlock] = ()
-    tables: Sequence[Table] = field(default=())
+    tables: Sequence[Table] = ()
+
+    @property
+    def question(self) -> str:
+        """The section's heading."""
+        return section_texts(self.anchor)["question"]
+
+    @property
+    def why(self) -> str:
+        """What the question means, for readers who meet it for the first time."""
+        return section_texts(self.anchor)["why"]
 
 
 def make_table(

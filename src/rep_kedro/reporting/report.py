@@ -1,21 +1,31 @@
 """The page: one self-contained HTML file that asks nothing of the network.
 
-A content security policy forbids every request and every script but the few lines that sort tables, so that no
-label of a network or stimulus set can do harm, whatever it holds.
+A content security policy forbids every request and every script but the few lines that sort tables, so that
+no label of a network or stimulus set can do harm, whatever it holds.
 """
 
 import base64
 import hashlib
 from functools import cache
-from importlib.resources import files
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from rep_kedro.reporting import alike, layerwise, record
 from rep_kedro.reporting.content import ReportContent
 from rep_kedro.reporting.page import Section, list_in_words
+from rep_kedro.reporting.sections import (
+    changes,
+    consistency,
+    layers,
+    performance,
+    readout,
+    record,
+    run,
+    similarity,
+    stitching,
+)
 from rep_kedro.reporting.tables import in_order
+from rep_kedro.reporting.texts import read_template
 
 TITLE = "What do these networks represent?"
 SUMMARY_ANCHORS = ("alike", "consistency", "performance", "readout", "layers", "stitching", "changes")
@@ -28,19 +38,19 @@ def build_report(content: ReportContent) -> str:
         content: Tables, figures and choices; empty tables become visible notes.
 
     Returns:
-        The document: inline styles, drawings and script, no request to any host, everything escaped that came from
-        outside.
+        The document: inline styles, drawings and script, no request to any host, everything escaped that came
+        from outside.
     """
     sections = describe_all(content)
-    script = _read("report.js")
-    return _environment().from_string(_read("report.html")).render(
+    script = read_template("report.js")
+    return _environment().from_string(read_template("report.html")).render(
         title=TITLE,
         introduction=introduce(content),
         summary=summarise(sections),
         warnings=[(section, note) for section in sections for note in section.notes],
         sections=sections,
         figure_numbers=_number_figures(sections),
-        style=Markup(_read("report.css")),  # noqa: S704 - our own file
+        style=Markup(read_template("report.css")),  # noqa: S704 - our own file
         script=Markup(script),  # noqa: S704 - our own file
         script_digest=_csp_digest(script),
     )  # fmt: skip
@@ -48,31 +58,23 @@ def build_report(content: ReportContent) -> str:
 
 def describe_all(content: ReportContent) -> list[Section]:
     """Return all sections in reading order."""
-    return [
-        alike.describe_similarity(content),
-        alike.describe_consistency(content),
-        alike.describe_performance_gap(content),
-        layerwise.describe_readout(content),
-        layerwise.describe_layers(content),
-        layerwise.describe_stitching(content),
-        record.describe_networks(content),
-        record.describe_changes(content),
-        record.describe_measures(content),
-        record.describe_settings(content),
-        record.describe_run(content),
-    ]
+    modules = (similarity, consistency, performance, readout, layers, stitching, record, changes, run)
+    return [section for module in modules for section in module.describe(content)]
 
 
 def introduce(content: ReportContent) -> str:
     """Say in one sentence what was compared."""
     similarities = content.table("similarities")
-    n_models = len(set(similarities["model_a"]) | set(similarities["model_b"])) or len(content.table("model_cards"))
+    n_models = len(set(similarities["model_a"]) | set(similarities["model_b"])) or len(
+        content.table("model_cards")
+    )
     sets, measures = in_order(similarities["stimulus_set"]), in_order(similarities["measure"])
     if not n_models:
         return "This run compared no networks."
     on = f" on {len(sets)} stimulus sets ({list_in_words(sets)})" if sets else ""
     under = f" under {len(measures)} similarity measures" if measures else ""
-    return f"{n_models} networks{on}{under}. Similarity below is {content.measure} unless another measure is named."
+    named = f"Similarity below is {content.measure} unless another measure is named."
+    return f"{n_models} networks{on}{under}. {named}"
 
 
 def summarise(sections: list[Section]) -> list[tuple[Section, str]]:
@@ -89,10 +91,6 @@ def _number_figures(sections: list[Section]) -> dict[str, int]:
 @cache
 def _environment() -> Environment:
     return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-
-
-def _read(name: str) -> str:
-    return files("rep_kedro.reporting").joinpath("templates", name).read_text(encoding="utf-8")
 
 
 def _csp_digest(script: str) -> str:

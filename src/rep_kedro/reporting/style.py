@@ -14,6 +14,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 P = ParamSpec("P")
@@ -23,8 +24,8 @@ INK, MUTED, GRID, PAPER = "#1c2227", "#5d6770", "#d9dde1", "#ffffff"
 COLOUR_MAP = "viridis"
 UNKNOWN = "unknown"
 
-# Hues of the similarity-consistency study (image-text blue, self-supervised orange, supervised green). Its green
-# (#2ca02c) cannot be told from its orange by red-blind readers, so the green is darker here.
+# Hues of the similarity-consistency study (image-text blue, self-supervised orange, supervised green). Its
+# green (#2ca02c) cannot be told from its orange by red-blind readers, so the green is darker here.
 OBJECTIVE_COLOURS: Mapping[str, str] = {
     "supervised": "#2a6320",
     "simclr": "#ff7f0e",
@@ -51,7 +52,7 @@ WRITTEN_NAMES: Mapping[str, str] = {
     "self_supervised": "self-supervised",
     "image_text": "image-text",
 }
-RC: dict[str, Any] = {
+RC: Any = {
     "axes.axisbelow": True,
     "axes.edgecolor": MUTED,
     "axes.grid": True,
@@ -138,7 +139,7 @@ def palette_for(objectives: Iterable[str]) -> Palette:
 
 
 def styled(plot: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Run a plot function under the shared look and fix its layout, so that saving it twice gives the same bytes."""
+    """Run a plot function under the shared look and fix its layout: saving it twice gives the same bytes."""
 
     @functools.wraps(plot)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> Figure:
@@ -153,9 +154,9 @@ def styled(plot: Callable[P, Figure]) -> Callable[P, Figure]:
 
 def start_figure(title: str, height_in: float) -> Figure:
     """Return an empty figure of the shared width with its title; no global plotting state is touched."""
-    figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained", dpi=RASTER_DPI)
+    layout = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.06)
+    figure = Figure(figsize=(WIDTH_IN, height_in), layout=layout, dpi=RASTER_DPI)
     FigureCanvasSVG(figure)
-    figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06)  # type: ignore[union-attr]
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 

@@ -1,11 +1,12 @@
 """Figures as SVG text: the same figure always gives the same bytes, and many fit into one page.
 
-Text stays text (small files, searchable); the layout is that of DejaVu Sans, which matplotlib brings along, and
-browsers without it take a narrower font. Ids are made unique per figure because a page holds many figures.
+Text stays text (small files, searchable); the layout is that of DejaVu Sans, which matplotlib brings along,
+and browsers without it take a narrower font. Ids are made unique per figure because a page holds many figures.
 """
 
 import io
 import re
+from typing import Any
 
 import matplotlib as mpl
 from markupsafe import Markup
@@ -13,7 +14,7 @@ from matplotlib.figure import Figure
 
 HASH_SALT = "rep_kedro"
 FONT_FAMILIES = "'DejaVu Sans', Verdana, 'Segoe UI', 'Helvetica Neue', Arial, sans-serif"
-SVG_RC = {"svg.fonttype": "none", "svg.hashsalt": HASH_SALT, "text.parse_math": False}
+SVG_RC: Any = {"svg.fonttype": "none", "svg.hashsalt": HASH_SALT, "text.parse_math": False}
 NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 
 _PROLOGUE = re.compile(r"^.*?(?=<svg[\s>])", re.DOTALL)

@@ -19,19 +19,55 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     ),
     "training_history": ("model", "architecture", "objective", "seed", "epoch", "metric", "value"),
     "similarities": (
-        *("stimulus_set", "measure", "model_a", "model_b", "similarity", "reason", "objective_a", "objective_b"),
+        *(
+            "stimulus_set",
+            "measure",
+            "model_a",
+            "model_b",
+            "similarity",
+            "reason",
+            "objective_a",
+            "objective_b",
+        ),
         *("architecture_a", "architecture_b", "objective_pair", "architecture_pair"),
     ),
     "consistency": (
-        *("measure", "category", "pair", "stimulus_set_a", "stimulus_set_b", "n_pairs", "pearson", "spearman"),
+        *(
+            "measure",
+            "category",
+            "pair",
+            "stimulus_set_a",
+            "stimulus_set_b",
+            "n_pairs",
+            "pearson",
+            "spearman",
+        ),
         *("reason", "pearson_low", "pearson_high"),
     ),
     "layer_diagnostics": (
-        *("stimulus_set", "model", "layer", "depth", "n_channels", "n_samples", "delta", "intrinsic_dimension"),
+        *(
+            "stimulus_set",
+            "model",
+            "layer",
+            "depth",
+            "n_channels",
+            "n_samples",
+            "delta",
+            "intrinsic_dimension",
+        ),
         *("saturation", "rankme", "effective_rank", "participation_ratio"),
     ),
     "receptive_fields": (
-        *("model", "layer", "depth", "receptive_field_px", "jump_px", "input_px", "is_border", "is_beyond_border"),
+        *(
+            "model",
+            "layer",
+            "depth",
+            "receptive_field_px",
+            "jump_px",
+            "input_px",
+            "is_border",
+            "is_beyond_border",
+        ),
     ),
     "probe_results": (
         *("stimulus_set", "model", "layer", "depth", "is_final", "train_accuracy", "test_accuracy"),
@@ -164,7 +200,9 @@ def cluster_order(mean: pd.DataFrame) -> list[str]:
     values[~np.isfinite(values)] = defined.min()
     distance = 1.0 - (values + values.T) / 2
     np.fill_diagonal(distance, 0.0)
-    tree = linkage(squareform(np.maximum(distance, 0.0), checks=False), method="average", optimal_ordering=True)
+    tree = linkage(
+        squareform(np.maximum(distance, 0.0), checks=False), method="average", optimal_ordering=True
+    )
     return [labels[index] for index in leaves_list(tree)]
 
 
@@ -174,12 +212,14 @@ def final_layers(probe_results: pd.DataFrame) -> pd.DataFrame:
 
 
 def best_layers(probe_results: pd.DataFrame) -> pd.DataFrame:
-    """Return the row with the highest test accuracy per stimulus set and network; the earlier layer on ties."""
+    """Return the row with the highest test accuracy per stimulus set and network; on ties the earlier layer."""
     defined = probe_results.dropna(subset=["test_accuracy"]).sort_values("depth", kind="stable")
     if not len(defined):
         return defined
     best = defined.groupby(["stimulus_set", "model"], sort=False)["test_accuracy"].idxmax()
-    return defined.loc[best].sort_values(["stimulus_set", "test_accuracy"], ascending=[True, False], kind="stable")
+    return defined.loc[best].sort_values(
+        ["stimulus_set", "test_accuracy"], ascending=[True, False], kind="stable"
+    )
 
 
 def performance_gaps(similarities: pd.DataFrame, probe_results: pd.DataFrame, measure: str) -> pd.DataFrame:
@@ -191,8 +231,8 @@ def performance_gaps(similarities: pd.DataFrame, probe_results: pd.DataFrame, me
         measure: Which similarity.
 
     Returns:
-        Columns stimulus_set, model_a, model_b, similarity, gap, larger_accuracy (fractions in [0, 1]); only pairs
-        with both accuracies and a defined similarity.
+        Columns stimulus_set, model_a, model_b, similarity, gap, larger_accuracy (fractions in [0, 1]);
+        only pairs with both accuracies and a defined similarity.
     """
     columns = ["stimulus_set", "model_a", "model_b", "similarity", "gap", "larger_accuracy"]
     final = final_layers(probe_results)[["stimulus_set", "model", "test_accuracy"]]
@@ -205,11 +245,14 @@ def performance_gaps(similarities: pd.DataFrame, probe_results: pd.DataFrame, me
     pairs = pairs.dropna(subset=["similarity", "accuracy_a", "accuracy_b"])
     accuracies = pairs[["accuracy_a", "accuracy_b"]].astype(float)
     return pairs.assign(
-        gap=(accuracies["accuracy_a"] - accuracies["accuracy_b"]).abs(), larger_accuracy=accuracies.max(axis=1)
+        gap=(accuracies["accuracy_a"] - accuracies["accuracy_b"]).abs(),
+        larger_accuracy=accuracies.max(axis=1),
     )[columns].reset_index(drop=True)
 
 
-def rank_and_accuracy(layer_diagnostics: pd.DataFrame, probe_results: pd.DataFrame, delta: float) -> pd.DataFrame:
+def rank_and_accuracy(
+    layer_diagnostics: pd.DataFrame, probe_results: pd.DataFrame, delta: float
+) -> pd.DataFrame:
     """Return RankMe and probe accuracy of each network's final layer per stimulus set."""
     ranks = at_delta(layer_diagnostics, delta)[["stimulus_set", "model", "layer", "rankme"]]
     final = final_layers(probe_results)[["stimulus_set", "model", "layer", "test_accuracy"]]
@@ -237,7 +280,7 @@ def pearson(x: pd.Series, y: pd.Series) -> float:
 
 
 def chosen_stimulus_set(wanted: str | None, *tables: pd.DataFrame) -> str | None:
-    """Return the stimulus set to show per layer: the wanted one, else the first that every table has, else None."""
+    """Return the stimulus set to show per layer: the wanted one, else the first that all have, else None."""
     sets = [in_order(table["stimulus_set"]) for table in tables if len(table)]
     if wanted is not None and any(wanted in names for names in sets):
         return wanted

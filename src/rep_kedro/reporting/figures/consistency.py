@@ -20,10 +20,14 @@ from rep_kedro.reporting.style import (
     written,
 )
 from rep_kedro.reporting.tables import palette_of
+from rep_kedro.reporting.texts import figure_texts
 
-TITLE = "Does similarity on some images hold on other images?"
+TITLE = figure_texts("figure_consistency")["title"]
 FEW_SET_PAIRS = 7  # up to so many, every stimulus-set pair is drawn as a point instead of a box
-CATEGORY_TITLES = {"objective": "by the objectives of the two networks", "architecture": "by their architectures"}
+CATEGORY_TITLES = {
+    "objective": "by the objectives of the two networks",
+    "architecture": "by their architectures",
+}
 BOX_HALF_HEIGHT = 0.3
 
 
@@ -36,8 +40,8 @@ def plot_consistency(consistency: pd.DataFrame, model_cards: pd.DataFrame, *, me
         measure: Which similarity measure.
 
     Returns:
-        One row per kind of pair, sorted by median, the highest on top. Few pairs of stimulus sets are points with
-        their intervals, many are box plots. Line and band: median and middle half over all network pairs.
+        One row per kind of pair, sorted by median, the highest on top. Few pairs of stimulus sets are points
+        with their intervals, many are box plots. Line and band: median and middle half over all network pairs.
     """
     rows = consistency[(consistency["measure"] == measure) & consistency["pearson"].notna()]
     if not len(rows):
@@ -60,13 +64,17 @@ def _plot(consistency: pd.DataFrame, palette: Palette, measure: str) -> Figure:
         _draw_overall(panel, overall)
         for position, pair in enumerate(reversed(pairs)):
             rows = consistency[(consistency["category"] == category) & (consistency["pair"] == pair)]
-            colours = [palette.colour(name) for name in pair.split(" / ")] if category == "objective" else [MUTED]
+            colours = (
+                [palette.colour(name) for name in pair.split(" / ")] if category == "objective" else [MUTED]
+            )
             _draw_pair(panel, position, rows, colours)
         panel.set_yticks(range(len(pairs)), [written(pair) for pair in reversed(pairs)])
         panel.set_ylim(-0.6, len(pairs) - 0.4)
         panel.grid(axis="y", visible=False)
         panel.set_title(CATEGORY_TITLES.get(category, "all pairs of networks"))
-    panels[-1].set_xlabel(f"consistency: Pearson r of {shortened(measure, 40)} between two stimulus sets (−1 to 1)")
+    panels[-1].set_xlabel(
+        f"consistency: Pearson r of {shortened(measure, 40)} between two stimulus sets (−1 to 1)"
+    )
     panels[-1].set_xlim(*_limits(consistency))
     _add_legend(figure, consistency)
     return figure
@@ -75,7 +83,9 @@ def _plot(consistency: pd.DataFrame, palette: Palette, measure: str) -> Figure:
 def pairs_by_median(rows: pd.DataFrame) -> list[str]:
     """Return the kinds of pair by falling median consistency; those without a defined value last."""
     medians = rows.groupby("pair")["pearson"].median()
-    return [str(pair) for pair in medians.sort_values(ascending=False, na_position="last", kind="stable").index]
+    return [
+        str(pair) for pair in medians.sort_values(ascending=False, na_position="last", kind="stable").index
+    ]
 
 
 def _values(consistency: pd.DataFrame, category: str, pair: str) -> "np.ndarray":
@@ -107,19 +117,27 @@ def _draw_pair(axes: Axes, y: int, rows: pd.DataFrame, colours: Sequence[str]) -
         _draw_points(axes, y, defined, colours)
     if n_undefined:
         note = "undefined" if not values.size else f"{n_undefined} undefined"
-        axes.text(0.005, y, note, color=MUTED, fontsize=7.5, va="center", transform=axes.get_yaxis_transform())
+        axes.text(
+            0.005, y, note, color=MUTED, fontsize=7.5, va="center", transform=axes.get_yaxis_transform()
+        )
 
 
 def _draw_box(axes: Axes, y: int, values: "np.ndarray", colours: Sequence[str]) -> None:
-    """A box whose lower and upper halves carry the two objectives' colours; whiskers to the 5 and 95 % points."""
+    """Draw a box in the two objectives' colours, one per half, with whiskers to the 5 and 95 % points."""
     low, first, median, third, high = np.quantile(values, [0.05, 0.25, 0.5, 0.75, 0.95])
     axes.plot([low, high], [y, y], color=INK, linewidth=1, zorder=2)
     height = 2 * BOX_HALF_HEIGHT / len(colours)
     for index, colour in enumerate(colours):
         bottom = y - BOX_HALF_HEIGHT + index * height
-        axes.add_patch(Rectangle((first, bottom), third - first, height, facecolor=colour, linewidth=0, zorder=3))
-    axes.plot([median, median], [y - BOX_HALF_HEIGHT, y + BOX_HALF_HEIGHT], color="#ffffff", linewidth=3.4, zorder=4)
-    axes.plot([median, median], [y - BOX_HALF_HEIGHT, y + BOX_HALF_HEIGHT], color=INK, linewidth=1.6, zorder=5)
+        axes.add_patch(
+            Rectangle((first, bottom), third - first, height, facecolor=colour, linewidth=0, zorder=3)
+        )
+    axes.plot(
+        [median, median], [y - BOX_HALF_HEIGHT, y + BOX_HALF_HEIGHT], color="#ffffff", linewidth=3.4, zorder=4
+    )
+    axes.plot(
+        [median, median], [y - BOX_HALF_HEIGHT, y + BOX_HALF_HEIGHT], color=INK, linewidth=1.6, zorder=5
+    )
 
 
 def _draw_points(axes: Axes, y: int, rows: pd.DataFrame, colours: Sequence[str]) -> None:
@@ -129,7 +147,8 @@ def _draw_points(axes: Axes, y: int, rows: pd.DataFrame, colours: Sequence[str])
     axes.hlines(y + offsets, ends[:, 0], ends[:, 1], color=MUTED, linewidth=0.9, alpha=0.7, zorder=2)
     axes.plot(
         values, y + offsets, linestyle="none", marker="o", markersize=7, fillstyle="left", zorder=3,
-        markerfacecolor=colours[0], markerfacecoloralt=colours[-1], markeredgecolor="#ffffff", markeredgewidth=0.6,
+        markerfacecolor=colours[0], markerfacecoloralt=colours[-1], markeredgecolor="#ffffff",
+        markeredgewidth=0.6,
     )  # fmt: skip
     median = float(np.median(values))
     axes.plot([median, median], [y - 0.34, y + 0.34], color=INK, linewidth=1.8, zorder=4)
@@ -145,5 +164,7 @@ def _add_legend(figure: Figure, consistency: pd.DataFrame) -> None:
         handles.append(Rectangle((0, 0), 1, 1, color=MUTED, label="middle half (line: 5 to 95 %)"))
     handles.append(Line2D([], [], linestyle="none", marker="|", markersize=13, color=INK, markeredgewidth=1.8,
                           label="median of the row"))  # fmt: skip
-    handles.append(Line2D([], [], color=MUTED, linewidth=1.6, label="median of all network pairs (band: middle half)"))
+    handles.append(
+        Line2D([], [], color=MUTED, linewidth=1.6, label="median of all network pairs (band: middle half)")
+    )
     figure.legend(handles=handles, loc="outside lower left", ncols=3)

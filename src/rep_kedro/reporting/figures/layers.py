@@ -1,4 +1,4 @@
-"""What are the layers like? Saturation, accuracy and border layer; and how well one network goes on from another."""
+"""What are the layers like, and can one network go on from another network's layer?"""
 
 from collections.abc import Sequence
 
@@ -9,13 +9,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from rep_kedro.reporting.style import (
-    GRID,
     INK,
     MUTED,
     Palette,
     label_layers,
     plot_note,
-    shortened,
     start_figure,
     styled,
     written,
@@ -29,9 +27,10 @@ from rep_kedro.reporting.tables import (
     palette_of,
     with_traits,
 )
+from rep_kedro.reporting.texts import figure_texts
 
-SATURATION_TITLE = "How full is each layer, and where does the read-out stop improving?"
-STITCHING_TITLE = "Can one network go on from another network's layer?"
+SATURATION_TITLE = figure_texts("figure_saturation")["title"]
+STITCHING_TITLE = figure_texts("figure_stitching")["title"]
 BORDER_SHADE = "#e9edf0"
 
 
@@ -55,8 +54,8 @@ def plot_saturation(
         delta: Share of variance that defines saturation.
 
     Returns:
-        Thin lines: single networks; thick: their mean. Both quantities are fractions in [0, 1]. Shaded: from the
-        border layer on, the first whose input already sees the whole image.
+        Thin lines: single networks; thick: their mean. Both quantities are fractions in [0, 1]. Shaded: from
+        the border layer on, the first whose input already sees the whole image.
     """
     rows = layer_diagnostics[layer_diagnostics["stimulus_set"] == stimulus_set].dropna(subset=["saturation"])
     if not len(rows):
@@ -81,7 +80,9 @@ def _plot_saturation(
             kind = of_architecture["objective"] == objective
             probe_kind = (probes["architecture"] == architecture) & (probes["objective"] == objective)
             _shade_from(panel, border, len(layers))
-            _draw_lines(panel, of_architecture[kind], "saturation", layers, palette.colour(objective), marker="o")
+            _draw_lines(
+                panel, of_architecture[kind], "saturation", layers, palette.colour(objective), marker="o"
+            )
             _draw_lines(panel, probes[probe_kind], "test_accuracy", layers, INK, marker="s", linestyle="--")
             _finish_panel(panel, architecture, objective, layers, is_first=panel is axes_row[0])
             panel.set_ylim(-0.03, 1.05)
@@ -91,7 +92,7 @@ def _plot_saturation(
 
 
 def border_position(receptive_fields: pd.DataFrame, layers: Sequence[str]) -> int | None:
-    """Return the position of the first shown layer at or beyond the border; None where no layer sees all of it."""
+    """Return the position of the first shown layer at or beyond the border; None where there is none."""
     beyond = receptive_fields[
         receptive_fields["is_border"].astype(bool) | receptive_fields["is_beyond_border"].astype(bool)
     ]
@@ -119,11 +120,19 @@ def _draw_lines(
         for name in wide.columns:
             axes.plot(positions, wide[name], color=colour, linewidth=0.8, alpha=0.45, linestyle=linestyle)
     axes.plot(
-        positions, wide.mean(axis=1), color=colour, linewidth=2, linestyle=linestyle, marker=marker, markersize=4.5
+        positions,
+        wide.mean(axis=1),
+        color=colour,
+        linewidth=2,
+        linestyle=linestyle,
+        marker=marker,
+        markersize=4.5,
     )
 
 
-def _finish_panel(axes: Axes, architecture: str, objective: str, layers: Sequence[str], *, is_first: bool) -> None:
+def _finish_panel(
+    axes: Axes, architecture: str, objective: str, layers: Sequence[str], *, is_first: bool
+) -> None:
     title = f"{written(architecture)}, {written(objective)}"
     axes.set_title(title)
     label_layers(axes, layers, 10)
@@ -143,7 +152,9 @@ def _add_saturation_legend(figure: Figure, rows: pd.DataFrame) -> None:
     figure.legend(handles=handles, loc="outside lower left", ncols=3)
 
 
-def plot_stitching(stitching_results: pd.DataFrame, model_cards: pd.DataFrame, *, stimulus_set: str | None) -> Figure:
+def plot_stitching(
+    stitching_results: pd.DataFrame, model_cards: pd.DataFrame, *, stimulus_set: str | None
+) -> Figure:
     """Draw the relative accuracy of stitched networks along the layers.
 
     Args:
@@ -166,7 +177,8 @@ def plot_stitching(stitching_results: pd.DataFrame, model_cards: pd.DataFrame, *
         for a, b in zip(fronts["architecture"], ends["architecture"], strict=True)
     ]
     return _plot_stitching(
-        rows.assign(front=fronts["objective"], end=ends["objective"], architectures=pairs), palette_of(model_cards)
+        rows.assign(front=fronts["objective"], end=ends["objective"], architectures=pairs),
+        palette_of(model_cards),
     )
 
 
@@ -193,7 +205,10 @@ def _plot_stitching(rows: pd.DataFrame, palette: Palette) -> Figure:
             label_layers(panel, layers, 10)
         axes_row[0].set_ylabel("relative accuracy\n(stitched / alone)")
         axes_row[0].set_xlabel("layer at which they are joined →", loc="left", fontsize=8)
-    grid[0][0].set_ylim(min(0.0, float(rows["relative_accuracy"].min())) - 0.03, max(1.08, float(rows["relative_accuracy"].max()) + 0.05))
+    grid[0][0].set_ylim(
+        min(0.0, float(rows["relative_accuracy"].min())) - 0.03,
+        max(1.08, float(rows["relative_accuracy"].max()) + 0.05),
+    )
     figure.legend(handles=[*_front_handles(fronts, palette)], loc="outside lower left", ncols=len(fronts) + 1,
                   title="objective of the network that begins", alignment="left")  # fmt: skip
     return figure

@@ -25,9 +25,10 @@ from rep_kedro.reporting.tables import (
     rank_and_accuracy,
     with_traits,
 )
+from rep_kedro.reporting.texts import figure_texts
 
-GAP_TITLE = "Do networks that represent images alike perform alike?"
-RANK_TITLE = "Does a higher RankMe go with a better read-out?"
+GAP_TITLE = figure_texts("figure_performance_gap")["title"]
+RANK_TITLE = figure_texts("figure_rankme")["title"]
 N_COLUMNS = 3
 
 
@@ -40,7 +41,7 @@ def plot_performance_gap(similarities: pd.DataFrame, probe_results: pd.DataFrame
         measure: Which similarity measure.
 
     Returns:
-        One point per pair of networks, coloured by the larger accuracy; Pearson's r and n in each panel's title.
+        One point per pair of networks, coloured by the larger accuracy; Pearson's r and n in the titles.
     """
     gaps = performance_gaps(similarities, probe_results, measure)
     if not len(gaps):
@@ -61,7 +62,9 @@ def _plot_gaps(gaps: pd.DataFrame, measure: str) -> Figure:
             rows["similarity"], rows["gap"], c=rows["larger_accuracy"], cmap=colormaps["cividis"], s=22,
             vmin=low, vmax=high, alpha=0.85, linewidths=0, rasterized=len(gaps) > MANY_POINTS,
         )  # fmt: skip
-        panel.set_title(f"{shortened(name, 24)}:  {written_r(pearson(rows['similarity'], rows['gap']))}, n = {len(rows)}")
+        panel.set_title(
+            f"{shortened(name, 24)}:  {written_r(pearson(rows['similarity'], rows['gap']))}, n = {len(rows)}"
+        )
         panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
         if index % N_COLUMNS == 0:
             panel.set_ylabel("|accuracy difference|\n(percentage points)")
@@ -69,7 +72,7 @@ def _plot_gaps(gaps: pd.DataFrame, measure: str) -> Figure:
     figure.supxlabel(f"similarity of the two networks ({shortened(measure, 40)}), no unit", fontsize=9)
     bar = figure.colorbar(points, ax=axes, shrink=0.85, aspect=28, label="larger accuracy of the two (%)")
     bar.ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
-    bar.solids.set(rasterized=True, alpha=1)  # type: ignore[union-attr]
+    bar.solids.set(rasterized=True, alpha=1)
     bar.outline.set_visible(False)  # type: ignore[operator]
     return figure
 
@@ -78,10 +81,10 @@ def written_r(r: float) -> str:
     """Return a correlation for a title.
 
     Example:
-        >>> written_r(-0.456), written_r(float("nan"))
-        ('r = −0.46', 'r undefined')
+        >>> written_r(-0.456).split(), written_r(float("nan"))
+        (['r', '=', '−0.46'], 'r undefined')
     """
-    return "r undefined" if np.isnan(r) else f"r = {r:.2f}".replace("-", "−")
+    return "r undefined" if np.isnan(r) else f"r\u00a0=\u00a0{r:.2f}".replace("-", "−")
 
 
 def plot_rankme(
@@ -93,7 +96,7 @@ def plot_rankme(
         layer_diagnostics: The contract's table.
         probe_results: The contract's table.
         model_cards: Gives objective (colour and marker) and architecture (filled or hollow).
-        delta: Picks one row per layer where diagnostics hold several thresholds; RankMe does not depend on it.
+        delta: Picks one row per layer where there are several thresholds; RankMe does not depend on it.
 
     Returns:
         One point per network, RankMe on a shared axis without unit, accuracy in percent.
@@ -116,11 +119,14 @@ def _plot_ranks(joined: pd.DataFrame, model_cards: pd.DataFrame) -> Figure:
         for (objective, architecture), part in rows.groupby(["objective", "architecture"], sort=True):
             colour = palette.colour(str(objective))
             panel.plot(
-                part["rankme"], part["test_accuracy"], linestyle="none", marker=palette.marker(str(objective)),
-                markersize=7, markeredgecolor=colour, markeredgewidth=1.4, alpha=0.9,
+                part["rankme"], part["test_accuracy"], linestyle="none", markersize=7,
+                marker=palette.marker(str(objective)), markeredgecolor=colour, markeredgewidth=1.4, alpha=0.9,
                 markerfacecolor=colour if architecture == filled else "#ffffff",
             )  # fmt: skip
-        panel.set_title(f"{shortened(name, 24)}:  {written_r(pearson(rows['rankme'], rows['test_accuracy']))}, n = {len(rows)}")
+        panel.set_title(
+            f"{shortened(name, 24)}:  "
+            f"{written_r(pearson(rows['rankme'], rows['test_accuracy']))}, n = {len(rows)}"
+        )
         panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
         if index % N_COLUMNS == 0:
             panel.set_ylabel("probe accuracy on test images (%)")

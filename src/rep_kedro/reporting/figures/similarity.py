@@ -1,6 +1,6 @@
 """Which networks represent images alike? Heat maps of similarity, and the networks as points on a map."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -32,9 +32,10 @@ from rep_kedro.reporting.tables import (
     palette_of,
     trait_of,
 )
+from rep_kedro.reporting.texts import figure_texts
 
-MAPS_TITLE = "Which networks represent the same images alike?"
-POSITIONS_TITLE = "Which networks lie close together?"
+MAPS_TITLE = figure_texts("figure_similarity")["title"]
+POSITIONS_TITLE = figure_texts("figure_similarity_map")["title"]
 MEAN_PANEL = "mean over stimulus sets"
 MOST_LABELS = 40
 N_COLUMNS = 2
@@ -52,8 +53,8 @@ def plot_similarity_maps(
         n_panels: At most so many stimulus sets are drawn beside their mean.
 
     Returns:
-        One panel per stimulus set and one for the mean. Rows and columns stand in the order of average-linkage
-        clustering of 1 - mean similarity; undefined entries are hatched.
+        One panel per stimulus set and one for the mean. Rows and columns stand in the order of
+        average-linkage clustering of 1 - mean similarity; undefined entries are hatched.
     """
     if not matrices:
         return plot_note(MAPS_TITLE, f"no similarity matrices of the measure {measure!r}")
@@ -67,7 +68,9 @@ def _plot_maps(
     palette, objective = palette_of(model_cards), trait_of(model_cards, "objective")
     mean = mean_matrix(matrices)
     order = cluster_order(mean)
-    panels = {MEAN_PANEL: mean, **dict(list(matrices.items())[:n_panels])} if len(matrices) > 1 else dict(matrices)
+    panels = (
+        {MEAN_PANEL: mean, **dict(list(matrices.items())[:n_panels])} if len(matrices) > 1 else dict(matrices)
+    )
     n_rows = -(-len(panels) // N_COLUMNS)
     figure = start_figure(MAPS_TITLE, 1.0 + 4.15 * n_rows)
     axes = grid_of_panels(figure, len(panels), min(N_COLUMNS, len(panels)))
@@ -77,16 +80,18 @@ def _plot_maps(
         _draw_strips(panel, [palette.colour(objective.get(model, UNKNOWN)) for model in order])
         _label_networks(panel, order, with_names=index % N_COLUMNS == 0)
         panel.set_title(shortened(name, 40))
-    bar = figure.colorbar(mesh, ax=axes, shrink=0.6, aspect=30, label=f"similarity ({shortened(measure, 44)}), no unit")
-    bar.solids.set_rasterized(True)  # type: ignore[union-attr]
+    bar = figure.colorbar(
+        mesh, ax=axes, shrink=0.6, aspect=30, label=f"similarity ({shortened(measure, 44)}), no unit"
+    )
+    bar.solids.set_rasterized(True)
     bar.outline.set_visible(False)  # type: ignore[operator]
     _add_strip_legend(figure, [objective.get(model, UNKNOWN) for model in order], palette, panels)
     return figure
 
 
-def _colour_limits(frames: "object") -> tuple[float, float]:
+def _colour_limits(frames: Iterable[pd.DataFrame]) -> tuple[float, float]:
     """From 0 to 1 as far as the values allow: the same colours in every panel and usually in every report."""
-    values = np.concatenate([frame.to_numpy().ravel() for frame in frames])  # type: ignore[attr-defined]
+    values = np.concatenate([frame.to_numpy().ravel() for frame in frames])
     values = values[np.isfinite(values)]
     low = min(0.0, float(np.floor(values.min() * 10) / 10)) if values.size else 0.0
     high = max(1.0, float(np.ceil((values.max() - 1e-9) * 10) / 10)) if values.size else 1.0
@@ -102,7 +107,9 @@ def _draw_map(axes: Axes, frame: pd.DataFrame, limits: tuple[float, float]) -> Q
         cmap=colormaps[COLOUR_MAP], rasterized=True,
     )  # fmt: skip
     for row, column in np.argwhere(~np.isfinite(values)):
-        axes.add_patch(Rectangle((column, row), 1, 1, facecolor="#ffffff", edgecolor=MUTED, hatch="////", linewidth=0))
+        axes.add_patch(
+            Rectangle((column, row), 1, 1, facecolor="#ffffff", edgecolor=MUTED, hatch="////", linewidth=0)
+        )
     axes.set_aspect("equal")
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
@@ -133,11 +140,13 @@ def _label_networks(axes: Axes, order: list[str], *, with_names: bool) -> None:
 def _add_strip_legend(
     figure: Figure, objectives: list[str], palette: Palette, panels: Mapping[str, pd.DataFrame]
 ) -> None:
-    handles = [Patch(color=palette.colour(name), label=written(name)) for name in objectives_in_order(objectives)]
+    handles = [
+        Patch(color=palette.colour(name), label=written(name)) for name in objectives_in_order(objectives)
+    ]
     if any(frame.isna().to_numpy().any() for frame in panels.values()):
         handles.append(Patch(facecolor="#ffffff", edgecolor=MUTED, hatch="////", label="undefined"))
-    figure.legend(handles=handles, loc="outside lower left", ncols=min(6, len(handles)), title="objective (strips)",
-                  alignment="left")  # fmt: skip
+    figure.legend(handles=handles, loc="outside lower left", ncols=min(6, len(handles)),
+                  title="objective (strips)", alignment="left")  # fmt: skip
 
 
 def plot_similarity_positions(
@@ -165,7 +174,9 @@ def _plot_positions(
     matrices: Mapping[str, pd.DataFrame], model_cards: pd.DataFrame, measure: str, n_panels: int
 ) -> Figure:
     mean = mean_matrix(matrices)
-    panels = {MEAN_PANEL: mean, **dict(list(matrices.items())[:n_panels])} if len(matrices) > 1 else dict(matrices)
+    panels = (
+        {MEAN_PANEL: mean, **dict(list(matrices.items())[:n_panels])} if len(matrices) > 1 else dict(matrices)
+    )
     figure = start_figure(POSITIONS_TITLE, 3.9)
     axes = grid_of_panels(figure, len(panels), len(panels), sharex=True, sharey=True)
     first: np.ndarray | None = None
@@ -226,7 +237,8 @@ def _draw_positions(axes: Axes, positions: np.ndarray, models: list[str], model_
         colour, is_filled = palette.colour(kind[0]), kind[1] == first
         axes.plot(*of_kind.T, color=colour, linewidth=1, alpha=0.6)
         axes.plot(
-            *of_kind.T, linestyle="none", marker=palette.marker(kind[0]), markersize=7, markeredgecolor=colour,
+            *of_kind.T, linestyle="none", marker=palette.marker(kind[0]), markersize=7,
+            markeredgecolor=colour,
             markerfacecolor=colour if is_filled else "#ffffff", markeredgewidth=1.4,
         )  # fmt: skip
     axes.set_aspect("equal")

@@ -1,5 +1,7 @@
 """How did training go? One small panel per objective and metric."""
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -17,14 +19,17 @@ from rep_kedro.reporting.style import (
     written,
 )
 from rep_kedro.reporting.tables import objectives_in_order, palette_of
+from rep_kedro.reporting.texts import figure_texts
 
-TITLE = "How did training go?"
+TITLE = figure_texts("figure_training")["title"]
 N_COLUMNS = 4
 MOST_PANELS = 16
-LINE_STYLES = ("-", "--", ":", "-.")
+LINE_STYLES: tuple[Any, ...] = ("-", "--", ":", "-.")
 
 
-def plot_training(training_history: pd.DataFrame, model_cards: pd.DataFrame, *, metrics: tuple[str, ...] = ()) -> Figure:
+def plot_training(
+    training_history: pd.DataFrame, model_cards: pd.DataFrame, *, metrics: tuple[str, ...] = ()
+) -> Figure:
     """Draw every metric of every objective over the epochs, each panel with its own scale.
 
     Args:
@@ -38,7 +43,9 @@ def plot_training(training_history: pd.DataFrame, model_cards: pd.DataFrame, *, 
     rows = training_history.dropna(subset=["value"])
     rows = rows[rows["metric"].isin(metrics)] if metrics else rows
     if not len(rows):
-        return plot_note(TITLE, "no training history" + (f" of the metrics {', '.join(metrics)}" if metrics else ""))
+        return plot_note(
+            TITLE, "no training history" + (f" of the metrics {', '.join(metrics)}" if metrics else "")
+        )
     return _plot(rows, palette_of(model_cards), panels_of(rows, metrics)[:MOST_PANELS])
 
 
@@ -61,16 +68,23 @@ def _plot(rows: pd.DataFrame, palette: Palette, panels: list[tuple[str, str]]) -
     n_rows = -(-len(panels) // N_COLUMNS)
     n_columns = -(-len(panels) // n_rows)
     figure = start_figure(TITLE, 0.9 + 2.2 * n_rows)
-    for panel, (objective, metric) in zip(grid_of_panels(figure, len(panels), n_columns), panels, strict=True):
+    for panel, (objective, metric) in zip(
+        grid_of_panels(figure, len(panels), n_columns), panels, strict=True
+    ):
         shown = rows[(rows["objective"] == objective) & (rows["metric"] == metric)]
-        for _, history in shown.groupby("model", sort=True):
-            history = history.sort_values("epoch", kind="stable")
+        for _, history in shown.sort_values("epoch", kind="stable").groupby("model", sort=True):
             style = styles[str(history["architecture"].iloc[0])]
             panel.plot(
-                history["epoch"], history["value"], linestyle=style, color=palette.colour(objective), linewidth=1.3
+                history["epoch"],
+                history["value"],
+                linestyle=style,
+                color=palette.colour(objective),
+                linewidth=1.3,
             )
         _finish_panel(panel, objective, metric)
-    handles = [Line2D([], [], color=MUTED, linestyle=styles[name], label=written(name)) for name in architectures]
+    handles = [
+        Line2D([], [], color=MUTED, linestyle=styles[name], label=written(name)) for name in architectures
+    ]
     figure.legend(handles=handles, loc="outside lower left", ncols=min(6, len(handles)))
     return figure
 

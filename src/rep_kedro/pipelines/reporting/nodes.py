@@ -1,0 +1,215 @@
+"""Nodes of the reporting pipeline: hand tables to the drawing functions; nothing new is computed."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rep_kedro.pipelines.reporting.params import ReportingParams
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from rep_kedro.reporting.run_table import Handle, Journal
+    from rep_kedro.reporting.tables import MatrixHandle
+
+
+def plot_similarity(
+    similarity_matrices: "Mapping[str, MatrixHandle]", model_cards: "pd.DataFrame", params: ReportingParams
+) -> "Figure":
+    """Draw heat maps of similarity per stimulus set and of their mean."""
+    from rep_kedro.reporting.figures.similarity import plot_similarity_maps
+    from rep_kedro.reporting.tables import matrices_of, require_table
+
+    return plot_similarity_maps(
+        matrices_of(similarity_matrices, params.measure),
+        require_table("model_cards", model_cards),
+        measure=params.measure,
+        n_panels=params.n_heat_maps,
+    )
+
+
+def plot_similarity_map(
+    similarity_matrices: "Mapping[str, MatrixHandle]", model_cards: "pd.DataFrame", params: ReportingParams
+) -> "Figure":
+    """Draw the networks as points, near where they are alike."""
+    from rep_kedro.reporting.figures.similarity import plot_similarity_positions
+    from rep_kedro.reporting.tables import matrices_of, require_table
+
+    return plot_similarity_positions(
+        matrices_of(similarity_matrices, params.measure),
+        require_table("model_cards", model_cards),
+        measure=params.measure,
+    )
+
+
+def plot_consistency(
+    consistency: "pd.DataFrame", model_cards: "pd.DataFrame", params: ReportingParams
+) -> "Figure":
+    """Draw consistency across stimulus sets by kind of network pair."""
+    from rep_kedro.reporting.figures import consistency as figures
+    from rep_kedro.reporting.tables import require_table
+
+    return figures.plot_consistency(
+        require_table("consistency", consistency),
+        require_table("model_cards", model_cards),
+        measure=params.measure,
+    )
+
+
+def plot_performance_gap(
+    similarities: "pd.DataFrame", probe_results: "pd.DataFrame", params: ReportingParams
+) -> "Figure":
+    """Draw accuracy differences against similarity."""
+    from rep_kedro.reporting.figures import performance
+    from rep_kedro.reporting.tables import require_table
+
+    return performance.plot_performance_gap(
+        require_table("similarities", similarities),
+        require_table("probe_results", probe_results),
+        measure=params.measure,
+    )
+
+
+def plot_rankme(
+    layer_diagnostics: "pd.DataFrame",
+    probe_results: "pd.DataFrame",
+    model_cards: "pd.DataFrame",
+    params: ReportingParams,
+) -> "Figure":
+    """Draw probe accuracy against RankMe."""
+    from rep_kedro.reporting.figures import performance
+    from rep_kedro.reporting.tables import require_table
+
+    return performance.plot_rankme(
+        require_table("layer_diagnostics", layer_diagnostics),
+        require_table("probe_results", probe_results),
+        require_table("model_cards", model_cards),
+        delta=params.delta,
+    )
+
+
+def plot_saturation(
+    layer_diagnostics: "pd.DataFrame",
+    probe_results: "pd.DataFrame",
+    receptive_fields: "pd.DataFrame",
+    model_cards: "pd.DataFrame",
+    params: ReportingParams,
+) -> "Figure":
+    """Draw saturation, probe accuracy and the border layer along the layers."""
+    from rep_kedro.reporting.figures import layers
+    from rep_kedro.reporting.tables import chosen_stimulus_set, require_table
+
+    diagnostics = require_table("layer_diagnostics", layer_diagnostics)
+    probes = require_table("probe_results", probe_results)
+    return layers.plot_saturation(
+        diagnostics,
+        probes,
+        require_table("receptive_fields", receptive_fields),
+        require_table("model_cards", model_cards),
+        stimulus_set=chosen_stimulus_set(params.stimulus_set, diagnostics, probes),
+        delta=params.delta,
+    )
+
+
+def plot_stitching(
+    stitching_results: "pd.DataFrame", model_cards: "pd.DataFrame", params: ReportingParams
+) -> "Figure":
+    """Draw relative accuracy of stitched networks along the layers."""
+    from rep_kedro.reporting.figures import layers
+    from rep_kedro.reporting.tables import chosen_stimulus_set, require_table
+
+    results = require_table("stitching_results", stitching_results)
+    return layers.plot_stitching(
+        results,
+        require_table("model_cards", model_cards),
+        stimulus_set=chosen_stimulus_set(params.stimulus_set, results),
+    )
+
+
+def plot_training(
+    training_history: "pd.DataFrame", model_cards: "pd.DataFrame", params: ReportingParams
+) -> "Figure":
+    """Draw training curves."""
+    from rep_kedro.reporting.figures import training
+    from rep_kedro.reporting.tables import require_table
+
+    return training.plot_training(
+        require_table("training_history", training_history),
+        require_table("model_cards", model_cards),
+        metrics=tuple(params.metrics),
+    )
+
+
+def compute_run_table(**collections: "Mapping[str, Handle]") -> "pd.DataFrame":
+    """List every stored result with seed, time and versions.
+
+    Args:
+        **collections: Handles by key, by name of the collection.
+    """
+    from rep_kedro.reporting.run_table import build_run_table
+
+    return build_run_table(
+        collections, {name: journal_beside(handles) for name, handles in collections.items()}
+    )
+
+
+def journal_beside(handles: "Mapping[str, Handle]") -> "Journal":
+    """Return the journal of the collection to which the handles belong; empty without members."""
+    from rep_kedro.datasets import read_journal
+
+    for key, handle in handles.items():
+        path = getattr(handle, "path", None)
+        return {} if path is None else read_journal(path.parents[key.count("/")])
+    return {}
+
+
+def compute_report(params: ReportingParams, parameters: dict[str, Any], **inputs: Any) -> str:
+    """Write the report as one self-contained HTML page.
+
+    Args:
+        params: What the report speaks of.
+        parameters: All parameters of the run, for the record.
+        **inputs: The contract's tables and the figures by their catalog names; ``earlier_similarities`` and
+            ``earlier_consistency``, empty or None where no earlier version is named.
+    """
+    from rep_kedro.reporting.content import make_content
+    from rep_kedro.reporting.report import build_report
+
+    figures = {name: value for name, value in inputs.items() if name.startswith("figure_")}
+    earlier = {
+        name.removeprefix("earlier_"): value for name, value in inputs.items() if name.startswith("earlier_")
+    }
+    tables = {
+        name: value
+        for name, value in inputs.items()
+        if name not in figures and not name.startswith("earlier_")
+    }
+    content = make_content(
+        tables,
+        figures,
+        stimulus_set=params.stimulus_set,
+        earlier=earlier,
+        parameters=parameters,
+        measure=params.measure,
+        delta=params.delta,
+        n_extreme_pairs=params.n_extreme_pairs,
+        n_run_rows=params.n_run_rows,
+        measure_facts=describe_measures(),
+    )
+    return build_report(content)
+
+
+def describe_measures() -> list[dict[str, str]]:
+    """Return what the registry knows of every measure, as text."""
+    from rep_kedro.measures import MEASURES
+
+    return [
+        {
+            "id": measure.id,
+            "title": measure.title,
+            "range": f"{measure.value_range[0]:g} to {measure.value_range[1]:g}".replace("-", "−"),
+            "invariances": "; ".join(sorted(str(change.value) for change in measure.invariances)) or "–",
+            "source": measure.source,
+        }
+        for measure in MEASURES.values()
+    ]

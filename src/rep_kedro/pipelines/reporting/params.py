@@ -1,0 +1,42 @@
+"""Parameters of the reporting pipeline, checked before any node runs."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from rep_kedro.measures import get_measure
+
+
+class ReportingParams(BaseModel):
+    """What the report speaks of.
+
+    Attributes:
+        measure: Id of the similarity measure of figures and sentences; larger must mean more similar.
+        stimulus_set: Images of the figures that follow the layers; None: the first that was analysed.
+        delta: Threshold of saturation that is shown.
+        n_heat_maps: At most so many stimulus sets have a heat map of their own, beside the mean.
+        metrics: Training metrics to draw, in this order; empty: all.
+        n_extreme_pairs: How many most and least similar pairs are listed.
+        n_run_rows: Longer tables are cut at so many rows, and say so.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    measure: str
+    stimulus_set: str | None = None
+    delta: Annotated[float, Field(gt=0, le=1)] = 0.99
+    n_heat_maps: int = Field(default=5, ge=1)
+    metrics: list[str] = []
+    n_extreme_pairs: int = Field(default=8, ge=1)
+    n_run_rows: int = Field(default=400, ge=1)
+
+    @field_validator("measure")
+    @classmethod
+    def _similarity(cls, measure_id: str) -> str:
+        measure = get_measure(measure_id)
+        if not (measure.larger_is_more_similar and measure.symmetric):
+            raise ValueError(
+                f"the report orders networks by similarity, but {measure_id!r} is a distance or directed; "
+                "choose a symmetric measure that grows with similarity"
+            )
+        return measure_id

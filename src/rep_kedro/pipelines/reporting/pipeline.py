@@ -1,0 +1,69 @@
+"""Wiring of the reporting pipeline."""
+
+from collections.abc import Callable
+from typing import Any
+
+from kedro.pipeline import Node, Pipeline
+
+from rep_kedro.pipelines.reporting import nodes
+
+COLLECTIONS = (
+    "stimulus_sets",
+    "stimulus_subsets",
+    "networks",
+    "features",
+    "spectra",
+    "similarity_matrices",
+    "probes",
+    "stitches",
+)
+TABLES = (
+    "model_cards",
+    "training_history",
+    "similarities",
+    "consistency",
+    "layer_diagnostics",
+    "receptive_fields",
+    "probe_results",
+    "stitching_results",
+    "run_table",
+)
+FIGURES: dict[str, tuple[Callable[..., Any], list[str]]] = {
+    "figure_similarity": (nodes.plot_similarity, ["similarity_matrices", "model_cards"]),
+    "figure_similarity_map": (nodes.plot_similarity_map, ["similarity_matrices", "model_cards"]),
+    "figure_consistency": (nodes.plot_consistency, ["consistency", "model_cards"]),
+    "figure_performance_gap": (nodes.plot_performance_gap, ["similarities", "probe_results"]),
+    "figure_rankme": (nodes.plot_rankme, ["layer_diagnostics", "probe_results", "model_cards"]),
+    "figure_saturation": (
+        nodes.plot_saturation,
+        ["layer_diagnostics", "probe_results", "receptive_fields", "model_cards"],
+    ),
+    "figure_stitching": (nodes.plot_stitching, ["stitching_results", "model_cards"]),
+    "figure_training": (nodes.plot_training, ["training_history", "model_cards"]),
+}
+EARLIER = ("earlier_similarities", "earlier_consistency")
+
+
+def create_pipeline(**_: object) -> Pipeline:
+    """Tables and similarity matrices -> figures and run table -> report."""
+    figures = [
+        Node(function, inputs=[*inputs, "params:reporting"], outputs=name, name=name)
+        for name, (function, inputs) in FIGURES.items()
+    ]
+    run_table = Node(
+        nodes.compute_run_table,
+        inputs={name: name for name in COLLECTIONS},
+        outputs="run_table",
+        name="run_table",
+    )
+    report = Node(
+        nodes.compute_report,
+        inputs={
+            "params": "params:reporting",
+            "parameters": "parameters",
+            **{name: name for name in (*TABLES, *FIGURES, *EARLIER)},
+        },
+        outputs="report",
+        name="report",
+    )
+    return Pipeline([*figures, run_table, report])

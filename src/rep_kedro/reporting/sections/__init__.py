@@ -1,0 +1,1 @@
+"""One module per question; its ``describe`` returns sections with answers in words, figures and tables."""

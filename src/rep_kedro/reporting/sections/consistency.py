@@ -1,0 +1,106 @@
+"""Does similarity on some images hold on other images?"""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from rep_kedro.reporting.content import ReportContent
+from rep_kedro.reporting.page import Column, Section, Table, make_table, write_number
+from rep_kedro.reporting.sections.similarity import (
+    absence_in_words,
+    medians_by_falling,
+    undefined_in_words,
+    with_numbers,
+)
+from rep_kedro.reporting.style import written
+
+BY_MEASURE_COLUMNS = {
+    "measure": Column("measure"),
+    "pearson": Column("median Pearson r", "number", 2),
+    "spearman": Column("median Spearman ρ", "number", 2),
+    "n_defined": Column("defined", "count"),
+    "n_all": Column("pairs of stimulus sets", "count"),
+}
+DETAIL_COLUMNS = {
+    "category": Column("grouped by"),
+    "pair": Column("kind of pair"),
+    "stimulus_set_a": Column("stimulus set"),
+    "stimulus_set_b": Column("other set"),
+    "n_pairs": Column("network pairs", "count"),
+    "pearson": Column("Pearson r", "number", 2),
+    "pearson_low": Column("interval from", "number", 2),
+    "pearson_high": Column("to", "number", 2),
+    "spearman": Column("Spearman ρ", "number", 2),
+    "reason": Column("why undefined"),
+}
+
+
+def describe(content: ReportContent) -> list[Section]:
+    """Say how far similarities on one stimulus set tell those on another."""
+    rows = with_numbers(content.of_measure("consistency"), "pearson", "spearman")
+    n_set_pairs = len(rows[["stimulus_set_a", "stimulus_set_b"]].drop_duplicates())
+    return [
+        Section(
+            anchor="consistency",
+            answers=consistency_in_words(rows),
+            notes=[
+                *undefined_in_words(rows, "pearson", "consistency values"),
+                *absence_in_words(rows, content, "consistency"),
+            ],
+            figures=[
+                content.block(
+                    "figure_consistency",
+                    f"measure {content.measure}; Pearson's r; {n_set_pairs} pairs of stimulus sets",
+                )
+            ],
+            tables=_tables(content, rows) if len(content.table("consistency")) else [],
+        )
+    ]
+
+
+def consistency_in_words(rows: pd.DataFrame) -> list[str]:
+    """Give the median over all pairs, and the kinds with the highest and the lowest."""
+    overall = rows[rows["category"] == "all"]["pearson"].dropna()
+    sentences = []
+    if len(overall):
+        median, low, high = (
+            write_number(x, digits=2) for x in (overall.median(), overall.min(), overall.max())
+        )
+        sentences.append(
+            f"Over all network pairs, consistency has a median of {median} (from {low} to {high} over "
+            f"{len(overall)} pairs of stimulus sets)."
+        )
+    medians = medians_by_falling(rows[rows["category"] == "objective"], "pair", "pearson")
+    if len(medians) > 1:
+        (best, highest), *_, (worst, lowest) = medians
+        sentences.append(
+            f"It is highest for {written(best)} pairs (median {write_number(highest, digits=2)}) and lowest "
+            f"for {written(worst)} pairs ({write_number(lowest, digits=2)})."
+        )
+    return sentences
+
+
+def _tables(content: ReportContent, rows: pd.DataFrame) -> Sequence[Table]:
+    everything = with_numbers(content.table("consistency"), "pearson", "spearman")
+    by_measure = (
+        everything[everything["category"] == "all"]
+        .groupby("measure", sort=True)
+        .agg(
+            pearson=("pearson", "median"),
+            spearman=("spearman", "median"),
+            n_defined=("pearson", "count"),
+            n_all=("pearson", "size"),
+        )
+        .reset_index()
+    )
+    detail = rows.assign(pair=rows["pair"].map(written), reason=rows["reason"].replace("", None))
+    return [
+        make_table(by_measure, BY_MEASURE_COLUMNS, "Consistency over all network pairs, by measure"),
+        make_table(
+            detail,
+            DETAIL_COLUMNS,
+            f"All consistency values ({content.measure})",
+            most_rows=content.n_run_rows,
+            is_folded=True,
+        ),
+    ]

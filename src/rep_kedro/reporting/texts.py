@@ -1,0 +1,32 @@
+"""The report's fixed words: questions, captions, what misleads; kept as data beside the template."""
+
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+TEMPLATES = "templates"
+
+
+def read_template(name: str) -> str:
+    """Return a file of the template folder as text."""
+    return files("rep_kedro.reporting").joinpath(TEMPLATES, name).read_text(encoding="utf-8")
+
+
+@cache
+def _texts() -> dict[str, Any]:
+    import yaml
+
+    texts: dict[str, Any] = yaml.safe_load(read_template("captions.yml"))
+    return texts
+
+
+def figure_texts(name: str) -> dict[str, str]:
+    """Return title, reading and misleads of a figure."""
+    texts: dict[str, str] = _texts()["figures"][name]
+    return texts
+
+
+def section_texts(anchor: str) -> dict[str, str]:
+    """Return question and why of a section."""
+    texts: dict[str, str] = _texts()["sections"][anchor]
+    return texts
