@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -121,7 +122,7 @@ class Worker:
         while cause is not None:
             if isinstance(cause, OSError) and cause.errno in _STORAGE_ERRORS:
                 raise DatasetError(
-                    f"cannot write {self._name} in {self._journal.parent}: {cause.strerror}; "
+                    f"cannot write {self._name} in {self._journal.parent}: {os.strerror(cause.errno)}; "
                     f"{self._n_done + self._n_kept} members are whole and kept: mend that and run again"
                 ) from problem
             cause = cause.__cause__ or cause.__context__
