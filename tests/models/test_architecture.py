@@ -24,7 +24,13 @@ A = {"name": "a", "kind": "conv", "channels": 2, "kernel": 3, "padding": 1}
 
 @pytest.mark.parametrize(
     ("name", "n_scalars"),
-    [("tiny10", 87_426), ("nbn_tiny10", 86_138), ("resnet20", 274_063), ("lenet", 62_006), ("dense", 1_105_510)],
+    [
+        ("tiny10", 87_426),
+        ("nbn_tiny10", 86_138),
+        ("resnet20", 274_063),
+        ("lenet", 62_006),
+        ("dense", 1_105_510),
+    ],
 )
 def test_a_published_architecture_has_the_published_number_of_scalars(name, n_scalars):
     state = build_network(name, n_classes=10, seed=0).state_dict()
@@ -74,7 +80,9 @@ def test_cut_points_leave_out_layers_that_a_skip_jumps_over():
 def test_going_on_from_a_layer_inside_a_block_is_refused_and_names_the_cut_points():
     network = build_network("resnet", n_classes=10, seed=0).eval()
     x = torch.zeros(1, 8, 16, 16)
-    with pytest.raises(ValueError, match=r"cannot go on from layer 'block1.bn1'.*'block1.add'.*cut points: conv1"):
+    with pytest.raises(
+        ValueError, match=r"cannot go on from layer 'block1.bn1'.*'block1.add'.*cut points: conv1"
+    ):
         network.run(x, start_after="block1.bn1")
 
 

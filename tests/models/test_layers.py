@@ -43,9 +43,13 @@ def test_pooling_happens_before_the_in_place_relu(images):
 
 def test_a_module_called_twice_is_read_by_call(images):
     network = _torchvision_resnet18()
-    with pytest.raises(ValueError, match=r"'layer1.0.relu' is called 2 times; name one of layer1.0.relu@1, layer1.0.relu@2"):
+    with pytest.raises(
+        ValueError, match=r"'layer1.0.relu' is called 2 times; name one of layer1.0.relu@1, layer1.0.relu@2"
+    ):
         LayerReader(network, ["layer1.0.relu"], example=images[:1])
-    read = LayerReader(network, ["layer1.0.relu@1", "layer1.0.relu@2", "layer1.0"], example=images[:1]).read(images)
+    read = LayerReader(network, ["layer1.0.relu@1", "layer1.0.relu@2", "layer1.0"], example=images[:1]).read(
+        images
+    )
     assert list(read) == ["layer1.0.relu@1", "layer1.0.relu@2", "layer1.0"]
     assert torch.equal(read["layer1.0.relu@2"], read["layer1.0"])
     assert not torch.equal(read["layer1.0.relu@1"], read["layer1.0"])
@@ -77,7 +81,7 @@ def test_layers_come_in_the_order_of_the_pass_whatever_order_was_asked(images):
 def test_hooks_and_running_in_part_agree():
     network = build_network("resnet", n_classes=10, seed=0).eval()
     x = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
-    read = LayerReader(network, ["*"], example=x[:1]).read(x)
+    read = LayerReader(network, ["**"], example=x[:1]).read(x)
     assert list(read) == list(network.layer_names)
     with torch.no_grad():
         assert all(torch.equal(read[name], network.run(x, stop_at=name)) for name in network.layer_names)
@@ -86,6 +90,13 @@ def test_hooks_and_running_in_part_agree():
 def test_an_unknown_name_is_answered_with_close_matches(images):
     with pytest.raises(ValueError, match=r"unknown layer 'layr1', did you mean 'layer1'"):
         LayerReader(_torchvision_resnet18(), ["layr1"], example=images[:1])
+
+
+def test_a_star_stays_within_one_part_of_a_name_and_two_stars_do_not():
+    known = ["blocks.0.attn", "blocks.0", "blocks.1.attn", "blocks.1", "head"]
+    assert select_layers(known, ["blocks.*"]) == ("blocks.0", "blocks.1")
+    assert select_layers(known, ["blocks.?.attn"]) == ("blocks.0.attn", "blocks.1.attn")
+    assert select_layers(known, ["**"]) == tuple(known)
 
 
 def test_a_pattern_that_fits_nothing_and_an_empty_list_are_refused():

@@ -9,7 +9,9 @@ MEND = "from rep_kedro._torchvision import mend_torchvision; first = mend_torchv
 
 
 def _run(code):
-    done = subprocess.run([sys.executable, "-W", "error::RuntimeWarning", "-c", code], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-W", "error::RuntimeWarning", "-c", code], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

@@ -58,7 +58,11 @@ def draw_affine_views(
 
 
 def draw_crops(
-    images: Tensor, generator: torch.Generator, *, area: tuple[float, float] = (0.2, 1.0), ratio: float = 4 / 3
+    images: Tensor,
+    generator: torch.Generator,
+    *,
+    area: tuple[float, float] = (0.2, 1.0),
+    ratio: float = 4 / 3,
 ) -> Tensor:
     """Return one random crop of each image, resized to the full side (bilinear).
 

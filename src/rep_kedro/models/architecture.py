@@ -141,7 +141,9 @@ class Architecture(_Strict):
                 raise ValueError(f"layer name {layer.name!r} occurs twice")
             for source in layer.inputs:
                 if source not in known:
-                    raise ValueError(f"layer {layer.name!r} takes from {source!r}, which no earlier layer is called")
+                    raise ValueError(
+                        f"layer {layer.name!r} takes from {source!r}, which no earlier layer is called"
+                    )
             many = layer.kind in {"add", "concat"}
             if many != (len(layer.inputs) > 1):
                 raise ValueError(
@@ -151,7 +153,9 @@ class Architecture(_Strict):
             known.add(layer.name)
         order = [layer.name for layer in self.layers if layer.name in self.keep]
         if tuple(order) != self.keep:
-            raise ValueError(f"keep must name layers in depth order, got {list(self.keep)}, known {sorted(known)}")
+            raise ValueError(
+                f"keep must name layers in depth order, got {list(self.keep)}, known {sorted(known)}"
+            )
         return self
 
     def widened(self, factor: int) -> "Architecture":

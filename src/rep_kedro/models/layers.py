@@ -4,18 +4,19 @@ A layer's output must not be kept by reference: an in-place ReLU behind it would
 here pools or copies at once. The pass ends at the last layer that is wanted.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
 
 from rep_kedro.models.network import unknown_layer
-from rep_kedro.models.pooling import Layout, Pooling, pool_activation
+from rep_kedro.models.pooling import pool_activation
+from rep_kedro.models.pooling_names import Layout, Pooling
 
-GLOB_CHARACTERS = frozenset("*?[")
+GLOB_CHARACTERS = frozenset("*?")
 CALL_SEPARATOR = "@"  # relu@2 is the second call of a module that one pass calls several times
 
 
@@ -108,6 +109,9 @@ class LayerReader:
 def select_layers(known: Sequence[str], layers: Sequence[str]) -> tuple[str, ...]:
     """Return the known layers that names or glob patterns ask for, in the order of `known`.
 
+    `*` stands for anything within one part of a dotted name and `**` for anything at all: `blocks.*` is every
+    block, `blocks.**` also what is inside them.
+
     Raises:
         ValueError: If a name or pattern fits nothing, names a module that is called several times without saying
             which call, or if nothing was asked for.
@@ -121,16 +125,25 @@ def select_layers(known: Sequence[str], layers: Sequence[str]) -> tuple[str, ...
     chosen: set[str] = set()
     for pattern in layers:
         if GLOB_CHARACTERS & set(pattern):
-            matches = [name for name in known if fnmatchcase(name, pattern)]
+            expression = _compile_pattern(pattern)
+            matches = [name for name in known if expression.fullmatch(name)]
         else:
             matches = [name for name in known if name == pattern]
             calls = [name for name in known if name.startswith(pattern + CALL_SEPARATOR)]
             if not matches and calls:
-                raise ValueError(f"layer {pattern!r} is called {len(calls)} times; name one of {', '.join(calls)}")
+                raise ValueError(
+                    f"layer {pattern!r} is called {len(calls)} times; name one of {', '.join(calls)}"
+                )
         if not matches:
             raise ValueError(unknown_layer(pattern, known))
         chosen.update(matches)
     return tuple(name for name in known if name in chosen)
+
+
+def _compile_pattern(pattern: str) -> re.Pattern[str]:
+    parts = re.split(r"(\*\*|\*|\?)", pattern)
+    meanings = {"**": ".*", "*": "[^.]*", "?": "[^.]"}
+    return re.compile("".join(meanings.get(part) or re.escape(part) for part in parts))
 
 
 @contextmanager

@@ -89,7 +89,9 @@ class LayeredNetwork(nn.Module):
                 sample[layer.name] = module.eval()(*inputs)
             except RuntimeError as error:
                 shapes = [tuple(x.shape[1:]) for x in inputs]
-                raise ValueError(f"layer {layer.name!r} cannot take inputs of shape {shapes}: {error}") from error
+                raise ValueError(
+                    f"layer {layer.name!r} cannot take inputs of shape {shapes}: {error}"
+                ) from error
             self._layers[layer.name] = layer
             self.shapes[layer.name] = tuple(sample[layer.name].shape[1:])
         self.train()
@@ -244,7 +246,9 @@ def unknown_layer(name: str, known: Iterable[str]) -> str:
     known = list(known)
     close = get_close_matches(name, known)
     meant = f", did you mean {' or '.join(map(repr, close))}" if close else ""
-    return f"unknown layer {name!r}{meant}; known: {', '.join(known[:40])}{', ...' if len(known) > 40 else ''}"
+    return (
+        f"unknown layer {name!r}{meant}; known: {', '.join(known[:40])}{', ...' if len(known) > 40 else ''}"
+    )
 
 
 def _without_head(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:

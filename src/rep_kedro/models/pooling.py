@@ -1,12 +1,12 @@
 """From activations to features: one row of numbers per stimulus, whatever the layer's layout."""
 
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 
-Layout = Literal["auto", "nchw", "nhwc", "tokens", "tokens_first"]
-Pooling = Literal["average", "flatten", "cls", "patch_average", "cls_and_patch_average"]
+from rep_kedro.models.pooling_names import Layout, Pooling
+
 POOLINGS: tuple[str, ...] = get_args(Pooling)
 
 
@@ -39,7 +39,9 @@ def pool_activation(
     if activation.ndim == 3:
         tokens = activation.transpose(0, 1) if layout == "tokens_first" else activation
         return _pool_tokens(tokens, pooling, n_prefix_tokens)
-    raise ValueError(f"cannot pool an output of shape {tuple(activation.shape)}; it must have two to four axes")
+    raise ValueError(
+        f"cannot pool an output of shape {tuple(activation.shape)}; it must have two to four axes"
+    )
 
 
 def _pool_map(maps: Tensor, pooling: Pooling) -> Tensor:
@@ -47,7 +49,9 @@ def _pool_map(maps: Tensor, pooling: Pooling) -> Tensor:
         return maps.mean(dim=(2, 3), dtype=torch.float64).float()
     if pooling == "flatten":
         return maps.flatten(1).float()
-    raise ValueError(f"pooling {pooling!r} needs tokens, got a map of shape {tuple(maps.shape)}; use average or flatten")
+    raise ValueError(
+        f"pooling {pooling!r} needs tokens, got a map of shape {tuple(maps.shape)}; use average or flatten"
+    )
 
 
 def _pool_tokens(tokens: Tensor, pooling: Pooling, n_prefix_tokens: int) -> Tensor:
@@ -58,7 +62,9 @@ def _pool_tokens(tokens: Tensor, pooling: Pooling, n_prefix_tokens: int) -> Tens
     if pooling in {"cls", "cls_and_patch_average"} and n_prefix_tokens == 0:
         raise ValueError(f"pooling {pooling!r} needs a class token, and this model has none; use average")
     if tokens.shape[1] <= n_prefix_tokens and pooling != "cls":
-        raise ValueError(f"pooling {pooling!r} needs tokens behind the prefix of {n_prefix_tokens}, got {tokens.shape[1]}")
+        raise ValueError(
+            f"pooling {pooling!r} needs tokens behind the prefix of {n_prefix_tokens}, got {tokens.shape[1]}"
+        )
     first = tokens[:, 0].float()
     if pooling == "cls":
         return first

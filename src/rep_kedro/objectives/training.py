@@ -110,7 +110,9 @@ def train_network(
 class _Steps:
     """Optimiser, learning rate and batches of one training."""
 
-    def __init__(self, network: nn.Module, projector: nn.Module, schedule: Schedule, *, n_images: int) -> None:
+    def __init__(
+        self, network: nn.Module, projector: nn.Module, schedule: Schedule, *, n_images: int
+    ) -> None:
         parameters = [*network.parameters(), *projector.parameters()]
         groups: list[dict[str, Any]] = [
             {"params": [p for p in parameters if p.ndim > 1], "weight_decay": schedule.weight_decay},
@@ -169,7 +171,9 @@ def measure_accuracy(network: LayeredNetwork, images: LabelledImages, device: st
     hits = sum(
         int((network_output.argmax(dim=1).cpu() == labels).sum())
         for network_output, labels in zip(
-            _outputs(network, nn.Identity(), images, device), images.labels.split(EVALUATION_BATCH), strict=True
+            _outputs(network, nn.Identity(), images, device),
+            images.labels.split(EVALUATION_BATCH),
+            strict=True,
         )
     )
     return hits / len(images.images)
@@ -235,7 +239,9 @@ def _require_fit(
     if objective.trains and schedule is None:
         raise ValueError(f"network {name!r}: objective {objective.id!r} needs a schedule, got none")
     if objective.has_head and (n_classes is None or train.labels is None):
-        raise ValueError(f"network {name!r}: objective {objective.id!r} needs labels, and the stimulus set has none")
+        raise ValueError(
+            f"network {name!r}: objective {objective.id!r} needs labels, and the stimulus set has none"
+        )
     if schedule is not None and objective.trains and schedule.batch_size > len(train.images):
         raise ValueError(
             f"network {name!r}: batch_size {schedule.batch_size} exceeds the {len(train.images)} training images"

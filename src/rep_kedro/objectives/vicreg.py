@@ -11,7 +11,9 @@ from rep_kedro.objectives.projector import build_projector
 from rep_kedro.objectives.protocol import Objective, embed
 from rep_kedro.objectives.views import Views
 
-VARIANCE_FLOOR = 1e-4  # under the root; the paper's epsilon, keeps the gradient finite when a dimension collapses
+VARIANCE_FLOOR = (
+    1e-4  # under the root; the paper's epsilon, keeps the gradient finite when a dimension collapses
+)
 
 
 def invariance_loss(first: Tensor, second: Tensor) -> Tensor:
@@ -35,7 +37,12 @@ def covariance_loss(embeddings: Tensor) -> Tensor:
 
 
 def vicreg_losses(
-    first: Tensor, second: Tensor, *, invariance_weight: float, variance_weight: float, covariance_weight: float
+    first: Tensor,
+    second: Tensor,
+    *,
+    invariance_weight: float,
+    variance_weight: float,
+    covariance_weight: float,
 ) -> dict[str, Tensor]:
     """Return the loss and its three parts, unweighted.
 

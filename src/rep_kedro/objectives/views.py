@@ -53,5 +53,7 @@ class Views(BaseModel):
             images = draw_flips(images, generator, probability=self.flip_probability)
         colours = {"brightness", "contrast", "saturation", "grey_probability"}
         if any(getattr(self, name) for name in colours):
-            images = draw_colours(images, generator, **{name: getattr(self, name) for name in sorted(colours)})
+            images = draw_colours(
+                images, generator, **{name: getattr(self, name) for name in sorted(colours)}
+            )
         return draw_noise(images, generator, std=self.noise_std)

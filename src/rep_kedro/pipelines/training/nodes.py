@@ -71,7 +71,11 @@ def tabulate_training_history(networks: Mapping[str, TensorsHandle]) -> DataFram
         about = (name, meta["architecture"], meta["objective"], meta["seed"])
         for metrics in meta["history"]:
             epoch = metrics["epoch"]
-            rows += [(*about, epoch, metric, float(metrics[metric])) for metric in sorted(metrics) if metric != "epoch"]
+            rows += [
+                (*about, epoch, metric, float(metrics[metric]))
+                for metric in sorted(metrics)
+                if metric != "epoch"
+            ]
     return pd.DataFrame(rows, columns=list(HISTORY_COLUMNS))
 
 

@@ -116,7 +116,11 @@ class TrainingParams(_Strict):
     def _make_spec(self, name: str, architecture: str, grid: NetworkGrid, seed: int) -> NetworkSpec:
         change = self.overrides.get(name, Override())
         if change.schedule and grid.schedule is None:
-            raise ValueError(f"override of {name!r} has a schedule, and objective {grid.objective!r} takes none")
-        schedule = grid.schedule and Schedule.model_validate({**grid.schedule.model_dump(), **change.schedule})
+            raise ValueError(
+                f"override of {name!r} has a schedule, and objective {grid.objective!r} takes none"
+            )
+        schedule = grid.schedule and Schedule.model_validate(
+            {**grid.schedule.model_dump(), **change.schedule}
+        )
         options = {**grid.options, **change.options}
         return NetworkSpec(architecture, grid.objective, seed, schedule, options)

@@ -1,0 +1,79 @@
+"""Files of weights for this project's architectures."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rep_kedro.models.architecture import Architecture, load_architecture
+from rep_kedro.models.network import LayeredNetwork, build_network, restore_network
+from rep_kedro.models.preprocessing import Preprocessing
+from rep_kedro.models.sources.specs import CheckpointModel
+
+TORCH_SUFFIXES = frozenset({".pt", ".pth", ".th"})
+
+
+def definition_of(spec: CheckpointModel) -> Architecture:
+    """Return the architecture, its input scaled as the entry says."""
+    definition = load_architecture(spec.architecture)
+    change = {key: value for key in ("mean", "std") if (value := getattr(spec, key)) is not None}
+    content = definition.as_json()
+    return Architecture.model_validate({**content, "input": {**content["input"], **change}})
+
+
+def resolve_preprocessing(spec: CheckpointModel) -> Preprocessing:
+    """Return the architecture's scaling, or the entry's own."""
+    return Preprocessing.of_architecture(definition_of(spec))
+
+
+def identify_weights(spec: CheckpointModel) -> dict[str, Any]:
+    """Return the digest of the file and the definition of the architecture."""
+    with _require_file(spec).open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return {"sha256": digest, "definition": definition_of(spec).as_json()}
+
+
+def build(spec: CheckpointModel, *, with_weights: bool) -> LayeredNetwork:
+    """Return the network.
+
+    Raises:
+        ValueError: If the file is missing, no state dict, or does not fit the architecture.
+    """
+    definition = definition_of(spec)
+    if not with_weights:
+        return build_network(definition, n_classes=spec.n_classes, seed=0).eval()
+    state = {name.removeprefix(spec.prefix): tensor for name, tensor in _read_state(spec).items()}
+    try:
+        return restore_network(definition, spec.n_classes, state)
+    except ValueError as error:
+        raise ValueError(f"checkpoint {spec.path}: {error}") from error
+
+
+def _read_state(spec: CheckpointModel) -> dict[str, Tensor]:
+    path = _require_file(spec)
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return dict(load_file(path))
+    if path.suffix not in TORCH_SUFFIXES:
+        known = ", ".join([".safetensors", *sorted(TORCH_SUFFIXES)])
+        raise ValueError(f"checkpoint {spec.path} has suffix {path.suffix!r}; known: {known}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the unpickler raises whatever the file makes it raise
+        cause = " ".join(str(error).split())[:200]
+        raise ValueError(f"checkpoint {spec.path} holds more than tensors, or is damaged: {cause}") from error
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    if not isinstance(content, dict) or not all(isinstance(x, Tensor) for x in content.values()):
+        raise ValueError(f"checkpoint {spec.path} is no state dict of tensors, got {type(content).__name__}")
+    return content
+
+
+def _require_file(spec: CheckpointModel) -> Path:
+    path = Path(spec.path)
+    if not path.is_file():
+        raise ValueError(f"checkpoint {spec.path} does not exist (looked from {Path.cwd()})")
+    return path

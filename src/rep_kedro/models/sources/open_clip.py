@@ -1,0 +1,66 @@
+"""The image side of models of open_clip."""
+
+from difflib import get_close_matches
+from typing import Any
+
+from torch import nn
+
+from rep_kedro._torchvision import mend_torchvision
+from rep_kedro.models.preprocessing import Preprocessing
+from rep_kedro.models.sources.loaded import drawn_from, explained
+from rep_kedro.models.sources.specs import OpenClipModel
+
+
+def resolve_preprocessing(spec: OpenClipModel) -> Preprocessing:
+    """Return the preprocessing of the weights; drawn weights are fed as the library's default says."""
+    config = _require_config(spec)
+    from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD, get_pretrained_cfg
+
+    weights = (get_pretrained_cfg(spec.name, spec.pretrained) if spec.pretrained else None) or {}
+    size = config["vision_cfg"]["image_size"]
+    size = size if isinstance(size, int) else size[0]
+    return Preprocessing(
+        size_px=size,
+        resize_px=size,
+        interpolation=weights.get("interpolation", "bicubic"),
+        mean=weights.get("mean", OPENAI_DATASET_MEAN),
+        std=weights.get("std", OPENAI_DATASET_STD),
+    )
+
+
+def identify_weights(spec: OpenClipModel) -> dict[str, Any]:
+    """Return the tag of the weights."""
+    return {"tag": spec.pretrained}
+
+
+def build(spec: OpenClipModel, *, with_weights: bool) -> nn.Module:
+    """Return the whole model; its images go through `encode_image`.
+
+    Raises:
+        ValueError: If the name or tag is unknown, or the weights cannot be had.
+    """
+    _require_config(spec)
+    import open_clip
+
+    with drawn_from(spec.seed):
+        if spec.pretrained is None or not with_weights:
+            return open_clip.create_model(spec.name, pretrained=None, load_weights=False).eval()
+        with explained(f"open_clip model {spec.name!r}", spec.pretrained):
+            return open_clip.create_model(spec.name, pretrained=spec.pretrained).eval()
+
+
+def _require_config(spec: OpenClipModel) -> dict[str, Any]:
+    mend_torchvision()
+    import open_clip
+
+    config = open_clip.get_model_config(spec.name)
+    if config is None:
+        close = get_close_matches(spec.name, open_clip.list_models())
+        hint = f", did you mean {' or '.join(map(repr, close))}" if close else ""
+        raise ValueError(f"unknown open_clip model {spec.name!r}{hint}")
+    tags = open_clip.list_pretrained_tags_by_model(spec.name)
+    if spec.pretrained is not None and spec.pretrained not in tags:
+        raise ValueError(
+            f"open_clip has no weights {spec.pretrained!r} for {spec.name!r}; known: {', '.join(tags) or 'none'}"
+        )
+    return dict(config)

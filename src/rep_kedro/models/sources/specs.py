@@ -1,0 +1,151 @@
+"""Entries of the model registry: a few lines of YAML per network, checked before any node runs."""
+
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+
+from rep_kedro.models.architecture import load_architecture
+from rep_kedro.models.pooling_names import Layout, Pooling
+
+
+class _Entry(BaseModel):
+    """What every entry may say.
+
+    Attributes:
+        layers: Names of submodules, or glob patterns, whose features are kept.
+        pooling: Differs from the pipeline's.
+        layout: Where channels and tokens are; `auto` asks the source.
+        n_prefix_tokens: Class token and registers; asked of the source unless given.
+        objective: For the model card.
+        trained_on: For the model card.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    layers: tuple[str, ...] = Field(min_length=1)
+    pooling: Pooling | None = None
+    layout: Layout = "auto"
+    n_prefix_tokens: int | None = Field(default=None, ge=0)
+    objective: str = "unstated"
+    trained_on: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_keys(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            for key in values:
+                if key not in cls.model_fields:
+                    close = get_close_matches(str(key), cls.model_fields, n=1)
+                    hint = f", did you mean {close[0]!r}" if close else ""
+                    raise ValueError(f"unknown key {key!r}{hint}; known: {', '.join(cls.model_fields)}")
+        return values
+
+    def recipe(self) -> dict[str, Any]:
+        """Return what the features depend on: everything but remarks for the card."""
+        return self.model_dump(mode="json", exclude={"objective", "trained_on", "layers", "pooling"})
+
+
+class TrainedModel(_Entry):
+    """A network of the training pipeline; all its kept layers unless `layers` says otherwise."""
+
+    source: Literal["trained"]
+    network: str
+    layers: tuple[str, ...] = ()
+
+
+class TimmModel(_Entry):
+    """A model of timm, as `resnet18` or `resnet18.a1_in1k`.
+
+    Attributes:
+        pretrained: Take the published weights; False draws new ones.
+        seed: Of drawn weights.
+        size_px: Input side, where the model allows another than its own.
+    """
+
+    source: Literal["timm"]
+    name: str
+    pretrained: bool = True
+    seed: int = Field(default=0, ge=0)
+    size_px: PositiveInt | None = None
+
+    @property
+    def has_published_weights(self) -> bool:
+        """Whether the weights are published ones, not drawn here."""
+        return self.pretrained
+
+
+class TorchvisionModel(_Entry):
+    """A model of torchvision.
+
+    Attributes:
+        weights: Name of published weights, such as `IMAGENET1K_V1` or `DEFAULT`; null draws new ones.
+        seed: Of drawn weights.
+    """
+
+    source: Literal["torchvision"]
+    name: str
+    weights: str | None = "DEFAULT"
+    seed: int = Field(default=0, ge=0)
+
+    @property
+    def has_published_weights(self) -> bool:
+        """Whether the weights are published ones, not drawn here."""
+        return self.weights is not None
+
+
+class OpenClipModel(_Entry):
+    """The image side of a model of open_clip.
+
+    Attributes:
+        pretrained: Tag of published weights, such as `openai`; null draws new ones.
+        seed: Of drawn weights.
+    """
+
+    source: Literal["open_clip"]
+    name: str
+    pretrained: str | None
+    seed: int = Field(default=0, ge=0)
+    objective: str = "image-text"
+
+    @property
+    def has_published_weights(self) -> bool:
+        """Whether the weights are published ones, not drawn here."""
+        return self.pretrained is not None
+
+
+class CheckpointModel(_Entry):
+    """A file of weights for one of this project's architectures.
+
+    Attributes:
+        architecture: Name of the architecture.
+        path: `.safetensors`, or a state dict in `.pt`, `.pth` or `.th` (read without running any code).
+        n_classes: Width of the head; null if the file has none.
+        prefix: Cut off the names in the file, such as `module.`.
+        mean: Of the input, per channel, where it differs from the architecture's.
+        std: Of the input, per channel, where it differs from the architecture's.
+    """
+
+    source: Literal["checkpoint"]
+    architecture: str
+    path: str
+    n_classes: PositiveInt | None = None
+    prefix: str = ""
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    layers: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _require_architecture(self) -> "CheckpointModel":
+        load_architecture(self.architecture)
+        return self
+
+    def recipe(self) -> dict[str, Any]:
+        """Return what the features depend on; the file counts by its content, not its place."""
+        return {key: value for key, value in super().recipe().items() if key != "path"}
+
+
+ModelEntry = Annotated[
+    TrainedModel | TimmModel | TorchvisionModel | OpenClipModel | CheckpointModel,
+    Field(discriminator="source"),
+]

@@ -1,0 +1,71 @@
+"""Models of timm."""
+
+import math
+from difflib import get_close_matches
+from typing import Any
+
+from torch import nn
+
+from rep_kedro._torchvision import mend_torchvision
+from rep_kedro.models.preprocessing import Preprocessing
+from rep_kedro.models.sources.loaded import drawn_from, explained
+from rep_kedro.models.sources.specs import TimmModel
+
+
+def resolve_preprocessing(spec: TimmModel) -> Preprocessing:
+    """Return the preprocessing that the weights were published with."""
+    config = _require_config(spec)
+    size = spec.size_px or config["input_size"][-1]
+    # As in timm: the shorter side is resized to size / crop_pct, rounded down.
+    return Preprocessing(
+        size_px=size,
+        resize_px=math.floor(size / config["crop_pct"]),
+        interpolation=config["interpolation"],
+        mean=config["mean"],
+        std=config["std"],
+    )
+
+
+def identify_weights(spec: TimmModel) -> dict[str, Any]:
+    """Return architecture and tag of the weights, so that a bare name stays what it was."""
+    config = _require_config(spec)
+    tag = config.get("tag") if spec.pretrained else None
+    return {"architecture": config.get("architecture"), "tag": tag}
+
+
+def build(spec: TimmModel, *, with_weights: bool) -> nn.Module:
+    """Return the network.
+
+    Raises:
+        ValueError: If the name is unknown or the weights cannot be had.
+    """
+    _require_config(spec)
+    import timm
+
+    size = {} if spec.size_px is None else {"img_size": spec.size_px}
+    with drawn_from(spec.seed):
+        if not (spec.pretrained and with_weights):
+            return timm.create_model(spec.name, pretrained=False, **_accepted(spec, size)).eval()
+        with explained(f"timm model {spec.name!r}", identify_weights(spec)["tag"]):
+            return timm.create_model(spec.name, pretrained=True, **_accepted(spec, size)).eval()
+
+
+def _accepted(spec: TimmModel, size: dict[str, int]) -> dict[str, int]:
+    """Return the size only for models that are built for one; convolutions take any."""
+    return size if _require_config(spec)["fixed_input_size"] else {}
+
+
+def _require_config(spec: TimmModel) -> dict[str, Any]:
+    mend_torchvision()
+    import timm
+    from timm.models import get_pretrained_cfg
+
+    base, _, tag = spec.name.partition(".")
+    if not timm.is_model(base):
+        close = get_close_matches(base, timm.list_models())
+        hint = f", did you mean {' or '.join(map(repr, close))}" if close else ""
+        raise ValueError(f"unknown timm model {spec.name!r}{hint}")
+    tags = timm.list_pretrained(f"{base}.*")
+    if tag and spec.name not in tags:
+        raise ValueError(f"timm has no weights {spec.name!r}; known: {', '.join(tags) or 'none'}")
+    return dict(get_pretrained_cfg(spec.name).to_dict())

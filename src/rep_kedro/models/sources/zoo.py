@@ -1,0 +1,89 @@
+"""One interface to the sources that need no stored network: what they depend on, and how to load them."""
+
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+
+from rep_kedro.models.pooling_names import Layout
+from rep_kedro.models.preprocessing import Preprocessing
+from rep_kedro.models.sources.loaded import LoadedModel
+from rep_kedro.models.sources.specs import CheckpointModel, OpenClipModel, TimmModel, TorchvisionModel
+
+ZooEntry = TimmModel | TorchvisionModel | OpenClipModel | CheckpointModel
+NO_CLASS_TOKEN = 0
+
+
+def source_module_name(spec: ZooEntry) -> str:
+    """Return the dotted name of the module that loads this entry."""
+    return f"{__package__}.{spec.source}"
+
+
+def describe_model(spec: ZooEntry) -> dict[str, Any]:
+    """Return, as plain JSON data, everything the network's features depend on; nothing is loaded.
+
+    Raises:
+        ValueError: If name, weights or file are unknown.
+    """
+    source = _source(spec)
+    return {
+        **spec.recipe(),
+        "weights": source.identify_weights(spec),
+        "preprocessing": resolve_preprocessing(spec).model_dump(mode="json"),
+    }
+
+
+def resolve_preprocessing(spec: ZooEntry) -> Preprocessing:
+    """Return how the network's input is made."""
+    preprocessing: Preprocessing = _source(spec).resolve_preprocessing(spec)
+    return preprocessing
+
+
+def build_model(spec: ZooEntry, *, with_weights: bool = True) -> nn.Module:
+    """Return the network in evaluation mode; without weights it is only of the right form."""
+    module: nn.Module = _source(spec).build(spec, with_weights=with_weights)
+    return module
+
+
+def load_model(spec: ZooEntry) -> LoadedModel:
+    """Return the network, ready to be read.
+
+    Raises:
+        ValueError: If the network does not exist or its weights cannot be had.
+    """
+    module = build_model(spec)
+    layers = spec.layers or getattr(module, "kept_layers", ())
+    return LoadedModel(
+        module,
+        resolve_preprocessing(spec),
+        tuple(layers),
+        layout=_layout_of(spec, module),
+        n_prefix_tokens=_prefix_of(spec, module),
+        run=runner_of(module),
+    )
+
+
+def runner_of(module: nn.Module) -> Any:
+    """Return how images go through the module: the image side of two-sided models."""
+    return getattr(module, "encode_image", None)
+
+
+def _layout_of(spec: ZooEntry, module: nn.Module) -> Layout:
+    if spec.layout != "auto":
+        return spec.layout
+    return "nhwc" if str(getattr(module, "output_fmt", "")).upper().endswith("NHWC") else "auto"
+
+
+def _prefix_of(spec: ZooEntry, module: nn.Module) -> int:
+    if spec.n_prefix_tokens is not None:
+        return spec.n_prefix_tokens
+    if spec.source == "timm":
+        return int(getattr(module, "num_prefix_tokens", NO_CLASS_TOKEN))
+    if spec.source == "open_clip":
+        return int(getattr(getattr(module, "visual", None), "class_embedding", None) is not None)
+    return int(hasattr(module, "class_token"))
+
+
+def _source(spec: ZooEntry) -> ModuleType:
+    return import_module(source_module_name(spec))

@@ -1,0 +1,1 @@
+"""What does each network say about each image?"""

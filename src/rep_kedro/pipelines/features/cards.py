@@ -1,0 +1,107 @@
+"""The model cards: what every network is, in one row."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rep_kedro.models.sources.specs import CheckpointModel, ModelEntry, TrainedModel
+from rep_kedro.pipelines.features.params import FeaturesParams
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from rep_kedro.datasets import TensorsHandle
+else:
+    DataFrame = TensorsHandle = Any  # so that Kedro can read the hints
+
+CARD_COLUMNS = (
+    "model",
+    "source",
+    "architecture",
+    "objective",
+    "seed",
+    "trained_on",
+    "n_parameters",
+    "n_flops",
+    "n_layers",
+    "feature_width",
+    "test_accuracy",
+)
+
+
+def compute_model_cards(
+    networks: Mapping[str, TensorsHandle], features: Mapping[str, TensorsHandle], params: FeaturesParams
+) -> DataFrame:
+    """List every network that has features.
+
+    Args:
+        networks: Handles of the networks trained here, by name.
+        features: Handles by `<stimulus set>/<model>`.
+        params: The model registry.
+
+    Returns:
+        One row per model: `n_flops` of one stimulus, two per multiply-accumulate (so twice the MACs);
+        `n_layers` and `feature_width` (of the final layer) as stored; `test_accuracy` on the training's own
+        stimulus set, null where there is no head.
+    """
+    import pandas as pd
+
+    stored = {key.partition("/")[2]: handle for key, handle in sorted(features.items(), reverse=True)}
+    rows = []
+    for model, handle in sorted(stored.items()):
+        entry = params.models.get(model, TrainedModel(source="trained", network=model))
+        rows.append(
+            {
+                "model": model,
+                "source": entry.source,
+                **(
+                    _describe_trained(networks[entry.network])
+                    if isinstance(entry, TrainedModel)
+                    else _describe_zoo_model(entry)
+                ),
+                "n_layers": len(handle.meta["layers"]),
+                "feature_width": handle.shape(handle.meta["final_layer"])[1],
+            }
+        )
+    cards = pd.DataFrame(rows, columns=list(CARD_COLUMNS))
+    return cards.astype({"seed": "Int64", "test_accuracy": "Float64"})
+
+
+def _describe_trained(handle: TensorsHandle) -> dict[str, Any]:
+    from rep_kedro.models.cost import count_cost
+    from rep_kedro.models.sources.trained import rebuild_trained_network
+
+    network = rebuild_trained_network(handle)
+    spec = network.architecture.input
+    cost = count_cost(network, (spec.channels, spec.size_px, spec.size_px))
+    is_trained = handle.meta["objective"] != "untrained"
+    return {
+        "architecture": handle.meta["architecture"],
+        "objective": handle.meta["objective"],
+        "seed": handle.meta["seed"],
+        "trained_on": handle.meta["stimulus_set"] if is_trained else None,
+        "n_parameters": cost.n_parameters,
+        "n_flops": cost.n_flops,
+        "test_accuracy": handle.meta["test_accuracy"],
+    }
+
+
+def _describe_zoo_model(entry: ModelEntry) -> dict[str, Any]:
+    from rep_kedro.models.cost import count_cost
+    from rep_kedro.models.sources.zoo import build_model, resolve_preprocessing, runner_of
+
+    preprocessing = resolve_preprocessing(entry)
+    module = build_model(entry, with_weights=False)
+    shape = (len(preprocessing.mean), preprocessing.size_px, preprocessing.size_px)
+    cost = count_cost(module, shape, run=runner_of(module))
+    seed = None if isinstance(entry, CheckpointModel) or entry.has_published_weights else entry.seed
+    return {
+        "architecture": entry.architecture
+        if isinstance(entry, CheckpointModel)
+        else entry.name.partition(".")[0],
+        "objective": entry.objective if seed is None else "untrained",
+        "seed": seed,
+        "trained_on": entry.trained_on if seed is None else None,
+        "n_parameters": cost.n_parameters,
+        "n_flops": cost.n_flops,
+        "test_accuracy": None,
+    }

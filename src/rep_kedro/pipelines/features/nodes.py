@@ -1,0 +1,160 @@
+"""Nodes of the features pipeline: which network is shown which stimuli, and what each network is."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rep_kedro.datasets import Batch, Planned, code_revision
+from rep_kedro.models.pooling_names import Pooling
+from rep_kedro.models.sources.specs import ModelEntry, TrainedModel
+from rep_kedro.pipelines.features.params import FeaturesParams
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from rep_kedro.datasets import ArrowHandle, TensorsHandle
+    from rep_kedro.models.sources.loaded import LoadedModel
+else:
+    DataFrame = ArrowHandle = TensorsHandle = LoadedModel = Any  # so that Kedro can read the hints
+
+EXTRACTION = ("rep_kedro.pipelines.features.extraction", "rep_kedro.stimuli.decoding")
+
+
+class _Candidate(NamedTuple):
+    """One network: what its features depend on, and how to load it."""
+
+    recipe: dict[str, Any]
+    load: Callable[[], LoadedModel]
+    pooling: Pooling
+    modules: tuple[str, ...]
+
+
+def plan_features(
+    stimulus_sets: Mapping[str, ArrowHandle],
+    stimulus_subsets: Mapping[str, ArrowHandle],
+    networks: Mapping[str, TensorsHandle],
+    params: FeaturesParams,
+) -> dict[str, Planned]:
+    """Plan the features of every network for every stimulus set.
+
+    The sets of one network share a batch: it is loaded once.
+
+    Args:
+        stimulus_sets: Handles by name; no image is read while planning.
+        stimulus_subsets: Handles by `<stimulus set>/<subset>`.
+        networks: Handles of the networks trained here, by name.
+        params: Which networks see which stimuli, and what is kept.
+
+    Returns:
+        Plan by `<stimulus set>/<model>`.
+
+    Raises:
+        ValueError: If a stimulus set, subset, network, model, or published weights are unknown, or a model
+            has the name of a network.
+    """
+    sets = _choose("stimulus set", params.stimulus_sets, stimulus_sets)
+    shown = {name: _require_subset(stimulus_subsets, name, params.subset) for name in sets}
+    plan: dict[str, Planned] = {}
+    for model, candidate in _list_candidates(networks, params).items():
+        batch = Batch(partial(_extract_all, candidate, stimulus_sets, shown, params))
+        for name in sets:
+            recipe = {
+                "model": candidate.recipe,
+                "pooling": candidate.pooling,
+                "stimulus_set": stimulus_sets[name].reference,
+                "stimulus_subset": shown[name].reference,
+                "code": code_revision(*EXTRACTION, *candidate.modules),
+            }
+            plan[f"{name}/{model}"] = Planned(recipe, batch)
+    return plan
+
+
+def _list_candidates(networks: Mapping[str, TensorsHandle], params: FeaturesParams) -> dict[str, _Candidate]:
+    chosen = _choose("network", params.networks, networks)
+    found = {
+        name: _describe(TrainedModel(source="trained", network=name), networks, params.pooling)
+        for name in chosen
+    }
+    for name, entry in params.models.items():
+        if name in found:
+            raise ValueError(f"features.models.{name} has the name of a network trained here; choose another")
+        try:
+            found[name] = _describe(entry, networks, params.pooling)
+        except ValueError as error:
+            raise ValueError(f"features.models.{name}: {error}") from error
+    return found
+
+
+def _describe(
+    entry: ModelEntry, networks: Mapping[str, TensorsHandle], default_pooling: Pooling
+) -> _Candidate:
+    pooling = entry.pooling or default_pooling
+    if isinstance(entry, TrainedModel):
+        handle = networks[_choose("network", [entry.network], networks)[0]]
+        layers = entry.layers or tuple(handle.meta["definition"]["keep"])
+        recipe = {"source": "trained", "network": handle.reference, "layers": list(layers)}
+        module = "rep_kedro.models.sources.trained"
+        return _Candidate(recipe, partial(_load_trained, handle, layers), pooling, (module,))
+    from rep_kedro.models.sources.zoo import describe_model, load_model, source_module_name
+
+    recipe = {**describe_model(entry), "layers": list(entry.layers)}
+    return _Candidate(recipe, partial(load_model, entry), pooling, (source_module_name(entry),))
+
+
+def _load_trained(handle: TensorsHandle, layers: tuple[str, ...]) -> LoadedModel:
+    from rep_kedro.models.sources.loaded import LoadedModel
+    from rep_kedro.models.sources.trained import preprocessing_of, restore_trained_network
+
+    return LoadedModel(restore_trained_network(handle), preprocessing_of(handle), layers)
+
+
+def _extract_all(
+    candidate: _Candidate,
+    stimulus_sets: Mapping[str, ArrowHandle],
+    subsets: Mapping[str, ArrowHandle],
+    params: FeaturesParams,
+    keys: Sequence[str],
+) -> Iterator[tuple[str, object]]:
+    """Show several stimulus sets to one network; a set that fails does not stop the others."""
+    from rep_kedro.pipelines.features.extraction import extract_features
+
+    model = candidate.load()
+    model.module.to(params.device)
+    for key in keys:
+        name = key.partition("/")[0]
+        try:
+            features = extract_features(
+                model,
+                stimulus_sets[name],
+                subsets[name],
+                pooling=candidate.pooling,
+                batch_size=params.batch_size,
+                device=params.device,
+            )
+        except (ArithmeticError, RuntimeError, ValueError) as error:
+            yield key, error
+        else:
+            yield key, features
+
+
+def _choose(kind: str, wanted: str | Sequence[str], known: Mapping[str, object]) -> list[str]:
+    """Return the wanted names, or all that are known, sorted."""
+    if isinstance(wanted, str):
+        return sorted(known)
+    for name in wanted:
+        if name not in known:
+            close = get_close_matches(name, known)
+            hint = f", did you mean {close[0]!r}" if close else ""
+            raise ValueError(f"unknown {kind} {name!r}{hint}; known: {', '.join(sorted(known))}")
+    return list(wanted)
+
+
+def _require_subset(subsets: Mapping[str, ArrowHandle], stimulus_set: str, subset: str) -> ArrowHandle:
+    key = f"{stimulus_set}/{subset}"
+    if key not in subsets:
+        there = sorted(name.partition("/")[2] for name in subsets if name.startswith(f"{stimulus_set}/"))
+        raise ValueError(
+            f"stimulus set {stimulus_set!r} has no subset {subset!r}; there are: {', '.join(there) or 'none'}"
+        )
+    return subsets[key]

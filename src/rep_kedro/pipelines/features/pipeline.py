@@ -1,0 +1,26 @@
+"""Wiring of the features pipeline."""
+
+from kedro.pipeline import Node, Pipeline
+
+from rep_kedro.pipelines.features import cards, nodes
+
+
+def create_pipeline(**_: object) -> Pipeline:
+    """Networks and stimuli -> features -> model cards."""
+    return Pipeline(
+        [
+            Node(
+                nodes.plan_features,
+                inputs=["stimulus_sets", "stimulus_subsets", "networks", "params:features"],
+                outputs="features",
+                name="features",
+                tags=["gpu"],
+            ),
+            Node(
+                cards.compute_model_cards,
+                inputs=["networks", "features", "params:features"],
+                outputs="model_cards",
+                name="model_cards",
+            ),
+        ]
+    )
