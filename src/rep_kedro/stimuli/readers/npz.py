@@ -64,15 +64,13 @@ def _read_parts(
 
     import numpy as np
 
-    try:
-        archive = np.load(require_path(file), allow_pickle=False)
-    except (ValueError, zipfile.BadZipFile, EOFError) as problem:
-        raise DamagedSourceError(f"{file.name} is not an npz file: {problem}") from problem
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise DamagedSourceError(
-            f"{file.name} holds a single array, expected an npz file with images and labels"
-        )
-    with archive:
+    with require_path(file).open("rb") as stream:  # the library would leave a damaged file open
+        try:
+            archive = np.load(stream, allow_pickle=False)
+        except (ValueError, zipfile.BadZipFile, EOFError) as problem:
+            raise DamagedSourceError(f"{file.name} is not an npz file: {problem}") from problem
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise DamagedSourceError(f"{file.name} holds one array, expected an npz file with images and labels")
         for part in [split] if split else _splits_of(spec):
             images = _channels_last(_take(archive, _name_for(spec.images, part), file), file)
             name = None if spec.labels is None else _name_for(spec.labels, part)
