@@ -7,9 +7,8 @@ from tests.reference import inference as reference
 
 from rep_kedro.kernels import permutation
 from rep_kedro.kernels.calibration import calibrate
+from rep_kedro.kernels.centring import centre_dissimilarities, centre_grams
 from rep_kedro.kernels.permutation import (
-    centre_dissimilarities,
-    centre_grams,
     permute_bases,
     permute_linear_cka,
     permute_matrices,
@@ -182,12 +181,15 @@ def test_related_models_are_found():
 
 
 @pytest.mark.parametrize("debiased", [True, False])
-@pytest.mark.parametrize(("scale", "shift"), [(1e-60, 0.0), (1e60, 0.0), (1.0, 1e3)])
+@pytest.mark.parametrize(("scale", "shift"), [(1e-90, 0.0), (1e70, 0.0), (1.0, 1e3)])
 def test_scale_and_shift_of_features_do_not_matter(debiased, scale, shift):
     xs, orders = _draw_representations(), _orders()
     before = permute_linear_cka(xs, orders, debiased=debiased)
     after = permute_linear_cka([scale * x + shift for x in xs], orders, debiased=debiased)
     torch.testing.assert_close(before, after, rtol=0, atol=1e-9)
+    grams = torch.stack([(scale * x + shift) @ (scale * x + shift).T for x in xs])
+    direct = permute_matrices(centre_grams(grams, debiased=debiased), orders)
+    torch.testing.assert_close(before, direct, rtol=0, atol=1e-9)
 
 
 def test_a_model_that_does_not_tell_stimuli_apart_is_undefined_and_alone():

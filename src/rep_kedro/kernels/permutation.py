@@ -1,11 +1,10 @@
 """Permutation nulls of similarity measures, all model pairs at once.
 
 Under the null hypothesis the stimuli of one model are matched at random with those of the other. Nothing is
-computed
-afresh: a permutation of stimuli only reorders what was prepared once for each model (a centred or ranked
-    matrix,
-neighbour ids, a basis). For a < b, model a keeps its order and model b is permuted; row i of b is then
-stimulus ``permutation[i]``. The identity as a permutation gives the observed value with the same rounding.
+computed afresh, as a permutation of stimuli only reorders what was prepared once for each model (a centred or
+ranked matrix, neighbour ids, a basis). For a < b, model a keeps its order and model b is permuted; row i of b
+is then stimulus ``permutation[i]``. The identity as a permutation gives the observed value with the same
+rounding.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,77 +12,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from rep_kedro.kernels.correlation import average_ranks, is_constant
+from rep_kedro.kernels.centring import MIN_STIMULI_DEBIASED, count_stimuli, scale_features
 
-MIN_STIMULI_DEBIASED = 4
-ROUNDING = (
-    64 * torch.finfo(torch.float64).eps
-) ** 2  # share of the raw energy that centring leaves by rounding
 MOVED_ENTRIES = 2**24  # numbers of permuted bases in memory at once
 LOOKUPS = 2**24  # neighbour look-ups in memory at once
-
-
-def centre_grams(grams: Tensor, *, debiased: bool = True) -> Tensor:
-    """Centre Gram matrices and give them length one, so that CKA is their inner product.
-
-    Args:
-        grams: Symmetric kernel matrices, one per model, shape (n_models, n_stimuli, n_stimuli).
-        debiased: U-centre (zero diagonal, unbiased HSIC) rather than centre rows and columns.
-
-    Returns:
-        Float64, same shape; NaN for a model whose centred matrix is zero (it does not tell stimuli apart).
-
-    Raises:
-        ValueError: If the debiased estimator gets fewer than four stimuli.
-
-    Source: Szekely & Rizzo 2014, Ann Stat 42:2382 (U-centring); Kornblith et al. 2019, arXiv:1905.00414
-        (CKA).
-    """
-    n = grams.shape[-1]
-    if debiased and n < MIN_STIMULI_DEBIASED:
-        raise ValueError(f"debiased CKA needs at least {MIN_STIMULI_DEBIASED} stimuli, got {n}")
-    grams = grams.double()
-    energy = grams.square().sum(dim=(1, 2), keepdim=True)
-    centred = grams - grams.mean(dim=1, keepdim=True)
-    centred = centred - centred.mean(dim=2, keepdim=True)
-    if debiased:
-        centred.diagonal(dim1=1, dim2=2).zero_()
-        rows = centred.sum(dim=2, keepdim=True) / (n - 2)
-        centred = centred - rows - rows.mT + rows.sum(dim=1, keepdim=True) / (n - 1)
-        centred.diagonal(dim1=1, dim2=2).zero_()
-    length = centred.square().sum(dim=(1, 2), keepdim=True)
-    return torch.where(length > ROUNDING * energy, centred / length.sqrt(), torch.nan)
-
-
-def centre_dissimilarities(dissimilarities: Tensor, *, coefficient: str = "pearson") -> Tensor:
-    """Centre or rank dissimilarities and give them length one, so that RSA is their inner product.
-
-    Args:
-        dissimilarities: Symmetric matrices, one per model, shape (n_models, n_stimuli, n_stimuli); only what
-            is above the diagonal is used.
-        coefficient: "pearson" or "spearman".
-
-    Returns:
-        Float64, same shape, symmetric, zero diagonal, sum of squares one; NaN for a model whose
-        dissimilarities do not vary.
-
-    Raises:
-        ValueError: If the coefficient is not one of the two.
-    """
-    if coefficient not in ("pearson", "spearman"):
-        raise ValueError(f"unknown coefficient {coefficient!r} for RSA; known: pearson, spearman")
-    n_models, n = dissimilarities.shape[:2]
-    first, second = torch.triu_indices(n, n, offset=1, device=dissimilarities.device)
-    condensed = dissimilarities[:, first, second].double()
-    constant = is_constant(condensed, torch.ones_like(condensed, dtype=torch.bool))
-    if coefficient == "spearman":
-        condensed = average_ranks(condensed)
-    condensed = condensed - condensed.mean(dim=1, keepdim=True)
-    condensed = condensed / condensed.abs().amax(dim=1, keepdim=True)
-    condensed = condensed / (2 * condensed.square().sum(dim=1, keepdim=True)).sqrt()
-    unit = condensed.new_zeros(n_models, n, n)
-    unit[:, first, second] = unit[:, second, first] = torch.where(constant[:, None], torch.nan, condensed)
-    return unit
 
 
 def permute_matrices(unit: Tensor, permutations: Tensor, *, rows_per_block: int = 256) -> Tensor:
@@ -140,10 +72,10 @@ def permute_linear_cka(
 
     Source: Song et al. 2012, JMLR 13:1393, equation 5, rewritten for centred features.
     """
-    n = _require_same_length(representations)
+    n = count_stimuli(representations)
     if debiased and n < MIN_STIMULI_DEBIASED:
         raise ValueError(f"debiased CKA needs at least {MIN_STIMULI_DEBIASED} stimuli, got {n}")
-    units = [_scale_features(x) for x in representations]
+    units = [scale_features(x) for x in representations]
     squared_norms = torch.stack([x.square().sum(dim=1) for x in units])
 
     def compare(order: Tensor) -> Tensor:
@@ -180,7 +112,7 @@ def permute_bases(
     Raises:
         ValueError: If models hold other numbers of stimuli.
     """
-    n = _require_same_length(bases)
+    n = count_stimuli(bases)
     permutations = _require_permutations(permutations, n).to(bases[0].device)
     null = torch.zeros(len(permutations), len(bases), len(bases), dtype=torch.float64, device=bases[0].device)
     for b, moving in enumerate(bases):
@@ -250,14 +182,6 @@ def _mirror(null: Tensor) -> Tensor:
     return null.triu() + null.triu(diagonal=1).mT
 
 
-def _scale_features(x: Tensor) -> Tensor:
-    """Centre features and scale them to energy one; NaN where stimuli do not differ."""
-    raw = x.double()
-    centred = raw - raw.mean(dim=0)
-    energy = centred.square().sum()
-    return torch.where(energy > ROUNDING * raw.square().sum(), centred / energy.sqrt(), torch.nan)
-
-
 def _sum_squares_of_blocks(units: Sequence[Tensor], order: Tensor) -> Tensor:
     """Return |X_a' X_b[order]|^2 for all models, shape (n_models, n_models)."""
     moved = torch.cat([x[order] for x in units], dim=1)
@@ -275,10 +199,3 @@ def _require_permutations(permutations: Tensor, n_stimuli: int) -> Tensor:
             f"permutations must have shape (n_permutations, {n_stimuli}), got {tuple(permutations.shape)}"
         )
     return permutations
-
-
-def _require_same_length(representations: Sequence[Tensor]) -> int:
-    counts = sorted({len(x) for x in representations})
-    if len(counts) != 1:
-        raise ValueError(f"representations must hold the same stimuli, got row counts {counts}")
-    return counts[0]
