@@ -143,6 +143,17 @@ def test_probes_trained_together_equal_torchs_adamw_one_by_one(problem):
                 torch.testing.assert_close(weights[i, j, k], alone, rtol=1e-9, atol=1e-10)
 
 
+def test_one_layer_and_seed_take_many_settings(problem):
+    x, labels = problem
+    rates = (0.01, 0.1)
+    settings = AdamWSettings(rates, (0.0, 0.0), n_epochs=2, batch_size=32)
+    together = fit_probes_adamw(x[None], labels, n_classes=N_CLASSES, settings=settings)[0, 0]
+    for k, rate in enumerate(rates):
+        alone = AdamWSettings((rate,), (0.0,), n_epochs=2, batch_size=32)
+        weights = fit_probes_adamw(x[None], labels, n_classes=N_CLASSES, settings=alone)[0, 0, 0]
+        torch.testing.assert_close(together[k], weights, rtol=1e-4, atol=1e-6)
+
+
 def test_equal_seeds_give_equal_weights_and_other_seeds_do_not(problem):
     x, labels = problem
     settings = AdamWSettings((0.01,), (0.1,), seeds=(4, 4, 5), n_epochs=2, batch_size=16)

@@ -119,7 +119,7 @@ class _Grid:
         first = torch.stack([torch.randn(width, n_classes, generator=g) for g in generators])
         first = (first * INITIAL_SPREAD).to(features)
         first[:, -1] = 0.0
-        self.weight = first[None, ..., None].expand(*self.outer, *self.shape[1:]).reshape(self.shape)
+        self.weight = first[None, ..., None].expand(*self.outer, *self.shape[1:]).clone().reshape(self.shape)
         self.mean = torch.zeros_like(self.weight)
         self.square = torch.zeros_like(self.weight)
         self.update = torch.empty_like(self.weight)

@@ -18,7 +18,7 @@ SINGLE_ROUNDING = 1e-14  # (1e-7)^2: a float32 channel that varies less beside i
 
 
 class AffineMap(NamedTuple):
-    """y = weight x + bias; weight (n_end, n_front), bias (n_end,), float64; rank that the front could span."""
+    """y = weight x + bias; weight (n_end, n_front), bias (n_end,), float64; rank the front could span."""
 
     weight: Tensor
     bias: Tensor

@@ -1,0 +1,1 @@
+"""Linear probes on every stored layer."""

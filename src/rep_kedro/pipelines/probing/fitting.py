@@ -1,0 +1,280 @@
+"""One network's probes on one stimulus set: choose settings on a held-out part, fit again, test."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rep_kedro.datasets import Tensors
+from rep_kedro.pipelines.probing.params import AdamWParams, LbfgsParams, ProbingParams
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rep_kedro.datasets import ArrowHandle, TensorsHandle
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way to fit a probe; the convex probe has no learning rate."""
+
+    weight_decay: float
+    learning_rate: float | None
+
+
+@dataclass(frozen=True)
+class FittedProbe:
+    """A probe for features as they are stored.
+
+    Attributes:
+        weight: Shape (n_features, n_classes), float64.
+        bias: Shape (n_classes,), float64.
+        setting: The chosen one.
+        converged: Whether the fit reached its optimum; None for stochastic probes.
+    """
+
+    weight: "Tensor"
+    bias: "Tensor"
+    setting: Setting
+    converged: bool | None
+
+
+def make_probes(features: "TensorsHandle", subset: "ArrowHandle", params: ProbingParams) -> Tensors:
+    """Fit and test the probes of one network on one stimulus set.
+
+    Args:
+        features: Features of the network.
+        subset: The stimulus subset they were made of.
+        params: How to fit.
+
+    Returns:
+        By layer: ``<layer>/weight`` and ``<layer>/bias`` (for features as they are stored, float64) and
+        ``<layer>/predictions`` (class labels of the test stimuli, int32); a row of results for each layer in
+        ``meta["layers"]``.
+
+    Raises:
+        ValueError: If the subset does not belong to the features, or there is nothing to test on.
+    """
+    import numpy as np
+    import torch
+
+    from rep_kedro.kernels.probes import measure_accuracy, measure_balanced_accuracy
+
+    classes, labels, is_train, is_test = _read_labels(features, subset)
+    names = [str(name) for name in features.meta["layers"]]
+    layers = {name: torch.from_numpy(np.array(features.tensor(name))) for name in names}
+    train, test = labels[is_train], labels[is_test]
+    fitted = fit_layers(
+        {name: x[is_train] for name, x in layers.items()}, train, n_classes=len(classes), params=params
+    )
+    tensors: dict[str, Any] = {}
+    rows = []
+    for depth, (name, probe) in enumerate(fitted.items()):
+        if probe.converged is False:
+            _log.warning(
+                "probe %s of %s stopped before its optimum; raise max_iterations", name, features.key
+            )
+        predictions = predict(probe, layers[name][is_test])
+        tensors[f"{name}/weight"], tensors[f"{name}/bias"] = probe.weight, probe.bias
+        tensors[f"{name}/predictions"] = torch.tensor(classes)[predictions].to(torch.int32)
+        rows.append(
+            {
+                "layer": name,
+                "depth": depth,
+                "is_final": name == features.meta["final_layer"],
+                "train_accuracy": measure_accuracy(predict(probe, layers[name][is_train]), train).item(),
+                "test_accuracy": measure_accuracy(predictions, test).item(),
+                "balanced_test_accuracy": measure_balanced_accuracy(predictions, test).item(),
+                "weight_decay": probe.setting.weight_decay,
+                "learning_rate": probe.setting.learning_rate,
+                "converged": probe.converged,
+                "seed": params.seed,
+                "n_train": len(train),
+                "n_test": len(test),
+                "n_classes": len(classes),
+            }
+        )
+    return Tensors(tensors, {"classes": classes, "layers": rows})
+
+
+def _read_labels(features: "TensorsHandle", subset: "ArrowHandle") -> tuple[list[int], Any, Any, Any]:
+    """Return classes, class indices, and which stimuli train and test; those without a label do neither."""
+    import torch
+
+    frame = subset.frame(["label", "split"])
+    if len(frame) != features.meta["n_stimuli"]:
+        raise ValueError(
+            f"features {features.key} hold {features.meta['n_stimuli']} stimuli "
+            f"and subset {subset.key} {len(frame)}; "
+            "set probing.subset to the subset the features were made of"
+        )
+    labelled = frame["label"].notna()
+    is_train, is_test = (labelled & (frame["split"] == split) for split in ("train", "test"))
+    if not is_test.any():
+        raise ValueError(f"subset {subset.key} has no labelled stimulus in split 'test' to test probes on")
+    classes = sorted(int(label) for label in frame.loc[is_train | is_test, "label"].unique())
+    indices = frame["label"].map({label: i for i, label in enumerate(classes)}).fillna(-1).astype("int64")
+    return (
+        classes,
+        torch.tensor(indices.to_numpy()),
+        torch.tensor(is_train.to_numpy()),
+        torch.tensor(is_test.to_numpy()),
+    )
+
+
+def fit_layers(
+    layers: Mapping[str, "Tensor"], labels: "Tensor", *, n_classes: int, params: ProbingParams
+) -> dict[str, FittedProbe]:
+    """Fit one probe for each layer, each with the setting that reads the held-out part best.
+
+    Args:
+        layers: Training features by layer, (n_train, n_features).
+        labels: Class indices, (n_train,).
+        n_classes: Number of classes.
+        params: Settings to choose from, and how.
+
+    Returns:
+        Probes by layer, fitted on all training samples.
+
+    Raises:
+        ValueError: If features or labels cannot be fitted.
+    """
+    settings = list_settings(params.fit)
+    chosen = dict.fromkeys(layers, settings[0])
+    if len(settings) > 1:
+        chosen = _choose_settings(layers, labels, settings, n_classes=n_classes, params=params)
+    fitted: dict[str, FittedProbe] = {}
+    for setting in settings:
+        names = [name for name in layers if chosen[name] == setting]
+        if names:
+            some = {name: layers[name] for name in names}
+            fits = _fit_all(some, labels, [setting], n_classes=n_classes, params=params)
+            fitted.update({name: fits[name][0] for name in names})
+    return {name: fitted[name] for name in layers}
+
+
+def list_settings(fit: LbfgsParams | AdamWParams) -> list[Setting]:
+    """Return all combinations to choose from."""
+    rates: Sequence[float | None] = fit.learning_rates if isinstance(fit, AdamWParams) else [None]
+    return [Setting(decay, rate) for rate in rates for decay in fit.weight_decays]
+
+
+def _choose_settings(
+    layers: Mapping[str, "Tensor"],
+    labels: "Tensor",
+    settings: list[Setting],
+    *,
+    n_classes: int,
+    params: ProbingParams,
+) -> dict[str, Setting]:
+    """Return the setting with the best held-out accuracy for each layer; ties go to the larger decay."""
+    import torch
+
+    from rep_kedro.kernels.probes import draw_held_out, measure_accuracy, select_weight_decay
+
+    generator = torch.Generator().manual_seed(params.seed)
+    held_out = draw_held_out(labels, fraction=params.held_out_fraction, generator=generator)
+    fits = _fit_all(
+        {name: x[~held_out] for name, x in layers.items()},
+        labels[~held_out],
+        settings,
+        n_classes=n_classes,
+        params=params,
+    )
+    chosen = {}
+    for name, x in layers.items():
+        predictions = torch.stack([predict(probe, x[held_out]) for probe in fits[name]])
+        accuracies = measure_accuracy(predictions, labels[held_out]).tolist()
+        chosen[name] = settings[select_weight_decay(accuracies, [s.weight_decay for s in settings])]
+    return chosen
+
+
+def predict(probe: FittedProbe, x: "Tensor") -> "Tensor":
+    """Return the class that the probe gives each sample."""
+    return (x.to(probe.weight.dtype) @ probe.weight + probe.bias).argmax(dim=1)
+
+
+def _fit_all(
+    layers: Mapping[str, "Tensor"],
+    labels: "Tensor",
+    settings: list[Setting],
+    *,
+    n_classes: int,
+    params: ProbingParams,
+) -> dict[str, list[FittedProbe]]:
+    """Fit every layer with every setting on standardised features."""
+    from rep_kedro.kernels.probes import fit_standardisation
+
+    standards = {name: fit_standardisation(x) for name, x in layers.items()}
+    ready = {name: standards[name].apply(x) for name, x in layers.items()}
+    fit = params.fit
+    if isinstance(fit, AdamWParams):
+        weights = _fit_adamw(ready, labels, settings, n_classes=n_classes, fit=fit, seed=params.seed)
+        converged: dict[str, list[bool | None]] = {name: [None] * len(settings) for name in layers}
+    else:
+        weights, converged = _fit_lbfgs(ready, labels, settings, n_classes=n_classes, fit=fit)
+    probes: dict[str, list[FittedProbe]] = {}
+    for name, by_setting in weights.items():
+        mean, scale = standards[name]
+        inverse = (1.0 / scale).masked_fill(scale == 0.0, 0.0)
+        probes[name] = []
+        for weight, setting, reached in zip(by_setting, settings, converged[name], strict=True):
+            for_stored = weight[:-1] * inverse[:, None]
+            probes[name].append(FittedProbe(for_stored, weight[-1] - mean @ for_stored, setting, reached))
+    return probes
+
+
+def _fit_lbfgs(
+    layers: Mapping[str, "Tensor"],
+    labels: "Tensor",
+    settings: list[Setting],
+    *,
+    n_classes: int,
+    fit: LbfgsParams,
+) -> tuple[dict[str, "Tensor"], dict[str, list[bool | None]]]:
+    from rep_kedro.kernels.probe_lbfgs import fit_probes_lbfgs
+
+    fitted = fit_probes_lbfgs(
+        list(layers.values()),
+        labels,
+        n_classes=n_classes,
+        weight_decays=[setting.weight_decay for setting in settings],
+        tolerance=fit.tolerance,
+        max_iterations=fit.max_iterations,
+    )
+    weights = dict(zip(layers, fitted.weights, strict=True))
+    return weights, dict(zip(layers, fitted.converged.tolist(), strict=True))
+
+
+def _fit_adamw(
+    layers: Mapping[str, "Tensor"],
+    labels: "Tensor",
+    settings: list[Setting],
+    *,
+    n_classes: int,
+    fit: AdamWParams,
+    seed: int,
+) -> dict[str, "Tensor"]:
+    """Train layers of equal width together."""
+    import torch
+
+    from rep_kedro.kernels.probe_adamw import AdamWSettings, fit_probes_adamw
+
+    grid = AdamWSettings(
+        learning_rates=tuple(setting.learning_rate or 0.0 for setting in settings),
+        weight_decays=tuple(setting.weight_decay for setting in settings),
+        seeds=(seed,),
+        n_epochs=fit.n_epochs,
+        batch_size=fit.batch_size,
+    )
+    by_width: dict[int, list[str]] = {}
+    for name, x in layers.items():
+        by_width.setdefault(x.shape[1], []).append(name)
+    weights = {}
+    for names in by_width.values():
+        stacked = torch.stack([layers[name].float() for name in names])
+        trained = fit_probes_adamw(stacked, labels, n_classes=n_classes, settings=grid)
+        weights.update({name: trained[i, 0].double() for i, name in enumerate(names)})
+    return weights

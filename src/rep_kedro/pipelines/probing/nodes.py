@@ -1,0 +1,119 @@
+"""Nodes of the probing pipeline: what is to be read out; the collection decides what is to do."""
+
+import logging
+from collections.abc import Mapping
+from difflib import get_close_matches
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from rep_kedro.datasets import Planned, code_revision
+from rep_kedro.pipelines.probing.fitting import make_probes
+from rep_kedro.pipelines.probing.params import ProbingParams
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from rep_kedro.datasets import ArrowHandle, TensorsHandle
+else:
+    DataFrame = ArrowHandle = TensorsHandle = Any  # Kedro reads the hints
+
+COLUMNS = (
+    *("stimulus_set", "model", "layer", "depth", "is_final", "train_accuracy", "test_accuracy"),
+    *("weight_decay", "learning_rate", "seed", "n_train", "n_test", "n_classes"),
+)
+_log = logging.getLogger(__name__)
+
+
+def plan_probes(
+    features: Mapping[str, TensorsHandle], stimulus_subsets: Mapping[str, ArrowHandle], params: ProbingParams
+) -> dict[str, Planned]:
+    """Plan the probes of each stimulus set and network: one for each stored layer.
+
+    Args:
+        features: Handles by ``<stimulus set>/<model>``; not read while planning.
+        stimulus_subsets: Handles by ``<stimulus set>/<subset>``; labels and splits are read while planning.
+        params: What to probe and how. Sets with too few classes are left out, and the log says so.
+
+    Returns:
+        Plan by ``<stimulus set>/<model>``.
+
+    Raises:
+        ValueError: If a chosen stimulus set, network or subset is not there, or a chosen set has too few
+            classes.
+    """
+    plan = {}
+    for stimulus_set, models in _choose_sets(features, params).items():
+        subset = _require_name("stimulus subset", f"{stimulus_set}/{params.subset}", stimulus_subsets)
+        if not _has_classes(stimulus_set, stimulus_subsets[subset], params):
+            continue
+        for model in models:
+            handle = features[f"{stimulus_set}/{model}"]
+            recipe = {
+                "features": handle.reference,
+                "stimulus_subset": stimulus_subsets[subset].reference,
+                "fit": params.fit.model_dump(mode="json"),
+                "held_out_fraction": params.held_out_fraction,
+                "seed": params.seed,
+                "code": code_revision("rep_kedro.pipelines.probing.fitting"),
+            }
+            plan[handle.key] = Planned(recipe, partial(make_probes, handle, stimulus_subsets[subset], params))
+    return plan
+
+
+def tabulate_probe_results(probes: Mapping[str, TensorsHandle]) -> DataFrame:
+    """List the accuracy of each probe.
+
+    Args:
+        probes: Handles by ``<stimulus set>/<model>``.
+
+    Returns:
+        Columns as in docs/architecture.md, section 3; ``learning_rate`` is missing for convex probes.
+    """
+    import pandas as pd
+
+    rows = []
+    for key in sorted(probes):
+        stimulus_set, _, model = key.partition("/")
+        about = {"stimulus_set": stimulus_set, "model": model}
+        rows += [{**about, **row} for row in probes[key].meta["layers"]]
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"learning_rate": "float64"})
+
+
+def _choose_sets(features: Mapping[str, TensorsHandle], params: ProbingParams) -> dict[str, list[str]]:
+    """Return the chosen networks of each chosen stimulus set, sorted."""
+    available: dict[str, list[str]] = {}
+    for key in sorted(features):
+        stimulus_set, _, model = key.partition("/")
+        available.setdefault(stimulus_set, []).append(model)
+    wanted = available if isinstance(params.stimulus_sets, str) else params.stimulus_sets
+    chosen = {}
+    for stimulus_set in wanted:
+        known = available[_require_name("stimulus set with features", stimulus_set, available)]
+        models = known if isinstance(params.models, str) else params.models
+        chosen[stimulus_set] = [
+            _require_name(f"network with features of {stimulus_set}", model, known) for model in models
+        ]
+    return chosen
+
+
+def _require_name(kind: str, name: str, known: Any) -> str:
+    if name in known:
+        return name
+    close = get_close_matches(name, known)
+    hint = f", did you mean {close[0]!r}" if close else ""
+    raise ValueError(f"no {kind} {name!r}{hint}; there are: {', '.join(sorted(known))}")
+
+
+def _has_classes(stimulus_set: str, subset: ArrowHandle, params: ProbingParams) -> bool:
+    """Say whether the training split has enough classes, by the rule in the parameters."""
+    frame = subset.frame(["label", "split"])
+    n_classes = frame.loc[frame["split"] == "train", "label"].dropna().nunique()
+    if n_classes >= params.min_classes:
+        return True
+    message = (
+        f"{n_classes} classes with a label in the training split of {subset.key}, need {params.min_classes}"
+    )
+    if not isinstance(params.stimulus_sets, str):
+        raise ValueError(f"stimulus set {stimulus_set!r} cannot be probed: {message}")
+    _log.warning("no probes on stimulus set %s: %s", stimulus_set, message)
+    return False

@@ -1,0 +1,71 @@
+"""Parameters of the probing pipeline, checked before any node runs."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Positive = Annotated[float, Field(gt=0)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LbfgsParams(_Strict):
+    """Convex probes at their optimum.
+
+    Attributes:
+        solver: ``lbfgs``.
+        weight_decays: Penalties w in mean cross-entropy + w / 2 * |W|^2, to choose from.
+        tolerance: Norm of the gradient at which a probe counts as converged.
+        max_iterations: Steps after which it is taken as it is, with a warning.
+    """
+
+    solver: Literal["lbfgs"] = "lbfgs"
+    weight_decays: tuple[Positive, ...] = Field(default=(1e-3, 1e-2, 1e-1), min_length=1)
+    tolerance: Positive = 1e-4
+    max_iterations: int = Field(default=1000, ge=1)
+
+
+class AdamWParams(_Strict):
+    """Stochastic probes; every learning rate is tried with every weight decay.
+
+    Attributes:
+        solver: ``adamw``.
+        learning_rates: To choose from; each falls to 0 along half a cosine.
+        weight_decays: Decoupled decays, to choose from.
+        n_epochs: Passes over the training stimuli.
+        batch_size: Stimuli of a step.
+    """
+
+    solver: Literal["adamw"]
+    learning_rates: tuple[Positive, ...] = Field(default=(1e-3, 1e-2, 1e-1), min_length=1)
+    weight_decays: tuple[Annotated[float, Field(ge=0)], ...] = Field(default=(0.0, 0.01, 1.0), min_length=1)
+    n_epochs: int = Field(default=20, ge=1)
+    batch_size: int = Field(default=128, ge=1)
+
+
+class ProbingParams(_Strict):
+    """What is read out of which features, and how.
+
+    A stimulus set whose training split has fewer than ``min_classes`` classes with a label is left out, and
+    the log says so.
+
+    Attributes:
+        stimulus_sets: Names of stimulus sets, or ``all`` that have features and enough classes.
+        models: Names of networks, or ``all`` that have features.
+        subset: Name of the stimulus subset that the features were made of; its labels and splits are used.
+        fit: How probes are fitted.
+        held_out_fraction: Share of each training class on which settings are chosen, before the probe is
+            fitted again on all of them.
+        min_classes: Fewest classes worth a probe, at least 2.
+        seed: Of the held-out part and, for stochastic probes, of first weights and batches.
+    """
+
+    stimulus_sets: Literal["all"] | list[str] = "all"
+    models: Literal["all"] | list[str] = "all"
+    subset: str = "analysis"
+    fit: LbfgsParams | AdamWParams = Field(default=LbfgsParams(), discriminator="solver")
+    held_out_fraction: float = Field(default=0.2, gt=0, lt=1)
+    min_classes: int = Field(default=2, ge=2)
+    seed: int = Field(default=0, ge=0)

@@ -1,0 +1,25 @@
+"""Wiring of the probing pipeline."""
+
+from kedro.pipeline import Node, Pipeline
+
+from rep_kedro.pipelines.probing import nodes
+
+
+def create_pipeline(**_: object) -> Pipeline:
+    """Features and labels -> probes -> results."""
+    return Pipeline(
+        [
+            Node(
+                nodes.plan_probes,
+                inputs=["features", "stimulus_subsets", "params:probing"],
+                outputs="probes",
+                name="probes",
+            ),
+            Node(
+                nodes.tabulate_probe_results,
+                inputs="probes",
+                outputs="probe_results",
+                name="probe_results",
+            ),
+        ]
+    )

@@ -1,0 +1,163 @@
+"""The probing pipeline on two small sets: what is planned, what is fitted, what is left out."""
+
+import logging
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+from tests.small_collections import ARROW, make_features, make_subset, run_plan, store
+
+from rep_kedro.pipelines.probing.nodes import COLUMNS, plan_probes, tabulate_probe_results
+from rep_kedro.pipelines.probing.params import ProbingParams
+
+N_TRAIN, N_TEST = 60, 30
+SPLITS = ["train"] * N_TRAIN + ["test"] * N_TEST
+LABELS = [3 + 2 * (i % 3) for i in range(N_TRAIN + N_TEST)]  # classes 3, 5 and 7
+
+
+def _draw_layers(seed=0):
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(3, 8))[[(label - 3) // 2 for label in LABELS]]
+    noise = rng.normal(size=(len(LABELS), 8))
+    return {
+        "blurred": 100.0 + centres + 2.0 * noise,
+        "narrow": (centres + noise)[:, :4],
+        "clear": 1e-3 * (3.0 * centres + 0.1 * noise),
+    }
+
+
+@pytest.fixture
+def study(tmp_path):
+    features = {
+        "letters/net_a": make_features(_draw_layers(0)),
+        "letters/net_b": make_features(_draw_layers(1)),
+        "clouds/net_a": make_features(_draw_layers(2)),
+    }
+    subsets = {
+        "letters/analysis": make_subset(LABELS, SPLITS),
+        "clouds/analysis": make_subset([None] * len(LABELS), SPLITS),
+    }
+    return store(tmp_path / "features", features), store(tmp_path / "stimulus_subsets", subsets, ARROW)
+
+
+def _probe(tmp_path, study, **params):
+    return run_plan(tmp_path / "probes", plan_probes(*study, ProbingParams(**params)))
+
+
+def test_every_layer_of_every_network_gets_a_row(tmp_path, study):
+    table = tabulate_probe_results(_probe(tmp_path, study))
+    assert list(table.columns) == list(COLUMNS)
+    assert table[["stimulus_set", "model", "layer", "depth", "is_final"]].values.tolist() == [
+        ["letters", model, layer, depth, layer == "clear"]
+        for model in ("net_a", "net_b")
+        for depth, layer in enumerate(("blurred", "narrow", "clear"))
+    ]
+    assert set(table["n_train"]) == {N_TRAIN}
+    assert set(table["n_test"]) == {N_TEST}
+    assert set(table["n_classes"]) == {3}
+    assert table["learning_rate"].isna().all()
+    assert (table.loc[table["layer"] == "clear", "test_accuracy"] == 1.0).all()
+    assert table.loc[table["layer"] == "blurred", "test_accuracy"].max() < 1.0
+
+
+def test_a_probe_is_scikit_learns_on_training_statistics_alone(tmp_path, study):
+    decay = 0.05
+    fit = {"solver": "lbfgs", "weight_decays": [decay], "tolerance": 1e-8}
+    handle = _probe(tmp_path, study, fit=fit)["letters/net_a"]
+    x = _draw_layers(0)["blurred"].astype(np.float32).astype(np.float64)
+    scaler = StandardScaler().fit(x[:N_TRAIN])
+    theirs = LogisticRegression(C=1.0 / (N_TRAIN * decay), tol=1e-10, max_iter=2000)
+    theirs.fit(scaler.transform(x[:N_TRAIN]), LABELS[:N_TRAIN])
+    logits = x[N_TRAIN:] @ handle.tensor("blurred/weight") + handle.tensor("blurred/bias")
+    expected = theirs.decision_function(scaler.transform(x[N_TRAIN:]))
+    centred = [values - values.mean(axis=1, keepdims=True) for values in (logits, expected)]
+    np.testing.assert_allclose(*centred, rtol=0, atol=1e-4)
+    predictions = handle.tensor("blurred/predictions")
+    assert predictions.tolist() == theirs.predict(scaler.transform(x[N_TRAIN:])).tolist()
+    row = handle.meta["layers"][0]
+    assert row["test_accuracy"] == np.mean(predictions == np.array(LABELS[N_TRAIN:]))
+    assert row["weight_decay"] == decay
+    assert row["converged"] is True
+
+
+def test_settings_are_chosen_without_the_test_split(tmp_path, study):
+    features, subsets = study
+    shuffled = make_subset(LABELS[:N_TRAIN] + LABELS[N_TRAIN:][::-1], SPLITS)
+    other = dict(subsets, **store(tmp_path / "others", {"letters/analysis": shuffled}, ARROW))
+    rows = []
+    for name, some in (("one", subsets), ("two", other)):
+        plan = plan_probes(features, some, ProbingParams())
+        handle = run_plan(tmp_path / name, plan)["letters/net_a"]
+        rows.append([(row["weight_decay"], row["train_accuracy"]) for row in handle.meta["layers"]])
+    assert rows[0] == rows[1]
+
+
+def test_stochastic_probes_choose_among_rates_too(tmp_path, study):
+    fit = {"solver": "adamw", "learning_rates": [1e-6, 0.05], "weight_decays": [0.0, 0.1], "n_epochs": 15}
+    table = tabulate_probe_results(_probe(tmp_path, study, fit={**fit, "batch_size": 16}))
+    clear = table[table["layer"] == "clear"]
+    assert (clear["test_accuracy"] == 1.0).all()
+    assert (clear["learning_rate"] == 0.05).all()
+
+
+def test_a_set_without_classes_is_left_out_and_the_log_says_so(tmp_path, study, caplog):
+    with caplog.at_level(logging.WARNING):
+        plan = plan_probes(*study, ProbingParams())
+    assert sorted(plan) == ["letters/net_a", "letters/net_b"]
+    assert "no probes on stimulus set clouds: 0 classes" in caplog.text
+
+
+def test_a_set_without_classes_that_was_asked_for_is_an_error(study):
+    with pytest.raises(ValueError, match="'clouds' cannot be probed: 0 classes"):
+        plan_probes(*study, ProbingParams(stimulus_sets=["clouds"]))
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"stimulus_sets": ["leters"]}, "no stimulus set with features 'leters', did you mean 'letters'"),
+        ({"models": ["net_c"], "stimulus_sets": ["letters"]}, "'net_c', did you mean 'net_"),
+        ({"subset": "analyses"}, "no stimulus subset 'clouds/analyses'"),
+    ],
+)
+def test_unknown_names_are_refused_with_close_matches(study, params, message):
+    with pytest.raises(ValueError, match=message):
+        plan_probes(*study, ProbingParams(**params))
+
+
+def test_features_of_another_subset_are_refused(tmp_path, study):
+    features, _ = study
+    short = store(tmp_path / "short", {"letters/analysis": make_subset([0, 1, 0], ["train"] * 3)}, ARROW)
+    plan = plan_probes(features, short, ProbingParams(stimulus_sets=["letters"]))
+    with pytest.raises(ValueError, match="hold 90 stimuli and subset letters/analysis 3"):
+        plan["letters/net_a"].compute()
+
+
+def test_the_recipe_changes_with_what_the_probe_depends_on(study):
+    def recipe(**params):
+        plan = plan_probes(*study, ProbingParams(stimulus_sets=["letters"], **params))
+        return plan["letters/net_a"].recipe
+
+    assert recipe() == recipe(models=["net_a"])
+    assert recipe() != recipe(seed=1)
+    assert recipe() != recipe(held_out_fraction=0.3)
+    assert recipe() != recipe(fit={"solver": "lbfgs", "weight_decays": [1.0]})
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"solver": "lbfgs"},
+        {"fit": {"solver": "sgd"}},
+        {"fit": {"solver": "lbfgs", "weight_decays": [0.0]}},
+        {"fit": {"solver": "lbfgs", "learning_rates": [0.1]}},
+        {"fit": {"solver": "adamw", "weight_decays": []}},
+        {"held_out_fraction": 1.0},
+        {"min_classes": 1},
+    ],
+)
+def test_parameters_that_make_no_sense_are_refused(params):
+    with pytest.raises(ValidationError):
+        ProbingParams(**params)

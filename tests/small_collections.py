@@ -1,0 +1,54 @@
+"""Collections of a handful of members on disk, for tests of pipelines."""
+
+import io
+import json
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from rep_kedro.datasets import CollectionDataset, Planned, Tensors
+
+TENSORS, ARROW = "rep_kedro.datasets.TensorsDataset", "rep_kedro.datasets.ArrowDataset"
+
+
+def run_plan(folder, plan, member=TENSORS):
+    """Save a plan as a collection and return its handles."""
+    collection = CollectionDataset(filepath=str(folder), member=member)
+    collection.save(plan)
+    return collection.load()
+
+
+def store(folder, values, member=TENSORS):
+    """Store finished values under their keys and return their handles."""
+    plan = {key: Planned({"of": key}, lambda value=value: value) for key, value in values.items()}
+    return run_plan(folder, plan, member)
+
+
+def make_subset(labels, splits):
+    """Return the table of a stimulus subset."""
+    ids = [f"stimulus-{i}" for i in range(len(labels))]
+    return pa.table(
+        {"stimulus_id": ids, "label": pa.array(labels, pa.int32()), "split": pa.array(splits, pa.string())}
+    )
+
+
+def make_stimuli(pixels, labels, splits, class_names=None):
+    """Return the table of a stimulus set; pixels (n, size, size, 3) become PNG images."""
+    encoded = []
+    for image in pixels:
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, "PNG")
+        encoded.append(buffer.getvalue())
+    table = make_subset(labels, splits).append_column("image", pa.array(encoded, pa.binary()))
+    meta = {"class_names": class_names, "image_size_px": pixels.shape[1]}
+    return table.replace_schema_metadata({b"meta": json.dumps(meta)})
+
+
+def make_features(layers):
+    """Return features of one network; the last layer is the final one."""
+    names = list(layers)
+    return Tensors(
+        {name: np.asarray(x, np.float32) for name, x in layers.items()},
+        {"layers": names, "n_stimuli": len(layers[names[0]]), "final_layer": names[-1]},
+    )
