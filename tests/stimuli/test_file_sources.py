@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from rep_kedro.stimuli import decode_images
 from rep_kedro.stimuli.record import DamagedSourceError
+from rep_kedro.stimuli.sources import parse_source
 
 
 def rows_of(table, *columns):
@@ -335,7 +336,7 @@ def test_damaged_idx_files_are_named(make_set, mnist_like):
     images = folder / "train-images-idx3-ubyte.gz"
     whole = images.read_bytes()
     images.write_bytes(whole[:-20])
-    with pytest.raises(DamagedSourceError, match="train-images-idx3-ubyte.gz is truncated or damaged"):
+    with pytest.raises(DamagedSourceError, match=r"train-images-idx3-ubyte.gz is truncated or damaged"):
         make_set(source="idx", path=folder)
     images.write_bytes(gzip.decompress(whole)[:-1])
     with pytest.raises(DamagedSourceError, match="has 135 bytes, its header asks for 136: truncated"):
@@ -393,7 +394,7 @@ def test_npz_arrays_of_other_kinds_are_refused(make_set, tmp_path):
             make_set(source="npz", path=path)
     np.savez(path, x=zeros, y=[0, 1, 2])
     path.write_bytes(path.read_bytes()[:-60])
-    with pytest.raises(DamagedSourceError, match="set.npz is not an npz file"):
+    with pytest.raises(DamagedSourceError, match=r"set.npz is not an npz file"):
         make_set(source="npz", path=path)
 
 
@@ -442,10 +443,10 @@ def test_damaged_rows_and_files_of_parquet_are_named(make_set, tmp_path, jpeg):
         make_set(source="parquet", path=path)
     with pytest.raises(DamagedSourceError, match="has no column 'lable'; did you mean 'label'"):
         make_set(source="parquet", path=path, label_column="lable")
-    with pytest.raises(DamagedSourceError, match="column 'label' of set.parquet is int64, expected binary"):
+    with pytest.raises(DamagedSourceError, match=r"column 'label' of set.parquet is int64, expected binary"):
         make_set(source="parquet", path=path, image_column="label")
     path.write_bytes(path.read_bytes()[:-8])
-    with pytest.raises(DamagedSourceError, match="set.parquet is truncated or not a Parquet file"):
+    with pytest.raises(DamagedSourceError, match=r"set.parquet is truncated or not a Parquet file"):
         make_set(source="parquet", path=path)
 
 
@@ -523,3 +524,62 @@ def test_images_of_a_set_decode(make_set, tmp_path, jpeg):
     fill(tmp_path, {"cat/1.jpg": jpeg(1), "dog/2.jpg": jpeg(2)})
     table, _ = make_set(source="image_folder", path=tmp_path)
     assert decode_images(table["image"], size_px=10).shape == (2, 3, 10, 10)
+
+
+# ---------------------------------------------------------------- label maps
+
+
+def test_a_label_map_makes_superclasses_and_leaves_the_others_out(make_set, mnist_like):
+    folder, _ = mnist_like  # labels 0 1 2 0 1 2 and 0 1 2
+    table, meta = make_set(source="idx", path=folder, label_map={"classes": {"two": [2], "nought": [0]}})
+    assert rows_of(table, "stimulus_id", "label") == [
+        ("train/000000", 1),
+        ("train/000002", 0),
+        ("train/000003", 1),
+        ("train/000005", 0),
+        ("test/000000", 1),
+        ("test/000002", 0),
+    ]
+    assert meta["class_names"] == ["two", "nought"]
+    assert meta["left_out"] == {"train": 2, "test": 1}
+
+
+def test_a_label_map_may_take_other_labels_for_each_split(make_set, mnist_like):
+    folder, _ = mnist_like
+    classes = {"low": {"train": [0], "test": [1]}, "high": {"train": [2], "test": []}}
+    table, _ = make_set(source="idx", path=folder, label_map={"classes": classes})
+    assert table["stimulus_id"].to_pylist()[-1] == "test/000001"
+    assert table["label"].to_pylist() == [0, 1, 0, 1, 0]
+    with pytest.raises(ValueError, match="label_map has no split 'test'; allowed: train"):
+        make_set(source="idx", path=folder, label_map={"classes": {"low": {"train": [0]}}})
+
+
+@pytest.mark.parametrize(
+    ("name", "n_classes", "n_train", "n_test"),
+    [
+        ("living17", 17, 2, 2),
+        ("nonliving26", 26, 2, 2),
+        ("entity13", 13, 10, 10),
+        ("entity30", 30, 4, 4),
+        ("cifar100_coarse", 20, 5, 5),
+    ],
+)
+def test_shipped_label_maps_are_balanced_and_their_splits_share_no_label(name, n_classes, n_train, n_test):
+    label_map = parse_source({"source": "idx", "path": "x", "label_map": name}).label_map
+    train, test = label_map.new_labels("train"), label_map.new_labels("test")
+    assert len(label_map.classes) == n_classes
+    assert sorted(train.values()) == sorted([*range(n_classes)] * n_train)
+    assert sorted(test.values()) == sorted([*range(n_classes)] * n_test)
+    assert (train == test) if name == "cifar100_coarse" else not set(train) & set(test)
+
+
+def test_the_recipe_holds_the_content_of_a_shipped_label_map():
+    recipe = parse_source({"source": "idx", "path": "x", "label_map": "living17"}).recipe()
+    assert recipe["label_map"]["classes"]["salamander"] == {"train": [27, 29], "test": [26, 28]}
+
+
+def test_wrong_label_maps_are_refused():
+    with pytest.raises(ValidationError, match="unknown label map 'living71'; did you mean 'living17'"):
+        parse_source({"source": "idx", "path": "x", "label_map": "living71"})
+    with pytest.raises(ValidationError, match=r"puts the labels \[3\] into several classes"):
+        parse_source({"source": "idx", "path": "x", "label_map": {"classes": {"a": [3], "b": [3, 4]}}})

@@ -16,7 +16,7 @@ def population(train_counts, test_counts=(), seed=0):
     """Return classes of the given sizes, in a shuffled order."""
     rows = [(label, "train") for label, count in enumerate(train_counts) for _ in range(count)]
     rows += [(label, "test") for label, count in enumerate(test_counts) for _ in range(count)]
-    random.Random(seed).shuffle(rows)
+    random.Random(seed).shuffle(rows)  # noqa: S311
     labels, splits = zip(*rows, strict=True)
     return Population([f"s{row:05d}" for row in range(len(rows))], labels, splits)
 
@@ -155,7 +155,7 @@ def test_the_published_bootstrap_is_drawn_as_the_study_did():
     expected = []
     for label in range(2):
         rows = [row for row in range(len(people.ids)) if people.labels[row] == label]
-        expected += random.choices(rows, k=30)
+        expected += random.choices(rows, k=30)  # noqa: S311
     assert draw(people, rule="published_bootstrap", seed=7) == expected
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rep_kedro.stimuli.base import SourceSpec
 from rep_kedro.stimuli.decoding import UnreadableImageError, check_images
+from rep_kedro.stimuli.labels import map_labels
 from rep_kedro.stimuli.png import png_size
 from rep_kedro.stimuli.record import DamagedSourceError, DamageLog, Stimulus, StimulusStream
 from rep_kedro.stimuli.splits import draw_test_rows
@@ -51,13 +52,17 @@ def assemble_stimulus_set(
         Table with columns stimulus_id, image (encoded bytes as they came), label (null where there is none)
         and split. ``schema.metadata[b"meta"]`` is JSON with ``class_names``, ``image_size_px`` (side length
         if all images are squares of one size, else null), ``n_stimuli``, ``counts`` by split,
-        ``class_counts`` by split and class, ``source``, ``sha256`` (see :func:`digest_rows`), ``damaged`` and
-        ``ignored``.
+        ``class_counts`` by split and class, ``source``, ``sha256`` (see :func:`digest_rows`), ``left_out``
+        (stimuli outside of the label map, by split), ``damaged`` and ``ignored``.
 
     Raises:
         DamagedSourceError: If anything is damaged and ``on_damaged`` is ``error``; if nothing is left.
     """
     sizes: Sizes = Counter()
+    left_out: Counter[str] = Counter()
+    label_map = getattr(spec, "label_map", None)
+    if label_map is not None:
+        stream = map_labels(stream, label_map, log, left_out)
     spool = BatchSpool(schema())
     try:
         for stimuli in _group(_distinct(stream, log)):
@@ -75,6 +80,7 @@ def assemble_stimulus_set(
     table = _draw_splits(table, spec)
     meta = _describe(table, stream.class_names, sizes) | {
         "source": spec.recipe(),
+        "left_out": dict(left_out),
         "damaged": [{"item": item, "reason": reason} for item, reason in log.damaged],
         "ignored": sorted(log.ignored),
     }

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from rep_kedro.stimuli.labels import AnyLabelMap
 from rep_kedro.stimuli.strict import StrictModel
 
 SPLIT_NAMES = {
@@ -81,6 +82,8 @@ class FileSourceSpec(SourceSpec):
         test_fraction: Share of each class that becomes the split ``test``; 0 leaves the splits as they are.
         seed: Decides which stimuli those are.
         class_names: Names by label; overrides what the source says.
+        label_map: Other classes made of the source's labels: the name of a shipped map (such as
+            ``living17``), or ``{classes: {name: [labels]}}``.
     """
 
     path: SourcePath | None = None
@@ -89,6 +92,7 @@ class FileSourceSpec(SourceSpec):
     test_fraction: float = Field(default=0.0, ge=0, lt=1)
     seed: int = 0
     class_names: list[str] | None = None
+    label_map: AnyLabelMap | None = None
 
     path_fields: ClassVar[frozenset[str]] = frozenset({"path", "splits"})
 

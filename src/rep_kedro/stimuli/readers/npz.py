@@ -70,7 +70,7 @@ def _read_parts(
         except (ValueError, zipfile.BadZipFile, EOFError) as problem:
             raise DamagedSourceError(f"{file.name} is not an npz file: {problem}") from problem
         if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise DamagedSourceError(f"{file.name} holds one array, expected an npz file with images and labels")
+            raise DamagedSourceError(f"{file.name} holds one array, expected images and labels")
         for part in [split] if split else _splits_of(spec):
             images = _channels_last(_take(archive, _name_for(spec.images, part), file), file)
             name = None if spec.labels is None else _name_for(spec.labels, part)
