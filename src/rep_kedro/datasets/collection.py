@@ -19,7 +19,7 @@ from rep_kedro.datasets.earlier import fetch_earlier, is_earlier
 from rep_kedro.datasets.journal import read_journal
 from rep_kedro.datasets.keys import require_inside, require_keys
 from rep_kedro.datasets.member import DamagedMemberError, MemberDataset, MemberHandle
-from rep_kedro.datasets.plan import Planned, Shard, canonical_json, require_plain_json
+from rep_kedro.datasets.plan import Planned, Shard, canonical_json, strict_json
 from rep_kedro.datasets.plan_file import CollectionError, read_plan, write_plan
 from rep_kedro.datasets.previews import TablePreview
 from rep_kedro.datasets.work import MemberWork, Worker
@@ -167,9 +167,7 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
         recipes = {}
         for key, planned in data.items():
             try:
-                recipe = dict(planned.recipe)
-                require_plain_json(recipe, "recipe")
-                recipes[key] = canonical_json(recipe)
+                recipes[key] = strict_json(dict(planned.recipe), "recipe")
             except (TypeError, ValueError, RecursionError) as problem:
                 raise DatasetError(
                     f"{self.name}: recipe of {key!r} is not plain JSON data: {problem}"

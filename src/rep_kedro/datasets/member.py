@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from kedro.io import AbstractDataset, DatasetError
 
-from rep_kedro.datasets.plan import Json, canonical_json, digest_of, require_plain_json
+from rep_kedro.datasets.plan import Json, digest_of, strict_json
 
 HEADER_KEY = "rep_kedro"
 
@@ -44,11 +44,7 @@ class Header:
         """
         if not isinstance(self.meta, dict):
             raise TypeError(f"meta of {self.key!r} must be a dict, received {type(self.meta).__name__}")
-        require_plain_json(self.recipe, "recipe")
-        require_plain_json(self.meta, "meta")
-        return canonical_json(
-            {"format": self.format, "key": self.key, "recipe": self.recipe, "meta": self.meta}
-        )
+        return strict_json({"format": self.format, "key": self.key, "recipe": self.recipe, "meta": self.meta})
 
 
 def header_from(text: Any, path: Path, expected_format: str) -> Header:

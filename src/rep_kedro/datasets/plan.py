@@ -28,6 +28,25 @@ def canonical_json(value: Json) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
 
 
+def strict_json(value: Json, name: str = "") -> str:
+    """Return the canonical JSON of a value that comes back as it is, or refuse it (:func:`require_plain_json`)."""
+    try:
+        text = canonical_json(value)
+        text.encode()
+        is_plain = _has_text_keys(value)
+    except (TypeError, ValueError):
+        is_plain = False
+    if not is_plain:
+        require_plain_json(value, name)
+    return text
+
+
+def _has_text_keys(value: Json) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(key, str) for key in value) and all(map(_has_text_keys, value.values()))
+    return not isinstance(value, list | tuple) or all(map(_has_text_keys, value))
+
+
 def require_plain_json(value: Json, name: str) -> None:
     """Refuse what JSON would lose or change: other types, NaN, keys that are not text, broken Unicode.
 
@@ -55,8 +74,10 @@ def require_plain_json(value: Json, name: str) -> None:
     elif isinstance(value, dict):
         for key, inner in value.items():
             if not isinstance(key, str):
-                raise TypeError(f"{name} has the key {key!r} of type {type(key).__name__}; use text keys")
-            require_plain_json(inner, f"{name}.{key}")
+                raise TypeError(
+                    f"{name or 'it'} has the key {key!r} of type {type(key).__name__}; use text keys"
+                )
+            require_plain_json(inner, f"{name}.{key}" if name else key)
     elif isinstance(value, list | tuple):
         for position, inner in enumerate(value):
             require_plain_json(inner, f"{name}[{position}]")

@@ -1,0 +1,63 @@
+"""The journal keeps whole lines whatever happens, and stands outside the collection."""
+
+import json
+import os
+
+import pytest
+
+from rep_kedro.datasets import read_journal
+from rep_kedro.datasets.journal import append_to_journal, journal_path
+
+
+def test_processes_that_append_at_once_keep_all_lines_whole(children, tmp_path):
+    folder = tmp_path / "c"
+    pids = [
+        children.start("append_lines", tmp_path / "errors", folder=str(folder), name=str(i), n=200)
+        for i in range(4)
+    ]
+    assert [children.wait(pid) for pid in pids] == [0] * 4
+    lines = [json.loads(line) for line in journal_path(folder).read_text().splitlines()]
+    assert sorted(line["key"] for line in lines) == sorted(f"{i}-{j}" for i in range(4) for j in range(200))
+    assert len(read_journal(folder)) == 800
+
+
+def add(folder, key, digest="d", seconds=1.0):
+    append_to_journal(journal_path(folder), key=key, digest=digest, seconds=seconds, n_bytes=3)
+
+
+BROKEN = [
+    b"{", b"", b"\n\n", b"[]", b"3", b"null", b'{"key": "a"}', b'{"key": [], "recipe_digest": "d"}', b"\xff\xfe\x00",
+    b'{"key": "a", "recipe_dig', b"[" * 100_000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_broken_lines_are_passed_over_and_closed(tmp_path, broken):
+    folder = tmp_path / "c"
+    add(folder, "before")
+    with journal_path(folder).open("ab") as stream:
+        stream.write(broken)
+    add(folder, "after ü \u2028")
+    assert {key for key, _ in read_journal(folder)} == {"before", "after ü \u2028"}
+
+
+def test_the_newest_line_of_a_key_and_recipe_counts(tmp_path):
+    add(tmp_path / "c", "a", seconds=1)
+    add(tmp_path / "c", "a", digest="e", seconds=2)
+    add(tmp_path / "c", "a", seconds=3)
+    found = read_journal(tmp_path / "c")
+    assert {pair: line["seconds"] for pair, line in found.items()} == {("a", "d"): 3, ("a", "e"): 2}
+    assert found["a", "d"]["n_bytes"] == 3
+    assert set(found["a", "d"]["versions"]) >= {"torch", "numpy", "kedro", "rep_kedro"}
+
+
+def test_a_collection_without_a_readable_journal_still_loads(counted):
+    counted.save({"a": {}})
+    journal = journal_path(counted.folder)
+    assert journal.parent == counted.folder.parent
+    assert counted.collection().load()["a"].journal["key"] == "a"
+    journal.unlink()
+    assert counted.collection().load()["a"].journal == {}
+    os.mkdir(journal)
+    assert counted.collection().load()["a"].journal == {}
+    assert counted.save({"a": {}, "b": {}}) == ["b"]
