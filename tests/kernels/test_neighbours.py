@@ -243,7 +243,7 @@ def test_alignment_that_is_not_positive_and_cosines_of_nothing_have_a_reason():
     no_cosine = (
         "a stimulus has similarity 0 to all its neighbours in one of the models, so that it has no cosine"
     )
-    corners = [np.eye(6), np.eye(6)[::-1]]
+    corners = [np.eye(6), np.eye(6)[::-1].copy()]
     values, reasons = compare(corners, {"it": make_request("second_order_cosine", k=2)})["it"]
     assert values.isnan().all()
     assert reasons == dict.fromkeys([(0, 0), (0, 1), (1, 0), (1, 1)], no_cosine)

@@ -90,7 +90,7 @@ def test_single_precision_features_meet_the_same_values_to_six_digits():
 
 
 def test_measures_that_are_one_number_agree():
-    answers = {name: c.values for name, c in compare(draw(20, dtype=torch.float64), MEASURES).items()}
+    answers = {name: c.values for name, c in compare(draw(20, dtype=torch.float64), FEATURE_MEASURES).items()}
     for one, other in (
         ("cka_linear_biased", "rv_coefficient"),
         ("cka_linear_biased", "rsa_squared_euclidean_whitened_cosine"),

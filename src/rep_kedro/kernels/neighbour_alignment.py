@@ -132,8 +132,8 @@ def _divide_by_norms(products: Tensor) -> tuple[Tensor, Reasons]:
     reasons = {}
     for model in undefined:
         text = (
-            f"the alignment of one of the models with itself is {own[model].item():.3g}, not positive, so that"
-            " nothing can be divided by it; take more neighbours"
+            f"the alignment of one of the models with itself is {own[model].item():.3g}, not positive,"
+            " so that nothing can be divided by it; take more neighbours"
         )
         for other in range(len(products)):
             reasons[model, other] = reasons[other, model] = text

@@ -34,6 +34,7 @@ class Family(StrEnum):
     CKA = "gram matrices"
     RSA = "dissimilarity matrices"
     LINEAR_MAP = "linear maps"
+    MATCHING = "matched units"
     NEIGHBOUR = "nearest neighbours"
     FUNCTIONAL = "model outputs"
 
@@ -54,6 +55,7 @@ _RUNNERS = {
     Family.CKA: "rep_kedro.kernels.cka:compare_cka",
     Family.RSA: "rep_kedro.kernels.rsa:compare_rsa",
     Family.LINEAR_MAP: "rep_kedro.kernels.linear_maps:compare_linear_maps",
+    Family.MATCHING: "rep_kedro.kernels.matching:compare_units",
     Family.NEIGHBOUR: "rep_kedro.kernels.neighbours:compare_neighbours",
     Family.FUNCTIONAL: "rep_kedro.kernels.functional:compare_functional",
 }

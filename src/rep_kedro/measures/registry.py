@@ -2,12 +2,16 @@
 
 from difflib import get_close_matches
 
-from rep_kedro.measures.entries import cka, rsa
+from rep_kedro.measures.entries import cka, functional, linear_maps, matching, neighbours, rsa
 from rep_kedro.measures.measure import Measure
 
 ENTRIES: tuple[Measure, ...] = (
     *cka.ENTRIES,
     *rsa.ENTRIES,
+    *linear_maps.ENTRIES,
+    *matching.ENTRIES,
+    *neighbours.ENTRIES,
+    *functional.ENTRIES,
 )
 MEASURES: dict[str, Measure] = {measure.id: measure for measure in ENTRIES}
 

@@ -1,0 +1,196 @@
+"""How well single units of two models can be paired: by permutation, or by spreading each unit over several.
+
+Where every unit may be spread, equal numbers of units lead back to a permutation, and other numbers to exact
+optimal
+transport: as a permutation of repeated units where a small common multiple exists, else as a linear
+    programme.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from math import lcm
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rep_kedro.kernels.basis import RELATIVE_ZERO, require_same_stimuli
+
+MAX_REPEATED_UNITS = 4096  # beyond it a linear programme is faster than pairing repeated units
+MAX_PROGRAMME_SIZE = 2**22  # unknowns of a linear programme that takes minutes
+Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Units:
+    """Centred units of one model: of unit norm each, and of unit norm together; idle units are left out."""
+
+    normalised: Tensor
+    joint: Tensor
+
+
+def compare_units(
+    representations: Sequence[Tensor],
+    requests: Mapping[str, Mapping[str, Any]],
+    *,
+    memory_bytes: int,
+) -> Iterator[tuple[str, Tensor, dict[tuple[int, int], str]]]:
+    """Compare all models by the best pairing of their units.
+
+    ``permutation_match`` is the mean correlation of paired units, the narrower model's each with another unit
+    of the wider, in [-1, 1]; ``permutation_procrustes`` the Euclidean distance of the unit-norm
+    representations after the best permutation, idle units making widths equal, in [0, 2]; ``soft_match`` the
+    Euclidean soft-matching distance between units of unit norm, in [0, 2], a metric. Units that are the same
+    for all stimuli have no correlation and are left out.
+
+    Args:
+        representations: One matrix for each model, shape (n_stimuli, n_units_i), finite, row s for the same
+            stimulus in all.
+        requests: By a name of the caller's: ``statistic``, one of ``STATISTICS``.
+        memory_bytes: Not used: one product of two models is in memory, beside one float64 copy of all of
+            them, twice.
+
+    Yields:
+        Name, values of shape (n_models, n_models), float64, symmetric, NaN where undefined, and the reason of
+        each NaN.
+
+    Raises:
+        ValueError: If a statistic or parameter is unknown, or representations do not fit together.
+
+    Cost:
+        Time O(n_models^2 * n_units^3) on the CPU, wherever the features lie.
+
+    Source:
+        Li et al. 2016, arXiv:1511.07543 (permutation by correlation); Williams et al. 2021, arXiv:2110.14739,
+        section 2.2 (permutation Procrustes); Khosla & Williams 2023, arXiv:2311.09466, equation 8 (soft
+        matching).
+    """
+    require_same_stimuli(representations)
+    statistics = {name: _parse_statistic(name, parameters) for name, parameters in requests.items()}
+    return _compare_all(representations, statistics)
+
+
+def _compare_all(
+    representations: Sequence[Tensor], statistics: Mapping[str, str]
+) -> Iterator[tuple[str, Tensor, dict[tuple[int, int], str]]]:
+    units = [_normalise_units(x) for x in representations]
+    for name, statistic in statistics.items():
+        values = torch.full((len(units), len(units)), torch.nan, dtype=torch.float64)
+        reasons = {}
+        for a, first in enumerate(units):
+            for b, second in enumerate(units[a:], start=a):
+                value = MATCHES[statistic](first, second)
+                if isinstance(value, str):
+                    reasons[a, b] = reasons[b, a] = value
+                else:
+                    values[a, b] = values[b, a] = value
+        yield name, values.to(representations[0].device), reasons
+
+
+def match_by_permutation(first: Units, second: Units) -> float | str:
+    """Return the mean correlation of the best pairs, or why there are none."""
+    if not (first.normalised.numel() and second.normalised.numel()):
+        return NO_UNITS
+    correlations = _multiply(first.normalised, second.normalised)
+    return _sum_best_pairs(correlations) / len(correlations.diagonal())
+
+
+def permute_like_procrustes(first: Units, second: Units) -> float | str:
+    """Return the distance of unit-norm representations after the best permutation, or why there is none."""
+    if not (first.joint.numel() and second.joint.numel()):
+        return NO_UNITS
+    cosine = _sum_best_pairs(_multiply(first.joint, second.joint))
+    return float(np.sqrt(max(0.0, 2 - 2 * cosine)))
+
+
+def match_softly(first: Units, second: Units) -> float | str:
+    """Return the soft-matching distance, or why there is none."""
+    if not (first.normalised.numel() and second.normalised.numel()):
+        return NO_UNITS
+    n_first, n_second = first.normalised.shape[1], second.normalised.shape[1]
+    if lcm(n_first, n_second) > MAX_REPEATED_UNITS and n_first * n_second > MAX_PROGRAMME_SIZE:
+        return (
+            f"soft matching of {n_first} with {n_second} units is a linear programme of {n_first * n_second}"
+            f" unknowns, more than {MAX_PROGRAMME_SIZE}; take fewer units or equal numbers"
+        )
+    correlation = transport_mass(_multiply(first.normalised, second.normalised))
+    return float(np.sqrt(max(0.0, 2 - 2 * correlation)))
+
+
+def transport_mass(gains: Matrix) -> float:
+    """Return the largest mean gain of moving a unit mass, spread evenly over rows, evenly onto columns.
+
+    Args:
+        gains: Gain of moving all from a row to a column, shape (n_rows, n_columns).
+
+    Returns:
+        Exact optimum of the transport problem.
+    """
+    n_rows, n_columns = gains.shape
+    n_repeated = lcm(n_rows, n_columns)
+    if n_repeated <= MAX_REPEATED_UNITS:
+        repeated = gains.repeat(n_repeated // n_rows, axis=0).repeat(n_repeated // n_columns, axis=1)
+        return _sum_best_pairs(repeated) / n_repeated
+    return _solve_transport(gains)
+
+
+def _solve_transport(gains: Matrix) -> float:
+    from scipy import sparse
+    from scipy.optimize import linprog
+
+    n_rows, n_columns = gains.shape
+    leaves_row = sparse.kron(sparse.eye(n_rows), np.ones((1, n_columns)))
+    enters_column = sparse.kron(np.ones((1, n_rows)), sparse.eye(n_columns))
+    constraints = sparse.vstack([leaves_row, enters_column]).tocsc()[:-1]  # the last follows from the others
+    masses = np.concatenate([np.full(n_rows, 1 / n_rows), np.full(n_columns, 1 / n_columns)])[:-1]
+    solution = linprog(-gains.ravel(), A_eq=constraints, b_eq=masses, bounds=(0, None), method="highs-ds")
+    if not solution.success:
+        raise RuntimeError(f"transport of {n_rows} to {n_columns} units was not solved: {solution.message}")
+    return float(-solution.fun)
+
+
+def _sum_best_pairs(gains: Matrix) -> float:
+    from scipy.optimize import linear_sum_assignment
+
+    rows, columns = linear_sum_assignment(gains, maximize=True)
+    return float(gains[rows, columns].sum())
+
+
+def _multiply(first: Tensor, second: Tensor) -> Matrix:
+    product: Matrix = (first.T @ second).cpu().numpy()
+    return product
+
+
+def _normalise_units(representation: Tensor) -> Units:
+    raw = representation.double()
+    sizes = raw.abs().amax(dim=0)
+    scaled = raw / sizes.masked_fill(sizes == 0, 1)
+    centred = scaled - scaled.mean(dim=0)
+    norms = torch.linalg.vector_norm(centred, dim=0)
+    live = norms > RELATIVE_ZERO * torch.linalg.vector_norm(scaled, dim=0)
+    normalised = centred[:, live] / norms[live]
+    lengths = norms[live] * (sizes[live] / sizes.max())
+    return Units(normalised, normalised * (lengths / torch.linalg.vector_norm(lengths)))
+
+
+def _parse_statistic(name: str, parameters: Mapping[str, Any]) -> str:
+    statistic = str(parameters.get("statistic"))
+    if statistic not in MATCHES:
+        close = get_close_matches(statistic, MATCHES, n=3)
+        hint = f"did you mean {', '.join(close)}" if close else f"known: {', '.join(sorted(MATCHES))}"
+        raise ValueError(f"request {name!r} has unknown statistic {statistic!r}; {hint}")
+    others = sorted(set(parameters) - {"statistic"})
+    if others:
+        raise ValueError(f"request {name!r} gives {statistic} the parameters {others}, it takes none")
+    return statistic
+
+
+NO_UNITS = "one of the models has no unit that tells stimuli apart"
+MATCHES: dict[str, Callable[[Units, Units], float | str]] = {
+    "permutation_match": match_by_permutation,
+    "permutation_procrustes": permute_like_procrustes,
+    "soft_match": match_softly,
+}

@@ -1,0 +1,43 @@
+"""Measures on the outputs of classifiers."""
+
+from rep_kedro.measures.measure import Family, Invariance, Measure
+
+# logits: adding one number to all of them changes no probability, one positive factor changes no decision
+SAME_PROBABILITIES = frozenset({Invariance.ROW_TRANSLATION})
+SAME_DECISIONS = SAME_PROBABILITIES | {Invariance.ISOTROPIC_SCALING, Invariance.ROW_SCALING}
+
+ENTRIES = (
+    Measure(
+        id="disagreement",
+        title="Disagreement",
+        family=Family.FUNCTIONAL,
+        source="Klabunde et al. 2025, doi:10.1145/3728458, section 4.2",
+        value_range=(0.0, 1.0),
+        larger_is_more_similar=False,
+        invariances=SAME_DECISIONS,
+        parameters={"statistic": "disagreement"},
+        compares="outputs",
+    ),
+    Measure(
+        id="cohen_kappa",
+        title="Agreement beyond chance (Cohen's kappa)",
+        family=Family.FUNCTIONAL,
+        source="Cohen 1960, doi:10.1177/001316446002000104",
+        value_range=(-1.0, 1.0),
+        larger_is_more_similar=True,
+        invariances=SAME_DECISIONS,
+        parameters={"statistic": "cohen_kappa"},
+        compares="outputs",
+    ),
+    Measure(
+        id="jensen_shannon",
+        title="Jensen-Shannon divergence (bit)",
+        family=Family.FUNCTIONAL,
+        source="Lin 1991, doi:10.1109/18.61115",
+        value_range=(0.0, 1.0),
+        larger_is_more_similar=False,
+        invariances=SAME_PROBABILITIES,
+        parameters={"statistic": "jensen_shannon"},
+        compares="outputs",
+    ),
+)

@@ -1,0 +1,124 @@
+"""Measures that look for a linear map from one model to another: CCA, Procrustes, shape, regression, GULP."""
+
+from rep_kedro.measures.measure import Family, Invariance, Json, Measure
+
+SIMPLE = frozenset({Invariance.TRANSLATION, Invariance.UNIT_PERMUTATION})
+SCALED = SIMPLE | {Invariance.ISOTROPIC_SCALING}
+SIMILARITIES = SCALED | {Invariance.ROTATION}
+SUBSPACES = SIMILARITIES | {Invariance.INVERTIBLE_LINEAR, Invariance.COLUMN_SCALING}
+
+RAGHU = "Raghu et al. 2017, arXiv:1706.05806"
+KORNBLITH = "Kornblith et al. 2019, arXiv:1905.00414, table 1"
+WILLIAMS = "Williams et al. 2021, arXiv:2110.14739"
+GULP = "Boix-Adsera et al. 2022, arXiv:2210.06545"
+HALF_PI = 1.5707963267948966
+ROOT_TWO = 1.4142135623730951
+UNBOUNDED = float("inf")
+
+
+def _entry(
+    measure_id: str,
+    title: str,
+    source: str,
+    *,
+    value_range: tuple[float, float] = (0.0, 1.0),
+    invariances: frozenset[Invariance] = SIMILARITIES,
+    symmetric: bool = True,
+    **parameters: Json,
+) -> Measure:
+    return Measure(
+        id=measure_id,
+        title=title,
+        family=Family.LINEAR_MAP,
+        source=source,
+        value_range=value_range,
+        larger_is_more_similar=True,
+        invariances=invariances,
+        symmetric=symmetric,
+        parameters=parameters,
+    )
+
+
+def _distance(
+    measure_id: str,
+    title: str,
+    source: str,
+    *,
+    largest: float,
+    invariances: frozenset[Invariance] = SIMILARITIES,
+    **parameters: Json,
+) -> Measure:
+    return Measure(
+        id=measure_id,
+        title=title,
+        family=Family.LINEAR_MAP,
+        source=source,
+        value_range=(0.0, largest),
+        larger_is_more_similar=False,
+        invariances=invariances,
+        parameters=parameters,
+    )
+
+
+ENTRIES = (
+    _entry("cca_mean", "Mean CCA", RAGHU, invariances=SUBSPACES, statistic="cca_mean"),
+    _entry("cca_mean_squared", "R²-CCA", KORNBLITH, invariances=SUBSPACES, statistic="cca_mean_squared"),
+    _entry("svcca_0.99", "SVCCA (99 % of variance)", RAGHU, statistic="svcca", variance_fraction=0.99),
+    _entry(
+        "pwcca",
+        "PWCCA (weights from the row)",
+        "Morcos et al. 2018, arXiv:1806.05759, section 2.1",
+        invariances=SCALED,
+        symmetric=False,
+        statistic="pwcca",
+    ),
+    _entry(
+        "eigenspace_overlap",
+        "Eigenspace overlap",
+        "May et al. 2019, arXiv:1909.01264",
+        invariances=SUBSPACES,
+        statistic="eigenspace_overlap",
+    ),
+    _entry(
+        "linear_regression_r2",
+        "Linear regression R² (row predicts column)",
+        KORNBLITH,
+        symmetric=False,
+        statistic="linear_regression",
+    ),
+    _entry("nbs", "Normalised Bures similarity", "Tang et al. 2020, arXiv:2003.11370", statistic="nbs"),
+    _distance("procrustes", "Procrustes distance", WILLIAMS, largest=ROOT_TWO, statistic="procrustes"),
+    _distance(
+        "procrustes_angular", "Angular Procrustes", WILLIAMS, largest=HALF_PI, statistic="procrustes_angular"
+    ),
+    _distance(
+        "size_and_shape",
+        "Size-and-shape distance",
+        "Dryden & Mardia 2016, doi:10.1002/9781119072492, section 5.6",
+        largest=UNBOUNDED,
+        invariances=SIMPLE | {Invariance.ROTATION},
+        statistic="size_and_shape",
+    ),
+    _distance(
+        "shape_angular_0",
+        "Shape distance (whitened)",
+        WILLIAMS,
+        largest=HALF_PI,
+        invariances=SUBSPACES,
+        statistic="shape_angular",
+        alpha=0.0,
+    ),
+    _distance(
+        "shape_angular_0.5",
+        "Shape distance (half whitened)",
+        WILLIAMS,
+        largest=HALF_PI,
+        invariances=SIMPLE | {Invariance.ROTATION},
+        statistic="shape_angular",
+        alpha=0.5,
+    ),
+    _distance("gulp_0.001", "GULP (ridge 0.001)", GULP, largest=UNBOUNDED, statistic="gulp", ridge=1e-3),
+    _distance("gulp_0.01", "GULP (ridge 0.01)", GULP, largest=UNBOUNDED, statistic="gulp", ridge=1e-2),
+    _distance("gulp_0.1", "GULP (ridge 0.1)", GULP, largest=UNBOUNDED, statistic="gulp", ridge=1e-1),
+    _distance("gulp_1", "GULP (ridge 1)", GULP, largest=UNBOUNDED, statistic="gulp", ridge=1.0),
+)

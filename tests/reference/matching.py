@@ -1,0 +1,39 @@
+"""Unit matching straight from its definitions: all permutations tried, transport by a dense programme."""
+
+from itertools import permutations
+
+import numpy as np
+from scipy.optimize import linprog
+
+
+def centre(x):
+    return x - x.mean(axis=0)
+
+
+def correlations(x, y):
+    return np.array([[np.corrcoef(p, q)[0, 1] for q in y.T] for p in x.T])
+
+
+def permutation_match(x, y):
+    if x.shape[1] > y.shape[1]:
+        x, y = y, x
+    r = correlations(x, y)
+    orders = permutations(range(y.shape[1]), x.shape[1])
+    return max(np.mean([r[i, j] for i, j in enumerate(order)]) for order in orders)
+
+
+def permutation_procrustes(x, y):
+    x, y = centre(x) / np.linalg.norm(centre(x)), centre(y) / np.linalg.norm(centre(y))
+    width = max(x.shape[1], y.shape[1])
+    x, y = (np.pad(z, ((0, 0), (0, width - z.shape[1]))) for z in (x, y))
+    return min(np.linalg.norm(x - y[:, list(order)]) for order in permutations(range(width)))
+
+
+def soft_match(x, y):
+    x, y = (centre(z) / np.linalg.norm(centre(z), axis=0) for z in (x, y))
+    costs = np.array([[np.sum((p - q) ** 2) for q in y.T] for p in x.T])
+    a, b = costs.shape
+    constraints = [np.outer(np.eye(a)[i], np.ones(b)).ravel() for i in range(a)]
+    constraints += [np.outer(np.ones(a), np.eye(b)[j]).ravel() for j in range(b)]
+    masses = [1 / a] * a + [1 / b] * b
+    return np.sqrt(max(0.0, linprog(costs.ravel(), A_eq=constraints, b_eq=masses).fun))
