@@ -13,7 +13,7 @@ import traceback
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet  # noqa: F401
+import pyarrow.parquet
 import tqdm.contrib.logging  # noqa: F401
 
 from rep_kedro.datasets import Batch, CollectionDataset, Planned, Tensors
@@ -145,7 +145,7 @@ def run_child(order):
         TASKS[order["task"]](**arguments)
     except KeyboardInterrupt:
         code = 130
-    except BaseException as problem:  # noqa: BLE001
+    except BaseException as problem:
         code = 1
         with open(order["errors"], "a", encoding="utf-8") as stream:
             stream.write(str(problem) + "\n")

@@ -1,8 +1,10 @@
 """Small collections, and real processes to work on them."""
 
 import json
+import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +88,17 @@ class Counted:
 def counted(tmp_path):
     """A collection that counts calls, in its own folder."""
     return Counted(tmp_path / "made" / "things")
+
+
+@pytest.fixture
+def quick_folder(tmp_path):
+    """A folder in memory where there is one: killing a process needs no disk."""
+    memory = Path("/dev/shm")  # noqa: S108
+    if not os.access(memory, os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=memory) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture

@@ -167,7 +167,8 @@ def test_the_order_of_names_does_not_matter():
 
 def test_no_module_is_imported_for_its_revision():
     code = (
-        "import sys; from rep_kedro.datasets.revision import code_revision; code_revision('rep_kedro.kernels.cka');"
+        "import sys; from rep_kedro.datasets.revision import code_revision;"
+        "code_revision('rep_kedro.kernels.cka');"
         "sys.exit('torch' in sys.modules)"
     )
     for seed in ("1", "2"):

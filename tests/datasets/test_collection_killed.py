@@ -45,14 +45,14 @@ def undisturbed(children, tmp_path_factory):
 
 
 def test_a_run_killed_at_any_moment_is_completed_to_the_same_bytes(
-    children, tmp_path, undisturbed, bytes_below
+    children, quick_folder, undisturbed, bytes_below
 ):
     reference = files_of(bytes_below, undisturbed)
     assert len(reference) == 42
     rng = random.Random(0)  # noqa: S311
     n_killed = n_partials = 0
     for number in range(N_FOLDERS):
-        folder = tmp_path / str(number)
+        folder = quick_folder / str(number)
         folder.mkdir()
         log = folder / "log"
         for kill in range(N_KILLS_EACH):

@@ -73,7 +73,7 @@ def test_shards_cover_each_key_once_and_keep_batches_together(plan, count):
 
 @pytest.mark.parametrize(
     "text", ["", "0/3", "4/3", "1", "1/2/3", "a/b", "1/0", "-1/2", "1/2\n", "١/٢", "1.0/2"]
-)  # noqa: RUF001
+)
 def test_a_wrong_shard_is_refused(text):
     with pytest.raises(ValueError, match=r"is not of the form <index>/<count> with 1 <= index <= count"):
         Shard.parse(text)

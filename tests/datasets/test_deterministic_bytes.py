@@ -28,7 +28,11 @@ for member, value in (
     ("TensorsDataset", lambda: Tensors(tensors, meta)),
     ("ArrowDataset", lambda: pa.table({"x": ["a", "b"] * 50}, metadata={b"meta": b"{}"})),
     ("MatrixDataset", lambda: LabelledMatrix(
-        np.full((2, 2), np.nan), ("a", "b"), {p: "undefined" for p in {("a", "b"), ("b", "a"), ("a", "a")}}, meta)),
+        np.full((2, 2), np.nan),
+        ("a", "b"),
+        {pair: "undefined" for pair in {("a", "b"), ("b", "a"), ("a", "a")}},
+        meta,
+    )),
 ):
     collection = CollectionDataset(filepath=str(folder / member), member=f"rep_kedro.datasets.{member}")
     collection.save({"a/b": Planned(recipe, value), "c": Planned({}, value)})

@@ -29,7 +29,8 @@ def repository(tmp_path_factory):
     root = tmp_path_factory.mktemp("repository")
     environment = os.environ | {
         "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull, "DVC_NO_ANALYTICS": "1",
-        "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@b",
+        "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b",
+        "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@b",
     }  # fmt: skip
 
     def run(*command):
@@ -86,7 +87,7 @@ def test_a_collection_of_an_earlier_revision_is_read_without_a_checkout(reposito
     [("data/cards.parquet", "v9"), ("data/nothing.parquet", "v1"), ("data/features", "nope")],
 )
 def test_an_unknown_revision_or_file_is_told_in_one_line(repository, inside, revision):
-    message = f"cannot read {inside} at revision '{revision}': .*; give a tag, branch or commit at which it was stored"
+    message = f"cannot read {inside} at revision '{revision}': .*; give a tag, branch or commit"
     with pytest.raises(DatasetError, match=message) as refused:
         TableDataset(**arguments(repository, inside, revision)).load()
     assert "\n" not in str(refused.value)

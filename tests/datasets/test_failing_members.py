@@ -24,9 +24,7 @@ def save(tmp_path):
             collection.save(plan)
         except CollectionError as problem:
             head, *lines = str(problem).split("\n")
-            assert head == (  # noqa: PT017
-                f"c: {len(lines)} of {len(plan)} members failed (the others are done and kept):"
-            )
+            assert head == (f"c: {len(lines)} of {len(plan)} members failed (the others are done and kept):")
             return dict(line.strip().split(": ", 1) for line in lines)
         return {}
 

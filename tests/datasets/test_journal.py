@@ -26,7 +26,8 @@ def add(folder, key, digest="d", seconds=1.0):
 
 
 BROKEN = [
-    b"{", b"", b"\n\n", b"[]", b"3", b"null", b'{"key": "a"}', b'{"key": [], "recipe_digest": "d"}', b"\xff\xfe\x00",
+    b"{", b"", b"\n\n", b"[]", b"3", b"null", b'{"key": "a"}',
+    b'{"key": [], "recipe_digest": "d"}', b"\xff\xfe\x00",
     b'{"key": "a", "recipe_dig', b"[" * 100_000,
 ]  # fmt: skip
 

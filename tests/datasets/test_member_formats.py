@@ -115,7 +115,7 @@ def test_a_member_without_tensors_is_possible(stored):
 
 
 def test_an_unknown_tensor_is_refused_with_the_known_ones(stored):
-    with pytest.raises(KeyError, match="no tensor 'c' in .*; there are: a, b"):
+    with pytest.raises(KeyError, match=r"no tensor 'c' in .*; there are: a, b"):
         stored({"b": np.ones(1), "a": np.ones(1)}).tensor("c")
 
 
@@ -208,7 +208,7 @@ def test_a_folder_that_looks_like_a_partition_adds_no_column(arrow):
 
 
 def test_an_unknown_column_is_refused_with_the_known_ones(arrow):
-    with pytest.raises(KeyError, match="no column 'z' in .*; there are: x, y"):
+    with pytest.raises(KeyError, match=r"no column 'z' in .*; there are: x, y"):
         arrow(pa.table({"x": [1], "y": [2]})).table(["x", "z"])
 
 

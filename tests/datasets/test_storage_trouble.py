@@ -1,9 +1,10 @@
-"""A full disk or a folder that cannot be written: one clear line, earlier members kept, nothing half-written."""
+"""A full disk or a folder that cannot be written: one clear line, and what is done is kept whole."""
 
 import os
 import subprocess
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from kedro.io import DatasetError
@@ -74,8 +75,6 @@ def test_a_disk_so_full_that_not_even_the_plan_fits_is_told(small_disk):
     with pytest.raises(DatasetError, match=r"^cannot write .*/c: No space left on device$"):
         CollectionDataset(filepath=str(small_disk / "c"), member=TENSORS).save(plan_with(TENSORS, [10]))
     with pytest.raises(DatasetError, match="No space left on device"):
-        import pandas as pd
-
         TableDataset(filepath=str(small_disk / "t.parquet")).save(pd.DataFrame({"x": range(10)}))
     assert list(small_disk.rglob("*.partial")) == []
     assert not (small_disk / "t.parquet").exists()
@@ -137,7 +136,7 @@ def test_a_member_of_another_user_that_cannot_be_read_is_refused_by_name(childre
         place.chmod(0o755)
     assert children.run("save_simple", errors, folder=str(folder), n_members=2) == 0
     (folder / "m1.safetensors").chmod(0o600)
-    folder.chmod(0o777)  # noqa: S103
+    folder.chmod(0o777)
     (tmp_path / "c.journal.jsonl").chmod(0o666)
     assert children.run("save_simple", errors, folder=str(folder), n_members=2, uid=NOBODY) == 1
     head, line = errors.read_text().splitlines()

@@ -29,7 +29,7 @@ def canonical_json(value: Json) -> str:
 
 
 def strict_json(value: Json, name: str = "") -> str:
-    """Return the canonical JSON of a value that comes back as it is, or refuse it (:func:`require_plain_json`)."""
+    """Return the canonical JSON of a value, or refuse it as :func:`require_plain_json` does."""
     try:
         text = canonical_json(value)
         text.encode()
