@@ -8,7 +8,7 @@ import torch
 from tests.reference import inference as reference
 from tests.reference.consistency import list_model_pairs
 
-from rep_kedro.kernels import correlation
+from rep_kedro.kernels import weighted_correlation
 from rep_kedro.kernels.bootstrap import bootstrap_consistency, bootstrap_median_consistency, weighted_median
 from rep_kedro.kernels.consistency import mask_model_pairs, pairwise_consistency
 from rep_kedro.kernels.resampling import (
@@ -78,13 +78,40 @@ def test_replicates_agree_with_copied_models(coefficient, decimals, with_gaps):
     assert torch.equal(found.low, found.low.mT)
 
 
-def test_replicates_in_small_blocks_are_the_same(monkeypatch):
+@pytest.mark.parametrize("coefficient", ["pearson", "spearman"])
+def test_replicates_in_small_blocks_are_the_same(coefficient, monkeypatch):
     masks, _ = _groups()
     counts = draw_bootstrap_counts(STRATA, N_REPLICATES, generator=_generator(1))
-    before = bootstrap_consistency(_draw_similarities(), masks, counts, coefficient="spearman")
-    monkeypatch.setattr(correlation, "WEIGHTED_ENTRIES", 1)
-    after = bootstrap_consistency(_draw_similarities(), masks, counts, coefficient="spearman")
+    before = bootstrap_consistency(_draw_similarities(), masks, counts, coefficient=coefficient)
+    monkeypatch.setattr(weighted_correlation, "ENTRIES", 1)
+    after = bootstrap_consistency(_draw_similarities(), masks, counts, coefficient=coefficient)
     torch.testing.assert_close(before.low, after.low, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("outlier", [1e3, 1e8, 1e150])
+def test_replicates_without_the_outlier_keep_their_digits(outlier):
+    similarities, (masks, lists) = _draw_similarities(), _groups()
+    similarities[1, 0, 1] = similarities[1, 1, 0] = outlier
+    counts = draw_bootstrap_counts(STRATA, N_REPLICATES, generator=_generator(1))
+    assert (counts[:, 0] == 0).any()
+    found = bootstrap_consistency(similarities, masks, counts, confidence=0.5)
+    expected = [
+        reference.replicate_consistency(*similarities[[0, 1]].numpy(), c, lists[0], "pearson")
+        for c in counts.tolist()
+    ]
+    assert found.low[0, 0, 1].item() == pytest.approx(np.nanquantile(expected, 0.25), abs=1e-10)
+    assert found.standard_error[0, 0, 1].item() == pytest.approx(np.nanstd(expected, ddof=1), abs=1e-10)
+
+
+def test_a_constant_stimulus_set_does_not_spoil_the_others():
+    similarities, (masks, _) = _draw_similarities(), _groups()
+    counts = draw_bootstrap_counts(STRATA, N_REPLICATES, generator=_generator(1))
+    before = bootstrap_consistency(similarities, masks, counts)
+    similarities[2] = 0.1
+    after = bootstrap_consistency(similarities, masks, counts)
+    assert after.low[:, 2].isnan().all()
+    assert after.n_defined[:, 2].tolist() == [[0, 0, 0], [0, 0, 0]]
+    torch.testing.assert_close(before.low[:, :2, :2], after.low[:, :2, :2], rtol=0, atol=1e-12)
 
 
 def test_median_over_stimulus_sets_never_meets_a_copy():

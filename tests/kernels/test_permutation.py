@@ -62,8 +62,8 @@ def _check_null(null, pairs, compare, orders):
 
 
 @pytest.mark.parametrize("debiased", [True, False])
-@pytest.mark.parametrize("rows_per_block", [1, 5, 256])
-def test_cka_null_agrees_with_recomputation_on_permuted_stimuli(debiased, rows_per_block):
+@pytest.mark.parametrize("pairs_per_block", [1, 5, 256])
+def test_cka_null_agrees_with_recomputation_on_permuted_stimuli(debiased, pairs_per_block):
     xs, orders = _draw_representations(), _orders()
     grams = torch.stack([x @ x.T for x in xs])
 
@@ -72,7 +72,7 @@ def test_cka_null_agrees_with_recomputation_on_permuted_stimuli(debiased, rows_p
         return reference.cka(grams[a].numpy(), (moved @ moved.T).numpy(), debiased)
 
     unit = centre_grams(grams, debiased=debiased)
-    _check_null(permute_matrices(unit, orders, rows_per_block=rows_per_block), PAIRS, compare, orders)
+    _check_null(permute_matrices(unit, orders, pairs_per_block=pairs_per_block), PAIRS, compare, orders)
     _check_null(permute_linear_cka(xs, orders, debiased=debiased), PAIRS, compare, orders)
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from rep_kedro.kernels.consistency import MIN_MODEL_PAIRS, flatten_model_pairs, pairwise_consistency
-from rep_kedro.kernels.correlation import correlate_weighted_rows
 from rep_kedro.kernels.resampling import Interval, summarise_replicates
+from rep_kedro.kernels.weighted_correlation import WeightedCorrelation
 
 
 def bootstrap_consistency(
@@ -164,7 +164,7 @@ def _replicate_group(rows: Tensor, weights: Tensor, coefficient: str) -> Tensor:
 
 
 def _replicate_complete(rows: Tensor, weights: Tensor, coefficient: str) -> Tensor:
-    values = correlate_weighted_rows(rows, weights, coefficient=coefficient)
+    values = WeightedCorrelation(rows, coefficient).correlate(weights)
     too_few = (weights > 0).sum(dim=1) < MIN_MODEL_PAIRS
     return torch.where(too_few[:, None, None], torch.nan, values)
 

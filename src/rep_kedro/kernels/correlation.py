@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 
 COEFFICIENTS = ("pearson", "spearman", "kendall")
-WEIGHTED_COEFFICIENTS = ("pearson", "spearman")
 RELATIVE_ZERO = 1e-12  # a row that spreads less than this beside its largest value is constant up to rounding
-WEIGHTED_ENTRIES = 2**22  # replicates * rows * entries in memory at once; changes speed, not the result
 SIGNS_PER_ROW = 2**18  # signs of differences in memory for each row; sums of so many are exact in float32
 
 
@@ -108,80 +106,6 @@ def correlate_rows(rows: Tensor, valid: Tensor, *, coefficient: str = "pearson")
     cosines = ((cosines + cosines.mT) / 2).clamp(-1, 1)
     undefined = constant[:, :, None] | constant[:, None, :]
     return torch.where(undefined, torch.nan, cosines)
-
-
-def correlate_weighted_rows(rows: Tensor, weights: Tensor, *, coefficient: str = "pearson") -> Tensor:
-    """Correlate all pairs of rows for each vector of weights, as if entry i were there weight[i] times.
-
-    Args:
-        rows: Finite numbers, shape (n_rows, n_entries).
-        weights: How often each entry counts, not negative, shape (n_replicates, n_entries).
-        coefficient: "pearson" or "spearman" (ranks of the repeated entries, ties averaged).
-
-    Returns:
-        Correlations in [-1, 1], float64, shape (n_replicates, n_rows, n_rows), exactly symmetric; NaN where a
-        row does not vary over the entries of positive weight.
-
-    Raises:
-        ValueError: If the coefficient is not one of the two.
-
-    Cost: n_replicates * n_rows * n_entries * (n_rows + some) operations; the rows are sorted once.
-
-    Example:
-        >>> rows, weights = torch.tensor([[1.0, 2.0, 3.0], [1.0, 3.0, 2.0]]), torch.tensor([[1.0, 1.0, 2.0]])
-        >>> expanded = torch.tensor([[[1.0, 2.0, 3.0, 3.0], [1.0, 3.0, 2.0, 2.0]]])
-        >>> direct = correlate_rows(expanded, torch.ones(1, 4, dtype=torch.bool))
-        >>> torch.allclose(correlate_weighted_rows(rows, weights), direct)
-        True
-    """
-    if coefficient not in WEIGHTED_COEFFICIENTS:
-        known = ", ".join(WEIGHTED_COEFFICIENTS)
-        raise ValueError(f"unknown weighted correlation coefficient {coefficient!r}; known: {known}")
-    n_rows, n_entries = rows.shape
-    found = torch.full((len(weights), n_rows, n_rows), torch.nan, dtype=torch.float64, device=rows.device)
-    if n_entries == 0:
-        return found
-    rows = rows.double()
-    ties = _sort_with_ties(rows) if coefficient == "spearman" else None
-    replicates_per_block = max(1, WEIGHTED_ENTRIES // (n_rows * n_entries))
-    for start in range(0, len(weights), replicates_per_block):
-        block = weights[start : start + replicates_per_block].double()
-        numbers = rows.expand(len(block), -1, -1) if ties is None else _rank_weighted(block, *ties)
-        constant = is_constant(rows, block[:, None, :] > 0)
-        found[start : start + len(block)] = _correlate_weighted(numbers, block, constant)
-    return found
-
-
-def _correlate_weighted(numbers: Tensor, weights: Tensor, constant: Tensor) -> Tensor:
-    """Return weighted Pearson correlations of the rows of each replicate, NaN where a row is constant."""
-    share = weights / weights.sum(dim=-1, keepdim=True)
-    centred = numbers - (numbers @ share[:, :, None])
-    centred = torch.where(weights[:, None] > 0, centred, 0.0)
-    centred = centred / centred.abs().amax(dim=-1, keepdim=True)
-    scaled = centred * share.sqrt()[:, None]
-    products = scaled @ scaled.mT
-    length = products.diagonal(dim1=-2, dim2=-1).sqrt()
-    cosines = products / (length[:, :, None] * length[:, None, :])
-    cosines = ((cosines + cosines.mT) / 2).clamp(-1, 1)
-    return torch.where(constant[:, :, None] | constant[:, None, :], torch.nan, cosines)
-
-
-def _sort_with_ties(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the order of each row's entries, and for each entry how many are smaller and not larger."""
-    ordered, order = rows.contiguous().sort(dim=-1)
-    smaller = torch.searchsorted(ordered, rows.contiguous())
-    not_larger = torch.searchsorted(ordered, rows.contiguous(), right=True)
-    return order, smaller, not_larger
-
-
-def _rank_weighted(weights: Tensor, order: Tensor, smaller: Tensor, not_larger: Tensor) -> Tensor:
-    """Rank entries that count ``weights`` times, shape (n_replicates, n_rows, n_entries)."""
-    n_replicates, (n_rows, n_entries) = len(weights), order.shape
-    below = weights.new_zeros(n_replicates, n_rows, n_entries + 1)  # total weight of the first k entries
-    torch.cumsum(weights[:, order], dim=-1, out=below[:, :, 1:])
-    first = below.gather(-1, smaller.expand(n_replicates, -1, -1))
-    last = below.gather(-1, not_larger.expand(n_replicates, -1, -1))
-    return (first + 1 + last) / 2
 
 
 def _product_of_centred(rows: Tensor, valid: Tensor) -> Tensor:

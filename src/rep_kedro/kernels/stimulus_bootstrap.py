@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from rep_kedro.kernels.centring import MIN_STIMULI_DEBIASED, ROUNDING, centre_grams, scale_grams
-from rep_kedro.kernels.correlation import correlate_weighted_rows
+from rep_kedro.kernels.weighted_correlation import WeightedCorrelation
 
 MIN_STIMULI_BIASED = 2
+PAIR_WEIGHTS = 2**24  # weights of pairs of stimuli in memory at once
 MIN_STIMULI_RSA = 3  # two stimuli have one dissimilarity only
 
 
@@ -87,20 +88,18 @@ def resample_rsa(dissimilarities: Tensor, counts: Tensor, *, coefficient: str = 
     Raises:
         ValueError: If shapes do not fit, a count is negative, or the coefficient is unknown.
 
-    Cost: n_resamples * n_models * n_stimuli^2 / 2 numbers pass through memory, some at a time.
+    Cost: n_resamples * n_models^2 * n_stimuli^2 / 4 operations; ranks take some ten passes over n_resamples *
+    n_models
+        * n_stimuli^2 / 2 numbers as well, some at a time.
 
     Source: Nili et al. 2014, PLoS Comput Biol 10:e1003553 (bootstrap of stimuli without pairs of copies).
     """
     n = dissimilarities.shape[1]
     weights = _require_counts(counts, n).to(dissimilarities.device)
     first, second = torch.triu_indices(n, n, offset=1, device=dissimilarities.device)
-    condensed = dissimilarities[:, first, second]
-    found = torch.stack(
-        [
-            correlate_weighted_rows(condensed, (w[first] * w[second])[None], coefficient=coefficient)[0]
-            for w in weights
-        ]
-    )
+    correlation = WeightedCorrelation(dissimilarities[:, first, second], coefficient)
+    blocks = torch.split(weights, max(1, PAIR_WEIGHTS // max(1, len(first))))
+    found = torch.cat([correlation.correlate(block[:, first] * block[:, second]) for block in blocks])
     too_few = (weights > 0).sum(dim=1) < MIN_STIMULI_RSA
     return torch.where(too_few[:, None, None], torch.nan, found)
 
