@@ -140,6 +140,8 @@ def test_the_published_cap_gives_the_sizes_that_the_study_reports():
         "CIFAR-100": ([450] * 100, 10_000),
         "PCAM": ([131_072] * 2, 10_000),
         "Diabetic Retinopathy": ([25_810, 2_443, 5_292, 873, 708], 7_581),
+        "FER2013": ([3995, 436, 4097, 7215, 4830, 3171, 4965], 9_010),
+        "Country-211": ([150] * 211, 10_128),
         "Flowers": ([10] * 102, 1_020),
     }
     for name, (train_counts, expected) in sizes.items():
