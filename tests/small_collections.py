@@ -52,3 +52,38 @@ def make_features(layers):
         {name: np.asarray(x, np.float32) for name, x in layers.items()},
         {"layers": names, "n_stimuli": len(layers[names[0]]), "final_layer": names[-1]},
     )
+
+
+def make_network(architecture, *, seed, n_classes, stimulus_set, objective="supervised"):
+    """Return a network with drawn weights and batch-norm statistics, as the training pipeline stores it."""
+    import torch
+
+    from rep_kedro.models.network import build_network
+
+    network = build_network(architecture, n_classes=n_classes, seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    state = {}
+    for name, value in network.state_dict().items():
+        if name.endswith("num_batches_tracked"):
+            continue
+        drawn = value
+        if name.endswith(("running_mean", "bias")):
+            drawn = torch.randn(value.shape, generator=generator) * 0.1
+        elif name.endswith("running_var"):
+            drawn = torch.rand(value.shape, generator=generator) + 0.5
+        state[name] = drawn
+    definition = network.architecture
+    return Tensors(
+        state,
+        {
+            "architecture": architecture,
+            "definition": definition.as_json(),
+            "objective": objective,
+            "seed": seed,
+            "stimulus_set": stimulus_set,
+            "n_classes": n_classes,
+            "input_px": definition.input.size_px,
+            "history": [],
+            "test_accuracy": None,
+        },
+    )

@@ -1,0 +1,1 @@
+"""Whether one network can go on from another's layer."""

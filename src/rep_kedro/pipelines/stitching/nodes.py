@@ -1,0 +1,130 @@
+"""Nodes of the stitching pipeline: which networks are joined; the collection decides what is to do."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from functools import partial
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+from rep_kedro.datasets import Batch, Planned, code_revision
+from rep_kedro.pipelines.stitching.params import StitchingParams
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from rep_kedro.datasets import ArrowHandle, TensorsHandle
+else:
+    DataFrame = ArrowHandle = TensorsHandle = Any  # Kedro reads the hints
+
+COLUMNS = (
+    *("stimulus_set", "front_model", "end_model", "layer", "depth", "front_accuracy", "end_accuracy"),
+    *("stitched_accuracy", "relative_accuracy", "agreement", "map_r2", "n_fit", "n_test"),
+)
+SEPARATOR = "-to-"
+_RECIPE_PARAMS = ("layers", "map_family", "map_rank", "relative_cutoff")
+_log = logging.getLogger(__name__)
+
+
+def plan_stitches(
+    stimulus_sets: Mapping[str, ArrowHandle], networks: Mapping[str, TensorsHandle], params: StitchingParams
+) -> dict[str, Planned]:
+    """Plan one member for each ordered pair of networks that differ in nothing but their seed.
+
+    Pairs of one kind of network share a batch: each network runs once.
+
+    Args:
+        stimulus_sets: Handles by name; nothing is read while planning.
+        networks: Handles by name; those without a head are left out.
+        params: Which networks to join, where, and how.
+
+    Returns:
+        Plan by ``<stimulus set>/<front>-to-<end>``; empty, with a warning, if no network has a partner.
+
+    Raises:
+        ValueError: If a chosen stimulus set or network is not there.
+    """
+    plan: dict[str, Planned] = {}
+    for (stimulus_set, _), names in sorted(_group_networks(stimulus_sets, networks, params).items()):
+        handles = {name: networks[name] for name in names}
+        pairs = [pair for pair in product(names, names) if pair[0] != pair[1] or params.include_self]
+        batch = Batch(partial(_join, handles, stimulus_sets[stimulus_set], params))
+        for front, end in pairs:
+            recipe = {
+                "front": networks[front].reference,
+                "end": networks[end].reference,
+                "stimulus_set": stimulus_sets[stimulus_set].reference,
+                **params.model_dump(mode="json", include=set(_RECIPE_PARAMS)),
+                "code": code_revision("rep_kedro.pipelines.stitching.joining", "rep_kedro.stimuli.decoding"),
+            }
+            plan[f"{stimulus_set}/{front}{SEPARATOR}{end}"] = Planned(recipe, batch)
+    if not plan:
+        _log.warning("nothing to stitch: no two networks with a head differ in their seed alone")
+    return plan
+
+
+def tabulate_stitching_results(stitches: Mapping[str, TensorsHandle]) -> DataFrame:
+    """List how well each joined network does.
+
+    Args:
+        stitches: Handles by ``<stimulus set>/<front>-to-<end>``.
+
+    Returns:
+        Columns as in docs/architecture.md, section 3; ``map_r2`` is that of the test split.
+    """
+    import pandas as pd
+
+    rows = []
+    for key in sorted(stitches):
+        stimulus_set, _, pair = key.partition("/")
+        front, _, end = pair.partition(SEPARATOR)
+        about = {"stimulus_set": stimulus_set, "front_model": front, "end_model": end}
+        rows += [{**about, **row} for row in stitches[key].meta["layers"]]
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    return table.astype({"relative_accuracy": "float64", "map_r2": "float64"})
+
+
+def _group_networks(
+    stimulus_sets: Mapping[str, ArrowHandle], networks: Mapping[str, TensorsHandle], params: StitchingParams
+) -> dict[tuple[str, str], list[str]]:
+    """Return networks with a head that differ in their seed alone, by training set and name without seed."""
+    models = sorted(networks)
+    if not isinstance(params.models, str):
+        models = [_require_name("network", name, networks) for name in params.models]
+    if not isinstance(params.stimulus_sets, str):
+        for name in params.stimulus_sets:
+            _require_name("stimulus set", name, stimulus_sets)
+    groups: dict[tuple[str, str], list[str]] = {}
+    for name in models:
+        meta = networks[name].meta
+        wanted = isinstance(params.stimulus_sets, str) or meta["stimulus_set"] in params.stimulus_sets
+        if meta["n_classes"] is None or not wanted:
+            continue
+        trained_on = _require_name("stimulus set", meta["stimulus_set"], stimulus_sets)
+        groups.setdefault((trained_on, name.removesuffix(f"_s{meta['seed']}")), []).append(name)
+    return {key: names for key, names in groups.items() if len(names) > 1 or params.include_self}
+
+
+def _require_name(kind: str, name: str, known: Any) -> str:
+    if name in known:
+        return name
+    close = get_close_matches(name, known)
+    hint = f", did you mean {close[0]!r}" if close else ""
+    raise ValueError(f"no {kind} {name!r}{hint}; there are: {', '.join(sorted(known))}")
+
+
+def _join(
+    handles: Mapping[str, TensorsHandle],
+    stimulus_set: ArrowHandle,
+    params: StitchingParams,
+    keys: Sequence[str],
+) -> Iterator[tuple[str, object]]:
+    from rep_kedro.pipelines.stitching.joining import join_networks
+
+    by_pair = {}
+    for key in keys:
+        front, _, end = key.partition("/")[2].partition(SEPARATOR)
+        by_pair[front, end] = key
+    needed = {name: handles[name] for name in handles if any(name in pair for pair in by_pair)}
+    for pair, joined in join_networks(needed, stimulus_set, list(by_pair), params):
+        yield by_pair[pair], joined

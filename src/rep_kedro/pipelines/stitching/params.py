@@ -1,0 +1,47 @@
+"""Parameters of the stitching pipeline, checked before any node runs."""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+
+
+class StitchingParams(BaseModel):
+    """Which networks are joined where, and by what map.
+
+    Networks with a head are joined with those of the same architecture, objective and training that differ in
+    their seed, in both directions, on the stimulus set they were trained on: the map is fitted on its split
+    ``train`` and the joined network tested on its split ``test``.
+
+    Attributes:
+        stimulus_sets: Names of stimulus sets, or ``all`` that networks with a head were trained on.
+        models: Names of networks, or ``all``.
+        layers: ``kept`` for the layers whose features are kept, ``cut_points`` for every layer that no
+            connection jumps over.
+        map_family: ``affine`` (least squares), ``orthogonal`` (Procrustes) or ``reduced_rank``.
+        map_rank: Rank of a reduced-rank map.
+        relative_cutoff: Directions of the front with less variance than this, beside the largest, are left
+            out.
+        include_self: Join each network with itself too; a control that must change nothing.
+        batch_size: Images at a time; part of no recipe, it changes last digits at most.
+        device: Where networks run, such as ``cpu`` or ``cuda``; part of no recipe.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    stimulus_sets: Literal["all"] | list[str] = "all"
+    models: Literal["all"] | list[str] = "all"
+    layers: Literal["kept", "cut_points"] = "kept"
+    map_family: Literal["affine", "orthogonal", "reduced_rank"] = "affine"
+    map_rank: PositiveInt | None = None
+    relative_cutoff: float = Field(default=1e-12, gt=0, lt=1)
+    include_self: bool = False
+    batch_size: PositiveInt = 256
+    device: str = "cpu"
+
+    @model_validator(mode="after")
+    def _require_rank_where_it_counts(self) -> Self:
+        if (self.map_family == "reduced_rank") != (self.map_rank is not None):
+            raise ValueError(
+                f"map_rank belongs to map_family reduced_rank, got {self.map_rank} with {self.map_family}"
+            )
+        return self

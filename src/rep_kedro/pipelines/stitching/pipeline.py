@@ -1,0 +1,26 @@
+"""Wiring of the stitching pipeline."""
+
+from kedro.pipeline import Node, Pipeline
+
+from rep_kedro.pipelines.stitching import nodes
+
+
+def create_pipeline(**_: object) -> Pipeline:
+    """Networks and what they were trained on -> stitches -> results."""
+    return Pipeline(
+        [
+            Node(
+                nodes.plan_stitches,
+                inputs=["stimulus_sets", "networks", "params:stitching"],
+                outputs="stitches",
+                name="stitches",
+                tags=["gpu"],
+            ),
+            Node(
+                nodes.tabulate_stitching_results,
+                inputs="stitches",
+                outputs="stitching_results",
+                name="stitching_results",
+            ),
+        ]
+    )
