@@ -120,6 +120,14 @@ class LayeredNetwork(nn.Module):
         names = self.layer_names
         return tuple(name for i, name in enumerate(names[:-1]) if not self._crossing(i))
 
+    def layer(self, name: str) -> Layer:
+        """Return the definition of one layer.
+
+        Raises:
+            ValueError: If there is no such layer.
+        """
+        return self._layers[self.layer_names[self._index(name)]]
+
     def forward(self, x: Tensor) -> Tensor:
         """Return the last layer's output for images of shape (n, c, h, w)."""
         return self.run(x)
