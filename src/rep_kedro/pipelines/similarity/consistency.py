@@ -58,14 +58,10 @@ def _rows_of(
     found = pairwise_consistency(matrices, masks)
     low = high = torch.full_like(found.coefficients["pearson"], torch.nan)
     if params.n_bootstrap:
-        generator = torch.Generator().manual_seed(params.seed)
-        low, high = bootstrap_consistency(
-            matrices,
-            masks,
-            n_replicates=params.n_bootstrap,
-            confidence=params.confidence,
-            generator=generator,
+        interval = bootstrap_consistency(
+            matrices, masks, _draw_networks(models, cards, params), confidence=params.confidence
         )
+        low, high = interval.low, interval.high
     for group, (category, pair, _) in enumerate(groups):
         for a, b in combinations(range(len(stimulus_sets)), 2):
             yield {
@@ -99,6 +95,19 @@ def _matrix_of(table: DataFrame, models: list[str]) -> Tensor:
         total.index_put_((rows, columns), values, accumulate=True)
         count.index_put_((rows, columns), torch.ones_like(values), accumulate=True)
     return torch.where(count > 0, total / count, torch.nan)
+
+
+def _draw_networks(models: list[str], cards: DataFrame, params: ConsistencyParams) -> Tensor:
+    """Return how often each network is in each bootstrap replicate, drawn within the first category."""
+    import torch
+
+    from rep_kedro.kernels.resampling import draw_bootstrap_counts
+
+    generator = torch.Generator().manual_seed(params.seed)
+    column = cards.set_index("model")[params.categories[0]] if params.categories else None
+    values = ["" if column is None else str(column[model]) for model in models]
+    strata = torch.tensor([sorted(set(values)).index(value) for value in values])
+    return draw_bootstrap_counts(strata, params.n_bootstrap, generator=generator)
 
 
 def _groups_of(
