@@ -25,9 +25,10 @@ def bootstrap_consistency(
     """Give each consistency an interval over the choice of models.
 
     The interval says what another draw of models (from the same groups) might give on the same stimulus sets.
-    Where similarities are sums of two model effects and noise, 95 % percentile intervals held the truth in 91
-    to 95 % of samples of 8 to 64 models; intervals that take pairs as independent in 75 to 30 %. "basic" needs
-    more models (80 % at 12). NaN replicates (fewer than three distinct model pairs) are left out.
+    Where similarities are sums of two model effects and noise, 95 % percentile intervals held the truth
+    in 91 to 95 % of samples of 8 to 64 models; intervals that take pairs as independent in 75 to 30 %.
+    The basic interval needs more models (80 % at 12). NaN replicates (fewer than three distinct model pairs)
+    are left out.
 
     Args:
         similarities: One similarity matrix per stimulus set, shape (n_sets, n_models, n_models), symmetric.
