@@ -5,6 +5,6 @@
 """
 
 from rep_kedro.stimuli.decoding import UnreadableImageError, decode_images
-from rep_kedro.stimuli.subsets import select_stimuli
+from rep_kedro.stimuli.selection import select_stimuli
 
 __all__ = ["UnreadableImageError", "decode_images", "select_stimuli"]
