@@ -85,7 +85,7 @@ class PairBlock:
         """Number of stimuli."""
         return self.bases[0].n_stimuli
 
-    @property
+    @cached_property
     def others(self) -> list[int]:
         """Positions of the pairs of two models; a model with itself is at the other positions."""
         return [
@@ -95,7 +95,7 @@ class PairBlock:
     @cached_property
     def summed_correlations(self) -> Tensor:
         """Sum of the canonical correlations of each pair, shape (n_pairs,)."""
-        return sum_singular_values(self.cross)
+        return self._sum_singular_values(self.cross)
 
     @cached_property
     def fidelity(self) -> Tensor:
@@ -104,7 +104,16 @@ class PairBlock:
 
     def sum_weighted(self, weights_first: Tensor, weights_second: Tensor) -> Tensor:
         """Return the nuclear norm of ``diag(weights_first) @ cross @ diag(weights_second)`` of each pair."""
-        return sum_singular_values(weights_first[:, :, None] * self.cross * weights_second[:, None, :])
+        return self._sum_singular_values(weights_first[:, :, None] * self.cross * weights_second[:, None, :])
+
+    def _sum_singular_values(self, matrices: Tensor) -> Tensor:
+        if len(self.others) == len(self.first):
+            return sum_singular_values(matrices)
+        # a model with itself has a symmetric positive matrix, whose nuclear norm is its trace
+        sums = matrices.diagonal(dim1=1, dim2=2).sum(dim=1)
+        if self.others:
+            sums[self.others] = sum_singular_values(matrices[self.others])
+        return sums
 
 
 @dataclass(frozen=True)
