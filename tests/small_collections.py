@@ -1,5 +1,6 @@
 """Collections of a handful of members on disk, for tests of pipelines."""
 
+import hashlib
 import io
 import json
 
@@ -46,12 +47,13 @@ def make_stimuli(pixels, labels, splits, class_names=None):
 
 
 def make_features(layers):
-    """Return features of one network; the last layer is the final one."""
+    """Return features of one network for the stimuli of `make_subset`; the last layer is the final one."""
     names = list(layers)
-    return Tensors(
-        {name: np.asarray(x, np.float32) for name, x in layers.items()},
-        {"layers": names, "n_stimuli": len(layers[names[0]]), "final_layer": names[-1]},
-    )
+    n_stimuli = len(layers[names[0]])
+    ids = "\n".join(f"stimulus-{i}" for i in range(n_stimuli))
+    meta = {"layers": names, "n_stimuli": n_stimuli, "final_layer": names[-1]}
+    meta["stimulus_ids_sha256"] = hashlib.sha256(ids.encode()).hexdigest()
+    return Tensors({name: np.asarray(x, np.float32) for name, x in layers.items()}, meta)
 
 
 def make_network(architecture, *, seed, n_classes, stimulus_set, objective="supervised"):

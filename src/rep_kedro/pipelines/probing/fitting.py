@@ -1,5 +1,6 @@
 """One network's probes on one stimulus set: choose settings on a held-out part, fit again, test."""
 
+import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -103,12 +104,12 @@ def _read_labels(features: "TensorsHandle", subset: "ArrowHandle") -> tuple[list
     """Return classes, class indices, and which stimuli train and test; those without a label do neither."""
     import torch
 
-    frame = subset.frame(["label", "split"])
-    if len(frame) != features.meta["n_stimuli"]:
+    frame = subset.frame(["stimulus_id", "label", "split"])
+    ids = "\n".join(frame["stimulus_id"])
+    if hashlib.sha256(ids.encode()).hexdigest() != features.meta["stimulus_ids_sha256"]:
         raise ValueError(
-            f"features {features.key} hold {features.meta['n_stimuli']} stimuli "
-            f"and subset {subset.key} {len(frame)}; "
-            "set probing.subset to the subset the features were made of"
+            f"features {features.key} ({features.meta['n_stimuli']} stimuli) are not of subset {subset.key} "
+            f"({len(frame)}); set probing.subset to the subset the features were made of"
         )
     labelled = frame["label"].notna()
     is_train, is_test = (labelled & (frame["split"] == split) for split in ("train", "test"))

@@ -1,0 +1,1 @@
+"""What a single layer is like: spectra, dimensions, receptive fields."""

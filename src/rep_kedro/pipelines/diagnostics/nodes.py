@@ -1,0 +1,195 @@
+"""Nodes of the diagnostics pipeline: which layers are looked at, and what their spectra say."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from rep_kedro.datasets import Batch, Planned, code_revision
+from rep_kedro.pipelines.diagnostics.params import DiagnosticsParams
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from rep_kedro.datasets import ArrowHandle, TensorsHandle
+else:
+    DataFrame = ArrowHandle = TensorsHandle = Any  # Kedro reads the hints
+
+LAYER_COLUMNS = (
+    *("stimulus_set", "model", "layer", "depth", "n_channels", "n_samples", "delta"),
+    *("intrinsic_dimension", "saturation", "rankme", "effective_rank", "participation_ratio"),
+)
+_SPECTRA = "rep_kedro.pipelines.diagnostics.spectra"
+_log = logging.getLogger(__name__)
+
+
+def plan_spectra(
+    stimulus_sets: Mapping[str, ArrowHandle],
+    stimulus_subsets: Mapping[str, ArrowHandle],
+    features: Mapping[str, TensorsHandle],
+    networks: Mapping[str, TensorsHandle],
+    params: DiagnosticsParams,
+) -> dict[str, Planned]:
+    """Plan the spectra of each stimulus set and network, for all layers with features.
+
+    Networks trained here are run again, so that every position of a map is a sample; the sets of one network
+    share a batch. For other networks, stimuli are the samples of their stored features.
+
+    Args:
+        stimulus_sets: Handles by name; no image is read while planning.
+        stimulus_subsets: Handles by ``<stimulus set>/<subset>``.
+        features: Handles by ``<stimulus set>/<model>``.
+        networks: Handles of the networks trained here, by name.
+        params: What to look at.
+
+    Returns:
+        Plan by ``<stimulus set>/<model>``.
+
+    Raises:
+        ValueError: If a chosen stimulus set, network or subset is not there.
+    """
+    plan: dict[str, Planned] = {}
+    by_model: dict[str, list[str]] = {}
+    for key in _choose_keys(features, params):
+        by_model.setdefault(key.partition("/")[2], []).append(key)
+    for model, keys in by_model.items():
+        if model not in networks:
+            for key in keys:
+                plan[key] = Planned(
+                    {"features": features[key].reference, "code": code_revision(_SPECTRA)},
+                    partial(_make_from_features, features[key]),
+                )
+            continue
+        shown = {key: _shown(key, stimulus_sets, stimulus_subsets, features, params) for key in keys}
+        batch = Batch(partial(_make_from_network, networks[model], shown, params))
+        for key in keys:
+            recipe: dict[str, Any] = {
+                "network": networks[model].reference,
+                "stimuli": [handle.reference for handle in shown[key]],
+                "code": code_revision(
+                    _SPECTRA, "rep_kedro.models.sources.trained", "rep_kedro.stimuli.decoding"
+                ),
+            }
+            plan[key] = Planned(recipe, batch)
+    return {key: plan[key] for key in sorted(plan)}
+
+
+def compute_layer_diagnostics(spectra: Mapping[str, TensorsHandle], params: DiagnosticsParams) -> DataFrame:
+    """Compute what each layer's spectrum says about its dimension.
+
+    Intrinsic dimension, saturation, effective rank and participation ratio are those of the covariance of the
+    channels (centred, lambda); RankMe is that of the stored features (uncentred, sigma), one row for each
+    stimulus, as in its paper. A layer that does not vary has no dimension: its values are missing and the log
+    says why.
+
+    Args:
+        spectra: Handles by ``<stimulus set>/<model>``.
+        params: Shares of variance, rule and epsilon.
+
+    Returns:
+        Columns as in docs/architecture.md, section 3; one row for each layer and delta.
+    """
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    for key in sorted(spectra):
+        stimulus_set, _, model = key.partition("/")
+        for about in spectra[key].meta["layers"]:
+            measured = _measure_layer(spectra[key], about, params)
+            for delta in params.deltas:
+                rows.append(
+                    {"stimulus_set": stimulus_set, "model": model, "delta": delta, **about, **measured[delta]}
+                )
+    _log.info("RankMe with epsilon %g, intrinsic dimension by rule %r", params.rankme_epsilon, params.rule)
+    table = pd.DataFrame(rows, columns=list(LAYER_COLUMNS))
+    numbers = dict.fromkeys(LAYER_COLUMNS[-4:], "float64")
+    return table.astype({"intrinsic_dimension": "Int64", **numbers})
+
+
+def _measure_layer(
+    handle: TensorsHandle, about: Mapping[str, Any], params: DiagnosticsParams
+) -> dict[float, dict[str, Any]]:
+    """Return the values of one layer for each delta; none where they are undefined."""
+    import torch
+
+    from rep_kedro.kernels import spectrum
+
+    layer = about["layer"]
+    sigma = torch.from_numpy(handle.tensor(f"{layer}/feature_sigma").copy())
+    shared: dict[str, Any] = {}
+    if sigma.max() > 0.0:
+        shared["rankme"] = spectrum.measure_rankme_uncentred_sigma(sigma, epsilon=params.rankme_epsilon)
+    else:
+        _log.warning("no RankMe of layer %s of %s: all its features are zero", layer, handle.key)
+    if about["reason"]:
+        _log.warning("no dimension of layer %s of %s: %s", layer, handle.key, about["reason"])
+        return dict.fromkeys(params.deltas, shared)
+    eigenvalues = torch.from_numpy(handle.tensor(f"{layer}/eigenvalues").copy())
+    shared["effective_rank"] = spectrum.measure_effective_rank_centred_lambda(eigenvalues)
+    shared["participation_ratio"] = spectrum.measure_participation_ratio_centred_lambda(eigenvalues)
+    return {
+        delta: {
+            **shared,
+            "intrinsic_dimension": spectrum.measure_intrinsic_dimension(
+                eigenvalues, delta=delta, rule=params.rule
+            ),
+            "saturation": spectrum.measure_saturation(eigenvalues, delta=delta, rule=params.rule),
+        }
+        for delta in params.deltas
+    }
+
+
+def _choose_keys(features: Mapping[str, TensorsHandle], params: DiagnosticsParams) -> list[str]:
+    """Return the keys of the chosen stimulus sets and networks, sorted."""
+    sets = sorted({key.partition("/")[0] for key in features})
+    models = sorted({key.partition("/")[2] for key in features})
+    wanted_sets = _choose("stimulus set with features", params.stimulus_sets, sets)
+    wanted_models = _choose("network with features", params.models, models)
+    return [
+        f"{name}/{model}" for name in wanted_sets for model in wanted_models if f"{name}/{model}" in features
+    ]
+
+
+def _choose(kind: str, wanted: str | list[str], known: list[str]) -> list[str]:
+    if isinstance(wanted, str):
+        return known
+    return [_require_name(kind, name, known) for name in wanted]
+
+
+def _require_name(kind: str, name: str, known: Any) -> str:
+    if name in known:
+        return name
+    close = get_close_matches(name, known)
+    hint = f", did you mean {close[0]!r}" if close else ""
+    raise ValueError(f"no {kind} {name!r}{hint}; there are: {', '.join(sorted(known))}")
+
+
+def _shown(
+    key: str,
+    stimulus_sets: Mapping[str, ArrowHandle],
+    stimulus_subsets: Mapping[str, ArrowHandle],
+    features: Mapping[str, TensorsHandle],
+    params: DiagnosticsParams,
+) -> tuple[ArrowHandle, ArrowHandle, TensorsHandle]:
+    """Return the stimulus set, subset and features behind a key."""
+    name = _require_name("stimulus set", key.partition("/")[0], stimulus_sets)
+    subset = _require_name("stimulus subset", f"{name}/{params.subset}", stimulus_subsets)
+    return stimulus_sets[name], stimulus_subsets[subset], features[key]
+
+
+def _make_from_features(features: TensorsHandle) -> object:
+    from rep_kedro.pipelines.diagnostics.spectra import spectra_of_features
+
+    return spectra_of_features(features)
+
+
+def _make_from_network(
+    network: TensorsHandle,
+    shown: Mapping[str, tuple[ArrowHandle, ArrowHandle, TensorsHandle]],
+    params: DiagnosticsParams,
+    keys: Sequence[str],
+) -> Iterator[tuple[str, object]]:
+    from rep_kedro.pipelines.diagnostics.spectra import stream_spectra
+
+    yield from stream_spectra(network, shown, keys, batch_size=params.batch_size, device=params.device)
