@@ -16,8 +16,23 @@ ARCHITECTURES = {
 }
 OBJECTIVES = ("supervised", "simclr", "vicreg", "untrained")
 STIMULUS_SETS = ("digits", "photograph_patches", "shapes")
-MEASURES = ("cka_linear_debiased", "cka_linear_biased", "cka_rbf_median_0.4_debiased", "rsa_correlation_spearman")
-WIDTHS = {"conv1": 16, "conv2": 32, "conv3": 64, "conv4": 64, "stem": 16, "stage1": 16, "stage2": 32, "stage3": 64, "pool": 64}
+MEASURES = (
+    "cka_linear_debiased",
+    "cka_linear_biased",
+    "cka_rbf_median_0.4_debiased",
+    "rsa_correlation_spearman",
+)
+WIDTHS = {
+    "conv1": 16,
+    "conv2": 32,
+    "conv3": 64,
+    "conv4": 64,
+    "stem": 16,
+    "stage1": 16,
+    "stage2": 32,
+    "stage3": 64,
+    "pool": 64,
+}
 N_EPOCHS = 12
 
 
@@ -72,7 +87,9 @@ def make_study(seed: int = 0) -> Study:
         "run_table": make_run_table(cards, rng),
     }
     final = probes[(probes.stimulus_set == "digits") & probes.is_final].set_index("model").test_accuracy
-    cards["test_accuracy"] = [final[m] + 0.004 if o == "supervised" else np.nan for m, o in zip(cards.model, cards.objective)]
+    cards["test_accuracy"] = [
+        final[m] + 0.004 if o == "supervised" else np.nan for m, o in zip(cards.model, cards.objective)
+    ]
     return Study(matrices, tables)
 
 
@@ -81,14 +98,21 @@ def make_cards(rng):
     for architecture, layers in ARCHITECTURES.items():
         for objective in OBJECTIVES:
             for seed in range(2):
-                rows.append({
-                    "model": f"{architecture}_{objective}_s{seed}", "source": "trained here",
-                    "architecture": architecture, "objective": objective, "seed": seed,
-                    "trained_on": None if objective == "untrained" else "digits",
-                    "n_parameters": 65_432 if architecture == "cnn" else 175_258,
-                    "n_flops": 4_210_688 if architecture == "cnn" else 12_400_640,
-                    "n_layers": len(layers), "feature_width": 64, "test_accuracy": np.nan,
-                })
+                rows.append(
+                    {
+                        "model": f"{architecture}_{objective}_s{seed}",
+                        "source": "trained here",
+                        "architecture": architecture,
+                        "objective": objective,
+                        "seed": seed,
+                        "trained_on": None if objective == "untrained" else "digits",
+                        "n_parameters": 65_432 if architecture == "cnn" else 175_258,
+                        "n_flops": 4_210_688 if architecture == "cnn" else 12_400_640,
+                        "n_layers": len(layers),
+                        "feature_width": 64,
+                        "test_accuracy": np.nan,
+                    }
+                )
     return pd.DataFrame(rows)
 
 
@@ -99,15 +123,27 @@ def make_matrices(cards, rng):
     own = {m: rng.normal(size=12) for m in cards.model}
     for stimulus_set, spread in zip(STIMULUS_SETS, (0.55, 0.8, 0.6)):
         shift = rng.normal(size=(len(cards), 12))
-        x = np.stack([
-            base[row.objective] + 0.7 * arch[row.architecture]
-            + (1.3 if row.objective == "untrained" else spread) * own[row.model]
-            for row in cards.itertuples()
-        ]) + 0.35 * shift + 0.5
+        x = (
+            np.stack(
+                [
+                    base[row.objective]
+                    + 0.7 * arch[row.architecture]
+                    + (1.3 if row.objective == "untrained" else spread) * own[row.model]
+                    for row in cards.itertuples()
+                ]
+            )
+            + 0.35 * shift
+            + 0.5
+        )
         unit = x / np.linalg.norm(x, axis=1, keepdims=True)
         cosine = unit @ unit.T
         for measure in MEASURES:
-            power = {"cka_linear_debiased": 1.0, "cka_linear_biased": 0.6, "cka_rbf_median_0.4_debiased": 0.9, "rsa_correlation_spearman": 1.2}[measure]
+            power = {
+                "cka_linear_debiased": 1.0,
+                "cka_linear_biased": 0.6,
+                "cka_rbf_median_0.4_debiased": 0.9,
+                "rsa_correlation_spearman": 1.2,
+            }[measure]
             values = np.sign(cosine) * np.abs(cosine) ** power
             if measure == "cka_linear_debiased":
                 values = np.where(values < 0, 0.1 * values, values)
@@ -121,9 +157,13 @@ def make_matrices(cards, rng):
                 i = labels.index("cnn_untrained_s1")
                 for j in range(len(labels)):
                     values[i, j] = values[j, i] = np.nan
-                    reasons[labels[i], labels[j]] = reasons[labels[j], labels[i]] = "all dissimilarities of cnn_untrained_s1 are equal"
+                    reasons[labels[i], labels[j]] = reasons[labels[j], labels[i]] = (
+                        "all dissimilarities of cnn_untrained_s1 are equal"
+                    )
             key = f"{stimulus_set}/{measure}"
-            handles[key] = FakeHandle(key, {"measure": measure, "seed": 0}, FakeMatrix(values, labels, reasons, {"n_stimuli": 500}))
+            handles[key] = FakeHandle(
+                key, {"measure": measure, "seed": 0}, FakeMatrix(values, labels, reasons, {"n_stimuli": 500})
+            )
     return handles
 
 
@@ -135,11 +175,21 @@ def make_similarities(matrices, cards):
         matrix = handle.matrix()
         for i, j in combinations(range(len(matrix.labels)), 2):
             a, b = matrix.labels[i], matrix.labels[j]
-            row = {"stimulus_set": stimulus_set, "measure": measure, "model_a": a, "model_b": b,
-                   "similarity": matrix.values[i, j], "reason": matrix.reasons.get((a, b))}
+            row = {
+                "stimulus_set": stimulus_set,
+                "measure": measure,
+                "model_a": a,
+                "model_b": b,
+                "similarity": matrix.values[i, j],
+                "reason": matrix.reasons.get((a, b)),
+            }
             for trait in ("objective", "architecture"):
                 pair = [traits.loc[a, trait], traits.loc[b, trait]]
-                row |= {f"{trait}_a": pair[0], f"{trait}_b": pair[1], f"{trait}_pair": " / ".join(sorted(pair))}
+                row |= {
+                    f"{trait}_a": pair[0],
+                    f"{trait}_b": pair[1],
+                    f"{trait}_pair": " / ".join(sorted(pair)),
+                }
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -151,17 +201,27 @@ def make_consistency(similarities):
         for trait in ("objective", "architecture"):
             groups += [(trait, pair, part) for pair, part in of_measure.groupby(f"{trait}_pair")]
         for category, pair, part in groups:
-            wide = part.pivot(index=["model_a", "model_b"], columns="stimulus_set", values="similarity").dropna()
+            wide = part.pivot(
+                index=["model_a", "model_b"], columns="stimulus_set", values="similarity"
+            ).dropna()
             for a, b in combinations(STIMULUS_SETS, 2):
                 enough = len(wide) > 2
                 r = wide[a].corr(wide[b]) if enough else np.nan
-                rows.append({
-                    "measure": measure, "category": category, "pair": pair, "stimulus_set_a": a, "stimulus_set_b": b,
-                    "n_pairs": len(wide), "pearson": r,
-                    "spearman": wide[a].rank().corr(wide[b].rank()) if enough else np.nan,
-                    "reason": None if enough else f"{len(wide)} pairs are too few",
-                    "pearson_low": max(-1, r - 0.18), "pearson_high": min(1, r + 0.1),
-                })
+                rows.append(
+                    {
+                        "measure": measure,
+                        "category": category,
+                        "pair": pair,
+                        "stimulus_set_a": a,
+                        "stimulus_set_b": b,
+                        "n_pairs": len(wide),
+                        "pearson": r,
+                        "spearman": wide[a].rank().corr(wide[b].rank()) if enough else np.nan,
+                        "reason": None if enough else f"{len(wide)} pairs are too few",
+                        "pearson_low": max(-1, r - 0.18),
+                        "pearson_high": min(1, r + 0.1),
+                    }
+                )
     return pd.DataFrame(rows)
 
 
@@ -175,14 +235,29 @@ def make_probes(cards, rng):
             chance = {"digits": 0.1, "photograph_patches": 0.5, "shapes": 0.2}[stimulus_set]
             for depth, layer in enumerate(layers):
                 progress = (depth + 1) / len(layers)
-                test = chance + (top[row.objective] * ease[stimulus_set] - chance) * progress**0.4 + rng.normal() * 0.012
+                test = (
+                    chance
+                    + (top[row.objective] * ease[stimulus_set] - chance) * progress**0.4
+                    + rng.normal() * 0.012
+                )
                 test = min(max(test, chance), 0.995)
-                rows.append({
-                    "stimulus_set": stimulus_set, "model": row.model, "layer": layer, "depth": depth,
-                    "is_final": depth == len(layers) - 1, "train_accuracy": min(1.0, test + 0.03), "test_accuracy": test,
-                    "weight_decay": 1e-3, "learning_rate": 0.1, "seed": 0, "n_train": 1200, "n_test": 400,
-                    "n_classes": {"digits": 10, "photograph_patches": 2, "shapes": 5}[stimulus_set],
-                })
+                rows.append(
+                    {
+                        "stimulus_set": stimulus_set,
+                        "model": row.model,
+                        "layer": layer,
+                        "depth": depth,
+                        "is_final": depth == len(layers) - 1,
+                        "train_accuracy": min(1.0, test + 0.03),
+                        "test_accuracy": test,
+                        "weight_decay": 1e-3,
+                        "learning_rate": 0.1,
+                        "seed": 0,
+                        "n_train": 1200,
+                        "n_test": 400,
+                        "n_classes": {"digits": 10, "photograph_patches": 2, "shapes": 5}[stimulus_set],
+                    }
+                )
     return pd.DataFrame(rows)
 
 
@@ -196,13 +271,25 @@ def make_diagnostics(cards, rng):
                 shape = np.array([0.3, 0.55, 0.5, 0.25, 0.2])[depth]
                 factor = {"supervised": 1.0, "simclr": 1.3, "vicreg": 1.5, "untrained": 0.6}[row.objective]
                 for delta, scale in ((0.99, 1.0), (0.9, 0.5)):
-                    dimension = max(1, round(width * min(1, shape * factor * scale * rng.uniform(0.85, 1.15))))
-                    rows.append({
-                        "stimulus_set": stimulus_set, "model": row.model, "layer": layer, "depth": depth,
-                        "n_channels": width, "n_samples": 500, "delta": delta, "intrinsic_dimension": dimension,
-                        "saturation": dimension / width, "rankme": 0.7 * width * min(1, shape * factor) * rng.uniform(0.8, 1.2) + 1,
-                        "effective_rank": 0.5 * width * shape * factor + 1, "participation_ratio": 0.2 * width * shape * factor + 1,
-                    })
+                    dimension = max(
+                        1, round(width * min(1, shape * factor * scale * rng.uniform(0.85, 1.15)))
+                    )
+                    rows.append(
+                        {
+                            "stimulus_set": stimulus_set,
+                            "model": row.model,
+                            "layer": layer,
+                            "depth": depth,
+                            "n_channels": width,
+                            "n_samples": 500,
+                            "delta": delta,
+                            "intrinsic_dimension": dimension,
+                            "saturation": dimension / width,
+                            "rankme": 0.7 * width * min(1, shape * factor) * rng.uniform(0.8, 1.2) + 1,
+                            "effective_rank": 0.5 * width * shape * factor + 1,
+                            "participation_ratio": 0.2 * width * shape * factor + 1,
+                        }
+                    )
     return pd.DataFrame(rows)
 
 
@@ -213,8 +300,18 @@ def make_receptive_fields(cards):
         fields = sizes[row.architecture]
         border = next(i for i, size in enumerate(fields) if i and fields[i - 1] >= 16 or size >= 16)
         for depth, (layer, size) in enumerate(zip(ARCHITECTURES[row.architecture], fields)):
-            rows.append({"model": row.model, "layer": layer, "depth": depth, "receptive_field_px": size,
-                         "jump_px": 2 ** min(depth, 3), "input_px": 16, "is_border": depth == border, "is_beyond_border": depth >= border})
+            rows.append(
+                {
+                    "model": row.model,
+                    "layer": layer,
+                    "depth": depth,
+                    "receptive_field_px": size,
+                    "jump_px": 2 ** min(depth, 3),
+                    "input_px": 16,
+                    "is_border": depth == border,
+                    "is_beyond_border": depth >= border,
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -231,12 +328,23 @@ def make_stitching(cards, rng):
                 for depth, layer in enumerate(layers[:-1]):
                     relative = quality ** (depth + 1) + rng.normal() * 0.01
                     end_accuracy = 0.96
-                    rows.append({
-                        "stimulus_set": "digits", "front_model": front, "end_model": end, "layer": layer, "depth": depth,
-                        "front_accuracy": np.nan if "untrained" in front else 0.93, "end_accuracy": end_accuracy,
-                        "stitched_accuracy": relative * end_accuracy, "relative_accuracy": relative, "agreement": relative * 0.98,
-                        "map_r2": relative * 0.8, "n_fit": 500, "n_test": 400,
-                    })
+                    rows.append(
+                        {
+                            "stimulus_set": "digits",
+                            "front_model": front,
+                            "end_model": end,
+                            "layer": layer,
+                            "depth": depth,
+                            "front_accuracy": np.nan if "untrained" in front else 0.93,
+                            "end_accuracy": end_accuracy,
+                            "stitched_accuracy": relative * end_accuracy,
+                            "relative_accuracy": relative,
+                            "agreement": relative * 0.98,
+                            "map_r2": relative * 0.8,
+                            "n_fit": 500,
+                            "n_test": 400,
+                        }
+                    )
     return pd.DataFrame(rows)
 
 
@@ -250,10 +358,22 @@ def make_history(cards, rng):
             fade = np.exp(-epoch / 3)
             values = {"loss": end + (start - end) * fade + rng.normal() * 0.02 * start}
             if row.objective == "supervised":
-                values |= {"train_accuracy": 0.99 - 0.8 * fade, "test_accuracy": 0.965 - 0.8 * fade + rng.normal() * 0.01}
+                values |= {
+                    "train_accuracy": 0.99 - 0.8 * fade,
+                    "test_accuracy": 0.965 - 0.8 * fade + rng.normal() * 0.01,
+                }
             for metric, value in values.items():
-                rows.append({"model": row.model, "architecture": row.architecture, "objective": row.objective,
-                             "seed": row.seed, "epoch": epoch, "metric": metric, "value": value})
+                rows.append(
+                    {
+                        "model": row.model,
+                        "architecture": row.architecture,
+                        "objective": row.objective,
+                        "seed": row.seed,
+                        "epoch": epoch,
+                        "metric": metric,
+                        "value": value,
+                    }
+                )
     return pd.DataFrame(rows)
 
 
@@ -265,7 +385,15 @@ def make_run_table(cards, rng):
         "similarity_matrices": [f"{s}/{m}" for s in STIMULUS_SETS for m in MEASURES],
     }.items():
         for key in keys:
-            rows.append({"collection": collection, "key": key, "seed": 0, "seconds": float(rng.uniform(0.1, 8)),
-                         "computed_at": "2025-03-02T10:11:12+00:00", "versions": "numpy 2.4.0, rep_kedro 0.1.0, torch 2.13.0",
-                         "recipe_digest": f"{rng.integers(0, 16**8):08x}{rng.integers(0, 16**8):08x}"})
+            rows.append(
+                {
+                    "collection": collection,
+                    "key": key,
+                    "seed": 0,
+                    "seconds": float(rng.uniform(0.1, 8)),
+                    "computed_at": "2025-03-02T10:11:12+00:00",
+                    "versions": "numpy 2.4.0, rep_kedro 0.1.0, torch 2.13.0",
+                    "recipe_digest": f"{rng.integers(0, 16**8):08x}{rng.integers(0, 16**8):08x}",
+                }
+            )
     return pd.DataFrame(rows)

@@ -25,11 +25,13 @@ class Column:
         header: Heading, with the unit.
         kind: ``text``, ``number``, ``percent`` (given as a fraction), ``count`` or ``truth``.
         digits: Digits after the point.
+        absent: What is written where there is no number.
     """
 
     header: str
     kind: str = "text"
     digits: int = 3
+    absent: str = UNDEFINED
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ def make_cell(value: Any, column: Column) -> Cell:
         return Cell(text, text)
     text = write_number(value, column.kind, column.digits)
     if text == UNDEFINED:
-        return Cell(text, "", is_number=True, is_undefined=True)
+        return Cell(column.absent, "", is_number=True, is_undefined=column.absent == UNDEFINED)
     return Cell(text, repr(float(value)), is_number=True)
 
 

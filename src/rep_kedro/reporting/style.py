@@ -16,6 +16,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator
 
 P = ParamSpec("P")
 
@@ -27,7 +28,7 @@ UNKNOWN = "unknown"
 # Hues of the similarity-consistency study (image-text blue, self-supervised orange, supervised green). Its
 # green (#2ca02c) cannot be told from its orange by red-blind readers, so the green is darker here.
 OBJECTIVE_COLOURS: Mapping[str, str] = {
-    "supervised": "#2a6320",
+    "supervised": "#25541c",
     "simclr": "#ff7f0e",
     "self_supervised": "#ff7f0e",
     "vicreg": "#7d3668",
@@ -147,9 +148,20 @@ def styled(plot: Callable[P, Figure]) -> Callable[P, Figure]:
             figure = plot(*args, **kwargs)
             figure.draw_without_rendering()
             figure.set_layout_engine("none")
+            _fix_ticks(figure)
         return figure
 
     return wrapper
+
+
+def _fix_ticks(figure: Figure) -> None:
+    """Keep the ticks that were chosen: how many fit is otherwise asked again when the figure is saved."""
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            axis.set_major_locator(
+                FixedLocator([tick for tick in axis.get_majorticklocs() if low <= tick <= high])
+            )
 
 
 def start_figure(title: str, height_in: float) -> Figure:

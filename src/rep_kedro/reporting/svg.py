@@ -1,7 +1,7 @@
 """Figures as SVG text: the same figure always gives the same bytes, and many fit into one page.
 
 Text stays text (small files, searchable); the layout is that of DejaVu Sans, which matplotlib brings along,
-and browsers without it take a narrower font. Ids are made unique per figure because a page holds many figures.
+and browsers without it take a narrower font. Ids are made unique per figure: a page holds many.
 """
 
 import io

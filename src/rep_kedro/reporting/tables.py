@@ -212,7 +212,7 @@ def final_layers(probe_results: pd.DataFrame) -> pd.DataFrame:
 
 
 def best_layers(probe_results: pd.DataFrame) -> pd.DataFrame:
-    """Return the row with the highest test accuracy per stimulus set and network; on ties the earlier layer."""
+    """Return the row with the highest test accuracy per stimulus set and network; the earlier on ties."""
     defined = probe_results.dropna(subset=["test_accuracy"]).sort_values("depth", kind="stable")
     if not len(defined):
         return defined

@@ -41,7 +41,8 @@ def plot_consistency(consistency: pd.DataFrame, model_cards: pd.DataFrame, *, me
 
     Returns:
         One row per kind of pair, sorted by median, the highest on top. Few pairs of stimulus sets are points
-        with their intervals, many are box plots. Line and band: median and middle half over all network pairs.
+        with their intervals, many are box plots. Line and band:
+        median and middle half over all network pairs.
     """
     rows = consistency[(consistency["measure"] == measure) & consistency["pearson"].notna()]
     if not len(rows):
@@ -146,7 +147,8 @@ def _draw_points(axes: Axes, y: int, rows: pd.DataFrame, colours: Sequence[str])
     ends = rows[["pearson_low", "pearson_high"]].to_numpy(dtype=np.float64)
     axes.hlines(y + offsets, ends[:, 0], ends[:, 1], color=MUTED, linewidth=0.9, alpha=0.7, zorder=2)
     axes.plot(
-        values, y + offsets, linestyle="none", marker="o", markersize=7, fillstyle="left", zorder=3,
+        values, y + offsets, linestyle="none", marker="o", markersize=7, zorder=3,
+        fillstyle="left" if colours[0] != colours[-1] else "full",
         markerfacecolor=colours[0], markerfacecoloralt=colours[-1], markeredgecolor="#ffffff",
         markeredgewidth=0.6,
     )  # fmt: skip

@@ -72,8 +72,8 @@ def _plot_gaps(gaps: pd.DataFrame, measure: str) -> Figure:
     figure.supxlabel(f"similarity of the two networks ({shortened(measure, 40)}), no unit", fontsize=9)
     bar = figure.colorbar(points, ax=axes, shrink=0.85, aspect=28, label="larger accuracy of the two (%)")
     bar.ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
-    bar.solids.set(rasterized=True, alpha=1)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.solids.set(rasterized=True, alpha=1)  # type: ignore[union-attr]
+    bar.outline.set_visible(False)
     return figure
 
 
@@ -131,7 +131,8 @@ def _plot_ranks(joined: pd.DataFrame, model_cards: pd.DataFrame) -> Figure:
         if index % N_COLUMNS == 0:
             panel.set_ylabel("probe accuracy on test images (%)")
         panel.margins(0.08)
-    figure.supxlabel("RankMe of the final layer (effective number of dimensions, from 1)", fontsize=9)
+    for panel in axes:
+        panel.set_xlabel("RankMe (effective dimensions)")
     objectives = objectives_in_order(name for name in joined["objective"] if name != UNKNOWN)
     handles = palette.legend_handles(objectives) + architecture_handles(model_cards)
     if handles:

@@ -83,8 +83,8 @@ def _plot_maps(
     bar = figure.colorbar(
         mesh, ax=axes, shrink=0.6, aspect=30, label=f"similarity ({shortened(measure, 44)}), no unit"
     )
-    bar.solids.set_rasterized(True)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.solids.set_rasterized(True)  # type: ignore[union-attr]
+    bar.outline.set_visible(False)
     _add_strip_legend(figure, [objective.get(model, UNKNOWN) for model in order], palette, panels)
     return figure
 

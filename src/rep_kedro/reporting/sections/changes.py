@@ -16,6 +16,15 @@ COMPARED = (
     ("similarities", "similarity", SIMILARITY_KEYS, "similarity"),
     ("consistency", "consistency", CONSISTENCY_KEYS, "pearson"),
 )
+HEADERS = {
+    "category": "grouped by",
+    "pair": "kind of pair",
+    "stimulus_set": "stimulus set",
+    "stimulus_set_a": "stimulus set",
+    "stimulus_set_b": "other set",
+    "model_a": "network",
+    "model_b": "other network",
+}
 SUMMARY_COLUMNS = {
     "measure": Column("measure"),
     "n_both": Column("values in both", "count"),
@@ -64,6 +73,6 @@ def _change_tables(label: str, compared: pd.DataFrame) -> list[Table]:
     summary = make_table(summarise_changes(compared), SUMMARY_COLUMNS, f"Change of {label} by measure")
     if not len(changed):
         return [summary]
-    columns = {key: Column(key.replace("_", " ")) for key in keys}
+    columns = {key: Column(HEADERS.get(key, key)) for key in keys}
     columns |= {name: Column(name, "number", 4) for name in ("earlier", "now", "change")}
     return [summary, make_table(changed, columns, f"Largest changes of {label}")]

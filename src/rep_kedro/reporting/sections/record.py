@@ -12,13 +12,13 @@ CARD_COLUMNS = {
     "source": Column("source"),
     "architecture": Column("architecture"),
     "objective": Column("objective"),
-    "seed": Column("seed", "count"),
+    "seed": Column("seed", "count", absent="–"),
     "trained_on": Column("trained on"),
     "n_parameters": Column("parameters", "count"),
     "n_flops": Column("FLOPs per image", "count"),
     "n_layers": Column("layers", "count"),
     "feature_width": Column("features", "count"),
-    "test_accuracy": Column("own test accuracy", "percent", 1),
+    "test_accuracy": Column("own test accuracy", "percent", 1, absent="none"),
 }
 FACT_COLUMNS = {
     "id": Column("measure"),
@@ -27,7 +27,6 @@ FACT_COLUMNS = {
     "invariances": Column("does not change under"),
     "source": Column("cite"),
 }
-CARD_NOTE = "Where its own accuracy is undefined, a network has no classifier of its own."
 
 
 def describe(content: ReportContent) -> list[Section]:
@@ -66,7 +65,7 @@ def networks_in_words(cards: pd.DataFrame) -> list[str]:
 
 def _cards_table(cards: pd.DataFrame) -> Table:
     readable = cards.assign(**{trait: cards[trait].map(written) for trait in ("objective", "architecture")})
-    return make_table(readable, CARD_COLUMNS, "Model cards", note=CARD_NOTE)
+    return make_table(readable, CARD_COLUMNS, "Model cards")
 
 
 def _describe_measures(content: ReportContent) -> Section:

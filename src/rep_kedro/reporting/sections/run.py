@@ -10,24 +10,25 @@ from rep_kedro.reporting.page import Column, Section, Table, make_table
 from rep_kedro.reporting.sections.similarity import with_numbers
 from rep_kedro.reporting.tables import in_order
 
+NO_SEED = "–"
 COLLECTION_COLUMNS = {
     "collection": Column("collection"),
     "n": Column("results", "count"),
-    "seconds": Column("time (s)", "number", 1),
+    "seconds": Column("time (s)", "number", 1, absent="not on record"),
     "first": Column("first computed"),
     "last": Column("last computed"),
 }
 RUN_COLUMNS = {
     "collection": Column("collection"),
     "key": Column("result"),
-    "seed": Column("seed", "count"),
-    "seconds": Column("time (s)", "number", 2),
+    "seed": Column("seed", "count", absent=NO_SEED),
+    "seconds": Column("time (s)", "number", 2, absent="not on record"),
     "computed_at": Column("computed at"),
     "versions_letter": Column("versions"),
     "short_digest": Column("recipe digest"),
 }
 VERSION_COLUMNS = {"letter": Column("set"), "versions": Column("package versions")}
-SEED_NOTE = "Where the seed is undefined, nothing in the result was drawn at random by itself."
+SEED_NOTE = "Where there is no seed, the recipe names none: nothing was drawn at random in that step."
 
 
 def describe(content: ReportContent) -> list[Section]:
