@@ -51,7 +51,7 @@ def test_the_order_of_names_in_a_recipe_does_not_matter(counted):
 
 
 def make_chain(tmp_path):
-    """Return a function that runs roots, two middles of each and their leaves; it returns what it computed."""
+    """Return a function that runs roots, two middles of each and leaves; it returns what it computed."""
 
     def run(roots, *, middle=1):
         calls = []

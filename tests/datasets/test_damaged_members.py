@@ -76,6 +76,14 @@ def test_a_truncated_safetensors_file_is_refused(tmp_path, cut):
     require_refused_and_rebuilt(made, r"a\.safetensors is truncated")
 
 
+def test_a_safetensors_file_with_more_than_it_tells_is_refused(tmp_path):
+    made = make_tensors(tmp_path)
+    made.path.write_bytes(made.path.read_bytes() + b"x")
+    require_refused_and_rebuilt(
+        made, r"a\.safetensors is truncated or overlong: \d+ bytes where its header tells"
+    )
+
+
 def test_every_cut_and_many_changes_are_refused_or_harmless(tmp_path):
     for made in (make_tensors(tmp_path / "s"), make_tables(tmp_path / "p")):
         whole = made.path.read_bytes()

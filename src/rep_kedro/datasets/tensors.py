@@ -153,7 +153,7 @@ def write_safetensors(
     Raises:
         ValueError: If the header would be larger than readers accept.
     """
-    names = sorted(arrays, key=lambda name: (_ORDER[_NAMES[arrays[name].dtype.str]], name.encode()))
+    names = sorted(arrays, key=lambda name: (_ORDER[_NAMES[arrays[name].dtype.str]], name))
     layout: dict[str, Any] = {_METADATA: metadata}
     end = 0
     for name in names:
@@ -216,7 +216,9 @@ def _read_layout(path: Path) -> tuple[dict[str, Any], dict[str, Any], int]:
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as problem:
         raise DamagedMemberError(f"{path} is not a safetensors file: its header is unreadable") from problem
     if start + end != size:
-        raise DamagedMemberError(f"{path} is truncated: {size} bytes where its header tells {start + end}")
+        raise DamagedMemberError(
+            f"{path} is truncated or overlong: {size} bytes where its header tells {start + end}"
+        )
     return metadata, layout, start
 
 
