@@ -1,8 +1,9 @@
 """Make torchvision importable beside a CPU build of torch.
 
-The torchvision wheels of the package index are linked against the CUDA build. Beside a CPU build their compiled
-library does not load and `import torchvision` stops at two operators that are then unknown. Declaring the two
-operators is enough for everything that does not call them; timm and open_clip import torchvision and gain the same.
+The torchvision wheels of the package index are linked against the CUDA build. Beside a CPU build their
+compiled library does not load and `import torchvision` stops at two operators that are then unknown.
+Declaring the two operators is enough for everything that does not call them; timm and open_clip import
+torchvision and gain the same.
 """
 
 import importlib.util
@@ -30,9 +31,10 @@ def mend_torchvision() -> bool:
         return False
     if _loads(Path(spec.submodule_search_locations[0])) or hasattr(torch.ops.torchvision, OPERATORS[0]):
         return False
-    library = torch.library.Library("torchvision", "DEF")
+    library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
     for name in OPERATORS:
-        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        schema = f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+        library.define(schema)  # type: ignore[no-untyped-call]
     _declared.append(library)
     return True
 
@@ -42,7 +44,7 @@ def _loads(folder: Path) -> bool:
 
     for extension in folder.glob("_C*.so"):
         try:
-            torch.ops.load_library(str(extension))
+            torch.ops.load_library(str(extension))  # type: ignore[no-untyped-call]
         except OSError:
             return False
     return True

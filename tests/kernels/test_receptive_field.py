@@ -74,7 +74,7 @@ def test_vgg_fields_are_the_published_ones(name):
 
 
 def test_dilation_counts():
-    # Published network, whose maps grow by four pixels per convolution: padding 5 with an effective kernel of 7.
+    # The published maps grow by four pixels per convolution: padding 5 with an effective kernel of 7.
     published = [7, 13, 26, 38, 64, 88, 112, 136, 188, 236, 284, 332, 436, 532, 628, 724]
     layers = _make_vgg(VGG_STAGES["vgg19"], dilation=3, padding=5)
     assert _sizes(layers) == published
@@ -131,7 +131,7 @@ def test_a_network_that_never_sees_the_whole_image_has_no_border():
 
 def _draw_graph(seed):
     """A random graph in which every second layer may join two earlier branches of equal map."""
-    draw = random.Random(seed)
+    draw = random.Random(seed)  # noqa: S311
     layers, groups = [], {(1, 23): [()]}
     for i in range(8):
         key = draw.choice([k for k in groups if groups[k]])

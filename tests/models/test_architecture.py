@@ -163,7 +163,7 @@ def test_weights_return_from_a_state_dict_even_without_batch_counters():
     state = {k: v for k, v in network.state_dict().items() if "num_batches" not in k}
     x = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     assert torch.equal(restore_network(network.architecture, 10, state)(x), network(x))
-    with pytest.raises(ValueError, match="weights do not fit the architecture: .*size mismatch"):
+    with pytest.raises(ValueError, match=r"weights do not fit the architecture: .*size mismatch"):
         restore_network(network.architecture, 3, state)
 
 

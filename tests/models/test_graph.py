@@ -1,4 +1,4 @@
-"""The geometry of real networks: own ones, and any that torch.fx can trace, against the gradient's footprint."""
+"""The geometry of real networks: own ones and traced ones, against the footprint of the gradient."""
 
 import pytest
 import torch
@@ -111,5 +111,5 @@ def test_a_network_that_cannot_be_traced_is_named():
         def forward(self, x):
             return x if x.sum() > 0 else -x
 
-    with pytest.raises(ValueError, match="torch.fx cannot trace Branching"):
+    with pytest.raises(ValueError, match=r"torch\.fx cannot trace Branching"):
         network_graph(Branching())

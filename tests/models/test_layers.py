@@ -1,4 +1,4 @@
-"""Layer access: what is read is what the layer gave, in any layout, and nothing more is computed than needed."""
+"""Layer access: what is read is what the layer gave, in any layout, and no more is computed."""
 
 import pytest
 import torch

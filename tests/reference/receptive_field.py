@@ -4,9 +4,9 @@
 def trace_receptive_fields(layers, input_px):
     """Return by layer the list of sets of input pixels that each position depends on.
 
-    Layers are (name, inputs, kernel, stride, padding, dilation); no inputs means the image; kernel None means all
-    positions. Pixels in the padding of the image count with their (negative or too large) index; positions in the
-    padding of inner maps see what they would see if the map went on.
+    Layers are (name, inputs, kernel, stride, padding, dilation); no inputs means the image; kernel None
+    means all positions. Pixels in the padding of the image count with their (negative or too large) index;
+    positions in the padding of inner maps see what they would see if the map went on.
     """
     maps = {}
     for name, inputs, kernel, stride, padding, dilation in layers:

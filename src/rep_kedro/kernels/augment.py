@@ -1,7 +1,7 @@
 """Random views of images, one draw per image, whole batches at once.
 
-Random numbers are drawn on the CPU and moved, so that a seed gives the same views on every device. Images are float
-tensors in [0, 1].
+Random numbers are drawn on the CPU and moved, so that a seed gives the same views on every device. Images
+are float tensors in [0, 1].
 """
 
 import math
@@ -110,12 +110,13 @@ def draw_colours(
     saturation: float = 0.0,
     grey_probability: float = 0.0,
 ) -> Tensor:
-    """Return the images with brightness, contrast and saturation multiplied by a draw around 1, clipped to [0, 1].
+    """Return the images with brightness, contrast and saturation changed at random, clipped to [0, 1].
 
     Args:
         images: Shape (n, c, h, w), in [0, 1].
         generator: CPU generator of the draws.
-        brightness: Factors are drawn from [1 - brightness, 1 + brightness]; so are the next two.
+        brightness: Pixels are multiplied by a draw from [1 - brightness, 1 + brightness]; the next two
+            likewise.
         contrast: Around the image's own mean.
         saturation: Around the grey image; no effect on one channel.
         grey_probability: Share of images that lose their colour altogether.

@@ -1,8 +1,8 @@
 """Receptive fields of a graph of layers, exactly, along one axis.
 
-Each layer's receptive field is followed as an interval of input pixels, from the first layer to the last. Where
-several paths meet, the union of their intervals is the receptive field, and the smallest field over all paths is kept
-beside it: residual networks pass some signals on with a small field.
+Each layer's receptive field is followed as an interval of input pixels, from the first layer to the last.
+Where several paths meet, the union of their intervals is the receptive field, and the smallest field over
+all paths is kept beside it: residual networks pass some signals on with a small field.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,8 @@ class LayerGeometry:
         padding: Positions added before the first.
         padding_after: Positions added behind the last; as many as before if None.
         dilation: Input positions between neighbouring kernel taps.
-        has_ceil_size: Whether a window that is only partly filled counts as a position (ceil mode of pooling).
+        has_ceil_size: Whether a window that is only partly filled counts as a position (ceil mode of
+            pooling).
     """
 
     name: str
@@ -43,8 +44,8 @@ class ReceptiveField:
     """What one output position of a layer sees.
 
     Attributes:
-        size_px: Pixels from the first to the last that it depends on, over all paths; counts pixels beyond the
-            image, and so may exceed it.
+        size_px: Pixels from the first to the last that it depends on, over all paths; counts pixels beyond
+            the image, and so may exceed it.
         smallest_path_px: The same along the path on which it is smallest.
         start_px: First pixel that position 0 sees; negative in the padding.
         jump_px: Pixels between the first pixels of neighbouring positions.
@@ -66,16 +67,16 @@ def compute_receptive_fields(layers: Sequence[LayerGeometry], input_px: int) -> 
         input_px: Side of the image.
 
     Returns:
-        By layer, in the order given. A layer that reads the whole map sees the union of what all its positions
-        see; there its jump is that of the map.
+        By layer, in the order given. A layer that reads the whole map sees the union of what all its
+        positions see; there its jump is that of the map.
 
     Raises:
-        ValueError: If a name occurs twice, an input is no earlier layer, the inputs of one layer disagree on jump
-            or map size, or a kernel is larger than the padded map.
+        ValueError: If a name occurs twice, an input is no earlier layer, the inputs of one layer disagree
+            on jump or map size, or a kernel is larger than the padded map.
 
     Source:
-        Interval arithmetic of Araujo et al. 2019, doi:10.23915/distill.00021, sections 2 and 3. Sizes agree with
-        the recursion r' = r + (k - 1) d j, j' = j s.
+        Interval arithmetic of Araujo et al. 2019, doi:10.23915/distill.00021, sections 2 and 3. Sizes agree
+        with the recursion r' = r + (k - 1) d j, j' = j s.
     """
     image = ReceptiveField(size_px=1, smallest_path_px=1, start_px=0, jump_px=1, map_size=input_px)
     fields: dict[str, ReceptiveField] = {}
@@ -101,9 +102,9 @@ def find_border_layer(
         fields: As given by `compute_receptive_fields`.
         layers: The layers that count, in depth order: usually the convolutions.
         input_px: Side of the image.
-        rule: `input`: the first layer behind the first one whose own receptive field exceeds the image, that is,
-            the first that is fed by positions that see all. `smallest_path`: the first layer from which on the
-            smallest receptive field exceeds the image, for networks with skip connections.
+        rule: `input`: the first layer behind the first one whose own receptive field exceeds the image,
+            that is, the first that is fed by positions that see all. `smallest_path`: the first layer from
+            which on the smallest receptive field exceeds the image, for networks with skip connections.
 
     Raises:
         ValueError: If the rule or a layer is unknown.

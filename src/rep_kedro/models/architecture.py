@@ -1,7 +1,7 @@
 """Small architectures as data: a list of named layers in depth order, read from YAML and checked.
 
-A layer takes the output of the layer before it unless `from` names others; `input` is the network's input. Widths
-can be multiplied: `resnet20_w3` is `resnet20` with three times the channels.
+A layer takes the output of the layer before it unless `from` names others; `input` is the network's input.
+Widths can be multiplied: `resnet20_w3` is `resnet20` with three times the channels.
 """
 
 import re

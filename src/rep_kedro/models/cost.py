@@ -13,8 +13,8 @@ class NetworkCost:
 
     Attributes:
         n_parameters: Trainable numbers; buffers such as running means are not counted.
-        n_flops: Floating point operations of one stimulus: two per multiply-accumulate, in convolutions, matrix
-            products and attention; all else is left out.
+        n_flops: Floating point operations of one stimulus: two per multiply-accumulate, in convolutions,
+            matrix products and attention; all else is left out.
     """
 
     n_parameters: int

@@ -9,7 +9,8 @@ from torch import fx, nn
 
 from rep_kedro.kernels.receptive_field import LayerGeometry
 from rep_kedro.models.architecture import INPUT, Conv, Pool, Subsample
-from rep_kedro.models.network import Add, Concat, GlobalMean, LayeredNetwork, PaddedSubsample
+from rep_kedro.models.modules import Add, Concat, GlobalMean, PaddedSubsample
+from rep_kedro.models.network import LayeredNetwork
 
 _POINTWISE = (
     *(nn.BatchNorm2d, nn.BatchNorm1d, nn.GroupNorm, nn.Identity, nn.Dropout, nn.Dropout2d),
@@ -18,10 +19,24 @@ _POINTWISE = (
 )
 _WHOLE_MAP = (nn.Flatten, nn.Linear, GlobalMean)
 _POINTWISE_NAMES = frozenset(
-    "add add_ iadd sub mul mul_ imul truediv cat relu relu_ relu6 sigmoid tanh gelu silu silu_ dropout softmax"
-    " hardswish hardsigmoid leaky_relu elu contiguous clone batch_norm".split()
+    {
+        "add",
+        "add_",
+        "iadd",
+        "sub",
+        "mul",
+        "mul_",
+        "imul",
+        "truediv",
+        "cat",
+        "batch_norm",
+        "contiguous",
+        "clone",
+    }
+    | {"relu", "relu_", "relu6", "leaky_relu", "elu", "gelu", "silu", "silu_", "sigmoid", "tanh", "softmax"}
+    | {"hardswish", "hardsigmoid", "dropout"}
 )
-_WHOLE_MAP_NAMES = frozenset("flatten mean view reshape".split())
+_WHOLE_MAP_NAMES = frozenset({"flatten", "mean", "view", "reshape"})
 
 
 def network_graph(module: nn.Module, *, input_px: int | None = None, axis: int = 1) -> list[LayerGeometry]:

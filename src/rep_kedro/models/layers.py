@@ -1,7 +1,7 @@
 """Layer access for any module: read many layers in one pass, copied or pooled the moment they appear.
 
-A layer's output must not be kept by reference: an in-place ReLU behind it would overwrite what was read. Every hook
-here pools or copies at once. The pass ends at the last layer that is wanted.
+A layer's output must not be kept by reference: an in-place ReLU behind it would overwrite what was read.
+Every hook here pools or copies at once. The pass ends at the last layer that is wanted.
 """
 
 import re
@@ -29,8 +29,8 @@ class LayerReader:
 
     Args:
         module: Any network in evaluation mode.
-        layers: Names of submodules as in `named_modules`, or glob patterns. A module that a pass calls several
-            times is named with the call: `layer1.0.relu@2`.
+        layers: Names of submodules as in `named_modules`, or glob patterns. A module that a pass calls
+            several times is named with the call: `layer1.0.relu@2`.
         example: One stimulus with a batch axis, as the network takes it; it is passed through once to learn
             the order of the layers.
         run: How the network is called, if not `module(x)`.
@@ -113,8 +113,8 @@ def select_layers(known: Sequence[str], layers: Sequence[str]) -> tuple[str, ...
     block, `blocks.**` also what is inside them.
 
     Raises:
-        ValueError: If a name or pattern fits nothing, names a module that is called several times without saying
-            which call, or if nothing was asked for.
+        ValueError: If a name or pattern fits nothing, names a module that is called several times without
+            saying which call, or if nothing was asked for.
 
     Example:
         >>> select_layers(["conv1", "relu1", "conv2", "relu2"], ["relu*", "conv1"])
@@ -176,7 +176,7 @@ def _call_of(name: str) -> str:
 
 
 def _require_batch(name: str, output: object, n_stimuli: int, layout: Layout) -> Tensor:
-    """Return the output, or the first element of a tuple, such as attention gives, if it has a row per stimulus."""
+    """Return the output, or the first of several as attention gives, if it has a row per stimulus."""
     first = output[0] if isinstance(output, tuple | list) and output else output
     if not isinstance(first, Tensor):
         raise ValueError(

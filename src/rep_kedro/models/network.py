@@ -6,59 +6,8 @@ from difflib import get_close_matches
 import torch
 from torch import Tensor, nn
 
-from rep_kedro.models.architecture import (
-    INPUT,
-    Architecture,
-    Conv,
-    Dropout,
-    Layer,
-    Linear,
-    Pool,
-    Subsample,
-    load_architecture,
-)
-
-
-class GlobalMean(nn.Module):
-    """Average over all positions: (n, c, h, w) to (n, c)."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the mean over the last two axes."""
-        return x.mean(dim=(-2, -1))
-
-
-class Add(nn.Module):
-    """Sum of its inputs; a module, so that a hook can read it."""
-
-    def forward(self, *terms: Tensor) -> Tensor:
-        """Return the sum of tensors of one shape."""
-        total = terms[0]
-        for term in terms[1:]:
-            total = total + term
-        return total
-
-
-class Concat(nn.Module):
-    """Inputs side by side along the channels."""
-
-    def forward(self, *parts: Tensor) -> Tensor:
-        """Return the parts joined along axis 1."""
-        return torch.cat(parts, dim=1)
-
-
-class PaddedSubsample(nn.Module):
-    """Every `stride`-th pixel, with channels filled up by zeros, half on each side (He et al. 2016, option A)."""
-
-    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
-        super().__init__()
-        self.stride = stride
-        before = (channels - in_channels) // 2
-        self.channel_padding = (before, channels - in_channels - before)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return (n, channels, ceil(h / stride), ceil(w / stride))."""
-        x = x[:, :, :: self.stride, :: self.stride]
-        return nn.functional.pad(x, (0, 0, 0, 0, *self.channel_padding))
+from rep_kedro.models.architecture import INPUT, Architecture, Layer, Linear, load_architecture
+from rep_kedro.models.modules import draw_weights, make_module
 
 
 class LayeredNetwork(nn.Module):
@@ -82,8 +31,8 @@ class LayeredNetwork(nn.Module):
         sample = {INPUT: torch.zeros(1, architecture.input.channels, size, size)}
         for layer in _without_head(architecture.layers) if n_classes is None else architecture.layers:
             inputs = [sample[name] for name in layer.inputs]
-            module = _make_module(layer, inputs[0], n_classes)
-            _initialise(module, generator)
+            module = make_module(layer, inputs[0], n_classes)
+            draw_weights(module, generator)
             self._attach(layer.name, module)
             try:
                 sample[layer.name] = module.eval()(*inputs)
@@ -197,9 +146,9 @@ def build_network(
 ) -> LayeredNetwork:
     """Return a network with freshly drawn weights.
 
-    Convolutions are drawn from a normal distribution (He et al. 2015, arXiv:1502.01852, fan-out), linear layers
-    uniformly within 1 / sqrt(fan-in); biases start at zero, batch norms at identity. The global random state is
-    neither read nor changed.
+    Convolutions are drawn from a normal distribution (He et al. 2015, arXiv:1502.01852, fan-out), linear
+    layers uniformly within 1 / sqrt(fan-in); biases start at zero, batch norms at identity. The global
+    random state is neither read nor changed.
 
     Args:
         architecture: A definition, or the name of one.
@@ -265,54 +214,3 @@ def _without_head(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
         if isinstance(layer, Linear) and layer.features == "classes":
             return layers[:i]
     return layers
-
-
-def _make_module(layer: Layer, example: Tensor, n_classes: int | None) -> nn.Module:
-    """Return the module of one layer; linear and convolution weights are left undrawn."""
-    width = example.shape[1]
-    match layer:
-        case Conv():
-            return nn.utils.skip_init(
-                nn.Conv2d,
-                width,
-                layer.channels,
-                layer.kernel,
-                stride=layer.stride,
-                padding=layer.padding,
-                dilation=layer.dilation,
-                groups=layer.groups,
-                bias=layer.bias,
-            )
-        case Linear():
-            features = n_classes if layer.features == "classes" else layer.features
-            return nn.utils.skip_init(nn.Linear, width, features, bias=layer.bias)
-        case Pool():
-            pool = nn.MaxPool2d if layer.kind == "maxpool" else nn.AvgPool2d
-            return pool(layer.kernel, layer.stride, layer.padding)
-        case Subsample():
-            return PaddedSubsample(width, layer.channels, layer.stride)
-        case Dropout():
-            return nn.Dropout(layer.fraction)
-    plain = {
-        "relu": nn.ReLU,
-        "sigmoid": nn.Sigmoid,
-        "tanh": nn.Tanh,
-        "mean": GlobalMean,
-        "flatten": nn.Flatten,
-        "add": Add,
-        "concat": Concat,
-    }
-    if layer.kind == "bn":
-        return nn.BatchNorm2d(width) if example.ndim == 4 else nn.BatchNorm1d(width)
-    return plain[layer.kind]()
-
-
-def _initialise(module: nn.Module, generator: torch.Generator) -> None:
-    """Draw the weights of one layer."""
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)
-    elif isinstance(module, nn.Linear):
-        bound = module.in_features**-0.5
-        nn.init.uniform_(module.weight, -bound, bound, generator=generator)
-    if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
-        nn.init.zeros_(module.bias)

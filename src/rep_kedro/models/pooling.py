@@ -17,8 +17,8 @@ def pool_activation(
 
     Args:
         activation: Layer output, (n, c), (n, c, h, w), (n, h, w, c), (n, tokens, d) or (tokens, n, d).
-        pooling: `average` over positions or over all tokens; `flatten` everything (channel by channel for maps);
-            `cls` the first token; `patch_average` over the tokens behind the prefix;
+        pooling: `average` over positions or over all tokens; `flatten` everything (channel by channel for
+            maps); `cls` the first token; `patch_average` over the tokens behind the prefix;
             `cls_and_patch_average` both, side by side.
         layout: Where the channels of four-dimensional and the stimuli of three-dimensional outputs are;
             `auto` reads (n, c, h, w) and (n, tokens, d).
@@ -28,7 +28,8 @@ def pool_activation(
         Features, float32, (n_stimuli, n_features). Two-dimensional outputs pass unchanged.
 
     Raises:
-        ValueError: If the output has other than two to four axes, or has no tokens where tokens are asked for.
+        ValueError: If the output has other than two to four axes, or has no tokens where tokens are asked
+            for.
     """
     if pooling not in POOLINGS:
         raise ValueError(f"unknown pooling {pooling!r}; known: {', '.join(POOLINGS)}")

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 class Preprocessing(BaseModel):
     """The largest central square, resized to `resize_px`, its centre of `size_px` cut out, then scaled.
 
-    Pixels / 255, less `mean`, divided by `std`. Every network sees the same central square of a stimulus, but for
-    the margin that its own preprocessing cuts off.
+    Pixels / 255, less `mean`, divided by `std`. Every network sees the same central square of a stimulus,
+    but for the margin that its own preprocessing cuts off.
 
     Attributes:
         size_px: Side of the network's input.

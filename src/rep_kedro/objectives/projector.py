@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from rep_kedro.models.modules import draw_weights, make_undrawn
+
 
 def build_projector(width: int, widths: Sequence[int], generator: torch.Generator) -> nn.Module:
     """Return a perceptron: linear layers, batch norm and ReLU between them, the last one linear without bias.
@@ -16,8 +18,8 @@ def build_projector(width: int, widths: Sequence[int], generator: torch.Generato
     """
     layers: list[nn.Module] = []
     for i, n_out in enumerate(widths):
-        linear = nn.utils.skip_init(nn.Linear, width, n_out, bias=False)
-        nn.init.uniform_(linear.weight, -(width**-0.5), width**-0.5, generator=generator)
+        linear = make_undrawn(nn.Linear, width, n_out, bias=False)
+        draw_weights(linear, generator)
         layers.append(linear)
         if i < len(widths) - 1:
             layers += [nn.BatchNorm1d(n_out), nn.ReLU()]

@@ -1,6 +1,7 @@
 """What a training objective is: settings, an optional projector, and a loss from images and labels.
 
-An objective is a frozen record of its settings, so that it can be read from parameters and written into a recipe.
+An objective is a frozen record of its settings, so that it can be read from parameters and written into a
+recipe.
 """
 
 from typing import Any, ClassVar

@@ -23,7 +23,8 @@ def nt_xent_loss(first: Tensor, second: Tensor, *, temperature: float) -> Tensor
         temperature: Divides the similarities, positive.
 
     Returns:
-        Mean over the 2n embeddings, in nats; symmetric in the two sets; ln(2n - 1) if all embeddings are equal.
+        Mean over the 2n embeddings, in nats; symmetric in the two sets; ln(2n - 1) if all embeddings are
+        equal.
 
     Raises:
         ValueError: If the shapes differ, there is one image only, or the temperature is not positive.

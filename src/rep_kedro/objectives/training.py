@@ -1,8 +1,8 @@
 """The training loop: one network, one objective, one seed; the same bits every time.
 
-Weights, batch order and augmentations have random streams of their own, all derived from the seed. On a CPU the loop
-runs on one thread, so that the result does not depend on how many there are; several networks are trained side by
-side instead.
+Weights, batch order and augmentations have random streams of their own, all derived from the seed. On a CPU
+the loop runs on one thread, so that the result does not depend on how many there are; several networks are
+trained side by side instead.
 """
 
 import hashlib
@@ -38,6 +38,21 @@ class LabelledImages:
 
 
 @dataclass(frozen=True)
+class TrainingStimuli:
+    """What a network learns from, and what it is tried on.
+
+    Attributes:
+        train: Images to learn from.
+        test: Images for the reported accuracy only; nothing is chosen by them.
+        n_classes: Classes of the stimulus set; None where it has no labels.
+    """
+
+    train: LabelledImages
+    test: LabelledImages
+    n_classes: int | None
+
+
+@dataclass(frozen=True)
 class TrainedNetwork:
     """A network and how it came about: one dict of metrics per epoch, from epoch 0 (as drawn) on."""
 
@@ -52,9 +67,7 @@ def train_network(
     *,
     seed: int,
     schedule: Schedule | None,
-    train: LabelledImages,
-    test: LabelledImages,
-    n_classes: int | None,
+    stimuli: TrainingStimuli,
     device: str = "cpu",
 ) -> TrainedNetwork:
     """Train one network.
@@ -65,28 +78,26 @@ def train_network(
         objective: What to minimise.
         seed: Of weights, batch order and augmentations.
         schedule: None for an objective that does not train.
-        train: Images to learn from.
-        test: Images for the reported accuracy only; nothing is chosen by them.
-        n_classes: Classes of the stimulus set; used only by objectives with a head.
+        stimuli: Images; the number of classes is used only by objectives with a head.
         device: Where to compute, such as `cpu` or `cuda`.
 
     Returns:
-        The network on the CPU, in evaluation mode, and its history: `epoch`, `loss` and its parts as means over
-        the epoch's steps, and where there is a head `train_accuracy` and `test_accuracy`, else
+        The network on the CPU, in evaluation mode, and its history: `epoch`, `loss` and its parts as means
+        over the epoch's steps, and where there is a head `train_accuracy` and `test_accuracy`, else
         `embedding_rankme` of the training images; the last four measured after the epoch.
 
     Raises:
         ValueError: If the images do not fit the objective or the schedule.
         FloatingPointError: If the loss is not finite; names network and epoch.
     """
-    has_head = objective.has_head
-    _require_fit(name, objective, schedule, train, n_classes)
-    network = build_network(architecture, n_classes=n_classes if has_head else None, seed=seed).to(device)
+    _require_fit(name, objective, schedule, stimuli)
+    n_classes = stimuli.n_classes if objective.has_head else None
+    network = build_network(architecture, n_classes=n_classes, seed=seed).to(device)
     width = math.prod(network.shapes[network.layer_names[-1]])
     projector = objective.build_projector(width, _stream(seed, "projector")).to(device)
-    images, labels = (train.images.to(device), _labels_or_zeros(train).to(device))
+    images, labels = stimuli.train.images.to(device), _labels_or_zeros(stimuli.train).to(device)
     with _repeatable(device):
-        history = [{"epoch": 0.0, **_evaluate(network, projector, train, test, device)}]
+        history = [{"epoch": 0.0, **_evaluate(network, projector, stimuli, device)}]
         if objective.trains and schedule is not None:
             steps = _Steps(network, projector, schedule, n_images=len(images))
             order, augmentation = _stream(seed, "order"), _stream(seed, "views")
@@ -102,7 +113,7 @@ def train_network(
                 means = {part: total.item() / steps.per_epoch for part, total in sums.items()}
                 _require_finite(name, epoch, means)
                 history.append(
-                    {"epoch": float(epoch), **means, **_evaluate(network, projector, train, test, device)}
+                    {"epoch": float(epoch), **means, **_evaluate(network, projector, stimuli, device)}
                 )
     return TrainedNetwork(network.cpu().eval(), history)
 
@@ -168,15 +179,8 @@ def measure_accuracy(network: LayeredNetwork, images: LabelledImages, device: st
     """Return the fraction of images whose highest logit is their label; None without labels or images."""
     if images.labels is None or len(images.images) == 0:
         return None
-    hits = sum(
-        int((network_output.argmax(dim=1).cpu() == labels).sum())
-        for network_output, labels in zip(
-            _outputs(network, nn.Identity(), images, device),
-            images.labels.split(EVALUATION_BATCH),
-            strict=True,
-        )
-    )
-    return hits / len(images.images)
+    predictions = [logits.argmax(dim=1).cpu() for logits in _outputs(network, nn.Identity(), images, device)]
+    return int((torch.cat(predictions) == images.labels).sum()) / len(images.images)
 
 
 def _outputs(
@@ -185,21 +189,22 @@ def _outputs(
     network.eval()
     projector.eval()
     with torch.no_grad():
-        for batch in images.images.split(EVALUATION_BATCH):
+        for start in range(0, len(images.images), EVALUATION_BATCH):
+            batch = images.images[start : start + EVALUATION_BATCH]
             yield embed(network, projector, batch.to(device).float() / 255)
 
 
 def _evaluate(
-    network: LayeredNetwork, projector: nn.Module, train: LabelledImages, test: LabelledImages, device: str
+    network: LayeredNetwork, projector: nn.Module, stimuli: TrainingStimuli, device: str
 ) -> dict[str, float]:
     if network.n_classes is None:
-        embeddings = torch.cat(list(_outputs(network, projector, train, device))).double()
+        embeddings = torch.cat(list(_outputs(network, projector, stimuli.train, device))).double()
         if not bool(torch.isfinite(embeddings).all()):
             return {}
         return {"embedding_rankme": measure_rankme_uncentred_sigma(torch.linalg.svdvals(embeddings).cpu())}
     accuracies = {
-        "train_accuracy": measure_accuracy(network, train, device),
-        "test_accuracy": measure_accuracy(network, test, device),
+        "train_accuracy": measure_accuracy(network, stimuli.train, device),
+        "test_accuracy": measure_accuracy(network, stimuli.test, device),
     }
     return {metric: value for metric, value in accuracies.items() if value is not None}
 
@@ -213,18 +218,19 @@ def _stream(seed: int, purpose: str) -> torch.Generator:
 @contextmanager
 def _repeatable(device: str) -> Iterator[None]:
     """Compute in the same order every time, in full float32."""
-    threads, filling = torch.get_num_threads(), torch.utils.deterministic.fill_uninitialized_memory
+    memory: Any = torch.utils.deterministic
+    threads, filling = torch.get_num_threads(), memory.fill_uninitialized_memory
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     try:
         if torch.device(device).type == "cpu":
             torch.set_num_threads(1)
         torch.use_deterministic_algorithms(True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+        memory.fill_uninitialized_memory = False  # nothing here reads memory that was not written
         with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
             yield
     finally:
-        torch.utils.deterministic.fill_uninitialized_memory = filling  # type: ignore[attr-defined]
+        memory.fill_uninitialized_memory = filling
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         torch.set_num_threads(threads)
 
@@ -234,17 +240,19 @@ def _labels_or_zeros(images: LabelledImages) -> Tensor:
 
 
 def _require_fit(
-    name: str, objective: Objective, schedule: Schedule | None, train: LabelledImages, n_classes: int | None
+    name: str, objective: Objective, schedule: Schedule | None, stimuli: TrainingStimuli
 ) -> None:
+    train = stimuli.train
     if objective.trains and schedule is None:
         raise ValueError(f"network {name!r}: objective {objective.id!r} needs a schedule, got none")
-    if objective.has_head and (n_classes is None or train.labels is None):
+    if objective.has_head and (stimuli.n_classes is None or train.labels is None):
         raise ValueError(
             f"network {name!r}: objective {objective.id!r} needs labels, and the stimulus set has none"
         )
     if schedule is not None and objective.trains and schedule.batch_size > len(train.images):
         raise ValueError(
-            f"network {name!r}: batch_size {schedule.batch_size} exceeds the {len(train.images)} training images"
+            f"network {name!r}: batch_size {schedule.batch_size} exceeds"
+            f" the {len(train.images)} training images"
         )
 
 

@@ -28,7 +28,7 @@ def variance_loss(embeddings: Tensor) -> Tensor:
 
 
 def covariance_loss(embeddings: Tensor) -> Tensor:
-    """Return the sum of squared covariances between different dimensions, divided by the number of dimensions."""
+    """Return the squared covariances between different dimensions, summed, per dimension."""
     n, n_dimensions = embeddings.shape
     centred = embeddings - embeddings.mean(dim=0)
     covariance = centred.T @ centred / (n - 1)

@@ -55,5 +55,6 @@ def explained(model: str, weights: object) -> Iterator[None]:
             else f"they can neither be found locally nor fetched ({type(error).__name__}: {cause})"
         )
         raise ValueError(
-            f"no weights {weights!r} for {model}: {why}; fetch them once with a network, or ask for drawn weights"
+            f"no weights {weights!r} for {model}: {why};"
+            " fetch them once with a network, or ask for drawn weights"
         ) from error

@@ -44,9 +44,11 @@ def build(spec: OpenClipModel, *, with_weights: bool) -> nn.Module:
 
     with drawn_from(spec.seed):
         if spec.pretrained is None or not with_weights:
-            return open_clip.create_model(spec.name, pretrained=None, load_weights=False).eval()
+            module: nn.Module = open_clip.create_model(spec.name, pretrained=None, load_weights=False)
+            return module.eval()
         with explained(f"open_clip model {spec.name!r}", spec.pretrained):
-            return open_clip.create_model(spec.name, pretrained=spec.pretrained).eval()
+            module = open_clip.create_model(spec.name, pretrained=spec.pretrained)
+            return module.eval()
 
 
 def _require_config(spec: OpenClipModel) -> dict[str, Any]:
@@ -61,6 +63,7 @@ def _require_config(spec: OpenClipModel) -> dict[str, Any]:
     tags = open_clip.list_pretrained_tags_by_model(spec.name)
     if spec.pretrained is not None and spec.pretrained not in tags:
         raise ValueError(
-            f"open_clip has no weights {spec.pretrained!r} for {spec.name!r}; known: {', '.join(tags) or 'none'}"
+            f"open_clip has no weights {spec.pretrained!r} for {spec.name!r};"
+            f" known: {', '.join(tags) or 'none'}"
         )
     return dict(config)

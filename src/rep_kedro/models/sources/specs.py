@@ -145,7 +145,5 @@ class CheckpointModel(_Entry):
         return {key: value for key, value in super().recipe().items() if key != "path"}
 
 
-ModelEntry = Annotated[
-    TrainedModel | TimmModel | TorchvisionModel | OpenClipModel | CheckpointModel,
-    Field(discriminator="source"),
-]
+ZooEntry = TimmModel | TorchvisionModel | OpenClipModel | CheckpointModel
+ModelEntry = Annotated[TrainedModel | ZooEntry, Field(discriminator="source")]

@@ -50,7 +50,7 @@ def build(spec: TimmModel, *, with_weights: bool) -> nn.Module:
             return timm.create_model(spec.name, pretrained=True, **_accepted(spec, size)).eval()
 
 
-def _accepted(spec: TimmModel, size: dict[str, int]) -> dict[str, int]:
+def _accepted(spec: TimmModel, size: dict[str, Any]) -> dict[str, Any]:
     """Return the size only for models that are built for one; convolutions take any."""
     return size if _require_config(spec)["fixed_input_size"] else {}
 
@@ -68,4 +68,5 @@ def _require_config(spec: TimmModel) -> dict[str, Any]:
     tags = timm.list_pretrained(f"{base}.*")
     if tag and spec.name not in tags:
         raise ValueError(f"timm has no weights {spec.name!r}; known: {', '.join(tags) or 'none'}")
-    return dict(get_pretrained_cfg(spec.name).to_dict())
+    config: Any = get_pretrained_cfg(spec.name)
+    return dict(config.to_dict())

@@ -41,10 +41,12 @@ def build(spec: TorchvisionModel, *, with_weights: bool) -> nn.Module:
     extra = {"init_weights": True} if spec.name in {"googlenet", "inception_v3"} and weights is None else {}
     with drawn_from(spec.seed):
         if weights is None:
-            return get_model(spec.name, weights=None, **extra).eval()
+            module: nn.Module = get_model(spec.name, weights=None, **extra)
+            return module.eval()
         with explained(f"torchvision model {spec.name!r}", weights.name):
             _require_local_if_offline(weights.url)
-            return get_model(spec.name, weights=weights).eval()
+            module = get_model(spec.name, weights=weights)
+            return module.eval()
 
 
 def _require_local_if_offline(url: str) -> None:

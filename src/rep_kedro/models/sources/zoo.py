@@ -9,9 +9,8 @@ from torch import nn
 from rep_kedro.models.pooling_names import Layout
 from rep_kedro.models.preprocessing import Preprocessing
 from rep_kedro.models.sources.loaded import LoadedModel
-from rep_kedro.models.sources.specs import CheckpointModel, OpenClipModel, TimmModel, TorchvisionModel
+from rep_kedro.models.sources.specs import ZooEntry
 
-ZooEntry = TimmModel | TorchvisionModel | OpenClipModel | CheckpointModel
 NO_CLASS_TOKEN = 0
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from rep_kedro.models.sources.specs import CheckpointModel, ModelEntry, TrainedModel
+from rep_kedro.models.sources.specs import CheckpointModel, TrainedModel, ZooEntry
 from rep_kedro.pipelines.features.params import FeaturesParams
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def _describe_trained(handle: TensorsHandle) -> dict[str, Any]:
     }
 
 
-def _describe_zoo_model(entry: ModelEntry) -> dict[str, Any]:
+def _describe_zoo_model(entry: ZooEntry) -> dict[str, Any]:
     from rep_kedro.models.cost import count_cost
     from rep_kedro.models.sources.zoo import build_model, resolve_preprocessing, runner_of
 

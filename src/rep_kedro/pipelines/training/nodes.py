@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from rep_kedro.datasets import ArrowHandle, TensorsHandle
-    from rep_kedro.objectives.training import LabelledImages, TrainedNetwork
+    from rep_kedro.objectives.training import TrainedNetwork, TrainingStimuli
 else:
-    DataFrame = ArrowHandle = TensorsHandle = LabelledImages = TrainedNetwork = Any  # Kedro reads the hints
+    DataFrame = ArrowHandle = TensorsHandle = TrainedNetwork = TrainingStimuli = Any  # Kedro reads the hints
 
 HISTORY_COLUMNS = ("model", "architecture", "objective", "seed", "epoch", "metric", "value")
 
@@ -61,7 +61,8 @@ def tabulate_training_history(networks: Mapping[str, TensorsHandle]) -> DataFram
         networks: Handles by name.
 
     Returns:
-        Columns `model`, `architecture`, `objective`, `seed`, `epoch` (0 is before training), `metric`, `value`.
+        Columns `model`, `architecture`, `objective`, `seed`, `epoch` (0 is before training), `metric`,
+        `value`.
     """
     import pandas as pd
 
@@ -86,24 +87,21 @@ def _train_networks(
     from rep_kedro.objectives.registry import make_objective
     from rep_kedro.objectives.training import train_network
 
-    splits: dict[tuple[int, int], dict[str, LabelledImages]] = {}
-    n_classes = len(handle.meta["class_names"]) if handle.meta.get("class_names") else None
+    stimuli: dict[tuple[int, int], TrainingStimuli] = {}
     for name in names:
         spec = networks[name]
         architecture = load_architecture(spec.architecture)
         try:
             form = (architecture.input.size_px, architecture.input.channels)
-            if form not in splits:
-                splits[form] = _decode_splits(handle, *form)
+            if form not in stimuli:
+                stimuli[form] = _decode_splits(handle, *form)
             trained = train_network(
                 name,
                 architecture,
                 make_objective(spec.objective, spec.options),
                 seed=spec.seed,
                 schedule=spec.schedule,
-                train=splits[form]["train"],
-                test=splits[form]["test"],
-                n_classes=n_classes,
+                stimuli=stimuli[form],
                 device=params.device,
             )
         except (ArithmeticError, RuntimeError, ValueError) as error:
@@ -133,12 +131,12 @@ def _to_member(trained: TrainedNetwork, spec: NetworkSpec, stimulus_set: str) ->
     )
 
 
-def _decode_splits(handle: ArrowHandle, size_px: int, channels: int) -> dict[str, LabelledImages]:
+def _decode_splits(handle: ArrowHandle, size_px: int, channels: int) -> TrainingStimuli:
     """Return the training and the test images of a stimulus set."""
     import pyarrow.compute as pc
     import torch
 
-    from rep_kedro.objectives.training import LabelledImages
+    from rep_kedro.objectives.training import LabelledImages, TrainingStimuli
     from rep_kedro.stimuli.decoding import decode_images
 
     table = handle.table(["image", "label", "split"])
@@ -152,7 +150,8 @@ def _decode_splits(handle: ArrowHandle, size_px: int, channels: int) -> dict[str
             torch.from_numpy(decode_images(rows["image"], size_px=size_px, channels=channels)),
             None if labels.null_count else torch.tensor(labels.to_pylist(), dtype=torch.int64),
         )
-    return found
+    n_classes = len(handle.meta["class_names"]) if handle.meta.get("class_names") else None
+    return TrainingStimuli(found["train"], found["test"], n_classes)
 
 
 def _require_stimulus_set(stimulus_sets: Mapping[str, ArrowHandle], name: str) -> ArrowHandle:

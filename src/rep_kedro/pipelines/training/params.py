@@ -21,7 +21,8 @@ class NetworkGrid(_Strict):
     Attributes:
         architectures: Names of architectures; `<name>_w<n>` widens one n times.
         objective: Name of an objective.
-        label: Set apart grids of one objective with other options, such as `t01`; part of the networks' names.
+        label: Set apart grids of one objective with other options, such as `t01`; part of the networks'
+            names.
         seeds: Of weights, batch order and augmentations.
         schedule: How long and how fast; none for objectives that do not train.
         options: Settings of the objective that differ from its defaults.

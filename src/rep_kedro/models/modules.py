@@ -1,0 +1,106 @@
+"""The module of each kind of layer, and how its weights are drawn."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rep_kedro.models.architecture import Conv, Dropout, Layer, Linear, Pool, Subsample
+
+
+class GlobalMean(nn.Module):
+    """Average over all positions: (n, c, h, w) to (n, c)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the mean over the last two axes."""
+        return x.mean(dim=(-2, -1))
+
+
+class Add(nn.Module):
+    """Sum of its inputs; a module, so that a hook can read it."""
+
+    def forward(self, *terms: Tensor) -> Tensor:
+        """Return the sum of tensors of one shape."""
+        total = terms[0]
+        for term in terms[1:]:
+            total = total + term
+        return total
+
+
+class Concat(nn.Module):
+    """Inputs side by side along the channels."""
+
+    def forward(self, *parts: Tensor) -> Tensor:
+        """Return the parts joined along axis 1."""
+        return torch.cat(parts, dim=1)
+
+
+class PaddedSubsample(nn.Module):
+    """Every `stride`-th pixel, channels filled up by zeros on both sides (He et al. 2016, option A)."""
+
+    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        before = (channels - in_channels) // 2
+        self.channel_padding = (before, channels - in_channels - before)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (n, channels, ceil(h / stride), ceil(w / stride))."""
+        x = x[:, :, :: self.stride, :: self.stride]
+        return nn.functional.pad(x, (0, 0, 0, 0, *self.channel_padding))
+
+
+_PLAIN: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "sigmoid": nn.Sigmoid,
+    "tanh": nn.Tanh,
+    "mean": GlobalMean,
+    "flatten": nn.Flatten,
+    "add": Add,
+    "concat": Concat,
+}
+
+
+def make_module(layer: Layer, example: Tensor, n_classes: int | None) -> nn.Module:  # noqa: PLR0911
+    """Return the module of one layer; linear and convolution weights are left undrawn.
+
+    Args:
+        layer: Its definition.
+        example: What it will be given, with a batch axis; only the shape counts.
+        n_classes: Width of the head.
+    """
+    width = example.shape[1]
+    match layer:
+        case Conv():
+            settings = layer.model_dump(include={"stride", "padding", "dilation", "groups", "bias"})
+            return make_undrawn(nn.Conv2d, width, layer.channels, layer.kernel, **settings)
+        case Linear():
+            features = n_classes if layer.features == "classes" else layer.features
+            return make_undrawn(nn.Linear, width, features, bias=layer.bias)
+        case Pool():
+            pool = nn.MaxPool2d if layer.kind == "maxpool" else nn.AvgPool2d
+            return pool(layer.kernel, layer.stride, layer.padding)
+        case Subsample():
+            return PaddedSubsample(width, layer.channels, layer.stride)
+    if isinstance(layer, Dropout):
+        return nn.Dropout(layer.fraction)
+    if layer.kind == "bn":
+        return (nn.BatchNorm2d if example.ndim == 4 else nn.BatchNorm1d)(width)
+    return _PLAIN[layer.kind]()
+
+
+def make_undrawn(kind: type[nn.Module], *args: Any, **kwargs: Any) -> nn.Module:
+    """Return a module whose weights are undefined; the global random state is not touched."""
+    module: nn.Module = nn.utils.skip_init(kind, *args, **kwargs)  # type: ignore[no-untyped-call]
+    return module
+
+
+def draw_weights(module: nn.Module, generator: torch.Generator) -> None:
+    """Draw the weights of one layer."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)
+    elif isinstance(module, nn.Linear):
+        bound = module.in_features**-0.5
+        nn.init.uniform_(module.weight, -bound, bound, generator=generator)
+    if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
+        nn.init.zeros_(module.bias)

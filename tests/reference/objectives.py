@@ -1,0 +1,43 @@
+"""Self-supervised losses with plain loops, from the papers' formulas, in float64."""
+
+import math
+
+
+def nt_xent(first, second, temperature):
+    """Mean over 2n anchors of -ln(exp(s_ip / t) / sum over j != i of exp(s_ij / t)), s the cosine."""
+    rows = [*first.tolist(), *second.tolist()]
+    n = len(first)
+    total = 0.0
+    for i, anchor in enumerate(rows):
+        partner = (i + n) % (2 * n)
+        others = [math.exp(_cosine(anchor, row) / temperature) for j, row in enumerate(rows) if j != i]
+        total -= math.log(math.exp(_cosine(anchor, rows[partner]) / temperature) / sum(others))
+    return total / (2 * n)
+
+
+def vicreg(first, second):
+    """Invariance, variance (mean of both sets) and covariance (sum of both sets), unweighted."""
+    a, b = first.tolist(), second.tolist()
+    n, d = len(a), len(a[0])
+    invariance = sum((x - y) ** 2 for r, s in zip(a, b, strict=True) for x, y in zip(r, s, strict=True)) / (
+        n * d
+    )
+    variance = covariance = 0.0
+    for rows in (a, b):
+        columns = list(zip(*rows, strict=True))
+        means = [sum(column) / n for column in columns]
+        centred = [[x - mean for x in column] for column, mean in zip(columns, means, strict=True)]
+        for j in range(d):
+            own = sum(x * x for x in centred[j]) / (n - 1)
+            variance += max(0.0, 1 - math.sqrt(own + 1e-4)) / d / 2
+            for k in range(d):
+                if k != j:
+                    covariance += (
+                        sum(x * y for x, y in zip(centred[j], centred[k], strict=True)) / (n - 1)
+                    ) ** 2 / d
+    return invariance, variance, covariance
+
+
+def _cosine(x, y):
+    dot = sum(a * b for a, b in zip(x, y, strict=True))
+    return dot / math.sqrt(sum(a * a for a in x) * sum(b * b for b in y))
