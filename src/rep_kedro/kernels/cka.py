@@ -33,6 +33,7 @@ Answer = tuple[str, Tensor, Reasons]
 DEFAULT_MEMORY_BYTES = 2**28
 MIN_BATCH = 8  # batches may be half as large, and four stimuli are the least
 ZERO_BIASED = "its centred kernel matrix is zero"
+ZERO_WIDTH = "the median distance between its stimuli, unit of the kernel's width, is zero"
 ZERO_DEBIASED = "its debiased self-similarity is zero, as when all stimuli are equally far apart"
 
 
@@ -167,22 +168,22 @@ def _compare_by_distance(
     models: Sequence[CentredFeatures], requests: Mapping[str, Parameters], memory_bytes: int
 ) -> Iterator[Answer]:
     """Answer all measures that are functions of distances from one pass over the distances."""
-    maps: dict[tuple[Any, ...], DistanceMap] = {}
-    flaws: dict[tuple[Any, ...], dict[int, str]] = {}
-    for parameters in requests.values():
-        key = _map_key(parameters)
-        if key not in maps:
-            maps[key], flaws[key] = _distance_map(models, parameters)
-    if not maps:
+    if not requests:
         return
-    answers = distance_pair_sums(models, list(maps.values()), memory_bytes=memory_bytes)
+    medians: dict[int, list[float]] = {}
+    for parameters in requests.values():
+        if parameters.get("width_unit") == "median":
+            seed = int(parameters["seed"])
+            if seed not in medians:
+                medians[seed] = [median_distance(m, torch.Generator().manual_seed(seed)) for m in models]
+    maps = {_map_key(p): _distance_map(models, p, medians) for p in requests.values()}
+    answers = distance_pair_sums(models, [f for f, _ in maps.values()], memory_bytes=memory_bytes)
     by_key = dict(zip(maps, answers, strict=True))
     for name, parameters in requests.items():
         key = _map_key(parameters)
         sums, shifts = by_key[key]
         diagonal = shifts[:, None].expand(-1, len(models[0].features))
-        values, reasons = _conclude(sums, diagonal, _with_flaws(models, flaws[key]), parameters)
-        yield name, values, reasons
+        yield name, *_conclude(sums, diagonal, _with_flaws(models, maps[key][1]), parameters)
 
 
 def _map_key(parameters: Parameters) -> tuple[Any, ...]:
@@ -190,21 +191,17 @@ def _map_key(parameters: Parameters) -> tuple[Any, ...]:
 
 
 def _distance_map(
-    models: Sequence[CentredFeatures], parameters: Parameters
+    models: Sequence[CentredFeatures], parameters: Parameters, medians: Mapping[int, Sequence[float]]
 ) -> tuple[DistanceMap, dict[int, str]]:
     """Return the function of distances, and the models for which it has no width."""
     if parameters["kernel"] == "distance":
         return Distance(), {}
-    widths, flaws = [], {}
-    for index, model in enumerate(models):
-        width = float(parameters["width"])
-        if parameters["width_unit"] == "median":
-            generator = torch.Generator().manual_seed(int(parameters["seed"]))
-            width *= median_distance(model, generator)
-        if model.flaw is None and width == 0:
-            flaws[index] = "the median distance between its stimuli, unit of the kernel's width, is zero"
-        widths.append(width / model.unit if width and model.unit else 1.0)
-    return GaussianKernel(widths), flaws
+    widths = [float(parameters["width"])] * len(models)
+    if parameters["width_unit"] == "median":
+        widths = [w * median for w, median in zip(widths, medians[int(parameters["seed"])], strict=True)]
+    flaws = {index: ZERO_WIDTH for index, width in enumerate(widths) if width == 0}
+    usable = [w / m.unit if w and m.unit else 1.0 for w, m in zip(widths, models, strict=True)]
+    return GaussianKernel(usable), flaws
 
 
 def _with_flaws(models: Sequence[CentredFeatures], flaws: Mapping[int, str]) -> list[CentredFeatures]:

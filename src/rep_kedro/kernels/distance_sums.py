@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from rep_kedro.kernels.gram import (
-    ZERO_BELOW_EPS,
     CentredFeatures,
     PairSums,
     add_products,
+    rounding_of,
     tile_side,
     tiles,
     view_of,
@@ -57,9 +57,8 @@ def squared_distance_tile(model: CentredFeatures, rows: slice, columns: slice, o
     """Write squared distances between two ranges of stimuli to ``out`` and return it; never negative."""
     x = model.features
     norms = model.squared_norms.to(x.dtype)
-    torch.mm(x[rows], x[columns].T, out=out)
-    out.mul_(-2).add_(norms[rows, None]).add_(norms[columns])
-    return out.clamp_min_(0)
+    torch.addmm(norms[columns], x[rows], x[columns].T, alpha=-2, out=out)
+    return out.add_(norms[rows, None]).clamp_min_(0)
 
 
 def distance_pair_sums(
@@ -98,9 +97,8 @@ def distance_pair_sums(
             sums[:, rows] += tile.sum(dim=2)
             if rows != columns:
                 sums[:, columns] += tile.sum(dim=1)
-    rounding = ZERO_BELOW_EPS * torch.finfo(x.dtype).eps
     return [
-        (PairSums((p + p.T) / 2, r, rounding * p.diagonal()), c)
+        (PairSums((p + p.T) / 2, r, rounding_of(p, c, n, x.dtype)), c)
         for p, r, c in zip(products, row_sums, shifts, strict=True)
     ]
 
@@ -145,7 +143,7 @@ def median_distance(model: CentredFeatures, generator: torch.Generator) -> float
     else:
         chosen = torch.arange(n)
     squared = _sample_distances(model, chosen)
-    upper = torch.triu_indices(len(squared), len(squared), offset=1, device=squared.device)
-    ordered = squared[upper[0], upper[1]].double().sort().values
-    middle = ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]
+    upper = squared[torch.ones_like(squared, dtype=torch.bool).triu_(1)]
+    low, high = (len(upper) - 1) // 2 + 1, len(upper) // 2 + 1
+    middle = upper.kthvalue(low).values.double() + upper.kthvalue(high).values.double()
     return model.unit * float((middle / 2).sqrt())

@@ -16,7 +16,8 @@ from torch import Tensor
 Reasons = dict[tuple[int, int], str]
 
 SAME_BELOW_EPS = 4  # stimuli nearer to each other than this many roundings of the input are one stimulus
-ZERO_BELOW_EPS = 16  # a sum of squares smaller than this many roundings of what it was made from is zero
+ZERO_BELOW_EPS = 64  # a sum smaller than this many roundings of what it was made from is zero
+ENTRY_EPS = 8  # roundings in one entry of a matrix, relative to the numbers it was made from
 ROWS_PER_CENTRING = 4096
 LARGEST_TILE = 512  # larger tiles leave the caches; 1024 and 2048 were slower
 PRODUCT_CHUNK = 16384  # numbers summed in the features' own type before float64 takes over
@@ -135,7 +136,9 @@ def linear_pair_sums(models: Sequence[CentredFeatures], *, memory_bytes: int) ->
     else:
         whole = products = _products_in_stimulus_space(models, memory_bytes)
     # a row of a Gram matrix of centred features sums to zero, so without its diagonal to minus that
-    return PairSums(_symmetric(products), -squared_norms, _rounding(whole, models[0].features.dtype))
+    return PairSums(
+        _symmetric(products), -squared_norms, rounding_of(whole, 1.0, n, models[0].features.dtype)
+    )
 
 
 def _products_in_stimulus_space(models: Sequence[CentredFeatures], memory_bytes: int) -> Tensor:
@@ -204,8 +207,15 @@ def _symmetric(products: Tensor) -> Tensor:
     return (products + products.T) / 2
 
 
-def _rounding(products: Tensor, dtype: torch.dtype) -> Tensor:
-    return ZERO_BELOW_EPS * torch.finfo(dtype).eps * products.diagonal()
+def rounding_of(products: Tensor, size: Tensor | float, n_stimuli: int, dtype: torch.dtype) -> Tensor:
+    """Return how far sums of squares may be off, given the size of the numbers that entries are made from.
+
+    Entries may be far smaller than these numbers, and then be nothing but their rounding.
+    """
+    eps = torch.finfo(dtype).eps
+    squares = products.diagonal().abs()
+    noise = ENTRY_EPS * eps * n_stimuli * size  # norm of a matrix of roundings
+    return ZERO_BELOW_EPS * eps * squares + 2 * noise * squares.sqrt() + noise**2
 
 
 def cosines(
