@@ -1,9 +1,9 @@
 """Time all pairs of models: ours against a loop over pairs and against the machine's matrix products.
 
-Run ``python benchmarks/bench_similarity.py`` on a machine that does nothing else. The rival for CKA is the pair
-loop of the similarity-consistency study rewritten plainly: three HSIC values for each pair, each of which builds
-and centres both Gram matrices, six in all. The rival for RSA ranks both dissimilarity vectors of every pair with
-scipy. A few pairs of a rival are timed and the rest reckoned from them.
+Run ``python benchmarks/bench_similarity.py`` on a machine that does nothing else. The rival for CKA is the
+pair loop of the similarity-consistency study rewritten plainly: three HSIC values for each pair, each of
+which builds and centres both Gram matrices, six in all. The rival for RSA ranks both dissimilarity vectors
+of every pair with scipy. A few pairs of a rival are timed and the rest reckoned from them.
 """
 
 import argparse
