@@ -1,10 +1,15 @@
-"""The made-up study for every test of the report."""
+"""The made-up study for every test of the report, and its figures: made once, never changed."""
 
 import importlib.util
 import sys
 from pathlib import Path
 
 import pytest
+
+from rep_kedro.reporting.figures import consistency, layers, performance, similarity, training
+from rep_kedro.reporting.tables import matrices_of
+
+MEASURE = "cka_linear_debiased"
 
 
 def load_synthetic_study():
@@ -17,16 +22,45 @@ def load_synthetic_study():
     return sys.modules[name]
 
 
+def draw_all(study, measure=MEASURE):
+    cards, matrices = study.model_cards, matrices_of(study.matrices, measure)
+    diagnostics, probes = study.layer_diagnostics, study.probe_results
+    return {
+        "figure_similarity": similarity.plot_similarity_maps(matrices, cards, measure=measure),
+        "figure_similarity_map": similarity.plot_similarity_positions(matrices, cards, measure=measure),
+        "figure_consistency": consistency.plot_consistency(study.consistency, cards, measure=measure),
+        "figure_performance_gap": performance.plot_performance_gap(
+            study.similarities, probes, measure=measure
+        ),
+        "figure_rankme": performance.plot_rankme(diagnostics, probes, cards, delta=0.99),
+        "figure_saturation": layers.plot_saturation(
+            diagnostics, probes, study.receptive_fields, cards, stimulus_set="digits", delta=0.99
+        ),
+        "figure_stitching": layers.plot_stitching(study.stitching_results, cards, stimulus_set="digits"),
+        "figure_training": training.plot_training(study.training_history, cards),
+    }
+
+
 @pytest.fixture(scope="session")
-def make_study():
-    return load_synthetic_study().make_study
+def study():
+    return load_synthetic_study().make_study(seed=0)
 
 
-@pytest.fixture
-def study(make_study):
-    return make_study(seed=0)
+@pytest.fixture(scope="session")
+def hostile_study():
+    return load_synthetic_study().rename_all(load_synthetic_study().make_study(seed=0))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def measure():
-    return "cka_linear_debiased"
+    return MEASURE
+
+
+@pytest.fixture(scope="session")
+def draw():
+    return draw_all
+
+
+@pytest.fixture(scope="session")
+def figures(study):
+    return draw_all(study)

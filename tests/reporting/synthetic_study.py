@@ -5,7 +5,6 @@ Seeded; similarities come from a latent position per network, so that groups, no
 
 from dataclasses import dataclass, field
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -38,6 +37,8 @@ N_EPOCHS = 12
 
 @dataclass(frozen=True)
 class FakeMatrix:
+    """A labelled matrix without a file."""
+
     values: np.ndarray
     labels: tuple[str, ...]
     reasons: dict = field(default_factory=dict)
@@ -46,10 +47,11 @@ class FakeMatrix:
 
 @dataclass(frozen=True)
 class FakeHandle:
+    """A collection's member without a file."""
+
     key: str
     recipe: dict
     content: FakeMatrix | None = None
-    path: Path = Path("nowhere")
 
     @property
     def digest(self) -> str:
@@ -62,6 +64,8 @@ class FakeHandle:
 
 @dataclass(frozen=True)
 class Study:
+    """Matrices and tables of one made-up run; tables by attribute."""
+
     matrices: dict[str, FakeHandle]
     tables: dict[str, pd.DataFrame]
 
@@ -88,7 +92,8 @@ def make_study(seed: int = 0) -> Study:
     }
     final = probes[(probes.stimulus_set == "digits") & probes.is_final].set_index("model").test_accuracy
     cards["test_accuracy"] = [
-        final[m] + 0.004 if o == "supervised" else np.nan for m, o in zip(cards.model, cards.objective)
+        final[m] + 0.004 if o == "supervised" else np.nan
+        for m, o in zip(cards.model, cards.objective, strict=False)
     ]
     return Study(matrices, tables)
 
@@ -121,7 +126,7 @@ def make_matrices(cards, rng):
     base = {o: rng.normal(size=12) for o in OBJECTIVES}
     arch = {a: rng.normal(size=12) for a in ARCHITECTURES}
     own = {m: rng.normal(size=12) for m in cards.model}
-    for stimulus_set, spread in zip(STIMULUS_SETS, (0.55, 0.8, 0.6)):
+    for stimulus_set, spread in zip(STIMULUS_SETS, (0.55, 0.8, 0.6), strict=False):
         shift = rng.normal(size=(len(cards), 12))
         x = (
             np.stack(
@@ -298,8 +303,8 @@ def make_receptive_fields(cards):
     rows = []
     for row in cards.itertuples():
         fields = sizes[row.architecture]
-        border = next(i for i, size in enumerate(fields) if i and fields[i - 1] >= 16 or size >= 16)
-        for depth, (layer, size) in enumerate(zip(ARCHITECTURES[row.architecture], fields)):
+        border = next(i for i, size in enumerate(fields) if (i and fields[i - 1] >= 16) or size >= 16)
+        for depth, (layer, size) in enumerate(zip(ARCHITECTURES[row.architecture], fields, strict=False)):
             rows.append(
                 {
                     "model": row.model,
@@ -397,3 +402,27 @@ def make_run_table(cards, rng):
                 }
             )
     return pd.DataFrame(rows)
+
+
+HOSTILE = "<script>alert('%s')</script>$\\frac{\x07&\"_"
+
+
+def rename_all(study):
+    """Give every name a form that would run, break mathematics or break markup where it is not escaped."""
+    names = {str(model): HOSTILE % model for model in study.model_cards["model"]}
+    names |= {name: HOSTILE % name for name in (*STIMULUS_SETS, *OBJECTIVES, *ARCHITECTURES)}
+    names |= {layer: HOSTILE % layer for layers in ARCHITECTURES.values() for layer in layers}
+    pairs = {
+        f"{a} / {b}": f"{names[a]} / {names[b]}"
+        for a in (*OBJECTIVES, *ARCHITECTURES)
+        for b in (*OBJECTIVES, *ARCHITECTURES)
+    }
+    tables = {name: table.replace(names | pairs) for name, table in study.tables.items()}
+    matrices = {}
+    for key, handle in study.matrices.items():
+        stimulus_set, measure = key.split("/")
+        old = handle.matrix()
+        renamed = FakeMatrix(old.values, tuple(names[label] for label in old.labels), {}, old.meta)
+        # a key holds a slash only before the measure in the catalog; the hostile set name has one of its own
+        matrices[f"{names[stimulus_set]}/{measure}"] = FakeHandle(key, handle.recipe, renamed)
+    return Study(matrices, tables)

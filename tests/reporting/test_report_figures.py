@@ -30,32 +30,9 @@ def drawn_axes(figure):
     return [axes for axes in figure.axes if axes.axison and axes.get_label() != "<colorbar>"]
 
 
-def all_figures(study, measure):
-    cards, matrices = study.model_cards, matrices_of(study.matrices, measure)
-    return {
-        "figure_similarity": similarity.plot_similarity_maps(matrices, cards, measure=measure),
-        "figure_similarity_map": similarity.plot_similarity_positions(matrices, cards, measure=measure),
-        "figure_consistency": consistency.plot_consistency(study.consistency, cards, measure=measure),
-        "figure_performance_gap": performance.plot_performance_gap(
-            study.similarities, study.probe_results, measure=measure
-        ),
-        "figure_rankme": performance.plot_rankme(study.layer_diagnostics, study.probe_results, cards, delta=0.99),
-        "figure_saturation": layers.plot_saturation(
-            study.layer_diagnostics,
-            study.probe_results,
-            study.receptive_fields,
-            cards,
-            stimulus_set="digits",
-            delta=0.99,
-        ),
-        "figure_stitching": layers.plot_stitching(study.stitching_results, cards, stimulus_set="digits"),
-        "figure_training": training.plot_training(study.training_history, cards),
-    }
-
-
-def test_heat_maps_show_the_matrices_in_clustered_order(study, measure):
+def test_heat_maps_show_the_matrices_in_clustered_order(study, figures, measure):
     matrices = matrices_of(study.matrices, measure)
-    figure = similarity.plot_similarity_maps(matrices, study.model_cards, measure=measure)
+    figure = figures["figure_similarity"]
     order = cluster_order(mean_matrix(matrices))
     panels = drawn_axes(figure)
     assert [axes.get_title(loc="left") for axes in panels] == ["mean over stimulus sets", *matrices]
@@ -72,9 +49,9 @@ def test_clustered_order_keeps_alike_networks_together():
     assert {order[:2], order[2:]} <= {"ac", "ca", "bd", "db"}
 
 
-def test_strips_have_the_objectives_colours_in_the_same_order(study, measure):
+def test_strips_have_the_objectives_colours_in_the_same_order(study, figures, measure):
     matrices = matrices_of(study.matrices, measure)
-    figure = similarity.plot_similarity_maps(matrices, study.model_cards, measure=measure)
+    figure = figures["figure_similarity"]
     objective = study.model_cards.set_index("model")["objective"]
     order = cluster_order(mean_matrix(matrices))
     strips = [c for c in drawn_axes(figure)[0].collections if isinstance(c, mpl.collections.PatchCollection)]
@@ -101,7 +78,9 @@ def test_a_mean_over_fewer_stimulus_sets_is_undefined(study):
 def test_matrices_over_different_networks_are_refused(study, measure):
     matrices = matrices_of(study.matrices, measure)
     matrices["shapes"] = matrices["shapes"].iloc[1:, 1:]
-    with pytest.raises(ValueError, match="'shapes' compares other networks than the rest: \\['cnn_supervised_s0'\\]"):
+    with pytest.raises(
+        ValueError, match="'shapes' compares other networks than the rest: \\['cnn_supervised_s0'\\]"
+    ):
         mean_matrix(matrices)
 
 
@@ -109,14 +88,16 @@ def test_positions_reproduce_distances_that_fit_a_plane():
     points = np.array([[0.0, 0], [1, 0], [0, 2], [3, 1]])
     distances = np.linalg.norm(points[:, None] - points[None], axis=-1)
     positions, share = similarity.scale_to_plane(distances)
-    np.testing.assert_allclose(np.linalg.norm(positions[:, None] - positions[None], axis=-1), distances, atol=1e-12)
+    np.testing.assert_allclose(
+        np.linalg.norm(positions[:, None] - positions[None], axis=-1), distances, atol=1e-12
+    )
     assert share == pytest.approx(1)
     turned = positions @ np.array([[0.0, 1], [-1, 0]])
     np.testing.assert_allclose(similarity.turn_to_fit(turned, positions), positions, atol=1e-12)
 
 
-def test_consistency_rows_stand_by_median_and_show_every_value(study, measure):
-    figure = consistency.plot_consistency(study.consistency, study.model_cards, measure=measure)
+def test_consistency_rows_stand_by_median_and_show_every_value(study, figures, measure):
+    figure = figures["figure_consistency"]
     rows = study.consistency[study.consistency["measure"] == measure]
     by_objective = rows[rows["category"] == "objective"]
     medians = by_objective.groupby("pair")["pearson"].median().sort_values(ascending=False)
@@ -133,9 +114,13 @@ def test_consistency_rows_stand_by_median_and_show_every_value(study, measure):
 def test_many_stimulus_set_pairs_become_boxes_at_their_quartiles(study, measure):
     values = np.linspace(-0.2, 0.9, 23)
     rows = study.consistency[study.consistency["measure"] == measure].head(1)
-    many = pd.concat([rows.assign(category="objective", pair="simclr / supervised", pearson=v) for v in values])
+    many = pd.concat(
+        [rows.assign(category="objective", pair="simclr / supervised", pearson=v) for v in values]
+    )
     figure = consistency.plot_consistency(many, study.model_cards, measure=measure)
-    boxes = [p for p in drawn_axes(figure)[0].patches if to_hex(p.get_facecolor()) in OBJECTIVE_COLOURS.values()]
+    boxes = [
+        p for p in drawn_axes(figure)[0].patches if to_hex(p.get_facecolor()) in OBJECTIVE_COLOURS.values()
+    ]
     assert {to_hex(box.get_facecolor()) for box in boxes} == {
         OBJECTIVE_COLOURS["simclr"],
         OBJECTIVE_COLOURS["supervised"],
@@ -153,8 +138,8 @@ def test_undefined_consistency_is_written_into_its_row(study, measure):
     assert "undefined" in text_of(consistency.plot_consistency(table, study.model_cards, measure=measure))
 
 
-def test_performance_gap_plots_the_accuracy_difference_of_final_layers(study, measure):
-    figure = performance.plot_performance_gap(study.similarities, study.probe_results, measure=measure)
+def test_performance_gap_plots_the_accuracy_difference_of_final_layers(study, figures, measure):
+    figure = figures["figure_performance_gap"]
     axes = drawn_axes(figure)[0]
     accuracy = final_layers(study.probe_results).set_index(["stimulus_set", "model"])["test_accuracy"]
     rows = study.similarities.query("measure == @measure and stimulus_set == 'digits'")
@@ -164,7 +149,10 @@ def test_performance_gap_plots_the_accuracy_difference_of_final_layers(study, me
     ]
     np.testing.assert_allclose(np.asarray(axes.collections[0].get_offsets()), wanted)
     r = np.corrcoef(np.array(wanted).T)[0, 1]
-    assert axes.get_title(loc="left").replace("\u00a0", " ").replace("−", "-") == f"digits:  r = {r:.2f}, n = 120"
+    assert (
+        axes.get_title(loc="left").replace("\u00a0", " ").replace("−", "-")
+        == f"digits:  r = {r:.2f}, n = 120"
+    )
     assert "percentage points" in axes.get_ylabel()
 
 
@@ -176,8 +164,8 @@ def test_pairs_without_an_accuracy_are_left_out_of_the_gap(study, measure):
     assert "cnn_simclr_s0" not in set(gaps["model_a"]) | set(gaps["model_b"])
 
 
-def test_rankme_is_plotted_against_the_same_layers_accuracy(study):
-    figure = performance.plot_rankme(study.layer_diagnostics, study.probe_results, study.model_cards, delta=0.99)
+def test_rankme_is_plotted_against_the_same_layers_accuracy(study, figures):
+    figure = figures["figure_rankme"]
     axes = drawn_axes(figure)[0]
     drawn = np.concatenate([np.column_stack(line.get_data()) for line in axes.lines])
     diagnostics = study.layer_diagnostics.query("stimulus_set == 'digits' and delta == 0.99")
@@ -187,10 +175,16 @@ def test_rankme_is_plotted_against_the_same_layers_accuracy(study):
     np.testing.assert_allclose(drawn[np.lexsort(drawn.T)], wanted[np.lexsort(wanted.T)])
 
 
-def test_saturation_follows_depth_and_shades_from_the_border(study):
-    figure = all_saturation(study)
+def test_saturation_follows_depth_and_shades_from_the_border(study, figures):
+    figure = figures["figure_saturation"]
     axes = next(a for a in drawn_axes(figure) if a.get_title(loc="left") == "ResNet, supervised")
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["stem", "stage1", "stage2", "stage3", "pool"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == [
+        "stem",
+        "stage1",
+        "stage2",
+        "stage3",
+        "pool",
+    ]
     rows = study.layer_diagnostics.query("stimulus_set == 'digits' and delta == 0.99")
     rows = rows[rows["model"].isin(["resnet_supervised_s0", "resnet_supervised_s1"])]
     mean = rows.groupby("depth")["saturation"].mean().to_numpy()
@@ -214,8 +208,8 @@ def test_saturation_without_receptive_fields_marks_no_border(study):
     assert not any(line.get_linestyle() == ":" for axes in drawn_axes(figure) for line in axes.lines)
 
 
-def test_stitching_shows_the_mean_per_objective_of_the_beginning_network(study):
-    figure = layers.plot_stitching(study.stitching_results, study.model_cards, stimulus_set="digits")
+def test_stitching_shows_the_mean_per_objective_of_the_beginning_network(study, figures):
+    figure = figures["figure_stitching"]
     axes = next(a for a in drawn_axes(figure) if a.get_title(loc="left") == "CNN: supervised goes on")
     rows = study.stitching_results.query("end_model == 'cnn_supervised_s0'")
     rows = rows[rows["front_model"].str.contains("untrained")]
@@ -223,11 +217,11 @@ def test_stitching_shows_the_mean_per_objective_of_the_beginning_network(study):
     thick = [line for line in axes.lines if line.get_linewidth() == 2]
     untrained = next(line for line in thick if line.get_color() == OBJECTIVE_COLOURS["untrained"])
     np.testing.assert_allclose(untrained.get_ydata(), mean)
-    assert "relative accuracy" in axes.get_ylabel()
+    assert "relative accuracy" in text_of(figure)
 
 
-def test_training_draws_each_history_in_its_own_panel(study):
-    figure = training.plot_training(study.training_history, study.model_cards)
+def test_training_draws_each_history_in_its_own_panel(study, figures):
+    figure = figures["figure_training"]
     titles = [axes.get_title(loc="left") for axes in drawn_axes(figure)]
     assert titles == [
         "SimCLR: loss",
@@ -243,15 +237,17 @@ def test_training_draws_each_history_in_its_own_panel(study):
 
 
 def test_training_draws_only_the_wanted_metrics_in_their_order(study):
-    figure = training.plot_training(study.training_history, study.model_cards, metrics=("test_accuracy", "loss"))
+    figure = training.plot_training(
+        study.training_history, study.model_cards, metrics=("test_accuracy", "loss")
+    )
     titles = [axes.get_title(loc="left") for axes in drawn_axes(figure)]
     assert titles == ["SimCLR: loss", "supervised: test accuracy", "supervised: loss", "VICReg: loss"]
 
 
-def test_every_figure_is_small_the_same_twice_and_asks_nothing_of_the_network(study, measure):
-    first = {name: render_svg(figure) for name, figure in all_figures(study, measure).items()}
+def test_every_figure_is_small_the_same_twice_and_asks_nothing_of_the_network(study, figures, draw):
+    first = {name: render_svg(figure) for name, figure in figures.items()}
     with mpl.rc_context({"font.size": 20, "axes.grid": False, "svg.fonttype": "path"}):
-        second = {name: render_svg(figure) for name, figure in all_figures(study, measure).items()}
+        second = {name: render_svg(figure) for name, figure in draw(study).items()}
     assert first == second
     for name, svg in first.items():
         assert len(svg.encode()) < LARGEST_BYTES, name
@@ -260,16 +256,13 @@ def test_every_figure_is_small_the_same_twice_and_asks_nothing_of_the_network(st
         assert "http" not in inline_svg(svg, "x", "title").replace("http://www.w3.org/", "")
 
 
-def test_a_figure_saved_by_the_catalog_has_the_same_bytes_twice(study, measure, tmp_path):
+def test_a_figure_saved_by_the_catalog_has_the_same_bytes_twice(figures, tmp_path):
     from rep_kedro.datasets import FigureDataset
 
     saved = []
     for index in range(2):
-        figure = similarity.plot_similarity_maps(
-            matrices_of(study.matrices, measure), study.model_cards, measure=measure
-        )
         dataset = FigureDataset(filepath=str(tmp_path / f"{index}.svg"))
-        dataset.save(figure)
+        dataset.save(figures["figure_similarity"])
         saved.append(dataset.load())
     assert saved[0] == saved[1]
     assert len(saved[0].encode()) < LARGEST_BYTES
@@ -299,7 +292,10 @@ def test_networks_without_a_card_are_drawn_as_unknown(study, measure):
 
 
 def test_an_objective_has_one_colour_whatever_else_is_in_the_run():
-    few, many = palette_for(["simclr", "rotation"]), palette_for(["simclr", "supervised", "rotation", "untrained"])
+    few, many = (
+        palette_for(["simclr", "rotation"]),
+        palette_for(["simclr", "supervised", "rotation", "untrained"]),
+    )
     for name in ("simclr", "rotation"):
         assert few.colour(name) == many.colour(name)
         assert few.marker(name) == many.marker(name)
@@ -334,7 +330,11 @@ def lab_of(colour, vision):
     encoded = np.array(mpl.colors.to_rgb(colour))
     linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
     to_xyz = np.array(
-        [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+        [
+            [0.4124564, 0.3575761, 0.1804375],
+            [0.2126729, 0.7151522, 0.0721750],
+            [0.0193339, 0.1191920, 0.9503041],
+        ]
     )
     xyz = to_xyz @ np.clip(vision @ linear, 0, 1) / np.array([0.95047, 1, 1.08883])
     f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)

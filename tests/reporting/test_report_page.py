@@ -1,0 +1,299 @@
+"""The page answers every question, says what is missing, loads nothing, and no name in it can run."""
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rep_kedro.reporting.content import make_content
+from rep_kedro.reporting.page import Column, list_in_words, make_table, write_number
+from rep_kedro.reporting.report import build_report
+from rep_kedro.reporting.svg import inline_svg, render_svg
+from rep_kedro.reporting.tables import COLUMNS
+
+ANCHORS = [
+    "summary",
+    "terms",
+    "alike",
+    "consistency",
+    "performance",
+    "readout",
+    "layers",
+    "stitching",
+    "networks",
+    "measures",
+    "changes",
+    "settings",
+    "run",
+]
+FACTS = [
+    {
+        "id": "cka_linear_debiased",
+        "title": "CKA",
+        "range": "−1 to 1",
+        "invariances": "rotation",
+        "source": "A. 2001",
+    }
+]
+VOID = {"meta", "link", "br", "img", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Reads a page and keeps what tests ask for."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.ids, self.tags, self.attributes, self.texts, self.open = [], [], [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+        self.ids += [value for name, value in attrs if name == "id"]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if not {"script", "style"} & set(self.open):
+            self.texts.append(data)
+
+    @property
+    def text(self):
+        return re.sub(r"\s+", " ", " ".join(self.texts))
+
+
+@pytest.fixture(scope="session")
+def choices(measure):
+    return {
+        "parameters": {"similarity": {"measures": [measure], "seed": 7}},
+        "measure": measure,
+        "delta": 0.99,
+        "measure_facts": FACTS,
+    }
+
+
+@pytest.fixture(scope="session")
+def drawings(figures):
+    return {name: render_svg(figure) for name, figure in figures.items()}
+
+
+@pytest.fixture(scope="session")
+def html(study, drawings, choices):
+    return build_report(make_content(study.tables, drawings, **choices))
+
+
+def test_the_page_has_every_section_and_every_figure(html):
+    page = Page(html)
+    assert [anchor for anchor in page.ids if anchor in ANCHORS] == ANCHORS
+    assert page.open == []
+    assert page.tags.count("figure") == page.tags.count("svg") == page.tags.count("figcaption") == 8
+    assert html.count("What misleads:") == html.count("How to read it:") == 8
+    assert [int(n) for n in re.findall(r"Figure (\d+)\.", page.text)] == list(range(1, 9))
+
+
+def test_no_id_is_used_twice_and_every_reference_inside_the_page_is_met(html):
+    page = Page(html)
+    assert len(page.ids) == len(set(page.ids))
+    wanted = set(re.findall(r"url\(#([^)]+)\)", html))
+    wanted |= {
+        value[1:] for name, value in page.attributes if name in ("href", "xlink:href") and value[0] == "#"
+    }
+    assert wanted <= set(page.ids)
+
+
+def test_the_page_loads_nothing(html):
+    page = Page(html)
+    loading = [
+        v for n, v in page.attributes if n in ("src", "href", "xlink:href", "srcset", "action", "data")
+    ]
+    assert all(value.startswith(("#", "data:image/png;base64,")) for value in loading)
+    assert not {"link", "iframe", "object", "embed", "base", "form"} & set(page.tags)
+    assert set(re.findall(r"https?://[^\s\"'<)]+", html)) <= {
+        "http://www.w3.org/2000/svg",
+        "http://www.w3.org/1999/xlink",
+    }
+    assert "@import" not in html
+    policy = next(value for name, value in page.attributes if name == "content" and "default-src" in value)
+    assert policy.startswith("default-src 'none'; img-src data:;")
+
+
+def test_the_policy_allows_exactly_the_pages_own_script(html):
+    import base64
+    import hashlib
+
+    scripts = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+    assert len(scripts) == 1
+    digest = base64.b64encode(hashlib.sha256(scripts[0].encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in html.replace("&#39;", "'").replace("&#43;", "+")
+
+
+def test_the_same_content_gives_the_same_page(html, study, drawings, choices):
+    assert build_report(make_content(study.tables, drawings, **choices)) == html
+
+
+def test_the_summary_names_the_most_and_the_least_similar_pair(html, study, measure):
+    means = (
+        study.similarities.query("measure == @measure")
+        .groupby(["model_a", "model_b"])["similarity"]
+        .mean()
+        .sort_values()
+    )
+    (low_a, low_b), (high_a, high_b) = means.index[0], means.index[-1]
+    text = Page(html).text
+    assert f"Most alike are {high_a} and {high_b}: similarity {means.iloc[-1]:.3f}" in text
+    least = f"{means.iloc[0]:.3f}".replace("-", "−")
+    assert f"least alike are {low_a} and {low_b}: {least} (means over 3 stimulus sets)" in text
+
+
+def test_the_summary_gives_the_median_consistency(html, study, measure):
+    r = study.consistency.query("measure == @measure and category == 'all'")["pearson"]
+    assert (
+        f"consistency has a median of {r.median():.2f} (from {r.min():.2f} to {r.max():.2f}"
+        in Page(html).text
+    )
+
+
+def test_undefined_values_are_counted_with_their_reason(study, figures, choices):
+    chosen = choices | {"measure": "rsa_correlation_spearman"}
+    text = Page(build_report(make_content(study.tables, {}, **chosen))).text
+    reason = "all dissimilarities of cnn_untrained_s1 are equal (15)"
+    assert f"15 of 360 similarity values are undefined: {reason}." in text
+
+
+def test_pairs_undefined_somewhere_have_no_mean(study, choices):
+    chosen = choices | {"measure": "rsa_correlation_spearman", "n_extreme_pairs": 500}
+    page = build_report(make_content(study.tables, {}, **chosen))
+    table = page[page.index("All pairs, by mean") :]
+    assert "cnn_untrained_s1" not in table[: table.index("</table>")]
+    assert "(105 rows)" in table
+
+
+def test_tables_show_every_network_and_parameter(html, study):
+    text = Page(html).text
+    assert all(model in text for model in study.model_cards["model"])
+    assert "similarity.seed" in text
+    assert "A. 2001" in text
+    assert "rsa_correlation_spearman: no source is given" in text
+
+
+def test_missing_figures_are_reported(study, choices):
+    html = build_report(make_content(study.tables, {}, **choices))
+    assert html.count("This figure was not made in this run.") == 8
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_each_table_may_be_missing(study, html, choices, name):
+    notes = Page(html).text.count("This run")
+    for absent in (None, study.tables[name].iloc[:0]):
+        text = Page(build_report(make_content(study.tables | {name: absent}, {}, **choices))).text
+        assert text.count("This run") > notes
+
+
+def test_a_run_without_any_table_gives_a_page_that_says_so(choices):
+    page = Page(build_report(make_content({}, {}, **(choices | {"parameters": {}, "measure_facts": []}))))
+    assert "No question could be answered" in page.text
+    assert "This run compared no networks." in page.text
+    assert [anchor for anchor in page.ids if anchor in ANCHORS] == ANCHORS
+
+
+def test_numbers_that_are_all_undefined_are_no_reason_to_fail(study, drawings, choices):
+    blank = {}
+    for name, table in study.tables.items():
+        floats = [c for c in table.columns if table[c].dtype.kind == "f" and c != "delta"]
+        blank[name] = table.assign(**dict.fromkeys(floats, np.nan))
+    text = Page(build_report(make_content(blank, drawings, **choices))).text
+    assert "360 of 360 similarity values are undefined: no reason given (360)" in text
+    assert "216 of 216 probe accuracies are undefined" in text
+    assert "98 of 98 relative accuracies are undefined" in text
+    assert "nan" not in text.lower().split()
+
+
+def test_a_table_without_a_column_is_refused_by_name(study, choices):
+    with pytest.raises(ValueError, match=r"table 'consistency' lacks the columns \['pearson'\]"):
+        make_content({"consistency": study.consistency.drop(columns="pearson")}, {}, **choices)
+    with pytest.raises(ValueError, match=r"unknown tables \['probes'\]; known: model_cards, "):
+        make_content({"probes": study.consistency}, {}, **choices)
+
+
+def test_hostile_names_are_only_ever_text(hostile_study, draw, choices):
+    figures = draw(hostile_study)
+    earlier = {"similarities": hostile_study.similarities.assign(similarity=0.5)}
+    earlier["similarities"].attrs["revision"] = "<img src=x onerror=alert(1)>"
+    chosen = choices | {"parameters": {"<b>": "</script><script>alert(2)</script>"}}
+    html = build_report(make_content(hostile_study.tables, figures, earlier=earlier, **chosen))
+    page = Page(html)
+    assert page.tags.count("script") == 1
+    assert not {"img", "b"} & set(page.tags)
+    assert not [name for name, _ in page.attributes if name.startswith("on")]
+    assert "<script>alert('cnn_supervised_s0')</script>" in page.text
+    assert page.open == []
+
+
+def test_active_drawings_are_refused():
+    for drawing in (
+        "<svg><script>alert(1)</script></svg>",
+        '<svg><rect onload="alert(1)"/></svg>',
+        "<svg><foreignObject/></svg>",
+        '<svg><a xlink:href="javascript:alert(1)"/></svg>',
+    ):
+        with pytest.raises(ValueError, match="figure 'x' holds active content"):
+            inline_svg(drawing, "x", "title")
+    with pytest.raises(ValueError, match="figure 'x' is no SVG document, received text that starts 'PNG'"):
+        inline_svg("PNG", "x", "title")
+
+
+def test_an_earlier_version_is_compared_row_by_row(study, drawings, choices, measure):
+    before = study.similarities.copy()
+    before.loc[0, "similarity"] -= 0.25
+    before = before.rename(columns={"model_a": "model_b", "model_b": "model_a"}).iloc[:-2]
+    before.attrs["revision"] = "first-release"
+    earlier = {"similarities": before, "consistency": None}
+    text = Page(build_report(make_content(study.tables, drawings, earlier=earlier, **choices))).text
+    assert "The earlier version is first-release." in text
+    assert (
+        "Similarity: 1,438 values in both, 1 of them changed (by at most 0.250); 2 only in this run" in text
+    )
+    assert "Largest changes of similarity" in text
+    assert "Change of consistency" not in text
+
+
+def test_long_tables_are_cut_and_say_so(study, choices):
+    html = build_report(make_content(study.tables, {}, **(choices | {"n_run_rows": 10})))
+    assert "10 of 76 rows are shown; all are in the table of the run." in html
+
+
+def test_cells_carry_the_key_by_which_they_are_sorted():
+    frame = pd.DataFrame({"name": ["a", None], "x": [0.123456, np.nan], "ok": [True, None], "n": [1200, 3]})
+    columns = {
+        "name": Column("name"),
+        "x": Column("x", "percent", 1),
+        "ok": Column("ok", "truth"),
+        "n": Column("n", "count", absent="–"),
+    }
+    first, second = make_table(frame, columns, "caption").rows
+    assert [(cell.text, cell.sort_key) for cell in first] == [
+        ("a", "a"),
+        ("12.3 %", "0.123456"),
+        ("yes", "yes"),
+        ("1,200", "1200.0"),
+    ]
+    assert [(cell.text, cell.sort_key) for cell in second[:3]] == [("–", ""), ("undefined", ""), ("–", "")]
+
+
+def test_words_and_numbers_read_well():
+    assert list_in_words([]) == ""
+    assert list_in_words(["a"]) == "a"
+    assert list_in_words(["a", "b"]) == "a and b"
+    assert list_in_words(list("abcdefgh")) == "a, b, c, d, e, f and 2 more"
+    assert write_number(-0.5) == "−0.500"
+    assert write_number(pd.NA) == write_number(None) == "undefined"
