@@ -1,0 +1,146 @@
+"""Model sources: right preprocessing, drawn weights that repeat, and clear refusals."""
+
+import pytest
+import torch
+from pydantic import TypeAdapter
+
+from rep_kedro.models.cost import count_cost
+from rep_kedro.models.layers import LayerReader
+from rep_kedro.models.sources.specs import ModelEntry
+from rep_kedro.models.sources.zoo import build_model, describe_model, load_model, resolve_preprocessing
+
+
+def _entry(**content):
+    return TypeAdapter(ModelEntry).validate_python({"layers": ["x"], **content})
+
+
+TIMM = {"source": "timm", "name": "test_resnet", "pretrained": False}
+TORCHVISION = {"source": "torchvision", "name": "resnet18", "weights": None}
+OPEN_CLIP = {"source": "open_clip", "name": "ViT-S-32", "pretrained": None}
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ({**TIMM, "name": "resnet18"}, (224, 235, "bicubic", 0.485)),
+        ({**TIMM, "name": "resnet18.tv_in1k"}, (224, 256, "bilinear", 0.485)),
+        ({**TIMM, "name": "vit_tiny_patch16_224"}, (224, 248, "bicubic", 0.5)),
+        (TORCHVISION, (224, 256, "bilinear", 0.485)),
+        ({**TORCHVISION, "weights": "IMAGENET1K_V1"}, (224, 256, "bilinear", 0.485)),
+        ({**OPEN_CLIP, "name": "ViT-B-32", "pretrained": "openai"}, (224, 224, "bicubic", 0.48145466)),
+    ],
+)
+def test_preprocessing_is_what_the_weights_were_published_with(entry, expected):
+    found = resolve_preprocessing(_entry(**entry))
+    assert (found.size_px, found.resize_px, found.interpolation, found.mean[0]) == expected
+
+
+@pytest.mark.parametrize("entry", [TIMM, TORCHVISION])
+def test_drawn_weights_repeat_with_their_seed_and_leave_the_global_state_alone(entry):
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first, again, other = (build_model(_entry(**entry, seed=seed)) for seed in (0, 0, 1))
+    assert torch.equal(before, torch.get_rng_state())
+    weights = [next(iter(module.parameters())) for module in (first, again, other)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+    assert not first.training
+
+
+def test_the_image_side_of_a_two_sided_model_is_read_by_tokens():
+    model = load_model(_entry(**{**OPEN_CLIP, "layers": ["visual.transformer.resblocks.1", "visual"]}))
+    x = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    reader = LayerReader(model.module, model.layers, example=x[:1], run=model.run)
+    read = reader.read(x, "cls_and_patch_average", n_prefix_tokens=model.n_prefix_tokens)
+    assert {name: tuple(features.shape) for name, features in read.items()} == {
+        "visual.transformer.resblocks.1": (2, 768),
+        "visual": (2, 384),
+    }
+
+
+def test_a_network_with_channels_last_is_known_as_such():
+    model = load_model(_entry(source="timm", name="swin_tiny_patch4_window7_224", pretrained=False))
+    assert model.layout == "nhwc"
+    assert model.n_prefix_tokens == 0
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({**TIMM, "name": "resnet81"}, "unknown timm model 'resnet81', did you mean 'resnet18'"),
+        (
+            {**TIMM, "name": "resnet18.best"},
+            r"timm has no weights 'resnet18\.best'; known: resnet18\.a1_in1k",
+        ),
+        (
+            {**TORCHVISION, "name": "resnet81"},
+            "unknown torchvision model 'resnet81', did you mean 'resnet18'",
+        ),
+        (
+            {**TORCHVISION, "weights": "BEST"},
+            "torchvision has no weights 'BEST' for 'resnet18'; known: IMAGENET1K_V1",
+        ),
+        ({**OPEN_CLIP, "name": "ViT-B-33"}, "unknown open_clip model 'ViT-B-33', did you mean 'ViT-B-32'"),
+        (
+            {**OPEN_CLIP, "name": "ViT-B-32", "pretrained": "opnai"},
+            "open_clip has no weights 'opnai' for 'ViT-B-32'",
+        ),
+    ],
+)
+def test_unknown_names_and_weights_are_refused_without_loading(entry, message):
+    with pytest.raises(ValueError, match=message):
+        describe_model(_entry(**entry))
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({**TIMM, "name": "resnet18", "pretrained": True}, "no weights 'a1_in1k' for timm model 'resnet18'"),
+        (
+            {**TORCHVISION, "weights": "DEFAULT"},
+            "no weights 'IMAGENET1K_V1' for torchvision model 'resnet18'",
+        ),
+    ],
+)
+def test_weights_that_cannot_be_had_offline_are_refused_in_one_line(entry, message, monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    with pytest.raises(ValueError, match=f"{message}: HF_HUB_OFFLINE is set") as caught:
+        build_model(_entry(**entry))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("net.pt", {"fn": print}, "holds more than tensors"),
+        ("net.pt", [torch.zeros(1)], "is no state dict of tensors, got list"),
+        ("net.pt", {"conv1.weight": torch.zeros(1)}, "weights do not fit the architecture: .*Missing key"),
+        ("net.bin", {}, r"has suffix '\.bin'; known: \.safetensors, \.pt, \.pth, \.th"),
+    ],
+)
+def test_a_file_that_is_no_checkpoint_is_refused_without_running_it(name, content, message, tmp_path):
+    torch.save(content, tmp_path / name)
+    entry = _entry(source="checkpoint", architecture="cnn", path=str(tmp_path / name), n_classes=2)
+    with pytest.raises(ValueError, match=message):
+        build_model(entry)
+
+
+def test_a_missing_checkpoint_is_refused_while_planning():
+    with pytest.raises(ValueError, match=r"checkpoint nowhere\.pt does not exist"):
+        describe_model(_entry(source="checkpoint", architecture="cnn", path="nowhere.pt"))
+
+
+def test_moving_a_checkpoint_changes_nothing_and_changing_it_does(tmp_path):
+    torch.save({"a": torch.zeros(1)}, tmp_path / "a.pt")
+    (tmp_path / "b.pt").write_bytes((tmp_path / "a.pt").read_bytes())
+    torch.save({"a": torch.ones(1)}, tmp_path / "c.pt")
+    content = {"source": "checkpoint", "architecture": "cnn"}
+    a, b, c = (describe_model(_entry(**content, path=str(tmp_path / f"{name}.pt"))) for name in "abc")
+    assert a == b != c
+
+
+def test_operations_are_two_per_multiply_accumulate():
+    network = build_model(_entry(**TORCHVISION), with_weights=False)
+    cost = count_cost(network, (3, 224, 224))
+    assert cost.n_parameters == 11_689_512
+    assert cost.n_flops == 2 * 1_814_073_344

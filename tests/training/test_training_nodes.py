@@ -1,0 +1,171 @@
+"""The training pipeline on twelve stimuli per class: plans, members, history, mistakes."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+from tests.small_collections import ARROW, make_stimuli, run_plan, store
+
+from rep_kedro.datasets import CollectionError
+from rep_kedro.models.sources.trained import restore_trained_network
+from rep_kedro.pipelines.training.nodes import plan_networks, tabulate_training_history
+from rep_kedro.pipelines.training.params import TrainingParams
+
+SCHEDULE = {"epochs": 2, "batch_size": 8, "learning_rate": 0.01}
+GRIDS = [
+    {"objective": "supervised", "architectures": ["cnn", "resnet"], "seeds": [0, 1], "schedule": SCHEDULE},
+    {"objective": "vicreg", "architectures": ["cnn"], "seeds": [0], "schedule": SCHEDULE},
+    {"objective": "untrained", "architectures": ["cnn"], "seeds": [0]},
+]
+
+
+def _params(grids=GRIDS, **changes):
+    return TrainingParams.model_validate({"stimulus_set": "bars", "grids": grids, **changes})
+
+
+@pytest.fixture(scope="module")
+def stimulus_sets(tmp_path_factory):
+    rng = np.random.default_rng(0)
+    labels = [i % 2 for i in range(24)]
+    pixels = rng.integers(0, 100, (24, 16, 16, 3), dtype=np.uint8)
+    for image, label in zip(pixels, labels, strict=True):
+        image[4 + 6 * label : 7 + 6 * label] = 230
+    table = make_stimuli(pixels, labels, ["train"] * 16 + ["test"] * 8, ["high", "low"])
+    return store(tmp_path_factory.mktemp("sets"), {"bars": table}, ARROW)
+
+
+@pytest.fixture(scope="module")
+def networks(stimulus_sets, tmp_path_factory):
+    return run_plan(tmp_path_factory.mktemp("networks"), plan_networks(stimulus_sets, _params()))
+
+
+def _recipes(plan):
+    return {key: json.dumps(planned.recipe, sort_keys=True) for key, planned in plan.items()}
+
+
+def test_there_is_one_network_for_each_architecture_objective_and_seed(stimulus_sets):
+    assert list(plan_networks(stimulus_sets, _params())) == [
+        *("cnn_supervised_s0", "cnn_supervised_s1", "resnet_supervised_s0", "resnet_supervised_s1"),
+        *("cnn_vicreg_s0", "cnn_untrained_s0"),
+    ]
+
+
+def test_changing_one_networks_epochs_changes_only_its_recipe(stimulus_sets):
+    before = _recipes(plan_networks(stimulus_sets, _params()))
+    overrides = {"cnn_supervised_s1": {"schedule": {"epochs": 3}}}
+    after = _recipes(plan_networks(stimulus_sets, _params(overrides=overrides)))
+    assert [key for key in before if before[key] != after[key]] == ["cnn_supervised_s1"]
+    assert json.loads(after["cnn_supervised_s1"])["schedule"]["epochs"] == 3
+
+
+def test_a_recipe_says_everything_and_leaves_the_device_out(stimulus_sets):
+    recipe = plan_networks(stimulus_sets, _params())["cnn_vicreg_s0"].recipe
+    assert set(recipe) == {"architecture", "objective", "seed", "schedule", "stimulus_set", "code"}
+    assert recipe["stimulus_set"] == stimulus_sets["bars"].reference
+    assert recipe["objective"]["variance_weight"] == 25.0
+    assert _recipes(plan_networks(stimulus_sets, _params(device="cuda"))) == _recipes(
+        plan_networks(stimulus_sets, _params())
+    )
+
+
+def test_the_code_of_one_objective_is_no_part_of_anothers_recipe(stimulus_sets):
+    plan = plan_networks(stimulus_sets, _params())
+    codes = {key: planned.recipe["code"] for key, planned in plan.items()}
+    assert codes["cnn_supervised_s0"] == codes["resnet_supervised_s1"]
+    assert len({codes["cnn_supervised_s0"], codes["cnn_vicreg_s0"], codes["cnn_untrained_s0"]}) == 3
+
+
+def test_members_hold_what_the_contract_says(networks):
+    meta = networks["cnn_supervised_s0"].meta
+    assert meta["architecture"] == "cnn"
+    assert meta["objective"] == "supervised"
+    assert meta["n_classes"] == 2
+    assert meta["input_px"] == 16
+    assert [metrics["epoch"] for metrics in meta["history"]] == [0, 1, 2]
+    assert meta["test_accuracy"] == meta["history"][-1]["test_accuracy"]
+    assert networks["cnn_vicreg_s0"].meta["test_accuracy"] is None
+    assert networks["cnn_vicreg_s0"].meta["n_classes"] is None
+
+
+def test_a_stored_network_comes_back_as_it_was_trained(networks):
+    network = restore_trained_network(networks["resnet_supervised_s0"])
+    assert not network.training
+    assert network.n_classes == 2
+    stored = networks["resnet_supervised_s0"].tensor("block1.conv1.weight")
+    assert np.array_equal(network.state_dict()["block1.conv1.weight"].numpy(), stored)
+    network.get_submodule("conv1").weight.data.zero_()  # weights are a copy, not the file
+    assert np.abs(networks["resnet_supervised_s0"].tensor("conv1.weight")).sum() > 0
+
+
+def test_a_second_run_gives_the_same_bytes(stimulus_sets, networks, tmp_path):
+    again = run_plan(tmp_path, plan_networks(stimulus_sets, _params()))
+    for key in networks:
+        assert again[key].path.read_bytes() == networks[key].path.read_bytes()
+
+
+def test_the_history_table_has_one_row_per_epoch_and_metric(networks):
+    history = tabulate_training_history(networks)
+    assert list(history.columns) == ["model", "architecture", "objective", "seed", "epoch", "metric", "value"]
+    assert not history.duplicated(["model", "epoch", "metric"]).any()
+    rows = history[(history.model == "cnn_supervised_s1") & (history.epoch == 2)]
+    assert dict(zip(rows.metric, rows.value, strict=True)).keys() == {
+        "loss",
+        "train_accuracy",
+        "test_accuracy",
+    }
+    assert set(history[history.model == "cnn_untrained_s0"].epoch) == {0}
+
+
+def test_a_network_that_diverges_fails_alone_and_is_named(stimulus_sets, tmp_path):
+    bad = {"optimizer": "sgd", "learning_rate": 1e30, "warmup_fraction": 0.0}
+    params = _params(overrides={"cnn_supervised_s0": {"schedule": bad}})
+    with pytest.raises(CollectionError, match=r"cnn_supervised_s0.*diverged in epoch 1"):
+        run_plan(tmp_path, plan_networks(stimulus_sets, params))
+    assert {path.stem for path in tmp_path.glob("*.safetensors")} >= {"cnn_supervised_s1", "cnn_vicreg_s0"}
+    assert not (tmp_path / "cnn_supervised_s0.safetensors").exists()
+
+
+def test_an_unknown_stimulus_set_is_answered_with_a_close_match(stimulus_sets):
+    with pytest.raises(ValueError, match="unknown stimulus set 'bar', did you mean 'bars'; known: bars"):
+        plan_networks(stimulus_sets, _params(stimulus_set="bar"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"grids": [{**GRIDS[0], "architectures": ["cn"]}]}, "unknown architecture 'cn'"),
+        ({"grids": [{**GRIDS[0], "objective": "simclar"}]}, "unknown objective 'simclar'"),
+        ({"grids": [{**GRIDS[0], "options": {"smoothing": 1}}]}, "smoothing"),
+        ({"grids": [{**GRIDS[0], "schedule": {**SCHEDULE, "epoch": 1}}]}, "epoch"),
+        ({"grids": [{**GRIDS[0], "schedule": None}]}, "objective 'supervised' needs a schedule"),
+        ({"grids": [{**GRIDS[2], "schedule": SCHEDULE}]}, "objective 'untrained' takes no schedule"),
+        (
+            {"grids": [GRIDS[1], GRIDS[1]]},
+            "network 'cnn_vicreg_s0' is in two grids; give one of them a label",
+        ),
+        (
+            {"overrides": {"cnn_vicreg_s1": {}}},
+            "unknown network 'cnn_vicreg_s1', did you mean 'cnn_vicreg_s0'",
+        ),
+        ({"overrides": {"cnn_untrained_s0": {"schedule": {"epochs": 2}}}}, "'untrained' takes none"),
+        ({"overrides": {"cnn_vicreg_s0": {"schedule": {"epochs": 0}}}}, "greater than 0"),
+        ({"devise": "cpu"}, "devise"),
+    ],
+)
+def test_parameters_that_cannot_be_meant_are_refused_before_anything_runs(changes, message):
+    with pytest.raises(ValidationError, match=message):
+        _params(**{"grids": GRIDS, **changes})
+
+
+def test_labels_set_grids_of_one_objective_apart():
+    grids = [{**GRIDS[1], "label": f"cov{w}", "options": {"covariance_weight": w}} for w in (1, 25)]
+    assert list(_params(grids=grids).networks()) == ["cnn_vicreg_cov1_s0", "cnn_vicreg_cov25_s0"]
+
+
+def test_self_supervised_networks_of_a_set_without_labels(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (16, 16, 16, 3), dtype=np.uint8)
+    sets = store(tmp_path / "sets", {"bars": make_stimuli(pixels, [None] * 16, ["train"] * 16)}, ARROW)
+    found = run_plan(tmp_path / "networks", plan_networks(sets, _params(grids=[GRIDS[1]])))
+    assert restore_trained_network(found["cnn_vicreg_s0"])(torch.zeros(1, 3, 16, 16)).shape == (1, 24)
