@@ -86,6 +86,10 @@ def test_rows_in_half_precision_are_put_right():
     exact = pairwise_jensen_shannon([x.double().softmax(dim=1) for x in logits], memory_bytes=2**20)
     rounded = pairwise_jensen_shannon([x.softmax(dim=1).half() for x in logits], memory_bytes=2**20)
     torch.testing.assert_close(rounded, exact, atol=1e-4, rtol=0)
+    off = [x.double().softmax(dim=1) * 1.0005 for x in logits]
+    torch.testing.assert_close(
+        pairwise_jensen_shannon(off, memory_bytes=2**20), exact, atol=1e-15, rtol=1e-13
+    )
 
 
 def test_unrelated_models_agree_at_chance():

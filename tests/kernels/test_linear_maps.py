@@ -90,7 +90,7 @@ def test_every_entry_equals_the_definition_whatever_the_memory(memory_bytes):
     for name, (values, reasons) in compare(models, memory_bytes=memory_bytes).items():
         assert not reasons
         expected = [[define(name, x, y) for y in models] for x in models]
-        # rounding in a cosine near one leaves the arc cosine and the square root uncertain by 1e-7 of the size
+        # rounding in a cosine near one leaves the arc cosine and the square root uncertain by 1e-7
         np.testing.assert_allclose(values.numpy(), expected, rtol=1e-9, atol=2e-6, err_msg=name)
         off_diagonal = ~np.eye(len(models), dtype=bool)
         np.testing.assert_allclose(
@@ -293,6 +293,13 @@ def test_svcca_refuses_by_the_components_that_it_keeps():
     values, reasons = compare([wide, wide + 1, narrow], ["svcca"])["svcca"]
     assert set(reasons) == {(0, 1), (1, 0)}
     assert values[0, 2].item() == pytest.approx(define("svcca", wide, narrow), abs=1e-12)
+
+
+def test_svcca_keeps_other_counts_of_components_in_models_of_equal_rank():
+    rng = np.random.default_rng(4)
+    models = [rng.standard_normal((40, 6)) * np.arange(1, 7) ** -power for power in (0.0, 1.0, 2.0, 4.0)]
+    values = compare_one(models, "svcca")
+    np.testing.assert_allclose(values, [[define("svcca", x, y) for y in models] for x in models], atol=1e-12)
 
 
 def test_a_predictor_of_full_rank_is_refused_in_its_direction_alone():

@@ -253,6 +253,24 @@ def test_alignment_that_is_not_positive_and_cosines_of_nothing_have_a_reason():
     assert reasons[0, 1].startswith("the alignment of one of the models with itself is 0, not positive")
 
 
+def test_reasons_stay_with_their_models_where_others_are_left_out():
+    models = [np.ones((6, 6)), np.eye(6), draw_related(n_stimuli=6)[0]]
+    values, reasons = compare(models, {"it": make_request("second_order_cosine", k=2)})["it"]
+    assert values.isnan().tolist() == [[True, True, True], [True, True, True], [True, True, False]]
+    assert {pair for pair, why in reasons.items() if why.startswith("a stimulus has similarity 0")} == {
+        (1, 1),
+        (1, 2),
+        (2, 1),
+    }
+    assert {pair for pair, why in reasons.items() if why.startswith("representation 0")} == {
+        (0, 0),
+        (0, 1),
+        (0, 2),
+        (1, 0),
+        (2, 0),
+    }
+
+
 def test_inputs_stay_as_they_are():
     models = [torch.tensor(x) for x in draw_related()]
     copies = [x.clone() for x in models]
