@@ -34,8 +34,8 @@ def pixels():
 
 
 def _images_of(handle, pixels):
-    """Return the subset's images, which takes the set backwards and leaves the last three out."""
-    chosen = pixels[:N_STIMULI][::-1].transpose(0, 3, 1, 2).copy()
+    """Return the subset's images, which takes the set backwards and leaves the first three out."""
+    chosen = pixels[3:][::-1].transpose(0, 3, 1, 2).copy()
     return preprocessing_of(handle).scale(torch.from_numpy(chosen))
 
 
@@ -51,8 +51,8 @@ def study(tmp_path, pixels):
     networks = store(tmp_path / "networks", networks)
     sets = {"noise": make_stimuli(pixels, [0] * len(pixels), ["test"] * len(pixels))}
     sets = store(tmp_path / "stimulus_sets", sets, ARROW)
-    subset = make_subset([0] * N_STIMULI, ["test"] * N_STIMULI)
-    subset = subset.take(list(range(N_STIMULI))[::-1])
+    subset = make_subset([0] * len(pixels), ["test"] * len(pixels))
+    subset = subset.take(list(range(3, len(pixels)))[::-1])
     subsets = store(tmp_path / "stimulus_subsets", {"noise/analysis": subset}, ARROW)
     activations = _activations(networks["cnn_supervised_s0"], pixels)
     pooled = {layer: x.mean(dim=(2, 3)).numpy() for layer, x in activations.items()}
