@@ -357,6 +357,8 @@ def make_history(cards, rng):
     rows = []
     for row in cards.itertuples():
         if row.objective == "untrained":
+            rows.append({"model": row.model, "architecture": row.architecture, "objective": row.objective,
+                         "seed": row.seed, "epoch": 0, "metric": "test_accuracy", "value": 0.1})  # fmt: skip
             continue
         start, end = {"supervised": (2.3, 0.08), "simclr": (5.4, 3.1), "vicreg": (31.0, 17.5)}[row.objective]
         for epoch in range(1, N_EPOCHS + 1):

@@ -10,6 +10,7 @@ import pytest
 from rep_kedro.reporting.content import make_content
 from rep_kedro.reporting.page import Column, list_in_words, make_table, write_number
 from rep_kedro.reporting.report import build_report
+from rep_kedro.reporting.sections.stitching import stitching_in_words
 from rep_kedro.reporting.svg import inline_svg, render_svg
 from rep_kedro.reporting.tables import COLUMNS
 
@@ -297,3 +298,17 @@ def test_words_and_numbers_read_well():
     assert list_in_words(list("abcdefgh")) == "a, b, c, d, e, f and 2 more"
     assert write_number(-0.5) == "−0.500"
     assert write_number(pd.NA) == write_number(None) == "undefined"
+
+
+def test_untrained_networks_that_go_on_are_told_apart(study, html):
+    results = study.stitching_results
+    text = Page(html).text.replace("\u00a0", " ")
+    assert "into untrained networks" not in text
+    objective = dict(zip(study.model_cards["model"], study.model_cards["objective"], strict=True))
+    worst = results.loc[results["relative_accuracy"].idxmin()]
+    told = stitching_in_words(results, objective | {worst["end_model"]: "untrained"})
+    n_into = (results["end_model"] == worst["end_model"]).sum()
+    assert f"into untrained networks, which are near chance by themselves (n = {n_into})" in told[0].replace(
+        "\u00a0", " "
+    )
+    assert worst["end_model"] not in told[1]

@@ -24,6 +24,7 @@ from rep_kedro.reporting.sections import (
     similarity,
     stitching,
 )
+from rep_kedro.reporting.sections.changes import NO_EARLIER
 from rep_kedro.reporting.tables import in_order
 from rep_kedro.reporting.texts import read_template
 
@@ -47,7 +48,7 @@ def build_report(content: ReportContent) -> str:
         title=TITLE,
         introduction=introduce(content),
         summary=summarise(sections),
-        warnings=[(section, note) for section in sections for note in section.notes],
+        warnings=[(section, note) for section in sections for note in section.notes if note != NO_EARLIER],
         sections=sections,
         figure_numbers=_number_figures(sections),
         style=Markup(read_template("report.css")),  # noqa: S704 - our own file

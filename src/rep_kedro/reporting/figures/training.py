@@ -38,15 +38,23 @@ def plot_training(
         metrics: Which metrics, in this order; empty: all, by name with the loss first.
 
     Returns:
-        One line per network; the line style tells the architecture.
+        One line per network; the line style tells the architecture. Networks with a single epoch on record,
+        such as untrained ones, have no curve and are left out.
     """
-    rows = training_history.dropna(subset=["value"])
+    rows = curves_of(training_history)
     rows = rows[rows["metric"].isin(metrics)] if metrics else rows
     if not len(rows):
         return plot_note(
             TITLE, "no training history" + (f" of the metrics {', '.join(metrics)}" if metrics else "")
         )
     return _plot(rows, palette_of(model_cards), panels_of(rows, metrics)[:MOST_PANELS])
+
+
+def curves_of(training_history: pd.DataFrame) -> pd.DataFrame:
+    """Return the defined values of every network and metric that has more than one epoch."""
+    rows = training_history.dropna(subset=["value"])
+    n_epochs = rows.groupby(["model", "metric"])["epoch"].transform("nunique")
+    return rows[n_epochs > 1]
 
 
 def panels_of(rows: pd.DataFrame, metrics: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -90,7 +98,7 @@ def _plot(rows: pd.DataFrame, palette: Palette, panels: list[tuple[str, str]]) -
 
 
 def _finish_panel(axes: Axes, objective: str, metric: str) -> None:
-    readable = shortened(metric.replace("_", " "), 24)
+    readable = shortened(metric.replace("_", " ").replace("rankme", "RankMe"), 24)
     axes.set_title(f"{written(objective)}: {readable}")
     axes.set_xlabel("epoch", fontsize=8)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))

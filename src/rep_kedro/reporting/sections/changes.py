@@ -11,6 +11,7 @@ from rep_kedro.reporting.comparison import (
 from rep_kedro.reporting.content import ReportContent
 from rep_kedro.reporting.page import Column, Section, Table, make_table, write_number
 
+NO_EARLIER = "No earlier version was given, so nothing is compared."
 N_LARGEST_CHANGES = 12
 COMPARED = (
     ("similarities", "similarity", SIMILARITY_KEYS, "similarity"),
@@ -51,7 +52,7 @@ def describe(content: ReportContent) -> list[Section]:
         Section(
             anchor="changes",
             answers=[*named, *(_changes_in_words(label, compared) for label, compared in parts)],
-            notes=[] if parts else ["No earlier version was given, so nothing is compared."],
+            notes=[] if parts else [NO_EARLIER],
             tables=[table for label, compared in parts for table in _change_tables(label, compared)],
         )
     ]

@@ -74,10 +74,18 @@ def consistency_in_words(rows: pd.DataFrame) -> list[str]:
     if len(medians) > 1:
         (best, highest), *_, (worst, lowest) = medians
         sentences.append(
-            f"It is highest for {written(best)} pairs (median {write_number(highest, digits=2)}) and lowest "
-            f"for {written(worst)} pairs ({write_number(lowest, digits=2)})."
+            f"It is highest for {written(best)} pairs (median {write_number(highest, digits=2)}"
+            f"{_size(rows, best)}) and lowest for {written(worst)} pairs ({write_number(lowest, digits=2)}"
+            f"{_size(rows, worst)}); with few pairs it swings, see the intervals."
         )
     return sentences
+
+
+def _size(rows: pd.DataFrame, pair: str) -> str:
+    """How many network pairs the correlations of one kind rest on."""
+    counts = rows[(rows["category"] == "objective") & (rows["pair"] == pair)]["n_pairs"]
+    low, high = int(counts.min()), int(counts.max())
+    return f", {low} network pairs" if low == high else f", {low} to {high} network pairs"
 
 
 def _tables(content: ReportContent, rows: pd.DataFrame) -> Sequence[Table]:

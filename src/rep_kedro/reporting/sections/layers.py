@@ -86,9 +86,8 @@ def border_in_words(content: ReportContent) -> list[str]:
     without = sorted(set(fields["architecture"]) - set(borders["architecture"]))
     sentences = [f"Border layer: {list_in_words(told, 8)}."] if told else []
     if without:
-        sentences.append(
-            f"No layer is behind the border in {list_in_words([written(name) for name in without])}."
-        )
+        names = list_in_words([written(name) for name in without])
+        sentences.append(f"In {names} no analysed layer comes after one that sees the whole image.")
     return sentences
 
 

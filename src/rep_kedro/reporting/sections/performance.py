@@ -27,7 +27,7 @@ def describe(content: ReportContent) -> list[Section]:
 def gaps_in_words(gaps: pd.DataFrame) -> list[str]:
     """Give the correlation of similarity with accuracy difference on each stimulus set."""
     told = [
-        f"{name} ({written_r(pearson(part['similarity'], part['gap']))}, n = {len(part)})"
+        f"{name} ({written_r(pearson(part['similarity'], part['gap']))}, n\u00a0=\u00a0{len(part)})"
         for name, part in gaps.groupby("stimulus_set", sort=True)
     ]
     return [f"Similarity with accuracy difference: {list_in_words(told, 12)}."] if told else []

@@ -65,7 +65,7 @@ def best_in_words(best: pd.DataFrame) -> list[str]:
 def ranks_in_words(ranks: pd.DataFrame) -> list[str]:
     """Give the correlation of RankMe with accuracy on each stimulus set."""
     told = [
-        f"{name} ({written_r(pearson(part['rankme'], part['test_accuracy']))}, n = {len(part)})"
+        f"{name} ({written_r(pearson(part['rankme'], part['test_accuracy']))}, n\u00a0=\u00a0{len(part)})"
         for name, part in ranks.groupby("stimulus_set", sort=True)
     ]
     return [f"RankMe with probe accuracy: {list_in_words(told, 12)}."] if told else []

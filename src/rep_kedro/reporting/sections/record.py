@@ -3,6 +3,7 @@
 import pandas as pd
 
 from rep_kedro.reporting.content import ReportContent
+from rep_kedro.reporting.figures.training import curves_of
 from rep_kedro.reporting.page import Column, Section, Table, list_in_words, make_table
 from rep_kedro.reporting.style import written
 from rep_kedro.reporting.tables import in_order
@@ -46,7 +47,9 @@ def _describe_networks(content: ReportContent) -> Section:
         anchor="networks",
         answers=networks_in_words(cards),
         notes=notes,
-        figures=[content.block("figure_training", f"{history['model'].nunique()} trained networks")],
+        figures=[
+            content.block("figure_training", f"{curves_of(history)['model'].nunique()} trained networks")
+        ],
         tables=[_cards_table(cards)] if len(cards) else [],
     )
 

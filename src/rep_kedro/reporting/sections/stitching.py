@@ -46,22 +46,28 @@ def describe(content: ReportContent) -> list[Section]:
 
 
 def stitching_in_words(rows: pd.DataFrame, objective: dict[str, str]) -> list[str]:
-    """Compare stitching within one objective and across objectives, and name the hardest layer."""
+    """Compare stitching within one objective and across objectives, and name the hardest layer.
+
+    Untrained networks that go on stand apart: they classify near chance, and almost any map is as good.
+    """
     rows = rows.rename(columns={"relative_accuracy": "value"}).dropna(subset=["value"])
-    if not len(rows):
-        return []
-    same = rows["front_model"].map(objective) == rows["end_model"].map(objective)
+    front, end = rows["front_model"].map(objective), rows["end_model"].map(objective)
+    is_trained = end != "untrained"
+    kinds = (
+        (rows[is_trained & (front == end)], "into trained networks of the same objective"),
+        (rows[is_trained & (front != end)], "into trained networks of another objective"),
+        (rows[~is_trained], "into untrained networks, which are near chance by themselves"),
+    )
     told = [
-        f"{write_number(part['value'].median(), digits=2)} {words} (n = {len(part)})"
-        for part, words in (
-            (rows[same], "between networks of one objective"),
-            (rows[~same], "across objectives"),
-        )
+        f"{write_number(part['value'].median(), digits=2)} {words} (n\u00a0=\u00a0{len(part)})"
+        for part, words in kinds
         if len(part)
     ]
-    worst = rows.sort_values("value", kind="stable").iloc[0]
-    return [
-        f"Median relative accuracy is {list_in_words(told)}.",
-        f"The lowest is {write_number(worst['value'], digits=2)}: {worst['front_model']} into "
-        f"{worst['end_model']} at {worst['layer']}.",
-    ]
+    sentences = [f"Median relative accuracy is {list_in_words(told)}."] if told else []
+    if is_trained.any():
+        worst = rows[is_trained].sort_values("value", kind="stable").iloc[0]
+        sentences.append(
+            f"The lowest into a trained network is {write_number(worst['value'], digits=2)}: "
+            f"{worst['front_model']} into {worst['end_model']} at {worst['layer']}."
+        )
+    return sentences
