@@ -49,8 +49,8 @@ def compare_models(
         representations: One matrix for each model, shape (n_stimuli, n_features_i), row s for the same
             stimulus in all. float64 is compared in float64; any other type in float32 with float64 sums.
         measure_ids: Names from the registry, each at most once.
-        memory_bytes: Working memory beyond the features and one prepared copy of them. Changes
-            speed and memory, not the result.
+        memory_bytes: Working memory beyond the features, one prepared copy of them and some tens of
+            megabytes. Changes speed and memory, not the result.
         device: Where to compute; None computes where the features lie.
 
     Returns:
