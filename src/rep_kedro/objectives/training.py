@@ -7,6 +7,7 @@ trained side by side instead.
 
 import hashlib
 import math
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -222,6 +223,8 @@ def _repeatable(device: str) -> Iterator[None]:
     threads, filling = torch.get_num_threads(), memory.fill_uninitialized_memory
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    if torch.device(device).type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS may not repeat itself
     try:
         if torch.device(device).type == "cpu":
             torch.set_num_threads(1)
