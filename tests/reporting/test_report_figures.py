@@ -164,6 +164,17 @@ def test_pairs_without_an_accuracy_are_left_out_of_the_gap(study, measure):
     assert "cnn_simclr_s0" not in set(gaps["model_a"]) | set(gaps["model_b"])
 
 
+def test_more_stimulus_sets_than_panels_are_counted_in_the_title(study, measure):
+    probes = final_layers(study.probe_results)
+    names = [f"set{index:02d}" for index in range(14)]
+    similarities = study.similarities.query("measure == @measure and stimulus_set == 'digits'")
+    similarities = pd.concat([similarities.assign(stimulus_set=name) for name in names])
+    probes = pd.concat([probes.query("stimulus_set == 'digits'").assign(stimulus_set=name) for name in names])
+    figure = performance.plot_performance_gap(similarities, probes, measure=measure)
+    assert figure.get_suptitle().endswith("(12 of 14 stimulus sets)")
+    assert len(drawn_axes(figure)) == 12
+
+
 def test_rankme_is_plotted_against_the_same_layers_accuracy(study, figures):
     figure = figures["figure_rankme"]
     axes = drawn_axes(figure)[0]

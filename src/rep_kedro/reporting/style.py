@@ -164,10 +164,10 @@ def _fix_ticks(figure: Figure) -> None:
             )
 
 
-def start_figure(title: str, height_in: float) -> Figure:
+def start_figure(title: str, height_in: float, dpi: int = RASTER_DPI) -> Figure:
     """Return an empty figure of the shared width with its title; no global plotting state is touched."""
     layout = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.06)
-    figure = Figure(figsize=(WIDTH_IN, height_in), layout=layout, dpi=RASTER_DPI)
+    figure = Figure(figsize=(WIDTH_IN, height_in), layout=layout, dpi=dpi)
     FigureCanvasSVG(figure)
     figure.suptitle(title, x=0.01, ha="left")
     return figure

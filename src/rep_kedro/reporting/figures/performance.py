@@ -9,6 +9,7 @@ from matplotlib.ticker import PercentFormatter
 from rep_kedro.reporting.figures.similarity import architecture_handles, filled_architecture
 from rep_kedro.reporting.style import (
     MANY_POINTS,
+    RASTER_DPI,
     UNKNOWN,
     grid_of_panels,
     plot_note,
@@ -30,6 +31,8 @@ from rep_kedro.reporting.texts import figure_texts
 GAP_TITLE = figure_texts("figure_performance_gap")["title"]
 RANK_TITLE = figure_texts("figure_rankme")["title"]
 N_COLUMNS = 3
+MOST_PANELS = 12
+CROWDED_DPI = 90  # thousands of points are embedded as an image; finer ones would weigh megabytes
 
 
 def plot_performance_gap(similarities: pd.DataFrame, probe_results: pd.DataFrame, *, measure: str) -> Figure:
@@ -51,9 +54,10 @@ def plot_performance_gap(similarities: pd.DataFrame, probe_results: pd.DataFrame
 
 @styled
 def _plot_gaps(gaps: pd.DataFrame, measure: str) -> Figure:
-    names = in_order(gaps["stimulus_set"])
+    names, title = panels_and_title(gaps, GAP_TITLE)
     n_rows = -(-len(names) // N_COLUMNS)
-    figure = start_figure(GAP_TITLE, 0.8 + 3.1 * n_rows)
+    dpi = CROWDED_DPI if len(gaps) > MANY_POINTS else RASTER_DPI
+    figure = start_figure(title, 0.8 + 3.1 * n_rows, dpi)
     axes = grid_of_panels(figure, len(names), min(N_COLUMNS, len(names)), sharex=True, sharey=True)
     low, high = float(gaps["larger_accuracy"].min()), float(gaps["larger_accuracy"].max())
     for index, (panel, name) in enumerate(zip(axes, names, strict=True)):
@@ -75,6 +79,14 @@ def _plot_gaps(gaps: pd.DataFrame, measure: str) -> Figure:
     bar.solids.set(rasterized=True, alpha=1)  # type: ignore[union-attr]
     bar.outline.set_visible(False)
     return figure
+
+
+def panels_and_title(rows: pd.DataFrame, title: str) -> tuple[list[str], str]:
+    """Return the stimulus sets that get a panel, and the title; it says so where some get none."""
+    names = in_order(rows["stimulus_set"])
+    if len(names) <= MOST_PANELS:
+        return names, title
+    return names[:MOST_PANELS], f"{title} ({MOST_PANELS} of {len(names)} stimulus sets)"
 
 
 def written_r(r: float) -> str:
@@ -110,9 +122,9 @@ def plot_rankme(
 @styled
 def _plot_ranks(joined: pd.DataFrame, model_cards: pd.DataFrame) -> Figure:
     palette, filled = palette_of(model_cards), filled_architecture(model_cards)
-    names = in_order(joined["stimulus_set"])
+    names, title = panels_and_title(joined, RANK_TITLE)
     n_rows = -(-len(names) // N_COLUMNS)
-    figure = start_figure(RANK_TITLE, 1.0 + 3.0 * n_rows)
+    figure = start_figure(title, 1.0 + 3.0 * n_rows)
     axes = grid_of_panels(figure, len(names), min(N_COLUMNS, len(names)), sharey=True)
     for index, (panel, name) in enumerate(zip(axes, names, strict=True)):
         rows = joined[joined["stimulus_set"] == name]
