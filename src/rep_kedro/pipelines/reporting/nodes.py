@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING, Any
 from rep_kedro.pipelines.reporting.params import ReportingParams
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
+    from pandas import DataFrame
 
     from rep_kedro.reporting.run_table import Handle, Journal
     from rep_kedro.reporting.tables import MatrixHandle
+else:
+    DataFrame = Figure = Handle = Journal = MatrixHandle = Any  # so that Kedro can read the hints
 
 
 def plot_similarity(
-    similarity_matrices: "Mapping[str, MatrixHandle]", model_cards: "pd.DataFrame", params: ReportingParams
+    similarity_matrices: "Mapping[str, MatrixHandle]", model_cards: "DataFrame", params: ReportingParams
 ) -> "Figure":
     """Draw heat maps of similarity per stimulus set and of their mean."""
     from rep_kedro.reporting.figures.similarity import plot_similarity_maps
@@ -29,7 +31,7 @@ def plot_similarity(
 
 
 def plot_similarity_map(
-    similarity_matrices: "Mapping[str, MatrixHandle]", model_cards: "pd.DataFrame", params: ReportingParams
+    similarity_matrices: "Mapping[str, MatrixHandle]", model_cards: "DataFrame", params: ReportingParams
 ) -> "Figure":
     """Draw the networks as points, near where they are alike."""
     from rep_kedro.reporting.figures.similarity import plot_similarity_positions
@@ -42,9 +44,7 @@ def plot_similarity_map(
     )
 
 
-def plot_consistency(
-    consistency: "pd.DataFrame", model_cards: "pd.DataFrame", params: ReportingParams
-) -> "Figure":
+def plot_consistency(consistency: "DataFrame", model_cards: "DataFrame", params: ReportingParams) -> "Figure":
     """Draw consistency across stimulus sets by kind of network pair."""
     from rep_kedro.reporting.figures import consistency as figures
     from rep_kedro.reporting.tables import require_table
@@ -57,7 +57,7 @@ def plot_consistency(
 
 
 def plot_performance_gap(
-    similarities: "pd.DataFrame", probe_results: "pd.DataFrame", params: ReportingParams
+    similarities: "DataFrame", probe_results: "DataFrame", params: ReportingParams
 ) -> "Figure":
     """Draw accuracy differences against similarity."""
     from rep_kedro.reporting.figures import performance
@@ -71,9 +71,9 @@ def plot_performance_gap(
 
 
 def plot_rankme(
-    layer_diagnostics: "pd.DataFrame",
-    probe_results: "pd.DataFrame",
-    model_cards: "pd.DataFrame",
+    layer_diagnostics: "DataFrame",
+    probe_results: "DataFrame",
+    model_cards: "DataFrame",
     params: ReportingParams,
 ) -> "Figure":
     """Draw probe accuracy against RankMe."""
@@ -89,10 +89,10 @@ def plot_rankme(
 
 
 def plot_saturation(
-    layer_diagnostics: "pd.DataFrame",
-    probe_results: "pd.DataFrame",
-    receptive_fields: "pd.DataFrame",
-    model_cards: "pd.DataFrame",
+    layer_diagnostics: "DataFrame",
+    probe_results: "DataFrame",
+    receptive_fields: "DataFrame",
+    model_cards: "DataFrame",
     params: ReportingParams,
 ) -> "Figure":
     """Draw saturation, probe accuracy and the border layer along the layers."""
@@ -112,7 +112,7 @@ def plot_saturation(
 
 
 def plot_stitching(
-    stitching_results: "pd.DataFrame", model_cards: "pd.DataFrame", params: ReportingParams
+    stitching_results: "DataFrame", model_cards: "DataFrame", params: ReportingParams
 ) -> "Figure":
     """Draw relative accuracy of stitched networks along the layers."""
     from rep_kedro.reporting.figures import layers
@@ -127,7 +127,7 @@ def plot_stitching(
 
 
 def plot_training(
-    training_history: "pd.DataFrame", model_cards: "pd.DataFrame", params: ReportingParams
+    training_history: "DataFrame", model_cards: "DataFrame", params: ReportingParams
 ) -> "Figure":
     """Draw training curves."""
     from rep_kedro.reporting.figures import training
@@ -140,7 +140,7 @@ def plot_training(
     )
 
 
-def compute_run_table(**collections: "Mapping[str, Handle]") -> "pd.DataFrame":
+def compute_run_table(**collections: "Mapping[str, Handle]") -> "DataFrame":
     """List every stored result with seed, time and versions.
 
     Args:
