@@ -113,6 +113,17 @@ def test_the_batch_size_changes_no_value(inputs, features, tmp_path):
             )
 
 
+def test_the_number_of_threads_changes_no_bit_of_a_small_network(inputs, tmp_path):
+    before = torch.get_num_threads()
+    one, two = (
+        run_plan(tmp_path / str(n), plan_features(*inputs, _params(stimulus_sets=["spots"], threads=n)))
+        for n in (1, 2)
+    )
+    assert torch.get_num_threads() == before
+    for key, handle in one.items():
+        assert handle.path.read_bytes() == two[key].path.read_bytes()
+
+
 def test_recipes_change_with_what_they_name_and_with_nothing_else(inputs):
     before = _recipes(plan_features(*inputs, _params(models={"vit": VIT})))
     seeded = _recipes(plan_features(*inputs, _params(models={"vit": {**VIT, "seed": 1}})))

@@ -1,5 +1,7 @@
 """Showing stimuli to a network and keeping what its layers say."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -45,16 +47,15 @@ def extract_features(
         raise ValueError(f"subset {subset.key!r} is empty, there is nothing to show")
     reader: LayerReader | None = None
     parts: dict[str, list[torch.Tensor]] = {}
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-        for start in range(0, len(stimuli), batch_size):
-            encoded = stimuli["image"].slice(start, batch_size)
-            pixels = torch.from_numpy(make_pixels(encoded, model.preprocessing)).to(device)
-            images = model.preprocessing.scale(pixels)
-            if reader is None:
-                reader = LayerReader(model.module, model.layers, example=images[:1], run=model.run)
-            read = reader.read(images, pooling, layout=model.layout, n_prefix_tokens=model.n_prefix_tokens)
-            for layer, features in read.items():
-                parts.setdefault(layer, []).append(features.cpu())
+    for start in range(0, len(stimuli), batch_size):
+        encoded = stimuli["image"].slice(start, batch_size)
+        pixels = torch.from_numpy(make_pixels(encoded, model.preprocessing)).to(device)
+        images = model.preprocessing.scale(pixels)
+        if reader is None:
+            reader = LayerReader(model.module, model.layers, example=images[:1], run=model.run)
+        read = reader.read(images, pooling, layout=model.layout, n_prefix_tokens=model.n_prefix_tokens)
+        for layer, features in read.items():
+            parts.setdefault(layer, []).append(features.cpu())
     joined = {layer: torch.cat(batches) for layer, batches in parts.items()}
     _require_finite(joined)
     return Tensors(
@@ -67,6 +68,18 @@ def extract_features(
             "stimulus_ids_sha256": hash_stimulus_ids(stimuli["stimulus_id"].to_pylist()),
         },
     )
+
+
+@contextmanager
+def steady(threads: int | None) -> Iterator[None]:
+    """Compute in full float32, on the CPU with this many threads."""
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads or before)
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _require_finite(features: dict[str, torch.Tensor]) -> None:

@@ -117,21 +117,22 @@ def _extract_all(
     keys: Sequence[str],
 ) -> Iterator[tuple[str, object]]:
     """Show several stimulus sets to one network; a set that fails does not stop the others."""
-    from rep_kedro.pipelines.features.extraction import extract_features
+    from rep_kedro.pipelines.features.extraction import extract_features, steady
 
     model = candidate.load()
     model.module.to(params.device)
     for key in keys:
         name = key.partition("/")[0]
         try:
-            features = extract_features(
-                model,
-                stimulus_sets[name],
-                subsets[name],
-                pooling=candidate.pooling,
-                batch_size=params.batch_size,
-                device=params.device,
-            )
+            with steady(params.threads):
+                features = extract_features(
+                    model,
+                    stimulus_sets[name],
+                    subsets[name],
+                    pooling=candidate.pooling,
+                    batch_size=params.batch_size,
+                    device=params.device,
+                )
         except (ArithmeticError, RuntimeError, ValueError) as error:
             yield key, error
         else:

@@ -21,6 +21,8 @@ class FeaturesParams(BaseModel):
         pooling: From activation to features, unless an entry says otherwise.
         batch_size: Images at a time. Part of no recipe: it changes memory and speed, and at most last digits.
         device: Where to compute, such as `cpu` or `cuda`; part of no recipe.
+        threads: CPU threads of torch, part of no recipe; null for all. Small networks are fastest on one, and
+            their last digits then do not depend on the machine's number of cores.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -32,3 +34,4 @@ class FeaturesParams(BaseModel):
     pooling: Pooling = "average"
     batch_size: PositiveInt = 256
     device: str = "cpu"
+    threads: PositiveInt | None = None
