@@ -3,12 +3,15 @@
 import ipaddress
 import os
 import socket
+import tempfile
 
 import pytest
 
 os.environ.update(
     HF_HUB_OFFLINE="1", DO_NOT_TRACK="1", KEDRO_DISABLE_TELEMETRY="1", DVC_NO_ANALYTICS="1", NO_COLOR="1"
 )
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny tensors: a second thread only waits
+os.environ.setdefault("REP_KEDRO_CACHE", os.path.join(tempfile.gettempdir(), "rep_kedro-test-cache"))
 
 
 def _is_loopback(address: object) -> bool:

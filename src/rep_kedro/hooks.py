@@ -1,6 +1,7 @@
 """What happens around every run: early checks, one line per node, and what a shard may do."""
 
 import logging
+import os
 import resource
 import sys
 import time
@@ -32,6 +33,7 @@ class ProjectHooks:
         Raises:
             ValueError: If one is unknown; the message has close matches.
         """
+        _limit_threads(context.config_loader["parameters"].get("threads"))
         given = getattr(context, "_runtime_params", None) or {}
         if not given:
             return
@@ -84,6 +86,21 @@ class ProjectHooks:
             format_seconds(time.perf_counter() - self._run_began),
             peak / _BYTES_PER_MB,
         )
+
+
+def _limit_threads(n_threads: int | None) -> None:
+    """Use that many threads for one tensor operation, unless the environment says otherwise.
+
+    Raises:
+        ValueError: If it is not a positive whole number.
+    """
+    if n_threads is None or "OMP_NUM_THREADS" in os.environ:
+        return
+    if not isinstance(n_threads, int) or n_threads < 1:
+        raise ValueError(f"parameter threads must be a positive whole number or null, got {n_threads!r}")
+    os.environ.update({name: str(n_threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")})
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(n_threads)
 
 
 def _configured_parameters(context: KedroContext) -> dict[str, Any]:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from rep_kedro.datasets import ArrowHandle
     from rep_kedro.stimuli.base import SourceSpec
+else:
+    ArrowHandle = SourceSpec = Any  # so that Kedro can read the hints
 
 
 def plan_stimulus_sets(params: IngestParams) -> dict[str, Planned]:
