@@ -11,7 +11,17 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
-PARTS = ("conf", "src", "pyproject.toml", ".telemetry", "dvc.yaml", "dvc.lock", ".dvc/config", ".dvcignore", ".gitignore")
+PARTS = (
+    "conf",
+    "src",
+    "pyproject.toml",
+    ".telemetry",
+    "dvc.yaml",
+    "dvc.lock",
+    ".dvc/config",
+    ".dvcignore",
+    ".gitignore",
+)
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -29,7 +39,9 @@ def copy_project(folder: Path) -> Path:
     return folder
 
 
-def run_in(folder: Path, *command: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
+def run_in(
+    folder: Path, *command: str, check: bool = True, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Run a tool of the environment in a folder; fail with its output."""
     ended = subprocess.run(
         [str(BIN / command[0]), *command[1:]],

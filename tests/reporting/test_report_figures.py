@@ -6,9 +6,10 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
+from rep_kedro.datasets.figure import render_svg
 from rep_kedro.reporting.figures import consistency, layers, performance, similarity, training
 from rep_kedro.reporting.style import OBJECTIVE_COLOURS, palette_for, written
-from rep_kedro.reporting.svg import inline_svg, render_svg
+from rep_kedro.reporting.svg import inline_svg
 from rep_kedro.reporting.tables import (
     cluster_order,
     final_layers,

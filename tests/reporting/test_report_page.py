@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from rep_kedro.datasets.figure import render_svg
 from rep_kedro.reporting.content import make_content
 from rep_kedro.reporting.page import Column, list_in_words, make_table, write_number
 from rep_kedro.reporting.report import build_report
 from rep_kedro.reporting.sections.stitching import stitching_in_words
-from rep_kedro.reporting.svg import inline_svg, render_svg
+from rep_kedro.reporting.svg import inline_svg
 from rep_kedro.reporting.tables import COLUMNS
 
 ANCHORS = [

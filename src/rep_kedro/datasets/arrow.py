@@ -91,7 +91,7 @@ class ArrowDataset(MemberDataset):
         except OSError as problem:
             raise unreadable(path, problem) from problem
         try:
-            metadata = pq.read_schema(path).metadata or {} if magic == _MAGIC else None
+            metadata = pq.read_metadata(path).metadata or {} if magic == _MAGIC else None
         except (pa.ArrowException, OSError, ValueError):
             metadata = None
         if metadata is None:
@@ -122,6 +122,11 @@ def write_parquet(path: Path, table: Any) -> int:
     whole = table.combine_chunks()  # page borders would follow the chunks
 
     def write(partial: Path) -> None:
-        pq.write_table(whole, partial, compression="zstd", store_schema=True, write_page_checksum=True)
+        # The schema is stored without its metadata, which would otherwise stand in the file twice.
+        with pq.ParquetWriter(
+            partial, whole.schema.remove_metadata(), compression="zstd", write_page_checksum=True
+        ) as writer:
+            writer.write_table(whole.replace_schema_metadata(None))
+            writer.add_key_value_metadata(whole.schema.metadata or {})
 
     return write_atomically(path, write)

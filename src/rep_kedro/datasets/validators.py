@@ -146,7 +146,7 @@ def require_features(data: "Tensors") -> None:
             f"layers {', '.join(sorted(data.tensors))} are not those of the header: {', '.join(layers)}"
         )
     for name, value in data.tensors.items():
-        if value.ndim != 2 or value.shape[0] != data.meta["n_stimuli"] or "float32" not in str(value.dtype):  # noqa: PLR2004
+        if value.ndim != 2 or value.shape[0] != data.meta["n_stimuli"] or "float32" not in str(value.dtype):
             raise ValueError(
                 f"layer {name} has shape {tuple(value.shape)} and type {value.dtype}; "
                 f"expected ({data.meta['n_stimuli']}, n_features) in float32"

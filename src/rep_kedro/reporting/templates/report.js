@@ -10,7 +10,10 @@ for (const header of document.querySelectorAll("th[data-column]")) {
     header.setAttribute("aria-sort", falls ? "descending" : "ascending");
     const body = header.closest("table").tBodies[0];
     const isNumber = header.dataset.number === "yes";
-    const keyOf = (row) => row.cells[Number(header.dataset.column)].dataset.key;
+    const keyOf = (row) => {
+      const cell = row.cells[Number(header.dataset.column)];
+      return cell.dataset.key ?? cell.textContent;
+    };
     const rows = [...body.rows].sort((a, b) => {
       const [x, y] = [keyOf(a), keyOf(b)];
       if (x === "" || y === "") return (x === "") - (y === "");
