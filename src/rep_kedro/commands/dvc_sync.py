@@ -81,13 +81,21 @@ def _is_collection(path: str) -> bool:
 
 
 def _code_of(name: str) -> list[str]:
-    """Return the source files a pipeline uses, and the formats' folder."""
+    """Return the source files a pipeline uses, the data folders beside them, and the formats' folder."""
     from rep_kedro.datasets.revision import module_closure
 
     root = Path.cwd()
     closure = module_closure(f"rep_kedro.pipelines.{name}.pipeline")
     files = {path.resolve().relative_to(root.resolve()).as_posix() for path in closure.values()}
-    return [_FORMATS, *sorted(file for file in files if not file.startswith(f"{_FORMATS}/"))]
+    rooms = {Path(*Path(file).parts[:3]) for file in files}
+    data = {folder.as_posix() for room in rooms for folder in _data_folders(room)}
+    return [_FORMATS, *sorted(file for file in files | data if not file.startswith(f"{_FORMATS}/"))]
+
+
+def _data_folders(room: Path) -> list[Path]:
+    """Return the folders of a room that hold data and no code: architectures, label maps, templates."""
+    folders = [path for path in room.rglob("*") if path.is_dir() and path.name != "__pycache__"]
+    return [folder for folder in folders if not any(folder.glob("*.py")) and any(folder.glob("*.*"))]
 
 
 def _parameter_files() -> dict[str, str]:
