@@ -25,7 +25,7 @@ run: $(STAMP) ## the whole study on the embedded default, then the report (conf/
 	@echo "report: data/08_reporting/report.html"
 
 test: $(STAMP) ## all tests that this machine can run
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(STAMP) ## format, lint, types, import contracts, generated files
 	@$(BIN)/ruff format --check .

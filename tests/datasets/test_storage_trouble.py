@@ -117,7 +117,7 @@ def test_a_folder_of_another_user_is_told_in_one_line(children, tmp_path):
     folder = tmp_path / "c"
     errors = tmp_path / "errors"
     errors.touch()
-    for place in [tmp_path, *tmp_path.parents][:3]:
+    for place in [tmp_path, *tmp_path.parents][:4]:
         place.chmod(0o755)
     errors.chmod(0o666)
     assert children.run("save_simple", errors, folder=str(folder), n_members=2) == 0
@@ -132,7 +132,7 @@ def test_a_member_of_another_user_that_cannot_be_read_is_refused_by_name(childre
     errors = tmp_path / "errors"
     errors.touch()
     errors.chmod(0o666)
-    for place in [tmp_path, *tmp_path.parents][:3]:
+    for place in [tmp_path, *tmp_path.parents][:4]:
         place.chmod(0o755)
     assert children.run("save_simple", errors, folder=str(folder), n_members=2) == 0
     (folder / "m1.safetensors").chmod(0o600)

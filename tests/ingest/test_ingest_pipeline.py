@@ -44,9 +44,9 @@ def test_the_default_study_is_ingested_in_seconds_with_the_promised_counts(tmp_p
     subsets = store(plan_stimulus_subsets(sets, default_params()), tmp_path / "subsets")
     assert time.perf_counter() - start < 10
     assert {key: handle.meta["counts"] for key, handle in subsets.items()} == {
-        "digits/analysis": {"train": 300, "test": 150},
-        "photograph_patches/analysis": {"train": 200, "test": 100},
-        "shapes/analysis": {"train": 200, "test": 100},
+        "digits/analysis": {"train": 180, "test": 90},
+        "photograph_patches/analysis": {"train": 48, "test": 30},
+        "shapes/analysis": {"train": 48, "test": 30},
     }
     assert sum(handle.path.stat().st_size for handle in sets.values()) < 700_000
     for key, handle in subsets.items():
