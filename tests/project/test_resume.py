@@ -1,0 +1,146 @@
+"""Whole runs: killed at random moments, changed in one place, shared between processes."""
+
+import random
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from tests.project.conftest import BIN, copy_project, run_in
+
+COLLECTIONS = {
+    "stimulus_sets": "02_intermediate",
+    "stimulus_subsets": "03_primary",
+    "networks": "06_models",
+    "features": "04_feature",
+    "spectra": "07_model_output",
+    "similarity_matrices": "07_model_output",
+    "probes": "07_model_output",
+    "stitches": "07_model_output",
+}
+SUMMARY = re.compile(r"(\w+): (\d+) members: (\d+) computed, (\d+) kept, (\d+) failed")
+KILLS = 6
+
+
+def test_a_run_killed_at_random_moments_ends_with_the_same_bytes_and_repeats_nothing(
+    study: Path, tmp_path: Path
+) -> None:
+    folder = copy_project(tmp_path)
+    moments = random.Random(0)  # noqa: S311
+    finished: set[Path] = set()
+    for _ in range(KILLS):
+        process = subprocess.Popen(
+            [str(BIN / "kedro"), "run", "--env=test"],
+            cwd=folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        time.sleep(moments.uniform(2.0, 7.0))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        now = _members(folder)
+        assert finished <= set(now)
+        finished = set(now)
+    stamps = {path: (folder / path).stat().st_mtime_ns for path in finished}
+    run_in(folder, "kedro", "run", "--env=test")
+    assert {path: (folder / path).stat().st_mtime_ns for path in finished} == stamps
+    assert {path: (folder / path).read_bytes() for path in _members(folder)} == {
+        path: (study / path).read_bytes() for path in _members(study)
+    }
+    assert not list((folder / "data").rglob("*.partial"))
+
+
+def test_a_second_run_computes_nothing(own_study: Path) -> None:
+    told = _summaries(run_in(own_study, "kedro", "run", "--env=test").stderr)
+    assert set(told) == set(COLLECTIONS)
+    assert {name: computed for name, (computed, _) in told.items()} == dict.fromkeys(COLLECTIONS, 0)
+
+
+def test_other_epochs_of_one_network_recompute_it_and_exactly_its_descendants(own_study: Path) -> None:
+    parameters = own_study / "conf" / "test" / "parameters.yml"
+    text = parameters.read_text(encoding="utf-8")
+    parameters.write_text(
+        text.replace(
+            "\ntraining:\n", "\ntraining:\n  overrides: {cnn_supervised_s1: {schedule: {epochs: 2}}}\n", 1
+        ),
+        encoding="utf-8",
+    )
+    before = {path: (own_study / path).read_bytes() for path in _members(own_study)}
+    told = _summaries(run_in(own_study, "kedro", "run", "--env=test").stderr)
+    assert {name: computed for name, (computed, _) in told.items()} == {
+        "stimulus_sets": 0,
+        "stimulus_subsets": 0,
+        "networks": 1,
+        "features": 3,
+        "spectra": 3,
+        "probes": 3,
+        "stitches": 2,
+        "similarity_matrices": 12,
+    }
+    changed = {path for path, content in before.items() if (own_study / path).read_bytes() != content}
+    assert all("cnn_supervised_s1" in str(path) or "similarity_matrices" in str(path) for path in changed)
+    assert Path("data/test/06_models/networks/cnn_supervised_s1.safetensors") in changed
+
+
+def test_two_processes_work_the_shards_of_one_plan(own_study: Path, study: Path) -> None:
+    features = own_study / "data" / "test" / "04_feature"
+    for path in features.rglob("*.safetensors"):
+        path.unlink()
+    command = [str(BIN / "kedro"), "run", "--env=test", "--pipelines=features"]
+    workers = [
+        subprocess.Popen(
+            [*command, f"--params=shard={part}/2"], cwd=own_study, stderr=subprocess.PIPE, text=True
+        )
+        for part in (1, 2)
+    ]
+    told = [worker.communicate()[1] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], told
+    computed = [_summaries(text)["features"][0] for text in told]
+    assert sum(computed) == 12
+    assert min(computed) > 0
+    for path in _members(study):
+        assert (own_study / path).read_bytes() == (study / path).read_bytes()
+
+
+def test_a_damaged_network_is_refused_by_name_and_rebuilt_on_request(own_study: Path) -> None:
+    damaged = own_study / "data" / "test" / "06_models" / "networks" / "cnn_simclr_s0.safetensors"
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[: len(whole) // 2])
+    refused = run_in(own_study, "kedro", "run", "--env=test", "--pipelines=training", check=False)
+    assert refused.returncode == 1
+    assert "cnn_simclr_s0" in refused.stderr
+    assert "truncated" in refused.stderr
+    assert "recompute=networks/cnn_simclr_s0" in refused.stderr
+    run_in(
+        own_study,
+        "kedro",
+        "run",
+        "--env=test",
+        "--pipelines=training",
+        "--params=recompute=networks/cnn_simclr_s0",
+    )
+    assert damaged.read_bytes() == whole
+
+
+@pytest.fixture(autouse=True)
+def _in_order(study: Path) -> None:
+    """The undisturbed study comes first, so that it is not made while a test measures."""
+
+
+def _members(folder: Path) -> list[Path]:
+    found = []
+    for name, layer in COLLECTIONS.items():
+        below = folder / "data" / "test" / layer / name
+        found += [
+            path.relative_to(folder)
+            for path in sorted(below.rglob("*"))
+            if path.suffix in {".parquet", ".safetensors"}
+        ]
+    return [path for path in found if not path.name.startswith(".")]
+
+
+def _summaries(text: str) -> dict[str, tuple[int, int]]:
+    """Return (computed, kept) per collection, read off the summary lines."""
+    return {name: (int(computed), int(kept)) for name, _, computed, kept, _ in SUMMARY.findall(text)}
