@@ -64,7 +64,9 @@ def test_the_default_architectures_are_small_and_keep_sixty_channels(name):
 def test_running_in_two_parts_at_any_cut_point_gives_the_same_bits(name):
     network = build_network(name, n_classes=5, seed=1).eval()
     side = network.architecture.input.size_px
-    x = torch.randn(3, 3, side, side, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(
+        3, network.architecture.input.channels, side, side, generator=torch.Generator().manual_seed(0)
+    )
     whole = network(x)
     for layer in network.cut_points[:: max(1, len(network.cut_points) // 8)]:
         assert torch.equal(network.run(network.run(x, stop_at=layer), start_after=layer), whole)

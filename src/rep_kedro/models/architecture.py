@@ -44,6 +44,32 @@ class Conv(_Layer):
     bias: bool = True
 
 
+class Deconv(_Layer):
+    """Transposed convolution, as in decoders; `channels` is the output width."""
+
+    kind: Literal["deconv"]
+    channels: PositiveInt
+    kernel: PositiveInt
+    stride: PositiveInt = 1
+    padding: int = Field(default=0, ge=0)
+    bias: bool = True
+
+
+class Pad(_Layer):
+    """Zeros around the map: `before` rows and columns at its start, `after` at its end."""
+
+    kind: Literal["pad"]
+    before: int = Field(default=0, ge=0)
+    after: int = Field(default=0, ge=0)
+
+
+class BatchNorm(_Layer):
+    """Batch normalisation; `eps` is added to the variance."""
+
+    kind: Literal["bn"]
+    eps: float = Field(default=1e-5, gt=0)
+
+
 class Pool(_Layer):
     """Maximum or average over windows; the stride is the kernel unless given."""
 
@@ -77,12 +103,21 @@ class Dropout(_Layer):
 
 
 class Plain(_Layer):
-    """A layer without settings; `mean` averages over all positions."""
+    """A layer without settings.
 
-    kind: Literal["bn", "relu", "sigmoid", "tanh", "mean", "flatten", "add", "concat"]
+    `mean` averages over all positions, `flatten` goes channel by channel, `flatten_channels_last` position by
+    position.
+    """
+
+    kind: Literal[
+        "relu", "relu6", "sigmoid", "tanh", "mean", "flatten", "flatten_channels_last", "add", "concat"
+    ]
 
 
-Layer = Annotated[Conv | Pool | Linear | Subsample | Dropout | Plain, Field(discriminator="kind")]
+Layer = Annotated[
+    Conv | Deconv | Pad | BatchNorm | Pool | Linear | Subsample | Dropout | Plain,
+    Field(discriminator="kind"),
+]
 
 
 class InputSpec(_Strict):
@@ -159,14 +194,24 @@ class Architecture(_Strict):
         return self
 
     def widened(self, factor: int) -> "Architecture":
-        """Return the same graph with `factor` times the channels in every convolution."""
-        layers = tuple(
-            layer.model_copy(update={"channels": layer.channels * factor})
-            if isinstance(layer, Conv | Subsample)
-            else layer
-            for layer in self.layers
-        )
-        return self.model_copy(update={"layers": layers})
+        """Return the same graph with `factor` times the channels in every convolution.
+
+        A depthwise convolution, with a group for each channel, stays one.
+
+        Raises:
+            ValueError: If the network has a decoder, whose last width is that of the image.
+        """
+        layers = []
+        for layer in self.layers:
+            if isinstance(layer, Deconv):
+                raise ValueError(f"a network with a decoder cannot be widened: layer {layer.name!r}")
+            change = {}
+            if isinstance(layer, Conv | Subsample):
+                change["channels"] = layer.channels * factor
+            if isinstance(layer, Conv) and 1 < layer.groups == layer.channels:
+                change["groups"] = layer.groups * factor
+            layers.append(layer.model_copy(update=change))
+        return self.model_copy(update={"layers": tuple(layers)})
 
     def as_json(self) -> dict[str, Any]:
         """Return the definition as plain JSON data, defaults included."""

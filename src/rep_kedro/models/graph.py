@@ -8,8 +8,8 @@ import torch
 from torch import fx, nn
 
 from rep_kedro.kernels.receptive_field import LayerGeometry
-from rep_kedro.models.architecture import INPUT, Conv, Pool, Subsample
-from rep_kedro.models.modules import Add, Concat, GlobalMean, PaddedSubsample
+from rep_kedro.models.architecture import INPUT, Conv, Deconv, Pad, Pool, Subsample
+from rep_kedro.models.modules import Add, Concat, FlattenChannelsLast, GlobalMean, PaddedSubsample
 from rep_kedro.models.network import LayeredNetwork
 
 _POINTWISE = (
@@ -17,7 +17,7 @@ _POINTWISE = (
     *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Mish, nn.Softplus, nn.PReLU),
     *(nn.Sigmoid, nn.Tanh, nn.Hardswish, nn.Hardsigmoid, nn.Hardtanh, nn.Softmax, Add, Concat),
 )
-_WHOLE_MAP = (nn.Flatten, nn.Linear, GlobalMean)
+_WHOLE_MAP = (nn.Flatten, nn.Linear, FlattenChannelsLast, GlobalMean)
 _POINTWISE_NAMES = frozenset(
     {
         "add",
@@ -71,7 +71,13 @@ def _of_own_layer(network: LayeredNetwork, name: str) -> LayerGeometry:
             return LayerGeometry(name, inputs, layer.kernel, layer.stride or layer.kernel, layer.padding)
         case Subsample():
             return LayerGeometry(name, inputs, 1, layer.stride)
-    is_whole = layer.kind in {"mean", "flatten", "linear"}
+        case Pad():
+            return LayerGeometry(name, inputs, padding=layer.before, padding_after=layer.after)
+        case Deconv():
+            raise ValueError(
+                f"layer {name!r} is a transposed convolution, whose receptive field is not known"
+            )
+    is_whole = layer.kind in {"mean", "flatten", "flatten_channels_last", "linear"}
     return LayerGeometry(name, inputs, None if is_whole else 1)
 
 

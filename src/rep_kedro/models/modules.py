@@ -5,7 +5,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rep_kedro.models.architecture import Conv, Dropout, Layer, Linear, Pool, Subsample
+from rep_kedro.models.architecture import (
+    BatchNorm,
+    Conv,
+    Deconv,
+    Dropout,
+    Layer,
+    Linear,
+    Pad,
+    Pool,
+    Subsample,
+)
 
 
 class GlobalMean(nn.Module):
@@ -14,6 +24,14 @@ class GlobalMean(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the mean over the last two axes."""
         return x.mean(dim=(-2, -1))
+
+
+class FlattenChannelsLast(nn.Module):
+    """Flattening in the order of (h, w, c), as libraries do that keep the channels last."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (n, h * w * c) for a map (n, c, h, w)."""
+        return x.movedim(1, -1).flatten(1)
 
 
 class Add(nn.Module):
@@ -52,10 +70,12 @@ class PaddedSubsample(nn.Module):
 
 _PLAIN: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
     "sigmoid": nn.Sigmoid,
     "tanh": nn.Tanh,
     "mean": GlobalMean,
     "flatten": nn.Flatten,
+    "flatten_channels_last": FlattenChannelsLast,
     "add": Add,
     "concat": Concat,
 }
@@ -74,6 +94,13 @@ def make_module(layer: Layer, example: Tensor, n_classes: int | None) -> nn.Modu
         case Conv():
             settings = layer.model_dump(include={"stride", "padding", "dilation", "groups", "bias"})
             return make_undrawn(nn.Conv2d, width, layer.channels, layer.kernel, **settings)
+        case Deconv():
+            settings = layer.model_dump(include={"stride", "padding", "bias"})
+            return make_undrawn(nn.ConvTranspose2d, width, layer.channels, layer.kernel, **settings)
+        case Pad():
+            return nn.ZeroPad2d((layer.before, layer.after) * 2)
+        case BatchNorm():
+            return (nn.BatchNorm2d if example.ndim == 4 else nn.BatchNorm1d)(width, eps=layer.eps)
         case Linear():
             features = n_classes if layer.features == "classes" else layer.features
             return make_undrawn(nn.Linear, width, features, bias=layer.bias)
@@ -84,8 +111,6 @@ def make_module(layer: Layer, example: Tensor, n_classes: int | None) -> nn.Modu
             return PaddedSubsample(width, layer.channels, layer.stride)
     if isinstance(layer, Dropout):
         return nn.Dropout(layer.fraction)
-    if layer.kind == "bn":
-        return (nn.BatchNorm2d if example.ndim == 4 else nn.BatchNorm1d)(width)
     return _PLAIN[layer.kind]()
 
 
@@ -99,8 +124,11 @@ def draw_weights(module: nn.Module, generator: torch.Generator) -> None:
     """Draw the weights of one layer."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)
+    elif isinstance(module, nn.ConvTranspose2d):
+        # Its weight is (in, out, k, k), so what torch calls fan-in is the fan-out.
+        nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu", generator=generator)
     elif isinstance(module, nn.Linear):
         bound = module.in_features**-0.5
         nn.init.uniform_(module.weight, -bound, bound, generator=generator)
-    if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear) and module.bias is not None:
         nn.init.zeros_(module.bias)

@@ -1,6 +1,8 @@
 """Files of weights for this project's architectures."""
 
 import hashlib
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +75,11 @@ def _read_state(spec: CheckpointModel) -> dict[str, Tensor]:
 
 
 def _require_file(spec: CheckpointModel) -> Path:
-    path = Path(spec.path)
+    path = Path(os.path.expandvars(spec.path)).expanduser()
+    if unset := re.search(r"\$\{?(\w+)\}?", str(path)):
+        raise ValueError(
+            f"checkpoint {spec.path} names the environment variable {unset[1]}, which is not set"
+        )
     if not path.is_file():
         raise ValueError(f"checkpoint {spec.path} does not exist (looked from {Path.cwd()})")
     return path

@@ -3,6 +3,7 @@
 from difflib import get_close_matches
 from typing import Any
 
+import torch
 from torch import nn
 
 from rep_kedro._torchvision import mend_torchvision
@@ -44,7 +45,10 @@ def build(spec: OpenClipModel, *, with_weights: bool) -> nn.Module:
 
     with drawn_from(spec.seed):
         if spec.pretrained is None or not with_weights:
-            module: nn.Module = open_clip.create_model(spec.name, pretrained=None, load_weights=False)
+            device = torch.get_default_device()  # `meta` where only shapes are wanted
+            module: nn.Module = open_clip.create_model(
+                spec.name, pretrained=None, load_weights=False, device=device
+            )
             return module.eval()
         with explained(f"open_clip model {spec.name!r}", spec.pretrained):
             module = open_clip.create_model(spec.name, pretrained=spec.pretrained)

@@ -19,6 +19,7 @@ class _Entry(BaseModel):
         n_prefix_tokens: Class token and registers; asked of the source unless given.
         objective: For the model card.
         trained_on: For the model card.
+        architecture_class: For the model card, such as `transformer`; the architecture's name unless given.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -29,6 +30,7 @@ class _Entry(BaseModel):
     n_prefix_tokens: int | None = Field(default=None, ge=0)
     objective: str = "unstated"
     trained_on: str | None = None
+    architecture_class: str | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -43,7 +45,8 @@ class _Entry(BaseModel):
 
     def recipe(self) -> dict[str, Any]:
         """Return what the features depend on: everything but remarks for the card."""
-        return self.model_dump(mode="json", exclude={"objective", "trained_on", "layers", "pooling"})
+        remarks = {"objective", "trained_on", "architecture_class"}
+        return self.model_dump(mode="json", exclude={*remarks, "layers", "pooling"})
 
 
 class TrainedModel(_Entry):
@@ -119,7 +122,8 @@ class CheckpointModel(_Entry):
 
     Attributes:
         architecture: Name of the architecture.
-        path: `.safetensors`, or a state dict in `.pt`, `.pth` or `.th` (read without running any code).
+        path: `.safetensors`, or a state dict in `.pt`, `.pth` or `.th` (read without running any code);
+            `~` and environment variables, such as `$MY_WEIGHTS`, are filled in.
         n_classes: Width of the head; null if the file has none.
         prefix: Cut off the names in the file, such as `module.`.
         mean: Of the input, per channel, where it differs from the architecture's.
@@ -145,5 +149,58 @@ class CheckpointModel(_Entry):
         return {key: value for key, value in super().recipe().items() if key != "path"}
 
 
-ZooEntry = TimmModel | TorchvisionModel | OpenClipModel | CheckpointModel
+class WeightsFileModel(_Entry):
+    """A file of weights, as published by others, for an architecture of timm or torchvision.
+
+    Attributes:
+        architecture: Library and name, such as `torchvision/resnet50`.
+        path: `.safetensors` or a file of torch (read without running any code); `~` and environment
+            variables, such as `$MY_WEIGHTS`, are filled in.
+        within: Dotted path to the state dict in the file, such as `classy_state_dict.base_model`.
+        prefix: Cut off the names in the file, such as `module.`.
+        rename: Regular expressions and what takes the place of the first match, in this order.
+        left_out: Patterns of the network's names that the file need not hold: layers behind those read.
+        ignored: Patterns of the file's names that the network does not have.
+        size_px: Side of the input.
+        resize_px: Side before the margin is cut off.
+        interpolation: Of the resizing.
+        mean: Of the input, per channel.
+        std: Of the input, per channel.
+    """
+
+    source: Literal["weights_file"]
+    architecture: str = Field(pattern=r"^(timm|torchvision)/\w+$")
+    path: str
+    within: str = ""
+    prefix: str = ""
+    rename: dict[str, str] = {}
+    left_out: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+    size_px: PositiveInt = 224
+    resize_px: PositiveInt = 256
+    interpolation: Literal["bilinear", "bicubic", "lanczos"] = "bilinear"
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    @property
+    def has_published_weights(self) -> bool:
+        """Always: that is what the file holds."""
+        return True
+
+    @property
+    def library(self) -> str:
+        """`timm` or `torchvision`."""
+        return self.architecture.partition("/")[0]
+
+    @property
+    def name(self) -> str:
+        """Name of the architecture in its library."""
+        return self.architecture.partition("/")[2]
+
+    def recipe(self) -> dict[str, Any]:
+        """Return what the features depend on; the file counts by its content, not its place."""
+        return {key: value for key, value in super().recipe().items() if key != "path"}
+
+
+ZooEntry = TimmModel | TorchvisionModel | OpenClipModel | CheckpointModel | WeightsFileModel
 ModelEntry = Annotated[TrainedModel | ZooEntry, Field(discriminator="source")]
