@@ -13,6 +13,10 @@ else:
     DataFrame = Tensor = Any  # so that Kedro can read the hints
 
 _ALL = "all"
+COLUMNS = (
+    *("measure", "category", "pair", "stimulus_set_a", "stimulus_set_b", "n_pairs", "n_excluded"),
+    *("pearson", "spearman", "kendall", "pearson_low", "pearson_high", "reason"),
+)
 
 
 def compute_consistency(
@@ -37,7 +41,7 @@ def compute_consistency(
     rows: list[dict[str, Any]] = []
     for measure, table in similarities.groupby("measure", sort=True):
         rows += _rows_of(str(measure), table, model_cards, params)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def _rows_of(

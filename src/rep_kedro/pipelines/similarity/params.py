@@ -1,8 +1,8 @@
 """Parameters of the similarity pipeline, checked before any node runs."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from rep_kedro.measures import get_measure
 
@@ -16,6 +16,8 @@ class SimilarityParams(BaseModel):
         stimulus_sets: Names of stimulus sets, or ``all`` that have features.
         models: Names of networks, or ``all`` that have features.
         layer: Name of a layer that all chosen networks have, or ``final`` for each network's last.
+        outputs_layer: Name of the layer that holds the logits of all chosen networks, for measures of
+            outputs.
         measures: Ids of similarity measures (``kedro measures`` lists them).
         memory_bytes: Working memory; changes speed, not results.
         device: Where to compute: ``auto`` takes a GPU where there is one.
@@ -26,6 +28,7 @@ class SimilarityParams(BaseModel):
     stimulus_sets: Literal["all"] | list[str] = "all"
     models: Literal["all"] | list[str] = "all"
     layer: str = "final"
+    outputs_layer: str | None = None
     measures: list[str] = Field(min_length=1)
     memory_bytes: int = Field(default=1_000_000_000, gt=0)
     device: str = "auto"
@@ -40,6 +43,17 @@ class SimilarityParams(BaseModel):
                 f"measures are listed twice: {sorted({m for m in measures if measures.count(m) > 1})}"
             )
         return measures
+
+    @model_validator(mode="after")
+    def _outputs_are_known(self) -> Self:
+        of_outputs = [name for name in self.measures if get_measure(name).compares == "outputs"]
+        if of_outputs and self.outputs_layer is None:
+            raise ValueError(
+                f"{of_outputs[0]} compares outputs (logits) of classifiers, and layer {self.layer!r} need "
+                "not hold them; name the layer of the logits with similarity.outputs_layer, "
+                "or leave the measure out"
+            )
+        return self
 
 
 class ConsistencyParams(BaseModel):

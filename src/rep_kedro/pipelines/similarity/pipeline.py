@@ -21,12 +21,14 @@ def create_pipeline(**_: object) -> Pipeline:
                 inputs=["similarity_matrices", "model_cards"],
                 outputs="similarities",
                 name="similarities",
+                tags=["cpu"],
             ),
             Node(
                 consistency.compute_consistency,
                 inputs=["similarities", "model_cards", "params:consistency"],
                 outputs="consistency",
                 name="consistency",
+                tags=["cpu"],
             ),
         ]
     )

@@ -1,0 +1,66 @@
+"""One labelled matrix for each measure, from the features of all networks on one stimulus set."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+from rep_kedro.measures import Measure, compare_models, get_measure
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rep_kedro.datasets import LabelledMatrix
+else:
+    LabelledMatrix = Tensor = Any  # so that Kedro can read the hints
+
+# they ask of one network whether nearness is mutual, or count ranks from one
+NOT_EXTREME_FOR_ITSELF = ("cycle_knn", "information_imbalance")
+
+
+def compare_networks(
+    representations: Mapping[str, Tensor], measure_ids: Iterable[str], *, memory_bytes: int, device: str
+) -> Iterator[tuple[str, LabelledMatrix]]:
+    """Compare all networks under all measures.
+
+    Args:
+        representations: By network, shape (n_stimuli, n_features_i), row s for the same stimulus in all.
+        measure_ids: Names from the registry.
+        memory_bytes: Working memory; changes speed, not the result.
+        device: Where to compute.
+
+    Yields:
+        Measure id and matrix; its meta says how many stimuli and features, whether it is symmetric, and what
+        a network compared with itself must give (``self_value``), where that is known.
+    """
+    from rep_kedro.datasets import LabelledMatrix
+
+    labels = tuple(representations)
+    matrices = list(representations.values())
+    for measure_id, comparison in compare_models(
+        matrices, measure_ids, memory_bytes=memory_bytes, device=device
+    ):
+        measure = get_measure(measure_id)
+        meta: dict[str, Any] = {
+            "measure": measure.recipe(),
+            "n_stimuli": len(matrices[0]),
+            "n_features": [x.shape[1] for x in matrices],
+            "symmetric": measure.symmetric,
+        }
+        self_value = self_value_of(measure)
+        if self_value is not None:
+            meta["self_value"] = self_value
+        reasons = {(labels[i], labels[j]): why for (i, j), why in comparison.reasons.items()}
+        yield measure_id, LabelledMatrix(comparison.values, labels, reasons, meta)
+
+
+def self_value_of(measure: Measure) -> float | None:
+    """Return what a measure gives for a network and itself; None where that depends on the network.
+
+    Measures without bounds have the units of the features, so that no one tolerance fits them.
+    """
+    low, high = measure.value_range
+    if measure.parameters.get("statistic") in NOT_EXTREME_FOR_ITSELF or not (
+        isfinite(low) and isfinite(high)
+    ):
+        return None
+    return high if measure.larger_is_more_similar else low
