@@ -1,25 +1,21 @@
 """DVC: stages in sync with the pipelines, the shipped store, other remotes, earlier revisions."""
 
-import os
 import shutil
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.project.conftest import BIN, ROOT, run_in
 
-ROOT = Path(__file__).parents[2]
-BIN = Path(sys.executable).parent
 SECRETS = {
     "AWS_ACCESS_KEY_ID": "testing",
     "AWS_SECRET_ACCESS_KEY": "testing",
     "AWS_DEFAULT_REGION": "us-east-1",
 }
 STORE_LIMIT_BYTES = 5_000_000
-Tool = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +25,7 @@ def pulled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run(["git", "clone", "-q", str(ROOT), str(folder)], check=True)
     for name, value in (("user.name", "test"), ("user.email", "test@example.org")):
         subprocess.run(["git", "config", name, value], cwd=folder, check=True)
-    _tool(folder, "dvc", "pull")
+    run_in(folder, "dvc", "pull")
     return folder
 
 
@@ -65,7 +61,7 @@ def s3_endpoint() -> Iterator[str]:
 
 
 def test_the_stages_are_those_of_the_pipelines() -> None:
-    ended = _tool(ROOT, "kedro", "dvc-sync", "--check")
+    ended = run_in(ROOT, "kedro", "dvc-sync", "--check")
     assert "in sync" in ended.stdout
 
 
@@ -77,7 +73,7 @@ def test_a_pipeline_that_changed_is_noticed(clone: Path) -> None:
     )
     wiring.write_text(changed, encoding="utf-8")
     assert wiring.read_text(encoding="utf-8") != text
-    ended = _tool(clone, "kedro", "dvc-sync", "--check", check=False)
+    ended = run_in(clone, "kedro", "dvc-sync", "--check", check=False)
     assert ended.returncode == 1
     assert "not in sync" in ended.stderr
 
@@ -85,8 +81,8 @@ def test_a_pipeline_that_changed_is_noticed(clone: Path) -> None:
 def test_the_shipped_store_is_small_and_makes_everything_up_to_date(pulled: Path) -> None:
     store = sum(path.stat().st_size for path in (pulled / "store").rglob("*") if path.is_file())
     assert 1_000_000 < store < STORE_LIMIT_BYTES
-    assert "up to date" in _tool(pulled, "dvc", "status").stdout
-    repro = _tool(pulled, "dvc", "repro").stdout
+    assert "up to date" in run_in(pulled, "dvc", "status").stdout
+    repro = run_in(pulled, "dvc", "repro").stdout
     assert "Running stage" not in repro
     assert repro.count("didn't change, skipping") == 8
 
@@ -95,7 +91,7 @@ def test_the_report_is_made_from_pulled_results_at_once(clone: Path) -> None:
     report = clone / "data" / "08_reporting" / "report.html"
     shipped = report.read_bytes()
     report.unlink()
-    _tool(clone, "kedro", "run", "--pipelines=reporting")
+    run_in(clone, "kedro", "run", "--pipelines=reporting")
     assert report.read_bytes() == shipped
 
 
@@ -104,20 +100,20 @@ def test_results_survive_push_wipe_and_pull(
     kind: str, clone: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     if kind == "folder":
-        _tool(clone, "dvc", "remote", "add", "other", str(tmp_path / "shared"))
+        run_in(clone, "dvc", "remote", "add", "other", str(tmp_path / "shared"))
     else:
-        _tool(clone, "dvc", "remote", "add", "other", "s3://results/rep")
-        _tool(
+        run_in(clone, "dvc", "remote", "add", "other", "s3://results/rep")
+        run_in(
             clone, "dvc", "remote", "modify", "other", "endpointurl", request.getfixturevalue("s3_endpoint")
         )
     before = _bytes_below(clone / "data")
-    _tool(clone, "dvc", "push", "-r", "other", **SECRETS)
+    run_in(clone, "dvc", "push", "-r", "other", **SECRETS)
     shutil.rmtree(clone / "data")
     shutil.rmtree(clone / ".dvc" / "cache")
     shutil.rmtree(clone / "store")
-    _tool(clone, "dvc", "pull", "-r", "other", **SECRETS)
+    run_in(clone, "dvc", "pull", "-r", "other", **SECRETS)
     assert _bytes_below(clone / "data") == before
-    assert "up to date" in _tool(clone, "dvc", "status").stdout
+    assert "up to date" in run_in(clone, "dvc", "status").stdout
 
 
 def test_an_earlier_version_is_loaded_by_its_tag_and_shown_beside_this_run(clone: Path) -> None:
@@ -125,7 +121,7 @@ def test_an_earlier_version_is_loaded_by_its_tag_and_shown_beside_this_run(clone
     parameters = clone / "conf" / "base" / "parameters_similarity.yml"
     text = parameters.read_text(encoding="utf-8")
     parameters.write_text(text.replace("    - cka_linear_biased\n", "", 1), encoding="utf-8")
-    repro = _tool(clone, "dvc", "repro", "similarity").stdout
+    repro = run_in(clone, "dvc", "repro", "similarity").stdout
     assert repro.count("Running stage") == 1
     loaded = _python(
         clone,
@@ -141,38 +137,24 @@ def test_an_earlier_version_is_loaded_by_its_tag_and_shown_beside_this_run(clone
     assert "cka_linear_biased" not in loaded[-3]
     assert "cka_linear_biased" in loaded[-2]
     assert int(loaded[-1]) % 3 == 0
-    _tool(clone, "kedro", "run", "--pipelines=reporting", "--params=compare_with=v1")
+    run_in(clone, "kedro", "run", "--pipelines=reporting", "--params=compare_with=v1")
     report = (clone / "data" / "08_reporting" / "report.html").read_text(encoding="utf-8")
     assert "v1" in report
     assert "No earlier version was given" not in report
 
 
 def test_an_unknown_revision_is_named_in_one_line(clone: Path) -> None:
-    ended = _tool(clone, "kedro", "run", "--pipelines=reporting", "--params=compare_with=nosuch", check=False)
+    ended = run_in(
+        clone, "kedro", "run", "--pipelines=reporting", "--params=compare_with=nosuch", check=False
+    )
     assert ended.returncode == 1
     errors = [line for line in ended.stderr.splitlines() if line.startswith("error:")]
     assert len(errors) == 1
     assert "'nosuch'" in errors[0]
 
 
-def _tool(
-    folder: Path, *command: str, check: bool = True, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    ended = subprocess.run(
-        [str(BIN / command[0]), *command[1:]],
-        cwd=folder,
-        env={**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if check and ended.returncode:
-        pytest.fail(f"{' '.join(command)} ended with {ended.returncode}:\n{ended.stdout}\n{ended.stderr}")
-    return ended
-
-
 def _python(folder: Path, code: str) -> str:
-    return _tool(folder, "python", "-c", code).stdout
+    return run_in(folder, "python", "-c", code).stdout
 
 
 def _bytes_below(folder: Path) -> dict[str, bytes]:

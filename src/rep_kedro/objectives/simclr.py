@@ -6,10 +6,7 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from rep_kedro.models.network import LayeredNetwork
-from rep_kedro.objectives.projector import build_projector
-from rep_kedro.objectives.protocol import Objective, embed
-from rep_kedro.objectives.views import Views
+from rep_kedro.objectives.two_views import TwoViewObjective
 
 
 def nt_xent_loss(first: Tensor, second: Tensor, *, temperature: float) -> Tensor:
@@ -47,38 +44,20 @@ def nt_xent_loss(first: Tensor, second: Tensor, *, temperature: float) -> Tensor
     return nn.functional.cross_entropy(logits.masked_fill(itself, -torch.inf), partner)
 
 
-class SimCLR(Objective):
+class SimCLR(TwoViewObjective):
     """Contrastive learning with NT-Xent on a projector.
 
     Attributes:
         temperature: Of the loss.
         projector_widths: Layers of the projector; the last is the embedding.
-        views: Augmentation, drawn twice per image.
     """
 
     id: ClassVar[str] = "simclr"
     source: ClassVar[str] = "Chen et al. 2020, arXiv:2002.05709"
-    has_head: ClassVar[bool] = False
 
     temperature: float = Field(default=0.2, gt=0)
     projector_widths: tuple[PositiveInt, ...] = (64, 32)
-    views: Views = Views(
-        crop_area=(0.4, 1.0), rotation_deg=15, shear=0.2, brightness=0.3, contrast=0.4, noise_std=0.05
-    )
 
-    def build_projector(self, width: int, generator: torch.Generator) -> nn.Module:
-        """Return a perceptron with batch norm between its layers."""
-        return build_projector(width, self.projector_widths, generator)
-
-    def compute_losses(
-        self,
-        network: LayeredNetwork,
-        projector: nn.Module,
-        images: Tensor,
-        labels: Tensor,
-        generator: torch.Generator,
-    ) -> dict[str, Tensor]:
-        """Return the NT-Xent loss of two fresh views of each image."""
-        views = torch.cat([self.views.draw(images, generator) for _ in range(2)])
-        first, second = embed(network, projector, views).chunk(2)
+    def compare_views(self, first: Tensor, second: Tensor) -> dict[str, Tensor]:
+        """Return the NT-Xent loss."""
         return {"loss": nt_xent_loss(first, second, temperature=self.temperature)}

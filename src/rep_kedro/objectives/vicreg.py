@@ -2,14 +2,10 @@
 
 from typing import ClassVar
 
-import torch
-from pydantic import Field, PositiveInt
+from pydantic import Field
 from torch import Tensor, nn
 
-from rep_kedro.models.network import LayeredNetwork
-from rep_kedro.objectives.projector import build_projector
-from rep_kedro.objectives.protocol import Objective, embed
-from rep_kedro.objectives.views import Views
+from rep_kedro.objectives.two_views import TwoViewObjective
 
 VARIANCE_FLOOR = (
     1e-4  # under the root; the paper's epsilon, keeps the gradient finite when a dimension collapses
@@ -75,44 +71,24 @@ def vicreg_losses(
     return {"loss": loss, "invariance": invariance, "variance": variance, "covariance": covariance}
 
 
-class VICReg(Objective):
+class VICReg(TwoViewObjective):
     """Variance-invariance-covariance regularisation on a projector.
 
     Attributes:
         invariance_weight: Weight of the mean squared difference between views.
         variance_weight: Weight of the hinge on standard deviations.
         covariance_weight: Weight of the squared covariances.
-        projector_widths: Layers of the projector; the last is the embedding.
-        views: Augmentation, drawn twice per image.
     """
 
     id: ClassVar[str] = "vicreg"
     source: ClassVar[str] = "Bardes et al. 2022, arXiv:2105.04906"
-    has_head: ClassVar[bool] = False
 
     invariance_weight: float = Field(default=25.0, ge=0)
     variance_weight: float = Field(default=25.0, ge=0)
     covariance_weight: float = Field(default=1.0, ge=0)
-    projector_widths: tuple[PositiveInt, ...] = (64, 64)
-    views: Views = Views(
-        crop_area=(0.4, 1.0), rotation_deg=15, shear=0.2, brightness=0.3, contrast=0.4, noise_std=0.05
-    )
 
-    def build_projector(self, width: int, generator: torch.Generator) -> nn.Module:
-        """Return a perceptron with batch norm between its layers."""
-        return build_projector(width, self.projector_widths, generator)
-
-    def compute_losses(
-        self,
-        network: LayeredNetwork,
-        projector: nn.Module,
-        images: Tensor,
-        labels: Tensor,
-        generator: torch.Generator,
-    ) -> dict[str, Tensor]:
-        """Return the loss of two fresh views of each image, and its three parts."""
-        views = torch.cat([self.views.draw(images, generator) for _ in range(2)])
-        first, second = embed(network, projector, views).chunk(2)
+    def compare_views(self, first: Tensor, second: Tensor) -> dict[str, Tensor]:
+        """Return the weighted loss and its three parts."""
         return vicreg_losses(
             first,
             second,
