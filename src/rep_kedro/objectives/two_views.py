@@ -1,4 +1,4 @@
-"""What self-supervised objectives share: two random views of each image, and a projector that is thrown away."""
+"""What self-supervised objectives share: two random views per image, a projector that is thrown away."""
 
 from abc import abstractmethod
 from typing import ClassVar
