@@ -37,8 +37,10 @@ check: $(STAMP) ## format, lint, types, import contracts, generated files
 bench: $(STAMP) ## speed against the machine's floor and against peers, as ratios
 	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
-viz: $(STAMP) ## open the graph in Kedro-Viz
-	@$(BIN)/kedro viz run
+viz: $(STAMP) ## open the graph in Kedro-Viz; Ctrl-C ends it
+	@PYTHONWARNINGS=ignore:::kedro_viz.api.apps $(BIN)/kedro viz run $(VIZ_ARGS) & viz=$$!; \
+	trap 'trap "" INT TERM; pkill -TERM -P $$viz; kill -TERM $$viz; wait $$viz; exit 0' INT TERM HUP; \
+	wait $$viz
 
 report: $(STAMP) ## make the report again from the results that are there
 	@$(BIN)/kedro run --pipelines=reporting

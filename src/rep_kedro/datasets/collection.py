@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -21,7 +22,7 @@ from rep_kedro.datasets.keys import require_inside, require_keys
 from rep_kedro.datasets.member import DamagedMemberError, MemberDataset, MemberHandle
 from rep_kedro.datasets.plan import Planned, Shard, canonical_json, strict_json
 from rep_kedro.datasets.plan_file import CollectionError, read_plan, write_plan
-from rep_kedro.datasets.previews import TablePreview
+from rep_kedro.datasets.previews import TablePreview, describe_field, preview_table
 from rep_kedro.datasets.work import MemberWork, Worker
 
 _SHOWN = 5
@@ -147,13 +148,24 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
         kept = {self._path_of(key) for key in read_plan(self.folder, self.name)}
         return sorted(path for path in self.folder.rglob(f"*{self._format.suffix}") if path not in kept)
 
-    def preview(self, nrows: int = 12) -> TablePreview:
-        """Return the first members for Kedro-Viz: key, size, recipe digest."""
-        handles = list(self.load().values())[:nrows]
-        rows = [[handle.key, handle.path.stat().st_size, handle.digest[:8]] for handle in handles]
-        return TablePreview(
-            {"index": list(range(len(rows))), "columns": ["member", "bytes", "recipe"], "data": rows}
-        )
+    def preview(self, nrows: int = 20, columns: Sequence[str] = ()) -> TablePreview:
+        """Return the first members for Kedro-Viz: key, fields of the header, seconds, size, recipe digest.
+
+        Args:
+            nrows: How many members are shown.
+            columns: Fields of the members' headers to show, such as ``n_stimuli``.
+        """
+        rows = [
+            [
+                handle.key,
+                *(describe_field(column, handle.meta.get(column)) for column in columns),
+                handle.journal.get("seconds"),
+                round(handle.path.stat().st_size / 1000, 1),
+                handle.digest[:8],
+            ]
+            for handle in islice(self.load().values(), nrows)
+        ]
+        return preview_table(["member", *columns, "seconds", "kB", "recipe"], rows)
 
     def _require_plan(self, data: Any) -> dict[str, str]:
         """Return the canonical text of each recipe; refuse what is not a plan."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rep_kedro.datasets.atomic import write_bytes_atomically
 from rep_kedro.datasets.file import FileDataset
-from rep_kedro.datasets.previews import HTMLPreview
+from rep_kedro.datasets.previews import HTMLPreview, preview_svg
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,4 +50,4 @@ class FigureDataset(FileDataset["Figure", str]):
 
     def preview(self) -> HTMLPreview:
         """Return the figure for Kedro-Viz."""
-        return HTMLPreview(self.load())
+        return preview_svg(self.load())

@@ -1,6 +1,7 @@
 """Square matrices that carry the labels of their rows and columns."""
 
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -9,7 +10,7 @@ from rep_kedro.datasets.arrow import ArrowDataset, ArrowHandle
 from rep_kedro.datasets.collection import CollectionDataset
 from rep_kedro.datasets.member import Header
 from rep_kedro.datasets.plan import Json
-from rep_kedro.datasets.previews import PlotlyPreview
+from rep_kedro.datasets.previews import PlotlyPreview, preview_heat_maps
 
 if TYPE_CHECKING:
     import numpy as np
@@ -101,25 +102,16 @@ class MatrixDataset(ArrowDataset):
 
 
 class MatrixCollectionDataset(CollectionDataset):
-    """A collection of labelled matrices; its preview is a heat map of the first."""
+    """A collection of labelled matrices; its preview is heat maps."""
 
-    def preview(self, colorscale: str = "Viridis") -> PlotlyPreview:  # type: ignore[override]
-        """Return a heat map of the first member for Kedro-Viz."""
+    def preview(self, colorscale: str = "Viridis", first: str = "*") -> PlotlyPreview:  # type: ignore[override]
+        """Return heat maps for Kedro-Viz.
+
+        Args:
+            colorscale: A colour scale of Plotly.
+            first: Pattern of the keys to begin with.
+        """
         handles = self.load()
-        key, handle = next(iter(sorted(handles.items())))
-        matrix = handle.matrix()
-        values = [[None if value != value else float(value) for value in row] for row in matrix.values]  # noqa: PLR0124
-        return PlotlyPreview(
-            {
-                "data": [
-                    {
-                        "type": "heatmap",
-                        "z": values,
-                        "x": list(matrix.labels),
-                        "y": list(matrix.labels),
-                        "colorscale": colorscale,
-                    }
-                ],
-                "layout": {"title": {"text": key}, "yaxis": {"autorange": "reversed"}},
-            }
-        )
+        keys = sorted(handles, key=lambda key: not fnmatchcase(key, first))
+        matrices = ((key, handles[key].labels, handles[key].matrix().values) for key in keys)
+        return preview_heat_maps(matrices, colorscale=colorscale)

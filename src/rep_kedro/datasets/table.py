@@ -1,13 +1,12 @@
 """Tidy tables: pandas DataFrames in Parquet with deterministic bytes."""
 
-import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kedro.io import DatasetError
 
 from rep_kedro.datasets.arrow import write_parquet
 from rep_kedro.datasets.file import FileDataset
-from rep_kedro.datasets.previews import TablePreview
+from rep_kedro.datasets.previews import TablePreview, preview_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,19 +57,8 @@ class TableDataset(FileDataset["pd.DataFrame", "pd.DataFrame"]):
 
     def preview(self, nrows: int = _PREVIEW_ROWS) -> TablePreview:
         """Return the first rows for Kedro-Viz."""
-        content: dict[str, Any] = self.load().head(nrows).astype(object).to_dict(orient="split")
-        content["data"] = [[_shown(value) for value in row] for row in content["data"]]
-        return TablePreview(content)
-
-
-def _shown(value: Any) -> Any:
-    """Return a cell as JSON can hold it: gaps as null, what JSON does not know as text."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None if math.isnan(value) else str(value)
-    if value is None or isinstance(value, str | int):
-        return value
-    text = str(value)
-    return None if text in ("<NA>", "NaT") else text
+        frame = self.load().head(nrows).astype(object)
+        return preview_table(list(frame.columns), frame.itertuples(index=False, name=None))
 
 
 class EarlierTableDataset(TableDataset):

@@ -21,12 +21,14 @@ def create_pipeline(**_: object) -> Pipeline:
                 inputs=["spectra", "params:diagnostics"],
                 outputs="layer_diagnostics",
                 name="layer_diagnostics",
+                tags=["cpu"],
             ),
             Node(
                 receptive_fields.compute_receptive_fields,
                 inputs=["networks", "params:diagnostics"],
                 outputs="receptive_fields",
                 name="receptive_fields",
+                tags=["cpu"],
             ),
         ]
     )

@@ -21,6 +21,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 inputs=["networks", "features", "params:features"],
                 outputs="model_cards",
                 name="model_cards",
+                tags=["cpu"],
             ),
         ]
     )

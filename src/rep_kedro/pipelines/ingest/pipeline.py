@@ -14,12 +14,14 @@ def create_pipeline(**_: object) -> Pipeline:
                 inputs="params:ingest",
                 outputs="stimulus_sets",
                 name="stimulus_sets",
+                tags=["cpu"],
             ),
             Node(
                 nodes.plan_stimulus_subsets,
                 inputs=["stimulus_sets", "params:ingest"],
                 outputs="stimulus_subsets",
                 name="stimulus_subsets",
+                tags=["cpu"],
             ),
         ]
     )

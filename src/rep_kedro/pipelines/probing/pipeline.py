@@ -14,12 +14,14 @@ def create_pipeline(**_: object) -> Pipeline:
                 inputs=["features", "stimulus_subsets", "params:probing"],
                 outputs="probes",
                 name="probes",
+                tags=["cpu"],
             ),
             Node(
                 nodes.tabulate_probe_results,
                 inputs="probes",
                 outputs="probe_results",
                 name="probe_results",
+                tags=["cpu"],
             ),
         ]
     )

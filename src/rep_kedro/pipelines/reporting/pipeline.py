@@ -66,4 +66,4 @@ def create_pipeline(**_: object) -> Pipeline:
         outputs="report",
         name="report",
     )
-    return Pipeline([*figures, run_table, report])
+    return Pipeline([*figures, run_table, report], tags=["cpu"])

@@ -21,6 +21,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 inputs="stitches",
                 outputs="stitching_results",
                 name="stitching_results",
+                tags=["cpu"],
             ),
         ]
     )

@@ -21,6 +21,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 inputs="networks",
                 outputs="training_history",
                 name="training_history",
+                tags=["cpu"],
             ),
         ]
     )
