@@ -6,6 +6,9 @@ import socket
 import tempfile
 
 import pytest
+from tests.small_study import own_study, study
+
+__all__ = ["own_study", "study"]
 
 os.environ.update(
     HF_HUB_OFFLINE="1", DO_NOT_TRACK="1", KEDRO_DISABLE_TELEMETRY="1", DVC_NO_ANALYTICS="1", NO_COLOR="1"

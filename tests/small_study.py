@@ -1,0 +1,73 @@
+"""A copy of the project in an empty folder, in which the small study of conf/test has been run."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BIN = Path(sys.executable).parent
+PARTS = (
+    "conf",
+    "src",
+    "pyproject.toml",
+    ".telemetry",
+    "dvc.yaml",
+    "dvc.lock",
+    ".dvc/config",
+    ".dvcignore",
+    ".gitignore",
+    ".viz/styles.json",
+)
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def copy_project(folder: Path) -> Path:
+    """Copy what a clone has, without results and without what is git-ignored."""
+    for part in PARTS:
+        source, target = ROOT / part, folder / part
+        if source.is_dir():
+            ignore = shutil.ignore_patterns("__pycache__", "*.egg-info", "local")
+            shutil.copytree(source, target, ignore=ignore)
+        elif source.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target)
+    (folder / "conf" / "local").mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def run_in(
+    folder: Path, *command: str, check: bool = True, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a tool of the environment in a folder; fail with its output."""
+    ended = subprocess.run(
+        [str(BIN / command[0]), *command[1:]],
+        cwd=folder,
+        env={**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if check and ended.returncode:
+        pytest.fail(f"{' '.join(command)} ended with {ended.returncode}:\n{ended.stdout}\n{ended.stderr}")
+    return ended
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small study, run once; tests must not change it."""
+    folder = copy_project(tmp_path_factory.mktemp("study"))
+    run_in(folder, "kedro", "run", "--env=test")
+    return folder
+
+
+@pytest.fixture
+def own_study(study: Path, tmp_path: Path) -> Path:
+    """A copy of the small study that a test may spoil."""
+    folder = tmp_path / "study"
+    shutil.copytree(study, folder)
+    return folder
