@@ -19,7 +19,7 @@ from rep_kedro.pipelines.similarity.pipeline import create_pipeline
 
 MATRIX = "rep_kedro.datasets.MatrixDataset"
 CATALOG = Path(__file__).parents[2] / "conf" / "base" / "catalog_similarity.yml"
-TABLES = ("similarities", "consistency")
+TABLES = ("similarities", "consistency", "consistency_summary")
 MODELS = ("net_a", "net_b", "net_c")
 CARDS = pd.DataFrame(
     {

@@ -1,11 +1,14 @@
 """Parameters of the similarity pipeline, checked before any node runs."""
 
+from difflib import get_close_matches
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from rep_kedro.measures import get_measure
 
+SetColumn = Literal["model", "objective", "architecture", "source", "trained_on", "size"]
+SIZE_LIMITS = {"small": 1e8, "medium": 3e8, "large": 4e8, "xlarge": None}  # of Ciernik et al. 2024
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -56,19 +59,81 @@ class SimilarityParams(BaseModel):
         return self
 
 
-class ConsistencyParams(BaseModel):
-    """How similarities are compared across stimulus sets.
+class SetStep(BaseModel):
+    """One step of the making of a set of networks: take in, take out, or take in one.
 
     Attributes:
-        categories: Columns of the model cards by which pairs of networks are grouped, besides all pairs.
-        n_bootstrap: Replicates of the bootstrap over networks; 0 leaves the intervals out.
-        confidence: Coverage that the intervals aim at.
-        seed: Of the bootstrap.
+        include: ``all``, or values by column; a network is taken in that has one of the values in each
+            column.
+        exclude: Values by column; a network is taken out that has one of the values in each column.
+        anchor: Name of the one network that is taken in.
     """
 
     model_config = ConfigDict(extra="forbid")
 
-    categories: list[Literal["objective", "architecture", "source", "trained_on"]] = ["objective"]
+    include: Literal["all"] | dict[SetColumn, str | list[str]] | None = None
+    exclude: dict[SetColumn, str | list[str]] | None = None
+    anchor: str | None = None
+
+    @model_validator(mode="after")
+    def _one_thing(self) -> Self:
+        if sum(value is not None for value in (self.include, self.exclude, self.anchor)) != 1:
+            raise ValueError("a step of a model set is one of include, exclude and anchor")
+        return self
+
+    def conditions(self) -> dict[str, list[str]]:
+        """Return the allowed values by column; no column: every network."""
+        if self.anchor is not None:
+            return {"model": [self.anchor]}
+        chosen = self.include if self.exclude is None else self.exclude
+        if chosen is None or isinstance(chosen, str):
+            return {}
+        return {column: [value] if isinstance(value, str) else value for column, value in chosen.items()}
+
+
+class ConsistencyParams(BaseModel):
+    """How similarities are compared across stimulus sets.
+
+    Attributes:
+        categories: Columns of the model cards by which pairs of networks are grouped, besides all pairs; the
+            bootstrap draws networks within the values of the first.
+        size_limits: Size classes for the category ``size``, by rising number of parameters that a network
+            stays below; the last has no limit.
+        model_sets: Sets of networks by name, each a list of steps that are followed in their order.
+        set_pairs: Pairs of these sets; a set may be paired with itself.
+        n_bootstrap: Replicates of the bootstrap; 0 leaves the intervals out.
+        confidence: Coverage that the intervals aim at.
+        n_permutations: Permutations of network names for the p-values; 0 leaves them out.
+        correction: How p-values are corrected for the number of correlations of one measure.
+        seed: Of bootstrap and permutations.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    categories: list[Literal["objective", "architecture", "source", "trained_on", "size"]] = ["objective"]
+    size_limits: dict[str, float | None] = SIZE_LIMITS
+    model_sets: dict[str, Annotated[list[SetStep], Field(min_length=1)]] = {}
+    set_pairs: list[tuple[str, str]] = []
     n_bootstrap: int = Field(default=1000, ge=0)
     confidence: Fraction = 0.95
+    n_permutations: int = Field(default=4999, ge=0)
+    correction: Literal["holm", "bonferroni", "benjamini-hochberg"] = "holm"
     seed: int = Field(default=0, ge=0)
+
+    @field_validator("size_limits")
+    @classmethod
+    def _limits_rise(cls, limits: dict[str, float | None]) -> dict[str, float | None]:
+        *bounded, last = limits.values() if limits else [0.0]
+        numbers = [limit for limit in bounded if limit is not None]
+        if last is not None or len(numbers) < len(bounded) or numbers != sorted(set(numbers)):
+            raise ValueError(f"size limits must rise, and the last must be null, got {limits}")
+        return limits
+
+    @model_validator(mode="after")
+    def _sets_are_known(self) -> Self:
+        for name in (name for pair in self.set_pairs for name in pair):
+            if name not in self.model_sets:
+                close = get_close_matches(name, self.model_sets, n=3)
+                hint = f"did you mean {' or '.join(close)}" if close else "name it in consistency.model_sets"
+                raise ValueError(f"unknown model set {name!r}; {hint}")
+        return self

@@ -6,7 +6,7 @@ from rep_kedro.pipelines.similarity import consistency, nodes
 
 
 def create_pipeline(**_: object) -> Pipeline:
-    """Features -> similarity matrices -> tidy table -> consistency across stimulus sets."""
+    """Features -> similarity matrices -> tidy table -> consistency across stimulus sets and its summary."""
     return Pipeline(
         [
             Node(
@@ -28,6 +28,13 @@ def create_pipeline(**_: object) -> Pipeline:
                 inputs=["similarities", "model_cards", "params:consistency"],
                 outputs="consistency",
                 name="consistency",
+                tags=["cpu"],
+            ),
+            Node(
+                consistency.summarise_consistency,
+                inputs=["similarities", "model_cards", "params:consistency"],
+                outputs="consistency_summary",
+                name="consistency_summary",
                 tags=["cpu"],
             ),
         ]

@@ -1,0 +1,134 @@
+"""Which pairs of networks are looked at together: all, by category, and by pairs of sets of networks."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from itertools import combinations_with_replacement
+from typing import TYPE_CHECKING, Any
+
+from rep_kedro.pipelines.similarity.params import ConsistencyParams, SetStep
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+    from torch import Tensor
+else:
+    DataFrame = Tensor = Any  # so that Kedro can read the hints
+
+ALL = "all"
+MODEL_SETS = "model_sets"
+ABSENT = "none"  # value of a network that has none in a column: trained on nothing
+
+
+@dataclass(frozen=True)
+class Group:
+    """Pairs of networks {a, b}, a of the first set and b of the second.
+
+    Attributes:
+        category: ``all``, a category of the model cards, or ``model_sets``.
+        pair: Names of the two sets.
+        members_a: Which networks are in the first set, bool, shape (n_models,).
+        members_b: The same for the second set.
+    """
+
+    category: str
+    pair: str
+    members_a: Tensor
+    members_b: Tensor
+
+
+def list_groups(models: Sequence[str], cards: DataFrame, params: ConsistencyParams) -> list[Group]:
+    """List all pairs, then each pair of values of each category, then the pairs of sets that are asked for.
+
+    Args:
+        models: The networks, in the order of the matrices.
+        cards: One row per network, with the columns that the parameters name.
+        params: Categories, sets of networks and their pairs.
+
+    Returns:
+        Groups; networks without a value of a category count as ``none``.
+
+    Raises:
+        ValueError: If a set names a network or a value that no network has, or is empty.
+    """
+    import torch
+
+    values = _values_by_column(models, cards, params)
+    everyone = torch.ones(len(models), dtype=torch.bool)
+    groups = [Group(ALL, ALL, everyone, everyone)]
+    for category in params.categories:
+        own = values[category]
+        members = {value: torch.tensor([v == value for v in own]) for value in sorted(set(own))}
+        groups += [
+            Group(category, f"{a} / {b}", members[a], members[b])
+            for a, b in combinations_with_replacement(members, 2)
+        ]
+    sets = {name: _members_of(name, steps, values) for name, steps in params.model_sets.items()}
+    for a, b in params.set_pairs:
+        groups.append(Group(MODEL_SETS, f"{a} / {b}", sets[a], sets[b]))
+    return groups
+
+
+def size_class_of(n_parameters: float, limits: Mapping[str, float | None]) -> str:
+    """Return the first class whose limit the number of parameters stays below; the one without a limit else.
+
+    Example:
+        >>> size_class_of(25_000_000, {"small": 1e8, "large": None})
+        'small'
+    """
+    for name, limit in limits.items():
+        if limit is None or n_parameters < limit:
+            return name
+    raise ValueError(f"{n_parameters:g} parameters fit no size class; end size_limits with a limit of null")
+
+
+def strata_of(models: Sequence[str], cards: DataFrame, params: ConsistencyParams) -> Tensor:
+    """Return the stratum of each network for resampling: its value of the first category; one without any."""
+    import torch
+
+    if not params.categories:
+        return torch.zeros(len(models), dtype=torch.int64)
+    own = _values_by_column(models, cards, params)[params.categories[0]]
+    return torch.tensor([sorted(set(own)).index(value) for value in own])
+
+
+def _values_by_column(
+    models: Sequence[str], cards: DataFrame, params: ConsistencyParams
+) -> dict[str, list[str]]:
+    """Return the text of every network in every column that categories and sets may name."""
+    import pandas as pd
+
+    rows = cards.set_index("model").loc[list(models)]
+    found = {"model": list(models)}
+    for column in ("objective", "architecture", "source", "trained_on"):
+        if column in rows:
+            found[column] = [ABSENT if pd.isna(value) else str(value) for value in rows[column]]
+    if "n_parameters" in rows:
+        found["size"] = [size_class_of(n, params.size_limits) for n in rows["n_parameters"]]
+    return found
+
+
+def _members_of(name: str, steps: Sequence[SetStep], values: Mapping[str, list[str]]) -> Tensor:
+    """Follow the steps in their order, from the empty set."""
+    import torch
+
+    members = torch.zeros(len(values["model"]), dtype=torch.bool)
+    for step in steps:
+        matched = torch.tensor(list(_matches(name, step, values)))
+        members = members & ~matched if step.exclude is not None else members | matched
+    if not members.any():
+        raise ValueError(f"model set {name!r} is empty; see its steps in consistency.model_sets")
+    return members
+
+
+def _matches(name: str, step: SetStep, values: Mapping[str, list[str]]) -> Iterator[bool]:
+    """Say for each network whether it has one of the values of every column."""
+    wanted = step.conditions()
+    for column, allowed in wanted.items():
+        for value in allowed:
+            if value not in values[column]:
+                known = sorted(set(values[column]))
+                close = get_close_matches(value, known, n=3)
+                hint = f"did you mean {' or '.join(close)}" if close else f"there are: {', '.join(known)}"
+                raise ValueError(f"model set {name!r}: no network has {column} {value!r}; {hint}")
+    for index in range(len(values["model"])):
+        yield all(values[column][index] in allowed for column, allowed in wanted.items())

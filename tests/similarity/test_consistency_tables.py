@@ -1,0 +1,245 @@
+"""Consistency by sets of networks, its p-values and its summary, on matrices made by hand."""
+
+from itertools import combinations, permutations
+
+import numpy as np
+import pandas as pd
+import pytest
+from pydantic import ValidationError
+
+from rep_kedro.pipelines.similarity.consistency import (
+    COLUMNS,
+    SUMMARY_COLUMNS,
+    compute_consistency,
+    summarise_consistency,
+)
+from rep_kedro.pipelines.similarity.groups import list_groups, size_class_of
+from rep_kedro.pipelines.similarity.params import ConsistencyParams
+
+MODELS = [f"net_{letter}" for letter in "abcdef"]
+SETS = ("clouds", "letters", "shapes")
+CARDS = pd.DataFrame(
+    {
+        "model": MODELS,
+        "source": ["trained"] * 4 + ["timm"] * 2,
+        "objective": ["supervised", "supervised", "supervised", "simclr", "simclr", "untrained"],
+        "architecture": ["cnn", "resnet", "cnn", "resnet", "cnn", "cnn"],
+        "trained_on": ["letters", "letters", "clouds", "letters", "letters", None],
+        "n_parameters": [5e7, 1e8, 2e8, 3.5e8, 4e8, 9e8],
+    }
+)
+
+
+def _tabulate(matrices, measure="cka_linear_debiased"):
+    return pd.DataFrame(
+        [
+            {
+                "stimulus_set": name,
+                "measure": measure,
+                "model_a": MODELS[i],
+                "model_b": MODELS[j],
+                "similarity": matrix[i, j],
+            }
+            for name, matrix in matrices.items()
+            for i, j in combinations(range(len(MODELS)), 2)
+        ]
+    )
+
+
+@pytest.fixture
+def matrices():
+    rng = np.random.default_rng(0)
+    shared = rng.normal(size=(6, 6))
+    drawn = {name: shared + 0.5 * rng.normal(size=(6, 6)) for name in SETS}
+    return {name: (x + x.T) / 2 for name, x in drawn.items()}
+
+
+def _params(**params):
+    return ConsistencyParams(
+        **{"categories": ["objective"], "n_bootstrap": 30, "n_permutations": 49, **params}
+    )
+
+
+def _members(steps, **params):
+    made = _params(model_sets={"chosen": steps}, set_pairs=[("chosen", "chosen")], **params)
+    group = list_groups(MODELS, CARDS, made)[-1]
+    assert (group.category, group.pair) == ("model_sets", "chosen / chosen")
+    assert group.members_a.tolist() == group.members_b.tolist()
+    return "".join(model[-1] for model, inside in zip(MODELS, group.members_a, strict=True) if inside)
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ([{"include": "all"}], "abcdef"),
+        ([{"include": {"objective": "simclr"}}], "de"),
+        ([{"include": {"objective": ["simclr", "untrained"]}}], "def"),
+        ([{"include": {"objective": "supervised", "architecture": "cnn"}}], "ac"),
+        ([{"include": "all"}, {"exclude": {"objective": "untrained"}}], "abcde"),
+        ([{"include": {"objective": "supervised"}}, {"include": {"model": "net_f"}}], "abcf"),
+        ([{"include": {"objective": "supervised"}}, {"exclude": {"architecture": "cnn"}}], "b"),
+        ([{"exclude": {"architecture": "cnn"}}, {"include": {"objective": "supervised"}}], "abc"),
+        ([{"include": {"trained_on": "none"}}], "f"),
+        ([{"include": {"source": "timm"}}], "ef"),
+        ([{"include": {"size": ["small", "medium"]}}], "abc"),
+        ([{"anchor": "net_d"}], "d"),
+        ([{"include": {"objective": "simclr"}}, {"anchor": "net_a"}], "ade"),
+    ],
+)
+def test_a_set_of_networks_is_what_its_steps_make_of_it(steps, expected):
+    assert _members(steps) == expected
+
+
+@pytest.mark.parametrize(
+    ("n_parameters", "expected"),
+    [(0, "small"), (1e8 - 1, "small"), (1e8, "medium"), (3e8, "large"), (4e8, "xlarge"), (1e12, "xlarge")],
+)
+def test_size_classes_begin_at_their_limits(n_parameters, expected):
+    assert size_class_of(n_parameters, ConsistencyParams().size_limits) == expected
+
+
+def test_every_category_has_every_unordered_pair_of_its_values(matrices):
+    params = _params(categories=["objective", "architecture", "source", "trained_on", "size"])
+    table = compute_consistency(_tabulate(matrices), CARDS, params)
+    assert tuple(table.columns) == COLUMNS
+    pairs = table.groupby("category", sort=False)["pair"].unique().map(list).to_dict()
+    assert list(pairs) == ["all", "objective", "architecture", "source", "trained_on", "size"]
+    assert pairs["architecture"] == ["cnn / cnn", "cnn / resnet", "resnet / resnet"]
+    assert len(pairs["objective"]) == 6
+    assert "letters / none" in pairs["trained_on"]
+    assert len(pairs["size"]) == 10
+    counts = table[table["stimulus_set_a"] + table["stimulus_set_b"] == "cloudsletters"]
+    for category in list(pairs)[1:]:
+        assert counts[counts["category"] == category]["n_pairs"].sum() == 15
+
+
+def test_an_anchor_is_compared_with_every_network_of_a_set(matrices):
+    params = _params(
+        categories=[],
+        model_sets={"anchor": [{"anchor": "net_b"}], "everyone": [{"include": "all"}]},
+        set_pairs=[("anchor", "everyone")],
+    )
+    table = compute_consistency(_tabulate(matrices), CARDS, params)
+    row = table[(table["category"] == "model_sets") & (table["stimulus_set_b"] == "letters")].iloc[0]
+    others = [0, 2, 3, 4, 5]
+    expected = np.corrcoef(matrices["clouds"][1, others], matrices["letters"][1, others])[0, 1]
+    assert row["pair"] == "anchor / everyone"
+    assert row["n_pairs"] == 5
+    assert row["pearson"] == pytest.approx(expected)
+    same = compute_consistency(
+        _tabulate({**matrices, "letters": matrices["clouds"]}),
+        CARDS,
+        params.model_copy(update={"n_permutations": 400}),
+    )
+    [p_value] = same[(same["pair"] == "anchor / everyone") & (same["stimulus_set_b"] == "letters")]["p_value"]
+    assert 2 / 401 < p_value < 0.03  # one order of the five others in 120 is the identity
+
+
+def test_the_p_value_is_the_share_of_permutations_of_names_that_reach_the_observed(matrices):
+    first, second = matrices["clouds"][:4, :4], matrices["letters"][:4, :4]
+    upper = np.triu_indices(4, 1)
+    observed = np.corrcoef(first[upper], second[upper])[0, 1]
+    null = [
+        np.corrcoef(first[upper], second[np.ix_(order, order)][upper])[0, 1]
+        for order in permutations(range(4))
+    ]
+    exact = np.mean(np.array(null) >= observed - 1e-12)
+    models = {"four": [{"include": {"model": MODELS[:4]}}]}
+    params = _params(model_sets=models, set_pairs=[("four", "four")], n_permutations=4000)
+    table = compute_consistency(_tabulate(matrices), CARDS, params)
+    row = table[(table["category"] == "model_sets") & (table["stimulus_set_b"] == "letters")].iloc[0]
+    assert row["pearson"] == pytest.approx(observed)
+    assert row["p_value"] == pytest.approx(exact, abs=0.03)
+
+
+def test_p_values_are_corrected_for_all_correlations_of_the_measure(matrices):
+    both = pd.concat([_tabulate(matrices), _tabulate(matrices, "cka_linear_biased")])
+    table = compute_consistency(both, CARDS, _params(correction="bonferroni"))
+    for _, rows in table.groupby("measure"):
+        tested = rows.dropna(subset=["p_value"])
+        assert 0 < len(tested) < len(rows)
+        expected = (tested["p_value"] * len(tested)).clip(upper=1)
+        np.testing.assert_allclose(tested["p_adjusted"], expected)
+        assert rows.loc[rows["pearson"].isna(), "p_adjusted"].isna().all()
+    holm = compute_consistency(both, CARDS, _params())
+    assert (holm["p_adjusted"].dropna() <= table["p_adjusted"].dropna() + 1e-12).all()
+    assert (holm["p_adjusted"].dropna() >= holm["p_value"].dropna()).all()
+
+
+def test_without_permutations_or_bootstrap_there_are_no_p_values_or_intervals(matrices):
+    table = compute_consistency(_tabulate(matrices), CARDS, _params(n_permutations=0, n_bootstrap=0))
+    assert table[["p_value", "p_adjusted", "pearson_low", "pearson_high"]].isna().all(axis=None)
+    summary = summarise_consistency(_tabulate(matrices), CARDS, _params(n_bootstrap=0))
+    assert summary[["median_low", "median_high"]].isna().all(axis=None)
+    assert summary["median_pearson"].notna().any()
+
+
+def test_the_summary_describes_the_rows_of_the_detailed_table(matrices):
+    table = compute_consistency(_tabulate(matrices), CARDS, _params())
+    summary = summarise_consistency(_tabulate(matrices), CARDS, _params())
+    assert tuple(summary.columns) == SUMMARY_COLUMNS
+    assert not summary.duplicated(["measure", "category", "pair"]).any()
+    for row in summary.itertuples():
+        values = table[(table["category"] == row.category) & (table["pair"] == row.pair)]["pearson"]
+        assert row.n_set_pairs == len(values) == 3
+        assert row.n_defined == values.notna().sum()
+        assert row.median_pearson == pytest.approx(values.median(), nan_ok=True)
+        assert row.smallest == pytest.approx(values.min(), nan_ok=True)
+        assert row.third_quartile == pytest.approx(values.quantile(0.75), nan_ok=True)
+        assert (row.reason != "") == values.isna().any()
+    overall = summary[summary["category"] == "all"].iloc[0]
+    assert overall["median_low"] <= overall["median_pearson"] <= overall["median_high"]
+    assert overall["n_pairs"] == 15
+
+
+def test_the_summarys_interval_is_over_stimulus_sets_too(matrices):
+    noise = np.random.default_rng(3).normal(size=(6, 6))
+    one_odd = {**matrices, "letters": matrices["clouds"] + 0.01 * noise, "shapes": (noise + noise.T) / 2}
+    one_odd["letters"] = (one_odd["letters"] + one_odd["letters"].T) / 2
+    summary = summarise_consistency(_tabulate(one_odd), CARDS, _params(n_bootstrap=300)).iloc[0]
+    assert summary["median_high"] > 0.99  # replicates without the odd set
+
+
+def test_the_same_seed_gives_the_same_tables_and_another_one_others(matrices):
+    for make in (compute_consistency, summarise_consistency):
+        one, same, other = (make(_tabulate(matrices), CARDS, _params(seed=seed)) for seed in (0, 0, 1))
+        pd.testing.assert_frame_equal(one, same)
+        assert not one.equals(other)
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        ([{"anchor": "net_z"}], r"model set 'chosen': no network has model 'net_z'; did you mean net_"),
+        ([{"include": {"objective": "simcrl"}}], "no network has objective 'simcrl'; did you mean simclr$"),
+        (
+            [{"include": "all"}, {"exclude": {"source": "zzz"}}],
+            r"has source 'zzz'; there are: timm, trained$",
+        ),
+        ([{"exclude": {"objective": "simclr"}}], "model set 'chosen' is empty"),
+    ],
+)
+def test_sets_that_name_what_no_network_has_are_refused(steps, message):
+    with pytest.raises(ValueError, match=message):
+        _members(steps)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"set_pairs": [("traind", "trained")]}, "unknown model set 'traind'; did you mean trained"),
+        ({"set_pairs": [("zzz", "trained")]}, r"unknown model set 'zzz'; name it in consistency\.model_sets"),
+        ({"model_sets": {"trained": [{}]}}, "one of include, exclude and anchor"),
+        ({"model_sets": {"trained": [{"anchor": "a", "include": "all"}]}}, "one of include, exclude and"),
+        ({"model_sets": {"trained": [{"include": {"colour": "red"}}]}}, "colour"),
+        ({"model_sets": {"trained": []}}, "at least 1 item"),
+        ({"categories": ["colour"]}, "objective"),
+        ({"correction": "none"}, "holm"),
+        ({"size_limits": {"small": 10.0}}, "the last must be null"),
+        ({"size_limits": {"small": 10.0, "large": 5.0, "huge": None}}, "size limits must rise"),
+    ],
+)
+def test_parameters_that_make_no_sense_are_refused(params, message):
+    made = {"model_sets": {"trained": [{"include": "all"}]}, **params}
+    with pytest.raises(ValidationError, match=message):
+        ConsistencyParams(**made)
