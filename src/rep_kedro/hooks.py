@@ -1,11 +1,12 @@
-"""What happens around every run: early checks, one line per node, and what a shard may do."""
+"""What happens around every run: early checks, which node failed, and a summary at the end."""
 
 import logging
 import os
 import resource
 import sys
 import time
-from difflib import get_close_matches
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from kedro.framework.context import KedroContext
@@ -14,13 +15,14 @@ from kedro.io import DataCatalog, DatasetError
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
-RUN_OPTIONS = ("shard", "recompute", "compare_with")
+from rep_kedro.checks.options import RUN_OPTIONS
+
 _BYTES_PER_MB = 1_000_000
 _log = logging.getLogger("rep_kedro")
 
 
 class ProjectHooks:
-    """Checks that a run can succeed before it starts, and tells how it goes."""
+    """Checks that a run can succeed before it starts, and tells how it went."""
 
     def __init__(self) -> None:
         self._began: dict[str, float] = {}
@@ -28,45 +30,64 @@ class ProjectHooks:
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
-        """Refuse parameters given on the command line that nothing reads.
+        """Refuse a configuration that cannot be right, before anything is loaded.
 
         Raises:
-            ValueError: If one is unknown; the message has close matches.
+            ValueError: If the environment is not there, a parameter unknown, of a wrong type or out of range,
+                or an option of the run makes no sense; a line for each.
         """
-        _limit_threads(context.config_loader["parameters"].get("threads"))
-        given = getattr(context, "_runtime_params", None) or {}
-        if not given:
-            return
-        known = [*context.config_loader["parameters"], *RUN_OPTIONS]
-        defined = set(_configured_parameters(context)) | set(RUN_OPTIONS)
-        for name in given:
-            if name not in defined:
-                close = get_close_matches(name, known, n=3)
-                hint = (
-                    f"did you mean {' or '.join(close)}" if close else f"known: {', '.join(sorted(defined))}"
-                )
-                raise ValueError(f"unknown parameter {name!r} in --params; {hint}")
+        from rep_kedro.checks.configuration import require_environment
+        from rep_kedro.checks.options import require_devices, require_options, require_threads
+        from rep_kedro.checks.parameters import require_known_parameters, require_valid_parameters
+
+        loader: Any = context.config_loader
+        given = dict(getattr(context, "_runtime_params", None) or {})
+        require_environment(loader)
+        require_options(given, Path(context.project_path))
+        given = {name: value for name, value in given.items() if name not in RUN_OPTIONS}
+        parameters = {k: v for k, v in loader["parameters"].items() if k not in RUN_OPTIONS}
+        require_known_parameters(parameters, given, _requested(None), loader)
+        require_threads(parameters.get("threads"))
+        _limit_threads(parameters.get("threads"))
+        require_valid_parameters(parameters, given, _requested(context), loader)
+        require_devices(parameters)
 
     @hook_impl
-    def before_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
+    ) -> None:
         """Refuse a run whose inputs are missing, naming the pipelines that make them.
 
         Raises:
             DatasetError: If a free input does not exist or is incomplete.
+            ValueError: If a collection to recompute is none that this run makes.
         """
         self._run_began = time.perf_counter()
-        missing = [
-            name
+        options = run_params.get("runtime_params") or {}
+        if options.get("recompute"):
+            from rep_kedro.checks.options import require_recompute
+
+            made = _collections(pipeline, catalog)
+            require_recompute(str(options["recompute"]), made, _collections(_requested(None), catalog))
+        problems = {
+            name: why
             for name in sorted(pipeline.inputs())
-            if not name.startswith("params:") and name != "parameters" and not catalog.exists(name)
-        ]
-        if missing:
-            raise DatasetError(_missing_message(missing))
+            if not name.startswith("params:")
+            and name != "parameters"
+            and (why := _why_missing(catalog, name))
+        }
+        if problems:
+            raise DatasetError(_missing_message(problems))
 
     @hook_impl
     def before_node_run(self, node: Node) -> None:
         """Note when a node began."""
         self._began[node.name] = time.perf_counter()
+
+    @hook_impl
+    def on_node_error(self, error: Exception, node: Node) -> None:
+        """Say with the error which node it was, and how to see more."""
+        error.add_note(f"in node {node.name}")
 
     @hook_impl
     def after_node_run(self, node: Node) -> None:
@@ -75,52 +96,102 @@ class ProjectHooks:
         _log.debug("%s took %.2f s", node.name, seconds)
 
     @hook_impl
-    def after_pipeline_run(self, pipeline: Pipeline) -> None:
-        """Tell how long the run took and how much memory it needed."""
+    def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
+        """Tell what was computed and kept, how long it took, and where the report is."""
         from rep_kedro.datasets.work import format_seconds
 
+        counts = _tell_counts(_collections(pipeline, catalog))
+        if counts:
+            _log.info("%s", counts)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         _log.info(
-            "%d nodes in %s, peak memory %.0f MB",
+            "%d node%s in %s, peak memory %.0f MB",
             len(pipeline.nodes),
+            "s" if len(pipeline.nodes) > 1 else "",
             format_seconds(time.perf_counter() - self._run_began),
             peak / _BYTES_PER_MB,
         )
+        if "report" in pipeline.all_outputs():
+            _log.info("report: %s", _shown_path(catalog.get("report")))
+
+
+def _requested(context: KedroContext | None) -> Pipeline:
+    """Return all pipelines, or those that this session asked for if it asked for some."""
+    from kedro.framework.project import pipelines
+
+    wanted = getattr(pipelines, "_requested_pipelines", None) if context is not None else None
+    return sum((pipelines[name] for name in wanted or ["__default__"] if name in pipelines), Pipeline([]))
+
+
+def _collections(pipeline: Pipeline, catalog: DataCatalog) -> dict[str, Any]:
+    """Return the collections among a pipeline's outputs, by name, in the order of the run."""
+    from rep_kedro.datasets import CollectionDataset
+
+    names = [name for node in pipeline.nodes for name in node.outputs]
+    found = {name: catalog.get(name) for name in names}
+    return {name: dataset for name, dataset in found.items() if isinstance(dataset, CollectionDataset)}
+
+
+def _tell_counts(collections: Mapping[str, Any]) -> str:
+    """Return how many members each collection computed and kept, in one line."""
+    counts = {name: dataset.counts for name, dataset in collections.items() if dataset.counts}
+    if not counts:
+        return ""
+    if not any(computed for computed, _ in counts.values()):
+        return f"nothing to compute: all {sum(kept for _, kept in counts.values())} members were kept"
+    parts = []
+    for name, (computed, kept) in counts.items():
+        told = [f"{computed} computed"] * bool(computed) + [f"{kept} kept"] * bool(kept)
+        parts.append(f"{name} {' and '.join(told) or '0'}")
+    return "; ".join(parts)
 
 
 def _limit_threads(n_threads: int | None) -> None:
-    """Use that many threads for one tensor operation, unless the environment says otherwise.
-
-    Raises:
-        ValueError: If it is not a positive whole number.
-    """
+    """Use that many threads for one tensor operation, unless the environment says otherwise."""
     if n_threads is None or "OMP_NUM_THREADS" in os.environ:
         return
-    if not isinstance(n_threads, int) or n_threads < 1:
-        raise ValueError(f"parameter threads must be a positive whole number or null, got {n_threads!r}")
     os.environ.update({name: str(n_threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")})
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(n_threads)
 
 
-def _configured_parameters(context: KedroContext) -> dict[str, Any]:
-    """Return the parameters as configured, without those of the command line."""
-    loader = context.config_loader
-    runtime, loader.runtime_params = loader.runtime_params, {}
+def _why_missing(catalog: DataCatalog, name: str) -> str:
+    """Return why an input cannot be read, or an empty text."""
+    from rep_kedro.datasets import CollectionDataset
+
+    dataset = catalog.get(name)
+    if not isinstance(dataset, CollectionDataset):
+        return "" if catalog.exists(name) else "has not been made yet"
+    if not dataset.folder.exists():
+        return "has not been made yet"
     try:
-        return dict(loader["parameters"])
-    finally:
-        loader.runtime_params = runtime
+        dataset.load()
+    except DatasetError as problem:
+        return str(problem)
+    return ""
 
 
-def _missing_message(missing: list[str]) -> str:
-    from kedro.framework.project import pipelines
-
+def _missing_message(problems: Mapping[str, str]) -> str:
     from rep_kedro.pipelines import PIPELINES
 
-    pipelines.set_requested(None)
-    makers = {name: maker for maker in PIPELINES for name in pipelines[maker].all_outputs()}
-    wanted = [maker for maker in PIPELINES if maker in {makers.get(name) for name in missing}]
+    by_pipeline = {name: _pipeline(name) for name in PIPELINES}
+    makers = {name: maker for maker, made in by_pipeline.items() for name in made.all_outputs()}
+    wanted = [maker for maker in PIPELINES if maker in {makers.get(name) for name in problems}]
     how = f"kedro run --pipelines={','.join(wanted)}" if wanted else "see the README"
-    names = ", ".join(missing)
-    return f"not made yet or incomplete: {names}; make with: {how} (or fetch with: dvc pull)"
+    absent = [name for name, why in problems.items() if why == "has not been made yet"]
+    lines = [why if why.startswith(name) else f"{name}: {why}" for name, why in problems.items()]
+    if absent == list(problems):
+        lines = [f"not made yet: {', '.join(absent)}"]
+    return "\n".join([*lines, f"make them first: {how} (or fetch them: dvc pull)"])
+
+
+def _pipeline(name: str) -> Pipeline:
+    from importlib import import_module
+
+    made: Pipeline = import_module(f"rep_kedro.pipelines.{name}.pipeline").create_pipeline()
+    return made
+
+
+def _shown_path(dataset: Any) -> str:
+    path = Path(dataset.path_to_read())
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

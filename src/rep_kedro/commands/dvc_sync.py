@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from rep_kedro.commands.command import ProjectCommand
+
 _HEADER = (
     "# Written by `kedro dvc-sync` from the registered pipelines; a test holds it in sync. Do not edit.\n"
 )
@@ -13,7 +15,7 @@ _ENV = "base"
 _FORMATS = "src/rep_kedro/datasets"
 
 
-@click.command(name="dvc-sync")
+@click.command(name="dvc-sync", cls=ProjectCommand)
 @click.option("--check", is_flag=True, help="Change nothing; fail if dvc.yaml is not in sync.")
 def command(check: bool) -> None:
     """Write dvc.yaml from the registered pipelines: one stage for each, of the same name."""

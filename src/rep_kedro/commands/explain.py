@@ -1,39 +1,145 @@
 """Turns the errors that users cause into one line; anything else stays a traceback."""
 
+import dis
+import os
 import re
-from collections.abc import Iterator
+from types import FrameType
+from typing import Any
 
-_ANSI_OR_MARKUP = re.compile(r"\x1b\[[0-9;]*m")
-_WRAPPER = re.compile(r"^Failed while (saving|loading) data (to|from) dataset [^\n]*\n", re.MULTILINE)
-_PYDANTIC_NOISE = re.compile(r"\s*For further information visit \S+")
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_WRAPPED = re.compile(r"^(?:(?P<name>[^\s:]+): )?Failed while (?:saving|loading) data (?:to|from) dataset ")
+_NAMED = re.compile(r"^(?P<name>[^\s:]+): (?=(?P=name)\b)")
+_PACKAGE = "rep_kedro"
+_RAISE = dis.opmap["RAISE_VARARGS"]
+_EXPECTED = (ValueError, LookupError, ArithmeticError, OSError)
+_SHOWN_LINES, _SHOWN_CHARS = 8, 400
+_SHOWN_KEYS = 3
 
 
 def explain(problem: BaseException) -> str | None:
-    """Return what went wrong in one line (or one line per member), or None for an unexpected error.
+    """Return what went wrong in one line (or one line per item), or None for an unexpected error.
 
-    Expected are the kinds that this project raises for a user's mistakes: bad values, missing or damaged
-    artifacts, refused parameters, storage that cannot be written.
+    Expected are errors that this project or Kedro raises on purpose, files that cannot be read or written,
+    and configuration that cannot be parsed. An error that merely happened, such as a wrong shape inside a
+    library, is a bug, whatever its kind.
     """
-    from kedro.io import DatasetError
-    from kedro.validation.exceptions import ParameterValidationError
+    return _first(problem, (_explain_data, _explain_files, _explain_configuration, _explain_deliberate))
 
-    for cause in _chain(problem):
-        if isinstance(cause, DatasetError | ParameterValidationError):
-            return _clean(str(cause))
-    if isinstance(problem, KeyError):
-        return _clean(str(problem.args[0])) if problem.args else None
-    if isinstance(problem, ValueError | FileNotFoundError | PermissionError | NotADirectoryError):
-        return _clean(str(problem))
+
+def _first(problem: BaseException, explanations: Any) -> str | None:
+    for explanation in explanations:
+        text = explanation(problem)
+        if text:
+            return _clean(text)
     return None
 
 
-def _chain(problem: BaseException) -> Iterator[BaseException]:
-    seen: BaseException | None = problem
-    while seen is not None:
-        yield seen
-        seen = seen.__cause__
+def _explain_data(problem: BaseException) -> str | None:
+    """Explain an error of the catalog by what is behind it."""
+    from kedro.io import DatasetError
+    from kedro.validation import DataValidationError
+
+    if not isinstance(problem, DatasetError):
+        return None
+    if isinstance(problem, DataValidationError):
+        return f"{problem.dataset_name} breaks its contract in the catalog: {problem.message}"
+    cause = problem.__cause__
+    wrapped = _WRAPPED.match(str(problem))
+    if wrapped and cause is not None and not isinstance(cause, DatasetError):
+        inner = explain(cause)
+        return f"{wrapped['name'] or 'a dataset'}: {inner}" if inner else None
+    if isinstance(cause, DatasetError):
+        name = str(problem).partition(":")[0]
+        inner = explain(cause)
+        return inner.replace("a dataset:", f"{name}:", 1) if inner else None
+    return str(problem)
+
+
+def _explain_files(problem: BaseException) -> str | None:
+    if not isinstance(problem, OSError) or problem.errno is None:
+        return None
+    place = f"{problem.filename}: " if problem.filename else ""
+    return f"{place}{problem.strerror}" if place else None
+
+
+def _explain_configuration(problem: BaseException) -> str | None:
+    """Explain what Kedro's configuration loader met."""
+    from omegaconf.errors import OmegaConfBaseException
+
+    if not any("omegaconf" in frame.f_code.co_filename for frame in _frames(problem)):
+        return None
+    from pathlib import Path
+
+    from rep_kedro.checks.configuration import find_unreadable
+
+    found = find_unreadable(Path("conf"))
+    if found:
+        return found
+    if isinstance(problem, OmegaConfBaseException):
+        first = str(problem).splitlines()[0].rstrip(".")
+        key = getattr(problem, "full_key", None)
+        return f"configuration, key {key}: {first}" if key else f"configuration: {first}"
+    return None
+
+
+def _explain_deliberate(problem: BaseException) -> str | None:
+    """Explain an error that was raised by a ``raise`` of this project or of Kedro."""
+    from kedro.validation.exceptions import ParameterValidationError
+    from pydantic import ValidationError
+
+    if isinstance(problem, ParameterValidationError):
+        return str(problem)
+    if isinstance(problem, ValidationError):
+        from rep_kedro.checks.parameters import explain_validation
+
+        return explain_validation(problem)
+    if not isinstance(problem, _EXPECTED) or not _is_deliberate(problem):
+        return None
+    text = str(problem.args[0]) if isinstance(problem, KeyError) and problem.args else str(problem)
+    node = next((note for note in getattr(problem, "__notes__", []) if note.startswith("in node ")), "")
+    return f"{node.removeprefix('in node ')}: {text}" if node else text
+
+
+def _is_deliberate(problem: BaseException) -> bool:
+    """Tell whether the error comes from a ``raise`` in this project or in Kedro."""
+    trace = problem.__traceback__
+    if trace is None:
+        return False
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    module = str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
+    return module in {_PACKAGE, "kedro"} and trace.tb_frame.f_code.co_code[trace.tb_lasti] == _RAISE
+
+
+def _frames(problem: BaseException) -> list[FrameType]:
+    frames, trace = [], problem.__traceback__
+    while trace is not None:
+        frames.append(trace.tb_frame)
+        trace = trace.tb_next
+    return frames
 
 
 def _clean(text: str) -> str:
-    text = _PYDANTIC_NOISE.sub("", _WRAPPER.sub("", _ANSI_OR_MARKUP.sub("", text)))
-    return "\n".join(line.rstrip() for line in text.splitlines() if line.strip())
+    """Return the text without colours and repetition, long lists and long lines cut."""
+    text = _NAMED.sub("", _ANSI.sub("", text)).replace(f"{os.getcwd()}{os.sep}", "")
+    lines = _join_alike([line.rstrip() for line in text.splitlines() if line.strip()])
+    lines = [line if len(line) <= _SHOWN_CHARS else f"{line[:_SHOWN_CHARS]}..." for line in lines]
+    more = len(lines) - _SHOWN_LINES
+    if more > 1:
+        lines = [*lines[:_SHOWN_LINES], f"  and {more} more, told above"]
+    return "\n".join(lines)
+
+
+def _join_alike(lines: list[str]) -> list[str]:
+    """Tell a reason once for all items that have it: lines like ``  <item>: <reason>``."""
+    items: dict[str, list[str]] = {}
+    for line in lines:
+        item, colon, reason = line.strip().partition(": ")
+        is_item = line.startswith("  ") and colon
+        items.setdefault(reason if is_item else line, []).append(item if is_item else "")
+    joined = []
+    for reason, names in items.items():
+        more = f" and {len(names) - _SHOWN_KEYS} more" if len(names) > _SHOWN_KEYS else ""
+        shown = ", ".join(names[:_SHOWN_KEYS])
+        joined.append(f"  {shown}{more}: {reason}" if shown else reason)
+    return joined

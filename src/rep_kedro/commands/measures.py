@@ -2,8 +2,10 @@
 
 import click
 
+from rep_kedro.commands.command import ProjectCommand
 
-@click.command(name="measures")
+
+@click.command(name="measures", cls=ProjectCommand)
 @click.option("--family", default=None, help="Only measures of this family.")
 def command(family: str | None) -> None:
     """List the similarity measures: id, what it is, range, direction, invariances, source."""

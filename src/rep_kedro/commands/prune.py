@@ -2,8 +2,10 @@
 
 import click
 
+from rep_kedro.commands.command import ProjectCommand
 
-@click.command(name="prune")
+
+@click.command(name="prune", cls=ProjectCommand)
 @click.option("--env", "-e", default=None, help="Configuration environment.")
 @click.option("--yes", is_flag=True, help="Remove; without it, only list.")
 def command(env: str | None, yes: bool) -> None:

@@ -1,34 +1,54 @@
-"""``kedro run`` that answers a user's mistakes in one clear line."""
+"""``kedro run`` that checks what it is asked before it starts, and that can work on a shard."""
 
-import os
-import sys
-from difflib import get_close_matches
-from typing import Any
+import logging
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from rep_kedro.commands.explain import explain
+from rep_kedro.checks.names import suggest_known
+from rep_kedro.commands.command import ProjectCommand
 from rep_kedro.pipelines import PIPELINES
 
-_TRACEBACK_VARIABLE = "REP_KEDRO_TRACEBACK"
+if TYPE_CHECKING:
+    from kedro.pipeline import Pipeline
+
+_RUNNERS = ("SequentialRunner", "ThreadRunner", "ParallelRunner")
+_LISTS = ("node_names", "from_nodes", "to_nodes", "from_inputs", "to_outputs", "tags")
+_HELP = """Run the pipelines, or those of --pipelines; what is there and unchanged is kept.
+
+\b
+Options of the run, given with --params (commas between them):
+  shard=<i>/<n>      Work on part i of n of each collection whose inputs are there already, and on
+                     nothing that needs whole collections; run again without it when all n are done.
+  recompute=<names>  Compute collections, or <collection>/<key> with wildcards, even if unchanged;
+                     + between names.
+  compare_with=<rev> Show tables of a tag, branch or commit beside this run's in the report.
+Any parameter of conf/ can be given too, such as similarity.layer=final.
+
+\b
+An interrupted or failed run goes on where it stopped: call it again.
+REP_KEDRO_TRACEBACK=1 shows the traceback of an error.
+"""
+_log = logging.getLogger(__name__)
 
 
 def _run(**options: Any) -> Any:
     from kedro.framework.cli.project import run as kedro_run
 
     options["pipelines"], options["pipeline"] = _requested(options), None
-    options["params"] = _with_lists(options["params"])
+    options["params"] = _with_texts(options["params"])
+    _require_runner(options["runner"])
+    if options["load_versions"]:
+        raise click.UsageError(
+            "nothing here is versioned by Kedro; earlier results are read as <entry>@<revision>"
+        )
+    selection = _select(options)
+    if options["params"].get("shard") is not None:
+        _keep_shardable(options, selection)
     if kedro_run.callback is None:  # pragma: no cover
         raise click.ClickException("this version of Kedro has no run command to build on")
-    try:
-        return kedro_run.callback(**options)
-    except Exception as problem:
-        line = explain(problem)
-        if line is None or os.environ.get(_TRACEBACK_VARIABLE):
-            raise
-        click.secho(f"error: {line}", fg="red", err=True)
-        click.echo(f"(set {_TRACEBACK_VARIABLE}=1 to see where in the code)", err=True)
-        sys.exit(1)
+    return kedro_run.callback(**options)
 
 
 def _requested(options: dict[str, Any]) -> list[str]:
@@ -40,24 +60,85 @@ def _requested(options: dict[str, Any]) -> list[str]:
     if options["pipeline"] and options["pipelines"]:
         raise click.UsageError("give --pipeline or --pipelines, not both")
     names = [options["pipeline"]] if options["pipeline"] else list(options["pipelines"] or [])
-    known = [*PIPELINES, "__default__"]
     for name in names:
-        if name not in known:
-            close = get_close_matches(name, known, n=3)
-            hint = f"did you mean {' or '.join(close)}" if close else f"known: {', '.join(PIPELINES)}"
-            raise click.ClickException(f"unknown pipeline {name!r}; {hint}")
-    return [] if names == ["__default__"] else names
+        if name not in (*PIPELINES, "__default__"):
+            raise click.ClickException(f"unknown pipeline {name!r}; {suggest_known(name, PIPELINES)}")
+    return [] if "__default__" in names else names
 
 
-def _with_lists(params: dict[str, Any]) -> dict[str, Any]:
-    """Keep ``shard=3/64`` and ``recompute=features`` as they came: text."""
-    return {name: str(value) if name in {"shard", "recompute"} else value for name, value in params.items()}
+def _with_texts(params: dict[str, Any]) -> dict[str, Any]:
+    """Keep ``shard=3/64``, ``recompute=features`` and ``compare_with=1.0`` as they came: text."""
+    kept = {"shard", "recompute", "compare_with"}
+    return {name: str(value) if name in kept else value for name, value in params.items()}
+
+
+def _require_runner(runner: str | None) -> None:
+    if runner and "." not in runner and runner not in _RUNNERS:
+        raise click.ClickException(f"unknown runner {runner!r}; {suggest_known(runner, _RUNNERS)}")
+
+
+def _select(options: dict[str, Any]) -> "Pipeline":
+    """Return the nodes that the options choose, as Kedro will.
+
+    Raises:
+        click.ClickException: If a node, tag or dataset is unknown in the chosen pipelines.
+    """
+    from kedro.framework.project import pipelines
+    from kedro.pipeline import Pipeline
+
+    chosen = sum((pipelines[name] for name in options["pipelines"] or ["__default__"]), Pipeline([]))
+    nodes = {node.name for node in chosen.nodes}
+    datasets = chosen.datasets()
+    known: dict[str, Iterable[str]] = {
+        "node": nodes,
+        "dataset": {name for name in datasets if not name.startswith("params:")},
+        "tag": {tag for node in chosen.nodes for tag in node.tags},
+    }
+    for option in _LISTS:
+        kind = "tag" if option == "tags" else "node" if option.endswith(("nodes", "names")) else "dataset"
+        for name in options[option] or ():
+            if name not in known[kind] and not (kind == "dataset" and name in datasets):
+                where = f"of {', '.join(options['pipelines'])}" if options["pipelines"] else "here"
+                raise click.ClickException(
+                    f"unknown {kind} {name!r} {where}; {suggest_known(name, known[kind])}"
+                )
+    filters = {option: list(options[option] or ()) or None for option in _LISTS}
+    return chosen.filter(**filters, node_namespaces=list(options["namespaces"] or ()) or None)
+
+
+def _keep_shardable(options: dict[str, Any], selection: "Pipeline") -> None:
+    """Leave of the selection only nodes that make a collection from what is there before the run.
+
+    Raises:
+        click.ClickException: If there is none.
+    """
+    from rep_kedro.commands.project import collection_names
+    from rep_kedro.datasets import Shard
+
+    shard = Shard.parse(options["params"]["shard"])
+    collections = collection_names(options["env"], options["conf_source"])
+    made = selection.all_outputs()
+    kept = [
+        node.name
+        for node in selection.nodes
+        if not set(node.inputs) & made and set(node.outputs) <= collections
+    ]
+    if not kept:
+        raise click.ClickException(
+            f"shard {shard.index}/{shard.count}: nothing chosen makes a collection from what is there before"
+            " the run; give the pipeline of one, such as --pipelines=features"
+        )
+    n_left_out = len(selection.nodes) - len(kept)
+    options.update({name: [] for name in _LISTS}, node_names=kept, namespaces=[])
+    told = f"; what may need it whole is left out ({n_left_out} of the nodes chosen)" if n_left_out else ""
+    after = f"; when all {shard.count} shards are done, run again without shard"
+    _log.info("shard %d/%d of %s%s%s", shard.index, shard.count, ", ".join(kept), told, after)
 
 
 def _build() -> click.Command:
     from kedro.framework.cli.project import run as kedro_run
 
-    return click.Command(name="run", params=kedro_run.params, callback=_run, help=kedro_run.help)
+    return ProjectCommand(name="run", params=kedro_run.params, callback=_run, help=_HELP)
 
 
 command = _build()

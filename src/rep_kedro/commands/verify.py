@@ -5,8 +5,10 @@ from typing import Any
 
 import click
 
+from rep_kedro.commands.command import ProjectCommand
 
-@click.command(name="verify")
+
+@click.command(name="verify", cls=ProjectCommand)
 @click.option("--env", "-e", default=None, help="Configuration environment.")
 def command(env: str | None) -> None:
     """Check every artifact: present, whole, of the planned recipe, contract kept."""

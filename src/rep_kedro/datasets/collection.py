@@ -47,6 +47,9 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
         shard: ``<index>/<count>``: work that part of the plan only.
         fs_args: For ``dvc:///``: ``url`` of the repository and ``rev``.
         metadata: For Kedro-Viz.
+
+    Attributes:
+        counts: How many members the last plan that was saved computed and kept; None before that.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
         )
         self._shard = Shard.parse(str(shard)) if shard else None
         self._fetched: Path | None = None
+        self.counts: tuple[int, int] | None = None
         self.metadata = metadata
 
     @property
@@ -109,6 +113,7 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
         work = [MemberWork(key, data[key], self._dataset_for(key, data[key])) for key in todo]
         worker = Worker(self.name, self.folder, self._validate, n_kept=len(keys) - len(todo) - len(refused))
         failed = refused | worker.run(work)
+        self.counts = (worker.n_done, len(keys) - len(todo) - len(refused))
         if failed:
             raise CollectionError(self._failure_message(failed, n_planned=len(keys)))
 

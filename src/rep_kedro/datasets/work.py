@@ -41,6 +41,9 @@ class Worker:
         folder: The collection's folder; its journal stands beside it.
         validate: Given each computed value; raises if it breaks the contract.
         n_kept: How many members were kept, for the summary.
+
+    Attributes:
+        n_done: How many members were made and written.
     """
 
     def __init__(
@@ -50,8 +53,9 @@ class Worker:
         self._journal = journal_path(folder)
         self._validate = validate
         self._n_kept = n_kept
-        self._n_done = 0
+        self.n_done = 0
         self._n_bytes = 0
+        self._last_why: str | None = None
 
     def run(self, work: Sequence[MemberWork]) -> dict[str, str]:
         """Make all members.
@@ -81,7 +85,7 @@ class Worker:
                 self._tell(item, why, seconds, len(work), len(failed), time.perf_counter() - began)
         _log.info(
             "%s: %d members: %d computed, %d kept, %d failed in %s, %s written",
-            self._name, len(work) + self._n_kept, self._n_done, self._n_kept, len(failed),
+            self._name, len(work) + self._n_kept, self.n_done, self._n_kept, len(failed),
             format_seconds(time.perf_counter() - began), format_bytes(self._n_bytes),
         )  # fmt: skip
         return failed
@@ -103,7 +107,7 @@ class Worker:
         except Exception as problem:
             self._raise_if_storage(problem)
             return self._why(item, problem)
-        self._n_done += 1
+        self.n_done += 1
         self._n_bytes += n_bytes
         try:
             digest = digest_of(item.planned.recipe)
@@ -123,14 +127,14 @@ class Worker:
             if isinstance(cause, OSError) and cause.errno in _STORAGE_ERRORS:
                 raise DatasetError(
                     f"cannot write {self._name} in {self._journal.parent}: {os.strerror(cause.errno)}; "
-                    f"{self._n_done + self._n_kept} members are whole and kept: mend that and run again"
+                    f"{self.n_done + self._n_kept} members are whole and kept: mend that and run again"
                 ) from problem
             cause = cause.__cause__ or cause.__context__
 
     def _tell(
         self, item: MemberWork, why: str | None, seconds: float, n_work: int, n_failed: int, elapsed: float
     ) -> None:
-        n_ended = self._n_done + n_failed
+        n_ended = self.n_done + n_failed
         left = elapsed / n_ended * (n_work - n_ended)
         remaining = f"; about {format_seconds(left)} left" if n_ended < n_work else ""
         if why is None:
@@ -144,7 +148,9 @@ class Worker:
                 remaining,
             )
         else:
-            _log.error("%s [%d/%d] %s failed: %s%s", self._name, n_ended, n_work, item.key, why, remaining)
+            told = "for the same reason" if why == self._last_why else why
+            _log.error("%s [%d/%d] %s failed: %s%s", self._name, n_ended, n_work, item.key, told, remaining)
+        self._last_why = why
 
 
 def _values_of(work: Sequence[MemberWork]) -> Iterator[tuple[MemberWork, list[object], float]]:
@@ -201,7 +207,7 @@ def describe_problem(problem: BaseException) -> str:
         problem = problem.__cause__
     text = problem.args[0] if isinstance(problem, KeyError) and problem.args else str(problem)
     line = " ".join(str(text).split())
-    known = isinstance(problem, ValueError | DatasetError | FileNotFoundError | KeyError)
+    known = isinstance(problem, ValueError | DatasetError | FileNotFoundError | FloatingPointError | KeyError)
     return line if line and known else f"{type(problem).__name__}: {line}".rstrip(": ")
 
 

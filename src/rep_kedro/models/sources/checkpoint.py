@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +64,14 @@ def _read_state(spec: CheckpointModel) -> dict[str, Tensor]:
         known = ", ".join([".safetensors", *sorted(TORCH_SUFFIXES)])
         raise ValueError(f"checkpoint {spec.path} has suffix {path.suffix!r}; known: {known}")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the age of the file's format
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler raises whatever the file makes it raise
-        cause = " ".join(str(error).split())[:200]
-        raise ValueError(f"checkpoint {spec.path} holds more than tensors, or is damaged: {cause}") from error
+        raise ValueError(
+            f"checkpoint {spec.path} is refused: it is damaged, or holds more than tensors, and reading it"
+            " could run code; save its state dict alone, best as .safetensors"
+        ) from error
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict) or not all(isinstance(x, Tensor) for x in content.values()):

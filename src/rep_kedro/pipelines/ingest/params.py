@@ -1,5 +1,8 @@
 """Parameters of the ingest pipeline."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from pydantic import Field, model_validator
 
 from rep_kedro.stimuli.base import PlainName
@@ -13,6 +16,9 @@ DEFAULT_SUBSET = "analysis"
 class IngestParams(StrictModel):
     """Which stimulus sets and subsets there are.
 
+    A set or subset that is null is dropped, a set with its subsets: so an environment takes away what
+    ``conf/base`` has.
+
     Attributes:
         stimulus_sets: Source of each set by name.
         stimulus_subsets: Rules by set and subset; a set without an entry gets one subset, ``analysis``, which
@@ -23,6 +29,21 @@ class IngestParams(StrictModel):
     stimulus_sets: dict[PlainName, AnySource]
     stimulus_subsets: dict[PlainName, dict[PlainName, AnyRule]] = Field(default_factory=dict)
     threads: int = Field(default=2, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_nulls(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping) or not isinstance(values.get("stimulus_sets"), Mapping):
+            return values
+        sets, subsets = values["stimulus_sets"], values.get("stimulus_subsets")
+        kept = {**values, "stimulus_sets": _without_nulls(sets)}
+        if isinstance(subsets, Mapping):
+            kept["stimulus_subsets"] = {
+                name: _without_nulls(rules)
+                for name, rules in subsets.items()
+                if rules is not None and not (name in sets and sets[name] is None)
+            }
+        return kept
 
     @model_validator(mode="after")
     def _require_known_sets(self) -> "IngestParams":
@@ -50,6 +71,12 @@ class IngestParams(StrictModel):
             }
             for set_name in self.stimulus_sets
         }
+
+
+def _without_nulls(entries: Any) -> Any:
+    if not isinstance(entries, Mapping):
+        return entries
+    return {name: entry for name, entry in entries.items() if entry is not None}
 
 
 def _repeat(subset_name: str, rule: AnyRule) -> dict[str, AnyRule]:

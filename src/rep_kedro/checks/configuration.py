@@ -1,0 +1,118 @@
+"""The configuration as files: is the environment there, is each file readable, where does a key stand?"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from rep_kedro.checks.names import suggest_known
+
+_SUFFIXES = frozenset({".yml", ".yaml", ".json"})
+_TOP_KEYS = ("catalog", "credentials", "globals", "logging", "parameters")
+
+
+class Loader(Protocol):
+    """What is needed of Kedro's configuration loader."""
+
+    conf_source: str
+    base_env: str | None
+    default_run_env: str | None
+    env: str | None
+
+
+def require_environment(loader: Loader) -> None:
+    """Refuse a configuration folder or an environment that is not there.
+
+    Raises:
+        ValueError: If one is missing; the message lists the environments there are.
+    """
+    source = Path(loader.conf_source)
+    if source.is_file() or "://" in loader.conf_source:
+        return  # an archive, or elsewhere
+    if not source.is_dir():
+        raise ValueError(f"there is no configuration folder {source}; restore it (git checkout -- conf)")
+    environments = sorted(folder.name for folder in source.iterdir() if folder.is_dir())
+    for name in _environments(loader):
+        if name == loader.default_run_env and name != loader.env and name not in environments:
+            (source / name).mkdir()  # conf/local is not in the repository
+        elif name not in environments:
+            raise ValueError(
+                f"there is no environment {name!r} in {_shown(source)}; {suggest_known(name, environments)}"
+            )
+
+
+def find_unreadable(source: Path) -> str | None:
+    """Return what is wrong with the first configuration file that cannot be read, or None."""
+    from omegaconf import DictConfig, OmegaConf
+    from yaml import MarkedYAMLError, YAMLError
+
+    for path in _files(source):
+        try:
+            content = OmegaConf.load(path)
+        except YAMLError as problem:
+            mark = problem.problem_mark if isinstance(problem, MarkedYAMLError) else None
+            line = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+            why = getattr(problem, "problem", None) or " ".join(str(problem).split())
+            return f"{_shown(path)}{line}: {why}; this is not valid YAML"
+        except UnicodeDecodeError:
+            return f"{_shown(path)} is not UTF-8 text"
+        except OSError as problem:
+            if "scalar" not in str(problem) and problem.errno is None:
+                return f"{_shown(path)} must hold `key: value` lines, not a single value"
+            return f"{_shown(path)} cannot be read: {problem.strerror or problem}"
+        if not isinstance(content, DictConfig):
+            return f"{_shown(path)} must hold `key: value` lines, not a list"
+    return None
+
+
+def find_origin(loader: Loader, keys: Sequence[str | int]) -> str:
+    """Return the file that sets a parameter, as far down as it is set, or an empty text.
+
+    Args:
+        loader: Kedro's loader; the run's environment goes before the base.
+        keys: Way to the parameter, such as ``("similarity", "measures", 0)``.
+    """
+    import yaml
+
+    best, found = 0, ""
+    for name in reversed(_environments(loader)):
+        for path in _files(Path(loader.conf_source) / name):
+            if not _is_parameters(path):
+                continue
+            try:
+                content = yaml.safe_load(path.read_text(encoding="utf-8"))
+            except (OSError, ValueError, yaml.YAMLError):
+                continue
+            depth = _depth(content, keys)
+            if depth > best:
+                best, found = depth, _shown(path)
+    return found
+
+
+def _depth(content: Any, keys: Sequence[str | int]) -> int:
+    """Return how many of the keys a file decides: environments add to mappings and replace all else."""
+    for depth, key in enumerate(keys):
+        if not isinstance(content, Mapping):
+            return len(keys)
+        if key not in content:
+            return depth
+        content = content[key]
+    return len(keys)
+
+
+def _environments(loader: Loader) -> list[str]:
+    names = [loader.base_env or "base", loader.env or loader.default_run_env or "local"]
+    return list(dict.fromkeys(names))
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.rglob("*")):
+        if path.suffix in _SUFFIXES and any(key in str(path.relative_to(folder)) for key in _TOP_KEYS):
+            yield path
+
+
+def _is_parameters(path: Path) -> bool:
+    return any(part.startswith("parameters") for part in path.parts)
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

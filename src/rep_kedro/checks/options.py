@@ -1,0 +1,115 @@
+"""What a run may be told besides parameters: ``shard``, ``recompute``, ``compare_with``; and ``threads``."""
+
+import subprocess
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from rep_kedro.checks.names import suggest_known
+
+RUN_OPTIONS = ("shard", "recompute", "compare_with")
+_DEVICES = ("cpu", "cuda", "mps")
+
+
+def require_options(given: Mapping[str, Any], root: Path) -> None:
+    """Check the options of a run as far as they do not depend on what runs.
+
+    Raises:
+        ValueError: If the shard is none, or the revision to compare with is unknown.
+    """
+    from rep_kedro.datasets import Shard
+
+    if given.get("shard") is not None:
+        Shard.parse(str(given["shard"]))
+    if given.get("compare_with") is not None:
+        require_revision(str(given["compare_with"]), root)
+
+
+def require_threads(n_threads: object) -> None:
+    """Check the number of threads.
+
+    Raises:
+        ValueError: If it is not a positive whole number or null.
+    """
+    if n_threads is not None and (type(n_threads) is not int or n_threads < 1):
+        raise ValueError(f"parameter threads must be a positive whole number or null, got {n_threads!r}")
+
+
+def require_devices(parameters: Mapping[str, Any]) -> None:
+    """Check each parameter ``device`` that one level of the parameters has.
+
+    Raises:
+        ValueError: If it names no device, or one that this machine does not have.
+    """
+    for name, group in parameters.items():
+        device = group.get("device") if isinstance(group, Mapping) else None
+        if isinstance(device, str) and device not in ("auto", "cpu"):
+            _require_device(f"parameter {name}.device", device)
+
+
+def _require_device(place: str, device: str) -> None:
+    kind, _, index = device.partition(":")
+    if kind not in _DEVICES or (index and not index.isdigit()):
+        raise ValueError(f"{place}: unknown device {device!r}; {suggest_known(kind, _DEVICES)}")
+    if kind == "cpu":
+        return
+    import torch
+
+    there = torch.cuda.device_count() if kind == "cuda" else int(torch.backends.mps.is_available())
+    if int(index or 0) >= there:
+        raise ValueError(
+            f"{place}: this machine has {there} devices of kind {kind!r}, got {device!r}; use cpu"
+        )
+
+
+def require_recompute(wanted: str, made: Iterable[str], collections: Iterable[str]) -> None:
+    """Check that each name to recompute is of a collection that this run makes.
+
+    Args:
+        wanted: Names of collections, or ``<collection>/<key>`` with wildcards, with ``+`` between them.
+        made: Collections that this run makes.
+        collections: All collections.
+
+    Raises:
+        ValueError: If a name meets none; the message has close matches.
+    """
+    made, collections = sorted(made), sorted(collections)
+    for pattern in wanted.replace("+", " ").split():
+        collection = pattern.partition("/")[0]
+        matched = [name for name in collections if fnmatchcase(name, collection)]
+        if not matched:
+            raise ValueError(
+                f"recompute names no collection: {pattern!r}; {suggest_known(collection, collections)}"
+                " (tables and figures are made anew by each run)"
+            )
+        if not set(matched) & set(made):
+            raise ValueError(
+                f"recompute {pattern!r} has no effect: this run makes {', '.join(made) or 'no collection'}"
+            )
+
+
+def require_revision(revision: str, root: Path) -> None:
+    """Check that a revision is known to git.
+
+    Raises:
+        ValueError: If it is not; the message has close matches.
+    """
+    try:
+        if _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"):
+            return
+        known = _git(root, "for-each-ref", "--format=%(refname:short)", "refs/tags", "refs/heads").split()
+        inside = bool(_git(root, "rev-parse", "--git-dir"))
+    except OSError:
+        return  # no git: DVC will tell
+    if not inside:
+        raise ValueError(
+            f"compare_with {revision!r} needs the project's git history, and {root} is no git repository"
+        )
+    hint = suggest_known(revision, known)
+    raise ValueError(f"compare_with names no tag, branch or commit: {revision!r}; {hint}")
+
+
+def _git(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(root), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603

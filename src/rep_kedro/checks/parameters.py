@@ -1,0 +1,243 @@
+"""Every parameter a run reads, checked against its model before any node; one line for each that is wrong."""
+
+import types
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
+
+from rep_kedro.checks.configuration import Loader, find_origin
+from rep_kedro.checks.names import suggest_known
+
+if TYPE_CHECKING:
+    from kedro.pipeline import Pipeline
+    from pydantic import BaseModel, ValidationError
+
+UNTYPED = frozenset({"threads"})
+"""Top-level parameters that no node reads."""
+
+_PREFIX = "params:"
+_ABOUT_KEYS = frozenset({"missing", "extra_forbidden"})
+_SHOWN_CHARS = 60
+Loc = tuple[str | int, ...]
+
+
+def require_known_parameters(
+    parameters: Mapping[str, Any], given: Mapping[str, Any], pipeline: "Pipeline", loader: Loader
+) -> None:
+    """Refuse top-level parameters that no node reads.
+
+    Args:
+        parameters: As configured, with those of the command line.
+        given: Those of the command line, without options of the run.
+        pipeline: All pipelines.
+        loader: Tells where a parameter stands.
+
+    Raises:
+        ValueError: If one is unknown; the message has its place and close matches.
+    """
+    known = read_parameters(pipeline) | UNTYPED
+    lines = []
+    for name in parameters:
+        if name not in known:
+            place = "--params" if name in given else find_origin(loader, (name,)) or "the configuration"
+            lines.append(f"unknown parameter {name!r} in {place}; {suggest_known(name, known)}")
+    if lines:
+        raise ValueError("\n".join(lines))
+
+
+def read_parameters(pipeline: "Pipeline") -> frozenset[str]:
+    """Return the top-level parameters that nodes read."""
+    return frozenset(
+        name.removeprefix(_PREFIX).partition(".")[0] for name in pipeline.inputs() if name.startswith(_PREFIX)
+    )
+
+
+def require_valid_parameters(
+    parameters: Mapping[str, Any], given: Mapping[str, Any], pipeline: "Pipeline", loader: Loader
+) -> None:
+    """Check parameters against the models that the nodes' type hints name.
+
+    Raises:
+        ValueError: If a value is missing, unknown, of a wrong type or out of range; a line for each.
+    """
+    from kedro.validation.type_extractor import TypeExtractor
+    from pydantic import ValidationError
+
+    lines: list[str] = []
+    for name, model in TypeExtractor({"": pipeline}).extract_types_from_pipelines().items():
+        if name not in parameters:
+            lines.append(f"parameter {name} is missing; conf/base should define it")
+            continue
+        try:
+            model.model_validate(parameters[name])  # type: ignore[attr-defined]
+        except ValidationError as problem:
+            lines += _lines_of(problem, name, model, parameters, given, loader)
+    if lines:
+        raise ValueError("\n".join(dict.fromkeys(lines)))
+
+
+def explain_validation(problem: "ValidationError") -> str:
+    """Return the errors of a model that was not made of parameters, one line each."""
+    return "\n".join(
+        f"{'.'.join(map(str, error['loc'])) or problem.title}: {_reason(error, '')}"
+        for error in problem.errors()
+    )
+
+
+def _lines_of(
+    problem: "ValidationError",
+    name: str,
+    model: Any,
+    parameters: Mapping[str, Any],
+    given: Mapping[str, Any],
+    loader: Loader,
+) -> Iterator[str]:
+    errors = problem.errors()
+    for error in errors:
+        if any(_is_below(other["loc"], error["loc"]) for other in errors):
+            continue  # a tuple is too short because one of its elements is wrong
+        has_key = error["type"] in _ABOUT_KEYS
+        place = (name, *_place_of(error["loc"], parameters[name], has_key=has_key))
+        origin = "--params" if _is_given(place, given) else find_origin(loader, place)
+        where = f" in {origin}" if origin else ""
+        yield f"parameter {_dotted(place)}{where}: {_reason(error, _hint(error, model, parameters[name]))}"
+
+
+def _is_below(lower: Loc, upper: Loc) -> bool:
+    return len(lower) > len(upper) and lower[: len(upper)] == upper
+
+
+def _place_of(loc: Loc, value: Any, *, has_key: bool) -> Loc:
+    """Return the way to a value as the user wrote it: without the tags of unions.
+
+    Args:
+        loc: The way by pydantic.
+        value: What the user wrote.
+        has_key: Whether the error is about a key, which may not be there.
+
+    Example:
+        >>> _place_of(("sets", "mine", "folder", "path"), {"sets": {"mine": {"at": 3}}}, has_key=True)
+        ('sets', 'mine', 'path')
+    """
+    place: list[str | int] = []
+    for position, part in enumerate(loc):
+        if _holds(value, part):
+            value = value[part]
+        elif isinstance(value, Mapping) and (inner := _only_holder(value, part)) is not None:
+            place.append(inner)
+            value = value[inner][part]
+        elif position < len(loc) - 1 or not has_key:
+            continue
+        place.append(part)
+    return tuple(place)
+
+
+def _holds(value: Any, part: str | int) -> bool:
+    if isinstance(value, Mapping):
+        return part in value
+    return isinstance(value, list) and isinstance(part, int) and part < len(value)
+
+
+def _only_holder(value: Mapping[str, Any], part: str | int) -> str | None:
+    """Return the inner mapping that holds a key, where a model was checked apart from its parent."""
+    holders = [key for key, inner in value.items() if isinstance(inner, Mapping) and part in inner]
+    return holders[0] if len(holders) == 1 else None
+
+
+def _is_given(place: Loc, given: Mapping[str, Any]) -> bool:
+    """Tell whether a parameter, or a part of it, came from the command line."""
+    value: Any = given
+    for part in place:
+        if not isinstance(value, Mapping):
+            return True
+        if part not in value:
+            return False
+        value = value[part]
+    return True
+
+
+def _dotted(place: Loc) -> str:
+    text = str(place[0])
+    for part in place[1:]:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return text
+
+
+def _reason(error: Any, hint: str) -> str:
+    kind, message = error["type"], str(error["msg"])
+    if kind == "missing":
+        return "is missing"
+    if kind == "extra_forbidden":
+        return f"unknown key{hint}"
+    if kind in {"value_error", "assertion_error"}:
+        return message.partition(", ")[2] or message
+    if kind == "union_tag_invalid":
+        tags = [tag.strip(" '") for tag in error["ctx"]["expected_tags"].split(",")]
+        name = error["ctx"]["discriminator"].strip("'")
+        return f"unknown {name} {error['ctx']['tag']!r}; {suggest_known(error['ctx']['tag'], tags)}"
+    if kind == "union_tag_not_found":
+        return f"key {error['ctx']['discriminator']} is missing, got {_shown(error['input'])}"
+    message = message.replace(" after validation", "").removeprefix("Input ")
+    return f"{message[0].lower()}{message[1:]}, got {_shown(error['input'])}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}..."
+
+
+def _hint(error: Any, model: Any, value: Any) -> str:
+    if error["type"] != "extra_forbidden":
+        return ""
+    loc, place = error["loc"], _place_of(error["loc"], value, has_key=True)
+    if place[-2:-1] == ("options",):
+        known = _options_at(place[:-2], value)
+    else:
+        known = {name for found in _models_at(model, loc[:-1]) for name in found.model_fields}
+    return f"; {suggest_known(loc[-1], known)}" if known else ""
+
+
+def _options_at(place: Loc, value: Any) -> set[str]:
+    """Return the options of the objective that a grid names."""
+    from rep_kedro.objectives.registry import OBJECTIVES
+
+    for part in place:
+        value = value[part]
+    objective = OBJECTIVES.get(value.get("objective"))
+    return set(objective.model_fields) if objective else set()
+
+
+def _models_at(model: Any, loc: Loc) -> "set[type[BaseModel]]":
+    """Return the models that a place may be checked by."""
+    models = _models_in(model)
+    for part in loc:
+        tagged = {found for found in models if part in _tags(found)}
+        holders = {found for found in models if part in found.model_fields}
+        if holders:
+            models = {
+                inner for found in holders for inner in _models_in(found.model_fields[str(part)].annotation)
+            }
+        elif tagged:
+            models = tagged
+    return models
+
+
+def _models_in(annotation: Any) -> "set[type[BaseModel]]":
+    from pydantic import BaseModel
+
+    if isinstance(annotation, type) and not get_args(annotation):
+        return {annotation} if issubclass(annotation, BaseModel) else set()
+    return {model for inner in get_args(annotation) for model in _models_in(inner)}
+
+
+def _tags(model: "type[BaseModel]") -> set[Any]:
+    """Return the values of a model's discriminating fields."""
+    found: set[Any] = set()
+    for field in model.model_fields.values():
+        annotation = field.annotation
+        options = (
+            get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
+        )
+        for option in options:
+            if get_origin(option) is Literal:
+                found |= set(get_args(option))
+    return found

@@ -1,0 +1,62 @@
+"""What all commands of the project share: they run from its root and tell mistakes in one line."""
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+TRACEBACK_VARIABLE = "REP_KEDRO_TRACEBACK"
+"""Environment variable; if set, every error comes with its traceback."""
+
+_INTERRUPTED = 130  # what shells give for Ctrl-C
+
+
+class ProjectCommand(click.Command):
+    """A command that runs in the project's root folder and answers mistakes in one clear line."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; end with 1 after a mistake, with 130 after Ctrl-C."""
+        _enter_project()
+        wants_traceback = bool(os.environ.get(TRACEBACK_VARIABLE))
+        if wants_traceback:
+            logging.getLogger("rep_kedro").setLevel(logging.DEBUG)
+        try:
+            return super().invoke(ctx)
+        except (click.UsageError, click.Abort, click.exceptions.Exit):
+            raise
+        except click.ClickException as mistake:
+            _tell(mistake.message)
+            sys.exit(mistake.exit_code)
+        except KeyboardInterrupt:
+            click.echo("", err=True)
+            _tell("interrupted; what was made is kept, the same command goes on from there")
+            sys.exit(_INTERRUPTED)
+        except Exception as problem:
+            from rep_kedro.commands.explain import explain
+
+            text = None if wants_traceback else explain(problem)
+            if text is None:
+                raise
+            _tell(text)
+            if getattr(problem, "__notes__", None) or "failed" in text.partition("\n")[0]:
+                click.echo(f"({TRACEBACK_VARIABLE}=1 shows where in the code)", err=True)
+            sys.exit(1)
+
+
+def _tell(text: str) -> None:
+    first, *others = text.splitlines()
+    click.secho(f"error: {first}", fg="red", err=True)
+    for line in others:
+        click.secho(line if line.startswith(" ") else f"       {line}", fg="red", err=True)
+
+
+def _enter_project() -> None:
+    """Change to the project's root, so that relative paths mean the same wherever the command is called."""
+    from kedro.utils import find_kedro_project
+
+    root = find_kedro_project(Path.cwd())
+    if root is not None and root != Path.cwd():
+        os.chdir(root)
