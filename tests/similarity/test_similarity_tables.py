@@ -8,18 +8,32 @@ import pytest
 import yaml
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
-from tests.small_collections import make_features, run_plan, store
+from tests.small_collections import TENSORS, make_features, run_plan, store
 
 from rep_kedro.datasets import CollectionDataset, LabelledMatrix, Planned, TableDataset
 from rep_kedro.datasets.validators import TableContract
 from rep_kedro.pipelines.similarity.consistency import compute_consistency
 from rep_kedro.pipelines.similarity.nodes import COLUMNS, tabulate_similarities
-from rep_kedro.pipelines.similarity.params import ConsistencyParams, SimilarityParams
+from rep_kedro.pipelines.similarity.params import (
+    ConsistencyParams,
+    InferenceParams,
+    SampleSizeParams,
+    SimilarityParams,
+)
 from rep_kedro.pipelines.similarity.pipeline import create_pipeline
 
 MATRIX = "rep_kedro.datasets.MatrixDataset"
+MATRIX = "rep_kedro.datasets.MatrixDataset"
 CATALOG = Path(__file__).parents[2] / "conf" / "base" / "catalog_similarity.yml"
-TABLES = ("similarities", "consistency", "consistency_summary")
+TABLES = (
+    *("similarities", "consistency", "consistency_summary"),
+    *("similarity_inference", "sample_sizes", "noise_ceilings"),
+)
+COLLECTIONS = {
+    "similarity_matrices": MATRIX,
+    "similarity_nulls": TENSORS,
+    "sample_size_curves": TENSORS,
+}
 MODELS = ("net_a", "net_b", "net_c")
 CARDS = pd.DataFrame(
     {
@@ -124,7 +138,7 @@ def test_a_network_without_a_card_is_refused_by_name(tmp_path):
         tabulate_similarities(handles, CARDS.head(1))
 
 
-def test_the_pipeline_runs_from_features_to_consistency(tmp_path):
+def test_the_pipeline_runs_from_features_to_all_tables_of_the_catalog(tmp_path):
     members = {}
     for index, stimulus_set in enumerate(("clouds", "letters", "shapes")):
         for number, model in enumerate(MODELS):
@@ -135,10 +149,12 @@ def test_the_pipeline_runs_from_features_to_consistency(tmp_path):
         "model_cards": CARDS,
         "params:similarity": SimilarityParams(measures=["cka_linear_debiased", "linear_regression_r2"]),
         "params:consistency": ConsistencyParams(categories=["objective"], n_bootstrap=20),
+        "params:similarity_inference": InferenceParams(n_permutations=19),
+        "params:sample_sizes": SampleSizeParams(sizes=[8], n_orders=2),
     }
     catalog = DataCatalog({name: MemoryDataset(value) for name, value in entries.items()})
-    collection = CollectionDataset(filepath=str(tmp_path / "similarity_matrices"), member=MATRIX)
-    catalog["similarity_matrices"] = collection
+    for name, member in COLLECTIONS.items():
+        catalog[name] = CollectionDataset(filepath=str(tmp_path / name), member=member)
     for name in TABLES:
         catalog[name] = TableDataset(filepath=str(tmp_path / f"{name}.parquet"))
     SequentialRunner().run(create_pipeline(), catalog)

@@ -39,13 +39,7 @@ class SimilarityParams(BaseModel):
     @field_validator("measures")
     @classmethod
     def _known_measures(cls, measures: list[str]) -> list[str]:
-        for measure_id in measures:
-            get_measure(measure_id)
-        if len(set(measures)) != len(measures):
-            raise ValueError(
-                f"measures are listed twice: {sorted({m for m in measures if measures.count(m) > 1})}"
-            )
-        return measures
+        return _require_known(measures)
 
     @model_validator(mode="after")
     def _outputs_are_known(self) -> Self:
@@ -137,3 +131,65 @@ class ConsistencyParams(BaseModel):
                 hint = f"did you mean {' or '.join(close)}" if close else "name it in consistency.model_sets"
                 raise ValueError(f"unknown model set {name!r}; {hint}")
         return self
+
+
+class InferenceParams(BaseModel):
+    """How similarities are set against chance.
+
+    Attributes:
+        measures: Ids of measures that have a permutation null.
+        n_permutations: Permutations of the stimuli; 0 leaves nulls and errors out.
+        level: Chance of an unrelated pair to exceed the threshold.
+        correction: How p-values are corrected for the number of pairs; ``maximum`` compares each value with
+            the largest of all pairs under each permutation, and needs fewer permutations than the others.
+        max_stimuli: More stimuli than these are not used; so many are drawn, without replacement.
+        seed: Of permutations and drawn stimuli.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    measures: list[str] = ["cka_linear_debiased"]
+    n_permutations: int = Field(default=199, ge=0)
+    level: Fraction = 0.05
+    correction: Literal["maximum", "holm", "bonferroni", "benjamini-hochberg"] = "maximum"
+    max_stimuli: int = Field(default=1000, ge=5)
+    seed: int = Field(default=0, ge=0)
+
+    @field_validator("measures")
+    @classmethod
+    def _measures_exist(cls, measures: list[str]) -> list[str]:
+        return _require_known(measures)
+
+
+class SampleSizeParams(BaseModel):
+    """How similarities are followed over the number of stimuli.
+
+    Attributes:
+        measures: Ids of CKA measures (linear, Gaussian or distance kernel; biased or debiased).
+        sizes: Numbers of stimuli; those above what there is are left out, and all there are comes last.
+        n_orders: So many random orders of the stimuli; the subsets of one order are nested. 0: no curves.
+        max_stimuli: More stimuli than these are not used.
+        seed: Of the orders.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    measures: list[str] = ["cka_linear_debiased", "cka_linear_biased"]
+    sizes: list[Annotated[int, Field(ge=4)]] = [10, 20, 50, 100, 200, 500]
+    n_orders: int = Field(default=5, ge=0)
+    max_stimuli: int = Field(default=1000, ge=5)
+    seed: int = Field(default=0, ge=0)
+
+    @field_validator("measures")
+    @classmethod
+    def _measures_exist(cls, measures: list[str]) -> list[str]:
+        return _require_known(measures)
+
+
+def _require_known(measures: list[str]) -> list[str]:
+    for measure_id in measures:
+        get_measure(measure_id)
+    doubled = sorted({name for name in measures if measures.count(name) > 1})
+    if doubled:
+        raise ValueError(f"measures are listed twice: {doubled}")
+    return measures

@@ -2,40 +2,82 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from rep_kedro.pipelines.similarity import consistency, nodes
+from rep_kedro.pipelines.similarity import ceilings, consistency, inference, nodes, sample_sizes
 
 
 def create_pipeline(**_: object) -> Pipeline:
-    """Features -> similarity matrices -> tidy table -> consistency across stimulus sets and its summary."""
-    return Pipeline(
-        [
-            Node(
-                nodes.plan_similarity_matrices,
-                inputs=["features", "params:similarity"],
-                outputs="similarity_matrices",
-                name="similarity_matrices",
-                tags=["gpu"],
-            ),
-            Node(
-                nodes.tabulate_similarities,
-                inputs=["similarity_matrices", "model_cards"],
-                outputs="similarities",
-                name="similarities",
-                tags=["cpu"],
-            ),
-            Node(
-                consistency.compute_consistency,
-                inputs=["similarities", "model_cards", "params:consistency"],
-                outputs="consistency",
-                name="consistency",
-                tags=["cpu"],
-            ),
-            Node(
-                consistency.summarise_consistency,
-                inputs=["similarities", "model_cards", "params:consistency"],
-                outputs="consistency_summary",
-                name="consistency_summary",
-                tags=["cpu"],
-            ),
-        ]
-    )
+    """Features -> similarity matrices, tables, consistency; nulls, sample sizes and noise ceilings beside."""
+    return Pipeline([*_compare(), *_infer()])
+
+
+def _compare() -> list[Node]:
+    return [
+        Node(
+            nodes.plan_similarity_matrices,
+            inputs=["features", "params:similarity"],
+            outputs="similarity_matrices",
+            name="similarity_matrices",
+            tags=["gpu"],
+        ),
+        Node(
+            nodes.tabulate_similarities,
+            inputs=["similarity_matrices", "model_cards"],
+            outputs="similarities",
+            name="similarities",
+            tags=["cpu"],
+        ),
+        Node(
+            consistency.compute_consistency,
+            inputs=["similarities", "model_cards", "params:consistency"],
+            outputs="consistency",
+            name="consistency",
+            tags=["cpu"],
+        ),
+        Node(
+            consistency.summarise_consistency,
+            inputs=["similarities", "model_cards", "params:consistency"],
+            outputs="consistency_summary",
+            name="consistency_summary",
+            tags=["cpu"],
+        ),
+    ]
+
+
+def _infer() -> list[Node]:
+    return [
+        Node(
+            inference.plan_similarity_nulls,
+            inputs=["features", "params:similarity", "params:similarity_inference"],
+            outputs="similarity_nulls",
+            name="similarity_nulls",
+            tags=["gpu"],
+        ),
+        Node(
+            inference.tabulate_similarity_inference,
+            inputs=["similarity_nulls", "params:similarity_inference"],
+            outputs="similarity_inference",
+            name="similarity_inference",
+            tags=["cpu"],
+        ),
+        Node(
+            sample_sizes.plan_sample_size_curves,
+            inputs=["features", "params:similarity", "params:sample_sizes"],
+            outputs="sample_size_curves",
+            name="sample_size_curves",
+            tags=["gpu"],
+        ),
+        Node(
+            sample_sizes.tabulate_sample_sizes,
+            inputs="sample_size_curves",
+            outputs="sample_sizes",
+            name="sample_sizes",
+            tags=["cpu"],
+        ),
+        Node(
+            ceilings.compute_noise_ceilings,
+            inputs=["similarity_matrices", "model_cards"],
+            outputs="noise_ceilings",
+            name="noise_ceilings",
+            tags=["cpu"],
+        ),
+    ]

@@ -1,0 +1,158 @@
+"""How far similarities lie above chance, and how sure they are: nulls by permutation, jackknife errors."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rep_kedro.datasets import Batch, Planned, code_revision
+from rep_kedro.measures import Measure, get_measure
+from rep_kedro.pipelines.similarity.params import InferenceParams, SimilarityParams
+from rep_kedro.pipelines.similarity.selection import Selection, choose_device, select_features
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from rep_kedro.datasets import TensorsHandle
+else:
+    DataFrame = TensorsHandle = Any  # so that Kedro can read the hints
+
+COLUMNS = (
+    *("stimulus_set", "measure", "model_a", "model_b", "similarity", "standard_error", "p_value"),
+    *("p_adjusted", "null_mean", "threshold", "calibrated", "n_stimuli", "n_permutations", "reason"),
+)
+STORED = ("similarity", "standard_error", "p_value", "null_mean", "threshold", "calibrated")
+UNDEFINED = "the similarity is undefined; the table of similarities says why"
+
+
+def plan_similarity_nulls(
+    features: Mapping[str, TensorsHandle], similarity: SimilarityParams, params: InferenceParams
+) -> dict[str, Planned]:
+    """Plan what chance makes of the similarities, for each stimulus set and chosen measure.
+
+    Args:
+        features: Handles by ``<stimulus set>/<model>``; nothing is read while planning.
+        similarity: Which networks, stimulus sets and layers.
+        params: Which measures, how many permutations.
+
+    Returns:
+        Plan by ``<stimulus set>/<measure>``; empty without permutations. A member holds one matrix
+        (n_models, n_models) for each entry of ``nulls.summarise_null``; meta: ``labels``, ``n_stimuli``,
+        ``n_permutations``.
+
+    Raises:
+        ValueError: If a measure has no null, or as for the similarity matrices.
+    """
+    if not params.n_permutations:
+        return {}
+    measures = [require_null(measure_id) for measure_id in params.measures]
+    plan = {}
+    for selection in select_features(features, similarity):
+        layers = selection.layers(similarity.layer)
+        batch = _null_batch(selection, layers, similarity, params)
+        for measure in measures:
+            recipe = {
+                "measure": measure.recipe(),
+                "features": selection.references,
+                "layers": layers,
+                **params.model_dump(include={"n_permutations", "level", "max_stimuli", "seed"}),
+                "code": code_revision("rep_kedro.pipelines.similarity.nulls"),
+            }
+            plan[f"{selection.stimulus_set}/{measure.id}"] = Planned(recipe, batch)
+    return plan
+
+
+def require_null(measure_id: str) -> Measure:
+    """Return a measure that has a permutation null.
+
+    Raises:
+        ValueError: If it has none.
+    """
+    from rep_kedro.pipelines.similarity.nulls import has_null
+
+    measure = get_measure(measure_id)
+    if not has_null(measure.family.value, measure.parameters):
+        raise ValueError(
+            f"no permutation null for measure {measure_id!r}; there is one for CKA (biased, debiased), "
+            "RSA (Pearson, Spearman), mutual kNN and Jaccard: change similarity_inference.measures"
+        )
+    return measure
+
+
+def tabulate_similarity_inference(
+    similarity_nulls: Mapping[str, TensorsHandle], params: InferenceParams
+) -> DataFrame:
+    """List what chance says of every unordered pair of networks.
+
+    Args:
+        similarity_nulls: Handles by ``<stimulus set>/<measure>``.
+        params: How p-values are corrected for the number of pairs.
+
+    Returns:
+        Columns as in docs/architecture.md, section 3. ``p_adjusted`` is corrected for the pairs of the same
+        stimulus set and measure.
+    """
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    for key, handle in sorted(similarity_nulls.items()):
+        stimulus_set, _, measure_id = key.partition("/")
+        for row in _rows_of(handle, params.correction):
+            rows.append({"stimulus_set": stimulus_set, "measure": measure_id, **row})
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _rows_of(handle: TensorsHandle, correction: str) -> Iterator[dict[str, Any]]:
+    import numpy as np
+    import torch
+
+    from rep_kedro.kernels.calibration import adjust_p_values
+
+    labels = list(handle.meta["labels"])
+    upper = np.triu_indices(len(labels), k=1)
+    values = {name: np.array(handle.tensor(name))[upper] for name in STORED}
+    if correction == "maximum":
+        adjusted = np.array(handle.tensor("p_maximum"))[upper]
+    else:
+        adjusted = adjust_p_values(torch.from_numpy(values["p_value"]), method=correction).numpy()
+    for index, (i, j) in enumerate(zip(*upper, strict=True)):
+        row = {name: float(column[index]) for name, column in values.items()}
+        yield {
+            "model_a": labels[i],
+            "model_b": labels[j],
+            **row,
+            "p_adjusted": float(adjusted[index]),
+            "n_stimuli": int(handle.meta["n_stimuli"]),
+            "n_permutations": int(handle.meta["n_permutations"]),
+            "reason": UNDEFINED if np.isnan(row["similarity"]) else "",
+        }
+
+
+def _null_batch(
+    selection: Selection, layers: Mapping[str, str], similarity: SimilarityParams, params: InferenceParams
+) -> Batch:
+    def compute(keys: Sequence[str]) -> Iterator[tuple[str, object]]:
+        from rep_kedro.datasets import Tensors
+        from rep_kedro.pipelines.similarity.nulls import draw_stimuli, summarise_null
+
+        representations = selection.load(layers)
+        n_stimuli = len(next(iter(representations.values())))
+        chosen = draw_stimuli(n_stimuli, params.max_stimuli, params.seed)
+        device = choose_device(similarity.device)
+        used = [x[chosen].to(device) for x in representations.values()]
+        for key in keys:
+            measure = get_measure(key.partition("/")[2])
+            found = summarise_null(
+                used,
+                measure.family.value,
+                measure.parameters,
+                n_permutations=params.n_permutations,
+                level=params.level,
+                seed=params.seed,
+            )
+            meta = {
+                "labels": list(representations),
+                "n_stimuli": len(chosen),
+                "n_permutations": params.n_permutations,
+            }
+            yield key, Tensors(found, meta)
+
+    return Batch(compute)

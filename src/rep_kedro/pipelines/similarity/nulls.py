@@ -1,0 +1,211 @@
+"""Null and error of the similarities of all networks on one stimulus set.
+
+Each measure that has a null here prepares every network once (a centred kernel matrix, a ranked dissimilarity
+matrix, neighbour lists); permutations of stimuli then only reorder what was prepared.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rep_kedro.kernels.calibration import adjust_by_maximum, calibrate
+from rep_kedro.kernels.centring import build_linear_grams, centre_dissimilarities, centre_grams
+from rep_kedro.kernels.distance_sums import Distance, GaussianKernel, median_distance, squared_distance_tile
+from rep_kedro.kernels.gram import CentredFeatures, centre
+from rep_kedro.kernels.jackknife import jackknife_linear_cka
+from rep_kedro.kernels.nearest import Points, find_neighbours, prepare_points
+from rep_kedro.kernels.permutation import permute_linear_cka, permute_matrices, permute_neighbours
+from rep_kedro.kernels.resampling import draw_permutations
+from rep_kedro.kernels.rsa import prepare_for_rdm
+
+GRAMS, RDMS, NEIGHBOURS = "gram matrices", "dissimilarity matrices", "nearest neighbours"
+NEIGHBOUR_BYTES = 2**25
+FEATURE_SPEED = 3  # so many times quicker are products of features than looking up entries of matrices
+Parameters = Mapping[str, Any]
+
+
+def has_null(family: str, parameters: Parameters) -> bool:
+    """Tell whether a measure has a permutation null here.
+
+    Args:
+        family: What measures of its family share, as in the registry.
+        parameters: Of the measure, as in the registry.
+
+    Returns:
+        True for CKA (linear, Gaussian, distance kernel; biased or debiased; not transformed), RSA with
+        Pearson's or Spearman's coefficient, mutual nearest neighbours and their Jaccard index.
+    """
+    match family:
+        case "gram matrices":
+            return parameters["estimator"] in ("biased", "debiased") and "transform" not in parameters
+        case "dissimilarity matrices":
+            return parameters["compare"] in ("pearson", "spearman")
+        case "nearest neighbours":
+            return parameters["statistic"] in ("mutual_knn", "jaccard")
+    return False
+
+
+def summarise_null(
+    representations: Sequence[Tensor],
+    family: str,
+    parameters: Parameters,
+    *,
+    n_permutations: int,
+    level: float,
+    seed: int,
+) -> dict[str, Tensor]:
+    """Set every similarity against the same measure on permuted stimuli.
+
+    Args:
+        representations: One matrix per network, shape (n_stimuli, n_features_i), row s for the same stimulus.
+        family: Of the measure.
+        parameters: Of the measure; it must have a null (``has_null``).
+        n_permutations: How many permutations of the stimuli.
+        level: Chance of an unrelated pair to exceed the threshold.
+        seed: Of the permutations.
+
+    Returns:
+        By name, each of shape (n_models, n_models), float64, symmetric, NaN where the similarity is
+        undefined: ``similarity``, ``p_value``, ``p_maximum`` (corrected for all pairs by the largest null
+        value of each permutation), ``threshold``, ``calibrated``, ``null_mean``, and ``standard_error``
+        (jackknife; NaN for other measures than debiased linear CKA, and on the diagonal, where nothing
+        varies).
+
+    Source: Groeger, Wen & Brbic 2026, arXiv:2602.14486; Westfall & Young 1993 (maximum).
+    """
+    n_stimuli = len(representations[0])
+    generator = torch.Generator().manual_seed(seed)
+    permutations = torch.cat(
+        [torch.arange(n_stimuli)[None], draw_permutations(n_stimuli, n_permutations, generator=generator)]
+    )
+    values = _prepare(representations, family, parameters)(permutations).cpu()
+    observed, null = values[0], values[1:]  # the first permutation is the identity
+    found = calibrate(observed, null, level=level)
+    return {
+        "similarity": observed,
+        "p_value": found.p_value,
+        "p_maximum": _adjust_pairs(observed, null),
+        "threshold": found.threshold,
+        "calibrated": found.calibrated,
+        "null_mean": null.mean(dim=0),
+        "standard_error": _estimate_error(representations, family, parameters),
+    }
+
+
+def draw_stimuli(n_stimuli: int, most: int, seed: int) -> Tensor:
+    """Return which stimuli to use, in their order: all, or ``most`` of them drawn without replacement."""
+    order = torch.randperm(n_stimuli, generator=torch.Generator().manual_seed(seed))
+    return order[:most].sort().values
+
+
+def build_grams(representations: Sequence[Tensor], parameters: Parameters) -> Tensor:
+    """Return the kernel matrices of a CKA measure, float64, shape (n_models, n_stimuli, n_stimuli).
+
+    Args:
+        representations: One matrix per network, shape (n_stimuli, n_features_i).
+        parameters: Kernel, and for Gaussian ones width, its unit, and the seed of the median.
+
+    Returns:
+        Kernel matrices up to a factor and a constant, which CKA does not see; NaN for a network that does not
+        tell stimuli apart.
+    """
+    if parameters["kernel"] == "linear":
+        return build_linear_grams(representations)
+    models = [centre(x.double()) for x in representations]
+    grams = torch.stack([_squared_distances(model) for model in models])
+    for index, (model, gram) in enumerate(zip(models, grams, strict=True)):
+        if model.flaw:
+            gram.fill_(torch.nan)
+        elif parameters["kernel"] == "distance":
+            Distance()(gram.clone(), index, gram)
+        else:
+            GaussianKernel([_width_of(model, parameters)])(gram.clone(), 0, gram)
+    return grams
+
+
+def _width_of(model: CentredFeatures, parameters: Parameters) -> float:
+    """Return the width of a Gaussian kernel in units of the centred features; NaN where the unit is zero."""
+    width = float(parameters["width"])
+    if parameters["width_unit"] == "median":
+        width *= median_distance(model, torch.Generator().manual_seed(int(parameters["seed"])))
+    return width / model.unit if width > 0 else float("nan")
+
+
+def _prepare(
+    representations: Sequence[Tensor], family: str, parameters: Parameters
+) -> Callable[[Tensor], Tensor]:
+    """Prepare every network once; return the function from permutations to values."""
+    if family == NEIGHBOURS:
+        return _prepare_neighbours(representations, parameters)
+    if family == GRAMS:
+        debiased = parameters["estimator"] == "debiased"
+        n_models, n_stimuli = len(representations), len(representations[0])
+        width = sum(x.shape[1] for x in representations)
+        if parameters["kernel"] == "linear" and width**2 <= FEATURE_SPEED * n_models**2 * n_stimuli:
+            return lambda orders: permute_linear_cka(representations, orders, debiased=debiased)
+        unit = centre_grams(build_grams(representations, parameters), debiased=debiased)
+    else:
+        rdms = torch.stack([_dissimilarities(x, parameters["rdm"]) for x in representations])
+        unit = centre_dissimilarities(rdms, coefficient=parameters["compare"])
+    return lambda orders: permute_matrices(unit, orders)
+
+
+def _dissimilarities(x: Tensor, kind: str) -> Tensor:
+    points = prepare_for_rdm(x.double(), kind)
+    squared = _squared_distances(points)
+    values = squared.sqrt() if kind == "euclidean" else squared
+    return torch.full_like(values, torch.nan) if points.flaw else values
+
+
+def _squared_distances(model: CentredFeatures) -> Tensor:
+    n = len(model.features)
+    everything = slice(0, n)
+    squared = squared_distance_tile(model, everything, everything, model.features.new_empty(n, n))
+    squared = (squared + squared.T) / 2
+    squared.fill_diagonal_(0)
+    return squared
+
+
+def _prepare_neighbours(
+    representations: Sequence[Tensor], parameters: Parameters
+) -> Callable[[Tensor], Tensor]:
+    """Find neighbours once; networks that have none get NaN."""
+    prepared = [prepare_points(x, parameters["distance"]) for x in representations]
+    kept = [index for index, points in enumerate(prepared) if isinstance(points, Points)]
+    lists = [
+        find_neighbours(points, int(parameters["n_neighbours"]), memory_bytes=NEIGHBOUR_BYTES).indices
+        for points in prepared
+        if isinstance(points, Points)
+    ]
+    jaccard = parameters["statistic"] == "jaccard"
+
+    def compute(orders: Tensor) -> Tensor:
+        shape = (len(orders), len(representations), len(representations))
+        values = torch.full(shape, torch.nan, dtype=torch.float64)
+        if lists:
+            index = torch.tensor(kept)
+            found = permute_neighbours(torch.stack(lists), orders, jaccard=jaccard)
+            values[:, index[:, None], index] = found.cpu()
+        return values
+
+    return compute
+
+
+def _adjust_pairs(observed: Tensor, null: Tensor) -> Tensor:
+    """Return p-values of the pairs of different networks, each counted once, corrected by the maximum."""
+    adjusted = torch.full_like(observed, torch.nan)
+    upper = torch.ones_like(observed, dtype=torch.bool).triu(diagonal=1)
+    tested = upper & observed.isfinite() & null.isfinite().all(dim=0)
+    if tested.any():
+        adjusted[tested] = adjust_by_maximum(observed[tested], null[:, tested], step_down=True)
+    return torch.where(upper, adjusted, adjusted.T)
+
+
+def _estimate_error(representations: Sequence[Tensor], family: str, parameters: Parameters) -> Tensor:
+    if family == GRAMS and parameters["kernel"] == "linear" and parameters["estimator"] == "debiased":
+        error = jackknife_linear_cka(representations).standard_error.cpu()
+    else:
+        error = torch.full((len(representations),) * 2, torch.nan, dtype=torch.float64)
+    return error.fill_diagonal_(torch.nan)

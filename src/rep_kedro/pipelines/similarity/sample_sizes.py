@@ -1,0 +1,161 @@
+"""How many stimuli a similarity needs: the same networks compared on fewer and fewer of them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rep_kedro.datasets import Batch, Planned, code_revision
+from rep_kedro.measures import Measure, get_measure
+from rep_kedro.pipelines.similarity.params import SampleSizeParams, SimilarityParams
+from rep_kedro.pipelines.similarity.selection import Selection, choose_device, select_features
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from rep_kedro.datasets import TensorsHandle
+else:
+    DataFrame = TensorsHandle = Any  # so that Kedro can read the hints
+
+COLUMNS = (
+    *("stimulus_set", "measure", "n_stimuli", "n_orders", "n_pairs", "mean_similarity", "first_quartile"),
+    *("third_quartile", "mean_change", "largest_change", "pearson_with_all", "reason"),
+)
+CURVES = "similarity"
+NO_PAIRS = "no pair of networks has a defined similarity"
+
+
+def plan_sample_size_curves(
+    features: Mapping[str, TensorsHandle], similarity: SimilarityParams, params: SampleSizeParams
+) -> dict[str, Planned]:
+    """Plan the similarities on nested subsets of the stimuli, for each stimulus set and chosen measure.
+
+    Args:
+        features: Handles by ``<stimulus set>/<model>``; nothing is read while planning.
+        similarity: Which networks, stimulus sets and layers.
+        params: Which measures, sizes and orders.
+
+    Returns:
+        Plan by ``<stimulus set>/<measure>``; empty without orders. A member holds ``similarity``, shape
+        (n_orders, n_sizes, n_pairs), pairs of different networks in the order of rows above the diagonal;
+        meta: ``labels``, ``sizes``.
+
+    Raises:
+        ValueError: If a measure is not of the kernel family, or as for the similarity matrices.
+    """
+    if not params.n_orders:
+        return {}
+    measures = [_require_kernel(measure_id) for measure_id in params.measures]
+    plan = {}
+    for selection in select_features(features, similarity):
+        layers = selection.layers(similarity.layer)
+        batch = _curve_batch(selection, layers, similarity, params)
+        for measure in measures:
+            recipe = {
+                "measure": measure.recipe(),
+                "features": selection.references,
+                "layers": layers,
+                **params.model_dump(include={"sizes", "n_orders", "max_stimuli", "seed"}),
+                "code": code_revision(
+                    "rep_kedro.pipelines.similarity.nulls", "rep_kedro.kernels.stimulus_bootstrap"
+                ),
+            }
+            plan[f"{selection.stimulus_set}/{measure.id}"] = Planned(recipe, batch)
+    return plan
+
+
+def tabulate_sample_sizes(sample_size_curves: Mapping[str, TensorsHandle]) -> DataFrame:
+    """Say for every number of stimuli how the similarities lie, and how far from those on all stimuli.
+
+    Args:
+        sample_size_curves: Handles by ``<stimulus set>/<measure>``.
+
+    Returns:
+        Columns as in docs/architecture.md, section 3: one row per stimulus set, measure and size. Quartiles
+        are over pairs of networks and orders, changes are absolute differences from the largest size.
+    """
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    for key, handle in sorted(sample_size_curves.items()):
+        stimulus_set, _, measure_id = key.partition("/")
+        for row in _rows_of(handle):
+            rows.append({"stimulus_set": stimulus_set, "measure": measure_id, **row})
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _rows_of(handle: TensorsHandle) -> Iterator[dict[str, Any]]:
+    import numpy as np
+
+    pairs = np.array(handle.tensor(CURVES))  # (n_orders, n_sizes, n_pairs)
+    pairs = pairs[:, :, np.isfinite(pairs).all(axis=(0, 1))]
+    for index, size in enumerate(handle.meta["sizes"]):
+        here, changes = pairs[:, index], np.abs(pairs[:, index] - pairs[:, -1])
+        described = [np.nan] * 5
+        if here.size:
+            quartiles = np.quantile(here, [0.25, 0.75])
+            described = [here.mean(), *quartiles, changes.mean(), changes.max()]
+        names = ("mean_similarity", "first_quartile", "third_quartile", "mean_change", "largest_change")
+        yield {
+            "n_stimuli": int(size),
+            "n_orders": len(pairs),
+            "n_pairs": pairs.shape[-1],
+            **{name: float(value) for name, value in zip(names, described, strict=True)},
+            "pearson_with_all": _mean_correlation(here, pairs[:, -1]),
+            "reason": "" if here.size else NO_PAIRS,
+        }
+
+
+def _mean_correlation(here: Any, everything: Any) -> float:
+    """Return Pearson's r over pairs of networks, meaned over orders; NaN where it is undefined for one."""
+    import torch
+
+    from rep_kedro.kernels.correlation import correlate_rows
+
+    if here.shape[-1] < 3:
+        return float("nan")
+    rows = torch.from_numpy(here), torch.from_numpy(everything)
+    two = torch.stack(rows, dim=1)  # (n_orders, 2, n_pairs)
+    valid = torch.ones_like(two[:, 0], dtype=torch.bool)
+    return float(correlate_rows(two, valid, coefficient="pearson")[:, 0, 1].mean())
+
+
+def _require_kernel(measure_id: str) -> Measure:
+    from rep_kedro.pipelines.similarity.nulls import GRAMS, has_null
+
+    measure = get_measure(measure_id)
+    if measure.family.value != GRAMS or not has_null(measure.family.value, measure.parameters):
+        raise ValueError(
+            f"no curve over the number of stimuli for measure {measure_id!r}; there is one for CKA (biased, "
+            "debiased): change sample_sizes.measures"
+        )
+    return measure
+
+
+def _curve_batch(
+    selection: Selection, layers: Mapping[str, str], similarity: SimilarityParams, params: SampleSizeParams
+) -> Batch:
+    def compute(keys: Sequence[str]) -> Iterator[tuple[str, object]]:
+        import torch
+
+        from rep_kedro.datasets import Tensors
+        from rep_kedro.kernels.resampling import draw_permutations
+        from rep_kedro.kernels.stimulus_bootstrap import trace_cka_by_sample_size
+        from rep_kedro.pipelines.similarity.nulls import build_grams, draw_stimuli
+
+        representations = selection.load(layers)
+        n_stimuli = len(next(iter(representations.values())))
+        chosen = draw_stimuli(n_stimuli, params.max_stimuli, params.seed)
+        device = choose_device(similarity.device)
+        used = [x[chosen].to(device) for x in representations.values()]
+        sizes = [*(size for size in sorted(set(params.sizes)) if size < len(chosen)), len(chosen)]
+        generator = torch.Generator().manual_seed(params.seed)
+        orders = draw_permutations(len(chosen), params.n_orders, generator=generator)
+        for key in keys:
+            parameters = get_measure(key.partition("/")[2]).parameters
+            curves = trace_cka_by_sample_size(
+                build_grams(used, parameters), orders, sizes, debiased=parameters["estimator"] == "debiased"
+            )
+            first, second = torch.triu_indices(len(used), len(used), offset=1)
+            pairs = curves.cpu()[:, :, first, second]
+            yield key, Tensors({CURVES: pairs}, {"labels": list(representations), "sizes": sizes})
+
+    return Batch(compute)

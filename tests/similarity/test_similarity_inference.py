@@ -1,0 +1,276 @@
+"""Nulls, errors, sample sizes and noise ceilings: against loops that compute every value afresh."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tests.small_collections import make_features, run_plan, store
+
+from rep_kedro.datasets import LabelledMatrix, Planned
+from rep_kedro.kernels.resampling import draw_permutations
+from rep_kedro.measures import MEASURES, compare_models, get_measure
+from rep_kedro.pipelines.similarity import ceilings, inference, sample_sizes
+from rep_kedro.pipelines.similarity.nulls import build_grams, draw_stimuli, has_null, summarise_null
+from rep_kedro.pipelines.similarity.params import InferenceParams, SampleSizeParams, SimilarityParams
+
+N_STIMULI, N_PERMUTATIONS = 26, 19
+SIMILARITY = SimilarityParams(measures=["cka_linear_debiased"])
+WITH_NULL = [name for name, m in MEASURES.items() if has_null(m.family.value, m.parameters)]
+MATRIX = "rep_kedro.datasets.MatrixDataset"
+
+
+def _draw(seed=0, n=N_STIMULI, widths=(4, 6, 3)):
+    generator = torch.Generator().manual_seed(seed)
+    shared = torch.randn(n, 2, generator=generator, dtype=torch.float64)
+    return [
+        0.3 * (shared @ torch.randn(2, d, generator=generator, dtype=torch.float64))
+        + 0.3 * torch.randn(n, d, generator=generator, dtype=torch.float64)
+        for d in widths
+    ]
+
+
+def _value(x, y, name):
+    [(_, found)] = compare_models([x, y], [name], memory_bytes=10**7)
+    return found.values[0, 1]
+
+
+def _summarise(representations, name, **choices):
+    measure = get_measure(name)
+    settings = {"n_permutations": N_PERMUTATIONS, "level": 0.1, "seed": 3, **choices}
+    return summarise_null(representations, measure.family.value, measure.parameters, **settings)
+
+
+def test_nulls_are_known_for_three_families():
+    families = {MEASURES[name].family.name for name in WITH_NULL}
+    assert families == {"CKA", "RSA", "NEIGHBOUR"}
+    assert {"cka_linear_debiased", "cka_rbf_median_0.4_debiased", "rsa_correlation_spearman"} <= set(
+        WITH_NULL
+    )
+    assert {"mutual_knn_10", "jaccard_10", "distance_correlation_debiased"} <= set(WITH_NULL)
+    assert "cka_linear_angular" not in WITH_NULL
+
+
+@pytest.mark.parametrize("name", WITH_NULL)
+def test_observed_and_null_values_are_those_of_the_measure_on_permuted_stimuli(name):
+    x, y, _ = representations = _draw()
+    found = _summarise(representations, name)
+    orders = draw_permutations(N_STIMULI, N_PERMUTATIONS, generator=torch.Generator().manual_seed(3))
+    observed, null = _value(x, y, name), np.array([_value(x, y[order], name) for order in orders])
+    assert found["similarity"][0, 1].item() == pytest.approx(observed, abs=1e-9)
+    assert found["null_mean"][0, 1].item() == pytest.approx(null.mean(), abs=1e-9)
+    p_value = (1 + (null >= observed - 1e-9).sum()) / (N_PERMUTATIONS + 1)
+    assert found["p_value"][0, 1].item() == pytest.approx(p_value)
+    threshold = np.sort([*null, observed])[17]  # ceil(0.9 * 20) values reach up to it
+    assert found["threshold"][0, 1].item() == pytest.approx(threshold, abs=1e-9)
+    assert found["calibrated"][0, 1].item() == pytest.approx(max(0, (observed - threshold) / (1 - threshold)))
+    for values in found.values():
+        assert torch.equal(values.nan_to_num(-9), values.T.nan_to_num(-9))
+
+
+def test_many_narrow_and_few_wide_networks_give_the_same_null():
+    narrow = _draw(widths=(4, 6))
+    wide = [torch.cat([x, torch.zeros(N_STIMULI, 200, dtype=x.dtype)], dim=1) for x in narrow]
+    for name in ("cka_linear_debiased", "cka_linear_biased"):
+        one, other = _summarise(narrow, name), _summarise(wide, name)
+        for key, values in one.items():
+            torch.testing.assert_close(values, other[key], rtol=0, atol=1e-9, equal_nan=True)
+
+
+def test_the_p_value_by_the_maximum_is_corrected_for_all_pairs():
+    found = _summarise(_draw(), "cka_linear_debiased")
+    pairs = torch.triu_indices(3, 3, offset=1)
+    assert (found["p_maximum"][*pairs] >= found["p_value"][*pairs]).all()
+    assert found["p_maximum"].diagonal().isnan().all()
+    unrelated = [torch.randn(N_STIMULI, 5, generator=torch.Generator().manual_seed(s)) for s in range(6)]
+    assert (_summarise(unrelated, "cka_linear_debiased")["p_maximum"].nan_to_num(1) > 0.05).all()
+
+
+def test_the_standard_error_is_from_leaving_out_every_stimulus():
+    x, y, _ = representations = _draw()
+    keep = [[j for j in range(N_STIMULI) if j != i] for i in range(N_STIMULI)]
+    values = np.array([_value(x[rows], y[rows], "cka_linear_debiased") for rows in keep])
+    expected = np.sqrt((N_STIMULI - 1) / N_STIMULI * np.square(values - values.mean()).sum())
+    found = _summarise(representations, "cka_linear_debiased")["standard_error"]
+    assert found[0, 1].item() == pytest.approx(expected, rel=1e-6)
+    assert found.diagonal().isnan().all()
+    assert _summarise(representations, "cka_linear_biased")["standard_error"].isnan().all()
+
+
+@pytest.mark.parametrize(
+    "name", ["cka_linear_debiased", "cka_rbf_median_0.4_biased", "rsa_cosine_pearson", "mutual_knn_10"]
+)
+def test_a_network_that_tells_nothing_apart_is_undefined_and_leaves_others_alone(name):
+    x, y, _ = _draw()
+    blind = torch.ones(N_STIMULI, 4, dtype=torch.float64)
+    found, alone = _summarise([x, blind, y], name), _summarise([x, y], name)
+    for key in ("similarity", "p_value", "calibrated"):
+        assert found[key][1].isnan().all()
+        assert found[key][0, 2].item() == pytest.approx(alone[key][0, 1].item(), abs=1e-12)
+    assert found["p_maximum"][0, 2].item() == pytest.approx(alone["p_maximum"][0, 1].item())
+
+
+@pytest.fixture
+def features(tmp_path):
+    members = {
+        f"{stimulus_set}/net_{letter}": make_features({"early": x + 0.1, "late": x})
+        for seed, stimulus_set in enumerate(("clouds", "letters"))
+        for letter, x in zip("abc", _draw(seed), strict=True)
+    }
+    return store(tmp_path / "features", members)
+
+
+def _infer(tmp_path, features, **params):
+    made = InferenceParams(**{"n_permutations": N_PERMUTATIONS, **params})
+    return run_plan(tmp_path / "nulls", inference.plan_similarity_nulls(features, SIMILARITY, made)), made
+
+
+def test_the_table_has_every_pair_once_with_its_corrected_p_value(tmp_path, features):
+    measures = ["cka_linear_debiased", "mutual_knn_10"]
+    handles, params = _infer(tmp_path, features, measures=measures)
+    table = inference.tabulate_similarity_inference(handles, params)
+    assert tuple(table.columns) == inference.COLUMNS
+    assert len(table) == 2 * 2 * 3
+    assert set(table["n_stimuli"]) == {N_STIMULI}
+    assert (table["reason"] == "").all()
+    assert table["standard_error"].notna().tolist() == (table["measure"] == measures[0]).tolist()
+    bonferroni = params.model_copy(update={"correction": "bonferroni"})
+    corrected = inference.tabulate_similarity_inference(handles, bonferroni)
+    np.testing.assert_allclose(corrected["p_adjusted"], (3 * table["p_value"]).clip(upper=1))
+    expected = _value(*(x.float() for x in _draw(1)[:2]), measures[0])
+    row = table[(table["stimulus_set"] == "letters") & (table["model_b"] == "net_b")].iloc[0]
+    assert row["similarity"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_more_stimuli_than_allowed_are_drawn_without_replacement(tmp_path, features):
+    handles, params = _infer(tmp_path, features, max_stimuli=12)
+    assert set(inference.tabulate_similarity_inference(handles, params)["n_stimuli"]) == {12}
+    chosen = draw_stimuli(N_STIMULI, 12, seed=0)
+    assert chosen.tolist() == sorted(set(chosen.tolist()))
+    assert draw_stimuli(5, 12, seed=0).tolist() == list(range(5))
+    assert chosen.tolist() != draw_stimuli(N_STIMULI, 12, seed=1).tolist()
+
+
+def test_without_permutations_or_orders_nothing_is_planned_and_tables_are_empty(features):
+    assert inference.plan_similarity_nulls(features, SIMILARITY, InferenceParams(n_permutations=0)) == {}
+    assert sample_sizes.plan_sample_size_curves(features, SIMILARITY, SampleSizeParams(n_orders=0)) == {}
+    table = inference.tabulate_similarity_inference({}, InferenceParams())
+    assert tuple(table.columns) == inference.COLUMNS
+    assert tuple(sample_sizes.tabulate_sample_sizes({}).columns) == sample_sizes.COLUMNS
+
+
+def test_the_recipe_of_a_null_changes_with_what_it_depends_on(features):
+    def recipe(similarity=SIMILARITY, **params):
+        plan = inference.plan_similarity_nulls(features, similarity, InferenceParams(**params))
+        return plan["letters/cka_linear_debiased"].recipe
+
+    before = recipe()
+    assert before == recipe(correction="holm", measures=["mutual_knn_10", "cka_linear_debiased"])
+    for change in ({"n_permutations": 9}, {"level": 0.1}, {"seed": 1}, {"max_stimuli": 10}):
+        assert recipe(**change) != before
+    assert recipe(SIMILARITY.model_copy(update={"layer": "early"})) != before
+    assert recipe(SIMILARITY.model_copy(update={"memory_bytes": 1})) == before
+
+
+def test_measures_without_a_null_or_a_curve_are_refused(features):
+    with pytest.raises(
+        ValueError, match="no permutation null for measure 'procrustes'; there is one for CKA"
+    ):
+        inference.plan_similarity_nulls(features, SIMILARITY, InferenceParams(measures=["procrustes"]))
+    with pytest.raises(ValueError, match="no curve over the number of stimuli for measure 'mutual_knn_10'"):
+        sample_sizes.plan_sample_size_curves(
+            features, SIMILARITY, SampleSizeParams(measures=["mutual_knn_10"])
+        )
+    with pytest.raises(ValueError, match="unknown similarity measure 'cka'"):
+        InferenceParams(measures=["cka"])
+
+
+@pytest.mark.parametrize(
+    "name", ["cka_linear_biased", "cka_rbf_median_0.4_debiased", "cka_rbf_abs_0.4_debiased"]
+)
+def test_the_last_size_is_all_stimuli_and_gives_the_measure_itself(tmp_path, features, name):
+    params = SampleSizeParams(measures=[name], sizes=[8, 12, 500], n_orders=2)
+    plan = sample_sizes.plan_sample_size_curves(features, SIMILARITY, params)
+    handles = run_plan(tmp_path / "curves", plan)
+    table = sample_sizes.tabulate_sample_sizes(handles)
+    letters = table[table["stimulus_set"] == "letters"]
+    assert letters["n_stimuli"].tolist() == [8, 12, N_STIMULI]
+    x = [y.float() for y in _draw(1)]
+    values = [_value(x[i], x[j], name) for i, j in ((0, 1), (0, 2), (1, 2))]
+    last = letters.iloc[-1]
+    assert last["mean_similarity"] == pytest.approx(np.mean(values), abs=1e-6)
+    assert last["third_quartile"] == pytest.approx(np.quantile(values * 2, 0.75), abs=1e-6)
+    assert (last["mean_change"], last["largest_change"]) == (0.0, 0.0)
+    assert last["pearson_with_all"] == pytest.approx(1.0)
+    assert (letters["mean_change"].iloc[:-1] > 0).all()
+    assert letters["pearson_with_all"].between(-1, 1).all()
+
+
+def test_a_point_of_the_curve_is_the_measure_on_the_first_stimuli_of_an_order(tmp_path, features):
+    params = SampleSizeParams(measures=["cka_linear_debiased"], sizes=[9], n_orders=2, seed=4)
+    plan = sample_sizes.plan_sample_size_curves(features, SIMILARITY, params)
+    handle = run_plan(tmp_path / "curves", plan)["letters/cka_linear_debiased"]
+    orders = draw_permutations(N_STIMULI, 2, generator=torch.Generator().manual_seed(4))
+    x, y, _ = (z.float().double() for z in _draw(1))
+    expected = [_value(x[order[:9]], y[order[:9]], "cka_linear_debiased") for order in orders]
+    np.testing.assert_allclose(handle.tensor("similarity")[:, 0, 0], expected, atol=1e-9)
+
+
+def test_kernel_matrices_without_spread_are_not_a_number():
+    blind = torch.ones(N_STIMULI, 3, dtype=torch.float64)
+    for name in ("cka_linear_biased", "cka_rbf_median_0.4_biased"):
+        grams = build_grams([_draw()[0], blind], MEASURES[name].parameters)
+        assert grams[0].isfinite().all()
+        assert grams[1].isnan().all()
+
+
+def _store_matrix(tmp_path, values, labels, measure="cka_linear_debiased"):
+    matrix = LabelledMatrix(np.array(values, dtype=float), labels, {}, {})
+    plan = {f"letters/{measure}": Planned({"of": measure}, lambda: matrix)}
+    return run_plan(tmp_path / measure, plan, MATRIX)
+
+
+CARDS = pd.DataFrame(
+    {
+        "model": ["a", "b", "c", "d"],
+        "source": "trained",
+        "architecture": ["cnn", "cnn", "cnn", "resnet"],
+        "objective": ["untrained", "untrained", "simclr", "simclr"],
+        "trained_on": [None, None, "letters", "letters"],
+        "seed": [0, 1, 0, 0],
+    }
+)
+VALUES = [[1, 0.5, 0.3, 0.1], [0.5, 1, 0.2, 0.4], [0.3, 0.2, 1, 0.9], [0.1, 0.4, 0.9, 1]]
+
+
+def test_repeats_differ_in_their_seed_alone_and_bound_what_others_can_reach(tmp_path):
+    [row] = ceilings.compute_noise_ceilings(_store_matrix(tmp_path, VALUES, tuple("abcd")), CARDS).to_dict(
+        "records"
+    )
+    assert (row["architecture"], row["objective"], row["trained_on"]) == ("cnn", "untrained", None)
+    assert row["n_repeats"] == 2
+    assert row["ceiling_low"] == pytest.approx(0.5)
+    assert row["ceiling_high"] == pytest.approx(np.sqrt(0.75))
+    assert row["others_mean"] == pytest.approx(0.25)
+    assert row["others_largest"] == pytest.approx(0.4)
+    assert row["reason"] == ""
+
+
+def test_measures_that_are_no_cosines_and_lone_networks_have_no_ceiling(tmp_path):
+    for measure in ("mutual_knn_10", "procrustes", "cka_linear_angular", "rsa_cosine_tau_a"):
+        handles = _store_matrix(tmp_path, VALUES, tuple("abcd"), measure)
+        assert len(ceilings.compute_noise_ceilings(handles, CARDS)) == 0
+    table = ceilings.compute_noise_ceilings(_store_matrix(tmp_path / "one", [[1.0]], ("d",)), CARDS)
+    assert tuple(table.columns) == ceilings.COLUMNS
+    assert len(table) == 0
+
+
+def test_a_ceiling_over_an_undefined_similarity_says_so(tmp_path):
+    values = np.array(VALUES, dtype=float)
+    values[0, 1] = values[1, 0] = np.nan
+    matrix = LabelledMatrix(values, tuple("abcd"), {("a", "b"): "why", ("b", "a"): "why"}, {})
+    handles = run_plan(
+        tmp_path / "m", {"letters/cka_linear_debiased": Planned({"of": "it"}, lambda: matrix)}, MATRIX
+    )
+    [row] = ceilings.compute_noise_ceilings(handles, CARDS).to_dict("records")
+    assert np.isnan(row["ceiling_low"])
+    assert row["reason"] == "a similarity between the repeats is undefined"
