@@ -6,7 +6,9 @@ import click
 
 _COMMANDS = {
     "dvc-sync": "Write dvc.yaml from the registered pipelines, or check it.",
+    "layers": "List the layers of a network: shapes, parameters, receptive fields.",
     "measures": "List the similarity measures.",
+    "plan": "Tell what extracting features would compute and take.",
     "prune": "Remove members of collections that are no longer planned.",
     "run": "Run the pipeline.",
     "verify": "Check that every artifact is there, whole and as planned.",

@@ -148,6 +148,15 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
             )
         return handles
 
+    def pending(self, data: Mapping[str, Planned]) -> list[str]:
+        """Return the keys of a plan that saving it would compute or refuse; nothing is written.
+
+        Raises:
+            DatasetError: If the plan is not a plan.
+        """
+        recipes, refused = self._require_plan(data), dict[str, str]()
+        return [key for key in data if self._is_to_do(key, recipes[key], refused) or key in refused]
+
     def unplanned(self) -> list[Path]:
         """Return the files of members that are no longer planned."""
         kept = {self._path_of(key) for key in read_plan(self.folder, self.name)}

@@ -64,6 +64,8 @@ class TimmModel(_Entry):
         pretrained: Take the published weights; False draws new ones.
         seed: Of drawn weights.
         size_px: Input side, where the model allows another than its own.
+        resize_px: Side before the margin is cut off, where it differs from that of the weights.
+        interpolation: Of the resizing, where it differs from that of the weights.
     """
 
     source: Literal["timm"]
@@ -71,6 +73,8 @@ class TimmModel(_Entry):
     pretrained: bool = True
     seed: int = Field(default=0, ge=0)
     size_px: PositiveInt | None = None
+    resize_px: PositiveInt | None = None
+    interpolation: Literal["bilinear", "bicubic", "lanczos"] | None = None
 
     @property
     def has_published_weights(self) -> bool:
@@ -181,11 +185,6 @@ class WeightsFileModel(_Entry):
     interpolation: Literal["bilinear", "bicubic", "lanczos"] = "bilinear"
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-
-    @property
-    def has_published_weights(self) -> bool:
-        """Always: that is what the file holds."""
-        return True
 
     @property
     def library(self) -> str:

@@ -19,8 +19,8 @@ def resolve_preprocessing(spec: TimmModel) -> Preprocessing:
     # As in timm: the shorter side is resized to size / crop_pct, rounded down.
     return Preprocessing(
         size_px=size,
-        resize_px=math.floor(size / config["crop_pct"]),
-        interpolation=config["interpolation"],
+        resize_px=spec.resize_px or math.floor(size / config["crop_pct"]),
+        interpolation=spec.interpolation or config["interpolation"],
         mean=config["mean"],
         std=config["std"],
     )

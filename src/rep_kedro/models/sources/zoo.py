@@ -57,8 +57,8 @@ def load_model(spec: ZooEntry) -> LoadedModel:
         module,
         resolve_preprocessing(spec),
         tuple(layers),
-        layout=_layout_of(spec, module),
-        n_prefix_tokens=_prefix_of(spec, module),
+        layout=layout_of(spec, module),
+        n_prefix_tokens=prefix_of(spec, module),
         run=runner_of(module),
     )
 
@@ -68,13 +68,15 @@ def runner_of(module: nn.Module) -> Any:
     return getattr(module, "encode_image", None)
 
 
-def _layout_of(spec: ZooEntry, module: nn.Module) -> Layout:
+def layout_of(spec: ZooEntry, module: nn.Module) -> Layout:
+    """Return where channels are, as the entry or else the module says."""
     if spec.layout != "auto":
         return spec.layout
     return "nhwc" if str(getattr(module, "output_fmt", "")).upper().endswith("NHWC") else "auto"
 
 
-def _prefix_of(spec: ZooEntry, module: nn.Module) -> int:
+def prefix_of(spec: ZooEntry, module: nn.Module) -> int:
+    """Return the number of tokens before the patches, as the entry or else the module says."""
     if spec.n_prefix_tokens is not None:
         return spec.n_prefix_tokens
     if spec.source == "timm":

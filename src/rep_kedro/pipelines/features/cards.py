@@ -3,7 +3,15 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from rep_kedro.models.sources.specs import CheckpointModel, TrainedModel, ZooEntry
+from rep_kedro.models.pooling_names import Pooling
+from rep_kedro.models.sources.specs import (
+    CheckpointModel,
+    OpenClipModel,
+    TimmModel,
+    TorchvisionModel,
+    TrainedModel,
+    ZooEntry,
+)
 from rep_kedro.pipelines.features.params import FeaturesParams
 
 if TYPE_CHECKING:
@@ -39,16 +47,18 @@ def compute_model_cards(
         params: The model registry.
 
     Returns:
-        One row per model: `n_flops` of one stimulus, two per multiply-accumulate (so twice the MACs);
-        `n_layers` and `feature_width` (of the final layer) as stored; `test_accuracy` on the training's own
-        stimulus set, null where there is no head.
+        One row per model: `architecture` as its entry says, else its name; `n_parameters` of the image side
+        where there is also a text side; `n_flops` of one stimulus, two per multiply-accumulate (so twice the
+        MACs); `n_layers` and `feature_width` (of the final layer) as stored; `test_accuracy` on the
+        training's own stimulus set, null where there is no head.
     """
     import pandas as pd
 
+    entries = params.entries()
     stored = {key.partition("/")[2]: handle for key, handle in sorted(features.items(), reverse=True)}
     rows = []
     for model, handle in sorted(stored.items()):
-        entry = params.models.get(model, TrainedModel(source="trained", network=model))
+        entry = entries.get(model, TrainedModel(source="trained", network=model))
         rows.append(
             {
                 "model": model,
@@ -56,7 +66,7 @@ def compute_model_cards(
                 **(
                     _describe_trained(networks[entry.network])
                     if isinstance(entry, TrainedModel)
-                    else _describe_zoo_model(entry)
+                    else _describe_zoo_model(entry, params.pooling)
                 ),
                 "n_layers": len(handle.meta["layers"]),
                 "feature_width": handle.shape(handle.meta["final_layer"])[1],
@@ -85,23 +95,20 @@ def _describe_trained(handle: TensorsHandle) -> dict[str, Any]:
     }
 
 
-def _describe_zoo_model(entry: ZooEntry) -> dict[str, Any]:
-    from rep_kedro.models.cost import count_cost
-    from rep_kedro.models.sources.zoo import build_model, resolve_preprocessing, runner_of
+def _describe_zoo_model(entry: ZooEntry, default_pooling: Pooling) -> dict[str, Any]:
+    from rep_kedro.pipelines.features.forms import describe_form
 
-    preprocessing = resolve_preprocessing(entry)
-    module = build_model(entry, with_weights=False)
-    shape = (len(preprocessing.mean), preprocessing.size_px, preprocessing.size_px)
-    cost = count_cost(module, shape, run=runner_of(module))
-    seed = None if isinstance(entry, CheckpointModel) or entry.has_published_weights else entry.seed
+    form = describe_form(entry, pooling=entry.pooling or default_pooling)
+    seed = None
+    if isinstance(entry, TimmModel | TorchvisionModel | OpenClipModel) and not entry.has_published_weights:
+        seed = entry.seed
     return {
-        "architecture": entry.architecture
-        if isinstance(entry, CheckpointModel)
-        else entry.name.partition(".")[0],
+        "architecture": entry.architecture_class
+        or (entry.architecture if isinstance(entry, CheckpointModel) else entry.name.partition(".")[0]),
         "objective": entry.objective if seed is None else "untrained",
         "seed": seed,
         "trained_on": entry.trained_on if seed is None else None,
-        "n_parameters": cost.n_parameters,
-        "n_flops": cost.n_flops,
+        "n_parameters": form.n_parameters,
+        "n_flops": form.n_flops,
         "test_accuracy": None,
     }

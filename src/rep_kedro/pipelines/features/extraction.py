@@ -1,8 +1,16 @@
-"""Showing stimuli to a network and keeping what its layers say."""
+"""Showing stimuli to a network and keeping what its layers say.
 
+Images are decoded ahead of the network. A batch that does not fit into memory is shown in halves, and so are
+all that follow.
+"""
+
+import logging
+from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -13,7 +21,43 @@ from rep_kedro.models.sources.loaded import LoadedModel
 from rep_kedro.pipelines.features.images import hash_stimulus_ids, make_pixels, select_stimuli
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from rep_kedro.datasets import ArrowHandle
+
+_CPU_IS_FULL = "can't allocate memory"
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class Reading:
+    """How a network is read; one object serves all stimulus sets of a network, so that it learns once.
+
+    Attributes:
+        batch_size: Images at a time; halved where memory does not suffice.
+        device: Where the network is.
+        decode_threads: Threads that decode images ahead.
+        autocast: Type of mixed precision; None computes in float32.
+        channels_last: Lay the images out with the channels innermost.
+    """
+
+    batch_size: int
+    device: str = "cpu"
+    decode_threads: int = 1
+    autocast: str | None = None
+    channels_last: bool = False
+
+    def place(self, model: LoadedModel) -> None:
+        """Move a network to where and how it is read."""
+        model.module.to(self.device)
+        if self.channels_last:
+            model.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def precision(self) -> AbstractContextManager[object]:
+        """Return the context in which the network computes."""
+        if self.autocast is None:
+            return nullcontext()
+        return torch.autocast(torch.device(self.device).type, dtype=getattr(torch, self.autocast))
 
 
 def extract_features(
@@ -22,18 +66,16 @@ def extract_features(
     subset: "ArrowHandle",
     *,
     pooling: Pooling,
-    batch_size: int,
-    device: str,
+    reading: Reading,
 ) -> Tensors:
     """Return the features of every layer for the stimuli of a subset.
 
     Args:
-        model: A network on `device`.
+        model: A network, placed as `reading` says.
         stimulus_set: Holds the images.
         subset: Names the stimuli and their order.
         pooling: From activation to features.
-        batch_size: Images at a time.
-        device: Where the network is.
+        reading: How the network is read; its batch size is halved where memory does not suffice.
 
     Returns:
         One float32 tensor (n_stimuli, n_features) per layer; meta as in docs/architecture.md, section 3.
@@ -41,21 +83,32 @@ def extract_features(
     Raises:
         ValueError: If the subset is empty or a stimulus missing.
         FloatingPointError: If features are not finite; names layer and count.
+        torch.OutOfMemoryError: If not even one image fits.
     """
     stimuli = select_stimuli(stimulus_set, subset)
     if len(stimuli) == 0:
         raise ValueError(f"subset {subset.key!r} is empty, there is nothing to show")
     reader: LayerReader | None = None
     parts: dict[str, list[torch.Tensor]] = {}
-    for start in range(0, len(stimuli), batch_size):
-        encoded = stimuli["image"].slice(start, batch_size)
-        pixels = torch.from_numpy(make_pixels(encoded, model.preprocessing)).to(device)
-        images = model.preprocessing.scale(pixels)
-        if reader is None:
-            reader = LayerReader(model.module, model.layers, example=images[:1], run=model.run)
-        read = reader.read(images, pooling, layout=model.layout, n_prefix_tokens=model.n_prefix_tokens)
-        for layer, features in read.items():
-            parts.setdefault(layer, []).append(features.cpu())
+    for pixels in _decode_ahead(stimuli["image"], model, reading):
+        start = 0
+        while start < len(pixels):
+            shown = pixels[start : start + reading.batch_size]
+            try:
+                images = _to_input(shown, model, reading)
+                with reading.precision():
+                    if reader is None:
+                        reader = LayerReader(model.module, model.layers, example=images[:1], run=model.run)
+                    read = reader.read(
+                        images, pooling, layout=model.layout, n_prefix_tokens=model.n_prefix_tokens
+                    )
+                kept = {layer: features.cpu() for layer, features in read.items()}
+            except RuntimeError as error:
+                _halve(reading, len(shown), error)
+                continue
+            for layer, features in kept.items():
+                parts.setdefault(layer, []).append(features)
+            start += len(shown)
     joined = {layer: torch.cat(batches) for layer, batches in parts.items()}
     _require_finite(joined)
     return Tensors(
@@ -68,6 +121,40 @@ def extract_features(
             "stimulus_ids_sha256": hash_stimulus_ids(stimuli["stimulus_id"].to_pylist()),
         },
     )
+
+
+def _decode_ahead(images: "pa.ChunkedArray", model: LoadedModel, reading: Reading) -> Iterator[torch.Tensor]:
+    """Yield uint8 pixels batch by batch, decoded while the network is busy with those before."""
+    size = reading.batch_size  # the size may shrink meanwhile: then a decoded batch is shown in parts
+    starts = iter(range(0, len(images), size))
+    waiting: deque[Future[Any]] = deque()
+    with ThreadPoolExecutor(reading.decode_threads, thread_name_prefix="decode") as pool:
+        try:
+            while True:
+                while len(waiting) <= reading.decode_threads and (start := next(starts, None)) is not None:
+                    waiting.append(pool.submit(make_pixels, images.slice(start, size), model.preprocessing))
+                if not waiting:
+                    return
+                yield torch.from_numpy(waiting.popleft().result())
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _to_input(pixels: torch.Tensor, model: LoadedModel, reading: Reading) -> torch.Tensor:
+    images = model.preprocessing.scale(pixels.to(reading.device))
+    return images.contiguous(memory_format=torch.channels_last) if reading.channels_last else images
+
+
+def _halve(reading: Reading, n_shown: int, error: RuntimeError) -> None:
+    """Halve the batch after an error of memory; raise any other, and that of a single image."""
+    is_full = isinstance(error, torch.OutOfMemoryError) or _CPU_IS_FULL in str(error)
+    if not is_full or n_shown == 1:
+        raise error
+    reading.batch_size = n_shown // 2
+    _log.warning("%d images at a time do not fit into memory, going on with %d", n_shown, reading.batch_size)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 @contextmanager

@@ -65,6 +65,7 @@ def plan_features(
                 "stimulus_set": stimulus_sets[name].reference,
                 "stimulus_subset": shown[name].reference,
                 "code": code_revision(*EXTRACTION, *candidate.modules),
+                **params.precision(),
             }
             plan[f"{name}/{model}"] = Planned(recipe, batch)
     return plan
@@ -76,7 +77,7 @@ def _list_candidates(networks: Mapping[str, TensorsHandle], params: FeaturesPara
         name: _describe(TrainedModel(source="trained", network=name), networks, params.pooling)
         for name in chosen
     }
-    for name, entry in params.models.items():
+    for name, entry in params.entries().items():
         if name in found:
             raise ValueError(f"features.models.{name} has the name of a network trained here; choose another")
         try:
@@ -117,10 +118,12 @@ def _extract_all(
     keys: Sequence[str],
 ) -> Iterator[tuple[str, object]]:
     """Show several stimulus sets to one network; a set that fails does not stop the others."""
-    from rep_kedro.pipelines.features.extraction import extract_features, steady
+    from rep_kedro.pipelines.features.extraction import Reading, extract_features, steady
 
     model = candidate.load()
-    model.module.to(params.device)
+    shared = {"batch_size", "device", "decode_threads", "autocast", "channels_last"}
+    reading = Reading(**params.model_dump(include=shared))
+    reading.place(model)
     for key in keys:
         name = key.partition("/")[0]
         try:
@@ -130,8 +133,7 @@ def _extract_all(
                     stimulus_sets[name],
                     subsets[name],
                     pooling=candidate.pooling,
-                    batch_size=params.batch_size,
-                    device=params.device,
+                    reading=reading,
                 )
         except (ArithmeticError, RuntimeError, ValueError) as error:
             yield key, error

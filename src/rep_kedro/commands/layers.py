@@ -1,0 +1,85 @@
+"""``kedro layers``: every layer of a network, so that an entry can name those to read."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rep_kedro.checks.names import suggest_known
+from rep_kedro.commands.command import ProjectCommand
+
+if TYPE_CHECKING:
+    from rep_kedro.pipelines.features.listing import LayerRow
+    from rep_kedro.pipelines.features.params import FeaturesParams
+
+
+@click.command(name="layers", cls=ProjectCommand)
+@click.argument("model")
+@click.option("--env", "-e", default=None, help="Configuration environment.")
+def command(model: str, env: str | None) -> None:
+    """List every layer of a network in order of execution.
+
+    MODEL is an entry of features.models or features.model_groups, or a network trained here. Told for each
+    layer: output shape for one image, parameters with those of its parts, and the receptive field in pixels
+    (more than the image where it reaches into the padding; `?`: not known, as for attention). Those that are
+    read have a star.
+    """
+    from rep_kedro.commands.session import open_context
+    from rep_kedro.pipelines.features.params import FeaturesParams
+
+    context = open_context(env)
+    params = FeaturesParams.model_validate(context.config_loader["parameters"]["features"])
+    rows, read = _find(model, params, context.catalog)
+    for line in _table(rows, set(read)):
+        click.echo(line)
+    click.echo(f"{len(rows)} layers, {len(read)} read (*)", err=True)
+
+
+def _find(model: str, params: "FeaturesParams", catalog: Any) -> tuple[list["LayerRow"], tuple[str, ...]]:
+    """Return the layers of a network and the names of those that are read.
+
+    Raises:
+        click.ClickException: If there is no such network; the message has close matches.
+    """
+    from rep_kedro.models.layers import select_layers
+    from rep_kedro.models.sources.specs import TrainedModel
+    from rep_kedro.pipelines.features.listing import list_entry_layers, list_trained_layers
+
+    entries = {name: entry for group in params.model_groups.values() for name, entry in group.items()}
+    entries |= params.entries()
+    networks = catalog.load("networks") if catalog.exists("networks") else {}
+    entry = entries.get(model)
+    if entry is None and model in networks:
+        entry = TrainedModel(source="trained", network=model)
+    if entry is None:
+        raise click.ClickException(f"no network {model!r}; {suggest_known(model, {*entries, *networks})}")
+    if isinstance(entry, TrainedModel):
+        if entry.network not in networks:
+            raise click.ClickException(f"network {entry.network!r} is not there; run the training pipeline")
+        handle = networks[entry.network]
+        rows, wanted = list_trained_layers(handle), entry.layers or tuple(handle.meta["definition"]["keep"])
+    else:
+        rows, wanted = list_entry_layers(entry), entry.layers
+    return rows, select_layers([row.layer for row in rows], wanted) if wanted else ()
+
+
+def _table(rows: list["LayerRow"], read: set[str]) -> list[str]:
+    cells = [("", "layer", "kind", "output", "parameters", "field")]
+    for row in rows:
+        cells.append(
+            (
+                "*" if row.layer in read else "",
+                row.layer,
+                row.kind,
+                " x ".join(map(str, row.shape)) if row.shape is not None else "no tensor",
+                f"{row.n_parameters:,}",
+                "?" if row.receptive_field_px is None else str(row.receptive_field_px),
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if position > 3 else cell.ljust(width)
+            for position, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in cells
+    ]

@@ -1,0 +1,193 @@
+"""``kedro plan``: what a run of the features pipeline would do and take; nothing is computed or written."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+from kedro.framework.cli.utils import _split_params
+
+from rep_kedro.commands.command import ProjectCommand
+from rep_kedro.commands.explain import explain
+
+if TYPE_CHECKING:
+    from rep_kedro.pipelines.features.estimate import NetworkEstimate
+    from rep_kedro.pipelines.features.params import FeaturesParams
+
+_FACTS = "features.stimulus_facts"
+
+
+class _Outlook(NamedTuple):
+    """What is planned, as far as it can be known now."""
+
+    pending: dict[str, dict[str, int]]  # by network and stimulus set: how many images
+    n_members: dict[str, int]  # by network, pending or not
+    n_stimuli: dict[str, int]  # by stimulus set
+    remarks: list[str]
+
+
+@click.command(name="plan", cls=ProjectCommand)
+@click.option("--env", "-e", default=None, help="Configuration environment.")
+@click.option(
+    "--params", default="", callback=_split_params, help="Extra parameters, as for kedro run: key=value,..."
+)
+@click.option("--by-set", is_flag=True, help="One line for each stimulus set, too.")
+def command(env: str | None, params: dict[str, Any], by_set: bool) -> None:
+    """Tell what a run of the features pipeline would compute, and about how long it would take.
+
+    Members that are there with an equal recipe are kept. Where the stimulus sets are not there yet, their
+    sizes are taken from the parameter `stimulus_facts`.
+    """
+    click.echo("\n".join(_tell(env, params, by_set)))
+
+
+def _tell(env: str | None, given: dict[str, Any], by_set: bool) -> Iterable[str]:
+    from rep_kedro.commands.session import open_context
+    from rep_kedro.datasets.journal import read_journal
+    from rep_kedro.pipelines.features.params import FeaturesParams
+
+    context = open_context(env, given)
+    params = FeaturesParams.model_validate(context.config_loader["parameters"]["features"])
+    catalog = context.catalog
+    features = catalog.get("features")
+    outlook = _look(catalog, features, params)
+    estimates = _estimate(outlook, catalog, params, read_journal(features.folder))
+    yield from _report(estimates, outlook, params)
+    if by_set:
+        yield from _report_sets(outlook)
+
+
+def _look(catalog: Any, features: Any, params: "FeaturesParams") -> _Outlook:
+    """Compare the plan with what is there; fall back on what is known of sets that are not."""
+    from rep_kedro.pipelines.features.nodes import plan_features
+
+    try:
+        sets, subsets, networks = (
+            catalog.load(name) for name in ("stimulus_sets", "stimulus_subsets", "networks")
+        )
+        plan = plan_features(sets, subsets, networks, params)
+    except Exception as problem:
+        why = explain(problem)
+        if why is None:
+            raise
+        return _look_without_stimuli(catalog, params, why.splitlines()[0])
+    names = sorted({key.partition("/")[0] for key in plan})
+    n_stimuli = {name: len(subsets[f"{name}/{params.subset}"].table(["stimulus_id"])) for name in names}
+    pending: dict[str, dict[str, int]] = {key.partition("/")[2]: {} for key in plan}
+    n_members = dict.fromkeys(pending, 0)
+    to_do = set(features.pending(plan))
+    for key in plan:
+        name, _, model = key.partition("/")
+        n_members[model] += 1
+        if key in to_do:
+            pending[model][name] = n_stimuli[name]
+    return _Outlook(pending, n_members, n_stimuli, [])
+
+
+def _look_without_stimuli(catalog: Any, params: "FeaturesParams", why: str) -> _Outlook:
+    facts = params.stimulus_facts
+    wanted = list(facts) if isinstance(params.stimulus_sets, str) else params.stimulus_sets
+    unknown = [name for name in wanted if name not in facts]
+    if unknown or not wanted:
+        raise ValueError(
+            f"{why}; and {_FACTS} says nothing of {', '.join(unknown) or 'any stimulus set'}, so there is"
+            " nothing to plan with: run the ingest pipeline first"
+        )
+    n_stimuli = {name: facts[name].n_analysis for name in wanted}
+    models = [*_trained_networks(catalog, params), *params.entries()]
+    return _Outlook(
+        pending={model: dict(n_stimuli) for model in models},
+        n_members=dict.fromkeys(models, len(n_stimuli)),
+        n_stimuli=n_stimuli,
+        remarks=[f"sizes of the stimulus sets are those that {_FACTS} states, for: {why}"],
+    )
+
+
+def _trained_networks(catalog: Any, params: "FeaturesParams") -> list[str]:
+    if not isinstance(params.networks, str):
+        return params.networks
+    return sorted(catalog.load("networks")) if catalog.exists("networks") else []
+
+
+def _estimate(
+    outlook: _Outlook, catalog: Any, params: "FeaturesParams", journal: Mapping[Any, Any]
+) -> list["NetworkEstimate"]:
+    from rep_kedro.pipelines.features.estimate import estimate_network, measure_rate, seconds_by_model
+
+    measured = seconds_by_model(journal, outlook.n_stimuli)
+    missing = [model for model, pending in outlook.pending.items() if pending and model not in measured]
+    rate = measure_rate(params.device, params.threads) if missing else 1.0
+    estimates = []
+    for model, pending in outlook.pending.items():
+        form = _form_of(model, params, catalog)
+        estimate = estimate_network(
+            model,
+            form,
+            list(pending.values()),
+            n_members=outlook.n_members[model],
+            batch_size=params.batch_size,
+            seconds_per_stimulus=measured.get(model, form.n_flops / rate),
+            is_measured=model in measured,
+        )
+        estimates.append(estimate)
+    return sorted(estimates, key=lambda each: -each.seconds)
+
+
+def _form_of(model: str, params: "FeaturesParams", catalog: Any) -> Any:
+    from rep_kedro.models.sources.specs import TrainedModel
+    from rep_kedro.pipelines.features.forms import describe_form, describe_trained_form
+
+    entry = params.entries().get(model, TrainedModel(source="trained", network=model))
+    pooling = entry.pooling or params.pooling
+    if isinstance(entry, TrainedModel):
+        return describe_trained_form(catalog.load("networks")[entry.network], entry.layers, pooling=pooling)
+    return describe_form(entry, pooling=pooling)
+
+
+def _report(estimates: list["NetworkEstimate"], outlook: _Outlook, params: "FeaturesParams") -> Iterable[str]:
+    from rep_kedro.datasets.work import format_bytes, format_seconds
+
+    rows = [("network", "to compute", "images", "GFLOP/image", "time", "disk", "peak memory")]
+    for each in estimates:
+        rows.append(
+            (
+                each.model,
+                f"{each.n_pending} of {each.n_members}",
+                f"{each.n_stimuli:,}",
+                f"{each.n_flops / 1e9:,.3g}",
+                format_seconds(each.seconds) + ("" if each.is_measured or not each.n_pending else " ~"),
+                format_bytes(each.disk_bytes),
+                format_bytes(each.memory_bytes),
+            )
+        )
+    yield from _aligned(rows)
+    yield ""
+    n_planned, n_pending = sum(e.n_members for e in estimates), sum(e.n_pending for e in estimates)
+    yield (
+        f"features: {n_planned:,} members of {len(estimates)} networks and {len(outlook.n_stimuli)} stimulus"
+        f" sets; {n_pending:,} to compute, {n_planned - n_pending:,} kept"
+    )
+    yield (
+        f"about {format_seconds(sum(e.seconds for e in estimates))} on {params.device},"
+        f" {format_bytes(sum(e.disk_bytes for e in estimates))} of disk,"
+        f" {format_bytes(max((e.memory_bytes for e in estimates), default=0))} of memory at most"
+        f" with {params.batch_size} images at a time"
+    )
+    if any(each.n_pending and not each.is_measured for each in estimates):
+        yield "times with ~ are reckoned from operations and a short measurement; others from earlier runs"
+    yield from outlook.remarks
+
+
+def _report_sets(outlook: _Outlook) -> Iterable[str]:
+    rows = [("stimulus set", "images", "networks to compute")]
+    for name, n_stimuli in outlook.n_stimuli.items():
+        n_networks = sum(name in pending for pending in outlook.pending.values())
+        rows.append((name, f"{n_stimuli:,}", str(n_networks)))
+    yield ""
+    yield from _aligned(rows)
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for first, *rest in rows:
+        cells = [cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True)]
+        yield "  ".join([first.ljust(widths[0]), *cells])
