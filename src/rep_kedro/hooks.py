@@ -167,7 +167,7 @@ def _why_missing(catalog: DataCatalog, name: str) -> str:
     try:
         dataset.load()
     except DatasetError as problem:
-        return str(problem)
+        return str(problem).partition("; run the pipeline")[0]
     return ""
 
 

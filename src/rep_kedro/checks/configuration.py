@@ -32,9 +32,7 @@ def require_environment(loader: Loader) -> None:
         raise ValueError(f"there is no configuration folder {source}; restore it (git checkout -- conf)")
     environments = sorted(folder.name for folder in source.iterdir() if folder.is_dir())
     for name in _environments(loader):
-        if name == loader.default_run_env and name != loader.env and name not in environments:
-            (source / name).mkdir()  # conf/local is not in the repository
-        elif name not in environments:
+        if name not in environments:
             raise ValueError(
                 f"there is no environment {name!r} in {_shown(source)}; {suggest_known(name, environments)}"
             )

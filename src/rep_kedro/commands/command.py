@@ -3,6 +3,8 @@
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,33 +19,48 @@ _INTERRUPTED = 130  # what shells give for Ctrl-C
 class ProjectCommand(click.Command):
     """A command that runs in the project's root folder and answers mistakes in one clear line."""
 
+    def make_context(self, *arguments: Any, **extra: Any) -> click.Context:
+        """Read the arguments, and the file of ``--config`` where one is given."""
+        with _told():
+            return super().make_context(*arguments, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; end with 1 after a mistake, with 130 after Ctrl-C."""
         _enter_project()
-        wants_traceback = bool(os.environ.get(TRACEBACK_VARIABLE))
-        if wants_traceback:
+        if _wants_traceback():
             logging.getLogger("rep_kedro").setLevel(logging.DEBUG)
-        try:
+        with _told():
             return super().invoke(ctx)
-        except (click.UsageError, click.Abort, click.exceptions.Exit):
-            raise
-        except click.ClickException as mistake:
-            _tell(mistake.message)
-            sys.exit(mistake.exit_code)
-        except KeyboardInterrupt:
-            click.echo("", err=True)
-            _tell("interrupted; what was made is kept, the same command goes on from there")
-            sys.exit(_INTERRUPTED)
-        except Exception as problem:
-            from rep_kedro.commands.explain import explain
 
-            text = None if wants_traceback else explain(problem)
-            if text is None:
-                raise
-            _tell(text)
-            if getattr(problem, "__notes__", None) or "failed" in text.partition("\n")[0]:
-                click.echo(f"({TRACEBACK_VARIABLE}=1 shows where in the code)", err=True)
-            sys.exit(1)
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Tell a mistake and end the process; let everything else through."""
+    try:
+        yield
+    except (click.UsageError, click.Abort, click.exceptions.Exit):
+        raise
+    except click.ClickException as mistake:
+        _tell(" ".join(mistake.message.split()))
+        sys.exit(mistake.exit_code)
+    except KeyboardInterrupt:
+        click.echo("", err=True)
+        _tell("interrupted; what was made is kept, the same command goes on from there")
+        sys.exit(_INTERRUPTED)
+    except Exception as problem:
+        from rep_kedro.commands.explain import explain
+
+        text = None if _wants_traceback() else explain(problem)
+        if text is None:
+            raise
+        _tell(text)
+        if getattr(problem, "__notes__", None) or "failed" in text.partition("\n")[0]:
+            click.echo(f"({TRACEBACK_VARIABLE}=1 shows where in the code)", err=True)
+        sys.exit(1)
+
+
+def _wants_traceback() -> bool:
+    return bool(os.environ.get(TRACEBACK_VARIABLE))
 
 
 def _tell(text: str) -> None:
@@ -58,5 +75,20 @@ def _enter_project() -> None:
     from kedro.utils import find_kedro_project
 
     root = find_kedro_project(Path.cwd())
-    if root is not None and root != Path.cwd():
+    if root is None:
+        return
+    conf = root / "conf"
+    if conf.is_dir():
+        (conf / "local").mkdir(exist_ok=True)  # a user's own; empty in the repository
+    if root != Path.cwd():
         os.chdir(root)
+        _configure_logging(conf / "logging.yml")
+
+
+def _configure_logging(path: Path) -> None:
+    """Configure logging as Kedro does when it is called from the root folder."""
+    if path.is_file() and "KEDRO_LOGGING_CONFIG" not in os.environ:
+        import yaml
+        from kedro.framework.project import configure_logging
+
+        configure_logging(yaml.safe_load(path.read_text(encoding="utf-8")))

@@ -3,6 +3,7 @@
 import dis
 import os
 import re
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -65,11 +66,15 @@ def _explain_files(problem: BaseException) -> str | None:
 def _explain_configuration(problem: BaseException) -> str | None:
     """Explain what Kedro's configuration loader met."""
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import MarkedYAMLError
 
+    if isinstance(problem, MarkedYAMLError) and problem.problem_mark is not None:
+        mark = problem.problem_mark
+        if Path(mark.name).is_file():  # the file of --config
+            why = f"{problem.problem}; this is not valid YAML"
+            return f"{mark.name}, line {mark.line + 1}, column {mark.column + 1}: {why}"
     if not any("omegaconf" in frame.f_code.co_filename for frame in _frames(problem)):
         return None
-    from pathlib import Path
-
     from rep_kedro.checks.configuration import find_unreadable
 
     found = find_unreadable(Path("conf"))

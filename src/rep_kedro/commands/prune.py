@@ -1,5 +1,7 @@
 """``kedro prune``: removes members that are no longer planned."""
 
+from pathlib import Path
+
 import click
 
 from rep_kedro.commands.command import ProjectCommand
@@ -23,8 +25,11 @@ def command(env: str | None, yes: bool) -> None:
             continue
         for path in dataset.unplanned():
             n_bytes, n_files = n_bytes + path.stat().st_size, n_files + 1
-            click.echo(str(path))
+            click.echo(str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path))
             if yes:
                 path.unlink()
-    ending = "removed" if yes else "would be removed with --yes"
-    click.echo(f"{n_files} members, {format_bytes(n_bytes)}, {ending}", err=True)
+    if not n_files:
+        click.echo("nothing to remove: every member is planned", err=True)
+        return
+    ending = "removed" if yes else "kept; --yes removes them"
+    click.echo(f"{n_files} members that are not planned, {format_bytes(n_bytes)}: {ending}", err=True)

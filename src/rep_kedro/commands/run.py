@@ -60,6 +60,7 @@ def _requested(options: dict[str, Any]) -> list[str]:
     if options["pipeline"] and options["pipelines"]:
         raise click.UsageError("give --pipeline or --pipelines, not both")
     names = [options["pipeline"]] if options["pipeline"] else list(options["pipelines"] or [])
+    names = [name.strip("[]' ") for name in names]  # a list in the file of --config comes as text
     for name in names:
         if name not in (*PIPELINES, "__default__"):
             raise click.ClickException(f"unknown pipeline {name!r}; {suggest_known(name, PIPELINES)}")

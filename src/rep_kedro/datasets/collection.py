@@ -106,7 +106,7 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
             sweep_partials(self.folder)
             write_plan(self.folder, self.name, recipes)
         except OSError as problem:
-            raise DatasetError(f"cannot write {self.folder}: {problem.strerror or problem}") from problem
+            raise DatasetError(f"cannot write {self.folder}: {self._why_not_written(problem)}") from problem
         keys = self._shard.select(data) if self._shard else list(data)
         refused: dict[str, str] = {}
         todo = [key for key in keys if self._is_to_do(key, recipes[key], refused)]
@@ -180,6 +180,12 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
             for handle in islice(self.load().values(), nrows)
         ]
         return preview_table(["member", *columns, "seconds", "kB", "recipe"], rows)
+
+    def _why_not_written(self, problem: OSError) -> str:
+        for path in (self.folder, *self.folder.parents):
+            if path.exists() and not path.is_dir():
+                return f"{path} is a file where a folder is expected; move it away"
+        return problem.strerror or str(problem)
 
     def _require_plan(self, data: Any) -> dict[str, str]:
         """Return the canonical text of each recipe; refuse what is not a plan."""
