@@ -1,0 +1,142 @@
+"""Similarity measures see what is known beforehand of published networks; docs/validation.md has all values.
+
+The exceptions below are measures that do not see a fact, with the reason; all others must.
+"""
+
+import numpy as np
+import pytest
+from tests.real.published import needs_published
+from tests.real.similarity_facts import (
+    ADVERSARIAL,
+    DEPTHS,
+    FEATURE_MEASURES,
+    PROVABLY_ROBUST,
+    SAME_ORDER,
+    SEEDS,
+    STEPS,
+    Alikeness,
+    compare_all,
+    count_late_steps,
+    count_ordered_trajectories,
+    is_mix_nearer_to_adversarial,
+    read_features,
+    separate_depths,
+    separate_objectives,
+    separate_recipes,
+    weigh_batch_order,
+)
+
+pytestmark = needs_published
+CHECKPOINTS = [f"tiny10_in{seed}_gn0{step}" for seed in (0, 1) for step in STEPS[:3]]
+OTHERS = ["nbntiny10_in0_gn0", "onepixel_lenet"]
+NETWORKS = [*SEEDS, *SAME_ORDER[1:], *CHECKPOINTS, *DEPTHS, *ADVERSARIAL, PROVABLY_ROBUST, *OTHERS]
+N_STIMULI = 500
+CLEARLY = 0.94
+LAYERS = ("last", "middle")
+
+# their width is a length in feature space, far below the distances of these features
+ABSOLUTE = {name for name in FEATURE_MEASURES if name.startswith("cka_rbf_abs")}
+# the biased estimator counts each stimulus with itself, which is nearly all that so narrow a kernel holds
+NARROW = {"cka_rbf_median_0.2_biased"}
+# averages over as many directions as the network with fewer live units has: high where these are few
+AVERAGED_DIRECTIONS = {"cca_mean", "cca_mean_squared", "svcca_0.99"}
+# grows with the number of directions that a network uses: near to every network that uses few
+WEAK_RIDGE = {"gulp_0.001", "gulp_0.01"}
+# not free of scale, or uncentred
+SCALE = {"size_and_shape", "rsa_correlation_cosine", "rsa_cosine_cosine"}
+# counts directions: adversarial training leaves 23 to 75 of 100 units alive
+DIRECTIONS = {"eigenspace_overlap"}
+# assignments of 1,000 pairs of units of unequal number take minutes
+UNEQUAL_WIDTHS = {"soft_match"}
+
+BLIND_TO_RECIPE = ABSOLUTE | NARROW | AVERAGED_DIRECTIONS | WEAK_RIDGE
+BLIND_TO_TRAINING = {
+    "middle": ABSOLUTE | {"cycle_knn_10"},
+    "last": ABSOLUTE,
+}  # at its ceiling of 1 in the middle
+BLIND_TO_OBJECTIVE = ABSOLUTE | NARROW | WEAK_RIDGE | SCALE | DIRECTIONS
+BLIND_TO_MIXING = ABSOLUTE | {"svcca_0.99"}
+
+
+@pytest.fixture(scope="module")
+def features():
+    return read_features(NETWORKS, N_STIMULI)
+
+
+@pytest.fixture(scope="module")
+def comparisons(features):
+    measures = [name for name in FEATURE_MEASURES if name not in UNEQUAL_WIDTHS]
+    return {layer: compare_all(features[layer], measures) for layer in LAYERS}
+
+
+@pytest.fixture(scope="module")
+def alike(comparisons):
+    return {
+        (layer, name): Alikeness(name, NETWORKS, comparison.values)
+        for layer in LAYERS
+        for name, comparison in comparisons[layer].items()
+    }
+
+
+def test_seeds_of_one_recipe_are_more_alike_than_networks_of_different_recipes(alike):
+    share = {key: separate_recipes(a) for key, a in alike.items() if key[1] not in BLIND_TO_RECIPE}
+    assert {key: value for key, value in share.items() if not value >= CLEARLY} == {}
+
+
+def test_networks_that_differ_in_depth_alone_are_more_alike_than_others(alike):
+    share = {key: separate_depths(a) for key, a in alike.items() if key[1] not in ABSOLUTE | NARROW}
+    assert {key: value for key, value in share.items() if not value >= CLEARLY} == {}
+
+
+def test_checkpoints_of_one_training_order_by_distance_in_training(alike):
+    count = {
+        key: count_ordered_trajectories(a)
+        for key, a in alike.items()
+        if key[1] not in BLIND_TO_TRAINING[key[0]]
+    }
+    assert {key: value for key, value in count.items() if value != 2} == {}
+
+
+def test_a_network_shortly_before_its_end_is_nearer_to_it_than_any_other_seed(alike):
+    count = {key: count_late_steps(a) for key, a in alike.items() if key[1] not in ABSOLUTE}
+    assert {key: value for key, value in count.items() if value != 2} == {}
+
+
+def test_the_order_of_batches_makes_networks_no_more_alike(alike):
+    weight = {key: weigh_batch_order(a) for key, a in alike.items() if key[1] not in ABSOLUTE}
+    assert {key: value for key, value in weight.items() if not abs(value) < 3} == {}
+
+
+def test_adversarial_trainings_of_one_architecture_are_nearer_than_other_architectures(alike):
+    share = {key: separate_objectives(a) for key, a in alike.items() if key[1] not in BLIND_TO_OBJECTIVE}
+    assert {key: value for key, value in share.items() if not value >= CLEARLY} == {}
+
+
+def test_mixed_training_is_nearer_to_adversarial_than_to_provably_robust_training(alike):
+    found = {
+        key: is_mix_nearer_to_adversarial(a) for key, a in alike.items() if key[1] not in BLIND_TO_MIXING
+    }
+    assert {key: value for key, value in found.items() if not value} == {}
+
+
+def test_soft_matching_sees_recipe_depth_and_training_among_networks_of_one_width(features):
+    names = [name for name, x in zip(NETWORKS, features["last"], strict=True) if x.shape[1] == 64]
+    chosen = [x for x in features["last"] if x.shape[1] == 64]
+    found = Alikeness("soft_match", names, compare_all(chosen, ["soft_match"])["soft_match"].values)
+    assert separate_recipes(found) >= CLEARLY
+    assert separate_depths(found) >= CLEARLY
+    assert (count_ordered_trajectories(found), count_late_steps(found)) == (2, 2)
+
+
+def test_a_kernel_too_narrow_to_tell_stimuli_apart_gives_a_reason_instead_of_a_number(comparisons):
+    comparison = comparisons["last"]["cka_rbf_abs_0.2_debiased"]
+    undefined = np.argwhere(np.isnan(comparison.values))
+    assert len(undefined)
+    assert "as when all stimuli are equally far apart" in comparison.reasons[tuple(undefined[0].tolist())]
+
+
+def test_every_network_is_like_itself_as_far_as_the_measure_allows(comparisons):
+    for layer in LAYERS:
+        for name in ("cka_linear_debiased", "rsa_correlation_spearman", "cca_mean", "mutual_knn_10"):
+            np.testing.assert_allclose(comparisons[layer][name].values.diagonal(), 1, atol=1e-6)
+        np.testing.assert_allclose(comparisons[layer]["procrustes"].values.diagonal(), 0, atol=1e-5)
