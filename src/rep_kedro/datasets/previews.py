@@ -25,6 +25,8 @@ __all__ = [
 _LISTED = 6
 _MAX_LABELS = 200
 _MAX_CELLS = 100_000
+# readable on both themes, and under the near white that Plotly gives the item pointed at
+_MENU_COLOURS = {"bgcolor": "#E4E9EE", "bordercolor": "#8A97A3", "font": {"color": "#1A1A1A"}}
 
 
 def preview_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> TablePreview:
@@ -90,7 +92,7 @@ def preview_heat_maps(
         {"label": name, "method": "restyle", "args": [{key: [part] for key, part in trace.items()}]}
         for name, trace in traces.items()
     ]
-    menu = {"buttons": buttons, "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "showactive": True}
+    menu = {"buttons": buttons, "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", **_MENU_COLOURS}
     axis = {"automargin": True, "type": "category"}
     return PlotlyPreview(
         {
