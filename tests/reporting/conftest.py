@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rep_kedro.reporting.figures import consistency, layers, performance, similarity, training
+from rep_kedro.reporting.figures import certainty, consistency, layers, performance, similarity, training
 from rep_kedro.reporting.tables import matrices_of
 
 MEASURE = "cka_linear_debiased"
@@ -29,6 +29,10 @@ def draw_all(study, measure=MEASURE):
         "figure_similarity": similarity.plot_similarity_maps(matrices, cards, measure=measure),
         "figure_similarity_map": similarity.plot_similarity_positions(matrices, cards, measure=measure),
         "figure_consistency": consistency.plot_consistency(study.consistency, cards, measure=measure),
+        "figure_noise_ceiling": certainty.plot_noise_ceiling(
+            study.noise_ceilings, study.similarity_inference, cards, measure=measure
+        ),
+        "figure_sample_sizes": certainty.plot_sample_sizes(study.sample_sizes),
         "figure_performance_gap": performance.plot_performance_gap(
             study.similarities, probes, measure=measure
         ),

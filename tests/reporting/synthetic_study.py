@@ -78,11 +78,16 @@ def make_study(seed: int = 0) -> Study:
     cards = make_cards(rng)
     matrices = make_matrices(cards, rng)
     similarities = make_similarities(matrices, cards)
+    consistency = make_consistency(similarities)
     probes = make_probes(cards, rng)
     tables = {
         "model_cards": cards,
         "similarities": similarities,
-        "consistency": make_consistency(similarities),
+        "consistency": consistency,
+        "consistency_summary": make_consistency_summary(consistency),
+        "similarity_inference": make_inference(similarities),
+        "sample_sizes": make_sample_sizes(similarities),
+        "noise_ceilings": make_ceilings(matrices, cards),
         "probe_results": probes,
         "layer_diagnostics": make_diagnostics(cards, rng),
         "receptive_fields": make_receptive_fields(cards),
@@ -225,8 +230,107 @@ def make_consistency(similarities):
                         "reason": None if enough else f"{len(wide)} pairs are too few",
                         "pearson_low": max(-1, r - 0.18),
                         "pearson_high": min(1, r + 0.1),
+                        "p_value": 0.002 if enough and r > 0.3 else 0.4,
+                        "p_adjusted": 0.02 if enough and r > 0.3 else 1.0,
                     }
                 )
+    return pd.DataFrame(rows)
+
+
+def make_consistency_summary(consistency):
+    rows = []
+    for (measure, category, pair), part in consistency.groupby(["measure", "category", "pair"], sort=False):
+        r = part["pearson"]
+        rows.append(
+            {
+                "measure": measure,
+                "category": category,
+                "pair": pair,
+                "n_pairs": part["n_pairs"].max(),
+                "n_set_pairs": len(part),
+                "n_defined": r.notna().sum(),
+                "median_pearson": r.median(),
+                "median_low": r.median() - 0.2,
+                "median_high": min(1, r.median() + 0.15),
+                "smallest": r.min(),
+                "first_quartile": r.quantile(0.25),
+                "third_quartile": r.quantile(0.75),
+                "largest": r.max(),
+                "reason": "",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def make_inference(similarities):
+    linear = similarities[similarities["measure"].str.startswith("cka_linear")]
+    table = linear[["stimulus_set", "measure", "model_a", "model_b", "similarity"]].reset_index(drop=True)
+    threshold = np.where(table["measure"] == "cka_linear_biased", 0.3, 0.05)
+    above = table["similarity"] > threshold
+    return table.assign(
+        standard_error=np.where(table["measure"] == "cka_linear_debiased", 0.02, np.nan),
+        p_value=np.where(above, 0.005, 0.3),
+        p_adjusted=np.where(above, 0.005, 1.0),
+        null_mean=threshold / 2,
+        threshold=threshold,
+        calibrated=((table["similarity"] - threshold) / (1 - threshold)).clip(lower=0),
+        n_stimuli=500,
+        n_permutations=199,
+        reason="",
+    )
+
+
+def make_sample_sizes(similarities):
+    rows = []
+    for (stimulus_set, measure), part in similarities.groupby(["stimulus_set", "measure"]):
+        if not measure.startswith("cka_linear"):
+            continue
+        for size in (10, 20, 50, 100, 200, 500):
+            bias = 4 / size if measure == "cka_linear_biased" else 0.0
+            rows.append(
+                {
+                    "stimulus_set": stimulus_set,
+                    "measure": measure,
+                    "n_stimuli": size,
+                    "n_orders": 3,
+                    "n_pairs": len(part),
+                    "mean_similarity": part["similarity"].mean() + bias,
+                    "first_quartile": part["similarity"].quantile(0.25) + bias,
+                    "third_quartile": part["similarity"].quantile(0.75) + bias,
+                    "mean_change": 1 / size - 0.002,
+                    "largest_change": 3 / size - 0.006,
+                    "pearson_with_all": 1 - 1 / size + 0.002,
+                    "reason": "",
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def make_ceilings(matrices, cards):
+    rows = []
+    for key, handle in matrices.items():
+        stimulus_set, measure = key.split("/")
+        values = handle.matrix().values
+        for (architecture, objective), part in cards.groupby(["architecture", "objective"]):
+            inside = cards["model"].isin(part["model"]).to_numpy()
+            others = values[np.ix_(inside, ~inside)]
+            low = values[inside][:, inside][0, 1]
+            rows.append(
+                {
+                    "stimulus_set": stimulus_set,
+                    "measure": measure,
+                    "source": "trained here",
+                    "architecture": architecture,
+                    "objective": objective,
+                    "trained_on": None if objective == "untrained" else "digits",
+                    "n_repeats": len(part),
+                    "ceiling_low": low,
+                    "ceiling_high": np.sqrt((1 + low) / 2),
+                    "others_mean": others.mean(),
+                    "others_largest": others.max(),
+                    "reason": "",
+                }
+            )
     return pd.DataFrame(rows)
 
 

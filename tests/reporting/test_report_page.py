@@ -9,16 +9,17 @@ import pytest
 
 from rep_kedro.datasets.figure import render_svg
 from rep_kedro.reporting.content import make_content
+from rep_kedro.reporting.contract import COLUMNS
 from rep_kedro.reporting.page import Column, list_in_words, make_table, write_number
 from rep_kedro.reporting.report import build_report
 from rep_kedro.reporting.sections.stitching import stitching_in_words
 from rep_kedro.reporting.svg import inline_svg
-from rep_kedro.reporting.tables import COLUMNS
 
 ANCHORS = [
     "summary",
     "terms",
     "alike",
+    "certainty",
     "consistency",
     "performance",
     "readout",
@@ -98,9 +99,9 @@ def test_the_page_has_every_section_and_every_figure(html):
     page = Page(html)
     assert [anchor for anchor in page.ids if anchor in ANCHORS] == ANCHORS
     assert page.open == []
-    assert page.tags.count("figure") == page.tags.count("svg") == page.tags.count("figcaption") == 8
-    assert html.count("What misleads:") == html.count("How to read it:") == 8
-    assert [int(n) for n in re.findall(r"Figure (\d+)\.", page.text)] == list(range(1, 9))
+    assert page.tags.count("figure") == page.tags.count("svg") == page.tags.count("figcaption") == 10
+    assert html.count("What misleads:") == html.count("How to read it:") == 10
+    assert [int(n) for n in re.findall(r"Figure (\d+)\.", page.text)] == list(range(1, 11))
 
 
 def test_no_id_is_used_twice_and_every_reference_inside_the_page_is_met(html):
@@ -190,7 +191,7 @@ def test_tables_show_every_network_and_parameter(html, study):
 
 def test_missing_figures_are_reported(study, choices):
     html = build_report(make_content(study.tables, {}, **choices))
-    assert html.count("This figure was not made in this run.") == 8
+    assert html.count("This figure was not made in this run.") == 10
 
 
 @pytest.mark.parametrize("name", COLUMNS)

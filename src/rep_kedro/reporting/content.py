@@ -7,9 +7,10 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from rep_kedro.reporting.contract import COLUMNS
 from rep_kedro.reporting.page import FigureBlock
 from rep_kedro.reporting.svg import inline_svg
-from rep_kedro.reporting.tables import COLUMNS, chosen_stimulus_set, require_table
+from rep_kedro.reporting.tables import chosen_stimulus_set, require_table
 from rep_kedro.reporting.texts import figure_texts
 
 

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from rep_kedro.reporting.content import ReportContent
 from rep_kedro.reporting.page import Section, list_in_words
 from rep_kedro.reporting.sections import (
+    certainty,
     changes,
     consistency,
     layers,
@@ -29,7 +30,10 @@ from rep_kedro.reporting.tables import in_order
 from rep_kedro.reporting.texts import read_template
 
 TITLE = "What do these networks represent?"
-SUMMARY_ANCHORS = ("alike", "consistency", "performance", "readout", "layers", "stitching", "changes")
+SUMMARY_ANCHORS = (
+    *("alike", "certainty", "consistency", "performance"),
+    *("readout", "layers", "stitching", "changes"),
+)
 
 
 def build_report(content: ReportContent) -> str:
@@ -59,7 +63,18 @@ def build_report(content: ReportContent) -> str:
 
 def describe_all(content: ReportContent) -> list[Section]:
     """Return all sections in reading order."""
-    modules = (similarity, consistency, performance, readout, layers, stitching, record, changes, run)
+    modules = (
+        similarity,
+        certainty,
+        consistency,
+        performance,
+        readout,
+        layers,
+        stitching,
+        record,
+        changes,
+        run,
+    )
     return [section for module in modules for section in module.describe(content)]
 
 

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from rep_kedro.reporting.tables import COLUMNS
+from rep_kedro.reporting.contract import COLUMNS
 
 Journal = Mapping[tuple[str, str], Mapping[str, Any]]
 

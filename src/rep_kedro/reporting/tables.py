@@ -10,75 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
+from rep_kedro.reporting.contract import COLUMNS
 from rep_kedro.reporting.style import UNKNOWN, Palette, palette_for
-
-COLUMNS: Mapping[str, tuple[str, ...]] = {
-    "model_cards": (
-        *("model", "source", "architecture", "objective", "seed", "trained_on", "n_parameters"),
-        *("n_flops", "n_layers", "feature_width", "test_accuracy"),
-    ),
-    "training_history": ("model", "architecture", "objective", "seed", "epoch", "metric", "value"),
-    "similarities": (
-        *(
-            "stimulus_set",
-            "measure",
-            "model_a",
-            "model_b",
-            "similarity",
-            "reason",
-            "objective_a",
-            "objective_b",
-        ),
-        *("architecture_a", "architecture_b", "objective_pair", "architecture_pair"),
-    ),
-    "consistency": (
-        *(
-            "measure",
-            "category",
-            "pair",
-            "stimulus_set_a",
-            "stimulus_set_b",
-            "n_pairs",
-            "pearson",
-            "spearman",
-        ),
-        *("reason", "pearson_low", "pearson_high"),
-    ),
-    "layer_diagnostics": (
-        *(
-            "stimulus_set",
-            "model",
-            "layer",
-            "depth",
-            "n_channels",
-            "n_samples",
-            "delta",
-            "intrinsic_dimension",
-        ),
-        *("saturation", "rankme", "effective_rank", "participation_ratio"),
-    ),
-    "receptive_fields": (
-        *(
-            "model",
-            "layer",
-            "depth",
-            "receptive_field_px",
-            "jump_px",
-            "input_px",
-            "is_border",
-            "is_beyond_border",
-        ),
-    ),
-    "probe_results": (
-        *("stimulus_set", "model", "layer", "depth", "is_final", "train_accuracy", "test_accuracy"),
-        *("weight_decay", "learning_rate", "seed", "n_train", "n_test", "n_classes"),
-    ),
-    "stitching_results": (
-        *("stimulus_set", "front_model", "end_model", "layer", "depth", "front_accuracy", "end_accuracy"),
-        *("stitched_accuracy", "relative_accuracy", "agreement", "map_r2", "n_fit", "n_test"),
-    ),
-    "run_table": ("collection", "key", "seed", "seconds", "computed_at", "versions", "recipe_digest"),
-}
 
 
 class SimilarityMatrix(Protocol):

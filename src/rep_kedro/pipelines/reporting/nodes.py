@@ -44,6 +44,32 @@ def plot_similarity_map(
     )
 
 
+def plot_noise_ceiling(
+    noise_ceilings: "DataFrame",
+    similarity_inference: "DataFrame",
+    model_cards: "DataFrame",
+    params: ReportingParams,
+) -> "Figure":
+    """Draw chance, other networks and noise ceiling of each kind of network."""
+    from rep_kedro.reporting.figures import certainty
+    from rep_kedro.reporting.tables import require_table
+
+    return certainty.plot_noise_ceiling(
+        require_table("noise_ceilings", noise_ceilings),
+        require_table("similarity_inference", similarity_inference),
+        require_table("model_cards", model_cards),
+        measure=params.measure,
+    )
+
+
+def plot_sample_sizes(sample_sizes: "DataFrame", params: ReportingParams) -> "Figure":
+    """Draw similarities over the number of stimuli."""
+    from rep_kedro.reporting.figures import certainty
+    from rep_kedro.reporting.tables import require_table
+
+    return certainty.plot_sample_sizes(require_table("sample_sizes", sample_sizes))
+
+
 def plot_consistency(consistency: "DataFrame", model_cards: "DataFrame", params: ReportingParams) -> "Figure":
     """Draw consistency across stimulus sets by kind of network pair."""
     from rep_kedro.reporting.figures import consistency as figures

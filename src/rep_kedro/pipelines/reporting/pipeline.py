@@ -14,6 +14,8 @@ COLLECTIONS = (
     "features",
     "spectra",
     "similarity_matrices",
+    "similarity_nulls",
+    "sample_size_curves",
     "probes",
     "stitches",
 )
@@ -22,6 +24,10 @@ TABLES = (
     "training_history",
     "similarities",
     "consistency",
+    "consistency_summary",
+    "similarity_inference",
+    "sample_sizes",
+    "noise_ceilings",
     "layer_diagnostics",
     "receptive_fields",
     "probe_results",
@@ -31,6 +37,11 @@ TABLES = (
 FIGURES: dict[str, tuple[Callable[..., Any], list[str]]] = {
     "figure_similarity": (nodes.plot_similarity, ["similarity_matrices", "model_cards"]),
     "figure_similarity_map": (nodes.plot_similarity_map, ["similarity_matrices", "model_cards"]),
+    "figure_noise_ceiling": (
+        nodes.plot_noise_ceiling,
+        ["noise_ceilings", "similarity_inference", "model_cards"],
+    ),
+    "figure_sample_sizes": (nodes.plot_sample_sizes, ["sample_sizes"]),
     "figure_consistency": (nodes.plot_consistency, ["consistency", "model_cards"]),
     "figure_performance_gap": (nodes.plot_performance_gap, ["similarities", "probe_results"]),
     "figure_rankme": (nodes.plot_rankme, ["layer_diagnostics", "probe_results", "model_cards"]),

@@ -30,22 +30,39 @@ DETAIL_COLUMNS = {
     "pearson": Column("Pearson r", "number", 2),
     "pearson_low": Column("interval from", "number", 2),
     "pearson_high": Column("to", "number", 2),
+    "p_value": Column("p", "number"),
+    "p_adjusted": Column("p, corrected", "number"),
     "spearman": Column("Spearman ρ", "number", 2),
     "reason": Column("why undefined"),
 }
+SUMMARY_COLUMNS = {
+    "category": Column("grouped by"),
+    "pair": Column("kind of pair"),
+    "n_pairs": Column("network pairs", "count"),
+    "median_pearson": Column("median Pearson r", "number", 2),
+    "median_low": Column("interval from", "number", 2),
+    "median_high": Column("to", "number", 2),
+    "smallest": Column("smallest", "number", 2),
+    "largest": Column("largest", "number", 2),
+    "n_defined": Column("defined", "count"),
+}
+SUMMARY_NUMBERS = ("median_pearson", "median_low", "median_high", "smallest", "largest")
+LEVEL = 0.05
 
 
 def describe(content: ReportContent) -> list[Section]:
     """Say how far similarities on one stimulus set tell those on another."""
-    rows = with_numbers(content.of_measure("consistency"), "pearson", "spearman")
+    rows = with_numbers(content.of_measure("consistency"), "pearson", "spearman", "p_value", "p_adjusted")
+    summary = with_numbers(content.of_measure("consistency_summary"), *SUMMARY_NUMBERS)
     n_set_pairs = len(rows[["stimulus_set_a", "stimulus_set_b"]].drop_duplicates())
     return [
         Section(
             anchor="consistency",
-            answers=consistency_in_words(rows),
+            answers=[*consistency_in_words(rows), *certainty_in_words(rows, summary)],
             notes=[
                 *undefined_in_words(rows, "pearson", "consistency values"),
                 *absence_in_words(rows, content, "consistency"),
+                *absence_in_words(summary, content, "consistency_summary"),
             ],
             figures=[
                 content.block(
@@ -53,7 +70,7 @@ def describe(content: ReportContent) -> list[Section]:
                     f"measure {content.measure}; Pearson's r; {n_set_pairs} pairs of stimulus sets",
                 )
             ],
-            tables=_tables(content, rows) if len(content.table("consistency")) else [],
+            tables=_tables(content, rows, summary) if len(content.table("consistency")) else [],
         )
     ]
 
@@ -81,6 +98,26 @@ def consistency_in_words(rows: pd.DataFrame) -> list[str]:
     return sentences
 
 
+def certainty_in_words(rows: pd.DataFrame, summary: pd.DataFrame) -> list[str]:
+    """Give the interval of the overall median, and how many correlations are beyond chance."""
+    sentences = []
+    overall = summary[(summary["category"] == "all") & summary["median_low"].notna()]
+    if len(overall):
+        low, high = (write_number(overall.iloc[0][name], digits=2) for name in ("median_low", "median_high"))
+        sentences.append(
+            f"Other networks of these kinds on other stimulus sets might put that median between {low} "
+            f"and {high} (bootstrap interval over networks and stimulus sets)."
+        )
+    tested = rows[rows["category"] == "all"].dropna(subset=["p_adjusted"])
+    if len(tested):
+        n_beyond = int((tested["p_adjusted"] <= LEVEL).sum())
+        sentences.append(
+            f"{n_beyond} of these {len(tested)} correlations are larger than with the names of the networks "
+            f"permuted (p ≤ {LEVEL}, corrected)."
+        )
+    return sentences
+
+
 def _size(rows: pd.DataFrame, pair: str) -> str:
     """How many network pairs the correlations of one kind rest on."""
     counts = rows[(rows["category"] == "objective") & (rows["pair"] == pair)]["n_pairs"]
@@ -88,7 +125,7 @@ def _size(rows: pd.DataFrame, pair: str) -> str:
     return f", {low} network pairs" if low == high else f", {low} to {high} network pairs"
 
 
-def _tables(content: ReportContent, rows: pd.DataFrame) -> Sequence[Table]:
+def _tables(content: ReportContent, rows: pd.DataFrame, summary: pd.DataFrame) -> Sequence[Table]:
     everything = with_numbers(content.table("consistency"), "pearson", "spearman")
     by_measure = (
         everything[everything["category"] == "all"]
@@ -102,8 +139,16 @@ def _tables(content: ReportContent, rows: pd.DataFrame) -> Sequence[Table]:
         .reset_index()
     )
     detail = rows.assign(pair=rows["pair"].map(written), reason=rows["reason"].replace("", None))
+    kinds = summary.assign(pair=summary["pair"].map(written))
+    kinds = kinds.sort_values("median_pearson", ascending=False, na_position="last", kind="stable")
     return [
         make_table(by_measure, BY_MEASURE_COLUMNS, "Consistency over all network pairs, by measure"),
+        make_table(
+            kinds,
+            SUMMARY_COLUMNS,
+            f"Median consistency by kind of network pair ({content.measure})",
+            is_folded=True,
+        ),
         make_table(
             detail,
             DETAIL_COLUMNS,

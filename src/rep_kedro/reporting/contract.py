@@ -1,0 +1,87 @@
+"""The columns of the tables that the report reads; a table may have more."""
+
+from collections.abc import Mapping
+
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "model_cards": (
+        *("model", "source", "architecture", "objective", "seed", "trained_on", "n_parameters"),
+        *("n_flops", "n_layers", "feature_width", "test_accuracy"),
+    ),
+    "training_history": ("model", "architecture", "objective", "seed", "epoch", "metric", "value"),
+    "similarities": (
+        *(
+            "stimulus_set",
+            "measure",
+            "model_a",
+            "model_b",
+            "similarity",
+            "reason",
+            "objective_a",
+            "objective_b",
+        ),
+        *("architecture_a", "architecture_b", "objective_pair", "architecture_pair"),
+    ),
+    "consistency": (
+        *(
+            "measure",
+            "category",
+            "pair",
+            "stimulus_set_a",
+            "stimulus_set_b",
+            "n_pairs",
+            "pearson",
+            "spearman",
+        ),
+        *("reason", "pearson_low", "pearson_high", "p_value", "p_adjusted"),
+    ),
+    "consistency_summary": (
+        *("measure", "category", "pair", "n_pairs", "n_set_pairs", "n_defined", "median_pearson"),
+        *("median_low", "median_high", "smallest", "first_quartile", "third_quartile", "largest", "reason"),
+    ),
+    "similarity_inference": (
+        *("stimulus_set", "measure", "model_a", "model_b", "similarity", "standard_error", "p_value"),
+        *("p_adjusted", "null_mean", "threshold", "calibrated", "n_stimuli", "n_permutations", "reason"),
+    ),
+    "sample_sizes": (
+        *("stimulus_set", "measure", "n_stimuli", "n_orders", "n_pairs", "mean_similarity"),
+        *("first_quartile", "third_quartile", "mean_change", "largest_change", "pearson_with_all", "reason"),
+    ),
+    "noise_ceilings": (
+        *("stimulus_set", "measure", "source", "architecture", "objective", "trained_on", "n_repeats"),
+        *("ceiling_low", "ceiling_high", "others_mean", "others_largest", "reason"),
+    ),
+    "layer_diagnostics": (
+        *(
+            "stimulus_set",
+            "model",
+            "layer",
+            "depth",
+            "n_channels",
+            "n_samples",
+            "delta",
+            "intrinsic_dimension",
+        ),
+        *("saturation", "rankme", "effective_rank", "participation_ratio"),
+    ),
+    "receptive_fields": (
+        *(
+            "model",
+            "layer",
+            "depth",
+            "receptive_field_px",
+            "jump_px",
+            "input_px",
+            "is_border",
+            "is_beyond_border",
+        ),
+    ),
+    "probe_results": (
+        *("stimulus_set", "model", "layer", "depth", "is_final", "train_accuracy", "test_accuracy"),
+        *("weight_decay", "learning_rate", "seed", "n_train", "n_test", "n_classes"),
+    ),
+    "stitching_results": (
+        *("stimulus_set", "front_model", "end_model", "layer", "depth", "front_accuracy", "end_accuracy"),
+        *("stitched_accuracy", "relative_accuracy", "agreement", "map_r2", "n_fit", "n_test"),
+    ),
+    "run_table": ("collection", "key", "seed", "seconds", "computed_at", "versions", "recipe_digest"),
+}

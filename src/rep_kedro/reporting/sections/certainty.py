@@ -1,0 +1,165 @@
+"""How sure are these similarities?"""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from rep_kedro.reporting.content import ReportContent
+from rep_kedro.reporting.page import Column, Section, Table, list_in_words, make_table, write_number
+from rep_kedro.reporting.sections.similarity import absence_in_words, undefined_in_words, with_numbers
+from rep_kedro.reporting.style import written
+
+LEVEL = 0.05
+PAIR_COLUMNS = {
+    "stimulus_set": Column("stimulus set"),
+    "model_a": Column("network"),
+    "model_b": Column("other network"),
+    "similarity": Column("similarity", "number"),
+    "standard_error": Column("standard error", "number", absent="–"),
+    "threshold": Column("chance stays below", "number"),
+    "calibrated": Column("above chance (0 to 1)", "number"),
+    "p_value": Column("p", "number"),
+    "p_adjusted": Column("p, corrected", "number"),
+}
+CEILING_COLUMNS = {
+    "stimulus_set": Column("stimulus set"),
+    "kind": Column("kind of network"),
+    "n_repeats": Column("networks", "count"),
+    "ceiling_low": Column("lower bound", "number"),
+    "ceiling_high": Column("upper bound", "number"),
+    "others_mean": Column("other networks, mean", "number"),
+    "others_largest": Column("other networks, largest", "number"),
+}
+SIZE_COLUMNS = {
+    "measure": Column("measure"),
+    "stimulus_set": Column("stimulus set"),
+    "n_stimuli": Column("stimuli", "count"),
+    "mean_similarity": Column("mean similarity", "number"),
+    "mean_change": Column("mean |difference| from all", "number"),
+    "largest_change": Column("largest", "number"),
+    "pearson_with_all": Column("Pearson r with all", "number"),
+}
+PAIR_NUMBERS = ("similarity", "standard_error", "threshold", "calibrated", "p_value", "p_adjusted")
+SIZE_NUMBERS = ("n_stimuli", "mean_similarity", "mean_change", "largest_change", "pearson_with_all")
+CEILING_NUMBERS = ("ceiling_low", "ceiling_high", "others_mean", "others_largest")
+
+
+def describe(content: ReportContent) -> list[Section]:
+    """Say how far similarities are above chance, how sure they are, and what seeds alone change."""
+    pairs = with_numbers(content.of_measure("similarity_inference"), *PAIR_NUMBERS)
+    ceilings = with_numbers(content.of_measure("noise_ceilings"), *CEILING_NUMBERS)
+    sizes = with_numbers(content.table("sample_sizes"), *SIZE_NUMBERS)
+    of_measure = sizes[sizes["measure"] == content.measure]
+    n_kinds = len(ceilings[["architecture", "objective", "trained_on", "source"]].drop_duplicates())
+    return [
+        Section(
+            anchor="certainty",
+            answers=[*chance_in_words(pairs), *ceiling_in_words(ceilings), *sizes_in_words(of_measure)],
+            notes=[
+                *undefined_in_words(pairs, "similarity", "similarities set against chance"),
+                *absence_in_words(pairs, content, "similarity_inference"),
+                *absence_in_words(ceilings, content, "noise_ceilings"),
+                *absence_in_words(of_measure, content, "sample_sizes"),
+            ],
+            figures=[
+                content.block(
+                    "figure_noise_ceiling",
+                    f"measure {content.measure}; {n_kinds} kinds of network with repeats",
+                ),
+                content.block("figure_sample_sizes", f"nested random subsets; {_orders(sizes)}"),
+            ],
+            tables=_tables(content, pairs, ceilings, sizes),
+        )
+    ]
+
+
+def chance_in_words(pairs: pd.DataFrame) -> list[str]:
+    """Count the similarities above chance, and give their standard error."""
+    tested = pairs.dropna(subset=["p_adjusted"])
+    if not len(tested):
+        return []
+    n_above = int((tested["p_adjusted"] <= LEVEL).sum())
+    n_permutations = int(tested["n_permutations"].min())
+    told = (
+        f"{n_above} of {len(tested)} similarities are larger than for stimuli matched at random "
+        f"(p ≤ {LEVEL}, corrected for the pairs of each stimulus set; {n_permutations} permutations)"
+    )
+    errors = tested["standard_error"].dropna()
+    if len(errors):
+        told += (
+            f"; their standard error over the choice of stimuli is {write_number(errors.median())} "
+            f"in the median and at most {write_number(errors.max())}"
+        )
+    return [f"{told}."]
+
+
+def ceiling_in_words(ceilings: pd.DataFrame) -> list[str]:
+    """Say how far other networks stay below what networks share that differ in their seed alone."""
+    defined = ceilings.dropna(subset=["ceiling_low", "others_mean"])
+    if not len(defined):
+        return []
+    told = [
+        f"{write_number(part['ceiling_low'].mean(), digits=2)} on {name} (other networks "
+        f"{write_number(part['others_mean'].mean(), digits=2)})"
+        for name, part in defined.groupby("stimulus_set", sort=True)
+    ]
+    return [
+        f"Networks that differ in their seed alone have a mean similarity, as lower noise ceiling, of "
+        f"{list_in_words(told)}."
+    ]
+
+
+def sizes_in_words(rows: pd.DataFrame) -> list[str]:
+    """Say how much the similarities change from the last but one number of stimuli to all."""
+    told = []
+    for name, part in rows.dropna(subset=["mean_change"]).groupby("stimulus_set", sort=True):
+        ordered = part.sort_values("n_stimuli")
+        if len(ordered) > 1:
+            before, last = ordered.iloc[-2], ordered.iloc[-1]
+            told.append(
+                f"{write_number(before['mean_change'])} from {write_number(before['n_stimuli'], 'count')} to "
+                f"{write_number(last['n_stimuli'], 'count')} stimuli of {name}"
+            )
+    return (
+        [f"With more stimuli, similarities still change by a mean of {list_in_words(told)}."] if told else []
+    )
+
+
+def _orders(sizes: pd.DataFrame) -> str:
+    if not len(sizes):
+        return "none"
+    n_orders = int(sizes["n_orders"].max())
+    return (
+        f"mean over {n_orders} random order{'s' if n_orders > 1 else ''} of the stimuli and all network pairs"
+    )
+
+
+def _tables(
+    content: ReportContent, pairs: pd.DataFrame, ceilings: pd.DataFrame, sizes: pd.DataFrame
+) -> Sequence[Table]:
+    tables = []
+    if len(pairs):
+        ordered = pairs.sort_values("calibrated", ascending=False, kind="stable")
+        tables.append(
+            make_table(
+                ordered, PAIR_COLUMNS, f"Every pair beside chance ({content.measure})",
+                most_rows=content.n_run_rows, is_folded=True,
+            )
+        )  # fmt: skip
+    if len(ceilings):
+        names = ceilings[["objective", "architecture"]].astype(str).to_numpy().tolist()
+        kinds = [", ".join(map(written, parts)) for parts in names]
+        tables.append(
+            make_table(
+                ceilings.assign(kind=kinds), CEILING_COLUMNS, f"Noise ceilings ({content.measure})",
+                most_rows=content.n_run_rows, is_folded=True,
+            )
+        )  # fmt: skip
+    if len(sizes):
+        tables.append(
+            make_table(
+                sizes, SIZE_COLUMNS, "Similarity by number of stimuli, all measures that were followed",
+                most_rows=content.n_run_rows, is_folded=True,
+            )
+        )  # fmt: skip
+    return tables
