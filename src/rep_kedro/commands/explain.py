@@ -49,7 +49,7 @@ def _explain_data(problem: BaseException) -> str | None:
     if wrapped and cause is not None and not isinstance(cause, DatasetError):
         inner = explain(cause)
         return f"{wrapped['name'] or 'a dataset'}: {inner}" if inner else None
-    if isinstance(cause, DatasetError):
+    if isinstance(cause, DatasetError) and str(problem).endswith(str(cause)):
         name = str(problem).partition(":")[0]
         inner = explain(cause)
         return inner.replace("a dataset:", f"{name}:", 1) if inner else None
@@ -60,7 +60,7 @@ def _explain_files(problem: BaseException) -> str | None:
     if not isinstance(problem, OSError) or problem.errno is None:
         return None
     place = f"{problem.filename}: " if problem.filename else ""
-    return f"{place}{problem.strerror}" if place else None
+    return f"{place}{os.strerror(problem.errno)}; mend that and run again, what was made is kept"
 
 
 def _explain_configuration(problem: BaseException) -> str | None:

@@ -45,6 +45,7 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
         recompute: Names to compute even if their recipe is unchanged: this collection's, or
             ``<collection>/<key>`` with wildcards. Also lets a damaged member be replaced.
         shard: ``<index>/<count>``: work that part of the plan only.
+        may_be_empty: Whether a plan without members is allowed.
         fs_args: For ``dvc:///``: ``url`` of the repository and ``rev``.
         metadata: For Kedro-Viz.
 
@@ -60,6 +61,7 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
         member_validator: str | None = None,
         recompute: Sequence[str] | str | None = None,
         shard: str | None = None,
+        may_be_empty: bool = False,
         fs_args: dict[str, Any] | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
@@ -71,6 +73,7 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
             recompute.replace("+", " ").split() if isinstance(recompute, str) else list(recompute or [])
         )
         self._shard = Shard.parse(str(shard)) if shard else None
+        self._may_be_empty = may_be_empty
         self._fetched: Path | None = None
         self.counts: tuple[int, int] | None = None
         self.metadata = metadata
@@ -191,7 +194,7 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
         """Return the canonical text of each recipe; refuse what is not a plan."""
         if not isinstance(data, Mapping) or not all(isinstance(value, Planned) for value in data.values()):
             raise DatasetError(f"{self.name}: a planner must return {{key: Planned(recipe, compute)}}")
-        if not data:
+        if not data and not self._may_be_empty:
             raise DatasetError(
                 f"{self.name}: the plan is empty; choose at least one member in the parameters"
             )

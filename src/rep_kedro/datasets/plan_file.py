@@ -55,7 +55,7 @@ def read_plan(folder: Path, name: str) -> dict[str, str]:
     members = (
         content.get("members") if isinstance(content, dict) and content.get("format") == _FORMAT else None
     )
-    if not isinstance(members, dict) or not members or not all(isinstance(v, str) for v in members.values()):
+    if not isinstance(members, dict) or not all(isinstance(v, str) for v in members.values()):
         raise CollectionError(
             f"{path} is not a plan written by this project; run the pipeline that makes {name}"
         )
