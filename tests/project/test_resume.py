@@ -17,6 +17,8 @@ COLLECTIONS = {
     "features": "04_feature",
     "spectra": "07_model_output",
     "similarity_matrices": "07_model_output",
+    "similarity_nulls": "07_model_output",
+    "sample_size_curves": "07_model_output",
     "probes": "07_model_output",
     "stitches": "07_model_output",
 }
@@ -78,9 +80,12 @@ def test_other_epochs_of_one_network_recompute_it_and_exactly_its_descendants(ow
         "probes": 3,
         "stitches": 2,
         "similarity_matrices": 12,
+        "similarity_nulls": 6,
+        "sample_size_curves": 6,
     }
     changed = {path for path, content in before.items() if (own_study / path).read_bytes() != content}
-    assert all("cnn_supervised_s1" in str(path) or "similarity_matrices" in str(path) for path in changed)
+    of_all_networks = ("similarity_matrices", "similarity_nulls", "sample_size_curves")
+    assert all("cnn_supervised_s1" in str(path) or path.parts[3] in of_all_networks for path in changed)
     assert Path("data/test/06_models/networks/cnn_supervised_s1.safetensors") in changed
 
 
