@@ -1,0 +1,121 @@
+"""kedro plan and kedro layers: what would be done, in seconds, without doing it."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from rep_kedro.datasets import CollectionDataset, Planned, Tensors
+from rep_kedro.pipelines.features.estimate import estimate_network, measure_rate, seconds_by_model
+from rep_kedro.pipelines.features.forms import NetworkForm
+
+ROOT = Path(__file__).parents[2]
+KEDRO = Path(sys.executable).parent / "kedro"
+FORM = NetworkForm(n_parameters=1000, n_flops=2_000_000, activation_bytes=300, widths={"a": 10, "b": 5})
+
+
+def _kedro(*command):
+    environment = {**os.environ, "REP_PAPER_DATA": "/nowhere", "REP_PAPER_WEIGHTS": "/nowhere"}
+    began = time.perf_counter()
+    ended = subprocess.run(
+        [str(KEDRO), *command], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    return ended, time.perf_counter() - began
+
+
+def test_an_estimate_adds_up_what_is_pending():
+    found = estimate_network(
+        "net", FORM, [100, 40], n_members=3, batch_size=64, seconds_per_stimulus=0.5, is_measured=True
+    )
+    assert (found.n_members, found.n_pending, found.n_stimuli) == (3, 2, 140)
+    assert found.seconds == 70
+    assert found.disk_bytes == 140 * 15 * 4
+    assert found.memory_bytes == 4 * 1000 + 64 * 300 + 2 * 100 * 15 * 4
+
+
+def test_nothing_pending_takes_nothing():
+    found = estimate_network(
+        "net", FORM, [], n_members=3, batch_size=64, seconds_per_stimulus=0.5, is_measured=False
+    )
+    assert (found.seconds, found.disk_bytes, found.memory_bytes) == (0, 0, 0)
+
+
+def test_times_of_earlier_runs_are_shared_out_over_stimuli():
+    journal = {
+        ("dots/net", "x"): {"seconds": 3.0},
+        ("spots/net", "y"): {"seconds": 1.0},
+        ("gone/net", "z"): {"seconds": 99.0},
+        ("dots/other", "x"): {"seconds": None},
+    }
+    assert seconds_by_model(journal, {"dots": 10, "spots": 30}) == {"net": 0.1}
+
+
+def test_the_rate_of_the_machine_is_that_of_a_computer():
+    assert 1e8 < measure_rate("cpu", 1) < 1e15
+
+
+def test_a_collection_tells_what_is_pending_and_writes_nothing(tmp_path):
+    collection = CollectionDataset(filepath=str(tmp_path / "c"), member="rep_kedro.datasets.TensorsDataset")
+    plan = {key: Planned({"of": key}, lambda: Tensors({}, {})) for key in "abc"}
+    assert collection.pending(plan) == ["a", "b", "c"]
+    assert not (tmp_path / "c").exists()
+    collection.save({"a": plan["a"], "b": plan["b"]})
+    assert collection.pending({**plan, "b": Planned({"of": "else"}, plan["b"].compute)}) == ["b", "c"]
+
+
+def test_the_plan_of_the_whole_study_takes_seconds_and_computes_nothing(published):
+    ended, seconds = _kedro("plan", "--env=paper")
+    assert ended.returncode == 0, ended.stderr
+    assert seconds < 10
+    assert (
+        "features: 1,472 members of 64 networks and 23 stimulus sets; 1,472 to compute, 0 kept"
+        in ended.stdout
+    )
+    # 4 bytes for each of 179,147 images and the 84,480 numbers that the networks say of each
+    assert "60.5 GB of disk" in ended.stdout
+    assert {line.split()[0] for line in ended.stdout.splitlines()[1:65]} == set(published)
+    assert not (ROOT / "data" / "paper").exists()
+
+
+def test_groups_can_be_planned_from_the_command_line():
+    ended, _ = _kedro("plan", "--env=paper", "--by-set", "--params", "features.groups=places")
+    assert "1,656 members of 72 networks and 23 stimulus sets" in ended.stdout
+    assert "alexnet_places365" in ended.stdout
+    assert ended.stdout.splitlines()[-1].split() == ["dtd", "1,880", "72"]
+
+
+def test_layers_of_a_convolutional_network_are_listed_with_their_receptive_fields():
+    ended, _ = _kedro("layers", "resnet50", "--env=paper")
+    rows = {line[3:].split()[0]: line for line in ended.stdout.splitlines()[1:]}
+    assert rows["conv1"].split() == ["conv1", "Conv2d", "64", "x", "112", "x", "112", "9,408", "7"]
+    assert rows["layer4"].split()[-1] == "427"  # 11 + 3*8 + 8 + 3*16 + 16 + 5*32 + 32 + 2*64
+    assert rows["avgpool"].startswith("*")
+    assert rows["fc"].split()[-2] == "2,049,000"
+    assert "1 read (*)" in ended.stderr
+
+
+def test_layers_without_a_receptive_field_say_so():
+    ended, _ = _kedro("layers", "vit_base_patch16_224", "--env=paper")
+    (row,) = [line for line in ended.stdout.splitlines() if line.split()[:2] == ["*", "norm"]]
+    assert row.split()[2:] == ["LayerNorm", "197", "x", "768", "1,536", "?"]
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (("layers", "resnet51", "--env=paper"), "no network 'resnet51'; did you mean 'resnet50'"),
+        (("plan", "--env=paper", "--params", "features.groups=plces"), "unknown group 'plces'"),
+        (
+            ("plan", "--env=paper", "--params", "features.stimulus_sets=[cifar11]"),
+            "nothing of cifar11",
+        ),
+    ],
+)
+def test_mistakes_are_told_in_one_line(command, message):
+    ended, _ = _kedro(*command)
+    assert ended.returncode == 1
+    assert message in ended.stderr
+    assert "Traceback" not in ended.stderr
