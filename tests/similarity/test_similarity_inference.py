@@ -77,8 +77,20 @@ def test_many_narrow_and_few_wide_networks_give_the_same_null():
 
 
 def test_the_p_value_by_the_maximum_is_corrected_for_all_pairs():
-    found = _summarise(_draw(), "cka_linear_debiased")
+    noise = [_draw(seed)[0] for seed in (11, 12, 13)]
+    representations = [x[:, :3] + y[:, :3] for x, y in zip(_draw(), noise, strict=True)]
+    found = _summarise(representations, "cka_linear_debiased")
+    orders = draw_permutations(N_STIMULI, N_PERMUTATIONS, generator=torch.Generator().manual_seed(3))
     pairs = torch.triu_indices(3, 3, offset=1)
+    observed = found["similarity"][*pairs]
+    largest = [
+        max(_value(representations[a], representations[b][order], "cka_linear_debiased") for a, b in pairs.T)
+        for order in orders
+    ]
+    top = int(observed.argmax())
+    expected = (1 + sum(float(x) >= observed[top].item() for x in largest)) / (N_PERMUTATIONS + 1)
+    assert 1 / (N_PERMUTATIONS + 1) < expected < 1
+    assert found["p_maximum"][*pairs][top].item() == pytest.approx(expected)
     assert (found["p_maximum"][*pairs] >= found["p_value"][*pairs]).all()
     assert found["p_maximum"].diagonal().isnan().all()
     unrelated = [torch.randn(N_STIMULI, 5, generator=torch.Generator().manual_seed(s)) for s in range(6)]
@@ -188,7 +200,7 @@ def test_measures_without_a_null_or_a_curve_are_refused(features):
     "name", ["cka_linear_biased", "cka_rbf_median_0.4_debiased", "cka_rbf_abs_0.4_debiased"]
 )
 def test_the_last_size_is_all_stimuli_and_gives_the_measure_itself(tmp_path, features, name):
-    params = SampleSizeParams(measures=[name], sizes=[8, 12, 500], n_orders=2)
+    params = SampleSizeParams(measures=[name], sizes=[8, 12, N_STIMULI, N_STIMULI + 1, 500], n_orders=2)
     plan = sample_sizes.plan_sample_size_curves(features, SIMILARITY, params)
     handles = run_plan(tmp_path / "curves", plan)
     table = sample_sizes.tabulate_sample_sizes(handles)
