@@ -3,8 +3,17 @@
 Importing this package imports neither torch nor numpy: listing measures must be quick.
 """
 
-from rep_kedro.measures.compare import Comparison, compare_models
+from rep_kedro.measures.compare import Comparison, compare_under
 from rep_kedro.measures.measure import Family, Invariance, Measure
-from rep_kedro.measures.registry import MEASURES, get_measure
+from rep_kedro.measures.registry import MEASURES, compare_models, get_measure
 
-__all__ = ["MEASURES", "Comparison", "Family", "Invariance", "Measure", "compare_models", "get_measure"]
+__all__ = [
+    "MEASURES",
+    "Comparison",
+    "Family",
+    "Invariance",
+    "Measure",
+    "compare_models",
+    "compare_under",
+    "get_measure",
+]

@@ -12,7 +12,6 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from rep_kedro.measures.measure import Family, Measure
-from rep_kedro.measures.registry import get_measure
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,36 +35,23 @@ class Comparison:
     reasons: dict[tuple[int, int], str]
 
 
-def compare_models(
+def compare_under(
     representations: Sequence[Tensor],
-    measure_ids: Iterable[str],
+    measures: Iterable[Measure],
     *,
     memory_bytes: int,
     device: torch.device | str | None = None,
 ) -> Iterator[tuple[str, Comparison]]:
     """Compare every pair of models under every measure, sharing all preparation.
 
-    Args:
-        representations: One matrix for each model, shape (n_stimuli, n_features_i), row s for the same
-            stimulus in all. float64 is compared in float64; any other type in float32 with float64 sums.
-        measure_ids: Names from the registry, each at most once.
-        memory_bytes: Working memory beyond the features, one prepared copy of them and some tens of
-            megabytes. Changes speed and memory, not the result.
-        device: Where to compute; None computes where the features lie.
-
-    Returns:
-        Iterator over (measure id, Comparison), grouped by family, each as soon as it is ready.
-
-    Raises:
-        ValueError: If an id is unknown or doubled, memory is not positive, or a representation is not a
-            matrix with at least one feature, holds another number of stimuli, fewer than four, or a
-            number that is not finite. Raised by this call, not by the first step of the iterator.
+    The same as ``rep_kedro.measures.compare_models``, with measures in place of their ids: what is imported
+    here does not grow with the registry, so that a new measure does not change the revision of this code.
     """
-    measures = _look_up(measure_ids)
+    chosen = list(measures)
     if memory_bytes <= 0:
         raise ValueError(f"memory_bytes must be positive, got {memory_bytes}")
     _require_comparable(representations)
-    return _compare_families(list(representations), measures, memory_bytes, device)
+    return _compare_families(list(representations), chosen, memory_bytes, device)
 
 
 def _compare_families(
@@ -129,16 +115,6 @@ def _conclude(
     known = {**reasons, **refusals}
     undefined = sorted((int(a), int(b)) for a, b in np.argwhere(np.isnan(matrix)))
     return Comparison(matrix, {pair: known.get(pair, NO_REASON) for pair in undefined})
-
-
-def _look_up(measure_ids: Iterable[str]) -> list[Measure]:
-    if isinstance(measure_ids, str):
-        raise ValueError(f"measure_ids must be a sequence of ids, got the single string {measure_ids!r}")
-    names = list(measure_ids)
-    doubled = sorted({name for name in names if names.count(name) > 1})
-    if doubled:
-        raise ValueError(f"similarity measures asked for more than once: {', '.join(doubled)}")
-    return [get_measure(name) for name in names]
 
 
 def _require_comparable(representations: Sequence[Tensor]) -> None:

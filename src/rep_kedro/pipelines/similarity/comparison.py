@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from rep_kedro.measures import Measure, compare_models, get_measure
+from rep_kedro.measures.compare import compare_under
+from rep_kedro.measures.measure import Measure
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,13 +19,13 @@ NOT_EXTREME_FOR_ITSELF = ("cycle_knn", "information_imbalance")
 
 
 def compare_networks(
-    representations: Mapping[str, Tensor], measure_ids: Iterable[str], *, memory_bytes: int, device: str
+    representations: Mapping[str, Tensor], measures: Iterable[Measure], *, memory_bytes: int, device: str
 ) -> Iterator[tuple[str, LabelledMatrix]]:
     """Compare all networks under all measures.
 
     Args:
         representations: By network, shape (n_stimuli, n_features_i), row s for the same stimulus in all.
-        measure_ids: Names from the registry.
+        measures: From the registry.
         memory_bytes: Working memory; changes speed, not the result.
         device: Where to compute.
 
@@ -36,10 +37,11 @@ def compare_networks(
 
     labels = tuple(representations)
     matrices = list(representations.values())
-    for measure_id, comparison in compare_models(
-        matrices, measure_ids, memory_bytes=memory_bytes, device=device
+    by_id = {measure.id: measure for measure in measures}
+    for measure_id, comparison in compare_under(
+        matrices, by_id.values(), memory_bytes=memory_bytes, device=device
     ):
-        measure = get_measure(measure_id)
+        measure = by_id[measure_id]
         meta: dict[str, Any] = {
             "measure": measure.recipe(),
             "n_stimuli": len(matrices[0]),

@@ -124,12 +124,12 @@ def _comparison_batch(
 
         asked = [get_measure(key.partition("/")[2]) for key in keys]
         for what, layer in layer_names.items():
-            measure_ids = [measure.id for measure in asked if measure.compares == what]
-            if not measure_ids:
+            measures = [measure for measure in asked if measure.compares == what]
+            if not measures:
                 continue
             found = compare_networks(
                 selection.load(selection.layers(layer)),
-                measure_ids,
+                measures,
                 memory_bytes=params.memory_bytes,
                 device=choose_device(params.device),
             )
