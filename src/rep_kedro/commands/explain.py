@@ -77,7 +77,8 @@ def _explain_configuration(problem: BaseException) -> str | None:
         return None
     from rep_kedro.checks.configuration import find_unreadable
 
-    found = find_unreadable(Path("conf"))
+    sources = [getattr(frame.f_locals.get("self"), "conf_source", None) for frame in _frames(problem)]
+    found = find_unreadable(Path(next(filter(None, sources), "conf")))
     if found:
         return found
     if isinstance(problem, OmegaConfBaseException):
