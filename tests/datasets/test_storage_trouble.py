@@ -162,7 +162,9 @@ def test_a_file_over_the_allowed_size_fails_alone(children, tmp_path):
 
 def test_a_file_where_the_folder_should_be_is_told(tmp_path):
     (tmp_path / "c").write_text("x")
-    with pytest.raises(DatasetError, match=r"^cannot write .*/c: File exists$"):
+    with pytest.raises(
+        DatasetError, match=r"^cannot write .*/c is a file where a folder is expected; move it away$"
+    ):
         CollectionDataset(filepath=str(tmp_path / "c"), member=TENSORS).save(plan_with(TENSORS, [3]))
     assert (tmp_path / "c").read_text() == "x"
     with pytest.raises(DatasetError, match="has not been made yet"):

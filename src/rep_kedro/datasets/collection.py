@@ -127,7 +127,7 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
             CollectionError: If the collection was not made, or a planned member is missing, of another
                 recipe, or damaged.
         """
-        planned = read_plan(self.folder, self.name)
+        planned = read_plan(self.folder, self.name, may_be_empty=self._may_be_empty)
         require_inside(self.folder, planned)
         journal = read_journal(self.folder)
         handles: dict[str, Any] = {}
@@ -162,7 +162,9 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
 
     def unplanned(self) -> list[Path]:
         """Return the files of members that are no longer planned."""
-        kept = {self._path_of(key) for key in read_plan(self.folder, self.name)}
+        kept = {
+            self._path_of(key) for key in read_plan(self.folder, self.name, may_be_empty=self._may_be_empty)
+        }
         return sorted(path for path in self.folder.rglob(f"*{self._format.suffix}") if path not in kept)
 
     def preview(self, nrows: int = 20, columns: Sequence[str] = ()) -> TablePreview:

@@ -37,7 +37,7 @@ def write_plan(folder: Path, name: str, recipes: Mapping[str, str]) -> None:
         write_bytes_atomically(path, text)
 
 
-def read_plan(folder: Path, name: str) -> dict[str, str]:
+def read_plan(folder: Path, name: str, *, may_be_empty: bool = False) -> dict[str, str]:
     """Return the recipe digest of each planned key, in the order of the plan.
 
     Raises:
@@ -55,7 +55,11 @@ def read_plan(folder: Path, name: str) -> dict[str, str]:
     members = (
         content.get("members") if isinstance(content, dict) and content.get("format") == _FORMAT else None
     )
-    if not isinstance(members, dict) or not all(isinstance(v, str) for v in members.values()):
+    if (
+        not isinstance(members, dict)
+        or not (members or may_be_empty)
+        or not all(isinstance(v, str) for v in members.values())
+    ):
         raise CollectionError(
             f"{path} is not a plan written by this project; run the pipeline that makes {name}"
         )
