@@ -44,7 +44,7 @@ def test_the_default_study_is_ingested_in_seconds_with_the_promised_counts(tmp_p
     subsets = store(plan_stimulus_subsets(sets, default_params()), tmp_path / "subsets")
     assert time.perf_counter() - start < 10
     assert {key: handle.meta["counts"] for key, handle in subsets.items()} == {
-        "digits/analysis": {"train": 180, "test": 90},
+        "digits/analysis": {"train": 160, "test": 80},
         "photograph_patches/analysis": {"train": 48, "test": 30},
         "shapes/analysis": {"train": 48, "test": 30},
     }

@@ -212,16 +212,19 @@ def test_the_same_seed_gives_the_same_tables_and_another_one_others(matrices):
     [
         ([{"anchor": "net_z"}], r"model set 'chosen': no network has model 'net_z'; did you mean net_"),
         ([{"include": {"objective": "simcrl"}}], "no network has objective 'simcrl'; did you mean simclr$"),
-        (
-            [{"include": "all"}, {"exclude": {"source": "zzz"}}],
-            r"has source 'zzz'; there are: timm, trained$",
-        ),
-        ([{"exclude": {"objective": "simclr"}}], "model set 'chosen' is empty"),
+        ([{"include": {"source": "zzz"}}], r"has source 'zzz'; there are: timm, trained$"),
+        ([{"include": "all"}, {"exclude": {"objective": "simcrl"}}], "did you mean simclr$"),
     ],
 )
 def test_sets_that_name_what_no_network_has_are_refused(steps, message):
     with pytest.raises(ValueError, match=message):
         _members(steps)
+
+
+def test_a_set_may_exclude_what_the_study_lacks_and_may_end_empty(caplog):
+    assert _members([{"include": "all"}, {"exclude": {"source": "zzz"}}]) == _members([{"include": "all"}])
+    assert not _members([{"exclude": {"objective": "simclr"}}])
+    assert "model set chosen is empty" in caplog.text
 
 
 @pytest.mark.parametrize(

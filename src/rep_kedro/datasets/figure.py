@@ -18,6 +18,7 @@ _BETWEEN_TAGS = re.compile(r">\s+<")
 _LINE_BREAK = re.compile(r"\s*\n\s*")
 _NO_TURN = re.compile(r' transform="rotate\(-?0 [^)]*\)"')
 _LONG_NUMBER = re.compile(r"(?<![\w.#])-?\d+\.\d{3,}")
+_STYLE = re.compile(r'(?<=style=")[^"]*')
 _FONT = re.compile(r"font-family: 'DejaVu Sans'(?:, sans-serif)?;? ?")
 
 
@@ -34,6 +35,7 @@ def render_svg(figure: "Figure") -> str:
     text = _LINE_BREAK.sub(" ", _BETWEEN_TAGS.sub("><", stream.getvalue()))
     text = _NO_TURN.sub("", _FONT.sub("", text))
     text = _LONG_NUMBER.sub(lambda found: f"{float(found[0]):.2f}", text)
+    text = _STYLE.sub(lambda found: found[0].replace(": ", ":").replace("; ", ";"), text)
     return text.replace("<svg ", f'<svg style="font-family:{FONT_FAMILIES}" ', 1).strip() + "\n"
 
 

@@ -51,12 +51,13 @@ def make_probes(features: "TensorsHandle", subset: "ArrowHandle", params: Probin
         params: How to fit.
 
     Returns:
-        By layer: ``<layer>/weight`` and ``<layer>/bias`` (for features as they are stored, float64) and
-        ``<layer>/predictions`` (class labels of the test stimuli, int32); a row of results for each layer in
-        ``meta["layers"]``.
+        By layer: ``<layer>/weight`` and ``<layer>/bias`` (for features as they are stored, rounded to
+        float32) and ``<layer>/predictions`` (class labels of the test stimuli, int32); a row of results for
+        each layer in ``meta["layers"]``.
 
     Raises:
-        ValueError: If the subset does not belong to the features, or there is nothing to test on.
+        ValueError: If the subset does not belong to the features, there is nothing to test on, or a feature
+            is NaN or infinite.
     """
     import numpy as np
     import torch
@@ -66,6 +67,7 @@ def make_probes(features: "TensorsHandle", subset: "ArrowHandle", params: Probin
     classes, labels, is_train, is_test = _read_labels(features, subset)
     names = [str(name) for name in features.meta["layers"]]
     layers = {name: torch.from_numpy(np.array(features.tensor(name))) for name in names}
+    _require_finite(features.key, layers)
     train, test = labels[is_train], labels[is_test]
     fitted = fit_layers(
         {name: x[is_train] for name, x in layers.items()}, train, n_classes=len(classes), params=params
@@ -78,7 +80,7 @@ def make_probes(features: "TensorsHandle", subset: "ArrowHandle", params: Probin
                 "probe %s of %s stopped before its optimum; raise max_iterations", name, features.key
             )
         predictions = predict(probe, layers[name][is_test])
-        tensors[f"{name}/weight"], tensors[f"{name}/bias"] = probe.weight, probe.bias
+        tensors[f"{name}/weight"], tensors[f"{name}/bias"] = probe.weight.float(), probe.bias.float()
         tensors[f"{name}/predictions"] = torch.tensor(classes)[predictions].to(torch.int32)
         rows.append(
             {
@@ -279,3 +281,13 @@ def _fit_adamw(
         trained = fit_probes_adamw(stacked, labels, n_classes=n_classes, settings=grid)
         weights.update({name: trained[i, 0].double() for i, name in enumerate(names)})
     return weights
+
+
+def _require_finite(key: str, layers: "Mapping[str, Tensor]") -> None:
+    for name, x in layers.items():
+        n_bad = int((~x.isfinite()).sum())
+        if n_bad:
+            raise ValueError(
+                f"layer {name} of features {key} holds {n_bad} values that are NaN or infinite; "
+                f"rebuild them with --params recompute=features/{key}"
+            )

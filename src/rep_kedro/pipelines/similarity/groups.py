@@ -1,5 +1,6 @@
 """Which pairs of networks are looked at together: all, by category, and by pairs of sets of networks."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -7,6 +8,8 @@ from itertools import combinations_with_replacement
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.pipelines.similarity.params import ConsistencyParams, SetStep
+
+_log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -116,18 +119,23 @@ def _members_of(name: str, steps: Sequence[SetStep], values: Mapping[str, list[s
         matched = torch.tensor(list(_matches(name, step, values)))
         members = members & ~matched if step.exclude is not None else members | matched
     if not members.any():
-        raise ValueError(f"model set {name!r} is empty; see its steps in consistency.model_sets")
+        _log.warning("model set %s is empty: no network here fits its steps in consistency.model_sets", name)
     return members
 
 
 def _matches(name: str, step: SetStep, values: Mapping[str, list[str]]) -> Iterator[bool]:
-    """Say for each network whether it has one of the values of every column."""
+    """Say for each network whether it has one of the values of every column.
+
+    A set may exclude what this study happens to lack, unless it looks like a misspelling.
+    """
     wanted = step.conditions()
     for column, allowed in wanted.items():
         for value in allowed:
             if value not in values[column]:
                 known = sorted(set(values[column]))
                 close = get_close_matches(value, known, n=3)
+                if step.exclude is not None and not close:
+                    continue
                 hint = f"did you mean {' or '.join(close)}" if close else f"there are: {', '.join(known)}"
                 raise ValueError(f"model set {name!r}: no network has {column} {value!r}; {hint}")
     for index in range(len(values["model"])):

@@ -142,8 +142,8 @@ def _tables(
         ordered = pairs.sort_values("calibrated", ascending=False, kind="stable")
         tables.append(
             make_table(
-                ordered, PAIR_COLUMNS, f"Every pair beside chance ({content.measure})",
-                most_rows=content.n_run_rows, is_folded=True,
+                ordered, PAIR_COLUMNS, f"Pairs beside chance, most certain first ({content.measure})",
+                most_rows=2 * content.n_extreme_pairs, is_folded=True,
             )
         )  # fmt: skip
     if len(ceilings):
