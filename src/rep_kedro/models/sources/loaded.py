@@ -48,13 +48,13 @@ def explained(model: str, weights: object) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, ValueError) as error:
-        cause = " ".join(str(error).split())[:200]
+        cause = " ".join(str(error).split())[:120]
         why = (
             "HF_HUB_OFFLINE is set and they are not in the local cache"
             if HF_HUB_OFFLINE
-            else f"they can neither be found locally nor fetched ({type(error).__name__}: {cause})"
+            else f"not in the local cache, and not to be fetched now ({type(error).__name__}: {cause})"
         )
         raise ValueError(
-            f"no weights {weights!r} for {model}: {why};"
-            " fetch them once with a network, or ask for drawn weights"
+            f"no weights {weights!r} for {model}: fetch them once with a network, "
+            f"or write pretrained: false for drawn weights; {why}"
         ) from error
