@@ -2,8 +2,10 @@
 
 import ipaddress
 import os
+import signal
 import socket
 import tempfile
+import threading
 
 import pytest
 from tests.small_study import own_study, study
@@ -15,6 +17,9 @@ os.environ.update(
 )
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny tensors: a second thread only waits
 os.environ.setdefault("REP_KEDRO_CACHE", os.path.join(tempfile.gettempdir(), "rep_kedro-test-cache"))
+if threading.current_thread() is threading.main_thread():
+    # started in the background, tests and all they start would ignore Ctrl-C, which some of them test
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _is_loopback(address: object) -> bool:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.small_study import BIN, ROOT
+from tests.small_study import BIN, ROOT, run_in
 
 CHROMIUM = os.environ.get("CHROMIUM") or next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -125,9 +125,11 @@ class VizServer:
 
 
 @pytest.fixture(scope="session")
-def viz(study: Path) -> Iterator[VizServer]:
-    """Kedro-Viz on the small study, up and running."""
-    server = VizServer(study)
+def viz(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VizServer]:
+    """Kedro-Viz on a copy of the small study whose last run was a whole one, up and running."""
+    folder = Path(shutil.copytree(study, tmp_path_factory.mktemp("viz") / "study"))
+    run_in(folder, "kedro", "run", "--env=test")
+    server = VizServer(folder)
     try:
         server.wait_until_up()
         yield server

@@ -47,7 +47,7 @@ def take_graph(browser: Browser) -> None:
         page.get_by_label("Reset zoom").click()
         page.mouse.move(700, 5)
         page.wait_for_timeout(2000)
-        part = {"x": 140, "y": 0, "width": 960, "height": 1000}  # without tools and version
+        part = {"x": 140, "y": 0, "width": 1110, "height": 1000}  # without tools and version
         save_small(page.screenshot(clip=part), IMAGES / "graph.png")
         server.press_ctrl_c()
     finally:
