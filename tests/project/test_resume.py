@@ -129,6 +129,17 @@ def test_a_damaged_network_is_refused_by_name_and_rebuilt_on_request(own_study: 
     assert damaged.read_bytes() == whole
 
 
+def test_inference_that_is_switched_off_is_left_out_of_the_study(own_study: Path) -> None:
+    parameters = own_study / "conf" / "test" / "parameters.yml"
+    off = "\nsimilarity_inference: {n_permutations: 0}\nsample_sizes: {n_orders: 0}\n"
+    parameters.write_text(parameters.read_text(encoding="utf-8") + off, encoding="utf-8")
+    told = _summaries(
+        run_in(own_study, "kedro", "run", "--env=test", "--pipelines=similarity,reporting").stderr
+    )
+    assert told["similarity_nulls"] == (0, 0)
+    assert told["sample_size_curves"] == (0, 0)
+
+
 @pytest.fixture(autouse=True)
 def _in_order(study: Path) -> None:
     """The undisturbed study comes first, so that it is not made while a test measures."""
