@@ -5,10 +5,13 @@ import logging
 import numpy as np
 import pytest
 from pydantic import ValidationError
+from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from tests.small_collections import ARROW, make_features, make_subset, run_plan, store
 
+from rep_kedro.datasets import Planned
+from rep_kedro.pipelines.probing.final_predictions import read_final_predictions
 from rep_kedro.pipelines.probing.nodes import COLUMNS, plan_probes, tabulate_probe_results
 from rep_kedro.pipelines.probing.params import ProbingParams
 
@@ -82,6 +85,57 @@ def test_a_probe_is_scikit_learns_on_training_statistics_alone(tmp_path, study):
     assert row["converged"] is True
 
 
+def test_the_final_layer_keeps_the_probabilities_of_its_test_stimuli(tmp_path, study):
+    handle = _probe(tmp_path, study, stimulus_sets=["letters"])["letters/net_a"]
+    assert [name for name in handle.names if name.endswith("/probabilities")] == ["clear/probabilities"]
+    stored = handle.tensor("clear/probabilities")
+    assert stored.dtype == np.float16
+    logits = _draw_layers(0)["clear"][N_TRAIN:].astype(np.float32) @ handle.tensor("clear/weight")
+    expected = softmax((logits + handle.tensor("clear/bias")).astype(np.float64), axis=1)
+    np.testing.assert_allclose(stored, expected, rtol=1e-3, atol=1e-4)
+    assert handle.meta["classes"] == [3, 5, 7]
+    assert handle.tensor("clear/predictions").tolist() == [[3, 5, 7][i] for i in stored.argmax(axis=1)]
+
+
+def test_probabilities_that_are_not_wanted_are_not_stored(tmp_path, study):
+    handle = _probe(tmp_path, study, keep_probabilities=False)["letters/net_a"]
+    assert not [name for name in handle.names if "probabilities" in name]
+    [found] = read_final_predictions({handle.key: handle}, study[1])
+    assert found.probabilities == {}
+
+
+def test_final_predictions_lie_side_by_side_with_the_labels(tmp_path, study):
+    probes = _probe(tmp_path, study)
+    [found] = read_final_predictions(probes, study[1])
+    assert (found.stimulus_set, found.models, found.classes) == ("letters", ("net_a", "net_b"), (3, 5, 7))
+    assert found.labels.tolist() == LABELS[N_TRAIN:]
+    for model, predictions in zip(found.models, found.predictions, strict=True):
+        row = probes[f"letters/{model}"].meta["layers"][-1]
+        assert (predictions == found.labels).double().mean().item() == row["test_accuracy"]
+        assert found.probabilities[model].sum(dim=1).tolist() == pytest.approx([1.0] * N_TEST, abs=1e-12)
+
+
+def test_final_predictions_of_another_subset_are_refused(tmp_path, study):
+    probes = _probe(tmp_path, study)
+    later = make_subset(LABELS[::-1], SPLITS)
+    plan = {"letters/analysis": Planned({"of": "later"}, lambda: later)}
+    message = "letters/net_a are of a stimulus subset letters/analysis that is no longer there"
+    for subsets in ({}, run_plan(tmp_path / "later", plan, ARROW)):
+        with pytest.raises(ValueError, match=message):
+            list(read_final_predictions(probes, subsets))
+
+
+def test_networks_probed_on_different_subsets_are_not_put_side_by_side(tmp_path, study):
+    features, subsets = study
+    other = store(tmp_path / "other", {"letters/other": make_subset(LABELS, SPLITS)}, ARROW)
+    every = {**subsets, **other}
+    one = run_plan(tmp_path / "one", plan_probes(features, every, ProbingParams(models=["net_a"])))
+    params = ProbingParams(models=["net_b"], stimulus_sets=["letters"], subset="other")
+    two = run_plan(tmp_path / "two", plan_probes(features, every, params))
+    with pytest.raises(ValueError, match="net_a on letters/analysis, net_b on letters/other"):
+        list(read_final_predictions({**one, **two}, every))
+
+
 def test_settings_are_chosen_without_the_test_split(tmp_path, study):
     features, subsets = study
     shuffled = make_subset(LABELS[:N_TRAIN] + LABELS[N_TRAIN:][::-1], SPLITS)
@@ -143,6 +197,7 @@ def test_the_recipe_changes_with_what_the_probe_depends_on(study):
     assert recipe() == recipe(models=["net_a"])
     assert recipe() != recipe(seed=1)
     assert recipe() != recipe(held_out_fraction=0.3)
+    assert recipe() != recipe(keep_probabilities=False)
     assert recipe() != recipe(fit={"solver": "lbfgs", "weight_decays": [1.0]})
 
 

@@ -3,43 +3,19 @@
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.datasets import Tensors
 from rep_kedro.pipelines.probing.params import AdamWParams, LbfgsParams, ProbingParams
+from rep_kedro.pipelines.probing.probe import FittedProbe, Setting, predict, predict_probabilities
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from rep_kedro.datasets import ArrowHandle, TensorsHandle
 
+PROBABILITIES = "probabilities"
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One way to fit a probe; the convex probe has no learning rate."""
-
-    weight_decay: float
-    learning_rate: float | None
-
-
-@dataclass(frozen=True)
-class FittedProbe:
-    """A probe for features as they are stored.
-
-    Attributes:
-        weight: Shape (n_features, n_classes), float64.
-        bias: Shape (n_classes,), float64.
-        setting: The chosen one.
-        converged: Whether the fit reached its optimum; None for stochastic probes.
-    """
-
-    weight: "Tensor"
-    bias: "Tensor"
-    setting: Setting
-    converged: bool | None
 
 
 def make_probes(features: "TensorsHandle", subset: "ArrowHandle", params: ProbingParams) -> Tensors:
@@ -52,8 +28,9 @@ def make_probes(features: "TensorsHandle", subset: "ArrowHandle", params: Probin
 
     Returns:
         By layer: ``<layer>/weight`` and ``<layer>/bias`` (for features as they are stored, rounded to
-        float32) and ``<layer>/predictions`` (class labels of the test stimuli, int32); a row of results for
-        each layer in ``meta["layers"]``.
+        float32) and ``<layer>/predictions`` (class labels of the test stimuli, int32); of the final layer
+        ``<layer>/probabilities`` (n_test, n_classes), float16, columns in the order of ``meta["classes"]``,
+        if they are kept; a row of results for each layer in ``meta["layers"]``.
 
     Raises:
         ValueError: If the subset does not belong to the features, there is nothing to test on, or a feature
@@ -82,6 +59,9 @@ def make_probes(features: "TensorsHandle", subset: "ArrowHandle", params: Probin
         predictions = predict(probe, layers[name][is_test])
         tensors[f"{name}/weight"], tensors[f"{name}/bias"] = probe.weight.float(), probe.bias.float()
         tensors[f"{name}/predictions"] = torch.tensor(classes)[predictions].to(torch.int32)
+        if params.keep_probabilities and name == features.meta["final_layer"]:
+            probabilities = predict_probabilities(probe, layers[name][is_test])
+            tensors[f"{name}/{PROBABILITIES}"] = probabilities.to(torch.float16)
         rows.append(
             {
                 "layer": name,
@@ -192,11 +172,6 @@ def _choose_settings(
         accuracies = measure_accuracy(predictions, labels[held_out]).tolist()
         chosen[name] = settings[select_weight_decay(accuracies, [s.weight_decay for s in settings])]
     return chosen
-
-
-def predict(probe: FittedProbe, x: "Tensor") -> "Tensor":
-    """Return the class that the probe gives each sample."""
-    return (x.to(probe.weight.dtype) @ probe.weight + probe.bias).argmax(dim=1)
 
 
 def _fit_all(

@@ -53,6 +53,7 @@ def plan_probes(
                 "stimulus_subset": stimulus_subsets[subset].reference,
                 "fit": params.fit.model_dump(mode="json"),
                 "held_out_fraction": params.held_out_fraction,
+                "keep_probabilities": params.keep_probabilities,
                 "seed": params.seed,
                 "code": code_revision("rep_kedro.pipelines.probing.fitting"),
             }

@@ -59,6 +59,9 @@ class ProbingParams(_Strict):
         held_out_fraction: Share of each training class on which settings are chosen, before the probe is
             fitted again on all of them.
         min_classes: Fewest classes worth a probe, at least 2.
+        keep_probabilities: Whether the class probabilities of the test stimuli at the final layer are stored,
+            2 bytes for each stimulus and class; without them there is no Jensen-Shannon divergence and no
+            ensemble.
         seed: Of the held-out part and, for stochastic probes, of first weights and batches.
     """
 
@@ -68,4 +71,5 @@ class ProbingParams(_Strict):
     fit: LbfgsParams | AdamWParams = Field(default=LbfgsParams(), discriminator="solver")
     held_out_fraction: float = Field(default=0.2, gt=0, lt=1)
     min_classes: int = Field(default=2, ge=2)
+    keep_probabilities: bool = True
     seed: int = Field(default=0, ge=0)
