@@ -89,6 +89,7 @@ def make_study(seed: int = 0) -> Study:
         "sample_sizes": make_sample_sizes(similarities),
         "noise_ceilings": make_ceilings(matrices, cards),
         "probe_results": probes,
+        "prediction_agreement": make_agreement(probes, cards),
         "layer_diagnostics": make_diagnostics(cards, rng),
         "receptive_fields": make_receptive_fields(cards),
         "stitching_results": make_stitching(cards, rng),
@@ -367,6 +368,37 @@ def make_probes(cards, rng):
                         "n_classes": {"digits": 10, "photograph_patches": 2, "shapes": 5}[stimulus_set],
                     }
                 )
+    return pd.DataFrame(rows)
+
+
+def make_agreement(probes, cards):
+    """Pairs of networks between the least and the greatest disagreement of their accuracies."""
+    traits, rng, rows = cards.set_index("model"), np.random.default_rng(5), []
+    final = probes[probes["is_final"]]
+    for stimulus_set, part in final.groupby("stimulus_set"):
+        for one, other in combinations(part.itertuples(), 2):
+            a, b = one.test_accuracy, other.test_accuracy
+            low, high = abs(a - b), min(1.0, 2 - a - b)
+            disagreement = low + rng.uniform(0.1, 0.8) * (high - low)
+            chance = a * b + (1 - a) * (1 - b)
+            row = {
+                "stimulus_set": stimulus_set,
+                "model_a": one.model,
+                "model_b": other.model,
+                "n_test": 400,
+                "accuracy_a": a,
+                "accuracy_b": b,
+                "disagreement": disagreement,
+                "disagreement_low_bound": low,
+                "disagreement_high_bound": high,
+                "error_consistency": max(-1.0, (1 - disagreement - chance) / (1 - chance)),
+                "jensen_shannon": disagreement / 2,
+                "reason": "",
+            }
+            for trait in ("objective", "architecture"):
+                pair = [traits.loc[one.model, trait], traits.loc[other.model, trait]]
+                row[f"{trait}_pair"] = " / ".join(sorted(pair))
+            rows.append(row)
     return pd.DataFrame(rows)
 
 

@@ -21,18 +21,27 @@ class TableContract:
     Args:
         key: Columns that together are unique.
         columns: Kind of each required column: ``text``, ``integer``, ``number``, ``fraction`` (0 to 1) or
-            ``flag``; with ``?`` behind it, values may be missing. A column named ``reason`` must not be
-            empty where a number is missing.
+            ``flag``; with ``?`` behind it, values may be missing.
         may_be_empty: Whether a table without rows is allowed.
+        explained: Numbers that may be missing only where the column ``reason`` says why; those that the table
+            does not have are passed over.
     """
 
-    def __init__(self, key: Sequence[str], columns: Mapping[str, str], *, may_be_empty: bool = False) -> None:
+    def __init__(
+        self,
+        key: Sequence[str],
+        columns: Mapping[str, str],
+        *,
+        may_be_empty: bool = False,
+        explained: Sequence[str] = ("similarity", "pearson"),
+    ) -> None:
         unknown = sorted({kind for kind in columns.values() if kind.rstrip("?") not in _KINDS})
         if unknown:
             raise ValueError(f"unknown kinds of column: {', '.join(unknown)}; known: {', '.join(_KINDS)}")
         self._key = list(key)
         self._columns = dict(columns)
         self._may_be_empty = may_be_empty
+        self._explained = frozenset(explained)
 
     def validate(self, data: "pd.DataFrame") -> "pd.DataFrame":
         """Return the table unchanged.
@@ -78,9 +87,9 @@ class TableContract:
             raise ValueError(
                 f"column {name} is not {base} in {int(wrong.sum())} rows, e.g. {_shown(present[wrong])}"
             )
-        if absent.any() and base != "text" and "reason" in data.columns and kind == "number?":
+        if absent.any() and name in self._explained and "reason" in data.columns:
             silent = data[absent & (data["reason"] == "")]
-            if len(silent) and name in {"similarity", "pearson"}:
+            if len(silent):
                 raise ValueError(f"column {name} has {len(silent)} missing values without a reason")
 
 

@@ -79,6 +79,11 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
         *("stimulus_set", "model", "layer", "depth", "is_final", "train_accuracy", "test_accuracy"),
         *("weight_decay", "learning_rate", "seed", "n_train", "n_test", "n_classes"),
     ),
+    "prediction_agreement": (
+        *("stimulus_set", "model_a", "model_b", "n_test", "accuracy_a", "accuracy_b", "disagreement"),
+        *("disagreement_low_bound", "disagreement_high_bound", "error_consistency", "jensen_shannon"),
+        *("reason", "objective_pair", "architecture_pair"),
+    ),
     "stitching_results": (
         *("stimulus_set", "front_model", "end_model", "layer", "depth", "front_accuracy", "end_accuracy"),
         *("stitched_accuracy", "relative_accuracy", "agreement", "map_r2", "n_fit", "n_test"),

@@ -14,6 +14,41 @@ else:
     ArrowHandle = TensorsHandle = Tensor = Any  # Kedro reads the hints
 
 
+class StoredProbabilities(Mapping[str, Tensor]):
+    """Class probabilities by network, read when asked for; networks without them are left out.
+
+    A matrix is float64, shape (n_test, n_classes), with rows that sum to 1. It is stored in float16, so that
+    a probability is off by up to a two-thousandth of it, and one below 3e-8 is zero.
+    """
+
+    def __init__(self, handles: Mapping[str, TensorsHandle]) -> None:
+        self._stored: dict[str, tuple[TensorsHandle, str]] = {}
+        for model, handle in handles.items():
+            name = f"{_final_layer(handle)}/{PROBABILITIES}"
+            if name in handle.names:
+                self._stored[model] = (handle, name)
+
+    def __getitem__(self, model: str) -> Tensor:
+        """Return the probabilities of all test stimuli."""
+        return self.read_rows(model, slice(None))
+
+    def __iter__(self) -> Iterator[str]:
+        """Return the networks that have probabilities."""
+        return iter(self._stored)
+
+    def __len__(self) -> int:
+        """Return the number of networks that have probabilities."""
+        return len(self._stored)
+
+    def read_rows(self, model: str, rows: slice) -> Tensor:
+        """Return the probabilities of some test stimuli; only they are read."""
+        import torch
+
+        handle, name = self._stored[model]
+        rounded = torch.from_numpy(handle.rows(name, rows).astype("float64"))
+        return rounded / rounded.sum(dim=1, keepdim=True)
+
+
 @dataclass(frozen=True)
 class FinalPredictions:
     """Final probes of all networks on one stimulus set; the same test stimuli in the same order.
@@ -24,8 +59,7 @@ class FinalPredictions:
         classes: Class labels in the order of the columns of the probabilities.
         labels: True class labels, int64, shape (n_test,).
         predictions: Class labels that the probes pick, int64, shape (n_models, n_test).
-        probabilities: By network, float64, shape (n_test, n_classes), rows sum to 1; stored in float16, so
-            that a probability is off by up to a two-thousandth of it; networks without them are left out.
+        probabilities: By network, shape (n_test, n_classes).
     """
 
     stimulus_set: str
@@ -33,7 +67,7 @@ class FinalPredictions:
     classes: tuple[int, ...]
     labels: Tensor
     predictions: Tensor
-    probabilities: Mapping[str, Tensor]
+    probabilities: StoredProbabilities
 
 
 def read_final_predictions(
@@ -63,24 +97,29 @@ def read_final_predictions(
 def _read_set(
     stimulus_set: str, handles: Mapping[str, TensorsHandle], stimulus_subsets: Mapping[str, ArrowHandle]
 ) -> FinalPredictions:
-    import numpy as np
     import torch
 
     subset = _require_one_subset(stimulus_set, handles, stimulus_subsets)
     frame = subset.frame(["label", "split"])
     is_test = frame["label"].notna() & (frame["split"] == "test")
     labels = torch.tensor(frame.loc[is_test, "label"].astype("int64").to_numpy())
-    predictions, probabilities = [], {}
-    for model, handle in handles.items():
-        layer = next(str(row["layer"]) for row in handle.meta["layers"] if row["is_final"])
-        predictions.append(torch.from_numpy(np.array(handle.tensor(f"{layer}/predictions"))).long())
-        if f"{layer}/{PROBABILITIES}" in handle.names:
-            rounded = torch.from_numpy(np.array(handle.tensor(f"{layer}/{PROBABILITIES}"))).double()
-            probabilities[model] = rounded / rounded.sum(dim=1, keepdim=True)
+    predictions = [
+        torch.from_numpy(handle.tensor(f"{_final_layer(handle)}/predictions").astype("int64"))
+        for handle in handles.values()
+    ]
     classes = tuple(int(label) for label in next(iter(handles.values())).meta["classes"])
     return FinalPredictions(
-        stimulus_set, tuple(handles), classes, labels, torch.stack(predictions), probabilities
+        stimulus_set,
+        models=tuple(handles),
+        classes=classes,
+        labels=labels,
+        predictions=torch.stack(predictions),
+        probabilities=StoredProbabilities(handles),
     )
+
+
+def _final_layer(handle: TensorsHandle) -> str:
+    return next(str(row["layer"]) for row in handle.meta["layers"] if row["is_final"])
 
 
 def _require_one_subset(

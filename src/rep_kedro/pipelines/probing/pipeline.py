@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from rep_kedro.pipelines.probing import nodes
+from rep_kedro.pipelines.probing import agreement, nodes
 
 
 def create_pipeline(**_: object) -> Pipeline:
@@ -21,6 +21,13 @@ def create_pipeline(**_: object) -> Pipeline:
                 inputs="probes",
                 outputs="probe_results",
                 name="probe_results",
+                tags=["cpu"],
+            ),
+            Node(
+                agreement.compare_predictions,
+                inputs=["probes", "stimulus_subsets", "model_cards"],
+                outputs="prediction_agreement",
+                name="prediction_agreement",
                 tags=["cpu"],
             ),
         ]
