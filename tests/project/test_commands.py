@@ -44,6 +44,17 @@ def _spoil(study: Path) -> None:
     (study / "data/test/07_model_output/similarities.parquet").unlink()
 
 
+def test_verify_finds_one_flipped_bit(own_study: Path) -> None:
+    path = own_study / "data/test/04_feature/features/digits/cnn_simclr_s0.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+    told = run_in(own_study, "kedro", "verify", "--env=test", check=False)
+    assert told.returncode == 1
+    assert "cnn_simclr_s0.safetensors is damaged: its content is not what was written" in told.stderr
+    assert told.stderr.splitlines()[-1].startswith("error: 1 of ")
+
+
 def test_prune_removes_what_is_not_planned_and_nothing_else(own_study: Path) -> None:
     networks = own_study / "data/test/06_models/networks"
     extra, note = networks / "cnn_simclr_s9.safetensors", networks / "note.txt"

@@ -29,12 +29,14 @@ class Header:
         key: The member's key within its collection.
         recipe: Everything the member's bytes depend on.
         meta: What the maker wants to tell: labels, counts, results per layer.
+        sha256: Digest of the file's content and of the rest of the header; None where the format has its own.
     """
 
     format: str
     key: str
     recipe: Json
     meta: Json
+    sha256: str | None = None
 
     def to_json(self) -> str:
         """Return the header's one JSON text.
@@ -44,7 +46,8 @@ class Header:
         """
         if not isinstance(self.meta, dict):
             raise TypeError(f"meta of {self.key!r} must be a dict, received {type(self.meta).__name__}")
-        return strict_json({"format": self.format, "key": self.key, "recipe": self.recipe, "meta": self.meta})
+        content = {"format": self.format, "key": self.key, "recipe": self.recipe, "meta": self.meta}
+        return strict_json(content if self.sha256 is None else {**content, "sha256": self.sha256})
 
 
 def header_from(text: Any, path: Path, expected_format: str) -> Header:
@@ -61,10 +64,10 @@ def header_from(text: Any, path: Path, expected_format: str) -> Header:
         raise DamagedMemberError(f"{path} is not a member written by this project")
     if content["format"] != expected_format:
         raise DamagedMemberError(f"{path} has format {content['format']!r}, expected {expected_format!r}")
-    key, recipe, meta = content["key"], content["recipe"], content["meta"]
+    key, recipe, meta, sha256 = content["key"], content["recipe"], content["meta"], content.get("sha256")
     if not isinstance(key, str) or not isinstance(recipe, dict) or not isinstance(meta, dict):
         raise DamagedMemberError(f"{path} has a header that was not written by this project")
-    return Header(content["format"], key, recipe, meta)
+    return Header(content["format"], key, recipe, meta, sha256)
 
 
 def unreadable(path: Path, problem: OSError) -> OSError | DamagedMemberError:
@@ -104,6 +107,13 @@ class MemberHandle:
     def reference(self) -> dict[str, str]:
         """Key and recipe digest: what a descendant's recipe holds of this member."""
         return {"key": self.key, "digest": self.digest}
+
+    def verify(self) -> None:
+        """Compare the whole file with what was written; nothing is left to do where every reading does so.
+
+        Raises:
+            DamagedMemberError: If anything in the file is not what was written.
+        """
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.key!r}, digest={self.digest[:8]})"

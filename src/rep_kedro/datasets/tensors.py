@@ -1,12 +1,13 @@
 """Named tensors in one safetensors file, read by memory mapping."""
 
+import hashlib
 import json
 import math
 import os
 import struct
 import weakref
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _LENGTH_BYTES = 8
 _MAX_HEADER_BYTES = 100_000_000
 _METADATA = "__metadata__"
+_BLOCK_BYTES = 1 << 20
 _DTYPES = {
     "U64": "<u8", "I64": "<i8", "F64": "<f8", "F32": "<f4", "U32": "<u4", "I32": "<i4", "F16": "<f2",
     "U16": "<u2", "I16": "<i2", "I8": "|i1", "U8": "|u1", "BOOL": "|b1",
@@ -89,6 +91,20 @@ class TensorsHandle(MemberHandle):
         """Size of all tensors in bytes."""
         return sum(entry["data_offsets"][1] - entry["data_offsets"][0] for entry in self._layout.values())
 
+    def verify(self) -> None:
+        """Read the whole file and compare it with the digest in its header; files without one pass.
+
+        Raises:
+            DamagedMemberError: If anything in the file is not what was written.
+        """
+        with self.path.open("rb") as stream:
+            length = struct.unpack("<Q", stream.read(_LENGTH_BYTES))[0]
+            layout = json.loads(stream.read(length))
+            header = header_from(layout.pop(_METADATA)[HEADER_KEY], self.path, TensorsDataset.format)
+            found = _digest(header, layout, iter(lambda: stream.read(_BLOCK_BYTES), b""))
+        if header.sha256 is not None and header.sha256 != found:
+            raise DamagedMemberError(f"{self.path} is damaged: its content is not what was written")
+
     def _map(self) -> "np.ndarray[Any, Any]":
         """Map the file once for all arrays in use: each mapping holds a file descriptor."""
         import numpy as np
@@ -106,7 +122,7 @@ class TensorsHandle(MemberHandle):
 
 
 class TensorsDataset(MemberDataset):
-    """Safetensors with one header entry of sorted JSON, so that equal content gives equal bytes."""
+    """Safetensors; one header entry of sorted JSON, with a digest of all; equal content gives equal bytes."""
 
     suffix: ClassVar[str] = ".safetensors"
     format: ClassVar[str] = "tensors/1"
@@ -122,7 +138,7 @@ class TensorsDataset(MemberDataset):
             raise TypeError(f"{self._key}: expected Tensors, received {type(data).__name__}")
         header = Header(self.format, self._key, self._recipe, data.meta)
         arrays = {name: _to_numpy(name, value) for name, value in data.tensors.items()}
-        write_safetensors(self.path, arrays, {HEADER_KEY: header.to_json()})
+        write_safetensors(self.path, arrays, header)
 
     @classmethod
     def read_header(cls, path: Path) -> Header:
@@ -142,9 +158,7 @@ class TensorsDataset(MemberDataset):
         return TensorsHandle(path, header_from(metadata.get(HEADER_KEY), path, cls.format), layout, start)
 
 
-def write_safetensors(
-    path: Path, arrays: "Mapping[str, np.ndarray[Any, Any]]", metadata: dict[str, str]
-) -> int:
+def write_safetensors(path: Path, arrays: "Mapping[str, np.ndarray[Any, Any]]", header: Header) -> int:
     """Write arrays atomically as the safetensors library does, one after another and without a copy.
 
     Returns:
@@ -154,13 +168,21 @@ def write_safetensors(
         ValueError: If the header would be larger than readers accept.
     """
     names = sorted(arrays, key=lambda name: (_ORDER[_NAMES[arrays[name].dtype.str]], name))
-    layout: dict[str, Any] = {_METADATA: metadata}
+    layout: dict[str, Any] = {}
     end = 0
     for name in names:
         begin, end = end, end + arrays[name].nbytes
         dtype = _NAMES[arrays[name].dtype.str]
         layout[name] = {"dtype": dtype, "shape": list(arrays[name].shape), "data_offsets": [begin, end]}
-    text = json.dumps(layout, separators=(",", ":"), ensure_ascii=False).encode()
+
+    def blocks() -> Iterator[Any]:
+        return (arrays[name].reshape(-1).view("u1").data for name in names if arrays[name].size)
+
+    whole = {
+        _METADATA: {HEADER_KEY: replace(header, sha256=_digest(header, layout, blocks())).to_json()},
+        **layout,
+    }
+    text = json.dumps(whole, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % _LENGTH_BYTES)
     if len(text) > _MAX_HEADER_BYTES:
         raise ValueError(f"recipe and meta need {len(text)} bytes, readers accept {_MAX_HEADER_BYTES}")
@@ -168,10 +190,18 @@ def write_safetensors(
     def write(partial: Path) -> None:
         with partial.open("wb") as stream:
             stream.write(struct.pack("<Q", len(text)) + text)
-            for name in names:
-                stream.write(arrays[name].reshape(-1).view("u1").data if arrays[name].size else b"")
+            stream.writelines(blocks())
 
     return write_atomically(path, write)
+
+
+def _digest(header: Header, layout: Mapping[str, Any], blocks: Iterator[Any]) -> str:
+    """Return the digest of what a file holds: header, names and places of the tensors, their bytes."""
+    digest = hashlib.sha256(replace(header, sha256=None).to_json().encode())
+    digest.update(json.dumps(layout, sort_keys=True).encode())
+    for block in blocks:
+        digest.update(block)
+    return digest.hexdigest()
 
 
 def _to_numpy(name: Any, value: Any) -> Any:
