@@ -138,6 +138,17 @@ def test_rows_that_do_not_vary_have_one_component_that_is_zero(shape):
     assert found.tolist() == [[0.0], [0.0]]
 
 
+def test_rows_that_vary_by_rounding_of_single_precision_alone_have_one_component_that_is_zero():
+    x = 1e3 + 1e-5 * _draw((20, 3), mean=0.0)
+    assert fit_pca(x, n_components=3).apply(x).tolist() == [[0.0]] * 20
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+def test_a_length_whose_square_is_out_of_range_is_a_length(scale):
+    x = _draw((5, 3))
+    torch.testing.assert_close(scale_to_unit_length(scale * x), scale_to_unit_length(x))
+
+
 @pytest.mark.parametrize("scale", [1e-18, 1.0, 1e18])
 @pytest.mark.parametrize("shape", [(40, 6), (7, 30)])
 def test_the_scale_of_the_features_does_not_matter(scale, shape):
