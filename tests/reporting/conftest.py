@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from rep_kedro.pipelines.reporting.params import ReportingParams
+from rep_kedro.pipelines.reporting.study_figures import TABLES, plan_figures
 from rep_kedro.reporting.figures import certainty, consistency, layers, performance, similarity, training
 from rep_kedro.reporting.tables import matrices_of
 
@@ -42,7 +44,15 @@ def draw_all(study, measure=MEASURE):
         ),
         "figure_stitching": layers.plot_stitching(study.stitching_results, cards, stimulus_set="digits"),
         "figure_training": training.plot_training(study.training_history, cards),
+        **draw_collection(study, measure),
     }
+
+
+def draw_collection(study, measure=MEASURE, **changed):
+    """Draw every figure of the collection."""
+    params = ReportingParams.model_construct(measure=measure, **changed)
+    plan = plan_figures(params, **{name: study.tables.get(name) for name in TABLES})
+    return {name: planned.compute() for name, planned in plan.items()}
 
 
 @pytest.fixture(scope="session")

@@ -13,9 +13,11 @@ from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 from pydantic import ValidationError
 
+from rep_kedro.datasets import FigureCollectionDataset
 from rep_kedro.pipelines.reporting import nodes
 from rep_kedro.pipelines.reporting.params import ReportingParams
 from rep_kedro.pipelines.reporting.pipeline import COLLECTIONS, FIGURES, create_pipeline
+from rep_kedro.pipelines.reporting.study_figures import STUDY_FIGURES
 from rep_kedro.reporting.comparison import SIMILARITY_KEYS, compare_values, summarise_changes
 from rep_kedro.reporting.run_table import build_run_table, find_seed
 
@@ -43,7 +45,7 @@ def handles(keys, **recipe):
     }
 
 
-def test_the_pipeline_writes_figures_run_table_and_report(study, measure, known_measure, caplog):
+def test_the_pipeline_writes_figures_run_table_and_report(study, measure, known_measure, caplog, tmp_path):
     caplog.set_level(logging.ERROR)
     params = ReportingParams(measure=measure)
     entries = {name: study.tables[name] for name in study.tables if name != "run_table"}
@@ -59,9 +61,12 @@ def test_the_pipeline_writes_figures_run_table_and_report(study, measure, known_
     assert pipeline.inputs() == set(entries)
     catalog = DataCatalog({name: MemoryDataset(value) for name, value in entries.items()})
     catalog["report"] = MemoryDataset()
+    catalog["figures"] = FigureCollectionDataset(
+        filepath=str(tmp_path / "figures"), member="rep_kedro.datasets.DrawingDataset"
+    )
     SequentialRunner().run(pipeline, catalog)
     html = catalog.load("report")
-    assert html.count("<figcaption>") == len(FIGURES)
+    assert html.count("<figcaption>") == len(FIGURES) + len(STUDY_FIGURES)
     assert "Kornblith et al. 2019" in html
     assert "was not made in this run" not in html
     n_results = len(COLLECTIONS) - 1 + len(study.matrices)

@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 
 from rep_kedro.datasets.figure import render_svg
+from rep_kedro.pipelines.reporting.pipeline import FIGURES
+from rep_kedro.pipelines.reporting.study_figures import STUDY_FIGURES
 from rep_kedro.reporting.content import make_content
 from rep_kedro.reporting.contract import COLUMNS
 from rep_kedro.reporting.page import Column, list_in_words, make_table, write_number
@@ -31,6 +33,7 @@ ANCHORS = [
     "settings",
     "run",
 ]
+N_FIGURES = len(FIGURES) + len(STUDY_FIGURES)
 FACTS = [
     {
         "id": "cka_linear_debiased",
@@ -99,9 +102,9 @@ def test_the_page_has_every_section_and_every_figure(html):
     page = Page(html)
     assert [anchor for anchor in page.ids if anchor in ANCHORS] == ANCHORS
     assert page.open == []
-    assert page.tags.count("figure") == page.tags.count("svg") == page.tags.count("figcaption") == 10
-    assert html.count("What misleads:") == html.count("How to read it:") == 10
-    assert [int(n) for n in re.findall(r"Figure (\d+)\.", page.text)] == list(range(1, 11))
+    assert page.tags.count("figure") == page.tags.count("svg") == page.tags.count("figcaption") == N_FIGURES
+    assert html.count("What misleads:") == html.count("How to read it:") == N_FIGURES
+    assert [int(n) for n in re.findall(r"Figure (\d+)\.", page.text)] == list(range(1, N_FIGURES + 1))
 
 
 def test_no_id_is_used_twice_and_every_reference_inside_the_page_is_met(html):
@@ -191,7 +194,7 @@ def test_tables_show_every_network_and_parameter(html, study):
 
 def test_missing_figures_are_reported(study, choices):
     html = build_report(make_content(study.tables, {}, **choices))
-    assert html.count("This figure was not made in this run.") == 10
+    assert html.count("This figure was not made in this run.") == N_FIGURES
 
 
 @pytest.mark.parametrize("name", COLUMNS)

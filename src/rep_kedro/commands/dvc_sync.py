@@ -1,6 +1,7 @@
 """``kedro dvc-sync``: dvc.yaml written from the registered pipelines, so that the two cannot part."""
 
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,8 @@ def _code_of(name: str) -> list[str]:
     from rep_kedro.datasets.revision import module_closure
 
     root = Path.cwd()
-    closure = module_closure(f"rep_kedro.pipelines.{name}.pipeline")
+    pipeline = f"rep_kedro.pipelines.{name}.pipeline"
+    closure = module_closure(pipeline, *getattr(import_module(pipeline), "NAMED_MODULES", ()))
     files = {path.resolve().relative_to(root.resolve()).as_posix() for path in closure.values()}
     rooms = {Path(*Path(file).parts[:3]) for file in files}
     data = {folder.as_posix() for room in rooms for folder in _data_folders(room)}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rep_kedro.datasets.arrow import ArrowDataset, ArrowHandle
     from rep_kedro.datasets.collection import CollectionDataset
+    from rep_kedro.datasets.drawing import DrawingDataset, DrawingHandle, FigureCollectionDataset
     from rep_kedro.datasets.figure import FigureDataset
     from rep_kedro.datasets.journal import read_journal
     from rep_kedro.datasets.matrix import (
@@ -33,6 +34,9 @@ _HOMES = {
     "CollectionDataset": "collection",
     "CollectionError": "plan_file",
     "DamagedMemberError": "member",
+    "DrawingDataset": "drawing",
+    "DrawingHandle": "drawing",
+    "FigureCollectionDataset": "drawing",
     "EarlierTableDataset": "table",
     "FigureDataset": "figure",
     "LabelledMatrix": "matrix",
@@ -58,7 +62,10 @@ __all__ = [
     "CollectionDataset",
     "CollectionError",
     "DamagedMemberError",
+    "DrawingDataset",
+    "DrawingHandle",
     "EarlierTableDataset",
+    "FigureCollectionDataset",
     "FigureDataset",
     "LabelledMatrix",
     "MatrixCollectionDataset",

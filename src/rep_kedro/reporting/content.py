@@ -29,6 +29,7 @@ class ReportContent:
         n_run_rows: How many rows of the run table are listed.
         measure_facts: Per measure: id, what it is, range, invariances, source; from the registry.
         earlier: Tables of an earlier version by name; may be empty.
+        absences: Why a figure shows nothing, by the figure's name.
     """
 
     tables: Mapping[str, pd.DataFrame]
@@ -41,6 +42,7 @@ class ReportContent:
     n_run_rows: int = 400
     measure_facts: Sequence[Mapping[str, str]] = ()
     earlier: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    absences: Mapping[str, str] = field(default_factory=dict)
 
     def table(self, name: str) -> pd.DataFrame:
         """Return a table by its name in the contract."""
@@ -53,9 +55,11 @@ class ReportContent:
 
     def block(self, name: str, shown: str) -> FigureBlock:
         """Return a figure with its caption; ``shown`` says what this run's figure shows."""
-        figure, texts = self.figures.get(name), figure_texts(name)
-        drawing = None if figure is None else inline_svg(figure, name.replace("_", "-"), texts["title"])
-        return FigureBlock(drawing, shown=shown, **texts)
+        figure, texts, absence = self.figures.get(name), figure_texts(name), self.absences.get(name)
+        drawing = None
+        if figure is not None and absence is None:
+            drawing = inline_svg(figure, name.replace("_", "-"), texts["title"])
+        return FigureBlock(drawing, shown=shown, absence=absence, **texts)
 
 
 def make_content(

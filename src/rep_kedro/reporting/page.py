@@ -60,11 +60,12 @@ class FigureBlock:
     """A figure and what a reader needs to know about it.
 
     Attributes:
-        drawing: SVG, safe to put in; None where the run made none.
+        drawing: SVG, safe to put in; None where the run made none or there was nothing to draw.
         title: The question, as in the figure.
         reading: How to read it.
         shown: What is shown: measure, stimulus set, counts.
         misleads: When it misleads.
+        absence: Why there was nothing to draw.
     """
 
     drawing: Markup | None
@@ -72,6 +73,7 @@ class FigureBlock:
     reading: str
     shown: str
     misleads: str
+    absence: str | None = None
 
 
 @dataclass(frozen=True)

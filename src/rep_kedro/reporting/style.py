@@ -184,8 +184,9 @@ def grid_of_panels(figure: Figure, n_panels: int, n_columns: int, **shared: Any)
 
 @styled
 def plot_note(title: str, note: str) -> Figure:
-    """Return a figure that says why there is nothing to draw."""
+    """Return a figure that says why there is nothing to draw; the reason is the figure's label, too."""
     figure = start_figure(title, 1.6)
+    figure.set_label(note)
     axes = figure.subplots()
     axes.set_axis_off()
     axes.text(0.0, 0.55, f"Nothing to draw: {note}", color=MUTED, fontsize=10, transform=axes.transAxes)

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from rep_kedro.datasets.figure import render_svg
 
 _PROLOGUE = re.compile(r"^.*?(?=<svg[\s>])", re.DOTALL)
-_METADATA = re.compile(r"<metadata>.*?</metadata>\s*", re.DOTALL)
+_METADATA = re.compile(r"<metadata[^>]*>.*?</metadata>\s*", re.DOTALL)
 _ID = re.compile(r'\bid="([^"]+)"')
 _REFERENCE = re.compile(r'(url\(#|href="#)([^")]+)')
 _ACTIVE = re.compile(r"<\s*(script|foreignObject|iframe)\b|\son[a-z]+\s*=\s*[\"']|javascript:", re.IGNORECASE)

@@ -9,10 +9,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
+    from rep_kedro.datasets import DrawingHandle
     from rep_kedro.reporting.run_table import Handle, Journal
     from rep_kedro.reporting.tables import MatrixHandle
 else:
-    DataFrame = Figure = Handle = Journal = MatrixHandle = Any  # so that Kedro can read the hints
+    DataFrame = DrawingHandle = Figure = Handle = Journal = MatrixHandle = (
+        Any  # so that Kedro can read the hints
+    )
 
 
 def plot_similarity(
@@ -189,30 +192,38 @@ def journal_beside(handles: "Mapping[str, Handle]") -> "Journal":
     return {}
 
 
-def compute_report(params: ReportingParams, parameters: dict[str, Any], **inputs: Any) -> str:
+def compute_report(
+    params: ReportingParams,
+    parameters: dict[str, Any],
+    figures: "Mapping[str, DrawingHandle]",
+    **inputs: Any,
+) -> str:
     """Write the report as one self-contained HTML page.
 
     Args:
         params: What the report speaks of.
         parameters: All parameters of the run, for the record.
-        **inputs: The contract's tables and the figures by their catalog names; ``earlier_similarities`` and
-            ``earlier_consistency``, empty or None where no earlier version is named.
+        figures: The collection's figures by name.
+        **inputs: The contract's tables and the other figures by their catalog names;
+            ``earlier_similarities`` and ``earlier_consistency``, empty or None where no earlier version is
+            named.
     """
     from rep_kedro.reporting.content import make_content
     from rep_kedro.reporting.report import build_report
 
-    figures = {name: value for name, value in inputs.items() if name.startswith("figure_")}
+    singles = {name: value for name, value in inputs.items() if name.startswith("figure_")}
     earlier = {
         name.removeprefix("earlier_"): value for name, value in inputs.items() if name.startswith("earlier_")
     }
     tables = {
         name: value
         for name, value in inputs.items()
-        if name not in figures and not name.startswith("earlier_")
+        if name not in singles and not name.startswith("earlier_")
     }
     content = make_content(
         tables,
-        figures,
+        singles | {name: figure.svg() for name, figure in figures.items()},
+        absences={name: figure.nothing_to_draw for name, figure in figures.items() if figure.nothing_to_draw},
         stimulus_set=params.stimulus_set,
         earlier=earlier,
         parameters=parameters,

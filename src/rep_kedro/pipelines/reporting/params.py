@@ -1,6 +1,6 @@
 """Parameters of the reporting pipeline, checked before any node runs."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -17,6 +17,8 @@ class ReportingParams(BaseModel):
         n_heat_maps: At most so many stimulus sets have a heat map of their own, beside the mean.
         metrics: Training metrics to draw, in this order; empty: all.
         n_extreme_pairs: How many most and least similar pairs are listed.
+        spread_of: What mean and standard deviation over stimulus sets are of: ``similarity``, or ``angle``
+            for its arccos, in which values near 1 are less crowded.
         n_run_rows: Longer tables are cut at so many rows, and say so.
     """
 
@@ -28,6 +30,7 @@ class ReportingParams(BaseModel):
     n_heat_maps: int = Field(default=5, ge=1)
     metrics: list[str] = []
     n_extreme_pairs: int = Field(default=8, ge=1)
+    spread_of: Literal["similarity", "angle"] = "similarity"
     n_run_rows: int = Field(default=400, ge=1)
 
     @field_validator("measure")

@@ -5,7 +5,10 @@ from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
-from rep_kedro.pipelines.reporting import nodes
+from rep_kedro.pipelines.reporting import nodes, study_figures
+
+NAMED_MODULES = study_figures.MODULES
+"""Drawing modules that are named as data, so that no import tells of them."""
 
 COLLECTIONS = (
     "stimulus_sets",
@@ -61,6 +64,12 @@ def create_pipeline(**_: object) -> Pipeline:
         Node(function, inputs=[*inputs, "params:reporting"], outputs=name, name=name)
         for name, (function, inputs) in FIGURES.items()
     ]
+    collected = Node(
+        study_figures.plan_figures,
+        inputs={"params": "params:reporting", **{name: name for name in study_figures.TABLES}},
+        outputs="figures",
+        name="study_figures",
+    )
     run_table = Node(
         nodes.compute_run_table,
         inputs={name: name for name in COLLECTIONS},
@@ -72,9 +81,9 @@ def create_pipeline(**_: object) -> Pipeline:
         inputs={
             "params": "params:reporting",
             "parameters": "parameters",
-            **{name: name for name in (*TABLES, *FIGURES, *EARLIER)},
+            **{name: name for name in (*TABLES, *FIGURES, "figures", *EARLIER)},
         },
         outputs="report",
         name="report",
     )
-    return Pipeline([*figures, run_table, report], tags=["cpu"])
+    return Pipeline([*figures, collected, run_table, report], tags=["cpu"])

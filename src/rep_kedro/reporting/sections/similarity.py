@@ -45,6 +45,7 @@ def describe(content: ReportContent) -> list[Section]:
                 content.block(
                     "figure_similarity_map", f"{shown}; classical scaling of 1 − similarity to a plane"
                 ),
+                content.block("mean_and_spread", shown),
             ],
             tables=_tables(rows, content.n_extreme_pairs) if len(rows) else [],
         )

@@ -1,0 +1,104 @@
+"""The figures of the collection ``figures``: what draws each, from which rows, with which parameters.
+
+A figure is one entry of :data:`STUDY_FIGURES`, and its words stand in ``reporting/templates/captions.yml``.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from rep_kedro.datasets import Planned, code_revision
+from rep_kedro.pipelines.reporting.params import ReportingParams
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+else:
+    DataFrame = Figure = Any  # so that Kedro can read the hints
+
+ALL = "all rows"
+OF_MEASURE = "rows of the report's measure"
+_FIGURES = "rep_kedro.reporting.figures"
+
+
+@dataclass(frozen=True)
+class StudyFigure:
+    """How one figure comes about.
+
+    Attributes:
+        draw: ``module:function`` below ``rep_kedro.reporting.figures``. The function is given the tables and
+            parameters by their names, as keyword arguments, and returns a figure; where there is nothing to
+            draw, that of :func:`rep_kedro.reporting.style.plot_note`.
+        tables: Which rows of which tables it uses: :data:`ALL` or :data:`OF_MEASURE`.
+        parameters: The fields of :class:`ReportingParams` it is given.
+    """
+
+    draw: str
+    tables: Mapping[str, str]
+    parameters: tuple[str, ...] = ("measure",)
+
+    @property
+    def module(self) -> str:
+        """The dotted name of the drawing module."""
+        return f"{_FIGURES}.{self.draw.partition(':')[0]}"
+
+    def function(self) -> "Callable[..., Figure]":
+        """Import and return the drawing function."""
+        function: Callable[..., Figure] = getattr(import_module(self.module), self.draw.partition(":")[2])
+        return function
+
+
+STUDY_FIGURES: dict[str, StudyFigure] = {
+    "mean_and_spread": StudyFigure(
+        "spread:plot_mean_and_spread",
+        {"similarities": OF_MEASURE, "model_cards": ALL},
+        parameters=("measure", "spread_of"),
+    ),
+}
+TABLES = tuple(sorted({table for figure in STUDY_FIGURES.values() for table in figure.tables}))
+MODULES = tuple(sorted({figure.module for figure in STUDY_FIGURES.values()}))
+
+
+def plan_figures(params: ReportingParams, **tables: "DataFrame") -> dict[str, Planned]:
+    """Plan one member per figure; a figure whose rows, parameters and code are unchanged is kept.
+
+    Args:
+        params: What the figures speak of.
+        **tables: The contract's tables that :data:`STUDY_FIGURES` names.
+
+    Returns:
+        Plan by the figure's name.
+    """
+    from rep_kedro.reporting.contract import COLUMNS
+    from rep_kedro.reporting.digests import rows_digest
+    from rep_kedro.reporting.tables import require_table
+    from rep_kedro.reporting.texts import figure_texts
+
+    whole = {name: require_table(name, table)[list(COLUMNS[name])] for name, table in tables.items()}
+    measured = {
+        name: table[table["measure"] == params.measure] for name, table in whole.items() if "measure" in table
+    }
+    digests = {
+        (name, rows): rows_digest(table)
+        for rows, chosen in ((ALL, whole), (OF_MEASURE, measured))
+        for name, table in chosen.items()
+    }
+    plan = {}
+    for name, figure in STUDY_FIGURES.items():
+        used = {table: (whole if rows == ALL else measured)[table] for table, rows in figure.tables.items()}
+        chosen = {field: getattr(params, field) for field in figure.parameters}
+        recipe = {
+            "draw": figure.draw,
+            "tables": {table: digests[table, rows] for table, rows in figure.tables.items()},
+            "parameters": params.model_dump(mode="json", include=set(figure.parameters)),
+            "title": figure_texts(name)["title"],
+            "code": code_revision(figure.module),
+        }
+        plan[name] = Planned(recipe, partial(_draw, figure, used | chosen))
+    return plan
+
+
+def _draw(figure: StudyFigure, arguments: Mapping[str, Any]) -> "Figure":
+    return figure.function()(**arguments)

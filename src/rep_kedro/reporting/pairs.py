@@ -1,0 +1,76 @@
+"""Pairs of networks over stimulus sets: one row per pair, one column per stimulus set."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from rep_kedro.reporting.tables import in_order
+
+PAIR = ("model_a", "model_b")
+
+
+def pairs_by_set(similarities: pd.DataFrame) -> pd.DataFrame:
+    """Return the similarities of one measure, a row per pair of networks and a column per stimulus set.
+
+    Args:
+        similarities: The contract's table, rows of one measure.
+
+    Returns:
+        float64, NaN where undefined or absent; index levels ``model_a``, ``model_b``, ``objective_pair``.
+    """
+    index = [*PAIR, "objective_pair"]
+    if not len(similarities):
+        empty = pd.MultiIndex.from_arrays([[], [], []], names=index)
+        return pd.DataFrame(index=empty, dtype=np.float64)
+    wide = similarities.assign(similarity=pd.to_numeric(similarities["similarity"]).astype("float64"))
+    wide = wide.pivot_table(
+        index=index, columns="stimulus_set", values="similarity", aggfunc="first", dropna=False, sort=False,
+        observed=True,
+    )  # fmt: skip
+    held = pd.MultiIndex.from_frame(similarities[index].drop_duplicates())
+    return wide.reindex(held)[in_order(similarities["stimulus_set"])]
+
+
+def mean_and_spread(wide: pd.DataFrame, *, is_angle: bool = False) -> pd.DataFrame:
+    """Return mean and population standard deviation of each pair over all stimulus sets.
+
+    Args:
+        wide: As :func:`pairs_by_set` gives it.
+        is_angle: Take the angle, arccos of the similarity in radians, instead of the similarity.
+
+    Returns:
+        Columns ``mean``, ``std``; pairs that are undefined on any set are left out, and so are those whose
+        similarity has no angle (outside -1 to 1).
+    """
+    values = wide.to_numpy(dtype=np.float64)
+    if is_angle:
+        values = np.arccos(np.where(np.abs(values) <= 1.0, values, np.nan))
+    is_whole = np.isfinite(values).all(axis=1)
+    values = values[is_whole]
+    return pd.DataFrame(
+        {"mean": values.mean(axis=1), "std": values.std(axis=1)} if values.size else {"mean": [], "std": []},
+        index=wide.index[is_whole],
+    )
+
+
+def square(values: pd.Series, models: Sequence[str]) -> pd.DataFrame:
+    """Return one value per pair as a symmetric frame; NaN on the diagonal and where a pair has none."""
+    frame = pd.DataFrame(np.nan, index=list(models), columns=list(models))
+    places = {model: index for index, model in enumerate(models)}
+    array = frame.to_numpy(copy=True)
+    pairs = zip(*(values.index.get_level_values(name) for name in PAIR), strict=True)
+    for (a, b), value in zip(pairs, values, strict=True):
+        array[places[a], places[b]] = array[places[b], places[a]] = value
+    return pd.DataFrame(array, index=frame.index, columns=frame.columns)
+
+
+def objectives_of(pair: str) -> list[str]:
+    """Return the two objectives of an objective pair.
+
+    Example:
+        >>> objectives_of("simclr / supervised"), objectives_of("simclr / simclr")
+        (['simclr', 'supervised'], ['simclr', 'simclr'])
+    """
+    names = pair.split(" / ")
+    return names if len(names) == 2 else [pair, pair]
