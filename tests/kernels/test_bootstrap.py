@@ -9,7 +9,12 @@ from tests.reference import inference as reference
 from tests.reference.consistency import list_model_pairs
 
 from rep_kedro.kernels import weighted_correlation
-from rep_kedro.kernels.bootstrap import bootstrap_consistency, bootstrap_median_consistency, weighted_median
+from rep_kedro.kernels.bootstrap import (
+    bootstrap_consistency,
+    bootstrap_median_consistency,
+    replicate_median_consistency,
+    weighted_median,
+)
 from rep_kedro.kernels.consistency import mask_model_pairs, pairwise_consistency
 from rep_kedro.kernels.resampling import (
     draw_bootstrap_counts,
@@ -112,6 +117,49 @@ def test_a_constant_stimulus_set_does_not_spoil_the_others():
     assert after.low[:, 2].isnan().all()
     assert after.n_defined[:, 2].tolist() == [[0, 0, 0], [0, 0, 0]]
     torch.testing.assert_close(before.low[:, :2, :2], after.low[:, :2, :2], rtol=0, atol=1e-12)
+
+
+def test_sets_that_lack_different_pairs_are_each_correlated_over_what_both_have():
+    similarities, (masks, lists) = _draw_similarities(), _groups()
+    similarities[0, 0] = similarities[0, :, 0] = torch.nan
+    similarities[1, 2, 5] = similarities[1, 5, 2] = torch.nan
+    counts = draw_bootstrap_counts(STRATA, N_REPLICATES, generator=_generator(1))
+    found = bootstrap_consistency(similarities, masks, counts)
+    for group, pairs in enumerate(lists):
+        for a, b in list_model_pairs(range(N_SETS), range(N_SETS)):
+            expected = [
+                reference.replicate_consistency(*similarities[[a, b]].numpy(), c, pairs, "pearson")
+                for c in counts.tolist()
+            ]
+            assert found.low[group, a, b].item() == pytest.approx(np.nanquantile(expected, 0.025), abs=1e-12)
+            assert found.n_defined[group, a, b] == np.sum(~np.isnan(expected))
+    assert torch.equal(found.high, found.high.mT)
+
+
+@pytest.mark.parametrize("diagonal", [1.0, 1e9, torch.nan])
+def test_a_network_and_its_copy_are_no_pair_whatever_their_similarity(diagonal):
+    similarities, (masks, _) = _draw_similarities(), _groups()
+    counts = draw_bootstrap_counts(STRATA, N_REPLICATES, generator=_generator(1))
+    before = bootstrap_consistency(similarities, masks, counts)
+    similarities[:, range(N_MODELS), range(N_MODELS)] = diagonal
+    after = bootstrap_consistency(similarities, masks, counts)
+    assert torch.equal(before.low, after.low)
+    assert torch.equal(before.high, after.high)
+
+
+def test_replicates_of_two_groups_come_from_the_same_samples():
+    similarities, (masks, _) = _draw_similarities(), _groups()
+    counts = draw_bootstrap_counts(STRATA, N_REPLICATES, generator=_generator(1))
+    set_counts = draw_bootstrap_counts(torch.zeros(N_SETS), N_REPLICATES, generator=_generator(2))
+    options = {"model_counts": counts, "set_counts": set_counts}
+    both, estimates = replicate_median_consistency(similarities, masks, **options)
+    assert both.shape == (N_REPLICATES, 2)
+    for group in range(2):
+        alone, estimate = replicate_median_consistency(similarities, masks[[group]], **options)
+        torch.testing.assert_close(both[:, [group]], alone, rtol=0, atol=1e-13, equal_nan=True)
+        assert estimate == estimates[group]
+    found = bootstrap_median_consistency(similarities, masks, **options)
+    assert torch.equal(found.estimate, estimates)
 
 
 def test_median_over_stimulus_sets_never_meets_a_copy():

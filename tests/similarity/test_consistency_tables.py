@@ -102,15 +102,35 @@ def test_every_category_has_every_unordered_pair_of_its_values(matrices):
     params = _params(categories=["objective", "architecture", "source", "trained_on", "size"])
     table = compute_consistency(_tabulate(matrices), CARDS, params)
     assert tuple(table.columns) == COLUMNS
-    pairs = table.groupby("category", sort=False)["pair"].unique().map(list).to_dict()
+    summary = summarise_consistency(_tabulate(matrices), CARDS, params)
+    pairs = summary.groupby("category", sort=False)["pair"].unique().map(sorted).to_dict()
     assert list(pairs) == ["all", "objective", "architecture", "source", "trained_on", "size"]
     assert pairs["architecture"] == ["cnn / cnn", "cnn / resnet", "resnet / resnet"]
     assert len(pairs["objective"]) == 6
     assert "letters / none" in pairs["trained_on"]
     assert len(pairs["size"]) == 10
-    counts = table[table["stimulus_set_a"] + table["stimulus_set_b"] == "cloudsletters"]
     for category in list(pairs)[1:]:
-        assert counts[counts["category"] == category]["n_pairs"].sum() == 15
+        assert summary[summary["category"] == category]["n_pairs"].sum() == 15
+    shown = table.groupby(["category", "pair"]).size()
+    assert set(shown) == {3}
+    enough = summary[summary["n_pairs"] >= 3]
+    assert set(shown.index) == set(zip(enough["category"], enough["pair"], strict=True))
+
+
+def test_groups_with_too_few_pairs_are_one_row_of_the_summary_and_no_row_of_the_table(matrices):
+    for least, n_small in ((3, 3), (7, 6), (16, 7)):
+        params = _params(min_pairs=least)
+        table = compute_consistency(_tabulate(matrices), CARDS, params)
+        summary = summarise_consistency(_tabulate(matrices), CARDS, params)
+        small = summary[summary["n_pairs"] < least]
+        assert len(small) == n_small
+        assert len(summary) == 7
+        assert set(small["reason"]) == {f"fewer than {least} model pairs"}
+        assert (small["n_defined"] == 0).all()
+        assert small[["median_pearson", "median_low", "smallest"]].isna().all(axis=None)
+        assert not set(small["pair"]) & set(table["pair"])
+        assert tuple(table.columns) == COLUMNS
+    assert table.empty
 
 
 def test_an_anchor_is_compared_with_every_network_of_a_set(matrices):
@@ -157,10 +177,15 @@ def test_p_values_are_corrected_for_all_correlations_of_the_measure(matrices):
     table = compute_consistency(both, CARDS, _params(correction="bonferroni"))
     for _, rows in table.groupby("measure"):
         tested = rows.dropna(subset=["p_value"])
-        assert 0 < len(tested) < len(rows)
+        assert len(tested) == len(rows) > 3
         expected = (tested["p_value"] * len(tested)).clip(upper=1)
         np.testing.assert_allclose(tested["p_adjusted"], expected)
         assert rows.loc[rows["pearson"].isna(), "p_adjusted"].isna().all()
+    anchored = compute_consistency(both, CARDS, _params(correction="bonferroni", anchors=["net_b"]))
+    own = anchored[anchored["category"].str.startswith("anchor: ")]
+    pd.testing.assert_frame_equal(anchored.drop(own.index).reset_index(drop=True), table)
+    for _, rows in own.groupby("measure"):
+        np.testing.assert_allclose(rows["p_adjusted"], (rows["p_value"] * len(rows)).clip(upper=1))
     holm = compute_consistency(both, CARDS, _params())
     assert (holm["p_adjusted"].dropna() <= table["p_adjusted"].dropna() + 1e-12).all()
     assert (holm["p_adjusted"].dropna() >= holm["p_value"].dropna()).all()
@@ -181,12 +206,13 @@ def test_the_summary_describes_the_rows_of_the_detailed_table(matrices):
     assert not summary.duplicated(["measure", "category", "pair"]).any()
     for row in summary.itertuples():
         values = table[(table["category"] == row.category) & (table["pair"] == row.pair)]["pearson"]
-        assert row.n_set_pairs == len(values) == 3
+        assert row.n_set_pairs == 3
+        assert len(values) == (3 if row.n_pairs >= 3 else 0)
         assert row.n_defined == values.notna().sum()
         assert row.median_pearson == pytest.approx(values.median(), nan_ok=True)
         assert row.smallest == pytest.approx(values.min(), nan_ok=True)
         assert row.third_quartile == pytest.approx(values.quantile(0.75), nan_ok=True)
-        assert (row.reason != "") == values.isna().any()
+        assert (row.reason != "") == (values.isna().any() or not len(values))
     overall = summary[summary["category"] == "all"].iloc[0]
     assert overall["median_low"] <= overall["median_pearson"] <= overall["median_high"]
     assert overall["n_pairs"] == 15
@@ -238,6 +264,8 @@ def test_a_set_may_exclude_what_the_study_lacks_and_may_end_empty(caplog):
         ({"model_sets": {"trained": []}}, "at least 1 item"),
         ({"categories": ["colour"]}, "objective"),
         ({"correction": "none"}, "holm"),
+        ({"anchors": ["net_a", "net_b", "net_a"]}, r"anchors are listed twice: \['net_a'\]"),
+        ({"min_pairs": 2}, "greater than or equal to 3"),
         ({"size_limits": {"small": 10.0}}, "the last must be null"),
         ({"size_limits": {"small": 10.0, "large": 5.0, "huge": None}}, "size limits must rise"),
     ],
@@ -246,3 +274,33 @@ def test_parameters_that_make_no_sense_are_refused(params, message):
     made = {"model_sets": {"trained": [{"include": "all"}]}, **params}
     with pytest.raises(ValidationError, match=message):
         ConsistencyParams(**made)
+
+
+def test_a_measure_undefined_on_one_set_keeps_its_rows_and_says_why(matrices):
+    broken = {**matrices, "shapes": np.full((6, 6), np.nan)}
+    table = compute_consistency(_tabulate(broken), CARDS, _params(anchors=["net_b"]))
+    assert len(table) == len(compute_consistency(_tabulate(matrices), CARDS, _params(anchors=["net_b"])))
+    with_shapes = table["stimulus_set_b"] == "shapes"
+    assert table.loc[with_shapes, "pearson"].isna().all()
+    assert set(table.loc[with_shapes, "reason"]) == {"fewer than 3 model pairs"}
+    assert table.loc[~with_shapes, "pearson"].notna().all()
+    summary = summarise_consistency(_tabulate(broken), CARDS, _params())
+    assert summary.loc[0, ["n_set_pairs", "n_defined"]].tolist() == [3, 1]
+    assert summary.loc[0, "reason"] == "fewer than 3 model pairs"
+
+
+def test_directions_of_a_measure_enter_with_their_mean(matrices):
+    table = _tabulate(matrices)
+    other = table.rename(columns={"model_a": "model_b", "model_b": "model_a"})
+    rng = np.random.default_rng(5)
+    change = rng.normal(size=len(table))
+    both = pd.concat(
+        [
+            table.assign(similarity=table["similarity"] + change),
+            other.assign(similarity=table["similarity"] - change),
+        ]
+    )
+    pd.testing.assert_frame_equal(
+        compute_consistency(both.sample(frac=1, random_state=0), CARDS, _params()),
+        compute_consistency(table, CARDS, _params()),
+    )

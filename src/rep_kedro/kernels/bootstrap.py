@@ -5,6 +5,8 @@ Resampling models gives pair {a, b} the weight count[a] * count[b]; a model is n
 copy, because such pairs do not exist. All replicates are computed together from weights.
 """
 
+from itertools import combinations
+
 import torch
 from torch import Tensor
 
@@ -99,26 +101,55 @@ def bootstrap_median_consistency(
         ValueError: If shapes do not fit, neither or unequal numbers of counts are given, or an option is
             unknown.
     """
+    replicates, estimates = replicate_median_consistency(
+        similarities, pair_masks, model_counts=model_counts, set_counts=set_counts, coefficient=coefficient
+    )
+    return summarise_replicates(replicates, estimates, confidence=confidence, method=method)
+
+
+def replicate_median_consistency(
+    similarities: Tensor,
+    pair_masks: Tensor,
+    *,
+    model_counts: Tensor | None = None,
+    set_counts: Tensor | None = None,
+    coefficient: str = "pearson",
+) -> tuple[Tensor, Tensor]:
+    """Return the median consistency of each group in each bootstrap sample, and in the sample itself.
+
+    Groups share the samples, so that the difference of two groups has replicates too: column minus column.
+
+    Args:
+        similarities: As in ``bootstrap_median_consistency``, and so the other arguments.
+        pair_masks: Which model pairs form a group.
+        model_counts: How often each model is in each replicate.
+        set_counts: How often each stimulus set is in each replicate.
+        coefficient: "pearson" or "spearman".
+
+    Returns:
+        Replicates, float64, shape (n_replicates, n_groups), and estimates, shape (n_groups,); NaN where no
+        stimulus-set pair is defined.
+
+    Raises:
+        ValueError: If shapes do not fit, neither or unequal numbers of counts are given, or the coefficient is
+            unknown.
+    """
     model_counts, set_counts = _require_counts(similarities, model_counts, set_counts)
-    estimates = pairwise_consistency(similarities, pair_masks, coefficients=[coefficient]).coefficients[
+    direct = pairwise_consistency(similarities, pair_masks, coefficients=[coefficient]).coefficients[
         coefficient
     ]
     rows, members = flatten_model_pairs(similarities, pair_masks)
     weights = _weight_pairs(model_counts, similarities)
     first, second = torch.triu_indices(len(rows), len(rows), offset=1, device=rows.device)
     set_weights = (set_counts[:, first] * set_counts[:, second]).double()
-    intervals = []
-    for group, member in enumerate(members):
-        replicates = _replicate_group(rows[:, member], weights[:, member], coefficient)[:, first, second]
-        intervals.append(
-            summarise_replicates(
-                weighted_median(replicates, set_weights),
-                weighted_median(estimates[group, first, second][None], torch.ones_like(set_weights[:1]))[0],
-                confidence=confidence,
-                method=method,
-            )
+    replicates = [
+        weighted_median(
+            _replicate_group(rows[:, member], weights[:, member], coefficient)[:, first, second], set_weights
         )
-    return _stack_intervals(intervals)
+        for member in members
+    ]
+    estimates = direct[:, first, second]
+    return torch.stack(replicates, dim=1), weighted_median(estimates, torch.ones_like(estimates))
 
 
 def weighted_median(values: Tensor, weights: Tensor) -> Tensor:
@@ -152,16 +183,19 @@ def weighted_median(values: Tensor, weights: Tensor) -> Tensor:
 def _replicate_group(rows: Tensor, weights: Tensor, coefficient: str) -> Tensor:
     """Return the consistency of one group in each replicate, shape (n_replicates, n_sets, n_sets)."""
     present = ~rows.isnan()
-    if present.all():
+    patterns, pattern_of = torch.unique(present, dim=0, return_inverse=True)  # type: ignore[no-untyped-call]
+    if len(patterns) <= 1 and present.all():
         return _replicate_complete(rows, weights, coefficient)
     found = torch.full(
         (len(weights), len(rows), len(rows)), torch.nan, dtype=torch.float64, device=rows.device
     )
-    for a in range(len(rows)):
-        for b in range(a, len(rows)):
-            both = present[a] & present[b]
-            values = _replicate_complete(rows[[a, b]][:, both], weights[:, both], coefficient)[:, 0, 1]
-            found[:, a, b] = found[:, b, a] = values
+    # Stimulus sets that lack the same pairs are done together; what is found within one pattern is kept.
+    numbers = range(len(patterns))
+    for a, b in [*combinations(numbers, 2), *((number, number) for number in numbers)]:
+        chosen = ((pattern_of == a) | (pattern_of == b)).nonzero().flatten()
+        both = patterns[a] & patterns[b]
+        values = _replicate_complete(rows[chosen][:, both], weights[:, both], coefficient)
+        found[:, chosen[:, None], chosen] = values
     return found
 
 

@@ -14,7 +14,9 @@ from rep_kedro.kernels.correlation import average_ranks, correlate_rows
 
 TIE_TOLERANCE = 1e-12  # a permuted correlation this close below the observed one differs by rounding only
 ALTERNATIVES = ("greater", "two-sided")
-PERMUTED_ENTRIES = 2**23  # permutations * stimulus sets * model pairs in memory at once
+PERMUTED_ENTRIES = (
+    2**19
+)  # permutations * stimulus sets * model pairs in memory at once: as many as caches hold
 
 
 @dataclass(frozen=True)
@@ -111,13 +113,14 @@ def permute_consistency(
 def _count_reached(unit: Tensor, places: Tensor, observed: Tensor, *, two_sided: bool) -> Tensor:
     """Count permutations whose correlation is at least as extreme as observed, float64, (n_sets, n_sets)."""
     n_sets, n_pairs = unit.shape
-    bar = (observed.abs() if two_sided else observed) - TIE_TOLERANCE
+    bar = ((observed.abs() if two_sided else observed) - TIE_TOLERANCE)[:, None, :]
     count = torch.zeros_like(observed)
     per_block = max(1, PERMUTED_ENTRIES // max(1, n_sets * n_pairs))
+    by_pair = unit.T.contiguous()  # the similarities of a pair lie together: permuting them moves whole rows
     for block in torch.split(places, per_block):
-        permuted = unit[:, block]  # (n_sets, n_block, n_pairs)
-        null = torch.einsum("sp,tkp->kst", unit, permuted)
-        count += ((null.abs() if two_sided else null) >= bar).sum(dim=0)
+        permuted = by_pair.index_select(0, block.T.flatten()).view(n_pairs, len(block) * n_sets)
+        null = (unit @ permuted).view(n_sets, len(block), n_sets)
+        count += ((null.abs() if two_sided else null) >= bar).sum(dim=1)
     return count
 
 

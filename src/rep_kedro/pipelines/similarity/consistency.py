@@ -1,18 +1,19 @@
 """The consistency tables: do similarities on one stimulus set go with those on another?"""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import combinations
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from rep_kedro.pipelines.similarity.groups import Group, list_groups, strata_of
+from rep_kedro.pipelines.similarity.groups import Group
 from rep_kedro.pipelines.similarity.params import ConsistencyParams
+from rep_kedro.pipelines.similarity.study import Study, explain_small, list_studies, resample
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-    from torch import Generator, Tensor
+    from torch import Tensor
+
+    from rep_kedro.kernels.consistency import Consistency
 else:
-    DataFrame = Generator = Tensor = Any  # so that Kedro can read the hints
+    Consistency = DataFrame = Tensor = Any  # so that Kedro can read the hints
 
 COLUMNS = (
     *("measure", "category", "pair", "stimulus_set_a", "stimulus_set_b", "n_pairs", "n_excluded"),
@@ -22,28 +23,13 @@ SUMMARY_COLUMNS = (
     *("measure", "category", "pair", "n_pairs", "n_set_pairs", "n_defined", "median_pearson", "median_low"),
     *("median_high", "smallest", "first_quartile", "third_quartile", "largest", "reason"),
 )
-
-
-@dataclass(frozen=True)
-class _Study:
-    """The similarities under one measure: matrices (n_sets, n_models, n_models) and groups of pairs."""
-
-    measure: str
-    stimulus_sets: list[str]
-    models: list[str]
-    matrices: Tensor
-    groups: list[Group]
-    masks: Tensor
-
-    def set_pairs(self) -> Iterator[tuple[int, int]]:
-        """Yield each unordered pair of stimulus sets."""
-        return combinations(range(len(self.stimulus_sets)), 2)
+QUARTILES = ("smallest", "first_quartile", "median_pearson", "third_quartile", "largest")
 
 
 def compute_consistency(
     similarities: DataFrame, model_cards: DataFrame, params: ConsistencyParams
 ) -> DataFrame:
-    """Correlate network similarities between stimulus sets, over all pairs of networks and by group.
+    """Correlate network similarities between stimulus sets: all pairs of networks, by group, and by anchor.
 
     Directed measures enter with the mean of their two directions.
 
@@ -54,22 +40,24 @@ def compute_consistency(
 
     Returns:
         Columns as in docs/architecture.md, section 3: one row per measure, group of network pairs and
-        unordered pair of stimulus sets. Undefined correlations are NaN with their reason. The interval comes
-        from a bootstrap over networks, the p-value from permutations of network names within the two sets of
-        the group; both are NaN where they have no answer, the p-value also where a similarity is undefined.
-        ``p_adjusted`` is corrected for all correlations of the measure.
+        unordered pair of stimulus sets. Groups with fewer than ``params.min_pairs`` pairs of networks have no
+        rows here: the summary lists them. Undefined correlations are NaN with their reason. The interval comes
+        from a bootstrap over networks (an anchor stays), the p-value from permutations of network names within
+        the two sets of the group; both are NaN where they have no answer, the p-value also where a similarity
+        is undefined. ``p_adjusted`` is corrected for all correlations of the measure, those with anchors among
+        themselves, so that naming anchors changes no other row.
 
     Raises:
-        ValueError: If a set of networks names what no network has.
+        ValueError: If a set of networks or an anchor names what no network has.
     """
     import pandas as pd
 
-    rows = [
-        row
-        for study in _studies_of(similarities, model_cards, params)
-        for row in _rows_of(study, model_cards, params)
+    tables = [
+        _tabulate(study, model_cards, params)
+        for study in list_studies(similarities, model_cards, params)
+        if study.groups
     ]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))
 
 
 def summarise_consistency(
@@ -77,9 +65,9 @@ def summarise_consistency(
 ) -> DataFrame:
     """Summarise consistency over pairs of stimulus sets, with an interval for its median.
 
-    The interval is from a bootstrap that draws networks (within the first category) and stimulus sets: what
-    other networks of the same kinds, on other images of this sort, might have given. With few stimulus sets
-    it is rough.
+    The interval is from a bootstrap that draws networks (within the first category; an anchor stays) and
+    stimulus sets: what other networks of the same kinds, on other images of this sort, might have given. With
+    few stimulus sets it is rough.
 
     Args:
         similarities: The tidy table of similarities.
@@ -87,79 +75,76 @@ def summarise_consistency(
         params: Groups and bootstrap.
 
     Returns:
-        Columns as in docs/architecture.md, section 3: one row per measure and group of network pairs.
+        Columns as in docs/architecture.md, section 3: one row per measure and group of network pairs; groups
+        with fewer than ``params.min_pairs`` pairs of networks come last, NaN with the reason.
     """
     import pandas as pd
 
     rows = [
         row
-        for study in _studies_of(similarities, model_cards, params)
-        for row in _summaries_of(study, model_cards, params)
+        for study in list_studies(similarities, model_cards, params)
+        for row in (*_summaries_of(study, model_cards, params), *_mention_small(study, params))
     ]
     return pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
 
 
-def _studies_of(similarities: DataFrame, cards: DataFrame, params: ConsistencyParams) -> Iterator[_Study]:
-    """Yield each measure with at least two stimulus sets."""
-    import torch
+def _tabulate(study: Study, cards: DataFrame, params: ConsistencyParams) -> DataFrame:
+    import numpy as np
+    import pandas as pd
 
-    from rep_kedro.kernels.consistency import mask_model_pairs
+    from rep_kedro.kernels.consistency import REASONS, pairwise_consistency
 
-    for measure, table in similarities.groupby("measure", sort=True):
-        stimulus_sets = sorted(table["stimulus_set"].unique())
-        models = sorted(set(table["model_a"]) | set(table["model_b"]))
-        if len(stimulus_sets) < 2:
-            continue
-        groups = list_groups(models, cards, params)
-        yield _Study(
-            str(measure),
-            stimulus_sets,
-            models,
-            torch.stack([_matrix_of(table[table["stimulus_set"] == name], models) for name in stimulus_sets]),
-            groups,
-            torch.stack([mask_model_pairs(group.members_a, group.members_b) for group in groups]),
-        )
+    found = pairwise_consistency(study.matrices, study.masks)
+    low, high = _bound(study, cards, params)
+    p_values = _test_groups(study, params)[:, study.set_pairs[0], study.set_pairs[1]]
+    n_set_pairs = study.set_pairs.shape[1]
+    numbers = {
+        "n_pairs": found.n_pairs,
+        "n_excluded": found.n_excluded,
+        **found.coefficients,
+        "pearson_low": low,
+        "pearson_high": high,
+    }
+    first, second = (
+        np.tile(np.array(study.stimulus_sets)[side], len(study.groups)) for side in study.set_pairs
+    )
+    columns = {
+        "measure": study.measure,
+        "category": np.repeat([group.category for group in study.groups], n_set_pairs),
+        "pair": np.repeat([group.pair for group in study.groups], n_set_pairs),
+        "stimulus_set_a": first,
+        "stimulus_set_b": second,
+        **{name: _flatten(values, study).numpy() for name, values in numbers.items()},
+        "p_value": p_values.flatten().numpy(),
+        "p_adjusted": _adjust(p_values, study.groups, params).flatten().numpy(),
+        "reason": np.array(REASONS)[_flatten(found.reason_codes, study).numpy()],
+    }
+    return pd.DataFrame(columns)[list(COLUMNS)]
 
 
-def _rows_of(study: _Study, cards: DataFrame, params: ConsistencyParams) -> Iterator[dict[str, Any]]:
+def _flatten(values: Tensor, study: Study) -> Tensor:
+    """Return what (n_groups, n_sets, n_sets) holds above the diagonals, group after group."""
+    return values[:, study.set_pairs[0], study.set_pairs[1]].flatten()
+
+
+def _bound(study: Study, cards: DataFrame, params: ConsistencyParams) -> tuple[Tensor, Tensor]:
+    """Return the ends of the intervals, each of shape (n_groups, n_sets, n_sets)."""
     import torch
 
     from rep_kedro.kernels.bootstrap import bootstrap_consistency
-    from rep_kedro.kernels.calibration import adjust_p_values
-    from rep_kedro.kernels.consistency import pairwise_consistency
 
-    found = pairwise_consistency(study.matrices, study.masks)
-    low = high = torch.full_like(found.coefficients["pearson"], torch.nan)
+    n_sets = len(study.stimulus_sets)
+    low, high = torch.full((2, len(study.groups), n_sets, n_sets), torch.nan, dtype=torch.float64)
     if params.n_bootstrap:
-        generator = torch.Generator().manual_seed(params.seed)
-        counts = _draw_counts(strata_of(study.models, cards, params), params, generator)
-        interval = bootstrap_consistency(study.matrices, study.masks, counts, confidence=params.confidence)
-        low, high = interval.low, interval.high
-    p_values = _test_groups(study, params)
-    first, second = torch.tensor(list(study.set_pairs())).T
-    adjusted = torch.full_like(p_values, torch.nan)
-    adjusted[:, first, second] = adjust_p_values(p_values[:, first, second], method=params.correction)
-    for index, group in enumerate(study.groups):
-        for a, b in study.set_pairs():
-            at = (index, a, b)
-            yield {
-                "measure": study.measure,
-                "category": group.category,
-                "pair": group.pair,
-                "stimulus_set_a": study.stimulus_sets[a],
-                "stimulus_set_b": study.stimulus_sets[b],
-                "n_pairs": int(found.n_pairs[at]),
-                "n_excluded": int(found.n_excluded[at]),
-                **{name: float(values[at]) for name, values in found.coefficients.items()},
-                "pearson_low": float(low[at]),
-                "pearson_high": float(high[at]),
-                "p_value": float(p_values[at]),
-                "p_adjusted": float(adjusted[at]),
-                "reason": found.reason(*at),
-            }
+        for drawn in resample(study, cards, params):
+            interval = bootstrap_consistency(
+                study.matrices, study.masks[drawn.groups], drawn.model_counts, confidence=params.confidence
+            )
+            low[drawn.groups], high[drawn.groups] = interval.low, interval.high
+    return low, high
 
 
-def _test_groups(study: _Study, params: ConsistencyParams) -> Tensor:
+def _test_groups(study: Study, params: ConsistencyParams) -> Tensor:
     """Return p-values of all groups and pairs of stimulus sets, shape (n_groups, n_sets, n_sets)."""
     import torch
 
@@ -171,8 +156,6 @@ def _test_groups(study: _Study, params: ConsistencyParams) -> Tensor:
     if not params.n_permutations:
         return p_values
     for index, group in enumerate(study.groups):
-        if not study.masks[index].any():
-            continue
         permutations = draw_permutations_within(
             list_strata(group.members_a, group.members_b),
             params.n_permutations,
@@ -182,71 +165,72 @@ def _test_groups(study: _Study, params: ConsistencyParams) -> Tensor:
     return p_values
 
 
-def _summaries_of(study: _Study, cards: DataFrame, params: ConsistencyParams) -> Iterator[dict[str, Any]]:
+def _adjust(p_values: Tensor, groups: list[Group], params: ConsistencyParams) -> Tensor:
+    """Correct for the number of tests, shape (n_groups, n_set_pairs); anchors make a family of their own."""
+    import torch
+
+    from rep_kedro.kernels.calibration import adjust_p_values
+
+    adjusted = torch.full_like(p_values, torch.nan)
+    anchored = torch.tensor([group.anchor is not None for group in groups])
+    for family in (anchored, ~anchored):
+        if family.any():
+            adjusted[family] = adjust_p_values(p_values[family], method=params.correction)
+    return adjusted
+
+
+def _summaries_of(study: Study, cards: DataFrame, params: ConsistencyParams) -> Iterator[dict[str, Any]]:
     import torch
 
     from rep_kedro.kernels.bootstrap import bootstrap_median_consistency
-    from rep_kedro.kernels.consistency import pairwise_consistency
+    from rep_kedro.kernels.consistency import REASONS, pairwise_consistency
 
     found = pairwise_consistency(study.matrices, study.masks, coefficients=["pearson"])
-    low = high = torch.full((len(study.groups),), torch.nan, dtype=torch.float64)
+    low, high = torch.full((2, len(study.groups)), torch.nan, dtype=torch.float64)
     if params.n_bootstrap:
-        generator = torch.Generator().manual_seed(params.seed)
-        of_models = strata_of(study.models, cards, params)
-        of_sets = torch.zeros(len(study.stimulus_sets), dtype=torch.int64)
-        interval = bootstrap_median_consistency(
-            study.matrices,
-            study.masks,
-            model_counts=_draw_counts(of_models, params, generator),
-            set_counts=_draw_counts(of_sets, params, generator),
-            confidence=params.confidence,
-        )
-        low, high = interval.low, interval.high
-    set_pairs = list(study.set_pairs())
+        for drawn in resample(study, cards, params):
+            interval = bootstrap_median_consistency(
+                study.matrices,
+                study.masks[drawn.groups],
+                model_counts=drawn.model_counts,
+                set_counts=drawn.set_counts,
+                confidence=params.confidence,
+            )
+            low[drawn.groups], high[drawn.groups] = interval.low, interval.high
     for index, group in enumerate(study.groups):
-        values = [float(found.coefficients["pearson"][index, a, b]) for a, b in set_pairs]
-        reasons = {found.reason(index, a, b) for a, b in set_pairs} - {""}
+        at = (index, *study.set_pairs)
+        codes = sorted(set(found.reason_codes[at].tolist()) - {0})
         yield {
             "measure": study.measure,
             "category": group.category,
             "pair": group.pair,
-            "n_pairs": max(int(found.n_pairs[index, a, b]) for a, b in set_pairs),
-            "n_set_pairs": len(set_pairs),
-            **_describe(values),
+            "n_pairs": int(found.n_pairs[at].max()),
+            "n_set_pairs": study.set_pairs.shape[1],
+            **_describe(found.coefficients["pearson"][at]),
             "median_low": float(low[index]),
             "median_high": float(high[index]),
-            "reason": "; ".join(sorted(reasons)),
+            "reason": "; ".join(sorted(REASONS[code] for code in codes)),
         }
 
 
-def _describe(values: Sequence[float]) -> dict[str, float]:
+def _mention_small(study: Study, params: ConsistencyParams) -> Iterator[dict[str, Any]]:
+    """Yield one row for each group that has too few pairs of networks."""
+    for group, n_pairs in study.small_groups:
+        yield {
+            "measure": study.measure,
+            "category": group.category,
+            "pair": group.pair,
+            "n_pairs": n_pairs,
+            "n_set_pairs": study.set_pairs.shape[1],
+            "n_defined": 0,
+            "reason": explain_small(params),
+        }
+
+
+def _describe(values: Tensor) -> dict[str, float]:
     """Return how many values are defined, and their quartiles."""
     import numpy as np
 
-    names = ("smallest", "first_quartile", "median_pearson", "third_quartile", "largest")
-    defined = np.array(values)[~np.isnan(values)]
-    quantiles = np.quantile(defined, [0, 0.25, 0.5, 0.75, 1]) if defined.size else [np.nan] * len(names)
-    return {"n_defined": len(defined)} | {n: float(q) for n, q in zip(names, quantiles, strict=True)}
-
-
-def _matrix_of(table: DataFrame, models: list[str]) -> Tensor:
-    """Return the symmetric matrix of similarities over all models, NaN where there is none."""
-    import torch
-
-    position = {model: index for index, model in enumerate(models)}
-    total = torch.zeros(len(models), len(models), dtype=torch.float64)
-    count = torch.zeros_like(total)
-    a = torch.tensor([position[model] for model in table["model_a"]])
-    b = torch.tensor([position[model] for model in table["model_b"]])
-    values = torch.tensor(table["similarity"].to_numpy(dtype=float))
-    for rows, columns in ((a, b), (b, a)):
-        total.index_put_((rows, columns), values, accumulate=True)
-        count.index_put_((rows, columns), torch.ones_like(values), accumulate=True)
-    return torch.where(count > 0, total / count, torch.nan)
-
-
-def _draw_counts(strata: Tensor, params: ConsistencyParams, generator: Generator) -> Tensor:
-    """Return how often each unit is in each bootstrap replicate."""
-    from rep_kedro.kernels.resampling import draw_bootstrap_counts
-
-    return draw_bootstrap_counts(strata, params.n_bootstrap, generator=generator)
+    defined = values[~values.isnan()].numpy()
+    quantiles = np.quantile(defined, [0, 0.25, 0.5, 0.75, 1]) if defined.size else [np.nan] * len(QUARTILES)
+    return {"n_defined": len(defined)} | {n: float(q) for n, q in zip(QUARTILES, quantiles, strict=True)}

@@ -1,4 +1,4 @@
-"""Which pairs of networks are looked at together: all, by category, and by pairs of sets of networks."""
+"""Which pairs of networks are looked at together: all, by category, by pairs of sets, and those of an anchor."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +19,7 @@ else:
 
 ALL = "all"
 MODEL_SETS = "model_sets"
+ANCHOR = "anchor: "  # begins the category of groups that pair one network with others
 ABSENT = "none"  # value of a network that has none in a column: trained on nothing
 
 
@@ -27,31 +28,40 @@ class Group:
     """Pairs of networks {a, b}, a of the first set and b of the second.
 
     Attributes:
-        category: ``all``, a category of the model cards, or ``model_sets``.
+        category: ``all``, a category of the model cards, ``model_sets``, or one of the first two behind
+            ``anchor: ``.
         pair: Names of the two sets.
         members_a: Which networks are in the first set, bool, shape (n_models,).
         members_b: The same for the second set.
+        anchor: The one network of the first set, where it is held fixed.
     """
 
     category: str
     pair: str
     members_a: Tensor
     members_b: Tensor
+    anchor: str | None = None
+
+    @property
+    def value(self) -> str:
+        """What the networks are that an anchor is paired with: ``all``, or their value of the category."""
+        return self.pair.removeprefix(f"{self.anchor} / ")
 
 
 def list_groups(models: Sequence[str], cards: DataFrame, params: ConsistencyParams) -> list[Group]:
-    """List all pairs, then each pair of values of each category, then the pairs of sets that are asked for.
+    """List all pairs, pairs of values of each category, pairs of sets that are asked for, anchors with others.
 
     Args:
         models: The networks, in the order of the matrices.
         cards: One row per network, with the columns that the parameters name.
-        params: Categories, sets of networks and their pairs.
+        params: Categories, sets of networks and their pairs, anchors.
 
     Returns:
-        Groups; networks without a value of a category count as ``none``.
+        Groups; networks without a value of a category count as ``none``. An anchor is paired with all others,
+        then with the others of each value of each category.
 
     Raises:
-        ValueError: If a set names a network or a value that no network has, or is empty.
+        ValueError: If a set names a network or a value that no network has, or an anchor is not there.
     """
     import torch
 
@@ -68,7 +78,27 @@ def list_groups(models: Sequence[str], cards: DataFrame, params: ConsistencyPara
     sets = {name: _members_of(name, steps, values) for name, steps in params.model_sets.items()}
     for a, b in params.set_pairs:
         groups.append(Group(MODEL_SETS, f"{a} / {b}", sets[a], sets[b]))
-    return groups
+    return [*groups, *_list_anchored(models, params, values)]
+
+
+def _list_anchored(
+    models: Sequence[str], params: ConsistencyParams, values: Mapping[str, list[str]]
+) -> Iterator[Group]:
+    """Yield each anchor with all other networks, and with those of each value of each category."""
+    import torch
+
+    for anchor in params.anchors:
+        if anchor not in models:
+            close = get_close_matches(anchor, models, n=3)
+            hint = f"did you mean {' or '.join(close)}" if close else f"there are: {', '.join(models)}"
+            raise ValueError(f"unknown network {anchor!r} in consistency.anchors; {hint}")
+        alone = torch.tensor([model == anchor for model in models])
+        yield Group(f"{ANCHOR}{ALL}", f"{anchor} / {ALL}", alone, torch.ones_like(alone), anchor)
+        for category in params.categories:
+            own = values[category]
+            for value in sorted(set(own)):
+                members = torch.tensor([v == value for v in own])
+                yield Group(f"{ANCHOR}{category}", f"{anchor} / {value}", alone, members, anchor)
 
 
 def size_class_of(n_parameters: float, limits: Mapping[str, float | None]) -> str:

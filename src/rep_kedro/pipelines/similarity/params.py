@@ -95,6 +95,9 @@ class ConsistencyParams(BaseModel):
             stays below; the last has no limit.
         model_sets: Sets of networks by name, each a list of steps that are followed in their order.
         set_pairs: Pairs of these sets; a set may be paired with itself.
+        anchors: Names of networks, each compared with all others and with those of each value of each
+            category.
+        min_pairs: A group with fewer pairs of networks is listed in the summary alone.
         n_bootstrap: Replicates of the bootstrap; 0 leaves the intervals out.
         confidence: Coverage that the intervals aim at.
         n_permutations: Permutations of network names for the p-values; 0 leaves them out.
@@ -108,6 +111,8 @@ class ConsistencyParams(BaseModel):
     size_limits: dict[str, float | None] = SIZE_LIMITS
     model_sets: dict[str, Annotated[list[SetStep], Field(min_length=1)]] = {}
     set_pairs: list[tuple[str, str]] = []
+    anchors: list[str] = []
+    min_pairs: int = Field(default=3, ge=3)
     n_bootstrap: int = Field(default=1000, ge=0)
     confidence: Fraction = 0.95
     n_permutations: int = Field(default=4999, ge=0)
@@ -122,6 +127,14 @@ class ConsistencyParams(BaseModel):
         if last is not None or len(numbers) < len(bounded) or numbers != sorted(set(numbers)):
             raise ValueError(f"size limits must rise, and the last must be null, got {limits}")
         return limits
+
+    @field_validator("anchors")
+    @classmethod
+    def _anchors_differ(cls, anchors: list[str]) -> list[str]:
+        doubled = sorted({name for name in anchors if anchors.count(name) > 1})
+        if doubled:
+            raise ValueError(f"anchors are listed twice: {doubled}")
+        return anchors
 
     @model_validator(mode="after")
     def _sets_are_known(self) -> Self:

@@ -1,0 +1,164 @@
+"""Anchors compared: is a network's similarity to one kind of network steadier than to another kind?"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+from rep_kedro.pipelines.similarity.groups import ALL, ANCHOR
+from rep_kedro.pipelines.similarity.params import ConsistencyParams
+from rep_kedro.pipelines.similarity.study import Study, explain_small, list_studies, resample
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+    from torch import Tensor
+else:
+    DataFrame = Tensor = Any  # so that Kedro can read the hints
+
+COLUMNS = (
+    *("measure", "anchor", "category", "value_a", "value_b", "n_a", "n_b", "median_a", "median_b"),
+    *("statistic", "p_value", "p_adjusted", "difference_low", "difference_high", "reason"),
+)
+
+
+@dataclass(frozen=True)
+class _Spread:
+    """Consistency of an anchor with the networks of one value.
+
+    Attributes:
+        values: Defined correlations over pairs of stimulus sets, shape (n_defined,).
+        replicates: Their median in each bootstrap sample, shape (n_bootstrap,); one NaN without bootstrap.
+        reason: Why there is none.
+    """
+
+    values: Tensor
+    replicates: Tensor
+    reason: str
+
+
+def compare_anchors(similarities: DataFrame, model_cards: DataFrame, params: ConsistencyParams) -> DataFrame:
+    """Compare the consistency of each anchor between the values of each category.
+
+    Pairs of stimulus sets share sets and networks, so the rank-sum p-value, which takes them as independent, is
+    far too small. The interval of the difference of medians draws networks (within the first category; the
+    anchor stays) and stimulus sets anew: what other networks on other images might have given.
+
+    Args:
+        similarities: The tidy table of similarities.
+        model_cards: One row per network, with the columns that ``params.categories`` names.
+        params: Anchors, categories, bootstrap.
+
+    Returns:
+        Columns as in docs/architecture.md, section 3: one row per measure, anchor, category and two of its
+        values. ``n_a`` and ``n_b`` count pairs of stimulus sets with a defined correlation; a value with fewer
+        than ``params.min_pairs`` other networks has none, and the row says so. P-values are corrected by
+        Bonferroni for all tests of the measure.
+
+    Raises:
+        ValueError: If an anchor is no network of the study.
+    """
+    import pandas as pd
+
+    rows = [
+        row
+        for study in list_studies(similarities, model_cards, params)
+        for row in _correct(list(_compare(study, model_cards, params)))
+    ]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _compare(study: Study, cards: DataFrame, params: ConsistencyParams) -> Iterator[dict[str, Any]]:
+    spreads = _spreads_of(study, cards, params)
+    for anchor in params.anchors:
+        for category in params.categories:
+            key = f"{ANCHOR}{category}"
+            values = sorted(pair for a, k, pair in spreads if (a, k) == (anchor, key))
+            for value_a, value_b in combinations(values, 2):
+                a, b = spreads[anchor, key, value_a], spreads[anchor, key, value_b]
+                yield {
+                    "measure": study.measure,
+                    "anchor": anchor,
+                    "category": category,
+                    "value_a": value_a,
+                    "value_b": value_b,
+                    **_contrast(a, b, params.confidence),
+                    "reason": "; ".join(
+                        f"{value}: {spread.reason}"
+                        for value, spread in ((value_a, a), (value_b, b))
+                        if spread.reason
+                    ),
+                }
+
+
+def _contrast(a: _Spread, b: _Spread, confidence: float) -> dict[str, float]:
+    """Return counts, medians, the rank-sum test and the interval of the difference of medians."""
+    import torch
+
+    from rep_kedro.kernels.bootstrap import weighted_median
+    from rep_kedro.kernels.rank_sum import rank_sum_test
+    from rep_kedro.kernels.resampling import summarise_replicates
+
+    statistic, p_value = rank_sum_test(a.values, b.values)
+    medians = [float(weighted_median(s.values, torch.ones_like(s.values))) for s in (a, b)]
+    difference = summarise_replicates(
+        a.replicates - b.replicates, torch.tensor(medians[0] - medians[1]), confidence=confidence
+    )
+    return {
+        "n_a": len(a.values),
+        "n_b": len(b.values),
+        "median_a": medians[0],
+        "median_b": medians[1],
+        "statistic": statistic,
+        "p_value": p_value,
+        "difference_low": float(difference.low),
+        "difference_high": float(difference.high),
+    }
+
+
+def _spreads_of(
+    study: Study, cards: DataFrame, params: ConsistencyParams
+) -> Mapping[tuple[str, str, str], _Spread]:
+    """Return the spread of each anchor, category and value."""
+    import torch
+
+    from rep_kedro.kernels.bootstrap import replicate_median_consistency
+    from rep_kedro.kernels.consistency import REASONS, pairwise_consistency
+
+    nothing = torch.full((max(1, params.n_bootstrap),), torch.nan, dtype=torch.float64)
+    found = {
+        (str(group.anchor), group.category, group.value): _Spread(nothing[:0], nothing, explain_small(params))
+        for group, _ in study.small_groups
+        if group.anchor is not None
+    }
+    places = [index for index, group in enumerate(study.groups) if group.anchor is not None]
+    replicates = nothing[:, None].repeat(1, len(study.groups))
+    if params.n_bootstrap:
+        for drawn in resample(study, cards, params):
+            if study.groups[drawn.groups[0]].anchor is not None:
+                replicates[:, drawn.groups], _ = replicate_median_consistency(
+                    study.matrices,
+                    study.masks[drawn.groups],
+                    model_counts=drawn.model_counts,
+                    set_counts=drawn.set_counts,
+                )
+    direct = pairwise_consistency(study.matrices, study.masks, coefficients=["pearson"])
+    for index in places:
+        group, at = study.groups[index], (index, *study.set_pairs)
+        values = direct.coefficients["pearson"][at]
+        codes = sorted(set(direct.reason_codes[at].tolist()) - {0})
+        reason = "" if (~values.isnan()).any() else "; ".join(REASONS[code] for code in codes)
+        found[str(group.anchor), group.category, group.value] = _Spread(
+            values[~values.isnan()], replicates[:, index], reason
+        )
+    return {key: spread for key, spread in found.items() if key[1] != f"{ANCHOR}{ALL}"}
+
+
+def _correct(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Add the p-values corrected for all rows that have one."""
+    import torch
+
+    from rep_kedro.kernels.calibration import adjust_p_values
+
+    p_values = torch.tensor([row["p_value"] for row in rows], dtype=torch.float64)
+    adjusted = adjust_p_values(p_values, method="bonferroni").tolist()
+    return [row | {"p_adjusted": value} for row, value in zip(rows, adjusted, strict=True)]
