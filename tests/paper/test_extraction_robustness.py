@@ -111,9 +111,10 @@ def test_decoding_ahead_keeps_the_order(inputs, decode_threads, batch_size):
 
     network = inputs[2]["cnn_supervised_s0"]
     model = LoadedModel(restore_trained_network(network), preprocessing_of(network), ("relu1",))
-    images = inputs[0]["dots"].table(["image"])["image"]
+    images = inputs[0]["dots"].table(["image"])["image"].to_pylist()
+    encoded = iter([images[start : start + batch_size] for start in range(0, len(images), batch_size)])
     reading = extraction.Reading(batch_size, decode_threads=decode_threads)
-    batches = list(extraction._decode_ahead(images, model, reading))
+    batches = list(extraction._decode_ahead(encoded, model, reading))
     assert [len(batch) for batch in batches[:-1]] == [batch_size] * (len(batches) - 1)
     expected = extraction.make_pixels(images, model.preprocessing)
     assert np.array_equal(torch.cat(batches).numpy(), expected)

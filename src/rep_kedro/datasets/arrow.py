@@ -1,7 +1,15 @@
-"""Arrow tables in Parquet, with the member's header in the schema."""
+"""Arrow tables in Parquet, with the member's header in the schema.
+
+A large table is written in groups of rows of some megabytes, so that it can be read, and a few of its rows
+picked out, without holding the whole of it in memory.
+"""
 
 import json
 import os
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -22,6 +30,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 META_KEY = b"meta"
+ROW_GROUP_BYTES = 4 << 20  # of a group of rows; rows picked at random read little more than themselves
+_ROW_GROUP_ROWS = 1 << 20
+_ROWS_PER_BATCH = 1024
 _MAGIC = b"PAR1"
 
 
@@ -35,13 +46,58 @@ class ArrowHandle(MemberHandle):
             KeyError: If there is no such column; the message lists those there are.
             DamagedMemberError: If the content is not what was written (pages carry checksums).
         """
+        with self._opened(columns) as file:
+            return file.read(columns)
+
+    def batches(
+        self, columns: list[str] | None = None, *, batch_size: int = _ROWS_PER_BATCH
+    ) -> "Iterator[pa.RecordBatch]":
+        """Yield all rows in their order, at most `batch_size` at a time; holds one group of rows in memory.
+
+        Raises:
+            KeyError: If there is no such column.
+            DamagedMemberError: If the content is not what was written.
+        """
+        with self._opened(columns) as file:
+            for group in range(file.num_row_groups):
+                yield from file.read_row_group(group, columns).to_batches(max_chunksize=batch_size)
+
+    def picked(self, rows: Sequence[int], columns: list[str] | None = None) -> "Iterator[pa.RecordBatch]":
+        """Yield some rows, reading only the groups of rows that hold them, one group at a time.
+
+        Args:
+            rows: Positions in the table, ascending; one may come several times.
+            columns: Of these columns; None takes all.
+
+        Raises:
+            IndexError: If there is no such row.
+            ValueError: If the positions do not ascend.
+            KeyError: If there is no such column.
+            DamagedMemberError: If the content is not what was written.
+        """
+        import pyarrow as pa
+
+        with self._opened(columns) as file:
+            sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+            starts = [0, *accumulate(sizes)]
+            for group, inside in _by_group(rows, starts, self.path):
+                table = file.read_row_group(group, columns).take(pa.array(inside, pa.int64()))
+                yield from table.combine_chunks().to_batches()
+
+    def n_rows(self) -> int:
+        """Return the number of rows, from the file's last bytes alone."""
+        with self._opened(None) as file:
+            return int(file.metadata.num_rows)
+
+    @contextmanager
+    def _opened(self, columns: list[str] | None) -> "Iterator[Any]":
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         try:
             with pq.ParquetFile(self.path, page_checksum_verification=True) as file:
                 self._require_columns(columns or [], file.schema_arrow.names)
-                return file.read(columns)
+                yield file
         except (pa.ArrowException, OSError) as problem:
             raise DamagedMemberError(f"{self.path} is damaged: {' '.join(str(problem).split())}") from problem
 
@@ -115,18 +171,87 @@ def _meta_of(table: "pa.Table", key: str) -> Json:
     return meta
 
 
+def _by_group(rows: Sequence[int], starts: list[int], path: Path) -> Iterator[tuple[int, list[int]]]:
+    """Yield (group, positions in it) of ascending rows; `starts` are the groups' first rows and the end."""
+    group, inside, before = 0, list[int](), 0
+    for row in rows:
+        if not 0 <= row < starts[-1]:
+            raise IndexError(f"no row {row} in {path}, it holds {starts[-1]}")
+        if row < before:
+            raise ValueError(f"rows must ascend, received {row} after {before}")
+        before = row
+        if row >= starts[group + 1]:
+            if inside:
+                yield group, inside
+            group, inside = bisect_right(starts, row) - 1, []
+        inside.append(row - starts[group])
+    if inside:
+        yield group, inside
+
+
 def write_parquet(path: Path, table: Any) -> int:
-    """Write an Arrow table atomically with deterministic bytes; returns the size in bytes."""
+    """Write an Arrow table atomically with deterministic bytes; returns the size in bytes.
+
+    Groups of rows end by the sizes of what is in them, not by the table's chunks; one is held in memory.
+    """
     import pyarrow.parquet as pq
 
-    whole = table.combine_chunks()  # page borders would follow the chunks
+    ends = _ends_of_groups(table)
+    # What bounds the rows of a large table would hold whole small images, once for each group.
+    bounds: bool | list[str] = True if len(ends) < 2 else _narrow_columns(table)
 
     def write(partial: Path) -> None:
         # The schema is stored without its metadata, which would otherwise stand in the file twice.
         with pq.ParquetWriter(
-            partial, whole.schema.remove_metadata(), compression="zstd", write_page_checksum=True
+            partial,
+            table.schema.remove_metadata(),
+            compression="zstd",
+            write_page_checksum=True,
+            write_statistics=bounds,
         ) as writer:
-            writer.write_table(whole.replace_schema_metadata(None))
-            writer.add_key_value_metadata(whole.schema.metadata or {})
+            for start, end in zip([0, *ends], ends, strict=False):
+                group = table.slice(
+                    start, end - start
+                ).combine_chunks()  # page borders would follow the chunks
+                writer.write_table(group.replace_schema_metadata(None), row_group_size=max(1, end - start))
+            writer.add_key_value_metadata(table.schema.metadata or {})
 
     return write_atomically(path, write)
+
+
+def _ends_of_groups(table: Any) -> list[int]:
+    """Return the row after each group's last: a group has at most so many bytes, or one row."""
+    import numpy as np
+    import pyarrow.compute as pc
+
+    sizes = np.full(table.num_rows, 8 * table.num_columns, dtype=np.int64)
+    for column in _wide_columns(table):
+        at = 0
+        for chunk in table[column].chunks:
+            widths = pc.fill_null(pc.binary_length(chunk), 0)
+            sizes[at : at + len(chunk)] += widths.to_numpy(zero_copy_only=False)
+            at += len(chunk)
+    ends, total, start = [], np.cumsum(sizes), 0
+    while start < table.num_rows:
+        before = int(total[start - 1]) if start else 0
+        end = int(np.searchsorted(total, before + ROW_GROUP_BYTES, side="right"))
+        start = min(max(end, start + 1), start + _ROW_GROUP_ROWS, table.num_rows)
+        ends.append(start)
+    return ends or [0]
+
+
+def _wide_columns(table: Any) -> list[str]:
+    import pyarrow.types as pt
+
+    kinds = (pt.is_string, pt.is_large_string, pt.is_binary, pt.is_large_binary)
+    return [field.name for field in table.schema if any(is_kind(field.type) for is_kind in kinds)]
+
+
+def _narrow_columns(table: Any) -> list[str]:
+    import pyarrow.types as pt
+
+    return [
+        field.name
+        for field in table.schema
+        if not (pt.is_binary(field.type) or pt.is_large_binary(field.type))
+    ]

@@ -8,6 +8,7 @@ untouched.
 """
 
 import io
+import threading
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
@@ -55,7 +56,7 @@ def decode_images(images: "Sequence[bytes] | pa.Array", *, size_px: int, channel
     if size_px < 1 or channels not in {1, 3}:
         raise ValueError(f"size_px must be at least 1 and channels 1 or 3, received {size_px} and {channels}")
     pixels = np.empty((len(images), size_px, size_px, channels), dtype=np.uint8)
-    with _bombs_are_errors():
+    with _QUIET:
         for position, encoded in enumerate(_as_bytes(images)):
             try:
                 image = _decode(encoded, mode="RGB" if channels == 3 else "L")
@@ -73,7 +74,7 @@ def check_images(images: Sequence[bytes]) -> Iterator[tuple[int, int] | Unreadab
     All compressed data is read, so that a truncated image is found; a JPEG at one eighth of its size, which
     is faster and reads the same data.
     """
-    with _bombs_are_errors():
+    with _QUIET:
         for encoded in images:
             try:
                 yield _check(encoded)
@@ -86,14 +87,33 @@ def _as_bytes(images: "Sequence[bytes] | pa.Array") -> Iterator[bytes]:
         yield image.as_py() if hasattr(image, "as_py") else image
 
 
-@contextmanager
-def _bombs_are_errors() -> Iterator[None]:
-    from PIL.Image import DecompressionBombWarning
+class _Quiet:
+    """Silences remarks on metadata; what matters is raised as an error.
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # remarks on metadata; what matters is raised below
-        warnings.simplefilter("error", DecompressionBombWarning)
-        yield
+    Filters belong to the whole process, and images are decoded in threads: the first to come sets the
+    filters, the last to go restores them.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._n_inside = 0
+        self._filters: Any = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._n_inside == 0:
+                self._filters = warnings.catch_warnings(action="ignore")
+                self._filters.__enter__()
+            self._n_inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._n_inside -= 1
+            if self._n_inside == 0:
+                self._filters.__exit__(None, None, None)
+
+
+_QUIET = _Quiet()
 
 
 def _check(encoded: bytes) -> tuple[int, int]:
@@ -117,14 +137,22 @@ def _decode(encoded: bytes, mode: str) -> "Image":
         image = _open(encoded)
         if _is_maybe_turned(image):
             image = ImageOps.exif_transpose(image)
-        if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
-            image = _wide_to_grey(image)
-        if image.has_transparency_data:
-            image = _lay_over_background(image)
-        if image.mode not in {"RGB", "L"}:
-            image = image.convert("RGB")
+        image = flatten_image(image)
         image.load()
         return image if image.mode == mode else image.convert(mode)
+
+
+def flatten_image(image: "Image") -> "Image":
+    """Return an image in mode RGB or L, by the rules of this module.
+
+    Raises:
+        UnreadableImageError: If its values have no fixed range.
+    """
+    if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
+        image = _wide_to_grey(image)
+    if image.has_transparency_data:
+        image = _lay_over_background(image)
+    return image if image.mode in {"RGB", "L"} else image.convert("RGB")
 
 
 def _open(encoded: bytes | None) -> "Image":
@@ -134,7 +162,11 @@ def _open(encoded: bytes | None) -> "Image":
         raise UnreadableImageError("no bytes")
     if encoded.startswith(_PNG_SIGNATURE):
         _require_png_checksums(encoded)
-    return Image.open(io.BytesIO(encoded), formats=_FORMATS)
+    image = Image.open(io.BytesIO(encoded), formats=_FORMATS)
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and image.width * image.height > limit:
+        raise Image.DecompressionBombError
+    return image
 
 
 @contextmanager
@@ -148,7 +180,7 @@ def _reasons() -> Iterator[None]:
         raise
     except UnidentifiedImageError as problem:
         raise UnreadableImageError("not an image of a known format") from problem
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as problem:
+    except Image.DecompressionBombError as problem:
         raise UnreadableImageError(
             f"more than {Image.MAX_IMAGE_PIXELS} pixels, a possible attack"
         ) from problem

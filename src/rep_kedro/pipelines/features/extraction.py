@@ -18,11 +18,10 @@ from rep_kedro.datasets import Tensors
 from rep_kedro.models.layers import LayerReader
 from rep_kedro.models.pooling_names import Pooling
 from rep_kedro.models.sources.loaded import LoadedModel
-from rep_kedro.pipelines.features.images import hash_stimulus_ids, make_pixels, select_stimuli
+from rep_kedro.pipelines.features.images import hash_stimulus_ids, make_pixels
+from rep_kedro.stimuli.selection import locate_stimuli, stream_images
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from rep_kedro.datasets import ArrowHandle
 
 _CPU_IS_FULL = "can't allocate memory"
@@ -85,12 +84,13 @@ def extract_features(
         FloatingPointError: If features are not finite; names layer and count.
         torch.OutOfMemoryError: If not even one image fits.
     """
-    stimuli = select_stimuli(stimulus_set, subset)
-    if len(stimuli) == 0:
+    stimulus_ids, rows = locate_stimuli(stimulus_set, subset)
+    if not stimulus_ids:
         raise ValueError(f"subset {subset.key!r} is empty, there is nothing to show")
     reader: LayerReader | None = None
     parts: dict[str, list[torch.Tensor]] = {}
-    for pixels in _decode_ahead(stimuli["image"], model, reading):
+    encoded = stream_images(stimulus_set, rows, batch_size=reading.batch_size)
+    for pixels in _decode_ahead(encoded, model, reading):
         start = 0
         while start < len(pixels):
             shown = pixels[start : start + reading.batch_size]
@@ -117,22 +117,22 @@ def extract_features(
             "layers": list(joined),
             "final_layer": list(joined)[-1],
             "pooling": pooling,
-            "n_stimuli": len(stimuli),
-            "stimulus_ids_sha256": hash_stimulus_ids(stimuli["stimulus_id"].to_pylist()),
+            "n_stimuli": len(stimulus_ids),
+            "stimulus_ids_sha256": hash_stimulus_ids(stimulus_ids),
         },
     )
 
 
-def _decode_ahead(images: "pa.ChunkedArray", model: LoadedModel, reading: Reading) -> Iterator[torch.Tensor]:
+def _decode_ahead(
+    batches: Iterator[list[bytes]], model: LoadedModel, reading: Reading
+) -> Iterator[torch.Tensor]:
     """Yield uint8 pixels batch by batch, decoded while the network is busy with those before."""
-    size = reading.batch_size  # the size may shrink meanwhile: then a decoded batch is shown in parts
-    starts = iter(range(0, len(images), size))
     waiting: deque[Future[Any]] = deque()
     with ThreadPoolExecutor(reading.decode_threads, thread_name_prefix="decode") as pool:
         try:
             while True:
-                while len(waiting) <= reading.decode_threads and (start := next(starts, None)) is not None:
-                    waiting.append(pool.submit(make_pixels, images.slice(start, size), model.preprocessing))
+                while len(waiting) <= reading.decode_threads and (images := next(batches, None)) is not None:
+                    waiting.append(pool.submit(make_pixels, images, model.preprocessing))
                 if not waiting:
                     return
                 yield torch.from_numpy(waiting.popleft().result())

@@ -1,40 +1,13 @@
-"""From a stimulus set to the rows that a network is shown, in the order of a subset."""
+"""From encoded images to the pixels that a network is shown."""
 
 import hashlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.models.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     import numpy as np
-    import pyarrow as pa
-
-    from rep_kedro.datasets import ArrowHandle
-
-
-def select_stimuli(stimulus_set: "ArrowHandle", subset: "ArrowHandle") -> "pa.Table":
-    """Return the encoded images of a subset, in its order.
-
-    Returns:
-        Columns `stimulus_id` and `image`.
-
-    Raises:
-        ValueError: If the subset names a stimulus that the set does not hold, or holds twice.
-    """
-    import pyarrow as pa
-
-    table = stimulus_set.table(["stimulus_id", "image"])
-    position = {stimulus_id: row for row, stimulus_id in enumerate(table["stimulus_id"].to_pylist())}
-    if len(position) != len(table):
-        raise ValueError(f"stimulus set {stimulus_set.key!r} holds some stimulus_id twice")
-    wanted = subset.table(["stimulus_id"])["stimulus_id"].to_pylist()
-    missing = [stimulus_id for stimulus_id in wanted if stimulus_id not in position]
-    if missing:
-        raise ValueError(
-            f"subset {subset.key!r} names {len(missing)} stimuli that set {stimulus_set.key!r} does not hold,"
-            f" first {missing[0]!r}"
-        )
-    return table.take(pa.array([position[stimulus_id] for stimulus_id in wanted], type=pa.int64()))
 
 
 def hash_stimulus_ids(stimulus_ids: list[str]) -> str:
@@ -42,7 +15,7 @@ def hash_stimulus_ids(stimulus_ids: list[str]) -> str:
     return hashlib.sha256("\n".join(stimulus_ids).encode()).hexdigest()
 
 
-def make_pixels(images: "pa.ChunkedArray", preprocessing: Preprocessing) -> "np.ndarray[Any, Any]":
+def make_pixels(images: Sequence[bytes], preprocessing: Preprocessing) -> "np.ndarray[Any, Any]":
     """Return the pixels that a network's input is scaled from.
 
     Returns:
@@ -57,7 +30,7 @@ def make_pixels(images: "pa.ChunkedArray", preprocessing: Preprocessing) -> "np.
         return decode_images(images, size_px=side, channels=n_channels)
     pixels = np.empty((len(images), n_channels, side, side), dtype=np.uint8)
     for row, image in enumerate(images):
-        pixels[row] = _resize_and_cut(image.as_py(), preprocessing)
+        pixels[row] = _resize_and_cut(image, preprocessing)
     return pixels
 
 

@@ -1,7 +1,8 @@
 """Image classification sets of torchvision, by class name, from files that are already there.
 
 Nothing is downloaded. Where the class takes a ``loader``, images keep their encoded bytes; otherwise it hands
-out pixels, which are stored without loss.
+out pixels, which are stored without loss. One split is open at a time: some classes (CIFAR10, MNIST and the
+like) hold all of a split in memory.
 """
 
 import inspect
@@ -12,6 +13,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from rep_kedro.stimuli.base import FileSourceSpec, require_path
+from rep_kedro.stimuli.decoding import flatten_image
 from rep_kedro.stimuli.png import encode_png
 from rep_kedro.stimuli.record import DamagedSourceError, DamageLog, Stimulus, StimulusStream
 from rep_kedro.stimuli.strict import suggest
@@ -49,27 +51,29 @@ def read(spec: TorchvisionSpec, log: DamageLog) -> StimulusStream:
     """
     assert spec.path is not None  # noqa: S101  _require_path
     root = require_path(spec.path)
-    parts = [(split, _open_part(spec, root, arguments)) for split, arguments in _parts(spec)]
-    class_names = spec.class_names or _names_of(parts[0][1])
-    return StimulusStream(class_names, _stimuli(parts, log))
+    parts = _parts(spec)
+    class_names = spec.class_names or _names_of(_open_part(spec, root, parts[0][1]))
+    return StimulusStream(class_names, _stimuli(spec, root, log))
 
 
-def _stimuli(parts: list[tuple[str, Any]], log: DamageLog) -> Iterator[Stimulus]:
-    for split, part in parts:
-        for position in range(len(part)):
-            stimulus_id = f"{split}/{position:06d}"
-            try:
-                image, label = part[position]
-            except (OSError, SyntaxError, ValueError) as problem:
-                log.add(stimulus_id, str(problem))
-                continue
-            if not isinstance(label, int):
-                try:
-                    label = int(label)
-                except (TypeError, ValueError):
-                    log.add(stimulus_id, f"label {label!r} is not a class")
-                    continue
-            yield Stimulus(stimulus_id, image if isinstance(image, bytes) else _encode(image), label, split)
+def _stimuli(spec: TorchvisionSpec, root: Path, log: DamageLog) -> Iterator[Stimulus]:
+    for split, arguments in _parts(spec):
+        yield from _stimuli_of_part(_open_part(spec, root, arguments), split, log)
+
+
+def _stimuli_of_part(part: Any, split: str, log: DamageLog) -> Iterator[Stimulus]:
+    for position in range(len(part)):
+        stimulus_id = f"{split}/{position:06d}"
+        try:
+            image, label = part[position]
+            encoded = image if isinstance(image, bytes) else _encode(image)
+        except (OSError, SyntaxError, ValueError) as problem:
+            log.add(stimulus_id, str(problem))
+            continue
+        try:
+            yield Stimulus(stimulus_id, encoded, int(label), split)
+        except (TypeError, ValueError):
+            log.add(stimulus_id, f"label {label!r} is not a class")
 
 
 def _class_of(name: str) -> Any:
@@ -122,4 +126,4 @@ def _names_of(part: Any) -> list[str] | None:
 def _encode(image: Any) -> bytes:
     import numpy as np
 
-    return encode_png(np.asarray(image if image.mode in {"L", "RGB"} else image.convert("RGB")))
+    return encode_png(np.asarray(flatten_image(image)))
