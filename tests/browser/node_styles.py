@@ -20,7 +20,7 @@ COLOURS = {  # neither the green and red of a run's state nor the bright blue of
 
 
 def make_styles() -> str:
-    """Return the styles as JSON, one node a line; a node and the entry it makes share name and colour.
+    """Return the styles as JSON, one name a line; a node and the entries it makes share a colour.
 
     Raises:
         ValueError: If a node is tagged neither ``gpu`` nor ``cpu``, or both.
@@ -31,8 +31,9 @@ def make_styles() -> str:
         if len(of_node) != 1:
             raise ValueError(f"node {node.name} has tags {sorted(node.tags)}; give it either gpu or cpu")
         themes = {theme: {**look, "color": INK[theme]} for theme, look in COLOURS[of_node[0]].items()}
-        lines.append(f"  {json.dumps(node.name)}: {json.dumps({'themes': themes})}")
-    return "{\n" + ",\n".join(lines) + "\n}\n"
+        for name in sorted({node.name, *node.outputs}):
+            lines.append(f"  {json.dumps(name)}: {json.dumps({'themes': themes})}")
+    return "{\n" + ",\n".join(sorted(lines)) + "\n}\n"
 
 
 if __name__ == "__main__":

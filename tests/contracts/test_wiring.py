@@ -21,7 +21,7 @@ REGISTERED = register_pipelines()
 WHOLE = REGISTERED["__default__"]
 NODES = {node.name: node for node in WHOLE.nodes}
 DERIVED = ("parameters",)
-OTHERWISE_NAMED = {"study_figures": ["figures"]}
+OTHERWISE_NAMED = {"study_figures": ["figures"], "model_maps": ["model_positions", "model_clusters"]}
 
 
 def catalog() -> dict[str, dict[str, Any]]:

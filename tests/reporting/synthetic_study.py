@@ -4,7 +4,7 @@ Seeded; similarities come from a latent position per network, so that groups, no
 """
 
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import pandas as pd
@@ -88,6 +88,8 @@ def make_study(seed: int = 0) -> Study:
         "similarity_inference": make_inference(similarities),
         "sample_sizes": make_sample_sizes(similarities),
         "noise_ceilings": make_ceilings(matrices, cards),
+        "model_positions": make_positions(matrices, cards),
+        "model_clusters": make_clusters(cards),
         "probe_results": probes,
         "prediction_agreement": make_agreement(probes, cards),
         "layer_diagnostics": make_diagnostics(cards, rng),
@@ -333,6 +335,55 @@ def make_ceilings(matrices, cards):
                 }
             )
     return pd.DataFrame(rows)
+
+
+def make_positions(matrices, cards):
+    """Positions near those of the objective; one network of one map is left out."""
+    rng = np.random.default_rng(7)
+    rows = []
+    for measure, stimulus_set, method in product(MEASURES, ("mean", *STIMULUS_SETS), ("tsne", "mds")):
+        scale = 30.0 if method == "tsne" else 0.4
+        for row in cards.itertuples():
+            angle = 1.6 * OBJECTIVES.index(row.objective) + 0.3 * (row.architecture == "cnn")
+            x, y = scale * (np.array([np.cos(angle), np.sin(angle)]) + 0.2 * rng.normal(size=2))
+            is_left_out = (stimulus_set, row.model) == ("shapes", "cnn_untrained_s1")
+            rows.append(
+                {
+                    "stimulus_set": stimulus_set,
+                    "measure": measure,
+                    "method": method,
+                    "model": row.model,
+                    "x": np.nan if is_left_out else x,
+                    "y": np.nan if is_left_out else y,
+                    "stress": 0.15 if method == "mds" and not is_left_out else np.nan,
+                    "divergence": 0.21 if method == "tsne" and not is_left_out else np.nan,
+                    "reason": "undefined with 15 of 15 networks" if is_left_out else "",
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def make_clusters(cards):
+    """Clusters of two kinds: trained or not; and by objective, where one network is left out."""
+    rows = []
+    for measure, stimulus_set, n_clusters in product(MEASURES, ("mean", *STIMULUS_SETS), (2, 3, 4)):
+        for row in cards.itertuples():
+            is_left_out = (stimulus_set, row.model) == ("shapes", "cnn_untrained_s1")
+            cluster = min(
+                n_clusters - 1, ("simclr", "supervised", "untrained", "vicreg").index(row.objective)
+            )
+            rows.append(
+                {
+                    "stimulus_set": stimulus_set,
+                    "measure": measure,
+                    "n_clusters": n_clusters,
+                    "model": row.model,
+                    "cluster": None if is_left_out else cluster,
+                    "silhouette": np.nan if is_left_out else 0.3,
+                    "reason": "undefined with 15 of 15 networks" if is_left_out else "",
+                }
+            )
+    return pd.DataFrame(rows).astype({"cluster": "Int64"})
 
 
 def make_probes(cards, rng):

@@ -13,6 +13,7 @@ from tests.small_collections import TENSORS, make_features, run_plan, store
 from rep_kedro.datasets import CollectionDataset, LabelledMatrix, Planned, TableDataset
 from rep_kedro.datasets.validators import TableContract
 from rep_kedro.pipelines.similarity.consistency import compute_consistency
+from rep_kedro.pipelines.similarity.map_params import ModelMapsParams
 from rep_kedro.pipelines.similarity.nodes import COLUMNS, tabulate_similarities
 from rep_kedro.pipelines.similarity.params import (
     ConsistencyParams,
@@ -28,6 +29,7 @@ CATALOG = Path(__file__).parents[2] / "conf" / "base" / "catalog_similarity.yml"
 TABLES = (
     *("similarities", "consistency", "consistency_summary"),
     *("similarity_inference", "sample_sizes", "noise_ceilings"),
+    *("model_positions", "model_clusters"),
 )
 COLLECTIONS = {
     "similarity_matrices": MATRIX,
@@ -151,6 +153,7 @@ def test_the_pipeline_runs_from_features_to_all_tables_of_the_catalog(tmp_path):
         "params:consistency": ConsistencyParams(categories=["objective"], n_bootstrap=20),
         "params:similarity_inference": InferenceParams(n_permutations=19),
         "params:sample_sizes": SampleSizeParams(sizes=[8], n_orders=2),
+        "params:model_maps": ModelMapsParams(),
     }
     catalog = DataCatalog({name: MemoryDataset(value) for name, value in entries.items()})
     for name, member in COLLECTIONS.items():

@@ -50,6 +50,12 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
         *("stimulus_set", "measure", "source", "architecture", "objective", "trained_on", "n_repeats"),
         *("ceiling_low", "ceiling_high", "others_mean", "others_largest", "reason"),
     ),
+    "model_positions": (
+        *("stimulus_set", "measure", "method", "model", "x", "y", "stress", "divergence", "reason"),
+    ),
+    "model_clusters": (
+        *("stimulus_set", "measure", "n_clusters", "model", "cluster", "silhouette", "reason"),
+    ),
     "layer_diagnostics": (
         *(
             "stimulus_set",

@@ -31,6 +31,8 @@ TABLES = (
     "similarity_inference",
     "sample_sizes",
     "noise_ceilings",
+    "model_positions",
+    "model_clusters",
     "layer_diagnostics",
     "receptive_fields",
     "probe_results",

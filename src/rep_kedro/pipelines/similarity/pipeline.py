@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from rep_kedro.pipelines.similarity import ceilings, consistency, inference, nodes, sample_sizes
+from rep_kedro.pipelines.similarity import ceilings, consistency, inference, maps, nodes, sample_sizes
 
 
 def create_pipeline(**_: object) -> Pipeline:
@@ -78,6 +78,13 @@ def _infer() -> list[Node]:
             inputs=["similarity_matrices", "model_cards"],
             outputs="noise_ceilings",
             name="noise_ceilings",
+            tags=["cpu"],
+        ),
+        Node(
+            maps.compute_model_maps,
+            inputs=["similarity_matrices", "params:model_maps"],
+            outputs=["model_positions", "model_clusters"],
+            name="model_maps",
             tags=["cpu"],
         ),
     ]
