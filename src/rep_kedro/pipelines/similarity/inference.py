@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 from rep_kedro.datasets import Batch, Planned, code_revision
 from rep_kedro.measures import Measure, get_measure
 from rep_kedro.pipelines.similarity.params import InferenceParams, SimilarityParams
-from rep_kedro.pipelines.similarity.selection import Selection, choose_device, select_features
+from rep_kedro.pipelines.similarity.selection import NO_SUBSETS, Selection, choose_device, select_features
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from rep_kedro.datasets import TensorsHandle
+    from rep_kedro.datasets import ArrowHandle, TensorsHandle
 else:
-    DataFrame = TensorsHandle = Any  # so that Kedro can read the hints
+    ArrowHandle = DataFrame = TensorsHandle = Any  # so that Kedro can read the hints
 
 COLUMNS = (
     *("stimulus_set", "measure", "model_a", "model_b", "similarity", "standard_error", "p_value"),
@@ -24,14 +24,18 @@ UNDEFINED = "the similarity is undefined; the table of similarities says why"
 
 
 def plan_similarity_nulls(
-    features: Mapping[str, TensorsHandle], similarity: SimilarityParams, params: InferenceParams
+    features: Mapping[str, TensorsHandle],
+    similarity: SimilarityParams,
+    params: InferenceParams,
+    stimulus_subsets: Mapping[str, ArrowHandle] = NO_SUBSETS,
 ) -> dict[str, Planned]:
     """Plan what chance makes of the similarities, for each stimulus set and chosen measure.
 
     Args:
         features: Handles by ``<stimulus set>/<model>``; nothing is read while planning.
-        similarity: Which networks, stimulus sets and layers.
+        similarity: Which networks, stimulus sets, stimuli and layers, transformed how.
         params: Which measures, how many permutations.
+        stimulus_subsets: Handles by ``<stimulus set>/<subset>``; ids are read where a subset is named.
 
     Returns:
         Plan by ``<stimulus set>/<measure>``; empty without permutations. A member holds one matrix
@@ -45,7 +49,7 @@ def plan_similarity_nulls(
         return {}
     measures = [require_null(measure_id) for measure_id in params.measures]
     plan = {}
-    for selection in select_features(features, similarity):
+    for selection in select_features(features, similarity, stimulus_subsets):
         layers = selection.layers(similarity.layer)
         batch = _null_batch(selection, layers, similarity, params)
         for measure in measures:

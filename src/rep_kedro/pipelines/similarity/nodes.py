@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Any
 from rep_kedro.datasets import Batch, Planned, code_revision
 from rep_kedro.measures import Measure, get_measure
 from rep_kedro.pipelines.similarity.params import SimilarityParams
-from rep_kedro.pipelines.similarity.selection import Selection, choose_device, select_features
+from rep_kedro.pipelines.similarity.selection import NO_SUBSETS, Selection, choose_device, select_features
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from rep_kedro.datasets import LabelledMatrix, MatrixHandle, TensorsHandle
+    from rep_kedro.datasets import ArrowHandle, LabelledMatrix, MatrixHandle, TensorsHandle
 else:
-    DataFrame = LabelledMatrix = MatrixHandle = TensorsHandle = Any  # so that Kedro can read the hints
+    ArrowHandle = DataFrame = LabelledMatrix = MatrixHandle = TensorsHandle = (
+        Any  # so that Kedro can read the hints
+    )
 
 PAIR_SEPARATOR = " / "
 _CARD_COLUMNS = ("objective", "architecture")
@@ -24,7 +26,9 @@ COLUMNS = (
 
 
 def plan_similarity_matrices(
-    features: Mapping[str, TensorsHandle], params: SimilarityParams
+    features: Mapping[str, TensorsHandle],
+    params: SimilarityParams,
+    stimulus_subsets: Mapping[str, ArrowHandle] = NO_SUBSETS,
 ) -> dict[str, Planned]:
     """Plan one similarity matrix for each stimulus set and measure.
 
@@ -32,20 +36,21 @@ def plan_similarity_matrices(
 
     Args:
         features: Handles by ``<stimulus set>/<model>``; nothing is read while planning.
-        params: Which networks, stimulus sets and measures to compare.
+        params: Which networks, stimulus sets, stimuli and measures to compare, transformed how.
+        stimulus_subsets: Handles by ``<stimulus set>/<subset>``; ids are read where a subset is named.
 
     Returns:
         Plan by ``<stimulus set>/<measure>``. A matrix has shape (n_models, n_models); both axes carry the
         network names in alphabetical order.
 
     Raises:
-        ValueError: If a chosen stimulus set, network or layer has no features, or two networks saw other
-            stimuli or saw them in another order.
+        ValueError: If a chosen stimulus set, network or layer has no features, two networks saw other stimuli
+            or saw them in another order, or a subset holds stimuli that they did not see.
     """
     measures = [get_measure(measure_id) for measure_id in params.measures]
     layer_names = {"features": params.layer, "outputs": params.outputs_layer or params.layer}
     plan = {}
-    for selection in select_features(features, params):
+    for selection in select_features(features, params, stimulus_subsets):
         layers = {what: selection.layers(layer_names[what]) for what in {m.compares for m in measures}}
         batch = _comparison_batch(selection, layer_names, params)
         for measure in measures:

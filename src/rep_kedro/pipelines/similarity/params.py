@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from rep_kedro.measures import get_measure
+from rep_kedro.representations.spec import Transform
 
 SetColumn = Literal["model", "objective", "architecture", "source", "trained_on", "size"]
 SIZE_LIMITS = {"small": 1e8, "medium": 3e8, "large": 4e8, "xlarge": None}  # of Ciernik et al. 2024
@@ -18,7 +19,12 @@ class SimilarityParams(BaseModel):
     Attributes:
         stimulus_sets: Names of stimulus sets, or ``all`` that have features.
         models: Names of networks, or ``all`` that have features.
+        subset: Name of the stimulus subset on which networks are compared; it must lie within the one that
+            the features were made of, which null takes whole.
         layer: Name of a layer that all chosen networks have, or ``final`` for each network's last.
+        transform: What is done to the features first, in this order: ``unit_length`` (rows), ``centre``,
+            ``standardise``, ``{pca: {variance: 0.99}}`` or ``{pca: {n_components: 50}}``; fitted on all
+            stimuli that are compared.
         outputs_layer: Name of the layer that holds the logits of all chosen networks, for measures of
             outputs.
         measures: Ids of similarity measures (``kedro measures`` lists them).
@@ -30,7 +36,9 @@ class SimilarityParams(BaseModel):
 
     stimulus_sets: Literal["all"] | list[str] = "all"
     models: Literal["all"] | list[str] = "all"
+    subset: str | None = None
     layer: str = "final"
+    transform: Transform = ()
     outputs_layer: str | None = None
     measures: list[str] = Field(min_length=1)
     memory_bytes: int = Field(default=1_000_000_000, gt=0)

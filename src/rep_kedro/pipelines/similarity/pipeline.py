@@ -14,7 +14,7 @@ def _compare() -> list[Node]:
     return [
         Node(
             nodes.plan_similarity_matrices,
-            inputs=["features", "params:similarity"],
+            inputs=["features", "params:similarity", "stimulus_subsets"],
             outputs="similarity_matrices",
             name="similarity_matrices",
             tags=["gpu"],
@@ -47,7 +47,7 @@ def _infer() -> list[Node]:
     return [
         Node(
             inference.plan_similarity_nulls,
-            inputs=["features", "params:similarity", "params:similarity_inference"],
+            inputs=["features", "params:similarity", "params:similarity_inference", "stimulus_subsets"],
             outputs="similarity_nulls",
             name="similarity_nulls",
             tags=["gpu"],
@@ -61,7 +61,7 @@ def _infer() -> list[Node]:
         ),
         Node(
             sample_sizes.plan_sample_size_curves,
-            inputs=["features", "params:similarity", "params:sample_sizes"],
+            inputs=["features", "params:similarity", "params:sample_sizes", "stimulus_subsets"],
             outputs="sample_size_curves",
             name="sample_size_curves",
             tags=["gpu"],

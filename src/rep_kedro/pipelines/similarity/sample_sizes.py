@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 from rep_kedro.datasets import Batch, Planned, code_revision
 from rep_kedro.measures import Measure, get_measure
 from rep_kedro.pipelines.similarity.params import SampleSizeParams, SimilarityParams
-from rep_kedro.pipelines.similarity.selection import Selection, choose_device, select_features
+from rep_kedro.pipelines.similarity.selection import NO_SUBSETS, Selection, choose_device, select_features
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from rep_kedro.datasets import TensorsHandle
+    from rep_kedro.datasets import ArrowHandle, TensorsHandle
 else:
-    DataFrame = TensorsHandle = Any  # so that Kedro can read the hints
+    ArrowHandle = DataFrame = TensorsHandle = Any  # so that Kedro can read the hints
 
 COLUMNS = (
     *("stimulus_set", "measure", "n_stimuli", "n_orders", "n_pairs", "mean_similarity", "first_quartile"),
@@ -24,14 +24,18 @@ NO_PAIRS = "no pair of networks has a defined similarity"
 
 
 def plan_sample_size_curves(
-    features: Mapping[str, TensorsHandle], similarity: SimilarityParams, params: SampleSizeParams
+    features: Mapping[str, TensorsHandle],
+    similarity: SimilarityParams,
+    params: SampleSizeParams,
+    stimulus_subsets: Mapping[str, ArrowHandle] = NO_SUBSETS,
 ) -> dict[str, Planned]:
     """Plan the similarities on nested subsets of the stimuli, for each stimulus set and chosen measure.
 
     Args:
         features: Handles by ``<stimulus set>/<model>``; nothing is read while planning.
-        similarity: Which networks, stimulus sets and layers.
+        similarity: Which networks, stimulus sets, stimuli and layers, transformed how.
         params: Which measures, sizes and orders.
+        stimulus_subsets: Handles by ``<stimulus set>/<subset>``; ids are read where a subset is named.
 
     Returns:
         Plan by ``<stimulus set>/<measure>``; empty without orders. A member holds ``similarity``, shape
@@ -45,7 +49,7 @@ def plan_sample_size_curves(
         return {}
     measures = [_require_kernel(measure_id) for measure_id in params.measures]
     plan = {}
-    for selection in select_features(features, similarity):
+    for selection in select_features(features, similarity, stimulus_subsets):
         layers = selection.layers(similarity.layer)
         batch = _curve_batch(selection, layers, similarity, params)
         for measure in measures:

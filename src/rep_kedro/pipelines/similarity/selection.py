@@ -1,18 +1,24 @@
-"""Which features are compared: networks, stimulus sets and layers, checked before anything is read."""
+"""Which features are compared: networks, stimulus sets, stimuli, layers; checked before anything is read."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.pipelines.similarity.params import SimilarityParams
+from rep_kedro.representations import FeatureSource, FeatureView, RowFinder
+from rep_kedro.representations.views import require_finite, share_memory
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from rep_kedro.datasets import TensorsHandle
+    from rep_kedro.datasets import ArrowHandle, TensorsHandle
 else:
-    Tensor = TensorsHandle = Any  # so that Kedro can read the hints
+    ArrowHandle = Tensor = TensorsHandle = Any  # so that Kedro can read the hints
+
+NO_SUBSETS: Mapping[str, ArrowHandle] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -21,16 +27,16 @@ class Selection:
 
     Attributes:
         stimulus_set: Its name.
-        handles: Features by network, in alphabetical order.
+        sources: Features by network, in alphabetical order, as they are seen.
     """
 
     stimulus_set: str
-    handles: Mapping[str, TensorsHandle]
+    sources: Mapping[str, FeatureSource]
 
     @property
     def references(self) -> list[dict[str, Any]]:
         """What the features are, for recipes."""
-        return [dict(handle.reference) for handle in self.handles.values()]
+        return [dict(source.reference) for source in self.sources.values()]
 
     def layers(self, layer: str) -> dict[str, str]:
         """Return the layer of each network; ``final`` means its last.
@@ -38,38 +44,45 @@ class Selection:
         Raises:
             ValueError: If a network has no such layer.
         """
-        return {model: _layer_of(handle, layer) for model, handle in self.handles.items()}
+        return {model: _layer_of(source, layer) for model, source in self.sources.items()}
 
     def load(self, layers: Mapping[str, str]) -> dict[str, Tensor]:
         """Read the features, one float32 matrix (n_stimuli, n_features) for each network.
 
-        Raises:
-            ValueError: If a number is NaN or infinite.
-        """
-        import numpy as np
-        import torch
+        Features that are seen as they are stored are not copied: their pages are those of the file. They must
+        not be written to. Chosen rows and transformed features are copies, so that all networks take
+        4 * n_stimuli * (sum of n_features) bytes.
 
+        Raises:
+            ValueError: If a number is NaN or infinite, or a row that is to have length one has none.
+        """
         found = {}
-        for model, handle in self.handles.items():
-            found[model] = torch.from_numpy(np.array(handle.tensor(layers[model])))
-            _require_finite(f"{self.stimulus_set}/{model}", found[model])
+        for model, source in self.sources.items():
+            found[model] = share_memory(source.open().tensor(layers[model]))
+            require_finite(source.key, layers[model], found[model])
         return found
 
 
-def select_features(features: Mapping[str, TensorsHandle], params: SimilarityParams) -> Iterator[Selection]:
-    """Choose the features that are compared, by stimulus set in alphabetical order; nothing is read.
+def select_features(
+    features: Mapping[str, TensorsHandle],
+    params: SimilarityParams,
+    stimulus_subsets: Mapping[str, ArrowHandle] = NO_SUBSETS,
+) -> Iterator[Selection]:
+    """Choose the features that are compared, by stimulus set in alphabetical order; no features are read.
 
     Args:
         features: Handles by ``<stimulus set>/<model>``.
-        params: Which networks and stimulus sets.
+        params: Which networks, stimulus sets and stimuli, and how features are transformed.
+        stimulus_subsets: Handles by ``<stimulus set>/<subset>``.
 
     Yields:
         One selection for each stimulus set.
 
     Raises:
-        ValueError: If a chosen stimulus set or network has no features, or two networks saw other stimuli or
-            saw them in another order.
+        ValueError: If a chosen stimulus set or network has no features, two networks saw other stimuli or
+            saw them in another order, or a subset is not there or holds stimuli that they did not see.
     """
+    finder = RowFinder(stimulus_subsets)
     available: dict[str, list[str]] = {}
     for key in sorted(features):
         stimulus_set, _, model = key.partition("/")
@@ -78,7 +91,19 @@ def select_features(features: Mapping[str, TensorsHandle], params: SimilarityPar
         models = _choose("network", params.models, available[stimulus_set])
         handles = {model: features[f"{stimulus_set}/{model}"] for model in models}
         _require_same_stimuli(stimulus_set, handles)
-        yield Selection(stimulus_set, handles)
+        subset = _require_subset(stimulus_set, params.subset, stimulus_subsets)
+        yield Selection(
+            stimulus_set,
+            {
+                model: FeatureView(
+                    handle,
+                    rows=None if subset is None else finder.find(handle, subset),
+                    transform=params.transform,
+                    ids=partial(finder.ids_of, handle),
+                )
+                for model, handle in handles.items()
+            },
+        )
 
 
 def choose_device(name: str) -> str:
@@ -106,10 +131,31 @@ def _choose(kind: str, wanted: str | list[str], available: list[str]) -> list[st
     return sorted(set(wanted))
 
 
-def _layer_of(handle: TensorsHandle, layer: str) -> str:
-    name = str(handle.meta["final_layer"]) if layer == "final" else layer
-    if name not in handle.meta["layers"]:
-        raise ValueError(f"{handle.key} has no layer {name!r}; there are: {', '.join(handle.meta['layers'])}")
+def _require_subset(
+    stimulus_set: str, subset: str | None, stimulus_subsets: Mapping[str, ArrowHandle]
+) -> ArrowHandle | None:
+    """Return the subset on which networks are compared; None for all stimuli of the features.
+
+    Raises:
+        ValueError: If the stimulus set has no such subset; the message has close matches.
+    """
+    if subset is None:
+        return None
+    key = f"{stimulus_set}/{subset}"
+    if key not in stimulus_subsets:
+        known = sorted(k.partition("/")[2] for k in stimulus_subsets if k.startswith(f"{stimulus_set}/"))
+        close = get_close_matches(subset, known, n=3)
+        hint = f"did you mean {' or '.join(close)}" if close else f"there are: {', '.join(known) or 'none'}"
+        raise ValueError(
+            f"stimulus set {stimulus_set!r} has no subset {subset!r} for similarity.subset; {hint}"
+        )
+    return stimulus_subsets[key]
+
+
+def _layer_of(source: FeatureSource, layer: str) -> str:
+    name = str(source.meta["final_layer"]) if layer == "final" else layer
+    if name not in source.meta["layers"]:
+        raise ValueError(f"{source.key} has no layer {name!r}; there are: {', '.join(source.meta['layers'])}")
     return name
 
 
@@ -120,12 +166,3 @@ def _require_same_stimuli(stimulus_set: str, handles: Mapping[str, TensorsHandle
     if len(by_ids) > 1:
         groups = " and ".join(", ".join(models[:3]) for models in by_ids.values())
         raise ValueError(f"networks saw other stimuli of {stimulus_set}, or in another order: {groups}")
-
-
-def _require_finite(key: str, features: Tensor) -> None:
-    bad = (~features.isfinite()).sum().item()
-    if bad:
-        raise ValueError(
-            f"features {key} hold {bad} values that are NaN or infinite; "
-            f"rebuild them with --params recompute=features/{key}"
-        )

@@ -1,0 +1,113 @@
+"""Transforms of features and combinations of networks, as parameters say them."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
+
+PLAIN_STEPS = ("unit_length", "centre", "standardise")
+
+
+class PcaSize(BaseModel):
+    """How many principal components are kept; one of the two.
+
+    Attributes:
+        n_components: At most so many; fewer where the features vary in fewer directions.
+        variance: The fewest whose share of the variance is larger than this.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    n_components: PositiveInt | None = None
+    variance: Annotated[float, Field(gt=0, lt=1)] | None = None
+
+    @model_validator(mode="after")
+    def _one_size(self) -> Self:
+        if (self.n_components is None) == (self.variance is None):
+            raise ValueError("pca needs either n_components or variance, such as {pca: {variance: 0.99}}")
+        return self
+
+
+class PcaStep(BaseModel):
+    """Principal components of centred features.
+
+    Attributes:
+        pca: How many.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    pca: PcaSize
+
+
+def _require_known_step(step: Any) -> Any:
+    if isinstance(step, str) and step not in PLAIN_STEPS:
+        close = get_close_matches(step, [*PLAIN_STEPS, "pca"])
+        hint = f"did you mean {close[0]!r}" if close else f"known: {', '.join(PLAIN_STEPS)}, pca"
+        if step == "pca" or close[:1] == ["pca"]:
+            hint = "principal components are written {pca: {variance: 0.99}} or {pca: {n_components: 50}}"
+        raise ValueError(f"unknown transform {step!r}; {hint}")
+    if not isinstance(step, str | Mapping | PcaStep):
+        raise ValueError(f"a transform is one of {', '.join(PLAIN_STEPS)} or {{pca: ...}}, got {step!r}")
+    return step
+
+
+Step = Annotated[
+    Literal["unit_length", "centre", "standardise"] | PcaStep, BeforeValidator(_require_known_step)
+]
+Transform = tuple[Step, ...]
+"""Steps in their order; none leaves features as they are stored."""
+
+
+class Combination(BaseModel):
+    """Several networks as one: their features side by side, reduced, rows of length one.
+
+    Attributes:
+        models: Names of at least two networks; their order is that of the features.
+        layer: Name of a layer that all of them have, or ``final`` for each network's last.
+        reduce: ``none``, or principal components of the standardised features.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    models: tuple[str, ...] = Field(min_length=2)
+    layer: str = "final"
+    reduce: Literal["none"] | PcaStep = "none"
+
+    @field_validator("models")
+    @classmethod
+    def _each_once(cls, models: tuple[str, ...]) -> tuple[str, ...]:
+        doubled = sorted({name for name in models if models.count(name) > 1})
+        if doubled:
+            raise ValueError(f"a combination names networks twice: {', '.join(doubled)}")
+        return models
+
+    @property
+    def transform(self) -> Transform:
+        """What is done to the features side by side.
+
+        Source: Ciernik et al. 2025, arXiv:2411.05561, public code (``concat`` and ``concat_pca``).
+        """
+        return ("unit_length",) if self.reduce == "none" else ("standardise", self.reduce, "unit_length")
+
+
+def describe(transform: Transform) -> list[Any]:
+    """Return a transform as plain data, for recipes.
+
+    Example:
+        >>> describe(("unit_length", PcaStep(pca=PcaSize(variance=0.99))))
+        ['unit_length', {'pca': {'variance': 0.99}}]
+    """
+    return [
+        step if isinstance(step, str) else step.model_dump(mode="json", exclude_none=True)
+        for step in transform
+    ]
