@@ -131,8 +131,8 @@ def replicate_median_consistency(
         stimulus-set pair is defined.
 
     Raises:
-        ValueError: If shapes do not fit, neither or unequal numbers of counts are given, or the coefficient is
-            unknown.
+        ValueError: If shapes do not fit, neither or unequal numbers of counts are given, or the coefficient
+            is unknown.
     """
     model_counts, set_counts = _require_counts(similarities, model_counts, set_counts)
     direct = pairwise_consistency(similarities, pair_masks, coefficients=[coefficient]).coefficients[
@@ -183,7 +183,7 @@ def weighted_median(values: Tensor, weights: Tensor) -> Tensor:
 def _replicate_group(rows: Tensor, weights: Tensor, coefficient: str) -> Tensor:
     """Return the consistency of one group in each replicate, shape (n_replicates, n_sets, n_sets)."""
     present = ~rows.isnan()
-    patterns, pattern_of = torch.unique(present, dim=0, return_inverse=True)  # type: ignore[no-untyped-call]
+    patterns, pattern_of = torch.unique(present, dim=0, return_inverse=True)
     if len(patterns) <= 1 and present.all():
         return _replicate_complete(rows, weights, coefficient)
     found = torch.full(

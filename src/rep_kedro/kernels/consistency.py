@@ -164,6 +164,32 @@ def _correlate_with_gaps(rows: Tensor, names: Sequence[str]) -> tuple[Tensor, di
     return constant, correlations
 
 
+def stack_model_pairs(places: Tensor, values: Tensor, *, shape: tuple[int, int]) -> Tensor:
+    """Return listed values of pairs of models as symmetric matrices; both directions enter with their mean.
+
+    Args:
+        places: Stimulus set, first and second model of each value, int64, shape (3, n_values).
+        values: Numbers or NaN, shape (n_values,).
+        shape: Numbers of stimulus sets and of models.
+
+    Returns:
+        Matrices, float64, shape (n_sets, n_models, n_models), NaN where there is no value.
+
+    Example:
+        >>> stack_model_pairs(torch.tensor([[0, 0], [0, 1], [1, 0]]), torch.tensor([1.0, 2.0]), shape=(1, 2))
+        tensor([[[   nan, 1.5000],
+                 [1.5000,    nan]]], dtype=torch.float64)
+    """
+    n_sets, n_models = shape
+    total = torch.zeros(n_sets, n_models, n_models, dtype=torch.float64, device=values.device)
+    count = torch.zeros_like(total)
+    at, first, second = places
+    for rows, columns in ((first, second), (second, first)):
+        total.index_put_((at, rows, columns), values.double(), accumulate=True)
+        count.index_put_((at, rows, columns), torch.ones_like(values, dtype=torch.float64), accumulate=True)
+    return torch.where(count > 0, total / count, torch.nan)
+
+
 def flatten_model_pairs(similarities: Tensor, pair_masks: Tensor) -> tuple[Tensor, Tensor]:
     """Return similarities above the diagonal, (n_sets, n_all_pairs), and which of them each group has."""
     if similarities.ndim != 3 or similarities.shape[1] != similarities.shape[2]:

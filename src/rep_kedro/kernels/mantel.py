@@ -16,7 +16,7 @@ TIE_TOLERANCE = 1e-12  # a permuted correlation this close below the observed on
 ALTERNATIVES = ("greater", "two-sided")
 PERMUTED_ENTRIES = (
     2**19
-)  # permutations * stimulus sets * model pairs in memory at once: as many as caches hold
+)  # permutations * stimulus sets * model pairs at once: as many as caches hold
 
 
 @dataclass(frozen=True)

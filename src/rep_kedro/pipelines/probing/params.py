@@ -45,6 +45,24 @@ class AdamWParams(_Strict):
     batch_size: int = Field(default=128, ge=1)
 
 
+class GapParams(_Strict):
+    """How sure the correlation of similarity with differences of accuracy is.
+
+    Attributes:
+        n_bootstrap: Bootstrap samples of the networks; 0 leaves the intervals out.
+        confidence: Coverage that the intervals aim at.
+        n_permutations: Permutations of the networks' names for the p-values; 0 leaves them out.
+        correction: How p-values are corrected for the number of stimulus sets of one measure.
+        seed: Of bootstrap and permutations.
+    """
+
+    n_bootstrap: int = Field(default=1000, ge=0)
+    confidence: float = Field(default=0.95, gt=0, lt=1)
+    n_permutations: int = Field(default=4999, ge=0)
+    correction: Literal["holm", "bonferroni", "benjamini-hochberg"] = "holm"
+    seed: int = Field(default=0, ge=0)
+
+
 class ProbingParams(_Strict):
     """What is read out of which features, and how.
 
@@ -62,6 +80,7 @@ class ProbingParams(_Strict):
         keep_probabilities: Whether the class probabilities of the test stimuli at the final layer are stored,
             2 bytes for each stimulus and class; without them there is no Jensen-Shannon divergence and no
             ensemble.
+        performance_gaps: How sure the correlation of similarity with differences of accuracy is.
         seed: Of the held-out part and, for stochastic probes, of first weights and batches.
     """
 
@@ -72,4 +91,5 @@ class ProbingParams(_Strict):
     held_out_fraction: float = Field(default=0.2, gt=0, lt=1)
     min_classes: int = Field(default=2, ge=2)
     keep_probabilities: bool = True
+    performance_gaps: GapParams = GapParams()
     seed: int = Field(default=0, ge=0)

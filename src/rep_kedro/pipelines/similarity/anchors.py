@@ -39,8 +39,8 @@ class _Spread:
 def compare_anchors(similarities: DataFrame, model_cards: DataFrame, params: ConsistencyParams) -> DataFrame:
     """Compare the consistency of each anchor between the values of each category.
 
-    Pairs of stimulus sets share sets and networks, so the rank-sum p-value, which takes them as independent, is
-    far too small. The interval of the difference of medians draws networks (within the first category; the
+    Pairs of stimulus sets share sets and networks, so the rank-sum p-value, which takes them as independent,
+    is far too small. The interval of the difference of medians draws networks (within the first category; the
     anchor stays) and stimulus sets anew: what other networks on other images might have given.
 
     Args:
@@ -50,9 +50,9 @@ def compare_anchors(similarities: DataFrame, model_cards: DataFrame, params: Con
 
     Returns:
         Columns as in docs/architecture.md, section 3: one row per measure, anchor, category and two of its
-        values. ``n_a`` and ``n_b`` count pairs of stimulus sets with a defined correlation; a value with fewer
-        than ``params.min_pairs`` other networks has none, and the row says so. P-values are corrected by
-        Bonferroni for all tests of the measure.
+        values. ``n_a`` and ``n_b`` count pairs of stimulus sets with a defined correlation; a value with
+        fewer than ``params.min_pairs`` other networks has none, and the row says so. P-values are corrected
+        by Bonferroni for all tests of the measure.
 
     Raises:
         ValueError: If an anchor is no network of the study.

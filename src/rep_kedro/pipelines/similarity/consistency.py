@@ -41,11 +41,11 @@ def compute_consistency(
     Returns:
         Columns as in docs/architecture.md, section 3: one row per measure, group of network pairs and
         unordered pair of stimulus sets. Groups with fewer than ``params.min_pairs`` pairs of networks have no
-        rows here: the summary lists them. Undefined correlations are NaN with their reason. The interval comes
-        from a bootstrap over networks (an anchor stays), the p-value from permutations of network names within
-        the two sets of the group; both are NaN where they have no answer, the p-value also where a similarity
-        is undefined. ``p_adjusted`` is corrected for all correlations of the measure, those with anchors among
-        themselves, so that naming anchors changes no other row.
+        rows here: the summary lists them. Undefined correlations are NaN with their reason. The interval is
+        from a bootstrap over networks (an anchor stays), the p-value from permutations of network names
+        within the two sets of the group; both are NaN where they have no answer, the p-value also where a
+        similarity is undefined. ``p_adjusted`` is corrected for all correlations of the measure, those with
+        anchors among themselves, so that naming anchors changes no other row.
 
     Raises:
         ValueError: If a set of networks or an anchor names what no network has.

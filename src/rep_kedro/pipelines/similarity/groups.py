@@ -1,4 +1,4 @@
-"""Which pairs of networks are looked at together: all, by category, by pairs of sets, and those of an anchor."""
+"""Which pairs of networks are looked at together: all, by category, by pairs of sets, those of an anchor."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -49,7 +49,7 @@ class Group:
 
 
 def list_groups(models: Sequence[str], cards: DataFrame, params: ConsistencyParams) -> list[Group]:
-    """List all pairs, pairs of values of each category, pairs of sets that are asked for, anchors with others.
+    """List all pairs, pairs of values of each category, wanted pairs of sets, and anchors with others.
 
     Args:
         models: The networks, in the order of the matrices.

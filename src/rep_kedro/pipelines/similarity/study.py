@@ -1,4 +1,4 @@
-"""The similarities under one measure as arrays: matrices by stimulus set, groups of pairs, resampled networks."""
+"""The similarities under one measure as arrays: matrices, groups of pairs, resampled networks and sets."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -97,23 +97,22 @@ def explain_small(params: ConsistencyParams) -> str:
 
 
 def stack_similarities(table: DataFrame, stimulus_sets: list[str], models: list[str]) -> Tensor:
-    """Return similarities, float64, shape (n_sets, n_models, n_models): symmetric, NaN where there is none."""
+    """Return similarities, shape (n_sets, n_models, n_models), symmetric, NaN where there is none."""
+    import numpy as np
     import torch
 
-    total = torch.zeros(len(stimulus_sets), len(models), len(models), dtype=torch.float64)
-    count = torch.zeros_like(total)
+    from rep_kedro.kernels.consistency import stack_model_pairs
+
     place_of_set = {name: index for index, name in enumerate(stimulus_sets)}
-    place_of_model = {name: index for index, name in enumerate(models)}
-    at = torch.tensor(table["stimulus_set"].map(place_of_set).to_numpy(dtype="int64"))
-    a, b = (
-        torch.tensor(table[side].map(place_of_model).to_numpy(dtype="int64"))
-        for side in ("model_a", "model_b")
+    place = {name: index for index, name in enumerate(models)}
+    at = np.stack(
+        [
+            table["stimulus_set"].map(place_of_set).to_numpy(dtype="int64"),
+            *(table[side].map(place).to_numpy(dtype="int64") for side in ("model_a", "model_b")),
+        ]
     )
     values = torch.tensor(table["similarity"].to_numpy(dtype="float64"))
-    for rows, columns in ((a, b), (b, a)):
-        total.index_put_((at, rows, columns), values, accumulate=True)
-        count.index_put_((at, rows, columns), torch.ones_like(values), accumulate=True)
-    return torch.where(count > 0, total / count, torch.nan)
+    return stack_model_pairs(torch.tensor(at), values, shape=(len(stimulus_sets), len(models)))
 
 
 def mask_groups(groups: list[Group], n_models: int) -> Tensor:
@@ -139,14 +138,14 @@ def resample(study: Study, cards: DataFrame, params: ConsistencyParams) -> Itera
         if anchor is not None:
             strata[study.models.index(anchor)] = len(study.models)
         generator = torch.Generator().manual_seed(params.seed)
-        of_models = _draw_counts(strata, params, generator)
+        of_models = draw_counts(strata, params, generator)
         of_sets = torch.zeros(len(study.stimulus_sets), dtype=torch.int64)
         places = [index for index, group in enumerate(study.groups) if group.anchor == anchor]
-        yield Resample(places, of_models, _draw_counts(of_sets, params, generator))
+        yield Resample(places, of_models, draw_counts(of_sets, params, generator))
 
 
-def _draw_counts(strata: Tensor, params: ConsistencyParams, generator: Generator) -> Tensor:
-    """Return how often each unit is in each bootstrap replicate."""
+def draw_counts(strata: Tensor, params: ConsistencyParams, generator: Generator) -> Tensor:
+    """Return how often each unit is in each bootstrap sample, int64, shape (n_bootstrap, n_units)."""
     from rep_kedro.kernels.resampling import draw_bootstrap_counts
 
     return draw_bootstrap_counts(strata, params.n_bootstrap, generator=generator)
