@@ -32,7 +32,7 @@ def networks(parameters):
 
 @pytest.fixture(scope="session")
 def all_groups(parameters):
-    return FeaturesParams.model_validate({**parameters["features"], "groups": "beyond+places+middle"})
+    return FeaturesParams.model_validate({**parameters["features"], "groups": "aligned+places+middle"})
 
 
 @pytest.fixture

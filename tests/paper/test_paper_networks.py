@@ -118,17 +118,40 @@ def test_parameters_are_counted_as_in_the_study_where_it_counts_the_same_module(
 
 def test_further_networks_stand_in_groups_that_are_left_alone_unless_asked_for(networks, all_groups):
     assert {group: len(found) for group, found in networks.model_groups.items()} == {
-        "beyond": 1,
+        "aligned": 9,
         "places": 8,
         "middle": 36,
     }
-    assert len(all_groups.entries()) == 64 + 45
+    assert len(all_groups.entries()) == 64 + 53
     widths = {name: list(_form(all_groups, name).widths.values()) for name in networks.model_groups["places"]}
     assert sorted(widths.values()) == sorted(2 * [[4096], [2208], [512], [2048]])
     for name, entry in networks.model_groups["middle"].items():
         (layer,) = entry.layers
         assert int(layer.rpartition(".")[2]) in {5, 11, 15, 19}
         assert name.removesuffix("_mid") in networks.models
+
+
+ALIGNED = {
+    "dinov2-vit-large-p14_gLocal": 1024,
+    "dino-vit-base-p16_gLocal": 768,
+    "OpenCLIP_ViT-L-14_laion400m_e32_gLocal": 768,
+    "OpenCLIP_ViT-L-14_laion2b_s32b_b82k_gLocal": 768,
+    "vgg16_gLocal": 4096,
+    "resnet50_gLocal": 2048,
+    "DreamSim_dino_vitb16": 768,
+    "DreamSim_open_clip_vitb32": 768,  # before the projection to 512
+    "vit_large_patch14_clip_224.laion2b": 1024,
+}
+
+
+def test_aligned_networks_read_what_the_map_is_for(networks, all_groups):
+    group = networks.model_groups["aligned"]
+    assert {name: next(iter(_form(all_groups, name).widths.values())) for name in group} == ALIGNED
+    for name, entry in group.items():
+        assert bool(entry.alignment) == (name.endswith("_gLocal") or name == "DreamSim_open_clip_vitb32")
+        plain = networks.models.get(name.removesuffix("_gLocal"))
+        if plain is not None:
+            assert entry.model_copy(update={"alignment": None}) == plain
 
 
 @pytest.mark.slow

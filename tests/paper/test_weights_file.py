@@ -114,6 +114,18 @@ def test_files_of_those_who_published_the_architecture_pass_through_timms_own_ch
     _assert_same(build_model(entry), {n: t for n, t in state.items() if not n.startswith("head.")})
 
 
+def test_a_dreamsim_file_is_read_under_its_own_names(networks, tmp_path):
+    """Its image side is a plain transformer whose norm before the blocks is called otherwise."""
+    plain = {"source": "timm", "name": "vit_base_patch32_clip_224", "pretrained": False, "layers": ["norm"]}
+    state = build_model(TypeAdapter(ModelEntry).validate_python({**plain, "seed": 5})).state_dict()
+    body = {name: tensor for name, tensor in state.items() if not name.startswith("head.")}
+    theirs = {name.replace("norm_pre.", "pos_drop."): tensor for name, tensor in body.items()}
+    torch.save({**theirs, "patch_embed.proj.bias": torch.zeros(768)}, tmp_path / "dreamsim.pth")
+    entry = networks.model_groups["aligned"]["DreamSim_open_clip_vitb32"]
+    module = build_model(entry.model_copy(update={"path": str(tmp_path / "dreamsim.pth")}))
+    _assert_same(module, body)
+
+
 def test_preprocessing_is_what_the_entry_says():
     entry = _entry(
         "x.pth", architecture="timm/resnet18", size_px=288, resize_px=346, mean=[0.5] * 3, std=[0.5] * 3
@@ -147,7 +159,7 @@ def test_files_that_do_not_fit_are_refused_in_one_line(tmp_path, content, change
 
 @pytest.mark.parametrize(
     ("path", "message"),
-    [("nowhere/net.pth", "do not exist"), ("$UNSET_PLACE/net.pth", "UNSET_PLACE, which is not set")],
+    [("nowhere/net.pth", "does not exist"), ("$UNSET_PLACE/net.pth", "UNSET_PLACE, which is not set")],
 )
 def test_missing_files_are_named_while_planning(path, message, monkeypatch):
     monkeypatch.delenv("UNSET_PLACE", raising=False)

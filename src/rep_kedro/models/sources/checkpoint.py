@@ -1,10 +1,6 @@
 """Files of weights for this project's architectures."""
 
-import hashlib
-import os
-import re
 import warnings
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +9,7 @@ from torch import Tensor
 from rep_kedro.models.architecture import Architecture, load_architecture
 from rep_kedro.models.network import LayeredNetwork, build_network, restore_network
 from rep_kedro.models.preprocessing import Preprocessing
+from rep_kedro.models.sources.files import identify_file, require_file
 from rep_kedro.models.sources.specs import CheckpointModel
 
 TORCH_SUFFIXES = frozenset({".pt", ".pth", ".th"})
@@ -33,9 +30,7 @@ def resolve_preprocessing(spec: CheckpointModel) -> Preprocessing:
 
 def identify_weights(spec: CheckpointModel) -> dict[str, Any]:
     """Return the digest of the file and the definition of the architecture."""
-    with _require_file(spec).open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return {"sha256": digest, "definition": definition_of(spec).as_json()}
+    return {**identify_file(spec, "checkpoint"), "definition": definition_of(spec).as_json()}
 
 
 def build(spec: CheckpointModel, *, with_weights: bool) -> LayeredNetwork:
@@ -51,40 +46,31 @@ def build(spec: CheckpointModel, *, with_weights: bool) -> LayeredNetwork:
     try:
         return restore_network(definition, spec.n_classes, state)
     except ValueError as error:
-        raise ValueError(f"checkpoint {spec.path}: {error}") from error
+        raise ValueError(f"checkpoint {spec.path or spec.url}: {error}") from error
 
 
 def _read_state(spec: CheckpointModel) -> dict[str, Tensor]:
-    path = _require_file(spec)
+    path = require_file(spec, "checkpoint")
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 
         return dict(load_file(path))
     if path.suffix not in TORCH_SUFFIXES:
         known = ", ".join([".safetensors", *sorted(TORCH_SUFFIXES)])
-        raise ValueError(f"checkpoint {spec.path} has suffix {path.suffix!r}; known: {known}")
+        raise ValueError(f"checkpoint {spec.path or spec.url} has suffix {path.suffix!r}; known: {known}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the age of the file's format
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler raises whatever the file makes it raise
         raise ValueError(
-            f"checkpoint {spec.path} is refused: it is damaged, or holds more than tensors, and reading it"
-            " could run code; save its state dict alone, best as .safetensors"
+            f"checkpoint {spec.path or spec.url} is refused: it is damaged, or holds more than tensors, and"
+            " reading it could run code; save its state dict alone, best as .safetensors"
         ) from error
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict) or not all(isinstance(x, Tensor) for x in content.values()):
-        raise ValueError(f"checkpoint {spec.path} is no state dict of tensors, got {type(content).__name__}")
-    return content
-
-
-def _require_file(spec: CheckpointModel) -> Path:
-    path = Path(os.path.expandvars(spec.path)).expanduser()
-    if unset := re.search(r"\$\{?(\w+)\}?", str(path)):
         raise ValueError(
-            f"checkpoint {spec.path} names the environment variable {unset[1]}, which is not set"
+            f"checkpoint {spec.path or spec.url} is no state dict of tensors, got {type(content).__name__}"
         )
-    if not path.is_file():
-        raise ValueError(f"checkpoint {spec.path} does not exist (looked from {Path.cwd()})")
-    return path
+    return content

@@ -1,12 +1,48 @@
 """Entries of the model registry: a few lines of YAML per network, checked before any node runs."""
 
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from rep_kedro.models.architecture import load_architecture
 from rep_kedro.models.pooling_names import Layout, Pooling
+
+
+class FilePlace(BaseModel):
+    """Where a file is: here, or at an address from which it is fetched once.
+
+    Attributes:
+        path: A local file; `~` and environment variables, such as `$MY_WEIGHTS`, are filled in.
+        url: Address to fetch it from, http or https; needs `sha256`.
+        sha256: Digest that the file must have, 64 hexadecimal digits; a file of another is never read.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: str | None = None
+    url: str | None = Field(default=None, pattern=r"^https?://\S+/[^/?#\s]+$")
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+
+    @model_validator(mode="after")
+    def _require_one_place(self) -> Self:
+        if (self.path is None) == (self.url is None):
+            raise ValueError("say where the file is with either path or url")
+        if self.url is not None and self.sha256 is None:
+            raise ValueError(f"url {self.url} needs sha256, so that no other file is taken for it")
+        return self
+
+
+class Alignment(FilePlace):
+    """A file with an affine map of features: `((x - mean) / std) @ weights + bias`.
+
+    Attributes:
+        kind: `affine`. The file is `.npz` (read without pickle) or `.safetensors` and holds `weights`
+            (n_features, n_aligned), and `mean`, `std` (each one number or one per feature) and `bias`
+            (n_aligned) where they are wanted.
+    """
+
+    kind: Literal["affine"] = "affine"
 
 
 class _Entry(BaseModel):
@@ -20,6 +56,7 @@ class _Entry(BaseModel):
         objective: For the model card.
         trained_on: For the model card.
         architecture_class: For the model card, such as `transformer`; the architecture's name unless given.
+        alignment: An affine map of the features of the one layer that is read, such as gLocal's.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -31,6 +68,13 @@ class _Entry(BaseModel):
     objective: str = "unstated"
     trained_on: str | None = None
     architecture_class: str | None = None
+    alignment: Alignment | None = None
+
+    @model_validator(mode="after")
+    def _require_one_aligned_layer(self) -> Self:
+        if self.alignment and (len(self.layers) != 1 or set("*?") & set(self.layers[0])):
+            raise ValueError(f"alignment is of one layer; name it in layers, got {list(self.layers)}")
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -44,9 +88,10 @@ class _Entry(BaseModel):
         return values
 
     def recipe(self) -> dict[str, Any]:
-        """Return what the features depend on: everything but remarks for the card."""
+        """Return what the network depends on; files count by their content, which is told elsewhere."""
         remarks = {"objective", "trained_on", "architecture_class"}
-        return self.model_dump(mode="json", exclude={*remarks, "layers", "pooling"})
+        files = {"path", "url", "sha256"}
+        return self.model_dump(mode="json", exclude={*remarks, *files, "layers", "pooling", "alignment"})
 
 
 class TrainedModel(_Entry):
@@ -121,13 +166,13 @@ class OpenClipModel(_Entry):
         return self.pretrained is not None
 
 
-class CheckpointModel(_Entry):
+class CheckpointModel(_Entry, FilePlace):
     """A file of weights for one of this project's architectures.
 
     Attributes:
         architecture: Name of the architecture.
-        path: `.safetensors`, or a state dict in `.pt`, `.pth` or `.th` (read without running any code);
-            `~` and environment variables, such as `$MY_WEIGHTS`, are filled in.
+        path, url, sha256: The file, see `FilePlace`: `.safetensors`, or a state dict in `.pt`, `.pth` or
+            `.th` (read without running any code).
         n_classes: Width of the head; null if the file has none.
         prefix: Cut off the names in the file, such as `module.`.
         mean: Of the input, per channel, where it differs from the architecture's.
@@ -136,7 +181,6 @@ class CheckpointModel(_Entry):
 
     source: Literal["checkpoint"]
     architecture: str
-    path: str
     n_classes: PositiveInt | None = None
     prefix: str = ""
     mean: tuple[float, ...] | None = None
@@ -148,18 +192,14 @@ class CheckpointModel(_Entry):
         load_architecture(self.architecture)
         return self
 
-    def recipe(self) -> dict[str, Any]:
-        """Return what the features depend on; the file counts by its content, not its place."""
-        return {key: value for key, value in super().recipe().items() if key != "path"}
 
-
-class WeightsFileModel(_Entry):
+class WeightsFileModel(_Entry, FilePlace):
     """A file of weights, as published by others, for an architecture of timm or torchvision.
 
     Attributes:
         architecture: Library and name, such as `torchvision/resnet50`.
-        path: `.safetensors` or a file of torch (read without running any code); `~` and environment
-            variables, such as `$MY_WEIGHTS`, are filled in.
+        path, url, sha256: The file, see `FilePlace`: `.safetensors` or a file of torch (read without running
+            any code).
         within: Dotted path to the state dict in the file, such as `classy_state_dict.base_model`.
         prefix: Cut off the names in the file, such as `module.`.
         rename: Regular expressions and what takes the place of the first match, in this order.
@@ -174,7 +214,6 @@ class WeightsFileModel(_Entry):
 
     source: Literal["weights_file"]
     architecture: str = Field(pattern=r"^(timm|torchvision)/\w+$")
-    path: str
     within: str = ""
     prefix: str = ""
     rename: dict[str, str] = {}
@@ -195,10 +234,6 @@ class WeightsFileModel(_Entry):
     def name(self) -> str:
         """Name of the architecture in its library."""
         return self.architecture.partition("/")[2]
-
-    def recipe(self) -> dict[str, Any]:
-        """Return what the features depend on; the file counts by its content, not its place."""
-        return {key: value for key, value in super().recipe().items() if key != "path"}
 
 
 ZooEntry = TimmModel | TorchvisionModel | OpenClipModel | CheckpointModel | WeightsFileModel

@@ -35,6 +35,7 @@ def build(spec: TorchvisionModel, *, with_weights: bool) -> nn.Module:
     Raises:
         ValueError: If name or weights are unknown, or the weights cannot be had.
     """
+    mend_torchvision()
     weights = _require_weights(spec, spec.weights) if spec.weights and with_weights else None
     from torchvision.models import get_model
 

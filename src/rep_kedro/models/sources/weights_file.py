@@ -1,12 +1,9 @@
 """Files of weights that others published, for architectures of timm and torchvision."""
 
-import hashlib
-import os
 import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,10 +11,11 @@ from torch import Tensor, nn
 
 from rep_kedro.models.preprocessing import Preprocessing
 from rep_kedro.models.sources import timm, torchvision
+from rep_kedro.models.sources.files import identify_file, require_file
 from rep_kedro.models.sources.specs import TimmModel, TorchvisionModel, WeightsFileModel
 
 _SHOWN = 3
-_VARIABLE = re.compile(r"\$\{?(\w+)\}?")
+_KIND = "file of weights"
 
 
 def resolve_preprocessing(spec: WeightsFileModel) -> Preprocessing:
@@ -32,8 +30,7 @@ def identify_weights(spec: WeightsFileModel) -> dict[str, Any]:
     Raises:
         ValueError: If the file is missing.
     """
-    with _require_file(spec).open("rb") as stream:
-        return {"sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
+    return identify_file(spec, _KIND)
 
 
 def build(spec: WeightsFileModel, *, with_weights: bool) -> nn.Module:
@@ -49,12 +46,14 @@ def build(spec: WeightsFileModel, *, with_weights: bool) -> nn.Module:
     try:
         found = module.load_state_dict(state, strict=False)
     except RuntimeError as error:
-        raise ValueError(f"weights {spec.path} do not fit: {' '.join(str(error).split())[:300]}") from error
+        raise ValueError(
+            f"weights {spec.path or spec.url} do not fit: {' '.join(str(error).split())[:300]}"
+        ) from error
     missing = _unexplained(found.missing_keys, [*spec.left_out, "*num_batches_tracked"])
     unexpected = _unexplained(found.unexpected_keys, spec.ignored)
     if missing or unexpected:
         raise ValueError(
-            f"weights {spec.path} do not fit {spec.architecture}: {_listed('lacks', missing)}"
+            f"weights {spec.path or spec.url} do not fit {spec.architecture}: {_listed('lacks', missing)}"
             f"{'; ' if missing and unexpected else ''}{_listed('has besides', unexpected)};"
             " see left_out, ignored, prefix, within and rename"
         )
@@ -76,7 +75,7 @@ def _own_size(spec: WeightsFileModel) -> int:
 
 
 def _read_state(spec: WeightsFileModel) -> dict[str, Tensor]:
-    path = _require_file(spec)
+    path = require_file(spec, _KIND)
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 
@@ -85,17 +84,20 @@ def _read_state(spec: WeightsFileModel) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler raises whatever the file makes it raise
         cause = " ".join(str(error).split())[:200]
-        raise ValueError(f"weights {spec.path} hold more than tensors, or are damaged: {cause}") from error
+        raise ValueError(
+            f"weights {spec.path or spec.url} hold more than tensors, or are damaged: {cause}"
+        ) from error
     for part in filter(None, spec.within.split(".")):
         if not isinstance(content, dict) or part not in content:
             known = ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__
             raise ValueError(
-                f"weights {spec.path} have no part {part!r} of {spec.within!r}; there is {known}"
+                f"weights {spec.path or spec.url} have no part {part!r} of {spec.within!r}; there is {known}"
             )
         content = content[part]
     if not isinstance(content, dict) or not all(isinstance(x, Tensor) for x in content.values()):
         raise ValueError(
-            f"weights {spec.path} are no state dict of tensors; within says where in the file it is"
+            f"weights {spec.path or spec.url} are no state dict of tensors; within says where in the file"
+            " it is"
         )
     return content
 
@@ -124,13 +126,3 @@ def _listed(verb: str, names: list[str]) -> str:
         return ""
     more = len(names) - _SHOWN
     return f"the file {verb} {', '.join(names[:_SHOWN])}{f' and {more} more' if more > 0 else ''}"
-
-
-def _require_file(spec: WeightsFileModel) -> Path:
-    path = Path(os.path.expandvars(spec.path)).expanduser()
-    unset = _VARIABLE.search(str(path))
-    if unset:
-        raise ValueError(f"weights {spec.path} name the environment variable {unset[1]}, which is not set")
-    if not path.is_file():
-        raise ValueError(f"weights {spec.path} do not exist (looked from {Path.cwd()})")
-    return path

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rep_kedro.datasets import Batch, Planned, code_revision
 from rep_kedro.models.pooling_names import Pooling
-from rep_kedro.models.sources.specs import ModelEntry, TrainedModel
+from rep_kedro.models.sources.specs import Alignment, ModelEntry, TrainedModel
 from rep_kedro.pipelines.features.params import FeaturesParams
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class _Candidate(NamedTuple):
     load: Callable[[], LoadedModel]
     pooling: Pooling
     modules: tuple[str, ...]
+    alignment: Alignment | None = None
 
 
 def plan_features(
@@ -81,7 +82,7 @@ def _list_candidates(networks: Mapping[str, TensorsHandle], params: FeaturesPara
         if name in found:
             raise ValueError(f"features.models.{name} has the name of a network trained here; choose another")
         try:
-            found[name] = _describe(entry, networks, params.pooling)
+            found[name] = _with_alignment(_describe(entry, networks, params.pooling), entry.alignment)
         except ValueError as error:
             raise ValueError(f"features.models.{name}: {error}") from error
     return found
@@ -103,6 +104,18 @@ def _describe(
     return _Candidate(recipe, partial(load_model, entry), pooling, (source_module_name(entry),))
 
 
+def _with_alignment(candidate: _Candidate, alignment: Alignment | None) -> _Candidate:
+    if alignment is None:
+        return candidate
+    from rep_kedro.models.alignment import identify_alignment
+
+    return candidate._replace(
+        recipe={**candidate.recipe, "alignment": identify_alignment(alignment)},
+        modules=(*candidate.modules, "rep_kedro.models.alignment"),
+        alignment=alignment,
+    )
+
+
 def _load_trained(handle: TensorsHandle, layers: tuple[str, ...]) -> LoadedModel:
     from rep_kedro.models.sources.loaded import LoadedModel
     from rep_kedro.models.sources.trained import preprocessing_of, restore_trained_network
@@ -120,6 +133,7 @@ def _extract_all(
     """Show several stimulus sets to one network; a set that fails does not stop the others."""
     from rep_kedro.pipelines.features.extraction import Reading, extract_features, steady
 
+    align = _alignment_of(candidate)
     model = candidate.load()
     shared = {"batch_size", "device", "decode_threads", "autocast", "channels_last"}
     reading = Reading(**params.model_dump(include=shared))
@@ -128,17 +142,28 @@ def _extract_all(
         name = key.partition("/")[0]
         try:
             with steady(params.threads):
-                features = extract_features(
-                    model,
-                    stimulus_sets[name],
-                    subsets[name],
-                    pooling=candidate.pooling,
-                    reading=reading,
+                features = align(
+                    extract_features(
+                        model,
+                        stimulus_sets[name],
+                        subsets[name],
+                        pooling=candidate.pooling,
+                        reading=reading,
+                    )
                 )
         except (ArithmeticError, RuntimeError, ValueError) as error:
             yield key, error
         else:
             yield key, features
+
+
+def _alignment_of(candidate: _Candidate) -> Callable[[Any], Any]:
+    """Return what is done to the features of a network: nothing, unless its entry names an alignment."""
+    if candidate.alignment is None:
+        return lambda features: features
+    from rep_kedro.models.alignment import align_features, load_alignment
+
+    return partial(align_features, mapping=load_alignment(candidate.alignment))
 
 
 def _choose(kind: str, wanted: str | Sequence[str], known: Mapping[str, object]) -> list[str]:
