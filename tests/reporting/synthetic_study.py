@@ -9,6 +9,13 @@ from itertools import combinations, product
 import numpy as np
 import pandas as pd
 
+from rep_kedro.pipelines.probing.params import ProbingParams
+from rep_kedro.pipelines.probing.performance_gaps import compute_performance_gaps
+from rep_kedro.pipelines.similarity.anchors import compare_anchors
+from rep_kedro.pipelines.similarity.consistency import compute_consistency
+from rep_kedro.pipelines.similarity.measure_agreement import compare_measures
+from rep_kedro.pipelines.similarity.params import ConsistencyParams
+
 ARCHITECTURES = {
     "cnn": ["conv1", "conv2", "conv3", "conv4"],
     "resnet": ["stem", "stage1", "stage2", "stage3", "pool"],
@@ -33,6 +40,12 @@ WIDTHS = {
     "pool": 64,
 }
 N_EPOCHS = 12
+QUICK = ConsistencyParams(
+    categories=["objective", "architecture"],
+    anchors=["cnn_supervised_s0", "resnet_simclr_s0"],
+    n_bootstrap=50,
+    n_permutations=99,
+)
 
 
 @dataclass(frozen=True)
@@ -78,7 +91,9 @@ def make_study(seed: int = 0) -> Study:
     cards = make_cards(rng)
     matrices = make_matrices(cards, rng)
     similarities = make_similarities(matrices, cards)
-    consistency = make_consistency(similarities)
+    consistency = pd.concat(
+        [make_consistency(similarities), make_anchored_consistency(similarities, cards)], ignore_index=True
+    )
     probes = make_probes(cards, rng)
     tables = {
         "model_cards": cards,
@@ -88,10 +103,15 @@ def make_study(seed: int = 0) -> Study:
         "similarity_inference": make_inference(similarities),
         "sample_sizes": make_sample_sizes(similarities),
         "noise_ceilings": make_ceilings(matrices, cards),
+        "anchor_comparisons": compare_anchors(similarities, cards, QUICK),
+        "measure_agreement": compare_measures(similarities, consistency, QUICK),
         "model_positions": make_positions(matrices, cards),
         "model_clusters": make_clusters(cards),
         "probe_results": probes,
         "prediction_agreement": make_agreement(probes, cards),
+        "performance_gaps": compute_performance_gaps(
+            similarities, probes, ProbingParams(performance_gaps={"n_bootstrap": 50, "n_permutations": 99})
+        ),
         "layer_diagnostics": make_diagnostics(cards, rng),
         "receptive_fields": make_receptive_fields(cards),
         "stitching_results": make_stitching(cards, rng),
@@ -240,6 +260,11 @@ def make_consistency(similarities):
     return pd.DataFrame(rows)
 
 
+def make_anchored_consistency(similarities, cards):
+    found = compute_consistency(similarities, cards, QUICK.model_copy(update={"categories": ["objective"]}))
+    return found[found["category"].str.startswith("anchor: ")]
+
+
 def make_consistency_summary(consistency):
     rows = []
     for (measure, category, pair), part in consistency.groupby(["measure", "category", "pair"], sort=False):
@@ -272,6 +297,8 @@ def make_inference(similarities):
     above = table["similarity"] > threshold
     return table.assign(
         standard_error=np.where(table["measure"] == "cka_linear_debiased", 0.02, np.nan),
+        similarity_low=table["similarity"] - 0.05,
+        similarity_high=(table["similarity"] + 0.04).clip(upper=1),
         p_value=np.where(above, 0.005, 0.3),
         p_adjusted=np.where(above, 0.005, 1.0),
         null_mean=threshold / 2,
@@ -279,6 +306,7 @@ def make_inference(similarities):
         calibrated=((table["similarity"] - threshold) / (1 - threshold)).clip(lower=0),
         n_stimuli=500,
         n_permutations=199,
+        n_bootstrap=200,
         reason="",
     )
 

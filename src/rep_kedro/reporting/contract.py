@@ -38,9 +38,18 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
         *("measure", "category", "pair", "n_pairs", "n_set_pairs", "n_defined", "median_pearson"),
         *("median_low", "median_high", "smallest", "first_quartile", "third_quartile", "largest", "reason"),
     ),
+    "anchor_comparisons": (
+        *("measure", "anchor", "category", "value_a", "value_b", "n_a", "n_b", "median_a", "median_b"),
+        *("statistic", "p_value", "p_adjusted", "difference_low", "difference_high", "reason"),
+    ),
+    "measure_agreement": (
+        *("measure_a", "measure_b", "compared", "n", "pearson", "spearman", "pearson_low", "pearson_high"),
+        "reason",
+    ),
     "similarity_inference": (
-        *("stimulus_set", "measure", "model_a", "model_b", "similarity", "standard_error", "p_value"),
-        *("p_adjusted", "null_mean", "threshold", "calibrated", "n_stimuli", "n_permutations", "reason"),
+        *("stimulus_set", "measure", "model_a", "model_b", "similarity", "standard_error"),
+        *("similarity_low", "similarity_high", "p_value", "p_adjusted", "null_mean", "threshold"),
+        *("calibrated", "n_stimuli", "n_permutations", "n_bootstrap", "reason"),
     ),
     "sample_sizes": (
         *("stimulus_set", "measure", "n_stimuli", "n_orders", "n_pairs", "mean_similarity"),
@@ -89,6 +98,10 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
         *("stimulus_set", "model_a", "model_b", "n_test", "accuracy_a", "accuracy_b", "disagreement"),
         *("disagreement_low_bound", "disagreement_high_bound", "error_consistency", "jensen_shannon"),
         *("reason", "objective_pair", "architecture_pair"),
+    ),
+    "performance_gaps": (
+        *("stimulus_set", "measure", "n_pairs", "pearson", "spearman", "pearson_low", "pearson_high"),
+        *("p_value", "p_adjusted", "reason"),
     ),
     "stitching_results": (
         *("stimulus_set", "front_model", "end_model", "layer", "depth", "front_accuracy", "end_accuracy"),

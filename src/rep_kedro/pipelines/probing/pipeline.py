@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from rep_kedro.pipelines.probing import agreement, nodes
+from rep_kedro.pipelines.probing import agreement, nodes, performance_gaps
 
 
 def create_pipeline(**_: object) -> Pipeline:
@@ -28,6 +28,13 @@ def create_pipeline(**_: object) -> Pipeline:
                 inputs=["probes", "stimulus_subsets", "model_cards"],
                 outputs="prediction_agreement",
                 name="prediction_agreement",
+                tags=["cpu"],
+            ),
+            Node(
+                performance_gaps.compute_performance_gaps,
+                inputs=["similarities", "probe_results", "params:probing"],
+                outputs="performance_gaps",
+                name="performance_gaps",
                 tags=["cpu"],
             ),
         ]

@@ -222,7 +222,9 @@ def _mention_small(study: Study, params: ConsistencyParams) -> Iterator[dict[str
             "pair": group.pair,
             "n_pairs": n_pairs,
             "n_set_pairs": study.set_pairs.shape[1],
-            "n_defined": 0,
+            **_describe(study.matrices[:0, 0, 0]),
+            "median_low": float("nan"),
+            "median_high": float("nan"),
             "reason": explain_small(params),
         }
 

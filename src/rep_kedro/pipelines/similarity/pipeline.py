@@ -2,7 +2,16 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from rep_kedro.pipelines.similarity import ceilings, consistency, inference, maps, nodes, sample_sizes
+from rep_kedro.pipelines.similarity import (
+    anchors,
+    ceilings,
+    consistency,
+    inference,
+    maps,
+    measure_agreement,
+    nodes,
+    sample_sizes,
+)
 
 
 def create_pipeline(**_: object) -> Pipeline:
@@ -38,6 +47,20 @@ def _compare() -> list[Node]:
             inputs=["similarities", "model_cards", "params:consistency"],
             outputs="consistency_summary",
             name="consistency_summary",
+            tags=["cpu"],
+        ),
+        Node(
+            anchors.compare_anchors,
+            inputs=["similarities", "model_cards", "params:consistency"],
+            outputs="anchor_comparisons",
+            name="anchor_comparisons",
+            tags=["cpu"],
+        ),
+        Node(
+            measure_agreement.compare_measures,
+            inputs=["similarities", "consistency", "params:consistency"],
+            outputs="measure_agreement",
+            name="measure_agreement",
             tags=["cpu"],
         ),
     ]
