@@ -1,0 +1,226 @@
+"""Which few networks together: accuracy of ensembles, and how alike their members are, by strategy."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import isnan
+from typing import TYPE_CHECKING, Any
+
+from rep_kedro.pipelines.probing.final_predictions import FinalPredictions, read_final_predictions
+from rep_kedro.pipelines.probing.model_sets import choose_sets, make_generator
+from rep_kedro.pipelines.probing.selection_params import ModelSelectionParams, Strategy
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+    from torch import Tensor
+
+    from rep_kedro.datasets import ArrowHandle, TensorsHandle
+else:
+    ArrowHandle = DataFrame = Tensor = TensorsHandle = Any  # so that Kedro can read the hints
+
+MEAN = "mean"
+SEPARATOR = " + "
+BLOCK_BYTES = 2**27  # probabilities in memory at once; changes speed, not the result
+COLUMNS = (
+    *("stimulus_set", "measure", "strategy", "n_models", "draw", "models", "mean_accuracy", "best_accuracy"),
+    *("ensemble_accuracy", "mean_similarity", "reason"),
+)
+NUMBERS = ("mean_accuracy", "best_accuracy", "ensemble_accuracy", "mean_similarity")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One set of networks, or why there is none.
+
+    Attributes:
+        measure: Whose clusters and similarities.
+        strategy: How it was chosen.
+        n_models: How many networks were wanted.
+        draw: Number of the draw.
+        members: Indices of the networks; empty without a set.
+        reason: Why there is none.
+    """
+
+    measure: str
+    strategy: Strategy
+    n_models: int
+    draw: int
+    members: tuple[int, ...]
+    reason: str = ""
+
+
+def compute_model_selection(
+    model_clusters: DataFrame,
+    probe_results: DataFrame,
+    similarities: DataFrame,
+    probes: Mapping[str, TensorsHandle],
+    stimulus_subsets: Mapping[str, ArrowHandle],
+    params: ModelSelectionParams,
+) -> DataFrame:
+    """Judge sets of networks by the mean of the probabilities that their final probes give.
+
+    The test stimuli that choose the most accurate networks also judge them, so that ``top`` and
+    ``best_of_each_cluster`` look a little better than they are.
+
+    Args:
+        model_clusters: Clusters by stimulus set and measure; measures that are not there are left out.
+        probe_results: Accuracies; those of final layers count.
+        similarities: Of all pairs; both directions of a directed measure are averaged.
+        probes: Handles by ``<stimulus set>/<model>``.
+        stimulus_subsets: Handles by ``<stimulus set>/<subset>``, for the labels.
+        params: Which sets.
+
+    Returns:
+        Columns as in docs/architecture.md, section 3; accuracies in [0, 1] on the test stimuli.
+
+    Raises:
+        ValueError: As for ``read_final_predictions``.
+    """
+    import pandas as pd
+
+    measures = list(dict.fromkeys(model_clusters["measure"].astype(str)))
+    finals = probe_results[probe_results["is_final"].astype(bool)]
+    rows: list[dict[str, Any]] = []
+    for found in read_final_predictions(probes, stimulus_subsets):
+        own = finals[finals["stimulus_set"] == found.stimulus_set].set_index("model")
+        accuracies = own.loc[list(found.models), "test_accuracy"].to_numpy(dtype="float64")
+        choices = []
+        for measure in measures:
+            clusters = _clusters_of(model_clusters, found, measure, params.clusters_of)
+            choices += list(_list_choices(found, measure, accuracies, clusters, params))
+        rows += [
+            {"stimulus_set": found.stimulus_set, **row}
+            for row in _judge(found, choices, accuracies, similarities)
+        ]
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict.fromkeys(NUMBERS, "float64"))
+
+
+def _clusters_of(
+    model_clusters: DataFrame, found: FinalPredictions, measure: str, clusters_of: str
+) -> dict[int, Any]:
+    """Return the cluster of each network by the number of clusters; -1 for a network that has none."""
+    wanted = MEAN if clusters_of == MEAN else found.stimulus_set
+    rows = model_clusters[
+        (model_clusters["measure"] == measure) & (model_clusters["stimulus_set"] == wanted)
+    ].dropna(subset=["cluster"])
+    by_number = {}
+    for n_clusters in rows["n_clusters"].unique().tolist():
+        of_models = rows[rows["n_clusters"] == n_clusters].set_index("model")["cluster"]
+        by_number[int(n_clusters)] = of_models.reindex(list(found.models)).fillna(-1).to_numpy(dtype="int64")
+    return by_number
+
+
+def _list_choices(
+    found: FinalPredictions,
+    measure: str,
+    accuracies: Any,
+    clusters: Mapping[int, Any],
+    params: ModelSelectionParams,
+) -> Iterator[Choice]:
+    """Choose the sets of one measure; the draws of ``random`` are the same for all measures."""
+    for strategy in params.strategies:
+        for size in params.n_models:
+            try:
+                sets = choose_sets(
+                    strategy,
+                    size,
+                    accuracies,
+                    clusters.get(size),
+                    n_draws=params.n_draws,
+                    generator=make_generator(params.seed, found.stimulus_set, strategy, size),
+                )
+            except ValueError as problem:
+                yield Choice(measure, strategy, size, 0, (), str(problem))
+                continue
+            for draw, members in enumerate(sets.tolist()):
+                yield Choice(measure, strategy, size, draw, tuple(members))
+
+
+def _judge(
+    found: FinalPredictions, choices: Sequence[Choice], accuracies: Any, similarities: DataFrame
+) -> Iterator[dict[str, Any]]:
+    """Give a row for each choice; all sets are judged together."""
+    import torch
+
+    from rep_kedro.kernels.ensembles import average_within
+
+    members = torch.zeros(len(choices), len(found.models), dtype=torch.bool)
+    for row, choice in enumerate(choices):
+        members[row, list(choice.members)] = True
+    ensembles = _measure_ensembles(found, members)
+    alike = torch.full((len(choices),), torch.nan, dtype=torch.float64)
+    for measure in {choice.measure for choice in choices}:
+        is_own = torch.tensor([choice.measure == measure for choice in choices])
+        alike[is_own] = average_within(_matrix_of(similarities, found, measure), members[is_own])
+    for choice, ensemble, similarity in zip(choices, ensembles.tolist(), alike.tolist(), strict=True):
+        about = {
+            **{name: getattr(choice, name) for name in ("measure", "strategy", "n_models", "draw")},
+            "models": None,
+            "reason": choice.reason,
+        }
+        if choice.members:
+            single = accuracies[list(choice.members)]
+            about |= {
+                "models": SEPARATOR.join(found.models[index] for index in choice.members),
+                "mean_accuracy": float(single.mean()),
+                "best_accuracy": float(single.max()),
+                "ensemble_accuracy": ensemble,
+                "mean_similarity": similarity,
+                "reason": _why_undefined(found, choice, similarity),
+            }
+        yield about
+
+
+def _measure_ensembles(found: FinalPredictions, members: Tensor) -> Tensor:
+    """Return the accuracy of each set, NaN where a member has no probabilities; some stimuli at a time."""
+    import torch
+
+    from rep_kedro.kernels.ensembles import count_ensemble_hits
+
+    stored = [index for index, model in enumerate(found.models) if model in found.probabilities]
+    is_stored = torch.zeros(len(found.models), dtype=torch.bool)
+    is_stored[stored] = True
+    is_judged = ~(members & ~is_stored).any(dim=1) & members.any(dim=1)
+    accuracies = torch.full((len(members),), torch.nan, dtype=torch.float64)
+    if not is_judged.any():
+        return accuracies
+    chosen = members[is_judged][:, stored]
+    columns = torch.tensor([found.classes.index(label) for label in found.labels.tolist()])
+    n_test = len(columns)
+    rows_per_block = max(1, BLOCK_BYTES // (8 * len(found.classes) * (len(stored) + len(chosen))))
+    hits = torch.zeros(len(chosen), dtype=torch.int64)
+    for start in range(0, n_test, rows_per_block):
+        rows = slice(start, min(n_test, start + rows_per_block))
+        block = torch.stack([found.probabilities.read_rows(found.models[i], rows) for i in stored])
+        hits += count_ensemble_hits(block, columns[rows], chosen)
+    accuracies[is_judged] = hits.double() / n_test
+    return accuracies
+
+
+def _matrix_of(similarities: DataFrame, found: FinalPredictions, measure: str) -> Tensor:
+    """Return similarities of the networks, both directions averaged; NaN where there are none."""
+    import torch
+
+    rows = similarities[
+        (similarities["measure"] == measure) & (similarities["stimulus_set"] == found.stimulus_set)
+    ]
+    place = {model: index for index, model in enumerate(found.models)}
+    total = torch.zeros(len(place), len(place), dtype=torch.float64)
+    count = torch.zeros_like(total)
+    for model_a, model_b, value in zip(rows["model_a"], rows["model_b"], rows["similarity"], strict=True):
+        if model_a in place and model_b in place:
+            for a, b in ((place[model_a], place[model_b]), (place[model_b], place[model_a])):
+                total[a, b] += value
+                count[a, b] += 1
+    return total / count  # 0 / 0 is NaN
+
+
+def _why_undefined(found: FinalPredictions, choice: Choice, similarity: float) -> str:
+    without = [found.models[i] for i in choice.members if found.models[i] not in found.probabilities]
+    reasons = []
+    if without:
+        reasons.append(
+            f"no probabilities are stored for {' and '.join(without)}: set probing.keep_probabilities"
+        )
+    if isnan(similarity):
+        reasons.append("a similarity between two of the networks is undefined")
+    return "; ".join(reasons)

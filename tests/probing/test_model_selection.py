@@ -1,0 +1,272 @@
+"""Sets of networks are what their strategy says, and are judged as one by one."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from tests.reference.ensembles import ensemble_accuracy, mean_within
+from tests.small_collections import ARROW, make_subset, run_plan, store
+
+from rep_kedro.datasets import Planned, Tensors
+from rep_kedro.pipelines.probing import model_selection
+from rep_kedro.pipelines.probing.model_selection import COLUMNS, compute_model_selection
+from rep_kedro.pipelines.probing.model_sets import choose_sets, make_generator
+from rep_kedro.pipelines.probing.selection_params import STRATEGIES, ModelSelectionParams
+
+CLASSES = [2, 5, 9]
+LABELS = [2, 5, 9, 5, 2, 9, 9, 5, 2, 2, 5, 9, 2, 5]
+MODELS = tuple(f"net_{letter}" for letter in "abcdefgh")
+ACCURACIES = np.array([0.5, 0.9, 0.7, 0.7, 0.6, 0.8, 0.4, 0.3])
+CLUSTERS = {2: [0, 0, 0, 0, 0, 1, 1, 1], 3: [0, 0, 0, 1, 1, 2, 2, 2]}
+MEASURE = "cka_linear_debiased"
+
+
+def make_probabilities(seed):
+    rng = np.random.default_rng(seed)
+    truth = np.eye(len(CLASSES))[[CLASSES.index(label) for label in LABELS]]
+    mixed = 0.7 * rng.dirichlet([0.5] * len(CLASSES), size=len(LABELS)) + 0.3 * truth
+    return mixed.astype(np.float16)
+
+
+def make_clusters(stimulus_set="digits", clusters=CLUSTERS, models=MODELS, measure=MEASURE):
+    rows = [
+        {"stimulus_set": stimulus_set, "measure": measure, "n_clusters": k, "model": m, "cluster": c}
+        for k, labels in clusters.items()
+        for m, c in zip(models, labels, strict=True)
+    ]
+    return pd.DataFrame(rows).astype({"cluster": "Int64"}).assign(silhouette=0.5, reason="")
+
+
+def make_similarities(measure=MEASURE, stimulus_set="digits"):
+    drawn = np.random.default_rng(5).uniform(size=(len(MODELS), len(MODELS)))
+    matrix = (drawn + drawn.T) / 2
+    rows = [
+        {
+            "stimulus_set": stimulus_set,
+            "measure": measure,
+            "model_a": a,
+            "model_b": b,
+            "similarity": matrix[i, j],
+        }
+        for i, a in enumerate(MODELS)
+        for j, b in enumerate(MODELS)
+        if i < j
+    ]
+    return pd.DataFrame(rows), matrix
+
+
+@pytest.fixture
+def probabilities():
+    return {model: make_probabilities(seed) for seed, model in enumerate(MODELS)}
+
+
+@pytest.fixture
+def study(tmp_path, probabilities):
+    return make_study(tmp_path, probabilities)
+
+
+def make_study(tmp_path, probabilities):
+    subset = make_subset([1, *LABELS], ["train", *["test"] * len(LABELS)])
+    subsets = store(tmp_path / "subsets", {"digits/analysis": subset}, ARROW)
+    plan = {}
+    for model, values in probabilities.items():
+        tensors = {"late/predictions": np.zeros(len(LABELS), np.int32)}
+        if values is not None:
+            tensors["late/probabilities"] = values
+        value = Tensors(tensors, {"classes": CLASSES, "layers": [{"layer": "late", "is_final": True}]})
+        recipe = {"of": model, "stimulus_subset": subsets["digits/analysis"].reference}
+        plan[f"digits/{model}"] = Planned(recipe, lambda value=value: value)
+    results = pd.DataFrame(
+        [
+            {
+                "stimulus_set": "digits",
+                "model": m,
+                "layer": layer,
+                "is_final": layer == "late",
+                "test_accuracy": a,
+            }
+            for m, accuracy in zip(MODELS, ACCURACIES, strict=True)
+            for layer, a in (("early", 0.99), ("late", accuracy))
+        ]
+    )
+    return results, run_plan(tmp_path / "probes", plan), subsets
+
+
+def run(study, clusters=None, similarities=None, **params):
+    results, probes, subsets = study
+    return compute_model_selection(
+        make_clusters() if clusters is None else clusters,
+        results,
+        make_similarities()[0] if similarities is None else similarities,
+        probes,
+        subsets,
+        ModelSelectionParams.model_validate(params),
+    )
+
+
+def sets_of(table, strategy, n_models=3):
+    rows = table[(table["strategy"] == strategy) & (table["n_models"] == n_models)]
+    return [text.split(" + ") for text in rows["models"]]
+
+
+def test_every_set_is_judged_as_by_the_definition(study, probabilities):
+    table = run(study, n_models=[2, 3], n_draws=6)
+    assert tuple(table.columns) == COLUMNS
+    assert (table["reason"] == "").all()
+    _, matrix = make_similarities()
+    stored = {m: (p / p.sum(1, keepdims=True)).tolist() for m, p in probabilities.items()}
+    columns = [CLASSES.index(label) for label in LABELS]
+    for row in table.to_dict("records"):
+        chosen = row["models"].split(" + ")
+        places = [MODELS.index(model) for model in chosen]
+        assert len(set(chosen)) == row["n_models"]
+        assert row["ensemble_accuracy"] == pytest.approx(ensemble_accuracy(stored, columns, chosen))
+        assert row["mean_similarity"] == pytest.approx(mean_within(matrix, places))
+        assert row["mean_accuracy"] == pytest.approx(ACCURACIES[places].mean())
+        assert row["best_accuracy"] == ACCURACIES[places].max()
+    assert table["ensemble_accuracy"].nunique() > 4
+
+
+def test_each_strategy_makes_the_sets_that_it_says(study):
+    table = run(study, n_models=[2, 3], n_draws=20)
+    assert sets_of(table, "top") == [["net_b", "net_c", "net_f"]]  # of equal accuracy the first by name
+    assert sets_of(table, "best_of_each_cluster") == [["net_b", "net_d", "net_f"]]
+    assert sets_of(table, "best_of_each_cluster", 2) == [["net_b", "net_f"]]
+    by_cluster = dict(zip(MODELS, CLUSTERS[3], strict=True))
+    drawn = sets_of(table, "random_of_each_cluster")
+    assert {tuple(sorted(by_cluster[m] for m in chosen)) for chosen in drawn} == {(0, 1, 2)}
+    assert len({tuple(chosen) for chosen in drawn}) > 5
+    within = {tuple(chosen) for chosen in sets_of(table, "within_one_cluster")}
+    assert within == {("net_a", "net_b", "net_c"), ("net_f", "net_g", "net_h")}
+    assert len({tuple(chosen) for chosen in sets_of(table, "random")}) > 10
+    assert table.groupby(["strategy", "n_models"]).size().to_dict() == {
+        (s, k): 1 if s in ("top", "best_of_each_cluster") else 20 for s in STRATEGIES for k in (2, 3)
+    }
+
+
+def test_every_network_and_every_large_cluster_is_drawn_as_often():
+    clusters = np.array(CLUSTERS[3])
+    sets = choose_sets("random", 3, ACCURACIES, None, n_draws=8000, generator=make_generator(0))
+    np.testing.assert_allclose(np.bincount(sets.ravel()) / 8000, 3 / 8, atol=0.02)
+    sets = choose_sets(
+        "random_of_each_cluster", 3, ACCURACIES, clusters, n_draws=6000, generator=make_generator(0)
+    )
+    expected = [1 / 3] * 3 + [1 / 2] * 2 + [1 / 3] * 3
+    np.testing.assert_allclose(np.bincount(sets.ravel()) / 6000, expected, atol=0.025)
+    larger = np.array([0] * 5 + [1] * 3)
+    sets = choose_sets("within_one_cluster", 2, ACCURACIES, larger, n_draws=6000, generator=make_generator(0))
+    assert np.isin(sets, [5, 6, 7]).all(1).mean() == pytest.approx(0.5, abs=0.02)
+
+
+def test_draws_depend_on_the_seed_alone_and_not_on_what_else_is_asked(study):
+    whole = run(study, n_models=[2, 3], n_draws=5)
+    part = run(study, n_models=[3], strategies=["random", "top"], n_draws=5)
+    assert sets_of(whole, "random") == sets_of(part, "random")
+    assert sets_of(run(study, n_draws=5, seed=1), "random") != sets_of(part, "random")
+
+
+def test_random_sets_are_the_same_for_all_measures(study):
+    other = "cka_linear_biased"
+    clusters = pd.concat([make_clusters(), make_clusters(measure=other)])
+    similarities = pd.concat([make_similarities()[0], make_similarities(other)[0].assign(similarity=0.25)])
+    table = run(study, clusters, similarities, n_draws=4)
+    by_measure = {
+        m: table[(table["measure"] == m) & (table["strategy"] == "random")] for m in (MEASURE, other)
+    }
+    assert by_measure[MEASURE]["models"].tolist() == by_measure[other]["models"].tolist()
+    assert (by_measure[other]["mean_similarity"] == 0.25).all()
+    assert by_measure[MEASURE]["mean_similarity"].nunique() == 4
+
+
+def test_clusters_may_be_those_of_the_mean_over_stimulus_sets(study):
+    clusters = pd.concat([make_clusters(), make_clusters("mean", {3: [0, 1, 1, 2, 2, 2, 2, 2]})])
+    own, mean = (run(study, clusters, clusters_of=of) for of in ("own", "mean"))
+    assert sets_of(own, "best_of_each_cluster") == [["net_b", "net_d", "net_f"]]
+    assert sets_of(mean, "best_of_each_cluster") == [["net_a", "net_b", "net_f"]]
+
+
+def test_directed_similarities_count_by_both_directions(study):
+    forth, _ = make_similarities()
+    back = forth.rename(columns={"model_a": "model_b", "model_b": "model_a"})
+    table = run(study, similarities=pd.concat([forth.assign(similarity=0.2), back.assign(similarity=0.6)]))
+    assert table["mean_similarity"].tolist() == pytest.approx([0.4] * len(table))
+
+
+def test_what_cannot_be_chosen_has_a_row_with_a_reason(study):
+    clusters = make_clusters(clusters={3: [0, 0, 0, 0, 1, 1, 2, 2], 4: [0, 0, 1, 1, 2, 2, 3, 3]})
+    table = run(study, clusters, n_models=[3, 4, 5, 9], n_draws=2)
+    table = table[table["draw"] == 0].set_index(["strategy", "n_models"])
+    assert table.at[("top", 9), "reason"] == "8 networks have probes, a set needs 9"
+    assert "no clustering into 5; add 5 to model_maps" in table.at[("best_of_each_cluster", 5), "reason"]
+    assert table.at[("within_one_cluster", 4), "reason"] == (
+        "no cluster has 4 networks with probes, the largest has 2"
+    )
+    empty = table[table["models"].isna()]
+    assert (empty["reason"] != "").all()
+    assert empty[["mean_accuracy", "ensemble_accuracy", "mean_similarity"]].isna().all().all()
+
+
+def test_a_cluster_without_probes_has_a_reason(study):
+    models = (*MODELS[:-1], "net_z")
+    clusters = make_clusters(clusters={3: [0, 0, 0, 1, 1, 1, 1, 2]}, models=models)
+    table = run(study, clusters).set_index("strategy")
+    assert table.at["best_of_each_cluster", "reason"] == "cluster 2 of 3 has no network with a probe"
+
+
+def test_networks_that_were_left_out_of_the_clusters_are_in_none(study):
+    clusters = make_clusters()
+    clusters.loc[clusters["model"] == "net_b", "cluster"] = None
+    table = run(study, clusters, n_draws=20)
+    assert sets_of(table, "best_of_each_cluster") == [["net_c", "net_d", "net_f"]]
+    for strategy in ("random_of_each_cluster", "within_one_cluster"):
+        assert all("net_b" not in chosen for chosen in sets_of(table, strategy))
+
+
+def test_without_probabilities_there_is_no_ensemble_and_a_reason(tmp_path, probabilities):
+    study = make_study(tmp_path, probabilities | {"net_b": None})
+    table = run(study, n_draws=10)
+    with_b = table["models"].str.contains("net_b")
+    assert table["ensemble_accuracy"].isna().tolist() == with_b.tolist()
+    assert (
+        table[with_b]["reason"].str.startswith("no probabilities are stored for net_b: set probing.")
+    ).all()
+    assert table["mean_accuracy"].notna().all()
+    nobody = run(make_study(tmp_path / "none", dict.fromkeys(MODELS)), n_draws=2)
+    assert nobody["ensemble_accuracy"].isna().all()
+
+
+def test_an_undefined_similarity_within_a_set_has_a_reason(study):
+    similarities, _ = make_similarities()
+    similarities.loc[similarities["model_a"] == "net_b", "similarity"] = np.nan
+    table = run(study, similarities=similarities)
+    undefined = table["mean_similarity"].isna()
+    assert undefined.any()
+    assert set(table[undefined]["reason"]) == {"a similarity between two of the networks is undefined"}
+    assert (table[~undefined]["reason"] == "").all()
+
+
+def test_blocks_of_stimuli_change_nothing(study, monkeypatch):
+    whole = run(study)
+    monkeypatch.setattr(model_selection, "BLOCK_BYTES", 8 * 3 * 50)
+    pd.testing.assert_frame_equal(run(study), whole)
+
+
+def test_without_clusters_or_probes_the_table_is_empty(study):
+    assert tuple(run(study, make_clusters().iloc[:0]).columns) == COLUMNS
+    assert len(run(study, make_clusters().iloc[:0])) == 0
+    results, _, subsets = study
+    assert len(run((results, {}, subsets))) == 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"strategies": ["best"]}, "Input should be 'top', 'random'"),
+        ({"strategies": ["top", "top"]}, r"listed twice: \['top'\]"),
+        ({"n_models": [3, 3]}, r"listed twice: \[3\]"),
+        ({"n_models": [1]}, "greater than or equal to 2"),
+        ({"draws": 3}, "not permitted"),
+    ],
+)
+def test_parameters_that_make_no_sense_are_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        ModelSelectionParams.model_validate(wrong)
