@@ -221,6 +221,13 @@ def test_networks_that_were_left_out_of_the_clusters_are_in_none(study):
         assert all("net_b" not in chosen for chosen in sets_of(table, strategy))
 
 
+def test_probes_of_what_was_not_compared_are_in_no_set(study):
+    few = make_clusters(clusters={3: [0, 0, 1, 1, 2]}, models=MODELS[:5])
+    assert sets_of(run(study, few), "top") == [["net_b", "net_c", "net_d"]]
+    table = run(study, few, n_draws=40)
+    assert not table["models"].str.contains("net_f|net_g|net_h", na=False).any()
+
+
 def test_without_probabilities_there_is_no_ensemble_and_a_reason(tmp_path, probabilities):
     study = make_study(tmp_path, probabilities | {"net_b": None})
     table = run(study, n_draws=10)

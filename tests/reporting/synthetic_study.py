@@ -107,6 +107,7 @@ def make_study(seed: int = 0) -> Study:
         "measure_agreement": compare_measures(similarities, consistency, QUICK),
         "model_positions": make_positions(matrices, cards),
         "model_clusters": make_clusters(cards),
+        "model_selection": make_selection(cards),
         "probe_results": probes,
         "prediction_agreement": make_agreement(probes, cards),
         "performance_gaps": compute_performance_gaps(
@@ -412,6 +413,40 @@ def make_clusters(cards):
                 }
             )
     return pd.DataFrame(rows).astype({"cluster": "Int64"})
+
+
+def make_selection(cards):
+    """Ensembles that gain by accuracy, by number and by difference; one strategy finds no set of four."""
+    rng = np.random.default_rng(11)
+    gains = {
+        "top": (1, 0.05),
+        "random": (5, 0.02),
+        "best_of_each_cluster": (1, 0.06),
+        "random_of_each_cluster": (5, 0.04),
+        "within_one_cluster": (5, 0.01),
+    }
+    rows = []
+    for measure, stimulus_set, n_models in product(MEASURES, STIMULUS_SETS, (3, 4)):
+        for strategy, (n_draws, gain) in gains.items():
+            is_missing = (strategy, n_models) == ("within_one_cluster", 4)
+            for draw in range(1 if is_missing else n_draws):
+                best = 0.7 + gain + 0.02 * rng.normal()
+                rows.append(
+                    {
+                        "stimulus_set": stimulus_set,
+                        "measure": measure,
+                        "strategy": strategy,
+                        "n_models": n_models,
+                        "draw": draw,
+                        "models": None if is_missing else " + ".join(sorted(cards.model[:n_models])),
+                        "mean_accuracy": np.nan if is_missing else best - 0.05,
+                        "best_accuracy": np.nan if is_missing else best,
+                        "ensemble_accuracy": np.nan if is_missing else best + gain + 0.01 * n_models,
+                        "mean_similarity": np.nan if is_missing else 0.6 - 4 * gain,
+                        "reason": "no cluster has 4 networks with probes" if is_missing else "",
+                    }
+                )
+    return pd.DataFrame(rows)
 
 
 def make_probes(cards, rng):

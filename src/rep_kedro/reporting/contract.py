@@ -103,6 +103,10 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
         *("stimulus_set", "measure", "n_pairs", "pearson", "spearman", "pearson_low", "pearson_high"),
         *("p_value", "p_adjusted", "reason"),
     ),
+    "model_selection": (
+        *("stimulus_set", "measure", "strategy", "n_models", "draw", "models", "mean_accuracy"),
+        *("best_accuracy", "ensemble_accuracy", "mean_similarity", "reason"),
+    ),
     "stitching_results": (
         *("stimulus_set", "front_model", "end_model", "layer", "depth", "front_accuracy", "end_accuracy"),
         *("stitched_accuracy", "relative_accuracy", "agreement", "map_r2", "n_fit", "n_test"),

@@ -1,7 +1,7 @@
 """Which few networks together: accuracy of ensembles, and how alike their members are, by strategy."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isnan
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +62,8 @@ def compute_model_selection(
     ``best_of_each_cluster`` look a little better than they are.
 
     Args:
-        model_clusters: Clusters by stimulus set and measure; measures that are not there are left out.
+        model_clusters: Clusters by stimulus set and measure; networks and measures that are not there are
+            left out.
         probe_results: Accuracies; those of final layers count.
         similarities: Of all pairs; both directions of a directed measure are averaged.
         probes: Handles by ``<stimulus set>/<model>``.
@@ -80,7 +81,9 @@ def compute_model_selection(
     measures = list(dict.fromkeys(model_clusters["measure"].astype(str)))
     finals = probe_results[probe_results["is_final"].astype(bool)]
     rows: list[dict[str, Any]] = []
-    for found in read_final_predictions(probes, stimulus_subsets):
+    networks = frozenset(model_clusters["model"])
+    for every in read_final_predictions(probes, stimulus_subsets):
+        found = _keep(every, networks)
         own = finals[finals["stimulus_set"] == found.stimulus_set].set_index("model")
         accuracies = own.loc[list(found.models), "test_accuracy"].to_numpy(dtype="float64")
         choices = []
@@ -92,6 +95,13 @@ def compute_model_selection(
             for row in _judge(found, choices, accuracies, similarities)
         ]
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict.fromkeys(NUMBERS, "float64"))
+
+
+def _keep(every: FinalPredictions, networks: frozenset[str]) -> FinalPredictions:
+    """Leave probes of anything but compared networks out, such as those of features side by side."""
+    kept = [index for index, model in enumerate(every.models) if model in networks]
+    models = tuple(every.models[index] for index in kept)
+    return replace(every, models=models, predictions=every.predictions[kept])
 
 
 def _clusters_of(

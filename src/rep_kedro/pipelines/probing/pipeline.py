@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from rep_kedro.pipelines.probing import agreement, nodes, performance_gaps
+from rep_kedro.pipelines.probing import agreement, model_selection, nodes, performance_gaps
 
 
 def create_pipeline(**_: object) -> Pipeline:
@@ -35,6 +35,20 @@ def create_pipeline(**_: object) -> Pipeline:
                 inputs=["similarities", "probe_results", "params:probing"],
                 outputs="performance_gaps",
                 name="performance_gaps",
+                tags=["cpu"],
+            ),
+            Node(
+                model_selection.compute_model_selection,
+                inputs=[
+                    "model_clusters",
+                    "probe_results",
+                    "similarities",
+                    "probes",
+                    "stimulus_subsets",
+                    "params:model_selection",
+                ],
+                outputs="model_selection",
+                name="model_selection",
                 tags=["cpu"],
             ),
         ]
