@@ -4,6 +4,7 @@ import logging
 
 import numpy as np
 import pytest
+import torch
 from pydantic import ValidationError
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
@@ -14,6 +15,7 @@ from rep_kedro.datasets import Planned
 from rep_kedro.pipelines.probing.final_predictions import read_final_predictions
 from rep_kedro.pipelines.probing.nodes import COLUMNS, plan_probes, tabulate_probe_results
 from rep_kedro.pipelines.probing.params import ProbingParams
+from rep_kedro.representations.chain import apply_steps, unpack_steps
 
 N_TRAIN, N_TEST = 60, 30
 SPLITS = ["train"] * N_TRAIN + ["test"] * N_TEST
@@ -184,9 +186,8 @@ def test_unknown_names_are_refused_with_close_matches(study, params, message):
 def test_features_of_another_subset_are_refused(tmp_path, study):
     features, _ = study
     short = store(tmp_path / "short", {"letters/analysis": make_subset([0, 1, 0], ["train"] * 3)}, ARROW)
-    plan = plan_probes(features, short, ProbingParams(stimulus_sets=["letters"]))
-    with pytest.raises(ValueError, match=r"\(90 stimuli\) are not of subset letters/analysis \(3\)"):
-        plan["letters/net_a"].compute()
+    with pytest.raises(ValueError, match=r"letters/net_a \(90 stimuli\) are of no subset of 'letters'"):
+        plan_probes(features, short, ProbingParams(stimulus_sets=["letters"]))
 
 
 def test_the_recipe_changes_with_what_the_probe_depends_on(study):
@@ -216,3 +217,108 @@ def test_the_recipe_changes_with_what_the_probe_depends_on(study):
 def test_parameters_that_make_no_sense_are_refused(params):
     with pytest.raises(ValidationError):
         ProbingParams(**params)
+
+
+def _unit_rows(x):
+    x = np.asarray(x, np.float32).astype(np.float64)
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+def test_without_transform_a_recipe_is_that_of_features_as_they_are_stored(study):
+    features, _ = study
+    plan = plan_probes(*study, ProbingParams(stimulus_sets=["letters"]))
+    recipe = plan["letters/net_a"].recipe
+    assert recipe["features"] == features["letters/net_a"].reference
+    assert not {"transform", "combinations"} & set(recipe)
+    assert plan["letters/net_a"].compute.func.__name__ == "make_probes"
+
+
+def test_transformed_features_are_probed_and_what_was_learned_gives_the_same_predictions(tmp_path, study):
+    transform = ["unit_length", {"pca": {"n_components": 3}}]
+    fit = {"solver": "lbfgs", "weight_decays": [0.01], "tolerance": 1e-8}
+    handle = _probe(tmp_path, study, fit=fit, transform=transform)["letters/net_a"]
+    assert handle.tensor("blurred/weight").shape == (3, 3)
+    x = torch.from_numpy(_draw_layers(0)["blurred"].astype(np.float32))[N_TRAIN:]
+    steps = unpack_steps(handle, "blurred/transform")
+    assert [step.name for step in steps] == ["unit_length", "pca"]
+    seen = apply_steps(x, steps).double().numpy()
+    predicted = (seen @ handle.tensor("blurred/weight") + handle.tensor("blurred/bias")).argmax(axis=1)
+    classes = np.array(handle.meta["classes"])
+    assert classes[predicted].tolist() == handle.tensor("blurred/predictions").tolist()
+
+
+def test_a_transform_is_fitted_on_labelled_training_stimuli_alone(tmp_path, study):
+    labels = [None if i % 7 == 0 else label for i, label in enumerate(LABELS)]
+    subsets = store(tmp_path / "labels", {"letters/analysis": make_subset(labels, SPLITS)}, ARROW)
+    params = {"stimulus_sets": ["letters"], "transform": ["centre"]}
+    handle = _probe(tmp_path, (study[0], subsets), **params)["letters/net_a"]
+    used = [i for i in range(N_TRAIN) if i % 7]
+    expected = _draw_layers(0)["blurred"].astype(np.float32)[used].mean(axis=0)
+    offset = handle.tensor("blurred/transform/0-centre/offset")
+    np.testing.assert_allclose(offset, expected, rtol=1e-6)
+
+
+def test_probes_of_unit_rows_are_those_of_rows_that_were_stored_with_length_one(tmp_path, study):
+    unit = {name: _unit_rows(x) for name, x in _draw_layers(0).items()}
+    stored = store(tmp_path / "unit", {"letters/net_a": make_features(unit)})
+    ours = _probe(tmp_path / "ours", study, transform=["unit_length"])["letters/net_a"]
+    theirs = _probe(tmp_path / "theirs", (stored, study[1]), models=["net_a"])["letters/net_a"]
+    for layer in unit:
+        for part in ("weight", "bias", "predictions"):
+            np.testing.assert_array_equal(ours.tensor(f"{layer}/{part}"), theirs.tensor(f"{layer}/{part}"))
+
+
+def test_probes_read_the_rows_of_a_smaller_subset(tmp_path, study):
+    rows = [*range(0, N_TRAIN, 2), *range(N_TRAIN, N_TRAIN + N_TEST, 3)]
+    table = make_subset(LABELS, SPLITS).take(rows)
+    tables = {"letters/analysis": make_subset(LABELS, SPLITS), "letters/few": table}
+    subsets = store(tmp_path / "subsets", tables, ARROW)
+    params = {"stimulus_sets": ["letters"], "models": ["net_a"]}
+    handle = _probe(tmp_path, (study[0], subsets), subset="few", **params)["letters/net_a"]
+    assert handle.meta["layers"][0]["n_train"] == N_TRAIN // 2
+    assert handle.meta["layers"][0]["n_test"] == N_TEST // 3
+    chosen = {name: x[rows] for name, x in _draw_layers(0).items()}
+    made = store(tmp_path / "chosen", {"letters/net_a": make_features(chosen)})
+    alone = store(tmp_path / "alone", {"letters/analysis": _renumber(table)}, ARROW)
+    theirs = _probe(tmp_path / "theirs", (made, alone), **params)["letters/net_a"]
+    np.testing.assert_array_equal(handle.tensor("clear/weight"), theirs.tensor("clear/weight"))
+    assert "letters/few" in str(handle.recipe["features"]["view"]["rows"])
+
+
+def _renumber(table):
+    return make_subset(table["label"].to_pylist(), table["split"].to_pylist())
+
+
+def test_a_combination_is_probed_under_its_own_name(tmp_path, study):
+    combinations = {
+        "beside": {"models": ["net_a", "net_b"]},
+        "reduced": {"models": ["net_a", "net_b"], "reduce": {"pca": {"variance": 0.99}}},
+    }
+    params = {"combinations": combinations, "transform": ["unit_length"]}
+    probes = _probe(tmp_path, study, **params)
+    table = tabulate_probe_results(probes)
+    rows = table[table["model"].isin(combinations)]
+    assert rows[["stimulus_set", "model", "layer", "depth", "is_final"]].values.tolist() == [
+        ["letters", name, "combined", 0, True] for name in combinations
+    ]
+    assert probes["letters/beside"].meta["combination"] == ["net_a", "net_b"]
+    beside = np.hstack([_unit_rows(_draw_layers(seed)["clear"]) for seed in (0, 1)])
+    stored = store(tmp_path / "stored", {"letters/net": make_features({"combined": _unit_rows(beside)})})
+    theirs = _probe(tmp_path / "theirs", (stored, study[1]))["letters/net"]
+    np.testing.assert_allclose(
+        probes["letters/beside"].tensor("combined/weight"), theirs.tensor("combined/weight"), atol=1e-4
+    )
+
+
+def test_combinations_are_no_networks_to_tables_over_pairs(tmp_path, study):
+    both = {"both": {"models": ["net_a", "net_b"]}}
+    probes = _probe(tmp_path, study, combinations=both)
+    [found] = read_final_predictions(probes, study[1])
+    assert found.models == ("net_a", "net_b")
+
+
+def test_a_combination_changes_the_recipe_of_no_network(study):
+    both = {"both": {"models": ["net_a", "net_b"]}}
+    alone, beside = (plan_probes(*study, ProbingParams(**p)) for p in ({}, {"combinations": both}))
+    assert {key: alone[key].recipe for key in alone} == {key: beside[key].recipe for key in alone}
+    assert set(beside) - set(alone) == {"letters/both"}

@@ -76,7 +76,7 @@ def read_final_predictions(
     """Read the final probes' predictions, one stimulus set after the other in alphabetical order.
 
     Args:
-        probes: Handles by ``<stimulus set>/<model>``.
+        probes: Handles by ``<stimulus set>/<model>``; combinations of networks are left out.
         stimulus_subsets: Handles by ``<stimulus set>/<subset>``, for the test labels.
 
     Yields:
@@ -88,6 +88,8 @@ def read_final_predictions(
     """
     by_set: dict[str, dict[str, TensorsHandle]] = {}
     for key in sorted(probes):
+        if "combination" in probes[key].meta:
+            continue
         stimulus_set, _, model = key.partition("/")
         by_set.setdefault(stimulus_set, {})[model] = probes[key]
     for stimulus_set, handles in by_set.items():

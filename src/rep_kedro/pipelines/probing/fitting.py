@@ -3,31 +3,47 @@
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rep_kedro.datasets import Tensors
 from rep_kedro.pipelines.probing.params import AdamWParams, LbfgsParams, ProbingParams
 from rep_kedro.pipelines.probing.probe import FittedProbe, Setting, predict, predict_probabilities
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
-    from rep_kedro.datasets import ArrowHandle, TensorsHandle
+    from rep_kedro.datasets import ArrowHandle
 
 PROBABILITIES = "probabilities"
 _log = logging.getLogger(__name__)
 
 
-def make_probes(features: "TensorsHandle", subset: "ArrowHandle", params: ProbingParams) -> Tensors:
+class Features(Protocol):
+    """What is needed of features: a stored handle, or a view that looks like one."""
+
+    @property
+    def key(self) -> str:
+        """``<stimulus set>/<model>``."""
+
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        """Layers, final layer, and which stimuli."""
+
+    def tensor(self, name: str) -> "np.ndarray[Any, Any]":
+        """Return the features of a layer, (n_stimuli, n_features)."""
+
+
+def make_probes(features: Features, subset: "ArrowHandle", params: ProbingParams) -> Tensors:
     """Fit and test the probes of one network on one stimulus set.
 
     Args:
-        features: Features of the network.
-        subset: The stimulus subset they were made of.
+        features: Features of the network, as they are seen.
+        subset: The stimulus subset they are of.
         params: How to fit.
 
     Returns:
-        By layer: ``<layer>/weight`` and ``<layer>/bias`` (for features as they are stored, rounded to
+        By layer: ``<layer>/weight`` and ``<layer>/bias`` (for features as they are seen, rounded to
         float32) and ``<layer>/predictions`` (class labels of the test stimuli, int32); of the final layer
         ``<layer>/probabilities`` (n_test, n_classes), float16, columns in the order of ``meta["classes"]``,
         if they are kept; a row of results for each layer in ``meta["layers"]``.
@@ -82,7 +98,7 @@ def make_probes(features: "TensorsHandle", subset: "ArrowHandle", params: Probin
     return Tensors(tensors, {"classes": classes, "layers": rows})
 
 
-def _read_labels(features: "TensorsHandle", subset: "ArrowHandle") -> tuple[list[int], Any, Any, Any]:
+def _read_labels(features: Features, subset: "ArrowHandle") -> tuple[list[int], Any, Any, Any]:
     """Return classes, class indices, and which stimuli train and test; those without a label do neither."""
     import torch
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from rep_kedro.datasets import Planned, code_revision
 from rep_kedro.pipelines.probing.fitting import make_probes
 from rep_kedro.pipelines.probing.params import ProbingParams
+from rep_kedro.pipelines.probing.sources import list_sources, probe_source
+from rep_kedro.representations import FeatureSource
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -27,7 +29,7 @@ _log = logging.getLogger(__name__)
 def plan_probes(
     features: Mapping[str, TensorsHandle], stimulus_subsets: Mapping[str, ArrowHandle], params: ProbingParams
 ) -> dict[str, Planned]:
-    """Plan the probes of each stimulus set and network: one for each stored layer.
+    """Plan the probes of each stimulus set and network: one for each stored layer; and of combinations.
 
     Args:
         features: Handles by ``<stimulus set>/<model>``; not read while planning.
@@ -35,30 +37,39 @@ def plan_probes(
         params: What to probe and how. Sets with too few classes are left out, and the log says so.
 
     Returns:
-        Plan by ``<stimulus set>/<model>``.
+        Plan by ``<stimulus set>/<model>``, or ``<stimulus set>/<combination>``.
 
     Raises:
-        ValueError: If a chosen stimulus set, network or subset is not there, or a chosen set has too few
-            classes.
+        ValueError: If a chosen stimulus set, network or subset is not there, a chosen set has too few
+            classes, a subset holds stimuli that the features do not, or a combination cannot be made.
     """
-    plan = {}
+    chosen = {}
     for stimulus_set, models in _choose_sets(features, params).items():
         subset = _require_name("stimulus subset", f"{stimulus_set}/{params.subset}", stimulus_subsets)
-        if not _has_classes(stimulus_set, stimulus_subsets[subset], params):
-            continue
-        for model in models:
-            handle = features[f"{stimulus_set}/{model}"]
-            recipe = {
-                "features": handle.reference,
-                "stimulus_subset": stimulus_subsets[subset].reference,
-                "fit": params.fit.model_dump(mode="json"),
-                "held_out_fraction": params.held_out_fraction,
-                "keep_probabilities": params.keep_probabilities,
-                "seed": params.seed,
-                "code": code_revision("rep_kedro.pipelines.probing.fitting"),
-            }
-            plan[handle.key] = Planned(recipe, partial(make_probes, handle, stimulus_subsets[subset], params))
+        if _has_classes(stimulus_set, stimulus_subsets[subset], params):
+            chosen[stimulus_set] = (models, subset)
+    plan = {}
+    for source in list_sources(features, stimulus_subsets, chosen, params):
+        subset = chosen[source.key.partition("/")[0]][1]
+        plan[source.key] = _plan_one(source, features, stimulus_subsets[subset], params)
     return plan
+
+
+def _plan_one(
+    source: FeatureSource, features: Mapping[str, TensorsHandle], subset: ArrowHandle, params: ProbingParams
+) -> Planned:
+    recipe = {
+        "features": source.reference,
+        "stimulus_subset": subset.reference,
+        "fit": params.fit.model_dump(mode="json"),
+        "held_out_fraction": params.held_out_fraction,
+        "keep_probabilities": params.keep_probabilities,
+        "seed": params.seed,
+        "code": code_revision("rep_kedro.pipelines.probing.fitting"),
+    }
+    if source.is_plain:
+        return Planned(recipe, partial(make_probes, features[source.key], subset, params))
+    return Planned(recipe, partial(probe_source, source, subset, params))
 
 
 def tabulate_probe_results(probes: Mapping[str, TensorsHandle]) -> DataFrame:

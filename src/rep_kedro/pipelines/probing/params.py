@@ -4,7 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from rep_kedro.representations.spec import Combination, Transform
+
 Positive = Annotated[float, Field(gt=0)]
+PlainName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 
 
 class _Strict(BaseModel):
@@ -72,7 +75,12 @@ class ProbingParams(_Strict):
     Attributes:
         stimulus_sets: Names of stimulus sets, or ``all`` that have features and enough classes.
         models: Names of networks, or ``all`` that have features.
-        subset: Name of the stimulus subset that the features were made of; its labels and splits are used.
+        subset: Name of a stimulus subset that lies within the one that the features were made of; its labels
+            and splits are used.
+        transform: What is done to the features first, in this order: ``unit_length`` (rows), ``centre``,
+            ``standardise``, ``{pca: {variance: 0.99}}`` or ``{pca: {n_components: 50}}``; fitted on the
+            labelled training stimuli.
+        combinations: Several networks as one, by the name under which they are probed.
         fit: How probes are fitted.
         held_out_fraction: Share of each training class on which settings are chosen, before the probe is
             fitted again on all of them.
@@ -87,6 +95,8 @@ class ProbingParams(_Strict):
     stimulus_sets: Literal["all"] | list[str] = "all"
     models: Literal["all"] | list[str] = "all"
     subset: str = "analysis"
+    transform: Transform = ()
+    combinations: dict[PlainName, Combination] = {}
     fit: LbfgsParams | AdamWParams = Field(default=LbfgsParams(), discriminator="solver")
     held_out_fraction: float = Field(default=0.2, gt=0, lt=1)
     min_classes: int = Field(default=2, ge=2)
