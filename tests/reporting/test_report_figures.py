@@ -39,8 +39,8 @@ def test_heat_maps_show_the_matrices_in_clustered_order(study, figures, measure)
     assert [axes.get_title(loc="left") for axes in panels] == ["mean over stimulus sets", *matrices]
     assert [label.get_text() for label in panels[0].get_yticklabels()] == order
     for axes, frame in zip(panels, [mean_matrix(matrices), *matrices.values()], strict=True):
-        mesh = next(item for item in axes.collections if isinstance(item, mpl.collections.QuadMesh))
-        np.testing.assert_array_equal(mesh.get_array(), frame.loc[order, order].to_numpy())
+        [image] = axes.images
+        np.testing.assert_array_equal(image.get_array(), frame.loc[order, order].to_numpy())
     assert measure in text_of(figure)
 
 

@@ -5,6 +5,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.datasets.atomic import write_bytes_atomically
+from rep_kedro.datasets.compaction import compact_svg
 from rep_kedro.datasets.file import FileDataset
 from rep_kedro.datasets.previews import HTMLPreview, preview_svg
 
@@ -14,29 +15,23 @@ if TYPE_CHECKING:
 FONT_FAMILIES = "'DejaVu Sans',Verdana,'Segoe UI','Helvetica Neue',Arial,sans-serif"
 _SETTINGS: Any = {"svg.fonttype": "none", "svg.hashsalt": "rep_kedro", "text.parse_math": False}
 _NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
-_BETWEEN_TAGS = re.compile(r">\s+<")
-_LINE_BREAK = re.compile(r"\s*\n\s*")
 _NO_TURN = re.compile(r' transform="rotate\(-?0 [^)]*\)"')
-_LONG_NUMBER = re.compile(r"(?<![\w.#])-?\d+\.\d{3,}")
-_STYLE = re.compile(r'(?<=style=")[^"]*')
+_UNREADABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # XML does not allow them
 _FONT = re.compile(r"font-family: 'DejaVu Sans'(?:, sans-serif)?;? ?")
 
 
 def render_svg(figure: "Figure") -> str:
     """Return a figure as a compact SVG document: text stays text, no date, stable ids.
 
-    The font is named once, for the whole drawing; coordinates are kept to a hundredth of a point.
+    The font is named once, for the whole drawing; see :func:`~rep_kedro.datasets.compaction.compact_svg`.
     """
     import matplotlib as mpl
 
     stream = io.StringIO()
     with mpl.rc_context(_SETTINGS):
         figure.savefig(stream, format="svg", metadata=_NO_METADATA)
-    text = _LINE_BREAK.sub(" ", _BETWEEN_TAGS.sub("><", stream.getvalue()))
-    text = _NO_TURN.sub("", _FONT.sub("", text))
-    text = _LONG_NUMBER.sub(lambda found: f"{float(found[0]):.2f}", text)
-    text = _STYLE.sub(lambda found: found[0].replace(": ", ":").replace("; ", ";"), text)
-    return text.replace("<svg ", f'<svg style="font-family:{FONT_FAMILIES}" ', 1).strip() + "\n"
+    text = _UNREADABLE.sub("\N{REPLACEMENT CHARACTER}", stream.getvalue())
+    return compact_svg(_NO_TURN.sub("", _FONT.sub("", text)), FONT_FAMILIES)
 
 
 class FigureDataset(FileDataset["Figure", str]):

@@ -11,7 +11,7 @@ from rep_kedro.reporting.contract import COLUMNS
 from rep_kedro.reporting.page import FigureBlock
 from rep_kedro.reporting.svg import inline_svg
 from rep_kedro.reporting.tables import chosen_stimulus_set, require_table
-from rep_kedro.reporting.texts import figure_texts
+from rep_kedro.reporting.texts import figure_number, figure_texts
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class ReportContent:
         figure, texts, absence = self.figures.get(name), figure_texts(name), self.absences.get(name)
         drawing = None
         if figure is not None and absence is None:
-            drawing = inline_svg(figure, name.replace("_", "-"), texts["title"])
+            drawing = inline_svg(figure, f"f{figure_number(name)}", texts["title"])
         return FigureBlock(drawing, shown=shown, absence=absence, **texts)
 
 

@@ -26,6 +26,11 @@ def figure_texts(name: str) -> dict[str, str]:
     return texts
 
 
+def figure_number(name: str) -> int:
+    """Return a figure's place among all that have words, for short ids."""
+    return list(_texts()["figures"]).index(name)
+
+
 def section_texts(anchor: str) -> dict[str, str]:
     """Return question and why of a section."""
     texts: dict[str, str] = _texts()["sections"][anchor]

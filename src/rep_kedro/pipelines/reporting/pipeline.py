@@ -6,6 +6,7 @@ from typing import Any
 from kedro.pipeline import Node, Pipeline
 
 from rep_kedro.pipelines.reporting import nodes, study_figures
+from rep_kedro.reporting.contract import COLUMNS
 
 NAMED_MODULES = study_figures.MODULES
 """Drawing modules that are named as data, so that no import tells of them."""
@@ -22,23 +23,7 @@ COLLECTIONS = (
     "probes",
     "stitches",
 )
-TABLES = (
-    "model_cards",
-    "training_history",
-    "similarities",
-    "consistency",
-    "consistency_summary",
-    "similarity_inference",
-    "sample_sizes",
-    "noise_ceilings",
-    "model_positions",
-    "model_clusters",
-    "layer_diagnostics",
-    "receptive_fields",
-    "probe_results",
-    "stitching_results",
-    "run_table",
-)
+TABLES = tuple(COLUMNS)
 FIGURES: dict[str, tuple[Callable[..., Any], list[str]]] = {
     "figure_similarity": (nodes.plot_similarity, ["similarity_matrices", "model_cards"]),
     "figure_similarity_map": (nodes.plot_similarity_map, ["similarity_matrices", "model_cards"]),

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.collections import PatchCollection, QuadMesh
+from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
@@ -76,12 +77,12 @@ def _plot_maps(
     axes = grid_of_panels(figure, len(panels), min(N_COLUMNS, len(panels)))
     limits = _colour_limits(panels.values())
     for index, (panel, (name, frame)) in enumerate(zip(axes, panels.items(), strict=True)):
-        mesh = _draw_map(panel, frame.loc[order, order], limits)
+        image = draw_map(panel, frame.loc[order, order], limits)
         _draw_strips(panel, [palette.colour(objective.get(model, UNKNOWN)) for model in order])
         _label_networks(panel, order, with_names=index % N_COLUMNS == 0)
         panel.set_title(shortened(name, 40))
     bar = figure.colorbar(
-        mesh, ax=axes, shrink=0.6, aspect=30, label=f"similarity ({shortened(measure, 44)}), no unit"
+        image, ax=axes, shrink=0.6, aspect=30, label=f"similarity ({shortened(measure, 44)}), no unit"
     )
     bar.solids.set_rasterized(True)  # type: ignore[union-attr]
     bar.outline.set_visible(False)
@@ -98,13 +99,13 @@ def _colour_limits(frames: Iterable[pd.DataFrame]) -> tuple[float, float]:
     return low, high
 
 
-def _draw_map(axes: Axes, frame: pd.DataFrame, limits: tuple[float, float]) -> QuadMesh:
+def draw_map(axes: Axes, frame: pd.DataFrame, limits: tuple[float, float]) -> AxesImage:
+    """Draw a square frame as coloured cells, undefined ones hatched; each cell is one pixel of an image."""
     n = len(frame)
     values = frame.to_numpy(dtype=np.float64)
-    edges = np.arange(n + 1)
-    mesh = axes.pcolormesh(
-        edges, edges, np.ma.masked_invalid(values), vmin=limits[0], vmax=limits[1],
-        cmap=colormaps[COLOUR_MAP], rasterized=True,
+    image = axes.imshow(
+        np.ma.masked_invalid(values), vmin=limits[0], vmax=limits[1], cmap=colormaps[COLOUR_MAP],
+        extent=(0, n, n, 0), interpolation="none",
     )  # fmt: skip
     for row, column in np.argwhere(~np.isfinite(values)):
         axes.add_patch(
@@ -113,7 +114,7 @@ def _draw_map(axes: Axes, frame: pd.DataFrame, limits: tuple[float, float]) -> Q
     axes.set_aspect("equal")
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
-    return mesh
+    return image
 
 
 def _draw_strips(axes: Axes, colours: list[str]) -> None:
