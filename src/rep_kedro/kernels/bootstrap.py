@@ -183,9 +183,9 @@ def weighted_median(values: Tensor, weights: Tensor) -> Tensor:
 def _replicate_group(rows: Tensor, weights: Tensor, coefficient: str) -> Tensor:
     """Return the consistency of one group in each replicate, shape (n_replicates, n_sets, n_sets)."""
     present = ~rows.isnan()
-    patterns, pattern_of = torch.unique(present, dim=0, return_inverse=True)
-    if len(patterns) <= 1 and present.all():
+    if present.all():
         return _replicate_complete(rows, weights, coefficient)
+    patterns, pattern_of = torch.unique(present, dim=0, return_inverse=True)
     found = torch.full(
         (len(weights), len(rows), len(rows)), torch.nan, dtype=torch.float64, device=rows.device
     )
