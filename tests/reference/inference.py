@@ -89,6 +89,23 @@ def resampled_cka(k, l, counts, debiased=True):  # noqa: E741
     return np.sum(u * v) / math.sqrt(np.sum(u * u) * np.sum(v * v))
 
 
+def resampled_gaussian_cka(x, y, counts, width, debiased=True):
+    """CKA of a resample; the width is a multiple of the median over pairs of draws of different stimuli."""
+    drawn = expand(counts)
+    grams = []
+    for features in (x, y):
+        distances = [
+            math.dist(features[i], features[j]) for i, j in itertools.combinations(drawn, 2) if i != j
+        ]
+        squares = sorted(distance**2 for distance in distances)
+        middle = (squares[(len(squares) - 1) // 2] + squares[len(squares) // 2]) / 2
+        gram = [
+            [math.exp(-(math.dist(p, q) ** 2) / (2 * width**2 * middle)) for q in features] for p in features
+        ]
+        grams.append(np.array(gram))
+    return resampled_cka(*grams, counts, debiased)
+
+
 def resampled_rsa(first, second, counts, coefficient):
     """Correlation of dissimilarities over pairs of draws of different stimuli."""
     drawn = [(a, b) for a, b in itertools.combinations(expand(counts), 2) if a != b]

@@ -12,8 +12,9 @@ from rep_kedro.measures import MEASURES, compare_models, get_measure
 from rep_kedro.pipelines.similarity import ceilings, inference, sample_sizes
 from rep_kedro.pipelines.similarity.nulls import build_grams, draw_stimuli, has_null, summarise_null
 from rep_kedro.pipelines.similarity.params import InferenceParams, SampleSizeParams, SimilarityParams
+from rep_kedro.pipelines.similarity.stimulus_intervals import NO_BOOTSTRAP
 
-N_STIMULI, N_PERMUTATIONS = 26, 19
+N_STIMULI, N_PERMUTATIONS, N_BOOTSTRAP = 26, 19, 40
 SIMILARITY = SimilarityParams(measures=["cka_linear_debiased"])
 WITH_NULL = [name for name, m in MEASURES.items() if has_null(m.family.value, m.parameters)]
 MATRIX = "rep_kedro.datasets.MatrixDataset"
@@ -132,7 +133,7 @@ def features(tmp_path):
 
 
 def _infer(tmp_path, features, **params):
-    made = InferenceParams(**{"n_permutations": N_PERMUTATIONS, **params})
+    made = InferenceParams(**{"n_permutations": N_PERMUTATIONS, "n_bootstrap": N_BOOTSTRAP, **params})
     return run_plan(tmp_path / "nulls", inference.plan_similarity_nulls(features, SIMILARITY, made)), made
 
 
@@ -143,7 +144,11 @@ def test_the_table_has_every_pair_once_with_its_corrected_p_value(tmp_path, feat
     assert tuple(table.columns) == inference.COLUMNS
     assert len(table) == 2 * 2 * 3
     assert set(table["n_stimuli"]) == {N_STIMULI}
-    assert (table["reason"] == "").all()
+    has_interval = table["measure"] == measures[0]
+    assert table["reason"].tolist() == ["" if has else NO_BOOTSTRAP for has in has_interval]
+    for column in ("similarity_low", "similarity_high"):
+        assert table[column].notna().tolist() == has_interval.tolist()
+    assert table["n_bootstrap"].tolist() == [40 if has else 0 for has in has_interval]
     assert table["standard_error"].notna().tolist() == (table["measure"] == measures[0]).tolist()
     bonferroni = params.model_copy(update={"correction": "bonferroni"})
     corrected = inference.tabulate_similarity_inference(handles, bonferroni)
@@ -162,8 +167,9 @@ def test_more_stimuli_than_allowed_are_drawn_without_replacement(tmp_path, featu
     assert chosen.tolist() != draw_stimuli(N_STIMULI, 12, seed=1).tolist()
 
 
-def test_without_permutations_or_orders_nothing_is_planned_and_tables_are_empty(features):
-    assert inference.plan_similarity_nulls(features, SIMILARITY, InferenceParams(n_permutations=0)) == {}
+def test_without_draws_nothing_is_planned_and_tables_are_empty(features):
+    nothing = InferenceParams(n_permutations=0, n_bootstrap=0)
+    assert inference.plan_similarity_nulls(features, SIMILARITY, nothing) == {}
     assert sample_sizes.plan_sample_size_curves(features, SIMILARITY, SampleSizeParams(n_orders=0)) == {}
     table = inference.tabulate_similarity_inference({}, InferenceParams())
     assert tuple(table.columns) == inference.COLUMNS
@@ -177,8 +183,10 @@ def test_the_recipe_of_a_null_changes_with_what_it_depends_on(features):
 
     before = recipe()
     assert before == recipe(correction="holm", measures=["mutual_knn_10", "cka_linear_debiased"])
-    for change in ({"n_permutations": 9}, {"level": 0.1}, {"seed": 1}, {"max_stimuli": 10}):
-        assert recipe(**change) != before
+    changes = {"n_permutations": 9, "level": 0.1, "seed": 1, "max_stimuli": 10}
+    changes |= {"n_bootstrap": 40, "confidence": 0.9}
+    for name, value in changes.items():
+        assert recipe(**{name: value}) != before
     assert recipe(SIMILARITY.model_copy(update={"layer": "early"})) != before
     assert recipe(SIMILARITY.model_copy(update={"memory_bytes": 1})) == before
 

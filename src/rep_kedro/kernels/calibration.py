@@ -67,7 +67,8 @@ def calibrate(
     reached = (null >= observed - TIE_TOLERANCE * observed.abs()).sum(dim=0)
     place = ceil((1 - level) * n_values - 1e-9)  # 0.95 * 200 must be 190 in spite of rounding
     threshold = torch.cat([null, observed[None]]).sort(dim=0).values[place - 1]
-    calibrated = ((observed - threshold) / (largest - threshold)).clamp(min=0)
+    above = ((observed - threshold) / (largest - threshold)).clamp(max=1)
+    calibrated = torch.where(observed > threshold, above, 0.0)  # also where chance reaches the largest value
     undefined = observed.isnan() | null.isnan().any(dim=0)
     return CalibratedSimilarity(
         *(

@@ -46,7 +46,7 @@ def resample_cka(grams: Tensor, counts: Tensor, *, debiased: bool = True) -> Ten
     Source: Missing pairs of copies as in Nili et al. 2014, PLoS Comput Biol 10:e1003553; centring with
         weights derived from Szekely & Rizzo 2014, Ann Stat 42:2382.
     """
-    weights = _require_counts(counts, grams.shape[1]).to(grams.device)
+    weights = require_counts(counts, grams.shape[1]).to(grams.device)
     grams = scale_grams(grams)
     energy = grams.square().sum(dim=(1, 2))
     grams = grams - grams.mean(dim=1, keepdim=True)  # changes nothing but rounding: the offsets absorb it
@@ -95,7 +95,7 @@ def resample_rsa(dissimilarities: Tensor, counts: Tensor, *, coefficient: str = 
     Source: Nili et al. 2014, PLoS Comput Biol 10:e1003553 (bootstrap of stimuli without pairs of copies).
     """
     n = dissimilarities.shape[1]
-    weights = _require_counts(counts, n).to(dissimilarities.device)
+    weights = require_counts(counts, n).to(dissimilarities.device)
     first, second = torch.triu_indices(n, n, offset=1, device=dissimilarities.device)
     correlation = WeightedCorrelation(dissimilarities[:, first, second], coefficient)
     blocks = torch.split(weights, max(1, PAIR_WEIGHTS // max(1, len(first))))
@@ -166,7 +166,12 @@ def trace_cka_by_sample_size(
     return torch.stack(curves).reshape(len(orders), len(sizes), len(grams), len(grams))
 
 
-def _require_counts(counts: Tensor, n_stimuli: int) -> Tensor:
+def require_counts(counts: Tensor, n_stimuli: int) -> Tensor:
+    """Return counts as float64.
+
+    Raises:
+        ValueError: If they are not a matrix with one column per stimulus, or one is negative.
+    """
     if counts.ndim != 2 or counts.shape[1] != n_stimuli:
         raise ValueError(f"counts must have shape (n_resamples, {n_stimuli}), got {tuple(counts.shape)}")
     if (counts < 0).any():

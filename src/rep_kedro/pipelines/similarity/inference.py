@@ -16,11 +16,19 @@ else:
     ArrowHandle = DataFrame = TensorsHandle = Any  # so that Kedro can read the hints
 
 COLUMNS = (
-    *("stimulus_set", "measure", "model_a", "model_b", "similarity", "standard_error", "p_value"),
-    *("p_adjusted", "null_mean", "threshold", "calibrated", "n_stimuli", "n_permutations", "reason"),
+    *("stimulus_set", "measure", "model_a", "model_b", "similarity", "standard_error", "similarity_low"),
+    *("similarity_high", "p_value", "p_adjusted", "null_mean", "threshold", "calibrated", "n_stimuli"),
+    *("n_permutations", "n_bootstrap", "reason"),
 )
-STORED = ("similarity", "standard_error", "p_value", "null_mean", "threshold", "calibrated")
+STORED = (
+    *("similarity", "standard_error", "similarity_low", "similarity_high", "p_value", "null_mean"),
+    *("threshold", "calibrated"),
+)
+RECIPE_PARAMS = {"n_permutations", "n_bootstrap", "confidence", "level", "max_stimuli", "seed"}
 UNDEFINED = "the similarity is undefined; the table of similarities says why"
+NO_INTERVAL = "no interval: the similarity is undefined in more than a tenth of the resamples"
+NOT_RESAMPLED = "no interval: similarity_inference.n_bootstrap is 0"
+NOT_PERMUTED = "no p-value: similarity_inference.n_permutations is 0"
 
 
 def plan_similarity_nulls(
@@ -38,14 +46,15 @@ def plan_similarity_nulls(
         stimulus_subsets: Handles by ``<stimulus set>/<subset>``; ids are read where a subset is named.
 
     Returns:
-        Plan by ``<stimulus set>/<measure>``; empty without permutations. A member holds one matrix
-        (n_models, n_models) for each entry of ``nulls.summarise_null``; meta: ``labels``, ``n_stimuli``,
-        ``n_permutations``.
+        Plan by ``<stimulus set>/<measure>``; empty without permutations and resamples. A member holds one
+        matrix (n_models, n_models) for each entry of ``nulls.summarise_null`` and
+        ``stimulus_intervals.summarise_bootstrap``; meta: ``labels``, ``n_stimuli``, ``n_permutations``,
+        ``n_bootstrap`` and ``no_interval`` (why the measure has no intervals, or nothing).
 
     Raises:
         ValueError: If a measure has no null, or as for the similarity matrices.
     """
-    if not params.n_permutations:
+    if not (params.n_permutations or params.n_bootstrap):
         return {}
     measures = [require_null(measure_id) for measure_id in params.measures]
     plan = {}
@@ -57,8 +66,8 @@ def plan_similarity_nulls(
                 "measure": measure.recipe(),
                 "features": selection.references,
                 "layers": layers,
-                **params.model_dump(include={"n_permutations", "level", "max_stimuli", "seed"}),
-                "code": code_revision("rep_kedro.pipelines.similarity.nulls"),
+                **params.model_dump(include=RECIPE_PARAMS),
+                "code": code_revision("rep_kedro.pipelines.similarity.stimulus_intervals"),
             }
             plan[f"{selection.stimulus_set}/{measure.id}"] = Planned(recipe, batch)
     return plan
@@ -124,10 +133,23 @@ def _rows_of(handle: TensorsHandle, correction: str) -> Iterator[dict[str, Any]]
             "model_b": labels[j],
             **row,
             "p_adjusted": float(adjusted[index]),
-            "n_stimuli": int(handle.meta["n_stimuli"]),
-            "n_permutations": int(handle.meta["n_permutations"]),
-            "reason": UNDEFINED if np.isnan(row["similarity"]) else "",
+            **{name: int(handle.meta[name]) for name in ("n_stimuli", "n_permutations", "n_bootstrap")},
+            "reason": _reason_of(row, handle.meta),
         }
+
+
+def _reason_of(row: Mapping[str, float], meta: Mapping[str, Any]) -> str:
+    """Say why the similarity, its p-value or its interval is missing; empty where none is."""
+    from math import isnan
+
+    if isnan(row["similarity"]):
+        return UNDEFINED
+    reasons = [] if meta["n_permutations"] else [NOT_PERMUTED]
+    if meta["no_interval"]:
+        reasons.append(str(meta["no_interval"]))
+    elif isnan(row["similarity_low"]):
+        reasons.append(NO_INTERVAL)
+    return "; ".join(reasons)
 
 
 def _null_batch(
@@ -136,6 +158,11 @@ def _null_batch(
     def compute(keys: Sequence[str]) -> Iterator[tuple[str, object]]:
         from rep_kedro.datasets import Tensors
         from rep_kedro.pipelines.similarity.nulls import draw_stimuli, summarise_null
+        from rep_kedro.pipelines.similarity.stimulus_intervals import (
+            NO_BOOTSTRAP,
+            has_bootstrap,
+            summarise_bootstrap,
+        )
 
         representations = selection.load(layers)
         n_stimuli = len(next(iter(representations.values())))
@@ -144,18 +171,30 @@ def _null_batch(
         used = [x[chosen].to(device) for x in representations.values()]
         for key in keys:
             measure = get_measure(key.partition("/")[2])
+            family = measure.family.value
             found = summarise_null(
                 used,
-                measure.family.value,
+                family,
                 measure.parameters,
                 n_permutations=params.n_permutations,
                 level=params.level,
                 seed=params.seed,
             )
+            found |= summarise_bootstrap(
+                used,
+                family,
+                measure.parameters,
+                n_bootstrap=params.n_bootstrap,
+                confidence=params.confidence,
+                seed=params.seed,
+            )
+            no_bootstrap = "" if has_bootstrap(family) else NO_BOOTSTRAP
             meta = {
                 "labels": list(representations),
                 "n_stimuli": len(chosen),
                 "n_permutations": params.n_permutations,
+                "n_bootstrap": 0 if no_bootstrap else params.n_bootstrap,
+                "no_interval": no_bootstrap if params.n_bootstrap else NOT_RESAMPLED,
             }
             yield key, Tensors(found, meta)
 

@@ -21,6 +21,7 @@ from rep_kedro.kernels.resampling import draw_permutations
 from rep_kedro.kernels.rsa import prepare_for_rdm
 
 GRAMS, RDMS, NEIGHBOURS = "gram matrices", "dissimilarity matrices", "nearest neighbours"
+MIN_STIMULI = 4
 NEIGHBOUR_BYTES = 2**25
 FEATURE_SPEED = 3  # so many times quicker are products of features than looking up entries of matrices
 Parameters = Mapping[str, Any]
@@ -62,7 +63,7 @@ def summarise_null(
         representations: One matrix per network, shape (n_stimuli, n_features_i), row s for the same stimulus.
         family: Of the measure.
         parameters: Of the measure; it must have a null (``has_null``).
-        n_permutations: How many permutations of the stimuli.
+        n_permutations: How many permutations of the stimuli; 0 leaves all but similarity and error NaN.
         level: Chance of an unrelated pair to exceed the threshold.
         seed: Of the permutations.
 
@@ -70,27 +71,41 @@ def summarise_null(
         By name, each of shape (n_models, n_models), float64, symmetric, NaN where the similarity is
         undefined: ``similarity``, ``p_value``, ``p_maximum`` (corrected for all pairs by the largest null
         value of each permutation), ``threshold``, ``calibrated``, ``null_mean``, and ``standard_error``
-        (jackknife; NaN for other measures than debiased linear CKA, and on the diagonal, where nothing
-        varies).
+        (jackknife; NaN for other measures than debiased linear CKA, for four stimuli, and on the diagonal,
+        where nothing varies).
+
+    Raises:
+        ValueError: If there are fewer than four stimuli.
 
     Source: Groeger, Wen & Brbic 2026, arXiv:2602.14486; Westfall & Young 1993 (maximum).
     """
     n_stimuli = len(representations[0])
+    if n_stimuli < MIN_STIMULI:
+        raise ValueError(f"inference needs at least {MIN_STIMULI} stimuli, got {n_stimuli}")
     generator = torch.Generator().manual_seed(seed)
     permutations = torch.cat(
         [torch.arange(n_stimuli)[None], draw_permutations(n_stimuli, n_permutations, generator=generator)]
     )
     values = _prepare(representations, family, parameters)(permutations).cpu()
     observed, null = values[0], values[1:]  # the first permutation is the identity
-    found = calibrate(observed, null, level=level)
     return {
         "similarity": observed,
+        **_compare_with_null(observed, null, level),
+        "standard_error": _estimate_error(representations, family, parameters),
+    }
+
+
+def _compare_with_null(observed: Tensor, null: Tensor, level: float) -> dict[str, Tensor]:
+    if not len(null):
+        names = ("p_value", "p_maximum", "threshold", "calibrated", "null_mean")
+        return {name: torch.full_like(observed, torch.nan) for name in names}
+    found = calibrate(observed, null, level=level)
+    return {
         "p_value": found.p_value,
         "p_maximum": _adjust_pairs(observed, null),
         "threshold": found.threshold,
         "calibrated": found.calibrated,
         "null_mean": null.mean(dim=0),
-        "standard_error": _estimate_error(representations, family, parameters),
     }
 
 
@@ -125,6 +140,33 @@ def build_grams(representations: Sequence[Tensor], parameters: Parameters) -> Te
     return grams
 
 
+def build_dissimilarities(representations: Sequence[Tensor], parameters: Parameters) -> Tensor:
+    """Return the dissimilarity matrices of an RSA measure, float64, shape (n_models, n_stimuli, n_stimuli).
+
+    Args:
+        representations: One matrix per network, shape (n_stimuli, n_features_i).
+        parameters: ``rdm``: kind of dissimilarity.
+
+    Returns:
+        Symmetric, zero on the diagonal; NaN for a network that has no dissimilarities of that kind.
+    """
+    rdms = []
+    for x in representations:
+        points = prepare_for_rdm(x.double(), parameters["rdm"])
+        squared = _squared_distances(points)
+        values = squared.sqrt() if parameters["rdm"] == "euclidean" else squared
+        rdms.append(torch.full_like(values, torch.nan) if points.flaw else values)
+    return torch.stack(rdms)
+
+
+def build_squared_distances(representations: Sequence[Tensor]) -> Tensor:
+    """Return squared Euclidean distances up to a factor for each network, as ``build_dissimilarities``."""
+    models = [centre(x.double()) for x in representations]
+    squared = torch.stack([_squared_distances(model) for model in models])
+    flawed = torch.tensor([bool(model.flaw) for model in models], device=squared.device)
+    return squared.masked_fill_(flawed[:, None, None], torch.nan)
+
+
 def _width_of(model: CentredFeatures, parameters: Parameters) -> float:
     """Return the width of a Gaussian kernel in units of the centred features; NaN where the unit is zero."""
     width = float(parameters["width"])
@@ -147,16 +189,9 @@ def _prepare(
             return lambda orders: permute_linear_cka(representations, orders, debiased=debiased)
         unit = centre_grams(build_grams(representations, parameters), debiased=debiased)
     else:
-        rdms = torch.stack([_dissimilarities(x, parameters["rdm"]) for x in representations])
+        rdms = build_dissimilarities(representations, parameters)
         unit = centre_dissimilarities(rdms, coefficient=parameters["compare"])
     return lambda orders: permute_matrices(unit, orders)
-
-
-def _dissimilarities(x: Tensor, kind: str) -> Tensor:
-    points = prepare_for_rdm(x.double(), kind)
-    squared = _squared_distances(points)
-    values = squared.sqrt() if kind == "euclidean" else squared
-    return torch.full_like(values, torch.nan) if points.flaw else values
 
 
 def _squared_distances(model: CentredFeatures) -> Tensor:
@@ -204,7 +239,8 @@ def _adjust_pairs(observed: Tensor, null: Tensor) -> Tensor:
 
 
 def _estimate_error(representations: Sequence[Tensor], family: str, parameters: Parameters) -> Tensor:
-    if family == GRAMS and parameters["kernel"] == "linear" and parameters["estimator"] == "debiased":
+    has_error = family == GRAMS and parameters["kernel"] == "linear" and parameters["estimator"] == "debiased"
+    if has_error and len(representations[0]) > MIN_STIMULI:
         error = jackknife_linear_cka(representations).standard_error.cpu()
     else:
         error = torch.full((len(representations),) * 2, torch.nan, dtype=torch.float64)

@@ -1,6 +1,7 @@
 """Parameters of the similarity pipeline, checked before any node runs."""
 
 from difflib import get_close_matches
+from math import ceil
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -159,18 +160,22 @@ class InferenceParams(BaseModel):
 
     Attributes:
         measures: Ids of measures that have a permutation null.
-        n_permutations: Permutations of the stimuli; 0 leaves nulls and errors out.
+        n_permutations: Permutations of the stimuli; 0 leaves nulls and p-values out.
+        n_bootstrap: Resamples of the stimuli for the intervals; 0 leaves them out.
+        confidence: Coverage that the intervals aim at.
         level: Chance of an unrelated pair to exceed the threshold.
         correction: How p-values are corrected for the number of pairs; ``maximum`` compares each value with
             the largest of all pairs under each permutation, and needs fewer permutations than the others.
         max_stimuli: More stimuli than these are not used; so many are drawn, without replacement.
-        seed: Of permutations and drawn stimuli.
+        seed: Of permutations, resamples and drawn stimuli.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     measures: list[str] = ["cka_linear_debiased"]
     n_permutations: int = Field(default=199, ge=0)
+    n_bootstrap: int = Field(default=200, ge=0)
+    confidence: Fraction = 0.95
     level: Fraction = 0.05
     correction: Literal["maximum", "holm", "bonferroni", "benjamini-hochberg"] = "maximum"
     max_stimuli: int = Field(default=1000, ge=5)
@@ -180,6 +185,16 @@ class InferenceParams(BaseModel):
     @classmethod
     def _measures_exist(cls, measures: list[str]) -> list[str]:
         return _require_known(measures)
+
+    @model_validator(mode="after")
+    def _percentiles_exist(self) -> Self:
+        least = ceil(2 / (1 - self.confidence) - 1e-9)
+        if 0 < self.n_bootstrap < least:
+            raise ValueError(
+                f"{self.n_bootstrap} resamples have no interval of {self.confidence:g}; "
+                f"set n_bootstrap to at least {least}, or to 0 for no intervals"
+            )
+        return self
 
 
 class SampleSizeParams(BaseModel):
