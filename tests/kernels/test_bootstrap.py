@@ -119,9 +119,11 @@ def test_a_constant_stimulus_set_does_not_spoil_the_others():
     torch.testing.assert_close(before.low[:, :2, :2], after.low[:, :2, :2], rtol=0, atol=1e-12)
 
 
-def test_sets_that_lack_different_pairs_are_each_correlated_over_what_both_have():
+@pytest.mark.parametrize("whole", [False, True], ids=["gaps in two sets", "gaps in one set"])
+def test_sets_that_lack_different_pairs_are_each_correlated_over_what_both_have(whole):
     similarities, (masks, lists) = _draw_similarities(), _groups()
-    similarities[0, 0] = similarities[0, :, 0] = torch.nan
+    if not whole:
+        similarities[0, 0] = similarities[0, :, 0] = torch.nan
     similarities[1, 2, 5] = similarities[1, 5, 2] = torch.nan
     counts = draw_bootstrap_counts(STRATA, N_REPLICATES, generator=_generator(1))
     found = bootstrap_consistency(similarities, masks, counts)
