@@ -446,7 +446,9 @@ def test_damaged_rows_and_files_of_parquet_are_named(make_set, tmp_path, jpeg):
     with pytest.raises(DamagedSourceError, match=r"column 'label' of set.parquet is int64, expected binary"):
         make_set(source="parquet", path=path, image_column="label")
     path.write_bytes(path.read_bytes()[:-8])
-    with pytest.raises(DamagedSourceError, match=r"set.parquet is truncated or not a Parquet file"):
+    with pytest.raises(
+        DamagedSourceError, match=r"set.parquet is truncated or damaged, or not a Parquet file"
+    ):
         make_set(source="parquet", path=path)
 
 
@@ -491,7 +493,7 @@ def test_torchvision_never_downloads_and_names_unknown_sets(make_set, tmp_path):
     ("entry", "message"),
     [
         ({"source": "digit"}, "unknown source 'digit'; did you mean 'digits'"),
-        ({}, "no source given; allowed: digits, idx"),
+        ({}, "no source given; allowed: digits, hugging_face, idx"),
         ({"source": "digits", "sed": 3}, "unknown key 'sed'; did you mean 'seed'"),
         ({"source": "image_folder"}, "source 'image_folder' needs either path or splits"),
         ({"source": "idx", "path": "a", "splits": {"train": "b"}}, "needs either path or splits, not both"),

@@ -87,6 +87,12 @@ def assemble_stimulus_set(
     return table.replace_schema_metadata({b"meta": json.dumps(meta, ensure_ascii=False).encode()})
 
 
+def meta_of(table: "pa.Table") -> dict[str, Any]:
+    """Return what a stimulus set or subset says of itself."""
+    meta: dict[str, Any] = json.loads(table.schema.metadata[b"meta"])
+    return meta
+
+
 def digest_rows(table: "pa.Table") -> str:
     """Return the SHA-256 over ids, images, labels and splits, row by row, each preceded by its length."""
     digest = hashlib.sha256()
@@ -218,7 +224,14 @@ def _describe(table: "pa.Table", class_names: Sequence[str] | None, sizes: Sizes
         "n_stimuli": table.num_rows,
         "counts": counts,
         "class_counts": {
-            split: {name: cells[split, label] for label, name in enumerate(names or [])} for split in counts
+            split: {name: cells[split, label] for label, name in enumerate(_distinct_names(names))}
+            for split in counts
         },
         "sha256": digest_rows(table),
     }
+
+
+def _distinct_names(names: list[str] | None) -> list[str]:
+    """Return class names; those that several classes share get the label behind them."""
+    times = Counter(names or [])
+    return [f"{name} ({label})" if times[name] > 1 else name for label, name in enumerate(names or [])]

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, model_validator
 
 from rep_kedro.stimuli.labels import AnyLabelMap
 from rep_kedro.stimuli.strict import StrictModel
@@ -56,16 +56,23 @@ class SourceSpec(StrictModel):
         source: Name of the source; also of its module.
         on_damaged: ``error`` names all damaged items and makes no set; ``skip`` leaves them out and records
             their names and reasons in the set's meta.
+        title: Name of the set for people.
+        group: Kind of images, by which sets may be grouped.
+        expected: Stimuli by split, and number of ``classes``; a set that differs is refused.
     """
 
     source: str
     on_damaged: Literal["error", "skip"] = "error"
+    title: str | None = None
+    group: str | None = None
+    expected: dict[PlainName, NonNegativeInt] | None = None
 
     path_fields: ClassVar[frozenset[str]] = frozenset()
+    told_fields: ClassVar[frozenset[str]] = frozenset({"title", "group", "expected"})
 
     def recipe(self) -> dict[str, Any]:
-        """Return all parameters but places on this machine, as plain JSON data."""
-        return self.model_dump(mode="json", exclude=set(self.path_fields))
+        """Return the parameters that the set's bytes depend on, without places, as plain JSON data."""
+        return self.model_dump(mode="json", exclude=set(self.path_fields | self.told_fields))
 
     def roots(self) -> dict[str, list[Path]]:
         """Return the files and folders that the source reads, by split ('' if not known beforehand)."""
@@ -105,7 +112,7 @@ class FileSourceSpec(SourceSpec):
         return self
 
     def recipe(self) -> dict[str, Any]:
-        """Return all parameters but places on this machine, as plain JSON data."""
+        """Return the parameters that the set's bytes depend on, without places, as plain JSON data."""
         kept = super().recipe()
         if self.splits is not None:
             kept["splits"] = list(self.splits)
@@ -129,3 +136,10 @@ def require_path(path: Path) -> Path:
         known = next((parent for parent in path.parents if parent.exists()), None)
         raise FileNotFoundError(f"no file or folder at {path}; the part that exists is {known}")
     return path
+
+
+def split_of(name: str) -> str | None:
+    """Return the split that a file's relative path names, by a folder or by how the file's name begins."""
+    word = re.match(r"[a-z]+", name.rpartition("/")[2].lower()) or re.match("", "")
+    candidates = [*name.lower().split("/")[:-1], word[0] if word else ""]
+    return next((SPLIT_NAMES[candidate] for candidate in candidates if candidate in SPLIT_NAMES), None)

@@ -35,7 +35,8 @@ def draw_subset(
     Returns:
         Table with columns stimulus_id, label and split, rows in the order of use.
         ``schema.metadata[b"meta"]`` is JSON with ``class_names``, ``image_size_px``, ``n_stimuli``,
-        ``counts`` by split, ``rule`` and ``stimulus_set_sha256``.
+        ``counts`` by split, ``rule`` and ``stimulus_set_sha256``; ``with_replacement`` where a stimulus comes
+        several times.
 
     Raises:
         ValueError: If the set lacks a split or a class is too small.
@@ -50,7 +51,9 @@ def draw_subset(
         "image_size_px": handle.meta["image_size_px"],
         "n_stimuli": drawn.num_rows,
         "counts": dict(Counter(drawn["split"].to_pylist())),
-        "rule": rule.model_dump(mode="json"),
+        "rule": rule.recipe(),
         "stimulus_set_sha256": handle.meta["sha256"],
     }
+    if len(drawn["stimulus_id"].unique()) < drawn.num_rows:
+        meta["with_replacement"] = True
     return drawn.replace_schema_metadata({b"meta": json.dumps(meta, ensure_ascii=False).encode()})

@@ -39,7 +39,7 @@ def fingerprint_source(spec: SourceSpec) -> str | None:
     ]
     if not files:
         return None
-    digests = _digest_files([file for _, _, file in files])
+    digests = digest_files([file for _, _, file in files])
     total = hashlib.sha256()
     for (split, relative, _), digest in zip(files, digests, strict=True):
         total.update(f"{split}\0{relative}\0{digest}\n".encode("utf-8", "surrogateescape"))
@@ -61,7 +61,8 @@ def _class_names_beside(root: Path) -> list[tuple[str, Path]]:
     return [("../classnames.txt", names)] if names.is_file() else []
 
 
-def _digest_files(files: list[Path]) -> list[str]:
+def digest_files(files: list[Path]) -> list[str]:
+    """Return the SHA-256 of each file; one that did not change since is not read again."""
     states = [_state(file) for file in files]
     keys = [str(file.absolute()) for file in files]
     known = _recall(keys)

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, TypeAdapter
 
 from rep_kedro.stimuli.base import SourceSpec
 from rep_kedro.stimuli.readers.digits import DigitsSpec
+from rep_kedro.stimuli.readers.hugging_face import HuggingFaceSpec
 from rep_kedro.stimuli.readers.idx import IdxSpec
 from rep_kedro.stimuli.readers.image_folder import ImageFolderSpec
 from rep_kedro.stimuli.readers.npz import NpzSpec
@@ -21,6 +22,7 @@ from rep_kedro.stimuli.strict import suggest
 
 SOURCES: dict[str, type[SourceSpec]] = {
     "digits": DigitsSpec,
+    "hugging_face": HuggingFaceSpec,
     "idx": IdxSpec,
     "image_folder": ImageFolderSpec,
     "npz": NpzSpec,
@@ -44,6 +46,7 @@ def _require_known_source(entry: Any) -> Any:
 
 AnySource = Annotated[
     DigitsSpec
+    | HuggingFaceSpec
     | IdxSpec
     | ImageFolderSpec
     | NpzSpec

@@ -47,7 +47,15 @@ class Population:
         }
 
 
-class AllRule(StrictModel):
+class SubsetRule(StrictModel):
+    """What all rules share."""
+
+    def recipe(self) -> dict[str, Any]:
+        """Return what one draw depends on, as plain JSON data; repeats are draws of their own."""
+        return self.model_dump(mode="json", exclude={"repeats"})
+
+
+class AllRule(SubsetRule):
     """Every stimulus, in the set's order.
 
     Attributes:
@@ -65,7 +73,7 @@ class AllRule(StrictModel):
         return sorted(row for rows in drawn for row in rows)
 
 
-class StratifiedRule(StrictModel):
+class StratifiedRule(SubsetRule):
     """So many stimuli of each class, by split.
 
     Attributes:
@@ -77,6 +85,7 @@ class StratifiedRule(StrictModel):
         nested: Draws of this set with equal seeds lie within each other whatever the subset's name, so that a
             smaller one is part of a larger one.
         seed: Of the draw.
+        repeats: Number of subsets, named ``<subset>_s<seed>``; their seeds follow each other.
     """
 
     rule: Literal["stratified"] = "stratified"
@@ -87,6 +96,7 @@ class StratifiedRule(StrictModel):
     replace: bool = False
     nested: bool = False
     seed: int = 0
+    repeats: int = Field(default=1, ge=1)
 
     @model_validator(mode="after")
     def _require_one_size(self) -> "StratifiedRule":
@@ -133,7 +143,7 @@ class StratifiedRule(StrictModel):
         return [rows[position] for position in rank_by_seed([ids[row] for row in rows], stream)[:wanted]]
 
 
-class PublishedPerClassRule(StrictModel):
+class PublishedPerClassRule(SubsetRule):
     """The ImageNet subsets of the similarity-consistency study, draw for draw.
 
     One generator for each split, seeded anew; classes ascending; ``random.sample`` within each class; the
@@ -169,7 +179,7 @@ class PublishedPerClassRule(StrictModel):
         return drawn
 
 
-class PublishedBootstrapRule(StrictModel):
+class PublishedBootstrapRule(SubsetRule):
     """The study's bootstrap: ``random.choices`` with replacement within each class, one subset for each seed.
 
     Attributes:
@@ -194,7 +204,7 @@ class PublishedBootstrapRule(StrictModel):
         return [row for rows in classes for row in generator.choices(rows, k=self.per_class)]
 
 
-class PublishedClassCapRule(StrictModel):
+class PublishedClassCapRule(SubsetRule):
     """The study's subsets of the other data sets: at most ceil(limit / classes) of each class.
 
     A split with at most ``limit`` stimuli is taken whole. One generator served all data sets of the study in
@@ -233,7 +243,7 @@ class PublishedClassCapRule(StrictModel):
         return sorted(drawn)
 
 
-RULES: dict[str, type[StrictModel]] = {
+RULES: dict[str, type[SubsetRule]] = {
     "all": AllRule,
     "stratified": StratifiedRule,
     "published_per_class": PublishedPerClassRule,

@@ -1,5 +1,6 @@
 """Nodes of the ingest pipeline: they say which sets and subsets there are; collections do the rest."""
 
+import logging
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from rep_kedro.stimuli.base import SourceSpec
 else:
     ArrowHandle = SourceSpec = Any  # so that Kedro can read the hints
+
+_log = logging.getLogger(__name__)
 
 
 def plan_stimulus_sets(params: IngestParams) -> dict[str, Planned]:
@@ -46,7 +49,7 @@ def plan_stimulus_sets(params: IngestParams) -> dict[str, Planned]:
             "files_sha256": fingerprint,
             "code": code_revision("rep_kedro.stimuli.assembly", reader_module(spec)),
         }
-        plan[name] = Planned(recipe, partial(_make_stimulus_set, spec, params.threads))
+        plan[name] = Planned(recipe, partial(_make_stimulus_set, name, spec, params.threads))
     return plan
 
 
@@ -56,7 +59,7 @@ def plan_stimulus_subsets(
     """Plan one subset for each rule of each set.
 
     Args:
-        stimulus_sets: Handles by set name; nothing is read while planning.
+        stimulus_sets: Handles by set name; only their headers are read while planning.
         params: Which subsets there are.
 
     Returns:
@@ -65,14 +68,20 @@ def plan_stimulus_subsets(
 
     Raises:
         KeyError: If a set is missing.
+        ValueError: If a set that was stored before does not hold what is expected now.
     """
+    from rep_kedro.stimuli.expectation import require_expected
+
+    for name, spec in params.stimulus_sets.items():
+        if spec.expected:
+            require_expected(name, _handle_of(stimulus_sets, name).meta, spec.expected)
     plan = {}
     for set_name, rules in params.rules().items():
         for subset_name, rule in rules.items():
             earlier = [_handle_of(stimulus_sets, name) for name in getattr(rule, "after", [])]
             handle = _handle_of(stimulus_sets, set_name)
             recipe = {
-                "rule": rule.model_dump(mode="json"),
+                "rule": rule.recipe(),
                 "subset": subset_name,
                 "stimulus_set": handle.reference,
                 "earlier_sets": [each.reference for each in earlier],
@@ -90,13 +99,20 @@ def _handle_of(stimulus_sets: "Mapping[str, ArrowHandle]", name: str) -> "ArrowH
     return stimulus_sets[name]
 
 
-def _make_stimulus_set(spec: "SourceSpec", threads: int) -> "pa.Table":
-    from rep_kedro.stimuli.assembly import assemble_stimulus_set
+def _make_stimulus_set(name: str, spec: "SourceSpec", threads: int) -> "pa.Table":
+    from rep_kedro.stimuli.assembly import assemble_stimulus_set, meta_of
+    from rep_kedro.stimuli.expectation import require_expected, tell_left_out
     from rep_kedro.stimuli.record import DamageLog
     from rep_kedro.stimuli.sources import open_source
 
     log = DamageLog()
-    return assemble_stimulus_set(open_source(spec, log), spec, log, threads=threads)
+    table = assemble_stimulus_set(open_source(spec, log), spec, log, threads=threads)
+    meta = meta_of(table)
+    require_expected(name, meta, spec.expected)
+    left_out = tell_left_out(meta)
+    if left_out:
+        _log.warning("stimulus set %r holds %d stimuli, without %s", name, meta["n_stimuli"], left_out)
+    return table
 
 
 def _make_subset(handle: "ArrowHandle", rule: Any, **given: Any) -> "pa.Table":

@@ -8,7 +8,13 @@ from pydantic import Field, model_validator
 from rep_kedro.stimuli.base import PlainName
 from rep_kedro.stimuli.sources import AnySource
 from rep_kedro.stimuli.strict import StrictModel, suggest
-from rep_kedro.stimuli.subsets import AllRule, AnyRule, PublishedBootstrapRule, PublishedClassCapRule
+from rep_kedro.stimuli.subsets import (
+    AllRule,
+    AnyRule,
+    PublishedBootstrapRule,
+    PublishedClassCapRule,
+    StratifiedRule,
+)
 
 DEFAULT_SUBSET = "analysis"
 
@@ -80,7 +86,7 @@ def _without_nulls(entries: Any) -> Any:
 
 
 def _repeat(subset_name: str, rule: AnyRule) -> dict[str, AnyRule]:
-    if not isinstance(rule, PublishedBootstrapRule) or rule.repeats == 1:
+    if not isinstance(rule, StratifiedRule | PublishedBootstrapRule) or rule.repeats == 1:
         return {subset_name: rule}
     seeds = range(rule.seed, rule.seed + rule.repeats)
     return {f"{subset_name}_s{seed}": rule.model_copy(update={"seed": seed, "repeats": 1}) for seed in seeds}

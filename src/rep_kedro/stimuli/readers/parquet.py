@@ -4,19 +4,14 @@ The image column holds bytes, or a struct with a field ``bytes``.
 """
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from rep_kedro.stimuli.base import SPLIT_NAMES, FileSourceSpec, require_path
+from rep_kedro.stimuli.base import FileSourceSpec, require_path, split_of
+from rep_kedro.stimuli.columnar import ColumnarFile
 from rep_kedro.stimuli.record import DamagedSourceError, DamageLog, Stimulus, StimulusStream
 from rep_kedro.stimuli.strict import suggest
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-_ROWS_PER_BATCH = 256
 
 
 class ParquetSpec(FileSourceSpec):
@@ -63,6 +58,7 @@ def _stimuli(
                 f"{split}/{position:06d}" if spec.id_column is None else f"{split}/{row[spec.id_column]}"
             )
             image = row[spec.image_column]
+            elsewhere = image.get("path") if isinstance(image, dict) else None
             image = image.get("bytes") if isinstance(image, dict) else image
             label = None if spec.label_column is None else row[spec.label_column]
             if isinstance(label, str):
@@ -70,32 +66,17 @@ def _stimuli(
             if not isinstance(label, int | None):
                 log.add(stimulus_id, f"class {label!r} is not among class_names")
             elif image is None:
-                log.add(stimulus_id, "no bytes in the image column")
+                log.add(
+                    stimulus_id,
+                    f"no bytes in the image column{(elsewhere and f', only a path {elsewhere!r}') or ''}",
+                )
             else:
                 yield Stimulus(stimulus_id, image, label, split)
 
 
 def _rows(file: Path, spec: ParquetSpec) -> Iterator[dict[str, Any]]:
-    import pyarrow as pa
-
-    try:
-        with _open(file) as parquet:
-            for batch in parquet.iter_batches(batch_size=_ROWS_PER_BATCH, columns=_columns(spec)):
-                yield from batch.to_pylist()
-    except (pa.ArrowException, OSError) as problem:
-        raise DamagedSourceError(f"{file.name} is damaged: {problem}") from problem
-
-
-def _open(file: Path) -> Any:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        return pq.ParquetFile(require_path(file))
-    except (pa.ArrowException, OSError) as problem:
-        if isinstance(problem, FileNotFoundError):
-            raise
-        raise DamagedSourceError(f"{file.name} is truncated or not a Parquet file") from problem
+    for batch in ColumnarFile(file).batches(_columns(spec)):
+        yield from batch.to_pylist()
 
 
 def _columns(spec: ParquetSpec) -> list[str]:
@@ -105,8 +86,7 @@ def _columns(spec: ParquetSpec) -> list[str]:
 def _require_columns(file: Path, spec: ParquetSpec) -> None:
     import pyarrow.types as pt
 
-    with _open(file) as parquet:
-        schema: pa.Schema = parquet.schema_arrow
+    schema = ColumnarFile(file).schema
     for name in _columns(spec):
         if name not in schema.names:
             raise DamagedSourceError(f"{file.name} has no column {name!r}; {suggest(name, schema.names)}")
@@ -129,14 +109,18 @@ def _require_columns(file: Path, spec: ParquetSpec) -> None:
 
 def _declared_names(file: Path, spec: ParquetSpec) -> list[str] | None:
     """Return the class names of Hugging Face's description in the file, if there are any."""
-    with _open(file) as parquet:
-        metadata = parquet.schema_arrow.metadata or {}
+    metadata = ColumnarFile(file).schema.metadata or {}
     try:
         features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
         names = features[spec.label_column]["names"]
     except (KeyError, TypeError, ValueError):
         return None
-    if isinstance(names, dict):  # position: name
+    return names_in_order(names)
+
+
+def names_in_order(names: Any) -> list[str]:
+    """Return class names that are declared as a list, or by position."""
+    if isinstance(names, dict):
         names = [names[key] for key in sorted(names, key=int)]
     return [str(name) for name in names]
 
@@ -147,9 +131,8 @@ def _find_names(files: list[tuple[str, Path]], spec: ParquetSpec) -> list[str] |
         return None
     found = set()
     for _, file in files:
-        with _open(file) as parquet:
-            for batch in parquet.iter_batches(columns=[spec.label_column]):
-                found.update(batch.column(0).unique().to_pylist())
+        for batch in ColumnarFile(file).batches([spec.label_column]):
+            found.update(batch.column(0).unique().to_pylist())
     found.discard(None)
     if not found:
         return None
@@ -163,16 +146,10 @@ def _list_files(spec: ParquetSpec) -> list[tuple[str, Path]]:
     for split, paths in spec.roots().items():
         for path in paths:
             if require_path(path).is_file():
-                files.append((split or _split_of(path.name) or spec.split, path))
+                files.append((split or split_of(path.name) or spec.split, path))
                 continue
             below = sorted(file.relative_to(path).as_posix() for file in path.rglob("*.parquet"))
             if not below:
                 raise DamagedSourceError(f"no Parquet files (*.parquet) in {path}")
-            files += [(split or _split_of(name) or spec.split, path / name) for name in below]
+            files += [(split or split_of(name) or spec.split, path / name) for name in below]
     return sorted(files, key=lambda file: file[0] != "train")
-
-
-def _split_of(name: str) -> str | None:
-    word = re.match(r"[a-z]+", name.rpartition("/")[2].lower()) or re.match("", "")
-    candidates = [*name.lower().split("/")[:-1], word[0] if word else ""]
-    return next((SPLIT_NAMES[candidate] for candidate in candidates if candidate in SPLIT_NAMES), None)

@@ -1,0 +1,64 @@
+"""What is said of a stimulus set beforehand, against what was found in it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rep_kedro.stimuli.record import DamagedSourceError
+
+CLASSES = "classes"
+
+
+def require_expected(name: str, meta: Mapping[str, Any], expected: Mapping[str, int] | None) -> None:
+    """Compare the counts of a stimulus set with those expected.
+
+    Args:
+        name: Of the set.
+        meta: Of the set, as ``assemble_stimulus_set`` describes it.
+        expected: Stimuli by split, and under ``classes`` how many classes have at least one stimulus; what is
+            not named is not compared.
+
+    Raises:
+        DamagedSourceError: Names all that differs, with what was found and what was expected.
+    """
+    differences = []
+    for item, wanted in (expected or {}).items():
+        found = count_classes(meta) if item == CLASSES else meta["counts"].get(item, 0)
+        if found != wanted:
+            what = "classes" if item == CLASSES else f"stimuli in split {item}"
+            differences.append(f"{found} {what}, expected {wanted}")
+    if differences:
+        n_damaged = len(meta["damaged"])
+        left_out = f"; {n_damaged} damaged items were left out" if n_damaged else ""
+        raise DamagedSourceError(
+            f"stimulus set {name!r} is not as expected: {', '.join(differences)}{left_out}; mend the source,"
+            f" or correct expected of {name!r}"
+        )
+
+
+def count_classes(meta: Mapping[str, Any]) -> int:
+    """Return how many classes of a stimulus set have at least one stimulus; 0 where they have no names.
+
+    Example:
+        >>> count_classes({"class_counts": {"train": {"cat": 2, "dog": 0, "cow": 0}, "test": {"dog": 1}}})
+        2
+    """
+    return len({name for counts in meta["class_counts"].values() for name, count in counts.items() if count})
+
+
+def tell_left_out(meta: Mapping[str, Any]) -> str:
+    """Return in words how much of a source is not in the set; empty if all is.
+
+    Example:
+        >>> damaged = [{"item": "a.jpg", "reason": "truncated"}]
+        >>> tell_left_out({"damaged": damaged, "left_out": {}, "ignored": []})
+        '1 damaged items, first a.jpg (truncated)'
+    """
+    told = []
+    if meta["damaged"]:
+        first = meta["damaged"][0]
+        told.append(f"{len(meta['damaged'])} damaged items, first {first['item']} ({first['reason']})")
+    if meta["left_out"]:
+        told.append(f"{sum(meta['left_out'].values())} stimuli outside of the label map")
+    if meta["ignored"]:
+        told.append(f"{len(meta['ignored'])} hidden or system files, first {meta['ignored'][0]}")
+    return "; ".join(told)

@@ -1,0 +1,240 @@
+"""What lies where in a folder of a Hugging Face data set."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from rep_kedro.stimuli.base import SPLIT_NAMES, split_of
+from rep_kedro.stimuli.record import DamagedSourceError
+from rep_kedro.stimuli.strict import suggest
+
+_TABLES = {".parquet", ".arrow"}
+_SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})(\..*)")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A data set's files.
+
+    Attributes:
+        kind: Tables (Parquet or Arrow) or shards (tar).
+        splits: Files (of tables) or folders (of shards) by split; '' where no name tells.
+        described: What the set says of itself: of each column its type and class names.
+    """
+
+    kind: Literal["tables", "shards"]
+    splits: dict[str, list[Path]]
+    described: dict[str, Any] = field(default_factory=dict)
+
+    def files(self) -> Iterator[Path]:
+        """Yield all files that hold stimuli."""
+        for places in self.splits.values():
+            for place in places:
+                yield from (
+                    (path for path in place.rglob("*") if path.is_file()) if place.is_dir() else [place]
+                )
+
+    def class_names(self, label_column: str | None) -> list[str] | None:
+        """Return the names that the set's description gives to the labels, if it does."""
+        names = self.described.get(label_column or "")
+        if isinstance(names, dict):
+            names = [names[key] for key in sorted(names, key=int)]
+        return [str(name) for name in names] if names else None
+
+
+def look_at(folder: Path, *, config: str | None = None) -> Layout:
+    """Say how a data set is laid out.
+
+    Args:
+        folder: Of the data set.
+        config: Its part, where it has several.
+
+    Raises:
+        DamagedSourceError: If files are missing, no file can hold stimuli, or there are several parts and
+            none is chosen.
+    """
+    if (folder / "snapshots").is_dir():
+        there = ", ".join(sorted(path.name for path in (folder / "snapshots").iterdir()))
+        raise DamagedSourceError(
+            f"{folder} is a repository of the hub's cache; name one of snapshots/: {there}"
+        )
+    if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
+        return _look_at_saved(folder)
+    card = _read_card(folder)
+    described = _describe(card, config)
+    declared = _declared_tables(folder, card, config)
+    if declared:
+        return Layout("tables", _whole(declared), described)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    tables = [path for path in files if path.suffix in _TABLES]
+    if tables:
+        return Layout("tables", _whole(_by_split(folder, _of_config(folder, tables, config))), described)
+    if any(path.name.endswith((".tar", ".tar.gz")) for path in files):
+        return Layout("shards", _folders_by_split(folder, config), described)
+    raise DamagedSourceError(
+        f"no tables (*.parquet, *.arrow) or shards (*.tar) in {folder}, which holds"
+        f" {', '.join(path.name for path in files[:5]) or 'nothing'}; for image files there is the source"
+        " image_folder"
+    )
+
+
+def _look_at_saved(folder: Path) -> Layout:
+    """Look at what ``save_to_disk`` wrote."""
+    splits: dict[str, list[Path]] = {}
+    if (folder / "dataset_dict.json").is_file():
+        for split in _read_json(folder / "dataset_dict.json")["splits"]:
+            splits[SPLIT_NAMES.get(split, split)] = _saved_tables(folder / split)
+        info = next(iter(splits.values()))[0].parent / "dataset_info.json"
+    else:
+        splits[""] = _saved_tables(folder)
+        info = folder / "dataset_info.json"
+    features = (_read_json(info).get("features") or {}) if info.is_file() else {}
+    return Layout(
+        "tables",
+        splits,
+        {name: column.get("names") for name, column in features.items() if isinstance(column, dict)},
+    )
+
+
+def _saved_tables(folder: Path) -> list[Path]:
+    state = _read_json(folder / "state.json")
+    if state.get("_indices_files"):
+        raise DamagedSourceError(
+            f"{folder} holds a choice of rows of other files; save it with flatten_indices()"
+        )
+    tables = [folder / Path(entry["filename"]).name for entry in state["_data_files"]]
+    missing = [table.name for table in tables if not table.is_file()]
+    if missing or not tables:
+        raise DamagedSourceError(
+            f"{folder} lacks {', '.join(missing[:5]) or 'data files'}, which state.json names"
+        )
+    return tables
+
+
+def _read_json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as problem:
+        raise DamagedSourceError(f"{file} is missing or damaged: {problem}") from problem
+
+
+def _read_card(folder: Path) -> dict[str, Any]:
+    """Return the YAML at the head of ``README.md``; empty if there is none."""
+    import yaml
+
+    file = folder / "README.md"
+    text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+    head = re.match(r"---\s*\n(.*?)\n---\s*(\n|$)", text, flags=re.DOTALL)
+    try:
+        card = yaml.safe_load(head[1]) if head else None
+    except yaml.YAMLError as problem:
+        raise DamagedSourceError(
+            f"the head of {file} is no YAML: {str(problem).splitlines()[0]}"
+        ) from problem
+    return card if isinstance(card, dict) else {}
+
+
+def _describe(card: dict[str, Any], config: str | None) -> dict[str, Any]:
+    """Return class names by column, from the card."""
+    infos = card.get("dataset_info") or []
+    infos = infos if isinstance(infos, list) else [infos]
+    chosen = [info for info in infos if config is None or info.get("config_name", config) == config]
+    features = (chosen[0].get("features") or []) if chosen else []
+    described = {}
+    for column in features:
+        kind = column.get("dtype")
+        if isinstance(kind, dict) and "class_label" in kind:
+            described[column["name"]] = kind["class_label"].get("names")
+    return described
+
+
+def _declared_tables(folder: Path, card: dict[str, Any], config: str | None) -> dict[str, list[Path]]:
+    """Return the tables by split that the card declares for the chosen part, if it does."""
+    configs = [entry for entry in card.get("configs") or [] if "data_files" in entry]
+    if not configs:
+        return {}
+    names = [str(entry.get("config_name")) for entry in configs]
+    if config is not None and config not in names:
+        raise DamagedSourceError(f"the data set has no config {config!r}; {suggest(config, names)}")
+    if config is None and len(configs) > 1 and not any(entry.get("default") for entry in configs):
+        raise DamagedSourceError(f"the data set has several parts, choose a config: {', '.join(names)}")
+    wanted = [
+        entry
+        for entry, name in zip(configs, names, strict=True)
+        if (name == config if config is not None else len(configs) == 1 or entry.get("default"))
+    ]
+    splits: dict[str, list[Path]] = {}
+    for split, patterns in _patterns_by_split(wanted[0]["data_files"]):
+        found = sorted(
+            {path for pattern in patterns for path in folder.glob(pattern) if path.suffix in _TABLES}
+        )
+        if found:
+            splits.setdefault(SPLIT_NAMES.get(split, split), []).extend(found)
+    return splits
+
+
+def _patterns_by_split(declared: Any) -> Iterator[tuple[str, list[str]]]:
+    if isinstance(declared, dict):
+        declared = [{"split": split, "path": path} for split, path in declared.items()]
+    entries = declared if isinstance(declared, list) else [declared]
+    for entry in entries:
+        split, path = (entry["split"], entry["path"]) if isinstance(entry, dict) else ("train", entry)
+        yield str(split), [str(pattern) for pattern in (path if isinstance(path, list) else [path])]
+
+
+def _of_config(folder: Path, tables: list[Path], config: str | None) -> list[Path]:
+    """Return the tables of one part; parts are folders whose names tell no split."""
+    parts: dict[str, list[Path]] = {}
+    for table in tables:
+        folders = table.relative_to(folder).parts[:-1]
+        named = [name for name in folders if name != "data" and name.lower() not in SPLIT_NAMES]
+        parts.setdefault(named[0] if named else "", []).append(table)
+    if config is not None:
+        if config not in parts:
+            raise DamagedSourceError(
+                f"the data set has no config {config!r}; {suggest(config, filter(None, parts))}"
+            )
+        return parts[config]
+    if len(parts) > 1:
+        names = ", ".join(repr(name) for name in sorted(parts) if name)
+        raise DamagedSourceError(f"the data set has several parts, choose a config: {names}")
+    return tables
+
+
+def _by_split(folder: Path, tables: list[Path]) -> dict[str, list[Path]]:
+    splits: dict[str, list[Path]] = {}
+    for table in tables:
+        splits.setdefault(split_of(table.relative_to(folder).as_posix()) or "", []).append(table)
+    return splits
+
+
+def _whole(splits: dict[str, list[Path]]) -> dict[str, list[Path]]:
+    """Return the tables, training split first, if none that names count (``-00000-of-00005``) is missing."""
+    there = {path for tables in splits.values() for path in tables}
+    for path in sorted(there):
+        counted = _SHARD.fullmatch(path.name)
+        if counted:
+            stem, _, total, ending = counted.groups()
+            names = [f"{stem}-{number:05d}-of-{total}{ending}" for number in range(int(total))]
+            missing = [name for name in names if path.with_name(name) not in there]
+            if missing:
+                raise DamagedSourceError(
+                    f"{len(missing)} of {int(total)} files of {stem!r} are missing in {path.parent}, such as"
+                    f" {missing[0]}"
+                )
+    return dict(sorted(splits.items(), key=lambda entry: entry[0] != "train"))
+
+
+def _folders_by_split(folder: Path, config: str | None) -> dict[str, list[Path]]:
+    place = folder if config is None else folder / config
+    if not place.is_dir():
+        raise DamagedSourceError(f"the data set has no config {config!r}: no such folder")
+    named = {
+        SPLIT_NAMES[path.name.lower()]: [path]
+        for path in sorted(place.iterdir())
+        if path.is_dir() and path.name.lower() in SPLIT_NAMES
+    }
+    return dict(sorted(named.items(), key=lambda entry: entry[0] != "train")) or {"": [place]}

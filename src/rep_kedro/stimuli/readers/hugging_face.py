@@ -1,0 +1,113 @@
+"""Data sets as Hugging Face keeps them: on the hub, in a folder like one of the hub, or saved to disk.
+
+Parquet or Arrow tables, or WebDataset shards. What the hub has is fetched once, at a commit, and none of its
+code is run.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import model_validator
+
+from rep_kedro.stimuli.base import SPLIT_NAMES, FileSourceSpec, require_path
+from rep_kedro.stimuli.hub import fetch_snapshot, require_intact, resolve_commit
+from rep_kedro.stimuli.hub_layout import Layout, look_at
+from rep_kedro.stimuli.readers import parquet, webdataset
+from rep_kedro.stimuli.record import DamagedSourceError, DamageLog, StimulusStream
+from rep_kedro.stimuli.strict import suggest
+
+DEFAULT_FILES = ("*.parquet", "*.arrow", "*.tar", "*.tar.gz", "*.json", "*.txt", "README.md")
+
+
+class HuggingFaceSpec(FileSourceSpec):
+    """A data set of Hugging Face.
+
+    Attributes:
+        repo: Its name on the hub, such as ``ylecun/mnist``; or ``path``: a folder with such files, or what
+            ``save_to_disk`` wrote.
+        revision: Branch, tag or commit on the hub. The commit that it means enters the recipe; name the
+            commit itself to stay with it.
+        config: Its part, where a data set has several.
+        official_splits: Our name of a split: theirs; where not given, all splits that there are.
+        files: Patterns of the files to fetch from the hub, where not all tables and shards are wanted.
+        image_column: Column of the images, where these are in tables.
+        label_column: Column of the labels; None for a set without labels.
+        id_column: Column of stable ids; without one the id is the position within the split.
+    """
+
+    source: Literal["hugging_face"] = "hugging_face"
+    repo: str | None = None
+    revision: str = "main"
+    config: str | None = None
+    official_splits: dict[str, str] | None = None
+    files: tuple[str, ...] = DEFAULT_FILES
+    image_column: str = "image"
+    label_column: str | None = "label"
+    id_column: str | None = None
+
+    @model_validator(mode="after")
+    def _require_one_place(self) -> "HuggingFaceSpec":
+        if (self.path is None) == (self.repo is None) or self.splits is not None:
+            raise ValueError(
+                "source 'hugging_face' needs either repo (on the hub) or path (a folder), not both; its"
+                " splits are chosen with official_splits"
+            )
+        return self
+
+    def recipe(self) -> dict[str, Any]:
+        """Return the parameters that the set's bytes depend on; of a set on the hub, with the commit.
+
+        Raises:
+            DamagedSourceError: If the hub cannot say which commit is meant.
+        """
+        kept = super().recipe()
+        del kept["revision"]
+        if self.repo is not None:
+            kept["commit"] = resolve_commit(self.repo, self.revision)
+        return kept
+
+    def roots(self) -> dict[str, list[Path]]:
+        """Return the folder; nothing for a set on the hub, which its commit tells from all others."""
+        return {} if self.path is None else super().roots()
+
+
+def read(spec: HuggingFaceSpec, log: DamageLog) -> StimulusStream:
+    """Open the source; ids are those of the sources ``parquet`` and ``webdataset``.
+
+    Raises:
+        FileNotFoundError: If the folder is missing.
+        DamagedSourceError: If the set cannot be had, is incomplete, or is laid out in no known way.
+    """
+    folder = _folder_of(spec)
+    layout = look_at(folder, config=spec.config)
+    if spec.repo is not None:
+        require_intact(sorted(layout.files()))
+    splits = _choose_splits(layout, spec)
+    given = {"splits": splits, "class_names": spec.class_names or layout.class_names(spec.label_column)}
+    if layout.kind == "tables":
+        given |= {name: getattr(spec, name) for name in ("image_column", "label_column", "id_column")}
+        return parquet.read(parquet.ParquetSpec.model_validate(given), log)
+    return webdataset.read(webdataset.WebdatasetSpec.model_validate(given), log)
+
+
+def _folder_of(spec: HuggingFaceSpec) -> Path:
+    if spec.repo is not None:
+        return fetch_snapshot(spec.repo, resolve_commit(spec.repo, spec.revision), spec.files)
+    [folder] = spec.roots()[""]
+    if not require_path(folder).is_dir():
+        raise DamagedSourceError(f"{folder} is a file, the source hugging_face needs a folder")
+    return folder
+
+
+def _choose_splits(layout: Layout, spec: HuggingFaceSpec) -> dict[str, list[Path]]:
+    """Return the places of each split under our name of it."""
+    there = {split or spec.split: places for split, places in layout.splits.items()}
+    if spec.official_splits is None:
+        return there
+    chosen = {}
+    for ours, theirs in spec.official_splits.items():
+        known = SPLIT_NAMES.get(theirs.lower(), theirs)
+        if known not in there:
+            raise DamagedSourceError(f"the data set has no split {theirs!r}; {suggest(theirs, there)}")
+        chosen[ours] = there[known]
+    return chosen
