@@ -37,15 +37,24 @@ def command(env: str | None, params: dict[str, Any], by_set: bool) -> None:
     Members that are there with an equal recipe are kept. Where the stimulus sets are not there yet, their
     sizes are taken from the parameter `stimulus_facts`.
     """
-    click.echo("\n".join(_tell(env, params, by_set)))
-
-
-def _tell(env: str | None, given: dict[str, Any], by_set: bool) -> Iterable[str]:
     from rep_kedro.commands.session import open_context
+
+    click.echo("\n".join(tell_plan(open_context(env, params), by_set=by_set)))
+
+
+def tell_plan(context: Any, *, by_set: bool = False) -> Iterable[str]:
+    """Yield, line by line, what a run of the features pipeline would compute and take.
+
+    Args:
+        context: The project's context.
+        by_set: Tell it for each stimulus set, too.
+
+    Raises:
+        ValueError: If nothing is known of a stimulus set that is wanted.
+    """
     from rep_kedro.datasets.journal import read_journal
     from rep_kedro.pipelines.features.params import FeaturesParams
 
-    context = open_context(env, given)
     params = FeaturesParams.model_validate(context.config_loader["parameters"]["features"])
     catalog = context.catalog
     features = catalog.get("features")
@@ -159,7 +168,7 @@ def _report(estimates: list["NetworkEstimate"], outlook: _Outlook, params: "Feat
                 format_bytes(each.memory_bytes),
             )
         )
-    yield from _aligned(rows)
+    yield from align_columns(rows)
     yield ""
     n_planned, n_pending = sum(e.n_members for e in estimates), sum(e.n_pending for e in estimates)
     yield (
@@ -183,10 +192,11 @@ def _report_sets(outlook: _Outlook) -> Iterable[str]:
         n_networks = sum(name in pending for pending in outlook.pending.values())
         rows.append((name, f"{n_stimuli:,}", str(n_networks)))
     yield ""
-    yield from _aligned(rows)
+    yield from align_columns(rows)
 
 
-def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
+def align_columns(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
+    """Yield the rows as text, the first column to the left and all others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for first, *rest in rows:
         cells = [cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True)]

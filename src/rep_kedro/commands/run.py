@@ -44,11 +44,33 @@ def _run(**options: Any) -> Any:
             "nothing here is versioned by Kedro; earlier results are read as <entry>@<revision>"
         )
     selection = _select(options)
+    dry_run, workers = options.pop("dry_run"), options.pop("workers")
     if options["params"].get("shard") is not None:
-        _keep_shardable(options, selection)
+        if workers:
+            raise click.UsageError(
+                "give --workers or the parameter shard, not both: workers take a shard each"
+            )
+        selection = _keep_shardable(options, selection)
+    if dry_run:
+        _tell_only(options, selection)
+        return None
+    if workers:
+        from rep_kedro.commands.workers import run_workers
+
+        run_workers(workers, options, selection)
+        return None
     if kedro_run.callback is None:  # pragma: no cover
         raise click.ClickException("this version of Kedro has no run command to build on")
     return kedro_run.callback(**options)
+
+
+def _tell_only(options: dict[str, Any], selection: "Pipeline") -> None:
+    from rep_kedro.commands.dry_run import tell_dry_run
+    from rep_kedro.commands.session import open_context
+
+    context = open_context(options["env"], options["params"], options["conf_source"])
+    for line in tell_dry_run(context, selection, options["params"].get("shard")):
+        click.echo(line)
 
 
 def _requested(options: dict[str, Any]) -> list[str]:
@@ -107,8 +129,8 @@ def _select(options: dict[str, Any]) -> "Pipeline":
     return chosen.filter(**filters, node_namespaces=list(options["namespaces"] or ()) or None)
 
 
-def _keep_shardable(options: dict[str, Any], selection: "Pipeline") -> None:
-    """Leave of the selection only nodes that make a collection from what is there before the run.
+def _keep_shardable(options: dict[str, Any], selection: "Pipeline") -> "Pipeline":
+    """Leave, and return, only nodes that make a collection from what is there before the run.
 
     Raises:
         click.ClickException: If there is none.
@@ -134,12 +156,22 @@ def _keep_shardable(options: dict[str, Any], selection: "Pipeline") -> None:
     told = f"; what may need it whole is left out ({n_left_out} of the nodes chosen)" if n_left_out else ""
     after = f"; when all {shard.count} shards are done, run again without shard"
     _log.info("shard %d/%d of %s%s%s", shard.index, shard.count, ", ".join(kept), told, after)
+    return selection.only_nodes(*kept)
 
 
 def _build() -> click.Command:
     from kedro.framework.cli.project import run as kedro_run
 
-    return ProjectCommand(name="run", params=kedro_run.params, callback=_run, help=_HELP)
+    own = [
+        click.Option(["--dry-run"], is_flag=True, help="Tell what would be computed and kept; do nothing."),
+        click.Option(
+            ["--workers"],
+            metavar="N|auto|DEVICES",
+            help="Share the work among processes, each with a shard: so many, one for each GPU (or core where"
+            " none is used), or one for each of cuda:0,cuda:1 or cpu,cpu.",
+        ),
+    ]
+    return ProjectCommand(name="run", params=[*kedro_run.params, *own], callback=_run, help=_HELP)
 
 
 command = _build()

@@ -1,0 +1,91 @@
+"""kedro run --dry-run: what would be computed and kept, and not a byte is written."""
+
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+from tests.project.conftest import BIN, ROOT, run_in
+
+
+def _state(study: Path) -> dict[Path, tuple[int, int]]:
+    files = [path for path in (study / "data").rglob("*") if path.is_file()]
+    return {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in files}
+
+
+def _rows(told: str) -> dict[str, list[str]]:
+    return {line.split()[0]: line.split()[1:] for line in told.split("\n\n", maxsplit=1)[0].splitlines()[1:]}
+
+
+def test_where_all_is_there_nothing_would_be_computed(study: Path) -> None:
+    before = _state(study)
+    told = run_in(study, "kedro", "run", "--dry-run", "--env=test").stdout
+    rows = _rows(told)
+    assert {
+        "stimulus_sets",
+        "networks",
+        "features",
+        "similarity_matrices",
+        "probes",
+        "stitches",
+    } <= rows.keys()
+    assert {row[0] for row in rows.values()} == {"0"}
+    assert rows["networks"][:2] == ["0", "4"]
+    assert rows["features"][:2] == ["0", "12"]
+    assert "made anew by every run: " in told
+    assert told.splitlines()[-1] == "nothing was computed or written (--dry-run)"
+    assert _state(study) == before
+
+
+def test_what_is_gone_would_be_computed_and_what_follows_has_a_bound(own_study: Path) -> None:
+    (own_study / "data/test/04_feature/features/digits/cnn_simclr_s0.safetensors").unlink()
+    before = _state(own_study)
+    told = run_in(own_study, "kedro", "run", "--dry-run", "--env=test").stdout
+    rows = _rows(told)
+    assert rows["features"][:2] == ["1", "11"]
+    assert rows["networks"][0] == "0"
+    assert "probes: follows from features" in told
+    assert "12 members of 4 networks and 3 stimulus sets; 1 to compute, 11 kept" in told
+    assert _state(own_study) == before
+
+
+def test_options_of_a_run_choose_what_is_told(own_study: Path) -> None:
+    asked = ("kedro", "run", "--dry-run", "--env=test")
+    told = run_in(own_study, *asked, "--pipelines=features", "--params=features.batch_size=7").stdout
+    assert list(_rows(told)) == ["features"]
+    assert _rows(told)["features"][:2] == ["0", "12"]
+    told = run_in(own_study, *asked, "--nodes=features", "--params=recompute=features/digits/*").stdout
+    assert _rows(told)["features"][:2] == ["4", "8"]
+    shutil.rmtree(own_study / "data/test/04_feature/features")
+    told = run_in(own_study, *asked, "--pipelines=features", "--params=shard=1/4").stdout
+    assert _rows(told)["features"][:2] == ["3", "0"]
+
+
+def test_an_input_that_is_not_there_is_named(own_study: Path) -> None:
+    shutil.rmtree(own_study / "data/test/04_feature/features")
+    told = run_in(own_study, "kedro", "run", "--dry-run", "--env=test", "--pipelines=probing").stdout
+    assert "probes: needs features, which is not there" in told
+
+
+def test_a_mistake_is_refused_as_by_a_run(study: Path) -> None:
+    ended = run_in(study, "kedro", "run", "--dry-run", "--env=test", "--nodes=featurs", check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("error: unknown node 'featurs' here; did you mean 'features'")
+
+
+def test_the_whole_study_of_the_paper_is_planned_in_seconds() -> None:
+    environment = {**os.environ, "REP_PAPER_DATA": "/nowhere", "REP_PAPER_WEIGHTS": "/nowhere"}
+    began = time.perf_counter()
+    ended = subprocess.run(
+        [str(BIN / "kedro"), "run", "--dry-run", "--env=paper"],
+        cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert time.perf_counter() - began < 10
+    assert (
+        "stimulus_sets: cannot be planned now: stimulus set 'imagenet1k': no file or folder" in ended.stdout
+    )
+    assert "1,472 members of 64 networks and 23 stimulus sets; 1,472 to compute, 0 kept" in ended.stdout
+    assert "60.5 GB of disk" in ended.stdout
+    assert not (ROOT / "data" / "paper").exists()
