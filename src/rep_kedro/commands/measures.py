@@ -4,6 +4,8 @@ import click
 
 from rep_kedro.commands.command import ProjectCommand
 
+ERROR_CONSISTENCY = "error consistency needs labels: it is a column of the table prediction_agreement"
+
 
 @click.command(name="measures", cls=ProjectCommand)
 @click.option("--family", default=None, help="Only measures of this family.")
@@ -24,4 +26,8 @@ def command(family: str | None) -> None:
         unchanged = ", ".join(sorted(invariance.value for invariance in measure.invariances)) or "nothing"
         click.echo(f"{'':<{width}}  unchanged by: {unchanged}")
         click.echo(f"{'':<{width}}  {measure.source}")
+        if measure.compares == "outputs":
+            click.echo(f"{'':<{width}}  compares logits: name their layer with similarity.outputs_layer")
+    if any(measure.compares == "outputs" for measure in chosen):
+        click.echo(ERROR_CONSISTENCY)
     click.echo(f"{len(chosen)} measures", err=True)

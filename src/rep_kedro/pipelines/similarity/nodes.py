@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from rep_kedro.datasets import Batch, Planned, code_revision
 from rep_kedro.measures import Measure, get_measure
+from rep_kedro.pipelines.similarity.outputs import plan_output_similarities
 from rep_kedro.pipelines.similarity.params import SimilarityParams
 from rep_kedro.pipelines.similarity.selection import NO_SUBSETS, Selection, choose_device, select_features
 
@@ -47,17 +48,18 @@ def plan_similarity_matrices(
         ValueError: If a chosen stimulus set, network or layer has no features, two networks saw other stimuli
             or saw them in another order, or a subset holds stimuli that they did not see.
     """
-    measures = [get_measure(measure_id) for measure_id in params.measures]
-    layer_names = {"features": params.layer, "outputs": params.outputs_layer or params.layer}
-    plan = {}
+    measures = [m for m in map(get_measure, params.measures) if m.compares == "features"]
+    plan = plan_output_similarities(features, params, stimulus_subsets)
+    if not measures:
+        return plan
     for selection in select_features(features, params, stimulus_subsets):
-        layers = {what: selection.layers(layer_names[what]) for what in {m.compares for m in measures}}
-        batch = _comparison_batch(selection, layer_names, params)
+        layers = selection.layers(params.layer)
+        batch = _comparison_batch(selection, layers, params)
         for measure in measures:
             recipe = {
                 "measure": measure.recipe(),
                 "features": selection.references,
-                "layers": layers[measure.compares],
+                "layers": layers,
                 "code": code_revision(measure.module, "rep_kedro.pipelines.similarity.comparison"),
             }
             plan[f"{selection.stimulus_set}/{measure.id}"] = Planned(recipe, batch)
@@ -121,24 +123,17 @@ def _rows_of(
             yield row
 
 
-def _comparison_batch(
-    selection: Selection, layer_names: Mapping[str, str], params: SimilarityParams
-) -> Batch:
+def _comparison_batch(selection: Selection, layers: Mapping[str, str], params: SimilarityParams) -> Batch:
     def compute(keys: Sequence[str]) -> Iterator[tuple[str, object]]:
         from rep_kedro.pipelines.similarity.comparison import compare_networks
 
-        asked = [get_measure(key.partition("/")[2]) for key in keys]
-        for what, layer in layer_names.items():
-            measures = [measure for measure in asked if measure.compares == what]
-            if not measures:
-                continue
-            found = compare_networks(
-                selection.load(selection.layers(layer)),
-                measures,
-                memory_bytes=params.memory_bytes,
-                device=choose_device(params.device),
-            )
-            for measure_id, matrix in found:
-                yield f"{selection.stimulus_set}/{measure_id}", matrix
+        found = compare_networks(
+            selection.load(layers),
+            [get_measure(key.partition("/")[2]) for key in keys],
+            memory_bytes=params.memory_bytes,
+            device=choose_device(params.device),
+        )
+        for measure_id, matrix in found:
+            yield f"{selection.stimulus_set}/{measure_id}", matrix
 
     return Batch(compute)

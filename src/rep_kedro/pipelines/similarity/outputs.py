@@ -1,0 +1,146 @@
+"""Similarity of what classifiers answer: measures of outputs, for the networks that have any.
+
+Outputs are compared as they are, never transformed: centred logits would pick other classes.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from rep_kedro.datasets import Batch, Planned, code_revision
+from rep_kedro.measures import Measure, get_measure
+from rep_kedro.pipelines.similarity.params import SimilarityParams
+from rep_kedro.pipelines.similarity.selection import Selection, choose_device, select_features
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rep_kedro.datasets import ArrowHandle, LabelledMatrix, TensorsHandle
+else:
+    ArrowHandle = LabelledMatrix = Tensor = TensorsHandle = Any  # so that Kedro can read the hints
+
+
+def plan_output_similarities(
+    features: Mapping[str, TensorsHandle],
+    params: SimilarityParams,
+    stimulus_subsets: Mapping[str, ArrowHandle],
+) -> dict[str, Planned]:
+    """Plan one matrix for each stimulus set and chosen measure of outputs.
+
+    Args:
+        features: Handles by ``<stimulus set>/<model>``; nothing is read while planning.
+        params: Which networks, stimulus sets, stimuli and measures; ``outputs_layer`` names the logits.
+        stimulus_subsets: Handles by ``<stimulus set>/<subset>``; ids are read where a subset is named.
+
+    Returns:
+        Plan by ``<stimulus set>/<measure>``; empty without measures of outputs. A matrix has all chosen
+        networks: NaN, with the reason, for those without outputs and for pairs with other numbers of classes.
+
+    Raises:
+        ValueError: If no network of a stimulus set has the layer, or as for the other measures.
+    """
+    measures = [m for m in map(get_measure, params.measures) if m.compares == "outputs"]
+    layer = params.outputs_layer
+    if not measures or layer is None:
+        return {}
+    plan = {}
+    for selection in select_features(features, params.model_copy(update={"transform": ()}), stimulus_subsets):
+        having = _choose_with_outputs(selection, layer)
+        batch = _output_batch(selection, having, layer, params)
+        for measure in measures:
+            recipe = {
+                "measure": measure.recipe(),
+                "features": selection.references,
+                "layers": dict.fromkeys(having, layer),
+                "code": code_revision(measure.module, "rep_kedro.pipelines.similarity.outputs"),
+            }
+            plan[f"{selection.stimulus_set}/{measure.id}"] = Planned(recipe, batch)
+    return plan
+
+
+def _choose_with_outputs(selection: Selection, layer: str) -> list[str]:
+    having = [model for model, source in selection.sources.items() if layer in source.meta["layers"]]
+    if having:
+        return having
+    known = {str(name) for source in selection.sources.values() for name in source.meta["layers"]}
+    close = get_close_matches(layer, sorted(known), n=3)
+    hint = f"did you mean {' or '.join(close)}" if close else f"there are: {', '.join(sorted(known))}"
+    raise ValueError(
+        f"no network with features of {selection.stimulus_set} has a layer {layer!r} for "
+        f"similarity.outputs_layer; {hint}; layers to read are named in features.models"
+    )
+
+
+def _output_batch(selection: Selection, having: Sequence[str], layer: str, params: SimilarityParams) -> Batch:
+    def compute(keys: Sequence[str]) -> Iterator[tuple[str, object]]:
+        sources = {model: selection.sources[model] for model in having}
+        outputs = Selection(selection.stimulus_set, sources).load(dict.fromkeys(having, layer))
+        measures = [get_measure(key.partition("/")[2]) for key in keys]
+        found = compare_outputs(
+            outputs, tuple(selection.sources), layer, measures,
+            memory_bytes=params.memory_bytes, device=choose_device(params.device),
+        )  # fmt: skip
+        for measure_id, matrix in found:
+            yield f"{selection.stimulus_set}/{measure_id}", matrix
+
+    return Batch(compute)
+
+
+def compare_outputs(
+    outputs: Mapping[str, Tensor],
+    labels: tuple[str, ...],
+    layer: str,
+    measures: Sequence[Measure],
+    *,
+    memory_bytes: int,
+    device: str,
+) -> Iterator[tuple[str, LabelledMatrix]]:
+    """Compare outputs among networks with the same number of classes; all other pairs get a reason.
+
+    Args:
+        outputs: Logits by network, shape (n_stimuli, n_classes_i), of those that have any.
+        labels: All networks, in the order of rows and columns.
+        layer: Where outputs were looked for, for the reasons.
+        measures: Of outputs.
+        memory_bytes: Working memory; changes speed, not the result.
+        device: Where to compute.
+
+    Yields:
+        Measure id and matrix.
+    """
+    import numpy as np
+
+    from rep_kedro.datasets import LabelledMatrix
+    from rep_kedro.pipelines.similarity.comparison import compare_networks
+
+    widths = {model: x.shape[1] for model, x in outputs.items()}
+    missing = _explain_missing(labels, widths, layer)
+    by_measure: dict[str, list[LabelledMatrix]] = {measure.id: [] for measure in measures}
+    for width in sorted(set(widths.values())):
+        group = {model: x for model, x in outputs.items() if widths[model] == width}
+        for measure_id, matrix in compare_networks(group, measures, memory_bytes=memory_bytes, device=device):
+            by_measure[measure_id].append(matrix)
+    for measure_id, parts in by_measure.items():
+        values, reasons = np.full((len(labels), len(labels)), np.nan), dict(missing)
+        for part in parts:
+            places = [labels.index(model) for model in part.labels]
+            values[np.ix_(places, places)] = part.values
+            reasons |= part.reasons
+        meta = {**parts[0].meta, "n_features": [widths.get(model) for model in labels]}
+        yield measure_id, LabelledMatrix(values, labels, reasons, meta)
+
+
+def _explain_missing(
+    labels: Sequence[str], widths: Mapping[str, int], layer: str
+) -> dict[tuple[str, str], str]:
+    """Say for each pair that cannot be compared why."""
+    reasons = {}
+    for a in labels:
+        for b in labels:
+            without = sorted({model for model in (a, b) if model not in widths})
+            if without:
+                reasons[a, b] = f"no outputs of {' and '.join(without)}: layer {layer!r} is not stored"
+            elif widths[a] != widths[b]:
+                few, many = sorted((widths[a], widths[b]))
+                reasons[a, b] = f"outputs for {few} and for {many} classes cannot be compared"
+    return reasons
