@@ -90,7 +90,7 @@ class FileSourceSpec(SourceSpec):
         seed: Decides which stimuli those are.
         class_names: Names by label; overrides what the source says.
         label_map: Other classes made of the source's labels: the name of a shipped map (such as
-            ``living17``), or ``{classes: {name: [labels]}}``.
+            ``living17``), a YAML file, or ``{classes: {name: [labels]}}``.
     """
 
     path: SourcePath | None = None

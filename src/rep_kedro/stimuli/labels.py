@@ -1,12 +1,14 @@
 """Classes made of a source's own labels: superclasses, and choices of some classes.
 
-Shipped maps (``label_maps/*.yml``) have names; any other is written out in the parameters.
+Shipped maps (``label_maps/*.yml``) have names; any other is a file of the same form, or is written out in the
+parameters.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib.resources import files
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -14,55 +16,81 @@ from pydantic import BeforeValidator, Field, model_validator
 from rep_kedro.stimuli.record import DamageLog, Stimulus, StimulusStream
 from rep_kedro.stimuli.strict import StrictModel, suggest
 
+Labels = list[int | str]
+
 
 class LabelMap(StrictModel):
     """Classes in the order of their labels.
 
     Attributes:
-        classes: By name, the source's labels that make up a class; or those for each split, where splits
-            differ. Stimuli with other labels are left out and counted.
+        classes: By name, the source's labels that make up a class, as numbers or by the source's class names;
+            or those for each split, where splits differ. Stimuli with other labels are left out and counted.
     """
 
-    classes: dict[str, list[int] | dict[str, list[int]]] = Field(min_length=1)
+    classes: dict[str, Labels | dict[str, Labels]] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _require_disjoint(self) -> "LabelMap":
         for split in self._splits() or {""}:
             used = Counter(label for labels in self.classes.values() for label in _labels_of(labels, split))
-            twice = sorted(label for label, count in used.items() if count > 1)
+            twice = sorted((label for label, count in used.items() if count > 1), key=str)
             if twice:
-                raise ValueError(
-                    f"label_map puts the labels {twice} into several classes{split and f' of {split}'}"
-                )
+                place = f" of {split}" if split else ""
+                raise ValueError(f"label_map puts the labels {twice} into several classes{place}")
         return self
 
-    def new_labels(self, split: str) -> dict[int, int]:
+    def new_labels(self, split: str, class_names: Sequence[str] | None = None) -> dict[int, int]:
         """Return the class of each of the source's labels in a split.
 
+        Args:
+            split: Of the stimuli.
+            class_names: Of the source, by label; for maps that name classes.
+
         Raises:
-            ValueError: If the map has splits, but not this one.
+            ValueError: If the map has splits, but not this one; if it names a class that the source lacks.
         """
         splits = self._splits()
         if splits and split not in splits:
             raise ValueError(f"label_map has no split {split!r}; {suggest(split, splits)}")
-        return {
-            old: new for new, labels in enumerate(self.classes.values()) for old in _labels_of(labels, split)
-        }
+        new_by_old: dict[int, int] = {}
+        for new, labels in enumerate(self.classes.values()):
+            for old in _labels_of(labels, split):
+                number = _to_number(old, class_names)
+                if number in new_by_old:
+                    raise ValueError(f"label_map puts label {number}, class {old!r}, into several classes")
+                new_by_old[number] = new
+        return new_by_old
 
     def _splits(self) -> set[str]:
         return {split for labels in self.classes.values() if isinstance(labels, dict) for split in labels}
 
 
-def _labels_of(labels: list[int] | dict[str, list[int]], split: str) -> list[int]:
+def _labels_of(labels: Labels | dict[str, Labels], split: str) -> Labels:
     return labels.get(split, []) if isinstance(labels, dict) else labels
 
 
+def _to_number(label: int | str, class_names: Sequence[str] | None) -> int:
+    if isinstance(label, int):
+        return label
+    names = list(class_names or [])
+    if label not in names:
+        raise ValueError(
+            f"label_map names the class {label!r}, which the source lacks; {suggest(label, names)}"
+        )
+    return names.index(label)
+
+
 def _load_shipped(entry: Any) -> Any:
-    """Replace the name of a shipped map by its content."""
+    """Replace the name of a shipped map, or of a file, by its content."""
     if not isinstance(entry, str):
         return entry
     import yaml
 
+    if entry.endswith((".yml", ".yaml")):
+        file = Path(entry).expanduser()
+        if not file.is_file():
+            raise ValueError(f"label_map: no file {entry}")
+        return yaml.safe_load(file.read_text(encoding="utf-8"))
     folder = files("rep_kedro.stimuli") / "label_maps"
     known = [place.name.removesuffix(".yml") for place in folder.iterdir() if place.name.endswith(".yml")]
     if entry not in known:
@@ -80,17 +108,17 @@ def map_labels(
     return replace(
         stream,
         class_names=list(label_map.classes),
-        stimuli=_mapped(stream.stimuli, label_map, log, left_out),
+        stimuli=_mapped(stream, label_map, log, left_out),
     )
 
 
 def _mapped(
-    stimuli: Iterator[Stimulus], label_map: LabelMap, log: DamageLog, left_out: Counter[str]
+    stream: StimulusStream, label_map: LabelMap, log: DamageLog, left_out: Counter[str]
 ) -> Iterator[Stimulus]:
     by_split: dict[str, dict[int, int]] = {}
-    for stimulus in stimuli:
+    for stimulus in stream.stimuli:
         if stimulus.split not in by_split:
-            by_split[stimulus.split] = label_map.new_labels(stimulus.split)
+            by_split[stimulus.split] = label_map.new_labels(stimulus.split, stream.class_names)
         if stimulus.label is None:
             log.add(stimulus.stimulus_id, "no label to map")
         elif stimulus.label in by_split[stimulus.split]:
