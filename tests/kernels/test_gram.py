@@ -6,7 +6,8 @@ import torch
 from tests.reference import cka as reference
 
 from rep_kedro.kernels import gram
-from rep_kedro.kernels.gram import PairSums, centre, linear_pair_sums, tiles
+from rep_kedro.kernels.cosines import cosines
+from rep_kedro.kernels.gram import PairSums, centre, centre_all, linear_pair_sums, tiles
 
 WIDTHS = (3, 7, 5)
 
@@ -66,6 +67,43 @@ def test_tiles_cover_every_unordered_pair_once(side):
         if rows != columns:
             seen[columns, rows] += 1
     assert (seen == 1).all()
+
+
+@pytest.mark.parametrize("widths", [(5, 5, 5), (3, 5, 5, 3, 3), (4,), (2, 3, 4)])
+@pytest.mark.parametrize("memory_bytes", [1, 3000, 10**7])
+def test_models_side_by_side_in_memory_give_the_same_sums_as_models_apart(widths, memory_bytes):
+    xs = draw(widths=widths)
+    apart, together = [centre(x) for x in xs], centre_all(xs)
+    for one, other in zip(apart, together, strict=True):
+        assert torch.equal(one.features, other.features)
+        assert (one.unit, one.flaw) == (other.unit, other.flaw)
+    n_runs = sum(a != b for a, b in zip((None, *widths), widths, strict=False))
+    assert len(gram._stacks_of([m.features for m in together])) == n_runs
+    assert len(gram._stacks_of([m.features for m in apart])) == len(widths)
+    want = gram._products_in_stimulus_space(apart, memory_bytes)
+    got = gram._products_in_stimulus_space(together, memory_bytes)
+    torch.testing.assert_close(got, want, rtol=1e-13, atol=1e-12)
+
+
+def test_only_models_that_follow_each_other_in_memory_are_stacked():
+    first, second, third = (m.features for m in centre_all(draw(widths=(5, 5, 5))))
+    assert len(gram._stacks_of([first, third])) == 2
+    assert len(gram._stacks_of([second, first])) == 2
+    assert len(gram._stacks_of([second, third])) == 1
+    [stack] = gram._stacks_of([first, second, third])
+    assert torch.equal(stack, torch.stack([first, second, third]))
+
+
+def test_centring_works_through_as_many_blocks_as_it_takes(monkeypatch):
+    x = draw(n=101, widths=(7,), dtype=torch.float32)[0] * 40 + 1000
+    whole = centre(x)
+    monkeypatch.setattr(gram, "NUMBERS_PER_CENTRING", 30)
+    blocks = centre(x)
+    torch.testing.assert_close(blocks.features, whole.features, rtol=1e-6, atol=1e-7)
+    assert blocks.squared_norms.mean().item() == pytest.approx(1, rel=1e-6)
+    expected = x.double() - x.double().mean(dim=0)
+    torch.testing.assert_close(whole.features.double() * whole.unit, expected, rtol=1e-6, atol=1e-5)
+    torch.testing.assert_close(whole.squared_norms, whole.features.double().square().sum(dim=1))
 
 
 def test_row_terms_equal_those_added_to_the_matrices():
@@ -141,7 +179,7 @@ def test_centring_leaves_its_input_alone():
 def test_cosines_explain_every_undefined_entry_by_the_models_at_fault():
     inner = torch.eye(3, dtype=torch.float64)
     inner[1, 1] = 1e-9
-    values, reasons = gram.cosines(inner, torch.full((3,), 1e-8), {2: "broken"}, if_zero="nothing left")
+    values, reasons = cosines(inner, torch.full((3,), 1e-8), {2: "broken"}, if_zero="nothing left")
     assert values[0, 0] == 1
     assert values.isnan().sum() == 8
     assert set(reasons) == {(a, b) for a in range(3) for b in range(3)} - {(0, 0)}

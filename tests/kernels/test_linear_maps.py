@@ -7,9 +7,10 @@ import pytest
 import torch
 from tests.reference import linear_maps as reference
 
-from rep_kedro.kernels import basis, linear_maps
-from rep_kedro.kernels.basis import compute_bases, compute_basis, iterate_pair_blocks, sum_singular_values
+from rep_kedro.kernels import linear_maps
+from rep_kedro.kernels.basis import compute_bases, compute_basis, iterate_pair_blocks
 from rep_kedro.kernels.linear_maps import compare_linear_maps
+from rep_kedro.kernels.nuclear_norm import sum_singular_values
 
 REQUESTS = {
     "cca_mean": {"statistic": "cca_mean"},
@@ -334,14 +335,39 @@ def test_one_model_alone_is_compared_with_itself():
     assert compare_one([draw_related()[0]], "nbs").tolist() == [[pytest.approx(1.0, abs=1e-14)]]
 
 
-def test_nuclear_norms_by_gram_eigenvalues_agree_with_singular_values():
+def test_nuclear_norms_by_eigenvalues_are_singular_values_summed(monkeypatch):
     generator = torch.Generator().manual_seed(0)
     matrices = torch.randn(5, 7, 4, generator=generator, dtype=torch.float64)
-    matrices[1, :, 0] = 0
     expected = torch.linalg.svdvals(matrices).sum(dim=1)
+    monkeypatch.setattr(torch.linalg, "svdvals", None)  # well conditioned: never asked for
     torch.testing.assert_close(sum_singular_values(matrices), expected, rtol=1e-14, atol=0)
-    torch.testing.assert_close(basis._sum_roots_of_gram(matrices), expected, rtol=1e-7, atol=1e-7)
-    torch.testing.assert_close(basis._sum_roots_of_gram(matrices.mT), expected, rtol=1e-7, atol=1e-7)
+    torch.testing.assert_close(sum_singular_values(matrices.mT), expected, rtol=1e-14, atol=0)
+
+
+@pytest.mark.parametrize("smallest", [1e-4, 1e-6, 1e-8, 1e-12, 0.0])
+def test_nuclear_norms_keep_their_digits_when_singular_values_fall_steeply(smallest):
+    generator = torch.Generator().manual_seed(0)
+    left, right = torch.linalg.qr(torch.randn(2, 40, 40, generator=generator, dtype=torch.float64))[0]
+    steps = torch.linspace(0, 1, 40, dtype=torch.float64)
+    values = smallest**steps if smallest else (steps < 0.5).double()
+    matrices = torch.stack([left * values @ right, torch.zeros_like(left), left * values @ right * 1e-90])
+    expected = torch.stack([values.sum(), values.sum() * 0, values.sum() * 1e-90])
+    torch.testing.assert_close(sum_singular_values(matrices), expected, rtol=1e-13, atol=0)
+
+
+def test_doubtful_eigenvalues_are_replaced_by_singular_values(monkeypatch):
+    asked = []
+    svdvals = torch.linalg.svdvals
+    monkeypatch.setattr(torch.linalg, "svdvals", lambda x: asked.append(len(x)) or svdvals(x))
+    steep = torch.diag(torch.logspace(0, -9, 30, dtype=torch.float64))
+    flat = torch.eye(30, dtype=torch.float64)
+    torch.testing.assert_close(
+        sum_singular_values(torch.stack([flat, steep, flat])),
+        torch.stack([flat.trace(), steep.trace(), flat.trace()]),
+        rtol=1e-15,
+        atol=0,
+    )
+    assert asked == [1]
 
 
 def test_blocks_hold_every_pair_once_and_obey_the_memory_bound():

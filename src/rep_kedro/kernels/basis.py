@@ -6,20 +6,20 @@ All that CCA, Procrustes, shape distances, regression and GULP ask about two mod
 number and the rotation ``axes`` drop out. More features than stimuli cost no accuracy and no special case.
 """
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from rep_kedro.kernels.model_pairs import group_pairs, multiply_pairs
+from rep_kedro.kernels.nuclear_norm import sum_singular_values
+
 RELATIVE_CUTOFF = (
     1e-10  # eigenvalues this small beside the largest are rounding of the features, not directions
 )
 RELATIVE_ZERO = 1e-12  # a centred representation this small beside the raw one does not tell stimuli apart
-BLOCK_COPIES = 4  # a block of products, its weighted copy, and what the decomposition needs
-DOUBLE_BYTES = 8
 
 
 @dataclass(frozen=True)
@@ -97,11 +97,6 @@ class PairBlock:
         """Sum of the canonical correlations of each pair, shape (n_pairs,)."""
         return self._sum_singular_values(self.cross)
 
-    @cached_property
-    def fidelity(self) -> Tensor:
-        """Nuclear norm of the product of two centred representations of unit norm, shape (n_pairs,)."""
-        return self.sum_weighted(self.spread_first, self.spread_second).clamp(max=1.0)
-
     def sum_weighted(self, weights_first: Tensor, weights_second: Tensor) -> Tensor:
         """Return the nuclear norm of ``diag(weights_first) @ cross @ diag(weights_second)`` of each pair."""
         return self._sum_singular_values(weights_first[:, :, None] * self.cross * weights_second[:, None, :])
@@ -114,44 +109,6 @@ class PairBlock:
         if self.others:
             sums[self.others] = sum_singular_values(matrices[self.others])
         return sums
-
-
-@dataclass(frozen=True)
-class PairValues:
-    """Values of one measure for the pairs of a block.
-
-    Attributes:
-        forward: From the first model of the second, shape (n_pairs,); NaN where undefined.
-        backward: From the second of the first; the same tensor for a symmetric measure.
-        forward_reasons: Why a value is undefined, by position in the block.
-        backward_reasons: The same for the other direction.
-    """
-
-    forward: Tensor
-    backward: Tensor
-    forward_reasons: Mapping[int, str] = field(default_factory=dict)
-    backward_reasons: Mapping[int, str] = field(default_factory=dict)
-
-    @classmethod
-    def symmetric(cls, values: Tensor, reasons: Mapping[int, str] | None = None) -> "PairValues":
-        """Say that both directions have the same values; blank those that have a reason."""
-        return cls.directed(values, values, reasons, reasons)
-
-    @classmethod
-    def directed(
-        cls,
-        forward: Tensor,
-        backward: Tensor,
-        forward_reasons: Mapping[int, str] | None = None,
-        backward_reasons: Mapping[int, str] | None = None,
-    ) -> "PairValues":
-        """Blank the values that have a reason."""
-        blanked = []
-        for values, reasons in ((forward, forward_reasons), (backward, backward_reasons)):
-            undefined = torch.zeros_like(values, dtype=torch.bool)
-            undefined[list(reasons or ())] = True
-            blanked.append(values.masked_fill(undefined, torch.nan))
-        return cls(blanked[0], blanked[1], forward_reasons or {}, backward_reasons or {})
 
 
 def compute_basis(
@@ -171,15 +128,9 @@ def compute_basis(
     Cost:
         Time O(n_stimuli * n_features * s + s^3) with s the smaller of the two; memory one float64 copy.
     """
-    raw = representation.double()
-    centred = raw - raw.mean(dim=0)
-    largest = float(raw.abs().max())
-    # dividing by the largest number first keeps squares of very large or very small features in range
-    norm = float(torch.linalg.vector_norm(centred / largest)) * largest if largest > 0 else 0.0
-    raw_norm = float(torch.linalg.vector_norm(raw / largest)) * largest if largest > 0 else 0.0
-    if norm <= RELATIVE_ZERO * raw_norm:
+    centred, norm = centre_to_unit(representation)
+    if norm == 0:
         return _empty_basis(centred)
-    centred /= norm
     n_stimuli, n_features = centred.shape
     if n_features < n_stimuli:
         eigenvalues, axes = _decompose(centred.T @ centred, relative_cutoff)
@@ -191,6 +142,31 @@ def compute_basis(
     spread = spread / torch.linalg.vector_norm(spread)
     loadings = directions.T @ centred if with_loadings else None
     return Basis(directions.contiguous(), spread, norm, loadings)
+
+
+def centre_to_unit(representation: Tensor) -> tuple[Tensor, float]:
+    """Centre the columns of a representation and scale it to unit norm.
+
+    Args:
+        representation: Shape (n_stimuli, n_features), finite.
+
+    Returns:
+        The centred representation, float64, and its norm before it was scaled, which is 0 where all stimuli
+        are the same up to rounding.
+    """
+    raw = representation.double()
+    largest = float(torch.stack(raw.aminmax()).abs().max())
+    if largest == 0:
+        return raw, 0.0
+    # dividing by the largest number first keeps squares of very large or very small features in range
+    centred = raw / largest
+    mean = centred.mean(dim=0)
+    centred -= mean
+    norm = float(torch.linalg.vector_norm(centred))
+    raw_norm = (norm**2 + len(raw) * float(mean.square().sum())) ** 0.5
+    if norm <= RELATIVE_ZERO * raw_norm:
+        return centred, 0.0
+    return centred.div_(norm), norm * largest
 
 
 def compute_bases(
@@ -224,36 +200,9 @@ def iterate_pair_blocks(bases: Sequence[Basis], *, memory_bytes: int) -> Iterato
     Yields:
         Blocks of pairs with equal ranks.
     """
-    by_ranks: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
-    for a, basis_a in enumerate(bases):
-        for b in range(a, len(bases)):
-            if basis_a.rank == 0 or bases[b].rank == 0:
-                continue
-            pair = (a, b) if basis_a.rank <= bases[b].rank else (b, a)
-            by_ranks[bases[pair[0]].rank, bases[pair[1]].rank].append(pair)
-    for (rank_first, rank_second), pairs in by_ranks.items():
-        bytes_per_pair = BLOCK_COPIES * DOUBLE_BYTES * rank_first * rank_second
-        pairs_per_block = max(1, memory_bytes // bytes_per_pair)
-        for start in range(0, len(pairs), pairs_per_block):
-            yield _multiply_bases(bases, pairs[start : start + pairs_per_block], (rank_first, rank_second))
-
-
-def sum_singular_values(matrices: Tensor) -> Tensor:
-    """Sum the singular values of each matrix of a batch: its nuclear norm.
-
-    On the CPU by ``svdvals``, to rounding. On a GPU, where it is slow for large matrices, by the eigenvalues
-    of the smaller Gram matrix: singular values below 1e-8 of the largest are then uncertain by that much.
-
-    Args:
-        matrices: Shape (n_matrices, n_rows, n_columns), float64.
-
-    Returns:
-        Nuclear norms, shape (n_matrices,), float64.
-    """
-    if matrices.device.type == "cpu":
-        singular_values: Tensor = torch.linalg.svdvals(matrices)
-        return singular_values.sum(dim=-1)
-    return _sum_roots_of_gram(matrices)
+    ranks = [basis.rank for basis in bases]
+    for pairs in group_pairs(ranks, memory_bytes=memory_bytes, with_self=True):
+        yield _multiply_bases(bases, pairs)
 
 
 def require_same_stimuli(representations: Sequence[Tensor]) -> None:
@@ -299,16 +248,6 @@ def _empty_basis(centred: Tensor) -> Basis:
     return Basis(centred[:, :0], centred.new_zeros(0), 0.0, centred[:0])
 
 
-def _multiply_bases(
-    bases: Sequence[Basis], pairs: Sequence[tuple[int, int]], ranks: tuple[int, int]
-) -> PairBlock:
-    cross = bases[pairs[0][0]].directions.new_empty(len(pairs), *ranks)
-    for product, (a, b) in zip(cross, pairs, strict=True):
-        torch.mm(bases[a].directions.T, bases[b].directions, out=product)
+def _multiply_bases(bases: Sequence[Basis], pairs: Sequence[tuple[int, int]]) -> PairBlock:
+    cross = multiply_pairs([basis.directions for basis in bases], pairs)
     return PairBlock([a for a, _ in pairs], [b for _, b in pairs], bases, cross)
-
-
-def _sum_roots_of_gram(matrices: Tensor) -> Tensor:
-    wide = matrices if matrices.shape[1] <= matrices.shape[2] else matrices.mT
-    eigenvalues: Tensor = torch.linalg.eigvalsh(wide @ wide.mT)
-    return eigenvalues.clamp(min=0).sqrt().sum(dim=-1)

@@ -9,7 +9,9 @@ one correlation of 1 is forced already where the ranks add up to the number of s
 import torch
 from torch import Tensor
 
-from rep_kedro.kernels.basis import PairBlock, PairValues, sum_singular_values
+from rep_kedro.kernels.basis import PairBlock
+from rep_kedro.kernels.model_pairs import PairValues
+from rep_kedro.kernels.nuclear_norm import sum_singular_values
 
 
 def measure_cca_mean(block: PairBlock) -> PairValues:

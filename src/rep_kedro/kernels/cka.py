@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rep_kedro.kernels.cosines import Reasons, cosines, flaws_of
 from rep_kedro.kernels.distance_sums import (
     Distance,
     DistanceMap,
@@ -20,10 +21,7 @@ from rep_kedro.kernels.distance_sums import (
 from rep_kedro.kernels.gram import (
     CentredFeatures,
     PairSums,
-    Reasons,
-    centre,
-    cosines,
-    flaws_of,
+    centre_all,
     linear_pair_sums,
 )
 
@@ -51,7 +49,7 @@ def compare_cka(
     Returns:
         Iterator over (name, similarities (n_models, n_models) float64, reason for each NaN).
     """
-    models = [centre(x) for x in representations]
+    models = centre_all(representations)
     linear = {name: p for name, p in requests.items() if p["kernel"] == "linear"}
     whole = {name: p for name, p in linear.items() if p["estimator"] != "minibatch"}
     if whole:

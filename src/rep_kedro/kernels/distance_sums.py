@@ -8,6 +8,7 @@ are multiplied, since a product of large means would drown what differs.
 from collections.abc import Sequence
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -78,7 +79,7 @@ def distance_pair_sums(
     x = models[0].features
     n, n_models = len(x), len(models)
     shifts = torch.stack([_shifts(models, function) for function in maps])
-    side = tile_side(len(maps) * n_models + 1, n, x.dtype, memory_bytes)
+    side = tile_side(len(maps) * n_models + 1, n, x, memory_bytes)
     buffer = torch.empty(len(maps) * n_models * side * side, dtype=x.dtype, device=x.device)
     scratch = torch.empty(side * side, dtype=x.dtype, device=x.device)
     products = torch.zeros(len(maps), n_models, n_models, dtype=torch.float64, device=x.device)
@@ -144,6 +145,10 @@ def median_distance(model: CentredFeatures, generator: torch.Generator) -> float
         chosen = torch.arange(n)
     squared = _sample_distances(model, chosen)
     upper = squared[torch.ones_like(squared, dtype=torch.bool).triu_(1)]
-    low, high = (len(upper) - 1) // 2 + 1, len(upper) // 2 + 1
-    middle = upper.kthvalue(low).values.double() + upper.kthvalue(high).values.double()
+    low, high = (len(upper) - 1) // 2, len(upper) // 2
+    if upper.device.type == "cpu":  # ten times as fast as kthvalue
+        ordered = torch.from_numpy(np.partition(upper.numpy(), (low, high)))
+        middle = ordered[low].double() + ordered[high].double()
+    else:
+        middle = upper.kthvalue(low + 1).values.double() + upper.kthvalue(high + 1).values.double()
     return model.unit * float((middle / 2).sqrt())

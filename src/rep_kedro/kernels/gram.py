@@ -1,25 +1,23 @@
 """Sums over pairs of stimuli of products of two models' stimulus-by-stimulus matrices.
 
 Nearly every measure on Gram or dissimilarity matrices is a cosine between such matrices after some centring.
-All that is needed of the matrices are the sums of products, each matrix with each, and their row sums;
-centring, shifting and the turn from inner products to distances are then exact corrections of rank one
-or two, done in float64. So the matrices are built once for each model, tile by tile, and never kept.
+All it needs are sums of products, each matrix with each, and row sums; centring and the turn from inner
+products to distances are exact corrections of rank one or two, in float64. So the matrices are built once
+for each model, tile by tile, and never kept.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import isqrt
 
 import torch
 from torch import Tensor
 
-Reasons = dict[tuple[int, int], str]
-
 SAME_BELOW_EPS = 4  # stimuli nearer to each other than this many roundings of the input are one stimulus
 ZERO_BELOW_EPS = 64  # a sum smaller than this many roundings of what it was made from is zero
 ENTRY_EPS = 8  # roundings in one entry of a matrix, relative to the numbers it was made from
-ROWS_PER_CENTRING = 4096
-LARGEST_TILE = 512  # larger tiles leave the caches; 1024 and 2048 were slower
+NUMBERS_PER_CENTRING = 2**17  # in float64 they stay in the cache; more on other devices, where calls cost
+LARGEST_TILE = 320  # on a CPU larger tiles leave the caches: 512 and 1024 were slower
 PRODUCT_CHUNK = 16384  # numbers summed in the features' own type before float64 takes over
 
 
@@ -40,31 +38,60 @@ class CentredFeatures:
     flaw: str | None = None
 
 
-def centre(x: Tensor, *, flaw: str | None = None) -> CentredFeatures:
+def centre(x: Tensor, *, flaw: str | None = None, out: Tensor | None = None) -> CentredFeatures:
     """Subtract the mean stimulus and scale to mean squared norm one, in float64 and rounded once.
 
     Args:
         x: Features, shape (n_stimuli, n_features), any scale and shift.
         flaw: A reason known beforehand why the model cannot be compared.
+        out: Where to write the features, contiguous, of the shape and type of ``x``; new by default.
     """
-    blocks = [slice(s, s + ROWS_PER_CENTRING) for s in range(0, len(x), ROWS_PER_CENTRING)]
-    mean = sum((x[rows].double().sum(dim=0) for rows in blocks), torch.zeros(())) / len(x)
-    features = torch.empty_like(x, memory_format=torch.contiguous_format)
-    raw_energy, energy = 0.0, 0.0
+    n, (blocks, scratch) = len(x), _blocks_of(x)
+    features = torch.empty_like(x, memory_format=torch.contiguous_format) if out is None else out
+    mean = torch.zeros(x.shape[1], dtype=torch.float64, device=x.device)
     for rows in blocks:
-        raw_energy += float(x[rows].double().square().sum())
-        energy += float((x[rows].double() - mean).square().sum())
+        mean += scratch[: len(x[rows])].copy_(x[rows]).sum(dim=0)
+    mean /= n
+    energies = mean.new_zeros(2)  # sums, and not yet on the host, so that no block waits for another
+    for rows in blocks:
+        centred = torch.sub(x[rows], mean, out=scratch[: len(x[rows])]).flatten()
+        energies[0] += torch.dot(centred, centred)
+    energies[1] = energies[0] + n * torch.dot(mean, mean)
+    energy, raw_energy = energies.tolist()
     same = energy <= (SAME_BELOW_EPS * torch.finfo(x.dtype).eps) ** 2 * raw_energy
+    squared_norms = torch.zeros(n, dtype=torch.float64, device=x.device)
     if same or flaw is not None:
         flaw = flaw or "all stimuli have the same features"
-        zeros = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-        return CentredFeatures(features.zero_(), zeros, 0.0, flaw)
-    unit = (energy / len(x)) ** 0.5
-    squared_norms = torch.empty(len(x), dtype=torch.float64, device=x.device)
+        return CentredFeatures(features.zero_(), squared_norms, 0.0, flaw)
+    unit = (energy / n) ** 0.5
     for rows in blocks:
-        features[rows] = (x[rows].double() - mean) / unit
-        squared_norms[rows] = features[rows].double().square().sum(dim=1)
+        centred = torch.sub(x[rows], mean, out=scratch[: len(x[rows])])
+        features[rows] = centred.div_(unit)
+        squared_norms[rows] = centred.copy_(features[rows]).square_().sum(dim=1)
     return CentredFeatures(features, squared_norms, unit)
+
+
+def _blocks_of(x: Tensor) -> tuple[list[slice], Tensor]:
+    """Return ranges of rows to centre at once, and room for one of them in float64."""
+    numbers = NUMBERS_PER_CENTRING if x.device.type == "cpu" else 64 * NUMBERS_PER_CENTRING
+    step = max(1, min(len(x), numbers // x.shape[1]))
+    scratch = torch.empty(step, x.shape[1], dtype=torch.float64, device=x.device)
+    return [slice(start, start + step) for start in range(0, len(x), step)], scratch
+
+
+def centre_all(representations: Sequence[Tensor]) -> list[CentredFeatures]:
+    """Centre each model, see ``centre``, into memory where models of one width can be multiplied at once."""
+    return [centre(x, out=out) for x, out in zip(representations, room_for(representations), strict=True)]
+
+
+def room_for(representations: Sequence[Tensor]) -> list[Tensor]:
+    """Return empty tensors like the representations, one after the other in one piece of memory."""
+    first, sizes = representations[0], [x.numel() for x in representations]
+    if any(x.dtype != first.dtype for x in representations):
+        return [torch.empty_like(x, memory_format=torch.contiguous_format) for x in representations]
+    memory = torch.empty(sum(sizes), dtype=first.dtype, device=first.device)
+    parts = torch.split(memory, sizes)
+    return [part.view(x.shape) for part, x in zip(parts, representations, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -143,21 +170,41 @@ def linear_pair_sums(models: Sequence[CentredFeatures], *, memory_bytes: int) ->
 
 def _products_in_stimulus_space(models: Sequence[CentredFeatures], memory_bytes: int) -> Tensor:
     x = models[0].features
-    side = tile_side(len(models), len(x), x.dtype, memory_bytes)
+    side = tile_side(len(models), len(x), x, memory_bytes)
     buffer = torch.empty(len(models) * side * side, dtype=x.dtype, device=x.device)
     products = torch.zeros(len(models), len(models), dtype=torch.float64, device=x.device)
+    stacks = _stacks_of([m.features for m in models])
+    heights = [len(stack) for stack in stacks]
     for rows, columns in tiles(len(x), side):
         tile = view_of(buffer, len(models), rows, columns)
-        for model, out in zip(models, tile, strict=True):
-            torch.mm(model.features[rows], model.features[columns].T, out=out)
+        for stack, out in zip(stacks, torch.split(tile, heights), strict=True):
+            torch.bmm(stack[:, rows], stack[:, columns].mT, out=out)
         add_products(products, tile, rows, columns)
     return products
+
+
+def _stacks_of(features: Sequence[Tensor]) -> list[Tensor]:
+    """View neighbouring models of one width that lie one after the other in memory as one tensor each."""
+    stacks: list[Tensor] = []
+    for x in features:
+        last = stacks[-1] if stacks else None
+        if (
+            last is not None
+            and last.shape[1:] == x.shape
+            and last.untyped_storage().data_ptr() == x.untyped_storage().data_ptr()
+            and last.storage_offset() + last.numel() == x.storage_offset()
+            and last.is_contiguous() & x.is_contiguous()
+        ):
+            stacks[-1] = last.as_strided((len(last) + 1, *x.shape), (x.numel(), x.shape[1], 1))
+        else:
+            stacks.append(x[None])
+    return stacks
 
 
 def _products_in_feature_space(models: Sequence[CentredFeatures], memory_bytes: int) -> Tensor:
     x = models[0].features
     widest = max(m.features.shape[1] for m in models)
-    step = max(1, min(widest, memory_bytes // (4 * widest * x.element_size())))
+    step = max(1, min(widest, memory_bytes // (6 * widest * x.element_size())))
     products = torch.zeros(len(models), len(models), dtype=torch.float64, device=x.device)
     for a, left in enumerate(models):
         for start in range(0, left.features.shape[1], step):
@@ -167,10 +214,12 @@ def _products_in_feature_space(models: Sequence[CentredFeatures], memory_bytes: 
     return products.triu() + products.triu(1).T
 
 
-def tile_side(n_matrices: int, n_stimuli: int, dtype: torch.dtype, memory_bytes: int) -> int:
-    """Choose the side of square tiles so that one tile of each matrix fits into the memory."""
-    numbers = memory_bytes // (torch.finfo(dtype).bits // 8 * n_matrices)
-    return max(1, min(n_stimuli, LARGEST_TILE, isqrt(numbers)))
+def tile_side(n_matrices: int, n_stimuli: int, like: Tensor, memory_bytes: int) -> int:
+    """Choose the side of square tiles so that one tile of each matrix, of the type of ``like``, fits in."""
+    largest = isqrt(memory_bytes // (like.element_size() * n_matrices))
+    if like.device.type == "cpu":
+        largest = min(largest, LARGEST_TILE)
+    return max(1, min(n_stimuli, largest))
 
 
 def tiles(n_stimuli: int, side: int) -> Iterator[tuple[slice, slice]]:
@@ -216,41 +265,3 @@ def rounding_of(products: Tensor, size: Tensor | float, n_stimuli: int, dtype: t
     squares = products.diagonal().abs()
     noise = ENTRY_EPS * eps * n_stimuli * size  # norm of a matrix of roundings
     return ZERO_BELOW_EPS * eps * squares + 2 * noise * squares.sqrt() + noise**2
-
-
-def cosines(
-    products: Tensor, rounding: Tensor, flaws: Mapping[int, str], *, if_zero: str
-) -> tuple[Tensor, Reasons]:
-    """Divide inner products by the norms that stand on their diagonal.
-
-    Args:
-        products: Inner products, shape (n_models, n_models), float64.
-        rounding: A squared norm not larger than this is zero, shape (n_models,).
-        flaws: Why a model cannot be compared, by model.
-        if_zero: What it means that a model's norm is zero.
-
-    Returns:
-        Cosines, NaN in the rows and columns of flawed models; and a reason for each NaN.
-    """
-    squared = products.diagonal().clone()
-    zero = {int(m): if_zero for m in (squared <= rounding).nonzero().flatten()}
-    why = zero | dict(flaws)
-    squared[list(why)] = torch.nan
-    values = _symmetric(products) / torch.outer(squared, squared).sqrt()
-    return values, pair_reasons(why, len(values))
-
-
-def pair_reasons(why: Mapping[int, str], n_models: int) -> Reasons:
-    """Spread a reason for one model over its row and its column."""
-    reasons: Reasons = {}
-    for model, reason in why.items():
-        for other in range(n_models):
-            text = f"model {model}: {reason}"
-            for pair in {(model, other), (other, model)}:
-                reasons[pair] = f"{reasons[pair]}; {text}" if pair in reasons else text
-    return reasons
-
-
-def flaws_of(models: Sequence[CentredFeatures]) -> dict[int, str]:
-    """Collect why models cannot be compared, by model."""
-    return {index: m.flaw for index, m in enumerate(models) if m.flaw is not None}

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rep_kedro.kernels.basis import Basis, PairValues, compute_bases, iterate_pair_blocks
+from rep_kedro.kernels.basis import Basis, compute_bases, iterate_pair_blocks, require_same_stimuli
 from rep_kedro.kernels.cca import (
     measure_cca_mean,
     measure_cca_mean_squared,
@@ -17,7 +17,10 @@ from rep_kedro.kernels.cca import (
     measure_pwcca,
     measure_svcca,
 )
+from rep_kedro.kernels.model_pairs import PairValues
 from rep_kedro.kernels.procrustes import (
+    Rotations,
+    compute_rotations,
     measure_nbs,
     measure_procrustes,
     measure_procrustes_angular,
@@ -34,11 +37,13 @@ FORMULAS: dict[str, Callable[..., PairValues]] = {
     "eigenspace_overlap": measure_eigenspace_overlap,
     "linear_regression": measure_linear_regression,
     "gulp": measure_gulp,
+    "shape_angular": measure_shape_angular,
+}
+ROTATION_FORMULAS: dict[str, Callable[[Rotations], Tensor]] = {
     "nbs": measure_nbs,
     "procrustes": measure_procrustes,
     "procrustes_angular": measure_procrustes_angular,
     "size_and_shape": measure_size_and_shape,
-    "shape_angular": measure_shape_angular,
 }
 NEEDS_LOADINGS = frozenset({"pwcca"})
 
@@ -54,10 +59,11 @@ def compare_linear_maps(
     Args:
         representations: One matrix for each model, shape (n_stimuli, n_features_i), finite, row s for the
             same stimulus in all; float32 or float64, all on one device.
-        requests: By a name of the caller's, what to compute: ``statistic``, one of ``FORMULAS``, and its
-            parameters.
+        requests: By a name of the caller's, what to compute: ``statistic``, one of ``FORMULAS`` or
+            ``ROTATION_FORMULAS``, and its parameters.
         memory_bytes: Bound for the products of bases in memory, one pair at least. The bases come on top,
-            float64, n_stimuli x rank for each model, and for projection-weighted CCA rank x n_features.
+            float64, n_stimuli x rank for each model, and for projection-weighted CCA rank x n_features; for
+            measures of Procrustes' kind a centred float64 copy.
 
     Yields:
         Name, values of shape (n_models, n_models), float64, NaN where undefined, and the reason of each NaN.
@@ -79,10 +85,29 @@ def compare_linear_maps(
         tensor([[1., 1.],
                 [1., 1.]], dtype=torch.float64)
     """
-    formulas = {name: _bind_formula(name, parameters) for name, parameters in requests.items()}
+    bound = {name: _bind_formula(name, parameters) for name, parameters in requests.items()}
+    by_rotation = {name: statistic for name, statistic in bound.items() if isinstance(statistic, str)}
+    by_bases = {name: formula for name, formula in bound.items() if not isinstance(formula, str)}
+    require_same_stimuli(representations)
     with_loadings = any(parameters["statistic"] in NEEDS_LOADINGS for parameters in requests.values())
-    bases = compute_bases(representations, with_loadings=with_loadings)
-    return _compare_bases(bases, formulas, memory_bytes)
+    return _compare_all(representations, by_rotation, by_bases, memory_bytes, with_loadings)
+
+
+def _compare_all(
+    representations: Sequence[Tensor],
+    by_rotation: Mapping[str, str],
+    by_bases: Mapping[str, Callable[..., PairValues]],
+    memory_bytes: int,
+    with_loadings: bool,
+) -> Iterator[tuple[str, Tensor, dict[tuple[int, int], str]]]:
+    if by_rotation:
+        rotations = compute_rotations(representations, memory_bytes=memory_bytes)
+        for name, statistic in by_rotation.items():
+            reasons = _explain_blind_models(rotations.blind, len(representations))
+            yield name, ROTATION_FORMULAS[statistic](rotations), reasons
+    if by_bases:
+        bases = compute_bases(representations, with_loadings=with_loadings)
+        yield from _compare_bases(bases, by_bases, memory_bytes)
 
 
 def _compare_bases(
@@ -91,7 +116,8 @@ def _compare_bases(
     shape = (len(bases), len(bases))
     device = bases[0].directions.device
     matrices = {name: torch.full(shape, torch.nan, dtype=torch.float64, device=device) for name in formulas}
-    reasons = {name: _explain_blind_models(bases) for name in formulas}
+    blind = [model for model, basis in enumerate(bases) if basis.rank == 0]
+    reasons = {name: _explain_blind_models(blind, len(bases)) for name in formulas}
     for block in iterate_pair_blocks(bases, memory_bytes=memory_bytes):
         for name, formula in formulas.items():
             values = formula(block)
@@ -105,30 +131,32 @@ def _compare_bases(
         yield name, matrix, reasons[name]
 
 
-def _explain_blind_models(bases: Sequence[Basis]) -> dict[tuple[int, int], str]:
-    blind = [model for model, basis in enumerate(bases) if basis.rank == 0]
+def _explain_blind_models(blind: Sequence[int], n_models: int) -> dict[tuple[int, int], str]:
     reason = {
         model: f"representation {model} does not tell stimuli apart: all its rows are the same up to rounding"
         for model in blind
     }
-    every = range(len(bases))
+    every = range(n_models)
     return {
         (a, b): reason[a] if a in reason else reason[b] for a in every for b in every if {a, b} & set(blind)
     }
 
 
-def _bind_formula(name: str, parameters: Mapping[str, Any]) -> Callable[..., PairValues]:
-    """Look up the formula and see that it takes the parameters."""
+def _bind_formula(name: str, parameters: Mapping[str, Any]) -> Callable[..., PairValues] | str:
+    """Look up a formula and see that it takes the parameters; of rotation measures return the statistic."""
     settings = dict(parameters)
     statistic = settings.pop("statistic", None)
-    if statistic not in FORMULAS:
-        close = get_close_matches(str(statistic), FORMULAS, n=3)
-        hint = f"did you mean {', '.join(close)}" if close else f"known: {', '.join(sorted(FORMULAS))}"
+    known = sorted([*FORMULAS, *ROTATION_FORMULAS])
+    if statistic not in known:
+        close = get_close_matches(str(statistic), known, n=3)
+        hint = f"did you mean {', '.join(close)}" if close else f"known: {', '.join(known)}"
         raise ValueError(f"request {name!r} has unknown statistic {statistic!r}; {hint}")
-    formula = FORMULAS[statistic]
-    accepted = sorted(set(signature(formula).parameters) - {"block"})
+    formula = FORMULAS.get(statistic)
+    accepted = sorted(set(signature(formula).parameters) - {"block"}) if formula else []
     if sorted(settings) != accepted:
         raise ValueError(
             f"request {name!r} gives {statistic} the parameters {sorted(settings)}, it takes {accepted}"
         )
-    return partial(formula, **settings)
+    if formula is None:
+        return str(statistic)
+    return "procrustes_angular" if settings.get("alpha") == 1 else partial(formula, **settings)

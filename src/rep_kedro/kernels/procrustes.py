@@ -5,50 +5,109 @@ representations of unit norm (their fidelity), which needs neither the rotation 
 counts.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from rep_kedro.kernels.basis import PairBlock, PairValues
+from rep_kedro.kernels.basis import PairBlock, centre_to_unit, compute_basis, require_same_stimuli
 from rep_kedro.kernels.cca import refuse_full_rank
+from rep_kedro.kernels.model_pairs import PairValues, group_pairs, multiply_pairs
+from rep_kedro.kernels.nuclear_norm import sum_singular_values
 
 
-def measure_nbs(block: PairBlock) -> PairValues:
+@dataclass(frozen=True)
+class Rotations:
+    """How well each two models agree after the best rotation.
+
+    Attributes:
+        fidelity: Nuclear norm of the product of two centred representations of unit norm, in [0, 1], shape
+            (n_models, n_models), float64, symmetric; NaN for a model that does not tell stimuli apart.
+        norms: Frobenius norms of the centred representations, shape (n_models,), float64.
+    """
+
+    fidelity: Tensor
+    norms: Tensor
+
+    @property
+    def blind(self) -> list[int]:
+        """Models that do not tell stimuli apart."""
+        return [model for model, norm in enumerate(self.norms.tolist()) if norm == 0]
+
+
+def compute_rotations(representations: Sequence[Tensor], *, memory_bytes: int) -> Rotations:
+    """Compare all pairs of models after the best rotation of one onto the other.
+
+    Args:
+        representations: One matrix for each model, shape (n_stimuli, n_features_i).
+        memory_bytes: Bound for the products of models in memory, one pair at least; one float64 copy of the
+            features comes on top, n_stimuli x n_stimuli at most for a model.
+
+    Raises:
+        ValueError: If representations do not fit together.
+
+    Cost:
+        Time O(n_stimuli * w^2 + w^3) a pair with w the lesser of n_features and n_stimuli.
+    """
+    require_same_stimuli(representations)
+    prepared = [_reduce(x) for x in representations]
+    points = [x for x, _ in prepared]
+    norms = torch.tensor([norm for _, norm in prepared], dtype=torch.float64, device=points[0].device)
+    fidelity = torch.full((len(points), len(points)), torch.nan, dtype=torch.float64, device=norms.device)
+    fidelity.diagonal()[norms > 0] = 1.0
+    for pairs in group_pairs([x.shape[1] for x in points], memory_bytes=memory_bytes, with_self=False):
+        first, second = torch.tensor(pairs, device=norms.device).T
+        values = sum_singular_values(multiply_pairs(points, pairs)).clamp(max=1.0)
+        fidelity[first, second] = fidelity[second, first] = values
+    return Rotations(fidelity, norms)
+
+
+def _reduce(representation: Tensor) -> tuple[Tensor, float]:
+    """Return a centred representation of unit norm, turned so that it has no more features than stimuli."""
+    if representation.shape[1] > len(representation):
+        basis = compute_basis(representation)
+        return basis.directions * basis.spread, basis.norm
+    centred, norm = centre_to_unit(representation)
+    return (centred if norm else centred[:, :0]), norm
+
+
+def measure_nbs(rotations: Rotations) -> Tensor:
     """Return the normalised Bures similarity, the cosine of the angular Procrustes distance, in [0, 1].
 
     Source: Tang et al. 2020, arXiv:2003.11370; Harvey et al. 2023, arXiv:2311.11436.
     """
-    return PairValues.symmetric(block.fidelity)
+    return rotations.fidelity
 
 
-def measure_procrustes(block: PairBlock) -> PairValues:
+def measure_procrustes(rotations: Rotations) -> Tensor:
     """Return the Euclidean distance of unit-norm representations after the best rotation, in [0, sqrt(2)].
 
     Source: Ding et al. 2021, arXiv:2108.01661 (its square); Williams et al. 2021, arXiv:2110.14739.
     """
-    return PairValues.symmetric((2 - 2 * block.fidelity).clamp(min=0).sqrt())
+    return (2 - 2 * rotations.fidelity).clamp(min=0).sqrt()
 
 
-def measure_procrustes_angular(block: PairBlock) -> PairValues:
+def measure_procrustes_angular(rotations: Rotations) -> Tensor:
     """Return the angle between representations after the best rotation, in [0, pi/2] rad; a metric.
 
     Rounding in the cosine of a small angle leaves the angle uncertain by some 1e-8.
 
     Source: Williams et al. 2021, arXiv:2110.14739, equation 5.
     """
-    return PairValues.symmetric(block.fidelity.arccos())
+    return rotations.fidelity.arccos()
 
 
-def measure_size_and_shape(block: PairBlock) -> PairValues:
+def measure_size_and_shape(rotations: Rotations) -> Tensor:
     """Return the Euclidean distance of centred representations of their own size after the best rotation.
 
     Unbounded, in the unit of the features; grows with the square root of the number of stimuli.
 
     Source: Dryden & Mardia 2016, doi:10.1002/9781119072492, section 5.6.
     """
-    size_first, size_second = _sizes(block, block.first), _sizes(block, block.second)
+    rows, columns = rotations.norms[:, None], rotations.norms[None, :]
     # as a sum of two squares: no cancellation where sizes differ and shapes agree
-    apart = 2 * size_first * size_second * (1 - block.fidelity)
-    return PairValues.symmetric(((size_first - size_second).square() + apart).clamp(min=0).sqrt())
+    return ((rows - columns).square() + 2 * rows * columns * (1 - rotations.fidelity)).clamp(min=0).sqrt()
 
 
 def measure_shape_angular(block: PairBlock, *, alpha: float) -> PairValues:

@@ -3,7 +3,8 @@
 Both need only the squared entries of the product of two bases, so they cost nothing beyond it.
 """
 
-from rep_kedro.kernels.basis import PairBlock, PairValues
+from rep_kedro.kernels.basis import PairBlock
+from rep_kedro.kernels.model_pairs import PairValues
 
 
 def measure_linear_regression(block: PairBlock) -> PairValues:

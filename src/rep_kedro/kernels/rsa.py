@@ -11,15 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rep_kedro.kernels.cosines import Reasons, cosines, flaws_of
 from rep_kedro.kernels.distance_sums import Distance, distance_pair_sums
 from rep_kedro.kernels.gram import (
     SAME_BELOW_EPS,
     CentredFeatures,
     PairSums,
-    Reasons,
     centre,
-    cosines,
-    flaws_of,
     linear_pair_sums,
 )
 from rep_kedro.kernels.rdm_ranks import compare_ranks
