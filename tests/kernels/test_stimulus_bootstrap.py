@@ -1,13 +1,14 @@
 """Resampling of stimuli, jackknife and noise ceiling."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from tests.reference import inference as reference
 
-from rep_kedro.kernels.centring import build_linear_grams
+from rep_kedro.kernels.centring import build_linear_grams, centre_grams
 from rep_kedro.kernels.jackknife import jackknife_linear_cka, leave_one_out_linear_cka
 from rep_kedro.kernels.noise_ceiling import estimate_noise_ceiling
 from rep_kedro.kernels.resampling import (
@@ -16,11 +17,11 @@ from rep_kedro.kernels.resampling import (
     draw_subset_counts,
     summarise_replicates,
 )
+from rep_kedro.kernels.sample_size import trace_by_sample_size
 from rep_kedro.kernels.stimulus_bootstrap import (
     estimate_error_from_subsets,
     resample_cka,
     resample_rsa,
-    trace_cka_by_sample_size,
 )
 
 N_STIMULI = 12
@@ -166,7 +167,10 @@ def test_sample_size_curve_agrees_with_subsets_and_shows_the_bias():
     xs = _draw_representations(_generator(), 80, (20, 30), 0)
     grams, orders = build_linear_grams(xs), draw_permutations(80, 20, generator=_generator(1))
     sizes = [10, 30, 80]
-    curves = {d: trace_cka_by_sample_size(grams, orders, sizes, debiased=d) for d in (True, False)}
+    curves = {
+        d: trace_by_sample_size(grams, orders, sizes, partial(centre_grams, debiased=d), least=4)
+        for d in (True, False)
+    }
     chosen = orders[4, :30]
     for debiased, curve in curves.items():
         assert curve.shape == (20, 3, 2, 2)
@@ -227,9 +231,9 @@ def test_impossible_requests_are_refused_with_what_is_wrong():
     with pytest.raises(ValueError, match="subsets must have 1 to 11 of 12 stimuli, got 12"):
         estimate_error_from_subsets(torch.ones(3), 12, 12)
     with pytest.raises(ValueError, match="subset sizes must be 4 to 12 stimuli, got 3"):
-        trace_cka_by_sample_size(grams, torch.arange(12)[None], [6, 3])
+        trace_by_sample_size(grams, torch.arange(12)[None], [6, 3], centre_grams, least=4)
     with pytest.raises(ValueError, match=r"orders must have shape \(n_orders, 12\), got \(12,\)"):
-        trace_cka_by_sample_size(grams, torch.arange(12), [6])
+        trace_by_sample_size(grams, torch.arange(12), [6], centre_grams, least=4)
     with pytest.raises(ValueError, match="the jackknife of debiased CKA needs at least 5 stimuli, got 4"):
         jackknife_linear_cka([x[:4] for x in xs])
     for function in (jackknife_linear_cka, build_linear_grams):

@@ -205,7 +205,15 @@ def test_measures_without_a_null_or_a_curve_are_refused(features):
 
 
 @pytest.mark.parametrize(
-    "name", ["cka_linear_biased", "cka_rbf_median_0.4_debiased", "cka_rbf_abs_0.4_debiased"]
+    "name",
+    [
+        "cka_linear_biased",
+        "cka_rbf_median_0.4_debiased",
+        "cka_rbf_abs_0.4_debiased",
+        "distance_correlation_debiased",
+        "rsa_correlation_pearson",
+        "rsa_euclidean_spearman",
+    ],
 )
 def test_the_last_size_is_all_stimuli_and_gives_the_measure_itself(tmp_path, features, name):
     params = SampleSizeParams(measures=[name], sizes=[8, 12, N_STIMULI, N_STIMULI + 1, 500], n_orders=2)
@@ -225,14 +233,39 @@ def test_the_last_size_is_all_stimuli_and_gives_the_measure_itself(tmp_path, fea
     assert letters["pearson_with_all"].between(-1, 1).all()
 
 
-def test_a_point_of_the_curve_is_the_measure_on_the_first_stimuli_of_an_order(tmp_path, features):
-    params = SampleSizeParams(measures=["cka_linear_debiased"], sizes=[9], n_orders=2, seed=4)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cka_linear_debiased",
+        "cka_rbf_median_0.4_biased",
+        "rsa_correlation_pearson",
+        "rsa_euclidean_spearman",
+    ],
+)
+def test_a_point_of_the_curve_is_the_measure_on_the_first_stimuli_of_an_order(tmp_path, features, name):
+    params = SampleSizeParams(measures=[name], sizes=[9], n_orders=2, seed=4)
     plan = sample_sizes.plan_sample_size_curves(features, SIMILARITY, params)
-    handle = run_plan(tmp_path / "curves", plan)["letters/cka_linear_debiased"]
+    handle = run_plan(tmp_path / "curves", plan)[f"letters/{name}"]
     orders = draw_permutations(N_STIMULI, 2, generator=torch.Generator().manual_seed(4))
     x, y, _ = (z.float().double() for z in _draw(1))
-    expected = [_value(x[order[:9]], y[order[:9]], "cka_linear_debiased") for order in orders]
+    expected = [_value(x[order[:9]], y[order[:9]], name) for order in orders]
     np.testing.assert_allclose(handle.tensor("similarity")[:, 0, 0], expected, atol=1e-9)
+
+
+def test_curves_of_too_few_stimuli_or_networks_say_so(tmp_path):
+    members = {f"letters/net_{i}": make_features({"late": x}) for i, x in enumerate(_draw())}
+    features, params = store(tmp_path / "features", members), SampleSizeParams(sizes=[8], n_orders=2)
+    for count, reason in ((1, sample_sizes.NO_PAIRS), (2, sample_sizes.FEW_PAIRS)):
+        some = dict(list(features.items())[:count])
+        plan = sample_sizes.plan_sample_size_curves(some, SIMILARITY, params)
+        table = sample_sizes.tabulate_sample_sizes(run_plan(tmp_path / f"of {count}", plan))
+        assert set(table["reason"]) == {reason}
+    short = {key: make_features({"late": _draw(n=3)[0]}) for key in features}
+    plan = sample_sizes.plan_sample_size_curves(store(tmp_path / "short", short), SIMILARITY, params)
+    with pytest.raises(
+        Exception, match=r"letters/cka.*curves over the number of stimuli need at least 4, got 3"
+    ):
+        run_plan(tmp_path / "none", plan)
 
 
 def test_kernel_matrices_without_spread_are_not_a_number():

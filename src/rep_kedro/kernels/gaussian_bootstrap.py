@@ -45,10 +45,32 @@ def resample_gaussian_cka(
     for drawn in weights:
         medians = _median_of_repeated(ordered, (drawn[first] * drawn[second])[order])
         present = drawn.nonzero().flatten()
-        grams = squared[:, present[:, None], present] / (-2 * width**2 * medians)[:, None, None]
-        grams = torch.where((medians > 0)[:, None, None], grams.expm1_(), torch.nan)
+        grams = _apply_kernel(squared[:, present[:, None], present], medians, width)
         found.append(resample_cka(grams, drawn[None, present], debiased=debiased))
     return torch.cat(found) if found else squared.new_empty(0, n_models, n_models)
+
+
+def build_median_grams(squared_distances: Tensor, *, width: float) -> Tensor:
+    """Return Gaussian kernel matrices, less one, with the median distance of each model as unit.
+
+    Args:
+        squared_distances: As for ``resample_gaussian_cka``.
+        width: Width of the kernel as a multiple of the median distance.
+
+    Returns:
+        float64, the same shape; NaN for a model with a median distance of zero.
+    """
+    first, second = torch.triu_indices(
+        *squared_distances.shape[1:], offset=1, device=squared_distances.device
+    )
+    squared = squared_distances.double()
+    ordered = squared[:, first, second].sort(dim=1).values
+    return _apply_kernel(squared, _median_of_repeated(ordered, torch.ones_like(ordered)), width)
+
+
+def _apply_kernel(squared: Tensor, medians: Tensor, width: float) -> Tensor:
+    grams = (squared / (-2 * width**2 * medians)[:, None, None]).expm1_()
+    return torch.where((medians > 0)[:, None, None], grams, torch.nan)
 
 
 def _median_of_repeated(ordered: Tensor, repeats: Tensor) -> Tensor:

@@ -1,17 +1,16 @@
-"""How similarities depend on the stimuli that happened to be shown: bootstrap, subsets, sample-size curves.
+"""How similarities depend on the stimuli that happened to be shown: bootstrap and subsets.
 
 A resample is a vector of counts. A stimulus is never compared with its own copy: pairs of draws of one
 stimulus are missing, so that counts[i] * counts[j] weighs the pair of stimuli i and j, and centring is over
 what is present.
 """
 
-from collections.abc import Sequence
 from math import sqrt
 
 import torch
 from torch import Tensor
 
-from rep_kedro.kernels.centring import MIN_STIMULI_DEBIASED, ROUNDING, centre_grams, scale_grams
+from rep_kedro.kernels.centring import MIN_STIMULI_DEBIASED, ROUNDING, scale_grams
 from rep_kedro.kernels.weighted_correlation import WeightedCorrelation
 
 MIN_STIMULI_BIASED = 2
@@ -126,44 +125,6 @@ def estimate_error_from_subsets(replicates: Tensor, n_kept: int, n_stimuli: int)
     if not 1 <= n_kept < n_stimuli:
         raise ValueError(f"subsets must have 1 to {n_stimuli - 1} of {n_stimuli} stimuli, got {n_kept}")
     return replicates.double().std(dim=0) * sqrt(n_kept / (n_stimuli - n_kept))
-
-
-def trace_cka_by_sample_size(
-    grams: Tensor, orders: Tensor, sizes: Sequence[int], *, debiased: bool = True
-) -> Tensor:
-    """Return CKA on nested subsets of stimuli: the first ones of each order.
-
-    Shows how many stimuli a value needs: the biased estimator falls with their number, the debiased one only
-    settles.
-
-    Args:
-        grams: Symmetric kernel matrices, one per model, shape (n_models, n_stimuli, n_stimuli).
-        orders: Orders of the stimuli, int64, shape (n_orders, n_stimuli), from ``draw_permutations``.
-        sizes: Numbers of stimuli, each at most n_stimuli.
-        debiased: Use the unbiased HSIC (at least four stimuli).
-
-    Returns:
-        CKA, float64, shape (n_orders, n_sizes, n_models, n_models), symmetric; NaN for a model that does not
-        tell the stimuli of a subset apart.
-
-    Raises:
-        ValueError: If a size is out of range, or orders are of another number of stimuli.
-    """
-    n = grams.shape[1]
-    least = MIN_STIMULI_DEBIASED if debiased else MIN_STIMULI_BIASED
-    for size in sizes:
-        if not least <= size <= n:
-            raise ValueError(f"subset sizes must be {least} to {n} stimuli, got {size}")
-    if orders.ndim != 2 or orders.shape[1] != n:
-        raise ValueError(f"orders must have shape (n_orders, {n}), got {tuple(orders.shape)}")
-    curves = []
-    for order in orders.to(grams.device):
-        for size in sizes:
-            chosen = order[:size]
-            unit = centre_grams(grams[:, chosen][:, :, chosen], debiased=debiased).flatten(1)
-            values = unit @ unit.T
-            curves.append((values + values.T) / 2)
-    return torch.stack(curves).reshape(len(orders), len(sizes), len(grams), len(grams))
 
 
 def require_counts(counts: Tensor, n_stimuli: int) -> Tensor:

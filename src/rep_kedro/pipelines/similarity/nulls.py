@@ -152,10 +152,10 @@ def build_dissimilarities(representations: Sequence[Tensor], parameters: Paramet
     """
     rdms = []
     for x in representations:
-        points = prepare_for_rdm(x.double(), parameters["rdm"])
-        squared = _squared_distances(points)
+        squared = _squared_distances(prepare_for_rdm(x.double(), parameters["rdm"]))
         values = squared.sqrt() if parameters["rdm"] == "euclidean" else squared
-        rdms.append(torch.full_like(values, torch.nan) if points.flaw else values)
+        flaw = prepare_for_rdm(x, parameters["rdm"]).flaw  # by the digits that the features have
+        rdms.append(torch.full_like(values, torch.nan) if flaw else values)
     return torch.stack(rdms)
 
 

@@ -201,7 +201,8 @@ class SampleSizeParams(BaseModel):
     """How similarities are followed over the number of stimuli.
 
     Attributes:
-        measures: Ids of CKA measures (linear, Gaussian or distance kernel; biased or debiased).
+        measures: Ids of measures of CKA (linear, Gaussian or distance kernel; biased or debiased) and RSA
+            (Pearson, Spearman).
         sizes: Numbers of stimuli; those above what there is are left out, and all there are comes last.
         n_orders: So many random orders of the stimuli; the subsets of one order are nested. 0: no curves.
         max_stimuli: More stimuli than these are not used.

@@ -21,6 +21,7 @@ COLUMNS = (
 )
 CURVES = "similarity"
 NO_PAIRS = "no pair of networks has a defined similarity"
+FEW_PAIRS = "no correlation with all: it needs three pairs of networks with similarities that differ"
 
 
 def plan_sample_size_curves(
@@ -43,11 +44,11 @@ def plan_sample_size_curves(
         meta: ``labels``, ``sizes``.
 
     Raises:
-        ValueError: If a measure is not of the kernel family, or as for the similarity matrices.
+        ValueError: If a measure has no curve, or as for the similarity matrices.
     """
     if not params.n_orders:
         return {}
-    measures = [_require_kernel(measure_id) for measure_id in params.measures]
+    measures = [_require_curve(measure_id) for measure_id in params.measures]
     plan = {}
     for selection in select_features(features, similarity, stimulus_subsets):
         layers = selection.layers(similarity.layer)
@@ -58,9 +59,7 @@ def plan_sample_size_curves(
                 "features": selection.references,
                 "layers": layers,
                 **params.model_dump(include={"sizes", "n_orders", "max_stimuli", "seed"}),
-                "code": code_revision(
-                    "rep_kedro.pipelines.similarity.nulls", "rep_kedro.kernels.stimulus_bootstrap"
-                ),
+                "code": code_revision("rep_kedro.pipelines.similarity.subset_curves"),
             }
             plan[f"{selection.stimulus_set}/{measure.id}"] = Planned(recipe, batch)
     return plan
@@ -98,13 +97,14 @@ def _rows_of(handle: TensorsHandle) -> Iterator[dict[str, Any]]:
             quartiles = np.quantile(here, [0.25, 0.75])
             described = [here.mean(), *quartiles, changes.mean(), changes.max()]
         names = ("mean_similarity", "first_quartile", "third_quartile", "mean_change", "largest_change")
+        correlation = _mean_correlation(here, pairs[:, -1])
         yield {
             "n_stimuli": int(size),
             "n_orders": len(pairs),
             "n_pairs": pairs.shape[-1],
             **{name: float(value) for name, value in zip(names, described, strict=True)},
-            "pearson_with_all": _mean_correlation(here, pairs[:, -1]),
-            "reason": "" if here.size else NO_PAIRS,
+            "pearson_with_all": correlation,
+            "reason": NO_PAIRS if not here.size else FEW_PAIRS if np.isnan(correlation) else "",
         }
 
 
@@ -122,14 +122,15 @@ def _mean_correlation(here: Any, everything: Any) -> float:
     return float(correlate_rows(two, valid, coefficient="pearson")[:, 0, 1].mean())
 
 
-def _require_kernel(measure_id: str) -> Measure:
-    from rep_kedro.pipelines.similarity.nulls import GRAMS, has_null
+def _require_curve(measure_id: str) -> Measure:
+    from rep_kedro.pipelines.similarity.nulls import has_null
+    from rep_kedro.pipelines.similarity.stimulus_intervals import has_bootstrap
 
     measure = get_measure(measure_id)
-    if measure.family.value != GRAMS or not has_null(measure.family.value, measure.parameters):
+    if not (has_null(measure.family.value, measure.parameters) and has_bootstrap(measure.family.value)):
         raise ValueError(
             f"no curve over the number of stimuli for measure {measure_id!r}; there is one for CKA (biased, "
-            "debiased): change sample_sizes.measures"
+            "debiased) and RSA (Pearson, Spearman): change sample_sizes.measures"
         )
     return measure
 
@@ -142,23 +143,25 @@ def _curve_batch(
 
         from rep_kedro.datasets import Tensors
         from rep_kedro.kernels.resampling import draw_permutations
-        from rep_kedro.kernels.stimulus_bootstrap import trace_cka_by_sample_size
-        from rep_kedro.pipelines.similarity.nulls import build_grams, draw_stimuli
+        from rep_kedro.pipelines.similarity.nulls import draw_stimuli
+        from rep_kedro.pipelines.similarity.subset_curves import MIN_STIMULI, trace_measure
 
         representations = selection.load(layers)
         n_stimuli = len(next(iter(representations.values())))
+        if n_stimuli < MIN_STIMULI:
+            raise ValueError(
+                f"curves over the number of stimuli need at least {MIN_STIMULI}, got {n_stimuli}"
+            )
         chosen = draw_stimuli(n_stimuli, params.max_stimuli, params.seed)
         device = choose_device(similarity.device)
         used = [x[chosen].to(device) for x in representations.values()]
         sizes = [*(size for size in sorted(set(params.sizes)) if size < len(chosen)), len(chosen)]
         generator = torch.Generator().manual_seed(params.seed)
         orders = draw_permutations(len(chosen), params.n_orders, generator=generator)
+        first, second = torch.triu_indices(len(used), len(used), offset=1)
         for key in keys:
-            parameters = get_measure(key.partition("/")[2]).parameters
-            curves = trace_cka_by_sample_size(
-                build_grams(used, parameters), orders, sizes, debiased=parameters["estimator"] == "debiased"
-            )
-            first, second = torch.triu_indices(len(used), len(used), offset=1)
+            measure = get_measure(key.partition("/")[2])
+            curves = trace_measure(used, measure.family.value, measure.parameters, orders, sizes)
             pairs = curves.cpu()[:, :, first, second]
             yield key, Tensors({CURVES: pairs}, {"labels": list(representations), "sizes": sizes})
 
