@@ -56,6 +56,11 @@ STUDY_FIGURES: dict[str, StudyFigure] = {
         {"similarities": OF_MEASURE, "model_cards": ALL},
         parameters=("measure", "spread_of"),
     ),
+    "model_maps": StudyFigure(
+        "maps:plot_model_maps",
+        {"model_positions": OF_MEASURE, "model_clusters": OF_MEASURE, "model_cards": ALL},
+    ),
+    "model_selection": StudyFigure("selection:plot_model_selection", {"model_selection": OF_MEASURE}),
 }
 TABLES = tuple(sorted({table for figure in STUDY_FIGURES.values() for table in figure.tables}))
 MODULES = tuple(sorted({figure.module for figure in STUDY_FIGURES.values()}))

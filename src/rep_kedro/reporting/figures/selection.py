@@ -1,0 +1,136 @@
+"""Which few networks together? Accuracy of ensembles by how their networks were chosen."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import PercentFormatter
+
+from rep_kedro.reporting.style import (
+    INK,
+    MUTED,
+    plot_note,
+    shortened,
+    start_figure,
+    styled,
+)
+from rep_kedro.reporting.tables import in_order
+from rep_kedro.reporting.texts import figure_texts
+
+TITLE = figure_texts("model_selection")["title"]
+N_COLUMNS = 3
+MOST_SETS = 6
+STRATEGIES = {  # words, colour, marker
+    "top": ("most accurate", INK, "o"),
+    "best_of_each_cluster": ("best of each cluster", "#d4539b", "s"),
+    "random_of_each_cluster": ("random of each cluster", "#0b7fb8", "^"),
+    "within_one_cluster": ("within one cluster", "#c9a500", "D"),
+    "random": ("random", "#9a9a9a", "X"),
+}
+_DODGE = 0.13  # of the distance between two sizes
+
+
+def plot_model_selection(model_selection: pd.DataFrame, *, measure: str) -> Figure:
+    """Draw accuracies over the number of networks by strategy, and gains over the similarity within a set.
+
+    Args:
+        model_selection: The contract's table, rows of the measure.
+        measure: Named on the axis of similarity.
+
+    Returns:
+        Above, for each stimulus set: medians over draws of the ensemble's accuracy (filled) and of the best
+        single network's (hollow), lines from the smallest to the largest draw. Below: by how much the
+        ensemble is better than its best network, one mark per set of networks.
+    """
+    judged = model_selection.dropna(subset=["ensemble_accuracy", "best_accuracy"])
+    if not len(judged):
+        reasons = [reason for reason in in_order(model_selection["reason"].dropna()) if reason]
+        why = f": {shortened(reasons[0], 80)}" if reasons else ""
+        return plot_note(TITLE, f"no set of networks was judged by the measure {measure}{why}")
+    return _plot(judged, measure)
+
+
+@styled
+def _plot(judged: pd.DataFrame, measure: str) -> Figure:
+    sets = in_order(judged["stimulus_set"])
+    title = TITLE if len(sets) <= MOST_SETS else f"{TITLE} ({MOST_SETS} of {len(sets)} stimulus sets)"
+    sets = sets[:MOST_SETS]
+    strategies = [name for name in STRATEGIES if (judged["strategy"] == name).any()]
+    n_columns = min(N_COLUMNS, len(sets))
+    n_rows = -(-len(sets) // n_columns)
+    figure = start_figure(title, 0.9 + 4.9 * n_rows)
+    grid = figure.subplots(2 * n_rows, n_columns, squeeze=False)
+    above, below = grid[:n_rows].ravel(), grid[n_rows:].ravel()
+    for spare in (*above[len(sets) :], *below[len(sets) :]):
+        spare.set_axis_off()
+    for index, (name, first, second) in enumerate(zip(sets, above, below, strict=False)):
+        rows = judged[judged["stimulus_set"] == name]
+        _draw_accuracies(first, rows, strategies)
+        _draw_gains(second, rows, strategies)
+        first.set_title(shortened(name, 32))
+        second.set_title(shortened(name, 32))
+        if index % n_columns == 0:
+            first.set_ylabel("accuracy on test images (%)")
+            second.set_ylabel("ensemble − best single network\n(percentage points)")
+        first.set_xlabel("networks in a set")
+        second.set_xlabel(f"mean similarity within the set\n({shortened(measure, 34)}), no unit")
+    _add_legend(figure, strategies)
+    return figure
+
+
+def _draw_accuracies(panel: Axes, rows: pd.DataFrame, strategies: Sequence[str]) -> None:
+    sizes = sorted(int(size) for size in rows["n_models"].unique())
+    for place, strategy in enumerate(strategies):
+        own = rows[rows["strategy"] == strategy]
+        shift = (place - (len(strategies) - 1) / 2) * _DODGE
+        _, colour, marker = STRATEGIES[strategy]
+        for column, face, offset in (
+            ("best_accuracy", "#ffffff", -0.025),
+            ("ensemble_accuracy", colour, 0.025),
+        ):
+            grouped = own.groupby("n_models")[column]
+            x = np.array([sizes.index(int(size)) for size in grouped.median().index]) + shift + offset
+            panel.vlines(x, grouped.min(), grouped.max(), color=colour, linewidth=1.1, alpha=0.75)
+            panel.plot(
+                x, grouped.median(), linestyle="none", marker=marker, markersize=6.5,
+                markeredgecolor=colour, markerfacecolor=face, markeredgewidth=1.1,
+            )  # fmt: skip
+    panel.set_xticks(range(len(sizes)), [str(size) for size in sizes])
+    panel.set_xlim(-0.5, len(sizes) - 0.5)
+    panel.grid(visible=False, axis="x")
+    for edge in range(len(sizes) - 1):
+        panel.axvline(edge + 0.5, color=MUTED, linewidth=0.5, alpha=0.5)
+    low, high = panel.get_ylim()
+    panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0 if high - low > 0.04 else 1, symbol=""))
+
+
+def _draw_gains(panel: Axes, rows: pd.DataFrame, strategies: Sequence[str]) -> None:
+    panel.axhline(0, color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)))
+    for strategy in reversed(strategies):
+        own = rows[rows["strategy"] == strategy].dropna(subset=["mean_similarity"])
+        _, colour, marker = STRATEGIES[strategy]
+        panel.plot(
+            own["mean_similarity"], 100 * (own["ensemble_accuracy"] - own["best_accuracy"]), linestyle="none",
+            marker=marker, markersize=6.5, color=colour, alpha=0.8, markeredgecolor="#ffffff",
+            markeredgewidth=0.4,
+        )  # fmt: skip
+    panel.margins(0.1)
+
+
+def _add_legend(figure: Figure, strategies: Sequence[str]) -> None:
+    handles = []
+    for strategy in strategies:
+        words, colour, marker = STRATEGIES[strategy]
+        handles.append(
+            Line2D([], [], linestyle="none", marker=marker, color=colour, markersize=7, label=words)
+        )
+    for words, face in (("ensemble", MUTED), ("best single network", "#ffffff")):
+        handles.append(
+            Line2D([], [], linestyle="none", marker="o", markeredgecolor=MUTED, markerfacecolor=face,
+                   markersize=7, label=words)
+        )  # fmt: skip
+    figure.legend(handles=handles, loc="outside lower left", ncols=5, alignment="left",
+                  title="how the networks of a set were chosen")  # fmt: skip
