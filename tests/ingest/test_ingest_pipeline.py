@@ -160,6 +160,7 @@ def test_nodes_are_named_after_the_entries_they_make():
     assert {node.name: node.outputs for node in create_pipeline().nodes} == {
         "stimulus_sets": ["stimulus_sets"],
         "stimulus_subsets": ["stimulus_subsets"],
+        "stimulus_cards": ["stimulus_cards"],
     }
 
 

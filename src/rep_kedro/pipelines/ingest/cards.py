@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 from rep_kedro.pipelines.ingest.params import IngestParams
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from pandas import DataFrame
 
     from rep_kedro.datasets import ArrowHandle
 else:
-    ArrowHandle = Any  # so that Kedro can read the hints
+    ArrowHandle = DataFrame = Any  # so that Kedro can read the hints
 
 COLUMNS: Mapping[str, str] = {
     **{name: "string" for name in ("stimulus_set", "title", "group", "source", "sha256")},
@@ -19,9 +19,7 @@ COLUMNS: Mapping[str, str] = {
 }
 
 
-def describe_stimulus_sets(
-    stimulus_sets: "Mapping[str, ArrowHandle]", params: IngestParams
-) -> "pd.DataFrame":
+def describe_stimulus_sets(stimulus_sets: "Mapping[str, ArrowHandle]", params: IngestParams) -> "DataFrame":
     """Return one row for each stimulus set.
 
     Args:

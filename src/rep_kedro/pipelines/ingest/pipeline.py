@@ -2,11 +2,11 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from rep_kedro.pipelines.ingest import nodes
+from rep_kedro.pipelines.ingest import cards, nodes
 
 
 def create_pipeline(**_: object) -> Pipeline:
-    """Sources -> stimulus sets -> subsets."""
+    """Sources -> stimulus sets -> subsets, and one row about each set."""
     return Pipeline(
         [
             Node(
@@ -21,6 +21,13 @@ def create_pipeline(**_: object) -> Pipeline:
                 inputs=["stimulus_sets", "params:ingest"],
                 outputs="stimulus_subsets",
                 name="stimulus_subsets",
+                tags=["cpu"],
+            ),
+            Node(
+                cards.describe_stimulus_sets,
+                inputs=["stimulus_sets", "params:ingest"],
+                outputs="stimulus_cards",
+                name="stimulus_cards",
                 tags=["cpu"],
             ),
         ]
