@@ -60,9 +60,8 @@ def build_median_grams(squared_distances: Tensor, *, width: float) -> Tensor:
     Returns:
         float64, the same shape; NaN for a model with a median distance of zero.
     """
-    first, second = torch.triu_indices(
-        *squared_distances.shape[1:], offset=1, device=squared_distances.device
-    )
+    n = squared_distances.shape[1]
+    first, second = torch.triu_indices(n, n, offset=1, device=squared_distances.device)
     squared = squared_distances.double()
     ordered = squared[:, first, second].sort(dim=1).values
     return _apply_kernel(squared, _median_of_repeated(ordered, torch.ones_like(ordered)), width)

@@ -143,8 +143,8 @@ def _curve_batch(
 
         from rep_kedro.datasets import Tensors
         from rep_kedro.kernels.resampling import draw_permutations
-        from rep_kedro.pipelines.similarity.nulls import draw_stimuli
-        from rep_kedro.pipelines.similarity.subset_curves import MIN_STIMULI, trace_measure
+        from rep_kedro.pipelines.similarity.nulls import MIN_STIMULI, draw_stimuli
+        from rep_kedro.pipelines.similarity.subset_curves import trace_measure
 
         representations = selection.load(layers)
         n_stimuli = len(next(iter(representations.values())))
