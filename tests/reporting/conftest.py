@@ -7,17 +7,16 @@ from pathlib import Path
 import pytest
 
 from rep_kedro.pipelines.reporting.params import ReportingParams
-from rep_kedro.pipelines.reporting.study_figures import TABLES, plan_figures
+from rep_kedro.pipelines.reporting.study_figures import COLLECTIONS, TABLES, plan_figures
 from rep_kedro.reporting.figures import certainty, consistency, layers, performance, similarity, training
 from rep_kedro.reporting.tables import matrices_of
 
 MEASURE = "cka_linear_debiased"
 
 
-def load_synthetic_study():
-    name = "synthetic_study"
+def load_synthetic_study(name="synthetic_study"):
     if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("synthetic_study.py"))
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         spec.loader.exec_module(module)
@@ -48,10 +47,20 @@ def draw_all(study, measure=MEASURE):
     }
 
 
+def make_collections():
+    """Return members of every collection that figures of the study use, by collection."""
+    curves = load_synthetic_study("synthetic_scales").make_curves(
+        ("digits", "photograph_patches", "shapes"), (MEASURE, "cka_linear_biased")
+    )
+    made = {"sample_size_curves": curves}
+    return {name: made[name] for name in COLLECTIONS}
+
+
 def draw_collection(study, measure=MEASURE, **changed):
     """Draw every figure of the collection."""
     params = ReportingParams.model_construct(measure=measure, **changed)
-    plan = plan_figures(params, **{name: study.tables.get(name) for name in TABLES})
+    tables = {name: study.tables.get(name) for name in TABLES}
+    plan = plan_figures(params, **tables, **make_collections())
     return {name: planned.compute() for name, planned in plan.items()}
 
 

@@ -53,7 +53,10 @@ def create_pipeline(**_: object) -> Pipeline:
     ]
     collected = Node(
         study_figures.plan_figures,
-        inputs={"params": "params:reporting", **{name: name for name in study_figures.TABLES}},
+        inputs={
+            "params": "params:reporting",
+            **{name: name for name in (*study_figures.TABLES, *study_figures.COLLECTIONS)},
+        },
         outputs="figures",
         name="study_figures",
     )

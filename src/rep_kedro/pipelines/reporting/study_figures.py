@@ -4,7 +4,7 @@ A figure is one entry of :data:`STUDY_FIGURES`, and its words stand in ``reporti
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -14,9 +14,6 @@ from rep_kedro.pipelines.reporting.params import ReportingParams
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from pandas import DataFrame
-else:
-    DataFrame = Figure = Any  # so that Kedro can read the hints
 
 ALL = "all rows"
 OF_MEASURE = "rows of the report's measure"
@@ -33,11 +30,13 @@ class StudyFigure:
             draw, that of :func:`rep_kedro.reporting.style.plot_note`.
         tables: Which rows of which tables it uses: :data:`ALL` or :data:`OF_MEASURE`.
         parameters: The fields of :class:`ReportingParams` it is given.
+        members: The collections it is given whole, as handles by key.
     """
 
     draw: str
-    tables: Mapping[str, str]
+    tables: Mapping[str, str] = field(default_factory=dict)
     parameters: tuple[str, ...] = ("measure",)
+    members: tuple[str, ...] = ()
 
     @property
     def module(self) -> str:
@@ -56,6 +55,20 @@ STUDY_FIGURES: dict[str, StudyFigure] = {
         {"similarities": OF_MEASURE, "model_cards": ALL},
         parameters=("measure", "spread_of"),
     ),
+    "mean_and_std_maps": StudyFigure(
+        "spread_maps:plot_mean_and_std_maps", {"similarities": OF_MEASURE, "model_cards": ALL}
+    ),
+    "set_scatter": StudyFigure(
+        "set_scatter:plot_set_scatter", {"similarities": OF_MEASURE, "model_cards": ALL}
+    ),
+    "categories": StudyFigure("cross_tables:plot_categories", {"model_cards": ALL}, parameters=()),
+    "subset_sizes": StudyFigure(
+        "subset_sizes:plot_subset_sizes", members=("sample_size_curves",), parameters=()
+    ),
+    "prediction_agreement": StudyFigure(
+        "predictions:plot_prediction_agreement",
+        {"prediction_agreement": ALL, "similarities": OF_MEASURE, "model_cards": ALL},
+    ),
     "model_maps": StudyFigure(
         "maps:plot_model_maps",
         {"model_positions": OF_MEASURE, "model_clusters": OF_MEASURE, "model_cards": ALL},
@@ -63,15 +76,16 @@ STUDY_FIGURES: dict[str, StudyFigure] = {
     "model_selection": StudyFigure("selection:plot_model_selection", {"model_selection": OF_MEASURE}),
 }
 TABLES = tuple(sorted({table for figure in STUDY_FIGURES.values() for table in figure.tables}))
+COLLECTIONS = tuple(sorted({name for figure in STUDY_FIGURES.values() for name in figure.members}))
 MODULES = tuple(sorted({figure.module for figure in STUDY_FIGURES.values()}))
 
 
-def plan_figures(params: ReportingParams, **tables: "DataFrame") -> dict[str, Planned]:
+def plan_figures(params: ReportingParams, **inputs: Any) -> dict[str, Planned]:
     """Plan one member per figure; a figure whose rows, parameters and code are unchanged is kept.
 
     Args:
         params: What the figures speak of.
-        **tables: The contract's tables that :data:`STUDY_FIGURES` names.
+        **inputs: The contract's tables and the collections that :data:`STUDY_FIGURES` names.
 
     Returns:
         Plan by the figure's name.
@@ -81,7 +95,7 @@ def plan_figures(params: ReportingParams, **tables: "DataFrame") -> dict[str, Pl
     from rep_kedro.reporting.tables import require_table
     from rep_kedro.reporting.texts import figure_texts
 
-    whole = {name: require_table(name, table)[list(COLUMNS[name])] for name, table in tables.items()}
+    whole = {name: require_table(name, inputs.get(name))[list(COLUMNS[name])] for name in TABLES}
     measured = {
         name: table[table["measure"] == params.measure] for name, table in whole.items() if "measure" in table
     }
@@ -93,10 +107,15 @@ def plan_figures(params: ReportingParams, **tables: "DataFrame") -> dict[str, Pl
     plan = {}
     for name, figure in STUDY_FIGURES.items():
         used = {table: (whole if rows == ALL else measured)[table] for table, rows in figure.tables.items()}
-        chosen = {field: getattr(params, field) for field in figure.parameters}
+        used |= {collection: inputs[collection] for collection in figure.members}
+        chosen = {name: getattr(params, name) for name in figure.parameters}
         recipe = {
             "draw": figure.draw,
             "tables": {table: digests[table, rows] for table, rows in figure.tables.items()},
+            "members": {
+                collection: [handle.reference for _, handle in sorted(inputs[collection].items())]
+                for collection in figure.members
+            },
             "parameters": params.model_dump(mode="json", include=set(figure.parameters)),
             "title": figure_texts(name)["title"],
             "code": code_revision(figure.module),

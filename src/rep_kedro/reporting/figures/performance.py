@@ -1,5 +1,7 @@
 """Does performance follow the representation? Similarity beside accuracy gaps, RankMe beside accuracy."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
@@ -52,9 +54,18 @@ def plot_performance_gap(similarities: pd.DataFrame, probe_results: pd.DataFrame
     return _plot_gaps(gaps, measure)
 
 
+def sets_by_r(gaps: pd.DataFrame) -> list[str]:
+    """Return the stimulus sets in their order; where not all get a panel, from the most falling cloud on."""
+    names = in_order(gaps["stimulus_set"])
+    if len(names) <= MOST_PANELS:
+        return names
+    r = {str(name): pearson(part["similarity"], part["gap"]) for name, part in gaps.groupby("stimulus_set")}
+    return sorted(names, key=lambda name: (np.isnan(r[name]), r[name]))
+
+
 @styled
 def _plot_gaps(gaps: pd.DataFrame, measure: str) -> Figure:
-    names, title = panels_and_title(gaps, GAP_TITLE)
+    names, title = panels_of_sets(sets_by_r(gaps), GAP_TITLE, MOST_PANELS)
     n_rows = -(-len(names) // N_COLUMNS)
     dpi = CROWDED_DPI if len(gaps) > MANY_POINTS else RASTER_DPI
     figure = start_figure(title, 0.8 + 3.1 * n_rows, dpi)
@@ -83,10 +94,20 @@ def _plot_gaps(gaps: pd.DataFrame, measure: str) -> Figure:
 
 def panels_and_title(rows: pd.DataFrame, title: str) -> tuple[list[str], str]:
     """Return the stimulus sets that get a panel, and the title; it says so where some get none."""
-    names = in_order(rows["stimulus_set"])
-    if len(names) <= MOST_PANELS:
-        return names, title
-    return names[:MOST_PANELS], f"{title} ({MOST_PANELS} of {len(names)} stimulus sets)"
+    return panels_of_sets(in_order(rows["stimulus_set"]), title, MOST_PANELS)
+
+
+def panels_of_sets(names: Sequence[str], title: str, most: int) -> tuple[list[str], str]:
+    """Return names evenly spaced in their order, the first and the last among them, and the title.
+
+    Example:
+        >>> panels_of_sets(["a", "b", "c", "d", "e"], "How?", 3)
+        (['a', 'c', 'e'], 'How? (3 of 5 stimulus sets)')
+    """
+    if len(names) <= most:
+        return list(names), title
+    places = np.linspace(0, len(names) - 1, most).round().astype(int)
+    return [names[place] for place in places], f"{title} ({most} of {len(names)} stimulus sets)"
 
 
 def written_r(r: float) -> str:

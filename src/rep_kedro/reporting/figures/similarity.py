@@ -1,24 +1,24 @@
 """Which networks represent images alike? Heat maps of similarity, and the networks as points on a map."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch, Rectangle
 
+from rep_kedro.reporting.figures.heat_maps import (
+    add_strip_legend,
+    colour_limits,
+    draw_map,
+    draw_strips,
+    label_networks,
+)
 from rep_kedro.reporting.style import (
-    COLOUR_MAP,
     GRID,
     INK,
-    MUTED,
     UNKNOWN,
-    Palette,
     grid_of_panels,
     plot_note,
     shortened,
@@ -38,7 +38,6 @@ from rep_kedro.reporting.texts import figure_texts
 MAPS_TITLE = figure_texts("figure_similarity")["title"]
 POSITIONS_TITLE = figure_texts("figure_similarity_map")["title"]
 MEAN_PANEL = "mean over stimulus sets"
-MOST_LABELS = 40
 N_COLUMNS = 2
 
 
@@ -75,79 +74,21 @@ def _plot_maps(
     n_rows = -(-len(panels) // N_COLUMNS)
     figure = start_figure(MAPS_TITLE, 1.0 + 4.15 * n_rows)
     axes = grid_of_panels(figure, len(panels), min(N_COLUMNS, len(panels)))
-    limits = _colour_limits(panels.values())
+    limits = colour_limits(panels.values())
     for index, (panel, (name, frame)) in enumerate(zip(axes, panels.items(), strict=True)):
         image = draw_map(panel, frame.loc[order, order], limits)
-        _draw_strips(panel, [palette.colour(objective.get(model, UNKNOWN)) for model in order])
-        _label_networks(panel, order, with_names=index % N_COLUMNS == 0)
+        draw_strips(panel, [palette.colour(objective.get(model, UNKNOWN)) for model in order])
+        label_networks(panel, order, with_names=index % N_COLUMNS == 0)
         panel.set_title(shortened(name, 40))
     bar = figure.colorbar(
         image, ax=axes, shrink=0.6, aspect=30, label=f"similarity ({shortened(measure, 44)}), no unit"
     )
     bar.solids.set_rasterized(True)  # type: ignore[union-attr]
     bar.outline.set_visible(False)
-    _add_strip_legend(figure, [objective.get(model, UNKNOWN) for model in order], palette, panels)
+    has_undefined = any(frame.isna().to_numpy().any() for frame in panels.values())
+    objectives = [objective.get(model, UNKNOWN) for model in order]
+    add_strip_legend(figure, objectives, palette, has_undefined=has_undefined)
     return figure
-
-
-def _colour_limits(frames: Iterable[pd.DataFrame]) -> tuple[float, float]:
-    """From 0 to 1 as far as the values allow: the same colours in every panel and usually in every report."""
-    values = np.concatenate([frame.to_numpy().ravel() for frame in frames])
-    values = values[np.isfinite(values)]
-    low = min(0.0, float(np.floor(values.min() * 10) / 10)) if values.size else 0.0
-    high = max(1.0, float(np.ceil((values.max() - 1e-9) * 10) / 10)) if values.size else 1.0
-    return low, high
-
-
-def draw_map(axes: Axes, frame: pd.DataFrame, limits: tuple[float, float]) -> AxesImage:
-    """Draw a square frame as coloured cells, undefined ones hatched; each cell is one pixel of an image."""
-    n = len(frame)
-    values = frame.to_numpy(dtype=np.float64)
-    image = axes.imshow(
-        np.ma.masked_invalid(values), vmin=limits[0], vmax=limits[1], cmap=colormaps[COLOUR_MAP],
-        extent=(0, n, n, 0), interpolation="none",
-    )  # fmt: skip
-    for row, column in np.argwhere(~np.isfinite(values)):
-        axes.add_patch(
-            Rectangle((column, row), 1, 1, facecolor="#ffffff", edgecolor=MUTED, hatch="////", linewidth=0)
-        )
-    axes.set_aspect("equal")
-    axes.grid(visible=False)
-    axes.spines[:].set_visible(False)
-    return image
-
-
-def _draw_strips(axes: Axes, colours: list[str]) -> None:
-    """Mark each network's objective by a coloured strip left of its row and above its column."""
-    n = len(colours)
-    width = max(0.55, n * 0.025)
-    left = [Rectangle((-1.35 * width, index + 0.04), width, 0.92) for index in range(n)]
-    above = [Rectangle((index + 0.04, -1.35 * width), 0.92, width) for index in range(n)]
-    for strip in (left, above):
-        axes.add_collection(PatchCollection(strip, facecolors=colours, edgecolors="none"))
-    axes.set_xlim(-1.5 * width, n)
-    axes.set_ylim(n, -1.5 * width)
-
-
-def _label_networks(axes: Axes, order: list[str], *, with_names: bool) -> None:
-    axes.set_xticks([])
-    if not with_names or len(order) > MOST_LABELS:
-        axes.set_yticks([])
-        return
-    axes.set_yticks(np.arange(len(order)) + 0.5, [shortened(model, 24) for model in order])
-    axes.tick_params(axis="y", length=0, labelsize=8 if len(order) <= 24 else 5.5)
-
-
-def _add_strip_legend(
-    figure: Figure, objectives: list[str], palette: Palette, panels: Mapping[str, pd.DataFrame]
-) -> None:
-    handles = [
-        Patch(color=palette.colour(name), label=written(name)) for name in objectives_in_order(objectives)
-    ]
-    if any(frame.isna().to_numpy().any() for frame in panels.values()):
-        handles.append(Patch(facecolor="#ffffff", edgecolor=MUTED, hatch="////", label="undefined"))
-    figure.legend(handles=handles, loc="outside lower left", ncols=min(6, len(handles)),
-                  title="objective (strips)", alignment="left")  # fmt: skip
 
 
 def plot_similarity_positions(

@@ -1,0 +1,137 @@
+"""Which kinds of network are there, and how many of each? Counts for every two properties."""
+
+import math
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from rep_kedro.reporting.style import (
+    INK,
+    PAPER,
+    grid_of_panels,
+    plot_note,
+    shortened,
+    start_figure,
+    styled,
+    written,
+)
+from rep_kedro.reporting.texts import figure_texts
+
+TITLE = figure_texts("categories")["title"]
+NONE = "none"
+MOST_VALUES = 14
+N_COLUMNS = 3
+COLOUR_MAP = "Blues"
+DARK = 0.6  # of the largest count: from there on, counts are written in white
+PROPERTIES = {"objective": "objective", "architecture": "architecture", "trained_on": "trained on"}
+SIZE = "parameters"
+UNITS = {"G": 1e9, "M": 1e6, "k": 1e3, "": 1.0}
+
+
+def plot_categories(model_cards: pd.DataFrame) -> Figure:
+    """Draw how many networks have each two values of two properties.
+
+    Args:
+        model_cards: The contract's table.
+
+    Returns:
+        One panel per two of objective, architecture, training set and number of parameters (by powers of
+        ten); of a property with very many values the rarest share one row or column.
+    """
+    if not len(model_cards):
+        return plot_note(TITLE, "there are no model cards")
+    return _plot(properties_of(model_cards))
+
+
+def properties_of(model_cards: pd.DataFrame) -> pd.DataFrame:
+    """Return the properties of each network as text, in the order in which they are shown."""
+    columns = {
+        name: [NONE if pd.isna(value) else written(str(value)) for value in model_cards[column]]
+        for column, name in PROPERTIES.items()
+    }
+    columns[SIZE] = [decade_of(count) for count in pd.to_numeric(model_cards["n_parameters"])]
+    return pd.DataFrame(columns)
+
+
+def decade_of(count: float) -> str:
+    """Return the powers of ten between which a count lies, as people write them.
+
+    Example:
+        >>> decade_of(65_432), decade_of(25_000_000), decade_of(float("nan"))
+        ('10 k to 100 k', '10 M to 100 M', 'unknown')
+    """
+    if not count >= 1:
+        return "unknown"
+    low = 10.0 ** math.floor(math.log10(count) + 1e-9)
+    return f"{_with_unit(low)} to {_with_unit(10 * low)}"
+
+
+def _with_unit(count: float) -> str:
+    unit = next(unit for unit, size in UNITS.items() if count >= size)
+    return f"{count / UNITS[unit]:g} {unit}".strip()
+
+
+@styled
+def _plot(values: pd.DataFrame) -> Figure:
+    tables = [_counts(values, row, column) for row, column in combinations(values.columns, 2)]
+    rows = [tables[:N_COLUMNS], tables[N_COLUMNS:]]
+    heights = [1.6 + 0.24 * max(len(table) for table in row) for row in rows]
+    figure = start_figure(TITLE, 0.5 + sum(heights))
+    axes = grid_of_panels(figure, len(tables), N_COLUMNS, height_ratios=heights)
+    largest = max(int(table.to_numpy().max()) for table in tables)
+    for panel, table in zip(axes, tables, strict=True):
+        _draw_counts(panel, table, largest)
+    return figure
+
+
+def _counts(values: pd.DataFrame, row: str, column: str) -> pd.DataFrame:
+    table = pd.crosstab(_with_others(values[row]), _with_others(values[column]))
+    return table.loc[_in_order(table.index), _in_order(table.columns)]
+
+
+def _with_others(values: pd.Series) -> pd.Series:
+    counts = values.value_counts(sort=True)
+    if len(counts) <= MOST_VALUES:
+        return values
+    rare = set(counts.index[MOST_VALUES - 1 :])
+    return values.where(~values.isin(rare), f"{len(rare)} others")
+
+
+def _in_order(names: pd.Index) -> list[str]:
+    """Return values by name, sizes by size; what stands for nothing or for many comes last."""
+
+    def place(name: str) -> tuple[bool, float, str]:
+        number, _, unit = name.partition(" to ")[0].partition(" ")
+        size = float(number) * UNITS[unit] if number.isdigit() and unit in UNITS else 0.0
+        return (name in (NONE, "unknown") or name.endswith(" others"), size, name.lower())
+
+    return sorted((str(name) for name in names), key=place)
+
+
+def _draw_counts(axes: Axes, table: pd.DataFrame, largest: int) -> None:
+    counts = table.to_numpy()
+    n_rows, n_columns = counts.shape
+    axes.imshow(
+        np.ma.masked_equal(counts / largest, 0), cmap=colormaps[COLOUR_MAP], vmin=-0.25, vmax=1.1,
+        aspect="auto", interpolation="none", extent=(0, n_columns, n_rows, 0),
+    )  # fmt: skip
+    for row, column in np.argwhere(counts > 0):
+        count = counts[row, column]
+        axes.text(
+            column + 0.5, row + 0.5, str(count), ha="center", va="center", fontsize=8,
+            color=PAPER if count / largest > DARK else INK,
+        )  # fmt: skip
+    axes.set_xticks(np.arange(n_columns) + 0.5, [shortened(name, 18) for name in table.columns])
+    axes.set_yticks(np.arange(n_rows) + 0.5, [shortened(name, 18) for name in table.index])
+    axes.tick_params(axis="both", length=0)
+    axes.tick_params(axis="x", labelrotation=35)
+    for label in axes.get_xticklabels():
+        label.set_horizontalalignment("right")
+        label.set_rotation_mode("anchor")
+    axes.set_title(f"{table.index.name} × {table.columns.name}")
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
