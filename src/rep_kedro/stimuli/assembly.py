@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _ROWS_PER_BATCH = 512
-_BYTES_PER_BATCH = 16 << 20
+_BYTES_PER_BATCH = 4 << 20
 _THREADED_BYTES = 16 << 10  # larger images are checked in threads; the decoder lets other threads run
 
 Sizes = Counter[tuple[int, int]]
