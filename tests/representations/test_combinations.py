@@ -164,7 +164,8 @@ def test_stimuli_without_length_side_by_side_are_refused_by_the_combinations_nam
     [
         ({"models": ["net_a"]}, "at least 2"),
         ({"models": ["net_a", "net_b", "net_a"]}, "names networks twice: net_a"),
-        ({"models": ["net_a", "net_b"], "reduce": "pca"}, "reduce"),
+        ({"models": ["net_a", "net_b"], "reduce": "pca"}, "reduce is none or {pca: .*, got 'pca'"),
+        ({"models": ["net_a", "net_b"], "reduce": {"pca": {"variance": 2}}}, "less than 1"),
         ({"models": ["net_a", "net_b"], "weights": [1, 2]}, "Extra inputs are not permitted"),
     ],
 )

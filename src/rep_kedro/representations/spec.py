@@ -8,8 +8,10 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     PositiveInt,
+    Tag,
     field_validator,
     model_validator,
 )
@@ -61,11 +63,31 @@ def _require_known_step(step: Any) -> Any:
     return step
 
 
+def _kind(step: Any) -> str:
+    return "name" if isinstance(step, str) else "components"
+
+
 Step = Annotated[
-    Literal["unit_length", "centre", "standardise"] | PcaStep, BeforeValidator(_require_known_step)
+    Annotated[Literal["unit_length", "centre", "standardise"], Tag("name")]
+    | Annotated[PcaStep, Tag("components")],
+    Discriminator(_kind),
+    BeforeValidator(_require_known_step),
 ]
 Transform = tuple[Step, ...]
 """Steps in their order; none leaves features as they are stored."""
+
+
+def _require_known_reduction(reduction: Any) -> Any:
+    if reduction != "none" and not isinstance(reduction, Mapping | PcaStep):
+        raise ValueError(f"reduce is none or {{pca: {{variance: 0.99}}}}, got {reduction!r}")
+    return reduction
+
+
+Reduction = Annotated[
+    Annotated[Literal["none"], Tag("name")] | Annotated[PcaStep, Tag("components")],
+    Discriminator(_kind),
+    BeforeValidator(_require_known_reduction),
+]
 
 
 class Combination(BaseModel):
@@ -81,7 +103,7 @@ class Combination(BaseModel):
 
     models: tuple[str, ...] = Field(min_length=2)
     layer: str = "final"
-    reduce: Literal["none"] | PcaStep = "none"
+    reduce: Reduction = "none"
 
     @field_validator("models")
     @classmethod
