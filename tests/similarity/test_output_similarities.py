@@ -70,6 +70,15 @@ def test_networks_without_outputs_or_with_other_classes_get_a_reason(tmp_path, f
     assert matrix.reasons["blind", "blind"] == matrix.reasons["bold", "blind"]
 
 
+def test_the_reason_of_a_measure_itself_is_kept(tmp_path):
+    always_first = np.eye(4, dtype=np.float32)[np.zeros(N_STIMULI, dtype=int)]
+    members = {f"letters/{name}": make_features({"fc": always_first}) for name in ("one", "same")}
+    members["letters/blind"] = make_features({"late": _draw(8, 5)})
+    matrix = _compare(tmp_path, store(tmp_path / "features", members))["letters/cohen_kappa"].matrix()
+    assert matrix.reasons["one", "same"].startswith("both models put every stimulus into one and the same")
+    require_similarity_matrix(matrix)
+
+
 def test_outputs_are_never_transformed(tmp_path, features):
     plain = _compare(tmp_path / "plain", features)
     measures = [*FUNCTIONAL, "cka_linear_biased"]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from tests.reference import inference as reference
 from tests.small_collections import make_features, run_plan, store
 
 from rep_kedro.datasets.inference_validators import require_similarity_null
@@ -106,6 +107,21 @@ def test_resamples_of_subsets_without_copies_are_the_measure_on_them():
     assert found["similarity_high"][0, 1].item() == pytest.approx(expected.high.item(), abs=1e-9)
 
 
+@pytest.mark.parametrize("estimator", ["debiased", "biased"])
+def test_a_width_in_medians_follows_the_resample(estimator):
+    x, y = representations = _draw(torch.Generator().manual_seed(1), 12)
+    generator = torch.Generator().manual_seed(2)
+    counts = draw_bootstrap_counts(torch.zeros(12, dtype=torch.int64), N_BOOTSTRAP, generator=generator)
+    values = [
+        reference.resampled_gaussian_cka(x.tolist(), y.tolist(), drawn, 0.4, estimator == "debiased")
+        for drawn in counts.tolist()
+    ]
+    expected = summarise_replicates(torch.tensor(values), torch.tensor(torch.nan))
+    found = _summarise(representations, f"cka_rbf_median_0.4_{estimator}")
+    assert found["similarity_low"][0, 1].item() == pytest.approx(expected.low.item(), abs=1e-6)
+    assert found["similarity_high"][0, 1].item() == pytest.approx(expected.high.item(), abs=1e-6)
+
+
 def test_neighbours_have_no_interval():
     found = _summarise(_draw(torch.Generator().manual_seed(1), 20), "mutual_knn_10")
     assert all(values.isnan().all() for values in found.values())
@@ -147,6 +163,8 @@ def test_the_table_says_why_a_number_is_missing(tmp_path):
     assert np.isnan(alone["p_value"])
     assert alone["similarity_low"] < alone["similarity"] < alone["similarity_high"]
     assert np.isfinite(alone["standard_error"])
+    holm = _make_table(tmp_path / "h", layers, n_permutations=0, correction="holm").iloc[0]
+    assert np.isnan(holm["p_adjusted"])
     few = _make_table(tmp_path / "c", [x[:5] for x in layers]).iloc[0]
     assert few["reason"] == inference.NO_INTERVAL
     neighbours = _make_table(tmp_path / "d", layers, measures=["mutual_knn_10"], n_permutations=0).iloc[0]
