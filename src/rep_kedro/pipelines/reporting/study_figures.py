@@ -74,6 +74,20 @@ STUDY_FIGURES: dict[str, StudyFigure] = {
         {"model_positions": OF_MEASURE, "model_clusters": OF_MEASURE, "model_cards": ALL},
     ),
     "model_selection": StudyFigure("selection:plot_model_selection", {"model_selection": OF_MEASURE}),
+    "consistency_by_category": StudyFigure(
+        "categories:plot_consistency_by_category",
+        {"consistency": OF_MEASURE, "consistency_summary": OF_MEASURE},
+    ),
+    "set_pairs": StudyFigure(
+        "set_pairs:plot_set_pairs", {"consistency": OF_MEASURE}, parameters=("measure", "set_pair_maps")
+    ),
+    "anchors": StudyFigure(
+        "anchors:plot_anchors", {"consistency": OF_MEASURE, "anchor_comparisons": OF_MEASURE}
+    ),
+    "measure_agreement": StudyFigure(
+        "agreement:plot_measure_agreement", {"measure_agreement": ALL, "consistency": ALL}
+    ),
+    "gap_correlations": StudyFigure("gaps:plot_gap_correlations", {"performance_gaps": OF_MEASURE}),
 }
 TABLES = tuple(sorted({table for figure in STUDY_FIGURES.values() for table in figure.tables}))
 COLLECTIONS = tuple(sorted({name for figure in STUDY_FIGURES.values() for name in figure.members}))

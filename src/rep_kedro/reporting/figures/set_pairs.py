@@ -1,0 +1,123 @@
+"""On which two stimulus sets do similarities go together? Consistency of each two sets as a map."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+
+from rep_kedro.reporting.style import INK, MUTED, plot_note, shortened, start_figure, styled, written
+from rep_kedro.reporting.texts import figure_texts
+
+TITLE = figure_texts("set_pairs")["title"]
+LOWEST = -0.44  # lower end of the scale in the similarity-consistency study; lower values lower it
+FEW_SETS = 9  # up to so many, values are written into the cells
+COLOURS = "RdBu"
+ANCHOR = "anchor: "
+
+
+def plot_set_pairs(
+    consistency: pd.DataFrame,
+    *,
+    measure: str,
+    set_pair_maps: Sequence[str] = (),
+    set_groups: Mapping[str, str] | None = None,
+) -> Figure:
+    """Draw consistency as maps, stimulus set by stimulus set: all network pairs, and two kinds of them.
+
+    Args:
+        consistency: The contract's table.
+        measure: Which similarity measure.
+        set_pair_maps: Kinds of pairs (column ``pair``) to draw beside all; by default the kinds with the
+            highest and the lowest median among the objectives.
+        set_groups: Group of each stimulus set; sets are ordered by group, then name.
+
+    Returns:
+        One map per kind, all on one scale with white at 0.
+    """
+    own = consistency[
+        (consistency["measure"] == measure) & ~consistency["category"].astype(str).str.startswith(ANCHOR)
+    ]
+    own = own.assign(pearson=pd.to_numeric(own["pearson"]))
+    if not len(own) or own["pearson"].isna().all():
+        return plot_note(TITLE, f"no defined consistency of the measure {measure!r}")
+    groups = set_groups or {}
+    sets = sorted(
+        set(own["stimulus_set_a"]) | set(own["stimulus_set_b"]),
+        key=lambda name: (str(groups.get(name, "")), str(name)),
+    )
+    chosen = [("all", "all"), *(_places_of(own, set_pair_maps) if set_pair_maps else _extremes(own))]
+    return _plot(own, chosen, sets, groups, measure)
+
+
+def _places_of(own: pd.DataFrame, pairs: Sequence[str]) -> list[tuple[str, str]]:
+    """Return category and pair of each named kind that is there."""
+    first = own.drop_duplicates("pair").set_index("pair")["category"]
+    return [(str(first[pair]), pair) for pair in pairs if pair in first.index]
+
+
+def _extremes(own: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return the kinds of pairs of objectives with the highest and the lowest median."""
+    medians = own[own["category"] == "objective"].groupby("pair")["pearson"].median().dropna()
+    if not len(medians):
+        return []
+    return [("objective", str(pair)) for pair in dict.fromkeys((medians.idxmax(), medians.idxmin()))]
+
+
+@styled
+def _plot(
+    own: pd.DataFrame,
+    chosen: Sequence[tuple[str, str]],
+    sets: Sequence[str],
+    groups: Mapping[str, str],
+    measure: str,
+) -> Figure:
+    longest = max(len(shortened(name, 18)) for name in sets)
+    figure = start_figure(TITLE, 1.15 + 0.075 * longest + 8.0 / max(len(chosen), 2))
+    panels = figure.subplots(1, len(chosen), squeeze=False, sharey=True).ravel()
+    low = min(LOWEST, float(own["pearson"].min()))
+    for panel, (category, pair) in zip(panels, chosen, strict=True):
+        rows = own[(own["category"] == category) & (own["pair"] == pair)]
+        image = _draw_map(panel, rows, sets, groups)
+        median = rows["pearson"].median()
+        name = "all network pairs" if category == "all" else written(pair)
+        panel.set_title(f"{name}\nmedian {median:.2f}".replace("-0", "−0"))
+    panels[0].set_yticks(range(len(sets)), [shortened(name, 18) for name in sets])
+    bar = figure.colorbar(
+        image, ax=panels, shrink=0.8, aspect=26, pad=0.01, label=f"Pearson r of {shortened(measure, 34)}"
+    )
+    bar.ax.set_ylim(low, 1)
+    bar.outline.set_visible(False)
+    return figure
+
+
+def _draw_map(axes: Axes, rows: pd.DataFrame, sets: Sequence[str], groups: Mapping[str, str]) -> AxesImage:
+    place = {name: index for index, name in enumerate(sets)}
+    values = np.full((len(sets), len(sets)), np.nan)
+    a, b = (rows[f"stimulus_set_{side}"].map(place).to_numpy(dtype=np.int64) for side in "ab")
+    values[a, b] = values[b, a] = rows["pearson"].to_numpy(dtype=np.float64)
+    axes.set_facecolor("#e8eaec")
+    image = axes.imshow(values, cmap=colormaps[COLOURS], vmin=-1, vmax=1)
+    axes.set_xticks(range(len(sets)), [shortened(name, 18) for name in sets], rotation=90)
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    if len(sets) <= FEW_SETS:
+        _write_values(axes, values)
+    for index in range(1, len(sets)):
+        if groups.get(sets[index - 1]) != groups.get(sets[index]):
+            axes.axhline(index - 0.5, color=INK, linewidth=0.9, linestyle=(0, (1, 2)))
+            axes.axvline(index - 0.5, color=INK, linewidth=0.9, linestyle=(0, (1, 2)))
+    return image
+
+
+def _write_values(axes: Axes, values: "np.ndarray") -> None:
+    for a, b in np.ndindex(values.shape):
+        if a == b:
+            continue
+        value = values[a, b]
+        text = "undefined" if np.isnan(value) else f"{value:.2f}".replace("-", "−")
+        colour = MUTED if np.isnan(value) else "#ffffff" if abs(value) > 0.6 else INK
+        axes.text(b, a, text, ha="center", va="center", fontsize=8, color=colour)
