@@ -13,6 +13,7 @@ from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
 
 from rep_kedro.datasets.paths import shorten_number, shorten_path
+from rep_kedro.datasets.png import shrink_png
 
 _HREF = "{http://www.w3.org/1999/xlink}href"
 _URL = re.compile(r"url\(#([^)]+)\)")
@@ -305,6 +306,8 @@ def _shortened(tag: str, name: str, value: str, *, is_definition: bool) -> str:
         return shorten_path(value, digits=2 if is_definition else 1)
     if name in _ROUNDED and tag in ("text", "use", "tspan", "rect"):
         return shorten_number(value, 2 if tag != "use" else 1)
+    if name == "href":
+        return shrink_png(value)
     if name == "transform":
         return _NUMBERS.sub(lambda found: shorten_number(found[0], 4), value)
     return value

@@ -74,7 +74,8 @@ def _plot_gaps(gaps: pd.DataFrame, measure: str) -> Figure:
     for index, (panel, name) in enumerate(zip(axes, names, strict=True)):
         rows = gaps[gaps["stimulus_set"] == name]
         points = panel.scatter(
-            rows["similarity"], rows["gap"], c=rows["larger_accuracy"], cmap=colormaps["cividis"], s=22,
+            rows["similarity"], rows["gap"], c=rows["larger_accuracy"], cmap=colormaps["cividis"],
+            s=22 if len(rows) < MANY_POINTS // 4 else 8,
             vmin=low, vmax=high, alpha=0.85, linewidths=0, rasterized=len(gaps) > MANY_POINTS,
         )  # fmt: skip
         panel.set_title(

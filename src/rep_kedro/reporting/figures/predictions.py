@@ -93,7 +93,7 @@ def _plot(joined: pd.DataFrame, palette: Palette, measure: str) -> Figure:
             for kind in kinds:
                 part = defined[defined["objective_pair"] == kind]
                 draw_kind(
-                    panel, part["similarity"], part[value], kind, palette, len(joined), rasterized=is_crowded
+                    panel, part["similarity"], part[value], kind, palette, len(rows), rasterized=is_crowded
                 )
             r = written_r(pearson(defined["similarity"], defined[value]))
             panel.set_title(f"{shortened(name, 22)}: {r}" if value == "error_consistency" else r)

@@ -116,8 +116,8 @@ def _draw_within(axes: Axes, both: pd.DataFrame, palette: Palette, *, is_crowded
         if place < MOST_LINES:
             told = f"{written(objective)}: {written_r(pearson(part[a], part[b]))}, n = {len(part)}"
             axes.text(
-                0.02, 0.97 - 0.07 * place, told, color=colour, fontsize=7.5, va="top",
-                transform=axes.transAxes,
+                0.02, 0.97 - 0.07 * place, told, color=colour, fontsize=7.5, va="top", zorder=5,
+                transform=axes.transAxes, bbox={"facecolor": PAPER, "alpha": 0.8, "pad": 1, "linewidth": 0},
             )  # fmt: skip
     axes.set_title("pairs of one objective" if within else "no pairs of one objective")
 

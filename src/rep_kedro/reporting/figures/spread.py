@@ -79,7 +79,8 @@ def draw_kind(
     axes: Axes, x: pd.Series, y: pd.Series, kind: str, palette: Palette, n_all: int, **options: Any
 ) -> None:
     """Draw the pairs of one kind: inside in the colour of the one objective, edge in that of the other."""
-    look = _look(kind, palette, 6.5 if n_all < FEW_POINTS else 4)
+    size = 6.5 if n_all < FEW_POINTS else 4 if n_all < MANY_POINTS // 2 else 2.8
+    look = _look(kind, palette, size)
     axes.plot(np.asarray(x), np.asarray(y), linestyle="none", **look, **options)
 
 
