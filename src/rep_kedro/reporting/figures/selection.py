@@ -30,7 +30,7 @@ STRATEGIES = {  # words, colour, marker
     "within_one_cluster": ("within one cluster", "#c9a500", "D"),
     "random": ("random", "#9a9a9a", "X"),
 }
-_DODGE = 0.13  # of the distance between two sizes
+_DODGE = 0.17  # of the distance between two sizes
 
 
 def plot_model_selection(model_selection: pd.DataFrame, *, measure: str) -> Figure:
