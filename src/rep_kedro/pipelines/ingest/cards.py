@@ -13,7 +13,7 @@ else:
     ArrowHandle = DataFrame = Any  # so that Kedro can read the hints
 
 COLUMNS: Mapping[str, str] = {
-    **{name: "string" for name in ("stimulus_set", "title", "group", "source", "sha256")},
+    **{name: "object" for name in ("stimulus_set", "title", "group", "source", "sha256")},
     **{name: "Int64" for name in ("n_stimuli", "n_train", "n_test", "n_classes", "image_size_px")},
     **{name: "Int64" for name in ("n_damaged", "n_left_out", "n_ignored")},
 }
