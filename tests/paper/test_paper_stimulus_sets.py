@@ -27,6 +27,19 @@ def test_subsets_have_the_sizes_of_the_study(networks):
             assert each.n_analysis == -(-10_000 // each.n_classes) * each.n_classes
 
 
+def test_sets_are_expected_to_have_the_sizes_of_the_study(networks, ingest):
+    for name, facts in networks.stimulus_facts.items():
+        spec = ingest.stimulus_sets[name]
+        assert (spec.title, spec.group) == (facts.title, facts.group)
+        assert (spec.expected["train"], spec.expected["classes"]) == (facts.n_train, facts.n_classes)
+        assert spec.expected["test"] >= facts.n_classes
+    for name in ("entity30", "living17", "nonliving26"):  # ImageNet's test split has 50 images of each class
+        spec = ingest.stimulus_sets[name]
+        assert spec.expected["test"] == 50 * len(spec.label_map.new_labels("test"))
+    n_imagenet = ingest.stimulus_sets["imagenet1k"].expected
+    assert n_imagenet["test"] == 50 * n_imagenet["classes"]
+
+
 def test_superclasses_are_read_from_the_images_of_imagenet(ingest):
     for name, n_classes in {"entity30": 30, "living17": 17, "nonliving26": 26}.items():
         spec = ingest.stimulus_sets[name]

@@ -4,6 +4,7 @@ import gzip
 import io
 import os
 import tarfile
+import zipfile
 
 import numpy as np
 import pyarrow as pa
@@ -585,3 +586,87 @@ def test_wrong_label_maps_are_refused():
         parse_source({"source": "idx", "path": "x", "label_map": "living71"})
     with pytest.raises(ValidationError, match=r"puts the labels \[3\] into several classes"):
         parse_source({"source": "idx", "path": "x", "label_map": {"classes": {"a": [3], "b": [3, 4]}}})
+
+
+@pytest.mark.parametrize(("name", "sizes"), [("voc2007", [1] * 20), ("voc2007_coarse", [1, 6, 7, 6])])
+def test_the_classes_of_voc_cover_its_twenty_labels_once(name, sizes):
+    label_map = parse_source({"source": "idx", "path": "x", "label_map": name}).label_map
+    assert [len(labels) for labels in label_map.classes.values()] == sizes
+    assert sorted(label_map.new_labels("train")) == list(range(20))
+    names = list(parse_source({"source": "idx", "path": "x", "label_map": "voc2007"}).label_map.classes)
+    assert names == sorted(names)
+    animals = {"bird", "cat", "cow", "dog", "horse", "sheep"}
+    if name == "voc2007_coarse":
+        assert {names[label] for label in label_map.classes["animal"]} == animals
+
+
+def test_classes_may_be_chosen_by_their_names(make_set, mnist_like, tmp_path):
+    folder, _ = mnist_like
+    given = {"source": "idx", "path": folder, "class_names": ["nought", "one", "two"]}
+    table, meta = make_set(**given, label_map={"classes": {"some": ["two"], "none": [0]}})
+    assert table["label"].to_pylist() == [1, 0, 1, 0, 1, 0]
+    assert meta["class_names"] == ["some", "none"]
+    (tmp_path / "mine.yml").write_text("classes: {some: [two], none: [0]}")
+    assert make_set(**given, label_map=str(tmp_path / "mine.yml"))[0].equals(table)
+    with pytest.raises(ValueError, match="names the class 'tow', which the source lacks; did you mean 'two'"):
+        make_set(**given, label_map={"classes": {"some": ["tow"]}})
+    with pytest.raises(ValueError, match="puts label 2 into several classes"):
+        make_set(**given, label_map={"classes": {"some": ["two"], "other": [2]}})
+    with pytest.raises(ValidationError, match=r"label_map: no file .*none.yml"):
+        parse_source({**given, "label_map": str(tmp_path / "none.yml")})
+
+
+def test_idx_and_npz_files_with_impossible_headers_are_refused(make_set, mnist_like, tmp_path):
+    folder, _ = mnist_like
+    images = folder / "train-images-idx3-ubyte.gz"
+    for header in (b"\0\0\x08\x03" + b"\xff" * 12, b"\0\0\x08\x03\0\0"):
+        for content in (header, gzip.compress(header)):
+            images.write_bytes(content)
+            with pytest.raises(DamagedSourceError, match=r"train-images-idx3-ubyte.gz has an impossible"):
+                make_set(source="idx", path=folder)
+    images.write_bytes(gzip.compress(idx_bytes(np.zeros((6, 5, 4), np.uint8)) + b"more"))
+    with pytest.raises(DamagedSourceError, match="has more bytes, its header asks for 136"):
+        make_set(source="idx", path=folder)
+    images.write_bytes(gzip.compress(idx_bytes(np.zeros((6, 5, 4), np.uint8))[:-30]))
+    with pytest.raises(DamagedSourceError, match="has 106 bytes, its header asks for 136: truncated"):
+        make_set(source="idx", path=folder)
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "|u1", "fortran_order": False, "shape": (10**9, 10**4, 10**4)}
+    )
+    with zipfile.ZipFile(tmp_path / "set.npz", "w") as archive:
+        archive.writestr("x.npy", header.getvalue() + bytes(10))
+    with pytest.raises(
+        DamagedSourceError, match=r"array 'x' of set.npz has 10 bytes for uint8 \(1000000000, "
+    ):
+        make_set(source="npz", path=tmp_path / "set.npz", labels=None)
+
+
+def test_an_npz_array_with_a_flipped_bit_is_refused(make_set, tmp_path):
+    path = tmp_path / "set.npz"
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 6, 5), dtype=np.uint8)
+    np.savez(path, x=pixels, y=[0, 1, 2, 3])
+    content = bytearray(path.read_bytes())
+    content[content.index(pixels.tobytes()) + 7] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DamagedSourceError, match=r"array 'x' of set.npz cannot be read: Bad CRC-32"):
+        make_set(source="npz", path=path)
+
+
+def test_npz_arrays_in_fortrans_order_hold_their_pixels(make_set, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 6, 5, 3), dtype=np.uint8)
+    np.savez_compressed(tmp_path / "set.npz", x=np.asfortranarray(pixels), y=np.arange(4, dtype=">i8"))
+    table, _ = make_set(source="npz", path=tmp_path / "set.npz")
+    for row, image in zip(table.to_pylist(), pixels, strict=True):
+        assert np.array_equal(np.asarray(Image.open(io.BytesIO(row["image"]))), image)
+    assert table["label"].to_pylist() == [0, 1, 2, 3]
+
+
+def test_wide_greys_of_torchvision_sets_are_scaled_not_clipped(make_set, tmp_path, monkeypatch):
+    from rep_kedro.stimuli.readers import torchvision as reader
+
+    wide = Image.fromarray(np.array([[0, 65535], [32768, 257]], dtype=np.uint16))
+    monkeypatch.setattr(reader, "_class_of", lambda name: lambda root: [(wide, 0)])
+    table, _ = make_set(source="torchvision", name="Wide", path=tmp_path, class_names=["a"])
+    decoded = np.asarray(Image.open(io.BytesIO(table["image"][0].as_py())))
+    assert decoded.tolist() == [[0, 255], [128, 1]]

@@ -151,6 +151,40 @@ def test_the_published_cap_gives_the_sizes_that_the_study_reports():
         assert len(rows) == expected, name
 
 
+def test_the_published_cap_at_thirty_thousand_gives_the_sizes_that_the_study_reports():
+    """At most so many of each class at 30,000: the last column of the study's table of data sets."""
+    per_class = {"Country-211": (211, 150, 143), "CIFAR-100": (100, 450, 300), "Dmlab": (6, 10_925, 5000)}
+    per_class |= {
+        "Living-17": (17, 2600, 1765),
+        "Nonliving-26": (26, 2530, 1154),
+        "PCAM": (2, 131_072, 15_000),
+    }
+    for name, (n_classes, n_each, cap) in per_class.items():
+        labels = np.repeat(np.arange(n_classes), n_each).tolist()
+        people = Population(range(len(labels)), labels, ["train"] * len(labels))
+        drawn = draw(people, rule="published_class_cap", limit=30_000)
+        assert set(counts(people, drawn).values()) == {cap}, name
+        own = draw(
+            Population([str(row) for row in people.ids], labels, people.splits), total={"train": 30_000}
+        )
+        assert len(own) == 30_000
+
+
+@pytest.mark.parametrize("per_class", [1, 5, 10, 20, 30, 40])
+def test_every_size_of_the_study_can_be_drawn_by_either_rule(per_class):
+    people = population([50] * 6, [45] * 6)
+    ours = draw(people, per_class={"train": per_class, "test": per_class})
+    theirs = draw(people, rule="published_per_class", per_class=per_class, splits=["train", "test"])
+    for rows in (ours, theirs):
+        assert set(counts(people, rows).values()) == {per_class}
+        assert len(set(rows)) == len(rows) == 12 * per_class
+    nested = [
+        set(draw(people, subset_name=f"n{size}", per_class={"train": size}, nested=True))
+        for size in (per_class, 40)
+    ]
+    assert nested[0] <= nested[1]
+
+
 def test_the_published_bootstrap_is_drawn_as_the_study_did():
     people = population([9, 8])
     random.seed(7)

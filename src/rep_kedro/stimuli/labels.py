@@ -57,7 +57,7 @@ class LabelMap(StrictModel):
             for old in _labels_of(labels, split):
                 number = _to_number(old, class_names)
                 if number in new_by_old:
-                    raise ValueError(f"label_map puts label {number}, class {old!r}, into several classes")
+                    raise ValueError(f"label_map puts label {number} into several classes")
                 new_by_old[number] = new
         return new_by_old
 
