@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from tests.reference import rsa as reference
 
@@ -81,6 +82,19 @@ def test_ties_that_cross_chunks_still_share_one_rank(monkeypatch, chunk):
     assert torch.equal(compare(representations, "euclidean", "spearman")[0], whole)
 
 
+@pytest.mark.parametrize(("n_values", "chunk"), [(1, 7), (3, 7), (40, 1), (40, 33), (10**6, 7), (10**6, 500)])
+def test_both_ways_to_rank_sorted_entries_average_ties_as_scipy_does(n_values, chunk):
+    values = np.random.default_rng(0).integers(0, n_values, 101)
+    packed = (torch.from_numpy(values) << rdm_ranks.PLACE_BITS) + torch.arange(101)
+    keys = packed.sort().values
+    want = 2 * scipy.stats.rankdata(np.sort(values)) - 102
+    parts = [(start, min(start + chunk, 101)) for start in range(0, 101, chunk)]
+    for ranks in (rdm_ranks._doubled_ranks, rdm_ranks._doubled_ranks_unwaited):
+        got = torch.cat([ranks(keys, *part) for part in parts])
+        assert got.dtype == torch.int32
+        np.testing.assert_array_equal(got, want)
+
+
 @pytest.mark.parametrize("held", [2, 3, 4])
 @pytest.mark.parametrize("how", ["spearman", "tau_a"])
 def test_models_ranked_in_groups_give_what_all_at_once_gives(held, how):
@@ -111,6 +125,16 @@ def test_more_stimuli_than_ranks_can_count_are_refused():
     source = RdmSource(torch.zeros(65_537, 1), "euclidean")
     with pytest.raises(ValueError, match="takes at most 65536 stimuli, got 65537"):
         next(rdm_ranks.compare_ranks([source], {"asked": "spearman"}, memory_bytes=2**60))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("rdm", RDM_KINDS)
+def test_the_features_stay_as_they_are(rdm, dtype):
+    tensors = [torch.as_tensor(x).to(dtype) for x in draw()]
+    copies = [x.clone() for x in tensors]
+    requests = {how: {"rdm": rdm, "compare": how} for how in COMPARISONS}
+    assert len(list(compare_rsa(tensors, requests, memory_bytes=10**7))) == len(COMPARISONS)
+    assert all(torch.equal(x, copy) for x, copy in zip(tensors, copies, strict=True))
 
 
 def test_tiles_do_not_change_values_from_sums():

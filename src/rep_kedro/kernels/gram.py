@@ -38,13 +38,16 @@ class CentredFeatures:
     flaw: str | None = None
 
 
-def centre(x: Tensor, *, flaw: str | None = None, out: Tensor | None = None) -> CentredFeatures:
+def centre(
+    x: Tensor, *, flaw: str | None = None, out: Tensor | None = None, rounded_as: torch.dtype | None = None
+) -> CentredFeatures:
     """Subtract the mean stimulus and scale to mean squared norm one, in float64 and rounded once.
 
     Args:
         x: Features, shape (n_stimuli, n_features), any scale and shift.
         flaw: A reason known beforehand why the model cannot be compared.
         out: Where to write the features, contiguous, of the shape and type of ``x``; new by default.
+        rounded_as: The type that the numbers came from, where it is coarser than that of ``x``.
     """
     n, (blocks, scratch) = len(x), _blocks_of(x)
     features = torch.empty_like(x, memory_format=torch.contiguous_format) if out is None else out
@@ -58,7 +61,8 @@ def centre(x: Tensor, *, flaw: str | None = None, out: Tensor | None = None) -> 
         energies[0] += torch.dot(centred, centred)
     energies[1] = energies[0] + n * torch.dot(mean, mean)
     energy, raw_energy = energies.tolist()
-    same = energy <= (SAME_BELOW_EPS * torch.finfo(x.dtype).eps) ** 2 * raw_energy
+    eps = torch.finfo(rounded_as or x.dtype).eps
+    same = energy <= (SAME_BELOW_EPS * eps) ** 2 * raw_energy
     squared_norms = torch.zeros(n, dtype=torch.float64, device=x.device)
     if same or flaw is not None:
         flaw = flaw or "all stimuli have the same features"

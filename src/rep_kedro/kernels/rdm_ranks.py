@@ -8,7 +8,9 @@ so that ties may average), and so are their products up to the rounding of float
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rep_kedro.kernels.cosines import Reasons, cosines, pair_reasons
@@ -18,7 +20,8 @@ PLACE_BITS = 32
 MAX_STIMULI = 65_536  # n (n - 1) / 2 doubled ranks must fit into int32
 ENTRIES_PER_BLOCK = 1_048_576
 PRODUCT_CHUNK = 65_536
-SORT_CHUNK = 1_048_576
+SORT_CHUNK = 262_144
+LARGER_ELSEWHERE = 16  # how many times as much at once on other devices than CPUs, where calls cost
 RELATIVE_ZERO = 1e-14  # squared distances are sums of numbers rounded to 1e-16
 KEY_BYTES, RANK_BYTES = 8, 4
 ZERO = "all its dissimilarities are equal"
@@ -102,7 +105,7 @@ def _groups(n_models: int, n_held: int) -> Iterator[tuple[range, range]]:
 
 
 def _rank_into(out: Tensor, source: Source, flaws: dict[int, str], model: int) -> None:
-    """Write doubled centred ranks of one model's dissimilarities, 2 R - (N + 1), in row order of pairs."""
+    """Write doubled centred ranks of one model's dissimilarities, 2 R - (N + 1)."""
     points = source.points()
     if points.flaw is not None:
         flaws[model] = points.flaw
@@ -110,43 +113,68 @@ def _rank_into(out: Tensor, source: Source, flaws: dict[int, str], model: int) -
         return
     keys = _packed_distances(points)
     _sort_in_place(keys)
-    low = (1 << PLACE_BITS) - 1
-    n_entries = len(keys)
-    for start in range(0, n_entries, SORT_CHUNK):
-        chunk = keys[start : start + SORT_CHUNK]
-        out[chunk & low] = _doubled_ranks(keys, chunk >> PLACE_BITS, start) - (n_entries + 1)
+    chunk = SORT_CHUNK * (1 if keys.device.type == "cpu" else LARGER_ELSEWHERE)
+    for start in range(0, len(keys), chunk):
+        places = keys[start : start + chunk] & ((1 << PLACE_BITS) - 1)
+        out.scatter_(0, places, _doubled_ranks(keys, start, start + len(places)))
 
 
-def _doubled_ranks(keys: Tensor, values: Tensor, start: int) -> Tensor:
-    """Return twice the average rank (from one) of part of the sorted entries; ties may cross its ends."""
-    _, counts = torch.unique_consecutive(values, return_counts=True)
-    stops = counts.cumsum(0) + start
-    starts = stops - counts
-    starts[0] = torch.searchsorted(keys, values[0] << PLACE_BITS)
-    stops[-1] = torch.searchsorted(keys, (values[-1] + 1) << PLACE_BITS)
-    doubled: Tensor = (starts + stops + 1).repeat_interleave(counts).to(torch.int32)
-    return doubled
+def _doubled_ranks(keys: Tensor, start: int, stop: int) -> Tensor:
+    """Return twice the average rank less N + 1 of part of the sorted entries; ties may cross its ends."""
+    if keys.device.type == "cpu":
+        return torch.from_numpy(_doubled_ranks_by_runs(keys.numpy(), start, stop))
+    return _doubled_ranks_unwaited(keys, start, stop)
+
+
+def _doubled_ranks_by_runs(keys: NDArray[np.int64], start: int, stop: int) -> NDArray[np.int32]:
+    values = (keys[start:stop] >> PLACE_BITS).astype(np.int32)
+    edges = np.flatnonzero(values[1:] != values[:-1]).astype(np.int32)
+    firsts, stops = np.empty((2, len(edges) + 1), dtype=np.int32)
+    firsts[0] = np.searchsorted(keys, int(values[0]) << PLACE_BITS)
+    stops[-1] = np.searchsorted(keys, (int(values[-1]) + 1) << PLACE_BITS)
+    firsts[1:] = stops[:-1] = edges + (start + 1)
+    counts = np.diff(edges, prepend=-1, append=len(values) - 1)
+    return np.repeat(firsts + stops - len(keys), counts)
+
+
+def _doubled_ranks_unwaited(keys: Tensor, start: int, stop: int) -> Tensor:
+    """Do the same by running extremes, whose shapes are known, so that the host need not wait for a GPU."""
+    values = keys[start:stop] >> PLACE_BITS
+    before, behind = torch.searchsorted(keys, torch.stack([values[0], values[-1] + 1]) << PLACE_BITS)
+    place = torch.arange(start, stop, device=keys.device)
+    differs = values[1:] != values[:-1]
+    first, last = torch.cat([before[None], place[1:] * differs]), torch.cat([place[:-1], behind[None] - 1])
+    last[:-1].masked_fill_(~differs, len(keys))
+    doubled = first.cummax(0).values + last.flip(0).cummin(0).values.flip(0)
+    return (doubled + (1 - len(keys))).to(torch.int32)
 
 
 def _packed_distances(points: CentredFeatures) -> Tensor:
-    """Return for each pair of stimuli its squared distance, float32, and its place in one integer."""
-    x, norms = points.features, points.squared_norms
-    n = len(x)
+    """Return for each pair of stimuli its squared distance, float32, and its place in one integer.
+
+    Pairs stand in one order for all models: by blocks of rows, first those within the block.
+    """
+    x, n = points.features, len(points.features)
+    # a squared distance that is nothing but rounding becomes zero: the same stimulus twice
+    norms = points.squared_norms * (1 - RELATIVE_ZERO)
     keys = torch.empty(n * (n - 1) // 2, dtype=torch.int64, device=x.device)
-    end = 0
-    step = max(1, ENTRIES_PER_BLOCK // n)
+    larger = 1 if x.device.type == "cpu" else LARGER_ELSEWHERE
+    step, chunk, end = max(1, min(n, ENTRIES_PER_BLOCK * larger // n)), SORT_CHUNK * larger, 0
     for start in range(0, n, step):
-        rows = x[start : start + step]
-        energy = norms[start : start + len(rows), None] + norms[start:]
-        squared = energy - 2 * (rows @ x[start:].T)
-        squared[squared <= RELATIVE_ZERO * energy] = 0  # the same stimulus twice
-        upper = torch.ones_like(squared, dtype=torch.bool).triu_(1)
-        values = squared[upper].float().view(torch.int32)
-        keys[end : end + len(values)] = values
-        end += len(values)
-    keys <<= PLACE_BITS
-    for start in range(0, len(keys), SORT_CHUNK):
-        part = keys[start : start + SORT_CHUNK]
+        rows = slice(start, min(start + step, n))
+        squared = torch.addmm(norms[start:], x[rows], x[start:].T, alpha=-2)
+        values = squared.add_(norms[rows, None]).clamp_min_(0).float().view(torch.int32)
+        height = len(values)
+        row, column = torch.triu_indices(height, height, offset=1, device=x.device)
+        within = keys[end : end + len(row)]
+        within.copy_(values[row, column])
+        end += len(row)
+        beyond = values[:, height:]
+        keys[end : end + beyond.numel()].view(beyond.shape).copy_(beyond)
+        end += beyond.numel()
+    for start in range(0, len(keys), chunk):
+        part = keys[start : start + chunk]
+        part <<= PLACE_BITS
         part += torch.arange(start, start + len(part), device=x.device)
     return keys
 

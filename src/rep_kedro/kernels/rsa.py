@@ -19,6 +19,7 @@ from rep_kedro.kernels.gram import (
     PairSums,
     centre,
     linear_pair_sums,
+    room_for,
 )
 from rep_kedro.kernels.rdm_ranks import compare_ranks
 
@@ -28,7 +29,7 @@ Answer = tuple[str, Tensor, Reasons]
 RDM_KINDS = ("correlation", "cosine", "euclidean", "squared_euclidean")
 RANK_COMPARISONS = ("spearman", "rho_a", "tau_a")
 SUM_COMPARISONS = ("pearson", "cosine", "whitened_cosine")
-ROWS_PER_BLOCK = 4096
+ROWS_PER_BLOCK = 256
 ZERO = {
     "pearson": "all its dissimilarities are equal",
     "cosine": "all its dissimilarities are zero",
@@ -87,7 +88,8 @@ def rdm_pair_sums(
     Returns:
         Sums over off-diagonal entries of the RDMs, and the models as prepared.
     """
-    models = [prepare_for_rdm(x, kind) for x in representations]
+    room = room_for(representations)
+    models = [prepare_for_rdm(x, kind, out=out) for x, out in zip(representations, room, strict=True)]
     if kind == "euclidean":
         [(shifted, shifts)] = distance_pair_sums(models, [Distance()], memory_bytes=memory_bytes)
         n = shifted.row_sums.shape[1]
@@ -98,25 +100,38 @@ def rdm_pair_sums(
     return linear.scaled(-2).with_row_terms(squared_norms), models
 
 
-def prepare_for_rdm(x: Tensor, kind: str) -> CentredFeatures:
-    """Turn features into points whose distances, or squared distances, are the RDM but for a factor."""
+def prepare_for_rdm(
+    x: Tensor, kind: str, *, dtype: torch.dtype | None = None, out: Tensor | None = None
+) -> CentredFeatures:
+    """Turn features into points whose distances, or squared distances, are the RDM but for a factor.
+
+    Args:
+        x: Features, shape (n_stimuli, n_features).
+        kind: Kind of RDM.
+        dtype: Type of the points, that of ``x`` by default.
+        out: Where to write the points; new by default.
+    """
+    dtype = dtype or x.dtype
     if kind in {"euclidean", "squared_euclidean"}:
-        return centre(x)
-    points = torch.empty_like(x, memory_format=torch.contiguous_format)
-    flat = 0
+        return centre(x.to(dtype), out=out, rounded_as=x.dtype)
+    points = torch.empty_like(x, dtype=dtype, memory_format=torch.contiguous_format)
+    n_flat = torch.zeros((), dtype=torch.int64, device=x.device)
     for start in range(0, len(x), ROWS_PER_BLOCK):
         rows = slice(start, start + ROWS_PER_BLOCK)
-        raw = x[rows].double()
-        directions = raw - raw.mean(dim=1, keepdim=True) if kind == "correlation" else raw
-        norms = directions.norm(dim=1, keepdim=True)
-        flat += int(
-            (norms <= SAME_BELOW_EPS * torch.finfo(x.dtype).eps * raw.norm(dim=1, keepdim=True)).sum()
-        )
-        points[rows] = directions / norms
+        directions = torch.empty_like(x[rows], dtype=torch.float64).copy_(x[rows])
+        raw_norms = torch.linalg.vector_norm(directions, dim=1, keepdim=True)
+        norms = raw_norms
+        if kind == "correlation":
+            directions = directions.sub_(directions.mean(dim=1, keepdim=True))
+            norms = torch.linalg.vector_norm(directions, dim=1, keepdim=True)
+        n_flat += (norms <= SAME_BELOW_EPS * torch.finfo(x.dtype).eps * raw_norms).sum()
+        points[rows] = directions.div_(norms)
+    flat = int(n_flat)
     if not flat:
-        return centre(points)
+        return centre(points, out=out, rounded_as=x.dtype)
     what = "equal features throughout" if kind == "correlation" else "no feature other than zero"
-    return centre(points, flaw=f"{flat} of {len(x)} stimuli have {what}, so that {kind} is undefined")
+    flaw = f"{flat} of {len(x)} stimuli have {what}, so that {kind} is undefined"
+    return centre(points, flaw=flaw, out=out)
 
 
 class RdmSource:
@@ -129,10 +144,7 @@ class RdmSource:
 
     def points(self) -> CentredFeatures:
         """Return the points; float64, since rounding would tear ties apart."""
-        flaw = prepare_for_rdm(self._x, self._kind).flaw
-        if flaw is not None:
-            return centre(self._x.double(), flaw=flaw)
-        return prepare_for_rdm(self._x.double(), self._kind)
+        return prepare_for_rdm(self._x, self._kind, dtype=torch.float64)
 
 
 def _compare_sums(sums: PairSums, models: Sequence[CentredFeatures], how: str) -> tuple[Tensor, Reasons]:
