@@ -117,6 +117,26 @@ def test_every_category_has_every_unordered_pair_of_its_values(matrices):
     assert set(shown.index) == set(zip(enough["category"], enough["pair"], strict=True))
 
 
+def test_training_data_are_grouped_by_their_class_and_others_keep_their_name(matrices):
+    params = _params(
+        categories=["training_data"],
+        training_data_classes={"Large": ["letters", "LAION"], "Web": ["WebLI"]},
+        model_sets={"large": [{"include": {"training_data": "Large"}}]},
+        set_pairs=[("large", "large")],
+    )
+    summary = summarise_consistency(_tabulate(matrices), CARDS, params)
+    counts = summary[summary["category"] == "training_data"].set_index("pair")["n_pairs"]
+    assert counts.to_dict() == {
+        "Large / Large": 6,
+        "Large / clouds": 4,
+        "Large / none": 4,
+        "clouds / clouds": 0,
+        "clouds / none": 1,
+        "none / none": 0,
+    }
+    assert summary.loc[summary["pair"] == "large / large", "n_pairs"].tolist() == [6]
+
+
 def test_groups_with_too_few_pairs_are_one_row_of_the_summary_and_no_row_of_the_table(matrices):
     for least, n_small in ((3, 3), (7, 6), (16, 7)):
         params = _params(min_pairs=least)
@@ -265,6 +285,10 @@ def test_a_set_may_exclude_what_the_study_lacks_and_may_end_empty(caplog):
         ({"categories": ["colour"]}, "objective"),
         ({"correction": "none"}, "holm"),
         ({"anchors": ["net_a", "net_b", "net_a"]}, r"anchors are listed twice: \['net_a'\]"),
+        (
+            {"training_data_classes": {"small": ["a"], "big": ["b", "a"]}},
+            r"in two of training_data_classes: \['a'\]",
+        ),
         ({"min_pairs": 2}, "greater than or equal to 3"),
         ({"size_limits": {"small": 10.0}}, "the last must be null"),
         ({"size_limits": {"small": 10.0, "large": 5.0, "huge": None}}, "size limits must rise"),

@@ -135,6 +135,8 @@ def _values_by_column(
     for column in ("objective", "architecture", "source", "trained_on"):
         if column in rows:
             found[column] = [ABSENT if pd.isna(value) else str(value) for value in rows[column]]
+    class_of = {name: title for title, names in params.training_data_classes.items() for name in names}
+    found["training_data"] = [class_of.get(name, name) for name in found.get("trained_on", [])]
     if "n_parameters" in rows:
         found["size"] = [size_class_of(n, params.size_limits) for n in rows["n_parameters"]]
     return found

@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from rep_kedro.measures import get_measure
 from rep_kedro.representations.spec import Transform
 
-SetColumn = Literal["model", "objective", "architecture", "source", "trained_on", "size"]
+SetColumn = Literal["model", "objective", "architecture", "source", "trained_on", "training_data", "size"]
+Category = Literal["objective", "architecture", "source", "trained_on", "training_data", "size"]
 SIZE_LIMITS = {"small": 1e8, "medium": 3e8, "large": 4e8, "xlarge": None}  # of Ciernik et al. 2024
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
@@ -99,7 +100,10 @@ class ConsistencyParams(BaseModel):
 
     Attributes:
         categories: Columns of the model cards by which pairs of networks are grouped, besides all pairs; the
-            bootstrap draws networks within the values of the first.
+            bootstrap draws networks within the values of the first. ``size`` and ``training_data`` are
+            classes of ``n_parameters`` and ``trained_on``.
+        training_data_classes: Training data that count as one value of the category ``training_data``, by
+            its name; others keep their own.
         size_limits: Size classes for the category ``size``, by rising number of parameters that a network
             stays below; the last has no limit.
         model_sets: Sets of networks by name, each a list of steps that are followed in their order.
@@ -116,7 +120,8 @@ class ConsistencyParams(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    categories: list[Literal["objective", "architecture", "source", "trained_on", "size"]] = ["objective"]
+    categories: list[Category] = ["objective"]
+    training_data_classes: dict[str, list[str]] = {}
     size_limits: dict[str, float | None] = SIZE_LIMITS
     model_sets: dict[str, Annotated[list[SetStep], Field(min_length=1)]] = {}
     set_pairs: list[tuple[str, str]] = []
@@ -136,6 +141,15 @@ class ConsistencyParams(BaseModel):
         if last is not None or len(numbers) < len(bounded) or numbers != sorted(set(numbers)):
             raise ValueError(f"size limits must rise, and the last must be null, got {limits}")
         return limits
+
+    @field_validator("training_data_classes")
+    @classmethod
+    def _one_class_each(cls, classes: dict[str, list[str]]) -> dict[str, list[str]]:
+        names = [name for members in classes.values() for name in members]
+        doubled = sorted({name for name in names if names.count(name) > 1})
+        if doubled:
+            raise ValueError(f"training data are in two of training_data_classes: {doubled}")
+        return classes
 
     @field_validator("anchors")
     @classmethod

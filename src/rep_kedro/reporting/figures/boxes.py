@@ -17,6 +17,7 @@ CATEGORY_TITLES: Mapping[str, str] = {
     "architecture": "architecture",
     "source": "where from",
     "trained_on": "training data",
+    "training_data": "class of training data",
     "size": "number of parameters",
     "model_sets": "sets of networks",
 }
