@@ -85,16 +85,24 @@ def test_matrices_over_different_networks_are_refused(study, measure):
         mean_matrix(matrices)
 
 
-def test_positions_reproduce_distances_that_fit_a_plane():
-    points = np.array([[0.0, 0], [1, 0], [0, 2], [3, 1]])
-    distances = np.linalg.norm(points[:, None] - points[None], axis=-1)
-    positions, share = similarity.scale_to_plane(distances)
-    np.testing.assert_allclose(
-        np.linalg.norm(positions[:, None] - positions[None], axis=-1), distances, atol=1e-12
-    )
-    assert share == pytest.approx(1)
-    turned = positions @ np.array([[0.0, 1], [-1, 0]])
-    np.testing.assert_allclose(similarity.turn_to_fit(turned, positions), positions, atol=1e-12)
+def test_positions_are_those_of_the_table_and_seeds_of_one_kind_are_joined(study, figures, measure):
+    rows = study.model_positions.query("measure == @measure and method == 'mds'").dropna(subset=["x"])
+    panels = drawn_axes(figures["figure_similarity_map"])
+    titles = [panel.get_title(loc="left").splitlines() for panel in panels]
+    assert titles[0] == ["mean over stimulus sets", "stress 0.15"]
+    assert [title[0] for title in titles[1:]] == ["digits", "photograph_patches", "shapes"]
+    for panel, name in zip(panels, ["mean", "digits", "photograph_patches", "shapes"], strict=True):
+        own = rows[rows["stimulus_set"] == name]
+        marks = [line for line in panel.lines if line.get_linestyle() == "None"]
+        drawn = sorted((x, y) for line in marks for x, y in line.get_xydata())
+        np.testing.assert_allclose(drawn, sorted(own[["x", "y"]].to_numpy().tolist()))
+        assert {len(line.get_xdata()) for line in marks} <= {1, 2}
+
+
+def test_positions_that_were_not_asked_for_are_said_to_be_missing(study, measure):
+    only_tsne = study.model_positions.query("method == 'tsne'")
+    figure = similarity.plot_similarity_positions(only_tsne, study.model_cards, measure=measure)
+    assert "model_maps.methods has no mds" in text_of(figure)
 
 
 def test_consistency_rows_stand_by_median_and_show_every_value(study, figures, measure):
@@ -285,7 +293,7 @@ def test_empty_tables_give_a_figure_that_says_so(study, measure):
     cards = study.model_cards
     figures = [
         similarity.plot_similarity_maps({}, cards, measure=measure),
-        similarity.plot_similarity_positions({}, cards, measure=measure),
+        similarity.plot_similarity_positions(empty["model_positions"], cards, measure=measure),
         consistency.plot_consistency(empty["consistency"], cards, measure=measure),
         performance.plot_performance_gap(empty["similarities"], empty["probe_results"], measure=measure),
         performance.plot_rankme(empty["layer_diagnostics"], empty["probe_results"], cards, delta=0.99),

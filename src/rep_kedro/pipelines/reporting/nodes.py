@@ -34,14 +34,14 @@ def plot_similarity(
 
 
 def plot_similarity_map(
-    similarity_matrices: "Mapping[str, MatrixHandle]", model_cards: "DataFrame", params: ReportingParams
+    model_positions: "DataFrame", model_cards: "DataFrame", params: ReportingParams
 ) -> "Figure":
     """Draw the networks as points, near where they are alike."""
     from rep_kedro.reporting.figures.similarity import plot_similarity_positions
-    from rep_kedro.reporting.tables import matrices_of, require_table
+    from rep_kedro.reporting.tables import require_table
 
     return plot_similarity_positions(
-        matrices_of(similarity_matrices, params.measure),
+        require_table("model_positions", model_positions),
         require_table("model_cards", model_cards),
         measure=params.measure,
     )

@@ -28,6 +28,7 @@ from rep_kedro.reporting.style import (
 )
 from rep_kedro.reporting.tables import (
     cluster_order,
+    in_order,
     mean_matrix,
     objectives_in_order,
     palette_of,
@@ -37,7 +38,7 @@ from rep_kedro.reporting.texts import figure_texts
 
 MAPS_TITLE = figure_texts("figure_similarity")["title"]
 POSITIONS_TITLE = figure_texts("figure_similarity_map")["title"]
-MEAN_PANEL = "mean over stimulus sets"
+MEAN, MEAN_PANEL = "mean", "mean over stimulus sets"
 N_COLUMNS = 2
 
 
@@ -92,81 +93,43 @@ def _plot_maps(
 
 
 def plot_similarity_positions(
-    matrices: Mapping[str, pd.DataFrame], model_cards: pd.DataFrame, *, measure: str, n_panels: int = 3
+    model_positions: pd.DataFrame, model_cards: pd.DataFrame, *, measure: str, n_panels: int = 3
 ) -> Figure:
-    """Draw the networks as points whose distances approximate 1 - similarity (classical scaling).
+    """Draw the networks as points whose distances approximate dissimilarity, by multidimensional scaling.
 
     Args:
-        matrices: Square frames labelled by network, by stimulus set.
+        model_positions: The contract's table.
         model_cards: Gives objective and architecture of each network.
-        measure: Named in the axis labels.
+        measure: Whose map, and named in the axis labels.
         n_panels: At most so many stimulus sets are drawn beside their mean.
 
     Returns:
-        One panel per stimulus set and one for the mean; each turned to fit the first as well as it can.
+        One panel per stimulus set and one for the mean, all with one scale.
     """
-    networks = {name: frame for name, frame in matrices.items() if np.isfinite(frame.to_numpy()).all()}
-    if not networks or len(next(iter(networks.values()))) < 3:
-        return plot_note(POSITIONS_TITLE, f"fewer than three networks with defined similarities ({measure})")
-    return _plot_positions(networks, model_cards, measure, n_panels)
+    is_wanted = (model_positions["measure"] == measure) & (model_positions["method"] == "mds")
+    placed = model_positions[is_wanted].dropna(subset=["x", "y"])
+    if not len(placed):
+        reasons = [reason for reason in in_order(model_positions[is_wanted]["reason"].dropna()) if reason]
+        why = reasons[0] if reasons else "model_maps.methods has no mds, or model_maps.measures not this one"
+        return plot_note(POSITIONS_TITLE, f"no map of the measure {measure}: {shortened(why, 90)}")
+    return _plot_positions(placed, model_cards, measure, n_panels)
 
 
 @styled
-def _plot_positions(
-    matrices: Mapping[str, pd.DataFrame], model_cards: pd.DataFrame, measure: str, n_panels: int
-) -> Figure:
-    mean = mean_matrix(matrices)
-    panels = (
-        {MEAN_PANEL: mean, **dict(list(matrices.items())[:n_panels])} if len(matrices) > 1 else dict(matrices)
-    )
+def _plot_positions(placed: pd.DataFrame, model_cards: pd.DataFrame, measure: str, n_panels: int) -> Figure:
+    others = [name for name in in_order(placed["stimulus_set"]) if name != MEAN]
+    panels = [MEAN, *others[:n_panels]] if len(others) > 1 else others or [MEAN]
     figure = start_figure(POSITIONS_TITLE, 3.9)
     axes = grid_of_panels(figure, len(panels), len(panels), sharex=True, sharey=True)
-    first: np.ndarray | None = None
-    for panel, (name, frame) in zip(axes, panels.items(), strict=True):
-        positions, share = scale_to_plane(1.0 - frame.loc[mean.index, mean.index].to_numpy())
-        positions = positions if first is None else turn_to_fit(positions, first)
-        first = positions if first is None else first
-        _draw_positions(panel, positions, list(mean.index), model_cards)
-        panel.set_title(f"{shortened(name, 28)}\n{share:.0%} of the spread shown", fontsize=8.5)
-        panel.set_xlabel("first axis (1 − similarity)")
-    axes[0].set_ylabel("second axis (1 − similarity)")
-    _add_position_legend(figure, model_cards, list(mean.index))
+    for panel, name in zip(axes, panels, strict=True):
+        rows = placed[placed["stimulus_set"] == name]
+        _draw_positions(panel, rows[["x", "y"]].to_numpy(), in_order(rows["model"]), model_cards)
+        stress = f"stress {rows['stress'].iloc[0]:.2f}" if len(rows) else "no map"
+        panel.set_title(f"{MEAN_PANEL if name == MEAN else shortened(name, 28)}\n{stress}", fontsize=8.5)
+        panel.set_xlabel("first axis (dissimilarity)")
+    axes[0].set_ylabel("second axis (dissimilarity)")
+    _add_position_legend(figure, model_cards, in_order(placed["model"]))
     return figure
-
-
-def scale_to_plane(distances: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return positions in the plane whose distances approximate the given ones, by classical scaling.
-
-    Args:
-        distances: Symmetric, shape (n, n), zero diagonal.
-
-    Returns:
-        Positions, shape (n, 2), centred; and the share of the positive spread that two axes show, in [0, 1].
-
-    Source: Torgerson 1952, doi:10.1007/BF02288916.
-
-    Example:
-        >>> import numpy as np
-        >>> positions, share = scale_to_plane(np.array([[0.0, 3, 4], [3, 0, 5], [4, 5, 0]]))
-        >>> round(float(np.linalg.norm(positions[1] - positions[2])), 6), round(share, 6)
-        (5.0, 1.0)
-    """
-    squared = distances**2
-    centred = -0.5 * (squared - squared.mean(0) - squared.mean(1)[:, None] + squared.mean())
-    eigenvalues, vectors = np.linalg.eigh((centred + centred.T) / 2)
-    top = np.argsort(eigenvalues)[::-1][:2]
-    positions = vectors[:, top] * np.sqrt(np.maximum(eigenvalues[top], 0.0))
-    largest = np.abs(positions).argmax(axis=0)
-    signs = np.where(positions[largest, range(2)] < 0, -1.0, 1.0)  # eigenvectors have no sign of their own
-    positive = np.maximum(eigenvalues, 0.0)
-    share = float(positive[top].sum() / positive.sum()) if positive.sum() > 0 else float("nan")
-    return positions * signs, share
-
-
-def turn_to_fit(positions: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Return the positions turned and mirrored, not stretched, to lie as near to the target as they can."""
-    left, _, right = np.linalg.svd(positions.T @ target)
-    return np.asarray(positions @ left @ right)
 
 
 def _draw_positions(axes: Axes, positions: np.ndarray, models: list[str], model_cards: pd.DataFrame) -> None:
