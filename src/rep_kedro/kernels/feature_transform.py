@@ -167,8 +167,9 @@ def fit_pca(x: Tensor, *, n_components: int | None = None, variance: float | Non
 
     Returns:
         Axes by descending variance, each with its entry of largest absolute value (the first of equals)
-        positive. Directions with less than 1e-10 of the largest variance are rounding and left out. Where the
-        rows do not vary at all, there is one component, and it is 0 for every row.
+        positive; axes of equal variance are any rotation of each other. Directions with less than 1e-10 of
+        the largest variance are rounding and left out. Where the rows do not vary at all, there is one
+        component, and it is 0 for every row.
 
     Raises:
         ValueError: If not exactly one of the two sizes is given, one is out of range, there is no row, or a
