@@ -1,6 +1,7 @@
 """Extraction when memory is short, in mixed precision, with channels innermost; groups of networks."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -118,6 +119,44 @@ def test_decoding_ahead_keeps_the_order(inputs, decode_threads, batch_size):
     assert [len(batch) for batch in batches[:-1]] == [batch_size] * (len(batches) - 1)
     expected = extraction.make_pixels(images, model.preprocessing)
     assert np.array_equal(torch.cat(batches).numpy(), expected)
+
+
+@pytest.mark.parametrize(("device", "is_pinned"), [("cpu", False), ("cuda:1", True)])
+def test_pixels_for_a_gpu_are_decoded_into_pinned_memory(inputs, monkeypatch, device, is_pinned):
+    from rep_kedro.models.sources.loaded import LoadedModel
+    from rep_kedro.models.sources.trained import preprocessing_of, restore_trained_network
+
+    pinned = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: (pinned.append(self.shape), self)[1])
+    network = inputs[2]["cnn_supervised_s0"]
+    model = LoadedModel(restore_trained_network(network), preprocessing_of(network), ("relu1",))
+    images = inputs[0]["dots"].table(["image"])["image"].to_pylist()
+    pixels = extraction._decode(images, model, extraction.Reading(8, device=device))
+    assert bool(pinned) == is_pinned
+    assert np.array_equal(pixels.numpy(), extraction.make_pixels(images, model.preprocessing))
+
+
+def test_what_long_reading_takes_is_told_before_it_begins(inputs, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    run_plan(tmp_path / "short", plan_features(*inputs, _params()))
+    assert "of memory" not in caplog.text
+    monkeypatch.setattr("rep_kedro.pipelines.features.nodes._LONG_READING", 20)
+    run_plan(tmp_path / "long", plan_features(*inputs, _params()))
+    told = [record.getMessage() for record in caplog.records]
+    (at,) = [position for position, line in enumerate(told) if "of memory" in line]
+    assert re.fullmatch(
+        r"long: 2 to compute, about .* s, \d+\.\d kB of disk, [\d.]+ [MG]B of memory", told[at]
+    )
+    assert "[1/2]" in told[at + 1]
+
+
+def test_a_network_without_an_estimate_is_read_all_the_same(inputs, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("no form")
+
+    monkeypatch.setattr("rep_kedro.pipelines.features.nodes._LONG_READING", 0)
+    monkeypatch.setattr("rep_kedro.pipelines.features.expectation.find_form", fail)
+    assert len(run_plan(tmp_path, plan_features(*inputs, _params()))) == 2
 
 
 def test_precision_is_recorded_where_it_is_changed_and_only_there(inputs):

@@ -1,9 +1,9 @@
 """kedro run --dry-run: what would be computed and kept, and not a byte is written."""
 
 import os
+import resource
 import shutil
 import subprocess
-import time
 from pathlib import Path
 
 from tests.project.conftest import BIN, ROOT, run_in
@@ -12,6 +12,12 @@ from tests.project.conftest import BIN, ROOT, run_in
 def _state(study: Path) -> dict[Path, tuple[int, int]]:
     files = [path for path in (study / "data").rglob("*") if path.is_file()]
     return {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in files}
+
+
+def _processor_seconds() -> float:
+    """Time that processes which ended have used, whatever else the machine does meanwhile."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _rows(told: str) -> dict[str, list[str]]:
@@ -76,13 +82,13 @@ def test_a_mistake_is_refused_as_by_a_run(study: Path) -> None:
 
 def test_the_whole_study_of_the_paper_is_planned_in_seconds() -> None:
     environment = {**os.environ, "REP_PAPER_DATA": "/nowhere", "REP_PAPER_WEIGHTS": "/nowhere"}
-    began = time.perf_counter()
+    began = _processor_seconds()
     ended = subprocess.run(
         [str(BIN / "kedro"), "run", "--dry-run", "--env=paper"],
         cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
-    assert time.perf_counter() - began < 10
+    assert _processor_seconds() - began < 10
     assert (
         "stimulus_sets: cannot be planned now: stimulus set 'imagenet1k': no file or folder" in ended.stdout
     )

@@ -120,36 +120,22 @@ def _trained_networks(catalog: Any, params: "FeaturesParams") -> list[str]:
 def _estimate(
     outlook: _Outlook, catalog: Any, params: "FeaturesParams", journal: Mapping[Any, Any]
 ) -> list["NetworkEstimate"]:
-    from rep_kedro.pipelines.features.estimate import estimate_network, measure_rate, seconds_by_model
+    from rep_kedro.pipelines.features.expectation import expect_network
 
-    measured = seconds_by_model(journal, outlook.n_stimuli)
-    missing = [model for model, pending in outlook.pending.items() if pending and model not in measured]
-    rate = measure_rate(params.device, params.threads) if missing else 1.0
-    estimates = []
-    for model, pending in outlook.pending.items():
-        form = _form_of(model, params, catalog)
-        estimate = estimate_network(
+    networks = catalog.load("networks") if catalog.exists("networks") else {}
+    estimates = [
+        expect_network(
             model,
-            form,
+            networks,
+            params,
             list(pending.values()),
             n_members=outlook.n_members[model],
-            batch_size=params.batch_size,
-            seconds_per_stimulus=measured.get(model, form.n_flops / rate),
-            is_measured=model in measured,
+            n_stimuli=outlook.n_stimuli,
+            journal=journal,
         )
-        estimates.append(estimate)
+        for model, pending in outlook.pending.items()
+    ]
     return sorted(estimates, key=lambda each: -each.seconds)
-
-
-def _form_of(model: str, params: "FeaturesParams", catalog: Any) -> Any:
-    from rep_kedro.models.sources.specs import TrainedModel
-    from rep_kedro.pipelines.features.forms import describe_form, describe_trained_form
-
-    entry = params.entries().get(model, TrainedModel(source="trained", network=model))
-    pooling = entry.pooling or params.pooling
-    if isinstance(entry, TrainedModel):
-        return describe_trained_form(catalog.load("networks")[entry.network], entry.layers, pooling=pooling)
-    return describe_form(entry, pooling=pooling)
 
 
 def _report(estimates: list["NetworkEstimate"], outlook: _Outlook, params: "FeaturesParams") -> Iterable[str]:

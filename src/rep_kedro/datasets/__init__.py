@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         MatrixHandle,
     )
     from rep_kedro.datasets.member import DamagedMemberError, MemberHandle
-    from rep_kedro.datasets.plan import Batch, Planned, Shard
+    from rep_kedro.datasets.plan import Batch, Expectation, Planned, Shard
     from rep_kedro.datasets.plan_file import CollectionError
     from rep_kedro.datasets.revision import code_revision
     from rep_kedro.datasets.table import EarlierTableDataset, TableDataset
@@ -38,6 +38,7 @@ _HOMES = {
     "DrawingHandle": "drawing",
     "FigureCollectionDataset": "drawing",
     "EarlierTableDataset": "table",
+    "Expectation": "plan",
     "FigureDataset": "figure",
     "LabelledMatrix": "matrix",
     "MatrixCollectionDataset": "matrix",
@@ -65,6 +66,7 @@ __all__ = [
     "DrawingDataset",
     "DrawingHandle",
     "EarlierTableDataset",
+    "Expectation",
     "FigureCollectionDataset",
     "FigureDataset",
     "LabelledMatrix",

@@ -23,7 +23,7 @@ from rep_kedro.datasets.member import DamagedMemberError, MemberDataset, MemberH
 from rep_kedro.datasets.plan import Planned, Shard, canonical_json, strict_json
 from rep_kedro.datasets.plan_file import CollectionError, read_plan, write_plan
 from rep_kedro.datasets.previews import TablePreview, describe_field, preview_table
-from rep_kedro.datasets.work import MemberWork, Worker
+from rep_kedro.datasets.work import MemberWork, Worker, tell_expectation
 
 _SHOWN = 5
 _log = logging.getLogger(__name__)
@@ -115,6 +115,7 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
         todo = [key for key in keys if self._is_to_do(key, recipes[key], refused)]
         work = [MemberWork(key, data[key], self._dataset_for(key, data[key])) for key in todo]
         worker = Worker(self.name, self.folder, self._validate, n_kept=len(keys) - len(todo) - len(refused))
+        tell_expectation(self.name, work, read_journal(self.folder) if work else {})
         failed = refused | worker.run(work)
         self.counts = (worker.n_done, len(keys) - len(todo) - len(refused))
         if failed:

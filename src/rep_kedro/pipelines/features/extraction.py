@@ -1,7 +1,7 @@
 """Showing stimuli to a network and keeping what its layers say.
 
-Images are decoded ahead of the network. A batch that does not fit into memory is shown in halves, and so are
-all that follow.
+Images are decoded ahead of the network, into pinned memory where it works on a GPU. A batch that does not fit
+into memory is shown in halves, and so are all that follow.
 """
 
 import logging
@@ -132,17 +132,23 @@ def _decode_ahead(
         try:
             while True:
                 while len(waiting) <= reading.decode_threads and (images := next(batches, None)) is not None:
-                    waiting.append(pool.submit(make_pixels, images, model.preprocessing))
+                    waiting.append(pool.submit(_decode, images, model, reading))
                 if not waiting:
                     return
-                yield torch.from_numpy(waiting.popleft().result())
+                yield waiting.popleft().result()
         finally:
             for future in waiting:
                 future.cancel()
 
 
+def _decode(images: list[bytes], model: LoadedModel, reading: Reading) -> torch.Tensor:
+    """Return uint8 pixels, pinned where they go to a GPU, so that copying them does not wait."""
+    pixels = torch.from_numpy(make_pixels(images, model.preprocessing))
+    return pixels.pin_memory() if torch.device(reading.device).type == "cuda" else pixels
+
+
 def _to_input(pixels: torch.Tensor, model: LoadedModel, reading: Reading) -> torch.Tensor:
-    images = model.preprocessing.scale(pixels.to(reading.device))
+    images = model.preprocessing.scale(pixels.to(reading.device, non_blocking=True))
     return images.contiguous(memory_format=torch.channels_last) if reading.channels_last else images
 
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from rep_kedro.datasets import TensorsHandle
 
 KNOWN_FORMS = Path(__file__).with_name("network_forms.csv")
-COLUMNS = ("form", "library", "n_parameters", "n_flops", "activation_bytes", "widths")
+_SIZES = ("n_parameters", "n_flops", "activation_bytes", "traffic_bytes", "n_inputs")
+COLUMNS = ("form", "library", *_SIZES, "widths")
 _PACKAGES = {"timm": "timm", "torchvision": "torchvision", "open_clip": "open_clip_torch"}
 _FLOAT_BYTES = 4
 
@@ -37,12 +38,16 @@ class NetworkForm:
         n_parameters: Trainable numbers; of the image side where there is also a text side.
         n_flops: Operations of one stimulus, two per multiply-accumulate, as in `rep_kedro.models.cost`.
         activation_bytes: Input and output of the largest single step, float32, for one stimulus.
+        traffic_bytes: Input and output of all steps together, float32, for one stimulus.
+        n_inputs: Numbers in the network's input: channels times height times width.
         widths: Number of features of each layer that is read, in depth order.
     """
 
     n_parameters: int
     n_flops: int
     activation_bytes: int
+    traffic_bytes: int
+    n_inputs: int
     widths: Mapping[str, int]
 
 
@@ -116,14 +121,16 @@ def _measure(
     module.requires_grad_(False)  # the counter trips over parameters that are handed from part to part
     run = access.pop("run", None)
     counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter, _largest_step(module) as largest:
+    with torch.no_grad(), counter, _watched_steps(module) as steps:
         reader = LayerReader(module, layers, example=image, run=run)
     read = reader.read(image, pooling, **access)
     counted = getattr(module, "visual", module)
     return NetworkForm(
         n_parameters=sum(parameter.numel() for parameter in counted.parameters()),
         n_flops=counter.get_total_flops(),
-        activation_bytes=_FLOAT_BYTES * max(largest),
+        activation_bytes=_FLOAT_BYTES * max(steps),
+        traffic_bytes=_FLOAT_BYTES * sum(steps),
+        n_inputs=image.numel(),
         widths={layer: features.shape[1] for layer, features in read.items()},
     )
 
@@ -158,7 +165,7 @@ def store_known_forms(entries: Iterable[tuple[ZooEntry, Pooling]], path: Path = 
         for form, (entry, pooling) in sorted(named.items()):
             found = compute_form(entry, pooling=pooling)
             widths = " ".join(f"{layer}={width}" for layer, width in found.widths.items())
-            sizes = (found.n_parameters, found.n_flops, found.activation_bytes)
+            sizes = (getattr(found, size) for size in _SIZES)
             rows.writerow([form, _library(entry), *sizes, widths])
     _known_forms.cache_clear()
     return len(named)
@@ -174,12 +181,8 @@ def _known_forms() -> dict[tuple[str, str], NetworkForm]:
 
 def _form_of(row: Mapping[str, str]) -> NetworkForm:
     pairs = (part.rpartition("=") for part in row["widths"].split(" "))
-    return NetworkForm(
-        n_parameters=int(row["n_parameters"]),
-        n_flops=int(row["n_flops"]),
-        activation_bytes=int(row["activation_bytes"]),
-        widths={layer: int(width) for layer, _, width in pairs},
-    )
+    sizes = {size: int(row[size]) for size in _SIZES}
+    return NetworkForm(**sizes, widths={layer: int(width) for layer, _, width in pairs})
 
 
 def _library(entry: ZooEntry) -> str:
@@ -188,7 +191,7 @@ def _library(entry: ZooEntry) -> str:
 
 
 @contextmanager
-def _largest_step(module: "nn.Module") -> Iterator[list[int]]:
+def _watched_steps(module: "nn.Module") -> Iterator[list[int]]:
     """Collect, for each call of a module without parts, how many numbers go in and come out."""
     sizes = [0]
 

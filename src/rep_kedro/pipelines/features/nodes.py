@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rep_kedro.datasets import Batch, Planned, code_revision
+from rep_kedro.datasets import Batch, Expectation, Planned, code_revision
 from rep_kedro.models.pooling_names import Pooling
 from rep_kedro.models.sources.specs import Alignment, ModelEntry, TrainedModel
 from rep_kedro.pipelines.features.params import FeaturesParams
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 else:
     DataFrame = ArrowHandle = TensorsHandle = LoadedModel = Any  # so that Kedro can read the hints
 
+_LONG_READING = 20_000  # images, counted for each network: what they take is told before
 EXTRACTION = ("rep_kedro.pipelines.features.extraction", "rep_kedro.stimuli.decoding")
 
 
@@ -57,8 +58,14 @@ def plan_features(
     sets = _choose("stimulus set", params.stimulus_sets, stimulus_sets)
     shown = {name: _require_subset(stimulus_subsets, name, params.subset) for name in sets}
     plan: dict[str, Planned] = {}
-    for model, candidate in _list_candidates(networks, params).items():
-        batch = Batch(partial(_extract_all, candidate, stimulus_sets, shown, params))
+    n_stimuli = {name: subset.n_rows() for name, subset in shown.items()}
+    candidates = _list_candidates(networks, params)
+    is_long = sum(n_stimuli.values()) * len(candidates) > _LONG_READING
+    for model, candidate in candidates.items():
+        batch = Batch(
+            partial(_extract_all, candidate, stimulus_sets, shown, params),
+            partial(_expect, model, networks, n_stimuli, params) if is_long else None,
+        )
         for name in sets:
             recipe = {
                 "model": candidate.recipe,
@@ -155,6 +162,24 @@ def _extract_all(
             yield key, error
         else:
             yield key, features
+
+
+def _expect(
+    model: str,
+    networks: Mapping[str, TensorsHandle],
+    n_stimuli: Mapping[str, int],
+    params: FeaturesParams,
+    keys: Sequence[str],
+    journal: Mapping[tuple[str, str], Mapping[str, Any]],
+) -> Expectation:
+    """Return what some members of one network will take."""
+    from rep_kedro.pipelines.features.expectation import expect_network
+
+    pending = [n_stimuli[key.partition("/")[0]] for key in keys]
+    found = expect_network(
+        model, networks, params, pending, n_members=len(pending), n_stimuli=n_stimuli, journal=journal
+    )
+    return Expectation(found.seconds, found.disk_bytes, found.memory_bytes)
 
 
 def _alignment_of(candidate: _Candidate) -> Callable[[Any], Any]:
