@@ -1,0 +1,32 @@
+"""The page about stimuli says what is so."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rep_kedro.pipelines.ingest.params import IngestParams
+from rep_kedro.stimuli.sources import SOURCES
+from rep_kedro.stimuli.subsets import RULES
+
+PAGE = (Path(__file__).parents[2] / "docs" / "stimuli.md").read_text(encoding="utf-8")
+BLOCKS = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.DOTALL)]
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: next(iter(block)))
+def test_the_pages_examples_are_valid(block, monkeypatch):
+    monkeypatch.setenv("SHARDS", "/shards")
+    IngestParams(stimulus_sets=block)
+
+
+def test_every_source_rule_and_label_map_is_named():
+    used = {entry["source"] for block in BLOCKS for entry in block.values()}
+    maps = (Path(__file__).parents[2] / "src/rep_kedro/stimuli/label_maps").glob("*.yml")
+    assert used | {"photograph_patches", "shapes"} == set(SOURCES)
+    for name in (*SOURCES, *RULES, *(path.stem for path in maps)):
+        assert f"`{name}`" in PAGE or f"source: {name}" in PAGE or f" {name} " in PAGE, name
+
+
+def test_each_source_is_three_lines_or_a_fourth_that_it_needs():
+    assert {len(entry) for block in BLOCKS[:1] for entry in block.values()} <= {1, 2, 3}
