@@ -132,23 +132,18 @@ def measure_stress(dissimilarities: Numbers, positions: Numbers, *, is_metric: b
     return float(np.sqrt(((distances - wanted) ** 2).sum() / square)) if square > 0 else float("nan")
 
 
-def turn_to_fit(positions: Numbers, target: Numbers) -> Numbers:
-    """Return the positions turned and mirrored, not stretched, to lie as near to the target as they can.
+def find_turn(positions: Numbers, target: Numbers) -> Numbers:
+    """Return the rotation or reflection that brings positions as near to the target as it can.
 
     Args:
         positions: Shape (n_items, 2), centred.
         target: The same items' other positions, shape (n_items, 2), centred.
 
     Returns:
-        Positions, shape (n_items, 2); distances between them are unchanged.
+        Shape (2, 2); ``positions @ turn`` lie near the target, with the distances that they had.
 
     Source: Schönemann 1966, doi:10.1007/BF02289451.
     """
-    return np.asarray(positions @ find_turn(positions, target))
-
-
-def find_turn(positions: Numbers, target: Numbers) -> Numbers:
-    """Return the rotation or reflection, shape (2, 2), that takes positions nearest to the target."""
     left, _, right = np.linalg.svd(positions.T @ target)
     return np.asarray(left @ right)
 

@@ -85,7 +85,7 @@ class ModelMapsParams(_Strict):
     """Which maps and clusters of networks are made, of their similarities.
 
     Attributes:
-        measures: Ids of measures that similarity.measures has too; None: all of these.
+        measures: Ids of measures, of those that similarity.measures has; None: all of these.
         methods: Kinds of maps; empty: none.
         tsne: Of maps by t-SNE.
         mds: Of maps by multidimensional scaling.

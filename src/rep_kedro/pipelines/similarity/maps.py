@@ -1,7 +1,7 @@
 """Maps and clusters of networks: who lies near whom on each stimulus set, and on average."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.measures import Measure, get_measure
@@ -23,6 +23,7 @@ else:
     DataFrame = LabelledMatrix = MatrixHandle = Any  # so that Kedro can read the hints
 
 MEAN = "mean"
+_log = logging.getLogger(__name__)
 POSITION_COLUMNS = (
     *("stimulus_set", "measure", "method", "model", "x", "y", "stress", "divergence", "reason"),
 )
@@ -39,7 +40,7 @@ def compute_model_maps(
 
     Args:
         similarity_matrices: Handles by ``<stimulus set>/<measure>``.
-        params: Which measures, and how.
+        params: Which measures, and how. A measure without matrices is left out, and the log says so.
 
     Returns:
         Positions and clusters, columns as in docs/architecture.md, section 3. ``mean`` stands for the mean
@@ -47,7 +48,7 @@ def compute_model_maps(
         along its principal axes; multidimensional scaling is in units of dissimilarity.
 
     Raises:
-        ValueError: If a measure has no similarity matrices, or a stimulus set is named like the mean.
+        ValueError: If a stimulus set is named like the mean.
     """
     import pandas as pd
 
@@ -85,15 +86,19 @@ def _select_matrices(
                 f"stimulus set {MEAN!r} has the name of the mean over sets; give it another name"
             )
         by_measure.setdefault(measure_id, {})[stimulus_set] = handles[key]
-    for measure_id in wanted or ():
-        if measure_id not in by_measure:
-            close = get_close_matches(measure_id, by_measure, n=3) or sorted(by_measure)
-            raise ValueError(
-                f"model_maps.measures has {measure_id!r}, which similarity.measures has not; "
-                f"add it there, or take {' or '.join(close)}"
-            )
     chosen = sorted(by_measure) if wanted is None else wanted
-    return {name: {key: handle.matrix() for key, handle in by_measure[name].items()} for name in chosen}
+    for name in chosen:
+        if name not in by_measure:
+            _log.warning(
+                "no maps of %s: similarity.measures has %s; set model_maps.measures",
+                name,
+                ", ".join(by_measure),
+            )
+    return {
+        name: {key: handle.matrix() for key, handle in by_measure[name].items()}
+        for name in chosen
+        if name in by_measure
+    }
 
 
 def _position_rows(
