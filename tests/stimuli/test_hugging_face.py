@@ -248,6 +248,7 @@ def test_what_is_not_cached_is_one_line_with_the_way_out(ingest, hub, revision):
     assert "\n" not in told
     assert "'birds/tiny' of the Hugging Face hub" in told
     assert "HF_HUB_OFFLINE forbids fetching it" in told
+    assert told.startswith("stimulus set 'mine': ") == (revision == "main")  # else only fetching fails
     assert f"hf download --repo-type dataset birds/tiny --revision {revision}" in told
     assert hub.asked == []
     told = ingest({"revision": revision}, endpoint=NOWHERE)["error"]

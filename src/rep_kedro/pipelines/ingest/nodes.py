@@ -41,11 +41,11 @@ def plan_stimulus_sets(params: IngestParams) -> dict[str, Planned]:
     plan = {}
     for name, spec in params.stimulus_sets.items():
         try:
-            fingerprint = fingerprint_source(spec)
+            source, fingerprint = spec.recipe(), fingerprint_source(spec)
         except (OSError, ValueError) as problem:
             raise ValueError(f"stimulus set {name!r}: {problem}") from problem
         recipe = {
-            "source": spec.recipe(),
+            "source": source,
             "files_sha256": fingerprint,
             "code": code_revision("rep_kedro.stimuli.assembly", reader_module(spec)),
         }
