@@ -1,8 +1,9 @@
 """One interface to the sources that need no stored network: what they depend on, and how to load them."""
 
+from collections.abc import Mapping
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import Annotated, Any
 
 from torch import nn
 
@@ -12,6 +13,8 @@ from rep_kedro.models.sources.loaded import LoadedModel
 from rep_kedro.models.sources.specs import ZooEntry
 
 NO_CLASS_TOKEN = 0
+_TOLD_BY_SOURCES = frozenset({"weights", "preprocessing", "alignment"})
+_FROM_FILES = frozenset({"checkpoint", "weights_file"})
 
 
 def source_module_name(spec: ZooEntry) -> str:
@@ -31,6 +34,26 @@ def describe_model(spec: ZooEntry) -> dict[str, Any]:
         "weights": source.identify_weights(spec),
         "preprocessing": resolve_preprocessing(spec).model_dump(mode="json"),
     }
+
+
+def read_recipe(recipe: Mapping[str, Any]) -> ZooEntry:
+    """Return an entry for the form of the network that a recipe describes, without the place of its weights.
+
+    Args:
+        recipe: What `describe_model` gave, with `layers`.
+
+    Raises:
+        ValueError: If the recipe is of an entry that this version does not know.
+    """
+    from pydantic import Field, TypeAdapter
+
+    content = {key: value for key, value in recipe.items() if key not in _TOLD_BY_SOURCES}
+    if recipe["source"] == "torchvision":
+        content["weights"] = recipe["weights"]["weights"]
+    if recipe["source"] in _FROM_FILES:
+        content["path"] = "unknown"
+    entry: ZooEntry = TypeAdapter(Annotated[ZooEntry, Field(discriminator="source")]).validate_python(content)
+    return entry
 
 
 def resolve_preprocessing(spec: ZooEntry) -> Preprocessing:

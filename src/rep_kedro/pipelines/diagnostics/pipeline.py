@@ -6,7 +6,7 @@ from rep_kedro.pipelines.diagnostics import nodes, receptive_fields
 
 
 def create_pipeline(**_: object) -> Pipeline:
-    """Networks and features -> spectra -> what they say of each layer; networks -> receptive fields."""
+    """Networks and features -> spectra -> what they say of each layer; and receptive fields."""
     return Pipeline(
         [
             Node(
@@ -25,7 +25,7 @@ def create_pipeline(**_: object) -> Pipeline:
             ),
             Node(
                 receptive_fields.compute_receptive_fields,
-                inputs=["networks", "params:diagnostics"],
+                inputs=["networks", "params:diagnostics", "features"],
                 outputs="receptive_fields",
                 name="receptive_fields",
                 tags=["cpu"],

@@ -1,12 +1,14 @@
-"""Receptive fields of the networks trained here: what a position of each kept layer sees of the image."""
+"""Receptive fields of convolutional networks: what a position of each layer sees of the image."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.pipelines.diagnostics.params import DiagnosticsParams
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+    from torch import nn
 
     from rep_kedro.datasets import TensorsHandle
 else:
@@ -16,55 +18,139 @@ COLUMNS = (
     *("model", "layer", "depth", "receptive_field_px", "jump_px", "input_px"),
     *("is_border", "is_beyond_border"),
 )
+_CALL = "@"
+_log = logging.getLogger(__name__)
 
 
-def compute_receptive_fields(networks: Mapping[str, TensorsHandle], params: DiagnosticsParams) -> DataFrame:
-    """Compute the receptive field of each kept layer, and from which layer on nothing local is added.
+def compute_receptive_fields(
+    networks: Mapping[str, TensorsHandle],
+    params: DiagnosticsParams,
+    features: Mapping[str, TensorsHandle] | None = None,
+) -> DataFrame:
+    """Compute the receptive field of each layer that is read, and from which layer on nothing local is added.
 
-    The border is found among the convolutions wider than one pixel; the first kept layer at or behind it is
-    marked. A network whose last convolution still sees part of the image has no border.
+    The border is found among the convolutions wider than one pixel; the first layer at or behind it that is
+    read is marked. A network whose last convolution still sees part of the image has no border. Networks from
+    elsewhere that are no plain convolutional ones, such as transformers, have no rows; the log says why.
 
     Args:
-        networks: Handles by name; only the form of a network matters, not its weights.
+        networks: Handles of the networks trained here, by name; only the form matters, not the weights.
         params: The rule for the border.
+        features: Handles by `<stimulus set>/<model>`; their recipes tell of the networks from elsewhere.
 
     Returns:
         Columns as in docs/architecture.md, section 3.
     """
     import pandas as pd
 
-    rows = [row for name in sorted(networks) for row in _rows_of(name, networks[name], params)]
+    rows = [row for name in sorted(networks) for row in _rows_of_trained(name, networks[name], params)]
+    foreign = {key.partition("/")[2]: handle for key, handle in sorted((features or {}).items())}
+    for name, handle in sorted(foreign.items()):
+        if name in networks:
+            continue
+        try:
+            rows += _rows_of_foreign(name, handle, networks, params)
+        except ValueError as problem:
+            _log.info("no receptive fields of %s: %s", name, problem)
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _rows_of(model: str, handle: TensorsHandle, params: DiagnosticsParams) -> list[dict[str, Any]]:
-    from rep_kedro.kernels.receptive_field import compute_receptive_fields as follow_graph
-    from rep_kedro.kernels.receptive_field import find_border_layer
-    from rep_kedro.models.architecture import Conv
-    from rep_kedro.models.graph import network_graph
+def _rows_of_trained(model: str, handle: TensorsHandle, params: DiagnosticsParams) -> list[dict[str, Any]]:
     from rep_kedro.models.sources.trained import rebuild_trained_network
 
     network = rebuild_trained_network(handle)
-    input_px = int(handle.meta["input_px"])
-    fields = follow_graph(network_graph(network), input_px)
-    wide = [
-        layer.name for layer in network.architecture.layers if isinstance(layer, Conv) and layer.kernel > 1
-    ]
+    return _rows_of(model, network, network.kept_layers, int(handle.meta["input_px"]), params)
+
+
+def _rows_of_foreign(
+    model: str, handle: TensorsHandle, networks: Mapping[str, TensorsHandle], params: DiagnosticsParams
+) -> list[dict[str, Any]]:
+    """Return the rows of a network whose entry stands in the recipe of its features.
+
+    Raises:
+        ValueError: If the network cannot be followed layer by layer, or has no convolution.
+    """
+    import torch
+
+    from rep_kedro.models.sources.trained import rebuild_trained_network
+    from rep_kedro.models.sources.zoo import build_model, read_recipe
+
+    recipe, layers = handle.recipe["model"], handle.meta["layers"]
+    if recipe["source"] == "trained":
+        source = networks[recipe["network"]["key"]]
+        input_px = int(source.meta["input_px"])
+        return _rows_of(model, rebuild_trained_network(source), layers, input_px, params)
+    entry = read_recipe(recipe)
+    if entry.source == "checkpoint":  # small, and drawn with a generator of the CPU
+        module = build_model(entry, with_weights=False)
+    else:
+        with torch.device("meta"):
+            module = build_model(entry, with_weights=False)
+    return _rows_of(model, module, layers, recipe["preprocessing"]["size_px"], params, is_foreign=True)
+
+
+def _rows_of(
+    model: str,
+    module: "nn.Module",
+    layers: Sequence[str],
+    input_px: int,
+    params: DiagnosticsParams,
+    *,
+    is_foreign: bool = False,
+) -> list[dict[str, Any]]:
+    import torch
+
+    from rep_kedro.kernels.receptive_field import compute_receptive_fields as follow_graph
+    from rep_kedro.kernels.receptive_field import find_border_layer
+    from rep_kedro.models.graph import network_graph
+
+    with torch.device("meta" if is_foreign else "cpu"):
+        graph = network_graph(module, input_px=input_px if is_foreign else None)
+    fields = follow_graph(graph, input_px)
+    order = [layer.name for layer in graph]
+    wide = _wide_convolutions(module, order)
+    if is_foreign and not wide:
+        raise ValueError("it has no convolution wider than one pixel")
     border = find_border_layer(fields, wide, input_px, rule=params.border_rule)
-    order = list(network.layer_names)
     first = len(order) if border is None else order.index(border)
-    is_beyond = {name: order.index(name) >= first for name in network.kept_layers}
-    marked = next((name for name in network.kept_layers if is_beyond[name]), None)
+    ends = {name: _end_of(name, order, fields) for name in layers}
+    is_beyond = {name: order.index(end) >= first for name, end in ends.items()}
+    marked = next((name for name in layers if is_beyond[name]), None)
     return [
         {
             "model": model,
             "layer": name,
             "depth": depth,
-            "receptive_field_px": fields[name].size_px,
-            "jump_px": fields[name].jump_px,
+            "receptive_field_px": fields[ends[name]].size_px,
+            "jump_px": fields[ends[name]].jump_px,
             "input_px": input_px,
             "is_border": name == marked,
             "is_beyond_border": is_beyond[name],
         }
-        for depth, name in enumerate(network.kept_layers)
+        for depth, name in enumerate(layers)
     ]
+
+
+def _wide_convolutions(module: "nn.Module", order: Sequence[str]) -> list[str]:
+    """Return the steps that are convolutions wider than one pixel."""
+    from torch.nn import Conv2d
+
+    parts = dict(module.named_modules())
+    found = ((name, parts.get(name.partition(_CALL)[0])) for name in order)
+    return [name for name, part in found if isinstance(part, Conv2d) and max(part.kernel_size) > 1]
+
+
+def _end_of(layer: str, order: Sequence[str], fields: Mapping[str, Any]) -> str:
+    """Return the step that gives a layer's output: its own, or the last of its parts with the largest field.
+
+    Raises:
+        ValueError: If no step belongs to the layer.
+    """
+    base, _, call = layer.partition(_CALL)
+    own = base if call in {"", "1"} else layer
+    if own in order:
+        return own
+    parts = [name for name in order if name.startswith(f"{base}.")]
+    if not parts or call:
+        raise ValueError(f"layer {layer!r} is not among the steps that can be followed")
+    return max(reversed(parts), key=lambda name: int(fields[name].size_px))
