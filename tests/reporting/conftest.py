@@ -28,9 +28,6 @@ def draw_all(study, measure=MEASURE):
     diagnostics, probes = study.layer_diagnostics, study.probe_results
     return {
         "figure_similarity": similarity.plot_similarity_maps(matrices, cards, measure=measure),
-        "figure_similarity_map": similarity.plot_similarity_positions(
-            study.model_positions, cards, measure=measure
-        ),
         "figure_consistency": consistency.plot_consistency(study.consistency, cards, measure=measure),
         "figure_noise_ceiling": certainty.plot_noise_ceiling(
             study.noise_ceilings, study.similarity_inference, cards, measure=measure

@@ -87,7 +87,7 @@ def test_matrices_over_different_networks_are_refused(study, measure):
 
 def test_positions_are_those_of_the_table_and_seeds_of_one_kind_are_joined(study, figures, measure):
     rows = study.model_positions.query("measure == @measure and method == 'mds'").dropna(subset=["x"])
-    panels = drawn_axes(figures["figure_similarity_map"])
+    panels = drawn_axes(figures["similarity_map"])
     titles = [panel.get_title(loc="left").splitlines() for panel in panels]
     assert titles[0] == ["mean over stimulus sets", "stress 0.15"]
     assert [title[0] for title in titles[1:]] == ["digits", "photograph_patches", "shapes"]

@@ -33,20 +33,6 @@ def plot_similarity(
     )
 
 
-def plot_similarity_map(
-    model_positions: "DataFrame", model_cards: "DataFrame", params: ReportingParams
-) -> "Figure":
-    """Draw the networks as points, near where they are alike."""
-    from rep_kedro.reporting.figures.similarity import plot_similarity_positions
-    from rep_kedro.reporting.tables import require_table
-
-    return plot_similarity_positions(
-        require_table("model_positions", model_positions),
-        require_table("model_cards", model_cards),
-        measure=params.measure,
-    )
-
-
 def plot_noise_ceiling(
     noise_ceilings: "DataFrame",
     similarity_inference: "DataFrame",

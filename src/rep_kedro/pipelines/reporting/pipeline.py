@@ -26,7 +26,6 @@ COLLECTIONS = (
 TABLES = tuple(COLUMNS)
 FIGURES: dict[str, tuple[Callable[..., Any], list[str]]] = {
     "figure_similarity": (nodes.plot_similarity, ["similarity_matrices", "model_cards"]),
-    "figure_similarity_map": (nodes.plot_similarity_map, ["model_positions", "model_cards"]),
     "figure_noise_ceiling": (
         nodes.plot_noise_ceiling,
         ["noise_ceilings", "similarity_inference", "model_cards"],

@@ -69,6 +69,9 @@ STUDY_FIGURES: dict[str, StudyFigure] = {
         "predictions:plot_prediction_agreement",
         {"prediction_agreement": ALL, "similarities": OF_MEASURE, "model_cards": ALL},
     ),
+    "similarity_map": StudyFigure(
+        "similarity:plot_similarity_positions", {"model_positions": OF_MEASURE, "model_cards": ALL}
+    ),
     "model_maps": StudyFigure(
         "maps:plot_model_maps",
         {"model_positions": OF_MEASURE, "model_clusters": OF_MEASURE, "model_cards": ALL},

@@ -37,7 +37,7 @@ from rep_kedro.reporting.tables import (
 from rep_kedro.reporting.texts import figure_texts
 
 MAPS_TITLE = figure_texts("figure_similarity")["title"]
-POSITIONS_TITLE = figure_texts("figure_similarity_map")["title"]
+POSITIONS_TITLE = figure_texts("similarity_map")["title"]
 MEAN, MEAN_PANEL = "mean", "mean over stimulus sets"
 N_COLUMNS = 2
 
@@ -100,7 +100,7 @@ def plot_similarity_positions(
     Args:
         model_positions: The contract's table.
         model_cards: Gives objective and architecture of each network.
-        measure: Whose map, and named in the axis labels.
+        measure: Whose map.
         n_panels: At most so many stimulus sets are drawn beside their mean.
 
     Returns:

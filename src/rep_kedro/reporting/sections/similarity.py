@@ -43,7 +43,7 @@ def describe(content: ReportContent) -> list[Section]:
             figures=[
                 content.block("figure_similarity", f"{shown}; all panels share one colour scale"),
                 content.block(
-                    "figure_similarity_map", f"{shown}; multidimensional scaling of 1 − similarity"
+                    "similarity_map", f"{shown}; multidimensional scaling of 1 − similarity"
                 ),
                 content.block("mean_and_spread", shown),
             ],
