@@ -9,6 +9,8 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image, PngImagePlugin
 from sklearn.datasets import load_sample_image
@@ -210,3 +212,47 @@ def test_metadata_that_the_decoder_only_remarks_on_is_no_damage():
     images = [encode(PHOTO, "PNG", pnginfo=remark), encode(PHOTO, "JPEG", exif=exif)]
     assert list(check_images(images)) == [PHOTO.size, PHOTO.size]
     assert decode_images(images, size_px=16).shape == (2, 3, 16, 16)
+
+
+def test_shards_that_the_count_leaves_out_are_named(make_set, tmp_path, write_tar, jpeg):
+    for number in range(3):
+        write_tar(tmp_path / "train" / f"{number}.tar", [("s.jpg", jpeg(number)), ("s.cls", b"0")])
+    (tmp_path / "train" / "nshards.txt").write_text("2\n")
+    with pytest.raises(DamagedSourceError, match=r"train/2.tar \(a shard that nshards.txt does not count\)"):
+        make_set(source="webdataset", path=tmp_path)
+    _, meta = make_set(source="webdataset", path=tmp_path, on_damaged="skip")
+    assert (meta["n_stimuli"], len(meta["damaged"])) == (2, 1)
+
+
+def test_class_names_that_would_shift_the_labels_are_refused(make_set, tmp_path, write_tar, jpeg):
+    write_tar(tmp_path / "train" / "0.tar", [("s.jpg", jpeg(0)), ("s.cls", b"1")])
+    names = tmp_path / "classnames.txt"
+    names.write_bytes("\ufeffcat\r\ndog\r\n\r\n".encode())
+    assert make_set(source="webdataset", path=tmp_path)[1]["class_names"] == ["cat", "dog"]
+    names.write_text("cat\n\ndog\n")
+    with pytest.raises(DamagedSourceError, match=r"line 2 of .*classnames.txt is empty, it names no class"):
+        make_set(source="webdataset", path=tmp_path)
+    names.write_bytes(b"cat\n\xff\n")
+    with pytest.raises(DamagedSourceError, match=r"classnames.txt is not UTF-8"):
+        make_set(source="webdataset", path=tmp_path)
+
+
+def test_labels_and_names_that_no_column_can_hold_are_named(make_set, tmp_path, write_tar, jpeg):
+    members = [("a.jpg", jpeg(0)), ("a.cls", b"%d" % 2**31), ("b.jpg", jpeg(1)), ("b.cls", b"-1")]
+    members += [("\udcff.jpg", jpeg(2)), ("\udcff.cls", b"0"), ("c.jpg", jpeg(3)), ("c.cls", b"7")]
+    write_tar(tmp_path / "train" / "0.tar", members)
+    table, meta = make_set(source="webdataset", path=tmp_path, on_damaged="skip")
+    assert table["label"].to_pylist() == [7]
+    assert [entry["reason"].split(" is ")[0] for entry in meta["damaged"]] == [
+        "label 2147483648", "label -1", "the name",
+    ]  # fmt: skip
+
+
+def test_a_missing_parquet_file_that_others_count_is_named(make_set, tmp_path, jpeg):
+    table = pa.table({"image": [jpeg(0)], "label": [0]})
+    for number in (0, 2):
+        pq.write_table(table, tmp_path / f"train-{number:05d}-of-00003.parquet")
+    with pytest.raises(
+        DamagedSourceError, match=r"1 of 3 files of 'train' are missing .*train-00001-of"
+    ):
+        make_set(source="parquet", path=tmp_path)

@@ -14,12 +14,14 @@ from rep_kedro.stimuli.png import png_size
 from rep_kedro.stimuli.record import DamagedSourceError, DamageLog, Stimulus, StimulusStream
 from rep_kedro.stimuli.splits import draw_test_rows
 from rep_kedro.stimuli.spool import BatchSpool
+from rep_kedro.stimuli.walking import is_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _ROWS_PER_BATCH = 512
 _BYTES_PER_BATCH = 4 << 20
+_MAX_CLASSES = 1 << 31  # labels are int32
 _THREADED_BYTES = 16 << 10  # larger images are checked in threads; the decoder lets other threads run
 
 Sizes = Counter[tuple[int, int]]
@@ -113,14 +115,16 @@ def digest_rows(table: "pa.Table") -> str:
 
 
 def _distinct(stream: StimulusStream, log: DamageLog) -> Iterator[Stimulus]:
-    """Yield the stimuli whose ids are new and whose labels have names."""
+    """Yield the stimuli whose ids are text and new and whose labels have names."""
     seen = set[str]()
-    n_classes = None if stream.class_names is None else len(stream.class_names)
+    n_classes = _MAX_CLASSES if stream.class_names is None else len(stream.class_names)
     for stimulus in stream.stimuli:
         label = stimulus.label
         if stimulus.stimulus_id in seen:
             log.add(stimulus.stimulus_id, "id occurs twice")
-        elif label is not None and (label < 0 or (n_classes is not None and label >= n_classes)):
+        elif not is_text(stimulus.stimulus_id):
+            log.add(ascii(stimulus.stimulus_id), "the name is not UTF-8")
+        elif label is not None and not 0 <= label < n_classes:
             log.add(stimulus.stimulus_id, f"label {label} is outside of the {n_classes} classes")
         else:
             seen.add(stimulus.stimulus_id)

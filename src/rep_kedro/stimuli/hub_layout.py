@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rep_kedro.stimuli.base import SPLIT_NAMES, split_of
+from rep_kedro.stimuli.columnar import require_all_counted
 from rep_kedro.stimuli.record import DamagedSourceError
 from rep_kedro.stimuli.strict import suggest
 
 _TABLES = {".parquet", ".arrow"}
-_SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})(\..*)")
 
 
 @dataclass(frozen=True)
@@ -212,19 +212,8 @@ def _by_split(folder: Path, tables: list[Path]) -> dict[str, list[Path]]:
 
 
 def _whole(splits: dict[str, list[Path]]) -> dict[str, list[Path]]:
-    """Return the tables, training split first, if none that names count (``-00000-of-00005``) is missing."""
-    there = {path for tables in splits.values() for path in tables}
-    for path in sorted(there):
-        counted = _SHARD.fullmatch(path.name)
-        if counted:
-            stem, _, total, ending = counted.groups()
-            names = [f"{stem}-{number:05d}-of-{total}{ending}" for number in range(int(total))]
-            missing = [name for name in names if path.with_name(name) not in there]
-            if missing:
-                raise DamagedSourceError(
-                    f"{len(missing)} of {int(total)} files of {stem!r} are missing in {path.parent}, such as"
-                    f" {missing[0]}"
-                )
+    """Return the tables, training split first, if none is missing that names count."""
+    require_all_counted(path for tables in splits.values() for path in tables)
     return dict(sorted(splits.items(), key=lambda entry: entry[0] != "train"))
 
 

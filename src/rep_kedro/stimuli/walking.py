@@ -17,7 +17,7 @@ def walk_files(root: Path, log: DamageLog) -> list[tuple[str, Path]]:
     """
     found = []
     for relative, file in _walk(root, "", (), log):
-        if _is_text(relative):
+        if is_text(relative):
             found.append((relative, file))
         else:
             log.add(os.fsencode(relative).decode("utf-8", "backslashreplace"), "file name is not UTF-8")
@@ -42,7 +42,8 @@ def _walk(folder: Path, prefix: str, above: tuple[Path, ...], log: DamageLog) ->
                 log.add(relative, "a link to nothing, or no regular file")
 
 
-def _is_text(name: str) -> bool:
+def is_text(name: str) -> bool:
+    """Say whether a name can be written in UTF-8; names of files need not be text."""
     try:
         name.encode()
     except UnicodeEncodeError:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rep_kedro.stimuli.base import FileSourceSpec, require_path, split_of
-from rep_kedro.stimuli.columnar import ColumnarFile
+from rep_kedro.stimuli.columnar import ColumnarFile, require_all_counted
 from rep_kedro.stimuli.record import DamagedSourceError, DamageLog, Stimulus, StimulusStream
 from rep_kedro.stimuli.strict import suggest
 
@@ -151,5 +151,6 @@ def _list_files(spec: ParquetSpec) -> list[tuple[str, Path]]:
             below = sorted(file.relative_to(path).as_posix() for file in path.rglob("*.parquet"))
             if not below:
                 raise DamagedSourceError(f"no Parquet files (*.parquet) in {path}")
+            require_all_counted(path / name for name in below)
             files += [(split or split_of(name) or spec.split, path / name) for name in below]
     return sorted(files, key=lambda file: file[0] != "train")

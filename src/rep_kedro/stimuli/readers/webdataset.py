@@ -42,7 +42,7 @@ def read(spec: WebdatasetSpec, log: DamageLog) -> StimulusStream:
     """
     folders = _split_folders(spec)
     class_names = spec.class_names or _read_class_names([folder for _, folder in folders])
-    shards = [(split, shard) for split, folder in folders for shard in _list_shards(folder)]
+    shards = [(split, shard) for split, folder in folders for shard in _list_shards(folder, split, log)]
     return StimulusStream(class_names, _stimuli(shards, spec, log))
 
 
@@ -150,16 +150,19 @@ def _split_folders(spec: WebdatasetSpec) -> list[tuple[str, Path]]:
     return sorted(parts, key=lambda part: part[0] != "train") or [(spec.split, root)]
 
 
-def _list_shards(folder: Path) -> list[Path]:
+def _list_shards(folder: Path, split: str, log: DamageLog) -> list[Path]:
     if folder.is_file():
         return [folder]
+    shards = [path for path in folder.iterdir() if re.search(r"\.tar(\.gz)?$", path.name)]
     counted = folder / "nshards.txt"
     if counted.exists():
         text = counted.read_text(encoding="utf-8").strip()
         if not text.isdigit():
             raise DamagedSourceError(f"{counted} holds {text[:20]!r}, expected the number of shards")
-        return [require_path(folder / f"{number}.tar") for number in range(int(text))]
-    shards = [path for path in folder.iterdir() if re.search(r"\.tar(\.gz)?$", path.name)]
+        wanted = [require_path(folder / f"{number}.tar") for number in range(int(text))]
+        for path in sorted(set(shards) - set(wanted)):
+            log.add(f"{split}/{path.name}", f"a shard that {counted.name} does not count")
+        return wanted
     if not shards:
         raise DamagedSourceError(f"no shards (*.tar) in {folder}")
     return sorted(
@@ -176,8 +179,20 @@ def _read_class_names(folders: list[Path]) -> list[str] | None:
     places = dict.fromkeys(
         place / "classnames.txt" for folder in folders for place in (folder.parent, folder)
     )
-    found = {place: place.read_text(encoding="utf-8").splitlines() for place in places if place.is_file()}
-    names = [[name.strip() for name in lines if name.strip()] for lines in found.values()]
+    found = [place for place in places if place.is_file()]
+    names = [_read_names(place) for place in found]
     if any(other != names[0] for other in names[1:]):
         raise DamagedSourceError(f"class names disagree between {', '.join(map(str, found))}")
     return names[0] if names else None
+
+
+def _read_names(place: Path) -> list[str]:
+    """Return one name for each line; a line's number is the label."""
+    try:
+        text = place.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as problem:
+        raise DamagedSourceError(f"{place} is not UTF-8: {problem}") from problem
+    names = [line.strip() for line in text.rstrip().splitlines()]
+    if "" in names:
+        raise DamagedSourceError(f"line {names.index('') + 1} of {place} is empty, it names no class")
+    return names
