@@ -1,27 +1,20 @@
 """How well single units of two models can be paired: by permutation, or by spreading each unit over several.
 
 Where every unit may be spread, equal numbers of units lead back to a permutation, and other numbers to exact
-optimal
-transport: as a permutation of repeated units where a small common multiple exists, else as a linear
-    programme.
+optimal transport.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from math import lcm
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from rep_kedro.kernels.basis import RELATIVE_ZERO, require_same_stimuli
-
-MAX_REPEATED_UNITS = 4096  # beyond it a linear programme is faster than pairing repeated units
-MAX_PROGRAMME_SIZE = 2**22  # unknowns of a linear programme that takes minutes
-Matrix = NDArray[np.float64]
+from rep_kedro.kernels.transport import Matrix, transport_mass
 
 
 @dataclass(frozen=True)
@@ -110,46 +103,8 @@ def match_softly(first: Units, second: Units) -> float | str:
     """Return the soft-matching distance, or why there is none."""
     if not (first.normalised.numel() and second.normalised.numel()):
         return NO_UNITS
-    n_first, n_second = first.normalised.shape[1], second.normalised.shape[1]
-    if lcm(n_first, n_second) > MAX_REPEATED_UNITS and n_first * n_second > MAX_PROGRAMME_SIZE:
-        return (
-            f"soft matching of {n_first} with {n_second} units is a linear programme of {n_first * n_second}"
-            f" unknowns, more than {MAX_PROGRAMME_SIZE}; take fewer units or equal numbers"
-        )
     correlation = transport_mass(_multiply(first.normalised, second.normalised))
     return float(np.sqrt(max(0.0, 2 - 2 * correlation)))
-
-
-def transport_mass(gains: Matrix) -> float:
-    """Return the largest mean gain of moving a unit mass, spread evenly over rows, evenly onto columns.
-
-    Args:
-        gains: Gain of moving all from a row to a column, shape (n_rows, n_columns).
-
-    Returns:
-        Exact optimum of the transport problem.
-    """
-    n_rows, n_columns = gains.shape
-    n_repeated = lcm(n_rows, n_columns)
-    if n_repeated <= MAX_REPEATED_UNITS:
-        repeated = gains.repeat(n_repeated // n_rows, axis=0).repeat(n_repeated // n_columns, axis=1)
-        return _sum_best_pairs(repeated) / n_repeated
-    return _solve_transport(gains)
-
-
-def _solve_transport(gains: Matrix) -> float:
-    from scipy import sparse
-    from scipy.optimize import linprog
-
-    n_rows, n_columns = gains.shape
-    leaves_row = sparse.kron(sparse.eye(n_rows), np.ones((1, n_columns)))
-    enters_column = sparse.kron(np.ones((1, n_rows)), sparse.eye(n_columns))
-    constraints = sparse.vstack([leaves_row, enters_column]).tocsc()[:-1]  # the last follows from the others
-    masses = np.concatenate([np.full(n_rows, 1 / n_rows), np.full(n_columns, 1 / n_columns)])[:-1]
-    solution = linprog(-gains.ravel(), A_eq=constraints, b_eq=masses, bounds=(0, None), method="highs-ds")
-    if not solution.success:
-        raise RuntimeError(f"transport of {n_rows} to {n_columns} units was not solved: {solution.message}")
-    return float(-solution.fun)
 
 
 def _sum_best_pairs(gains: Matrix) -> float:
