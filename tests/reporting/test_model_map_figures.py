@@ -7,6 +7,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from rep_kedro.datasets.figure import render_svg
+from rep_kedro.reporting.clusters import choose_clusters
 from rep_kedro.reporting.figures.maps import MARKERS, plot_model_maps
 from rep_kedro.reporting.figures.selection import STRATEGIES, plot_model_selection
 from rep_kedro.reporting.style import OBJECTIVE_COLOURS
@@ -98,6 +99,18 @@ def test_the_number_of_clusters_with_the_highest_silhouette_is_drawn(draw_maps, 
         figure = draw_maps(model_clusters=clusters)
         assert f"one of {best} clusters" in text_of(figure)
         assert len(panels_of(figure)[0].texts) == best
+
+
+def test_clusters_of_one_network_do_not_make_a_number_of_clusters_better(tables):
+    clusters = tables["model_clusters"].assign(
+        silhouette=lambda t: np.where(
+            t["n_clusters"] == 2, 0.5, np.where(t["cluster"].fillna(0) == 0, 0.6, np.nan)
+        )
+    )
+    chosen = choose_clusters(clusters)
+    assert set(chosen["n_clusters"]) == {2}
+    assert set(chosen["stimulus_set"]) == set(clusters["stimulus_set"])
+    assert len(choose_clusters(clusters.assign(silhouette=np.nan))) == 0
 
 
 def test_a_network_alone_in_its_cluster_stays_visible(draw_maps, tables):

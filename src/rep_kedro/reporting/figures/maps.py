@@ -9,6 +9,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from rep_kedro.reporting.clusters import MEAN, choose_clusters
 from rep_kedro.reporting.style import (
     INK,
     MUTED,
@@ -24,7 +25,6 @@ from rep_kedro.reporting.tables import in_order, objectives_in_order, palette_of
 from rep_kedro.reporting.texts import figure_texts
 
 TITLE = figure_texts("model_maps")["title"]
-MEAN = "mean"
 N_SETS = 3
 METHODS = {
     "tsne": "t-SNE: near networks are alike",
@@ -44,8 +44,8 @@ def plot_model_maps(
 
     Args:
         model_positions: The contract's table, rows of the measure.
-        model_clusters: The contract's table, rows of the measure; of several numbers of clusters the one with
-            the highest mean silhouette by the mean similarity is drawn.
+        model_clusters: The contract's table, rows of the measure; of several numbers of clusters the one that
+            ``choose_clusters`` names is drawn.
         model_cards: Gives objective (colour) and architecture (marker) of each network.
         measure: Named in the title of the legend.
 
@@ -59,25 +59,13 @@ def plot_model_maps(
         return plot_note(TITLE, f"no network has a place by the measure {measure}{why}")
     methods = [name for name in METHODS if (placed["method"] == name).any()]
     sets = _chosen_sets(placed)
-    clusters = _best_clusters(model_clusters)
-    return _plot(placed, clusters, model_cards, measure, methods, sets)
+    return _plot(placed, choose_clusters(model_clusters), model_cards, measure, methods, sets)
 
 
 def _chosen_sets(placed: pd.DataFrame) -> list[str]:
     """Return the mean and the first stimulus sets; the mean alone is drawn of a single set."""
     others = [name for name in in_order(placed["stimulus_set"]) if name != MEAN]
     return others if len(others) < 2 else [MEAN, *others[:N_SETS]]
-
-
-def _best_clusters(model_clusters: pd.DataFrame) -> pd.DataFrame:
-    """Return the clusters of one number of them."""
-    known = model_clusters.dropna(subset=["cluster"])
-    of_mean = known[known["stimulus_set"] == MEAN].dropna(subset=["silhouette"])
-    if not len(of_mean):
-        return known.iloc[:0]
-    silhouettes = of_mean.assign(silhouette=of_mean["silhouette"].astype("float64"))
-    best = silhouettes.groupby("n_clusters")["silhouette"].mean().idxmax()
-    return known[known["n_clusters"] == best]
 
 
 @styled
@@ -145,7 +133,7 @@ def _draw_clusters(panel: Axes, points: pd.DataFrame, clusters: pd.DataFrame, ha
     """Join the networks of each cluster to its number in their middle; beside it, if there is one network."""
     place = points.set_index("model")[["x", "y"]]
     centre = (place.max() + place.min()).to_numpy() / 2
-    for cluster in sorted(clusters["cluster"].astype("int64").unique().tolist()):
+    for cluster in sorted(clusters["cluster"].unique().tolist()):
         names = [model for model in clusters[clusters["cluster"] == cluster]["model"] if model in place.index]
         if not names:
             continue
