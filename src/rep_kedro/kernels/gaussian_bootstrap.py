@@ -1,7 +1,7 @@
 """Bootstrap over stimuli of CKA with a Gaussian kernel whose width follows the distances.
 
-A width in units of the median distance is part of the estimate: another draw of stimuli has another median.
-Held fixed, it leaves out a third of the spread for similar models (intervals of nominally 95 % covered 79 %).
+A width in units of the median distance is part of the estimate: another draw of stimuli has another median. A
+width held fixed leaves out that part of the spread, and intervals are too narrow.
 """
 
 import torch

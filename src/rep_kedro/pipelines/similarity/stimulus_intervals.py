@@ -1,8 +1,9 @@
 """How far the similarities of all networks may lie elsewhere for other stimuli: bootstrap intervals.
 
 A resample never compares an image with its own copy. Intervals are percentiles of the resamples. In
-simulations with 40 and 150 stimuli nominally 95 % of them covered 92 to 97 % for related networks, 82 to 94 %
-for networks almost alike, and 99 % or more for unrelated ones, where the bootstrap is too wide.
+simulations with 40 and 150 stimuli (benchmarks/interval_coverage.py) nominally 95 % of them covered the mean
+over draws in 90 to 96 % of the draws for related networks, in 83 to 96 % for networks almost alike, and in 99 %
+or more for unrelated ones, where the bootstrap is too wide.
 """
 
 from collections.abc import Callable, Mapping, Sequence
