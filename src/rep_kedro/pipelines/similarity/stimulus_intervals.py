@@ -2,8 +2,8 @@
 
 A resample never compares an image with its own copy. Intervals are percentiles of the resamples. In
 simulations with 40 and 150 stimuli (benchmarks/interval_coverage.py) nominally 95 % of them covered the mean
-over draws in 90 to 96 % of the draws for related networks, in 83 to 96 % for networks almost alike, and in 99 %
-or more for unrelated ones, where the bootstrap is too wide.
+over draws in 90 to 96 % of the draws for related networks, in 83 to 96 % for networks almost alike, and in
+99 % or more for unrelated ones, where the bootstrap is too wide.
 """
 
 from collections.abc import Callable, Mapping, Sequence
