@@ -8,8 +8,11 @@ from torch import nn
 
 from rep_kedro._torchvision import mend_torchvision
 from rep_kedro.models.preprocessing import Preprocessing
+from rep_kedro.models.sources.hub import fetch_folder, is_on_hub, read_config
 from rep_kedro.models.sources.loaded import drawn_from, explained
 from rep_kedro.models.sources.specs import OpenClipModel
+
+_CONFIG = "open_clip_config.json"
 
 
 def resolve_preprocessing(spec: OpenClipModel) -> Preprocessing:
@@ -17,7 +20,10 @@ def resolve_preprocessing(spec: OpenClipModel) -> Preprocessing:
     config = _require_config(spec)
     from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD, get_pretrained_cfg
 
-    weights = (get_pretrained_cfg(spec.name, spec.pretrained) if spec.pretrained else None) or {}
+    if is_on_hub(spec.name):
+        weights = config.get("preprocess_cfg", {})
+    else:
+        weights = (get_pretrained_cfg(spec.name, spec.pretrained) if spec.pretrained else None) or {}
     size = config["vision_cfg"]["image_size"]
     size = size if isinstance(size, int) else size[0]
     return Preprocessing(
@@ -30,7 +36,10 @@ def resolve_preprocessing(spec: OpenClipModel) -> Preprocessing:
 
 
 def identify_weights(spec: OpenClipModel) -> dict[str, Any]:
-    """Return the tag of the weights."""
+    """Return the tag of the weights, or the commit of their repository."""
+    if is_on_hub(spec.name):
+        folder = fetch_folder(spec.name, _CONFIG, with_weights=False)
+        return {"repository": folder.repository, "commit": folder.commit}
     return {"tag": spec.pretrained}
 
 
@@ -43,15 +52,20 @@ def build(spec: OpenClipModel, *, with_weights: bool) -> nn.Module:
     _require_config(spec)
     import open_clip
 
+    name = spec.name
+    if is_on_hub(name):
+        wants_weights = with_weights and spec.pretrained is not None
+        name = f"local-dir:{fetch_folder(name, _CONFIG, with_weights=wants_weights).path}"
     with drawn_from(spec.seed):
         if spec.pretrained is None or not with_weights:
             device = torch.get_default_device()  # `meta` where only shapes are wanted
             module: nn.Module = open_clip.create_model(
-                spec.name, pretrained=None, load_weights=False, device=device
+                name, pretrained=None, load_weights=False, device=device
             )
             return module.eval()
         with explained(f"open_clip model {spec.name!r}", spec.pretrained):
-            module = open_clip.create_model(spec.name, pretrained=spec.pretrained)
+            pretrained = None if is_on_hub(spec.name) else spec.pretrained
+            module = open_clip.create_model(name, pretrained=pretrained, require_pretrained=True)
             return module.eval()
 
 
@@ -59,6 +73,11 @@ def _require_config(spec: OpenClipModel) -> dict[str, Any]:
     mend_torchvision()
     import open_clip
 
+    if is_on_hub(spec.name):
+        content = read_config(fetch_folder(spec.name, _CONFIG, with_weights=False), _CONFIG, "model_cfg")
+        if spec.pretrained not in (None, "hub"):
+            raise ValueError(f"pretrained of {spec.name!r} must be hub or null, got {spec.pretrained!r}")
+        return {**content["model_cfg"], "preprocess_cfg": content.get("preprocess_cfg", {})}
     config = open_clip.get_model_config(spec.name)
     if config is None:
         close = get_close_matches(spec.name, open_clip.list_models())

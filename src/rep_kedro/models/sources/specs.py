@@ -103,9 +103,10 @@ class TrainedModel(_Entry):
 
 
 class TimmModel(_Entry):
-    """A model of timm, as `resnet18` or `resnet18.a1_in1k`.
+    """A model of timm.
 
     Attributes:
+        name: As `resnet18` or `resnet18.a1_in1k`, or `hf-hub:<owner>/<name>` of any repository in its layout.
         pretrained: Take the published weights; False draws new ones.
         seed: Of drawn weights.
         size_px: Input side, where the model allows another than its own.
@@ -150,7 +151,9 @@ class OpenClipModel(_Entry):
     """The image side of a model of open_clip.
 
     Attributes:
-        pretrained: Tag of published weights, such as `openai`; null draws new ones.
+        name: Of the library, or `hf-hub:<owner>/<name>` of any repository in its layout.
+        pretrained: Tag of published weights, such as `openai`, or `hub` for those of a repository; null draws
+            new ones.
         seed: Of drawn weights.
     """
 

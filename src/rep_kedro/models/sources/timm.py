@@ -8,8 +8,11 @@ from torch import nn
 
 from rep_kedro._torchvision import mend_torchvision
 from rep_kedro.models.preprocessing import Preprocessing
+from rep_kedro.models.sources.hub import fetch_folder, is_on_hub, read_config
 from rep_kedro.models.sources.loaded import drawn_from, explained
 from rep_kedro.models.sources.specs import TimmModel
+
+_CONFIG = "config.json"
 
 
 def resolve_preprocessing(spec: TimmModel) -> Preprocessing:
@@ -28,6 +31,10 @@ def resolve_preprocessing(spec: TimmModel) -> Preprocessing:
 
 def identify_weights(spec: TimmModel) -> dict[str, Any]:
     """Return architecture and tag of the weights, so that a bare name stays what it was."""
+    if is_on_hub(spec.name):
+        folder = fetch_folder(spec.name, _CONFIG, with_weights=False)
+        architecture = read_config(folder, _CONFIG, "architecture")["architecture"]
+        return {"architecture": architecture, "repository": folder.repository, "commit": folder.commit}
     config = _require_config(spec)
     tag = config.get("tag") if spec.pretrained else None
     return {"architecture": config.get("architecture"), "tag": tag}
@@ -43,11 +50,24 @@ def build(spec: TimmModel, *, with_weights: bool) -> nn.Module:
     import timm
 
     size = {} if spec.size_px is None else {"img_size": spec.size_px}
+    if is_on_hub(spec.name):
+        return _build_from_hub(spec, size, with_weights=spec.pretrained and with_weights)
     with drawn_from(spec.seed):
         if not (spec.pretrained and with_weights):
             return timm.create_model(spec.name, pretrained=False, **_accepted(spec, size)).eval()
         with explained(f"timm model {spec.name!r}", identify_weights(spec)["tag"]):
             return timm.create_model(spec.name, pretrained=True, **_accepted(spec, size)).eval()
+
+
+def _build_from_hub(spec: TimmModel, size: dict[str, Any], *, with_weights: bool) -> nn.Module:
+    import timm
+
+    folder = fetch_folder(spec.name, _CONFIG, with_weights=with_weights)
+    with drawn_from(spec.seed):
+        module: nn.Module = timm.create_model(
+            f"local-dir:{folder.path}", pretrained=with_weights, **_accepted(spec, size)
+        )
+        return module.eval()
 
 
 def _accepted(spec: TimmModel, size: dict[str, Any]) -> dict[str, Any]:
@@ -60,6 +80,15 @@ def _require_config(spec: TimmModel) -> dict[str, Any]:
     import timm
     from timm.models import get_pretrained_cfg
 
+    if is_on_hub(spec.name):
+        from timm.models import PretrainedCfg
+
+        folder = fetch_folder(spec.name, _CONFIG, with_weights=False)
+        content = read_config(folder, _CONFIG, "architecture")
+        told = content.get("pretrained_cfg", content)
+        known = {key: told[key] for key in PretrainedCfg.__dataclass_fields__ if key in told}
+        resolved: Any = PretrainedCfg(**known)
+        return dict(resolved.to_dict())
     base, _, tag = spec.name.partition(".")
     if not timm.is_model(base):
         close = get_close_matches(base, timm.list_models())
