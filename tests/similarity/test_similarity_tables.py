@@ -148,6 +148,7 @@ def test_the_pipeline_runs_from_features_to_all_tables_of_the_catalog(tmp_path):
             members[f"{stimulus_set}/{model}"] = make_features({"late": rng.normal(size=(20, 4 + number))})
     entries = {
         "features": store(tmp_path / "features", members),
+        "stimulus_subsets": {},
         "model_cards": CARDS,
         "params:similarity": SimilarityParams(measures=["cka_linear_debiased", "linear_regression_r2"]),
         "params:consistency": ConsistencyParams(categories=["objective"], n_bootstrap=20),
