@@ -298,3 +298,23 @@ def test_impossible_requests_are_refused_with_what_is_wrong():
         bootstrap_median_consistency(similarities, masks, model_counts=counts, set_counts=torch.ones(4, 3))
     with pytest.raises(ValueError, match="a subset of 8 units must keep 1 to 8 of them, got 9"):
         draw_subset_counts(8, 9, 2, generator=_generator())
+
+
+def test_a_group_whose_replicates_are_mostly_undefined_has_no_interval():
+    """Three models: only the draws of each once are defined, 6 of 27, and all of them equal the sample."""
+    similarities = _draw_similarities()
+    three = torch.tensor([True] * 3 + [False] * 5)
+    four = torch.tensor([True] * 4 + [False] * 4)
+    masks = torch.stack([mask_model_pairs(three, three), mask_model_pairs(four, four)])
+    for strata, n_defined in ((torch.tensor([0] * 3 + [1] * 5), 6 / 27), (STRATA, 168 / 256)):
+        counts = draw_bootstrap_counts(strata, 4000, generator=_generator())
+        set_counts = torch.ones(4000, N_SETS, dtype=torch.int64)
+        group = 0 if n_defined < 0.5 else 1
+        found = bootstrap_consistency(similarities, masks, counts)
+        medians = bootstrap_median_consistency(
+            similarities, masks, model_counts=counts, set_counts=set_counts
+        )
+        assert found.n_defined[group, 0, 1].item() / 4000 == pytest.approx(n_defined, abs=0.03)
+        for interval in (found.low[group, 0, 1], found.high[group, 0, 1], medians.low[group]):
+            assert bool(interval.isnan()) == (n_defined < 0.5)
+        assert not found.estimate[group, 0, 1].isnan()

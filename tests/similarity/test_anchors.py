@@ -122,7 +122,14 @@ def test_the_interval_is_that_of_resampled_networks_and_sets_with_the_anchor_kep
                 drawn += [cov[0, 1] / np.sqrt(cov[0, 0] * cov[1, 1])] * (of_sets[s] * of_sets[t])
         return np.median(drawn) if drawn else np.nan
 
+    assert found.loc[("simclr", "supervised"), "reason"] == ""
     for a, b in combinations(("simclr", "supervised", "untrained"), 2):
+        if b == "untrained":
+            row = found.loc[(a, b)]
+            assert row[["difference_low", "difference_high"]].isna().all()
+            assert row["reason"].startswith("untrained: no interval: most samples of its networks have")
+            assert not np.isnan(row["p_value"])
+            continue
         differences = [median_of(a, n, s) - median_of(b, n, s) for n, s in zip(networks, sets, strict=True)]
         low, high = np.nanquantile(differences, [0.1, 0.9])
         row = found.loc[(a, b)]

@@ -5,6 +5,7 @@ Resampling models gives pair {a, b} the weight count[a] * count[b]; a model is n
 copy, because such pairs do not exist. All replicates are computed together from weights.
 """
 
+from dataclasses import replace
 from itertools import combinations
 
 import torch
@@ -13,6 +14,8 @@ from torch import Tensor
 from rep_kedro.kernels.consistency import MIN_MODEL_PAIRS, flatten_model_pairs, pairwise_consistency
 from rep_kedro.kernels.resampling import Interval, summarise_replicates
 from rep_kedro.kernels.weighted_correlation import WeightedCorrelation
+
+SMALLEST_SHARE = 0.5  # of the replicates must be defined for an interval
 
 
 def bootstrap_consistency(
@@ -30,7 +33,8 @@ def bootstrap_consistency(
     Where similarities are sums of two model effects and noise, 95 % percentile intervals held the truth
     in 91 to 95 % of samples of 8 to 64 models; intervals that take pairs as independent in 75 to 30 %.
     The basic interval needs more models (80 % at 12). NaN replicates (fewer than three distinct model pairs)
-    are left out.
+    are left out; where that leaves fewer than half of them there is no interval: those that are left would be
+    nearly the sample itself.
 
     Args:
         similarities: One similarity matrix per stimulus set, shape (n_sets, n_models, n_models), symmetric.
@@ -59,7 +63,7 @@ def bootstrap_consistency(
     rows, members = flatten_model_pairs(similarities, pair_masks)
     weights = _weight_pairs(model_counts, similarities)
     intervals = [
-        summarise_replicates(
+        bound_replicates(
             _replicate_group(rows[:, member], weights[:, member], coefficient),
             estimate[group],
             confidence=confidence,
@@ -95,7 +99,8 @@ def bootstrap_median_consistency(
         method: "percentile", "basic" or "normal", see ``summarise_replicates``.
 
     Returns:
-        Interval with tensors of shape (n_groups,); NaN where no stimulus-set pair is defined.
+        Interval with tensors of shape (n_groups,); NaN where no stimulus-set pair is defined, ends also where
+        fewer than half of the replicates are.
 
     Raises:
         ValueError: If shapes do not fit, neither or unequal numbers of counts are given, or an option is
@@ -104,7 +109,7 @@ def bootstrap_median_consistency(
     replicates, estimates = replicate_median_consistency(
         similarities, pair_masks, model_counts=model_counts, set_counts=set_counts, coefficient=coefficient
     )
-    return summarise_replicates(replicates, estimates, confidence=confidence, method=method)
+    return bound_replicates(replicates, estimates, confidence=confidence, method=method)
 
 
 def replicate_median_consistency(
@@ -150,6 +155,27 @@ def replicate_median_consistency(
     ]
     estimates = direct[:, first, second]
     return torch.stack(replicates, dim=1), weighted_median(estimates, torch.ones_like(estimates))
+
+
+def bound_replicates(
+    replicates: Tensor, estimate: Tensor, *, confidence: float = 0.95, method: str = "percentile"
+) -> Interval:
+    """Summarise replicates as ``summarise_replicates`` does, with no interval where most are undefined.
+
+    Args:
+        replicates: Values on resampled models or sets, shape (n_replicates, ...), NaN where undefined.
+        estimate: Value on the sample itself, shape (...).
+        confidence: Nominal coverage, above 0 and below 1.
+        method: "percentile", "basic" or "normal".
+
+    Returns:
+        Interval with ends NaN where fewer than half of the replicates are defined: a group of three models is
+        defined only where each was drawn once, and its replicates would all equal the estimate.
+    """
+    interval = summarise_replicates(replicates, estimate, confidence=confidence, method=method)
+    too_few = interval.n_defined < SMALLEST_SHARE * len(replicates)
+    low, high = (torch.where(too_few, torch.nan, ends) for ends in (interval.low, interval.high))
+    return replace(interval, low=low, high=high)
 
 
 def weighted_median(values: Tensor, weights: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Anchors compared: is a network's similarity to one kind of network steadier than to another kind?"""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
@@ -19,6 +20,7 @@ COLUMNS = (
     *("measure", "anchor", "category", "value_a", "value_b", "n_a", "n_b", "median_a", "median_b"),
     *("statistic", "p_value", "p_adjusted", "difference_low", "difference_high", "reason"),
 )
+NO_INTERVAL = "no interval: most samples of its networks have fewer than three pairs"
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,16 @@ class _Spread:
     values: Tensor
     replicates: Tensor
     reason: str
+
+    def has_interval(self) -> bool:
+        """Say whether enough replicates are defined; three networks give the sample itself or nothing."""
+        from rep_kedro.kernels.bootstrap import SMALLEST_SHARE
+
+        return float((~self.replicates.isnan()).double().mean()) >= SMALLEST_SHARE
+
+    def explain(self, n_bootstrap: int) -> str:
+        """Say why there is no correlation, or no interval though one was asked for."""
+        return self.reason or (NO_INTERVAL if n_bootstrap and not self.has_interval() else "")
 
 
 def compare_anchors(similarities: DataFrame, model_cards: DataFrame, params: ConsistencyParams) -> DataFrame:
@@ -83,9 +95,9 @@ def _compare(study: Study, cards: DataFrame, params: ConsistencyParams) -> Itera
                     "value_b": value_b,
                     **_contrast(a, b, params.confidence),
                     "reason": "; ".join(
-                        f"{value}: {spread.reason}"
+                        f"{value}: {reason}"
                         for value, spread in ((value_a, a), (value_b, b))
-                        if spread.reason
+                        if (reason := spread.explain(params.n_bootstrap))
                     ),
                 }
 
@@ -100,9 +112,12 @@ def _contrast(a: _Spread, b: _Spread, confidence: float) -> dict[str, float]:
 
     statistic, p_value = rank_sum_test(a.values, b.values)
     medians = [float(weighted_median(s.values, torch.ones_like(s.values))) for s in (a, b)]
-    difference = summarise_replicates(
-        a.replicates - b.replicates, torch.tensor(medians[0] - medians[1]), confidence=confidence
-    )
+    low, high = math.nan, math.nan
+    if all(spread.has_interval() for spread in (a, b)):
+        difference = summarise_replicates(
+            a.replicates - b.replicates, torch.tensor(medians[0] - medians[1]), confidence=confidence
+        )
+        low, high = float(difference.low), float(difference.high)
     return {
         "n_a": len(a.values),
         "n_b": len(b.values),
@@ -110,8 +125,8 @@ def _contrast(a: _Spread, b: _Spread, confidence: float) -> dict[str, float]:
         "median_b": medians[1],
         "statistic": statistic,
         "p_value": p_value,
-        "difference_low": float(difference.low),
-        "difference_high": float(difference.high),
+        "difference_low": low,
+        "difference_high": high,
     }
 
 

@@ -89,12 +89,15 @@ def _plot(own: pd.DataFrame, comparisons: pd.DataFrame, measure: str) -> Figure:
     panels[0].set_ylim(rows[-1].y + 0.6, -0.6)
     panels[0].set_xlim(low, high)
     for panel in panels[-n_columns:]:
-        panel.set_xlabel(f"Pearson r of {shortened(measure, 30)}\nbetween two stimulus sets")
         panel.tick_params(labelbottom=True)
     n_set_pairs = len(own[["stimulus_set_a", "stimulus_set_b"]].drop_duplicates())
     meaning = f"rank sum p < {LEVEL:g} (corrected), and interval of the difference without 0"
     star = Line2D([], [], color=INK, marker="*", markersize=9, linestyle="none", label=meaning)
-    figure.legend(handles=[*legend_handles(n_set_pairs, None), star], loc="outside lower left", ncols=3)
+    figure.legend(
+        handles=[*legend_handles(n_set_pairs, None), star], loc="outside lower left", ncols=3,
+        alignment="left",
+        title=f"horizontal: Pearson r of {shortened(measure, 40)} between two stimulus sets (−1 to 1)",
+    )  # fmt: skip
     return figure
 
 

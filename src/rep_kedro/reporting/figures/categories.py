@@ -81,11 +81,13 @@ def _plot(own: pd.DataFrame, n_small: Mapping[str, int], measure: str) -> Figure
         panel.set_title(_title_of(category, len(ranked[category]), n_small.get(category, 0)))
     panels[0].set_xlim(*limits_of(own))
     for panel in panels[-n_columns:]:
-        panel.set_xlabel(f"consistency: Pearson r of {shortened(measure, 26)}\nbetween two stimulus sets")
         panel.tick_params(labelbottom=True)
     n_set_pairs = len(own[["stimulus_set_a", "stimulus_set_b"]].drop_duplicates())
     handles = legend_handles(n_set_pairs, "median of all network pairs (band: middle half)")
-    figure.legend(handles=handles, loc="outside lower left", ncols=3)
+    figure.legend(
+        handles=handles, loc="outside lower left", ncols=3, alignment="left",
+        title=f"horizontal: Pearson r of {shortened(measure, 40)} between two stimulus sets (−1 to 1)",
+    )  # fmt: skip
     return figure
 
 

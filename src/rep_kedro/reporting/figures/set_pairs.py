@@ -76,13 +76,14 @@ def _plot(
     measure: str,
 ) -> Figure:
     longest = max(len(shortened(name, 18)) for name in sets)
-    figure = start_figure(TITLE, 1.15 + 0.075 * longest + 8.0 / max(len(chosen), 2))
+    figure = start_figure(TITLE, 0.95 + 0.075 * longest + 8.0 / max(len(chosen), 2))
     panels = figure.subplots(1, len(chosen), squeeze=False, sharey=True).ravel()
-    low = min(LOWEST, float(own["pearson"].min()))
+    low = LOWEST
     for panel, (category, pair) in zip(panels, chosen, strict=True):
         rows = own[(own["category"] == category) & (own["pair"] == pair)]
         image = _draw_map(panel, rows, sets, groups)
         median = rows["pearson"].median()
+        low = np.fmin(low, rows["pearson"].min())
         name = "all network pairs" if category == "all" else written(pair)
         panel.set_title(f"{name}\nmedian {median:.2f}".replace("-0", "−0"))
     panels[0].set_yticks(range(len(sets)), [shortened(name, 18) for name in sets])
