@@ -121,8 +121,9 @@ def place_by_tsne(dissimilarities: Numbers, params: TsneParams) -> Placed:
             method="exact",
             random_state=params.seed,
         )
-        # a copy: distances are squared in place
-        positions = np.asarray(tsne.fit_transform(dissimilarities.copy()), dtype=np.float64)
+        # a copy, since distances are squared in place; up to 1, so that the search for widths always ends
+        distances = dissimilarities / dissimilarities.max()
+        positions = np.asarray(tsne.fit_transform(distances), dtype=np.float64)
         if not best.divergence <= tsne.kl_divergence_:
             best = Placed(turn_to_axes(positions), divergence=float(tsne.kl_divergence_))
     return best
