@@ -12,9 +12,11 @@ SECTIONS = [
     "alike",
     "consistency",
     "performance",
+    "selection",
     "readout",
     "layers",
     "stitching",
+    "agreement",
     "networks",
     "measures",
     "changes",
@@ -53,7 +55,9 @@ def test_every_section_is_there_and_reached_from_the_top(report):
 
 @pytest.mark.parametrize("width_px", [390, 1280])
 def test_every_figure_is_drawn_large_enough_to_read(report, width_px):
-    figures = report(viewport={"width": width_px, "height": 800}).page.locator("figure svg")
+    page = report(viewport={"width": width_px, "height": 800}).page
+    page.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
+    figures = page.locator("figure svg")
     assert len(FIGURES) < figures.count() <= len(FIGURES) + len(STUDY_FIGURES)
     for figure in figures.all():
         box = figure.bounding_box()

@@ -69,6 +69,11 @@ def study():
 
 
 @pytest.fixture(scope="session")
+def collections():
+    return make_collections()
+
+
+@pytest.fixture(scope="session")
 def hostile_study():
     return load_synthetic_study().rename_all(load_synthetic_study().make_study(seed=0))
 

@@ -45,13 +45,16 @@ def handles(keys, **recipe):
     }
 
 
-def test_the_pipeline_writes_figures_run_table_and_report(study, measure, known_measure, caplog, tmp_path):
+def test_the_pipeline_writes_figures_run_table_and_report(
+    study, measure, known_measure, caplog, tmp_path, collections
+):
     caplog.set_level(logging.ERROR)
     params = ReportingParams(measure=measure)
     entries = {name: study.tables[name] for name in study.tables if name != "run_table"}
     entries |= {name: handles(["digits/cnn_supervised_s0"], seed=3) for name in COLLECTIONS}
     entries |= {
         "similarity_matrices": study.matrices,
+        **collections,
         "params:reporting": params,
         "parameters": {"reporting": {"measure": measure}},
         "earlier_similarities": pd.DataFrame(),
@@ -69,7 +72,7 @@ def test_the_pipeline_writes_figures_run_table_and_report(study, measure, known_
     assert html.count("<figcaption>") == len(FIGURES) + len(STUDY_FIGURES)
     assert "Kornblith et al. 2019" in html
     assert "was not made in this run" not in html
-    n_results = len(COLLECTIONS) - 1 + len(study.matrices)
+    n_results = sum(len(entries[name]) for name in COLLECTIONS)
     assert (
         f"{n_results} results in {len(COLLECTIONS)} collections took 0.0 s to compute; {n_results} of" in html
     )

@@ -53,13 +53,13 @@ class ReportContent:
         table = self.tables[name]
         return table[table["measure"] == self.measure]
 
-    def block(self, name: str, shown: str) -> FigureBlock:
+    def block(self, name: str, shown: str, *, is_folded: bool = False) -> FigureBlock:
         """Return a figure with its caption; ``shown`` says what this run's figure shows."""
         figure, texts, absence = self.figures.get(name), figure_texts(name), self.absences.get(name)
         drawing = None
         if figure is not None and absence is None:
             drawing = inline_svg(figure, f"f{figure_number(name)}", texts["title"])
-        return FigureBlock(drawing, shown=shown, absence=absence, **texts)
+        return FigureBlock(drawing, shown=shown, absence=absence, is_folded=is_folded, **texts)
 
 
 def make_content(

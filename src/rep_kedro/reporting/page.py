@@ -5,6 +5,7 @@ as they are.
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from markupsafe import Markup
 from rep_kedro.reporting.texts import section_texts
 
 UNDEFINED = "undefined"
+_PLAIN_NUMBER = re.compile(r"\d+(\.\d+)?")
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,15 @@ class Cell:
     is_number: bool = False
     is_undefined: bool = False
 
+    @property
+    def written_key(self) -> str | None:
+        """The key where the page has to hold it: where the text cannot be sorted as it is."""
+        if self.sort_key == self.text:
+            return None
+        if self.is_number and _PLAIN_NUMBER.fullmatch(self.text):
+            return None
+        return f"{float(self.sort_key):.6g}" if self.is_number and self.sort_key else self.sort_key
+
 
 @dataclass(frozen=True)
 class Table:
@@ -53,6 +64,12 @@ class Table:
     rows: Sequence[Sequence[Cell]]
     note: str | None = None
     is_folded: bool = False
+
+    @property
+    def number_columns(self) -> str:
+        """Classes that tell the style which columns hold numbers, from 1: ``n2 n3``."""
+        kinds = enumerate(self.headers, start=1)
+        return " ".join(f"n{place}" for place, column in kinds if column.kind not in ("text", "truth"))
 
 
 @dataclass(frozen=True)
@@ -66,6 +83,7 @@ class FigureBlock:
         shown: What is shown: measure, stimulus set, counts.
         misleads: When it misleads.
         absence: Why there was nothing to draw.
+        is_folded: Closed at first; opens on a click and in print.
     """
 
     drawing: Markup | None
@@ -74,14 +92,25 @@ class FigureBlock:
     shown: str
     misleads: str
     absence: str | None = None
+    is_folded: bool = False
 
 
 @dataclass(frozen=True)
 class Section:
-    """One question, its answers in words, its evidence; ``anchor`` names its fixed texts."""
+    """One question, its answers in words, its evidence; ``anchor`` names its fixed texts.
+
+    Attributes:
+        anchor: Names the section's fixed texts.
+        answers: In words; the summary repeats them.
+        details: Further answers, in the section alone.
+        notes: What is missing or undefined; the summary repeats them.
+        figures: The evidence drawn.
+        tables: The evidence listed.
+    """
 
     anchor: str
     answers: Sequence[str] = ()
+    details: Sequence[str] = ()
     notes: Sequence[str] = ()
     figures: Sequence[FigureBlock] = ()
     tables: Sequence[Table] = ()

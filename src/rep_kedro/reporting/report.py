@@ -14,6 +14,7 @@ from markupsafe import Markup
 from rep_kedro.reporting.content import ReportContent
 from rep_kedro.reporting.page import Section, list_in_words
 from rep_kedro.reporting.sections import (
+    agreement,
     certainty,
     changes,
     consistency,
@@ -22,6 +23,7 @@ from rep_kedro.reporting.sections import (
     readout,
     record,
     run,
+    selection,
     similarity,
     stitching,
 )
@@ -31,8 +33,8 @@ from rep_kedro.reporting.texts import read_template
 
 TITLE = "What do these networks represent?"
 SUMMARY_ANCHORS = (
-    *("alike", "certainty", "consistency", "performance"),
-    *("readout", "layers", "stitching", "changes"),
+    *("alike", "certainty", "consistency", "performance", "selection"),
+    *("readout", "layers", "stitching", "agreement", "changes"),
 )
 
 
@@ -68,9 +70,11 @@ def describe_all(content: ReportContent) -> list[Section]:
         certainty,
         consistency,
         performance,
+        selection,
         readout,
         layers,
         stitching,
+        agreement,
         record,
         changes,
         run,

@@ -16,6 +16,8 @@ PAIR_COLUMNS = {
     "model_b": Column("other network"),
     "similarity": Column("similarity", "number"),
     "standard_error": Column("standard error", "number", absent="–"),
+    "similarity_low": Column("interval from", "number", absent="–"),
+    "similarity_high": Column("to", "number", absent="–"),
     "threshold": Column("chance stays below", "number"),
     "calibrated": Column("above chance (0 to 1)", "number"),
     "p_value": Column("p", "number"),
@@ -39,7 +41,10 @@ SIZE_COLUMNS = {
     "largest_change": Column("largest", "number"),
     "pearson_with_all": Column("Pearson r with all", "number"),
 }
-PAIR_NUMBERS = ("similarity", "standard_error", "threshold", "calibrated", "p_value", "p_adjusted")
+PAIR_NUMBERS = (
+    *("similarity", "standard_error", "similarity_low", "similarity_high", "threshold", "calibrated"),
+    *("p_value", "p_adjusted"),
+)
 SIZE_NUMBERS = ("n_stimuli", "mean_similarity", "mean_change", "largest_change", "pearson_with_all")
 CEILING_NUMBERS = ("ceiling_low", "ceiling_high", "others_mean", "others_largest")
 
@@ -55,6 +60,7 @@ def describe(content: ReportContent) -> list[Section]:
         Section(
             anchor="certainty",
             answers=[*chance_in_words(pairs), *ceiling_in_words(ceilings), *sizes_in_words(of_measure)],
+            details=intervals_in_words(pairs),
             notes=[
                 *undefined_in_words(pairs, "similarity", "similarities set against chance"),
                 *absence_in_words(pairs, content, "similarity_inference"),
@@ -67,6 +73,7 @@ def describe(content: ReportContent) -> list[Section]:
                     f"measure {content.measure}; {n_kinds} kinds of network with repeats",
                 ),
                 content.block("figure_sample_sizes", f"nested random subsets; {_orders(sizes)}"),
+                content.block("subset_sizes", f"nested random subsets; {_orders(sizes)}", is_folded=True),
             ],
             tables=_tables(content, pairs, ceilings, sizes),
         )
@@ -91,6 +98,21 @@ def chance_in_words(pairs: pd.DataFrame) -> list[str]:
             f"in the median and at most {write_number(errors.max())}"
         )
     return [f"{told}."]
+
+
+def intervals_in_words(pairs: pd.DataFrame) -> list[str]:
+    """Say how wide the bootstrap intervals of the similarities are, and how many leave out 0."""
+    known = pairs.dropna(subset=["similarity_low", "similarity_high"])
+    if not len(known):
+        return []
+    width = known["similarity_high"] - known["similarity_low"]
+    n_beyond = int(((known["similarity_low"] > 0) | (known["similarity_high"] < 0)).sum())
+    return [
+        f"With other stimuli of the same kind, {n_beyond} of {len(known)} similarities would hardly be 0: "
+        f"their intervals leave it out (bootstrap over stimuli, {int(known['n_bootstrap'].min())} samples; "
+        f"the intervals are {write_number(width.median())} wide in the median and at most "
+        f"{write_number(width.max())})."
+    ]
 
 
 def ceiling_in_words(ceilings: pd.DataFrame) -> list[str]:

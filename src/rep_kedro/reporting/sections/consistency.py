@@ -6,6 +6,8 @@ import pandas as pd
 
 from rep_kedro.reporting.content import ReportContent
 from rep_kedro.reporting.page import Column, Section, Table, make_table, write_number
+from rep_kedro.reporting.sections.anchors import NUMBERS as COMPARISON_NUMBERS
+from rep_kedro.reporting.sections.anchors import anchor_table, anchors_in_words, comparisons_in_words
 from rep_kedro.reporting.sections.similarity import (
     absence_in_words,
     medians_by_falling,
@@ -54,25 +56,41 @@ def describe(content: ReportContent) -> list[Section]:
     """Say how far similarities on one stimulus set tell those on another."""
     rows = with_numbers(content.of_measure("consistency"), "pearson", "spearman", "p_value", "p_adjusted")
     summary = with_numbers(content.of_measure("consistency_summary"), *SUMMARY_NUMBERS)
+    comparisons = with_numbers(content.of_measure("anchor_comparisons"), *COMPARISON_NUMBERS)
     n_set_pairs = len(rows[["stimulus_set_a", "stimulus_set_b"]].drop_duplicates())
+    shown = f"measure {content.measure}; Pearson's r; {n_set_pairs} pairs of stimulus sets"
     return [
         Section(
             anchor="consistency",
             answers=[*consistency_in_words(rows), *certainty_in_words(rows, summary)],
+            details=[*anchors_in_words(summary), *comparisons_in_words(comparisons)],
             notes=[
                 *undefined_in_words(rows, "pearson", "consistency values"),
                 *absence_in_words(rows, content, "consistency"),
                 *absence_in_words(summary, content, "consistency_summary"),
+                *_absence_of_anchors(comparisons, summary),
             ],
             figures=[
-                content.block(
-                    "figure_consistency",
-                    f"measure {content.measure}; Pearson's r; {n_set_pairs} pairs of stimulus sets",
-                )
+                content.block("figure_consistency", shown),
+                content.block("set_pairs", shown),
+                content.block("set_scatter", f"measure {content.measure}", is_folded=True),
+                content.block("consistency_by_category", shown, is_folded=True),
+                content.block("anchors", shown),
             ],
-            tables=_tables(content, rows, summary) if len(content.table("consistency")) else [],
+            tables=[
+                *(_tables(content, rows, summary) if len(content.table("consistency")) else []),
+                *anchor_table(comparisons, content.measure, content.n_run_rows),
+            ],
         )
     ]
+
+
+def _absence_of_anchors(comparisons: pd.DataFrame, summary: pd.DataFrame) -> list[str]:
+    """Say that anchors were not compared although there are some."""
+    has_anchors = summary["category"].astype(str).str.startswith("anchor: ").any()
+    if len(comparisons) or not has_anchors:
+        return []
+    return ["This run made no table anchor_comparisons: kinds of network are not compared by their anchors."]
 
 
 def consistency_in_words(rows: pd.DataFrame) -> list[str]:

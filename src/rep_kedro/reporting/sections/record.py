@@ -48,7 +48,8 @@ def _describe_networks(content: ReportContent) -> Section:
         answers=networks_in_words(cards),
         notes=notes,
         figures=[
-            content.block("figure_training", f"{curves_of(history)['model'].nunique()} trained networks")
+            content.block("categories", f"{len(cards)} networks", is_folded=True),
+            content.block("figure_training", f"{curves_of(history)['model'].nunique()} trained networks"),
         ],
         tables=[_cards_table(cards)] if len(cards) else [],
     )

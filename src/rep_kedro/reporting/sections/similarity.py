@@ -6,6 +6,12 @@ import pandas as pd
 
 from rep_kedro.reporting.content import ReportContent
 from rep_kedro.reporting.page import Column, Section, Table, make_table, write_number
+from rep_kedro.reporting.sections.clusters import (
+    best_clusters,
+    clusters_in_words,
+    spread_in_words,
+    tables_of,
+)
 from rep_kedro.reporting.style import written
 from rep_kedro.reporting.tables import in_order
 
@@ -29,6 +35,7 @@ PAIR_COLUMNS = {
 def describe(content: ReportContent) -> list[Section]:
     """Say which networks and kinds of networks are most and least alike."""
     rows = with_numbers(content.of_measure("similarities"), "similarity")
+    cards, clusters = content.table("model_cards"), best_clusters(content.of_measure("model_clusters"))
     n_models = len(set(rows["model_a"]) | set(rows["model_b"]))
     sets = in_order(rows["stimulus_set"])
     shown = f"measure {content.measure}; {n_models} networks on {len(sets)} stimulus sets"
@@ -36,18 +43,24 @@ def describe(content: ReportContent) -> list[Section]:
         Section(
             anchor="alike",
             answers=[*pairs_in_words(rows), *objectives_in_words(rows)],
+            details=[*clusters_in_words(clusters, cards), *spread_in_words(rows)],
             notes=[
                 *undefined_in_words(rows, "similarity", "similarity values"),
                 *absence_in_words(rows, content, "similarities"),
+                *absence_in_words(content.of_measure("model_positions"), content, "model_positions"),
+                *absence_in_words(content.of_measure("model_clusters"), content, "model_clusters"),
             ],
             figures=[
                 content.block("figure_similarity", f"{shown}; all panels share one colour scale"),
-                content.block(
-                    "similarity_map", f"{shown}; multidimensional scaling of 1 − similarity"
-                ),
+                content.block("similarity_map", f"{shown}; multidimensional scaling of 1 − similarity"),
+                content.block("model_maps", f"{shown}; 1 − similarity as distance"),
                 content.block("mean_and_spread", shown),
+                content.block("mean_and_std_maps", shown, is_folded=True),
             ],
-            tables=_tables(rows, content.n_extreme_pairs) if len(rows) else [],
+            tables=[
+                *(_tables(rows, content.n_extreme_pairs) if len(rows) else []),
+                *tables_of(rows, clusters, cards, content.n_extreme_pairs),
+            ],
         )
     ]
 

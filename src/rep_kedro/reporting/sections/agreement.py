@@ -1,0 +1,66 @@
+"""Do other similarity measures say the same?"""
+
+import pandas as pd
+
+from rep_kedro.reporting.content import ReportContent
+from rep_kedro.reporting.page import Column, Section, make_table, write_number
+from rep_kedro.reporting.sections.similarity import undefined_in_words, with_numbers
+
+NUMBERS = ("pearson", "spearman", "pearson_low", "pearson_high")
+COMPARED = {
+    "similarity": "Mean similarities of network pairs",
+    "consistency": "Consistency values of kinds of network pair",
+}
+COLUMNS = {
+    "compared": Column("compared"),
+    "measure_a": Column("measure"),
+    "measure_b": Column("other measure"),
+    "n": Column("values", "count"),
+    "pearson": Column("Pearson r", "number", 2),
+    "pearson_low": Column("interval from", "number", 2, absent="–"),
+    "pearson_high": Column("to", "number", 2, absent="–"),
+    "spearman": Column("Spearman ρ", "number", 2),
+}
+
+
+def describe(content: ReportContent) -> list[Section]:
+    """Say how far measures agree on similarity and on consistency."""
+    rows = with_numbers(content.table("measure_agreement"), *NUMBERS)
+    n_measures = len(set(rows["measure_a"]) | set(rows["measure_b"]))
+    is_single = content.table("similarities")["measure"].nunique() == 1
+    absent = (
+        "This run used one measure: there is none to compare it with."
+        if is_single
+        else "This run made no table measure_agreement: the question stays unanswered."
+    )
+    return [
+        Section(
+            anchor="agreement",
+            answers=agreement_in_words(rows, content.measure),
+            notes=undefined_in_words(rows, "pearson", "correlations of measures") if len(rows) else [absent],
+            figures=[content.block("measure_agreement", f"{n_measures} measures; Pearson's r")],
+            tables=[make_table(rows, COLUMNS, "Agreement of measures", is_folded=True)] if len(rows) else [],
+        )
+    ]
+
+
+def agreement_in_words(rows: pd.DataFrame, measure: str) -> list[str]:
+    """Give the largest and the smallest correlation of the report's measure with another."""
+    sentences = []
+    for compared, what in COMPARED.items():
+        is_own = (rows["measure_a"] == measure) | (rows["measure_b"] == measure)
+        own = rows[is_own & (rows["compared"] == compared)].dropna(subset=["pearson"])
+        if not len(own):
+            continue
+        ranked = own.sort_values("pearson", ascending=False, kind="stable")
+        first, last = ranked.iloc[0], ranked.iloc[-1]
+        told = f"{_other(first, measure)} (r\u00a0=\u00a0{write_number(first['pearson'], digits=2)})"
+        if len(ranked) > 1:
+            told += f", least those under {_other(last, measure)}"
+            told += f" (r\u00a0=\u00a0{write_number(last['pearson'], digits=2)})"
+        sentences.append(f"{what} under {measure} agree most with those under {told}.")
+    return sentences
+
+
+def _other(row: "pd.Series[str]", measure: str) -> str:
+    return str(row["measure_b"] if row["measure_a"] == measure else row["measure_a"])

@@ -1,0 +1,88 @@
+"""Which few networks do best together?"""
+
+import pandas as pd
+
+from rep_kedro.reporting.content import ReportContent
+from rep_kedro.reporting.figures.selection import STRATEGIES
+from rep_kedro.reporting.page import Column, Section, make_table, write_number
+from rep_kedro.reporting.sections.similarity import absence_in_words, undefined_in_words, with_numbers
+
+ACCURACIES = ("mean_accuracy", "best_accuracy", "ensemble_accuracy")
+NUMBERS = (*ACCURACIES, "mean_similarity")
+COLUMNS = {
+    "n_models": Column("networks", "count"),
+    "name": Column("chosen"),
+    "ensemble_accuracy": Column("ensemble", "percent", 1),
+    "best_accuracy": Column("its best network", "percent", 1),
+    "mean_accuracy": Column("its networks, mean", "percent", 1),
+    "mean_similarity": Column("similarity among them", "number", 2, absent="–"),
+    "n_sets": Column("stimulus sets", "count"),
+}
+
+
+def describe(content: ReportContent) -> list[Section]:
+    """Say which way of choosing a few networks makes the most accurate ensemble."""
+    rows = with_numbers(content.of_measure("model_selection"), *NUMBERS)
+    means = strategy_means(rows)
+    told = selection_in_words(means)
+    return [
+        Section(
+            anchor="selection",
+            answers=told[:1],
+            details=told[1:],
+            notes=[
+                *undefined_in_words(rows, "ensemble_accuracy", "choices of networks"),
+                *absence_in_words(rows, content, "model_selection"),
+            ],
+            figures=[
+                content.block(
+                    "model_selection",
+                    f"clusters and similarity by {content.measure}; accuracy on test images; "
+                    f"{rows['stimulus_set'].nunique()} stimulus sets",
+                )
+            ],
+            tables=[make_table(means, COLUMNS, "Choices of networks, means over stimulus sets and draws")]
+            if len(means)
+            else [],
+        )
+    ]
+
+
+def strategy_means(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return means over draws, then over the stimulus sets on which every strategy finds networks.
+
+    Returns:
+        One row per number of networks and strategy, the most accurate ensemble first; strategies that find no
+        networks on any stimulus set are left out.
+    """
+    defined = rows.dropna(subset=["ensemble_accuracy"])
+    parts = []
+    for n_models, part in defined.groupby("n_models", sort=True):
+        n_strategies = part["strategy"].nunique()
+        found = part.groupby("stimulus_set")["strategy"].nunique()
+        shared = part[part["stimulus_set"].isin(found.index[found == n_strategies])]
+        per_set = shared.groupby(["strategy", "stimulus_set"])[list(NUMBERS)].mean()
+        means = per_set.groupby("strategy").mean().assign(n_sets=per_set.groupby("strategy").size())
+        parts.append(means.reset_index().assign(n_models=n_models))
+    columns = ["strategy", "n_models", *NUMBERS, "n_sets"]
+    table = pd.concat(parts)[columns] if parts else pd.DataFrame({name: [] for name in columns})
+    names = {strategy: words for strategy, (words, *_) in STRATEGIES.items()}
+    table = table.assign(name=[names.get(str(strategy), str(strategy)) for strategy in table["strategy"]])
+    return table.sort_values(["n_models", "ensemble_accuracy"], ascending=[True, False], kind="stable")
+
+
+def selection_in_words(means: pd.DataFrame) -> list[str]:
+    """Name the best way to choose, for each number of networks."""
+    sentences = []
+    for n_models, part in means.groupby("n_models", sort=True):
+        if len(part) < 2:
+            continue
+        best, worst = part.iloc[0], part.iloc[-1]
+        gain = 100 * (best["ensemble_accuracy"] - best["best_accuracy"])
+        sentences.append(
+            f"Of ensembles of {n_models}, “{best['name']}” is most accurate "
+            f"({write_number(best['ensemble_accuracy'], 'percent', 1)}, mean over {int(best['n_sets'])} "
+            f"stimulus sets; {write_number(gain, digits=1)} points above its best network), "
+            f"“{worst['name']}” least ({write_number(worst['ensemble_accuracy'], 'percent', 1)})."
+        )
+    return sentences
