@@ -17,10 +17,12 @@ class SmallHub:
         asked: (method, path) of all requests so far.
         commits: Files by commit.
         revisions: Commit by branch or tag.
+        trouble: Status and headers to answer everything with, if any.
     """
 
     def __init__(self, repo, commits, revisions):
         self.repo, self.commits, self.revisions, self.asked = repo, commits, revisions, []
+        self.trouble = None
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(self))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(
@@ -33,6 +35,8 @@ class SmallHub:
 
     def answer(self, path):
         """Return (status, headers, body) for a path."""
+        if self.trouble:
+            return *self.trouble, b""
         parts = urlsplit(path)
         pieces = [unquote(piece) for piece in parts.path.strip("/").split("/")]
         if pieces[:2] == ["api", "datasets"]:

@@ -252,7 +252,5 @@ def test_a_missing_parquet_file_that_others_count_is_named(make_set, tmp_path, j
     table = pa.table({"image": [jpeg(0)], "label": [0]})
     for number in (0, 2):
         pq.write_table(table, tmp_path / f"train-{number:05d}-of-00003.parquet")
-    with pytest.raises(
-        DamagedSourceError, match=r"1 of 3 files of 'train' are missing .*train-00001-of"
-    ):
+    with pytest.raises(DamagedSourceError, match=r"1 of 3 files of 'train' are missing .*train-00001-of"):
         make_set(source="parquet", path=tmp_path)

@@ -265,6 +265,18 @@ def test_unknown_names_on_the_hub_are_told_apart(ingest, hub):
     assert told.endswith("data set 'birds/tiny' of the Hugging Face hub has no revision 'v9'")
 
 
+def test_a_hub_in_trouble_is_no_matter_once_a_set_is_cached(ingest, hub):
+    hub.trouble = 403, {"X-Error-Code": "GatedRepo"}
+    told = ingest({}, endpoint=hub.url)["error"]
+    assert "is gated: accept its terms there and set HF_TOKEN" in told
+    hub.trouble = 400, {}
+    assert "cannot be fetched from http://127.0.0.1" in ingest({}, endpoint=hub.url)["error"]
+    hub.trouble = None
+    fetched = ingest({}, endpoint=hub.url)
+    hub.trouble = 500, {}
+    assert ingest({}, endpoint=hub.url)["recipe"] == fetched["recipe"]
+
+
 def test_a_cache_laid_out_by_hand_is_read_and_compared_with_its_checksums(ingest, files, tmp_path):
     import hashlib
 
