@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from tests.reference import functional as reference
 from tests.small_collections import make_features, run_plan, store
 
+from rep_kedro.commands.measures import command
 from rep_kedro.datasets.validators import require_similarity_matrix
 from rep_kedro.pipelines.similarity.nodes import plan_similarity_matrices
 from rep_kedro.pipelines.similarity.params import SimilarityParams
@@ -99,6 +101,13 @@ def test_the_recipe_says_which_networks_had_outputs(features):
     made = SimilarityParams(measures=FUNCTIONAL, outputs_layer="fc")
     plan = plan_similarity_matrices(features, made)
     assert plan["letters/disagreement"].recipe["layers"] == dict.fromkeys(LOGITS, "fc")
+
+
+def test_the_list_of_measures_says_what_compares_outputs_and_where_error_consistency_is():
+    told = CliRunner().invoke(command, ["--family", "functional"]).output
+    assert told.count("name their layer with similarity.outputs_layer") == len(FUNCTIONAL)
+    assert "error consistency needs labels: it is a column of the table prediction_agreement" in told
+    assert "outputs_layer" not in CliRunner().invoke(command, ["--family", "cka"]).output
 
 
 @pytest.mark.parametrize(
