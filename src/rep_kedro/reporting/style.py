@@ -129,13 +129,15 @@ def palette_for(objectives: Iterable[str]) -> Palette:
     Example:
         >>> palette_for(["supervised", "rotation"]).colour("rotation")
         '#56b4e9'
+        >>> palette_for(["image-text"]).colour("image-text")
+        '#1f77b4'
     """
-    names = sorted(set(objectives))
-    others = [name for name in names if name not in OBJECTIVE_COLOURS]
+    known = {name: name.replace("-", "_") for name in sorted(set(objectives))}  # image-text is image_text
+    others = [name for name, key in known.items() if key not in OBJECTIVE_COLOURS]
     further = {name: index % len(FURTHER_COLOURS) for index, name in enumerate(others)}
     return Palette(
-        {n: OBJECTIVE_COLOURS.get(n) or FURTHER_COLOURS[further[n]] for n in names},
-        {n: OBJECTIVE_MARKERS.get(n) or FURTHER_MARKERS[further[n]] for n in names},
+        {n: OBJECTIVE_COLOURS.get(key) or FURTHER_COLOURS[further[n]] for n, key in known.items()},
+        {n: OBJECTIVE_MARKERS.get(key) or FURTHER_MARKERS[further[n]] for n, key in known.items()},
     )
 
 
