@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 META_KEY = b"meta"
-ROW_GROUP_BYTES = 4 << 20  # of a group of rows; rows picked at random read little more than themselves
+ROW_GROUP_BYTES = 2 << 20  # of a group of rows; rows picked at random read little more than themselves
 _ROW_GROUP_ROWS = 1 << 20
 _ROWS_PER_BATCH = 1024
 _MAGIC = b"PAR1"
