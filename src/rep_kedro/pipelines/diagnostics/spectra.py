@@ -84,21 +84,13 @@ def _decode_batches(
     device: str,
 ) -> Iterator[torch.Tensor]:
     """Yield the subset's images as the network takes them."""
-    import pyarrow as pa
-
     from rep_kedro.stimuli.decoding import decode_images
+    from rep_kedro.stimuli.selection import locate_stimuli, stream_images
 
-    table = stimulus_set.table(["stimulus_id", "image"])
-    position = {stimulus: row for row, stimulus in enumerate(table["stimulus_id"].to_pylist())}
-    wanted = subset.table(["stimulus_id"])["stimulus_id"].to_pylist()
-    missing = [stimulus for stimulus in wanted if stimulus not in position]
-    if missing or not wanted:
-        raise ValueError(
-            f"subset {subset.key} names {len(wanted)} stimuli, of which {len(missing)} are not in the set"
-        )
-    rows = [position[stimulus] for stimulus in wanted]
-    for start in range(0, len(rows), batch_size):
-        encoded = table["image"].take(pa.array(rows[start : start + batch_size], pa.int64()))
+    _, rows = locate_stimuli(stimulus_set, subset)
+    if not rows:
+        raise ValueError(f"subset {subset.key!r} is empty, there is nothing to show")
+    for encoded in stream_images(stimulus_set, rows, batch_size=batch_size):
         pixels = decode_images(encoded, size_px=preprocessing.size_px, channels=len(preprocessing.mean))
         yield preprocessing.scale(torch.from_numpy(pixels).to(device))
 
