@@ -2,8 +2,8 @@
 
 The loop works as published packages do, in numpy: for each pair it centres and whitens both models,
 decomposes the product with singular vectors on both sides, rotates both models with them and takes the angle
-between what comes out; a second loop whitens each model once. Times are processor seconds of one thread, so
-that other work on the machine does not count.
+between what comes out; a second loop whitens each model once. Alpha 1 is Procrustes, 0 is CCA. Times are the
+least processor seconds of one thread, ours and the loops in turns, so that other work does not count.
 
 Run: python benchmarks/bench_linear_maps.py [--models 12] [--stimuli 1000] [--features 256]
 """
@@ -11,7 +11,8 @@ Run: python benchmarks/bench_linear_maps.py [--models 12] [--stimuli 1000] [--fe
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -85,28 +86,30 @@ def run_ours(models: list[Tensor], alphas: tuple[float, ...], *, more: bool = Fa
     return [answers[str(alpha)].numpy()[pairs] for alpha in alphas]
 
 
-def clock(work: Callable[[], list[Matrix]], repeats: int) -> tuple[float, list[Matrix]]:
-    """Return the shortest processor time in seconds, and the answer."""
-    seconds = []
-    for _ in range(repeats):
-        start = time.process_time()
-        answer = work()
-        seconds.append(time.process_time() - start)
-    return min(seconds), answer
+def clock(works: Sequence[Callable[[], list[Matrix]]], rounds: int) -> tuple[list[float], list[list[Matrix]]]:
+    """Call the works in turns; return the shortest processor time of each in seconds, and the answers."""
+    seconds, answers = [float("inf")] * len(works), [[] for _ in works]
+    for _ in range(rounds):
+        for index, work in enumerate(works):
+            start = time.process_time()
+            answers[index] = work()
+            seconds[index] = min(seconds[index], time.process_time() - start)
+    return seconds, answers
 
 
-def compare_ways(models: list[Tensor], alphas: tuple[float, ...], repeats: int) -> str:
-    """Time ours and both loops, and say how far apart the answers are."""
-    ours, got = clock(lambda: run_ours(models, alphas), repeats)
-    text = f"alpha {', '.join(map(str, alphas)):13}  ours {ours:6.2f} s"
-    for loop in (loop_over_pairs, loop_keeping_whitened):
+def compare_ways(models: list[Tensor], alphas: tuple[float, ...], rounds: int) -> str:
+    """Time ours and both loops in turns, and say how far apart the answers are."""
 
-        def work(loop: Callable[[list[Tensor], float], Iterator[float]] = loop) -> list[Matrix]:
-            return [np.fromiter(loop(models, alpha), dtype=np.float64) for alpha in alphas]
+    def loop_with(loop: Callable[[list[Tensor], float], Iterator[float]]) -> list[Matrix]:
+        return [np.fromiter(loop(models, alpha), dtype=np.float64) for alpha in alphas]
 
-        theirs, expected = clock(work, 1)
-        worst = max(np.abs(a - b).max() for a, b in zip(got, expected, strict=True))
-        text += f"   {loop.__name__} {theirs:6.2f} s = {theirs / ours:4.1f} x, differs by {worst:.0e}"
+    loops = (loop_over_pairs, loop_keeping_whitened)
+    works = [partial(run_ours, models, alphas), *(partial(loop_with, loop) for loop in loops)]
+    seconds, answers = clock(works, rounds)
+    text = f"alpha {', '.join(map(str, alphas)):13}  ours {seconds[0]:6.2f} s"
+    for loop, theirs, expected in zip(loops, seconds[1:], answers[1:], strict=True):
+        worst = max(np.abs(a - b).max() for a, b in zip(answers[0], expected, strict=True))
+        text += f"   {loop.__name__} {theirs:6.2f} s = {theirs / seconds[0]:4.1f} x, differs by {worst:.0e}"
     return text
 
 
@@ -115,7 +118,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    for name, default in (("models", 12), ("stimuli", 1000), ("features", 256), ("repeats", 3)):
+    for name, default in (("models", 12), ("stimuli", 1000), ("features", 256), ("rounds", 3)):
         parser.add_argument(f"--{name}", type=int, default=default)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
@@ -124,8 +127,8 @@ def main() -> None:
     write(f"{chosen.models} models, {chosen.stimuli} stimuli, {chosen.features} features, one thread\n")
     with threadpool_limits(1):
         for alphas in [*((alpha,) for alpha in ALPHAS), ALPHAS]:
-            write(compare_ways(models, alphas, chosen.repeats) + "\n")
-        seconds, _ = clock(lambda: run_ours(models, ALPHAS, more=True), chosen.repeats)
+            write(compare_ways(models, alphas, chosen.rounds) + "\n")
+        [seconds], _ = clock([partial(run_ours, models, ALPHAS, more=True)], chosen.rounds)
         write(f"ours with {len(MORE_REQUESTS)} more measures {seconds:.2f} s\n")
 
 

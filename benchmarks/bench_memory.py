@@ -4,7 +4,7 @@ Each measure runs in a process of its own, so that its peak is its own. The peak
 beyond the features and what it took to compare a few stimuli; next to it stands the working memory that was
 allowed, on top of which come a copy of the features (float64 for some measures) and some tens of MiB.
 
-Run: python benchmarks/bench_memory.py [--stimuli 20000] [--models 4] [--features 128] [--memory-mib 256]
+Run: python benchmarks/bench_memory.py [--stimuli 20000] [--models 3] [--features 128] [--memory-mib 256]
 """
 
 import argparse
@@ -62,7 +62,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    for name, default in (("stimuli", 20_000), ("models", 4), ("features", 128), ("memory-mib", 256)):
+    for name, default in (("stimuli", 20_000), ("models", 3), ("features", 128), ("memory-mib", 256)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--measure", help="compare under this one in this process and print JSON")
