@@ -139,7 +139,9 @@ def test_one_set_that_fails_does_not_stop_the_others_of_a_network(tmp_path, stud
     copied = Tensors({name: shown.tensor(name) for name in LAYERS}, shown.meta)
     features = dict(features, **store(tmp_path / "more", {"other/cnn_supervised_s0": copied}))
     plan = plan_spectra(sets, subsets, features, networks, DiagnosticsParams())
-    with pytest.raises(Exception, match=r"1 of 3 members failed[\s\S]*names 4 stimuli that set 'noise' does not hold"):
+    with pytest.raises(
+        Exception, match=r"1 of 3 members failed[\s\S]*names 4 stimuli that set 'noise' does not hold"
+    ):
         run_plan(tmp_path / "spectra", plan)
     assert (tmp_path / "spectra" / "noise" / "cnn_supervised_s0.safetensors").exists()
 
