@@ -49,6 +49,39 @@ def build(spec: CheckpointModel, *, with_weights: bool) -> LayeredNetwork:
         raise ValueError(f"checkpoint {spec.path or spec.url}: {error}") from error
 
 
+class CheckpointHandle:
+    """A file of weights in the guise of a network trained here, for those who read such.
+
+    Args:
+        name: Of the network.
+        spec: Its entry.
+    """
+
+    def __init__(self, name: str, spec: CheckpointModel) -> None:
+        self._spec = spec
+        self._state: dict[str, Tensor] | None = None
+        definition = definition_of(spec).as_json()
+        self.meta: dict[str, Any] = {"definition": definition, "n_classes": spec.n_classes}
+        self.reference = {"key": name, "digest": identify_file(spec, "checkpoint")["sha256"]}
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the tensors, sorted; the file is read when they are first asked for."""
+        return sorted(self._tensors())
+
+    def tensor(self, name: str) -> Any:
+        """Return one tensor as a numpy array."""
+        return self._tensors()[name].numpy()
+
+    def _tensors(self) -> dict[str, Tensor]:
+        if self._state is None:
+            built = build(self._spec, with_weights=True).state_dict()
+            self._state = {
+                name: value for name, value in built.items() if not name.endswith("num_batches_tracked")
+            }
+        return self._state
+
+
 def _read_state(spec: CheckpointModel) -> dict[str, Tensor]:
     path = require_file(spec, "checkpoint")
     if path.suffix == ".safetensors":

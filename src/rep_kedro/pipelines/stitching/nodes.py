@@ -1,5 +1,6 @@
 """Nodes of the stitching pipeline: which networks are joined; the collection decides what is to do."""
 
+import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -45,7 +46,12 @@ def plan_stitches(
         ValueError: If a chosen stimulus set or network is not there.
     """
     plan: dict[str, Planned] = {}
-    for (stimulus_set, _), names in sorted(_group_networks(stimulus_sets, networks, params).items()):
+    files = _open_checkpoints(networks, params)
+    networks = {**networks, **files}
+    groups = _group_networks(stimulus_sets, networks, params) | _group_checkpoints(
+        stimulus_sets, files, params
+    )
+    for (stimulus_set, _), names in sorted(groups.items()):
         handles = {name: networks[name] for name in names}
         pairs = [pair for pair in product(names, names) if pair[0] != pair[1] or params.include_self]
         batch = Batch(partial(_join, handles, stimulus_sets[stimulus_set], params))
@@ -88,7 +94,7 @@ def _group_networks(
     stimulus_sets: Mapping[str, ArrowHandle], networks: Mapping[str, TensorsHandle], params: StitchingParams
 ) -> dict[tuple[str, str], list[str]]:
     """Return networks with a head that differ in their seed alone, by training set and name without seed."""
-    models = sorted(networks)
+    models = [name for name in sorted(networks) if name not in params.checkpoints]
     if not isinstance(params.models, str):
         models = [_require_name("network", name, networks) for name in params.models]
     if not isinstance(params.stimulus_sets, str):
@@ -102,6 +108,38 @@ def _group_networks(
             continue
         trained_on = _require_name("stimulus set", meta["stimulus_set"], stimulus_sets)
         groups.setdefault((trained_on, name.removesuffix(f"_s{meta['seed']}")), []).append(name)
+    return {key: names for key, names in groups.items() if len(names) > 1 or params.include_self}
+
+
+def _open_checkpoints(networks: Mapping[str, TensorsHandle], params: StitchingParams) -> dict[str, Any]:
+    """Return the files of weights in the guise of networks trained here.
+
+    Raises:
+        ValueError: If a file is missing, has no head, or has the name of a network.
+    """
+    if not params.checkpoints:
+        return {}
+    from rep_kedro.models.sources.checkpoint import CheckpointHandle
+
+    files = {}
+    for name, spec in params.checkpoints.items():
+        if name in networks:
+            raise ValueError(f"stitching.checkpoints.{name} has the name of a network trained here")
+        if spec.n_classes is None:
+            raise ValueError(f"stitching.checkpoints.{name} has no head: give n_classes, or leave it out")
+        files[name] = CheckpointHandle(name, spec)
+    return files
+
+
+def _group_checkpoints(
+    stimulus_sets: Mapping[str, ArrowHandle], files: Mapping[str, Any], params: StitchingParams
+) -> dict[tuple[str, str], list[str]]:
+    """Return files that differ in their weights alone, by training set and form."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for name in sorted(files):
+        trained_on = _require_name("stimulus set", str(params.checkpoints[name].trained_on), stimulus_sets)
+        form = json.dumps(files[name].meta, sort_keys=True)
+        groups.setdefault((trained_on, form), []).append(name)
     return {key: names for key, names in groups.items() if len(names) > 1 or params.include_self}
 
 

@@ -4,6 +4,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
+from rep_kedro.models.sources.specs import CheckpointModel
+
 
 class StitchingParams(BaseModel):
     """Which networks are joined where, and by what map.
@@ -14,7 +16,10 @@ class StitchingParams(BaseModel):
 
     Attributes:
         stimulus_sets: Names of stimulus sets, or ``all`` that networks with a head were trained on.
-        models: Names of networks, or ``all``.
+        models: Names of networks trained here, or ``all``.
+        checkpoints: Files of weights for this project's architectures, by name, as in ``features.models``; those
+            of one architecture, input and number of classes are joined on the stimulus set that their
+            ``trained_on`` names. ``<name>: ${features.models.<name>}`` repeats an entry.
         layers: ``kept`` for the layers whose features are kept, ``cut_points`` for every layer that no
             connection jumps over.
         map_family: ``affine`` (least squares), ``orthogonal`` (Procrustes) or ``reduced_rank``.
@@ -30,6 +35,7 @@ class StitchingParams(BaseModel):
 
     stimulus_sets: Literal["all"] | list[str] = "all"
     models: Literal["all"] | list[str] = "all"
+    checkpoints: dict[str, CheckpointModel] = {}
     layers: Literal["kept", "cut_points"] = "kept"
     map_family: Literal["affine", "orthogonal", "reduced_rank"] = "affine"
     map_rank: PositiveInt | None = None
