@@ -34,9 +34,10 @@ class ProjectHooks:
 
         Raises:
             ValueError: If the environment is not there, a parameter unknown, of a wrong type or out of range,
-                or an option of the run makes no sense; a line for each.
+                the report's measure is not compared, or an option of the run makes no sense; a line for each.
         """
         from rep_kedro.checks.configuration import require_environment
+        from rep_kedro.checks.measures import require_compared_measure
         from rep_kedro.checks.options import require_devices, require_options, require_threads
         from rep_kedro.checks.parameters import require_known_parameters, require_valid_parameters
 
@@ -49,7 +50,10 @@ class ProjectHooks:
         require_known_parameters(parameters, given, _requested(None), loader)
         require_threads(parameters.get("threads"))
         _limit_threads(parameters.get("threads"))
-        require_valid_parameters(parameters, given, _requested(context), loader)
+        requested = _requested(context)
+        require_valid_parameters(parameters, given, requested, loader)
+        if "params:reporting" in requested.inputs():
+            require_compared_measure(parameters, given, loader)
         require_devices(parameters)
 
     @hook_impl

@@ -177,6 +177,10 @@ MISTAKES = {
     "comparison without history": Mistake(
         "compare_with 'v9' needs the project's git history", ("--params=compare_with=v9",)
     ),
+    "report of a measure that is not compared": Mistake(
+        "parameter reporting.measure in --params: 'rsa_correlation_pearson' is not among similarity.measures",
+        ("--pipelines=reporting", "--params=reporting.measure=rsa_correlation_pearson"),
+    ),
     "broken YAML": Mistake(
         "parameters.yml, line 3, column 1: expected ',' or ']'", text="ingest:\n  stimulus_sets: {a: [b\n"
     ),

@@ -3,6 +3,7 @@
 import importlib.util
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -42,7 +43,7 @@ def draw_all(study, measure=MEASURE):
         ),
         "figure_stitching": layers.plot_stitching(study.stitching_results, cards, stimulus_set="digits"),
         "figure_training": training.plot_training(study.training_history, cards),
-        **draw_collection(study, measure),
+        **draw_figures(study, measure),
     }
 
 
@@ -55,7 +56,7 @@ def make_collections():
     return {name: made[name] for name in COLLECTIONS}
 
 
-def draw_collection(study, measure=MEASURE, **changed):
+def draw_figures(study, measure=MEASURE, **changed):
     """Draw every figure of the collection."""
     params = ReportingParams.model_construct(measure=measure, **changed)
     tables = {name: study.tables.get(name) for name in TABLES}
@@ -66,6 +67,16 @@ def draw_collection(study, measure=MEASURE, **changed):
 @pytest.fixture(scope="session")
 def study():
     return load_synthetic_study().make_study(seed=0)
+
+
+@pytest.fixture(scope="session")
+def load_scales():
+    return lambda: load_synthetic_study("synthetic_scales")
+
+
+@pytest.fixture(scope="session")
+def draw_collection():
+    return lambda tables: draw_figures(SimpleNamespace(tables=tables))
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """How sure are the similarities? Chance and noise ceiling around them, and their way over sample sizes."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -28,6 +29,7 @@ from rep_kedro.reporting.texts import figure_texts
 CEILING_TITLE = figure_texts("figure_noise_ceiling")["title"]
 SIZES_TITLE = figure_texts("figure_sample_sizes")["title"]
 LINE_STYLES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
+LEAST_RATIO = 1.4  # between labelled numbers of stimuli
 LINE_COLOURS = ("#004d66", "#c04a00", "#7d3668", "#6b4a12")
 BAR_HALF_HEIGHT = 0.2
 
@@ -183,7 +185,7 @@ def _plot_sizes(rows: pd.DataFrame) -> Figure:
         for panel in column:
             panel.set_xscale("log")
             panel.xaxis.set_minor_locator(NullLocator())
-            panel.set_xticks(sizes, [str(size) for size in sizes])
+            panel.set_xticks(sizes, apart(sizes))
         column[0].set_title(shortened(name, 28))
         column[1].set_xlabel("number of stimuli (log)")
     grid[1, 0].set_ylim(bottom=0)
@@ -204,6 +206,19 @@ def _plot_sizes(rows: pd.DataFrame) -> Figure:
     ]
     figure.legend(handles=handles, loc="outside lower left", ncols=min(4, len(handles)))
     return figure
+
+
+def apart(sizes: Sequence[int]) -> list[str]:
+    """Return the labels of numbers on a logarithmic axis; none where the next would touch it.
+
+    Example:
+        >>> apart([100, 200, 240])
+        ['100', '', '240']
+    """
+    following = [*sizes[1:], float("inf")]
+    return [
+        str(size) if after >= LEAST_RATIO * size else "" for size, after in zip(sizes, following, strict=True)
+    ]
 
 
 def _draw_sizes(panels: np.ndarray, rows: pd.DataFrame, place: int) -> None:

@@ -79,10 +79,11 @@ def selection_in_words(means: pd.DataFrame) -> list[str]:
             continue
         best, worst = part.iloc[0], part.iloc[-1]
         gain = 100 * (best["ensemble_accuracy"] - best["best_accuracy"])
+        side = "above" if gain >= 0 else "below"
         sentences.append(
-            f"Of ensembles of {n_models}, “{best['name']}” is most accurate "
+            f"Ensembles of {n_models} do best when their networks are chosen as “{best['name']}” "
             f"({write_number(best['ensemble_accuracy'], 'percent', 1)}, mean over {int(best['n_sets'])} "
-            f"stimulus sets; {write_number(gain, digits=1)} points above its best network), "
-            f"“{worst['name']}” least ({write_number(worst['ensemble_accuracy'], 'percent', 1)})."
+            f"stimulus sets; {write_number(abs(gain), digits=1)} points {side} the best network among them), "
+            f"and worst as “{worst['name']}” ({write_number(worst['ensemble_accuracy'], 'percent', 1)})."
         )
     return sentences

@@ -52,8 +52,12 @@ def describe(content: ReportContent) -> list[Section]:
             ],
             figures=[
                 content.block("figure_similarity", f"{shown}; all panels share one colour scale"),
-                content.block("similarity_map", f"{shown}; multidimensional scaling of 1 − similarity"),
                 content.block("model_maps", f"{shown}; 1 − similarity as distance"),
+                content.block(
+                    "similarity_map",
+                    f"{shown}; multidimensional scaling of 1 − similarity",
+                    is_folded=True,
+                ),
                 content.block("mean_and_spread", shown),
                 content.block("mean_and_std_maps", shown, is_folded=True),
             ],
