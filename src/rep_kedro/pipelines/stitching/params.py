@@ -17,8 +17,8 @@ class StitchingParams(BaseModel):
     Attributes:
         stimulus_sets: Names of stimulus sets, or ``all`` that networks with a head were trained on.
         models: Names of networks trained here, or ``all``.
-        checkpoints: Files of weights for this project's architectures, by name, as in ``features.models``; those
-            of one architecture, input and number of classes are joined on the stimulus set that their
+        checkpoints: Files of weights for this project's architectures, by name, as in ``features.models``;
+            those of one architecture, input and number of classes are joined on the stimulus set that their
             ``trained_on`` names. ``<name>: ${features.models.<name>}`` repeats an entry.
         layers: ``kept`` for the layers whose features are kept, ``cut_points`` for every layer that no
             connection jumps over.
