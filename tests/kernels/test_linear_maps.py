@@ -370,6 +370,15 @@ def test_doubtful_eigenvalues_are_replaced_by_singular_values(monkeypatch):
     assert asked == [1]
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_model_and_its_double_have_exactly_the_value_of_the_model_with_itself(seed):
+    x = draw_related(seed=seed)[0]
+    for name, (values, reasons) in compare([x, x.copy(), x + 1e-5 * x[::-1]]).items():
+        assert not reasons
+        assert values[0, 1] == values[0, 0], name
+        assert values[0, 2] != values[0, 0], name
+
+
 def test_blocks_hold_every_pair_once_and_obey_the_memory_bound():
     bases = compute_bases([torch.tensor(x) for x in draw_related()])
     memory_bytes = 4 * 8 * 6 * 6 * 2

@@ -13,7 +13,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from rep_kedro.kernels.model_pairs import group_pairs, multiply_pairs
+from rep_kedro.kernels.model_pairs import are_equal, group_pairs, multiply_pairs
 from rep_kedro.kernels.nuclear_norm import sum_singular_values
 
 RELATIVE_CUTOFF = (
@@ -102,13 +102,24 @@ class PairBlock:
         return self._sum_singular_values(weights_first[:, :, None] * self.cross * weights_second[:, None, :])
 
     def _sum_singular_values(self, matrices: Tensor) -> Tensor:
-        if len(self.others) == len(self.first):
+        if len(self._distinct) == len(self.first):
             return sum_singular_values(matrices)
         # a model with itself has a symmetric positive matrix, whose nuclear norm is its trace
         sums = matrices.diagonal(dim1=1, dim2=2).sum(dim=1)
-        if self.others:
-            sums[self.others] = sum_singular_values(matrices[self.others])
+        if self._distinct:
+            sums[self._distinct] = sum_singular_values(matrices[self._distinct])
         return sums
+
+    @cached_property
+    def _distinct(self) -> list[int]:
+        """Positions of the pairs of two models that differ; a model's double counts as the model itself."""
+        return [
+            position
+            for position in self.others
+            if not are_equal(
+                self.bases[self.first[position]].directions, self.bases[self.second[position]].directions
+            )
+        ]
 
 
 def compute_basis(

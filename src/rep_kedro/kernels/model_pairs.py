@@ -72,6 +72,11 @@ def group_pairs(
             yield pairs[start : start + pairs_per_group]
 
 
+def are_equal(first: Tensor, second: Tensor) -> bool:
+    """Tell whether two matrices hold the same numbers, as a model and its double do."""
+    return first.shape == second.shape and torch.equal(first[:1], second[:1]) and torch.equal(first, second)
+
+
 def multiply_pairs(matrices: Sequence[Tensor], pairs: Sequence[tuple[int, int]]) -> Tensor:
     """Return ``matrices[a].T @ matrices[b]`` for pairs (a, b) of equal widths."""
     first, second = (matrices[model] for model in pairs[0])

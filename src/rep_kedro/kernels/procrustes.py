@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rep_kedro.kernels.basis import PairBlock, centre_to_unit, compute_basis, require_same_stimuli
 from rep_kedro.kernels.cca import refuse_full_rank
-from rep_kedro.kernels.model_pairs import PairValues, group_pairs, multiply_pairs
+from rep_kedro.kernels.model_pairs import PairValues, are_equal, group_pairs, multiply_pairs
 from rep_kedro.kernels.nuclear_norm import sum_singular_values
 
 
@@ -59,6 +59,7 @@ def compute_rotations(representations: Sequence[Tensor], *, memory_bytes: int) -
     for pairs in group_pairs([x.shape[1] for x in points], memory_bytes=memory_bytes, with_self=False):
         first, second = torch.tensor(pairs, device=norms.device).T
         values = sum_singular_values(multiply_pairs(points, pairs)).clamp(max=1.0)
+        values[[are_equal(points[a], points[b]) for a, b in pairs]] = 1.0  # and not 1 up to rounding
         fidelity[first, second] = fidelity[second, first] = values
     return Rotations(fidelity, norms)
 
