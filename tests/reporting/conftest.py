@@ -90,6 +90,11 @@ def hostile_study():
 
 
 @pytest.fixture(scope="session")
+def hostile_figures(hostile_study):
+    return draw_all(hostile_study)
+
+
+@pytest.fixture(scope="session")
 def measure():
     return MEASURE
 

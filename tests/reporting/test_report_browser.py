@@ -67,8 +67,8 @@ def test_the_page_fits_any_width_in_light_and_dark(study, figures, measure, open
     assert heard == []
 
 
-def test_hostile_names_run_nothing(hostile_study, draw, measure, opened):
-    page, heard = opened(make_page(hostile_study, draw(hostile_study), measure))
+def test_hostile_names_run_nothing(hostile_study, hostile_figures, measure, opened):
+    page, heard = opened(make_page(hostile_study, hostile_figures, measure))
     page.locator("#networks th button").first.click()
     assert heard == []
     assert page.locator("script").count() == 1

@@ -199,6 +199,13 @@ def test_missing_figures_are_reported(study, choices):
     assert html.count("This figure was not made in this run.") == N_FIGURES
 
 
+def test_a_figure_that_shows_nothing_says_why(study, drawings, choices):
+    absences = {"set_scatter": "there is <one> stimulus set"}
+    html = build_report(make_content(study.tables, drawings, absences=absences, **choices))
+    assert "Nothing to draw: there is &lt;one&gt; stimulus set." in html
+    assert html.count("<svg") == N_FIGURES - 1
+
+
 @pytest.mark.parametrize("name", COLUMNS)
 def test_each_table_may_be_missing(study, html, choices, name):
     notes = Page(html).text.count("This run")
@@ -233,12 +240,11 @@ def test_a_table_without_a_column_is_refused_by_name(study, choices):
         make_content({"probes": study.consistency}, {}, **choices)
 
 
-def test_hostile_names_are_only_ever_text(hostile_study, draw, choices):
-    figures = draw(hostile_study)
+def test_hostile_names_are_only_ever_text(hostile_study, hostile_figures, choices):
     earlier = {"similarities": hostile_study.similarities.assign(similarity=0.5)}
     earlier["similarities"].attrs["revision"] = "<img src=x onerror=alert(1)>"
     chosen = choices | {"parameters": {"<b>": "</script><script>alert(2)</script>"}}
-    html = build_report(make_content(hostile_study.tables, figures, earlier=earlier, **chosen))
+    html = build_report(make_content(hostile_study.tables, hostile_figures, earlier=earlier, **chosen))
     page = Page(html)
     assert page.tags.count("script") == 1
     assert not {"img", "b"} & set(page.tags)

@@ -56,7 +56,7 @@ def agreement_in_words(rows: pd.DataFrame, measure: str) -> list[str]:
         first, last = ranked.iloc[0], ranked.iloc[-1]
         told = f"{_other(first, measure)} (r\u00a0=\u00a0{write_number(first['pearson'], digits=2)})"
         if len(ranked) > 1:
-            told += f", least those under {_other(last, measure)}"
+            told += f", least with those under {_other(last, measure)}"
             told += f" (r\u00a0=\u00a0{write_number(last['pearson'], digits=2)})"
         sentences.append(f"{what} under {measure} agree most with those under {told}.")
     return sentences
