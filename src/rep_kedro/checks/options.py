@@ -81,7 +81,7 @@ def require_recompute(wanted: str, made: Iterable[str], collections: Iterable[st
         if not matched:
             raise ValueError(
                 f"recompute names no collection: {pattern!r}; {suggest_known(collection, collections)}"
-                " (tables and figures are made anew by each run)"
+                " (tables and single figures are made anew by each run)"
             )
         if not set(matched) & set(made):
             raise ValueError(

@@ -105,7 +105,7 @@ class DrawingDataset(MemberDataset):
 class FigureCollectionDataset(CollectionDataset):
     """A collection of figures; its preview is the figures themselves."""
 
-    def preview(self, nrows: int = 12, columns: Sequence[str] = ()) -> HTMLPreview:
+    def preview(self, nrows: int = 24, columns: Sequence[str] = ()) -> HTMLPreview:
         """Return the first figures for Kedro-Viz, one below the other.
 
         Args:
