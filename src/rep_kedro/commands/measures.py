@@ -1,33 +1,68 @@
 """``kedro measures``: the similarity measures in a table."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import click
 
 from rep_kedro.commands.command import ProjectCommand
 
+if TYPE_CHECKING:
+    from rep_kedro.measures import Invariance, Measure
+
 ERROR_CONSISTENCY = "error consistency needs labels: it is a column of the table prediction_agreement"
+OUTPUTS_LAYER = "; compares logits: name their layer with similarity.outputs_layer"
+COLUMNS = ("id", "range", "direction", "stimuli", "unchanged", "title", "source")
+LETTERS = "RSTLPCWA"  # of the invariances, in their order
 
 
 @click.command(name="measures", cls=ProjectCommand)
 @click.option("--family", default=None, help="Only measures of this family.")
 def command(family: str | None) -> None:
-    """List the similarity measures: id, what it is, range, direction, invariances, source."""
-    from rep_kedro.measures import MEASURES
+    """List the similarity measures: id, range, direction, fewest stimuli, invariances, title, source."""
+    from rep_kedro.measures import MEASURES, Invariance
 
     families = sorted({measure.family.name.lower() for measure in MEASURES.values()})
     if family is not None and family.lower() not in families:
         raise click.ClickException(f"unknown family {family!r}; known: {', '.join(families)}")
     chosen = [m for m in MEASURES.values() if family is None or m.family.name.lower() == family.lower()]
-    width = max(len(measure.id) for measure in chosen)
-    for measure in chosen:
-        low, high = measure.value_range
-        direction = "similarity" if measure.larger_is_more_similar else "distance"
-        directed = "" if measure.symmetric else ", directed"
-        click.echo(f"{measure.id:<{width}}  {measure.title} ({direction}{directed}, {low:g} to {high:g})")
-        unchanged = ", ".join(sorted(invariance.value for invariance in measure.invariances)) or "nothing"
-        click.echo(f"{'':<{width}}  unchanged by: {unchanged}")
-        click.echo(f"{'':<{width}}  {measure.source}")
-        if measure.compares == "outputs":
-            click.echo(f"{'':<{width}}  compares logits: name their layer with similarity.outputs_layer")
-    if any(measure.compares == "outputs" for measure in chosen):
-        click.echo(ERROR_CONSISTENCY)
+    letters = dict(zip(Invariance, LETTERS, strict=True))
+    rows = [COLUMNS, *(_row(measure, letters) for measure in chosen)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)]
+        click.echo("  ".join(cells).rstrip())
+    for line in _legend(chosen, letters):
+        click.echo(line)
     click.echo(f"{len(chosen)} measures", err=True)
+
+
+def _row(measure: "Measure", letters: "dict[Invariance, str]") -> tuple[str, ...]:
+    low, high = measure.value_range
+    direction = "similarity" if measure.larger_is_more_similar else "distance"
+    return (
+        measure.id,
+        f"{low:g} to {high:g}",
+        direction if measure.symmetric else f"{direction}, directed",
+        str(measure.fewest_stimuli),
+        "".join(letters[i] if i in measure.invariances else "." for i in letters),
+        measure.title,
+        measure.source + (OUTPUTS_LAYER if measure.compares == "outputs" else ""),
+    )
+
+
+def _legend(chosen: "Sequence[Measure]", letters: "dict[Invariance, str]") -> list[str]:
+    lines = ["", "directed: row a is asked of column b, and the other way round in the mirrored cell"]
+    lines += ["stimuli: the fewest with which the measure says anything; more leave less to chance"]
+    if any(measure.fewest_stimuli.counts != "nothing" for measure in chosen):
+        lines += [
+            "  r_a, r_b: ranks of the centred features, their numbers unless some depend on others",
+            "  c_a, c_b: numbers of components that are kept",
+        ]
+    shown = [
+        f"  {letter}: {i.value}" for i, letter in letters.items() if any(i in m.invariances for m in chosen)
+    ]
+    lines += ["unchanged, in one of the two networks, by", *shown]
+    if any(measure.compares == "outputs" for measure in chosen):
+        lines += [ERROR_CONSISTENCY]
+    return lines

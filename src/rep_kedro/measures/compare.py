@@ -11,14 +11,14 @@ from importlib import import_module
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from rep_kedro.measures.measure import Family, Measure
+from rep_kedro.measures.measure import MIN_STIMULI, Family, Measure
+from rep_kedro.measures.precision import in_full_precision
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
     from torch import Tensor
 
-MIN_STIMULI = 4  # below it no debiased measure exists, and three stimuli have three distances
 NO_REASON = "undefined, and the kernel gives no reason"
 
 
@@ -51,7 +51,7 @@ def compare_under(
     if memory_bytes <= 0:
         raise ValueError(f"memory_bytes must be positive, got {memory_bytes}")
     _require_comparable(representations)
-    return _compare_families(list(representations), chosen, memory_bytes, device)
+    return in_full_precision(_compare_families(list(representations), chosen, memory_bytes, device))
 
 
 def _compare_families(
@@ -87,8 +87,15 @@ def _to_computing_type(x: Tensor, device: torch.device | str | None) -> Tensor:
 
 
 def _refusals(measure: Measure, representations: Sequence[Tensor]) -> dict[tuple[int, int], str]:
-    """Return for each pair of models that the measure refuses why it does."""
+    """Return for each pair of models that the measure refuses why it does.
+
+    What counts ranks or components is refused by the kernel, which knows them.
+    """
     n_stimuli, widths = len(representations[0]), [x.shape[1] for x in representations]
+    fewest = measure.fewest_stimuli
+    if fewest.counts == "nothing" and n_stimuli < fewest.constant:
+        reason = f"{measure.id} needs at least {fewest.constant} stimuli, got {n_stimuli}"
+        return {(a, b): reason for a in range(len(widths)) for b in range(len(widths))}
     reasons = {
         (a, b): measure.refusal(n_stimuli, width_a, width_b)
         for a, width_a in enumerate(widths)

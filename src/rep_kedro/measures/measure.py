@@ -14,6 +14,8 @@ from typing import Literal, TypeAlias
 Json: TypeAlias = str | int | float | bool | None
 Refusal: TypeAlias = Callable[[int, int, int], str | None]
 
+MIN_STIMULI = 4  # below it no debiased measure exists, and three stimuli have three distances
+
 
 class Invariance(StrEnum):
     """A change of one of two representations that must not change their similarity."""
@@ -61,6 +63,35 @@ _RUNNERS = {
 }
 
 
+@dataclass(frozen=True)
+class FewestStimuli:
+    """How many stimuli a measure needs to say something of two models.
+
+    Attributes:
+        constant: Stimuli needed whatever the models; with ``counts``, on top of what is counted.
+        counts: What is counted for a model: nothing, the rank of its centred features (their number, unless
+            some depend on others), or the components that the measure keeps of them.
+        of: Whether it is counted for both models or for the row, the model that is asked.
+    """
+
+    constant: int = MIN_STIMULI
+    counts: Literal["nothing", "ranks", "components"] = "nothing"
+    of: Literal["both", "row"] = "both"
+
+    def given(self, row: int, column: int) -> int:
+        """Return the fewest stimuli for two models of which so many ranks or components count."""
+        counted = {"both": row + column, "row": row}[self.of] if self.counts != "nothing" else 0
+        return max(MIN_STIMULI, self.constant + counted)
+
+    def __str__(self) -> str:
+        """Return the rule in letters: r for ranks, c for components; a is the row, b the column."""
+        if self.counts == "nothing":
+            return str(self.constant)
+        letter = self.counts[0]
+        counted = f"{letter}_a + {letter}_b" if self.of == "both" else f"{letter}_a"
+        return f"{counted} + {self.constant}" if self.constant else counted
+
+
 def never_refuse(n_stimuli: int, n_features_a: int, n_features_b: int) -> str | None:
     """Refuse nothing: the measure is defined at any size that ``compare_models`` lets in."""
     return None
@@ -80,6 +111,7 @@ class Measure:
         invariances: Changes of one representation that leave the value alone; each is tested.
         parameters: What the family's function needs to know; plain JSON.
         symmetric: False for a directed measure.
+        fewest_stimuli: How many stimuli it needs; with fewer it has no value but a reason.
         refusal: Reason why (n_stimuli, n_features_a, n_features_b) cannot be compared, or None.
         compares: What its rows are: features, or outputs (logits) of classifiers.
     """
@@ -93,6 +125,7 @@ class Measure:
     invariances: frozenset[Invariance]
     parameters: Mapping[str, Json] = field(default_factory=dict)
     symmetric: bool = True
+    fewest_stimuli: FewestStimuli = FewestStimuli()
     refusal: Refusal = never_refuse
     compares: Literal["features", "outputs"] = "features"
 

@@ -1,6 +1,6 @@
 """Measures that look for a linear map from one model to another: CCA, Procrustes, shape, regression, GULP."""
 
-from rep_kedro.measures.measure import Family, Invariance, Json, Measure
+from rep_kedro.measures.measure import Family, FewestStimuli, Invariance, Json, Measure
 
 SIMPLE = frozenset({Invariance.TRANSLATION, Invariance.UNIT_PERMUTATION})
 SCALED = SIMPLE | {Invariance.ISOTROPIC_SCALING}
@@ -15,6 +15,11 @@ HALF_PI = 1.5707963267948966
 ROOT_TWO = 1.4142135623730951
 UNBOUNDED = float("inf")
 
+ANY = FewestStimuli()
+SPACES_MEET = FewestStimuli(0, "ranks")  # subspaces of more ranks than stimuli have directions in common
+COMPONENTS_MEET = FewestStimuli(0, "components")
+FITS_ALL = FewestStimuli(2, "ranks", "row")  # a predictor of n - 1 ranks fits anything
+
 
 def _entry(
     measure_id: str,
@@ -24,6 +29,7 @@ def _entry(
     value_range: tuple[float, float] = (0.0, 1.0),
     invariances: frozenset[Invariance] = SIMILARITIES,
     symmetric: bool = True,
+    fewest_stimuli: FewestStimuli = ANY,
     **parameters: Json,
 ) -> Measure:
     return Measure(
@@ -35,6 +41,7 @@ def _entry(
         larger_is_more_similar=True,
         invariances=invariances,
         symmetric=symmetric,
+        fewest_stimuli=fewest_stimuli,
         parameters=parameters,
     )
 
@@ -46,6 +53,7 @@ def _distance(
     *,
     largest: float,
     invariances: frozenset[Invariance] = SIMILARITIES,
+    fewest_stimuli: FewestStimuli = ANY,
     **parameters: Json,
 ) -> Measure:
     return Measure(
@@ -56,20 +64,38 @@ def _distance(
         value_range=(0.0, largest),
         larger_is_more_similar=False,
         invariances=invariances,
+        fewest_stimuli=fewest_stimuli,
         parameters=parameters,
     )
 
 
 ENTRIES = (
-    _entry("cca_mean", "Mean CCA", RAGHU, invariances=SUBSPACES, statistic="cca_mean"),
-    _entry("cca_mean_squared", "R²-CCA", KORNBLITH, invariances=SUBSPACES, statistic="cca_mean_squared"),
-    _entry("svcca_0.99", "SVCCA (99 % of variance)", RAGHU, statistic="svcca", variance_fraction=0.99),
+    _entry(
+        "cca_mean", "Mean CCA", RAGHU, invariances=SUBSPACES, fewest_stimuli=SPACES_MEET, statistic="cca_mean"
+    ),
+    _entry(
+        "cca_mean_squared",
+        "R²-CCA",
+        KORNBLITH,
+        invariances=SUBSPACES,
+        fewest_stimuli=SPACES_MEET,
+        statistic="cca_mean_squared",
+    ),
+    _entry(
+        "svcca_0.99",
+        "SVCCA (99 % of variance)",
+        RAGHU,
+        fewest_stimuli=COMPONENTS_MEET,
+        statistic="svcca",
+        variance_fraction=0.99,
+    ),
     _entry(
         "pwcca",
         "PWCCA (weights from the row)",
         "Morcos et al. 2018, arXiv:1806.05759, section 2.1",
         invariances=SCALED,
         symmetric=False,
+        fewest_stimuli=SPACES_MEET,
         statistic="pwcca",
     ),
     _entry(
@@ -77,6 +103,7 @@ ENTRIES = (
         "Eigenspace overlap",
         "May et al. 2019, arXiv:1909.01264",
         invariances=SUBSPACES,
+        fewest_stimuli=SPACES_MEET,
         statistic="eigenspace_overlap",
     ),
     _entry(
@@ -84,6 +111,7 @@ ENTRIES = (
         "Linear regression R² (row predicts column)",
         KORNBLITH,
         symmetric=False,
+        fewest_stimuli=FITS_ALL,
         statistic="linear_regression",
     ),
     _entry("nbs", "Normalised Bures similarity", "Tang et al. 2020, arXiv:2003.11370", statistic="nbs"),
@@ -105,6 +133,7 @@ ENTRIES = (
         WILLIAMS,
         largest=HALF_PI,
         invariances=SUBSPACES,
+        fewest_stimuli=SPACES_MEET,
         statistic="shape_angular",
         alpha=0.0,
     ),

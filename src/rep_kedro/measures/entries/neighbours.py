@@ -1,6 +1,6 @@
 """Measures on the nearest neighbours of each stimulus."""
 
-from rep_kedro.measures.measure import Family, Invariance, Json, Measure
+from rep_kedro.measures.measure import Family, FewestStimuli, Invariance, Json, Measure
 
 BY_COSINE = frozenset(
     {
@@ -33,8 +33,10 @@ def _entry(
     symmetric: bool = True,
     distance: str = "cosine",
     larger_is_more_similar: bool = True,
+    n_neighbours: int | None = None,
     **parameters: Json,
 ) -> Measure:
+    lists: dict[str, Json] = {} if n_neighbours is None else {"n_neighbours": n_neighbours}
     return Measure(
         id=measure_id,
         title=title,
@@ -44,7 +46,8 @@ def _entry(
         larger_is_more_similar=larger_is_more_similar,
         invariances=BY_COSINE if distance == "cosine" else BY_EUCLIDEAN,
         symmetric=symmetric,
-        parameters={"distance": distance, **parameters},
+        fewest_stimuli=FewestStimuli(1 + n_neighbours) if n_neighbours else FewestStimuli(),
+        parameters={"distance": distance, **parameters, **lists},
     )
 
 
