@@ -96,6 +96,9 @@ def make_study(seed: int = 0) -> Study:
     )
     probes = make_probes(cards, rng)
     tables = {
+        "stimulus_cards": pd.DataFrame(
+            {"stimulus_set": STIMULUS_SETS, "title": None, "group": ["drawn", "natural", "drawn"]}
+        ),
         "model_cards": cards,
         "similarities": similarities,
         "consistency": consistency,

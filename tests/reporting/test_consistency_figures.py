@@ -15,6 +15,7 @@ from rep_kedro.reporting.figures.set_pairs import plot_set_pairs
 
 MEASURE = "cka_linear_debiased"
 SETS = [f"set_{index:02d}" for index in range(6)]
+CARDS = pd.DataFrame({"stimulus_set": SETS, "title": None, "group": None})
 
 
 def _texts(figure):
@@ -24,12 +25,12 @@ def _texts(figure):
 def _draw_all(study, measure=MEASURE):
     return {
         "anchors": plot_anchors(study.consistency, study.anchor_comparisons, measure=measure),
-        "set_pairs": plot_set_pairs(study.consistency, measure=measure),
+        "set_pairs": plot_set_pairs(study.consistency, study.stimulus_cards, measure=measure),
         "categories": plot_consistency_by_category(
             study.consistency, study.consistency_summary, measure=measure
         ),
         "agreement": plot_measure_agreement(study.measure_agreement, study.consistency, measure=measure),
-        "gaps": plot_gap_correlations(study.performance_gaps, measure=measure),
+        "gaps": plot_gap_correlations(study.performance_gaps, study.stimulus_cards, measure=measure),
     }
 
 
@@ -155,7 +156,7 @@ def test_the_maps_hold_the_values_of_the_table():
     groups = {("all", "all"): 0.5, ("objective", "a / a"): 0.9, ("objective", "a / b"): 0.3,
               ("objective", "b / b"): 0.6}  # fmt: skip
     table = _consistency(groups)
-    figure = plot_set_pairs(table, measure=MEASURE)
+    figure = plot_set_pairs(table, CARDS, measure=MEASURE)
     panels = [axes for axes in figure.axes if axes.images]
     titles = [axes.get_title(loc="left").splitlines()[0] for axes in panels]
     assert titles == ["all network pairs", "a / a", "a / b"]
@@ -167,7 +168,7 @@ def test_the_maps_hold_the_values_of_the_table():
         for row in table[(table["category"] == category) & (table["pair"] == pair)].itertuples():
             assert values[SETS.index(row.stimulus_set_a), SETS.index(row.stimulus_set_b)] == row.pearson
         assert panel.images[0].get_clim() == (-1, 1)
-    chosen = plot_set_pairs(table, measure=MEASURE, set_pair_maps=["b / b", "zzz"])
+    chosen = plot_set_pairs(table, CARDS, measure=MEASURE, set_pair_maps=["b / b", "zzz"])
     assert [a.get_title(loc="left").splitlines()[0] for a in chosen.axes if a.images] == [
         "all network pairs",
         "b / b",
@@ -176,15 +177,15 @@ def test_the_maps_hold_the_values_of_the_table():
 
 def test_stimulus_sets_are_ordered_by_group_then_name():
     table = _consistency({("all", "all"): 0.5})
-    groups = {name: "natural" if index % 2 else "drawn" for index, name in enumerate(SETS)}
-    panel = plot_set_pairs(table, measure=MEASURE, set_groups=groups).axes[0]
+    cards = CARDS.assign(group=["natural" if index % 2 else "drawn" for index in range(len(SETS))])
+    panel = plot_set_pairs(table, cards, measure=MEASURE).axes[0]
     assert [text.get_text() for text in panel.get_yticklabels()] == [*SETS[::2], *SETS[1::2]]
     assert len(panel.lines) == 2  # one border, down and across
 
 
 def test_the_scale_reaches_below_the_studys_where_values_do():
     for mean, low in ((0.5, -0.44), (-0.9, None)):
-        figure = plot_set_pairs(_consistency({("all", "all"): mean}), measure=MEASURE)
+        figure = plot_set_pairs(_consistency({("all", "all"): mean}), CARDS, measure=MEASURE)
         ends = figure.axes[-1].get_ylim()
         assert ends[1] == 1
         assert ends[0] == low if low else ends[0] < -0.85
@@ -245,7 +246,7 @@ def _gaps(**changed):
 
 
 def test_gaps_are_sorted_filled_where_beyond_chance_and_have_the_guides():
-    axes = plot_gap_correlations(_gaps(), measure=MEASURE).axes[0]
+    axes = plot_gap_correlations(_gaps(), CARDS, measure=MEASURE).axes[0]
     labels = [text.get_text() for text in axes.get_yticklabels()]
     assert labels == ["birds (n = 10)", "letters (n = 10)", "clouds (n = 10)"]
     points = [line for line in axes.lines if line.get_marker() == "o"]
@@ -256,11 +257,22 @@ def test_gaps_are_sorted_filled_where_beyond_chance_and_have_the_guides():
     assert guides == [0, -0.3, -0.5, -0.7]
 
 
+def test_groups_of_stimulus_sets_have_a_colour_and_an_entry_in_the_legend():
+    cards = pd.DataFrame({"stimulus_set": ["birds", "letters"], "group": ["natural", "drawn"]})
+    figure = plot_gap_correlations(_gaps(), cards, measure=MEASURE)
+    points = [line.get_color() for line in figure.axes[0].lines if line.get_marker() == "o"]
+    assert len(set(points)) == 3
+    [legend] = figure.legends
+    entries = dict(zip((t.get_text() for t in legend.get_texts()), legend.get_lines(), strict=True))
+    assert entries["natural"].get_color() == points[0]
+    assert entries["drawn"].get_color() == points[1]
+
+
 def test_a_set_without_a_correlation_comes_last_with_its_reason():
     table = _gaps()
     table.loc[0, ["pearson", "spearman", "pearson_low", "pearson_high", "p_adjusted"]] = np.nan
     table.loc[0, "reason"] = "similarities do not vary"
-    axes = plot_gap_correlations(table, measure=MEASURE).axes[0]
+    axes = plot_gap_correlations(table, CARDS, measure=MEASURE).axes[0]
     assert [text.get_text() for text in axes.get_yticklabels()][-1] == "birds (n = 10)"
     assert "similarities do not vary" in [text.get_text() for text in axes.texts]
 

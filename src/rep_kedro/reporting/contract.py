@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "stimulus_cards": ("stimulus_set", "title", "group"),
     "model_cards": (
         *("model", "source", "architecture", "objective", "seed", "trained_on", "n_parameters"),
         *("n_flops", "n_layers", "feature_width", "test_accuracy"),

@@ -82,7 +82,9 @@ STUDY_FIGURES: dict[str, StudyFigure] = {
         {"consistency": OF_MEASURE, "consistency_summary": OF_MEASURE},
     ),
     "set_pairs": StudyFigure(
-        "set_pairs:plot_set_pairs", {"consistency": OF_MEASURE}, parameters=("measure", "set_pair_maps")
+        "set_pairs:plot_set_pairs",
+        {"consistency": OF_MEASURE, "stimulus_cards": ALL},
+        parameters=("measure", "set_pair_maps"),
     ),
     "anchors": StudyFigure(
         "anchors:plot_anchors", {"consistency": OF_MEASURE, "anchor_comparisons": OF_MEASURE}
@@ -90,7 +92,9 @@ STUDY_FIGURES: dict[str, StudyFigure] = {
     "measure_agreement": StudyFigure(
         "agreement:plot_measure_agreement", {"measure_agreement": ALL, "consistency": ALL}
     ),
-    "gap_correlations": StudyFigure("gaps:plot_gap_correlations", {"performance_gaps": OF_MEASURE}),
+    "gap_correlations": StudyFigure(
+        "gaps:plot_gap_correlations", {"performance_gaps": OF_MEASURE, "stimulus_cards": ALL}
+    ),
 }
 TABLES = tuple(sorted({table for figure in STUDY_FIGURES.values() for table in figure.tables}))
 COLLECTIONS = tuple(sorted({name for figure in STUDY_FIGURES.values() for name in figure.members}))

@@ -1,5 +1,6 @@
 """On which stimulus sets do networks that are alike perform alike? One correlation per stimulus set."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -8,20 +9,25 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from rep_kedro.reporting.figures.set_pairs import groups_of_sets
 from rep_kedro.reporting.style import INK, MUTED, plot_note, shortened, start_figure, styled
 from rep_kedro.reporting.texts import figure_texts
 
 TITLE = figure_texts("gap_correlations")["title"]
 GUIDES = (-0.3, -0.5, -0.7)  # of the similarity-consistency study
 LEVEL = 0.05
-ACCENT = "#1f77b4"
+ACCENT = "#5d6770"  # of sets without a group
+GROUP_COLOURS = ("#1f77b4", "#d4539b", "#c9a500", "#00a087", "#6b4a12", "#7d3668")
 
 
-def plot_gap_correlations(performance_gaps: pd.DataFrame, *, measure: str) -> Figure:
+def plot_gap_correlations(
+    performance_gaps: pd.DataFrame, stimulus_cards: pd.DataFrame, *, measure: str
+) -> Figure:
     """Draw the correlation of similarity and accuracy difference on each stimulus set, with its interval.
 
     Args:
         performance_gaps: The contract's table.
+        stimulus_cards: Gives the groups of stimulus sets, each with a colour of its own.
         measure: Which similarity measure.
 
     Returns:
@@ -34,17 +40,19 @@ def plot_gap_correlations(performance_gaps: pd.DataFrame, *, measure: str) -> Fi
             TITLE, f"no stimulus set has a correlation of {measure} with differences of accuracy"
         )
     numbers = ["pearson", "spearman", "pearson_low", "pearson_high", "p_adjusted"]
-    return _plot(rows.assign(**{name: pd.to_numeric(rows[name]) for name in numbers}), measure)
+    rows = rows.assign(**{name: pd.to_numeric(rows[name]) for name in numbers})
+    return _plot(rows, groups_of_sets(stimulus_cards), measure)
 
 
 @styled
-def _plot(rows: pd.DataFrame, measure: str) -> Figure:
+def _plot(rows: pd.DataFrame, groups: Mapping[str, str], measure: str) -> Figure:
     rows = rows.sort_values("pearson", kind="stable", na_position="last").reset_index(drop=True)
     figure = start_figure(TITLE, 1.7 + 0.24 * len(rows))
     axes = figure.subplots()
     _draw_guides(axes)
+    colours = _colours_of(rows["stimulus_set"], groups)
     for y, row in enumerate(rows.itertuples()):
-        _draw_set(axes, y, row)
+        _draw_set(axes, y, row, colours.get(groups.get(str(row.stimulus_set), ""), ACCENT))
     axes.set_yticks(
         range(len(rows)),
         [f"{shortened(str(row.stimulus_set), 30)} (n = {row.n_pairs})" for row in rows.itertuples()],
@@ -55,7 +63,7 @@ def _plot(rows: pd.DataFrame, measure: str) -> Figure:
     axes.set_xlim(min(-0.8, float(np.nanmin(columns)) - 0.03), max(0.2, float(np.nanmax(columns)) + 0.03))
     axes.set_xlabel(f"correlation of similarity ({shortened(measure, 40)}) with the difference of accuracies")
     axes.set_title("n: pairs of networks", fontsize=8.5, color=MUTED)
-    figure.legend(handles=_handles(), loc="outside lower left", ncols=4)
+    figure.legend(handles=[*_handles(), *_group_handles(colours)], loc="outside lower left", ncols=4)
     return figure
 
 
@@ -65,15 +73,25 @@ def _draw_guides(axes: Axes) -> None:
         axes.axvline(guide, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
 
 
-def _draw_set(axes: Axes, y: int, row: Any) -> None:
+def _colours_of(stimulus_sets: Iterable[str], groups: Mapping[str, str]) -> dict[str, str]:
+    """Return a colour for each group that is there, by name."""
+    named = sorted({groups[name] for name in map(str, stimulus_sets) if name in groups})
+    return {group: GROUP_COLOURS[index % len(GROUP_COLOURS)] for index, group in enumerate(named)}
+
+
+def _group_handles(colours: Mapping[str, str]) -> list[Line2D]:
+    return [Line2D([], [], color=colour, linewidth=4, label=group) for group, colour in colours.items()]
+
+
+def _draw_set(axes: Axes, y: int, row: Any, colour: str) -> None:
     if np.isnan(row.pearson):
         axes.text(0.005, y, str(row.reason), color=MUTED, fontsize=7.5, va="center",
                   transform=axes.get_yaxis_transform())  # fmt: skip
         return
-    axes.hlines(y, row.pearson_low, row.pearson_high, color=ACCENT, linewidth=2, alpha=0.55)
+    axes.hlines(y, row.pearson_low, row.pearson_high, color=colour, linewidth=2, alpha=0.55)
     is_beyond = row.p_adjusted <= LEVEL
-    axes.plot(row.pearson, y, marker="o", markersize=7, color=ACCENT, zorder=4,
-              markerfacecolor=ACCENT if is_beyond else "#ffffff")  # fmt: skip
+    axes.plot(row.pearson, y, marker="o", markersize=7, color=colour, zorder=4,
+              markerfacecolor=colour if is_beyond else "#ffffff")  # fmt: skip
     axes.plot(row.spearman, y, marker="|", markersize=9, color=INK, markeredgewidth=1.6, zorder=5)
 
 

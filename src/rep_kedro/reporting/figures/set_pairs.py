@@ -21,19 +21,19 @@ ANCHOR = "anchor: "
 
 def plot_set_pairs(
     consistency: pd.DataFrame,
+    stimulus_cards: pd.DataFrame,
     *,
     measure: str,
     set_pair_maps: Sequence[str] = (),
-    set_groups: Mapping[str, str] | None = None,
 ) -> Figure:
     """Draw consistency as maps, stimulus set by stimulus set: all network pairs, and two kinds of them.
 
     Args:
         consistency: The contract's table.
+        stimulus_cards: Gives the groups; sets are ordered by group, then name.
         measure: Which similarity measure.
         set_pair_maps: Kinds of pairs (column ``pair``) to draw beside all; by default the kinds with the
             highest and the lowest median among the objectives.
-        set_groups: Group of each stimulus set; sets are ordered by group, then name.
 
     Returns:
         One map per kind, all on one scale with white at 0.
@@ -44,13 +44,19 @@ def plot_set_pairs(
     own = own.assign(pearson=pd.to_numeric(own["pearson"]))
     if not len(own) or own["pearson"].isna().all():
         return plot_note(TITLE, f"no defined consistency of the measure {measure!r}")
-    groups = set_groups or {}
+    groups = groups_of_sets(stimulus_cards)
     sets = sorted(
         set(own["stimulus_set_a"]) | set(own["stimulus_set_b"]),
         key=lambda name: (str(groups.get(name, "")), str(name)),
     )
     chosen = [("all", "all"), *(_places_of(own, set_pair_maps) if set_pair_maps else _extremes(own))]
     return _plot(own, chosen, sets, groups, measure)
+
+
+def groups_of_sets(stimulus_cards: pd.DataFrame) -> dict[str, str]:
+    """Return the group of each stimulus set that has one."""
+    known = stimulus_cards.dropna(subset=["group"])
+    return {str(name): str(group) for name, group in zip(known["stimulus_set"], known["group"], strict=True)}
 
 
 def _places_of(own: pd.DataFrame, pairs: Sequence[str]) -> list[tuple[str, str]]:
