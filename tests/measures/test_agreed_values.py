@@ -1,12 +1,16 @@
-"""Every value on which independent public implementations agree, met by the registered measures themselves.
+"""Published values met by the registered measures themselves, and by the kernels below them.
 
-Jaccard is the value of one implementation, whose neighbours are those by the cosine of features as they are.
+Independent public implementations agree on those of the first pair, but for Jaccard: it is the value of one,
+whose neighbours are those by the cosine of features as they are. Those of the second are of the
+similarity-consistency study's formulas.
 """
 
 import numpy as np
 import pytest
 import torch
 
+from rep_kedro.kernels.cka import compare_cka
+from rep_kedro.kernels.gram import centre_all, linear_pair_sums
 from rep_kedro.measures import compare_models
 
 AGREED = {  # from the first model of the second, and the other way round
@@ -41,3 +45,22 @@ def test_registered_measures_meet_agreed_values_to_six_digits_in_either_precisio
     assert found.keys() == AGREED.keys()
     for name, values in found.items():
         assert values == pytest.approx(AGREED[name], abs=1e-6), name
+
+
+def draw_pair_of_unit_rows():
+    rng = np.random.RandomState(0)
+    x, mixing = rng.randn(60, 16), rng.randn(16, 8)
+    y = x @ mixing + 0.5 * rng.randn(60, 8)
+    return [torch.from_numpy(z / np.linalg.norm(z, axis=1, keepdims=True)) for z in (x, y)]
+
+
+def test_the_sum_of_products_of_u_centred_gram_matrices_is_the_studys():
+    models = centre_all(draw_pair_of_unit_rows())
+    inner = linear_pair_sums(models, memory_bytes=2**22).u_centred()[0, 1].item()
+    assert inner * (models[0].unit * models[1].unit) ** 2 == pytest.approx(177.8723528039, abs=1e-9)
+
+
+def test_a_kernel_as_wide_as_the_rows_are_long_gives_the_studys_value():
+    request = {"kernel": "gaussian", "width": 1.0, "width_unit": "abs", "estimator": "debiased"}
+    [(_, values, _)] = compare_cka(draw_pair_of_unit_rows(), {"asked": request}, memory_bytes=2**22)
+    assert values[0, 1].item() == pytest.approx(0.5223571248439, abs=1e-9)

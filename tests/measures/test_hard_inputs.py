@@ -119,3 +119,13 @@ def test_debiased_values_below_zero_are_kept():
 def draw_unrelated(seed):
     generator = torch.Generator().manual_seed(seed)
     return [torch.randn(40, 30, generator=generator, dtype=torch.float64) for _ in range(2)]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_outputs_are_compared_on_a_gpu_as_on_the_processor():
+    logits = [5 * x.float() for x in draw(500, (7, 7, 7))]
+    names = [name for name, measure in MEASURES.items() if measure.compares == "outputs"]
+    on_gpu = dict(compare_models(logits, names, memory_bytes=2**22, device="cuda"))
+    for name, values in compare(logits, names).items():
+        np.testing.assert_allclose(on_gpu[name].values, values, atol=1e-5, err_msg=name)
