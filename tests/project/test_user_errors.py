@@ -228,7 +228,7 @@ def test_a_run_without_its_inputs_names_the_pipelines_that_make_them(tmp_path: P
     folder = copy_project(tmp_path)
     told = _fail(folder, "--pipelines=similarity")
     assert "not made yet: features, model_cards" in told
-    assert told.splitlines()[-1].strip().startswith("make them first: kedro run --pipelines=features")
+    assert told.splitlines()[-1].strip().startswith("make them first: kedro run --pipelines=ingest,features")
     (folder / "data").write_text("not a folder")
     assert "data is a file where a folder is expected; move it away" in _fail(folder, "--pipelines=ingest")
     shutil.rmtree(folder / "conf")
