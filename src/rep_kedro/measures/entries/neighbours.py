@@ -20,7 +20,7 @@ BY_EUCLIDEAN = frozenset(
 )
 
 HUH = "Huh et al. 2024, arXiv:2405.07987"
-WANG = "Wang et al. 2020, doi:10.18653/v1/2020.emnlp-main.32"
+WANG = "Wang et al. 2020, IEEE TKDE 34:927"
 GLIELMO = "Glielmo et al. 2022, doi:10.1093/pnasnexus/pgac039"
 
 
