@@ -181,6 +181,10 @@ MISTAKES = {
         "parameter reporting.measure in --params: 'rsa_correlation_pearson' is not among similarity.measures",
         ("--pipelines=reporting", "--params=reporting.measure=rsa_correlation_pearson"),
     ),
+    "anchor that is not compared": Mistake(
+        "parameter consistency.anchors in --params: 'cnn_supervized_s0' is none of the networks that are compared",
+        ("--pipelines=similarity", "--params=consistency.anchors=[cnn_supervized_s0]"),
+    ),
     "broken YAML": Mistake(
         "parameters.yml, line 3, column 1: expected ',' or ']'", text="ingest:\n  stimulus_sets: {a: [b\n"
     ),

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from kedro.io import DatasetError
 
-from rep_kedro.checks.measures import require_compared_measure
+from rep_kedro.checks.references import require_compared_measure
 from rep_kedro.datasets import DamagedMemberError, DrawingDataset, FigureCollectionDataset
 from rep_kedro.pipelines.reporting.params import ReportingParams
 from rep_kedro.pipelines.reporting.study_figures import COLLECTIONS, STUDY_FIGURES, TABLES, plan_figures

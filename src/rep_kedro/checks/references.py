@@ -1,0 +1,68 @@
+"""Names that one parameter takes from others: are they there?"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rep_kedro.checks.configuration import Loader, find_origin
+from rep_kedro.checks.names import suggest_known
+
+
+def require_compared_measure(parameters: Mapping[str, Any], given: Mapping[str, Any], loader: Loader) -> None:
+    """Refuse a measure of the report that is none of the measures of the similarity pipeline.
+
+    Args:
+        parameters: Valid parameters, nested.
+        given: Those of the command line.
+        loader: Tells where a parameter stands.
+
+    Raises:
+        ValueError: If it is none; the message has its place and the measures there are.
+    """
+    reported, compared = parameters["reporting"]["measure"], parameters["similarity"]["measures"]
+    if reported not in compared:
+        where = _place("reporting", "measure", given, loader)
+        raise ValueError(
+            f"parameter reporting.measure{where}: {reported!r} is not among similarity.measures; "
+            f"choose one of {', '.join(compared)}, or add it there"
+        )
+
+
+def require_compared_anchors(parameters: Mapping[str, Any], given: Mapping[str, Any], loader: Loader) -> None:
+    """Refuse an anchor of consistency that is none of the networks that will be compared.
+
+    Args:
+        parameters: Valid parameters, nested.
+        given: Those of the command line.
+        loader: Tells where a parameter stands.
+
+    Raises:
+        ValueError: If one is none; the message has its place, and close matches or the networks there are.
+    """
+    compared = _compared_networks(parameters)
+    for anchor in parameters["consistency"].get("anchors", ()):
+        if anchor not in compared:
+            where = _place("consistency", "anchors", given, loader)
+            raise ValueError(
+                f"parameter consistency.anchors{where}: {anchor!r} is none of the networks that are compared; "
+                f"{suggest_known(anchor, compared)}"
+            )
+
+
+def _compared_networks(parameters: Mapping[str, Any]) -> set[str]:
+    from rep_kedro.pipelines.features.params import FeaturesParams
+    from rep_kedro.pipelines.training.params import TrainingParams
+
+    features = FeaturesParams.model_validate(parameters["features"])
+    trained = TrainingParams.model_validate(parameters["training"]).networks()
+    wanted = trained if isinstance(features.networks, str) else features.networks
+    chosen = parameters["similarity"].get("models", "all")
+    there = {*wanted, *features.entries()}
+    return there if isinstance(chosen, str) else there & set(chosen)
+
+
+def _place(name: str, key: str, given: Mapping[str, Any], loader: Loader) -> str:
+    """Return where a parameter stands, as part of a sentence; empty if nowhere."""
+    inner = given.get(name)
+    is_given = isinstance(inner, Mapping) and key in inner
+    origin = "--params" if is_given else find_origin(loader, (name, key))
+    return f" in {origin}" if origin else ""
