@@ -34,13 +34,13 @@ class ProjectHooks:
 
         Raises:
             ValueError: If the environment is not there, a parameter unknown, of a wrong type or out of range,
-                the report's measure or an anchor is not compared, or an option of the run makes no sense; a
-                line for each.
+                the report's measure is not compared, an anchor no network, or an option of the run makes no
+                sense; a line for each.
         """
         from rep_kedro.checks.configuration import require_environment
         from rep_kedro.checks.options import require_devices, require_options, require_threads
         from rep_kedro.checks.parameters import require_known_parameters, require_valid_parameters
-        from rep_kedro.checks.references import require_compared_anchors, require_compared_measure
+        from rep_kedro.checks.references import require_compared_measure, require_known_anchors
 
         loader: Any = context.config_loader
         given = dict(getattr(context, "_runtime_params", None) or {})
@@ -56,7 +56,7 @@ class ProjectHooks:
         if "params:reporting" in requested.inputs():
             require_compared_measure(parameters, given, loader)
         if "params:consistency" in requested.inputs():
-            require_compared_anchors(parameters, given, loader)
+            require_known_anchors(parameters, given, loader)
         require_devices(parameters)
 
     @hook_impl

@@ -181,8 +181,8 @@ MISTAKES = {
         "parameter reporting.measure in --params: 'rsa_correlation_pearson' is not among similarity.measures",
         ("--pipelines=reporting", "--params=reporting.measure=rsa_correlation_pearson"),
     ),
-    "anchor that is not compared": Mistake(
-        "parameter consistency.anchors in --params: 'cnn_supervized_s0' is none of the networks that are compared",
+    "anchor that is no network": Mistake(
+        "parameter consistency.anchors in --params: 'cnn_supervized_s0' is no network of this study",
         ("--pipelines=similarity", "--params=consistency.anchors=[cnn_supervized_s0]"),
     ),
     "broken YAML": Mistake(

@@ -200,3 +200,10 @@ def test_without_a_bootstrap_there_is_no_interval_and_still_a_test():
 def test_an_unknown_anchor_is_refused_with_close_matches(anchor, hint, make):
     with pytest.raises(ValueError, match=f"unknown network '{anchor}' in consistency.anchors; {hint}"):
         make(_tabulate(_draw()), CARDS, _params(anchors=[anchor]))
+
+
+def test_an_anchor_that_is_not_compared_is_left_out_with_a_word(caplog):
+    cards = pd.concat([CARDS, CARDS.iloc[:1].assign(model="net_z")])
+    found = compute_consistency(_tabulate(_draw()), cards, _params(anchors=["net_z"]))
+    assert not found["category"].str.startswith("anchor").any()
+    assert "anchor net_z is left out" in caplog.text

@@ -230,7 +230,8 @@ def test_features_that_are_not_finite_are_refused_by_name(tmp_path):
     members = {"letters/net_a": make_features(_layers(0)), "letters/net_b": make_features(broken)}
     plan = plan_similarity_matrices(store(tmp_path / "features", members), _params())
     with pytest.raises(
-        ValueError, match=r"features letters/net_b, layer late, hold 1 values .* recompute=features/letters/net_b"
+        ValueError,
+        match=r"features letters/net_b, layer late, hold 1 values .* recompute=features/letters/net_b",
     ):
         list(plan[f"letters/{PAIR[0]}"].compute.compute([f"letters/{PAIR[0]}"]))
 

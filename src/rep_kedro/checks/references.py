@@ -27,8 +27,8 @@ def require_compared_measure(parameters: Mapping[str, Any], given: Mapping[str, 
         )
 
 
-def require_compared_anchors(parameters: Mapping[str, Any], given: Mapping[str, Any], loader: Loader) -> None:
-    """Refuse an anchor of consistency that is none of the networks that will be compared.
+def require_known_anchors(parameters: Mapping[str, Any], given: Mapping[str, Any], loader: Loader) -> None:
+    """Refuse an anchor of consistency that is no network of the study.
 
     Args:
         parameters: Valid parameters, nested.
@@ -38,26 +38,19 @@ def require_compared_anchors(parameters: Mapping[str, Any], given: Mapping[str, 
     Raises:
         ValueError: If one is none; the message has its place, and close matches or the networks there are.
     """
-    compared = _compared_networks(parameters)
-    for anchor in parameters["consistency"].get("anchors", ()):
-        if anchor not in compared:
-            where = _place("consistency", "anchors", given, loader)
-            raise ValueError(
-                f"parameter consistency.anchors{where}: {anchor!r} is none of the networks that are compared; "
-                f"{suggest_known(anchor, compared)}"
-            )
-
-
-def _compared_networks(parameters: Mapping[str, Any]) -> set[str]:
     from rep_kedro.pipelines.features.params import FeaturesParams
     from rep_kedro.pipelines.training.params import TrainingParams
 
     features = FeaturesParams.model_validate(parameters["features"])
     trained = TrainingParams.model_validate(parameters["training"]).networks()
-    wanted = trained if isinstance(features.networks, str) else features.networks
-    chosen = parameters["similarity"].get("models", "all")
-    there = {*wanted, *features.entries()}
-    return there if isinstance(chosen, str) else there & set(chosen)
+    known = {*(trained if isinstance(features.networks, str) else features.networks), *features.entries()}
+    for anchor in parameters["consistency"].get("anchors", ()):
+        if anchor not in known:
+            where = _place("consistency", "anchors", given, loader)
+            raise ValueError(
+                f"parameter consistency.anchors{where}: {anchor!r} is no network of this study; "
+                f"{suggest_known(anchor, known)}"
+            )
 
 
 def _place(name: str, key: str, given: Mapping[str, Any], loader: Loader) -> str:

@@ -14,9 +14,7 @@ from rep_kedro.kernels.correlation import average_ranks, correlate_rows
 
 TIE_TOLERANCE = 1e-12  # a permuted correlation this close below the observed one differs by rounding only
 ALTERNATIVES = ("greater", "two-sided")
-PERMUTED_ENTRIES = (
-    2**19
-)  # permutations * stimulus sets * model pairs at once: as many as caches hold
+PERMUTED_ENTRIES = 2**19  # permutations * stimulus sets * model pairs at once: as many as caches hold
 
 
 @dataclass(frozen=True)
