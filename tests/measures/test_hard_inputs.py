@@ -13,6 +13,19 @@ SCALABLE = [name for name in FEATURE_MEASURES if Invariance.ISOTROPIC_SCALING in
 MOVABLE = [name for name in FEATURE_MEASURES if Invariance.TRANSLATION in MEASURES[name].invariances]
 # the arc cosine of one and the root of zero are uncertain by the root of the rounding
 ANGLES = ("angular", "procrustes", "soft_match", "size_and_shape")
+EXACT = (
+    "cka_linear_debiased",
+    "cka_linear_biased",
+    "cka_rbf_median_0.4_debiased",
+    "distance_correlation_debiased",
+    "rsa_correlation_spearman",
+    "rsa_squared_euclidean_cosine",
+    "nbs",
+    "procrustes",
+    "permutation_procrustes",
+    "mutual_knn_10",
+    "jaccard_10",
+)
 CHANCE_IS_ZERO = (
     "cka_linear_debiased",
     "cka_rbf_median_0.8_debiased",
@@ -82,6 +95,15 @@ def test_a_copy_of_a_model_is_compared_like_the_model_itself(dtype, rounding):
         np.testing.assert_allclose(values[0], values[2], rtol=0, atol=tolerance, err_msg=name)
         np.testing.assert_allclose(values[:, 0], values[:, 2], rtol=0, atol=tolerance, err_msg=name)
         assert values[0, 2] == pytest.approx(values[0, 0], abs=tolerance), name
+
+
+def test_a_copy_of_a_model_is_exactly_the_model_to_measures_that_need_no_arc_cosine():
+    wide = draw(40, (30, 9))
+    for seed in range(5):
+        x = wide[0] + 0.1 * draw(40, (30,), seed)[0]
+        for name, values in compare([x, wide[1], x.clone()], EXACT).items():
+            best = MEASURES[name].value_range[1 if MEASURES[name].larger_is_more_similar else 0]
+            assert (values[::2, ::2] == best).all(), name
 
 
 @pytest.mark.parametrize("memory_bytes", [30_000, 2**22])

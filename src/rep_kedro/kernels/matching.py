@@ -7,14 +7,17 @@ optimal transport.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rep_kedro.kernels.basis import RELATIVE_ZERO, require_same_stimuli
 from rep_kedro.kernels.transport import Matrix, transport_mass
+
+Places: TypeAlias = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -95,8 +98,12 @@ def permute_like_procrustes(first: Units, second: Units) -> float | str:
     """Return the distance of unit-norm representations after the best permutation, or why there is none."""
     if not (first.joint.numel() and second.joint.numel()):
         return NO_UNITS
-    cosine = _sum_best_pairs(_multiply(first.joint, second.joint))
-    return float(np.sqrt(max(0.0, 2 - 2 * cosine)))
+    rows, columns = _find_best_pairs(_multiply(first.joint, second.joint))
+    ours, theirs = first.joint.cpu().numpy(), second.joint.cpu().numpy()
+    # differences of units, so that a model and its double are at distance 0 and not the root of a rounding
+    paired = np.linalg.norm(ours[:, rows] - theirs[:, columns])
+    alone = np.delete(ours, rows, axis=1), np.delete(theirs, columns, axis=1)
+    return float(np.linalg.norm([paired, *(np.linalg.norm(units) for units in alone)]))
 
 
 def match_softly(first: Units, second: Units) -> float | str:
@@ -108,10 +115,15 @@ def match_softly(first: Units, second: Units) -> float | str:
 
 
 def _sum_best_pairs(gains: Matrix) -> float:
+    rows, columns = _find_best_pairs(gains)
+    return float(gains[rows, columns].sum())
+
+
+def _find_best_pairs(gains: Matrix) -> tuple[Places, Places]:
     from scipy.optimize import linear_sum_assignment
 
     rows, columns = linear_sum_assignment(gains, maximize=True)
-    return float(gains[rows, columns].sum())
+    return rows, columns
 
 
 def _multiply(first: Tensor, second: Tensor) -> Matrix:

@@ -127,8 +127,8 @@ def _divide_by_norms(products: Tensor) -> tuple[Tensor, Reasons]:
     """Divide by the roots of the diagonal; a model whose own product is not positive has no value."""
     own = products.diagonal()
     undefined = (own <= 0).nonzero().flatten().tolist()
-    norm = own.clamp(min=0).sqrt()
-    norm[undefined] = torch.nan
+    squared = own.clone()
+    squared[undefined] = torch.nan
     reasons = {}
     for model in undefined:
         text = (
@@ -137,7 +137,8 @@ def _divide_by_norms(products: Tensor) -> tuple[Tensor, Reasons]:
         )
         for other in range(len(products)):
             reasons[model, other] = reasons[other, model] = text
-    return products / torch.outer(norm, norm), reasons
+    # one root of the product, so that a model gives exactly 1 with itself
+    return products / torch.outer(squared, squared).sqrt(), reasons
 
 
 def _empty_matrix(neighbours: Sequence[Neighbours]) -> Tensor:
