@@ -5,8 +5,10 @@ import pytest
 import torch
 
 from rep_kedro.kernels import cka
+from rep_kedro.kernels.precision import full_precision, in_full_precision
 from rep_kedro.measures import MEASURES, compare_models
-from rep_kedro.measures.precision import full_precision, in_full_precision
+from rep_kedro.objectives.training import _repeatable
+from rep_kedro.pipelines.features.extraction import steady
 
 MATMUL = torch.backends.cuda.matmul
 ON_CPU = torch.backends.mkldnn.matmul
@@ -53,6 +55,18 @@ def test_nothing_is_shortened_within_and_the_setting_is_put_back(name):
     assert settings() == before
     with pytest.raises(KeyError), full_precision():
         raise KeyError
+    assert settings() == before
+
+
+@pytest.mark.parametrize(
+    "scope", [lambda: steady(None), lambda: _repeatable("cpu")], ids=["features", "training"]
+)
+def test_networks_are_run_and_trained_in_full_precision(scope):
+    torch.set_float32_matmul_precision("medium")
+    before = settings()
+    with scope():
+        assert is_full()
+        assert not torch.backends.cudnn.allow_tf32
     assert settings() == before
 
 

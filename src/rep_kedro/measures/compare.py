@@ -12,7 +12,6 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from rep_kedro.measures.measure import MIN_STIMULI, Family, Measure
-from rep_kedro.measures.precision import in_full_precision
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,6 +46,8 @@ def compare_under(
     The same as ``rep_kedro.measures.compare_models``, with measures in place of their ids: what is imported
     here does not grow with the registry, so that a new measure does not change the revision of this code.
     """
+    from rep_kedro.kernels.precision import in_full_precision
+
     chosen = list(measures)
     if memory_bytes <= 0:
         raise ValueError(f"memory_bytes must be positive, got {memory_bytes}")

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rep_kedro.kernels.precision import full_precision
 from rep_kedro.kernels.spectrum import measure_rankme_uncentred_sigma
 from rep_kedro.models.architecture import Architecture
 from rep_kedro.models.network import LayeredNetwork, build_network
@@ -230,7 +231,10 @@ def _repeatable(device: str) -> Iterator[None]:
             torch.set_num_threads(1)
         torch.use_deterministic_algorithms(True)
         memory.fill_uninitialized_memory = False  # nothing here reads memory that was not written
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        convolutions = torch.backends.cudnn.flags(
+            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+        )
+        with full_precision(), convolutions:
             yield
     finally:
         memory.fill_uninitialized_memory = filling

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from rep_kedro.datasets import Tensors
+from rep_kedro.kernels.precision import full_precision
 from rep_kedro.models.layers import LayerReader
 from rep_kedro.models.pooling_names import Pooling
 from rep_kedro.models.sources.loaded import LoadedModel
@@ -169,7 +170,10 @@ def steady(threads: int | None) -> Iterator[None]:
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(threads or before)
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        convolutions = torch.backends.cudnn.flags(
+            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+        )
+        with full_precision(), convolutions:
             yield
     finally:
         torch.set_num_threads(before)

@@ -1,8 +1,7 @@
-"""Products of float32 numbers in float32, whatever the process that compares has been told to save.
+"""Products of float32 numbers in float32, whatever the process has been told to save.
 
-For training it may be worth it to multiply float32 matrices in TensorFloat32 or bfloat16; a similarity then
-keeps three digits or two. What the process has set is put back after every step, so that its own work between
-two measures is done as it asked.
+Multiplied in TensorFloat32 or bfloat16, float32 matrices keep three digits or two. What the process has set
+is put back after every step, so that its own work in between is done as it asked.
 """
 
 from __future__ import annotations
@@ -10,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TypeVar
+
+import torch
 
 Step = TypeVar("Step")
 
@@ -19,8 +20,6 @@ FULL = ("ieee", "none")  # "none" leaves it to the surrounding settings, and not
 @contextmanager
 def full_precision() -> Iterator[None]:
     """Multiply float32 matrices in float32: no TensorFloat32, no bfloat16, no autocast."""
-    import torch
-
     switches = (
         torch.backends.cuda.matmul,
         torch.backends.mkldnn.matmul,  # type: ignore[attr-defined]  # set when torch is imported
