@@ -49,6 +49,11 @@ class PairValues:
         return cls(blanked[0], blanked[1], forward_reasons or {}, backward_reasons or {})
 
 
+def mirror(matrix: Tensor) -> Tensor:
+    """Return a symmetric matrix whose halves differ by rounding with the upper half in both, shape (n, n)."""
+    return matrix.triu() + matrix.triu(1).T
+
+
 def group_pairs(
     widths: Sequence[int], *, memory_bytes: int, with_self: bool
 ) -> Iterator[list[tuple[int, int]]]:
