@@ -12,6 +12,7 @@ import json
 import resource
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import chain, repeat
 
 import numpy as np
@@ -150,10 +151,11 @@ def time_inference(n_models: int, n_stimuli: int) -> None:
     ]
     measure = get_measure("cka_linear_debiased")
     about = (models, measure.family.value, measure.parameters)
+    permute = partial(summarise_null, *about, larger_is_more_similar=True, level=0.05, seed=0)
     orders = torch.stack([torch.randperm(n_stimuli, generator=generator) for _ in range(3)])
     sizes = [size for size in (50, 100, 200, 500, 1000) if size <= n_stimuli]
     ways: dict[str, tuple[Callable[[int], object], int, int]] = {
-        "permutation": (lambda n: summarise_null(*about, n_permutations=n, level=0.05, seed=0), 9, 49),
+        "permutation": (lambda n: permute(n_permutations=n), 9, 49),
         "resample": (lambda n: summarise_bootstrap(*about, n_bootstrap=n, confidence=0.95, seed=0), 40, 80),
         "order": (lambda n: trace_measure(*about, orders[:n], sizes), 1, 3),
     }

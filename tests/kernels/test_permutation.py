@@ -220,5 +220,7 @@ def test_impossible_requests_are_refused_with_what_is_wrong():
         ValueError, match=r"representations must hold the same stimuli, got row counts \[13, 14\]"
     ):
         permute_linear_cka([xs[0], xs[1][:13]], orders)
-    with pytest.raises(ValueError, match="unknown coefficient 'cosine' for RSA; known: pearson, spearman"):
-        centre_dissimilarities(grams, coefficient="cosine")
+    with pytest.raises(
+        ValueError, match="unknown coefficient 'tau_a' for RSA; known: pearson, spearman, rho_"
+    ):
+        centre_dissimilarities(grams, coefficient="tau_a")

@@ -38,17 +38,21 @@ def _value(x, y, name):
 def _summarise(representations, name, **choices):
     measure = get_measure(name)
     settings = {"n_permutations": N_PERMUTATIONS, "level": 0.1, "seed": 3, **choices}
+    settings["larger_is_more_similar"] = measure.larger_is_more_similar
     return summarise_null(representations, measure.family.value, measure.parameters, **settings)
 
 
-def test_nulls_are_known_for_three_families():
+def test_nulls_are_known_for_four_families():
     families = {MEASURES[name].family.name for name in WITH_NULL}
-    assert families == {"CKA", "RSA", "NEIGHBOUR"}
+    assert families == {"CKA", "RSA", "NEIGHBOUR", "LINEAR_MAP"}
     assert {"cka_linear_debiased", "cka_rbf_median_0.4_debiased", "rsa_correlation_spearman"} <= set(
         WITH_NULL
     )
     assert {"mutual_knn_10", "jaccard_10", "distance_correlation_debiased"} <= set(WITH_NULL)
-    assert "cka_linear_angular" not in WITH_NULL
+    assert {"procrustes", "size_and_shape", "shape_angular_0.5", "gulp_0.1", "svcca_0.99"} <= set(WITH_NULL)
+    assert {"rsa_cosine_cosine", "rsa_euclidean_rho_a", "rsa_euclidean_whitened_cosine"} <= set(WITH_NULL)
+    without = {"cka_linear_angular", "pwcca", "linear_regression_r2", "rsa_cosine_tau_a"}
+    assert not without & set(WITH_NULL)
 
 
 @pytest.mark.parametrize("name", WITH_NULL)
@@ -59,11 +63,17 @@ def test_observed_and_null_values_are_those_of_the_measure_on_permuted_stimuli(n
     observed, null = _value(x, y, name), np.array([_value(x, y[order], name) for order in orders])
     assert found["similarity"][0, 1].item() == pytest.approx(observed, abs=1e-9)
     assert found["null_mean"][0, 1].item() == pytest.approx(null.mean(), abs=1e-9)
-    p_value = (1 + (null >= observed - 1e-9).sum()) / (N_PERMUTATIONS + 1)
-    assert found["p_value"][0, 1].item() == pytest.approx(p_value)
-    threshold = np.sort([*null, observed])[17]  # ceil(0.9 * 20) values reach up to it
+    if MEASURES[name].larger_is_more_similar:
+        as_similar = (null >= observed - 1e-9).sum()
+        threshold = np.sort([*null, observed])[17]  # ceil(0.9 * 20) values reach up to it
+        calibrated = (observed - threshold) / (1 - threshold)
+    else:
+        as_similar = (null <= observed + 1e-9).sum()
+        threshold = np.sort([*null, observed])[2]  # as many from above
+        calibrated = 1 - observed / threshold
+    assert found["p_value"][0, 1].item() == pytest.approx((1 + as_similar) / (N_PERMUTATIONS + 1))
     assert found["threshold"][0, 1].item() == pytest.approx(threshold, abs=1e-9)
-    assert found["calibrated"][0, 1].item() == pytest.approx(max(0, (observed - threshold) / (1 - threshold)))
+    assert found["calibrated"][0, 1].item() == pytest.approx(max(0, calibrated), abs=1e-9)
     for values in found.values():
         assert torch.equal(values.nan_to_num(-9), values.T.nan_to_num(-9))
 
@@ -192,10 +202,8 @@ def test_the_recipe_of_a_null_changes_with_what_it_depends_on(features):
 
 
 def test_measures_without_a_null_or_a_curve_are_refused(features):
-    with pytest.raises(
-        ValueError, match="no permutation null for measure 'procrustes'; there is one for CKA"
-    ):
-        inference.plan_similarity_nulls(features, SIMILARITY, InferenceParams(measures=["procrustes"]))
+    with pytest.raises(ValueError, match="no permutation null for measure 'pwcca'; there is one for CKA"):
+        inference.plan_similarity_nulls(features, SIMILARITY, InferenceParams(measures=["pwcca"]))
     with pytest.raises(ValueError, match="no curve over the number of stimuli for measure 'mutual_knn_10'"):
         sample_sizes.plan_sample_size_curves(
             features, SIMILARITY, SampleSizeParams(measures=["mutual_knn_10"])

@@ -23,7 +23,7 @@ SIMILARITY = SimilarityParams(measures=["cka_linear_debiased"])
 WITH_INTERVAL = [
     name
     for name, m in MEASURES.items()
-    if has_null(m.family.value, m.parameters) and has_bootstrap(m.family.value)
+    if has_null(m.family.value, m.parameters) and has_bootstrap(m.family.value, m.parameters)
 ]
 N_BOOTSTRAP = 40
 

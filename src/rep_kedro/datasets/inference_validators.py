@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 _CHECK = "kedro verify checks the features that it is made of"
 # a rounding error above 1 is allowed where float32 features are compared; debiased values have no lower bound
 _MOST = 1 + 1e-5
+_VALUES = ("similarity", "null_mean", "threshold", "similarity_low", "similarity_high")
 _NULL_RANGES = {
     "similarity": (-float("inf"), _MOST),
     "null_mean": (-float("inf"), _MOST),
@@ -23,8 +24,10 @@ _NULL_RANGES = {
 
 
 def require_similarity_null(data: "Tensors") -> None:
-    """Require square matrices with the numbers that chance and resamples leave of similarities.
+    """Require square matrices with the numbers that chance and resamples leave of similarities or distances.
 
+    Similarities, and what is on their scale, are at most ``largest_value`` of the meta: 1 where it says
+    nothing, null for a distance without bound.
     NaN is a value here (an undefined similarity, the diagonal, a measure without intervals), infinity never.
 
     Raises:
@@ -35,7 +38,10 @@ def require_similarity_null(data: "Tensors") -> None:
 
     n_models = _require_labels(data)
     found = {name: _matrix_of(data, name, (n_models, n_models)) for name in _NULL_RANGES}
-    for name, (low, high) in _NULL_RANGES.items():
+    largest = data.meta.get("largest_value", 1.0)
+    most = float("inf") if largest is None else float(largest) * _MOST
+    for name, (low, usual) in _NULL_RANGES.items():
+        high = most if name in _VALUES else usual
         values = found[name]
         if not np.array_equal(values, values.T, equal_nan=True):
             raise ValueError(f"matrix {name} is not symmetric; {_CHECK}")

@@ -12,6 +12,7 @@ from torch import Tensor
 from rep_kedro.kernels.correlation import average_ranks, is_constant
 
 MIN_STIMULI_DEBIASED = 4
+COEFFICIENTS = ("pearson", "spearman", "rho_a", "cosine")
 ROUNDING = (64 * torch.finfo(torch.float64).eps) ** 2  # rounding leaves less of the raw energy
 
 
@@ -103,31 +104,43 @@ def centre_grams(grams: Tensor, *, debiased: bool = True) -> Tensor:
 
 
 def centre_dissimilarities(dissimilarities: Tensor, *, coefficient: str = "pearson") -> Tensor:
-    """Centre or rank dissimilarities and give them length one, so that RSA is their inner product.
+    """Centre, rank or scale dissimilarities, so that RSA is the inner product of the matrices.
 
     Args:
         dissimilarities: Symmetric matrices, one per model, shape (n_models, n_stimuli, n_stimuli); only what
             is above the diagonal is used.
-        coefficient: "pearson" or "spearman".
+        coefficient: "pearson", "spearman", "rho_a" (ranks; no credit for ties) or "cosine" (neither centred
+            nor ranked).
 
     Returns:
-        Float64, same shape, symmetric, zero diagonal, sum of squares one; NaN for a model whose
-        dissimilarities do not vary.
+        Float64, same shape, symmetric, zero diagonal, sum of squares one (of "rho_a" below one where there
+        are ties); NaN for a model whose dissimilarities do not vary, for "cosine" are all zero.
 
     Raises:
-        ValueError: If the coefficient is not one of the two.
+        ValueError: If the coefficient is none of these.
+
+    Source: Schütt et al. 2023, doi:10.7554/eLife.82566 (rho-a); Diedrichsen et al. 2021, arXiv:2007.02789
+        (cosine).
     """
-    if coefficient not in ("pearson", "spearman"):
-        raise ValueError(f"unknown coefficient {coefficient!r} for RSA; known: pearson, spearman")
+    if coefficient not in COEFFICIENTS:
+        raise ValueError(f"unknown coefficient {coefficient!r} for RSA; known: {', '.join(COEFFICIENTS)}")
     n_models, n = dissimilarities.shape[:2]
     first, second = torch.triu_indices(n, n, offset=1, device=dissimilarities.device)
     condensed = dissimilarities[:, first, second].double()
-    constant = is_constant(condensed, torch.ones_like(condensed, dtype=torch.bool))
-    if coefficient == "spearman":
+    if coefficient == "cosine":
+        blind = ~(condensed != 0).any(dim=1)
+    else:
+        blind = is_constant(condensed, torch.ones_like(condensed, dtype=torch.bool))
+    n_pairs = condensed.shape[1]
+    if coefficient in ("spearman", "rho_a"):
         condensed = average_ranks(condensed)
-    condensed = condensed - condensed.mean(dim=1, keepdim=True)
-    condensed = condensed / condensed.abs().amax(dim=1, keepdim=True)
-    condensed = condensed / (2 * condensed.square().sum(dim=1, keepdim=True)).sqrt()
+    if coefficient != "cosine":
+        condensed = condensed - condensed.mean(dim=1, keepdim=True)
+    if coefficient == "rho_a":
+        condensed = condensed / ((float(n_pairs) ** 3 - n_pairs) / 6) ** 0.5  # length of ranks without ties
+    else:
+        condensed = condensed / condensed.abs().amax(dim=1, keepdim=True)
+        condensed = condensed / (2 * condensed.square().sum(dim=1, keepdim=True)).sqrt()
     unit = condensed.new_zeros(n_models, n, n)
-    unit[:, first, second] = unit[:, second, first] = torch.where(constant[:, None], torch.nan, condensed)
+    unit[:, first, second] = unit[:, second, first] = torch.where(blind[:, None], torch.nan, condensed)
     return unit

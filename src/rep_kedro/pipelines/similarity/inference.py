@@ -1,6 +1,7 @@
 """How far similarities lie above chance, and how sure they are: nulls by permutation, jackknife errors."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import isfinite, isnan
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.datasets import Batch, Planned, code_revision
@@ -26,6 +27,10 @@ STORED = (
 )
 RECIPE_PARAMS = {"n_permutations", "n_bootstrap", "confidence", "level", "max_stimuli", "seed"}
 UNDEFINED = "the similarity is undefined; the table of similarities says why"
+UNDEFINED_BY_RANK = (
+    "the similarity is undefined on the stimuli that are used: a network does not tell them apart, or the "
+    "ranks of two networks add up to more than their number; see similarity_inference.max_stimuli"
+)
 NO_INTERVAL = "no interval: the similarity is undefined in more than a tenth of the resamples"
 NOT_RESAMPLED = "no interval: similarity_inference.n_bootstrap is 0"
 NOT_PERMUTED = "no p-value: similarity_inference.n_permutations is 0"
@@ -49,7 +54,8 @@ def plan_similarity_nulls(
         Plan by ``<stimulus set>/<measure>``; empty without permutations and resamples. A member holds one
         matrix (n_models, n_models) for each entry of ``nulls.summarise_null`` and
         ``stimulus_intervals.summarise_bootstrap``; meta: ``labels``, ``n_stimuli``, ``n_permutations``,
-        ``n_bootstrap`` and ``no_interval`` (why the measure has no intervals, or nothing).
+        ``n_bootstrap``, ``no_interval`` (why the measure has no intervals, or nothing) and ``largest_value``
+        (that the measure can have, null for none).
 
     Raises:
         ValueError: If a measure has no null, or as for the similarity matrices.
@@ -84,8 +90,9 @@ def require_null(measure_id: str) -> Measure:
     measure = get_measure(measure_id)
     if not has_null(measure.family.value, measure.parameters):
         raise ValueError(
-            f"no permutation null for measure {measure_id!r}; there is one for CKA (biased, debiased), "
-            "RSA (Pearson, Spearman), mutual kNN and Jaccard: change similarity_inference.measures"
+            f"no permutation null for measure {measure_id!r}; there is one for CKA (biased, debiased), RSA "
+            "(all but tau-a), mutual kNN, Jaccard, CCA, SVCCA, eigenspace overlap, NBS, Procrustes, shape "
+            "distances and GULP: change similarity_inference.measures"
         )
     return measure
 
@@ -108,12 +115,14 @@ def tabulate_similarity_inference(
     rows: list[dict[str, Any]] = []
     for key, handle in sorted(similarity_nulls.items()):
         stimulus_set, _, measure_id = key.partition("/")
-        for row in _rows_of(handle, params.correction):
+        counts = get_measure(measure_id).fewest_stimuli.counts
+        undefined = UNDEFINED if counts == "nothing" else UNDEFINED_BY_RANK
+        for row in _rows_of(handle, params.correction, undefined):
             rows.append({"stimulus_set": stimulus_set, "measure": measure_id, **row})
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _rows_of(handle: TensorsHandle, correction: str) -> Iterator[dict[str, Any]]:
+def _rows_of(handle: TensorsHandle, correction: str, undefined: str) -> Iterator[dict[str, Any]]:
     import numpy as np
     import torch
 
@@ -134,16 +143,12 @@ def _rows_of(handle: TensorsHandle, correction: str) -> Iterator[dict[str, Any]]
             **row,
             "p_adjusted": float(adjusted[index]),
             **{name: int(handle.meta[name]) for name in ("n_stimuli", "n_permutations", "n_bootstrap")},
-            "reason": _reason_of(row, handle.meta),
+            "reason": undefined if isnan(row["similarity"]) else _reason_of(row, handle.meta),
         }
 
 
 def _reason_of(row: Mapping[str, float], meta: Mapping[str, Any]) -> str:
-    """Say why the similarity, its p-value or its interval is missing; empty where none is."""
-    from math import isnan
-
-    if isnan(row["similarity"]):
-        return UNDEFINED
+    """Say why the p-value or the interval of a similarity is missing; empty where none is."""
     reasons = [] if meta["n_permutations"] else [NOT_PERMUTED]
     if meta["no_interval"]:
         reasons.append(str(meta["no_interval"]))
@@ -157,10 +162,10 @@ def _null_batch(
 ) -> Batch:
     def compute(keys: Sequence[str]) -> Iterator[tuple[str, object]]:
         from rep_kedro.datasets import Tensors
+        from rep_kedro.kernels.model_pairs import mirror
         from rep_kedro.pipelines.similarity.nulls import draw_stimuli, summarise_null
         from rep_kedro.pipelines.similarity.stimulus_intervals import (
-            NO_BOOTSTRAP,
-            has_bootstrap,
+            explain_no_bootstrap,
             summarise_bootstrap,
         )
 
@@ -176,6 +181,7 @@ def _null_batch(
                 used,
                 family,
                 measure.parameters,
+                larger_is_more_similar=measure.larger_is_more_similar,
                 n_permutations=params.n_permutations,
                 level=params.level,
                 seed=params.seed,
@@ -188,14 +194,16 @@ def _null_batch(
                 confidence=params.confidence,
                 seed=params.seed,
             )
-            no_bootstrap = "" if has_bootstrap(family) else NO_BOOTSTRAP
+            no_bootstrap = explain_no_bootstrap(family, measure.parameters)
+            largest = measure.value_range[1]
             meta = {
                 "labels": list(representations),
                 "n_stimuli": len(chosen),
                 "n_permutations": params.n_permutations,
                 "n_bootstrap": 0 if no_bootstrap else params.n_bootstrap,
                 "no_interval": no_bootstrap if params.n_bootstrap else NOT_RESAMPLED,
+                "largest_value": largest if isfinite(largest) else None,
             }
-            yield key, Tensors(found, meta)
+            yield key, Tensors({name: mirror(values) for name, values in found.items()}, meta)
 
     return Batch(compute)

@@ -1,7 +1,7 @@
 """Null and error of the similarities of all networks on one stimulus set.
 
 Each measure that has a null here prepares every network once (a centred kernel matrix, a ranked dissimilarity
-matrix, neighbour lists); permutations of stimuli then only reorder what was prepared.
+matrix, neighbour lists, directions); permutations of stimuli then only reorder what was prepared.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,12 +15,14 @@ from rep_kedro.kernels.centring import build_linear_grams, centre_dissimilaritie
 from rep_kedro.kernels.distance_sums import Distance, GaussianKernel, median_distance, squared_distance_tile
 from rep_kedro.kernels.gram import CentredFeatures, centre
 from rep_kedro.kernels.jackknife import jackknife_linear_cka
+from rep_kedro.kernels.linear_map_nulls import STATISTICS, permute_linear_maps, prepare_linear_maps
 from rep_kedro.kernels.nearest import Points, find_neighbours, prepare_points
 from rep_kedro.kernels.permutation import permute_linear_cka, permute_matrices, permute_neighbours
 from rep_kedro.kernels.resampling import draw_permutations
 from rep_kedro.kernels.rsa import prepare_for_rdm
 
 GRAMS, RDMS, NEIGHBOURS = "gram matrices", "dissimilarity matrices", "nearest neighbours"
+LINEAR_MAPS = "linear maps"
 MIN_STIMULI = 4
 NEIGHBOUR_BYTES = 2**25
 FEATURE_SPEED = 3  # so many times quicker are products of features than looking up entries of matrices
@@ -35,16 +37,19 @@ def has_null(family: str, parameters: Parameters) -> bool:
         parameters: Of the measure, as in the registry.
 
     Returns:
-        True for CKA (linear, Gaussian, distance kernel; biased or debiased; not transformed), RSA with
-        Pearson's or Spearman's coefficient, mutual nearest neighbours and their Jaccard index.
+        True for CKA (linear, Gaussian, distance kernel; biased or debiased; not transformed), RSA but by
+        tau-a, mutual nearest neighbours and their Jaccard index, and the undirected measures of linear maps:
+        CCA, SVCCA, eigenspace overlap, Procrustes and its kin, shape distances, GULP.
     """
     match family:
         case "gram matrices":
             return parameters["estimator"] in ("biased", "debiased") and "transform" not in parameters
         case "dissimilarity matrices":
-            return parameters["compare"] in ("pearson", "spearman")
+            return str(parameters["compare"]) != "tau_a"
         case "nearest neighbours":
             return parameters["statistic"] in ("mutual_knn", "jaccard")
+        case "linear maps":
+            return parameters["statistic"] in STATISTICS
     return False
 
 
@@ -53,24 +58,28 @@ def summarise_null(
     family: str,
     parameters: Parameters,
     *,
+    larger_is_more_similar: bool,
     n_permutations: int,
     level: float,
     seed: int,
 ) -> dict[str, Tensor]:
-    """Set every similarity against the same measure on permuted stimuli.
+    """Set every similarity, or distance, against the same measure on permuted stimuli.
 
     Args:
         representations: One matrix per network, shape (n_stimuli, n_features_i), row s for the same stimulus.
         family: Of the measure.
         parameters: Of the measure; it must have a null (``has_null``).
+        larger_is_more_similar: False for a distance: small values are then the unlikely ones.
         n_permutations: How many permutations of the stimuli; 0 leaves all but similarity and error NaN.
-        level: Chance of an unrelated pair to exceed the threshold.
+        level: Chance of an unrelated pair to exceed the threshold; to stay below it with a distance.
         seed: Of the permutations.
 
     Returns:
         By name, each of shape (n_models, n_models), float64, symmetric, NaN where the similarity is
-        undefined: ``similarity``, ``p_value``, ``p_maximum`` (corrected for all pairs by the largest null
-        value of each permutation), ``threshold``, ``calibrated``, ``null_mean``, and ``standard_error``
+        undefined: ``similarity`` (a distance is left a distance), ``p_value``, ``p_maximum`` (corrected for
+        all pairs by the most similar null value of each permutation), ``threshold``, ``calibrated`` (the
+        share of the way from the threshold to the largest similarity, or to distance 0, that is covered; 0
+        where the threshold is not passed), ``null_mean``, and ``standard_error``
         (jackknife; NaN for other measures than debiased linear CKA, for four stimuli, and on the diagonal,
         where nothing varies).
 
@@ -90,20 +99,24 @@ def summarise_null(
     observed, null = values[0], values[1:]  # the first permutation is the identity
     return {
         "similarity": observed,
-        **_compare_with_null(observed, null, level),
+        **_compare_with_null(observed, null, level, larger_is_more_similar),
         "standard_error": _estimate_error(representations, family, parameters),
     }
 
 
-def _compare_with_null(observed: Tensor, null: Tensor, level: float) -> dict[str, Tensor]:
+def _compare_with_null(
+    observed: Tensor, null: Tensor, level: float, larger_is_more_similar: bool
+) -> dict[str, Tensor]:
     if not len(null):
         names = ("p_value", "p_maximum", "threshold", "calibrated", "null_mean")
         return {name: torch.full_like(observed, torch.nan) for name in names}
-    found = calibrate(observed, null, level=level)
+    # a distance turned round is larger the more similar, and 0 at most
+    sign, largest = (1.0, 1.0) if larger_is_more_similar else (-1.0, 0.0)
+    found = calibrate(sign * observed, sign * null, level=level, largest=largest)
     return {
         "p_value": found.p_value,
-        "p_maximum": _adjust_pairs(observed, null),
-        "threshold": found.threshold,
+        "p_maximum": _adjust_pairs(sign * observed, sign * null),
+        "threshold": sign * found.threshold,
         "calibrated": found.calibrated,
         "null_mean": null.mean(dim=0),
     }
@@ -181,6 +194,9 @@ def _prepare(
     """Prepare every network once; return the function from permutations to values."""
     if family == NEIGHBOURS:
         return _prepare_neighbours(representations, parameters)
+    if family == LINEAR_MAPS:
+        prepared = prepare_linear_maps(representations, parameters)
+        return lambda orders: permute_linear_maps(prepared, orders)
     if family == GRAMS:
         debiased = parameters["estimator"] == "debiased"
         n_models, n_stimuli = len(representations), len(representations[0])
@@ -190,7 +206,10 @@ def _prepare(
         unit = centre_grams(build_grams(representations, parameters), debiased=debiased)
     else:
         rdms = build_dissimilarities(representations, parameters)
-        unit = centre_dissimilarities(rdms, coefficient=parameters["compare"])
+        if parameters["compare"] == "whitened_cosine":
+            unit = centre_grams(rdms, debiased=False)  # to whiten dissimilarities is to centre them twice
+        else:
+            unit = centre_dissimilarities(rdms, coefficient=parameters["compare"])
     return lambda orders: permute_matrices(unit, orders)
 
 

@@ -127,7 +127,8 @@ def _require_curve(measure_id: str) -> Measure:
     from rep_kedro.pipelines.similarity.stimulus_intervals import has_bootstrap
 
     measure = get_measure(measure_id)
-    if not (has_null(measure.family.value, measure.parameters) and has_bootstrap(measure.family.value)):
+    about = (measure.family.value, measure.parameters)
+    if not (has_null(*about) and has_bootstrap(*about)):
         raise ValueError(
             f"no curve over the number of stimuli for measure {measure_id!r}; there is one for CKA (biased, "
             "debiased) and RSA (Pearson, Spearman): change sample_sizes.measures"

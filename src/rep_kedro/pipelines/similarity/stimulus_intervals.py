@@ -17,6 +17,7 @@ from rep_kedro.kernels.resampling import draw_bootstrap_counts, summarise_replic
 from rep_kedro.kernels.stimulus_bootstrap import resample_cka, resample_rsa
 from rep_kedro.pipelines.similarity.nulls import (
     GRAMS,
+    LINEAR_MAPS,
     RDMS,
     build_dissimilarities,
     build_grams,
@@ -28,6 +29,11 @@ SMALLEST_SHARE = 0.9  # of the resamples must be defined, else the interval is t
 NO_BOOTSTRAP = (
     "no interval for nearest neighbours: a resample has fewer different stimuli, and so farther neighbours"
 )
+NO_BOOTSTRAP_MAPS = (
+    "no interval for linear maps: a resample has fewer different stimuli, which a map fits more closely"
+)
+NO_BOOTSTRAP_RSA = "no interval for RSA by this coefficient: only Pearson's and Spearman's are resampled"
+RESAMPLED_RSA = ("pearson", "spearman")
 Parameters = Mapping[str, Any]
 
 
@@ -56,14 +62,14 @@ def summarise_bootstrap(
 
     Returns:
         ``similarity_low`` and ``similarity_high``, each (n_models, n_models), float64, symmetric; NaN on the
-        diagonal, where nothing varies, for nearest neighbours, and where more than a tenth of the resamples
-        are undefined.
+        diagonal, where nothing varies, for measures without a bootstrap, and where more than a tenth of the
+        resamples are undefined.
 
     Source: Davison & Hinkley 1997, section 5.2 (percentiles); Nili et al. 2014, PLoS Comput Biol 10:e1003553.
     """
     n_models, n_stimuli = len(representations), len(representations[0])
     nothing = torch.full((n_models, n_models), torch.nan, dtype=torch.float64)
-    if not n_bootstrap or not has_bootstrap(family):
+    if not n_bootstrap or not has_bootstrap(family, parameters):
         return {LOW: nothing, HIGH: nothing.clone()}
     counts = draw_bootstrap_counts(
         torch.zeros(n_stimuli, dtype=torch.int64), n_bootstrap, generator=torch.Generator().manual_seed(seed)
@@ -76,9 +82,21 @@ def summarise_bootstrap(
     }
 
 
-def has_bootstrap(family: str) -> bool:
-    """Tell whether measures of a family have a bootstrap over stimuli."""
-    return family in (GRAMS, RDMS)
+def has_bootstrap(family: str, parameters: Parameters) -> bool:
+    """Tell whether a measure that has a null has a bootstrap over stimuli as well."""
+    return not explain_no_bootstrap(family, parameters)
+
+
+def explain_no_bootstrap(family: str, parameters: Parameters) -> str:
+    """Say why a measure has no bootstrap over stimuli; empty where it has one.
+
+    Args:
+        family: Of the measure, as in the registry.
+        parameters: Of the measure; it must have a null (``nulls.has_null``).
+    """
+    if family == RDMS:
+        return "" if parameters["compare"] in RESAMPLED_RSA else NO_BOOTSTRAP_RSA
+    return {GRAMS: "", LINEAR_MAPS: NO_BOOTSTRAP_MAPS}.get(family, NO_BOOTSTRAP)
 
 
 def _prepare(
