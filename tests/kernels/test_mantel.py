@@ -10,7 +10,7 @@ from tests.reference.consistency import list_model_pairs
 
 from rep_kedro.kernels import mantel
 from rep_kedro.kernels.consistency import mask_model_pairs
-from rep_kedro.kernels.mantel import list_strata, permute_consistency
+from rep_kedro.kernels.mantel import list_strata, permute_consistency, permute_defined
 from rep_kedro.kernels.resampling import draw_permutations_within
 
 N_MODELS = 9
@@ -23,6 +23,10 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(n_threads)
+
+
+def _generator(seed=0):
+    return torch.Generator().manual_seed(seed)
 
 
 def _members(indices):
@@ -127,6 +131,45 @@ def test_missing_constant_and_too_few_similarities_are_undefined():
     )
     found = permute_consistency(_draw_similarities(0), mask_model_pairs(first, second), permutations)
     assert found.p_value.isnan().all()
+
+
+def test_models_without_similarities_are_left_out_of_the_sets_that_they_lack():
+    similarities = _draw_similarities(0, 0.5)
+    similarities[1, 8] = similarities[1, :, 8] = torch.nan
+    similarities[2, 7] = similarities[2, :, 7] = torch.nan
+    everyone = _members(range(9))
+    found = permute_defined(similarities, everyone, everyone, 4000, generator=_generator())
+    for s, t in itertools.combinations_with_replacement(range(3), 2):
+        kept = torch.tensor(
+            [m for m in range(9) if (m != 8 or 1 not in (s, t)) and (m != 7 or 2 not in (s, t))]
+        )
+        part = similarities[:, kept][:, :, kept][[s, t]]
+        inside = torch.ones(len(kept), dtype=torch.bool)
+        orders = draw_permutations_within(inside.long(), 4000, generator=_generator(5))
+        expected = permute_consistency(part, mask_model_pairs(inside, inside), orders)
+        assert found.statistic[s, t].item() == pytest.approx(expected.statistic[0, 1].item(), abs=1e-13)
+        assert found.p_value[s, t].item() == pytest.approx(expected.p_value[0, 1].item(), abs=0.04)
+    assert torch.equal(found.p_value, found.p_value.T)
+
+
+def test_models_outside_of_the_group_and_undefined_models_change_nothing():
+    first, second = _members([0, 1, 2, 3, 8]), _members([4, 5, 6])
+    whole = _draw_similarities(1, 0.5)
+    whole[:, 7] = whole[:, :, 7] = torch.nan  # in neither set
+    whole[:, 8] = whole[:, :, 8] = torch.nan
+    found = permute_defined(whole, first, second, 50, generator=_generator())
+    alone = permute_defined(whole[:, :7, :7], first[:7], second[:7], 50, generator=_generator())
+    assert torch.equal(found.p_value, alone.p_value)
+    assert not found.p_value.isnan().any()
+
+
+def test_a_hole_between_defined_models_or_too_few_models_leave_no_test():
+    similarities, everyone = _draw_similarities(1, 0.5), _members(range(9))
+    similarities[1, 0, 3] = similarities[1, 3, 0] = torch.nan
+    found = permute_defined(similarities, everyone, everyone, 20, generator=_generator())
+    assert found.p_value.isnan().tolist() == [[s == 1 or t == 1 for t in range(3)] for s in range(3)]
+    similarities[:, 2:] = similarities[:, :, 2:] = torch.nan
+    assert permute_defined(similarities, everyone, everyone, 20, generator=_generator()).p_value.isnan().all()
 
 
 def test_impossible_requests_are_refused_with_what_is_wrong():

@@ -133,6 +133,17 @@ def test_a_missing_similarity_is_left_out_and_leaves_no_p_value():
     assert found.loc["cka", "pearson_low"] == pytest.approx(np.nanquantile(replicates, 0.025), abs=1e-12)
 
 
+def test_a_network_without_any_similarity_is_left_out_of_the_permutations():
+    similarity, accuracy = _draw()
+    similarity[6] = similarity[:, 6] = np.nan
+    found = compute_performance_gaps(_pairs(similarity), _probes(accuracy), _params()).iloc[0]
+    orders = draw_permutations(6, 60, generator=torch.Generator().manual_seed(0)).tolist()
+    expected = reference.permuted_performance_gap(similarity[:6, :6], accuracy[:6], orders)
+    assert found["n_pairs"] == 15
+    assert (found["pearson"], found["p_value"]) == pytest.approx(expected)
+    assert found["reason"] == ""
+
+
 @pytest.mark.parametrize(
     ("similarity", "accuracy", "reason"),
     [

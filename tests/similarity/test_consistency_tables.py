@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
+from rep_kedro.kernels.bootstrap import NO_INTERVAL
+from rep_kedro.kernels.mantel import NO_TEST
 from rep_kedro.pipelines.similarity.consistency import (
     COLUMNS,
     SUMMARY_COLUMNS,
@@ -232,7 +234,8 @@ def test_the_summary_describes_the_rows_of_the_detailed_table(matrices):
         assert row.median_pearson == pytest.approx(values.median(), nan_ok=True)
         assert row.smallest == pytest.approx(values.min(), nan_ok=True)
         assert row.third_quartile == pytest.approx(values.quantile(0.75), nan_ok=True)
-        assert (row.reason != "") == (values.isna().any() or not len(values))
+        is_whole = len(values) and values.notna().all() and row.median_low == row.median_low
+        assert (row.reason == "") == is_whole
     overall = summary[summary["category"] == "all"].iloc[0]
     assert overall["median_low"] <= overall["median_pearson"] <= overall["median_high"]
     assert overall["n_pairs"] == 15
@@ -310,7 +313,39 @@ def test_a_measure_undefined_on_one_set_keeps_its_rows_and_says_why(matrices):
     assert table.loc[~with_shapes, "pearson"].notna().all()
     summary = summarise_consistency(_tabulate(broken), CARDS, _params())
     assert summary.loc[0, ["n_set_pairs", "n_defined"]].tolist() == [3, 1]
-    assert summary.loc[0, "reason"] == "fewer than 3 model pairs"
+    assert summary.loc[0, "reason"] == f"fewer than 3 model pairs; {NO_INTERVAL}"
+    assert np.isnan(summary.loc[0, "median_low"])
+
+
+def test_a_network_that_is_undefined_leaves_all_others_their_p_values(matrices):
+    broken = {name: matrix.copy() for name, matrix in matrices.items()}
+    for matrix in broken.values():
+        matrix[2] = matrix[:, 2] = np.nan
+    wide = _params(n_permutations=99, anchors=["net_b", "net_c"])
+    table = compute_consistency(_tabulate(broken), CARDS, wide)
+    key = ["category", "pair", "stimulus_set_a", "stimulus_set_b"]
+    own = table["pair"].str.startswith("net_c")
+    assert (table.loc[own, "reason"] == "fewer than 3 model pairs").all()
+    overall = table[table["category"].isin(["all", "anchor: all"]) & ~own]
+    assert len(overall) == 6
+    assert overall[["pearson", "p_value", "p_adjusted"]].notna().all(axis=None)
+    left = _tabulate(matrices)
+    left = left[(left["model_a"] != "net_c") & (left["model_b"] != "net_c")]
+    narrow = compute_consistency(left, CARDS, _params(n_permutations=99, anchors=["net_b"]))
+    both = overall.merge(narrow, on=key, suffixes=("", "_without"))
+    assert len(both) == 6
+    np.testing.assert_array_equal(both["p_value"], both["p_value_without"])
+    for column in ("pearson", "pearson_low", "p_value", "p_adjusted"):
+        assert (table.loc[table[column].isna(), "reason"] != "").all()
+
+
+def test_a_hole_among_defined_networks_leaves_no_p_value_on_that_stimulus_set_and_says_so(matrices):
+    matrices["letters"][0, 3] = matrices["letters"][3, 0] = np.nan
+    table = compute_consistency(_tabulate(matrices), CARDS, _params())
+    row = table[table["category"] == "all"].set_index(["stimulus_set_a", "stimulus_set_b"])
+    assert row["pearson"].notna().all()
+    assert row["p_value"].isna().tolist() == [True, False, True]
+    assert row["reason"].tolist() == [NO_TEST, "", NO_TEST]
 
 
 def test_directions_of_a_measure_enter_with_their_mean(matrices):

@@ -16,6 +16,7 @@ from rep_kedro.kernels.resampling import Interval, summarise_replicates
 from rep_kedro.kernels.weighted_correlation import WeightedCorrelation
 
 SMALLEST_SHARE = 0.5  # of the replicates must be defined for an interval
+NO_INTERVAL = "no interval: most bootstrap samples have no correlation"
 
 
 def bootstrap_consistency(

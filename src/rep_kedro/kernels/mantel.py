@@ -5,15 +5,18 @@ are permuted, not model pairs, because pairs that share a model are dependent.
 """
 
 from dataclasses import dataclass
+from itertools import combinations_with_replacement
 
 import torch
 from torch import Tensor
 
-from rep_kedro.kernels.consistency import MIN_MODEL_PAIRS, flatten_model_pairs
+from rep_kedro.kernels.consistency import MIN_MODEL_PAIRS, flatten_model_pairs, mask_model_pairs
 from rep_kedro.kernels.correlation import average_ranks, correlate_rows
+from rep_kedro.kernels.resampling import draw_permutations_within
 
 TIE_TOLERANCE = 1e-12  # a permuted correlation this close below the observed one differs by rounding only
 ALTERNATIVES = ("greater", "two-sided")
+NO_TEST = "no p-value: a similarity is undefined, and names cannot be permuted around it"
 PERMUTED_ENTRIES = 2**19  # permutations * stimulus sets * model pairs at once: as many as caches hold
 
 
@@ -54,8 +57,8 @@ def permute_consistency(
     """Test whether the similarities of a group of model pairs go together on each two stimulus sets.
 
     Where a similarity is missing (NaN) on a stimulus set, its statistic and p-values are NaN: names cannot be
-    permuted around a hole. Leave the model out instead. With few models the smallest p-value is coarse: n!
-    permutations.
+    permuted around a hole. ``permute_defined`` leaves models out instead. With few models the smallest
+    p-value is coarse: n! permutations.
 
     Args:
         similarities: One similarity matrix per stimulus set, shape (n_sets, n_models, n_models), symmetric.
@@ -106,6 +109,68 @@ def permute_consistency(
         statistic=torch.where(undefined, torch.nan, statistic),
         p_value=torch.where(undefined, torch.nan, p_value),
     )
+
+
+def permute_defined(
+    similarities: Tensor,
+    members_a: Tensor,
+    members_b: Tensor,
+    n_permutations: int,
+    *,
+    generator: torch.Generator,
+    alternative: str = "greater",
+) -> MantelTest:
+    """Test as ``permute_consistency`` does, on each two stimulus sets with the models that both know.
+
+    A model without any similarity to others of its group on one of two stimulus sets is left out of their
+    test. Where a similarity is missing even so, the test is NaN (``NO_TEST``).
+
+    Args:
+        similarities: One similarity matrix per stimulus set, shape (n_sets, n_models, n_models), symmetric,
+            NaN where missing.
+        members_a: Which models are in the first set of models, bool, shape (n_models,).
+        members_b: Which models are in the second, same shape; the same for the pairs within a set.
+        n_permutations: How many permutations, within the two sets of models.
+        generator: Draws them (CPU).
+        alternative: As for ``permute_consistency``.
+
+    Returns:
+        Pearson's r and p-values, each of shape (n_sets, n_sets). Models outside of the group change nothing,
+        nor do models without any similarity.
+
+    Raises:
+        ValueError: As for ``permute_consistency``.
+
+    Cost: One batch for stimulus sets that lack the same pairs, one for each two such batches.
+    """
+    mask = mask_model_pairs(members_a, members_b)
+    rows, members = flatten_model_pairs(similarities, mask[None])
+    patterns, pattern_of = torch.unique(~rows[:, members[0]].isnan(), dim=0, return_inverse=True)
+    n_sets, n_models = similarities.shape[:2]
+    first, second = torch.triu_indices(n_models, n_models, offset=1, device=rows.device)[:, members[0]]
+    statistic, p_value = rows.new_full((2, n_sets, n_sets), torch.nan)
+    for a, b in combinations_with_replacement(range(len(patterns)), 2):
+        both = patterns[a] & patterns[b]
+        is_known = torch.zeros(n_models, dtype=torch.bool, device=rows.device)
+        is_known[first[both]] = is_known[second[both]] = True
+        if both.sum() < MIN_MODEL_PAIRS or (is_known[first] & is_known[second] & ~both).any():
+            continue
+        models, sets = (
+            is_known.nonzero().flatten(),
+            ((pattern_of == a) | (pattern_of == b)).nonzero().flatten(),
+        )
+        strata = list_strata(members_a[models], members_b[models])
+        test = permute_consistency(
+            similarities[sets][:, models][:, :, models],
+            mask[models][:, models],
+            draw_permutations_within(strata, n_permutations, generator=generator),
+            alternative=alternative,
+        )
+        asked = (pattern_of[sets] == a)[:, None] & (pattern_of[sets] == b)
+        of_first, of_second = (asked | asked.T).nonzero(as_tuple=True)
+        statistic[sets[of_first], sets[of_second]] = test.statistic[of_first, of_second]
+        p_value[sets[of_first], sets[of_second]] = test.p_value[of_first, of_second]
+    return MantelTest(statistic, p_value)
 
 
 def _count_reached(unit: Tensor, places: Tensor, observed: Tensor, *, two_sided: bool) -> Tensor:

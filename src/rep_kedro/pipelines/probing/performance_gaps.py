@@ -21,7 +21,6 @@ REASONS = (
     "accuracies do not vary, or all differ alike",
     "neither similarities nor differences of accuracies vary",
 )
-NO_TEST = "no p-value: a similarity is undefined, and names cannot be permuted around it"
 
 
 def compute_performance_gaps(
@@ -30,7 +29,8 @@ def compute_performance_gaps(
     """Correlate similarity with the absolute difference of test accuracies, on each stimulus set.
 
     Pairs share networks, so intervals draw networks (a network is no pair with its own copy), and p-values
-    permute the networks' names (two-sided). Negative: networks that are alike perform alike.
+    permute the networks' names (two-sided), without networks that have no similarity to any. Negative:
+    networks that are alike perform alike.
 
     Args:
         similarities: The tidy table of similarities; directed measures enter with their mean.
@@ -63,14 +63,16 @@ def _tabulate(stimulus_set: str, pairs: DataFrame, accuracy: Series, params: Gap
     """Return the rows of one stimulus set; all of its measures share permutations and samples."""
     import pandas as pd
 
+    from rep_kedro.kernels.bootstrap import NO_INTERVAL
     from rep_kedro.kernels.consistency import pairwise_consistency
+    from rep_kedro.kernels.mantel import NO_TEST
 
     measures = sorted(pairs["measure"].unique())
     matrices = _stack(pairs, measures, accuracy)
     mask = _all_pairs(matrices.shape[1])
     found = pairwise_consistency(matrices, mask[None], coefficients=["pearson", "spearman"])
     low, high = _bound(matrices, mask, params)
-    p_values = _test(matrices, mask, params)
+    p_values = _test(matrices, params)
     columns = {
         "stimulus_set": stimulus_set,
         "measure": measures,
@@ -82,8 +84,16 @@ def _tabulate(stimulus_set: str, pairs: DataFrame, accuracy: Series, params: Gap
         "reason": [REASONS[code] for code in found.reason_codes[0, :-1, -1].tolist()],
     }
     table = pd.DataFrame(columns)
-    if params.n_permutations:
-        table.loc[table["p_value"].isna() & table["pearson"].notna(), "reason"] = NO_TEST
+    missing = (
+        (params.n_bootstrap, table["pearson_low"].isna(), NO_INTERVAL),
+        (params.n_permutations, table["p_value"].isna(), NO_TEST),
+    )
+    for wanted, is_missing, why in missing:
+        silent = table["pearson"].notna() & is_missing
+        if wanted and silent.any():
+            table.loc[silent, "reason"] = [
+                f"{told}; {why}".removeprefix("; ") for told in table.loc[silent, "reason"]
+            ]
     return table
 
 
@@ -138,20 +148,24 @@ def _bound(matrices: Tensor, mask: Tensor, params: GapParams) -> tuple[Tensor, T
     return interval.low[0, :-1, -1], interval.high[0, :-1, -1]
 
 
-def _test(matrices: Tensor, mask: Tensor, params: GapParams) -> Tensor:
+def _test(matrices: Tensor, params: GapParams) -> Tensor:
     """Return p-values of Pearson's r, shape (n_measures,)."""
     import torch
 
-    from rep_kedro.kernels.mantel import permute_consistency
-    from rep_kedro.kernels.resampling import draw_permutations
+    from rep_kedro.kernels.mantel import permute_defined
 
     n_measures, n_models = len(matrices) - 1, matrices.shape[1]
     if not params.n_permutations or n_models < 2:
         return torch.full((n_measures,), torch.nan, dtype=torch.float64)
-    permutations = draw_permutations(
-        n_models, params.n_permutations, generator=torch.Generator().manual_seed(params.seed)
+    everyone = torch.ones(n_models, dtype=torch.bool)
+    test = permute_defined(
+        matrices,
+        everyone,
+        everyone,
+        params.n_permutations,
+        generator=torch.Generator().manual_seed(params.seed),
+        alternative="two-sided",
     )
-    test = permute_consistency(matrices, mask, permutations, alternative="two-sided")
     return test.p_value[:-1, -1]
 
 

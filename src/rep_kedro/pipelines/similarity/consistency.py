@@ -41,11 +41,12 @@ def compute_consistency(
     Returns:
         Columns as in docs/architecture.md, section 3: one row per measure, group of network pairs and
         unordered pair of stimulus sets. Groups with fewer than ``params.min_pairs`` pairs of networks have no
-        rows here: the summary lists them. Undefined correlations are NaN with their reason. The interval is
-        from a bootstrap over networks (an anchor stays), the p-value from permutations of network names
-        within the two sets of the group; both are NaN where they have no answer, the p-value also where a
-        similarity is undefined. ``p_adjusted`` is corrected for all correlations of the measure, those with
-        anchors among themselves, so that naming anchors changes no other row.
+        rows here: the summary lists them. Whatever is NaN has its reason. The interval is from a bootstrap
+        over networks (an anchor stays), the p-value from permutations of network names within the two sets of
+        the group, without those networks that have no similarity within the group on one of the two stimulus
+        sets; where a similarity is undefined even so, there is no p-value. ``p_adjusted`` is corrected for
+        all correlations of the measure, those with anchors among themselves, so that naming anchors changes
+        no other row.
 
     Raises:
         ValueError: If a set of networks or an anchor names what no network has.
@@ -119,7 +120,24 @@ def _tabulate(study: Study, cards: DataFrame, params: ConsistencyParams) -> Data
         "p_adjusted": _adjust(p_values, study.groups, params).flatten().numpy(),
         "reason": np.array(REASONS)[_flatten(found.reason_codes, study).numpy()],
     }
-    return pd.DataFrame(columns)[list(COLUMNS)]
+    return _explain_missing(pd.DataFrame(columns)[list(COLUMNS)], params)
+
+
+def _explain_missing(table: DataFrame, params: ConsistencyParams) -> DataFrame:
+    """Say of each correlation that lacks an interval or a p-value why."""
+    from rep_kedro.kernels.bootstrap import NO_INTERVAL
+    from rep_kedro.kernels.mantel import NO_TEST
+
+    for wanted, column, why in (
+        (params.n_bootstrap, "pearson_low", NO_INTERVAL),
+        (params.n_permutations, "p_value", NO_TEST),
+    ):
+        if wanted:
+            silent = table["pearson"].notna() & table[column].isna()
+            table.loc[silent, "reason"] = [
+                f"{told}; {why}".removeprefix("; ") for told in table.loc[silent, "reason"]
+            ]
+    return table
 
 
 def _flatten(values: Tensor, study: Study) -> Tensor:
@@ -148,20 +166,20 @@ def _test_groups(study: Study, params: ConsistencyParams) -> Tensor:
     """Return p-values of all groups and pairs of stimulus sets, shape (n_groups, n_sets, n_sets)."""
     import torch
 
-    from rep_kedro.kernels.mantel import list_strata, permute_consistency
-    from rep_kedro.kernels.resampling import draw_permutations_within
+    from rep_kedro.kernels.mantel import permute_defined
 
     n_sets = len(study.stimulus_sets)
     p_values = torch.full((len(study.groups), n_sets, n_sets), torch.nan, dtype=torch.float64)
     if not params.n_permutations:
         return p_values
     for index, group in enumerate(study.groups):
-        permutations = draw_permutations_within(
-            list_strata(group.members_a, group.members_b),
+        p_values[index] = permute_defined(
+            study.matrices,
+            group.members_a,
+            group.members_b,
             params.n_permutations,
             generator=torch.Generator().manual_seed(params.seed),
-        )
-        p_values[index] = permute_consistency(study.matrices, study.masks[index], permutations).p_value
+        ).p_value
     return p_values
 
 
@@ -182,7 +200,7 @@ def _adjust(p_values: Tensor, groups: list[Group], params: ConsistencyParams) ->
 def _summaries_of(study: Study, cards: DataFrame, params: ConsistencyParams) -> Iterator[dict[str, Any]]:
     import torch
 
-    from rep_kedro.kernels.bootstrap import bootstrap_median_consistency
+    from rep_kedro.kernels.bootstrap import NO_INTERVAL, bootstrap_median_consistency
     from rep_kedro.kernels.consistency import REASONS, pairwise_consistency
 
     found = pairwise_consistency(study.matrices, study.masks, coefficients=["pearson"])
@@ -199,7 +217,9 @@ def _summaries_of(study: Study, cards: DataFrame, params: ConsistencyParams) -> 
             low[drawn.groups], high[drawn.groups] = interval.low, interval.high
     for index, group in enumerate(study.groups):
         at = (index, *study.set_pairs)
-        codes = sorted(set(found.reason_codes[at].tolist()) - {0})
+        reasons = {REASONS[code] for code in found.reason_codes[at].tolist()} - {""}
+        if params.n_bootstrap and low[index].isnan() and not found.coefficients["pearson"][at].isnan().all():
+            reasons.add(NO_INTERVAL)
         yield {
             "measure": study.measure,
             "category": group.category,
@@ -209,7 +229,7 @@ def _summaries_of(study: Study, cards: DataFrame, params: ConsistencyParams) -> 
             **_describe(found.coefficients["pearson"][at]),
             "median_low": float(low[index]),
             "median_high": float(high[index]),
-            "reason": "; ".join(sorted(REASONS[code] for code in codes)),
+            "reason": "; ".join(sorted(reasons)),
         }
 
 
