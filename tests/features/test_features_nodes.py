@@ -174,6 +174,15 @@ def test_a_checkpoint_gives_the_features_of_the_network_it_was_saved_from(inputs
         for layer in ("relu1", "relu5"):
             expected = found["dots/cnn_supervised_s0"].tensor(layer)
             assert np.array_equal(found[f"dots/{suffix}"].tensor(layer), expected)
+    seeded = _params(models={**models, "pt": {**models["pt"], "seed": 4}}, stimulus_sets=["dots"])
+    again = plan_features(stimulus_sets, subsets, networks, seeded)
+    assert {key: planned.recipe for key, planned in again.items()} == {
+        key: planned.recipe for key, planned in plan.items()
+    }
+    cards = compute_model_cards(networks, found, seeded).set_index("model")
+    assert cards.seed["pt"] == 4
+    assert cards.objective["pt"] == "unstated"
+    assert cards.seed.isna()["safetensors"]
 
 
 def test_cards_tell_what_every_network_is(inputs, features):

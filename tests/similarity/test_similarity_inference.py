@@ -316,6 +316,39 @@ def test_repeats_differ_in_their_seed_alone_and_bound_what_others_can_reach(tmp_
     assert row["reason"] == ""
 
 
+def test_copies_and_files_without_a_seed_are_no_repeats_and_no_others(tmp_path, caplog):
+    labels = ("b", "copy", "end", "halfway", "other")
+    cards = pd.DataFrame(
+        {
+            "model": ["other", "end", "copy", "halfway", "b"],
+            "source": "checkpoint",
+            "architecture": ["resnet", *["cnn"] * 4],
+            "objective": "supervised",
+            "trained_on": "letters",
+            "seed": pd.array([0, 0, 0, None, 1], dtype="Int64"),
+        }
+    )
+    values = np.array(
+        [
+            [1.0, 0.5, 0.4, 0.8, 0.1],
+            [0.5, 1.0, 1.0, 0.9, 0.2],
+            [0.4, 1.0, 1.0, 0.9, 0.3],
+            [0.8, 0.9, 0.9, 1.0, 0.6],
+            [0.1, 0.2, 0.3, 0.6, 1.0],
+        ]
+    )
+    with caplog.at_level("INFO"):
+        [row] = ceilings.compute_noise_ceilings(_store_matrix(tmp_path, values, labels), cards).to_dict(
+            "records"
+        )
+    assert row["n_repeats"] == 2
+    assert row["ceiling_low"] == pytest.approx(0.5)  # b and copy, the first by name of seed 0
+    assert (row["others_mean"], row["others_largest"]) == pytest.approx((0.15, 0.2))
+    assert "leave 2 networks out: end (has the seed of copy), halfway (its seed is unknown)" in caplog.text
+    unknown = cards.assign(seed=pd.array([None] * 5, dtype="Int64"))
+    assert len(ceilings.compute_noise_ceilings(_store_matrix(tmp_path / "u", values, labels), unknown)) == 0
+
+
 def test_measures_that_are_no_cosines_and_lone_networks_have_no_ceiling(tmp_path):
     for measure in ("mutual_knn_10", "procrustes", "cka_linear_angular", "rsa_cosine_tau_a"):
         handles = _store_matrix(tmp_path, VALUES, tuple("abcd"), measure)

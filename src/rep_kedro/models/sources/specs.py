@@ -177,6 +177,8 @@ class CheckpointModel(_Entry, FilePlace):
         path, url, sha256: The file, see `FilePlace`: `.safetensors`, or a state dict in `.pt`, `.pth` or
             `.th` (read without running any code).
         n_classes: Width of the head; null if the file has none.
+        seed: Of the training, where it is known and the file is its end: networks that differ in nothing else
+            are repeats.
         prefix: Cut off the names in the file, such as `module.`.
         mean: Of the input, per channel, where it differs from the architecture's.
         std: Of the input, per channel, where it differs from the architecture's.
@@ -185,6 +187,7 @@ class CheckpointModel(_Entry, FilePlace):
     source: Literal["checkpoint"]
     architecture: str
     n_classes: PositiveInt | None = None
+    seed: int | None = Field(default=None, ge=0)
     prefix: str = ""
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
@@ -194,6 +197,10 @@ class CheckpointModel(_Entry, FilePlace):
     def _require_architecture(self) -> "CheckpointModel":
         load_architecture(self.architecture)
         return self
+
+    def recipe(self) -> dict[str, Any]:
+        """Return what the network depends on; the seed of weights that are read is a remark."""
+        return {name: value for name, value in super().recipe().items() if name != "seed"}
 
 
 class WeightsFileModel(_Entry, FilePlace):

@@ -99,15 +99,15 @@ def _describe_zoo_model(entry: ZooEntry, default_pooling: Pooling) -> dict[str, 
     from rep_kedro.pipelines.features.forms import describe_form
 
     form = describe_form(entry, pooling=entry.pooling or default_pooling)
-    seed = None
+    drawn_with = None
     if isinstance(entry, TimmModel | TorchvisionModel | OpenClipModel) and not entry.has_published_weights:
-        seed = entry.seed
+        drawn_with = entry.seed
     return {
         "architecture": entry.architecture_class
         or (entry.architecture if isinstance(entry, CheckpointModel) else entry.name.partition(".")[0]),
-        "objective": entry.objective if seed is None else "untrained",
-        "seed": seed,
-        "trained_on": entry.trained_on if seed is None else None,
+        "objective": entry.objective if drawn_with is None else "untrained",
+        "seed": entry.seed if isinstance(entry, CheckpointModel) else drawn_with,
+        "trained_on": entry.trained_on if drawn_with is None else None,
         "n_parameters": form.n_parameters,
         "n_flops": form.n_flops,
         "test_accuracy": None,
