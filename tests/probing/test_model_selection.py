@@ -134,24 +134,45 @@ def test_each_strategy_makes_the_sets_that_it_says(study):
     by_cluster = dict(zip(MODELS, CLUSTERS[3], strict=True))
     drawn = sets_of(table, "random_of_each_cluster")
     assert {tuple(sorted(by_cluster[m] for m in chosen)) for chosen in drawn} == {(0, 1, 2)}
-    assert len({tuple(chosen) for chosen in drawn}) > 5
+    assert len({tuple(chosen) for chosen in drawn}) == len(drawn) == 3 * 2 * 3  # all there are
     within = {tuple(chosen) for chosen in sets_of(table, "within_one_cluster")}
     assert within == {("net_a", "net_b", "net_c"), ("net_f", "net_g", "net_h")}
-    assert len({tuple(chosen) for chosen in sets_of(table, "random")}) > 10
-    assert table.groupby(["strategy", "n_models"]).size().to_dict() == {
-        (s, k): 1 if s in ("top", "best_of_each_cluster") else 20 for s in STRATEGIES for k in (2, 3)
+    assert len({tuple(chosen) for chosen in sets_of(table, "random")}) == 20
+    n_sets = dict.fromkeys(STRATEGIES, (20, 20)) | {
+        "top": (1, 1),
+        "best_of_each_cluster": (1, 1),
+        "random_of_each_cluster": (15, 18),
     }
+    assert table.groupby(["strategy", "n_models"]).size().to_dict() == {
+        (s, k): n_sets[s][k - 2] for s in STRATEGIES for k in (2, 3)
+    }
+
+
+@pytest.mark.parametrize(("n_networks", "n_draws", "n_sets"), [(4, 10, 4), (4, 4, 4), (4, 3, 3), (8, 55, 55)])
+def test_random_sets_never_repeat_and_are_all_there_are_where_these_are_few(n_networks, n_draws, n_sets):
+    for seed in range(3):
+        sets = choose_sets(
+            "random", 3, ACCURACIES[:n_networks], None, n_draws=n_draws, generator=make_generator(seed)
+        )
+        assert len(sets) == len({tuple(members) for members in sets.tolist()}) == n_sets
+        assert (np.diff(sets, axis=1) > 0).all()
+        assert (sets < n_networks).all()
 
 
 def test_every_network_and_every_large_cluster_is_drawn_as_often():
     clusters = np.array(CLUSTERS[3])
-    sets = choose_sets("random", 3, ACCURACIES, None, n_draws=8000, generator=make_generator(0))
-    np.testing.assert_allclose(np.bincount(sets.ravel()) / 8000, 3 / 8, atol=0.02)
-    sets = choose_sets(
-        "random_of_each_cluster", 3, ACCURACIES, clusters, n_draws=6000, generator=make_generator(0)
-    )
+    generator = make_generator(0)
+
+    def share(strategy, n_times):
+        drawn = [
+            choose_sets(strategy, 3, ACCURACIES, clusters, n_draws=2, generator=generator)
+            for _ in range(n_times)
+        ]
+        return np.bincount(np.concatenate(drawn).ravel()) / (2 * n_times)
+
+    np.testing.assert_allclose(share("random", 4000), 3 / 8, atol=0.02)
     expected = [1 / 3] * 3 + [1 / 2] * 2 + [1 / 3] * 3
-    np.testing.assert_allclose(np.bincount(sets.ravel()) / 6000, expected, atol=0.025)
+    np.testing.assert_allclose(share("random_of_each_cluster", 3000), expected, atol=0.025)
     larger = np.array([0] * 5 + [1] * 3)
     sets = choose_sets("within_one_cluster", 2, ACCURACIES, larger, n_draws=6000, generator=make_generator(0))
     assert np.isin(sets, [5, 6, 7]).all(1).mean() == pytest.approx(0.5, abs=0.02)

@@ -165,6 +165,23 @@ def test_a_set_without_classes_is_left_out_and_the_log_says_so(tmp_path, study, 
     assert "no probes on stimulus set clouds: 0 classes" in caplog.text
 
 
+def test_a_set_too_small_to_hold_anything_out_is_named_with_what_to_do(tmp_path):
+    layers = {"final": np.random.default_rng(0).normal(size=(4, 3))}
+    features = store(tmp_path / "features", {"dots/net_a": make_features(layers)})
+    subsets = store(
+        tmp_path / "subsets",
+        {"dots/analysis": make_subset([0, 1, 0, 1], ["train"] * 2 + ["test"] * 2)},
+        ARROW,
+    )
+    message = (
+        r"stimulus set dots is too small .*nothing to hold out.*; leave it out with probing\.stimulus_sets"
+    )
+    with pytest.raises(Exception, match=message):
+        _probe(tmp_path / "a", (features, subsets))
+    one = _probe(tmp_path / "b", (features, subsets), fit={"solver": "lbfgs", "weight_decays": [0.1]})
+    assert len(tabulate_probe_results(one)) == 1
+
+
 def test_a_set_without_classes_that_was_asked_for_is_an_error(study):
     with pytest.raises(ValueError, match="'clouds' cannot be probed: 0 classes"):
         plan_probes(*study, ProbingParams(stimulus_sets=["clouds"]))

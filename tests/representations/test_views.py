@@ -92,6 +92,20 @@ def test_rows_are_chosen_before_the_transform_is_fitted(tmp_path, handle):
     np.testing.assert_allclose(seen.mean(axis=0), 0.0, atol=1e-6)
 
 
+def test_fewer_principal_components_than_asked_for_are_told_in_the_log(handle, caplog):
+    n_directions = min(N - 1, _late().shape[1])
+    with caplog.at_level(logging.INFO):
+        FeatureView(handle, transform=_steps({"pca": {"n_components": n_directions}})).open().tensor("late")
+        FeatureView(handle, transform=_steps({"pca": {"variance": 0.9}}, "centre")).open().tensor("late")
+        assert not caplog.messages
+        found = FeatureView(handle, transform=_steps("centre", {"pca": {"n_components": 500}})).open()
+        assert found.tensor("late").shape == (N, n_directions)
+    assert caplog.messages == [
+        f"layer late of letters/net has {n_directions} principal components, not 500: "
+        "it varies in no more directions"
+    ]
+
+
 def test_the_subset_that_features_were_made_of_is_no_view(tmp_path, handle):
     subsets = _subsets(tmp_path, analysis=range(N), same=range(N))
     assert RowFinder(subsets).find(handle, subsets["letters/analysis"]) is None

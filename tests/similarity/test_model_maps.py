@@ -4,9 +4,11 @@ import math
 
 import numpy as np
 import pytest
+from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
 from rep_kedro.datasets import LabelledMatrix
+from rep_kedro.kernels.clusters import embed_affinities
 from rep_kedro.measures import MEASURES, get_measure
 from rep_kedro.pipelines.similarity.dissimilarity import (
     average_matrices,
@@ -81,6 +83,19 @@ def test_groups_are_found_and_numbered_by_their_first_network(method, assign_lab
     of_three = clusters[clusters["n_clusters"] == 3]
     assert (of_three["silhouette"] > 0.5).all()
     assert tuple(clusters.columns) == CLUSTER_COLUMNS
+
+
+@pytest.mark.parametrize("seed", [2, 3, 5])
+def test_clusters_without_gaps_are_the_best_of_many_starts(seed):
+    drawn = np.random.default_rng(seed).uniform(size=(24, 24))  # ten starts end in a worse optimum
+    values = (drawn + drawn.T) / 2
+    np.fill_diagonal(values, 1.0)
+    _, clusters = run({f"set/{CKA}": Handle(values, names(24))}, methods=[], clusters={"n_clusters": [5]})
+    labels = np.array(labels_of(clusters, "set", 5))
+    embedding = embed_affinities(values, 5)
+    inertia = sum(((embedding[labels == k] - embedding[labels == k].mean(0)) ** 2).sum() for k in range(5))
+    best = KMeans(5, n_init=500, random_state=1).fit(embedding).inertia_
+    assert inertia <= best * (1 + 1e-9)
 
 
 def test_affinity_propagation_finds_the_number_of_groups_itself():
@@ -206,7 +221,15 @@ def test_of_several_starts_the_best_map_is_kept():
     assert many <= one
 
 
-def test_the_perplexity_is_limited_by_the_number_of_networks():
+def test_the_perplexity_is_limited_by_the_number_of_networks(caplog):
+    with caplog.at_level("INFO"):
+        run(study(3, sizes=(4, 3)), methods=["mds"], tsne={"perplexity": 30})
+        run(study(3, sizes=(4, 3)), methods=["tsne"], tsne={"perplexity": 1.5})
+        assert not caplog.messages
+        run(study(3, sizes=(4, 3)), methods=["tsne", "mds"], tsne={"perplexity": 30})
+    assert caplog.messages == [
+        "t-SNE takes perplexity 2 for 7 networks, not 30: at most a third of the others"
+    ]
     few, same = (
         run(study(1, sizes=(4, 3)), methods=["tsne"], tsne={"perplexity": value})[0] for value in (30, 2)
     )

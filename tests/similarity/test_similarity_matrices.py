@@ -13,7 +13,11 @@ from rep_kedro.datasets.validators import require_similarity_matrix
 from rep_kedro.kernels.cka import pairwise_linear_cka
 from rep_kedro.measures import MEASURES
 from rep_kedro.pipelines.similarity import nodes
-from rep_kedro.pipelines.similarity.comparison import NOT_EXTREME_FOR_ITSELF, self_value_of
+from rep_kedro.pipelines.similarity.comparison import (
+    NOT_EXTREME_FOR_ITSELF,
+    compare_networks,
+    self_value_of,
+)
 from rep_kedro.pipelines.similarity.nodes import plan_similarity_matrices
 from rep_kedro.pipelines.similarity.params import SimilarityParams
 
@@ -140,8 +144,24 @@ def test_an_undefined_value_is_missing_with_its_reason(tmp_path):
     matrix = _compare(tmp_path, store(tmp_path / "features", members))["letters/cka_linear_biased"].matrix()
     assert np.isnan(matrix.values).tolist() == [[False, True], [True, True]]
     assert set(matrix.reasons) == {("net_a", "net_z"), ("net_z", "net_a"), ("net_z", "net_z")}
-    assert all(matrix.reasons.values())
+    assert set(matrix.reasons.values()) == {"net_z: all stimuli have the same features"}
     require_similarity_matrix(matrix)
+
+
+def test_features_that_cannot_be_compared_are_named():
+    broken = torch.ones(6, 2)
+    broken[3, 0] = torch.nan
+    measures = [MEASURES["cka_linear_biased"]]
+    for other, message in (
+        (broken, "net_b holds NaN or infinity in 1 of 6 stimuli"),
+        (torch.ones(5, 2), "net_b holds 5 stimuli, net_a holds 6; all must"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            list(
+                compare_networks(
+                    {"net_a": torch.ones(6, 2), "net_b": other}, measures, memory_bytes=10**8, device="cpu"
+                )
+            )
 
 
 @pytest.mark.parametrize("compares", ["features", "outputs"])

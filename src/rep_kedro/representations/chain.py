@@ -87,6 +87,17 @@ def fit_and_apply(
     return x, fitted
 
 
+def explain_fewer_components(transform: Transform, fitted: Sequence[FittedStep]) -> str:
+    """Say how many principal components there are where fewer than asked for; nothing otherwise."""
+    told = [
+        f"{done.learned.axes.shape[1]} principal components, not {step.pca.n_components}"
+        for step, done in zip(transform, fitted, strict=True)
+        if not isinstance(step, str) and done.learned is not None and done.learned.axes is not None
+        if step.pca.n_components is not None and done.learned.axes.shape[1] < step.pca.n_components
+    ]
+    return ", then ".join(told)
+
+
 def apply_steps(x: Tensor, steps: Sequence[FittedStep]) -> Tensor:
     """Apply fitted steps to further rows, shape (n_stimuli, n_features)."""
     for step in steps:

@@ -1,5 +1,6 @@
 """Several networks as one: their features side by side."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from rep_kedro.representations.chain import FittedStep
 
 LAYER = "combined"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class CombinationView:
     def _read(self, layer: str) -> "tuple[np.ndarray[Any, Any], dict[str, list[FittedStep]]]":
         import numpy as np
 
-        from rep_kedro.representations.chain import fit_and_apply
+        from rep_kedro.representations.chain import explain_fewer_components, fit_and_apply
         from rep_kedro.representations.views import require_finite, share_memory
 
         if layer != LAYER:
@@ -89,6 +91,8 @@ class CombinationView:
             made, fitted[""] = fit_and_apply(beside, self.combination.transform, fit_rows=fit_rows)
         except ValueError as error:
             raise ValueError(f"combination {self.key}: {error}") from error
+        if fewer := explain_fewer_components(self.combination.transform, fitted[""]):
+            _log.info("combination %s has %s: it varies in no more directions", self.key, fewer)
         return made.numpy(), fitted
 
 

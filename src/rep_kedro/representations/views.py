@@ -1,5 +1,6 @@
 """Features of one network, seen through chosen rows and a transform; read when they are asked for."""
 
+import logging
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from rep_kedro.datasets import TensorsHandle
     from rep_kedro.representations.chain import FittedStep
 
+_log = logging.getLogger(__name__)
 TRANSFORM_PREFIX = "transform"
 
 
@@ -154,7 +156,7 @@ class FeatureView:
         if not self.transform:
             return seen, {}
         from rep_kedro.kernels.feature_transform import ZeroLengthError
-        from rep_kedro.representations.chain import fit_and_apply
+        from rep_kedro.representations.chain import explain_fewer_components, fit_and_apply
 
         x = share_memory(seen)
         require_finite(self.key, layer, x)
@@ -163,6 +165,8 @@ class FeatureView:
             made, steps = fit_and_apply(x, self.transform, fit_rows=fit_rows)
         except ZeroLengthError as error:
             raise ValueError(self._explain(layer, error.rows)) from error
+        if fewer := explain_fewer_components(self.transform, steps):
+            _log.info("layer %s of %s has %s: it varies in no more directions", layer, self.key, fewer)
         return made.numpy(), {"": steps}
 
     def _explain(self, layer: str, rows: list[int]) -> str:

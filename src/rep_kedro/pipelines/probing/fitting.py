@@ -1,11 +1,11 @@
 """One network's probes on one stimulus set: choose settings on a held-out part, fit again, test."""
 
-import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rep_kedro.datasets import Tensors
+from rep_kedro.pipelines.probing.labels import read_labels
 from rep_kedro.pipelines.probing.params import AdamWParams, LbfgsParams, ProbingParams
 from rep_kedro.pipelines.probing.probe import FittedProbe, Setting, predict, predict_probabilities
 
@@ -57,13 +57,17 @@ def make_probes(features: Features, subset: "ArrowHandle", params: ProbingParams
 
     from rep_kedro.kernels.probes import measure_accuracy, measure_balanced_accuracy
 
-    classes, labels, is_train, is_test = _read_labels(features, subset)
+    classes, labels, is_train, is_test = read_labels(features, subset)
     names = [str(name) for name in features.meta["layers"]]
     layers = {name: torch.from_numpy(np.array(features.tensor(name))) for name in names}
     _require_finite(features.key, layers)
     train, test = labels[is_train], labels[is_test]
     fitted = fit_layers(
-        {name: x[is_train] for name, x in layers.items()}, train, n_classes=len(classes), params=params
+        {name: x[is_train] for name, x in layers.items()},
+        train,
+        n_classes=len(classes),
+        params=params,
+        stimulus_set=features.key.partition("/")[0],
     )
     tensors: dict[str, Any] = {}
     rows = []
@@ -98,33 +102,13 @@ def make_probes(features: Features, subset: "ArrowHandle", params: ProbingParams
     return Tensors(tensors, {"classes": classes, "layers": rows})
 
 
-def _read_labels(features: Features, subset: "ArrowHandle") -> tuple[list[int], Any, Any, Any]:
-    """Return classes, class indices, and which stimuli train and test; those without a label do neither."""
-    import torch
-
-    frame = subset.frame(["stimulus_id", "label", "split"])
-    ids = "\n".join(frame["stimulus_id"])
-    if hashlib.sha256(ids.encode()).hexdigest() != features.meta["stimulus_ids_sha256"]:
-        raise ValueError(
-            f"features {features.key} ({features.meta['n_stimuli']} stimuli) are not of subset {subset.key} "
-            f"({len(frame)}); set probing.subset to the subset the features were made of"
-        )
-    labelled = frame["label"].notna()
-    is_train, is_test = (labelled & (frame["split"] == split) for split in ("train", "test"))
-    if not is_test.any():
-        raise ValueError(f"subset {subset.key} has no labelled stimulus in split 'test' to test probes on")
-    classes = sorted(int(label) for label in frame.loc[is_train | is_test, "label"].unique())
-    indices = frame["label"].map({label: i for i, label in enumerate(classes)}).fillna(-1).astype("int64")
-    return (
-        classes,
-        torch.tensor(indices.to_numpy()),
-        torch.tensor(is_train.to_numpy()),
-        torch.tensor(is_test.to_numpy()),
-    )
-
-
 def fit_layers(
-    layers: Mapping[str, "Tensor"], labels: "Tensor", *, n_classes: int, params: ProbingParams
+    layers: Mapping[str, "Tensor"],
+    labels: "Tensor",
+    *,
+    n_classes: int,
+    params: ProbingParams,
+    stimulus_set: str,
 ) -> dict[str, FittedProbe]:
     """Fit one probe for each layer, each with the setting that reads the held-out part best.
 
@@ -133,17 +117,19 @@ def fit_layers(
         labels: Class indices, (n_train,).
         n_classes: Number of classes.
         params: Settings to choose from, and how.
+        stimulus_set: Its name, for messages.
 
     Returns:
         Probes by layer, fitted on all training samples.
 
     Raises:
-        ValueError: If features or labels cannot be fitted.
+        ValueError: If features or labels cannot be fitted, or are too few to hold some out.
     """
     settings = list_settings(params.fit)
     chosen = dict.fromkeys(layers, settings[0])
     if len(settings) > 1:
-        chosen = _choose_settings(layers, labels, settings, n_classes=n_classes, params=params)
+        held_out = _hold_out(labels, params, stimulus_set)
+        chosen = _choose_settings(layers, labels, held_out, settings, n_classes=n_classes, params=params)
     fitted: dict[str, FittedProbe] = {}
     for setting in settings:
         names = [name for name in layers if chosen[name] == setting]
@@ -160,9 +146,27 @@ def list_settings(fit: LbfgsParams | AdamWParams) -> list[Setting]:
     return [Setting(decay, rate) for rate in rates for decay in fit.weight_decays]
 
 
+def _hold_out(labels: "Tensor", params: ProbingParams, stimulus_set: str) -> "Tensor":
+    """Return True for training samples on which settings are chosen, (n_train,)."""
+    import torch
+
+    from rep_kedro.kernels.probes import draw_held_out
+
+    generator = torch.Generator().manual_seed(params.seed)
+    try:
+        return draw_held_out(labels, fraction=params.held_out_fraction, generator=generator)
+    except ValueError as problem:
+        raise ValueError(
+            f"stimulus set {stimulus_set} is too small to choose settings of probes: {problem}; leave it out "
+            "with probing.stimulus_sets, or raise probing.held_out_fraction where classes have two samples "
+            "or more, or name a single setting in probing.fit"
+        ) from problem
+
+
 def _choose_settings(
     layers: Mapping[str, "Tensor"],
     labels: "Tensor",
+    held_out: "Tensor",
     settings: list[Setting],
     *,
     n_classes: int,
@@ -171,10 +175,8 @@ def _choose_settings(
     """Return the setting with the best held-out accuracy for each layer; ties go to the larger decay."""
     import torch
 
-    from rep_kedro.kernels.probes import draw_held_out, measure_accuracy, select_weight_decay
+    from rep_kedro.kernels.probes import measure_accuracy, select_weight_decay
 
-    generator = torch.Generator().manual_seed(params.seed)
-    held_out = draw_held_out(labels, fraction=params.held_out_fraction, generator=generator)
     fits = _fit_all(
         {name: x[~held_out] for name, x in layers.items()},
         labels[~held_out],

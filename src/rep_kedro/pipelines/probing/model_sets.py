@@ -1,5 +1,8 @@
 """Sets of networks by strategy, all draws of a strategy at once."""
 
+from collections.abc import Callable, Iterable
+from itertools import combinations, product
+from math import comb, prod
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
@@ -32,7 +35,9 @@ def choose_sets(
         size: Networks in a set.
         accuracies: Of each network, shape (n_models,); of equal ones the first goes before.
         clusters: Cluster of each network, -1 for none, shape (n_models,); None where there are no clusters.
-        n_draws: Number of sets where chance decides; they need not differ.
+        n_draws: Number of sets where chance decides. Those of ``random`` and ``random_of_each_cluster``
+            differ: all there are, where these are no more. Within one cluster they need not, so that each
+            cluster is as likely.
         generator: Draws them.
 
     Returns:
@@ -46,19 +51,58 @@ def choose_sets(
     n = len(accuracies)
     if n < size:
         raise ValueError(f"{n} networks have probes, a set needs {size}")
-    keys = generator.random((n_draws, n))
-    if strategy in ("top", "best_of_each_cluster"):
-        keys = np.empty((1, n))
-        keys[0, np.argsort(-accuracies, kind="stable")] = -np.arange(n)
-    if strategy in ("top", "random"):
-        return _largest(keys, size)
+    by_accuracy = np.empty((1, n))
+    by_accuracy[0, np.argsort(-accuracies, kind="stable")] = -np.arange(n)
+    if strategy == "top":
+        return _largest(by_accuracy, size)
+    if strategy == "random":
+        everyone = range(n)
+        return _draw_different(
+            lambda: _largest(generator.random((n_draws, n)), size),
+            lambda: combinations(everyone, size),
+            comb(n, size),
+            n_draws,
+        )
     if clusters is None:
         raise ValueError(f"there is no clustering into {size}; add {size} to model_maps.clusters.n_clusters")
     if strategy == "within_one_cluster":
+        keys = generator.random((n_draws, n))
         return _largest(_keep_one_cluster(keys, clusters, size, generator), size)
     empty = sorted(set(range(size)) - set(clusters.tolist()))
     if empty:
         raise ValueError(f"cluster {empty[0]} of {size} has no network with a probe")
+    members = [np.flatnonzero(clusters == cluster).tolist() for cluster in range(size)]
+    if strategy == "best_of_each_cluster":
+        return _one_of_each(by_accuracy, clusters, size)
+    return _draw_different(
+        lambda: _one_of_each(generator.random((n_draws, n)), clusters, size),
+        lambda: product(*members),
+        prod(map(len, members)),
+        n_draws,
+    )
+
+
+def _draw_different(
+    draw: Callable[[], Indices],
+    list_all: Callable[[], Iterable[tuple[int, ...]]],
+    n_all: int,
+    n_draws: int,
+) -> Indices:
+    """Return sets that differ: the first that are drawn, or all in their order where these are no more."""
+    import numpy as np
+
+    if n_all <= n_draws:
+        return np.array(sorted(tuple(sorted(members)) for members in list_all()), dtype=np.int64)
+    found: dict[tuple[int, ...], None] = {}
+    while len(found) < n_draws:
+        found |= dict.fromkeys(map(tuple, draw().tolist()))
+    return np.array(list(found)[:n_draws], dtype=np.int64)
+
+
+def _one_of_each(keys: Numbers, clusters: Indices, size: int) -> Indices:
+    """Return of each row where the largest key of each cluster is, in rising order."""
+    import numpy as np
+
     of_each = [np.where(clusters == cluster, keys, -np.inf).argmax(1) for cluster in range(size)]
     return np.sort(np.stack(of_each, axis=1), axis=1)
 

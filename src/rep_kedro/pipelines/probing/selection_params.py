@@ -18,7 +18,8 @@ class ModelSelectionParams(BaseModel):
             ``best_of_each_cluster``: the most accurate of each cluster; ``random_of_each_cluster``: one of
             each; ``within_one_cluster``: all from one cluster that has enough, each such cluster as likely.
         n_models: Sizes of the sets; a set of k by cluster needs the clustering into k clusters.
-        n_draws: How many sets are drawn where chance decides.
+        n_draws: How many sets are drawn where chance decides; ``random`` and ``random_of_each_cluster`` draw
+            no set twice, and take all sets where there are no more.
         clusters_of: Clusters of each stimulus set's ``own`` similarities, or of the ``mean`` over all.
         seed: Of the draws.
     """

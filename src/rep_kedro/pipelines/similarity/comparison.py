@@ -1,6 +1,7 @@
 """One labelled matrix for each measure, from the features of all networks on one stimulus set."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ else:
 
 # they ask of one network whether nearness is mutual, or count ranks from one
 NOT_EXTREME_FOR_ITSELF = ("cycle_knn", "information_imbalance")
+_NUMBERED = re.compile(r"\b(?:model|representation) (\d+)\b")
 
 
 def compare_networks(
@@ -31,16 +33,22 @@ def compare_networks(
 
     Yields:
         Measure id and matrix; its meta says how many stimuli and features, whether it is symmetric, and what
-        a network compared with itself must give (``self_value``), where that is known.
+        a network compared with itself must give (``self_value``), where that is known. Reasons call networks
+        by their names.
+
+    Raises:
+        ValueError: If features cannot be compared; networks are called by their names.
     """
     from rep_kedro.datasets import LabelledMatrix
 
     labels = tuple(representations)
     matrices = list(representations.values())
     by_id = {measure.id: measure for measure in measures}
-    for measure_id, comparison in compare_under(
-        matrices, by_id.values(), memory_bytes=memory_bytes, device=device
-    ):
+    try:
+        compared = compare_under(matrices, by_id.values(), memory_bytes=memory_bytes, device=device)
+    except ValueError as problem:
+        raise ValueError(name_networks(str(problem), labels)) from problem
+    for measure_id, comparison in compared:
         measure = by_id[measure_id]
         meta: dict[str, Any] = {
             "measure": measure.recipe(),
@@ -51,8 +59,20 @@ def compare_networks(
         self_value = self_value_of(measure)
         if self_value is not None:
             meta["self_value"] = self_value
-        reasons = {(labels[i], labels[j]): why for (i, j), why in comparison.reasons.items()}
+        reasons = {
+            (labels[i], labels[j]): name_networks(why, labels) for (i, j), why in comparison.reasons.items()
+        }
         yield measure_id, LabelledMatrix(comparison.values, labels, reasons, meta)
+
+
+def name_networks(text: str, labels: Sequence[str]) -> str:
+    """Put the names of networks in place of their numbers.
+
+    Example:
+        >>> name_networks("model 1: all its dissimilarities are equal", ["vit", "cnn"])
+        'cnn: all its dissimilarities are equal'
+    """
+    return _NUMBERED.sub(lambda found: labels[int(found[1])], text)
 
 
 def self_value_of(measure: Measure) -> float | None:

@@ -8,9 +8,11 @@ from rep_kedro.measures import Measure, get_measure
 from rep_kedro.pipelines.similarity.dissimilarity import Closeness, average_matrices, measure_closeness
 from rep_kedro.pipelines.similarity.map_params import ModelMapsParams
 from rep_kedro.pipelines.similarity.placing import (
+    MIN_TSNE,
     Grouped,
     Placed,
     group_networks,
+    limit_perplexity,
     place_by_mds,
     place_by_tsne,
 )
@@ -54,6 +56,7 @@ def compute_model_maps(
 
     positions: list[dict[str, Any]] = []
     clusters: list[dict[str, Any]] = []
+    numbers_of_networks: set[int] = set()
     for measure_id, matrices in _select_matrices(similarity_matrices, params.measures).items():
         measure = get_measure(measure_id)
         closeness = {
@@ -63,8 +66,10 @@ def compute_model_maps(
         for stimulus_set, found in closeness.items():
             about = {"stimulus_set": stimulus_set, "measure": measure_id}
             clusters += [{**about, **row} for row in _cluster_rows(found, measure, params)]
+        numbers_of_networks |= {len(found.models) for found in closeness.values()}
         for method in params.methods:
             positions += [{"measure": measure_id, **row} for row in _position_rows(closeness, method, params)]
+    _tell_perplexity(numbers_of_networks, params)
     numbers = ["x", "y", "stress", "divergence"]
     return (
         pd.DataFrame(positions, columns=list(POSITION_COLUMNS)).astype(dict.fromkeys(numbers, "float64")),
@@ -118,6 +123,17 @@ def _position_rows(
             reference = reference or positions
         for model in sorted({*found.models, *found.left_out}):
             yield {**about, "model": model, **_place(model, positions, placed, found)}
+
+
+def _tell_perplexity(numbers_of_networks: set[int], params: ModelMapsParams) -> None:
+    """Say in one line where t-SNE takes another perplexity than was asked for."""
+    wanted = params.tsne.perplexity
+    taken = {n: limit_perplexity(n, params.tsne) for n in sorted(numbers_of_networks) if n >= MIN_TSNE}
+    fewer = [f"{value:.3g} for {n} networks" for n, value in taken.items() if value < wanted]
+    if fewer and "tsne" in params.methods:
+        _log.info(
+            "t-SNE takes perplexity %s, not %g: at most a third of the others", ", ".join(fewer), wanted
+        )
 
 
 def _place(model: str, positions: Mapping[str, Any], placed: Placed, found: Closeness) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Places of networks on a plane, and their groups: the steps between dissimilarities and the tables."""
 
-import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ else:
 MIN_MDS, MIN_TSNE = 3, 5
 NOT_APART = "no two networks differ: there is nothing to map"
 _START_SPREAD = 1e-4  # standard deviation of the first axis at the start of t-SNE, as usual
-_log = logging.getLogger(__name__)
+_N_KMEANS_STARTS = 50  # of few, the best may be a local optimum; all together take milliseconds
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ def place_by_tsne(dissimilarities: Numbers, params: TsneParams) -> Placed:
 
     Args:
         dissimilarities: Shape (n_models, n_models).
-        params: How; the perplexity is at most a third of the other networks, and the log says so.
+        params: How; the perplexity is limited (``limit_perplexity``).
     """
     import numpy as np
     from sklearn.manifold import TSNE
@@ -103,9 +102,6 @@ def place_by_tsne(dissimilarities: Numbers, params: TsneParams) -> Placed:
         return Placed(None, reason=f"{n} networks, t-SNE needs {MIN_TSNE}")
     if not dissimilarities.any():
         return Placed(None, reason=NOT_APART)
-    perplexity = min(params.perplexity, (n - 1) / 3)
-    if perplexity < params.perplexity:
-        _log.info("t-SNE of %d networks takes perplexity %.3g, not %.3g", n, perplexity, params.perplexity)
     generator = np.random.default_rng(params.seed)
     best = Placed(None)
     for start in range(params.n_starts):
@@ -113,7 +109,7 @@ def place_by_tsne(dissimilarities: Numbers, params: TsneParams) -> Placed:
         if start == 0 and params.init == "classical":
             begin = scale_classically(dissimilarities)
         tsne = TSNE(
-            perplexity=perplexity,
+            perplexity=limit_perplexity(n, params),
             init=begin / begin[:, 0].std() * _START_SPREAD,
             max_iter=params.max_iterations,
             learning_rate="auto",
@@ -127,6 +123,16 @@ def place_by_tsne(dissimilarities: Numbers, params: TsneParams) -> Placed:
         if not best.divergence <= tsne.kl_divergence_:
             best = Placed(turn_to_axes(positions), divergence=float(tsne.kl_divergence_))
     return best
+
+
+def limit_perplexity(n_models: int, params: TsneParams) -> float:
+    """Return the perplexity that is taken: at most a third of the other networks.
+
+    Example:
+        >>> limit_perplexity(7, TsneParams(perplexity=30))
+        2.0
+    """
+    return min(params.perplexity, (n_models - 1) / 3)
 
 
 def group_networks(
@@ -195,7 +201,7 @@ def _group_spectrally(affinities: Numbers, n_clusters: int, params: ClusterParam
         return clusters.assign_by_rotation(embedding, np.random.default_rng(params.seed))
     with warnings.catch_warnings():  # fewer distinct rows than clusters: the caller counts them
         warnings.simplefilter("ignore", ConvergenceWarning)
-        labels = KMeans(n_clusters, n_init=10, random_state=params.seed).fit_predict(embedding)
+        labels = KMeans(n_clusters, n_init=_N_KMEANS_STARTS, random_state=params.seed).fit_predict(embedding)
     return np.asarray(labels, dtype=np.int64)
 
 

@@ -48,7 +48,7 @@ def plan_sample_size_curves(
     """
     if not params.n_orders:
         return {}
-    measures = [_require_curve(measure_id) for measure_id in params.measures]
+    measures = [require_curve(measure_id) for measure_id in params.measures]
     plan = {}
     for selection in select_features(features, similarity, stimulus_subsets):
         layers = selection.layers(similarity.layer)
@@ -122,7 +122,12 @@ def _mean_correlation(here: Any, everything: Any) -> float:
     return float(correlate_rows(two, valid, coefficient="pearson")[:, 0, 1].mean())
 
 
-def _require_curve(measure_id: str) -> Measure:
+def require_curve(measure_id: str) -> Measure:
+    """Return a measure that can be followed over the number of stimuli.
+
+    Raises:
+        ValueError: If it cannot.
+    """
     from rep_kedro.pipelines.similarity.nulls import has_null
     from rep_kedro.pipelines.similarity.stimulus_intervals import has_bootstrap
 
@@ -151,7 +156,9 @@ def _curve_batch(
         n_stimuli = len(next(iter(representations.values())))
         if n_stimuli < MIN_STIMULI:
             raise ValueError(
-                f"curves over the number of stimuli need at least {MIN_STIMULI}, got {n_stimuli}"
+                f"stimulus set {selection.stimulus_set} has {n_stimuli} stimuli, curves over their number "
+                f"need {MIN_STIMULI} or more; leave it out with similarity.stimulus_sets, or all curves by "
+                "sample_sizes.n_orders: 0"
             )
         chosen = draw_stimuli(n_stimuli, params.max_stimuli, params.seed)
         device = choose_device(similarity.device)

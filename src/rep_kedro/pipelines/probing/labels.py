@@ -1,0 +1,47 @@
+"""What probes are to say: class labels of stimuli, and which of them train and test."""
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rep_kedro.datasets import ArrowHandle
+    from rep_kedro.pipelines.probing.fitting import Features
+else:
+    ArrowHandle = Features = Any
+
+
+def read_labels(features: Features, subset: ArrowHandle) -> tuple[list[int], Any, Any, Any]:
+    """Return classes, class indices, and which stimuli train and test; those without a label do neither.
+
+    Args:
+        features: Whose stimuli they must be.
+        subset: The stimulus subset.
+
+    Returns:
+        Class labels, ascending; of each stimulus the index of its class, -1 without one, int64 (n_stimuli,);
+        whether it trains, and whether it tests, bool (n_stimuli,).
+
+    Raises:
+        ValueError: If the subset is not that of the features, or nothing is there to test on.
+    """
+    import torch
+
+    frame = subset.frame(["stimulus_id", "label", "split"])
+    ids = "\n".join(frame["stimulus_id"])
+    if hashlib.sha256(ids.encode()).hexdigest() != features.meta["stimulus_ids_sha256"]:
+        raise ValueError(
+            f"features {features.key} ({features.meta['n_stimuli']} stimuli) are not of subset {subset.key} "
+            f"({len(frame)}); set probing.subset to the subset the features were made of"
+        )
+    labelled = frame["label"].notna()
+    is_train, is_test = (labelled & (frame["split"] == split) for split in ("train", "test"))
+    if not is_test.any():
+        raise ValueError(f"subset {subset.key} has no labelled stimulus in split 'test' to test probes on")
+    classes = sorted(int(label) for label in frame.loc[is_train | is_test, "label"].unique())
+    indices = frame["label"].map({label: i for i, label in enumerate(classes)}).fillna(-1).astype("int64")
+    return (
+        classes,
+        torch.tensor(indices.to_numpy()),
+        torch.tensor(is_train.to_numpy()),
+        torch.tensor(is_test.to_numpy()),
+    )
