@@ -6,8 +6,10 @@ from pydantic import TypeAdapter
 
 from rep_kedro.models.cost import count_cost
 from rep_kedro.models.layers import LayerReader
+from rep_kedro.models.sources.checkpoint import CheckpointHandle
 from rep_kedro.models.sources.specs import ModelEntry
 from rep_kedro.models.sources.zoo import build_model, describe_model, load_model, resolve_preprocessing
+from rep_kedro.pipelines.features.listing import list_entry_layers
 
 
 def _entry(**content):
@@ -125,6 +127,32 @@ def test_a_file_that_is_no_checkpoint_is_refused_without_running_it(name, conten
     entry = _entry(source="checkpoint", architecture="cnn", path=str(tmp_path / name), n_classes=2)
     with pytest.raises(ValueError, match=message):
         build_model(entry)
+
+
+def test_a_truncated_checkpoint_is_named_with_what_to_do(tmp_path):
+    from safetensors.torch import save
+
+    whole = save({"a": torch.zeros(100)})
+    path = tmp_path / "torn.safetensors"
+    path.write_bytes(whole[:-9])
+    checkpoint = _entry(source="checkpoint", architecture="cnn", path=str(path), n_classes=2)
+    told = rf"{path} is damaged or no safetensors file \({len(whole) - 9} bytes: .*\); copy or fetch it again"
+    with pytest.raises(ValueError, match=f"checkpoint {told}"):
+        build_model(checkpoint)
+    with pytest.raises(ValueError, match=f"network 'mine': checkpoint {told}"):
+        CheckpointHandle("mine", checkpoint).tensor("a")
+    fed = {"size_px": 32, "resize_px": 32, "mean": [0, 0, 0], "std": [1, 1, 1]}
+    with pytest.raises(ValueError, match=f"file of weights {told}"):
+        build_model(_entry(source="weights_file", architecture="timm/test_resnet", path=str(path), **fed))
+
+
+@pytest.mark.parametrize("name", ["ViT-S-32", "RN50"])
+def test_the_layers_of_a_two_sided_model_are_those_of_its_image_side(name):
+    rows = list_entry_layers(_entry(**{**OPEN_CLIP, "name": name, "layers": ["visual"]}))
+    assert rows[0].layer == "visual.conv1"
+    assert rows[-1].layer == "visual"
+    assert {row.layer.partition(".")[0] for row in rows} == {"visual"}
+    assert all(row.shape is not None for row in rows[:1] + rows[-1:])
 
 
 def test_a_missing_checkpoint_is_refused_while_planning():

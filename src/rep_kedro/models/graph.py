@@ -173,8 +173,12 @@ def _follow_shapes(module: nn.Module, graph: fx.Graph, input_px: int) -> dict[fx
 
     first = next((m for m in module.modules() if isinstance(m, nn.Conv2d)), None)
     n_channels = first.in_channels if first is not None else 3
-    with torch.no_grad():
-        Watcher(fx.GraphModule(module, graph)).run(torch.zeros(1, n_channels, input_px, input_px))
+    try:
+        with torch.no_grad():
+            Watcher(fx.GraphModule(module, graph)).run(torch.zeros(1, n_channels, input_px, input_px))
+    except Exception as error:  # the network's own code, which may raise anything
+        cause = " ".join(str(error).split())[:200]
+        raise ValueError(f"{type(module).__name__} cannot be followed with one image: {cause}") from error
     return shapes
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from rep_kedro.models.architecture import Architecture, load_architecture
 from rep_kedro.models.network import LayeredNetwork, build_network, restore_network
 from rep_kedro.models.preprocessing import Preprocessing
-from rep_kedro.models.sources.files import identify_file, require_file
+from rep_kedro.models.sources.files import identify_file, read_tensors, require_file
 from rep_kedro.models.sources.specs import CheckpointModel
 
 TORCH_SUFFIXES = frozenset({".pt", ".pth", ".th"})
@@ -58,7 +58,7 @@ class CheckpointHandle:
     """
 
     def __init__(self, name: str, spec: CheckpointModel) -> None:
-        self._spec = spec
+        self._name, self._spec = name, spec
         self._state: dict[str, Tensor] | None = None
         definition = definition_of(spec).as_json()
         self.meta: dict[str, Any] = {"definition": definition, "n_classes": spec.n_classes}
@@ -75,7 +75,10 @@ class CheckpointHandle:
 
     def _tensors(self) -> dict[str, Tensor]:
         if self._state is None:
-            built = build(self._spec, with_weights=True).state_dict()
+            try:
+                built = build(self._spec, with_weights=True).state_dict()
+            except ValueError as error:
+                raise ValueError(f"network {self._name!r}: {error}") from error
             self._state = {
                 name: value for name, value in built.items() if not name.endswith("num_batches_tracked")
             }
@@ -85,9 +88,7 @@ class CheckpointHandle:
 def _read_state(spec: CheckpointModel) -> dict[str, Tensor]:
     path = require_file(spec, "checkpoint")
     if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return dict(load_file(path))
+        return read_tensors(spec, "checkpoint")
     if path.suffix not in TORCH_SUFFIXES:
         known = ", ".join([".safetensors", *sorted(TORCH_SUFFIXES)])
         raise ValueError(f"checkpoint {spec.path or spec.url} has suffix {path.suffix!r}; known: {known}")

@@ -6,12 +6,15 @@ import os
 import re
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from rep_kedro.datasets.atomic import write_atomically
 from rep_kedro.models.sources.specs import FilePlace
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _VARIABLE = re.compile(r"\$\{?(\w+)\}?")
 _BLOCK_BYTES = 1 << 20
@@ -80,6 +83,26 @@ def fetch_file(url: str, sha256: str, kind: str) -> Path:
             " try again with a network, or fetch it by hand and give path"
         ) from problem
     return copy
+
+
+def read_tensors(place: FilePlace, kind: str) -> "dict[str, Tensor]":
+    """Read a `.safetensors` file, fetched if it has an address.
+
+    Raises:
+        ValueError: If it is missing, cannot be fetched, is of another digest than stated, or is damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = require_file(place, kind)
+    try:
+        return dict(load_file(path))
+    except (SafetensorError, OSError) as problem:
+        cause = " ".join(str(problem).split()).removeprefix("Error while deserializing header: ")
+        raise ValueError(
+            f"{kind} {place.path or place.url} is damaged or no safetensors file"
+            f" ({path.stat().st_size} bytes: {cause}); copy or fetch it again"
+        ) from problem
 
 
 def cache_folder() -> Path:

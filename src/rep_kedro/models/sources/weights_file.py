@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from rep_kedro.models.preprocessing import Preprocessing
 from rep_kedro.models.sources import timm, torchvision
-from rep_kedro.models.sources.files import identify_file, require_file
+from rep_kedro.models.sources.files import identify_file, read_tensors, require_file
 from rep_kedro.models.sources.specs import TimmModel, TorchvisionModel, WeightsFileModel
 
 _SHOWN = 3
@@ -77,9 +77,7 @@ def _own_size(spec: WeightsFileModel) -> int:
 def _read_state(spec: WeightsFileModel) -> dict[str, Tensor]:
     path = require_file(spec, _KIND)
     if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return dict(load_file(path))
+        return read_tensors(spec, _KIND)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler raises whatever the file makes it raise

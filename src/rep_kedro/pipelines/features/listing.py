@@ -73,7 +73,7 @@ def _list_layers(
     finally:
         for handle in handles:
             handle.remove()
-    fields = _receptive_fields(module, image.shape[-1])
+    fields = _fields_of_image_side(module, image.shape[-1])
     totals, seen = Counter(name for name, _ in calls), Counter[str]()
     rows: list[LayerRow] = []
     for name, shape in calls:
@@ -101,6 +101,20 @@ def _field_of_parts(name: str, rows: list[LayerRow]) -> int | None:
 def _shape_of(output: Any) -> tuple[int, ...] | None:
     first = output[0] if isinstance(output, tuple | list) and output else output
     return tuple(first.shape[1:]) if hasattr(first, "shape") else None
+
+
+def _fields_of_image_side(module: "nn.Module", input_px: int) -> Mapping[str, int]:
+    """Return the receptive fields of what images go through: of two-sided models, the image side alone."""
+    from torch import nn
+
+    from rep_kedro.models.sources.zoo import runner_of
+
+    tower = getattr(module, "visual", None)
+    if runner_of(module) is None:
+        return _receptive_fields(module, input_px)
+    if not isinstance(tower, nn.Module):
+        return {}
+    return {f"visual.{name}": side for name, side in _receptive_fields(tower, input_px).items()}
 
 
 def _receptive_fields(module: "nn.Module", input_px: int) -> Mapping[str, int]:
