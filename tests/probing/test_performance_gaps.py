@@ -199,7 +199,16 @@ def test_pairs_of_networks_that_share_a_network_make_no_false_findings():
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"confidence": 1.0}, "less than 1"), ({"n_boot": 3}, "n_boot"), ({"correction": "none"}, "holm")],
+    [
+        ({"confidence": 1.0}, "less than 1"),
+        ({"n_boot": 3}, "n_boot"),
+        ({"correction": "none"}, "holm"),
+        (
+            {"n_bootstrap": 3},
+            r"3 resamples have no interval of 0\.95; set n_bootstrap to at least 40, or to 0",
+        ),
+        ({"n_bootstrap": 19, "confidence": 0.9}, "to at least 20,"),
+    ],
 )
 def test_parameters_that_make_no_sense_are_refused(change, message):
     with pytest.raises(ValidationError, match=message):

@@ -58,7 +58,7 @@ def matrices():
 
 def _params(**params):
     return ConsistencyParams(
-        **{"categories": ["objective"], "n_bootstrap": 30, "n_permutations": 49, **params}
+        **{"categories": ["objective"], "n_bootstrap": 40, "n_permutations": 49, **params}
     )
 
 
@@ -293,6 +293,11 @@ def test_a_set_may_exclude_what_the_study_lacks_and_may_end_empty(caplog):
             r"in two of training_data_classes: \['a'\]",
         ),
         ({"min_pairs": 2}, "greater than or equal to 3"),
+        (
+            {"n_bootstrap": 3},
+            r"3 resamples have no interval of 0\.95; set n_bootstrap to at least 40, or to 0",
+        ),
+        ({"n_bootstrap": 199, "confidence": 0.99}, "to at least 200"),
         ({"size_limits": {"small": 10.0}}, "the last must be null"),
         ({"size_limits": {"small": 10.0, "large": 5.0, "huge": None}}, "size limits must rise"),
     ],
@@ -311,7 +316,7 @@ def test_a_measure_undefined_on_one_set_keeps_its_rows_and_says_why(matrices):
     assert table.loc[with_shapes, "pearson"].isna().all()
     assert set(table.loc[with_shapes, "reason"]) == {"fewer than 3 model pairs"}
     assert table.loc[~with_shapes, "pearson"].notna().all()
-    summary = summarise_consistency(_tabulate(broken), CARDS, _params())
+    summary = summarise_consistency(_tabulate(broken), CARDS, _params(n_bootstrap=500))
     assert summary.loc[0, ["n_set_pairs", "n_defined"]].tolist() == [3, 1]
     assert summary.loc[0, "reason"] == f"fewer than 3 model pairs; {NO_INTERVAL}"
     assert np.isnan(summary.loc[0, "median_low"])

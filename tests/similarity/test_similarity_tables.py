@@ -151,7 +151,7 @@ def test_the_pipeline_runs_from_features_to_all_tables_of_the_catalog(tmp_path):
         "stimulus_subsets": {},
         "model_cards": CARDS,
         "params:similarity": SimilarityParams(measures=["cka_linear_debiased", "linear_regression_r2"]),
-        "params:consistency": ConsistencyParams(categories=["objective"], n_bootstrap=20),
+        "params:consistency": ConsistencyParams(categories=["objective"], n_bootstrap=40),
         "params:similarity_inference": InferenceParams(n_permutations=19),
         "params:sample_sizes": SampleSizeParams(sizes=[8], n_orders=2),
         "params:model_maps": ModelMapsParams(),

@@ -1,9 +1,11 @@
 """Parameters of the probing pipeline, checked before any node runs."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from rep_kedro.checks.names import require_once
+from rep_kedro.checks.percentiles import require_percentiles
 from rep_kedro.representations.spec import Combination, Transform
 
 Positive = Annotated[float, Field(gt=0)]
@@ -52,7 +54,8 @@ class GapParams(_Strict):
     """How sure the correlation of similarity with differences of accuracy is.
 
     Attributes:
-        n_bootstrap: Bootstrap samples of the networks; 0 leaves the intervals out.
+        n_bootstrap: Bootstrap samples of the networks, 40 or more for a confidence of 0.95; 0 leaves the
+            intervals out.
         confidence: Coverage that the intervals aim at.
         n_permutations: Permutations of the networks' names for the p-values; 0 leaves them out.
         correction: How p-values are corrected for the number of stimulus sets of one measure.
@@ -64,6 +67,11 @@ class GapParams(_Strict):
     n_permutations: int = Field(default=4999, ge=0)
     correction: Literal["holm", "bonferroni", "benjamini-hochberg"] = "holm"
     seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _percentiles_exist(self) -> Self:
+        require_percentiles(self.n_bootstrap, self.confidence)
+        return self
 
 
 class ProbingParams(_Strict):
@@ -103,3 +111,10 @@ class ProbingParams(_Strict):
     keep_probabilities: bool = True
     performance_gaps: GapParams = GapParams()
     seed: int = Field(default=0, ge=0)
+
+    @field_validator("stimulus_sets", "models")
+    @classmethod
+    def _each_once(cls, names: list[str] | str, info: ValidationInfo) -> list[str] | str:
+        if not isinstance(names, str):
+            require_once(names, str(info.field_name))
+        return names

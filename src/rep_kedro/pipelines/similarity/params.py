@@ -1,11 +1,12 @@
 """Parameters of the similarity pipeline, checked before any node runs."""
 
 from difflib import get_close_matches
-from math import ceil
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from rep_kedro.checks.names import require_once
+from rep_kedro.checks.percentiles import require_percentiles
 from rep_kedro.measures import get_measure
 from rep_kedro.representations.spec import Transform
 
@@ -45,6 +46,13 @@ class SimilarityParams(BaseModel):
     measures: list[str] = Field(min_length=1)
     memory_bytes: int = Field(default=1_000_000_000, gt=0)
     device: str = "auto"
+
+    @field_validator("stimulus_sets", "models")
+    @classmethod
+    def _each_once(cls, names: list[str] | str, info: ValidationInfo) -> list[str] | str:
+        if not isinstance(names, str):
+            require_once(names, str(info.field_name))
+        return names
 
     @field_validator("measures")
     @classmethod
@@ -111,7 +119,8 @@ class ConsistencyParams(BaseModel):
         anchors: Names of networks, each compared with all others and with those of each value of each
             category.
         min_pairs: A group with fewer pairs of networks is listed in the summary alone.
-        n_bootstrap: Replicates of the bootstrap; 0 leaves the intervals out.
+        n_bootstrap: Replicates of the bootstrap, 40 or more for a confidence of 0.95; 0 leaves the intervals
+            out.
         confidence: Coverage that the intervals aim at.
         n_permutations: Permutations of network names for the p-values; 0 leaves them out.
         correction: How p-values are corrected for the number of correlations of one measure.
@@ -154,9 +163,7 @@ class ConsistencyParams(BaseModel):
     @field_validator("anchors")
     @classmethod
     def _anchors_differ(cls, anchors: list[str]) -> list[str]:
-        doubled = sorted({name for name in anchors if anchors.count(name) > 1})
-        if doubled:
-            raise ValueError(f"anchors are listed twice: {doubled}")
+        require_once(anchors, "anchors")
         return anchors
 
     @model_validator(mode="after")
@@ -168,6 +175,11 @@ class ConsistencyParams(BaseModel):
                 raise ValueError(f"unknown model set {name!r}; {hint}")
         return self
 
+    @model_validator(mode="after")
+    def _percentiles_exist(self) -> Self:
+        require_percentiles(self.n_bootstrap, self.confidence)
+        return self
+
 
 class InferenceParams(BaseModel):
     """How similarities are set against chance.
@@ -175,7 +187,8 @@ class InferenceParams(BaseModel):
     Attributes:
         measures: Ids of measures that have a permutation null.
         n_permutations: Permutations of the stimuli; 0 leaves nulls and p-values out.
-        n_bootstrap: Resamples of the stimuli for the intervals; 0 leaves them out.
+        n_bootstrap: Resamples of the stimuli for the intervals, 40 or more for a confidence of 0.95; 0 leaves
+            them out.
         confidence: Coverage that the intervals aim at.
         level: Chance of an unrelated pair to exceed the threshold.
         correction: How p-values are corrected for the number of pairs; ``maximum`` compares each value with
@@ -202,12 +215,7 @@ class InferenceParams(BaseModel):
 
     @model_validator(mode="after")
     def _percentiles_exist(self) -> Self:
-        least = ceil(2 / (1 - self.confidence) - 1e-9)
-        if 0 < self.n_bootstrap < least:
-            raise ValueError(
-                f"{self.n_bootstrap} resamples have no interval of {self.confidence:g}; "
-                f"set n_bootstrap to at least {least}, or to 0 for no intervals"
-            )
+        require_percentiles(self.n_bootstrap, self.confidence)
         return self
 
 
@@ -240,7 +248,5 @@ class SampleSizeParams(BaseModel):
 def _require_known(measures: list[str]) -> list[str]:
     for measure_id in measures:
         get_measure(measure_id)
-    doubled = sorted({name for name in measures if measures.count(name) > 1})
-    if doubled:
-        raise ValueError(f"measures are listed twice: {doubled}")
+    require_once(measures, "measures")
     return measures

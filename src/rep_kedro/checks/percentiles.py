@@ -1,0 +1,28 @@
+"""Whether an interval by percentiles of bootstrap samples can be told at all."""
+
+from math import ceil
+
+
+def require_percentiles(n_bootstrap: int, confidence: float) -> None:
+    """Refuse so few bootstrap samples that the ends of an interval would lie beyond all of them.
+
+    Args:
+        n_bootstrap: Bootstrap samples; 0: no intervals are wanted.
+        confidence: Coverage that the intervals aim at.
+
+    Raises:
+        ValueError: If there are some, but not one for each tail of the interval.
+
+    Example:
+        >>> require_percentiles(40, 0.95)
+        >>> require_percentiles(39, 0.95)
+        Traceback (most recent call last):
+        ...
+        ValueError: 39 resamples have no interval of 0.95; set n_bootstrap to at least 40, or to 0 for none
+    """
+    least = ceil(2 / (1 - confidence) - 1e-9)  # 2 / (1 - 0.9) is 20 and some rounding
+    if 0 < n_bootstrap < least:
+        raise ValueError(
+            f"{n_bootstrap} resamples have no interval of {confidence:g}; "
+            f"set n_bootstrap to at least {least}, or to 0 for none"
+        )
