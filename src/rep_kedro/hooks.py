@@ -15,7 +15,8 @@ from kedro.io import DataCatalog, DatasetError
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
-from rep_kedro.checks.options import RUN_OPTIONS
+from rep_kedro.checks.options import RUN_OPTIONS, WORKER_VARIABLE
+from rep_kedro.checks.stale import make_pipeline, tell_stale
 
 _BYTES_PER_MB = 1_000_000
 _log = logging.getLogger("rep_kedro")
@@ -27,6 +28,7 @@ class ProjectHooks:
     def __init__(self) -> None:
         self._began: dict[str, float] = {}
         self._run_began = 0.0
+        self._loader: Any = None
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
@@ -43,6 +45,7 @@ class ProjectHooks:
         from rep_kedro.checks.references import require_compared_measure, require_known_anchors
 
         loader: Any = context.config_loader
+        self._loader = loader
         given = dict(getattr(context, "_runtime_params", None) or {})
         require_environment(loader)
         require_options(given, Path(context.project_path))
@@ -63,14 +66,18 @@ class ProjectHooks:
     def before_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
     ) -> None:
-        """Refuse a run whose inputs are missing, naming the pipelines that make them.
+        """Refuse a run that would trip over a name, or whose inputs are missing; say what makes them.
 
         Raises:
             DatasetError: If a free input does not exist or is incomplete.
-            ValueError: If a collection to recompute is none that this run makes.
+            ValueError: If a name is unknown, or a collection to recompute is none that this run makes.
         """
         self._run_began = time.perf_counter()
         options = run_params.get("runtime_params") or {}
+        if self._loader is not None:
+            from rep_kedro.checks.study_names import require_known_names
+
+            require_known_names(self._loader["parameters"], options, pipeline, self._loader, catalog)
         if options.get("recompute"):
             from rep_kedro.checks.options import require_recompute
 
@@ -103,11 +110,14 @@ class ProjectHooks:
         _log.debug("%s took %.2f s", node.name, seconds)
 
     @hook_impl
-    def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
-        """Tell what was computed and kept, how long it took, and where the report is."""
+    def after_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
+    ) -> None:
+        """Tell what was computed and kept, how long it took, where the report is, and what is now stale."""
         from rep_kedro.datasets.work import format_seconds
 
-        counts = _tell_counts(_collections(pipeline, catalog))
+        collections = _collections(pipeline, catalog)
+        counts = _tell_counts(collections)
         if counts:
             _log.info("%s", counts)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
@@ -120,6 +130,12 @@ class ProjectHooks:
         )
         if "report" in pipeline.all_outputs():
             _log.info("report: %s", _shown_path(catalog.get("report")))
+        is_part = WORKER_VARIABLE in os.environ or (run_params.get("runtime_params") or {}).get("shard")
+        changed = {name for name, dataset in collections.items() if dataset.counts and dataset.counts[0]}
+        if changed and not is_part:
+            told = tell_stale(changed, pipeline, catalog, env=run_params.get("env"))
+            if told:
+                _log.info("%s", told)
 
 
 def _requested(context: KedroContext | None) -> Pipeline:
@@ -181,7 +197,7 @@ def _why_missing(catalog: DataCatalog, name: str) -> str:
 def _missing_message(problems: Mapping[str, str]) -> str:
     from rep_kedro.pipelines import PIPELINES
 
-    by_pipeline = {name: _pipeline(name) for name in PIPELINES}
+    by_pipeline = {name: make_pipeline(name) for name in PIPELINES}
     makers = {name: maker for maker, made in by_pipeline.items() for name in made.all_outputs()}
     wanted = [maker for maker in PIPELINES if maker in {makers.get(name) for name in problems}]
     how = f"kedro run --pipelines={','.join(wanted)}" if wanted else "see the README"
@@ -190,13 +206,6 @@ def _missing_message(problems: Mapping[str, str]) -> str:
     if absent == list(problems):
         lines = [f"not made yet: {', '.join(absent)}"]
     return "\n".join([*lines, f"make them first: {how} (or fetch them: dvc pull)"])
-
-
-def _pipeline(name: str) -> Pipeline:
-    from importlib import import_module
-
-    made: Pipeline = import_module(f"rep_kedro.pipelines.{name}.pipeline").create_pipeline()
-    return made
 
 
 def _shown_path(dataset: Any) -> str:

@@ -116,7 +116,7 @@ MISTAKES = {
         model(source="tim", name="resnet18", layers=["layer4"]),
     ),
     "unknown network to compare": Mistake(
-        "no features of network 'cnn_supervised_s9'; did you mean",
+        "parameters.yml: 'cnn_supervised_s9' is no network of this study; did you mean",
         ("--pipelines=similarity",),
         {"similarity": {"models": ["cnn_supervised_s9"]}},
     ),
@@ -185,6 +185,36 @@ MISTAKES = {
         "parameter consistency.anchors in --params: 'cnn_supervized_s0' is no network of this study",
         ("--pipelines=similarity", "--params=consistency.anchors=[cnn_supervized_s0]"),
     ),
+    "network to probe that is none": Mistake(
+        "parameter probing.models in --params: 'cnn_simclr_s7' is no network of this study",
+        ("--dry-run", "--pipelines=probing", "--params=probing.models=[cnn_simclr_s7]"),
+    ),
+    "stimulus set to compare on that is none": Mistake(
+        "parameter similarity.stimulus_sets in --params: 'digitz' is no stimulus set of this study; did you",
+        ("--workers=2", "--pipelines=similarity", "--params=similarity.stimulus_sets=[digitz]"),
+    ),
+    "measure without a null": Mistake(
+        "parameter similarity_inference.measures in --params: no permutation null for measure",
+        ("--params=similarity_inference.measures=[linear_regression_r2]",),
+    ),
+    "network to compare twice": Mistake(
+        "models are listed twice: ['cnn_simclr_s0']",
+        ("--pipelines=similarity",),
+        {"similarity": {"models": ["cnn_simclr_s0", "cnn_simclr_s0"]}},
+    ),
+    "text for a list or a word": Mistake(
+        "parameter similarity.models in --params: should be 'all' or a list, got 'cnn_simclr_s0'",
+        ("--pipelines=similarity", "--params=similarity.models=cnn_simclr_s0"),
+    ),
+    "text for a list": Mistake(
+        "parameter similarity.transform in --params: should be a list, got 'unit_length'",
+        ("--pipelines=similarity", "--params=similarity.transform=unit_length"),
+    ),
+    "nothing for a group": Mistake(
+        "parameters.yml: should be `key: value` lines, got null",
+        ("--pipelines=similarity",),
+        {"consistency": None},
+    ),
     "broken YAML": Mistake(
         "parameters.yml, line 3, column 1: expected ',' or ']'", text="ingest:\n  stimulus_sets: {a: [b\n"
     ),
@@ -194,7 +224,7 @@ MISTAKES = {
     "list for a file": Mistake("must hold `key: value` lines, not a list", text="- a\n- b\n"),
     "key twice": Mistake("line 2, column 1: found duplicate key threads", text="threads: 1\nthreads: 2\n"),
     "number for a group": Mistake(
-        "should be a valid dictionary", ("--pipelines=ingest",), text="ingest: 3\n"
+        "should be `key: value` lines, got 3", ("--pipelines=ingest",), text="ingest: 3\n"
     ),
 }
 
@@ -289,13 +319,17 @@ def test_networks_that_give_no_numbers_or_hold_code_are_refused(own_study: Path)
     name = next(name for name in state if name.endswith("weight"))
     save_file({**state, name: torch.full_like(state[name], torch.nan)}, own_study / "nan.safetensors")
     (own_study / "evil.pt").write_bytes(pickle.dumps(_Code()))
+    (own_study / "torn.safetensors").write_bytes((own_study / "nan.safetensors").read_bytes()[:-100])
     entry = {"source": "checkpoint", "architecture": "cnn", "n_classes": 10}
-    models = {"nan": {**entry, "path": "nan.safetensors"}, "evil": {**entry, "path": "evil.pt"}}
+    paths = {"nan": "nan.safetensors", "evil": "evil.pt", "torn": "torn.safetensors"}
+    models = {name: {**entry, "path": path} for name, path in paths.items()}
     _change(own_study / "conf/test/parameters.yml", {"features": {"models": models}})
     told = _fail(own_study, "--pipelines=features")
-    assert "6 of 18 members failed (the others are done and kept)" in told
+    assert "9 of 21 members failed (the others are done and kept)" in told
     assert "features that are not finite" in told
     assert "checkpoint evil.pt is refused" in told
+    assert "digits/torn" in told
+    assert "checkpoint torn.safetensors is damaged or no safetensors file (" in told
     assert not (own_study / "was_here").exists()
 
 

@@ -83,6 +83,40 @@ def test_ctrl_c_ends_the_workers_in_one_line(own_study: Path) -> None:
     assert not list((own_study / "data").rglob("*.partial"))
 
 
+@pytest.mark.parametrize("delay_s", [0.3, 1.0])
+def test_ctrl_c_while_workers_are_imported_is_told_in_one_line(own_study: Path, delay_s: float) -> None:
+    shutil.rmtree(own_study / "data/test/06_models/networks")
+    process = subprocess.Popen(
+        [str(BIN / "kedro"), "run", "--env=test", "--pipelines=training", "--workers=2"],
+        cwd=own_study,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  may be ignored here
+    )
+    assert process.stderr is not None
+    assert "2 processes: networks" in process.stderr.readline()
+    time.sleep(delay_s)
+    os.killpg(process.pid, signal.SIGINT)  # a terminal's Ctrl-C goes to the workers, too
+    told = process.communicate()[1]
+    assert process.returncode == 130
+    assert told.splitlines()[-1].startswith("error: interrupted; what was made is kept")
+    assert told.count("error: ") == 1
+    assert "Traceback" not in told
+
+
+def test_workers_tell_at_the_end_what_is_now_stale(own_study: Path) -> None:
+    (own_study / FEATURES / "digits/cnn_simclr_s0.safetensors").unlink()
+    asked = ("kedro", "run", "--env=test", "--pipelines=features", "--workers=2")
+    told = run_in(own_study, *asked).stderr
+    assert told.count("what changed here") == 1
+    assert told.splitlines()[-1].endswith(
+        "diagnostics, similarity, probing and reporting read what changed here; bring them up to date:"
+        " kedro run --env=test --pipelines=diagnostics,similarity,probing,reporting"
+    )
+    assert "what changed here" not in run_in(own_study, *asked).stderr
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

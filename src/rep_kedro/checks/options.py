@@ -9,6 +9,9 @@ from typing import Any
 from rep_kedro.checks.names import suggest_known
 
 RUN_OPTIONS = ("shard", "recompute", "compare_with")
+WORKER_VARIABLE = "REP_KEDRO_WORKER"
+"""Environment variable; set for a process that another one started for a part of its run."""
+
 _DEVICES = ("cpu", "cuda", "mps")
 
 

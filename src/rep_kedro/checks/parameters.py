@@ -17,6 +17,13 @@ UNTYPED = frozenset({"threads"})
 _PREFIX = "params:"
 _ABOUT_KEYS = frozenset({"missing", "extra_forbidden"})
 _SHOWN_CHARS = 60
+_SHOULD = "Input should be "
+_YAML_WORDS = {
+    **dict.fromkeys(("list_type", "tuple_type", "set_type"), "a list"),
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "`key: value` lines"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
+    "string_type": "a text",
+}
 Loc = tuple[str | int, ...]
 
 
@@ -91,15 +98,30 @@ def _lines_of(
     given: Mapping[str, Any],
     loader: Loader,
 ) -> Iterator[str]:
-    errors = problem.errors()
-    for error in errors:
-        if any(_is_below(other["loc"], error["loc"]) for other in errors):
-            continue  # a tuple is too short because one of its elements is wrong
+    by_place: dict[Loc, list[Any]] = {}
+    for error in problem.errors():
         has_key = error["type"] in _ABOUT_KEYS
         place = (name, *_place_of(error["loc"], parameters[name], has_key=has_key))
-        origin = "--params" if _is_given(place, given) else find_origin(loader, place)
+        by_place.setdefault(place, []).append(error)
+    for place, errors in by_place.items():
+        if any(_is_below(other, place) for other in by_place):
+            continue  # a tuple is too short because one of its elements is wrong
+        origin = "--params" if is_given(place, given) else find_origin(loader, place)
         where = f" in {origin}" if origin else ""
-        yield f"parameter {_dotted(place)}{where}: {_reason(error, _hint(error, model, parameters[name]))}"
+        wanted = list(dict.fromkeys(_wanted(error) for error in errors))
+        if len(wanted) > 1 and all(wanted):  # a value that may be one of several things
+            reasons = [f"should be {' or '.join(wanted)}, got {_shown(errors[0]['input'])}"]
+        else:
+            reasons = [_reason(error, _hint(error, model, parameters[name])) for error in errors]
+        yield from (f"parameter {_dotted(place)}{where}: {reason}" for reason in reasons)
+
+
+def _wanted(error: Any) -> str:
+    """Return what a value should be, in words of YAML, or nothing if the error is about something else."""
+    if error["type"] in _YAML_WORDS:
+        return _YAML_WORDS[error["type"]]
+    message = str(error["msg"])
+    return message.removeprefix(_SHOULD) if message.startswith(_SHOULD) else ""
 
 
 def _is_below(lower: Loc, upper: Loc) -> bool:
@@ -143,7 +165,7 @@ def _only_holder(value: Mapping[str, Any], part: str | int) -> str | None:
     return holders[0] if len(holders) == 1 else None
 
 
-def _is_given(place: Loc, given: Mapping[str, Any]) -> bool:
+def is_given(place: Loc, given: Mapping[str, Any]) -> bool:
     """Tell whether a parameter, or a part of it, came from the command line."""
     value: Any = given
     for part in place:
@@ -164,10 +186,8 @@ def _dotted(place: Loc) -> str:
 
 def _reason(error: Any, hint: str) -> str:
     kind, message = error["type"], str(error["msg"])
-    if kind == "missing":
-        return "is missing"
-    if kind == "extra_forbidden":
-        return f"unknown key{hint}"
+    if kind in _ABOUT_KEYS:
+        return "is missing" if kind == "missing" else f"unknown key{hint}"
     if kind in {"value_error", "assertion_error"}:
         return message.partition(", ")[2] or message
     if kind == "union_tag_invalid":
@@ -176,12 +196,14 @@ def _reason(error: Any, hint: str) -> str:
         return f"unknown {name} {error['ctx']['tag']!r}; {suggest_known(error['ctx']['tag'], tags)}"
     if kind == "union_tag_not_found":
         return f"key {error['ctx']['discriminator']} is missing, got {_shown(error['input'])}"
+    if kind in _YAML_WORDS:
+        return f"should be {_YAML_WORDS[kind]}, got {_shown(error['input'])}"
     message = message.replace(" after validation", "").removeprefix("Input ")
     return f"{message[0].lower()}{message[1:]}, got {_shown(error['input'])}"
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    text = "null" if value is None else repr(value)
     return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}..."
 
 

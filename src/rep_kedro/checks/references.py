@@ -38,18 +38,15 @@ def require_known_anchors(parameters: Mapping[str, Any], given: Mapping[str, Any
     Raises:
         ValueError: If one is none; the message has its place, and close matches or the networks there are.
     """
-    from rep_kedro.pipelines.features.params import FeaturesParams
-    from rep_kedro.pipelines.training.params import TrainingParams
+    from rep_kedro.checks.study_names import find_networks
 
-    features = FeaturesParams.model_validate(parameters["features"])
-    trained = TrainingParams.model_validate(parameters["training"]).networks()
-    known = {*(trained if isinstance(features.networks, str) else features.networks), *features.entries()}
+    known = find_networks(parameters)
     for anchor in parameters["consistency"].get("anchors", ()):
-        if anchor not in known:
+        if known and anchor not in known:
             where = _place("consistency", "anchors", given, loader)
             raise ValueError(
                 f"parameter consistency.anchors{where}: {anchor!r} is no network of this study; "
-                f"{suggest_known(anchor, known)}"
+                f"{suggest_known(anchor, known)} (or set consistency.anchors: [])"
             )
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+
+from rep_kedro.checks.options import WORKER_VARIABLE
 
 TRACEBACK_VARIABLE = "REP_KEDRO_TRACEBACK"
 """Environment variable; if set, every error comes with its traceback."""
@@ -26,11 +29,23 @@ class ProjectCommand(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; end with 1 after a mistake, with 130 after Ctrl-C."""
+        if WORKER_VARIABLE in os.environ:
+            obey_parent()
         _enter_project()
         if _wants_traceback():
             logging.getLogger("rep_kedro").setLevel(logging.DEBUG)
         with _told():
             return super().invoke(ctx)
+
+
+def obey_parent() -> None:
+    """Take the request of the process that started this one to end as a Ctrl-C, which never comes itself."""
+
+    def interrupt(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
 
 
 @contextmanager
@@ -44,6 +59,8 @@ def _told() -> Iterator[None]:
         _tell(" ".join(mistake.message.split()))
         sys.exit(mistake.exit_code)
     except KeyboardInterrupt:
+        if WORKER_VARIABLE in os.environ:
+            sys.exit(_INTERRUPTED)  # the process that started this one tells it
         click.echo("", err=True)
         _tell("interrupted; what was made is kept, the same command goes on from there")
         sys.exit(_INTERRUPTED)

@@ -66,9 +66,10 @@ def _run(**options: Any) -> Any:
 
 def _tell_only(options: dict[str, Any], selection: "Pipeline") -> None:
     from rep_kedro.commands.dry_run import tell_dry_run
-    from rep_kedro.commands.session import open_context
+    from rep_kedro.commands.session import open_context, require_names
 
     context = open_context(options["env"], options["params"], options["conf_source"])
+    require_names(context, options["params"], selection)
     for line in tell_dry_run(context, selection, options["params"].get("shard")):
         click.echo(line)
 

@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kedro.pipeline import Pipeline
 
 
 def open_context(
@@ -21,3 +24,20 @@ def open_context(
         project_path=Path.cwd(), env=env, conf_source=conf_source, runtime_params=dict(given or {})
     )
     return session.load_context()
+
+
+def require_names(context: Any, given: Mapping[str, Any], selection: "Pipeline") -> None:
+    """Refuse names that a run of these nodes would trip over, as the run itself does before it begins.
+
+    Args:
+        context: The project's context.
+        given: Parameters of the command line.
+        selection: The nodes.
+
+    Raises:
+        ValueError: If a name is unknown; a line for each.
+    """
+    from rep_kedro.checks.study_names import require_known_names
+
+    loader = context.config_loader
+    require_known_names(loader["parameters"], given, selection, loader, context.catalog)

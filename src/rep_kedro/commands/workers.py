@@ -12,21 +12,21 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from rep_kedro.checks.options import WORKER_VARIABLE
+
 if TYPE_CHECKING:
     from kedro.pipeline import Pipeline
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 _PASSED_ON = ("env", "conf_source", "runner")
-_ALONE_S = 1  # a terminal's Ctrl-C reaches the workers, too; a second one would cut short how they end
 _END_S = 60  # what workers have to finish the file they are writing
 _log = logging.getLogger(__name__)
 
@@ -63,13 +63,16 @@ def run_workers(workers: str, options: dict[str, Any], selection: "Pipeline") ->
     Raises:
         click.ClickException: If the workers make no sense here, or a process failed.
     """
+    from rep_kedro.checks.stale import tell_stale
     from rep_kedro.commands.project import collection_names
-    from rep_kedro.commands.session import open_context
+    from rep_kedro.commands.session import open_context, require_names
 
     context = open_context(options["env"], options["params"], options["conf_source"])
+    require_names(context, options["params"], selection)
     parameters = context.config_loader["parameters"]
     devices = choose_devices(workers, parameters, selection.inputs() | selection.all_outputs())
     collections = collection_names(options["env"], options["conf_source"])
+    before = _journals(context.catalog, collections & selection.all_outputs())
     for stage in find_stages(selection, collections):
         params = _params_of(stage, selection, options["params"])
         n_workers = len(devices) if stage.is_shared else 1
@@ -83,6 +86,10 @@ def run_workers(workers: str, options: dict[str, Any], selection: "Pipeline") ->
             for i in range(n_workers)
         ]
         _run_tasks(tasks, options, n_threads=_threads_each(parameters, n_workers))
+    changed = {name for name, state in _journals(context.catalog, before).items() if state != before[name]}
+    told = tell_stale(changed, selection, context.catalog, env=options["env"]) if changed else ""
+    if told:
+        _log.info("%s", told)
 
 
 def find_stages(selection: "Pipeline", collections: set[str]) -> list[Stage]:
@@ -158,6 +165,17 @@ def choose_devices(workers: str, parameters: Mapping[str, Any], names: set[str])
     return list(devices)
 
 
+def _journals(catalog: Any, collections: Iterable[str]) -> dict[str, tuple[int, int] | None]:
+    """Return time and size of each collection's journal, which has a line for whatever was computed."""
+    from rep_kedro.datasets.journal import journal_path
+
+    found: dict[str, tuple[int, int] | None] = {}
+    for name in collections:
+        path = journal_path(catalog.get(name).folder)
+        found[name] = (path.stat().st_mtime_ns, path.stat().st_size) if path.exists() else None
+    return found
+
+
 def _run_tasks(tasks: Sequence[_Task], options: Mapping[str, Any], *, n_threads: int | None) -> None:
     """Start a process for each task and wait for all.
 
@@ -173,15 +191,16 @@ def _run_tasks(tasks: Sequence[_Task], options: Mapping[str, Any], *, n_threads:
             for position, task in enumerate(tasks):
                 config = Path(folder) / f"{position}.json"
                 config.write_text(json.dumps({"run": {"params": task.params}}))
-                process = subprocess.Popen(  # noqa: S603 - this program with other options
-                    _command(task, options, config),
-                    env=_environment(task.device, n_threads),
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    text=True,
-                )
-                running.append(process)
-                readers.append(_tell_lines(process.stdout, f"[{task.title}] " if len(tasks) > 1 else ""))
+                with _interrupts_held():
+                    process = subprocess.Popen(  # noqa: S603 - this program with other options
+                        _command(task, options, config),
+                        env=_environment(task.device, n_threads),
+                        stdout=subprocess.PIPE,
+                        stderr=subprocess.STDOUT,
+                        text=True,
+                    )
+                    running.append(process)
+                    readers.append(_tell_lines(process.stdout, f"[{task.title}] " if len(tasks) > 1 else ""))
             codes = [process.wait() for process in running]
         except BaseException:
             _end(running)
@@ -209,7 +228,7 @@ def _command(task: _Task, options: Mapping[str, Any], config: Path) -> list[str]
 
 def _environment(device: str | None, n_threads: int | None) -> dict[str, str]:
     """Return the environment of a worker: it sees one GPU, or none, and leaves cores to the others."""
-    environment = dict(os.environ)
+    environment = {**os.environ, WORKER_VARIABLE: "1"}
     if n_threads is not None:
         environment.setdefault("OMP_NUM_THREADS", str(n_threads))
     if device == "cpu":
@@ -237,15 +256,28 @@ def _tell_lines(stream: IO[str] | None, prefix: str) -> Thread:
     return reader
 
 
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Keep a Ctrl-C for later; a process that is started meanwhile never gets one.
+
+    So a worker that is still being imported is not interrupted at an odd place: this process ends it.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _end(running: Sequence["subprocess.Popen[str]"]) -> None:
-    """Interrupt processes that still run, and wait for them."""
-    deadline = time.monotonic() + _ALONE_S
-    while time.monotonic() < deadline and any(process.poll() is None for process in running):
-        time.sleep(_ALONE_S / 20)
+    """Ask processes that still run to end, and wait for them.
+
+    One that is still starting ends at once; one that works does so as after Ctrl-C (`command.obey_parent`).
+    """
     for process in running:
         with suppress(OSError):
             if process.poll() is None:
-                process.send_signal(signal.SIGINT)
+                process.terminate()
     for process in running:
         try:
             process.wait(_END_S)

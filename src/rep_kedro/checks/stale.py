@@ -1,0 +1,63 @@
+"""Which pipelines read what a run has changed, and were not part of it."""
+
+from collections.abc import Iterable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from rep_kedro.pipelines import PIPELINES
+
+if TYPE_CHECKING:
+    from kedro.pipeline import Pipeline
+
+
+def tell_stale(changed: Iterable[str], ran: "Pipeline", catalog: Any, *, env: str | None = None) -> str:
+    """Return a line that names pipelines whose results are older than what they are made of, or nothing.
+
+    Pipelines of which nothing has been made yet are not named.
+
+    Args:
+        changed: Collections of which a member was computed.
+        ran: The nodes of the run.
+        catalog: Tells what is there.
+        env: Configuration environment of the run.
+    """
+    names = find_stale(changed, ran, catalog)
+    if not names:
+        return ""
+    told = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
+    command = f"kedro run{f' --env={env}' if env else ''} --pipelines={','.join(names)}"
+    verb = "read" if len(names) > 1 else "reads"
+    return (
+        f"{told} {verb} what changed here; bring {'them' if len(names) > 1 else 'it'} up to date: {command}"
+    )
+
+
+def find_stale(changed: Iterable[str], ran: "Pipeline", catalog: Any) -> list[str]:
+    """Return pipelines that have results and read, through others or not, what a run changed, in their order.
+
+    Args:
+        changed: Collections of which a member was computed.
+        ran: The nodes of the run.
+        catalog: Tells what is there.
+    """
+    follows = set(changed)
+    for node in ran.nodes:
+        if follows.intersection(node.inputs):
+            follows.update(node.outputs)
+    done, stale = {node.name for node in ran.nodes}, []
+    for name in PIPELINES:
+        to_do = [node for node in make_pipeline(name).nodes if node.name not in done]
+        readers = []
+        for node in to_do:
+            if follows.intersection(node.inputs):
+                follows.update(node.outputs)
+                readers.append(node)
+        if any(catalog.exists(output) for node in readers for output in node.outputs):
+            stale.append(name)
+    return stale
+
+
+def make_pipeline(name: str) -> "Pipeline":
+    """Return a pipeline of the project, whichever ones this session asked for."""
+    made: Pipeline = import_module(f"rep_kedro.pipelines.{name}.pipeline").create_pipeline()
+    return made

@@ -1,0 +1,177 @@
+"""Names of networks, images and measures that parameters take from one another, before anything runs."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from rep_kedro.checks.configuration import Loader, find_origin
+from rep_kedro.checks.names import suggest_known
+from rep_kedro.checks.parameters import is_given, read_parameters
+
+if TYPE_CHECKING:
+    from kedro.pipeline import Pipeline
+    from pydantic import BaseModel
+
+_Model = TypeVar("_Model", bound="BaseModel")
+Keys = tuple[str, ...]
+NETWORK, STIMULUS_SET, SUBSET = "network", "stimulus set", "stimulus subset"
+_CHOOSERS = ("features", "similarity", "probing", "diagnostics")
+"""Parameters that choose among what there is, with the same keys."""
+
+
+def require_known_names(
+    parameters: Mapping[str, Any],
+    given: Mapping[str, Any],
+    pipeline: "Pipeline",
+    loader: Loader,
+    catalog: Any,
+) -> None:
+    """Refuse names of networks, stimulus sets, subsets and measures that a run would trip over.
+
+    Known is what the parameters define and, of what this run does not make itself, what is there already.
+
+    Args:
+        parameters: Valid parameters, nested.
+        given: Those of the command line.
+        pipeline: The nodes that will run; only parameters that they read are looked at.
+        loader: Tells where a parameter stands.
+        catalog: Tells what is there.
+
+    Raises:
+        ValueError: If a name is unknown; a line for each, with its place and what is known.
+    """
+    read = read_parameters(pipeline)
+    known = _known_names(parameters, pipeline, catalog)
+    lines = []
+    for keys, kind, name in _used_names(parameters, read):
+        if known.get(kind) and name not in known[kind]:
+            why = f"{name!r} is no {kind} of this study; {suggest_known(name, known[kind])}"
+            lines.append(f"{_told_place(keys, given, loader)}: {why}")
+    for keys, why in _unfit_measures(parameters, read, pipeline, catalog):
+        lines.append(f"{_told_place(keys, given, loader)}: {why}")
+    if lines:
+        raise ValueError("\n".join(dict.fromkeys(lines)))
+
+
+def find_networks(parameters: Mapping[str, Any]) -> set[str]:
+    """Return the networks of which the parameters have features made; empty if they are not valid."""
+    from rep_kedro.pipelines.features.params import FeaturesParams
+    from rep_kedro.pipelines.training.params import TrainingParams
+
+    features = _read(FeaturesParams, parameters, "features")
+    if features is None:
+        return set()
+    if not isinstance(features.networks, str):
+        return {*features.networks, *features.entries()}
+    training = _read(TrainingParams, parameters, "training")
+    return set() if training is None else {*training.networks(), *features.entries()}
+
+
+def _known_names(
+    parameters: Mapping[str, Any], pipeline: "Pipeline", catalog: Any
+) -> dict[str, frozenset[str]]:
+    """Return the known names by kind; none where the parameters that define them are not valid."""
+    from rep_kedro.pipelines.ingest.params import IngestParams
+
+    known: dict[str, frozenset[str]] = {}
+    if networks := find_networks(parameters):
+        known[NETWORK] = frozenset(networks | _stored_names("features", pipeline, catalog, part=1))
+    ingest = _read(IngestParams, parameters, "ingest")
+    if ingest is not None:
+        sets, subsets = (
+            _stored_names("stimulus_subsets", pipeline, catalog, part=0),
+            _stored_names("stimulus_subsets", pipeline, catalog, part=1),
+        )
+        known[STIMULUS_SET] = frozenset({*ingest.stimulus_sets, *sets})
+        known[SUBSET] = frozenset({*(name for rules in ingest.rules().values() for name in rules), *subsets})
+    return known
+
+
+def _stored_names(collection: str, pipeline: "Pipeline", catalog: Any, *, part: int) -> set[str]:
+    """Return a part of the keys ``<a>/<b>`` of a collection, if it is there and this run does not make it."""
+    from kedro.io import DatasetError
+
+    from rep_kedro.datasets.plan_file import read_plan
+
+    if collection in pipeline.all_outputs() or collection not in catalog:
+        return set()
+    folder = getattr(catalog.get(collection), "folder", None)
+    try:
+        return {key.split("/", 1)[part] for key in read_plan(folder, collection)} if folder else set()
+    except (DatasetError, IndexError):
+        return set()
+
+
+def _used_names(parameters: Mapping[str, Any], read: Iterable[str]) -> Iterator[tuple[Keys, str, str]]:
+    """Yield where a name is used, of what kind it is, and the name."""
+    for group in (name for name in _CHOOSERS if name in read):
+        chosen = parameters[group]
+        for key, kind in (("models", NETWORK), ("stimulus_sets", STIMULUS_SET)):
+            if isinstance(chosen.get(key), list):
+                yield from (((group, key), kind, name) for name in chosen[key])
+        if chosen.get("subset") is not None:
+            yield (group, "subset"), SUBSET, chosen["subset"]
+    if "probing" in read:
+        for name, combination in (parameters["probing"].get("combinations") or {}).items():
+            for model in combination["models"]:
+                yield ("probing", "combinations", name, "models"), NETWORK, model
+    if "consistency" in read:
+        for name, steps in (parameters["consistency"].get("model_sets") or {}).items():
+            for anchor in (step.get("anchor") for step in steps):
+                if anchor is not None:
+                    yield ("consistency", "model_sets", name), NETWORK, anchor
+
+
+def _unfit_measures(
+    parameters: Mapping[str, Any], read: Iterable[str], pipeline: "Pipeline", catalog: Any
+) -> Iterator[tuple[Keys, str]]:
+    """Yield where a measure stands that cannot be used there, and why."""
+    if "similarity_inference" in read:
+        from rep_kedro.pipelines.similarity.inference import require_null
+        from rep_kedro.pipelines.similarity.params import InferenceParams
+
+        inference = InferenceParams.model_validate(parameters["similarity_inference"])
+        wanted = inference.measures if inference.n_permutations or inference.n_bootstrap else []
+        yield from ((("similarity_inference", "measures"), why) for why in _refusals(require_null, wanted))
+    if "sample_sizes" in read:
+        from rep_kedro.pipelines.similarity.params import SampleSizeParams
+        from rep_kedro.pipelines.similarity.sample_sizes import require_curve
+
+        sizes = SampleSizeParams.model_validate(parameters["sample_sizes"])
+        wanted = sizes.measures if sizes.n_orders else []
+        yield from ((("sample_sizes", "measures"), why) for why in _refusals(require_curve, wanted))
+    if "model_maps" in read:
+        compared = {
+            *parameters["similarity"]["measures"],
+            *_stored_names("similarity_matrices", pipeline, catalog, part=1),
+        }
+        for measure in parameters["model_maps"].get("measures") or ():
+            if measure not in compared:
+                told = ", ".join(sorted(compared))
+                yield (
+                    ("model_maps", "measures"),
+                    f"{measure!r} is not among similarity.measures; choose of {told}, or add it there",
+                )
+
+
+def _refusals(require: Any, measures: Iterable[str]) -> Iterator[str]:
+    for measure in measures:
+        try:
+            require(measure)
+        except ValueError as problem:
+            yield str(problem)
+
+
+def _read(model: type[_Model], parameters: Mapping[str, Any], name: str) -> _Model | None:
+    """Return a group of parameters, or None if it is not valid: then whoever reads it will say so."""
+    from pydantic import ValidationError
+
+    try:
+        return model.model_validate(parameters.get(name))
+    except ValidationError:
+        return None
+
+
+def _told_place(keys: Keys, given: Mapping[str, Any], loader: Loader) -> str:
+    """Return the beginning of a line: the parameter and where it stands."""
+    origin = "--params" if is_given(keys, given) else find_origin(loader, keys)
+    return f"parameter {'.'.join(keys)}{f' in {origin}' if origin else ''}"

@@ -1,0 +1,154 @@
+"""Names that one parameter takes from others are refused before anything runs; and who reads what changed."""
+
+from copy import deepcopy
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+from kedro.pipeline import Pipeline
+from tests.project.conftest import ROOT
+
+from rep_kedro.checks.references import require_known_anchors
+from rep_kedro.checks.stale import find_stale, make_pipeline, tell_stale
+from rep_kedro.checks.study_names import require_known_names
+from rep_kedro.datasets.plan_file import write_plan
+from rep_kedro.pipelines import PIPELINES
+
+
+class Catalog:
+    """Collections by name: their folders, as far as they are there."""
+
+    def __init__(self, **folders: Path) -> None:
+        self._folders = folders
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._folders
+
+    def get(self, name: str) -> Any:
+        return SimpleNamespace(folder=self._folders[name])
+
+
+class Files:
+    """A loader that knows no files."""
+
+    conf_source = "nowhere"
+    base_env: str | None = None
+    default_run_env: str | None = None
+    env: str | None = None
+
+
+@pytest.fixture(scope="module")
+def parameters() -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for path in sorted((ROOT / "conf/base").glob("parameters*.yml")):
+        found |= yaml.safe_load(path.read_text()) or {}
+    return found
+
+
+def _check(parameters: dict[str, Any], *pipelines: str, catalog: Catalog | None = None) -> None:
+    wanted = sum((make_pipeline(name) for name in pipelines or PIPELINES), Pipeline([]))
+    require_known_names(parameters, {}, wanted, Files(), catalog or Catalog())
+
+
+WRONG = {
+    "similarity.models": (["cnn_simclr_s9"], "'cnn_simclr_s9' is no network of this study; did you mean"),
+    "similarity.stimulus_sets": (["digitz"], "is no stimulus set of this study; did you mean 'digits'?"),
+    "similarity.subset": ("analsis", "is no stimulus subset of this study; did you mean 'analysis'?"),
+    "probing.models": (["cnn_simclr_s9"], "is no network of this study; did you mean"),
+    "probing.stimulus_sets": (["digitz"], "is no stimulus set of this study"),
+    "probing.subset": ("analsis", "is no stimulus subset of this study"),
+    "probing.combinations": ({"two": {"models": ["cnn_simclr_s0", "x"]}}, "'x' is no network of this study"),
+    "diagnostics.models": (["cnn_simclr_s9"], "is no network of this study"),
+    "features.stimulus_sets": (["digitz"], "is no stimulus set of this study"),
+    "consistency.model_sets": ({"one": [{"anchor": "x"}]}, "'x' is no network of this study"),
+    "similarity_inference.measures": (["linear_regression_r2"], "no permutation null for measure"),
+    "sample_sizes.measures": (["mutual_knn_10"], "no curve over the number of stimuli for measure"),
+    "model_maps.measures": (["rsa_correlation_pearson"], "is not among similarity.measures; choose of cka_"),
+}
+
+
+def test_the_study_as_it_is_has_no_unknown_name(parameters: dict[str, Any]) -> None:
+    _check(parameters)
+
+
+@pytest.mark.parametrize("place", WRONG)
+def test_an_unknown_name_is_told_with_its_place(parameters: dict[str, Any], place: str) -> None:
+    changed, (group, _, key), (value, message) = deepcopy(parameters), place.partition("."), WRONG[place]
+    changed[group][key] = value
+    with pytest.raises(ValueError, match=f"^parameter {place}") as refused:
+        _check(changed)
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+    _check(changed, "ingest", "training")  # which read none of these
+
+
+def test_measures_of_what_is_not_computed_are_not_looked_at(parameters: dict[str, Any]) -> None:
+    changed = deepcopy(parameters)
+    changed["similarity_inference"] |= {"measures": ["linear_regression_r2"], "n_permutations": 0}
+    changed["similarity_inference"]["n_bootstrap"] = 0
+    changed["sample_sizes"] |= {"measures": ["mutual_knn_10"], "n_orders": 0}
+    _check(changed)
+
+
+def test_what_is_there_may_be_named_unless_the_run_makes_it_anew(
+    parameters: dict[str, Any], tmp_path: Path
+) -> None:
+    write_plan(tmp_path, "features", {"digits/of_last_year": "{}"})
+    changed = deepcopy(parameters)
+    changed["similarity"]["models"] = ["of_last_year"]
+    catalog = Catalog(features=tmp_path)
+    _check(changed, "similarity", catalog=catalog)
+    with pytest.raises(ValueError, match="'of_last_year' is no network of this study"):
+        _check(changed, "features", "similarity", catalog=catalog)
+
+
+def test_parameters_that_are_not_valid_are_left_to_whoever_reads_them(parameters: dict[str, Any]) -> None:
+    changed = deepcopy(parameters) | {"training": {"grids": 3}, "ingest": {"stimulus_sets": 3}}
+    changed["similarity"]["models"] = ["x"]
+    _check(changed, "similarity")
+
+
+class There:
+    """A catalog in which some things are there."""
+
+    def __init__(self, *names: str) -> None:
+        self._names = names
+
+    def exists(self, name: str) -> bool:
+        return name in self._names
+
+
+def test_pipelines_that_read_what_changed_are_named_through_others() -> None:
+    everything = There(*{name for pipeline in PIPELINES for name in make_pipeline(pipeline).all_outputs()})
+    ran = make_pipeline("similarity")
+    assert find_stale({"similarity_matrices"}, ran, everything) == ["probing", "reporting"]
+    assert find_stale({"similarity_nulls"}, ran, everything) == ["reporting"]
+    assert tell_stale({"probes"}, make_pipeline("probing"), everything) == (
+        "reporting reads what changed here; bring it up to date: kedro run --pipelines=reporting"
+    )
+    everyone = sum(map(make_pipeline, PIPELINES), Pipeline([]))
+    assert tell_stale({"features"}, everyone, everything) == ""
+
+
+def test_what_was_never_made_is_not_stale() -> None:
+    there = There("report")
+    assert find_stale({"features"}, make_pipeline("features"), there) == ["reporting"]
+    assert find_stale({"features"}, make_pipeline("features"), There()) == []
+
+
+def test_the_rest_of_a_pipeline_that_ran_in_part_is_stale() -> None:
+    there = There("model_cards", "similarities", "report")
+    ran = make_pipeline("features").only_nodes("features")
+    told = tell_stale({"features"}, ran, there, env="test")
+    assert told.endswith("kedro run --env=test --pipelines=features,similarity,reporting")
+
+
+def test_an_unknown_anchor_is_told_with_both_ways_out(parameters: dict[str, Any]) -> None:
+    changed = deepcopy(parameters)
+    changed["consistency"]["anchors"] = ["cnn_simclr_s9"]
+    told = r"did you mean .*\? \(or set consistency\.anchors: \[\]\)$"
+    with pytest.raises(ValueError, match=told):
+        require_known_anchors(changed, {}, Files())
+    require_known_anchors(parameters, {}, Files())
