@@ -158,10 +158,8 @@ def test_performance_gap_plots_the_accuracy_difference_of_final_layers(study, fi
     ]
     np.testing.assert_allclose(np.asarray(axes.collections[0].get_offsets()), wanted)
     r = np.corrcoef(np.array(wanted).T)[0, 1]
-    assert (
-        axes.get_title(loc="left").replace("\u00a0", " ").replace("−", "-")
-        == f"digits:  r = {r:.2f}, n = 120"
-    )
+    title = axes.get_title(loc="left").replace("\u00a0", " ").replace("−", "-")
+    assert title == f"digits\nr = {r:.2f}, n = 120"
     assert "percentage points" in axes.get_ylabel()
 
 

@@ -14,6 +14,7 @@ from rep_kedro.reporting.content import make_content
 from rep_kedro.reporting.contract import COLUMNS
 from rep_kedro.reporting.page import Column, list_in_words, make_table, write_number
 from rep_kedro.reporting.report import build_report
+from rep_kedro.reporting.sections.consistency import consistency_in_words
 from rep_kedro.reporting.sections.stitching import stitching_in_words
 from rep_kedro.reporting.svg import inline_svg
 
@@ -206,12 +207,88 @@ def test_a_figure_that_shows_nothing_says_why(study, drawings, choices):
     assert html.count("<svg") == N_FIGURES - 1
 
 
-@pytest.mark.parametrize("name", COLUMNS)
+@pytest.mark.parametrize(
+    "name", [name for name in COLUMNS if name != "stimulus_cards"]
+)  # groups are a choice
 def test_each_table_may_be_missing(study, html, choices, name):
     notes = Page(html).text.count("This run")
     for absent in (None, study.tables[name].iloc[:0]):
         text = Page(build_report(make_content(study.tables | {name: absent}, {}, **choices))).text
         assert text.count("This run") > notes
+
+
+def cut(study, sets, models):
+    """The study's tables as of a run with these stimulus sets and networks alone."""
+    tables = dict(study.tables)
+    for name in list(tables):
+        for column in {"stimulus_set", "stimulus_set_a", "stimulus_set_b"} & set(tables[name].columns):
+            tables[name] = tables[name][tables[name][column].isin([*sets, "mean"])]
+        for column in {"model", "model_a", "model_b", "front_model", "end_model"} & set(tables[name].columns):
+            tables[name] = tables[name][tables[name][column].isin(models)]
+    if len(sets) < 2 or len(models) < 2:
+        for name in ("consistency", "consistency_summary", "anchor_comparisons", "measure_agreement"):
+            tables[name] = tables[name].iloc[:0]
+    return tables
+
+
+def told_of(study, choices, sets, models):
+    return Page(build_report(make_content(cut(study, sets, models), {}, **choices))).text
+
+
+ONE_OF_MANY = re.compile(
+    r"\b1 (networks|sets|stimulus sets|pairs|points|architectures|objectives|measures|similarity measures|"
+    r"clusters|kinds|results|collections|trained networks|stitched networks|values are)\b"
+)
+
+
+def test_a_run_with_one_stimulus_set_says_that_consistency_needs_two(study, choices):
+    text = told_of(study, choices, ["digits"], list(study.model_cards["model"]))
+    for table in ("consistency", "consistency_summary"):
+        lack = "it needs two stimulus sets, and this run has 1 stimulus set."
+        assert f"The table {table} is empty: {lack}" in text
+    assert "made no table consistency" not in text
+    assert "16 networks on 1 stimulus set (digits)" in text
+    assert "(on the one stimulus set)" in text
+    assert ONE_OF_MANY.findall(text) == []
+
+
+def test_a_run_with_one_network_says_that_comparing_needs_two(study, choices):
+    text = told_of(study, choices, ["digits", "shapes"], ["cnn_supervised_s0"])
+    assert "This run has one network, and none to compare it with." in text
+    for table in ("similarities", "consistency", "similarity_inference", "measure_agreement"):
+        assert f"The table {table} is empty: it needs two networks, and this run has 1 network." in text
+    assert ONE_OF_MANY.findall(text) == []
+
+
+def test_two_networks_are_one_pair_and_not_the_most_and_the_least_alike(study, choices):
+    names = ["cnn_supervised_s0", "resnet_simclr_s0"]
+    tables = cut(study, ["digits", "shapes"], names)
+    tables["consistency"] = tables["consistency"].iloc[:0]
+    tables["consistency_summary"] = study.consistency_summary.head(1).assign(
+        reason="fewer than 6 model pairs", measure=choices["measure"]
+    )
+    tables["noise_ceilings"] = tables["noise_ceilings"].iloc[:0]
+    text = Page(build_report(make_content(tables, {}, **choices))).text
+    assert "cnn_supervised_s0 and resnet_simclr_s0 have a similarity of" in text
+    assert "least alike" not in text
+    assert "The table consistency is empty: fewer than 6 model pairs." in text
+    assert "it needs two networks that differ in their seed alone, and this run has none." in text
+    assert ONE_OF_MANY.findall(text) == []
+
+
+def test_one_pair_of_stimulus_sets_has_a_consistency_and_no_median(study, choices):
+    text = told_of(study, choices, ["digits", "shapes"], list(study.model_cards["model"]))
+    assert "(one pair of stimulus sets)" in text
+    assert ONE_OF_MANY.findall(text) == []
+
+
+def test_kinds_of_pair_are_ranked_among_themselves(study, measure):
+    rows = study.consistency.query("measure == @measure")
+    told = consistency_in_words(rows)
+    assert told[1].startswith("Among pairs grouped by objective, it is highest for ")
+    assert len(told) == 2
+    lowered = rows.assign(pearson=rows["pearson"].where(rows["category"] == "all", rows["pearson"] - 0.5))
+    assert "All pairs together are more consistent than any such group" in consistency_in_words(lowered)[2]
 
 
 def test_a_run_without_any_table_gives_a_page_that_says_so(choices):
@@ -236,7 +313,7 @@ def test_numbers_that_are_all_undefined_are_no_reason_to_fail(study, drawings, c
 def test_a_table_without_a_column_is_refused_by_name(study, choices):
     with pytest.raises(ValueError, match=r"table 'consistency' lacks the columns \['pearson'\]"):
         make_content({"consistency": study.consistency.drop(columns="pearson")}, {}, **choices)
-    with pytest.raises(ValueError, match=r"unknown tables \['probes'\]; known: model_cards, "):
+    with pytest.raises(ValueError, match=r"unknown tables \['probes'\]; known: stimulus_cards, "):
         make_content({"probes": study.consistency}, {}, **choices)
 
 

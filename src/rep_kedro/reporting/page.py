@@ -188,6 +188,16 @@ def write_number(value: Any, kind: str = "number", digits: int = 3) -> str:
     return text.replace("-", "−")
 
 
+def counted(n: int, noun: str) -> str:
+    """Return a number with its noun, in the plural unless it is one.
+
+    Example:
+        >>> counted(1, "network"), counted(1200, "stimulus set")
+        ('1 network', '1,200 stimulus sets')
+    """
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
 def list_in_words(names: Sequence[str], most: int = 6) -> str:
     """Return names joined for a sentence.
 

@@ -12,7 +12,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from rep_kedro.reporting.content import ReportContent
-from rep_kedro.reporting.page import Section, list_in_words
+from rep_kedro.reporting.page import Section, counted, list_in_words
 from rep_kedro.reporting.sections import (
     agreement,
     certainty,
@@ -91,8 +91,10 @@ def introduce(content: ReportContent) -> str:
     sets, measures = in_order(similarities["stimulus_set"]), in_order(similarities["measure"])
     if not n_models:
         return "This run compared no networks."
-    on = f" on {len(sets)} stimulus sets ({list_in_words(sets)})" if sets else ""
-    under = f" under {len(measures)} similarity measures" if measures else ""
+    if n_models == 1:
+        return "This run has one network, and none to compare it with."
+    on = f" on {counted(len(sets), 'stimulus set')} ({list_in_words(sets)})" if sets else ""
+    under = f" under {counted(len(measures), 'similarity measure')}" if measures else ""
     named = f"Similarity below is {content.measure} unless another measure is named."
     return f"{n_models} networks{on}{under}. {named}"
 

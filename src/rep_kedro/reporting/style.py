@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from typing import Any, ParamSpec
 
 import matplotlib as mpl
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 P = ParamSpec("P")
 
@@ -84,6 +86,8 @@ RC: Any = {
     "ytick.labelsize": 8,
 }
 RASTER_DPI = 160
+CORNER = "NW"  # where square panels stand in their place
+LEGEND_SHARE = 0.97  # of the figure's width, at most
 MANY_POINTS = 3000  # beyond this, points are drawn as one embedded image so that the file stays small
 
 
@@ -168,7 +172,7 @@ def _fix_ticks(figure: Figure) -> None:
 
 def start_figure(title: str, height_in: float, dpi: int = RASTER_DPI) -> Figure:
     """Return an empty figure of the shared width with its title; no global plotting state is touched."""
-    layout = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.06)
+    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.06)
     figure = Figure(figsize=(WIDTH_IN, height_in), layout=layout, dpi=dpi)
     FigureCanvasSVG(figure)
     figure.suptitle(title, x=0.01, ha="left")
@@ -182,6 +186,53 @@ def grid_of_panels(figure: Figure, n_panels: int, n_columns: int, **shared: Any)
     for spare in axes[n_panels:]:
         spare.set_axis_off()
     return list(axes[:n_panels])
+
+
+def title_with_sets(title: str, n_shown: int, n_sets: int) -> str:
+    """Return a title that says how many stimulus sets have a panel beside the mean, where not all have one.
+
+    Example:
+        >>> title_with_sets("Who?", 3, 5), title_with_sets("Who?", 3, 3)
+        ('Who? (mean and 3 of 5 stimulus sets)', 'Who?')
+    """
+    return title if n_sets <= n_shown else f"{title} (mean and {n_shown} of {n_sets} stimulus sets)"
+
+
+def add_legend(figure: Figure, handles: Sequence[Artist], most_columns: int, **words: Any) -> None:
+    """Put a legend below the panels, in as many columns as the width of the figure holds.
+
+    Args:
+        figure: Of the shared width.
+        handles: The entries, with their labels.
+        most_columns: No more columns than these, even where there is room.
+        **words: Further arguments of the legend, such as its title.
+    """
+    for n_columns in range(max(1, min(most_columns, len(handles))), 0, -1):
+        legend = figure.legend(handles=list(handles), loc="outside lower left", ncols=n_columns, **words)
+        if n_columns == 1 or legend.get_window_extent().width <= LEGEND_SHARE * figure.bbox.width:
+            return
+        legend.remove()
+
+
+def write_percents(axis: Axis) -> None:
+    """Write the fractions on an axis as percent: ticks at round steps, each with all its digits."""
+    axis.set_major_locator(percent_locator())
+    axis.set_major_formatter(percent_formatter())
+
+
+def percent_locator() -> MaxNLocator:
+    """Return a locator of steps of 1, 2 or 5 times a power of ten: whole percents from steps of 1 % on."""
+    return MaxNLocator("auto", steps=[1, 2, 5, 10])
+
+
+def percent_formatter() -> FuncFormatter:
+    """Return a formatter of fractions as percent, without the sign.
+
+    Example:
+        >>> [percent_formatter()(fraction, None) for fraction in (0.025, 0.3, -0.1)]
+        ['2.5', '30', '−10']
+    """
+    return FuncFormatter(lambda fraction, _: f"{round(100 * fraction, 9):g}".replace("-", "−"))
 
 
 @styled
@@ -218,6 +269,15 @@ def written(name: str) -> str:
     """
     parts = [WRITTEN_NAMES.get(part, part) for part in str(name).split(" / ")]
     return shortened(" / ".join(parts).lstrip("_"), 44)
+
+
+def make_square(axes: Axes) -> None:
+    """Give both axes one scale; the panel keeps its upper left corner, so that its labels keep their room.
+
+    A colour bar at the side would move the panel away, unless it is told ``panchor=CORNER``.
+    """
+    axes.set_aspect("equal")
+    axes.set_anchor(CORNER)
 
 
 def label_layers(axes: Axes, layers: Sequence[str], n_most: int = 12) -> None:

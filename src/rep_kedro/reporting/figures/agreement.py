@@ -15,6 +15,7 @@ from rep_kedro.reporting.style import (
     MANY_POINTS,
     MUTED,
     RASTER_DPI,
+    add_legend,
     plot_note,
     shortened,
     start_figure,
@@ -75,8 +76,7 @@ def _plot(agreement: pd.DataFrame, wide: pd.DataFrame, measure: str) -> Figure:
     for panel, other in zip(panels, others, strict=True):
         _draw_scatter(panel, wide, measure, other, rasterized=dpi == CROWDED_DPI)
     if panels:
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower left", ncols=3)
+        add_legend(figure, panels[0].get_legend_handles_labels()[0], 3)
     return figure
 
 

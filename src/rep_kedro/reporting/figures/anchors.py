@@ -12,6 +12,7 @@ from rep_kedro.reporting.figures.boxes import CATEGORY_TITLES, draw_row, legend_
 from rep_kedro.reporting.style import (
     INK,
     MUTED,
+    add_legend,
     grid_of_panels,
     palette_for,
     plot_note,
@@ -93,9 +94,8 @@ def _plot(own: pd.DataFrame, comparisons: pd.DataFrame, measure: str) -> Figure:
     n_set_pairs = len(own[["stimulus_set_a", "stimulus_set_b"]].drop_duplicates())
     meaning = f"rank sum p < {LEVEL:g} (corrected), and interval of the difference without 0"
     star = Line2D([], [], color=INK, marker="*", markersize=9, linestyle="none", label=meaning)
-    figure.legend(
-        handles=[*legend_handles(n_set_pairs, None), star], loc="outside lower left", ncols=3,
-        alignment="left",
+    add_legend(
+        figure, [*legend_handles(n_set_pairs, None), star], 3, alignment="left",
         title=f"horizontal: Pearson r of {shortened(measure, 40)} between two stimulus sets (−1 to 1)",
     )  # fmt: skip
     return figure

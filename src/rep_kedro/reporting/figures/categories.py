@@ -17,6 +17,7 @@ from rep_kedro.reporting.figures.boxes import (
 from rep_kedro.reporting.style import (
     FURTHER_COLOURS,
     MUTED,
+    add_legend,
     grid_of_panels,
     palette_for,
     plot_note,
@@ -84,8 +85,8 @@ def _plot(own: pd.DataFrame, n_small: Mapping[str, int], measure: str) -> Figure
         panel.tick_params(labelbottom=True)
     n_set_pairs = len(own[["stimulus_set_a", "stimulus_set_b"]].drop_duplicates())
     handles = legend_handles(n_set_pairs, "median of all network pairs (band: middle half)")
-    figure.legend(
-        handles=handles, loc="outside lower left", ncols=3, alignment="left",
+    add_legend(
+        figure, handles, 3, alignment="left",
         title=f"horizontal: Pearson r of {shortened(measure, 40)} between two stimulus sets (−1 to 1)",
     )  # fmt: skip
     return figure

@@ -1,5 +1,6 @@
 """How sure are the similarities? Chance and noise ceiling around them, and their way over sample sizes."""
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -15,7 +16,9 @@ from rep_kedro.reporting.figures.performance import MOST_PANELS, N_COLUMNS, pane
 from rep_kedro.reporting.style import (
     INK,
     MUTED,
+    WIDTH_IN,
     Palette,
+    add_legend,
     grid_of_panels,
     plot_note,
     shortened,
@@ -29,7 +32,8 @@ from rep_kedro.reporting.texts import figure_texts
 CEILING_TITLE = figure_texts("figure_noise_ceiling")["title"]
 SIZES_TITLE = figure_texts("figure_sample_sizes")["title"]
 LINE_STYLES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
-LEAST_RATIO = 1.4  # between labelled numbers of stimuli
+PANELS_IN = 0.88 * WIDTH_IN  # width of all panels of a row
+DIGIT_IN, GAP_IN = 0.071, 0.07  # of tick labels
 LINE_COLOURS = ("#004d66", "#c04a00", "#7d3668", "#6b4a12")
 BAR_HALF_HEIGHT = 0.2
 
@@ -149,7 +153,7 @@ def _add_ceiling_legend(figure: Figure, *, has_chance: bool) -> None:
         handles.append(
             Line2D([], [], linestyle=":", color=INK, label="most that chance gives for any pair (threshold)")
         )
-    figure.legend(handles=handles, loc="outside lower left", ncols=len(handles))
+    add_legend(figure, handles, len(handles))
 
 
 def plot_sample_sizes(sample_sizes: pd.DataFrame) -> Figure:
@@ -185,7 +189,7 @@ def _plot_sizes(rows: pd.DataFrame) -> Figure:
         for panel in column:
             panel.set_xscale("log")
             panel.xaxis.set_minor_locator(NullLocator())
-            panel.set_xticks(sizes, apart(sizes))
+            panel.set_xticks(sizes, apart(sizes, PANELS_IN / len(shown)))
         column[0].set_title(shortened(name, 28))
         column[1].set_xlabel("number of stimuli (log)")
     grid[1, 0].set_ylim(bottom=0)
@@ -204,21 +208,29 @@ def _plot_sizes(rows: pd.DataFrame) -> Figure:
         )
         for place, measure in enumerate(measures)
     ]
-    figure.legend(handles=handles, loc="outside lower left", ncols=min(4, len(handles)))
+    add_legend(figure, handles, 4)
     return figure
 
 
-def apart(sizes: Sequence[int]) -> list[str]:
-    """Return the labels of numbers on a logarithmic axis; none where the next would touch it.
+def apart(sizes: Sequence[int], width_in: float) -> list[str]:
+    """Return the labels of numbers on a logarithmic axis; none where the next one written would touch it.
+
+    Args:
+        sizes: Rising numbers.
+        width_in: Width of the axis, in inches.
 
     Example:
-        >>> apart([100, 200, 240])
-        ['100', '', '240']
+        >>> apart([10, 100, 200, 240], 2.5), apart([200, 240], 2.5)
+        (['10', '100', '', '240'], ['200', '240'])
     """
-    following = [*sizes[1:], float("inf")]
-    return [
-        str(size) if after >= LEAST_RATIO * size else "" for size, after in zip(sizes, following, strict=True)
-    ]
+    span = math.log(sizes[-1] / sizes[0]) or 1.0
+    labels, following, room = [""] * len(sizes), math.inf, 0.0
+    for place in reversed(range(len(sizes))):
+        position = width_in * math.log(sizes[place] / sizes[0]) / span
+        half = DIGIT_IN * len(str(sizes[place])) / 2
+        if following - position >= half + room + GAP_IN:
+            labels[place], following, room = str(sizes[place]), position, half
+    return labels
 
 
 def _draw_sizes(panels: np.ndarray, rows: pd.DataFrame, place: int) -> None:

@@ -8,6 +8,7 @@ from rep_kedro.reporting.figures.boxes import draw_overall, draw_row, legend_han
 from rep_kedro.reporting.style import (
     MUTED,
     Palette,
+    add_legend,
     plot_note,
     shortened,
     start_figure,
@@ -72,7 +73,7 @@ def _plot(consistency: pd.DataFrame, palette: Palette, measure: str) -> Figure:
     panels[-1].set_xlim(*limits_of(consistency))
     n_set_pairs = len(consistency[["stimulus_set_a", "stimulus_set_b"]].drop_duplicates())
     handles = legend_handles(n_set_pairs, "median of all network pairs (band: middle half)")
-    figure.legend(handles=handles, loc="outside lower left", ncols=3)
+    add_legend(figure, handles, 3)
     return figure
 
 

@@ -10,7 +10,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from rep_kedro.reporting.figures.set_pairs import groups_of_sets
-from rep_kedro.reporting.style import INK, MUTED, plot_note, shortened, start_figure, styled
+from rep_kedro.reporting.style import (
+    INK,
+    MUTED,
+    add_legend,
+    plot_note,
+    shortened,
+    start_figure,
+    styled,
+)
 from rep_kedro.reporting.texts import figure_texts
 
 TITLE = figure_texts("gap_correlations")["title"]
@@ -63,7 +71,7 @@ def _plot(rows: pd.DataFrame, groups: Mapping[str, str], measure: str) -> Figure
     axes.set_xlim(min(-0.8, float(np.nanmin(columns)) - 0.03), max(0.2, float(np.nanmax(columns)) + 0.03))
     axes.set_xlabel(f"correlation of similarity ({shortened(measure, 40)}) with the difference of accuracies")
     axes.set_title("n: pairs of networks", fontsize=8.5, color=MUTED)
-    figure.legend(handles=[*_handles(), *_group_handles(colours)], loc="outside lower left", ncols=4)
+    add_legend(figure, [*_handles(), *_group_handles(colours)], 4)
     return figure
 
 

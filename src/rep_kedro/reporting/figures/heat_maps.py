@@ -11,7 +11,15 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Patch, Rectangle
 
-from rep_kedro.reporting.style import COLOUR_MAP, MUTED, Palette, shortened, written
+from rep_kedro.reporting.style import (
+    COLOUR_MAP,
+    MUTED,
+    Palette,
+    add_legend,
+    make_square,
+    shortened,
+    written,
+)
 from rep_kedro.reporting.tables import objectives_in_order
 
 MOST_LABELS = 40
@@ -54,7 +62,7 @@ def draw_map(
         axes.add_patch(
             Rectangle((column, row), 1, 1, facecolor="#ffffff", edgecolor=MUTED, hatch="////", linewidth=0)
         )
-    axes.set_aspect("equal")
+    make_square(axes)
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
     return image
@@ -89,5 +97,4 @@ def add_strip_legend(figure: Figure, objectives: list[str], palette: Palette, *,
     ]
     if has_undefined:
         handles.append(Patch(facecolor="#ffffff", edgecolor=MUTED, hatch="////", label="undefined"))
-    figure.legend(handles=handles, loc="outside lower left", ncols=min(6, len(handles)),
-                  title="objective (strips)", alignment="left")  # fmt: skip
+    add_legend(figure, handles, 6, title="objective (strips)", alignment="left")

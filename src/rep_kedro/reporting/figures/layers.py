@@ -12,6 +12,7 @@ from rep_kedro.reporting.style import (
     INK,
     MUTED,
     Palette,
+    add_legend,
     label_layers,
     plot_note,
     start_figure,
@@ -149,7 +150,7 @@ def _add_saturation_legend(figure: Figure, rows: pd.DataFrame) -> None:
                label="probe accuracy on test images"),
         Patch(facecolor=BORDER_SHADE, edgecolor=MUTED, linestyle=":", label="from the border layer on"),
     ]  # fmt: skip
-    figure.legend(handles=handles, loc="outside lower left", ncols=3)
+    add_legend(figure, handles, 3)
 
 
 def plot_stitching(
@@ -209,8 +210,10 @@ def _plot_stitching(rows: pd.DataFrame, palette: Palette) -> Figure:
         min(0.0, float(rows["relative_accuracy"].min())) - 0.03,
         max(1.08, float(rows["relative_accuracy"].max()) + 0.05),
     )
-    figure.legend(handles=[*_front_handles(fronts, palette)], loc="outside lower left", ncols=len(fronts) + 1,
-                  title="objective of the network that begins", alignment="left")  # fmt: skip
+    add_legend(
+        figure, _front_handles(fronts, palette), len(fronts) + 1,
+        title="objective of the network that begins", alignment="left",
+    )  # fmt: skip
     return figure
 
 

@@ -15,10 +15,13 @@ from rep_kedro.reporting.style import (
     MUTED,
     UNKNOWN,
     WIDTH_IN,
+    add_legend,
+    make_square,
     plot_note,
     shortened,
     start_figure,
     styled,
+    title_with_sets,
     written,
 )
 from rep_kedro.reporting.tables import in_order, objectives_in_order, palette_of, with_traits
@@ -79,7 +82,8 @@ def _plot(
 ) -> Figure:
     n_columns = max(3, len(sets))  # a single panel does not fill the page
     side = (WIDTH_IN - 0.7) / n_columns - 0.35  # of a panel, in inches
-    figure = start_figure(TITLE, 1.25 + len(methods) * (0.55 + side))
+    n_sets = len(set(placed["stimulus_set"]) - {MEAN})
+    figure = start_figure(title_with_sets(TITLE, N_SETS, n_sets), 1.25 + len(methods) * (0.55 + side))
     grid = figure.subplots(len(methods), n_columns, squeeze=False)
     for row, method in zip(grid, methods, strict=True):
         of_method = placed[placed["method"] == method]
@@ -112,7 +116,7 @@ def _frame(panel: Axes, points: pd.DataFrame, half: float, *, has_scale: bool) -
     for column, limit in (("x", panel.set_xlim), ("y", panel.set_ylim)):
         middle = float(points[column].max() + points[column].min()) / 2
         limit(middle - half, middle + half)
-    panel.set_aspect("equal")
+    make_square(panel)
     panel.tick_params(labelsize=7)
     if not has_scale:
         panel.set_xticks([])
@@ -192,8 +196,8 @@ def _add_legend(
                 label=f"to the number of one of {n_clusters} clusters, numbered anew per column",
             )
         )
-    figure.legend(
-        handles=handles, loc="outside lower left", ncols=7, alignment="left",
+    add_legend(
+        figure, handles, 7, alignment="left",
         title=f"colour: objective; marker: architecture; similarity by {shortened(measure, 44)}",
     )  # fmt: skip
 

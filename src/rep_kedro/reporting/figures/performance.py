@@ -6,18 +6,21 @@ import numpy as np
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
 from rep_kedro.reporting.figures.similarity import architecture_handles, filled_architecture
 from rep_kedro.reporting.style import (
     MANY_POINTS,
     RASTER_DPI,
     UNKNOWN,
+    add_legend,
     grid_of_panels,
+    percent_formatter,
+    percent_locator,
     plot_note,
     shortened,
     start_figure,
     styled,
+    write_percents,
 )
 from rep_kedro.reporting.tables import (
     in_order,
@@ -34,6 +37,7 @@ GAP_TITLE = figure_texts("figure_performance_gap")["title"]
 RANK_TITLE = figure_texts("figure_rankme")["title"]
 N_COLUMNS = 3
 MOST_PANELS = 12
+ROOM = 0.05  # around the points, in shares of the largest accuracy difference
 CROWDED_DPI = 90  # thousands of points are embedded as an image; finer ones would weigh megabytes
 
 
@@ -68,7 +72,7 @@ def _plot_gaps(gaps: pd.DataFrame, measure: str) -> Figure:
     names, title = panels_of_sets(sets_by_r(gaps), GAP_TITLE, MOST_PANELS)
     n_rows = -(-len(names) // N_COLUMNS)
     dpi = CROWDED_DPI if len(gaps) > MANY_POINTS else RASTER_DPI
-    figure = start_figure(title, 0.8 + 3.1 * n_rows, dpi)
+    figure = start_figure(title, 0.8 + 3.25 * n_rows, dpi)
     axes = grid_of_panels(figure, len(names), min(N_COLUMNS, len(names)), sharex=True, sharey=True)
     low, high = float(gaps["larger_accuracy"].min()), float(gaps["larger_accuracy"].max())
     for index, (panel, name) in enumerate(zip(axes, names, strict=True)):
@@ -78,19 +82,25 @@ def _plot_gaps(gaps: pd.DataFrame, measure: str) -> Figure:
             s=22 if len(rows) < MANY_POINTS // 4 else 8,
             vmin=low, vmax=high, alpha=0.85, linewidths=0, rasterized=len(gaps) > MANY_POINTS,
         )  # fmt: skip
-        panel.set_title(
-            f"{shortened(name, 24)}:  {written_r(pearson(rows['similarity'], rows['gap']))}, n = {len(rows)}"
-        )
-        panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
+        panel.set_title(_title_of(name, rows, "similarity", "gap"))
         if index % N_COLUMNS == 0:
             panel.set_ylabel("|accuracy difference|\n(percentage points)")
-        panel.set_ylim(bottom=0)
+    largest = float(gaps.loc[gaps["stimulus_set"].isin(names), "gap"].max()) or 1.0
+    axes[0].set_ylim(-ROOM * largest, (1 + ROOM) * largest)  # shared by all panels; marks at 0 are whole
+    write_percents(axes[0].yaxis)
     figure.supxlabel(f"similarity of the two networks ({shortened(measure, 40)}), no unit", fontsize=9)
-    bar = figure.colorbar(points, ax=axes, shrink=0.85, aspect=28, label="larger accuracy of the two (%)")
-    bar.ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
+    bar = figure.colorbar(
+        points, ax=axes, shrink=0.85, aspect=28, label="larger accuracy of the two (%)",
+        ticks=percent_locator(), format=percent_formatter(),
+    )  # fmt: skip
     bar.solids.set(rasterized=True, alpha=1)  # type: ignore[union-attr]
     bar.outline.set_visible(False)
     return figure
+
+
+def _title_of(name: str, rows: pd.DataFrame, x: str, y: str) -> str:
+    """Return stimulus set, correlation and number of points, in two lines: panels are narrow."""
+    return f"{shortened(name, 28)}\n{written_r(pearson(rows[x], rows[y]))}, n\u00a0=\u00a0{len(rows)}"
 
 
 def panels_and_title(rows: pd.DataFrame, title: str) -> tuple[list[str], str]:
@@ -146,7 +156,7 @@ def _plot_ranks(joined: pd.DataFrame, model_cards: pd.DataFrame) -> Figure:
     palette, filled = palette_of(model_cards), filled_architecture(model_cards)
     names, title = panels_and_title(joined, RANK_TITLE)
     n_rows = -(-len(names) // N_COLUMNS)
-    figure = start_figure(title, 1.0 + 3.0 * n_rows)
+    figure = start_figure(title, 1.0 + 3.15 * n_rows)
     axes = grid_of_panels(figure, len(names), min(N_COLUMNS, len(names)), sharey=True)
     for index, (panel, name) in enumerate(zip(axes, names, strict=True)):
         rows = joined[joined["stimulus_set"] == name]
@@ -157,18 +167,15 @@ def _plot_ranks(joined: pd.DataFrame, model_cards: pd.DataFrame) -> Figure:
                 marker=palette.marker(str(objective)), markeredgecolor=colour, markeredgewidth=1.4, alpha=0.9,
                 markerfacecolor=colour if architecture == filled else "#ffffff",
             )  # fmt: skip
-        panel.set_title(
-            f"{shortened(name, 24)}:  "
-            f"{written_r(pearson(rows['rankme'], rows['test_accuracy']))}, n = {len(rows)}"
-        )
-        panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
+        panel.set_title(_title_of(name, rows, "rankme", "test_accuracy"))
         if index % N_COLUMNS == 0:
             panel.set_ylabel("probe accuracy on test images (%)")
         panel.margins(0.08)
+    write_percents(axes[0].yaxis)
     for panel in axes:
         panel.set_xlabel("RankMe (effective dimensions)")
     objectives = objectives_in_order(name for name in joined["objective"] if name != UNKNOWN)
     handles = palette.legend_handles(objectives) + architecture_handles(model_cards)
     if handles:
-        figure.legend(handles=handles, loc="outside lower left", ncols=min(8, len(handles)))
+        add_legend(figure, handles, 8)
     return figure

@@ -7,15 +7,16 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import PercentFormatter
 
 from rep_kedro.reporting.style import (
     INK,
     MUTED,
+    add_legend,
     plot_note,
     shortened,
     start_figure,
     styled,
+    write_percents,
 )
 from rep_kedro.reporting.tables import in_order
 from rep_kedro.reporting.texts import figure_texts
@@ -103,8 +104,7 @@ def _draw_accuracies(panel: Axes, rows: pd.DataFrame, strategies: Sequence[str])
     panel.grid(visible=False, axis="x")
     for edge in range(len(sizes) - 1):
         panel.axvline(edge + 0.5, color=MUTED, linewidth=0.5, alpha=0.5)
-    low, high = panel.get_ylim()
-    panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0 if high - low > 0.04 else 1, symbol=""))
+    write_percents(panel.yaxis)
 
 
 def _draw_gains(panel: Axes, rows: pd.DataFrame, strategies: Sequence[str]) -> None:
@@ -132,5 +132,4 @@ def _add_legend(figure: Figure, strategies: Sequence[str]) -> None:
             Line2D([], [], linestyle="none", marker="o", markeredgecolor=MUTED, markerfacecolor=face,
                    markersize=7, label=words)
         )  # fmt: skip
-    figure.legend(handles=handles, loc="outside lower left", ncols=5, alignment="left",
-                  title="how the networks of a set were chosen")  # fmt: skip
+    add_legend(figure, handles, 5, alignment="left", title="how the networks of a set were chosen")

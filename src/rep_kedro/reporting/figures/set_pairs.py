@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from rep_kedro.reporting.style import INK, MUTED, plot_note, shortened, start_figure, styled, written
+from rep_kedro.reporting.style import CORNER, INK, MUTED, plot_note, shortened, start_figure, styled, written
 from rep_kedro.reporting.texts import figure_texts
 
 TITLE = figure_texts("set_pairs")["title"]
@@ -94,8 +94,9 @@ def _plot(
         panel.set_title(f"{name}\nmedian {median:.2f}".replace("-0", "−0"))
     panels[0].set_yticks(range(len(sets)), [shortened(name, 18) for name in sets])
     bar = figure.colorbar(
-        image, ax=panels, shrink=0.8, aspect=26, pad=0.01, label=f"Pearson r of {shortened(measure, 34)}"
-    )
+        image, ax=panels, shrink=0.8, aspect=26, pad=0.01, panchor=CORNER,
+        label=f"Pearson r of {shortened(measure, 34)}",
+    )  # fmt: skip
     bar.ax.set_ylim(low, 1)
     bar.outline.set_visible(False)
     return figure

@@ -16,14 +16,18 @@ from rep_kedro.reporting.figures.heat_maps import (
     label_networks,
 )
 from rep_kedro.reporting.style import (
+    CORNER,
     GRID,
     INK,
     UNKNOWN,
+    add_legend,
     grid_of_panels,
+    make_square,
     plot_note,
     shortened,
     start_figure,
     styled,
+    title_with_sets,
     written,
 )
 from rep_kedro.reporting.tables import (
@@ -73,7 +77,8 @@ def _plot_maps(
         {MEAN_PANEL: mean, **dict(list(matrices.items())[:n_panels])} if len(matrices) > 1 else dict(matrices)
     )
     n_rows = -(-len(panels) // N_COLUMNS)
-    figure = start_figure(MAPS_TITLE, 1.0 + 4.15 * n_rows)
+    title = title_with_sets(MAPS_TITLE, n_panels, len(matrices))
+    figure = start_figure(title, 1.0 + 4.15 * n_rows)
     axes = grid_of_panels(figure, len(panels), min(N_COLUMNS, len(panels)))
     limits = colour_limits(panels.values())
     for index, (panel, (name, frame)) in enumerate(zip(axes, panels.items(), strict=True)):
@@ -82,8 +87,9 @@ def _plot_maps(
         label_networks(panel, order, with_names=index % N_COLUMNS == 0)
         panel.set_title(shortened(name, 40))
     bar = figure.colorbar(
-        image, ax=axes, shrink=0.6, aspect=30, label=f"similarity ({shortened(measure, 44)}), no unit"
-    )
+        image, ax=axes, shrink=0.6, aspect=30, panchor=CORNER,
+        label=f"similarity ({shortened(measure, 44)}), no unit",
+    )  # fmt: skip
     bar.solids.set_rasterized(True)  # type: ignore[union-attr]
     bar.outline.set_visible(False)
     has_undefined = any(frame.isna().to_numpy().any() for frame in panels.values())
@@ -119,7 +125,7 @@ def plot_similarity_positions(
 def _plot_positions(placed: pd.DataFrame, model_cards: pd.DataFrame, measure: str, n_panels: int) -> Figure:
     others = [name for name in in_order(placed["stimulus_set"]) if name != MEAN]
     panels = [MEAN, *others[:n_panels]] if len(others) > 1 else others or [MEAN]
-    figure = start_figure(POSITIONS_TITLE, 3.9)
+    figure = start_figure(title_with_sets(POSITIONS_TITLE, n_panels, len(others)), 3.9)
     axes = grid_of_panels(figure, len(panels), len(panels), sharex=True, sharey=True)
     for panel, name in zip(axes, panels, strict=True):
         rows = placed[placed["stimulus_set"] == name]
@@ -146,7 +152,7 @@ def _draw_positions(axes: Axes, positions: np.ndarray, models: list[str], model_
             markeredgecolor=colour,
             markerfacecolor=colour if is_filled else "#ffffff", markeredgewidth=1.4,
         )  # fmt: skip
-    axes.set_aspect("equal")
+    make_square(axes)
     axes.axhline(0, color=GRID, linewidth=0.8, zorder=0)
     axes.axvline(0, color=GRID, linewidth=0.8, zorder=0)
 
@@ -163,7 +169,7 @@ def _add_position_legend(figure: Figure, model_cards: pd.DataFrame, models: list
         objectives_in_order(objective.get(model, UNKNOWN) for model in models)
     )
     handles += architecture_handles(model_cards)
-    figure.legend(handles=handles, loc="outside lower left", ncols=len(handles))
+    add_legend(figure, handles, len(handles))
 
 
 def architecture_handles(model_cards: pd.DataFrame) -> list[Line2D]:

@@ -14,6 +14,7 @@ from rep_kedro.reporting.style import (
     MANY_POINTS,
     RASTER_DPI,
     Palette,
+    add_legend,
     plot_note,
     shortened,
     start_figure,
@@ -89,8 +90,8 @@ def add_kind_legend(figure: Figure, kinds: list[str], palette: Palette) -> None:
     handles = [
         Line2D([], [], linestyle="none", label=written(kind), **_look(kind, palette, 7)) for kind in kinds
     ]
-    figure.legend(
-        handles=handles, loc="outside lower left", ncols=min(N_LEGEND_COLUMNS, len(handles)),
+    add_legend(
+        figure, handles, N_LEGEND_COLUMNS,
         title="objectives of the two networks (inside / edge)", alignment="left",
     )  # fmt: skip
 

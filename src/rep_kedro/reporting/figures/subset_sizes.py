@@ -10,7 +10,16 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from rep_kedro.reporting.figures.certainty import LINE_COLOURS
-from rep_kedro.reporting.style import INK, PAPER, grid_of_panels, plot_note, shortened, start_figure, styled
+from rep_kedro.reporting.style import (
+    INK,
+    PAPER,
+    add_legend,
+    grid_of_panels,
+    plot_note,
+    shortened,
+    start_figure,
+    styled,
+)
 from rep_kedro.reporting.texts import figure_texts
 
 TITLE = figure_texts("subset_sizes")["title"]
@@ -79,16 +88,16 @@ def _plot(differences: Differences, steps: Mapping[str, list[str]]) -> Figure:
         panel.set_xticks(range(len(steps[name])), steps[name])
         panel.tick_params(axis="x", labelrotation=30, labelsize=7.5)
         panel.set_title(shortened(name, 28))
-        panel.set_ylim(bottom=0)
         panel.grid(axis="x", visible=False)
         panel.set_xlabel("from so many stimuli to so many", fontsize=8)
         if index % n_columns == 0:
             panel.set_ylabel("|difference of similarity|")
+    axes[0].set_ylim(bottom=0)  # once all are drawn: it ends the search for limits that hold all values
     handles = [
         Patch(color=LINE_COLOURS[place % len(LINE_COLOURS)], label=shortened(measure, 40))
         for place, measure in enumerate(measures)
     ]
-    figure.legend(handles=handles, loc="outside lower left", ncols=min(4, len(handles)))
+    add_legend(figure, handles, 4)
     return figure
 
 

@@ -6,16 +6,18 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from rep_kedro.reporting.style import (
     MUTED,
     Palette,
+    add_legend,
     grid_of_panels,
     plot_note,
     shortened,
     start_figure,
     styled,
+    write_percents,
     written,
 )
 from rep_kedro.reporting.tables import objectives_in_order, palette_of
@@ -93,7 +95,7 @@ def _plot(rows: pd.DataFrame, palette: Palette, panels: list[tuple[str, str]]) -
     handles = [
         Line2D([], [], color=MUTED, linestyle=styles[name], label=written(name)) for name in architectures
     ]
-    figure.legend(handles=handles, loc="outside lower left", ncols=min(6, len(handles)))
+    add_legend(figure, handles, 6)
     return figure
 
 
@@ -103,7 +105,7 @@ def _finish_panel(axes: Axes, objective: str, metric: str) -> None:
     axes.set_xlabel("epoch", fontsize=8)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     if metric.endswith("accuracy"):
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
+        write_percents(axes.yaxis)
         axes.set_ylabel(f"{readable} (%)", fontsize=8)
     else:
         axes.set_ylabel(f"{readable} (no unit)", fontsize=8)

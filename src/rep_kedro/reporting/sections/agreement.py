@@ -3,7 +3,8 @@
 import pandas as pd
 
 from rep_kedro.reporting.content import ReportContent
-from rep_kedro.reporting.page import Column, Section, make_table, write_number
+from rep_kedro.reporting.page import Column, Section, counted, make_table, write_number
+from rep_kedro.reporting.sections.absences import lack_in_words
 from rep_kedro.reporting.sections.similarity import undefined_in_words, with_numbers
 
 NUMBERS = ("pearson", "spearman", "pearson_low", "pearson_high")
@@ -27,18 +28,19 @@ def describe(content: ReportContent) -> list[Section]:
     """Say how far measures agree on similarity and on consistency."""
     rows = with_numbers(content.table("measure_agreement"), *NUMBERS)
     n_measures = len(set(rows["measure_a"]) | set(rows["measure_b"]))
+    lack = lack_in_words(content, "measure_agreement")
     is_single = content.table("similarities")["measure"].nunique() == 1
     absent = (
         "This run used one measure: there is none to compare it with."
         if is_single
-        else "This run made no table measure_agreement: the question stays unanswered."
+        else lack or "This run made no table measure_agreement: the question stays unanswered."
     )
     return [
         Section(
             anchor="agreement",
             answers=agreement_in_words(rows, content.measure),
             notes=undefined_in_words(rows, "pearson", "correlations of measures") if len(rows) else [absent],
-            figures=[content.block("measure_agreement", f"{n_measures} measures; Pearson's r")],
+            figures=[content.block("measure_agreement", f"{counted(n_measures, 'measure')}; Pearson's r")],
             tables=[make_table(rows, COLUMNS, "Agreement of measures", is_folded=True)] if len(rows) else [],
         )
     ]

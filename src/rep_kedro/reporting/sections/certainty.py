@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import pandas as pd
 
 from rep_kedro.reporting.content import ReportContent
-from rep_kedro.reporting.page import Column, Section, Table, list_in_words, make_table, write_number
-from rep_kedro.reporting.sections.similarity import absence_in_words, undefined_in_words, with_numbers
+from rep_kedro.reporting.page import Column, Section, Table, counted, list_in_words, make_table, write_number
+from rep_kedro.reporting.sections.absences import absence_in_words
+from rep_kedro.reporting.sections.similarity import be, undefined_in_words, with_numbers
 from rep_kedro.reporting.style import written
 
 LEVEL = 0.05
@@ -70,7 +71,7 @@ def describe(content: ReportContent) -> list[Section]:
             figures=[
                 content.block(
                     "figure_noise_ceiling",
-                    f"measure {content.measure}; {n_kinds} kinds of network with repeats",
+                    f"measure {content.measure}; {counted(n_kinds, 'kind')} of network with repeats",
                 ),
                 content.block("figure_sample_sizes", f"nested random subsets; {_orders(sizes)}"),
                 content.block("subset_sizes", f"nested random subsets; {_orders(sizes)}", is_folded=True),
@@ -88,7 +89,7 @@ def chance_in_words(pairs: pd.DataFrame) -> list[str]:
     n_above = int((tested["p_adjusted"] <= LEVEL).sum())
     n_permutations = int(tested["n_permutations"].min())
     told = (
-        f"{n_above} of {len(tested)} similarities are larger than for stimuli matched at random "
+        f"{n_above} of {len(tested)} similarities {be(n_above)} larger than for stimuli matched at random "
         f"(p ≤ {LEVEL}, corrected for the pairs of each stimulus set; {n_permutations} permutations)"
     )
     errors = tested["standard_error"].dropna()

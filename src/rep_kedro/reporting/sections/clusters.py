@@ -3,7 +3,7 @@
 import pandas as pd
 
 from rep_kedro.reporting.clusters import MEAN, choose_clusters
-from rep_kedro.reporting.page import Column, Table, list_in_words, make_table, write_number
+from rep_kedro.reporting.page import Column, Table, counted, list_in_words, make_table, write_number
 from rep_kedro.reporting.pairs import mean_and_spread, pairs_by_set
 from rep_kedro.reporting.style import written
 from rep_kedro.reporting.tables import objectives_in_order, trait_of
@@ -48,8 +48,8 @@ def clusters_in_words(clusters: pd.DataFrame, model_cards: pd.DataFrame) -> list
         told.append(f"{int(str(cluster)) + 1}: {counts}{listed}")
     mean = write_number(clusters["silhouette"].mean(), digits=2)
     return [
-        f"By mean similarity the networks fall into {len(told)} clusters (mean silhouette {mean}). "
-        f"{'; '.join(told)}."
+        f"By mean similarity the networks fall into {counted(len(told), 'cluster')} (mean silhouette "
+        f"{mean}). {'; '.join(told)}."
     ]
 
 

@@ -5,15 +5,11 @@ from collections.abc import Sequence
 import pandas as pd
 
 from rep_kedro.reporting.content import ReportContent
-from rep_kedro.reporting.page import Column, Section, Table, make_table, write_number
+from rep_kedro.reporting.page import Column, Section, Table, counted, make_table, write_number
+from rep_kedro.reporting.sections.absences import absence_in_words
 from rep_kedro.reporting.sections.anchors import NUMBERS as COMPARISON_NUMBERS
 from rep_kedro.reporting.sections.anchors import anchor_table, anchors_in_words, comparisons_in_words
-from rep_kedro.reporting.sections.similarity import (
-    absence_in_words,
-    medians_by_falling,
-    undefined_in_words,
-    with_numbers,
-)
+from rep_kedro.reporting.sections.similarity import medians_by_falling, undefined_in_words, with_numbers
 from rep_kedro.reporting.style import written
 
 BY_MEASURE_COLUMNS = {
@@ -58,7 +54,7 @@ def describe(content: ReportContent) -> list[Section]:
     summary = with_numbers(content.of_measure("consistency_summary"), *SUMMARY_NUMBERS)
     comparisons = with_numbers(content.of_measure("anchor_comparisons"), *COMPARISON_NUMBERS)
     n_set_pairs = len(rows[["stimulus_set_a", "stimulus_set_b"]].drop_duplicates())
-    shown = f"measure {content.measure}; Pearson's r; {n_set_pairs} pairs of stimulus sets"
+    shown = f"measure {content.measure}; Pearson's r; {counted(n_set_pairs, 'pair')} of stimulus sets"
     return [
         Section(
             anchor="consistency",
@@ -104,15 +100,23 @@ def consistency_in_words(rows: pd.DataFrame) -> list[str]:
         sentences.append(
             f"Over all network pairs, consistency has a median of {median} (from {low} to {high} over "
             f"{len(overall)} pairs of stimulus sets)."
+            if len(overall) > 1
+            else f"Over all network pairs, consistency is {median} (one pair of stimulus sets)."
         )
     medians = medians_by_falling(rows[rows["category"] == "objective"], "pair", "pearson")
     if len(medians) > 1:
         (best, highest), *_, (worst, lowest) = medians
         sentences.append(
-            f"It is highest for {written(best)} pairs (median {write_number(highest, digits=2)}"
-            f"{_size(rows, best)}) and lowest for {written(worst)} pairs ({write_number(lowest, digits=2)}"
-            f"{_size(rows, worst)}); with few pairs it swings, see the intervals."
+            f"Among pairs grouped by objective, it is highest for {written(best)} pairs (median "
+            f"{write_number(highest, digits=2)}{_size(rows, best)}) and lowest for {written(worst)} pairs "
+            f"({write_number(lowest, digits=2)}{_size(rows, worst)}); with few pairs it swings, "
+            f"see the intervals."
         )
+        if len(overall) and overall.median() > highest:
+            sentences.append(
+                "All pairs together are more consistent than any such group: differences between groups "
+                "count there as well, and they hold on other images."
+            )
     return sentences
 
 

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from rep_kedro.reporting.content import ReportContent
-from rep_kedro.reporting.page import Column, Section, Table, list_in_words, make_table, write_number
+from rep_kedro.reporting.page import Column, Section, Table, counted, list_in_words, make_table, write_number
 from rep_kedro.reporting.sections.similarity import medians_by_falling, with_numbers
 from rep_kedro.reporting.style import written
 from rep_kedro.reporting.tables import at_delta, in_order, nearest_delta, with_traits
@@ -32,7 +32,9 @@ def describe(content: ReportContent) -> list[Section]:
     shown = diagnostics[diagnostics["stimulus_set"] == content.stimulus_set]
     shown = with_numbers(at_delta(shown, content.delta), "saturation")
     delta = nearest_delta(shown, content.delta)
-    what = f"stimulus set {content.stimulus_set}; δ = {delta:g}; {shown['model'].nunique()} networks"
+    what = (
+        f"stimulus set {content.stimulus_set}; δ = {delta:g}; {counted(shown['model'].nunique(), 'network')}"
+    )
     return [
         Section(
             anchor="layers",

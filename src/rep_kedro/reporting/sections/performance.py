@@ -6,10 +6,11 @@ import pandas as pd
 
 from rep_kedro.reporting.content import ReportContent
 from rep_kedro.reporting.figures.performance import written_r
-from rep_kedro.reporting.page import Column, Section, Table, list_in_words, make_table
+from rep_kedro.reporting.page import Column, Section, Table, counted, list_in_words, make_table
+from rep_kedro.reporting.sections.absences import absence_in_words
 from rep_kedro.reporting.sections.predictions import NUMBERS as PREDICTION_NUMBERS
 from rep_kedro.reporting.sections.predictions import prediction_table, predictions_in_words
-from rep_kedro.reporting.sections.similarity import absence_in_words, undefined_in_words, with_numbers
+from rep_kedro.reporting.sections.similarity import undefined_in_words, with_numbers
 from rep_kedro.reporting.tables import pearson, performance_gaps
 
 MOST_SETS = 6
@@ -57,8 +58,8 @@ def describe(content: ReportContent) -> list[Section]:
                 *undefined_in_words(agreement, "error_consistency", "values of error consistency"),
             ],
             figures=[
-                content.block("figure_performance_gap", f"{shown}; {len(gaps)} points in all"),
-                content.block("gap_correlations", f"{shown}; {len(correlations)} stimulus sets"),
+                content.block("figure_performance_gap", f"{shown}; {counted(len(gaps), 'point')} in all"),
+                content.block("gap_correlations", f"{shown}; {counted(len(correlations), 'stimulus set')}"),
                 content.block("prediction_agreement", f"{shown}; test images"),
             ],
             tables=_tables(correlations, agreement, content.measure),
@@ -84,8 +85,8 @@ def certainty_in_words(correlations: pd.DataFrame) -> list[str]:
     n_falling = int((is_beyond & (tested["pearson"] < 0)).sum())
     n_rising = int((is_beyond & (tested["pearson"] > 0)).sum())
     return [
-        f"Alike networks perform more alike on {n_falling} of {len(tested)} stimulus sets, and less alike on "
-        f"{n_rising}, than with the names of the networks permuted (p ≤ {LEVEL}, corrected)."
+        f"Alike networks perform more alike on {n_falling} of {counted(len(tested), 'stimulus set')}, and "
+        f"less alike on {n_rising}, than with the names of the networks permuted (p ≤ {LEVEL}, corrected)."
     ]
 
 

@@ -4,7 +4,7 @@ import pandas as pd
 
 from rep_kedro.reporting.content import ReportContent
 from rep_kedro.reporting.figures.performance import written_r
-from rep_kedro.reporting.page import Column, Section, Table, list_in_words, make_table, write_number
+from rep_kedro.reporting.page import Column, Section, Table, counted, list_in_words, make_table, write_number
 from rep_kedro.reporting.style import written
 from rep_kedro.reporting.tables import best_layers, pearson, rank_and_accuracy, with_traits
 
@@ -34,7 +34,7 @@ def describe(content: ReportContent) -> list[Section]:
     notes = [] if len(probes) else ["This run made no table probe_results: the question stays unanswered."]
     n_undefined = int(probes["test_accuracy"].isna().sum())
     notes += [f"{n_undefined} of {len(probes)} probe accuracies are undefined."] if n_undefined else []
-    shown = f"final layers; {len(ranks)} points in all; accuracy on test images"
+    shown = f"final layers; {counted(len(ranks), 'point')} in all; accuracy on test images"
     return [
         Section(
             anchor="readout",

@@ -4,7 +4,7 @@ import pandas as pd
 
 from rep_kedro.reporting.content import ReportContent
 from rep_kedro.reporting.figures.training import curves_of
-from rep_kedro.reporting.page import Column, Section, Table, list_in_words, make_table
+from rep_kedro.reporting.page import Column, Section, Table, counted, list_in_words, make_table
 from rep_kedro.reporting.style import written
 from rep_kedro.reporting.tables import in_order
 
@@ -48,8 +48,10 @@ def _describe_networks(content: ReportContent) -> Section:
         answers=networks_in_words(cards),
         notes=notes,
         figures=[
-            content.block("categories", f"{len(cards)} networks", is_folded=True),
-            content.block("figure_training", f"{curves_of(history)['model'].nunique()} trained networks"),
+            content.block("categories", counted(len(cards), "network"), is_folded=True),
+            content.block(
+                "figure_training", counted(curves_of(history)["model"].nunique(), "trained network")
+            ),
         ],
         tables=[_cards_table(cards)] if len(cards) else [],
     )
@@ -62,8 +64,9 @@ def networks_in_words(cards: pd.DataFrame) -> list[str]:
     objectives = [written(name) for name in sorted(set(cards["objective"].dropna().astype(str)))]
     architectures = [written(name) for name in sorted(set(cards["architecture"].dropna().astype(str)))]
     return [
-        f"{len(cards)} networks: {len(architectures)} architectures ({list_in_words(architectures)}), "
-        f"{len(objectives)} objectives ({list_in_words(objectives)})."
+        f"{counted(len(cards), 'network')}: {counted(len(architectures), 'architecture')} "
+        f"({list_in_words(architectures)}), {counted(len(objectives), 'objective')} "
+        f"({list_in_words(objectives)})."
     ]
 
 

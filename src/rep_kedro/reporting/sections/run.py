@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from rep_kedro.reporting.content import ReportContent
-from rep_kedro.reporting.page import Column, Section, Table, make_table
+from rep_kedro.reporting.page import Column, Section, Table, counted, make_table
 from rep_kedro.reporting.sections.similarity import with_numbers
 from rep_kedro.reporting.tables import in_order
 
@@ -42,7 +42,9 @@ def _describe_settings(content: ReportContent) -> Section:
     return Section(
         anchor="settings",
         notes=[] if len(rows) else ["No parameters were handed to the report."],
-        tables=[make_table(rows, columns, f"{len(rows)} parameters", is_folded=True)] if len(rows) else [],
+        tables=[make_table(rows, columns, counted(len(rows), "parameter"), is_folded=True)]
+        if len(rows)
+        else [],
     )
 
 
@@ -82,7 +84,8 @@ def _results_in_words(table: pd.DataFrame) -> list[str]:
         return []
     n_untimed, n_collections = int(table["seconds"].isna().sum()), table["collection"].nunique()
     n_seconds = f"{table['seconds'].sum():,.1f} s"
-    told = f"{len(table):,} results in {n_collections} collections took {n_seconds} to compute"
+    counts = f"{counted(len(table), 'result')} in {counted(n_collections, 'collection')}"
+    told = f"{counts} took {n_seconds} to compute"
     return [f"{told}; {n_untimed:,} of them have no time on record." if n_untimed else f"{told}."]
 
 

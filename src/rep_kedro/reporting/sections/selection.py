@@ -4,8 +4,9 @@ import pandas as pd
 
 from rep_kedro.reporting.content import ReportContent
 from rep_kedro.reporting.figures.selection import STRATEGIES
-from rep_kedro.reporting.page import Column, Section, make_table, write_number
-from rep_kedro.reporting.sections.similarity import absence_in_words, undefined_in_words, with_numbers
+from rep_kedro.reporting.page import Column, Section, counted, make_table, write_number
+from rep_kedro.reporting.sections.absences import absence_in_words
+from rep_kedro.reporting.sections.similarity import undefined_in_words, with_numbers
 
 ACCURACIES = ("mean_accuracy", "best_accuracy", "ensemble_accuracy")
 NUMBERS = (*ACCURACIES, "mean_similarity")
@@ -38,7 +39,7 @@ def describe(content: ReportContent) -> list[Section]:
                 content.block(
                     "model_selection",
                     f"clusters and similarity by {content.measure}; accuracy on test images; "
-                    f"{rows['stimulus_set'].nunique()} stimulus sets",
+                    f"{counted(rows['stimulus_set'].nunique(), 'stimulus set')}",
                 )
             ],
             tables=[make_table(means, COLUMNS, "Choices of networks, means over stimulus sets and draws")]
@@ -82,8 +83,12 @@ def selection_in_words(means: pd.DataFrame) -> list[str]:
         side = "above" if gain >= 0 else "below"
         sentences.append(
             f"Ensembles of {n_models} do best when their networks are chosen as “{best['name']}” "
-            f"({write_number(best['ensemble_accuracy'], 'percent', 1)}, mean over {int(best['n_sets'])} "
-            f"stimulus sets; {write_number(abs(gain), digits=1)} points {side} the best network among them), "
+            f"({write_number(best['ensemble_accuracy'], 'percent', 1)}, {_over(int(best['n_sets']))}; "
+            f"{write_number(abs(gain), digits=1)} points {side} the best network among them), "
             f"and worst as “{worst['name']}” ({write_number(worst['ensemble_accuracy'], 'percent', 1)})."
         )
     return sentences
+
+
+def _over(n_sets: int) -> str:
+    return f"mean over {n_sets} stimulus sets" if n_sets > 1 else "on one stimulus set"

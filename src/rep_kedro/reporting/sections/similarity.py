@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from rep_kedro.reporting.content import ReportContent
-from rep_kedro.reporting.page import Column, Section, Table, make_table, write_number
+from rep_kedro.reporting.page import Column, Section, Table, counted, make_table, write_number
+from rep_kedro.reporting.sections.absences import absence_in_words
 from rep_kedro.reporting.sections.clusters import (
     best_clusters,
     clusters_in_words,
@@ -38,7 +39,9 @@ def describe(content: ReportContent) -> list[Section]:
     cards, clusters = content.table("model_cards"), best_clusters(content.of_measure("model_clusters"))
     n_models = len(set(rows["model_a"]) | set(rows["model_b"]))
     sets = in_order(rows["stimulus_set"])
-    shown = f"measure {content.measure}; {n_models} networks on {len(sets)} stimulus sets"
+    shown = (
+        f"measure {content.measure}; {counted(n_models, 'network')} on {counted(len(sets), 'stimulus set')}"
+    )
     return [
         Section(
             anchor="alike",
@@ -93,11 +96,16 @@ def pairs_in_words(rows: pd.DataFrame) -> list[str]:
     if not len(means):
         return []
     first, last = means.iloc[0], means.iloc[-1]
+    n_sets = rows["stimulus_set"].nunique()
+    over = f"means over {n_sets} stimulus sets" if n_sets > 1 else "on the one stimulus set"
+    if len(means) == 1:
+        mean = write_number(first["mean"])
+        return [f"{first['model_a']} and {first['model_b']} have a similarity of {mean} ({over})."]
     most = (
         f"Most alike are {first['model_a']} and {first['model_b']}: similarity {write_number(first['mean'])}"
     )
     least = f"least alike are {last['model_a']} and {last['model_b']}: {write_number(last['mean'])}"
-    return [f"{most}; {least} (means over {rows['stimulus_set'].nunique()} stimulus sets)."]
+    return [f"{most}; {least} ({over})."]
 
 
 def objectives_in_words(rows: pd.DataFrame) -> list[str]:
@@ -126,6 +134,11 @@ def medians_by_falling(rows: pd.DataFrame, group: str, column: str) -> list[tupl
     return [(str(name), float(value)) for name, value in medians.items()]
 
 
+def be(n: int) -> str:
+    """Return the verb for so many."""
+    return "is" if n == 1 else "are"
+
+
 def undefined_in_words(rows: pd.DataFrame, column: str, what: str) -> list[str]:
     """Say how many values are undefined, and why; nothing where all are defined."""
     undefined = rows[rows[column].isna()]
@@ -136,17 +149,7 @@ def undefined_in_words(rows: pd.DataFrame, column: str, what: str) -> list[str]:
     )
     told = "; ".join(f"{reason} ({count})" for reason, count in reasons.head(3).items())
     more = f"; and {len(reasons) - 3} further reasons" if len(reasons) > 3 else ""
-    return [f"{len(undefined)} of {len(rows)} {what} are undefined: {told}{more}."]
-
-
-def absence_in_words(rows: pd.DataFrame, content: ReportContent, table: str) -> list[str]:
-    """Say that a table is missing, or has no rows of the report's measure."""
-    if len(rows):
-        return []
-    if len(content.table(table)):
-        known = ", ".join(in_order(content.table(table)["measure"]))
-        return [f"The table {table} has no rows of the measure {content.measure}; it has {known}."]
-    return [f"This run made no table {table}: the question stays unanswered."]
+    return [f"{len(undefined)} of {len(rows)} {what} {be(len(undefined))} undefined: {told}{more}."]
 
 
 def _tables(rows: pd.DataFrame, n_extreme: int) -> Sequence[Table]:

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from rep_kedro.reporting.content import ReportContent
-from rep_kedro.reporting.page import Column, Section, list_in_words, make_table, write_number
+from rep_kedro.reporting.page import Column, Section, counted, list_in_words, make_table, write_number
 from rep_kedro.reporting.sections.similarity import with_numbers
 from rep_kedro.reporting.tables import chosen_stimulus_set, trait_of
 
@@ -30,7 +30,9 @@ def describe(content: ReportContent) -> list[Section]:
     n_undefined = int(rows["relative_accuracy"].isna().sum())
     notes = [] if len(rows) else ["This run stitched no networks: the question stays unanswered."]
     notes += [f"{n_undefined} of {len(rows)} relative accuracies are undefined."] if n_undefined else []
-    shown = f"stimulus set {stimulus_set}; {len(rows)} stitched networks" if len(rows) else "nothing"
+    shown = (
+        f"stimulus set {stimulus_set}; {counted(len(rows), 'stitched network')}" if len(rows) else "nothing"
+    )
     table = make_table(
         rows, STITCH_COLUMNS, "All stitched networks", most_rows=content.n_run_rows, is_folded=True
     )

@@ -1,0 +1,72 @@
+"""Why a table has no rows: it was not made, or the run is too small for it."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from rep_kedro.reporting.content import ReportContent
+from rep_kedro.reporting.page import counted
+from rep_kedro.reporting.tables import in_order
+
+LEAST: Mapping[str, tuple[int, int]] = {  # networks and stimulus sets without which a table has no rows
+    "similarities": (2, 1),
+    "similarity_inference": (2, 1),
+    "sample_sizes": (2, 1),
+    "noise_ceilings": (2, 1),
+    "model_positions": (2, 1),
+    "model_clusters": (2, 1),
+    "model_selection": (2, 1),
+    "performance_gaps": (2, 1),
+    "prediction_agreement": (2, 1),
+    "measure_agreement": (2, 1),
+    "consistency": (2, 2),
+    "consistency_summary": (2, 2),
+}
+KIND = ["source", "architecture", "objective", "trained_on"]
+
+
+def absence_in_words(rows: pd.DataFrame, content: ReportContent, table: str) -> list[str]:
+    """Say why a table has no rows: the run is too small, has none of the measure, or made no such table."""
+    if len(rows):
+        return []
+    if lack := lack_in_words(content, table):
+        return [lack]
+    if len(content.table(table)):
+        known = ", ".join(in_order(content.table(table)["measure"]))
+        return [f"The table {table} has no rows of the measure {content.measure}; it has {known}."]
+    return [f"This run made no table {table}: the question stays unanswered."]
+
+
+def lack_in_words(content: ReportContent, table: str) -> str | None:
+    """Return which networks or stimulus sets the run lacks for an empty table; None where none is known."""
+    if len(content.table(table)):
+        return None
+    networks, sets = _networks_of(content), _sets_of(content)
+    least_networks, least_sets = LEAST.get(table, (1, 1))
+    if 0 < len(networks) < least_networks:
+        return _lack(table, "two networks", counted(len(networks), "network"))
+    if 0 < len(sets) < least_sets:
+        return _lack(table, "two stimulus sets", counted(len(sets), "stimulus set"))
+    cards = content.table("model_cards")
+    if table == "noise_ceilings" and len(cards) and not cards.duplicated(KIND).any():
+        return _lack(table, "two networks that differ in their seed alone", "none")
+    if table == "consistency":
+        reasons = in_order(content.of_measure("consistency_summary")["reason"].dropna())
+        told = "; ".join(reason for reason in reasons if reason)
+        return f"The table {table} is empty: {told}." if told else None
+    return None
+
+
+def _lack(table: str, needed: str, present: str) -> str:
+    return f"The table {table} is empty: it needs {needed}, and this run has {present}."
+
+
+def _networks_of(content: ReportContent) -> set[str]:
+    pairs = content.table("similarities")
+    return set(pairs["model_a"]) | set(pairs["model_b"]) or set(content.table("model_cards")["model"])
+
+
+def _sets_of(content: ReportContent) -> set[str]:
+    """Return the stimulus sets on which networks were compared; without such, those of the run."""
+    tables = (content.table(name) for name in ("similarities", "stimulus_cards"))
+    return next((set(table["stimulus_set"]) for table in tables if len(table)), set())
