@@ -83,7 +83,9 @@ def test_prune_removes_nothing_without_a_plan_to_go_by(own_study: Path) -> None:
 
 def test_measures_lists_each_with_range_and_source_and_loads_nothing_heavy() -> None:
     told = run_in(ROOT, "kedro", "measures", "--family=cka")
-    assert "CKA (linear, debiased) (similarity, -1 to 1)" in told.stdout
+    row = next(line for line in told.stdout.splitlines() if line.startswith("cka_linear_debiased "))
+    assert row.split()[1:5] == ["-1", "to", "1", "similarity"]
+    assert "CKA (linear, debiased)" in row
     assert "arXiv:1905.00414" in told.stdout
     mistake = run_in(ROOT, "kedro", "measures", "--family=ckaa", check=False)
     assert mistake.returncode == 1

@@ -84,6 +84,17 @@ def test_an_unknown_name_is_told_with_its_place(parameters: dict[str, Any], plac
     _check(changed, "ingest", "training")  # which read none of these
 
 
+def test_a_network_without_features_may_be_an_anchor_but_is_not_compared(parameters: dict[str, Any]) -> None:
+    changed = deepcopy(parameters)
+    changed["features"]["networks"] = ["cnn_supervised_s0"]
+    changed["consistency"]["model_sets"] = {"one": [{"anchor": "cnn_simclr_s0"}]}
+    require_known_anchors(changed, {}, Files())
+    _check(changed)
+    changed["similarity"]["models"] = ["cnn_simclr_s0"]
+    with pytest.raises(ValueError, match=r"is trained here, but features\.networks leaves it out"):
+        _check(changed)
+
+
 def test_measures_of_what_is_not_computed_are_not_looked_at(parameters: dict[str, Any]) -> None:
     changed = deepcopy(parameters)
     changed["similarity_inference"] |= {"measures": ["linear_regression_r2"], "n_permutations": 0}

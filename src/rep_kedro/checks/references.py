@@ -40,7 +40,7 @@ def require_known_anchors(parameters: Mapping[str, Any], given: Mapping[str, Any
     """
     from rep_kedro.checks.study_names import find_networks
 
-    known = find_networks(parameters)
+    known = find_networks(parameters, with_unseen=True)
     for anchor in parameters["consistency"].get("anchors", ()):
         if known and anchor not in known:
             where = _place("consistency", "anchors", given, loader)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _Model = TypeVar("_Model", bound="BaseModel")
 Keys = tuple[str, ...]
 NETWORK, STIMULUS_SET, SUBSET = "network", "stimulus set", "stimulus subset"
+ANY_NETWORK = "network, seen or not"
 _CHOOSERS = ("features", "similarity", "probing", "diagnostics")
 """Parameters that choose among what there is, with the same keys."""
 
@@ -44,26 +45,38 @@ def require_known_names(
     lines = []
     for keys, kind, name in _used_names(parameters, read):
         if known.get(kind) and name not in known[kind]:
-            why = f"{name!r} is no {kind} of this study; {suggest_known(name, known[kind])}"
-            lines.append(f"{_told_place(keys, given, loader)}: {why}")
+            lines.append(f"{_told_place(keys, given, loader)}: {_why_unknown(kind, name, known)}")
     for keys, why in _unfit_measures(parameters, read, pipeline, catalog):
         lines.append(f"{_told_place(keys, given, loader)}: {why}")
     if lines:
         raise ValueError("\n".join(dict.fromkeys(lines)))
 
 
-def find_networks(parameters: Mapping[str, Any]) -> set[str]:
-    """Return the networks of which the parameters have features made; empty if they are not valid."""
+def find_networks(parameters: Mapping[str, Any], *, with_unseen: bool = False) -> set[str]:
+    """Return the networks of which the parameters have features made; empty if they are not valid.
+
+    Args:
+        parameters: Nested.
+        with_unseen: Whether networks count, too, that are trained here and have no features made.
+    """
     from rep_kedro.pipelines.features.params import FeaturesParams
     from rep_kedro.pipelines.training.params import TrainingParams
 
     features = _read(FeaturesParams, parameters, "features")
     if features is None:
         return set()
-    if not isinstance(features.networks, str):
-        return {*features.networks, *features.entries()}
+    named = set() if isinstance(features.networks, str) else {*features.networks}
+    if named and not with_unseen:
+        return {*named, *features.entries()}
     training = _read(TrainingParams, parameters, "training")
-    return set() if training is None else {*training.networks(), *features.entries()}
+    return set() if training is None else {*training.networks(), *named, *features.entries()}
+
+
+def _why_unknown(kind: str, name: str, known: Mapping[str, frozenset[str]]) -> str:
+    hint = suggest_known(name, known[kind])
+    if kind == NETWORK and name in known[ANY_NETWORK]:
+        return f"{name!r} is trained here, but features.networks leaves it out; {hint}"
+    return f"{name!r} is no {NETWORK if kind == ANY_NETWORK else kind} of this study; {hint}"
 
 
 def _known_names(
@@ -74,7 +87,9 @@ def _known_names(
 
     known: dict[str, frozenset[str]] = {}
     if networks := find_networks(parameters):
-        known[NETWORK] = frozenset(networks | _stored_names("features", pipeline, catalog, part=1))
+        stored = _stored_names("features", pipeline, catalog, part=1)
+        known[NETWORK] = frozenset(networks | stored)
+        known[ANY_NETWORK] = known[NETWORK] | find_networks(parameters, with_unseen=True)
     ingest = _read(IngestParams, parameters, "ingest")
     if ingest is not None:
         sets, subsets = (
@@ -118,7 +133,7 @@ def _used_names(parameters: Mapping[str, Any], read: Iterable[str]) -> Iterator[
         for name, steps in (parameters["consistency"].get("model_sets") or {}).items():
             for anchor in (step.get("anchor") for step in steps):
                 if anchor is not None:
-                    yield ("consistency", "model_sets", name), NETWORK, anchor
+                    yield ("consistency", "model_sets", name), ANY_NETWORK, anchor
 
 
 def _unfit_measures(
