@@ -56,8 +56,8 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bytes_and_repeats_not
 
 def test_a_second_run_computes_nothing(own_study: Path) -> None:
     told = _summaries(run_in(own_study, "kedro", "run", "--env=test").stderr)
-    assert set(told) == set(COLLECTIONS)
-    assert {name: computed for name, (computed, _) in told.items()} == dict.fromkeys(COLLECTIONS, 0)
+    assert set(told) == {*COLLECTIONS, "figures"}
+    assert {name: computed for name, (computed, _) in told.items()} == dict.fromkeys(told, 0)
 
 
 def test_other_epochs_of_one_network_recompute_it_and_exactly_its_descendants(own_study: Path) -> None:
@@ -71,6 +71,7 @@ def test_other_epochs_of_one_network_recompute_it_and_exactly_its_descendants(ow
     )
     before = {path: (own_study / path).read_bytes() for path in _members(own_study)}
     told = _summaries(run_in(own_study, "kedro", "run", "--env=test").stderr)
+    assert told.pop("figures")[0] > 0
     assert {name: computed for name, (computed, _) in told.items()} == {
         "stimulus_sets": 0,
         "stimulus_subsets": 0,
@@ -131,7 +132,7 @@ def test_a_damaged_network_is_refused_by_name_and_rebuilt_on_request(own_study: 
 
 def test_inference_that_is_switched_off_is_left_out_of_the_study(own_study: Path) -> None:
     parameters = own_study / "conf" / "test" / "parameters.yml"
-    off = "\nsimilarity_inference: {n_permutations: 0}\nsample_sizes: {n_orders: 0}\n"
+    off = "\nsimilarity_inference: {n_permutations: 0, n_bootstrap: 0}\nsample_sizes: {n_orders: 0}\n"
     parameters.write_text(parameters.read_text(encoding="utf-8") + off, encoding="utf-8")
     told = _summaries(
         run_in(own_study, "kedro", "run", "--env=test", "--pipelines=similarity,reporting").stderr
