@@ -1,6 +1,6 @@
-"""Names that are unknown, with what was probably meant and what there is; and names given twice."""
+"""Unknown names: what was probably meant, and what there is."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from difflib import get_close_matches
 
 _SHOWN = 20
@@ -21,18 +21,3 @@ def suggest_known(unknown: object, known: Iterable[str]) -> str:
         return f"did you mean {' or '.join(map(repr, close))}?"
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return f"known: {', '.join(names[:_SHOWN]) or 'none'}{more}"
-
-
-def require_once(names: Sequence[str], what: str) -> None:
-    """Refuse a list that has a name twice.
-
-    Args:
-        names: The list.
-        what: What they are names of, in the plural.
-
-    Raises:
-        ValueError: If one is there twice.
-    """
-    doubled = sorted({name for name in names if names.count(name) > 1})
-    if doubled:
-        raise ValueError(f"{what} are listed twice: {doubled}")

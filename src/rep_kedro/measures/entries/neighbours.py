@@ -20,7 +20,7 @@ BY_EUCLIDEAN = frozenset(
 )
 
 HUH = "Huh et al. 2024, arXiv:2405.07987"
-WANG = "Wang et al. 2020, IEEE TKDE 34:927"
+WANG = "Wang et al. 2022, IEEE TKDE 34:927, https://openreview.net/forum?id=Xas3rL5UJT"
 GLIELMO = "Glielmo et al. 2022, doi:10.1093/pnasnexus/pgac039"
 
 

@@ -2,36 +2,20 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from rep_kedro.datasets import Tensors
-from rep_kedro.pipelines.probing.labels import read_labels
+from rep_kedro.pipelines.probing.labels import Features, read_labels
 from rep_kedro.pipelines.probing.params import AdamWParams, LbfgsParams, ProbingParams
 from rep_kedro.pipelines.probing.probe import FittedProbe, Setting, predict, predict_probabilities
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch import Tensor
 
     from rep_kedro.datasets import ArrowHandle
 
 PROBABILITIES = "probabilities"
 _log = logging.getLogger(__name__)
-
-
-class Features(Protocol):
-    """What is needed of features: a stored handle, or a view that looks like one."""
-
-    @property
-    def key(self) -> str:
-        """``<stimulus set>/<model>``."""
-
-    @property
-    def meta(self) -> Mapping[str, Any]:
-        """Layers, final layer, and which stimuli."""
-
-    def tensor(self, name: str) -> "np.ndarray[Any, Any]":
-        """Return the features of a layer, (n_stimuli, n_features)."""
 
 
 def make_probes(features: Features, subset: "ArrowHandle", params: ProbingParams) -> Tensors:

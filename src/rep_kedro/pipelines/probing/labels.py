@@ -1,13 +1,30 @@
 """What probes are to say: class labels of stimuli, and which of them train and test."""
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from rep_kedro.datasets import ArrowHandle
-    from rep_kedro.pipelines.probing.fitting import Features
 else:
-    ArrowHandle = Features = Any
+    ArrowHandle = Any
+
+
+class Features(Protocol):
+    """What is needed of features: a stored handle, or a view that looks like one."""
+
+    @property
+    def key(self) -> str:
+        """``<stimulus set>/<model>``."""
+
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        """Layers, final layer, and which stimuli."""
+
+    def tensor(self, name: str) -> "np.ndarray[Any, Any]":
+        """Return the features of a layer, (n_stimuli, n_features)."""
 
 
 def read_labels(features: Features, subset: ArrowHandle) -> tuple[list[int], Any, Any, Any]:

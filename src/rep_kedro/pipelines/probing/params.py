@@ -4,8 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from rep_kedro.checks.names import require_once
-from rep_kedro.checks.percentiles import require_percentiles
+from rep_kedro.parameter_rules import require_once, require_percentiles
 from rep_kedro.representations.spec import Combination, Transform
 
 Positive = Annotated[float, Field(gt=0)]

@@ -5,9 +5,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from rep_kedro.checks.names import require_once
-from rep_kedro.checks.percentiles import require_percentiles
 from rep_kedro.measures import get_measure
+from rep_kedro.parameter_rules import require_once, require_percentiles
 from rep_kedro.representations.spec import Transform
 
 SetColumn = Literal["model", "objective", "architecture", "source", "trained_on", "training_data", "size"]

@@ -1,6 +1,22 @@
-"""Whether an interval by percentiles of bootstrap samples can be told at all."""
+"""Rules that the parameters of several pipelines share."""
 
+from collections.abc import Sequence
 from math import ceil
+
+
+def require_once(names: Sequence[str], what: str) -> None:
+    """Refuse a list that has a name twice.
+
+    Args:
+        names: The list.
+        what: What they are names of, in the plural.
+
+    Raises:
+        ValueError: If one is there twice.
+    """
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise ValueError(f"{what} are listed twice: {doubled}")
 
 
 def require_percentiles(n_bootstrap: int, confidence: float) -> None:
