@@ -12,7 +12,9 @@ import pytest
 from kedro.pipeline import Pipeline, node
 from tests.project.conftest import BIN, run_in
 
+from rep_kedro.checks.options import WORKER_VARIABLE
 from rep_kedro.commands import workers
+from rep_kedro.commands.command import _told
 from rep_kedro.commands.workers import choose_devices, find_stages
 
 FEATURES = "data/test/04_feature/features"
@@ -185,3 +187,17 @@ def test_stages_wait_for_what_they_need_and_tables_wait_for_the_end() -> None:
         (["cards", "history"], False),
         (["figures"], True),
     ]
+
+
+def test_a_worker_that_is_asked_to_end_leaves_the_word_to_its_parent(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(WORKER_VARIABLE, "1")
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with pytest.raises(SystemExit) as ended, _told():
+            raise ImportError("an import that was interrupted")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == ""

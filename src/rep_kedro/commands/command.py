@@ -42,7 +42,7 @@ def obey_parent() -> None:
     """Take the request of the process that started this one to end as a Ctrl-C, which never comes itself."""
 
     def interrupt(*_: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough; `_is_asked_to_end` reads it
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupt)
@@ -65,6 +65,8 @@ def _told() -> Iterator[None]:
         _tell("interrupted; what was made is kept, the same command goes on from there")
         sys.exit(_INTERRUPTED)
     except Exception as problem:
+        if _is_asked_to_end():
+            sys.exit(_INTERRUPTED)  # an import that is interrupted may end with an error of its own
         from rep_kedro.commands.explain import explain
 
         text = None if _wants_traceback() else explain(problem)
@@ -74,6 +76,11 @@ def _told() -> Iterator[None]:
         if getattr(problem, "__notes__", None) or "failed" in text.partition("\n")[0]:
             click.echo(f"({TRACEBACK_VARIABLE}=1 shows where in the code)", err=True)
         sys.exit(1)
+
+
+def _is_asked_to_end() -> bool:
+    """Tell whether this is a worker that its parent has asked to end."""
+    return WORKER_VARIABLE in os.environ and signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
 
 
 def _wants_traceback() -> bool:

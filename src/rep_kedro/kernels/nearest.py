@@ -102,13 +102,18 @@ def find_neighbours(points: Points, n_neighbours: int, *, memory_bytes: int) -> 
         Time O(n_stimuli^2 * n_features).
     """
     require_neighbour_count(n_neighbours, len(points))
-    indices, similarities = [], []
+    # room for all from the start: what is kept between blocks would tear the memory that blocks leave free
+    similarities = points.rows.new_empty(len(points), n_neighbours)
+    indices = torch.empty_like(similarities, dtype=torch.int64)
+    start = 0
     for products, keys in iterate_blocks(points, memory_bytes=memory_bytes):
-        nearest = keys.topk(n_neighbours, dim=1, largest=False, sorted=True).values & _index_mask(len(points))
-        indices.append(nearest)
-        similarities.append(products.gather(1, nearest))
+        rows = slice(start, start + len(keys))
+        nearest = keys.topk(n_neighbours, dim=1, largest=False, sorted=True).values
+        torch.bitwise_and(nearest, _index_mask(len(points)), out=indices[rows])
+        torch.gather(products, 1, indices[rows], out=similarities[rows])
+        start = rows.stop
     mean_similarity = points.rows @ points.rows.mean(dim=0)
-    return Neighbours(torch.cat(indices), torch.cat(similarities), mean_similarity)
+    return Neighbours(indices, similarities, mean_similarity)
 
 
 def iterate_blocks(points: Points, *, memory_bytes: int) -> Iterator[tuple[Tensor, Tensor]]:
