@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from math import ceil
 
+from rep_kedro.errors import UserError
+
 
 def require_once(names: Sequence[str], what: str) -> None:
     """Refuse a list that has a name twice.
@@ -16,7 +18,7 @@ def require_once(names: Sequence[str], what: str) -> None:
     """
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
-        raise ValueError(f"{what} are listed twice: {doubled}")
+        raise UserError(f"{what} are listed twice: {doubled}")
 
 
 def require_percentiles(n_bootstrap: int, confidence: float) -> None:
@@ -38,7 +40,7 @@ def require_percentiles(n_bootstrap: int, confidence: float) -> None:
     """
     least = ceil(2 / (1 - confidence) - 1e-9)  # 2 / (1 - 0.9) is 20 and some rounding
     if 0 < n_bootstrap < least:
-        raise ValueError(
+        raise UserError(
             f"{n_bootstrap} resamples have no interval of {confidence:g}; "
             f"set n_bootstrap to at least {least}, or to 0 for none"
         )

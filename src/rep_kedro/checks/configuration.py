@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rep_kedro.checks.names import suggest_known
+from rep_kedro.errors import UserError
 
 _SUFFIXES = frozenset({".yml", ".yaml", ".json"})
 _TOP_KEYS = ("catalog", "credentials", "globals", "logging", "parameters")
@@ -29,11 +30,11 @@ def require_environment(loader: Loader) -> None:
     if source.is_file() or "://" in loader.conf_source:
         return  # an archive, or elsewhere
     if not source.is_dir():
-        raise ValueError(f"there is no configuration folder {source}; restore it (git checkout -- conf)")
+        raise UserError(f"there is no configuration folder {source}; restore it (git checkout -- conf)")
     environments = sorted(folder.name for folder in source.iterdir() if folder.is_dir())
     for name in _environments(loader):
         if name not in environments:
-            raise ValueError(
+            raise UserError(
                 f"there is no environment {name!r} in {_shown(source)}; {suggest_known(name, environments)}"
             )
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rep_kedro.checks.names import suggest_known
+from rep_kedro.errors import UserError
 
 RUN_OPTIONS = ("shard", "recompute", "compare_with")
 WORKER_VARIABLE = "REP_KEDRO_WORKER"
@@ -36,7 +37,7 @@ def require_threads(n_threads: object) -> None:
         ValueError: If it is not a positive whole number or null.
     """
     if n_threads is not None and (type(n_threads) is not int or n_threads < 1):
-        raise ValueError(f"parameter threads must be a positive whole number or null, got {n_threads!r}")
+        raise UserError(f"parameter threads must be a positive whole number or null, got {n_threads!r}")
 
 
 def require_devices(parameters: Mapping[str, Any]) -> None:
@@ -54,14 +55,14 @@ def require_devices(parameters: Mapping[str, Any]) -> None:
 def _require_device(place: str, device: str) -> None:
     kind, _, index = device.partition(":")
     if kind not in _DEVICES or (index and not index.isdigit()):
-        raise ValueError(f"{place}: unknown device {device!r}; {suggest_known(kind, _DEVICES)}")
+        raise UserError(f"{place}: unknown device {device!r}; {suggest_known(kind, _DEVICES)}")
     if kind == "cpu":
         return
     import torch
 
     there = torch.cuda.device_count() if kind == "cuda" else int(torch.backends.mps.is_available())
     if int(index or 0) >= there:
-        raise ValueError(
+        raise UserError(
             f"{place}: this machine has {there} devices of kind {kind!r}, got {device!r}; use cpu"
         )
 
@@ -82,12 +83,12 @@ def require_recompute(wanted: str, made: Iterable[str], collections: Iterable[st
         collection = pattern.partition("/")[0]
         matched = [name for name in collections if fnmatchcase(name, collection)]
         if not matched:
-            raise ValueError(
+            raise UserError(
                 f"recompute names no collection: {pattern!r}; {suggest_known(collection, collections)}"
                 " (tables and single figures are made anew by each run)"
             )
         if not set(matched) & set(made):
-            raise ValueError(
+            raise UserError(
                 f"recompute {pattern!r} has no effect: this run makes {', '.join(made) or 'no collection'}"
             )
 
@@ -106,11 +107,11 @@ def require_revision(revision: str, root: Path) -> None:
     except OSError:
         return  # no git: DVC will tell
     if not inside:
-        raise ValueError(
+        raise UserError(
             f"compare_with {revision!r} needs the project's git history, and {root} is no git repository"
         )
     hint = suggest_known(revision, known)
-    raise ValueError(f"compare_with names no tag, branch or commit: {revision!r}; {hint}")
+    raise UserError(f"compare_with names no tag, branch or commit: {revision!r}; {hint}")
 
 
 def _git(root: Path, *arguments: str) -> str:

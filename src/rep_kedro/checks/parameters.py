@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 from rep_kedro.checks.configuration import Loader, find_origin
 from rep_kedro.checks.names import suggest_known
+from rep_kedro.errors import UserError
 
 if TYPE_CHECKING:
     from kedro.pipeline import Pipeline
@@ -48,7 +49,7 @@ def require_known_parameters(
             place = "--params" if name in given else find_origin(loader, (name,)) or "the configuration"
             lines.append(f"unknown parameter {name!r} in {place}; {suggest_known(name, known)}")
     if lines:
-        raise ValueError("\n".join(lines))
+        raise UserError("\n".join(lines))
 
 
 def read_parameters(pipeline: "Pipeline") -> frozenset[str]:
@@ -79,7 +80,7 @@ def require_valid_parameters(
         except ValidationError as problem:
             lines += _lines_of(problem, name, model, parameters, given, loader)
     if lines:
-        raise ValueError("\n".join(dict.fromkeys(lines)))
+        raise UserError("\n".join(dict.fromkeys(lines)))
 
 
 def explain_validation(problem: "ValidationError") -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 from rep_kedro.checks.configuration import Loader, find_origin
 from rep_kedro.checks.names import suggest_known
+from rep_kedro.errors import UserError
 
 
 def require_compared_measure(parameters: Mapping[str, Any], given: Mapping[str, Any], loader: Loader) -> None:
@@ -21,7 +22,7 @@ def require_compared_measure(parameters: Mapping[str, Any], given: Mapping[str, 
     reported, compared = parameters["reporting"]["measure"], parameters["similarity"]["measures"]
     if reported not in compared:
         where = _place("reporting", "measure", given, loader)
-        raise ValueError(
+        raise UserError(
             f"parameter reporting.measure{where}: {reported!r} is not among similarity.measures; "
             f"choose one of {', '.join(compared)}, or add it there"
         )
@@ -44,7 +45,7 @@ def require_known_anchors(parameters: Mapping[str, Any], given: Mapping[str, Any
     for anchor in parameters["consistency"].get("anchors", ()):
         if known and anchor not in known:
             where = _place("consistency", "anchors", given, loader)
-            raise ValueError(
+            raise UserError(
                 f"parameter consistency.anchors{where}: {anchor!r} is no network of this study; "
                 f"{suggest_known(anchor, known)} (or set consistency.anchors: [])"
             )

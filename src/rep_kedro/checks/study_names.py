@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rep_kedro.checks.configuration import Loader, find_origin
 from rep_kedro.checks.names import suggest_known
 from rep_kedro.checks.parameters import is_given, read_parameters
+from rep_kedro.errors import UserError
 
 if TYPE_CHECKING:
     from kedro.pipeline import Pipeline
@@ -49,7 +50,7 @@ def require_known_names(
     for keys, why in _unfit_measures(parameters, read, pipeline, catalog):
         lines.append(f"{_told_place(keys, given, loader)}: {why}")
     if lines:
-        raise ValueError("\n".join(dict.fromkeys(lines)))
+        raise UserError("\n".join(dict.fromkeys(lines)))
 
 
 def find_networks(parameters: Mapping[str, Any], *, with_unseen: bool = False) -> set[str]:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rep_kedro.commands.explain import explain
 from rep_kedro.commands.plan import align_columns, tell_plan
+from rep_kedro.errors import UserError
 
 if TYPE_CHECKING:
     from kedro.pipeline import Pipeline
@@ -97,7 +98,7 @@ def _look_at_node(catalog: Any, node: "Node", collections: list[str], shard: str
         for name in collections:
             dataset, plan = catalog.get(name), plans[name]
             if not all(isinstance(value, Planned) for value in plan.values()):
-                raise ValueError(f"{name} has no plan")  # pragma: no cover - saving it would be refused
+                raise UserError(f"{name} has no plan")  # pragma: no cover - saving it would be refused
             shown = set(Shard.parse(shard).select(plan) if shard else plan)
             pending = [key for key in dataset.pending(plan) if key in shown]
             outlooks.append(_with_times(dataset, name, len(pending), len(shown) - len(pending)))

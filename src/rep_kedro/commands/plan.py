@@ -8,6 +8,7 @@ from kedro.framework.cli.utils import _split_params
 
 from rep_kedro.commands.command import ProjectCommand
 from rep_kedro.commands.explain import explain
+from rep_kedro.errors import UserError
 
 if TYPE_CHECKING:
     from rep_kedro.pipelines.features.estimate import NetworkEstimate
@@ -97,7 +98,7 @@ def _look_without_stimuli(catalog: Any, params: "FeaturesParams", why: str) -> _
     wanted = list(facts) if isinstance(params.stimulus_sets, str) else params.stimulus_sets
     unknown = [name for name in wanted if name not in facts]
     if unknown or not wanted:
-        raise ValueError(
+        raise UserError(
             f"{why}; and {_FACTS} says nothing of {', '.join(unknown) or 'any stimulus set'}, so there is"
             " nothing to plan with: run the ingest pipeline first"
         )

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rep_kedro.errors import UserError
+
 Json = Any
 """Plain JSON data: None, bool, int, finite float, str, list, dict with str keys."""
 
@@ -67,10 +69,10 @@ def require_plain_json(value: Json, name: str) -> None:
         try:
             value.encode()
         except UnicodeEncodeError:
-            raise ValueError(f"{name} is text that is not Unicode: {value!a}") from None
+            raise UserError(f"{name} is text that is not Unicode: {value!a}") from None
     elif isinstance(value, float):
         if not math.isfinite(value):
-            raise ValueError(f"{name} is {value}, which JSON cannot hold; use null and tell why beside it")
+            raise UserError(f"{name} is {value}, which JSON cannot hold; use null and tell why beside it")
     elif isinstance(value, dict):
         for key, inner in value.items():
             if not isinstance(key, str):
@@ -173,7 +175,7 @@ class Shard:
         found = _SHARD.fullmatch(text)
         index, count = (int(part) for part in found.groups()) if found else (0, 0)
         if not 1 <= index <= count:
-            raise ValueError(
+            raise UserError(
                 f"shard {text!r} is not of the form <index>/<count> with 1 <= index <= count, e.g. 3/64"
             )
         return cls(index, count)

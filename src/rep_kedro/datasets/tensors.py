@@ -23,6 +23,7 @@ from rep_kedro.datasets.member import (
     unreadable,
 )
 from rep_kedro.datasets.plan import Json
+from rep_kedro.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -185,7 +186,7 @@ def write_safetensors(path: Path, arrays: "Mapping[str, np.ndarray[Any, Any]]", 
     text = json.dumps(whole, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % _LENGTH_BYTES)
     if len(text) > _MAX_HEADER_BYTES:
-        raise ValueError(f"recipe and meta need {len(text)} bytes, readers accept {_MAX_HEADER_BYTES}")
+        raise UserError(f"recipe and meta need {len(text)} bytes, readers accept {_MAX_HEADER_BYTES}")
 
     def write(partial: Path) -> None:
         with partial.open("wb") as stream:
@@ -263,6 +264,6 @@ def _require_layout(layout: dict[str, Any]) -> int:
             or following - begin != math.prod(entry["shape"]) * item_bytes
             or min(entry["shape"], default=0) < 0
         ):
-            raise ValueError("offsets, types and shapes do not fit")
+            raise UserError("offsets, types and shapes do not fit")
         end = following
     return int(end)

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rep_kedro.errors import UserError
+
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
@@ -37,7 +39,7 @@ class TableContract:
     ) -> None:
         unknown = sorted({kind for kind in columns.values() if kind.rstrip("?") not in _KINDS})
         if unknown:
-            raise ValueError(f"unknown kinds of column: {', '.join(unknown)}; known: {', '.join(_KINDS)}")
+            raise UserError(f"unknown kinds of column: {', '.join(unknown)}; known: {', '.join(_KINDS)}")
         self._key = list(key)
         self._columns = dict(columns)
         self._may_be_empty = may_be_empty
@@ -52,14 +54,14 @@ class TableContract:
         """
         missing = [name for name in self._columns if name not in data.columns]
         if missing and not (self._may_be_empty and data.empty):
-            raise ValueError(f"columns are missing: {', '.join(missing)}")
+            raise UserError(f"columns are missing: {', '.join(missing)}")
         if data.empty:
             if self._may_be_empty:
                 return data
-            raise ValueError("the table has no rows")
+            raise UserError("the table has no rows")
         repeated = data[data.duplicated(self._key, keep=False)]
         if len(repeated):
-            raise ValueError(f"{len(repeated)} rows share a key, e.g. {_shown(repeated[self._key])}")
+            raise UserError(f"{len(repeated)} rows share a key, e.g. {_shown(repeated[self._key])}")
         for name, kind in self._columns.items():
             self._require_kind(data, name, kind)
         return data
@@ -70,7 +72,7 @@ class TableContract:
         column, base = data[name], kind.rstrip("?")
         absent = column.isna()
         if absent.any() and not kind.endswith("?"):
-            raise ValueError(f"column {name} has {int(absent.sum())} missing values")
+            raise UserError(f"column {name} has {int(absent.sum())} missing values")
         present = column[~absent]
         if base == "text":
             wrong = ~present.map(lambda value: isinstance(value, str))
@@ -84,13 +86,13 @@ class TableContract:
             if base == "fraction":
                 wrong |= ~numbers.between(0, 1)
         if wrong.any():
-            raise ValueError(
+            raise UserError(
                 f"column {name} is not {base} in {int(wrong.sum())} rows, e.g. {_shown(present[wrong])}"
             )
         if absent.any() and name in self._explained and "reason" in data.columns:
             silent = data[absent & (data["reason"] == "")]
             if len(silent):
-                raise ValueError(f"column {name} has {len(silent)} missing values without a reason")
+                raise UserError(f"column {name} has {len(silent)} missing values without a reason")
 
 
 def require_stimulus_set(data: "pa.Table") -> None:
@@ -105,7 +107,7 @@ def require_stimulus_set(data: "pa.Table") -> None:
     require_stimulus_ids(data)
     n_empty = pc.sum(pc.equal(pc.binary_length(data["image"]), 0)).as_py() or 0
     if n_empty or data["image"].null_count:
-        raise ValueError(f"{n_empty + data['image'].null_count} images are empty")
+        raise UserError(f"{n_empty + data['image'].null_count} images are empty")
 
 
 def require_stimulus_ids(data: "pa.Table") -> None:
@@ -118,13 +120,13 @@ def require_stimulus_ids(data: "pa.Table") -> None:
 
     _require_columns(data, ("stimulus_id", "label", "split"))
     if not data.num_rows:
-        raise ValueError("there are no stimuli in it")
+        raise UserError("there are no stimuli in it")
     ids = data["stimulus_id"].to_pylist()
     if any(not stimulus_id for stimulus_id in ids):
-        raise ValueError("some stimuli have no id")
+        raise UserError("some stimuli have no id")
     meta = json.loads((data.schema.metadata or {}).get(b"meta", b"{}"))
     if len(set(ids)) != len(ids) and not meta.get("with_replacement"):
-        raise ValueError(f"{len(ids) - len(set(ids))} stimulus ids are repeated")
+        raise UserError(f"{len(ids) - len(set(ids))} stimulus ids are repeated")
 
 
 def require_finite_tensors(data: "Tensors") -> None:
@@ -139,7 +141,7 @@ def require_finite_tensors(data: "Tensors") -> None:
         array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
         n_bad = int(array.size - np.isfinite(array).sum()) if array.dtype.kind == "f" else 0
         if n_bad:
-            raise ValueError(f"{name} holds {n_bad} of {array.size} values that are NaN or infinite")
+            raise UserError(f"{name} holds {n_bad} of {array.size} values that are NaN or infinite")
 
 
 def require_features(data: "Tensors") -> None:
@@ -151,12 +153,12 @@ def require_features(data: "Tensors") -> None:
     require_finite_tensors(data)
     layers = list(data.meta["layers"])
     if sorted(layers) != sorted(data.tensors) or data.meta["final_layer"] not in layers:
-        raise ValueError(
+        raise UserError(
             f"layers {', '.join(sorted(data.tensors))} are not those of the header: {', '.join(layers)}"
         )
     for name, value in data.tensors.items():
         if value.ndim != 2 or value.shape[0] != data.meta["n_stimuli"] or "float32" not in str(value.dtype):
-            raise ValueError(
+            raise UserError(
                 f"layer {name} has shape {tuple(value.shape)} and type {value.dtype}; "
                 f"expected ({data.meta['n_stimuli']}, n_features) in float32"
             )
@@ -173,15 +175,15 @@ def require_similarity_matrix(data: "LabelledMatrix") -> None:
     values, labels = data.values, data.labels
     for i, j in np.argwhere(~np.isfinite(values)):
         if not data.reasons.get((labels[i], labels[j])):
-            raise ValueError(f"entry ({labels[i]}, {labels[j]}) is {values[i, j]} without a reason")
+            raise UserError(f"entry ({labels[i]}, {labels[j]}) is {values[i, j]} without a reason")
     if data.meta.get("symmetric", True) and not np.array_equal(values, values.T, equal_nan=True):
-        raise ValueError("the matrix is not symmetric")
+        raise UserError("the matrix is not symmetric")
     expected = data.meta.get("self_value")
     if expected is not None:
         gap = np.abs(np.diagonal(values) - expected)
         if np.nanmax(gap, initial=0.0) > _DIAGONAL_TOLERANCE:
             worst = int(np.nanargmax(gap))
-            raise ValueError(
+            raise UserError(
                 f"{labels[worst]} compared with itself gives {values[worst, worst]}, not {expected}"
             )
 
@@ -189,7 +191,7 @@ def require_similarity_matrix(data: "LabelledMatrix") -> None:
 def _require_columns(data: "pa.Table", names: Sequence[str]) -> None:
     missing = [name for name in names if name not in data.column_names]
     if missing:
-        raise ValueError(f"columns are missing: {', '.join(missing)}")
+        raise UserError(f"columns are missing: {', '.join(missing)}")
 
 
 def _shown(values: Any) -> str:

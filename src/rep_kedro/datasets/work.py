@@ -15,6 +15,7 @@ from kedro.io import DatasetError
 from rep_kedro.datasets.journal import append_to_journal, journal_path
 from rep_kedro.datasets.member import MemberDataset
 from rep_kedro.datasets.plan import Batch, Journal, Planned, digest_of
+from rep_kedro.errors import UserError
 
 _STORAGE_ERRORS = {
     errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE,
@@ -96,7 +97,7 @@ class Worker:
             if isinstance(value, Exception):
                 raise value
             if value is None:
-                raise ValueError("its compute returned None where a value to store was expected")
+                raise UserError("its compute returned None where a value to store was expected")
             if self._validate is not None:
                 self._validate(value)
         except Exception as problem:

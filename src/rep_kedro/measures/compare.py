@@ -11,6 +11,7 @@ from importlib import import_module
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from rep_kedro.errors import UserError
 from rep_kedro.measures.measure import MIN_STIMULI, Family, Measure
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def compare_under(
 
     chosen = list(measures)
     if memory_bytes <= 0:
-        raise ValueError(f"memory_bytes must be positive, got {memory_bytes}")
+        raise UserError(f"memory_bytes must be positive, got {memory_bytes}")
     _require_comparable(representations)
     return in_full_precision(_compare_families(list(representations), chosen, memory_bytes, device))
 
@@ -129,26 +130,26 @@ def _require_comparable(representations: Sequence[Tensor]) -> None:
     import torch
 
     if not representations:
-        raise ValueError("no representations to compare, need at least one")
+        raise UserError("no representations to compare, need at least one")
     for index, x in enumerate(representations):
         if x.ndim != 2 or x.shape[1] == 0:
-            raise ValueError(
+            raise UserError(
                 f"representation {index} has shape {tuple(x.shape)},"
                 " need (n_stimuli, n_features) with at least one feature"
             )
         if len(x) != len(representations[0]):
-            raise ValueError(
+            raise UserError(
                 f"representation {index} holds {len(x)} stimuli,"
                 f" representation 0 holds {len(representations[0])}; all must hold the same stimuli"
             )
         if len(x) < MIN_STIMULI:
-            raise ValueError(f"representation {index} holds {len(x)} stimuli, need at least {MIN_STIMULI}")
+            raise UserError(f"representation {index} holds {len(x)} stimuli, need at least {MIN_STIMULI}")
         if x.is_complex():
-            raise ValueError(f"representation {index} is complex, need real numbers")
+            raise UserError(f"representation {index} is complex, need real numbers")
         # a finite sum has finite terms, and is found thirty times as fast
         if not torch.isfinite(x.sum()) and not torch.isfinite(x).all():
             rows = (~torch.isfinite(x).all(dim=1)).nonzero().flatten()
-            raise ValueError(
+            raise UserError(
                 f"representation {index} holds NaN or infinity in {len(rows)} of {len(x)} stimuli,"
                 f" first in stimulus {int(rows[0])}"
             )

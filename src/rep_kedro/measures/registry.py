@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
+from rep_kedro.errors import UserError
 from rep_kedro.measures.compare import Comparison, compare_under
 from rep_kedro.measures.entries import cka, functional, linear_maps, matching, neighbours, rsa
 from rep_kedro.measures.measure import Measure
@@ -35,7 +36,7 @@ def get_measure(measure_id: str) -> Measure:
         return MEASURES[measure_id]
     close = get_close_matches(measure_id, MEASURES, n=4, cutoff=0.6)
     hint = f"did you mean {', '.join(close)}" if close else f"known: {', '.join(sorted(MEASURES))}"
-    raise ValueError(f"unknown similarity measure {measure_id!r}; {hint}")
+    raise UserError(f"unknown similarity measure {measure_id!r}; {hint}")
 
 
 def compare_models(
@@ -64,10 +65,10 @@ def compare_models(
             number that is not finite. Raised by this call, not by the first step of the iterator.
     """
     if isinstance(measure_ids, str):
-        raise ValueError(f"measure_ids must be a sequence of ids, got the single string {measure_ids!r}")
+        raise UserError(f"measure_ids must be a sequence of ids, got the single string {measure_ids!r}")
     names = list(measure_ids)
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
-        raise ValueError(f"similarity measures asked for more than once: {', '.join(doubled)}")
+        raise UserError(f"similarity measures asked for more than once: {', '.join(doubled)}")
     measures = [get_measure(name) for name in names]
     return compare_under(representations, measures, memory_bytes=memory_bytes, device=device)

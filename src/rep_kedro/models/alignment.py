@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rep_kedro.datasets import Tensors
+from rep_kedro.errors import UserError
 from rep_kedro.models.sources.files import identify_file, require_file
 from rep_kedro.models.sources.specs import Alignment
 
@@ -50,7 +51,7 @@ class AffineMap:
         """
         values = np.asarray(features, dtype=np.float64)
         if values.ndim != 2 or values.shape[1] != len(self.weights):
-            raise ValueError(
+            raise UserError(
                 f"the alignment is for {len(self.weights)} features, got shape {tuple(values.shape)}"
             )
         mapped: NDArray[np.float64] = ((values - self.mean) / self.std) @ self.weights + self.bias
@@ -78,7 +79,7 @@ def load_alignment(alignment: Alignment) -> AffineMap:
     unknown = sorted(set(arrays) - set(_NAMES))
     if unknown or "weights" not in arrays:
         there = ", ".join(sorted(arrays)) or "nothing"
-        raise ValueError(f"{told} must hold weights, and bias, mean and std if wanted; it holds {there}")
+        raise UserError(f"{told} must hold weights, and bias, mean and std if wanted; it holds {there}")
     return _checked(arrays, told)
 
 
@@ -92,22 +93,22 @@ def _checked(arrays: Mapping[str, NDArray[Any]], told: str) -> AffineMap:
     try:
         found = {name: np.asarray(value, dtype=np.float64) for name, value in arrays.items()}
     except (TypeError, ValueError) as problem:
-        raise ValueError(f"{told} holds something other than numbers") from problem
+        raise UserError(f"{told} holds something other than numbers") from problem
     weights = found["weights"]
     if weights.ndim != 2:
-        raise ValueError(f"{told}: weights must be a matrix, got shape {weights.shape}")
+        raise UserError(f"{told}: weights must be a matrix, got shape {weights.shape}")
     n_features, n_aligned = weights.shape
     widths = {"bias": n_aligned, "mean": n_features, "std": n_features}
     for name, width in widths.items():
         value = np.squeeze(found.get(name, np.array(1.0 if name == "std" else 0.0)))
         if value.shape not in {(), (width,)}:
-            raise ValueError(f"{told}: {name} must be one number or {width}, got shape {value.shape}")
+            raise UserError(f"{told}: {name} must be one number or {width}, got shape {value.shape}")
         found[name] = value
     for name, value in found.items():
         if not np.isfinite(value).all():
-            raise ValueError(f"{told}: {name} holds numbers that are not finite")
+            raise UserError(f"{told}: {name} holds numbers that are not finite")
     if (found["std"] <= 0).any():
-        raise ValueError(f"{told}: std must be positive, its smallest value is {found['std'].min()}")
+        raise UserError(f"{told}: std must be positive, its smallest value is {found['std'].min()}")
     return AffineMap(**found)
 
 
@@ -119,9 +120,9 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         try:
             return dict(load_file(path))
         except (OSError, SafetensorError) as problem:
-            raise ValueError(f"alignment {path} is damaged: {problem}") from problem
+            raise UserError(f"alignment {path} is damaged: {problem}") from problem
     if path.suffix != ".npz":
-        raise ValueError(f"alignment {path} has suffix {path.suffix!r}; known: .npz, .safetensors")
+        raise UserError(f"alignment {path} has suffix {path.suffix!r}; known: .npz, .safetensors")
     from zipfile import BadZipFile
 
     try:
@@ -129,4 +130,4 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
             return {name: archive[name] for name in archive.files}
     except (OSError, ValueError, BadZipFile) as problem:
         cause = " ".join(str(problem).split())[:120]
-        raise ValueError(f"alignment {path} is damaged or holds more than arrays: {cause}") from problem
+        raise UserError(f"alignment {path} is damaged or holds more than arrays: {cause}") from problem

@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
 
+from rep_kedro.errors import UserError
+
 FOLDER = Path(__file__).parent / "architectures"
 INPUT = "input"
 
@@ -131,11 +133,11 @@ class InputSpec(_Strict):
     @model_validator(mode="after")
     def _one_value_per_channel(self) -> Self:
         if {len(self.mean), len(self.std)} != {self.channels}:
-            raise ValueError(
+            raise UserError(
                 f"input needs one mean and std per channel ({self.channels}), got {self.mean} and {self.std}"
             )
         if min(self.std) <= 0:
-            raise ValueError(f"std of the input must be positive, got {self.std}")
+            raise UserError(f"std of the input must be positive, got {self.std}")
         return self
 
 
@@ -173,22 +175,22 @@ class Architecture(_Strict):
         known = {INPUT}
         for layer in self.layers:
             if layer.name in known:
-                raise ValueError(f"layer name {layer.name!r} occurs twice")
+                raise UserError(f"layer name {layer.name!r} occurs twice")
             for source in layer.inputs:
                 if source not in known:
-                    raise ValueError(
+                    raise UserError(
                         f"layer {layer.name!r} takes from {source!r}, which no earlier layer is called"
                     )
             many = layer.kind in {"add", "concat"}
             if many != (len(layer.inputs) > 1):
-                raise ValueError(
+                raise UserError(
                     f"layer {layer.name!r} of kind {layer.kind} has {len(layer.inputs)} inputs,"
                     f" it takes {'two or more' if many else 'one'}"
                 )
             known.add(layer.name)
         order = [layer.name for layer in self.layers if layer.name in self.keep]
         if tuple(order) != self.keep:
-            raise ValueError(
+            raise UserError(
                 f"keep must name layers in depth order, got {list(self.keep)}, known {sorted(known)}"
             )
         return self
@@ -204,7 +206,7 @@ class Architecture(_Strict):
         layers = []
         for layer in self.layers:
             if isinstance(layer, Deconv):
-                raise ValueError(f"a network with a decoder cannot be widened: layer {layer.name!r}")
+                raise UserError(f"a network with a decoder cannot be widened: layer {layer.name!r}")
             change = {}
             if isinstance(layer, Conv | Subsample):
                 change["channels"] = layer.channels * factor
@@ -236,7 +238,7 @@ def load_architecture(name: str) -> Architecture:
     path = FOLDER / f"{base}.yml"
     if not path.is_file():
         close = get_close_matches(base, architecture_names())
-        raise ValueError(
+        raise UserError(
             f"unknown architecture {name!r}{f', did you mean {close[0]!r}' if close else ''};"
             f" known: {', '.join(architecture_names())}"
         )

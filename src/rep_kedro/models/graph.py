@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from rep_kedro.errors import UserError
 from rep_kedro.kernels.receptive_field import LayerGeometry
 from rep_kedro.models.architecture import INPUT, Conv, Deconv, Pad, Pool, Subsample
 from rep_kedro.models.modules import Add, Concat, FlattenChannelsLast, GlobalMean, PaddedSubsample
@@ -74,9 +75,7 @@ def _of_own_layer(network: LayeredNetwork, name: str) -> LayerGeometry:
         case Pad():
             return LayerGeometry(name, inputs, padding=layer.before, padding_after=layer.after)
         case Deconv():
-            raise ValueError(
-                f"layer {name!r} is a transposed convolution, whose receptive field is not known"
-            )
+            raise UserError(f"layer {name!r} is a transposed convolution, whose receptive field is not known")
     is_whole = layer.kind in {"mean", "flatten", "flatten_channels_last", "linear"}
     return LayerGeometry(name, inputs, None if is_whole else 1)
 
@@ -86,7 +85,7 @@ def _trace(module: nn.Module, input_px: int | None, axis: int) -> list[LayerGeom
         graph = fx.Tracer().trace(module.eval())
     except Exception as error:  # tracing runs the network's own code, which may raise anything
         cause = " ".join(str(error).split())[:200]
-        raise ValueError(f"torch.fx cannot trace {type(module).__name__}: {cause}") from error
+        raise UserError(f"torch.fx cannot trace {type(module).__name__}: {cause}") from error
     shapes = {} if input_px is None else _follow_shapes(module, graph, input_px)
     names: dict[fx.Node, str] = {}
     calls: dict[str, int] = {}
@@ -129,7 +128,7 @@ def _of_module(part: nn.Module, name: str, shape: tuple[int, ...] | None, axis: 
         return {"kernel": None}
     if isinstance(part, _POINTWISE):
         return {}
-    raise ValueError(f"layer {name!r} is a {type(part).__name__}, whose receptive field is not known")
+    raise UserError(f"layer {name!r} is a {type(part).__name__}, whose receptive field is not known")
 
 
 def _of_adaptive_pool(part: nn.Module, name: str, shape: tuple[int, ...] | None, axis: int) -> dict[str, Any]:
@@ -137,7 +136,7 @@ def _of_adaptive_pool(part: nn.Module, name: str, shape: tuple[int, ...] | None,
     if wanted == 1:
         return {"kernel": None}
     if shape is None:
-        raise ValueError(
+        raise UserError(
             f"layer {name!r} pools adaptively to {wanted}; give input_px, so that its windows are known"
         )
     size = shape[-2 + axis]
@@ -146,7 +145,7 @@ def _of_adaptive_pool(part: nn.Module, name: str, shape: tuple[int, ...] | None,
     if size == 1:
         return {"kernel": None}
     if size % wanted:
-        raise ValueError(f"layer {name!r} pools {size} positions to {wanted}, in windows of different sizes")
+        raise UserError(f"layer {name!r} pools {size} positions to {wanted}, in windows of different sizes")
     return {"kernel": size // wanted, "stride": size // wanted}
 
 
@@ -157,7 +156,7 @@ def _of_function(node: fx.Node) -> dict[str, Any]:
         return {}
     if name in _WHOLE_MAP_NAMES or (name == "adaptive_avg_pool2d" and node.args[1] in {1, (1, 1)}):
         return {"kernel": None}
-    raise ValueError(f"step {node.name!r} calls {name}, whose receptive field is not known")
+    raise UserError(f"step {node.name!r} calls {name}, whose receptive field is not known")
 
 
 def _follow_shapes(module: nn.Module, graph: fx.Graph, input_px: int) -> dict[fx.Node, tuple[int, ...]]:
@@ -178,7 +177,7 @@ def _follow_shapes(module: nn.Module, graph: fx.Graph, input_px: int) -> dict[fx
             Watcher(fx.GraphModule(module, graph)).run(torch.zeros(1, n_channels, input_px, input_px))
     except Exception as error:  # the network's own code, which may raise anything
         cause = " ".join(str(error).split())[:200]
-        raise ValueError(f"{type(module).__name__} cannot be followed with one image: {cause}") from error
+        raise UserError(f"{type(module).__name__} cannot be followed with one image: {cause}") from error
     return shapes
 
 

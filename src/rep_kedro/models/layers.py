@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 import torch
 from torch import Tensor, nn
 
+from rep_kedro.errors import UserError
 from rep_kedro.models.network import unknown_layer
 from rep_kedro.models.pooling import pool_activation
 from rep_kedro.models.pooling_names import Layout, Pooling
@@ -52,7 +53,7 @@ class LayerReader:
         run: Callable[[Tensor], object] | None = None,
     ) -> None:
         if module.training:
-            raise ValueError("layers are read in evaluation mode; call .eval() on the network first")
+            raise UserError("layers are read in evaluation mode; call .eval() on the network first")
         self._module = module
         self._run = run or module
         self.layers = select_layers(self._survey(example), layers)
@@ -121,7 +122,7 @@ def select_layers(known: Sequence[str], layers: Sequence[str]) -> tuple[str, ...
         ('conv1', 'relu1', 'relu2')
     """
     if not layers:
-        raise ValueError("no layers were asked for; name at least one, or a pattern such as 'layer*'")
+        raise UserError("no layers were asked for; name at least one, or a pattern such as 'layer*'")
     chosen: set[str] = set()
     for pattern in layers:
         if GLOB_CHARACTERS & set(pattern):
@@ -131,11 +132,11 @@ def select_layers(known: Sequence[str], layers: Sequence[str]) -> tuple[str, ...
             matches = [name for name in known if name == pattern]
             calls = [name for name in known if name.startswith(pattern + CALL_SEPARATOR)]
             if not matches and calls:
-                raise ValueError(
+                raise UserError(
                     f"layer {pattern!r} is called {len(calls)} times; name one of {', '.join(calls)}"
                 )
         if not matches:
-            raise ValueError(unknown_layer(pattern, known))
+            raise UserError(unknown_layer(pattern, known))
         chosen.update(matches)
     return tuple(name for name in known if name in chosen)
 
@@ -179,12 +180,12 @@ def _require_batch(name: str, output: object, n_stimuli: int, layout: Layout) ->
     """Return the output, or the first of several as attention gives, if it has a row per stimulus."""
     first = output[0] if isinstance(output, tuple | list) and output else output
     if not isinstance(first, Tensor):
-        raise ValueError(
+        raise UserError(
             f"layer {name!r} gives {type(output).__name__}, not a tensor; choose a layer inside or behind it"
         )
     stimulus_axis = 1 if layout == "tokens_first" and first.ndim == 3 else 0
     if first.ndim <= stimulus_axis or first.shape[stimulus_axis] != n_stimuli:
-        raise ValueError(
+        raise UserError(
             f"layer {name!r} gave shape {tuple(first.shape)} for {n_stimuli} stimuli;"
             " if its tokens come first, set layout: tokens_first"
         )
@@ -199,4 +200,4 @@ def _pool(
     try:
         return pool_activation(activation, pooling, layout=layout, n_prefix_tokens=n_prefix_tokens)
     except ValueError as error:
-        raise ValueError(f"layer {name!r}: {error}") from error
+        raise UserError(f"layer {name!r}: {error}") from error

@@ -6,6 +6,7 @@ from difflib import get_close_matches
 import torch
 from torch import Tensor, nn
 
+from rep_kedro.errors import UserError
 from rep_kedro.models.architecture import INPUT, Architecture, Layer, Linear, load_architecture
 from rep_kedro.models.modules import draw_weights, make_module
 
@@ -38,7 +39,7 @@ class LayeredNetwork(nn.Module):
                 sample[layer.name] = module.eval()(*inputs)
             except RuntimeError as error:
                 shapes = [tuple(x.shape[1:]) for x in inputs]
-                raise ValueError(
+                raise UserError(
                     f"layer {layer.name!r} cannot take inputs of shape {shapes}: {error}"
                 ) from error
             self._layers[layer.name] = layer
@@ -101,9 +102,9 @@ class LayeredNetwork(nn.Module):
         if start_after is not None and start_after == stop_at:
             return x
         if last < first:
-            raise ValueError(f"layer {stop_at!r} does not lie behind {start_after!r}")
+            raise UserError(f"layer {stop_at!r} does not lie behind {start_after!r}")
         if start_after is not None and (crossing := self._crossing(first - 1)):
-            raise ValueError(
+            raise UserError(
                 f"cannot go on from layer {start_after!r}: {crossing[0]!r} also reads an earlier layer;"
                 f" cut points: {', '.join(self.cut_points)}"
             )
@@ -121,7 +122,7 @@ class LayeredNetwork(nn.Module):
 
     def _index(self, name: str) -> int:
         if name not in self._layers:
-            raise ValueError(unknown_layer(name, self.layer_names))
+            raise UserError(unknown_layer(name, self.layer_names))
         return self.layer_names.index(name)
 
     def _crossing(self, index: int) -> list[str]:
@@ -180,7 +181,7 @@ def restore_network(
     try:
         network.load_state_dict({**counters, **state})
     except RuntimeError as error:
-        raise ValueError(f"weights do not fit the architecture: {' '.join(str(error).split())}") from error
+        raise UserError(f"weights do not fit the architecture: {' '.join(str(error).split())}") from error
     return network.eval()
 
 

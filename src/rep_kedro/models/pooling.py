@@ -5,6 +5,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
+from rep_kedro.errors import UserError
 from rep_kedro.models.pooling_names import Layout, Pooling
 
 POOLINGS: tuple[str, ...] = get_args(Pooling)
@@ -32,7 +33,7 @@ def pool_activation(
             for.
     """
     if pooling not in POOLINGS:
-        raise ValueError(f"unknown pooling {pooling!r}; known: {', '.join(POOLINGS)}")
+        raise UserError(f"unknown pooling {pooling!r}; known: {', '.join(POOLINGS)}")
     if activation.ndim == 2:
         return activation.float()
     if activation.ndim == 4:
@@ -40,7 +41,7 @@ def pool_activation(
     if activation.ndim == 3:
         tokens = activation.transpose(0, 1) if layout == "tokens_first" else activation
         return _pool_tokens(tokens, pooling, n_prefix_tokens)
-    raise ValueError(
+    raise UserError(
         f"cannot pool an output of shape {tuple(activation.shape)}; it must have two to four axes"
     )
 
@@ -50,7 +51,7 @@ def _pool_map(maps: Tensor, pooling: Pooling) -> Tensor:
         return maps.mean(dim=(2, 3), dtype=torch.float64).float()
     if pooling == "flatten":
         return maps.flatten(1).float()
-    raise ValueError(
+    raise UserError(
         f"pooling {pooling!r} needs tokens, got a map of shape {tuple(maps.shape)}; use average or flatten"
     )
 
@@ -61,9 +62,9 @@ def _pool_tokens(tokens: Tensor, pooling: Pooling, n_prefix_tokens: int) -> Tens
     if pooling == "average":
         return tokens.mean(dim=1, dtype=torch.float64).float()
     if pooling in {"cls", "cls_and_patch_average"} and n_prefix_tokens == 0:
-        raise ValueError(f"pooling {pooling!r} needs a class token, and this model has none; use average")
+        raise UserError(f"pooling {pooling!r} needs a class token, and this model has none; use average")
     if tokens.shape[1] <= n_prefix_tokens and pooling != "cls":
-        raise ValueError(
+        raise UserError(
             f"pooling {pooling!r} needs tokens behind the prefix of {n_prefix_tokens}, got {tokens.shape[1]}"
         )
     first = tokens[:, 0].float()

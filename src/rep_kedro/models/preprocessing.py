@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, PositiveInt, model_validator
 
+from rep_kedro.errors import UserError
+
 if TYPE_CHECKING:
     import torch
 
@@ -35,11 +37,11 @@ class Preprocessing(BaseModel):
     @model_validator(mode="after")
     def _require_consistent(self) -> Self:
         if self.resize_px < self.size_px:
-            raise ValueError(f"resize_px {self.resize_px} is below size_px {self.size_px}")
+            raise UserError(f"resize_px {self.resize_px} is below size_px {self.size_px}")
         if len(self.mean) != len(self.std) or len(self.mean) not in {1, 3}:
-            raise ValueError(f"mean and std need one or three values each, got {self.mean} and {self.std}")
+            raise UserError(f"mean and std need one or three values each, got {self.mean} and {self.std}")
         if min(self.std) <= 0:
-            raise ValueError(f"std must be positive, got {self.std}")
+            raise UserError(f"std must be positive, got {self.std}")
         return self
 
     @classmethod

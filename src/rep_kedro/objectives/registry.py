@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from rep_kedro.errors import UserError
 from rep_kedro.objectives.protocol import Objective
 from rep_kedro.objectives.simclr import SimCLR
 from rep_kedro.objectives.supervised import Supervised
@@ -24,5 +25,5 @@ def make_objective(name: str, options: Mapping[str, Any]) -> Objective:
         ValueError: If the name or an option is unknown, or a value is not allowed.
     """
     if name not in OBJECTIVES:
-        raise ValueError(f"unknown objective {name!r}; known: {', '.join(OBJECTIVES)}")
+        raise UserError(f"unknown objective {name!r}; known: {', '.join(OBJECTIVES)}")
     return OBJECTIVES[name].model_validate(dict(options))

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rep_kedro.errors import UserError
 from rep_kedro.kernels.precision import full_precision
 from rep_kedro.kernels.spectrum import measure_rankme_uncentred_sigma
 from rep_kedro.models.architecture import Architecture
@@ -251,13 +252,13 @@ def _require_fit(
 ) -> None:
     train = stimuli.train
     if objective.trains and schedule is None:
-        raise ValueError(f"network {name!r}: objective {objective.id!r} needs a schedule, got none")
+        raise UserError(f"network {name!r}: objective {objective.id!r} needs a schedule, got none")
     if objective.has_head and (stimuli.n_classes is None or train.labels is None):
-        raise ValueError(
+        raise UserError(
             f"network {name!r}: objective {objective.id!r} needs labels, and the stimulus set has none"
         )
     if schedule is not None and objective.trains and schedule.batch_size > len(train.images):
-        raise ValueError(
+        raise UserError(
             f"network {name!r}: batch_size {schedule.batch_size} exceeds"
             f" the {len(train.images)} training images"
         )

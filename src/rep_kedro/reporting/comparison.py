@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from rep_kedro.errors import UserError
+
 SIMILARITY_KEYS = ("measure", "stimulus_set", "model_a", "model_b")
 CONSISTENCY_KEYS = ("measure", "category", "pair", "stimulus_set_a", "stimulus_set_b")
 
@@ -29,7 +31,7 @@ def compare_values(now: pd.DataFrame, earlier: pd.DataFrame, keys: Sequence[str]
     for name, table in (("now", now), ("earlier", earlier)):
         missing = [column for column in (*keys, value) if column not in table.columns]
         if missing:
-            raise ValueError(f"the {name} table lacks the columns {missing}; it has {list(table.columns)}")
+            raise UserError(f"the {name} table lacks the columns {missing}; it has {list(table.columns)}")
         sides[name] = _with_sorted_pairs(table[[*keys, value]].rename(columns={value: name}), keys)
     joined = sides["now"].merge(sides["earlier"], on=list(keys), how="outer", indicator="held_by")
     joined["held_by"] = (

@@ -6,6 +6,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from rep_kedro.datasets.figure import render_svg
+from rep_kedro.errors import UserError
 
 _PROLOGUE = re.compile(r"^.*?(?=<svg[\s>])", re.DOTALL)
 _METADATA = re.compile(r"<metadata[^>]*>.*?</metadata>\s*", re.DOTALL)
@@ -30,9 +31,9 @@ def inline_svg(figure: Figure | str, prefix: str, title: str) -> Markup:
     """
     document = render_svg(figure) if isinstance(figure, Figure) else figure
     if "<svg" not in document:
-        raise ValueError(f"figure {prefix!r} is no SVG document, received text that starts {document[:40]!r}")
+        raise UserError(f"figure {prefix!r} is no SVG document, received text that starts {document[:40]!r}")
     if _ACTIVE.search(document):
-        raise ValueError(f"figure {prefix!r} holds active content; only drawings are put into the report")
+        raise UserError(f"figure {prefix!r} holds active content; only drawings are put into the report")
     drawing = _METADATA.sub("", _PROLOGUE.sub("", document, count=1))
     opening, closing, rest = drawing.partition(">")
     opening = re.sub(r'\s(?:width|height|id|role|aria-label|xmlns)="[^"]*"', "", opening)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
+from rep_kedro.errors import UserError
 from rep_kedro.reporting.contract import COLUMNS
 from rep_kedro.reporting.style import UNKNOWN, Palette, palette_for
 
@@ -44,7 +45,7 @@ def require_table(name: str, table: pd.DataFrame | None) -> pd.DataFrame:
         return pd.DataFrame({column: pd.Series(dtype="object") for column in columns})
     missing = [column for column in columns if column not in table.columns]
     if missing:
-        raise ValueError(f"table {name!r} lacks the columns {missing}; it has {list(table.columns)}")
+        raise UserError(f"table {name!r} lacks the columns {missing}; it has {list(table.columns)}")
     return table
 
 
@@ -112,7 +113,7 @@ def mean_matrix(matrices: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     for stimulus_set, frame in matrices.items():
         if set(frame.index) != set(labels):
             odd = sorted(set(frame.index) ^ set(labels))
-            raise ValueError(f"stimulus set {stimulus_set!r} compares other networks than the rest: {odd}")
+            raise UserError(f"stimulus set {stimulus_set!r} compares other networks than the rest: {odd}")
     stack = np.stack([frame.loc[labels, labels].to_numpy() for frame in frames])
     return pd.DataFrame(stack.mean(axis=0), index=labels, columns=labels)
 

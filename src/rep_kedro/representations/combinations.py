@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.datasets import code_revision
+from rep_kedro.errors import UserError
 from rep_kedro.representations.spec import Combination, describe
 from rep_kedro.representations.views import FeatureView, FittedOn, Reading
 
@@ -90,7 +91,7 @@ class CombinationView:
         try:
             made, fitted[""] = fit_and_apply(beside, self.combination.transform, fit_rows=fit_rows)
         except ValueError as error:
-            raise ValueError(f"combination {self.key}: {error}") from error
+            raise UserError(f"combination {self.key}: {error}") from error
         if fewer := explain_fewer_components(self.combination.transform, fitted[""]):
             _log.info("combination %s has %s: it varies in no more directions", self.key, fewer)
         return made.numpy(), fitted
@@ -120,14 +121,14 @@ def list_combinations(
         made = []
         for stimulus_set, models in available.items():
             if name in models:
-                raise ValueError(f"combination {name!r} has the name of a network; choose another")
+                raise UserError(f"combination {name!r} has the name of a network; choose another")
             if set(combination.models) & set(models):
                 made.append(_combine(name, combination, stimulus_set, models, view, fitted_on))
         if not made:
             known = sorted({model for models in available.values() for model in models})
             close = get_close_matches(combination.models[0], known)
             hint = f"did you mean {close[0]!r}" if close else f"there are: {', '.join(known)}"
-            raise ValueError(f"combination {name!r} names no network with features; {hint}")
+            raise UserError(f"combination {name!r} names no network with features; {hint}")
         found += made
     return found
 
@@ -144,14 +145,14 @@ def _combine(
     if missing:
         close = get_close_matches(missing[0], models)
         hint = f", did you mean {close[0]!r}" if close else ""
-        raise ValueError(
+        raise UserError(
             f"combination {name!r} names {missing[0]!r}, which has no features of {stimulus_set!r}{hint}; "
             f"there are: {', '.join(models)}"
         )
     members = {model: view(f"{stimulus_set}/{model}") for model in combination.models}
     hashes = {str(member.meta["stimulus_ids_sha256"]) for member in members.values()}
     if len(hashes) > 1:
-        raise ValueError(
+        raise UserError(
             f"networks of combination {name!r} saw other stimuli of {stimulus_set}, or in another order: "
             f"{', '.join(combination.models)}"
         )
@@ -162,5 +163,5 @@ def _combine(
 def _layer_of(view: FeatureView, layer: str) -> str:
     name = str(view.meta["final_layer"]) if layer == "final" else layer
     if name not in view.meta["layers"]:
-        raise ValueError(f"{view.key} has no layer {name!r}; there are: {', '.join(view.meta['layers'])}")
+        raise UserError(f"{view.key} has no layer {name!r}; there are: {', '.join(view.meta['layers'])}")
     return name

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rep_kedro.errors import UserError
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -72,7 +74,7 @@ class RowFinder:
         source = self._source_of(features, hash_of_features)
         if source is None:
             stimulus_set = features.key.partition("/")[0]
-            raise ValueError(
+            raise UserError(
                 f"features {features.key} ({features.meta['n_stimuli']} stimuli) are of no subset of "
                 f"{stimulus_set!r} that is there, so stimulus subset {wanted.key} cannot be found in them; "
                 "run ingest and features"
@@ -131,7 +133,7 @@ def find_rows(
     places = {stimulus: row for row, stimulus in reversed(list(enumerate(there)))}
     missing = [stimulus for stimulus in dict.fromkeys(wanted) if stimulus not in places]
     if missing:
-        raise ValueError(
+        raise UserError(
             f"{len(missing)} of {len(wanted)} stimuli of subset {subset} are not in {source}, of which the "
             f"features were made, such as {missing[:3]}; make features of a subset that holds them "
             "(features.subset)"

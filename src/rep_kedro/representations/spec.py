@@ -16,6 +16,8 @@ from pydantic import (
     model_validator,
 )
 
+from rep_kedro.errors import UserError
+
 PLAIN_STEPS = ("unit_length", "centre", "standardise")
 
 
@@ -35,7 +37,7 @@ class PcaSize(BaseModel):
     @model_validator(mode="after")
     def _one_size(self) -> Self:
         if (self.n_components is None) == (self.variance is None):
-            raise ValueError("pca needs either n_components or variance, such as {pca: {variance: 0.99}}")
+            raise UserError("pca needs either n_components or variance, such as {pca: {variance: 0.99}}")
         return self
 
 
@@ -57,9 +59,9 @@ def _require_known_step(step: Any) -> Any:
         hint = f"did you mean {close[0]!r}" if close else f"known: {', '.join(PLAIN_STEPS)}, pca"
         if step == "pca" or close[:1] == ["pca"]:
             hint = "principal components are written {pca: {variance: 0.99}} or {pca: {n_components: 50}}"
-        raise ValueError(f"unknown transform {step!r}; {hint}")
+        raise UserError(f"unknown transform {step!r}; {hint}")
     if not isinstance(step, str | Mapping | PcaStep):
-        raise ValueError(f"a transform is one of {', '.join(PLAIN_STEPS)} or {{pca: ...}}, got {step!r}")
+        raise UserError(f"a transform is one of {', '.join(PLAIN_STEPS)} or {{pca: ...}}, got {step!r}")
     return step
 
 
@@ -79,7 +81,7 @@ Transform = tuple[Step, ...]
 
 def _require_known_reduction(reduction: Any) -> Any:
     if reduction != "none" and not isinstance(reduction, Mapping | PcaStep):
-        raise ValueError(f"reduce is none or {{pca: {{variance: 0.99}}}}, got {reduction!r}")
+        raise UserError(f"reduce is none or {{pca: {{variance: 0.99}}}}, got {reduction!r}")
     return reduction
 
 
@@ -110,7 +112,7 @@ class Combination(BaseModel):
     def _each_once(cls, models: tuple[str, ...]) -> tuple[str, ...]:
         doubled = sorted({name for name in models if models.count(name) > 1})
         if doubled:
-            raise ValueError(f"a combination names networks twice: {', '.join(doubled)}")
+            raise UserError(f"a combination names networks twice: {', '.join(doubled)}")
         return models
 
     @property

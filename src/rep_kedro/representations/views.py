@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rep_kedro.datasets import code_revision
+from rep_kedro.errors import UserError
 from rep_kedro.representations.rows import Rows
 from rep_kedro.representations.spec import Transform, describe
 
@@ -164,7 +165,7 @@ class FeatureView:
         try:
             made, steps = fit_and_apply(x, self.transform, fit_rows=fit_rows)
         except ZeroLengthError as error:
-            raise ValueError(self._explain(layer, error.rows)) from error
+            raise UserError(self._explain(layer, error.rows)) from error
         if fewer := explain_fewer_components(self.transform, steps):
             _log.info("layer %s of %s has %s: it varies in no more directions", layer, self.key, fewer)
         return made.numpy(), {"": steps}
@@ -197,7 +198,7 @@ def require_finite(key: str, layer: str, x: "Tensor") -> None:
     """
     n_bad = int((~x.isfinite()).sum())
     if n_bad:
-        raise ValueError(
+        raise UserError(
             f"features {key}, layer {layer}, hold {n_bad} values that are NaN or infinite; "
             f"rebuild them with --params recompute=features/{key}"
         )

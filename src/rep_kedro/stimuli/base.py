@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, model_validator
 
+from rep_kedro.errors import UserError
 from rep_kedro.stimuli.labels import AnyLabelMap
 from rep_kedro.stimuli.strict import StrictModel
 
@@ -28,7 +29,7 @@ def _expand(path: Any) -> Any:
     expanded = os.path.expandvars(str(path))
     unset = _VARIABLE.search(expanded)
     if unset:
-        raise ValueError(f"path {str(path)!r} names the environment variable {unset[1]}, which is not set")
+        raise UserError(f"path {str(path)!r} names the environment variable {unset[1]}, which is not set")
     return Path(expanded).expanduser()
 
 
@@ -42,7 +43,7 @@ SourcePaths = Annotated[list[SourcePath], BeforeValidator(_as_list), Field(min_l
 
 def _require_plain_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise ValueError(f"name {name!r} must consist of letters, digits, '.', '_' and '-'")
+        raise UserError(f"name {name!r} must consist of letters, digits, '.', '_' and '-'")
     return name
 
 
@@ -106,9 +107,9 @@ class FileSourceSpec(SourceSpec):
     @model_validator(mode="after")
     def _require_one_place(self) -> "FileSourceSpec":
         if (self.path is None) == (self.splits is None):
-            raise ValueError(f"source {self.source!r} needs either path or splits, not both")
+            raise UserError(f"source {self.source!r} needs either path or splits, not both")
         if self.splits is not None and self.test_fraction:
-            raise ValueError("test_fraction makes a test split, so it goes with path only, not with splits")
+            raise UserError("test_fraction makes a test split, so it goes with path only, not with splits")
         return self
 
     def recipe(self) -> dict[str, Any]:

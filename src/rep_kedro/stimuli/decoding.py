@@ -15,6 +15,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from rep_kedro.errors import UserError
+
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
@@ -29,7 +31,7 @@ _BACKGROUND = (255, 255, 255, 255)
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
-class UnreadableImageError(ValueError):
+class UnreadableImageError(UserError):
     """An image that cannot be decoded; the message says why."""
 
 
@@ -54,7 +56,7 @@ def decode_images(images: "Sequence[bytes] | pa.Array", *, size_px: int, channel
     import numpy as np
 
     if size_px < 1 or channels not in {1, 3}:
-        raise ValueError(f"size_px must be at least 1 and channels 1 or 3, received {size_px} and {channels}")
+        raise UserError(f"size_px must be at least 1 and channels 1 or 3, received {size_px} and {channels}")
     pixels = np.empty((len(images), size_px, size_px, channels), dtype=np.uint8)
     with _QUIET:
         for position, encoded in enumerate(_as_bytes(images)):

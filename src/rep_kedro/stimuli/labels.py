@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from rep_kedro.errors import UserError
 from rep_kedro.stimuli.record import DamageLog, Stimulus, StimulusStream
 from rep_kedro.stimuli.strict import StrictModel, suggest
 
@@ -36,7 +37,7 @@ class LabelMap(StrictModel):
             twice = sorted((label for label, count in used.items() if count > 1), key=str)
             if twice:
                 place = f" of {split}" if split else ""
-                raise ValueError(f"label_map puts the labels {twice} into several classes{place}")
+                raise UserError(f"label_map puts the labels {twice} into several classes{place}")
         return self
 
     def new_labels(self, split: str, class_names: Sequence[str] | None = None) -> dict[int, int]:
@@ -51,13 +52,13 @@ class LabelMap(StrictModel):
         """
         splits = self._splits()
         if splits and split not in splits:
-            raise ValueError(f"label_map has no split {split!r}; {suggest(split, splits)}")
+            raise UserError(f"label_map has no split {split!r}; {suggest(split, splits)}")
         new_by_old: dict[int, int] = {}
         for new, labels in enumerate(self.classes.values()):
             for old in _labels_of(labels, split):
                 number = _to_number(old, class_names)
                 if number in new_by_old:
-                    raise ValueError(f"label_map puts label {number} into several classes")
+                    raise UserError(f"label_map puts label {number} into several classes")
                 new_by_old[number] = new
         return new_by_old
 
@@ -74,7 +75,7 @@ def _to_number(label: int | str, class_names: Sequence[str] | None) -> int:
         return label
     names = list(class_names or [])
     if label not in names:
-        raise ValueError(
+        raise UserError(
             f"label_map names the class {label!r}, which the source lacks; {suggest(label, names)}"
         )
     return names.index(label)
@@ -89,12 +90,12 @@ def _load_shipped(entry: Any) -> Any:
     if entry.endswith((".yml", ".yaml")):
         file = Path(entry).expanduser()
         if not file.is_file():
-            raise ValueError(f"label_map: no file {entry}")
+            raise UserError(f"label_map: no file {entry}")
         return yaml.safe_load(file.read_text(encoding="utf-8"))
     folder = files("rep_kedro.stimuli") / "label_maps"
     known = [place.name.removesuffix(".yml") for place in folder.iterdir() if place.name.endswith(".yml")]
     if entry not in known:
-        raise ValueError(f"unknown label map {entry!r}; {suggest(entry, known)}")
+        raise UserError(f"unknown label map {entry!r}; {suggest(entry, known)}")
     return yaml.safe_load((folder / f"{entry}.yml").read_text(encoding="utf-8"))
 
 

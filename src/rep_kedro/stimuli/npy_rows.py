@@ -10,6 +10,7 @@ from math import prod
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from rep_kedro.errors import UserError
 from rep_kedro.stimuli.base import require_path
 from rep_kedro.stimuli.record import DamagedSourceError
 from rep_kedro.stimuli.strict import suggest
@@ -131,5 +132,5 @@ def _read_header(stream: IO[bytes]) -> "tuple[tuple[int, ...], bool, np.dtype[An
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     shape, is_fortran, dtype = read(stream)
     if dtype.hasobject:
-        raise ValueError("it holds objects of Python, which would need allow_pickle, and that runs code")
+        raise UserError("it holds objects of Python, which would need allow_pickle, and that runs code")
     return shape, is_fortran, dtype

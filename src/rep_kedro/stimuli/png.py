@@ -9,6 +9,8 @@ import struct
 import zlib
 from typing import TYPE_CHECKING
 
+from rep_kedro.errors import UserError
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -41,7 +43,7 @@ def encode_png(pixels: "np.ndarray") -> bytes:
         or pixels.shape[2] not in _COLOUR_TYPES
         or 0 in pixels.shape
     ):
-        raise ValueError(
+        raise UserError(
             f"a PNG needs uint8 pixels (height, width, 1 or 3), received {pixels.dtype} {pixels.shape}"
         )
     height, width, channels = pixels.shape

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from rep_kedro.errors import UserError
+
 SHOWN_IN_ERRORS = 5  # so many damaged items are named in the error; the count tells of the rest
 
 
@@ -38,7 +40,7 @@ class StimulusStream:
     is_encoded_here: bool = False
 
 
-class DamagedSourceError(ValueError):
+class DamagedSourceError(UserError):
     """A source that cannot be read in full."""
 
 

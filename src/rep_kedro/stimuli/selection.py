@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
+from rep_kedro.errors import UserError
 from rep_kedro.stimuli.spool import BatchSpool
 
 if TYPE_CHECKING:
@@ -44,11 +45,11 @@ def locate_stimuli(stimulus_set: "ArrowHandle", subset: "ArrowHandle") -> tuple[
     ids = stimulus_set.table(["stimulus_id"])["stimulus_id"].to_pylist()
     position = {stimulus_id: row for row, stimulus_id in enumerate(ids)}
     if len(position) != len(ids):
-        raise ValueError(f"stimulus set {stimulus_set.key!r} holds some stimulus_id twice")
+        raise UserError(f"stimulus set {stimulus_set.key!r} holds some stimulus_id twice")
     wanted = subset.table(["stimulus_id"])["stimulus_id"].to_pylist()
     missing = [stimulus_id for stimulus_id in wanted if stimulus_id not in position]
     if missing:
-        raise ValueError(
+        raise UserError(
             f"subset {subset.key!r} names {len(missing)} stimuli that set {stimulus_set.key!r} does not hold,"
             f" first {missing[0]!r}"
         )

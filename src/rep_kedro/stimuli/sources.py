@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, TypeAdapter
 
+from rep_kedro.errors import UserError
 from rep_kedro.stimuli.base import SourceSpec
 from rep_kedro.stimuli.readers.digits import DigitsSpec
 from rep_kedro.stimuli.readers.hugging_face import HuggingFaceSpec
@@ -38,9 +39,9 @@ def _require_known_source(entry: Any) -> Any:
     if isinstance(entry, Mapping):
         source = entry.get("source")
         if source is None:
-            raise ValueError(f"no source given; allowed: {', '.join(SOURCES)}")
+            raise UserError(f"no source given; allowed: {', '.join(SOURCES)}")
         if source not in SOURCES:
-            raise ValueError(f"unknown source {source!r}; {suggest(str(source), SOURCES)}")
+            raise UserError(f"unknown source {source!r}; {suggest(str(source), SOURCES)}")
     return entry
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from rep_kedro.errors import UserError
+
 
 def suggest(unknown: str, known: Iterable[str]) -> str:
     """Return the tail of an error message about an unknown name: a close match, and all that is allowed.
@@ -31,5 +33,5 @@ class StrictModel(BaseModel):
         if isinstance(values, Mapping):
             for key in values:
                 if key not in cls.model_fields:
-                    raise ValueError(f"unknown key {key!r}; {suggest(str(key), cls.model_fields)}")
+                    raise UserError(f"unknown key {key!r}; {suggest(str(key), cls.model_fields)}")
         return values

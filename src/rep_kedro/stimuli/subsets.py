@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, NonNegativeInt, TypeAdapter, model_validator
 
+from rep_kedro.errors import UserError
 from rep_kedro.stimuli.splits import group_rows, hash_of, rank_by_seed, share_equally
 from rep_kedro.stimuli.strict import StrictModel, suggest
 
@@ -39,7 +40,7 @@ class Population:
         """
         rows = [row for row, own in enumerate(self.splits) if own == split]
         if not rows:
-            raise ValueError(f"the set has no split {split!r}; {suggest(split, set(self.splits))}")
+            raise UserError(f"the set has no split {split!r}; {suggest(split, set(self.splits))}")
         grouped = group_rows(self.labels[row] for row in rows)
         return {
             label: [rows[position] for position in grouped[label]]
@@ -101,7 +102,7 @@ class StratifiedRule(SubsetRule):
     @model_validator(mode="after")
     def _require_one_size(self) -> "StratifiedRule":
         if (self.per_class is None) == (self.total is None):
-            raise ValueError("a stratified subset needs either per_class or total, not both")
+            raise UserError("a stratified subset needs either per_class or total, not both")
         return self
 
     def draw(self, population: Population, *, set_name: str, subset_name: str) -> list[int]:
@@ -131,7 +132,7 @@ class StratifiedRule(SubsetRule):
         if wanted <= available or (self.replace and available):
             return wanted
         if self.when_short == "error":
-            raise ValueError(
+            raise UserError(
                 f"{place} has {available} stimuli, {wanted} were asked for; ask for fewer, or set"
                 " when_short: take_all"
             )
@@ -172,7 +173,7 @@ class PublishedPerClassRule(SubsetRule):
             generator = random.Random(self.seed)  # noqa: S311  not for secrets
             for label, rows in population.rows_by_class(split).items():
                 if self.per_class > len(rows):
-                    raise ValueError(
+                    raise UserError(
                         f"class {label} of split {split} has {len(rows)} stimuli, need {self.per_class}"
                     )
                 drawn += generator.sample(rows, self.per_class)
@@ -256,7 +257,7 @@ def _require_known_rule(entry: Any) -> Any:
     if isinstance(entry, Mapping):
         rule = entry.get("rule", "stratified")
         if rule not in RULES:
-            raise ValueError(f"unknown rule {rule!r}; {suggest(str(rule), RULES)}")
+            raise UserError(f"unknown rule {rule!r}; {suggest(str(rule), RULES)}")
         return {**entry, "rule": rule}
     return entry
 

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rep_kedro.errors import UserError
 from rep_kedro.models.architecture import Architecture, load_architecture
 from rep_kedro.models.network import LayeredNetwork, build_network, restore_network
 from rep_kedro.models.preprocessing import Preprocessing
@@ -46,7 +47,7 @@ def build(spec: CheckpointModel, *, with_weights: bool) -> LayeredNetwork:
     try:
         return restore_network(definition, spec.n_classes, state)
     except ValueError as error:
-        raise ValueError(f"checkpoint {spec.path or spec.url}: {error}") from error
+        raise UserError(f"checkpoint {spec.path or spec.url}: {error}") from error
 
 
 class CheckpointHandle:
@@ -78,7 +79,7 @@ class CheckpointHandle:
             try:
                 built = build(self._spec, with_weights=True).state_dict()
             except ValueError as error:
-                raise ValueError(f"network {self._name!r}: {error}") from error
+                raise UserError(f"network {self._name!r}: {error}") from error
             self._state = {
                 name: value for name, value in built.items() if not name.endswith("num_batches_tracked")
             }
@@ -91,20 +92,20 @@ def _read_state(spec: CheckpointModel) -> dict[str, Tensor]:
         return read_tensors(spec, "checkpoint")
     if path.suffix not in TORCH_SUFFIXES:
         known = ", ".join([".safetensors", *sorted(TORCH_SUFFIXES)])
-        raise ValueError(f"checkpoint {spec.path or spec.url} has suffix {path.suffix!r}; known: {known}")
+        raise UserError(f"checkpoint {spec.path or spec.url} has suffix {path.suffix!r}; known: {known}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the age of the file's format
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler raises whatever the file makes it raise
-        raise ValueError(
+        raise UserError(
             f"checkpoint {spec.path or spec.url} is refused: it is damaged, or holds more than tensors, and"
             " reading it could run code; save its state dict alone, best as .safetensors"
         ) from error
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict) or not all(isinstance(x, Tensor) for x in content.values()):
-        raise ValueError(
+        raise UserError(
             f"checkpoint {spec.path or spec.url} is no state dict of tensors, got {type(content).__name__}"
         )
     return content

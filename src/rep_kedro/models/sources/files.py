@@ -11,6 +11,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from rep_kedro.datasets.atomic import write_atomically
+from rep_kedro.errors import UserError
 from rep_kedro.models.sources.specs import FilePlace
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def identify_file(place: FilePlace, kind: str) -> dict[str, Any]:
     path = _require_local(place, kind)
     found = _digest(path)
     if place.sha256 not in (None, found):
-        raise ValueError(_other_file(f"{kind} {place.path}", found, place))
+        raise UserError(_other_file(f"{kind} {place.path}", found, place))
     return {"sha256": found}
 
 
@@ -68,7 +69,7 @@ def fetch_file(url: str, sha256: str, kind: str) -> Path:
             return copy
         _log.warning("%s is not what was fetched once; fetching it again", copy)
     if _is_offline():
-        raise ValueError(
+        raise UserError(
             f"{kind} {url} was not fetched before, and HF_HUB_OFFLINE is set: unset it, or give path instead"
         )
     _log.info("fetching %s", url)
@@ -78,7 +79,7 @@ def fetch_file(url: str, sha256: str, kind: str) -> Path:
         if isinstance(problem, HTTPError):
             problem.close()
         cause = " ".join(str(problem).split())
-        raise ValueError(
+        raise UserError(
             f"{kind} {url} cannot be fetched: {cause};"
             " try again with a network, or fetch it by hand and give path"
         ) from problem
@@ -99,7 +100,7 @@ def read_tensors(place: FilePlace, kind: str) -> "dict[str, Tensor]":
         return dict(load_file(path))
     except (SafetensorError, OSError) as problem:
         cause = " ".join(str(problem).split()).removeprefix("Error while deserializing header: ")
-        raise ValueError(
+        raise UserError(
             f"{kind} {place.path or place.url} is damaged or no safetensors file"
             f" ({path.stat().st_size} bytes: {cause}); copy or fetch it again"
         ) from problem
@@ -121,7 +122,7 @@ def _download(url: str, sha256: str, kind: str, partial: Path) -> None:
             n_bytes += stream.write(block)
     if digest.hexdigest() != sha256:
         place = FilePlace(url=url, sha256=sha256)
-        raise ValueError(f"{_other_file(f'{kind} {url}', digest.hexdigest(), place)} ({n_bytes} bytes came)")
+        raise UserError(f"{_other_file(f'{kind} {url}', digest.hexdigest(), place)} ({n_bytes} bytes came)")
 
 
 def _other_file(name: str, found: str, place: FilePlace) -> str:
@@ -132,9 +133,9 @@ def _other_file(name: str, found: str, place: FilePlace) -> str:
 def _require_local(place: FilePlace, kind: str) -> Path:
     path = Path(os.path.expandvars(str(place.path))).expanduser()
     if unset := _VARIABLE.search(str(path)):
-        raise ValueError(f"{kind} {place.path} names the environment variable {unset[1]}, which is not set")
+        raise UserError(f"{kind} {place.path} names the environment variable {unset[1]}, which is not set")
     if not path.is_file():
-        raise ValueError(f"{kind} {place.path} does not exist (looked from {Path.cwd()})")
+        raise UserError(f"{kind} {place.path} does not exist (looked from {Path.cwd()})")
     return path
 
 

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rep_kedro.errors import UserError
 from rep_kedro.models.sources.loaded import explained
 
 PREFIX = "hf-hub:"
@@ -46,7 +47,7 @@ def fetch_folder(name: str, config: str, *, with_weights: bool) -> HubFolder:
 
     found = _NAME.fullmatch(name)
     if found is None:
-        raise ValueError(
+        raise UserError(
             f"name {name!r} is not of the form hf-hub:<owner>/<name> or hf-hub:<owner>/<name>@<revision>"
         )
     repository, revision = found["repository"], found["revision"]
@@ -69,7 +70,7 @@ def read_config(folder: HubFolder, config: str, key: str) -> dict[str, Any]:
     """
     content = json.loads((folder.path / config).read_text(encoding="utf-8"))
     if not isinstance(content, dict) or key not in content:
-        raise ValueError(
+        raise UserError(
             f"{config} of repository {folder.repository!r} has no {key!r}; is it of another library?"
         )
     return content

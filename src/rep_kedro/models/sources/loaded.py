@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from rep_kedro.errors import UserError
 from rep_kedro.models.pooling_names import Layout
 from rep_kedro.models.preprocessing import Preprocessing
 
@@ -54,7 +55,7 @@ def explained(model: str, weights: object) -> Iterator[None]:
             if HF_HUB_OFFLINE
             else f"not in the local cache, and not to be fetched now ({type(error).__name__}: {cause})"
         )
-        raise ValueError(
+        raise UserError(
             f"no weights {weights!r} for {model}: fetch them once with a network, "
             f"or write pretrained: false for drawn weights; {why}"
         ) from error

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from rep_kedro._torchvision import mend_torchvision
+from rep_kedro.errors import UserError
 from rep_kedro.models.preprocessing import Preprocessing
 from rep_kedro.models.sources.hub import fetch_folder, is_on_hub, read_config
 from rep_kedro.models.sources.loaded import drawn_from, explained
@@ -76,16 +77,16 @@ def _require_config(spec: OpenClipModel) -> dict[str, Any]:
     if is_on_hub(spec.name):
         content = read_config(fetch_folder(spec.name, _CONFIG, with_weights=False), _CONFIG, "model_cfg")
         if spec.pretrained not in (None, "hub"):
-            raise ValueError(f"pretrained of {spec.name!r} must be hub or null, got {spec.pretrained!r}")
+            raise UserError(f"pretrained of {spec.name!r} must be hub or null, got {spec.pretrained!r}")
         return {**content["model_cfg"], "preprocess_cfg": content.get("preprocess_cfg", {})}
     config = open_clip.get_model_config(spec.name)
     if config is None:
         close = get_close_matches(spec.name, open_clip.list_models())
         hint = f", did you mean {' or '.join(map(repr, close))}" if close else ""
-        raise ValueError(f"unknown open_clip model {spec.name!r}{hint}")
+        raise UserError(f"unknown open_clip model {spec.name!r}{hint}")
     tags = open_clip.list_pretrained_tags_by_model(spec.name)
     if spec.pretrained is not None and spec.pretrained not in tags:
-        raise ValueError(
+        raise UserError(
             f"open_clip has no weights {spec.pretrained!r} for {spec.name!r};"
             f" known: {', '.join(tags) or 'none'}"
         )

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
+from rep_kedro.errors import UserError
 from rep_kedro.models.architecture import load_architecture
 from rep_kedro.models.pooling_names import Layout, Pooling
 
@@ -27,9 +28,9 @@ class FilePlace(BaseModel):
     @model_validator(mode="after")
     def _require_one_place(self) -> Self:
         if (self.path is None) == (self.url is None):
-            raise ValueError("say where the file is with either path or url")
+            raise UserError("say where the file is with either path or url")
         if self.url is not None and self.sha256 is None:
-            raise ValueError(f"url {self.url} needs sha256, so that no other file is taken for it")
+            raise UserError(f"url {self.url} needs sha256, so that no other file is taken for it")
         return self
 
 
@@ -73,7 +74,7 @@ class _Entry(BaseModel):
     @model_validator(mode="after")
     def _require_one_aligned_layer(self) -> Self:
         if self.alignment and (len(self.layers) != 1 or set("*?") & set(self.layers[0])):
-            raise ValueError(f"alignment is of one layer; name it in layers, got {list(self.layers)}")
+            raise UserError(f"alignment is of one layer; name it in layers, got {list(self.layers)}")
         return self
 
     @model_validator(mode="before")
@@ -84,7 +85,7 @@ class _Entry(BaseModel):
                 if key not in cls.model_fields:
                     close = get_close_matches(str(key), cls.model_fields, n=1)
                     hint = f", did you mean {close[0]!r}" if close else ""
-                    raise ValueError(f"unknown key {key!r}{hint}; known: {', '.join(cls.model_fields)}")
+                    raise UserError(f"unknown key {key!r}{hint}; known: {', '.join(cls.model_fields)}")
         return values
 
     def recipe(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from rep_kedro._torchvision import mend_torchvision
+from rep_kedro.errors import UserError
 from rep_kedro.models.preprocessing import Preprocessing
 from rep_kedro.models.sources.hub import fetch_folder, is_on_hub, read_config
 from rep_kedro.models.sources.loaded import drawn_from, explained
@@ -93,9 +94,9 @@ def _require_config(spec: TimmModel) -> dict[str, Any]:
     if not timm.is_model(base):
         close = get_close_matches(base, timm.list_models())
         hint = f", did you mean {' or '.join(map(repr, close))}" if close else ""
-        raise ValueError(f"unknown timm model {spec.name!r}{hint}")
+        raise UserError(f"unknown timm model {spec.name!r}{hint}")
     tags = timm.list_pretrained(f"{base}.*")
     if tag and spec.name not in tags:
-        raise ValueError(f"timm has no weights {spec.name!r}; known: {', '.join(tags) or 'none'}")
+        raise UserError(f"timm has no weights {spec.name!r}; known: {', '.join(tags) or 'none'}")
     config: Any = get_pretrained_cfg(spec.name)
     return dict(config.to_dict())

@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from rep_kedro._torchvision import mend_torchvision
+from rep_kedro.errors import UserError
 from rep_kedro.models.preprocessing import Preprocessing
 from rep_kedro.models.sources.loaded import drawn_from, explained
 from rep_kedro.models.sources.specs import TorchvisionModel
@@ -66,10 +67,10 @@ def _require_weights(spec: TorchvisionModel, name: str) -> Any:
     if spec.name not in list_models():
         close = get_close_matches(spec.name, list_models())
         hint = f", did you mean {' or '.join(map(repr, close))}" if close else ""
-        raise ValueError(f"unknown torchvision model {spec.name!r}{hint}")
+        raise UserError(f"unknown torchvision model {spec.name!r}{hint}")
     known = get_model_weights(spec.name)
     if name not in known.__members__:
-        raise ValueError(
+        raise UserError(
             f"torchvision has no weights {name!r} for {spec.name!r}; known: {', '.join(known.__members__)}"
         )
     return known[name]

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rep_kedro.errors import UserError
 from rep_kedro.models.preprocessing import Preprocessing
 from rep_kedro.models.sources import timm, torchvision
 from rep_kedro.models.sources.files import identify_file, read_tensors, require_file
@@ -46,13 +47,13 @@ def build(spec: WeightsFileModel, *, with_weights: bool) -> nn.Module:
     try:
         found = module.load_state_dict(state, strict=False)
     except RuntimeError as error:
-        raise ValueError(
+        raise UserError(
             f"weights {spec.path or spec.url} do not fit: {' '.join(str(error).split())[:300]}"
         ) from error
     missing = _unexplained(found.missing_keys, [*spec.left_out, "*num_batches_tracked"])
     unexpected = _unexplained(found.unexpected_keys, spec.ignored)
     if missing or unexpected:
-        raise ValueError(
+        raise UserError(
             f"weights {spec.path or spec.url} do not fit {spec.architecture}: {_listed('lacks', missing)}"
             f"{'; ' if missing and unexpected else ''}{_listed('has besides', unexpected)};"
             " see left_out, ignored, prefix, within and rename"
@@ -82,18 +83,18 @@ def _read_state(spec: WeightsFileModel) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler raises whatever the file makes it raise
         cause = " ".join(str(error).split())[:200]
-        raise ValueError(
+        raise UserError(
             f"weights {spec.path or spec.url} hold more than tensors, or are damaged: {cause}"
         ) from error
     for part in filter(None, spec.within.split(".")):
         if not isinstance(content, dict) or part not in content:
             known = ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__
-            raise ValueError(
+            raise UserError(
                 f"weights {spec.path or spec.url} have no part {part!r} of {spec.within!r}; there is {known}"
             )
         content = content[part]
     if not isinstance(content, dict) or not all(isinstance(x, Tensor) for x in content.values()):
-        raise ValueError(
+        raise UserError(
             f"weights {spec.path or spec.url} are no state dict of tensors; within says where in the file"
             " it is"
         )

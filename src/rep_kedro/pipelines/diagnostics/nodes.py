@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.datasets import Batch, Planned, code_revision
+from rep_kedro.errors import UserError
 from rep_kedro.pipelines.diagnostics.params import DiagnosticsParams
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def _require_name(kind: str, name: str, known: Any) -> str:
         return name
     close = get_close_matches(name, known)
     hint = f", did you mean {close[0]!r}" if close else ""
-    raise ValueError(f"no {kind} {name!r}{hint}; there are: {', '.join(sorted(known))}")
+    raise UserError(f"no {kind} {name!r}{hint}; there are: {', '.join(sorted(known))}")
 
 
 def _shown(

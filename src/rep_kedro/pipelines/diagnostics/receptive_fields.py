@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rep_kedro.errors import UserError
 from rep_kedro.pipelines.diagnostics.params import DiagnosticsParams
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def _rows_of(
     order = [layer.name for layer in graph]
     wide = _wide_convolutions(module, order)
     if is_foreign and not wide:
-        raise ValueError("it has no convolution wider than one pixel")
+        raise UserError("it has no convolution wider than one pixel")
     border = find_border_layer(fields, wide, input_px, rule=params.border_rule)
     first = len(order) if border is None else order.index(border)
     ends = {name: _end_of(name, order, fields) for name in layers}
@@ -152,5 +153,5 @@ def _end_of(layer: str, order: Sequence[str], fields: Mapping[str, Any]) -> str:
         return own
     parts = [name for name in order if name.startswith(f"{base}.")]
     if not parts or call:
-        raise ValueError(f"layer {layer!r} is not among the steps that can be followed")
+        raise UserError(f"layer {layer!r} is not among the steps that can be followed")
     return max(reversed(parts), key=lambda name: int(fields[name].size_px))

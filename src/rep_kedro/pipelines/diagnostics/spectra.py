@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from rep_kedro.datasets import Tensors
+from rep_kedro.errors import UserError
 from rep_kedro.kernels.spectrum import compute_eigenvalues
 from rep_kedro.kernels.streaming import StreamedMoments, flatten_positions
 
@@ -89,7 +90,7 @@ def _decode_batches(
 
     _, rows = locate_stimuli(stimulus_set, subset)
     if not rows:
-        raise ValueError(f"subset {subset.key!r} is empty, there is nothing to show")
+        raise UserError(f"subset {subset.key!r} is empty, there is nothing to show")
     for encoded in stream_images(stimulus_set, rows, batch_size=batch_size):
         pixels = decode_images(encoded, size_px=preprocessing.size_px, channels=len(preprocessing.mean))
         yield preprocessing.scale(torch.from_numpy(pixels).to(device))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from rep_kedro.datasets import Tensors
+from rep_kedro.errors import UserError
 from rep_kedro.kernels.precision import full_precision
 from rep_kedro.models.layers import LayerReader
 from rep_kedro.models.pooling_names import Pooling
@@ -87,7 +88,7 @@ def extract_features(
     """
     stimulus_ids, rows = locate_stimuli(stimulus_set, subset)
     if not stimulus_ids:
-        raise ValueError(f"subset {subset.key!r} is empty, there is nothing to show")
+        raise UserError(f"subset {subset.key!r} is empty, there is nothing to show")
     reader: LayerReader | None = None
     parts: dict[str, list[torch.Tensor]] = {}
     encoded = stream_images(stimulus_set, rows, batch_size=reading.batch_size)

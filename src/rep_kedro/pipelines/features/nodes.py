@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rep_kedro.datasets import Batch, Expectation, Planned, code_revision
+from rep_kedro.errors import UserError
 from rep_kedro.models.pooling_names import Pooling
 from rep_kedro.models.sources.specs import Alignment, ModelEntry, TrainedModel
 from rep_kedro.pipelines.features.params import FeaturesParams
@@ -87,11 +88,11 @@ def _list_candidates(networks: Mapping[str, TensorsHandle], params: FeaturesPara
     }
     for name, entry in params.entries().items():
         if name in found:
-            raise ValueError(f"features.models.{name} has the name of a network trained here; choose another")
+            raise UserError(f"features.models.{name} has the name of a network trained here; choose another")
         try:
             found[name] = _with_alignment(_describe(entry, networks, params.pooling), entry.alignment)
         except ValueError as error:
-            raise ValueError(f"features.models.{name}: {error}") from error
+            raise UserError(f"features.models.{name}: {error}") from error
     return found
 
 
@@ -199,7 +200,7 @@ def _choose(kind: str, wanted: str | Sequence[str], known: Mapping[str, object])
         if name not in known:
             close = get_close_matches(name, known)
             hint = f", did you mean {close[0]!r}" if close else ""
-            raise ValueError(f"unknown {kind} {name!r}{hint}; known: {', '.join(sorted(known))}")
+            raise UserError(f"unknown {kind} {name!r}{hint}; known: {', '.join(sorted(known))}")
     return list(wanted)
 
 
@@ -207,7 +208,7 @@ def _require_subset(subsets: Mapping[str, ArrowHandle], stimulus_set: str, subse
     key = f"{stimulus_set}/{subset}"
     if key not in subsets:
         there = sorted(name.partition("/")[2] for name in subsets if name.startswith(f"{stimulus_set}/"))
-        raise ValueError(
+        raise UserError(
             f"stimulus set {stimulus_set!r} has no subset {subset!r}; there are: {', '.join(there) or 'none'}"
         )
     return subsets[key]

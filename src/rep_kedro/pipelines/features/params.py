@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
+from rep_kedro.errors import UserError
 from rep_kedro.models.pooling_names import Pooling
 from rep_kedro.models.sources.specs import ModelEntry
 
@@ -90,10 +91,10 @@ class FeaturesParams(BaseModel):
                 close = get_close_matches(group, self.model_groups)
                 hint = f", did you mean {close[0]!r}" if close else ""
                 known = ", ".join(self.model_groups) or "none"
-                raise ValueError(f"unknown group {group!r}{hint}; known: {known}")
+                raise UserError(f"unknown group {group!r}{hint}; known: {known}")
             for name, entry in self.model_groups[group].items():
                 if found.get(name, entry) != entry:
-                    raise ValueError(f"group {group!r} has another {name!r} than there is already")
+                    raise UserError(f"group {group!r} has another {name!r} than there is already")
                 found[name] = entry
         return found
 

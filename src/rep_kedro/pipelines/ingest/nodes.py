@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.datasets import Planned, code_revision
+from rep_kedro.errors import UserError
 from rep_kedro.pipelines.ingest.params import IngestParams
 from rep_kedro.stimuli.strict import suggest
 
@@ -43,7 +44,7 @@ def plan_stimulus_sets(params: IngestParams) -> dict[str, Planned]:
         try:
             source, fingerprint = spec.recipe(), fingerprint_source(spec)
         except (OSError, ValueError) as problem:
-            raise ValueError(f"stimulus set {name!r}: {problem}") from problem
+            raise UserError(f"stimulus set {name!r}: {problem}") from problem
         recipe = {
             "source": source,
             "files_sha256": fingerprint,

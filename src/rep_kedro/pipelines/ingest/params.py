@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
+from rep_kedro.errors import UserError
 from rep_kedro.stimuli.base import PlainName
 from rep_kedro.stimuli.sources import AnySource
 from rep_kedro.stimuli.strict import StrictModel, suggest
@@ -62,7 +63,7 @@ class IngestParams(StrictModel):
                     ]
         for name, place in named:
             if name not in self.stimulus_sets:
-                raise ValueError(f"{place}: no stimulus set {name!r}; {suggest(name, self.stimulus_sets)}")
+                raise UserError(f"{place}: no stimulus set {name!r}; {suggest(name, self.stimulus_sets)}")
         return self
 
     def rules(self) -> dict[str, dict[str, AnyRule]]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from rep_kedro.errors import UserError
 from rep_kedro.pipelines.probing.final_predictions import (
     FinalPredictions,
     StoredProbabilities,
@@ -53,9 +54,7 @@ def compare_predictions(
     for found in read_final_predictions(probes, stimulus_subsets):
         missing = [model for model in found.models if model not in cards.index]
         if missing:
-            raise ValueError(
-                f"networks without a model card: {', '.join(missing)}; run the features pipeline"
-            )
+            raise UserError(f"networks without a model card: {', '.join(missing)}; run the features pipeline")
         for row in _rows_of(found):
             pair = [row["model_a"], row["model_b"]]
             for trait in ("objective", "architecture"):

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rep_kedro.errors import UserError
 from rep_kedro.pipelines.probing.fitting import PROBABILITIES
 
 if TYPE_CHECKING:
@@ -133,14 +134,14 @@ def _require_one_subset(
         reference = handle.recipe["stimulus_subset"]
         key = str(reference["key"])
         if key not in stimulus_subsets or stimulus_subsets[key].digest != reference["digest"]:
-            raise ValueError(
+            raise UserError(
                 f"probes {stimulus_set}/{model} are of a stimulus subset {key} that is no longer there; "
                 "run the probing pipeline again"
             )
         found.setdefault(key, model)
     if len(found) > 1:
         (one, model_a), (other, model_b), *_ = found.items()
-        raise ValueError(
+        raise UserError(
             f"networks of {stimulus_set} were probed on different stimuli: {model_a} on {one}, "
             f"{model_b} on {other}; run the probing pipeline with one probing.subset"
         )

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.datasets import Tensors
+from rep_kedro.errors import UserError
 from rep_kedro.pipelines.probing.labels import Features, read_labels
 from rep_kedro.pipelines.probing.params import AdamWParams, LbfgsParams, ProbingParams
 from rep_kedro.pipelines.probing.probe import FittedProbe, Setting, predict, predict_probabilities
@@ -140,7 +141,7 @@ def _hold_out(labels: "Tensor", params: ProbingParams, stimulus_set: str) -> "Te
     try:
         return draw_held_out(labels, fraction=params.held_out_fraction, generator=generator)
     except ValueError as problem:
-        raise ValueError(
+        raise UserError(
             f"stimulus set {stimulus_set} is too small to choose settings of probes: {problem}; leave it out "
             "with probing.stimulus_sets, or raise probing.held_out_fraction where classes have two samples "
             "or more, or name a single setting in probing.fit"
@@ -264,7 +265,7 @@ def _require_finite(key: str, layers: "Mapping[str, Tensor]") -> None:
     for name, x in layers.items():
         n_bad = int((~x.isfinite()).sum())
         if n_bad:
-            raise ValueError(
+            raise UserError(
                 f"layer {name} of features {key} holds {n_bad} values that are NaN or infinite; "
                 f"rebuild them with --params recompute=features/{key}"
             )

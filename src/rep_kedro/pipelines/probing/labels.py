@@ -4,6 +4,8 @@ import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+from rep_kedro.errors import UserError
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -46,14 +48,14 @@ def read_labels(features: Features, subset: ArrowHandle) -> tuple[list[int], Any
     frame = subset.frame(["stimulus_id", "label", "split"])
     ids = "\n".join(frame["stimulus_id"])
     if hashlib.sha256(ids.encode()).hexdigest() != features.meta["stimulus_ids_sha256"]:
-        raise ValueError(
+        raise UserError(
             f"features {features.key} ({features.meta['n_stimuli']} stimuli) are not of subset {subset.key} "
             f"({len(frame)}); set probing.subset to the subset the features were made of"
         )
     labelled = frame["label"].notna()
     is_train, is_test = (labelled & (frame["split"] == split) for split in ("train", "test"))
     if not is_test.any():
-        raise ValueError(f"subset {subset.key} has no labelled stimulus in split 'test' to test probes on")
+        raise UserError(f"subset {subset.key} has no labelled stimulus in split 'test' to test probes on")
     classes = sorted(int(label) for label in frame.loc[is_train | is_test, "label"].unique())
     indices = frame["label"].map({label: i for i, label in enumerate(classes)}).fillna(-1).astype("int64")
     return (

@@ -6,6 +6,7 @@ from math import comb, prod
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
+from rep_kedro.errors import UserError
 from rep_kedro.pipelines.probing.selection_params import Strategy
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def choose_sets(
 
     n = len(accuracies)
     if n < size:
-        raise ValueError(f"{n} networks have probes, a set needs {size}")
+        raise UserError(f"{n} networks have probes, a set needs {size}")
     by_accuracy = np.empty((1, n))
     by_accuracy[0, np.argsort(-accuracies, kind="stable")] = -np.arange(n)
     if strategy == "top":
@@ -64,13 +65,13 @@ def choose_sets(
             n_draws,
         )
     if clusters is None:
-        raise ValueError(f"there is no clustering into {size}; add {size} to model_maps.clusters.n_clusters")
+        raise UserError(f"there is no clustering into {size}; add {size} to model_maps.clusters.n_clusters")
     if strategy == "within_one_cluster":
         keys = generator.random((n_draws, n))
         return _largest(_keep_one_cluster(keys, clusters, size, generator), size)
     empty = sorted(set(range(size)) - set(clusters.tolist()))
     if empty:
-        raise ValueError(f"cluster {empty[0]} of {size} has no network with a probe")
+        raise UserError(f"cluster {empty[0]} of {size} has no network with a probe")
     members = [np.flatnonzero(clusters == cluster).tolist() for cluster in range(size)]
     if strategy == "best_of_each_cluster":
         return _one_of_each(by_accuracy, clusters, size)
@@ -128,7 +129,7 @@ def _keep_one_cluster(keys: Numbers, clusters: Indices, size: int, generator: Ge
     labels, counts = np.unique(clusters[clusters >= 0], return_counts=True)
     large = labels[counts >= size]
     if not len(large):
-        raise ValueError(
+        raise UserError(
             f"no cluster has {size} networks with probes, the largest has {counts.max(initial=0)}"
         )
     chosen = generator.choice(large, len(keys))

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.datasets import Planned, code_revision
+from rep_kedro.errors import UserError
 from rep_kedro.pipelines.probing.fitting import make_probes
 from rep_kedro.pipelines.probing.params import ProbingParams
 from rep_kedro.pipelines.probing.sources import list_sources, probe_source
@@ -113,7 +114,7 @@ def _require_name(kind: str, name: str, known: Any) -> str:
         return name
     close = get_close_matches(name, known)
     hint = f", did you mean {close[0]!r}" if close else ""
-    raise ValueError(f"no {kind} {name!r}{hint}; there are: {', '.join(sorted(known))}")
+    raise UserError(f"no {kind} {name!r}{hint}; there are: {', '.join(sorted(known))}")
 
 
 def _has_classes(stimulus_set: str, subset: ArrowHandle, params: ProbingParams) -> bool:
@@ -126,6 +127,6 @@ def _has_classes(stimulus_set: str, subset: ArrowHandle, params: ProbingParams) 
         f"{n_classes} classes with a label in the training split of {subset.key}, need {params.min_classes}"
     )
     if not isinstance(params.stimulus_sets, str):
-        raise ValueError(f"stimulus set {stimulus_set!r} cannot be probed: {message}")
+        raise UserError(f"stimulus set {stimulus_set!r} cannot be probed: {message}")
     _log.warning("no probes on stimulus set %s: %s", stimulus_set, message)
     return False

@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from rep_kedro.errors import UserError
+
 Strategy = Literal["top", "random", "best_of_each_cluster", "random_of_each_cluster", "within_one_cluster"]
 STRATEGIES: tuple[Strategy, ...] = (
     *("top", "random", "best_of_each_cluster", "random_of_each_cluster", "within_one_cluster"),
@@ -37,5 +39,5 @@ class ModelSelectionParams(BaseModel):
     def _each_once(cls, values: tuple[object, ...]) -> tuple[object, ...]:
         doubled = [value for index, value in enumerate(values) if value in values[:index]]
         if doubled:
-            raise ValueError(f"listed twice: {doubled}")
+            raise UserError(f"listed twice: {doubled}")
         return values

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from rep_kedro.errors import UserError
 from rep_kedro.measures import get_measure
 
 
@@ -41,7 +42,7 @@ class ReportingParams(BaseModel):
     def _similarity(cls, measure_id: str) -> str:
         measure = get_measure(measure_id)
         if not (measure.larger_is_more_similar and measure.symmetric):
-            raise ValueError(
+            raise UserError(
                 f"the report orders networks by similarity, but {measure_id!r} is a distance or directed; "
                 "choose a symmetric measure that grows with similarity"
             )

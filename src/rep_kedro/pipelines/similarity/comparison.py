@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
+from rep_kedro.errors import UserError
 from rep_kedro.measures.compare import compare_under
 from rep_kedro.measures.measure import Measure
 
@@ -47,7 +48,7 @@ def compare_networks(
     try:
         compared = compare_under(matrices, by_id.values(), memory_bytes=memory_bytes, device=device)
     except ValueError as problem:
-        raise ValueError(name_networks(str(problem), labels)) from problem
+        raise UserError(name_networks(str(problem), labels)) from problem
     for measure_id, comparison in compared:
         measure = by_id[measure_id]
         meta: dict[str, Any] = {

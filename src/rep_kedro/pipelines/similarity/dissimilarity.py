@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rep_kedro.errors import UserError
 from rep_kedro.measures import Measure
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def compute_affinities(closeness: Closeness, measure: Measure, kind: str) -> Num
         return np.abs(values) if kind == "absolute" else np.maximum(values, 0.0)
     width = float(np.median(apart[np.triu_indices(len(apart), 1)])) if len(apart) > 1 else 1.0
     if width == 0:
-        raise ValueError("most pairs of networks do not differ: affinities have no width")
+        raise UserError("most pairs of networks do not differ: affinities have no width")
     return np.asarray(np.exp(-((apart / width) ** 2) / 2))
 
 

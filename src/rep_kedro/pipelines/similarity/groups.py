@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from itertools import combinations_with_replacement
 from typing import TYPE_CHECKING, Any
 
+from rep_kedro.errors import UserError
 from rep_kedro.pipelines.similarity.params import ConsistencyParams, SetStep
 
 _log = logging.getLogger(__name__)
@@ -108,7 +109,7 @@ def _compared_anchors(models: Sequence[str], cards: DataFrame, params: Consisten
         else:
             close = get_close_matches(anchor, known, n=3)
             hint = f"did you mean {' or '.join(close)}" if close else f"there are: {', '.join(known)}"
-            raise ValueError(f"unknown network {anchor!r} in consistency.anchors; {hint}")
+            raise UserError(f"unknown network {anchor!r} in consistency.anchors; {hint}")
 
 
 def size_class_of(n_parameters: float, limits: Mapping[str, float | None]) -> str:
@@ -121,7 +122,7 @@ def size_class_of(n_parameters: float, limits: Mapping[str, float | None]) -> st
     for name, limit in limits.items():
         if limit is None or n_parameters < limit:
             return name
-    raise ValueError(f"{n_parameters:g} parameters fit no size class; end size_limits with a limit of null")
+    raise UserError(f"{n_parameters:g} parameters fit no size class; end size_limits with a limit of null")
 
 
 def strata_of(models: Sequence[str], cards: DataFrame, params: ConsistencyParams) -> Tensor:
@@ -179,6 +180,6 @@ def _matches(name: str, step: SetStep, values: Mapping[str, list[str]]) -> Itera
                 if step.exclude is not None and not close:
                     continue
                 hint = f"did you mean {' or '.join(close)}" if close else f"there are: {', '.join(known)}"
-                raise ValueError(f"model set {name!r}: no network has {column} {value!r}; {hint}")
+                raise UserError(f"model set {name!r}: no network has {column} {value!r}; {hint}")
     for index in range(len(values["model"])):
         yield all(values[column][index] in allowed for column, allowed in wanted.items())

@@ -5,6 +5,7 @@ from math import isfinite, isnan
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.datasets import Batch, Planned, code_revision
+from rep_kedro.errors import UserError
 from rep_kedro.measures import Measure, get_measure
 from rep_kedro.pipelines.similarity.params import InferenceParams, SimilarityParams
 from rep_kedro.pipelines.similarity.selection import NO_SUBSETS, Selection, choose_device, select_features
@@ -89,7 +90,7 @@ def require_null(measure_id: str) -> Measure:
 
     measure = get_measure(measure_id)
     if not has_null(measure.family.value, measure.parameters):
-        raise ValueError(
+        raise UserError(
             f"no permutation null for measure {measure_id!r}; there is one for CKA (biased, debiased), RSA "
             "(all but tau-a), mutual kNN, Jaccard, CCA, SVCCA, eigenspace overlap, NBS, Procrustes, shape "
             "distances and GULP: change similarity_inference.measures"

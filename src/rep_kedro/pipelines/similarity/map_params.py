@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from rep_kedro.errors import UserError
 from rep_kedro.measures import get_measure
 
 Positive = Annotated[float, Field(gt=0)]
@@ -77,7 +78,7 @@ class ClusterParams(_Strict):
     def _each_once(cls, numbers: tuple[int, ...]) -> tuple[int, ...]:
         doubled = sorted({number for number in numbers if numbers.count(number) > 1})
         if doubled:
-            raise ValueError(f"numbers of clusters are listed twice: {doubled}")
+            raise UserError(f"numbers of clusters are listed twice: {doubled}")
         return numbers
 
 
@@ -116,4 +117,4 @@ class ModelMapsParams(_Strict):
 def _require_once(names: Sequence[str], what: str) -> None:
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
-        raise ValueError(f"{what} are listed twice: {doubled}")
+        raise UserError(f"{what} are listed twice: {doubled}")

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rep_kedro.errors import UserError
 from rep_kedro.measures import Measure, get_measure
 from rep_kedro.pipelines.similarity.dissimilarity import Closeness, average_matrices, measure_closeness
 from rep_kedro.pipelines.similarity.map_params import ModelMapsParams
@@ -87,9 +88,7 @@ def _select_matrices(
     for key in sorted(handles):
         stimulus_set, _, measure_id = key.partition("/")
         if stimulus_set == MEAN:
-            raise ValueError(
-                f"stimulus set {MEAN!r} has the name of the mean over sets; give it another name"
-            )
+            raise UserError(f"stimulus set {MEAN!r} has the name of the mean over sets; give it another name")
         by_measure.setdefault(measure_id, {})[stimulus_set] = handles[key]
     chosen = sorted(by_measure) if wanted is None else wanted
     for name in chosen:

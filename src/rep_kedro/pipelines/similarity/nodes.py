@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.datasets import Batch, Planned, code_revision
+from rep_kedro.errors import UserError
 from rep_kedro.measures import Measure, get_measure
 from rep_kedro.pipelines.similarity.outputs import plan_output_similarities
 from rep_kedro.pipelines.similarity.params import SimilarityParams
@@ -93,9 +94,7 @@ def tabulate_similarities(
         matrix = handle.matrix()
         missing = sorted(set(matrix.labels) - set(cards.index))
         if missing:
-            raise ValueError(
-                f"networks without a model card: {', '.join(missing)}; run the features pipeline"
-            )
+            raise UserError(f"networks without a model card: {', '.join(missing)}; run the features pipeline")
         rows += _rows_of(matrix, stimulus_set, get_measure(measure_id), cards)
     return pd.DataFrame(rows, columns=list(COLUMNS))
 

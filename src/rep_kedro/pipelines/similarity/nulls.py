@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rep_kedro.errors import UserError
 from rep_kedro.kernels.calibration import adjust_by_maximum, calibrate
 from rep_kedro.kernels.centring import build_linear_grams, centre_dissimilarities, centre_grams
 from rep_kedro.kernels.distance_sums import Distance, GaussianKernel, median_distance, squared_distance_tile
@@ -90,7 +91,7 @@ def summarise_null(
     """
     n_stimuli = len(representations[0])
     if n_stimuli < MIN_STIMULI:
-        raise ValueError(f"inference needs at least {MIN_STIMULI} stimuli, got {n_stimuli}")
+        raise UserError(f"inference needs at least {MIN_STIMULI} stimuli, got {n_stimuli}")
     generator = torch.Generator().manual_seed(seed)
     permutations = torch.cat(
         [torch.arange(n_stimuli)[None], draw_permutations(n_stimuli, n_permutations, generator=generator)]

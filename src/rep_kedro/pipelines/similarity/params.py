@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from rep_kedro.errors import UserError
 from rep_kedro.measures import get_measure
 from rep_kedro.parameter_rules import require_once, require_percentiles
 from rep_kedro.representations.spec import Transform
@@ -62,7 +63,7 @@ class SimilarityParams(BaseModel):
     def _outputs_are_known(self) -> Self:
         of_outputs = [name for name in self.measures if get_measure(name).compares == "outputs"]
         if of_outputs and self.outputs_layer is None:
-            raise ValueError(
+            raise UserError(
                 f"{of_outputs[0]} compares outputs (logits) of classifiers, and layer {self.layer!r} need "
                 "not hold them; name the layer of the logits with similarity.outputs_layer, "
                 "or leave the measure out"
@@ -89,7 +90,7 @@ class SetStep(BaseModel):
     @model_validator(mode="after")
     def _one_thing(self) -> Self:
         if sum(value is not None for value in (self.include, self.exclude, self.anchor)) != 1:
-            raise ValueError("a step of a model set is one of include, exclude and anchor")
+            raise UserError("a step of a model set is one of include, exclude and anchor")
         return self
 
     def conditions(self) -> dict[str, list[str]]:
@@ -147,7 +148,7 @@ class ConsistencyParams(BaseModel):
         *bounded, last = limits.values() if limits else [0.0]
         numbers = [limit for limit in bounded if limit is not None]
         if last is not None or len(numbers) < len(bounded) or numbers != sorted(set(numbers)):
-            raise ValueError(f"size limits must rise, and the last must be null, got {limits}")
+            raise UserError(f"size limits must rise, and the last must be null, got {limits}")
         return limits
 
     @field_validator("training_data_classes")
@@ -156,7 +157,7 @@ class ConsistencyParams(BaseModel):
         names = [name for members in classes.values() for name in members]
         doubled = sorted({name for name in names if names.count(name) > 1})
         if doubled:
-            raise ValueError(f"training data are in two of training_data_classes: {doubled}")
+            raise UserError(f"training data are in two of training_data_classes: {doubled}")
         return classes
 
     @field_validator("anchors")
@@ -171,7 +172,7 @@ class ConsistencyParams(BaseModel):
             if name not in self.model_sets:
                 close = get_close_matches(name, self.model_sets, n=3)
                 hint = f"did you mean {' or '.join(close)}" if close else "name it in consistency.model_sets"
-                raise ValueError(f"unknown model set {name!r}; {hint}")
+                raise UserError(f"unknown model set {name!r}; {hint}")
         return self
 
     @model_validator(mode="after")

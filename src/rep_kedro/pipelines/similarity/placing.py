@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rep_kedro.errors import UserError
 from rep_kedro.measures import Measure
 from rep_kedro.pipelines.similarity.dissimilarity import SAME, Closeness, compute_affinities
 from rep_kedro.pipelines.similarity.map_params import ClusterParams, MdsParams, TsneParams
@@ -191,7 +192,7 @@ def _group_spectrally(affinities: Numbers, n_clusters: int, params: ClusterParam
 
     n_components = clusters.count_components(affinities)
     if n_components > n_clusters:
-        raise ValueError(
+        raise UserError(
             f"networks fall into {n_components} groups without affinity, more than {n_clusters} clusters"
         )
     embedding = clusters.embed_affinities(affinities, n_clusters)
@@ -233,5 +234,5 @@ def _group_by_exemplars(dissimilarities: Numbers, params: ClusterParams) -> Labe
         warnings.simplefilter("ignore", ConvergenceWarning)
         labels = np.asarray(passing.fit_predict(-dissimilarities), dtype=np.int64)
     if (labels < 0).any():
-        raise ValueError("affinity propagation did not converge; raise clusters.damping")
+        raise UserError("affinity propagation did not converge; raise clusters.damping")
     return labels

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.datasets import Batch, Planned, code_revision
+from rep_kedro.errors import UserError
 from rep_kedro.measures import Measure, get_measure
 from rep_kedro.pipelines.similarity.params import SampleSizeParams, SimilarityParams
 from rep_kedro.pipelines.similarity.selection import NO_SUBSETS, Selection, choose_device, select_features
@@ -134,7 +135,7 @@ def require_curve(measure_id: str) -> Measure:
     measure = get_measure(measure_id)
     about = (measure.family.value, measure.parameters)
     if not (has_null(*about) and has_bootstrap(*about)):
-        raise ValueError(
+        raise UserError(
             f"no curve over the number of stimuli for measure {measure_id!r}; there is one for CKA (biased, "
             "debiased) and RSA (Pearson, Spearman): change sample_sizes.measures"
         )
@@ -155,7 +156,7 @@ def _curve_batch(
         representations = selection.load(layers)
         n_stimuli = len(next(iter(representations.values())))
         if n_stimuli < MIN_STIMULI:
-            raise ValueError(
+            raise UserError(
                 f"stimulus set {selection.stimulus_set} has {n_stimuli} stimuli, curves over their number "
                 f"need {MIN_STIMULI} or more; leave it out with similarity.stimulus_sets, or all curves by "
                 "sample_sizes.n_orders: 0"

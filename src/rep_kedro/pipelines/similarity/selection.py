@@ -7,6 +7,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from rep_kedro.errors import UserError
 from rep_kedro.pipelines.similarity.params import SimilarityParams
 from rep_kedro.representations import FeatureSource, FeatureView, RowFinder
 from rep_kedro.representations.views import require_finite, share_memory
@@ -127,7 +128,7 @@ def _choose(kind: str, wanted: str | list[str], available: list[str]) -> list[st
         if name not in available:
             close = get_close_matches(name, available, n=3)
             hint = f"did you mean {' or '.join(close)}" if close else f"there are: {', '.join(available)}"
-            raise ValueError(f"no features of {kind} {name!r}; {hint}")
+            raise UserError(f"no features of {kind} {name!r}; {hint}")
     return sorted(set(wanted))
 
 
@@ -146,7 +147,7 @@ def _require_subset(
         known = sorted(k.partition("/")[2] for k in stimulus_subsets if k.startswith(f"{stimulus_set}/"))
         close = get_close_matches(subset, known, n=3)
         hint = f"did you mean {' or '.join(close)}" if close else f"there are: {', '.join(known) or 'none'}"
-        raise ValueError(
+        raise UserError(
             f"stimulus set {stimulus_set!r} has no subset {subset!r} for similarity.subset; {hint}"
         )
     return stimulus_subsets[key]
@@ -155,7 +156,7 @@ def _require_subset(
 def _layer_of(source: FeatureSource, layer: str) -> str:
     name = str(source.meta["final_layer"]) if layer == "final" else layer
     if name not in source.meta["layers"]:
-        raise ValueError(f"{source.key} has no layer {name!r}; there are: {', '.join(source.meta['layers'])}")
+        raise UserError(f"{source.key} has no layer {name!r}; there are: {', '.join(source.meta['layers'])}")
     return name
 
 
@@ -165,4 +166,4 @@ def _require_same_stimuli(stimulus_set: str, handles: Mapping[str, TensorsHandle
         by_ids.setdefault(str(handle.meta["stimulus_ids_sha256"]), []).append(model)
     if len(by_ids) > 1:
         groups = " and ".join(", ".join(models[:3]) for models in by_ids.values())
-        raise ValueError(f"networks saw other stimuli of {stimulus_set}, or in another order: {groups}")
+        raise UserError(f"networks saw other stimuli of {stimulus_set}, or in another order: {groups}")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from rep_kedro.datasets import Tensors
+from rep_kedro.errors import UserError
 from rep_kedro.kernels.stitching import (
     AffineMap,
     PairedMoments,
@@ -174,7 +175,7 @@ def _read_splits(stimulus_set: "ArrowHandle") -> dict[str, _Split]:
     for name in ("train", "test"):
         rows = table.filter(pc.equal(table["split"], name))
         if len(rows) == 0 or rows["label"].null_count:
-            raise ValueError(
+            raise UserError(
                 f"split {name!r} of stimulus set {stimulus_set.key} has {len(rows)} stimuli, "
                 f"{rows['label'].null_count} of them without a label; stitching needs labels"
             )

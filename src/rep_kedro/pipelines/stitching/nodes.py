@@ -9,6 +9,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.datasets import Batch, Planned, code_revision
+from rep_kedro.errors import UserError
 from rep_kedro.pipelines.stitching.params import StitchingParams
 
 if TYPE_CHECKING:
@@ -124,9 +125,9 @@ def _open_checkpoints(networks: Mapping[str, TensorsHandle], params: StitchingPa
     files = {}
     for name, spec in params.checkpoints.items():
         if name in networks:
-            raise ValueError(f"stitching.checkpoints.{name} has the name of a network trained here")
+            raise UserError(f"stitching.checkpoints.{name} has the name of a network trained here")
         if spec.n_classes is None:
-            raise ValueError(f"stitching.checkpoints.{name} has no head: give n_classes, or leave it out")
+            raise UserError(f"stitching.checkpoints.{name} has no head: give n_classes, or leave it out")
         files[name] = CheckpointHandle(name, spec)
     return files
 
@@ -148,7 +149,7 @@ def _require_name(kind: str, name: str, known: Any) -> str:
         return name
     close = get_close_matches(name, known)
     hint = f", did you mean {close[0]!r}" if close else ""
-    raise ValueError(f"no {kind} {name!r}{hint}; there are: {', '.join(sorted(known))}")
+    raise UserError(f"no {kind} {name!r}{hint}; there are: {', '.join(sorted(known))}")
 
 
 def _join(

@@ -4,6 +4,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
+from rep_kedro.errors import UserError
 from rep_kedro.models.sources.specs import CheckpointModel
 
 
@@ -47,7 +48,7 @@ class StitchingParams(BaseModel):
     @model_validator(mode="after")
     def _require_rank_where_it_counts(self) -> Self:
         if (self.map_family == "reduced_rank") != (self.map_rank is not None):
-            raise ValueError(
+            raise UserError(
                 f"map_rank belongs to map_family reduced_rank, got {self.map_rank} with {self.map_family}"
             )
         return self

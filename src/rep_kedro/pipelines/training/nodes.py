@@ -5,6 +5,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.datasets import Batch, Planned, Tensors, code_revision
+from rep_kedro.errors import UserError
 from rep_kedro.models.architecture import load_architecture
 from rep_kedro.pipelines.training.params import NetworkSpec, TrainingParams
 
@@ -144,7 +145,7 @@ def _decode_splits(handle: ArrowHandle, size_px: int, channels: int) -> Training
     for split in ("train", "test"):
         rows = table.filter(pc.equal(table["split"], split))
         if split == "train" and len(rows) == 0:
-            raise ValueError(f"stimulus set {handle.key!r} has no split 'train' to learn from")
+            raise UserError(f"stimulus set {handle.key!r} has no split 'train' to learn from")
         labels = rows["label"]
         found[split] = LabelledImages(
             torch.from_numpy(decode_images(rows["image"], size_px=size_px, channels=channels)),
@@ -158,5 +159,5 @@ def _require_stimulus_set(stimulus_sets: Mapping[str, ArrowHandle], name: str) -
     if name not in stimulus_sets:
         close = get_close_matches(name, stimulus_sets)
         hint = f", did you mean {close[0]!r}" if close else ""
-        raise ValueError(f"unknown stimulus set {name!r}{hint}; known: {', '.join(sorted(stimulus_sets))}")
+        raise UserError(f"unknown stimulus set {name!r}{hint}; known: {', '.join(sorted(stimulus_sets))}")
     return stimulus_sets[name]

@@ -5,6 +5,7 @@ from typing import Annotated, Any, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from rep_kedro.errors import UserError
 from rep_kedro.models.architecture import load_architecture
 from rep_kedro.objectives.schedule import Schedule
 
@@ -41,7 +42,7 @@ class NetworkGrid(_Strict):
 
         objective = make_objective(self.objective, self.options)
         if objective.trains != (self.schedule is not None):
-            raise ValueError(
+            raise UserError(
                 f"objective {self.objective!r} {'needs a' if objective.trains else 'takes no'} schedule"
             )
         for name in self.architectures:
@@ -105,19 +106,19 @@ class TrainingParams(_Strict):
                     parts = [architecture, grid.objective, grid.label, f"s{seed}"]
                     name = "_".join(part for part in parts if part)
                     if name in found:
-                        raise ValueError(f"network {name!r} is in two grids; give one of them a label")
+                        raise UserError(f"network {name!r} is in two grids; give one of them a label")
                     found[name] = self._make_spec(name, architecture, grid, seed)
         for name in self.overrides:
             if name not in found:
                 close = get_close_matches(name, found)
                 hint = f", did you mean {close[0]!r}" if close else ""
-                raise ValueError(f"override for unknown network {name!r}{hint}; known: {', '.join(found)}")
+                raise UserError(f"override for unknown network {name!r}{hint}; known: {', '.join(found)}")
         return found
 
     def _make_spec(self, name: str, architecture: str, grid: NetworkGrid, seed: int) -> NetworkSpec:
         change = self.overrides.get(name, Override())
         if change.schedule and grid.schedule is None:
-            raise ValueError(
+            raise UserError(
                 f"override of {name!r} has a schedule, and objective {grid.objective!r} takes none"
             )
         schedule = grid.schedule and Schedule.model_validate(

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import model_validator
 
+from rep_kedro.errors import UserError
 from rep_kedro.stimuli.base import SPLIT_NAMES, FileSourceSpec, require_path
 from rep_kedro.stimuli.hub import fetch_snapshot, require_intact, resolve_commit
 from rep_kedro.stimuli.hub_layout import Layout, look_at
@@ -48,7 +49,7 @@ class HuggingFaceSpec(FileSourceSpec):
     @model_validator(mode="after")
     def _require_one_place(self) -> "HuggingFaceSpec":
         if (self.path is None) == (self.repo is None) or self.splits is not None:
-            raise ValueError(
+            raise UserError(
                 "source 'hugging_face' needs either repo (on the hub) or path (a folder), not both; its"
                 " splits are chosen with official_splits"
             )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from rep_kedro.errors import UserError
 from rep_kedro.stimuli.base import SourceSpec
 from rep_kedro.stimuli.png import encode_png
 from rep_kedro.stimuli.record import DamageLog, Stimulus, StimulusStream
@@ -70,7 +71,7 @@ def _draw_corners(
         for left in range(first, last - spec.size_px + 1, spec.size_px)
     ]
     if n_patches > len(cells):
-        raise ValueError(
+        raise UserError(
             f"photograph {name!r} has {len(cells)} patches of {spec.size_px} px for the split {split}, "
             f"{n_patches} were asked for; ask for fewer or for smaller ones"
         )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from rep_kedro.errors import UserError
 from rep_kedro.stimuli.base import SourceSpec
 from rep_kedro.stimuli.png import encode_png
 from rep_kedro.stimuli.record import DamageLog, Stimulus, StimulusStream
@@ -50,7 +51,7 @@ class ShapesSpec(SourceSpec):
 def read(spec: ShapesSpec, log: DamageLog) -> StimulusStream:
     """Open the source; ids are ``<split>/<shape>/<number>``."""
     if spec.min_size_fraction > spec.max_size_fraction:
-        raise ValueError(
+        raise UserError(
             f"min_size_fraction {spec.min_size_fraction} exceeds max_size_fraction {spec.max_size_fraction}"
         )
     return StimulusStream(SHAPES, _stimuli(spec), is_encoded_here=True)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from rep_kedro.errors import UserError
 from rep_kedro.stimuli.base import FileSourceSpec, require_path
 from rep_kedro.stimuli.decoding import flatten_image
 from rep_kedro.stimuli.png import encode_png
@@ -38,7 +39,7 @@ class TorchvisionSpec(FileSourceSpec):
     @model_validator(mode="after")
     def _require_path(self) -> "TorchvisionSpec":
         if self.path is None:
-            raise ValueError("source 'torchvision' needs path, the root folder that torchvision expects")
+            raise UserError("source 'torchvision' needs path, the root folder that torchvision expects")
         return self
 
 
