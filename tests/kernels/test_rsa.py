@@ -171,7 +171,7 @@ def test_a_model_that_sees_no_difference_is_undefined_under_every_comparison():
         for rdm in ("euclidean", "correlation"):
             values, reasons = compare([draw()[0], np.ones((9, 1)) * [[1.0, 2.0, 4.0]]], rdm, how)
             assert values.isnan().tolist() == [[False, True], [True, True]]
-            assert reasons[1, 0] == "model 1: all stimuli have the same features"
+            assert reasons[1, 0] == "model 1: all stimuli have the same features up to rounding"
 
 
 @pytest.mark.parametrize("shift", [0.0, 1e3])

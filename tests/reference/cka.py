@@ -58,7 +58,15 @@ def linear_cka(x, y, estimator):
 
 
 def gaussian_cka(x, y, width_x, width_y, estimator):
-    return cosine(HSIC[estimator], gaussian_gram(x, width_x), gaussian_gram(y, width_y))
+    gram = gaussian_gram if estimator == "biased" else scaled_gaussian_gram
+    return cosine(HSIC[estimator], gram(x, width_x), gram(y, width_y))
+
+
+def scaled_gaussian_gram(x, width):
+    """The entry of the closest pair is one, for estimators that see neither a factor nor the diagonal."""
+    exponents = (distances(x) / np.longdouble(width)) ** 2 / 2  # beyond 1e308 where the width is tiny
+    np.fill_diagonal(exponents, np.inf)
+    return np.exp(exponents.min() - exponents).astype(float)
 
 
 def minibatch_cka(x, y, batches):

@@ -5,24 +5,22 @@ biased estimator tends to one for any two models; the debiased one tends to zero
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from rep_kedro.kernels.centred import CentredFeatures, centre_all
 from rep_kedro.kernels.cosines import Reasons, cosines, flaws_of
-from rep_kedro.kernels.distance_sums import (
-    Distance,
-    DistanceMap,
-    GaussianKernel,
-    distance_pair_sums,
-    median_distance,
-)
-from rep_kedro.kernels.gram import (
-    CentredFeatures,
-    PairSums,
-    centre_all,
-    linear_pair_sums,
+from rep_kedro.kernels.distance_sums import Distance, distance_pair_sums, median_distance
+from rep_kedro.kernels.gaussian_kernel import GaussianKernel
+from rep_kedro.kernels.gram import PairSums, linear_pair_sums
+from rep_kedro.kernels.stimulus_sample import (
+    StimulusSample,
+    sample_stimuli,
+    suffices_for_distances,
+    suffices_for_products,
 )
 
 Parameters = Mapping[str, Any]
@@ -50,19 +48,20 @@ def compare_cka(
         Iterator over (name, similarities (n_models, n_models) float64, reason for each NaN).
     """
     models = centre_all(representations)
+    samples = sample_stimuli(models)
     linear = {name: p for name, p in requests.items() if p["kernel"] == "linear"}
-    whole = {name: p for name, p in linear.items() if p["estimator"] != "minibatch"}
-    if whole:
-        sums = linear_pair_sums(models, memory_bytes=memory_bytes)
-        diagonal = torch.stack([m.squared_norms for m in models])
-        for name, parameters in whole.items():
-            yield name, *_conclude(sums, diagonal, models, parameters)
-    for name, parameters in linear.items():
-        if parameters["estimator"] == "minibatch":
-            yield name, *_minibatch_cka(models, parameters, memory_bytes)
-    yield from _compare_by_distance(
-        models, {name: p for name, p in requests.items() if name not in linear}, memory_bytes
-    )
+    by_distance = {name: p for name, p in requests.items() if name not in linear}
+    if linear:
+        chosen = models
+        if models[0].features.dtype != torch.float64 and not suffices_for_products(samples):
+            chosen = centre_all(representations, dtype=torch.float64)
+        yield from _compare_by_products(chosen, linear, memory_bytes)
+    if by_distance:
+        maps = _distance_maps(models, samples, by_distance, memory_bytes)
+        if models[0].features.dtype != torch.float64 and not suffices_for_distances(samples, maps.functions):
+            models = centre_all(representations, dtype=torch.float64)
+            maps = _distance_maps(models, samples, by_distance, memory_bytes)
+        yield from _compare_by_distance(models, samples, maps, by_distance, memory_bytes)
 
 
 def pairwise_linear_cka(
@@ -102,6 +101,20 @@ def pairwise_linear_cka(
     request = {"kernel": "linear", "estimator": estimator}
     [(_, values, _)] = compare_cka(representations, {"cka": request}, memory_bytes=memory_bytes)
     return values
+
+
+def _compare_by_products(
+    models: Sequence[CentredFeatures], requests: Mapping[str, Parameters], memory_bytes: int
+) -> Iterator[Answer]:
+    whole = {name: p for name, p in requests.items() if p["estimator"] != "minibatch"}
+    if whole:
+        sums = linear_pair_sums(models, memory_bytes=memory_bytes)
+        diagonal = torch.stack([m.squared_norms for m in models])
+        for name, parameters in whole.items():
+            yield name, *_conclude(sums, diagonal, models, parameters)
+    for name, parameters in requests.items():
+        if parameters["estimator"] == "minibatch":
+            yield name, *_minibatch_cka(models, parameters, memory_bytes)
 
 
 def _conclude(
@@ -162,44 +175,71 @@ def _batch_of(model: CentredFeatures, batch: Tensor) -> CentredFeatures:
     return CentredFeatures(features, features.double().square().sum(dim=1), model.unit)
 
 
-def _compare_by_distance(
-    models: Sequence[CentredFeatures], requests: Mapping[str, Parameters], memory_bytes: int
-) -> Iterator[Answer]:
-    """Answer all measures that are functions of distances from one pass over the distances."""
-    if not requests:
-        return
+@dataclass(frozen=True)
+class _DistanceMaps:
+    """The different functions of distances that requests need.
+
+    Attributes:
+        by_key: Functions by what the parameters say of them.
+        flaws: Of each function the models for which it has no width, and why.
+    """
+
+    by_key: dict[tuple[Any, ...], Distance | GaussianKernel]
+    flaws: dict[tuple[Any, ...], dict[int, str]]
+
+    @property
+    def functions(self) -> list[Distance | GaussianKernel]:
+        return list(self.by_key.values())
+
+
+def _distance_maps(
+    models: Sequence[CentredFeatures],
+    samples: Sequence[StimulusSample],
+    requests: Mapping[str, Parameters],
+    memory_bytes: int,
+) -> _DistanceMaps:
     medians: dict[int, list[float]] = {}
+    maps = _DistanceMaps({}, {})
     for parameters in requests.values():
-        if parameters.get("width_unit") == "median":
+        key = _map_key(parameters)
+        if key in maps.by_key:
+            continue
+        if parameters["kernel"] == "distance":
+            maps.by_key[key], maps.flaws[key] = Distance(), {}
+            continue
+        widths = [float(parameters["width"])] * len(models)
+        if parameters["width_unit"] == "median":
             seed = int(parameters["seed"])
             if seed not in medians:
                 medians[seed] = [median_distance(m, torch.Generator().manual_seed(seed)) for m in models]
-    maps = {_map_key(p): _distance_map(models, p, medians) for p in requests.values()}
-    answers = distance_pair_sums(models, [f for f, _ in maps.values()], memory_bytes=memory_bytes)
-    by_key = dict(zip(maps, answers, strict=True))
-    for name, parameters in requests.items():
-        key = _map_key(parameters)
-        sums, shifts = by_key[key]
-        diagonal = shifts[:, None].expand(-1, len(models[0].features))
-        yield name, *_conclude(sums, diagonal, _with_flaws(models, maps[key][1]), parameters)
+            widths = [w * median for w, median in zip(widths, medians[seed], strict=True)]
+        maps.flaws[key] = {index: ZERO_WIDTH for index, width in enumerate(widths) if width == 0}
+        relative = [w / m.unit if w and m.unit else 1.0 for w, m in zip(widths, models, strict=True)]
+        maps.by_key[key] = GaussianKernel(relative, models, samples, memory_bytes=memory_bytes)
+    return maps
 
 
 def _map_key(parameters: Parameters) -> tuple[Any, ...]:
     return tuple(parameters.get(name) for name in ("kernel", "width", "width_unit", "seed"))
 
 
-def _distance_map(
-    models: Sequence[CentredFeatures], parameters: Parameters, medians: Mapping[int, Sequence[float]]
-) -> tuple[DistanceMap, dict[int, str]]:
-    """Return the function of distances, and the models for which it has no width."""
-    if parameters["kernel"] == "distance":
-        return Distance(), {}
-    widths = [float(parameters["width"])] * len(models)
-    if parameters["width_unit"] == "median":
-        widths = [w * median for w, median in zip(widths, medians[int(parameters["seed"])], strict=True)]
-    flaws = {index: ZERO_WIDTH for index, width in enumerate(widths) if width == 0}
-    usable = [w / m.unit if w and m.unit else 1.0 for w, m in zip(widths, models, strict=True)]
-    return GaussianKernel(usable), flaws
+def _compare_by_distance(
+    models: Sequence[CentredFeatures],
+    samples: Sequence[StimulusSample],
+    maps: _DistanceMaps,
+    requests: Mapping[str, Parameters],
+    memory_bytes: int,
+) -> Iterator[Answer]:
+    """Answer all measures that are functions of distances from one pass over the distances."""
+    answers = distance_pair_sums(models, maps.functions, samples, memory_bytes=memory_bytes)
+    by_key = dict(zip(maps.by_key, answers, strict=True))
+    for name, parameters in requests.items():
+        key = _map_key(parameters)
+        (sums, terms), function = by_key[key], maps.by_key[key]
+        diagonal = 2 * terms
+        if isinstance(function, GaussianKernel) and parameters["estimator"] != "debiased":
+            sums, diagonal = function.with_diagonal(sums, terms)
+        yield name, *_conclude(sums, diagonal, _with_flaws(models, maps.flaws[key]), parameters)
 
 
 def _with_flaws(models: Sequence[CentredFeatures], flaws: Mapping[int, str]) -> list[CentredFeatures]:

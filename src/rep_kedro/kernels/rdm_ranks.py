@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rep_kedro.kernels.centred import CentredFeatures
 from rep_kedro.kernels.cosines import Reasons, cosines, pair_reasons
-from rep_kedro.kernels.gram import CentredFeatures
 
 PLACE_BITS = 32
 MAX_STIMULI = 65_536  # n (n - 1) / 2 doubled ranks must fit into int32

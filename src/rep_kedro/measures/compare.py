@@ -64,7 +64,8 @@ def _compare_families(
 ) -> Iterator[tuple[str, Comparison]]:
     if not measures:
         return
-    prepared = [_to_computing_type(x, device) for x in representations]
+    dtype = _computing_type(representations)
+    prepared = [x.detach().to(device=device or x.device, dtype=dtype) for x in representations]
     order = list(Family)
     for family, group in groupby(sorted(measures, key=lambda m: order.index(m.family)), lambda m: m.family):
         by_id = {measure.id: measure for measure in group}
@@ -81,11 +82,15 @@ def _compare_families(
             yield name, _conclude(values, reasons, refusals[name])
 
 
-def _to_computing_type(x: Tensor, device: torch.device | str | None) -> Tensor:
+def _computing_type(representations: Sequence[Tensor]) -> torch.dtype:
+    """Return float64 where a representation holds numbers that float32 would round, else float32.
+
+    One type for all: values of two models cannot have more digits than the worse of them.
+    """
     import torch
 
-    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-    return x.detach().to(device=device or x.device, dtype=dtype)
+    exact = {torch.float32, torch.float16, torch.bfloat16, torch.bool, torch.uint8, torch.int8, torch.int16}
+    return torch.float32 if all(x.dtype in exact for x in representations) else torch.float64
 
 
 def _refusals(measure: Measure, representations: Sequence[Tensor]) -> dict[tuple[int, int], str]:

@@ -5,6 +5,7 @@ matrix, neighbour lists, directions); permutations of stimuli then only reorder 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from math import exp, isnan
 from typing import Any
 
 import torch
@@ -12,20 +13,22 @@ from torch import Tensor
 
 from rep_kedro.errors import UserError
 from rep_kedro.kernels.calibration import adjust_by_maximum, calibrate
+from rep_kedro.kernels.centred import CentredFeatures, centre
 from rep_kedro.kernels.centring import build_linear_grams, centre_dissimilarities, centre_grams
-from rep_kedro.kernels.distance_sums import Distance, GaussianKernel, median_distance, squared_distance_tile
-from rep_kedro.kernels.gram import CentredFeatures, centre
+from rep_kedro.kernels.distance_sums import Distance, median_distance, squared_distance_tile
+from rep_kedro.kernels.gaussian_kernel import GaussianKernel
 from rep_kedro.kernels.jackknife import jackknife_linear_cka
 from rep_kedro.kernels.linear_map_nulls import STATISTICS, permute_linear_maps, prepare_linear_maps
 from rep_kedro.kernels.nearest import Points, find_neighbours, prepare_points
 from rep_kedro.kernels.permutation import permute_linear_cka, permute_matrices, permute_neighbours
 from rep_kedro.kernels.resampling import draw_permutations
 from rep_kedro.kernels.rsa import prepare_for_rdm
+from rep_kedro.kernels.stimulus_sample import sample_stimuli
 
 GRAMS, RDMS, NEIGHBOURS = "gram matrices", "dissimilarity matrices", "nearest neighbours"
 LINEAR_MAPS = "linear maps"
 MIN_STIMULI = 4
-NEIGHBOUR_BYTES = 2**25
+NEIGHBOUR_BYTES = GRAM_BYTES = 2**25
 FEATURE_SPEED = 3  # so many times quicker are products of features than looking up entries of matrices
 Parameters = Mapping[str, Any]
 
@@ -150,8 +153,24 @@ def build_grams(representations: Sequence[Tensor], parameters: Parameters) -> Te
         elif parameters["kernel"] == "distance":
             Distance()(gram.clone(), index, gram)
         else:
-            GaussianKernel([_width_of(model, parameters)])(gram.clone(), 0, gram)
+            gram.copy_(_gaussian_gram(model, gram, parameters))
     return grams
+
+
+def _gaussian_gram(model: CentredFeatures, squared: Tensor, parameters: Parameters) -> Tensor:
+    """Return a Gaussian kernel matrix; NaN where its width is zero.
+
+    The debiased estimator does not look at the diagonal, which would drown the entries of a narrow kernel.
+    """
+    width = _width_of(model, parameters)
+    if isnan(width):
+        return torch.full_like(squared, torch.nan)
+    kernel = GaussianKernel([width], [model], sample_stimuli([model]), memory_bytes=GRAM_BYTES)
+    gram = torch.empty_like(squared)
+    kernel(squared, 0, gram)
+    if parameters["estimator"] == "debiased":
+        return gram.fill_diagonal_(0)
+    return gram.mul_(exp(-kernel.log_factors[0])).fill_diagonal_(kernel.at_zero[0])
 
 
 def build_dissimilarities(representations: Sequence[Tensor], parameters: Parameters) -> Tensor:
