@@ -8,9 +8,9 @@ from tests.reference.consistency import rank
 
 def dissimilarity(kind, a, b):
     if kind == "correlation":
-        return 1 - np.corrcoef(a, b)[0, 1]
-    if kind == "cosine":
-        return 1 - a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
+        return dissimilarity("cosine", a - a.mean(), b - b.mean())
+    if kind == "cosine":  # one less the cosine, without cancellation between directions that hardly differ
+        return np.sum((a / np.linalg.norm(a) - b / np.linalg.norm(b)) ** 2) / 2
     if kind == "euclidean":
         return np.sqrt(np.sum((a - b) ** 2))
     return np.sum((a - b) ** 2)
