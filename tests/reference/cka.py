@@ -69,7 +69,7 @@ def gaussian_cka(x, y, width_x, width_y, estimator):
 
 
 def _kernel(x, width, estimator):
-    """Return the kernel, or where its entries leave the range of numbers one that centring cannot tell from it."""
+    """Return the kernel, or one in the range of numbers that centring cannot tell from it."""
     scaled = exponents(x, width)
     if scaled.max() < 1:
         return np.expm1(-scaled)

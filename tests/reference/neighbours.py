@@ -17,7 +17,8 @@ def distances(x, distance):
 
 
 def rounded(row):
-    return [float(f"{value:.11e}") for value in row]  # equal distances are equal whatever their rounding
+    """Make equal what differs by rounding only."""
+    return np.array([float(f"{value:.11e}") for value in row])
 
 
 def order(x, distance="cosine"):

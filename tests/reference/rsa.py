@@ -39,8 +39,8 @@ def rho_a(v, w):
 
 
 def tau_a(v, w):
-    agree = [np.sign(v[i] - v[j]) * np.sign(w[i] - w[j]) for i, j in itertools.combinations(range(len(v)), 2)]
-    return sum(agree) / len(agree)
+    agree = sum((np.sign(v[:i] - v[i]) * np.sign(w[:i] - w[i])).sum() for i in range(len(v)))
+    return agree / (len(v) * (len(v) - 1) / 2)
 
 
 def whitened_cosine(v, w):
