@@ -18,7 +18,7 @@ def distances(x, distance):
 
 def rounded(row):
     """Make equal what differs by rounding only."""
-    return np.array([float(f"{value:.11e}") for value in row])
+    return np.array([float(f"{value:.13e}") for value in row])
 
 
 def order(x, distance="cosine"):

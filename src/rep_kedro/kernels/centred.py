@@ -12,6 +12,8 @@ SAME_BELOW_EPS = 0.5  # a spread below this many roundings of the input, beside 
 SAME_BELOW_EPS_OF_SUMS = 4  # and below so many roundings of float64, in which means are taken
 SAME = "all stimuli have the same features up to rounding"
 SMALLEST_ENERGY, LARGEST_ENERGY = 1e-200, 1e200  # of features whose squares need no scaling
+CLOSE = 0.05  # squared distance beside squared norms; larger ones keep fourteen digits of float64
+N_SAMPLED = 256  # stimuli among which close ones are looked for
 NUMBERS_PER_CENTRING = 2**17  # in float64 they stay in the cache; more on other devices, where calls cost
 
 Form: TypeAlias = Callable[[Tensor, slice], Tensor]
@@ -26,12 +28,14 @@ class CentredFeatures:
         squared_norms: Shape (n_stimuli,), float64, mean one.
         unit: Root mean squared norm before scaling: multiply by it to get back.
         flaw: Why the model cannot be compared, or None.
+        is_crowded: Whether stimuli are so close that products of float64 features lose their distances.
     """
 
     features: Tensor
     squared_norms: Tensor
     unit: float
     flaw: str | None = None
+    is_crowded: bool = False
 
 
 def centre(
@@ -75,7 +79,23 @@ def centre(
         centred = load(rows).sub_(mean)
         features[rows] = centred.div_(unit)
         squared_norms[rows] = centred.copy_(features[rows]).square_().sum(dim=1)
-    return CentredFeatures(features, squared_norms, unit / scale)
+    is_crowded = features.dtype == torch.float64 and _has_close(features)
+    return CentredFeatures(features, squared_norms, unit / scale, is_crowded=is_crowded)
+
+
+def choose_evenly(n_stimuli: int, n_chosen: int) -> Tensor:
+    """Return which stimuli to take as a sample, evenly spaced in their order; all where there are no more."""
+    if n_stimuli <= n_chosen:
+        return torch.arange(n_stimuli)
+    return torch.linspace(0, n_stimuli - 1, n_chosen).long()
+
+
+def _has_close(features: Tensor) -> bool:
+    x = features[choose_evenly(len(features), N_SAMPLED).to(features.device)]
+    products = x @ x.T
+    size = products.diagonal()[:, None] + products.diagonal()
+    close = size - 2 * products < CLOSE * size
+    return bool(close.fill_diagonal_(False).any())
 
 
 def smallest_spread(dtype: torch.dtype) -> float:

@@ -21,6 +21,7 @@ from rep_kedro.kernels.gram import (
     tiles,
     view_of,
 )
+from rep_kedro.kernels.squared_distances import squared_distance_tile
 from rep_kedro.kernels.stimulus_sample import StimulusSample, suffices_for_sums
 
 MEDIAN_SAMPLE = 2048  # stimuli, so 2.1 million distances, from which a median is taken if there are more
@@ -41,12 +42,12 @@ class Distance:
         torch.sqrt(squared_distances, out=out)
 
 
-def squared_distance_tile(model: CentredFeatures, rows: slice, columns: slice, out: Tensor) -> Tensor:
-    """Write squared distances between two ranges of stimuli to ``out`` and return it; never negative."""
-    x = model.features
-    norms = model.squared_norms.to(x.dtype)
-    torch.addmm(norms[columns], x[rows], x[columns].T, alpha=-2, out=out)
-    return out.add_(norms[rows, None]).clamp_min_(0)
+class SquaredDistance:
+    """The squared distance; centred, minus twice the Gram matrix."""
+
+    def __call__(self, squared_distances: Tensor, model: int, out: Tensor) -> None:
+        """See ``DistanceMap``."""
+        out.copy_(squared_distances)
 
 
 def distance_pair_sums(

@@ -18,7 +18,8 @@ from rep_kedro.kernels.stimulus_sample import StimulusSample
 
 WIDE = 0.5  # mean entry from which a kernel is kept less one
 SMALL_EXPONENT = 16.0  # up to here entries and their products are far from the end of float32's range
-FLATTEST, STEEPEST = 1e-10, 1e10  # beyond: linear in D^2 to ten digits; the closest pair is all there is
+FLATTEST, STEEPEST = 1e-10, 1e290  # beyond: linear in D^2 to ten digits; the closest pair is all there is
+SAME_DISTANCE = 1e-11  # squared distances nearer to each other, beside their size, differ by rounding
 
 
 class GaussianKernel:
@@ -48,13 +49,15 @@ class GaussianKernel:
         closest = torch.stack([sample.smallest_squared_distance for sample in samples])
         self._is_wide = [mean >= WIDE for mean in means.tolist()]
         self._nearest = [
-            float(smallest_squared_distance(model, memory_bytes=memory_bytes))
+            float(smallest_squared_distance(model, memory_bytes=memory_bytes)) * (1 + SAME_DISTANCE)
             if rate * distance > SMALL_EXPONENT
             else 0.0
             for model, rate, distance in zip(models, self._rates, closest.tolist(), strict=True)
         ]
         self.at_zero = [0.0 if wide else 1.0 for wide in self._is_wide]
-        self.log_factors = [rate * d for rate, d in zip(self._rates, self._nearest, strict=True)]
+        self.log_factors = [
+            rate * d * (1 + SAME_DISTANCE) for rate, d in zip(self._rates, self._nearest, strict=True)
+        ]
 
     def __call__(self, squared_distances: Tensor, model: int, out: Tensor) -> None:
         """See ``DistanceMap``."""

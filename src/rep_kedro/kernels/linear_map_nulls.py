@@ -15,6 +15,7 @@ from torch import Tensor
 from rep_kedro.kernels.basis import Basis, centre_to_unit, compute_basis, require_same_stimuli
 from rep_kedro.kernels.distinct_stimuli import count_distinct_pairs
 from rep_kedro.kernels.permutation import permute_bases, sum_of_singular_values, sum_of_squares
+from rep_kedro.kernels.procrustes import mix_spreads, separate_sizes_and_shapes
 
 ROUNDING = 1e-14  # beside the largest value; a cosine this close to 1 differs from it by rounding only
 ROTATIONS = frozenset({"nbs", "procrustes", "procrustes_angular", "size_and_shape"})
@@ -121,8 +122,7 @@ def _prepare_rotations(representations: Sequence[Tensor], statistic: str) -> Com
             return fidelity.arccos()
         if statistic == "procrustes":
             return (2 - 2 * fidelity).sqrt()
-        differences = (norms[:, None] - norms).square()
-        return (differences + 2 * torch.outer(norms, norms) * (1 - fidelity)).sqrt()
+        return separate_sizes_and_shapes(fidelity, norms)
 
     return Comparable(points, sum_of_singular_values, conclude)
 
@@ -156,10 +156,10 @@ def _lead(basis: Basis, variance_fraction: float) -> Tensor:
 
 def _prepare_shapes(bases: Sequence[Basis], alpha: float, n_distinct: Tensor) -> Comparable:
     """Prepare angles between partly whitened models of unit norm."""
-    points = []
-    for basis in bases:
-        mixed = alpha * basis.spread * basis.norm + (1 - alpha)
-        points.append(basis.directions * (mixed / torch.linalg.vector_norm(mixed)))
+    points = [
+        basis.directions * mix_spreads(basis.spread, basis.norm, alpha) if basis.rank else basis.directions
+        for basis in bases
+    ]
     return Comparable(
         points, sum_of_singular_values, lambda sums: _cap(sums).arccos(), n_distinct if alpha == 0 else None
     )

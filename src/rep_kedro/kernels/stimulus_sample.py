@@ -12,7 +12,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from rep_kedro.kernels.centred import CentredFeatures
+from rep_kedro.kernels.centred import CentredFeatures, choose_evenly
 
 N_SAMPLED = 256  # stimuli; all of them where there are not more
 LARGEST_ERROR = 1e-5  # of the entries of a matrix, beside their size once centred; root mean squares
@@ -56,8 +56,7 @@ class StimulusSample:
 
 def sample_stimuli(models: Sequence[CentredFeatures]) -> list[StimulusSample]:
     """Take some stimuli of each model, evenly spaced in their order."""
-    n = len(models[0].features)
-    chosen = torch.arange(n) if n <= N_SAMPLED else torch.linspace(0, n - 1, N_SAMPLED).long()
+    chosen = choose_evenly(len(models[0].features), N_SAMPLED)
     return [_sample(model, chosen.to(model.features.device)) for model in models]
 
 

@@ -15,7 +15,7 @@ from rep_kedro.errors import UserError
 from rep_kedro.kernels.calibration import adjust_by_maximum, calibrate
 from rep_kedro.kernels.centred import CentredFeatures, centre
 from rep_kedro.kernels.centring import build_linear_grams, centre_dissimilarities, centre_grams
-from rep_kedro.kernels.distance_sums import Distance, median_distance, squared_distance_tile
+from rep_kedro.kernels.distance_sums import Distance, median_distance
 from rep_kedro.kernels.gaussian_kernel import GaussianKernel
 from rep_kedro.kernels.jackknife import jackknife_linear_cka
 from rep_kedro.kernels.linear_map_nulls import STATISTICS, permute_linear_maps, prepare_linear_maps
@@ -23,6 +23,7 @@ from rep_kedro.kernels.nearest import Points, find_neighbours, prepare_points
 from rep_kedro.kernels.permutation import permute_linear_cka, permute_matrices, permute_neighbours
 from rep_kedro.kernels.resampling import draw_permutations
 from rep_kedro.kernels.rsa import prepare_for_rdm
+from rep_kedro.kernels.squared_distances import squared_distance_tile
 from rep_kedro.kernels.stimulus_sample import sample_stimuli
 
 GRAMS, RDMS, NEIGHBOURS = "gram matrices", "dissimilarity matrices", "nearest neighbours"
