@@ -23,7 +23,7 @@ def exponents(x, width):
 
 
 def gaussian_gram(x, width):
-    return np.exp(-exponents(x, width))
+    return np.exp(-exponents(x, width)).astype(float)
 
 
 def median_distance(x):

@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from rep_kedro.kernels.centred import CLOSE, CentredFeatures, centre
+from rep_kedro.kernels.centred import CentredFeatures, centre
 from rep_kedro.kernels.rsa import prepare_for_rdm
 from rep_kedro.kernels.squared_distances import squared_distance_tile
 
@@ -21,8 +21,7 @@ Distance: TypeAlias = Literal["cosine", "euclidean"]
 
 DISTANCES: tuple[Distance, ...] = ("cosine", "euclidean")
 ZERO_COSINE = 2**-50  # a smaller one is rounding
-GRID_BITS = 42  # distances that differ by less than 2^-42 of their size are ties, not rounding
-LOWEST_EXPONENT = -1000  # below it powers of two leave the range of doubles
+ROUNDED_BITS = 16  # of 52: distances that differ by less than 2^-36 of their size are ties, not rounding
 LAST = torch.iinfo(torch.int64).max
 CACHE_BYTES = 2**25  # larger blocks are slower on a CPU
 BYTES_PER_ENTRY = 6 * 8  # products, distances, their grid, two integers and what the selection needs
@@ -56,7 +55,7 @@ class Points:
         return self.model.unit**2 / 2 if self.distance == "cosine" else nan
 
     def above_mean(self, squared_distances: Tensor) -> Tensor:
-        """Return by how much cosines exceed their mean over all stimuli; shapes as for ``find_neighbours``."""
+        """Return by how much cosines exceed their mean over all stimuli, (n_stimuli, n_neighbours)."""
         norms = self.model.squared_norms
         return (norms[:, None] + norms.mean() - squared_distances).mul_(self._half_square)
 
@@ -151,16 +150,13 @@ def iterate_blocks(points: Points, *, memory_bytes: int) -> Iterator[tuple[Tenso
         Of two stimuli the one with the smaller key is nearer; keys of a row are all different; the row's own
         stimulus has the largest.
     """
-    n_stimuli, norms = len(points), points.model.squared_norms
-    block_bytes = min(memory_bytes, CACHE_BYTES) if norms.device.type == "cpu" else memory_bytes
+    n_stimuli, device = len(points), points.model.features.device
+    block_bytes = min(memory_bytes, CACHE_BYTES) if device.type == "cpu" else memory_bytes
     rows_per_block = max(1, block_bytes // (BYTES_PER_ENTRY * n_stimuli))
     for start in range(0, n_stimuli, rows_per_block):
         rows = slice(start, start + rows_per_block)
         distances = points.squared_distances(rows)
-        size = norms[rows, None] + norms
-        if points.model.is_crowded:  # small distances are then made in a way that keeps more digits
-            size = torch.where(distances < CLOSE * size, distances, size)
-        keys = _pack(distances, size)
+        keys = _pack(distances)
         keys.diagonal(offset=start).fill_(LAST)
         yield distances, keys
 
@@ -177,14 +173,13 @@ def require_neighbour_count(n_neighbours: int, n_stimuli: int) -> None:
         )
 
 
-def _pack(distances: Tensor, size: Tensor) -> Tensor:
-    """Put distance (leading bits) and column index (trailing bits) into one integer."""
-    step = torch.exp2((torch.frexp(size).exponent.double() - GRID_BITS).clamp(min=LOWEST_EXPONENT))
-    on_grid = distances.div(step).round_().clamp_(min=0).mul_(step)
+def _pack(distances: Tensor) -> Tensor:
+    """Put distance (leading bits, rounded) and column index (trailing bits) into one integer."""
     n_columns = distances.shape[1]
-    mask = _index_mask(n_columns)
-    # bits of doubles from zero up are ordered as the doubles are; a zero may carry a sign
-    bits = on_grid.view(torch.int64).bitwise_and_(LAST - mask)
+    trailing = max(ROUNDED_BITS, (n_columns - 1).bit_length())
+    # bits of doubles from zero up are ordered as the doubles are
+    bits = distances.view(torch.int64) + (1 << trailing >> 1)
+    bits.bitwise_and_(LAST - ((1 << trailing) - 1))
     return bits.bitwise_or_(torch.arange(n_columns, device=distances.device))
 
 

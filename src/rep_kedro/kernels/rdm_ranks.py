@@ -20,7 +20,7 @@ from rep_kedro.kernels.squared_distances import squared_distance_tile
 
 EXPONENTS = 64  # powers of two below the largest value; what is smaller is zero beside it
 EXPONENT_BITS, MANTISSA_BITS = 6, 52
-TIE_BITS = 46  # values that differ by less than 2^-46 of their size are ties, not rounding
+TIE_BITS = 44  # values that differ by less than 2^-44 of their size are ties, not rounding
 MAX_STIMULI = 65_536  # n (n - 1) / 2 doubled ranks must fit into int32
 ENTRIES_PER_BLOCK = 1_048_576
 PRODUCT_CHUNK = 65_536
@@ -45,7 +45,7 @@ def compare_ranks(
 ) -> Iterator[tuple[str, Tensor, Reasons]]:
     """Compare the ranks of all models' dissimilarities.
 
-    Distances are computed in float64; those that differ by less than 2^-46 of their size, or 2^-31 of ten
+    Distances are computed in float64; those that differ by less than 2^-44 of their size, or 2^-31 of ten
     thousand stimuli, are ties.
 
     Args:

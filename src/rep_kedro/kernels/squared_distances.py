@@ -17,12 +17,13 @@ def squared_distance_tile(model: CentredFeatures, rows: slice, columns: slice, o
     for that to be of use (``stimulus_sample`` judges whether they have).
     """
     x, norms = model.features, model.squared_norms.to(model.features.dtype)
-    if x.dtype == torch.float64:
-        norms = norms * (1 - RELATIVE_ZERO)
     torch.addmm(norms[columns], x[rows], x[columns].T, alpha=-2, out=out)
     out.add_(norms[rows, None]).clamp_min_(0)
-    if model.is_crowded:
-        _refine_close(out, x[rows], x[columns], CLOSE * (norms[rows, None] + norms[columns]))
+    if x.dtype == torch.float64:
+        sizes = norms[rows, None] + norms[columns]
+        out.masked_fill_(out < RELATIVE_ZERO * sizes, 0.0)
+        if model.is_crowded:
+            _refine_close(out, x[rows], x[columns], sizes.mul_(CLOSE))
     return out
 
 
