@@ -143,6 +143,18 @@ def _level_ties(keys: Tensor, place_bits: int) -> None:
         part |= firsts << place_bits
 
 
+def level_ties(numbers: Tensor) -> Tensor:
+    """Give numbers of each row that follow each other by no more than rounding the value of the first.
+
+    Args:
+        numbers: Squared distances, shape (..., n), float64, zero or more; NaN in a row is left alone.
+    """
+    ordered, order = numbers.sort(dim=-1)
+    gaps = torch.diff(ordered, prepend=torch.full_like(ordered[..., :1], -torch.inf))
+    firsts = torch.where(gaps <= ordered * 2.0**-TIE_BITS, 0.0, ordered).cummax(dim=-1).values
+    return torch.empty_like(numbers).scatter_(-1, order, firsts)
+
+
 def _doubled_ranks(keys: Tensor, start: int, stop: int, place_bits: int) -> Tensor:
     """Return twice the average rank less N + 1 of part of the sorted entries; ties may cross its ends."""
     if keys.device.type == "cpu":

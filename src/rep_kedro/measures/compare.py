@@ -66,8 +66,7 @@ def _compare_families(
 
     if not measures:
         return
-    dtype = _computing_type(representations)
-    prepared = [x.detach().to(device=device or x.device, dtype=dtype) for x in representations]
+    prepared = in_one_type(representations, device)
     order, copies = list(Family), [find_copies(x) for x in prepared]
     for family, group in groupby(sorted(measures, key=lambda m: order.index(m.family)), lambda m: m.family):
         by_id = {measure.id: measure for measure in group}
@@ -87,15 +86,16 @@ def _compare_families(
             yield name, _conclude(values, reasons, refusals[name])
 
 
-def _computing_type(representations: Sequence[Tensor]) -> torch.dtype:
-    """Return float64 where a representation holds numbers that float32 would round, else float32.
+def in_one_type(representations: Sequence[Tensor], device: torch.device | str | None = None) -> list[Tensor]:
+    """Return representations in float64 where one holds numbers that float32 would round, else in float32.
 
     One type for all: values of two models cannot have more digits than the worse of them.
     """
     import torch
 
     exact = {torch.float32, torch.float16, torch.bfloat16, torch.bool, torch.uint8, torch.int8, torch.int16}
-    return torch.float32 if all(x.dtype in exact for x in representations) else torch.float64
+    dtype = torch.float32 if all(x.dtype in exact for x in representations) else torch.float64
+    return [x.detach().to(device=device or x.device, dtype=dtype) for x in representations]
 
 
 def _refusals(measure: Measure, representations: Sequence[Tensor]) -> dict[tuple[int, int], str]:

@@ -15,16 +15,19 @@ from rep_kedro.errors import UserError
 from rep_kedro.kernels.calibration import adjust_by_maximum, calibrate
 from rep_kedro.kernels.centred import CentredFeatures, centre
 from rep_kedro.kernels.centring import build_linear_grams, centre_dissimilarities, centre_grams
-from rep_kedro.kernels.distance_sums import Distance, median_distance
+from rep_kedro.kernels.distance_sums import Distance, SquaredDistance, median_distance
+from rep_kedro.kernels.distinct_stimuli import count_distinct_pairs, find_copies
 from rep_kedro.kernels.gaussian_kernel import GaussianKernel
 from rep_kedro.kernels.jackknife import jackknife_linear_cka
 from rep_kedro.kernels.linear_map_nulls import STATISTICS, permute_linear_maps, prepare_linear_maps
 from rep_kedro.kernels.nearest import Points, find_neighbours, prepare_points
 from rep_kedro.kernels.permutation import permute_linear_cka, permute_matrices, permute_neighbours
+from rep_kedro.kernels.rdm_ranks import level_ties
 from rep_kedro.kernels.resampling import draw_permutations
 from rep_kedro.kernels.rsa import prepare_for_rdm
 from rep_kedro.kernels.squared_distances import squared_distance_tile
-from rep_kedro.kernels.stimulus_sample import sample_stimuli
+from rep_kedro.kernels.stimulus_sample import sample_stimuli, suffices_for_sums
+from rep_kedro.measures.compare import in_one_type
 
 GRAMS, RDMS, NEIGHBOURS = "gram matrices", "dissimilarity matrices", "nearest neighbours"
 LINEAR_MAPS = "linear maps"
@@ -100,13 +103,29 @@ def summarise_null(
     permutations = torch.cat(
         [torch.arange(n_stimuli)[None], draw_permutations(n_stimuli, n_permutations, generator=generator)]
     )
-    values = _prepare(representations, family, parameters)(permutations).cpu()
+    representations = in_one_type(representations)
+    refused = _find_refused(representations, parameters)
+    if refused.all():
+        values = torch.full((len(permutations), *refused.shape), torch.nan, dtype=torch.float64)
+    else:
+        values = _prepare(representations, family, parameters)(permutations).cpu()
+        values.masked_fill_(refused, torch.nan)
     observed, null = values[0], values[1:]  # the first permutation is the identity
     return {
         "similarity": observed,
         **_compare_with_null(observed, null, level, larger_is_more_similar),
         "standard_error": _estimate_error(representations, family, parameters),
     }
+
+
+def _find_refused(representations: Sequence[Tensor], parameters: Parameters) -> Tensor:
+    """Tell for which pairs of networks there are fewer different stimuli than the measure needs."""
+    n_models, n_stimuli = len(representations), len(representations[0])
+    fewest = max(MIN_STIMULI, int(parameters.get("n_neighbours", 0)) + 1)
+    if n_stimuli < fewest:
+        return torch.ones(n_models, n_models, dtype=torch.bool)
+    n_distinct = count_distinct_pairs([find_copies(x) for x in representations], n_stimuli)
+    return (n_distinct < fewest).fill_diagonal_(False)
 
 
 def _compare_with_null(
@@ -187,7 +206,10 @@ def build_dissimilarities(representations: Sequence[Tensor], parameters: Paramet
     rdms = []
     for x in representations:
         squared = _squared_distances(prepare_for_rdm(x.double(), parameters["rdm"]))
-        values = squared.sqrt() if parameters["rdm"] == "euclidean" else squared
+        if parameters["compare"] in ("spearman", "rho_a"):  # ranks see no root, but rounding of ties
+            values = level_ties(squared.flatten()).view_as(squared)
+        else:
+            values = squared.sqrt() if parameters["rdm"] == "euclidean" else squared
         flaw = prepare_for_rdm(x, parameters["rdm"]).flaw  # by the digits that the features have
         rdms.append(torch.full_like(values, torch.nan) if flaw else values)
     return torch.stack(rdms)
@@ -222,7 +244,8 @@ def _prepare(
         debiased = parameters["estimator"] == "debiased"
         n_models, n_stimuli = len(representations), len(representations[0])
         width = sum(x.shape[1] for x in representations)
-        if parameters["kernel"] == "linear" and width**2 <= FEATURE_SPEED * n_models**2 * n_stimuli:
+        is_quick = parameters["kernel"] == "linear" and width**2 <= FEATURE_SPEED * n_models**2 * n_stimuli
+        if is_quick and _may_centre_sums(representations):
             return lambda orders: permute_linear_cka(representations, orders, debiased=debiased)
         unit = centre_grams(build_grams(representations, parameters), debiased=debiased)
     else:
@@ -232,6 +255,12 @@ def _prepare(
         else:
             unit = centre_dissimilarities(rdms, coefficient=parameters["compare"])
     return lambda orders: permute_matrices(unit, orders)
+
+
+def _may_centre_sums(representations: Sequence[Tensor]) -> bool:
+    """Tell whether linear CKA may be centred after products are summed: no stimulus outweighs all others."""
+    models = [centre(x, dtype=torch.float64) for x in representations]
+    return suffices_for_sums(sample_stimuli(models), [SquaredDistance()])
 
 
 def _squared_distances(model: CentredFeatures) -> Tensor:
