@@ -20,28 +20,22 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
             "objective_a",
             "objective_b",
         ),
-        *("architecture_a", "architecture_b", "objective_pair", "architecture_pair"),
+        *("architecture_a", "architecture_b"),
     ),
     "consistency": (
-        *(
-            "measure",
-            "category",
-            "pair",
-            "stimulus_set_a",
-            "stimulus_set_b",
-            "n_pairs",
-            "pearson",
-            "spearman",
-        ),
-        *("reason", "pearson_low", "pearson_high", "p_value", "p_adjusted"),
+        *("measure", "anchor", "category", "value_a", "value_b", "stimulus_set_a", "stimulus_set_b"),
+        *("n_pairs", "pearson", "spearman", "reason", "pearson_low", "pearson_high", "p_value"),
+        *("p_adjusted", "p_smallest", "n_tests"),
     ),
     "consistency_summary": (
-        *("measure", "category", "pair", "n_pairs", "n_set_pairs", "n_defined", "median_pearson"),
+        *("measure", "anchor", "category", "value_a", "value_b"),
+        *("n_pairs", "n_set_pairs", "n_defined", "median_pearson"),
         *("median_low", "median_high", "smallest", "first_quartile", "third_quartile", "largest", "reason"),
     ),
     "anchor_comparisons": (
         *("measure", "anchor", "category", "value_a", "value_b", "n_a", "n_b", "median_a", "median_b"),
-        *("statistic", "p_value", "p_adjusted", "difference_low", "difference_high", "reason"),
+        *("statistic", "p_value", "p_adjusted", "p_smallest", "n_tests", "difference_low"),
+        *("difference_high", "reason"),
     ),
     "measure_agreement": (
         *("measure_a", "measure_b", "compared", "n", "pearson", "spearman", "pearson_low", "pearson_high"),
@@ -49,7 +43,8 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     ),
     "similarity_inference": (
         *("stimulus_set", "measure", "model_a", "model_b", "similarity", "standard_error"),
-        *("similarity_low", "similarity_high", "p_value", "p_adjusted", "null_mean", "threshold"),
+        *("similarity_low", "similarity_high", "p_value", "p_adjusted", "p_smallest", "n_tests"),
+        *("null_mean", "threshold"),
         *("calibrated", "n_stimuli", "n_permutations", "n_bootstrap", "reason"),
     ),
     "sample_sizes": (
@@ -98,11 +93,11 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "prediction_agreement": (
         *("stimulus_set", "model_a", "model_b", "n_test", "accuracy_a", "accuracy_b", "disagreement"),
         *("disagreement_low_bound", "disagreement_high_bound", "error_consistency", "jensen_shannon"),
-        *("reason", "objective_pair", "architecture_pair"),
+        *("reason", "objective_a", "objective_b", "architecture_a", "architecture_b"),
     ),
     "performance_gaps": (
         *("stimulus_set", "measure", "n_pairs", "pearson", "spearman", "pearson_low", "pearson_high"),
-        *("p_value", "p_adjusted", "reason"),
+        *("p_value", "p_adjusted", "p_smallest", "n_tests", "reason"),
     ),
     "model_selection": (
         *("stimulus_set", "measure", "strategy", "n_models", "draw", "models", "mean_accuracy"),

@@ -1,7 +1,8 @@
 """How far similarities lie above chance, and how sure they are: nulls by permutation, jackknife errors."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
-from math import isfinite, isnan
+from math import factorial, isfinite, isnan
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.datasets import Batch, Planned, code_revision
@@ -17,10 +18,11 @@ if TYPE_CHECKING:
 else:
     ArrowHandle = DataFrame = TensorsHandle = Any  # so that Kedro can read the hints
 
+_log = logging.getLogger(__name__)
 COLUMNS = (
     *("stimulus_set", "measure", "model_a", "model_b", "similarity", "standard_error", "similarity_low"),
-    *("similarity_high", "p_value", "p_adjusted", "null_mean", "threshold", "calibrated", "n_stimuli"),
-    *("n_permutations", "n_bootstrap", "reason"),
+    *("similarity_high", "p_value", "p_adjusted", "p_smallest", "n_tests", "null_mean", "threshold"),
+    *("calibrated", "n_stimuli", "n_permutations", "n_bootstrap", "reason"),
 )
 STORED = (
     *("similarity", "standard_error", "similarity_low", "similarity_high", "p_value", "null_mean"),
@@ -33,6 +35,7 @@ UNDEFINED_BY_RANK = (
     "ranks of two networks add up to more than their number; see similarity_inference.max_stimuli"
 )
 NO_INTERVAL = "no interval: the similarity is undefined in more than a tenth of the resamples"
+RAISE = "raise similarity_inference.n_permutations, or set similarity_inference.correction to maximum"
 NOT_RESAMPLED = "no interval: similarity_inference.n_bootstrap is 0"
 NOT_PERMUTED = "no p-value: similarity_inference.n_permutations is 0"
 
@@ -109,17 +112,23 @@ def tabulate_similarity_inference(
 
     Returns:
         Columns as in docs/architecture.md, section 3. ``p_adjusted`` is corrected for the pairs of the same
-        stimulus set and measure.
+        stimulus set and measure; ``n_tests`` counts them, ``p_smallest`` is the smallest corrected p-value
+        that was possible. Where that is above the level, the log says so.
     """
     import pandas as pd
+
+    from rep_kedro.kernels.families import explain_hopeless
 
     rows: list[dict[str, Any]] = []
     for key, handle in sorted(similarity_nulls.items()):
         stimulus_set, _, measure_id = key.partition("/")
         counts = get_measure(measure_id).fewest_stimuli.counts
         undefined = UNDEFINED if counts == "nothing" else UNDEFINED_BY_RANK
-        for row in _rows_of(handle, params.correction, undefined):
-            rows.append({"stimulus_set": stimulus_set, "measure": measure_id, **row})
+        own = list(_rows_of(handle, params.correction, undefined))
+        least = min((row["p_smallest"] for row in own if row["n_tests"]), default=0.0)
+        if why := explain_hopeless("similarities", own[0]["n_tests"] if own else 0, least):
+            _log.warning("%s on %s: %s; %s", measure_id, stimulus_set, why, RAISE)
+        rows += [{"stimulus_set": stimulus_set, "measure": measure_id, **row} for row in own]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -127,15 +136,21 @@ def _rows_of(handle: TensorsHandle, correction: str, undefined: str) -> Iterator
     import numpy as np
     import torch
 
-    from rep_kedro.kernels.calibration import adjust_p_values
+    from rep_kedro.kernels.families import correct_families
 
     labels = list(handle.meta["labels"])
     upper = np.triu_indices(len(labels), k=1)
     values = {name: np.array(handle.tensor(name))[upper] for name in STORED}
+    p_values = torch.from_numpy(values["p_value"])
+    smallest = torch.full_like(p_values, _smallest_p(handle.meta))
+    families = torch.zeros(len(p_values), dtype=torch.int64)
+    corrected = correct_families(
+        p_values, smallest, families, method="holm" if correction == "maximum" else correction
+    )
+    adjusted, p_smallest = corrected.p_adjusted.numpy(), corrected.p_smallest.numpy()
     if correction == "maximum":
         adjusted = np.array(handle.tensor("p_maximum"))[upper]
-    else:
-        adjusted = adjust_p_values(torch.from_numpy(values["p_value"]), method=correction).numpy()
+        p_smallest = np.where(np.isnan(adjusted), np.nan, _smallest_p(handle.meta))
     for index, (i, j) in enumerate(zip(*upper, strict=True)):
         row = {name: float(column[index]) for name, column in values.items()}
         yield {
@@ -143,9 +158,16 @@ def _rows_of(handle: TensorsHandle, correction: str, undefined: str) -> Iterator
             "model_b": labels[j],
             **row,
             "p_adjusted": float(adjusted[index]),
+            "p_smallest": float(p_smallest[index]),
+            "n_tests": int(corrected.n_tests[index]),
             **{name: int(handle.meta[name]) for name in ("n_stimuli", "n_permutations", "n_bootstrap")},
             "reason": undefined if isnan(row["similarity"]) else _reason_of(row, handle.meta),
         }
+
+
+def _smallest_p(meta: Mapping[str, Any]) -> float:
+    """Return the smallest p-value that permutations of the stimuli can give."""
+    return max(1 / (int(meta["n_permutations"]) + 1), 1 / factorial(int(meta["n_stimuli"])))
 
 
 def _reason_of(row: Mapping[str, float], meta: Mapping[str, Any]) -> str:

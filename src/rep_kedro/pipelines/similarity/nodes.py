@@ -19,11 +19,10 @@ else:
         Any  # so that Kedro can read the hints
     )
 
-PAIR_SEPARATOR = " / "
 _CARD_COLUMNS = ("objective", "architecture")
 COLUMNS = (
     *("stimulus_set", "measure", "model_a", "model_b", "similarity", "reason"),
-    *(f"{name}_{side}" for name in _CARD_COLUMNS for side in ("a", "b", "pair")),
+    *(f"{name}_{side}" for name in _CARD_COLUMNS for side in ("a", "b")),
 )
 
 
@@ -116,9 +115,7 @@ def _rows_of(
                 "reason": matrix.reasons.get((model_a, model_b), ""),
             }
             for name in _CARD_COLUMNS:
-                pair = (facts[model_a][name], facts[model_b][name])
-                row[f"{name}_a"], row[f"{name}_b"] = pair
-                row[f"{name}_pair"] = PAIR_SEPARATOR.join(sorted(pair))
+                row[f"{name}_a"], row[f"{name}_b"] = facts[model_a][name], facts[model_b][name]
             yield row
 
 

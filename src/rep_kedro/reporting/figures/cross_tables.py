@@ -9,16 +9,8 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rep_kedro.reporting.style import (
-    INK,
-    PAPER,
-    grid_of_panels,
-    plot_note,
-    shortened,
-    start_figure,
-    styled,
-    written,
-)
+from rep_kedro.reporting.names import drawn, shortened
+from rep_kedro.reporting.style import INK, PAPER, grid_of_panels, plot_note, start_figure, styled
 from rep_kedro.reporting.texts import figure_texts
 
 TITLE = figure_texts("categories")["title"]
@@ -50,7 +42,7 @@ def plot_categories(model_cards: pd.DataFrame) -> Figure:
 def properties_of(model_cards: pd.DataFrame) -> pd.DataFrame:
     """Return the properties of each network as text, in the order in which they are shown."""
     columns = {
-        name: [NONE if pd.isna(value) else written(str(value)) for value in model_cards[column]]
+        name: [NONE if pd.isna(value) else drawn(str(value)) for value in model_cards[column]]
         for column, name in PROPERTIES.items()
     }
     columns[SIZE] = [decade_of(count) for count in pd.to_numeric(model_cards["n_parameters"])]

@@ -10,16 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from rep_kedro.reporting.figures.certainty import LINE_COLOURS
-from rep_kedro.reporting.style import (
-    INK,
-    PAPER,
-    add_legend,
-    grid_of_panels,
-    plot_note,
-    shortened,
-    start_figure,
-    styled,
-)
+from rep_kedro.reporting.names import shortened
+from rep_kedro.reporting.style import INK, PAPER, add_legend, grid_of_panels, plot_note, start_figure, styled
 from rep_kedro.reporting.texts import figure_texts
 
 TITLE = figure_texts("subset_sizes")["title"]

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 import pandas as pd
 
 from rep_kedro.reporting.content import ReportContent
+from rep_kedro.reporting.names import written
 from rep_kedro.reporting.page import Column, Section, Table, counted, list_in_words, make_table, write_number
 from rep_kedro.reporting.sections.absences import absence_in_words
-from rep_kedro.reporting.sections.similarity import be, undefined_in_words, with_numbers
-from rep_kedro.reporting.style import written
+from rep_kedro.reporting.sections.chance import chance_in_words
+from rep_kedro.reporting.sections.similarity import undefined_in_words, with_numbers
 
-LEVEL = 0.05
+CHANCE = "for stimuli matched at random"
 PAIR_COLUMNS = {
     "stimulus_set": Column("stimulus set"),
     "model_a": Column("network"),
@@ -44,7 +45,7 @@ SIZE_COLUMNS = {
 }
 PAIR_NUMBERS = (
     *("similarity", "standard_error", "similarity_low", "similarity_high", "threshold", "calibrated"),
-    *("p_value", "p_adjusted"),
+    *("p_value", "p_adjusted", "p_smallest"),
 )
 SIZE_NUMBERS = ("n_stimuli", "mean_similarity", "mean_change", "largest_change", "pearson_with_all")
 CEILING_NUMBERS = ("ceiling_low", "ceiling_high", "others_mean", "others_largest")
@@ -60,7 +61,12 @@ def describe(content: ReportContent) -> list[Section]:
     return [
         Section(
             anchor="certainty",
-            answers=[*chance_in_words(pairs), *ceiling_in_words(ceilings), *sizes_in_words(of_measure)],
+            answers=[
+                *chance_in_words(pairs, "similarities", CHANCE),
+                *errors_in_words(pairs),
+                *ceiling_in_words(ceilings),
+                *sizes_in_words(of_measure),
+            ],
             details=intervals_in_words(pairs),
             notes=[
                 *undefined_in_words(pairs, "similarity", "similarities set against chance"),
@@ -81,24 +87,15 @@ def describe(content: ReportContent) -> list[Section]:
     ]
 
 
-def chance_in_words(pairs: pd.DataFrame) -> list[str]:
-    """Count the similarities above chance, and give their standard error."""
-    tested = pairs.dropna(subset=["p_adjusted"])
-    if not len(tested):
+def errors_in_words(pairs: pd.DataFrame) -> list[str]:
+    """Give the standard error of the similarities."""
+    errors = pairs["standard_error"].dropna()
+    if not len(errors):
         return []
-    n_above = int((tested["p_adjusted"] <= LEVEL).sum())
-    n_permutations = int(tested["n_permutations"].min())
-    told = (
-        f"{n_above} of {len(tested)} similarities {be(n_above)} larger than for stimuli matched at random "
-        f"(p ≤ {LEVEL}, corrected for the pairs of each stimulus set; {n_permutations} permutations)"
-    )
-    errors = tested["standard_error"].dropna()
-    if len(errors):
-        told += (
-            f"; their standard error over the choice of stimuli is {write_number(errors.median())} "
-            f"in the median and at most {write_number(errors.max())}"
-        )
-    return [f"{told}."]
+    return [
+        f"Their standard error over the choice of stimuli is {write_number(errors.median())} in the "
+        f"median and at most {write_number(errors.max())}."
+    ]
 
 
 def intervals_in_words(pairs: pd.DataFrame) -> list[str]:

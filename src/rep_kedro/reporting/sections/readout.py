@@ -4,8 +4,8 @@ import pandas as pd
 
 from rep_kedro.reporting.content import ReportContent
 from rep_kedro.reporting.figures.performance import written_r
+from rep_kedro.reporting.names import written
 from rep_kedro.reporting.page import Column, Section, Table, counted, list_in_words, make_table, write_number
-from rep_kedro.reporting.style import written
 from rep_kedro.reporting.tables import best_layers, pearson, rank_and_accuracy, with_traits
 
 BEST_COLUMNS = {
