@@ -222,11 +222,7 @@ def make_similarities(matrices, cards):
             }
             for trait in ("objective", "architecture"):
                 pair = [traits.loc[a, trait], traits.loc[b, trait]]
-                row |= {
-                    f"{trait}_a": pair[0],
-                    f"{trait}_b": pair[1],
-                    f"{trait}_pair": " / ".join(sorted(pair)),
-                }
+                row |= {f"{trait}_a": pair[0], f"{trait}_b": pair[1]}
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -234,10 +230,11 @@ def make_similarities(matrices, cards):
 def make_consistency(similarities):
     rows = []
     for measure, of_measure in similarities.groupby("measure"):
-        groups = [("all", "all", of_measure)]
+        groups = [("all", ("all", "all"), of_measure)]
         for trait in ("objective", "architecture"):
-            groups += [(trait, pair, part) for pair, part in of_measure.groupby(f"{trait}_pair")]
-        for category, pair, part in groups:
+            kinds = with_kinds(of_measure, trait).groupby(["value_a", "value_b"])
+            groups += [(trait, kind, part) for kind, part in kinds]
+        for category, (value_a, value_b), part in groups:
             wide = part.pivot(
                 index=["model_a", "model_b"], columns="stimulus_set", values="similarity"
             ).dropna()
@@ -247,8 +244,10 @@ def make_consistency(similarities):
                 rows.append(
                     {
                         "measure": measure,
+                        "anchor": "",
                         "category": category,
-                        "pair": pair,
+                        "value_a": value_a,
+                        "value_b": value_b,
                         "stimulus_set_a": a,
                         "stimulus_set_b": b,
                         "n_pairs": len(wide),
@@ -259,6 +258,8 @@ def make_consistency(similarities):
                         "pearson_high": min(1, r + 0.1),
                         "p_value": 0.002 if enough and r > 0.3 else 0.4,
                         "p_adjusted": 0.02 if enough and r > 0.3 else 1.0,
+                        "p_smallest": 0.002,
+                        "n_tests": 10,
                     }
                 )
     return pd.DataFrame(rows)
@@ -266,18 +267,17 @@ def make_consistency(similarities):
 
 def make_anchored_consistency(similarities, cards):
     found = compute_consistency(similarities, cards, QUICK.model_copy(update={"categories": ["objective"]}))
-    return found[found["category"].str.startswith("anchor: ")]
+    return found[found["anchor"] != ""]
 
 
 def make_consistency_summary(consistency):
     rows = []
-    for (measure, category, pair), part in consistency.groupby(["measure", "category", "pair"], sort=False):
+    keys = ["measure", "anchor", "category", "value_a", "value_b"]
+    for group, part in consistency.groupby(keys, sort=False):
         r = part["pearson"]
         rows.append(
             {
-                "measure": measure,
-                "category": category,
-                "pair": pair,
+                **dict(zip(keys, group, strict=True)),
                 "n_pairs": part["n_pairs"].max(),
                 "n_set_pairs": len(part),
                 "n_defined": r.notna().sum(),
@@ -513,8 +513,7 @@ def make_agreement(probes, cards):
                 "reason": "",
             }
             for trait in ("objective", "architecture"):
-                pair = [traits.loc[one.model, trait], traits.loc[other.model, trait]]
-                row[f"{trait}_pair"] = " / ".join(sorted(pair))
+                row |= {f"{trait}_a": traits.loc[one.model, trait], f"{trait}_b": traits.loc[other.model, trait]}
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -667,12 +666,7 @@ def rename_all(study):
     names = {str(model): HOSTILE % model for model in study.model_cards["model"]}
     names |= {name: HOSTILE % name for name in (*STIMULUS_SETS, *OBJECTIVES, *ARCHITECTURES)}
     names |= {layer: HOSTILE % layer for layers in ARCHITECTURES.values() for layer in layers}
-    pairs = {
-        f"{a} / {b}": f"{names[a]} / {names[b]}"
-        for a in (*OBJECTIVES, *ARCHITECTURES)
-        for b in (*OBJECTIVES, *ARCHITECTURES)
-    }
-    tables = {name: table.replace(names | pairs) for name, table in study.tables.items()}
+    tables = {name: table.replace(names) for name, table in study.tables.items()}
     matrices = {}
     for key, handle in study.matrices.items():
         stimulus_set, measure = key.split("/")

@@ -108,7 +108,7 @@ def permute_consistency(
     reached = _count_reached(unit, places, statistic, two_sided=alternative == "two-sided").triu()
     reached = reached + reached.triu(diagonal=1).T
     in_place = (places == torch.arange(places.shape[1], device=places.device)).all(dim=1)
-    smallest = torch.full_like(reached, 1 + int(in_place.sum()))
+    smallest = torch.full_like(reached, int(in_place.sum()))
     return MantelTest(
         *(
             torch.where(undefined, torch.nan, values)
