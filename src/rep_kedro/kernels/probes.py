@@ -6,6 +6,7 @@ settings at once).
 
 import math
 from collections.abc import Sequence
+from statistics import NormalDist
 from typing import NamedTuple
 
 import torch
@@ -90,6 +91,26 @@ def predict_logits(weights: Tensor, x: Tensor) -> Tensor:
         Shape (..., n_samples, n_classes), dtype of the weights.
     """
     return x.to(weights.dtype) @ weights[..., :-1, :] + weights[..., -1:, :]
+
+
+def bound_share(share: float, n: int, *, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the ends of Wilson's interval of a share that was counted in a sample.
+
+    Args:
+        share: In [0, 1].
+        n: Size of the sample, at least 1; its members are independent.
+        confidence: Nominal coverage, above 0 and below 1.
+
+    Source: Wilson 1927, J Am Stat Assoc 22:209; Brown, Cai & DasGupta 2001, Stat Sci 16:101.
+
+    Example:
+        >>> [round(end, 4) for end in bound_share(0.5, 30)], bound_share(1.0, 30)[1]
+        ([0.3315, 0.6685], 1.0)
+    """
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def measure_accuracy(predictions: Tensor, labels: Tensor) -> Tensor:

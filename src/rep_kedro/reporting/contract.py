@@ -87,8 +87,18 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
         ),
     ),
     "probe_results": (
-        *("stimulus_set", "model", "layer", "depth", "is_final", "train_accuracy", "test_accuracy"),
-        *("weight_decay", "learning_rate", "seed", "n_train", "n_test", "n_classes"),
+        *("stimulus_set", "model", "layer", "depth", "is_final", "train_accuracy", "validation_accuracy"),
+        *(
+            "test_accuracy",
+            "test_low",
+            "test_high",
+            "weight_decay",
+            "learning_rate",
+            "seed",
+            "n_train",
+            "n_test",
+            "n_classes",
+        ),
     ),
     "prediction_agreement": (
         *("stimulus_set", "model_a", "model_b", "n_test", "accuracy_a", "accuracy_b", "disagreement"),
@@ -101,7 +111,8 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     ),
     "model_selection": (
         *("stimulus_set", "measure", "strategy", "n_models", "draw", "models", "mean_accuracy"),
-        *("best_accuracy", "ensemble_accuracy", "mean_similarity", "reason"),
+        *("best_accuracy", "ensemble_accuracy", "ensemble_low", "ensemble_high", "n_test"),
+        *("mean_similarity", "reason"),
     ),
     "stitching_results": (
         *("stimulus_set", "front_model", "end_model", "layer", "depth", "front_accuracy", "end_accuracy"),

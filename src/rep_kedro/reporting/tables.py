@@ -146,14 +146,16 @@ def final_layers(probe_results: pd.DataFrame) -> pd.DataFrame:
 
 
 def best_layers(probe_results: pd.DataFrame) -> pd.DataFrame:
-    """Return the row with the highest test accuracy per stimulus set and network; the earlier on ties."""
-    defined = probe_results.dropna(subset=["test_accuracy"]).sort_values("depth", kind="stable")
-    if not len(defined):
-        return defined
-    best = defined.groupby(["stimulus_set", "model"], sort=False)["test_accuracy"].idxmax()
-    return defined.loc[best].sort_values(
-        ["stimulus_set", "test_accuracy"], ascending=[True, False], kind="stable"
-    )
+    """Return the layer that reads held-out training images best, per stimulus set and network.
+
+    The earlier on ties, and none of a network without such accuracies: layers are not chosen on test images.
+    """
+    known = probe_results.assign(validation_accuracy=pd.to_numeric(probe_results["validation_accuracy"]))
+    known = known.dropna(subset=["validation_accuracy"]).sort_values("depth", kind="stable")
+    if not len(known):
+        return known
+    best = known.groupby(["stimulus_set", "model"], sort=False)["validation_accuracy"].idxmax()
+    return known.loc[best].sort_values(["stimulus_set", "model"], kind="stable")
 
 
 def performance_gaps(similarities: pd.DataFrame, probe_results: pd.DataFrame, measure: str) -> pd.DataFrame:

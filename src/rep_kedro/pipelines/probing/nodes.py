@@ -21,8 +21,18 @@ else:
     DataFrame = ArrowHandle = TensorsHandle = Any  # Kedro reads the hints
 
 COLUMNS = (
-    *("stimulus_set", "model", "layer", "depth", "is_final", "train_accuracy", "test_accuracy"),
-    *("weight_decay", "learning_rate", "seed", "n_train", "n_test", "n_classes"),
+    *("stimulus_set", "model", "layer", "depth", "is_final", "train_accuracy", "validation_accuracy"),
+    *(
+        "test_accuracy",
+        "test_low",
+        "test_high",
+        "weight_decay",
+        "learning_rate",
+        "seed",
+        "n_train",
+        "n_test",
+        "n_classes",
+    ),
 )
 _log = logging.getLogger(__name__)
 
@@ -80,16 +90,23 @@ def tabulate_probe_results(probes: Mapping[str, TensorsHandle]) -> DataFrame:
         probes: Handles by ``<stimulus set>/<model>``.
 
     Returns:
-        Columns as in docs/architecture.md, section 3; ``learning_rate`` is missing for convex probes.
+        Columns as in docs/architecture.md, section 3; ``learning_rate`` is missing for convex probes,
+        ``validation_accuracy`` where no training stimuli could be held out. ``test_low`` and ``test_high``
+        bound what the same probe would reach on other test stimuli.
     """
     import pandas as pd
+
+    from rep_kedro.kernels.probes import bound_share
 
     rows = []
     for key in sorted(probes):
         stimulus_set, _, model = key.partition("/")
         about = {"stimulus_set": stimulus_set, "model": model}
-        rows += [{**about, **row} for row in probes[key].meta["layers"]]
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"learning_rate": "float64"})
+        for row in probes[key].meta["layers"]:
+            low, high = bound_share(row["test_accuracy"], row["n_test"])
+            rows.append({**about, **row, "test_low": low, "test_high": high})
+    numbers = dict.fromkeys(("learning_rate", "validation_accuracy"), "float64")
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(numbers)
 
 
 def _choose_sets(features: Mapping[str, TensorsHandle], params: ProbingParams) -> dict[str, list[str]]:
