@@ -22,7 +22,9 @@ MEASURES = (
     "cka_linear_debiased",
     "cka_linear_biased",
     "cka_rbf_median_0.4_debiased",
+    "cka_rbf_median_0.4_biased",
     "rsa_correlation_pearson",
+    "rsa_correlation_spearman",
 )
 KINDS = {"unrelated": (0.0, 1.0), "weak": (0.5, 1.0), "middling": (1.0, 1.0), "almost alike": (1.0, 0.2)}
 

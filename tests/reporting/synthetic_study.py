@@ -15,6 +15,7 @@ from rep_kedro.pipelines.similarity.anchors import compare_anchors
 from rep_kedro.pipelines.similarity.consistency import compute_consistency
 from rep_kedro.pipelines.similarity.measure_agreement import compare_measures
 from rep_kedro.pipelines.similarity.params import ConsistencyParams
+from rep_kedro.reporting.pairs import with_kinds
 
 ARCHITECTURES = {
     "cnn": ["conv1", "conv2", "conv3", "conv4"],
@@ -305,6 +306,10 @@ def make_inference(similarities):
         similarity_high=(table["similarity"] + 0.04).clip(upper=1),
         p_value=np.where(above, 0.005, 0.3),
         p_adjusted=np.where(above, 0.005, 1.0),
+        p_smallest=0.005,
+        n_tests=120,
+        is_biased=table["measure"] == "cka_linear_biased",
+        interval_covers="the value in the population of stimuli",
         null_mean=threshold / 2,
         threshold=threshold,
         calibrated=((table["similarity"] - threshold) / (1 - threshold)).clip(lower=0),
@@ -445,6 +450,9 @@ def make_selection(cards):
                         "mean_accuracy": np.nan if is_missing else best - 0.05,
                         "best_accuracy": np.nan if is_missing else best,
                         "ensemble_accuracy": np.nan if is_missing else best + gain + 0.01 * n_models,
+                        "ensemble_low": np.nan if is_missing else best + gain - 0.05,
+                        "ensemble_high": np.nan if is_missing else 1.0,
+                        "n_test": 400,
                         "mean_similarity": np.nan if is_missing else 0.6 - 4 * gain,
                         "reason": "no cluster has 4 networks with probes" if is_missing else "",
                     }
@@ -476,7 +484,10 @@ def make_probes(cards, rng):
                         "depth": depth,
                         "is_final": depth == len(layers) - 1,
                         "train_accuracy": min(1.0, test + 0.03),
+                        "validation_accuracy": min(1.0, test + 0.01),
                         "test_accuracy": test,
+                        "test_low": test - 0.05,
+                        "test_high": min(1.0, test + 0.05),
                         "weight_decay": 1e-3,
                         "learning_rate": 0.1,
                         "seed": 0,
@@ -513,7 +524,10 @@ def make_agreement(probes, cards):
                 "reason": "",
             }
             for trait in ("objective", "architecture"):
-                row |= {f"{trait}_a": traits.loc[one.model, trait], f"{trait}_b": traits.loc[other.model, trait]}
+                row |= {
+                    f"{trait}_a": traits.loc[one.model, trait],
+                    f"{trait}_b": traits.loc[other.model, trait],
+                }
             rows.append(row)
     return pd.DataFrame(rows)
 

@@ -8,7 +8,8 @@ from matplotlib.colors import to_hex
 
 from rep_kedro.datasets.figure import render_svg
 from rep_kedro.reporting.figures import consistency, layers, performance, similarity, training
-from rep_kedro.reporting.style import OBJECTIVE_COLOURS, palette_for, written
+from rep_kedro.reporting.names import drawn_kind
+from rep_kedro.reporting.style import OBJECTIVE_COLOURS, palette_for
 from rep_kedro.reporting.svg import inline_svg
 from rep_kedro.reporting.tables import (
     cluster_order,
@@ -109,10 +110,10 @@ def test_consistency_rows_stand_by_median_and_show_every_value(study, figures, m
     figure = figures["figure_consistency"]
     rows = study.consistency[study.consistency["measure"] == measure]
     by_objective = rows[rows["category"] == "objective"]
-    medians = by_objective.groupby("pair")["pearson"].median().sort_values(ascending=False)
+    medians = by_objective.groupby(["value_a", "value_b"])["pearson"].median().sort_values(ascending=False)
     axes = drawn_axes(figure)[0]
     labels = [label.get_text() for label in axes.get_yticklabels()][::-1]
-    assert labels == [written(pair) for pair in medians.index]
+    assert labels == [drawn_kind(kind) for kind in medians.index]
     marks = [line.get_xdata() for line in axes.lines if line.get_marker() == "o"]
     np.testing.assert_allclose(np.sort(np.concatenate(marks)), np.sort(by_objective["pearson"]))
     overall = rows[rows["category"] == "all"]["pearson"].median()
@@ -141,9 +142,11 @@ def test_many_stimulus_set_pairs_become_boxes_at_their_quartiles(study, measure)
 
 def test_undefined_consistency_is_written_into_its_row(study, measure):
     table = study.consistency.copy()
-    hit = (table["measure"] == measure) & (table["pair"] == "simclr / simclr")
+    hit = (table["measure"] == measure) & (table["value_a"] == "simclr") & (table["value_b"] == "simclr")
     table.loc[hit, ["pearson", "pearson_low", "pearson_high"]] = np.nan
-    table.loc[table.index[table["pair"] == "vicreg / vicreg"][:1], "pearson"] = np.nan
+    table.loc[table.index[(table["value_a"] == "vicreg") & (table["value_b"] == "vicreg")][:1], "pearson"] = (
+        np.nan
+    )
     assert "undefined" in text_of(consistency.plot_consistency(table, study.model_cards, measure=measure))
 
 

@@ -42,8 +42,9 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
         "reason",
     ),
     "similarity_inference": (
-        *("stimulus_set", "measure", "model_a", "model_b", "similarity", "standard_error"),
-        *("similarity_low", "similarity_high", "p_value", "p_adjusted", "p_smallest", "n_tests"),
+        *("stimulus_set", "measure", "model_a", "model_b", "similarity", "is_biased"),
+        *("standard_error", "similarity_low", "similarity_high", "interval_covers", "p_value"),
+        *("p_adjusted", "p_smallest", "n_tests"),
         *("null_mean", "threshold"),
         *("calibrated", "n_stimuli", "n_permutations", "n_bootstrap", "reason"),
     ),

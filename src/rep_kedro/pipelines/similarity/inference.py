@@ -20,9 +20,10 @@ else:
 
 _log = logging.getLogger(__name__)
 COLUMNS = (
-    *("stimulus_set", "measure", "model_a", "model_b", "similarity", "standard_error", "similarity_low"),
-    *("similarity_high", "p_value", "p_adjusted", "p_smallest", "n_tests", "null_mean", "threshold"),
-    *("calibrated", "n_stimuli", "n_permutations", "n_bootstrap", "reason"),
+    *("stimulus_set", "measure", "model_a", "model_b", "similarity", "is_biased", "standard_error"),
+    *("similarity_low", "similarity_high", "interval_covers", "p_value", "p_adjusted", "p_smallest"),
+    *("n_tests", "null_mean", "threshold", "calibrated", "n_stimuli", "n_permutations", "n_bootstrap"),
+    "reason",
 )
 STORED = (
     *("similarity", "standard_error", "similarity_low", "similarity_high", "p_value", "null_mean"),
@@ -113,22 +114,36 @@ def tabulate_similarity_inference(
     Returns:
         Columns as in docs/architecture.md, section 3. ``p_adjusted`` is corrected for the pairs of the same
         stimulus set and measure; ``n_tests`` counts them, ``p_smallest`` is the smallest corrected p-value
-        that was possible. Where that is above the level, the log says so.
+        that was possible. Where that is above the level, the log says so. ``is_biased`` says whether the
+        similarity depends on the number of stimuli, and ``interval_covers`` what its interval is for.
     """
     import pandas as pd
 
     from rep_kedro.kernels.families import explain_hopeless
+    from rep_kedro.pipelines.similarity.stimulus_intervals import is_biased, say_what_is_covered
 
     rows: list[dict[str, Any]] = []
     for key, handle in sorted(similarity_nulls.items()):
         stimulus_set, _, measure_id = key.partition("/")
-        counts = get_measure(measure_id).fewest_stimuli.counts
-        undefined = UNDEFINED if counts == "nothing" else UNDEFINED_BY_RANK
+        measure = get_measure(measure_id)
+        undefined = UNDEFINED if measure.fewest_stimuli.counts == "nothing" else UNDEFINED_BY_RANK
+        about = (measure.family.value, measure.parameters)
+        covered = say_what_is_covered(*about, int(handle.meta["n_stimuli"]))
         own = list(_rows_of(handle, params.correction, undefined))
         least = min((row["p_smallest"] for row in own if row["n_tests"]), default=0.0)
         if why := explain_hopeless("similarities", own[0]["n_tests"] if own else 0, least):
             _log.warning("%s on %s: %s; %s", measure_id, stimulus_set, why, RAISE)
-        rows += [{"stimulus_set": stimulus_set, "measure": measure_id, **row} for row in own]
+        for row in own:
+            has_interval = not isnan(row["similarity_low"])
+            rows.append(
+                {
+                    "stimulus_set": stimulus_set,
+                    "measure": measure_id,
+                    **row,
+                    "is_biased": is_biased(*about),
+                    "interval_covers": covered if has_interval else "",
+                }
+            )
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 

@@ -10,7 +10,12 @@ from rep_kedro.reporting.page import Column, Section, Table, counted, list_in_wo
 from rep_kedro.reporting.sections.absences import absence_in_words
 from rep_kedro.reporting.sections.chance import chance_in_words
 from rep_kedro.reporting.sections.similarity import undefined_in_words, with_numbers
+from rep_kedro.reporting.tables import in_order
 
+BIASED = (
+    "The estimates are biased: with more stimuli they would be smaller, and no interval here covers the "
+    "value in the population."
+)
 CHANCE = "for stimuli matched at random"
 PAIR_COLUMNS = {
     "stimulus_set": Column("stimulus set"),
@@ -20,6 +25,7 @@ PAIR_COLUMNS = {
     "standard_error": Column("standard error", "number", absent="–"),
     "similarity_low": Column("interval from", "number", absent="–"),
     "similarity_high": Column("to", "number", absent="–"),
+    "interval_covers": Column("interval is for"),
     "threshold": Column("chance stays below", "number"),
     "calibrated": Column("above chance (0 to 1)", "number"),
     "p_value": Column("p", "number"),
@@ -99,18 +105,27 @@ def errors_in_words(pairs: pd.DataFrame) -> list[str]:
 
 
 def intervals_in_words(pairs: pd.DataFrame) -> list[str]:
-    """Say how wide the bootstrap intervals of the similarities are, and how many leave out 0."""
+    """Say what the bootstrap intervals of the similarities are for, how wide they are, and which leave out 0.
+
+    Whether a biased similarity could be 0 is left open: its interval does not cover the population.
+    """
     known = pairs.dropna(subset=["similarity_low", "similarity_high"])
     if not len(known):
         return []
     width = known["similarity_high"] - known["similarity_low"]
-    n_beyond = int(((known["similarity_low"] > 0) | (known["similarity_high"] < 0)).sum())
-    return [
-        f"With other stimuli of the same kind, {n_beyond} of {len(known)} similarities would hardly be 0: "
-        f"their intervals leave it out (bootstrap over stimuli, {int(known['n_bootstrap'].min())} samples; "
-        f"the intervals are {write_number(width.median())} wide in the median and at most "
-        f"{write_number(width.max())})."
+    sentences = [
+        f"Intervals of the similarities (bootstrap over stimuli, {int(known['n_bootstrap'].min())} samples) "
+        f"are {write_number(width.median())} wide in the median and at most {write_number(width.max())}, "
+        f"and they are for {list_in_words(in_order(known['interval_covers']))}."
     ]
+    is_biased = known["is_biased"].astype(bool)
+    if is_biased.any():
+        sentences.append(BIASED)
+    fair = known[~is_biased]
+    if len(fair):
+        n_beyond = int(((fair["similarity_low"] > 0) | (fair["similarity_high"] < 0)).sum())
+        sentences.append(f"{n_beyond:,} of {len(fair):,} intervals leave out 0.")
+    return sentences
 
 
 def ceiling_in_words(ceilings: pd.DataFrame) -> list[str]:
@@ -162,8 +177,9 @@ def _tables(
         ordered = pairs.sort_values("calibrated", ascending=False, kind="stable")
         tables.append(
             make_table(
-                ordered, PAIR_COLUMNS, f"Pairs beside chance, most certain first ({content.measure})",
+                ordered, PAIR_COLUMNS, f"Pairs compared with chance, sorted by estimate ({content.measure})",
                 most_rows=2 * content.n_extreme_pairs, is_folded=True,
+                note=BIASED if pairs["is_biased"].any() else None,
             )
         )  # fmt: skip
     if len(ceilings):
