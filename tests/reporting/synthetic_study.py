@@ -686,6 +686,8 @@ def rename_all(study):
         stimulus_set, measure = key.split("/")
         old = handle.matrix()
         renamed = FakeMatrix(old.values, tuple(names[label] for label in old.labels), {}, old.meta)
-        # a key holds a slash only before the measure in the catalog; the hostile set name has one of its own
-        matrices[f"{names[stimulus_set]}/{measure}"] = FakeHandle(key, handle.recipe, renamed)
+        # a key holds a slash only before the measure: no other is let into a catalog
+        matrices[f"{names[stimulus_set].replace('/', '|')}/{measure}"] = FakeHandle(
+            key, handle.recipe, renamed
+        )
     return Study(matrices, tables)

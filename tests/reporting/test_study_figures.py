@@ -199,7 +199,7 @@ def test_counts_of_kinds_are_those_of_the_cards(scales):
     cards.loc[0, "n_parameters"] = np.nan
     values = properties_of(cards)
     figure = plot_categories(cards)
-    counts = pd.crosstab(values["objective"], values["trained on"])
+    counts = pd.crosstab(values["objective"], values["trained on"].fillna("none"))
     axes = next(a for a in figure.axes if a.get_title(loc="left") == "objective × trained on")
     written = sorted(int(text.get_text()) for text in axes.texts)
     assert written == sorted(count for count in counts.to_numpy().ravel() if count)

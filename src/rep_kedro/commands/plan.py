@@ -8,6 +8,7 @@ from kedro.framework.cli.utils import _split_params
 
 from rep_kedro.commands.command import ProjectCommand
 from rep_kedro.commands.explain import explain
+from rep_kedro.datasets import MemberKey
 from rep_kedro.errors import UserError
 
 if TYPE_CHECKING:
@@ -80,13 +81,13 @@ def _look(catalog: Any, features: Any, params: "FeaturesParams") -> _Outlook:
         if why is None:
             raise
         return _look_without_stimuli(catalog, params, why.splitlines()[0])
-    names = sorted({key.partition("/")[0] for key in plan})
+    names = sorted({MemberKey.parse(key).stimulus_set for key in plan})
     n_stimuli = {name: len(subsets[f"{name}/{params.subset}"].table(["stimulus_id"])) for name in names}
-    pending: dict[str, dict[str, int]] = {key.partition("/")[2]: {} for key in plan}
+    pending: dict[str, dict[str, int]] = {MemberKey.parse(key).name: {} for key in plan}
     n_members = dict.fromkeys(pending, 0)
     to_do = set(features.pending(plan))
     for key in plan:
-        name, _, model = key.partition("/")
+        name, model = MemberKey.parse(key)
         n_members[model] += 1
         if key in to_do:
             pending[model][name] = n_stimuli[name]

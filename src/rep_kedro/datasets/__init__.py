@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rep_kedro.datasets.drawing import DrawingDataset, DrawingHandle, FigureCollectionDataset
     from rep_kedro.datasets.figure import FigureDataset
     from rep_kedro.datasets.journal import read_journal
+    from rep_kedro.datasets.keys import MemberKey
     from rep_kedro.datasets.matrix import (
         LabelledMatrix,
         MatrixCollectionDataset,
@@ -45,6 +46,7 @@ _HOMES = {
     "MatrixDataset": "matrix",
     "MatrixHandle": "matrix",
     "MemberHandle": "member",
+    "MemberKey": "keys",
     "Planned": "plan",
     "Shard": "plan",
     "TableDataset": "table",
@@ -74,6 +76,7 @@ __all__ = [
     "MatrixDataset",
     "MatrixHandle",
     "MemberHandle",
+    "MemberKey",
     "Planned",
     "Shard",
     "TableDataset",

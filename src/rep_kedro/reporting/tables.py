@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
+from rep_kedro.datasets import MemberKey
 from rep_kedro.errors import UserError
 from rep_kedro.reporting.contract import COLUMNS
 from rep_kedro.reporting.style import UNKNOWN, Palette, palette_for
@@ -92,7 +93,7 @@ def matrices_of(handles: Mapping[str, MatrixHandle], measure: str) -> dict[str, 
     """Return the matrices of one measure by stimulus set, as frames labelled by network."""
     frames = {}
     for key in sorted(handles):
-        stimulus_set, _, member_measure = key.rpartition("/")
+        stimulus_set, member_measure = MemberKey.parse(key)
         if member_measure == measure:
             matrix = handles[key].matrix()
             labels = [str(label) for label in matrix.labels]

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rep_kedro.datasets import Batch, Planned, code_revision
+from rep_kedro.datasets import Batch, MemberKey, Planned, code_revision
 from rep_kedro.errors import UserError
 from rep_kedro.pipelines.diagnostics.params import DiagnosticsParams
 
@@ -53,7 +53,7 @@ def plan_spectra(
     plan: dict[str, Planned] = {}
     by_model: dict[str, list[str]] = {}
     for key in _choose_keys(features, params):
-        by_model.setdefault(key.partition("/")[2], []).append(key)
+        by_model.setdefault(MemberKey.parse(key).name, []).append(key)
     for model, keys in by_model.items():
         if model not in networks:
             for key in keys:
@@ -95,7 +95,7 @@ def compute_layer_diagnostics(spectra: Mapping[str, TensorsHandle], params: Diag
 
     rows: list[dict[str, Any]] = []
     for key in sorted(spectra):
-        stimulus_set, _, model = key.partition("/")
+        stimulus_set, model = MemberKey.parse(key)
         for about in spectra[key].meta["layers"]:
             measured = _measure_layer(spectra[key], about, params)
             for delta in params.deltas:
@@ -143,8 +143,8 @@ def _measure_layer(
 
 def _choose_keys(features: Mapping[str, TensorsHandle], params: DiagnosticsParams) -> list[str]:
     """Return the keys of the chosen stimulus sets and networks, sorted."""
-    sets = sorted({key.partition("/")[0] for key in features})
-    models = sorted({key.partition("/")[2] for key in features})
+    sets = sorted({MemberKey.parse(key).stimulus_set for key in features})
+    models = sorted({MemberKey.parse(key).name for key in features})
     wanted_sets = _choose("stimulus set with features", params.stimulus_sets, sets)
     wanted_models = _choose("network with features", params.models, models)
     return [
@@ -174,7 +174,7 @@ def _shown(
     params: DiagnosticsParams,
 ) -> tuple[ArrowHandle, ArrowHandle, TensorsHandle]:
     """Return the stimulus set, subset and features behind a key."""
-    name = _require_name("stimulus set", key.partition("/")[0], stimulus_sets)
+    name = _require_name("stimulus set", MemberKey.parse(key).stimulus_set, stimulus_sets)
     subset = _require_name("stimulus subset", f"{name}/{params.subset}", stimulus_subsets)
     return stimulus_sets[name], stimulus_subsets[subset], features[key]
 

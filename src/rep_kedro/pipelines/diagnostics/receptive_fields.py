@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rep_kedro.datasets import MemberKey
 from rep_kedro.errors import UserError
 from rep_kedro.pipelines.diagnostics.params import DiagnosticsParams
 
@@ -45,7 +46,7 @@ def compute_receptive_fields(
     import pandas as pd
 
     rows = [row for name in sorted(networks) for row in _rows_of_trained(name, networks[name], params)]
-    foreign = {key.partition("/")[2]: handle for key, handle in sorted((features or {}).items())}
+    foreign = {MemberKey.parse(key).name: handle for key, handle in sorted((features or {}).items())}
     for name, handle in sorted(foreign.items()):
         if name in networks:
             continue

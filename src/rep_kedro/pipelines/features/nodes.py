@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rep_kedro.datasets import Batch, Expectation, Planned, code_revision
+from rep_kedro.datasets import Batch, Expectation, MemberKey, Planned, code_revision
 from rep_kedro.errors import UserError
 from rep_kedro.models.pooling_names import Pooling
 from rep_kedro.models.sources.specs import Alignment, ModelEntry, TrainedModel
@@ -147,7 +147,7 @@ def _extract_all(
     reading = Reading(**params.model_dump(include=shared))
     reading.place(model)
     for key in keys:
-        name = key.partition("/")[0]
+        name = MemberKey.parse(key).stimulus_set
         try:
             with steady(params.threads):
                 features = align(
@@ -176,7 +176,7 @@ def _expect(
     """Return what some members of one network will take."""
     from rep_kedro.pipelines.features.expectation import expect_network
 
-    pending = [n_stimuli[key.partition("/")[0]] for key in keys]
+    pending = [n_stimuli[MemberKey.parse(key).stimulus_set] for key in keys]
     found = expect_network(
         model, networks, params, pending, n_members=len(pending), n_stimuli=n_stimuli, journal=journal
     )
@@ -207,7 +207,7 @@ def _choose(kind: str, wanted: str | Sequence[str], known: Mapping[str, object])
 def _require_subset(subsets: Mapping[str, ArrowHandle], stimulus_set: str, subset: str) -> ArrowHandle:
     key = f"{stimulus_set}/{subset}"
     if key not in subsets:
-        there = sorted(name.partition("/")[2] for name in subsets if name.startswith(f"{stimulus_set}/"))
+        there = sorted(k.name for k in map(MemberKey.parse, subsets) if k.stimulus_set == stimulus_set)
         raise UserError(
             f"stimulus set {stimulus_set!r} has no subset {subset!r}; there are: {', '.join(there) or 'none'}"
         )

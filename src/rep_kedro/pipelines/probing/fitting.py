@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from rep_kedro.datasets import Tensors
+from rep_kedro.datasets import MemberKey, Tensors
 from rep_kedro.errors import UserError
 from rep_kedro.pipelines.probing.labels import Features, read_labels
 from rep_kedro.pipelines.probing.params import AdamWParams, LbfgsParams, ProbingParams
@@ -53,7 +53,7 @@ def make_probes(features: Features, subset: "ArrowHandle", params: ProbingParams
         train,
         n_classes=len(classes),
         params=params,
-        stimulus_set=features.key.partition("/")[0],
+        stimulus_set=MemberKey.parse(features.key).stimulus_set,
     )
     tensors: dict[str, Any] = {}
     rows = []

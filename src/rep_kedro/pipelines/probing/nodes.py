@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rep_kedro.datasets import Planned, code_revision
+from rep_kedro.datasets import MemberKey, Planned, code_revision
 from rep_kedro.errors import UserError
 from rep_kedro.pipelines.probing.fitting import make_probes
 from rep_kedro.pipelines.probing.params import ProbingParams
@@ -61,7 +61,7 @@ def plan_probes(
             chosen[stimulus_set] = (models, subset)
     plan = {}
     for source in list_sources(features, stimulus_subsets, chosen, params):
-        subset = chosen[source.key.partition("/")[0]][1]
+        subset = chosen[MemberKey.parse(source.key).stimulus_set][1]
         plan[source.key] = _plan_one(source, features, stimulus_subsets[subset], params)
     return plan
 
@@ -100,7 +100,7 @@ def tabulate_probe_results(probes: Mapping[str, TensorsHandle]) -> DataFrame:
 
     rows = []
     for key in sorted(probes):
-        stimulus_set, _, model = key.partition("/")
+        stimulus_set, model = MemberKey.parse(key)
         about = {"stimulus_set": stimulus_set, "model": model}
         for row in probes[key].meta["layers"]:
             low, high = bound_share(row["test_accuracy"], row["n_test"])
@@ -113,7 +113,7 @@ def _choose_sets(features: Mapping[str, TensorsHandle], params: ProbingParams) -
     """Return the chosen networks of each chosen stimulus set, sorted."""
     available: dict[str, list[str]] = {}
     for key in sorted(features):
-        stimulus_set, _, model = key.partition("/")
+        stimulus_set, model = MemberKey.parse(key)
         available.setdefault(stimulus_set, []).append(model)
     wanted = available if isinstance(params.stimulus_sets, str) else params.stimulus_sets
     chosen = {}

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from rep_kedro.datasets import Tensors
+from rep_kedro.datasets import MemberKey, Tensors
 from rep_kedro.pipelines.probing.fitting import make_probes
 from rep_kedro.pipelines.probing.params import ProbingParams
 from rep_kedro.representations import (
@@ -50,7 +50,7 @@ def list_sources(
         return FittedOn(FITTED_ON, partial(_choose_training, stimulus_subsets[chosen[stimulus_set][1]]))
 
     def view(key: str) -> FeatureView:
-        stimulus_set = key.partition("/")[0]
+        stimulus_set = MemberKey.parse(key).stimulus_set
         handle = features[key]
         return FeatureView(
             handle,
@@ -85,8 +85,8 @@ def probe_source(source: FeatureSource, subset: "ArrowHandle", params: ProbingPa
 
 
 def _models_of(features: "Mapping[str, TensorsHandle]", stimulus_set: str) -> list[str]:
-    prefix = f"{stimulus_set}/"
-    return [key.removeprefix(prefix) for key in features if key.startswith(prefix)]
+    keys = map(MemberKey.parse, features)
+    return [key.name for key in keys if key.stimulus_set == stimulus_set]
 
 
 def _choose_training(subset: "ArrowHandle") -> "Tensor":

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import factorial, isfinite, isnan
 from typing import TYPE_CHECKING, Any
 
-from rep_kedro.datasets import Batch, Planned, code_revision
+from rep_kedro.datasets import Batch, MemberKey, Planned, code_revision
 from rep_kedro.errors import UserError
 from rep_kedro.measures import Measure, get_measure
 from rep_kedro.pipelines.similarity.params import InferenceParams, SimilarityParams
@@ -124,7 +124,7 @@ def tabulate_similarity_inference(
 
     rows: list[dict[str, Any]] = []
     for key, handle in sorted(similarity_nulls.items()):
-        stimulus_set, _, measure_id = key.partition("/")
+        stimulus_set, measure_id = MemberKey.parse(key)
         measure = get_measure(measure_id)
         undefined = UNDEFINED if measure.fewest_stimuli.counts == "nothing" else UNDEFINED_BY_RANK
         about = (measure.family.value, measure.parameters)
@@ -213,7 +213,7 @@ def _null_batch(
         device = choose_device(similarity.device)
         used = [x[chosen].to(device) for x in representations.values()]
         for key in keys:
-            measure = get_measure(key.partition("/")[2])
+            measure = get_measure(MemberKey.parse(key).name)
             family = measure.family.value
             found = summarise_null(
                 used,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rep_kedro.datasets import Batch, Planned, code_revision
+from rep_kedro.datasets import Batch, MemberKey, Planned, code_revision
 from rep_kedro.errors import UserError
 from rep_kedro.measures import Measure, get_measure
 from rep_kedro.pipelines.similarity.outputs import plan_output_similarities
@@ -89,7 +89,7 @@ def tabulate_similarities(
     cards = model_cards.set_index("model")
     rows: list[dict[str, Any]] = []
     for key, handle in sorted(similarity_matrices.items()):
-        stimulus_set, _, measure_id = key.partition("/")
+        stimulus_set, measure_id = MemberKey.parse(key)
         matrix = handle.matrix()
         missing = sorted(set(matrix.labels) - set(cards.index))
         if missing:
@@ -125,7 +125,7 @@ def _comparison_batch(selection: Selection, layers: Mapping[str, str], params: S
 
         found = compare_networks(
             selection.load(layers),
-            [get_measure(key.partition("/")[2]) for key in keys],
+            [get_measure(MemberKey.parse(key).name) for key in keys],
             memory_bytes=params.memory_bytes,
             device=choose_device(params.device),
         )

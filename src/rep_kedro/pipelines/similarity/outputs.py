@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from rep_kedro.datasets import Batch, Planned, code_revision
+from rep_kedro.datasets import Batch, MemberKey, Planned, code_revision
 from rep_kedro.errors import UserError
 from rep_kedro.measures import Measure, get_measure
 from rep_kedro.pipelines.similarity.params import SimilarityParams
@@ -76,7 +76,7 @@ def _output_batch(selection: Selection, having: Sequence[str], layer: str, param
     def compute(keys: Sequence[str]) -> Iterator[tuple[str, object]]:
         sources = {model: selection.sources[model] for model in having}
         outputs = Selection(selection.stimulus_set, sources).load(dict.fromkeys(having, layer))
-        measures = [get_measure(key.partition("/")[2]) for key in keys]
+        measures = [get_measure(MemberKey.parse(key).name) for key in keys]
         found = compare_outputs(
             outputs, tuple(selection.sources), layer, measures,
             memory_bytes=params.memory_bytes, device=choose_device(params.device),

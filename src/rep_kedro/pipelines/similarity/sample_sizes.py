@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rep_kedro.datasets import Batch, Planned, code_revision
+from rep_kedro.datasets import Batch, MemberKey, Planned, code_revision
 from rep_kedro.errors import UserError
 from rep_kedro.measures import Measure, get_measure
 from rep_kedro.pipelines.similarity.params import SampleSizeParams, SimilarityParams
@@ -80,7 +80,7 @@ def tabulate_sample_sizes(sample_size_curves: Mapping[str, TensorsHandle]) -> Da
 
     rows: list[dict[str, Any]] = []
     for key, handle in sorted(sample_size_curves.items()):
-        stimulus_set, _, measure_id = key.partition("/")
+        stimulus_set, measure_id = MemberKey.parse(key)
         for row in _rows_of(handle):
             rows.append({"stimulus_set": stimulus_set, "measure": measure_id, **row})
     return pd.DataFrame(rows, columns=list(COLUMNS))
@@ -169,7 +169,7 @@ def _curve_batch(
         orders = draw_permutations(len(chosen), params.n_orders, generator=generator)
         first, second = torch.triu_indices(len(used), len(used), offset=1)
         for key in keys:
-            measure = get_measure(key.partition("/")[2])
+            measure = get_measure(MemberKey.parse(key).name)
             curves = trace_measure(used, measure.family.value, measure.parameters, orders, sizes)
             pairs = curves.cpu()[:, :, first, second]
             yield key, Tensors({CURVES: pairs}, {"labels": list(representations), "sizes": sizes})

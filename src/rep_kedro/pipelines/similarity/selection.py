@@ -7,6 +7,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from rep_kedro.datasets import MemberKey
 from rep_kedro.errors import UserError
 from rep_kedro.pipelines.similarity.params import SimilarityParams
 from rep_kedro.representations import FeatureSource, FeatureView, RowFinder
@@ -86,7 +87,7 @@ def select_features(
     finder = RowFinder(stimulus_subsets)
     available: dict[str, list[str]] = {}
     for key in sorted(features):
-        stimulus_set, _, model = key.partition("/")
+        stimulus_set, model = MemberKey.parse(key)
         available.setdefault(stimulus_set, []).append(model)
     for stimulus_set in _choose("stimulus set", params.stimulus_sets, list(available)):
         models = _choose("network", params.models, available[stimulus_set])
@@ -144,7 +145,9 @@ def _require_subset(
         return None
     key = f"{stimulus_set}/{subset}"
     if key not in stimulus_subsets:
-        known = sorted(k.partition("/")[2] for k in stimulus_subsets if k.startswith(f"{stimulus_set}/"))
+        known = sorted(
+            k.name for k in map(MemberKey.parse, stimulus_subsets) if k.stimulus_set == stimulus_set
+        )
         close = get_close_matches(subset, known, n=3)
         hint = f"did you mean {' or '.join(close)}" if close else f"there are: {', '.join(known) or 'none'}"
         raise UserError(

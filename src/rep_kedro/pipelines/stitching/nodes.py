@@ -8,7 +8,7 @@ from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from rep_kedro.datasets import Batch, Planned, code_revision
+from rep_kedro.datasets import Batch, MemberKey, Planned, code_revision
 from rep_kedro.errors import UserError
 from rep_kedro.pipelines.stitching.params import StitchingParams
 
@@ -23,7 +23,6 @@ COLUMNS = (
     *("stimulus_set", "front_model", "end_model", "layer", "depth", "front_accuracy", "end_accuracy"),
     *("stitched_accuracy", "relative_accuracy", "agreement", "map_r2", "n_fit", "n_test"),
 )
-SEPARATOR = "-to-"
 _RECIPE_PARAMS = ("layers", "map_family", "map_rank", "relative_cutoff")
 _log = logging.getLogger(__name__)
 
@@ -55,8 +54,9 @@ def plan_stitches(
     for (stimulus_set, _), names in sorted(groups.items()):
         handles = {name: networks[name] for name in names}
         pairs = [pair for pair in product(names, names) if pair[0] != pair[1] or params.include_self]
-        batch = Batch(partial(_join, handles, stimulus_sets[stimulus_set], params))
-        for front, end in pairs:
+        by_key = {_key_of(stimulus_set, front, end): (front, end) for front, end in pairs}
+        batch = Batch(partial(_join, handles, stimulus_sets[stimulus_set], params, by_key))
+        for key, (front, end) in by_key.items():
             recipe = {
                 "front": networks[front].reference,
                 "end": networks[end].reference,
@@ -64,7 +64,7 @@ def plan_stitches(
                 **params.model_dump(mode="json", include=set(_RECIPE_PARAMS)),
                 "code": code_revision("rep_kedro.pipelines.stitching.joining", "rep_kedro.stimuli.decoding"),
             }
-            plan[f"{stimulus_set}/{front}{SEPARATOR}{end}"] = Planned(recipe, batch)
+            plan[key] = Planned(recipe, batch)
     if not plan:
         _log.warning("nothing to stitch: no two networks with a head differ in their seed alone")
     return plan
@@ -83,12 +83,20 @@ def tabulate_stitching_results(stitches: Mapping[str, TensorsHandle]) -> DataFra
 
     rows = []
     for key in sorted(stitches):
-        stimulus_set, _, pair = key.partition("/")
-        front, _, end = pair.partition(SEPARATOR)
-        about = {"stimulus_set": stimulus_set, "front_model": front, "end_model": end}
+        recipe = stitches[key].recipe
+        about = {
+            "stimulus_set": MemberKey.parse(key).stimulus_set,
+            "front_model": recipe["front"]["key"],
+            "end_model": recipe["end"]["key"],
+        }
         rows += [{**about, **row} for row in stitches[key].meta["layers"]]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     return table.astype({"relative_accuracy": "float64", "map_r2": "float64"})
+
+
+def _key_of(stimulus_set: str, front: str, end: str) -> str:
+    """Return the key of a stitch; which networks it joins is read from its recipe, never from its key."""
+    return str(MemberKey(stimulus_set, f"{front}-to-{end}"))
 
 
 def _group_networks(
@@ -156,14 +164,12 @@ def _join(
     handles: Mapping[str, TensorsHandle],
     stimulus_set: ArrowHandle,
     params: StitchingParams,
+    pairs: Mapping[str, tuple[str, str]],
     keys: Sequence[str],
 ) -> Iterator[tuple[str, object]]:
     from rep_kedro.pipelines.stitching.joining import join_networks
 
-    by_pair = {}
-    for key in keys:
-        front, _, end = key.partition("/")[2].partition(SEPARATOR)
-        by_pair[front, end] = key
+    by_pair = {pairs[key]: key for key in keys}
     needed = {name: handles[name] for name in handles if any(name in pair for pair in by_pair)}
     for pair, joined in join_networks(needed, stimulus_set, list(by_pair), params):
         yield by_pair[pair], joined
