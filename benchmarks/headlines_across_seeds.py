@@ -1,8 +1,8 @@
 """Whether reports of the same study contradict each other when its networks are trained from other seeds.
 
 Copies the project, gives the grids of training other seeds, runs the whole study, and compares what the reports
-say first. A headline that names a winner in one report must not name another in the next; that one report
-names a winner and another says that it cannot be said is no contradiction.
+name. A headline that names a winner in one report must not name another in the next; that one report names a
+winner and another says that it cannot be said is no contradiction.
 
 Run: python benchmarks/headlines_across_seeds.py [--base-seeds 0 100 200 300] [--folder FOLDER]
 Takes a run of the study per seed, one and a half minutes each on a quiet machine.

@@ -44,7 +44,8 @@ def _consistency(groups, sets=SETS, seed=0):
         [
             {"measure": MEASURE, **dict(zip(KEYS, group, strict=True)), "stimulus_set_a": a,
              "stimulus_set_b": b, "n_pairs": 5, "pearson": mean + 0.05 * rng.normal(), "spearman": mean,
-             "reason": "", "pearson_low": mean - 0.2, "pearson_high": mean + 0.1, "p_value": 0.1, "p_adjusted": 0.1}
+             "reason": "", "pearson_low": mean - 0.2, "pearson_high": mean + 0.1, "p_value": 0.1,
+             "p_adjusted": 0.1}
             for group, mean in groups.items()
             for a, b in combinations(sets, 2)
         ]

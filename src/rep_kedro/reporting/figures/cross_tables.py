@@ -83,8 +83,8 @@ def _counts(values: pd.DataFrame, row: str, column: str) -> pd.DataFrame:
     table = pd.crosstab(row_places, places)
     return pd.DataFrame(
         table.to_numpy(),
-        index=pd.Index([row_labels[place] for place in table.index.tolist()], name=row),
-        columns=pd.Index([labels[place] for place in table.columns.tolist()], name=column),
+        index=pd.Index([row_labels[int(place)] for place in table.index.to_numpy()], name=row),
+        columns=pd.Index([labels[int(place)] for place in table.columns.to_numpy()], name=column),
     )
 
 
