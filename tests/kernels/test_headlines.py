@@ -21,7 +21,7 @@ def _share_decided(effects: torch.Tensor, n_units: int, n_runs: int = N_RUNS) ->
         unit = torch.randn(n_units, 1, generator=generator, dtype=torch.float64)
         noise = torch.randn(n_units, len(effects), generator=generator, dtype=torch.float64)
         means, replicates = resample_units(unit + noise + effects, n_replicates=200, generator=generator)
-        leader = find_leader(means, replicates, [n_units] * len(effects))
+        leader = find_leader(means, replicates, [n_units] * len(effects), share_units=True)
         decided += leader.is_decided
         right += leader.is_decided and leader.index == 0
     return decided / n_runs, right / n_runs
@@ -39,6 +39,26 @@ def test_of_two_best_that_tie_neither_is_declared_the_winner(n_units):
     effects = torch.tensor([20.0, 20.0, 0.0, 0.0, 0.0], dtype=torch.float64)
     decided, _ = _share_decided(effects, n_units)
     assert decided <= MOST_FALSE
+
+
+@pytest.mark.parametrize("spreads", [(1.0, 1.0), (1.0, 0.1), (1.0, 1.0, 0.1, 3.0)])
+@pytest.mark.parametrize("n_units", [3, 4, 10])
+def test_of_groups_with_units_of_their_own_a_false_winner_is_as_rare(n_units, spreads):
+    decided = 0
+    for seed in range(N_RUNS):
+        generator = _generator(seed)
+        parts = [
+            resample_units(
+                spread * torch.randn(n_units, 1, generator=generator, dtype=torch.float64),
+                n_replicates=200,
+                generator=generator,
+            )
+            for spread in spreads
+        ]
+        means = torch.cat([mean for mean, _ in parts])
+        replicates = torch.cat([drawn for _, drawn in parts], dim=1)
+        decided += find_leader(means, replicates, [n_units] * len(spreads)).is_decided
+    assert decided / N_RUNS <= MOST_FALSE
 
 
 def test_a_clear_winner_is_declared():
@@ -78,11 +98,14 @@ def _kinds_of_pairs(n_per_kind: int, n_kinds: int) -> tuple[torch.Tensor, torch.
     return strata, masks, [n_per_kind] * len(a)
 
 
+@pytest.mark.parametrize("spreads", [(1.0, 1.0, 1.0), (1.0, 0.2, 3.0)])
 @pytest.mark.parametrize(("n_per_kind", "n_sets"), [(4, 3), (4, 1), (8, 5)])
-def test_of_equal_kinds_of_pairs_a_winner_is_declared_no_more_often_than_the_level(n_per_kind, n_sets):
+def test_of_equal_kinds_of_pairs_a_winner_is_declared_no_more_often_than_the_level(
+    n_per_kind, n_sets, spreads
+):
     """Values are sums of effects of both networks, of the set and of chance: pairs depend on each other."""
-    strata, masks, n_models = _kinds_of_pairs(n_per_kind, 3)
-    n, n_units = len(strata), [min(m, n_sets) if n_sets > 1 else m for m in n_models]
+    strata, masks, n_units = _kinds_of_pairs(n_per_kind, 3)
+    n, spread = len(strata), torch.tensor(spreads, dtype=torch.float64)[strata]
     decided = 0
     for seed in range(N_RUNS):
         generator = _generator(seed)
@@ -90,7 +113,7 @@ def test_of_equal_kinds_of_pairs_a_winner_is_declared_no_more_often_than_the_lev
         def draw(*shape: int, generator: torch.Generator = generator) -> torch.Tensor:
             return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
-        network = draw(1, n) + 0.5 * draw(n_sets, n)
+        network = spread * (draw(1, n) + 0.5 * draw(n_sets, n))
         noise = 0.5 * draw(n_sets, n, n)
         values = network[:, :, None] + network[:, None, :] + noise + noise.mT + draw(n_sets, 1, 1)
         found = resample_kinds(values, masks, strata, n_replicates=200, generator=generator)

@@ -39,22 +39,29 @@ class Leader:
 
 
 def find_leader(
-    estimates: Tensor, replicates: Tensor, n_units: Sequence[int], *, level: float = 0.05
+    estimates: Tensor,
+    replicates: Tensor,
+    n_units: Sequence[int],
+    *,
+    share_units: bool = False,
+    level: float = 0.05,
 ) -> Leader:
     """Find the candidate with the largest value, and those that may be as large.
 
     The leader is larger than another candidate where the difference of their estimates exceeds its standard
     error times a quantile of Student's t, one-sided at ``level`` divided by the number of candidates. So a
-    leader that is not larger than all others is declared the winner with a chance of at most ``level``,
-    however many candidates there are and however they depend on each other.
+    leader that is not larger than all others is declared the winner with a chance of about ``level`` at most,
+    however many candidates there are.
 
     Args:
         estimates: One value per candidate, shape (n_candidates,), without NaN; at least one.
         replicates: The same on resampled units, shape (n_replicates, n_candidates); all candidates share the
             resamples. NaN where undefined.
         n_units: How many units (networks, stimulus sets) were resampled for each candidate. A bootstrap of n
-            units is too narrow by (n - 1) / n in its variance, which is made good, and its t has n - 1
-            degrees of freedom; with one unit nothing can be said.
+            units is too narrow by (n - 1) / n in its variance, which is made good; with one unit nothing can
+            be said.
+        share_units: Whether all candidates were measured on the same units. Degrees of freedom are then
+            n - 1, else those of Welch for two samples.
         level: Chance of a false winner.
 
     Returns:
@@ -63,7 +70,8 @@ def find_leader(
     Raises:
         ValueError: If shapes do not fit or an estimate is NaN.
 
-    Source: Hsu 1984, Ann Stat 12:1136 (comparison with the best); Bonferroni in place of Dunnett's quantile.
+    Source: Hsu 1984, Ann Stat 12:1136 (comparison with the best); Bonferroni in place of Dunnett's quantile;
+        Welch 1947, Biometrika 34:28 (degrees of freedom).
 
     Example:
         >>> estimates = torch.tensor([1.0, 5.0, 4.9])
@@ -81,34 +89,39 @@ def find_leader(
     margin = torch.full((n,), torch.nan, dtype=torch.float64)
     for other in range(n):
         if other != leader:
+            both = [leader, other]
+            units = (n_units[leader], n_units[other])
             gap = float(estimates[leader] - estimates[other])
-            units = min(n_units[leader], n_units[other])
-            margin[other] = gap - _allowance(replicates[:, leader] - replicates[:, other], units, level / n)
+            margin[other] = gap - _allowance(replicates[:, both], units, share_units, level / n)
     rivals = tuple(other for other in range(n) if other != leader and not margin[other] > 0)
     return Leader(leader, rivals, margin)
 
 
-def _allowance(differences: Tensor, n_units: int, level: float) -> float:
-    """Return how much of a difference chance may make; NaN where that is unknown."""
-    defined = differences[~differences.isnan()].double()
-    if n_units < 2 or len(defined) < max(2, SMALLEST_SHARE * len(differences)):
+def _allowance(replicates: Tensor, n_units: tuple[int, int], share_units: bool, level: float) -> float:
+    """Return how much of the difference of two candidates chance may make; NaN where that is unknown."""
+    defined = replicates[~replicates.isnan().any(dim=1)].double()
+    if min(n_units) < 2 or len(defined) < max(2, SMALLEST_SHARE * len(replicates)):
         return math.nan
-    error = float(defined.std()) * math.sqrt(n_units / (n_units - 1))
-    return float(stdtrit(n_units - 1, 1 - level)) * error
+    fewest = min(n_units)
+    error = float((defined[:, 0] - defined[:, 1]).std()) * math.sqrt(fewest / (fewest - 1))
+    freedom = fewest - 1.0 if share_units else _welch(defined.var(dim=0).tolist(), n_units)
+    return float(stdtrit(freedom, 1 - level)) * error
+
+
+def _welch(variances: Sequence[float], n_units: tuple[int, int]) -> float:
+    """Return the degrees of freedom of a difference of two means."""
+    corrected = [variance * n / (n - 1) for variance, n in zip(variances, n_units, strict=True)]
+    parts = sum(v * v / (n - 1) for v, n in zip(corrected, n_units, strict=True))
+    return sum(corrected) ** 2 / parts if parts else float(min(n_units) - 1)
 
 
 def resample_kinds(
-    values: Tensor,
-    masks: Tensor,
-    strata: Tensor,
-    *,
-    n_replicates: int,
-    generator: torch.Generator,
+    values: Tensor, masks: Tensor, strata: Tensor, *, n_replicates: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Return the mean over pairs of models and stimulus sets for each kind of pair, and its replicates.
 
-    Models are drawn within strata, and stimulus sets where there is more than one; a model is never compared
-    with its own copy. All kinds share the draws.
+    Models are drawn within strata, stimulus sets are held fixed; a model is never compared with its own copy.
+    All kinds share the draws.
 
     Args:
         values: One value per stimulus set and pair, shape (n_sets, n_models, n_models), symmetric, NaN where
@@ -123,19 +136,14 @@ def resample_kinds(
         Means, shape (n_kinds,), and replicates, shape (n_replicates, n_kinds); float64, NaN where a kind has
         no defined value.
     """
-    n_sets, n_models = values.shape[:2]
-    models = draw_bootstrap_counts(strata, n_replicates, generator=generator).double()
-    sets = draw_bootstrap_counts(torch.zeros(n_sets, dtype=torch.int64), n_replicates, generator=generator)
-    models = torch.cat([torch.ones(1, n_models, dtype=torch.float64), models])
-    sets = torch.cat([torch.ones(1, n_sets, dtype=torch.float64), sets.double()])
+    drawn = draw_bootstrap_counts(strata, n_replicates, generator=generator)
+    models = torch.cat([torch.ones(1, len(strata), dtype=torch.float64), drawn.double()])
+    total, count = values.double().nansum(dim=0), (~values.isnan()).double().sum(dim=0)
     means = []
     for mask in masks:
         first, second = mask.nonzero(as_tuple=True)
         weights = models[:, first] * models[:, second]
-        own = values[:, first, second].double()
-        total = weights @ own.nan_to_num(0.0).T
-        count = weights @ (~own.isnan()).double().T
-        means.append((total * sets).sum(dim=1) / (count * sets).sum(dim=1))  # 0 / 0 is NaN
+        means.append((weights @ total[mask]) / (weights @ count[mask]))  # 0 / 0 is NaN
     found = torch.stack(means, dim=1)
     return found[0], found[1:]
 
