@@ -9,7 +9,7 @@ of networks, drawn again on each stimulus set; names are permuted. Performance g
 regard to similarities. Rank sum of anchors: it takes pairs of stimulus sets as independent, which they are
 not; the report therefore asks for an interval without 0 as well, whose share has its own line.
 
-Run: python benchmarks/p_value_uniformity.py [--draws 400] [--permutations 199]
+Run: python benchmarks/p_value_uniformity.py [--draws 200] [--permutations 99]
 """
 
 import argparse
@@ -137,8 +137,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--draws", type=int, default=400)
-    parser.add_argument("--permutations", type=int, default=199)
+    parser.add_argument("--draws", type=int, default=200)
+    parser.add_argument("--permutations", type=int, default=99)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     logging.disable(logging.WARNING)

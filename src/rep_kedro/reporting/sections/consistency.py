@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from rep_kedro.reporting.content import ReportContent
-from rep_kedro.reporting.headlines import rank_consistency
+from rep_kedro.reporting.headlines import ends_in_words, rank_consistency
 from rep_kedro.reporting.names import written_kind
 from rep_kedro.reporting.page import Column, Section, Table, counted, make_table, write_number
 from rep_kedro.reporting.pairs import kinds_of
@@ -116,18 +116,12 @@ def consistency_in_words(rows: pd.DataFrame) -> list[str]:
 
 def kinds_in_words(similarities: pd.DataFrame) -> list[str]:
     """Name the objectives whose pairs are most and least consistent, where that can be said."""
-    found = (
-        (rank_consistency(similarities), "most"),
-        (rank_consistency(similarities, smallest=True), "least"),
+    return ends_in_words(
+        rank_consistency(similarities),
+        rank_consistency(similarities, smallest=True),
+        "By objective, {name} pairs are {end} consistent (median r)",
+        "By objective, which pairs are {end} consistent (median r)",
     )
-    return [
-        ranking.in_words(
-            f"By objective, {{name}} pairs are {end} consistent (median r)",
-            f"By objective, which pairs are {end} consistent (median r)",
-        )
-        for ranking, end in found
-        if ranking is not None
-    ]
 
 
 def certainty_in_words(rows: pd.DataFrame, summary: pd.DataFrame) -> list[str]:

@@ -32,7 +32,7 @@ def predictions_in_words(agreement: pd.DataFrame, similarities: pd.DataFrame) ->
     if told:
         sentences.append(f"Similarity with error consistency (κ): {list_in_words(told, MOST_SETS)}.")
     if len(agreement):
-        ranking = rank_kinds(agreement, "error_consistency")
+        ranking = rank_kinds(with_errors(agreement), "error_consistency", error="error")
         if ranking is not None:
             sentences.append(
                 ranking.in_words(
@@ -41,6 +41,20 @@ def predictions_in_words(agreement: pd.DataFrame, similarities: pd.DataFrame) ->
                 )
             )
     return sentences
+
+
+def with_errors(agreement: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with the standard error of each kappa over test images.
+
+    Source: Fleiss, Cohen & Everitt 1969, Psychol Bull 72:323 (large samples, chance agreement as known).
+    """
+    a, b, kappa = (
+        agreement[name].astype("float64") for name in ("accuracy_a", "accuracy_b", "error_consistency")
+    )
+    by_chance = a * b + (1 - a) * (1 - b)
+    agree = (kappa * (1 - by_chance) + by_chance).clip(0, 1)
+    n_test = agreement["n_test"].astype("float64")
+    return agreement.assign(error=(agree * (1 - agree) / n_test) ** 0.5 / (1 - by_chance))
 
 
 def prediction_table(agreement: pd.DataFrame) -> list[Table]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from rep_kedro.reporting.content import ReportContent
-from rep_kedro.reporting.headlines import rank_kinds, rank_sameness
+from rep_kedro.reporting.headlines import ends_in_words, rank_kinds, rank_sameness
 from rep_kedro.reporting.names import written_kind
 from rep_kedro.reporting.page import Column, Section, Table, counted, make_table, write_number
 from rep_kedro.reporting.pairs import KIND, kinds_of, with_kinds
@@ -27,6 +27,7 @@ BY_OBJECTIVE_COLUMNS = {
     "count": Column("defined values", "count"),
     "size": Column("all values", "count"),
 }
+NORMAL_QUANTILE = 1.96  # of intervals that cover 95 %
 ORDER_NOTE = "Sorted by the estimates; other networks of these kinds may give another order."
 PAIR_COLUMNS = {
     "model_a": Column("network"),
@@ -49,7 +50,10 @@ def describe(content: ReportContent) -> list[Section]:
     return [
         Section(
             anchor="alike",
-            answers=[*pairs_in_words(rows), *objectives_in_words(rows)],
+            answers=[
+                *pairs_in_words(rows),
+                *objectives_in_words(rows, content.of_measure("similarity_inference")),
+            ],
             details=[*clusters_in_words(clusters, cards), *spread_in_words(rows)],
             notes=[
                 *undefined_in_words(rows, "similarity", "similarity values"),
@@ -112,26 +116,39 @@ def pairs_in_words(rows: pd.DataFrame) -> list[str]:
     ]
 
 
-def objectives_in_words(rows: pd.DataFrame) -> list[str]:
-    """Name the objectives whose networks are most and least similar, where that can be said."""
-    found = (
-        (
-            rank_kinds(rows, "similarity"),
-            "By objective, {name} pairs are most similar",
-            "By objective, which pairs are most similar",
-        ),
-        (
-            rank_kinds(rows, "similarity", smallest=True),
-            "{name} pairs are least similar",
-            "Which pairs are least similar",
-        ),
-        (
-            rank_sameness(rows, "similarity"),
-            "Networks of {name} are more similar",
-            "Whether networks of the same objective are more similar",
-        ),
+def objectives_in_words(rows: pd.DataFrame, inference: pd.DataFrame) -> list[str]:
+    """Name the objectives whose networks are most and least similar, where that can be said.
+
+    Args:
+        rows: ``similarities``, of one measure.
+        inference: ``similarity_inference`` of that measure: how sure similarities are over stimuli.
+    """
+    rows, error = with_errors(rows, inference)
+    sentences = ends_in_words(
+        rank_kinds(rows, "similarity", error=error),
+        rank_kinds(rows, "similarity", error=error, smallest=True),
+        "By objective, {name} pairs are {end} similar",
+        "By objective, which pairs are {end} similar",
     )
-    return [ranking.in_words(winner, question) for ranking, winner, question in found if ranking is not None]
+    sameness = rank_sameness(rows, "similarity", error=error)
+    if sameness is not None:
+        sentences.append(
+            sameness.in_words(
+                "Networks of {name} are more similar",
+                "Whether networks of the same objective are more similar",
+            )
+        )
+    return sentences
+
+
+def with_errors(rows: pd.DataFrame, inference: pd.DataFrame) -> tuple[pd.DataFrame, str | None]:
+    """Return similarities with their standard errors over stimuli, and that column's name if there is one."""
+    low, high = (pd.to_numeric(inference[name]) for name in ("similarity_low", "similarity_high"))
+    known = inference.assign(error=(high - low) / (2 * NORMAL_QUANTILE)).dropna(subset=["error"])
+    if not len(known):
+        return rows, None
+    keys = ["stimulus_set", "model_a", "model_b"]
+    return rows.merge(known[[*keys, "error"]], on=keys, how="left"), "error"
 
 
 def be(n: int) -> str:
