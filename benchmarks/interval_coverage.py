@@ -4,7 +4,7 @@ Two networks see stimuli with three skewed causes, through fixed random weights 
 Each draw of stimuli gives an interval; told is the share of draws whose interval holds the value in the
 population (from 3,000 stimuli) and the mean over all draws, which is what a biased measure can be asked for.
 
-Run: python benchmarks/interval_coverage.py [--stimuli 40 150] [--draws 120] [--resamples 200] [--measures ID ...]
+Run: python benchmarks/interval_coverage.py [--stimuli 40 150] [--draws 120] [--resamples 200] [--measures ID]
 """
 
 import argparse

@@ -10,6 +10,7 @@ from rep_kedro.datasets.figure import render_svg
 from rep_kedro.reporting.figures.agreement import plot_measure_agreement
 from rep_kedro.reporting.figures.anchors import plot_anchors
 from rep_kedro.reporting.figures.categories import plot_consistency_by_category
+from rep_kedro.reporting.figures.consistency import plot_consistency
 from rep_kedro.reporting.figures.gaps import plot_gap_correlations
 from rep_kedro.reporting.figures.set_pairs import plot_set_pairs
 
@@ -56,8 +57,8 @@ def _comparison(**changed):
     return {"measure": MEASURE, "anchor": "net", "category": "objective", "value_a": "simclr",
             "value_b": "supervised",
             "n_a": 15, "n_b": 15, "median_a": 0.4, "median_b": 0.8, "statistic": -4.0,
-            "p_value": 1e-5, "p_adjusted": 1e-4, "difference_low": -0.6, "difference_high": -0.1,
-            "reason": ""} | changed  # fmt: skip
+            "p_value": 1e-5, "p_adjusted": 1e-4, "p_smallest": 1e-4, "difference_low": -0.6,
+            "difference_high": -0.1, "reason": ""} | changed  # fmt: skip
 
 
 ANCHORED = {
@@ -110,7 +111,40 @@ def test_a_star_needs_a_small_p_and_an_interval_without_zero(changed, is_marked)
     stars = [line for line in panel.lines if line.get_marker() == "*"]
     assert len(stars) == is_marked
     n_tests = int(table["p_adjusted"].notna().sum())
-    assert panel.get_title(loc="left") == f"net:  {int(is_marked)} of {n_tests} differences are marked"
+    none = "too few stimulus sets to find a difference"
+    found = f"{int(is_marked)} of 1 differences are marked" if n_tests else none
+    assert panel.get_title(loc="left") == f"net:  {found}"
+
+
+def test_where_no_star_is_possible_none_are_counted():
+    table = pd.DataFrame([_comparison(p_value=0.0495, p_adjusted=0.0495, p_smallest=0.0495)])
+    [panel] = plot_anchors(_consistency(ANCHORED), table, measure=MEASURE).axes
+    assert panel.get_title(loc="left") == "net:  too few stimulus sets to find a difference"
+
+
+HOSTILE = ("image / text", "a + b", '"quoted" / one', "two\nlines / b")
+
+
+def test_values_that_hold_the_joint_come_through_whole_in_every_figure():
+    cards = pd.DataFrame({"objective": HOSTILE})
+    kinds = [("", "objective", a, b) for a, b in combinations_with_replacement(HOSTILE, 2)]
+    groups = {("", "all", "all", "all"): 0.5, ("net", "all", "net", "all"): 0.5}
+    groups |= dict.fromkeys(kinds, 0.4) | {("net", "objective", "net", value): 0.3 for value in HOSTILE}
+    table = _consistency(groups)
+    shown = ["image / text", "a + b", '"quoted" / one', "two\ufffdlines / b"]  # no control characters
+    [panel] = plot_anchors(table, pd.DataFrame([_comparison()]), measure=MEASURE).axes
+    assert [text.get_text() for text in panel.get_yticklabels()] == ["all others", *sorted(shown)]
+    summary = pd.DataFrame({"measure": [], "anchor": [], "category": [], "n_defined": []})
+    for figure in (
+        plot_consistency(table, cards, measure=MEASURE),
+        plot_consistency_by_category(table, summary, measure=MEASURE),
+    ):
+        labels = {text.get_text() for text in figure.axes[0].get_yticklabels()}
+        assert len(labels) == len(kinds)
+        assert "“image / text” / a + b" in labels
+    maps = plot_set_pairs(table, CARDS, measure=MEASURE, set_pair_maps=[("image / text", "a + b")])
+    titles = [axes.get_title(loc="left").splitlines()[0] for axes in maps.axes if axes.images]
+    assert titles == ["all network pairs", "“image / text” / a + b"]
 
 
 def test_brackets_join_the_rows_of_their_values_and_do_not_cross():

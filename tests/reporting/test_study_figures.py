@@ -190,7 +190,7 @@ def test_two_sets_show_the_most_the_median_and_the_least_consistent(scales):
     wanted = wide[[a, b]].to_numpy()
     np.testing.assert_allclose(drawn[np.lexsort(drawn.T)], wanted[np.lexsort(wanted.T)])
     words = [text.get_text() for text in figure.findobj(mpl.text.Text)]
-    assert any(word.startswith("most consistent: r") and word.endswith("n = 66") for word in words)
+    assert any(word.startswith("highest: r") and word.endswith("n = 66") for word in words)
     assert sum(word.startswith("supervised: r") for word in words) == 3
 
 

@@ -25,6 +25,7 @@ from rep_kedro.reporting.texts import figure_texts
 
 TITLE = figure_texts("anchors")["title"]
 EVERYONE = "all others"
+UNTESTED = "too few stimulus sets to find a difference"
 LEVEL = 0.01  # of the rank-sum test, corrected
 MOST_PANELS, MOST_VALUES, MOST_STARS = 6, 6, 6
 N_COLUMNS = 2
@@ -76,7 +77,8 @@ def _plot(own: pd.DataFrame, comparisons: pd.DataFrame, measure: str) -> Figure:
     for panel, anchor in zip(panels, shown, strict=True):
         _draw_anchor(panel, rows, own[own["anchor"] == anchor])
         n_starred, n_tests = _draw_stars(panel, rows, comparisons[comparisons["anchor"] == anchor])
-        panel.set_title(f"{shortened(anchor, 34)}:  {n_starred} of {n_tests} differences are marked")
+        found = f"{n_starred} of {n_tests} differences are marked" if n_tests else UNTESTED
+        panel.set_title(f"{shortened(anchor, 34)}:  {found}")
     panels[0].set_yticks([row.y for row in rows], [_label(row) for row in rows])
     panels[0].set_ylim(rows[-1].y + 0.6, -0.6)
     panels[0].set_xlim(low, high)
@@ -159,7 +161,8 @@ def _draw_stars(axes: Axes, rows: Sequence[_Row], comparisons: pd.DataFrame) -> 
         lane = free[0] if free else len(lanes)
         lanes[lane : lane + 1] = [bottom]
         _draw_bracket(axes, 1.015 + LANE * lane, top, bottom)
-    return len(marked), int(comparisons["p_adjusted"].notna().sum())
+    is_able = comparisons["p_adjusted"].notna() & (comparisons["p_smallest"] < LEVEL)
+    return len(marked), int(is_able.sum())
 
 
 def _draw_bracket(axes: Axes, x: float, top: float, bottom: float) -> None:

@@ -30,8 +30,8 @@ TITLE = figure_texts("set_scatter")["title"]
 MOST_LINES = 7
 NAMES = {
     1: ("",),
-    2: ("most consistent", "least consistent"),
-    3: ("most consistent", "median", "least consistent"),
+    2: ("highest", "lowest"),
+    3: ("highest", "median", "lowest"),
 }
 
 
@@ -44,7 +44,7 @@ def plot_set_scatter(similarities: pd.DataFrame, model_cards: pd.DataFrame, *, m
         measure: Named on the axes.
 
     Returns:
-        Columns: the most, the median and the least consistent pair of stimulus sets. Above: all pairs of
+        Columns: the pair of stimulus sets with the highest, the median and the lowest r. Above: all pairs of
         networks; below: pairs of networks of one objective, a line of least squares for each objective.
     """
     wide = pairs_by_set(similarities)
@@ -55,7 +55,7 @@ def plot_set_scatter(similarities: pd.DataFrame, model_cards: pd.DataFrame, *, m
 
 
 def chosen_set_pairs(wide: pd.DataFrame) -> list[tuple[str, str]]:
-    """Return the most, the median and the least consistent pair of stimulus sets; fewer if there are fewer.
+    """Return the pairs of stimulus sets with the highest, the median and the lowest r; fewer of few.
 
     Args:
         wide: As :func:`rep_kedro.reporting.pairs.pairs_by_set` gives it.
