@@ -66,7 +66,7 @@ def text_of(page: str) -> str:
 def winners_of(text: str) -> dict[str, str]:
     """Return who is named for what."""
     found = {}
-    for sentence in re.split(r"(?<=\.) ", text):
+    for sentence in re.split(r"(?<=[.?]) ", text):
         if "cannot be said" not in sentence and (match := WINNER.search(sentence)):
             found[f"{match[1] or ''}{match['what']}"] = match["name"]
     return found

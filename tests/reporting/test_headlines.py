@@ -58,7 +58,7 @@ def test_of_equal_kinds_no_winner_is_named_and_one_sentence_says_so():
     assert named <= 0.15 * N_RUNS  # three statements, each at 0.05
     assert objectives_in_words(_pairs(1), NO_INFERENCE)[0] == (
         "By objective, which pairs are most or least similar cannot be said: "
-        "the 6 differ no more than by chance."
+        "of 6, the first cannot be separated from any other."
     )
 
 

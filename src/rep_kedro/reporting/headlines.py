@@ -61,7 +61,8 @@ class Ranking:
             margin = write_number(self.margin, kind, digits)
             return f"{sentence} ({value}, at least {margin} from every other)."
         if self.is_open:
-            return f"{question} cannot be said: the {len(self.names)} differ no more than by chance."
+            n = len(self.names)
+            return f"{question} cannot be said: of {n}, the first cannot be separated from any other."
         places = sorted((self.leader, *self.rivals), key=lambda place: self.names[place])
         named = [f"{self.names[i]} ({write_number(self.estimates[i], kind, digits)})" for i in places]
         return f"{question} cannot be said: {list_in_words(named, MOST_NAMES)} cannot be separated."
