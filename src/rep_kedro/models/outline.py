@@ -4,8 +4,6 @@ What is wrong with an entry (an unknown network or layer, a pooling that the lay
 in a fraction of a second, before anything is fetched or computed.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from rep_kedro.models.layers import LayerReader
 from rep_kedro.models.pooling_names import Pooling
 from rep_kedro.models.preprocessing import Preprocessing
-from rep_kedro.models.sources.specs import ZooEntry
+from rep_kedro.models.sources.specs import CheckpointModel, ZooEntry
 from rep_kedro.models.sources.zoo import build_model, layout_of, prefix_of, resolve_preprocessing, runner_of
 
 
@@ -79,23 +77,19 @@ def require_readable(entry: ZooEntry, pooling: Pooling) -> dict[str, int]:
 
 def build_on_meta(entry: ZooEntry) -> nn.Module:
     """Return the network with shapes in place of numbers."""
-    try:
-        with torch.device("meta"), _undrawn_weights():
-            return build_model(entry, with_weights=False)
-    except (NotImplementedError, RuntimeError):
-        # Some constructors compute with tensors, or draw with a generator of the CPU.
-        with _undrawn_weights():
+    with _Undrawn():
+        if isinstance(entry, CheckpointModel):  # the project's own layers are made on the CPU
+            return build_model(entry, with_weights=False).to("meta")
+        try:
+            with torch.device("meta"):
+                return build_model(entry, with_weights=False)
+        except NotImplementedError:  # a constructor that computes with tensors, as RegNet's of torchvision
             return build_model(entry, with_weights=False).to("meta")
 
 
-@contextmanager
-def _undrawn_weights() -> Iterator[None]:
-    """Leave new weights as they are: drawing them takes most of the time that building takes."""
-    with _Undrawn():
-        yield
-
-
 class _Undrawn(TorchFunctionMode):
+    """Leave new weights as they are: drawing them takes most of the time that building takes."""
+
     _DRAWING = frozenset(
         getattr(Tensor, f"{name}_")
         for name in ("normal", "uniform", "erfinv", "zero", "fill", "mul", "add", "div", "sub", "clamp")
