@@ -15,7 +15,7 @@ from rep_kedro.models.layers import LayerReader
 from rep_kedro.models.pooling_names import Pooling
 from rep_kedro.models.preprocessing import Preprocessing
 from rep_kedro.models.sources.specs import CheckpointModel, ZooEntry
-from rep_kedro.models.sources.zoo import build_model, layout_of, prefix_of, resolve_preprocessing, runner_of
+from rep_kedro.models.sources.zoo import build_model, resolve_preprocessing, runner_of
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,15 @@ def outline_network(entry: ZooEntry) -> Outline:
     module = build_on_meta(entry)
     n_channels, side = len(preprocessing.mean), preprocessing.size_px
     image = torch.empty(1, n_channels, side, side, device="meta")
-    layers = entry.layers or getattr(module, "kept_layers", ())
-    return Outline(
-        module, preprocessing, LayerReader(module, layers, example=image, run=runner_of(module)), image
+    reader = LayerReader(
+        module,
+        entry.layers or getattr(module, "kept_layers", ()),
+        example=image,
+        run=runner_of(module),
+        layout=entry.layout,
+        n_prefix_tokens=entry.n_prefix_tokens,
     )
+    return Outline(module, preprocessing, reader, image)
 
 
 def require_readable(entry: ZooEntry, pooling: Pooling) -> dict[str, int]:
@@ -65,14 +70,7 @@ def require_readable(entry: ZooEntry, pooling: Pooling) -> dict[str, int]:
     Raises:
         ValueError: If the network or a layer is unknown, or a layer cannot be pooled so.
     """
-    outline = outline_network(entry)
-    read = outline.reader.read(
-        outline.image,
-        pooling,
-        layout=layout_of(entry, outline.module),
-        n_prefix_tokens=prefix_of(entry, outline.module),
-    )
-    return {layer: features.shape[1] for layer, features in read.items()}
+    return outline_network(entry).reader.widths(pooling)
 
 
 def build_on_meta(entry: ZooEntry) -> nn.Module:

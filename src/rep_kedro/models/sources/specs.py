@@ -52,8 +52,8 @@ class _Entry(BaseModel):
     Attributes:
         layers: Names of submodules, or glob patterns, whose features are kept.
         pooling: Differs from the pipeline's.
-        layout: Where channels and tokens are; `auto` asks the source.
-        n_prefix_tokens: Class token and registers; asked of the source unless given.
+        layout: Where channels and tokens are in the layers' output; `auto` finds it out for each layer.
+        n_prefix_tokens: Class token and registers before the patches; found out for each layer unless given.
         objective: For the model card.
         trained_on: For the model card.
         architecture_class: For the model card, such as `transformer`; the architecture's name unless given.
