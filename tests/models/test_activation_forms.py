@@ -21,7 +21,7 @@ CHANNELS_LAST = [
     ("timm", "swinv2_tiny_window8_256", {"layers.0": 96, "layers.2": 384, "norm": 768}),
     ("timm", "swinv2_cr_tiny_224", {"patch_embed.norm": 96, "patch_embed": 96, "stages.3": 768}),
     ("timm", "volo_d1_224", {"network.0.0": 192, "network.1": 384, "network.2.0": 384, "norm": 384}),
-    ("timm", "samvit_base_patch16_224", {"blocks.0": 768, "neck": 256}),
+    ("timm", "samvit_base_patch16_224", {"blocks.0": 768, "neck": 768}),
     ("timm", "gcvit_xxtiny", {"stages.0": 64, "stages.1.blocks.0": 128, "stages.3": 512}),
     ("timm", "pvt_v2_b0", {"patch_embed": 32, "stages.1.blocks.0": 64, "stages.1.norm": 64, "stages.3": 256}),
     ("timm", "hieradet_small", {"patch_embed": 96, "blocks.1": 192, "blocks.14": 768}),

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from rep_kedro.models.layers import LayerReader
@@ -46,14 +47,15 @@ def outline_network(entry: ZooEntry) -> Outline:
     module = build_on_meta(entry)
     n_channels, side = len(preprocessing.mean), preprocessing.size_px
     image = torch.empty(1, n_channels, side, side, device="meta")
-    reader = LayerReader(
-        module,
-        entry.layers or getattr(module, "kept_layers", ()),
-        example=image,
-        run=runner_of(module),
-        layout=entry.layout,
-        n_prefix_tokens=entry.n_prefix_tokens,
-    )
+    with _Undrawn():
+        reader = LayerReader(
+            module,
+            entry.layers or getattr(module, "kept_layers", ()),
+            example=image,
+            run=runner_of(module),
+            layout=entry.layout,
+            n_prefix_tokens=entry.n_prefix_tokens,
+        )
     return Outline(module, preprocessing, reader, image)
 
 
@@ -86,16 +88,45 @@ def build_on_meta(entry: ZooEntry) -> nn.Module:
 
 
 class _Undrawn(TorchFunctionMode):
-    """Leave new weights as they are: drawing them takes most of the time that building takes."""
+    """Do not draw weights, and go a short way from shape to shape: both take most of the time otherwise."""
 
     _DRAWING = frozenset(
-        getattr(Tensor, f"{name}_")
-        for name in ("normal", "uniform", "erfinv", "zero", "fill", "mul", "add", "div", "sub", "clamp")
+        {
+            *(
+                nn.init.kaiming_uniform_,
+                nn.init.kaiming_normal_,
+                nn.init.xavier_uniform_,
+                nn.init.trunc_normal_,
+            ),
+            *(Tensor.normal_, Tensor.uniform_, Tensor.erfinv_, Tensor.zero_, Tensor.fill_, Tensor.clamp_),
+            *(Tensor.mul_, Tensor.add_, Tensor.div_, Tensor.sub_),
+        }
     )
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func in self._DRAWING and (args[0].is_meta or isinstance(args[0], nn.Parameter)):
-            return args[0]
+        first = args[0] if args else None
+        if func in self._DRAWING and isinstance(first, Tensor) and (first.is_meta or _is_weight(first)):
+            return first
+        if first is not None and getattr(first, "is_meta", False):
+            shape = _shape_after(func, first, args[1:])
+            if shape is not None:
+                return first.new_empty(shape)
         return func(*args, **(kwargs or {}))
+
+
+def _shape_after(func: Any, first: Tensor, others: tuple[Any, ...]) -> tuple[int, ...] | None:
+    """Return the shape that a frequent step gives, or None where the step itself has to say."""
+    shape = tuple(first.shape)
+    if func in {functional.gelu, functional.silu}:
+        return shape
+    if func is functional.layer_norm and others and shape[-len(others[0]) :] == tuple(others[0]):
+        return shape
+    if func is functional.linear and others and shape[-1] == others[0].shape[-1]:
+        return (*shape[:-1], others[0].shape[0])
+    return None
+
+
+def _is_weight(value: Tensor) -> bool:
+    return isinstance(value, nn.Parameter)
