@@ -4,6 +4,8 @@ What is wrong with an entry (an unknown network or layer, a pooling that the lay
 in a fraction of a second, before anything is fetched or computed.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from rep_kedro.errors import UserError
 from rep_kedro.models.layers import LayerReader
 from rep_kedro.models.pooling_names import Pooling
 from rep_kedro.models.preprocessing import Preprocessing
-from rep_kedro.models.sources.specs import CheckpointModel, ZooEntry
+from rep_kedro.models.sources.specs import CheckpointModel, WeightsFileModel, ZooEntry
 from rep_kedro.models.sources.zoo import build_model, resolve_preprocessing, runner_of
 
 
@@ -41,8 +44,13 @@ def outline_network(entry: ZooEntry) -> Outline:
     """Return the outline of a network; no weight is read or fetched.
 
     Raises:
-        ValueError: If name, preprocessing or layers are unknown.
+        ValueError: If name, preprocessing or layers are unknown, or the library cannot build the network.
     """
+    with _explained(entry):
+        return _outline(entry)
+
+
+def _outline(entry: ZooEntry) -> Outline:
     preprocessing = resolve_preprocessing(entry)
     module = build_on_meta(entry)
     n_channels, side = len(preprocessing.mean), preprocessing.size_px
@@ -85,6 +93,19 @@ def build_on_meta(entry: ZooEntry) -> nn.Module:
                 return build_model(entry, with_weights=False)
         except NotImplementedError:  # a constructor that computes with tensors, as RegNet's of torchvision
             return build_model(entry, with_weights=False).to("meta")
+
+
+@contextmanager
+def _explained(entry: ZooEntry) -> Iterator[None]:
+    """Say in one line that a library cannot build or run a network, whatever it raises."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # the library's own code
+        name = entry.architecture if isinstance(entry, CheckpointModel | WeightsFileModel) else entry.name
+        cause = " ".join(str(error).split())[:200]
+        raise UserError(f"{name!r} cannot be built: {type(error).__name__}: {cause}") from error
 
 
 class _Undrawn(TorchFunctionMode):
