@@ -39,7 +39,7 @@ def test_every_mistake_has_a_line_with_its_place_and_close_matches(parameters): 
         "idle": {**TIMM, "name": "test_vit", "layers": ["blocks.0.attn.attn_drop"]},
         "call": {**TORCHVISION, "layers": ["layer1.0.relu"]},
         "own": {"source": "trained", "network": "cnn_supervised_s0", "layers": ["rleu1"]},
-        "file": {"source": "checkpoint", "architecture": "cnn", "path": "x.safetensors", "layers": ["fc9"]},
+        "file": {"source": "checkpoint", "architecture": "cnn", "path": "x.safetensors", "layers": ["rleu3"]},
     }
     groups = {"more": {"grouped": {**TIMM, "layers": ["layer9"]}}}
     with pytest.raises(UserError) as refused:
@@ -60,7 +60,7 @@ def test_every_mistake_has_a_line_with_its_place_and_close_matches(parameters): 
         "layer 'layer1.0.relu' is called 2 times; name one of layer1.0.relu@1"
     )
     assert lines["models.own"].startswith("unknown layer 'rleu1', did you mean 'relu1'")
-    assert lines["models.file"].startswith("unknown layer 'fc9', did you mean 'fc'?")
+    assert lines["models.file"].startswith("unknown layer 'rleu3', did you mean 'relu3'")
     assert lines["model_groups.more.grouped"].startswith("unknown layer 'layer9', did you mean 'layer")
 
 
