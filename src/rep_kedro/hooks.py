@@ -80,7 +80,7 @@ class ProjectHooks:
 
             require_known_names(self._loader["parameters"], options, pipeline, self._loader, catalog)
             if WORKER_VARIABLE not in os.environ:  # else the parent has looked
-                from rep_kedro.checks.networks import require_readable_networks
+                from rep_kedro.checks.readable import require_readable_networks
 
                 require_readable_networks(self._loader["parameters"], options, pipeline, self._loader)
         if options.get("recompute"):

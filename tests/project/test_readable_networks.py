@@ -7,7 +7,7 @@ import pytest
 from kedro.pipeline import Pipeline
 from tests.project.test_study_names import Files, parameters  # noqa: F401 - a fixture
 
-from rep_kedro.checks.networks import require_readable_networks
+from rep_kedro.checks.readable import require_readable_networks
 from rep_kedro.checks.stale import make_pipeline
 from rep_kedro.commands.session import require_names
 from rep_kedro.errors import UserError
@@ -80,7 +80,7 @@ def test_what_was_found_readable_is_not_built_again_until_its_entry_changes(para
         with pytest.raises(UserError, match="unknown layer"):
             _check(parameters, models={"a": {**TIMM, "layers": ["layer7"]}})
     assert len(built) == 4
-    monkeypatch.setattr("rep_kedro.checks.networks.version", lambda library: "another")
+    monkeypatch.setattr("rep_kedro.checks.readable.version", lambda library: "another")
     _check(parameters, models={"a": {**TIMM, "layers": ["layer1"]}})
     assert len(built) == 5
 

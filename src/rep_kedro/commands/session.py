@@ -37,7 +37,7 @@ def require_names(context: Any, given: Mapping[str, Any], selection: "Pipeline")
     Raises:
         ValueError: If a name is unknown, or a network cannot be read as its entry says; a line for each.
     """
-    from rep_kedro.checks.networks import require_readable_networks
+    from rep_kedro.checks.readable import require_readable_networks
     from rep_kedro.checks.study_names import require_known_names
 
     loader = context.config_loader
