@@ -71,22 +71,16 @@ def _rows_of_foreign(
     Raises:
         ValueError: If the network cannot be followed layer by layer, or has no convolution.
     """
-    import torch
-
+    from rep_kedro.models.outline import build_on_meta
     from rep_kedro.models.sources.trained import rebuild_trained_network
-    from rep_kedro.models.sources.zoo import build_model, read_recipe
+    from rep_kedro.models.sources.zoo import read_recipe
 
     recipe, layers = handle.recipe["model"], handle.meta["layers"]
     if recipe["source"] == "trained":
         source = networks[recipe["network"]["key"]]
         input_px = int(source.meta["input_px"])
         return _rows_of(model, rebuild_trained_network(source), layers, input_px, params)
-    entry = read_recipe(recipe)
-    if entry.source == "checkpoint":  # small, and drawn with a generator of the CPU
-        module = build_model(entry, with_weights=False)
-    else:
-        with torch.device("meta"):
-            module = build_model(entry, with_weights=False)
+    module = build_on_meta(read_recipe(recipe))
     return _rows_of(model, module, layers, recipe["preprocessing"]["size_px"], params, is_foreign=True)
 
 

@@ -70,6 +70,7 @@ def compute_form(entry: ZooEntry, *, pooling: Pooling) -> NetworkForm:
     """Return the sizes of a network from a pass without numbers."""
     import torch
 
+    from rep_kedro.models.outline import build_on_meta
     from rep_kedro.models.sources.zoo import layout_of, prefix_of, resolve_preprocessing, runner_of
 
     preprocessing = resolve_preprocessing(entry)
@@ -133,18 +134,6 @@ def _measure(
         n_inputs=image.numel(),
         widths={layer: features.shape[1] for layer, features in read.items()},
     )
-
-
-def build_on_meta(entry: ZooEntry) -> "nn.Module":
-    """Return the network with shapes in place of numbers."""
-    import torch
-
-    from rep_kedro.models.sources.zoo import build_model
-
-    if isinstance(entry, CheckpointModel):  # small, and drawn with a generator of the CPU
-        return build_model(entry, with_weights=False).to("meta")
-    with torch.device("meta"):
-        return build_model(entry, with_weights=False)
 
 
 def name_form(entry: ZooEntry, pooling: Pooling) -> str:

@@ -35,8 +35,8 @@ def list_entry_layers(entry: ZooEntry) -> list[LayerRow]:
     """Return the layers of a network from elsewhere, in order of execution; no weight is loaded."""
     import torch
 
+    from rep_kedro.models.outline import build_on_meta
     from rep_kedro.models.sources.zoo import resolve_preprocessing, runner_of
-    from rep_kedro.pipelines.features.forms import build_on_meta
 
     preprocessing = resolve_preprocessing(entry)
     module, side = build_on_meta(entry), preprocessing.size_px
