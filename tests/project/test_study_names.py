@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from kedro.pipeline import Pipeline
 from tests.project.conftest import ROOT
@@ -14,6 +15,7 @@ from rep_kedro.checks.references import require_known_anchors
 from rep_kedro.checks.stale import find_stale, make_pipeline, tell_stale
 from rep_kedro.checks.study_names import require_known_names
 from rep_kedro.datasets.plan_file import write_plan
+from rep_kedro.models.network import build_network
 from rep_kedro.pipelines import PIPELINES
 
 
@@ -163,3 +165,29 @@ def test_an_unknown_anchor_is_told_with_both_ways_out(parameters: dict[str, Any]
     with pytest.raises(ValueError, match=told):
         require_known_anchors(changed, {}, Files())
     require_known_anchors(parameters, {}, Files())
+
+
+def test_each_file_of_weights_that_does_not_fit_is_told_in_one_line(
+    parameters: dict[str, Any], tmp_path: Path
+) -> None:
+    torch.save(build_network("cnn", n_classes=7, seed=0).state_dict(), tmp_path / "seven.pth")
+    (tmp_path / "pointer.pth").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    entry = {"source": "checkpoint", "architecture": "cnn", "n_classes": 10}
+    changed = deepcopy(parameters)
+    changed["features"]["models"] = {
+        "seven": {**entry, "path": str(tmp_path / "seven.pth")},
+        "pointer": {**entry, "path": str(tmp_path / "pointer.pth")},
+        "absent": {**entry, "path": str(tmp_path / "absent.pth")},
+        "right": {**entry, "path": str(tmp_path / "seven.pth"), "n_classes": 7},
+        "elsewhere": {**entry, "url": "https://example.org/net.pth", "sha256": "ab" * 32},
+    }
+    with pytest.raises(ValueError, match=r"^parameter features\.models\.seven: ") as refused:
+        _check(changed)
+    lines = str(refused.value).splitlines()
+    assert [line.partition(": ")[0] for line in lines] == [
+        f"parameter features.models.{name}" for name in ("seven", "pointer", "absent")
+    ]
+    assert (
+        "fc.weight is 7x24, not 10x24, fc.bias is 7, not 10; say n_classes: 7, or left_out: [fc]" in lines[0]
+    )
+    _check(changed, "similarity")  # which reads none of them

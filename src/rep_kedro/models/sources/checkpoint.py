@@ -2,15 +2,14 @@
 
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from rep_kedro.errors import UserError
 from rep_kedro.models.architecture import Architecture, load_architecture
 from rep_kedro.models.network import LayeredNetwork, build_network
 from rep_kedro.models.preprocessing import Preprocessing
-from rep_kedro.models.sources.file_content import read_content
 from rep_kedro.models.sources.files import identify_file
-from rep_kedro.models.sources.fitting import fit_weights, load_fitted
+from rep_kedro.models.sources.fitting import load_file, require_fitting_file
 from rep_kedro.models.sources.specs import CheckpointModel
 
 _KIND = "checkpoint"
@@ -42,9 +41,13 @@ def build(spec: CheckpointModel, *, with_weights: bool) -> LayeredNetwork:
     """
     network = build_network(definition_of(spec), n_classes=spec.n_classes, seed=0).eval()
     if with_weights:
-        name = f"{_KIND} {spec.path or spec.url}"
-        load_fitted(network, fit_weights(read_content(spec, _KIND), network, spec, name), name)
+        load_file(spec, network, _KIND)
     return network
+
+
+def require_fitting_weights(spec: CheckpointModel, network: nn.Module) -> None:
+    """Refuse a file that does not fit the network, given on the meta device; no number is read."""
+    require_fitting_file(spec, network, _KIND)
 
 
 class CheckpointHandle:

@@ -55,13 +55,18 @@ def require_file(place: FilePlace, kind: str) -> Path:
     return path
 
 
+def is_here(place: FilePlace) -> bool:
+    """Tell whether a file need not be fetched; a local one that is missing counts as here."""
+    return place.url is None or place.sha256 is None or _copy_of(place.url, place.sha256).is_file()
+
+
 def fetch_file(url: str, sha256: str, kind: str) -> Path:
     """Return the local copy of what an address gives; it is fetched unless a copy of this digest is there.
 
     Raises:
         ValueError: If it cannot be fetched, or is of another digest; nothing of it is kept then.
     """
-    copy = cache_folder() / sha256[:_SHOWN_DIGITS] / url.rpartition("/")[2]
+    copy = _copy_of(url, sha256)
     if copy.is_file():
         if _digest(copy) == sha256:
             return copy
@@ -89,6 +94,10 @@ def cache_folder() -> Path:
     folder = os.environ.get("REP_KEDRO_CACHE")
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return (Path(folder) if folder else Path(base) / "rep_kedro") / "weights"
+
+
+def _copy_of(url: str, sha256: str) -> Path:
+    return cache_folder() / sha256[:_SHOWN_DIGITS] / url.rpartition("/")[2]
 
 
 def _download(url: str, sha256: str, kind: str, partial: Path) -> None:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from rep_kedro.errors import UserError
+from rep_kedro.models.sources.file_content import read_content
+from rep_kedro.models.sources.files import is_here
 from rep_kedro.models.sources.readings import Reading, find_states, list_readings, tell_content
 from rep_kedro.models.sources.specs import StatePlace
 
@@ -62,7 +64,8 @@ def fit_weights(
         held = f"; the file holds {tell_content(content)}" if judged[0][2].missing else ""
         raise UserError(f"{told}{held}")
     reading, state = fitting[0]
-    _tell_reading(name, reading, state, own)
+    if not any(value.is_meta for value in own.values()):
+        _tell_reading(name, reading, state, own)
     used = {key: value for key, value in state.items() if key in own and value.shape == own[key].shape}
     if not used:
         raise UserError(
@@ -71,12 +74,14 @@ def fit_weights(
     return used
 
 
-def load_fitted(module: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
-    """Copy fitted tensors into a network.
+def load_file(spec: StatePlace, module: nn.Module, kind: str, change: Change | None = None) -> None:
+    """Copy the weights of a file into a network.
 
     Raises:
-        ValueError: If one holds values that are not finite where the network's own are.
+        ValueError: If they do not fit, or hold values that are not finite where the network's own are.
     """
+    name = f"{kind} {spec.path or spec.url}"
+    state = fit_weights(read_content(spec, kind), module, spec, name, change)
     own = module.state_dict()
     for key, value in state.items():
         if own[key].is_floating_point():
@@ -87,6 +92,25 @@ def load_fitted(module: nn.Module, state: Mapping[str, Tensor], name: str) -> No
                     " (NaN or infinite); the file is of a failed training, or damaged"
                 )
     module.load_state_dict(state, strict=False)
+
+
+def require_fitting_file(
+    spec: StatePlace, module: nn.Module, kind: str, change: Change | None = None
+) -> None:
+    """Refuse a file whose weights are not those of a network; no number is read, and nothing fetched.
+
+    Args:
+        spec: Where the file is, and which of its tensors to take.
+        module: The network on the meta device.
+        kind: What messages call the file.
+        change: See `fit_weights`.
+
+    Raises:
+        ValueError: If the file is here and does not fit.
+    """
+    if is_here(spec):
+        content = read_content(spec, kind, only_shapes=True)
+        fit_weights(content, module, spec, f"{kind} {spec.path or spec.url}", change)
 
 
 def _within(

@@ -7,9 +7,8 @@ from torch import nn
 
 from rep_kedro.models.preprocessing import Preprocessing
 from rep_kedro.models.sources import timm, torchvision
-from rep_kedro.models.sources.file_content import read_content
 from rep_kedro.models.sources.files import identify_file
-from rep_kedro.models.sources.fitting import Change, fit_weights, load_fitted
+from rep_kedro.models.sources.fitting import Change, load_file, require_fitting_file
 from rep_kedro.models.sources.specs import TimmModel, TorchvisionModel, WeightsFileModel
 
 _KIND = "file of weights"
@@ -38,13 +37,16 @@ def build(spec: WeightsFileModel, *, with_weights: bool) -> nn.Module:
     """
     module = _build_architecture(spec)
     if with_weights:
-        name = f"{_KIND} {spec.path or spec.url}"
-        change = find_changes(spec, module)
-        load_fitted(module, fit_weights(read_content(spec, _KIND), module, spec, name, change), name)
+        load_file(spec, module, _KIND, _changes_of(spec, module))
     return module.eval()
 
 
-def find_changes(spec: WeightsFileModel, module: nn.Module) -> Change | None:
+def require_fitting_weights(spec: WeightsFileModel, module: nn.Module) -> None:
+    """Refuse a file that does not fit the network, given on the meta device; no number is read."""
+    require_fitting_file(spec, module, _KIND, _changes_of(spec, module))
+
+
+def _changes_of(spec: WeightsFileModel, module: nn.Module) -> Change | None:
     """Return timm's own changes to the files of those who published the architecture, if it has any."""
     if spec.library != "timm":
         return None
