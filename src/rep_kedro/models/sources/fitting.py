@@ -188,15 +188,15 @@ def _tell_misfit(
         more = len(misfit.shapes) - _SHOWN
         parts.append(f"{', '.join(pairs)}{f' and {more} more' if more > 0 else ''}")
     where = f" ({reading.within})" if reading.within else ""
-    return f"{name}{where} does not fit: {'; '.join(parts)}; {_advise(misfit, state)}"
+    return f"{name}{where} does not fit: {'; '.join(parts)}; {_advise(misfit, state, own)}"
 
 
-def _advise(misfit: _Misfit, state: Mapping[str, Tensor]) -> str:
+def _advise(misfit: _Misfit, state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
     """Return which settings may help: of a head with another number of classes, n_classes."""
-    widths = {state[key].shape[0] for key in misfit.shapes if state[key].ndim}
-    if len(misfit.shapes) in (1, 2) and len(widths) == 1 and not misfit.missing:
-        layer = misfit.shapes[0].rpartition(".")[0]
-        return f"say n_classes: {widths.pop()}, or left_out: [{layer}]"
+    heads = {(state[key].shape[:1], own[key].shape[:1]) for key in misfit.shapes}
+    if len(heads) == 1 and not misfit.missing and (width := heads.pop()[0]):
+        layers = ", ".join(dict.fromkeys(key.rpartition(".")[0] for key in misfit.shapes))
+        return f"say n_classes: {width[0]}, or left_out: [{layers}]"
     return "see left_out, ignored, prefix, within and rename"
 
 
