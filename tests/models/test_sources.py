@@ -146,6 +146,23 @@ def test_a_truncated_checkpoint_is_named_with_what_to_do(tmp_path):
         build_model(_entry(source="weights_file", architecture="timm/test_resnet", path=str(path), **fed))
 
 
+@pytest.mark.parametrize("source", ["checkpoint", "weights_file"])
+@pytest.mark.parametrize(
+    ("scaling", "message"),
+    [
+        ({"std": [float("nan")] * 3}, "finite number"),
+        ({"mean": [float("inf")] * 3}, "finite number"),
+        ({"std": [0.0] * 3}, "std of the entry must be positive"),
+        ({"std": [1.0, 1.0, -1.0]}, "std of the entry must be positive"),
+        ({"std": [1.0] * 2}, "needs one value per channel of 'cnn'|Field required"),
+    ],
+)
+def test_a_scaling_that_gives_no_numbers_is_refused(source, scaling, message):
+    architecture = "cnn" if source == "checkpoint" else "timm/resnet18"
+    with pytest.raises(ValueError, match=message):
+        _entry(source=source, architecture=architecture, path="net.pth", **scaling)
+
+
 @pytest.mark.parametrize("name", ["ViT-S-32", "RN50"])
 def test_the_layers_of_a_two_sided_model_are_those_of_its_image_side(name):
     rows = list_entry_layers(_entry(**{**OPEN_CLIP, "name": name, "layers": ["visual"]}))

@@ -15,6 +15,7 @@ from rep_kedro.checks.references import require_known_anchors
 from rep_kedro.checks.stale import find_stale, make_pipeline, tell_stale
 from rep_kedro.checks.study_names import require_known_names
 from rep_kedro.datasets.plan_file import write_plan
+from rep_kedro.models.architecture_files import look_in
 from rep_kedro.models.network import build_network
 from rep_kedro.pipelines import PIPELINES
 
@@ -191,3 +192,22 @@ def test_each_file_of_weights_that_does_not_fit_is_told_in_one_line(
         "fc.weight is 7x24, not 10x24, fc.bias is 7, not 10; say n_classes: 7, or left_out: [fc]" in lines[0]
     )
     _check(changed, "similarity")  # which reads none of them
+
+
+def test_an_architecture_whose_layers_do_not_fit_is_told_before_the_run(
+    parameters: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "local/architectures"
+    folder.mkdir(parents=True)
+    layers = [{"name": "a", "kind": "conv", "channels": 10**6, "kernel": 1}, {"name": "b", "kind": "mean"}]
+    shown = {"channels": 3, "size_px": 32, "mean": [0.0] * 3, "std": [1.0] * 3}
+    content = {"description": "wide", "input": shown, "layers": layers, "keep": ["b"]}
+    (folder / "wide.yml").write_text(yaml.safe_dump(content))
+    changed = deepcopy(parameters)
+    changed["training"]["grids"][0]["architectures"].append("wide")
+    look_in(tmp_path)
+    try:
+        with pytest.raises(ValueError, match=r"^parameter training.grids: architecture 'wide': layer 'a' is"):
+            _check(changed)
+    finally:
+        look_in(Path("conf"))

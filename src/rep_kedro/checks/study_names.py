@@ -47,7 +47,7 @@ def require_known_names(
     for keys, kind, name in _used_names(parameters, read):
         if known.get(kind) and name not in known[kind]:
             lines.append(f"{_told_place(keys, given, loader)}: {_why_unknown(kind, name, known)}")
-    unfit = [*_unfit_measures(parameters, read, pipeline, catalog), *_unfit_files(parameters, read)]
+    unfit = [*_unfit_measures(parameters, read, pipeline, catalog), *_unfit_networks(parameters, read)]
     for keys, why in unfit:
         lines.append(f"{_told_place(keys, given, loader)}: {why}")
     if lines:
@@ -170,11 +170,16 @@ def _unfit_measures(
                 )
 
 
-def _unfit_files(parameters: Mapping[str, Any], read: Iterable[str]) -> Iterator[tuple[Keys, str]]:
-    """Yield where a network is whose file of weights does not fit, and why."""
-    from rep_kedro.checks.weights import find_unfit_files
+def _unfit_networks(parameters: Mapping[str, Any], read: Iterable[str]) -> Iterator[tuple[Keys, str]]:
+    """Yield where a network is whose layers or file of weights do not fit, and why."""
+    from rep_kedro.checks.networks import find_unfit_files, find_unsound_architectures
     from rep_kedro.pipelines.features.params import FeaturesParams
+    from rep_kedro.pipelines.training.params import TrainingParams
 
+    training = _read(TrainingParams, parameters, "training") if "training" in read else None
+    if training is not None:
+        for name, why in find_unsound_architectures(training):
+            yield ("training", "grids"), f"architecture {name!r}: {why}"
     features = _read(FeaturesParams, parameters, "features") if "features" in read else None
     if features is not None:
         for name, why in find_unfit_files(features):

@@ -5,7 +5,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from rep_kedro.errors import UserError
-from rep_kedro.models.architecture import Architecture, load_architecture
+from rep_kedro.models.architecture import Architecture
+from rep_kedro.models.architecture_files import load_architecture
 from rep_kedro.models.network import LayeredNetwork, build_network
 from rep_kedro.models.preprocessing import Preprocessing
 from rep_kedro.models.sources.files import identify_file

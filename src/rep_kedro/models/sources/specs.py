@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from rep_kedro.errors import UserError
-from rep_kedro.models.architecture import load_architecture
+from rep_kedro.models.architecture import require_scaling
+from rep_kedro.models.architecture_files import load_architecture
 from rep_kedro.models.pooling_names import Layout, Pooling
 
 
@@ -85,7 +86,7 @@ class _Entry(BaseModel):
         alignment: An affine map of the features of the one layer that is read, such as gLocal's.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     layers: tuple[str, ...] = Field(min_length=1)
     pooling: Pooling | None = None
@@ -230,7 +231,15 @@ class CheckpointModel(_Entry, StatePlace):
 
     @model_validator(mode="after")
     def _require_architecture(self) -> "CheckpointModel":
-        load_architecture(self.architecture)
+        definition = load_architecture(self.architecture)
+        for key in ("mean", "std"):
+            values = getattr(self, key)
+            if values is not None and len(values) != definition.input.channels:
+                raise UserError(
+                    f"{key} needs one value per channel of {self.architecture!r}"
+                    f" ({definition.input.channels}), got {list(values)}"
+                )
+        require_scaling(self.mean or (), self.std or (), "of the entry")
         return self
 
     def recipe(self) -> dict[str, Any]:
@@ -260,6 +269,11 @@ class WeightsFileModel(_Entry, StatePlace):
     interpolation: Literal["bilinear", "bicubic", "lanczos"] = "bilinear"
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    @model_validator(mode="after")
+    def _require_scaling(self) -> Self:
+        require_scaling(self.mean, self.std, "of the entry")
+        return self
 
     @property
     def library(self) -> str:
