@@ -43,9 +43,11 @@ class ProjectHooks:
         from rep_kedro.checks.options import require_devices, require_options, require_threads
         from rep_kedro.checks.parameters import require_known_parameters, require_valid_parameters
         from rep_kedro.checks.references import require_compared_measure, require_known_anchors
+        from rep_kedro.models.architecture_files import look_in
 
         loader: Any = context.config_loader
         self._loader = loader
+        look_in(Path(loader.conf_source))
         given = dict(getattr(context, "_runtime_params", None) or {})
         require_environment(loader)
         require_options(given, Path(context.project_path))

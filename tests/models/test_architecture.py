@@ -4,7 +4,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from rep_kedro.models.architecture import Architecture, architecture_names, load_architecture
+from rep_kedro.models.architecture import Architecture
+from rep_kedro.models.architecture_files import architecture_names, load_architecture
 from rep_kedro.models.network import build_network, restore_network, scale_images
 
 
@@ -156,7 +157,7 @@ def test_kept_layers_out_of_depth_order_are_refused():
 
 def test_layers_that_do_not_fit_together_are_named():
     definition = _define(A, {"name": "b", "kind": "maxpool", "kernel": 9})
-    with pytest.raises(ValueError, match=r"layer 'b' cannot take inputs of shape \[\(2, 4, 4\)\]"):
+    with pytest.raises(ValueError, match=r"layer 'b' of kind maxpool cannot take 2x4x4: "):
         build_network(definition, n_classes=None, seed=0)
 
 

@@ -7,7 +7,8 @@ from safetensors.torch import save_file
 from torch.nn.functional import conv2d, pad
 
 from rep_kedro.kernels.receptive_field import compute_receptive_fields
-from rep_kedro.models.architecture import Architecture, load_architecture
+from rep_kedro.models.architecture import Architecture
+from rep_kedro.models.architecture_files import load_architecture
 from rep_kedro.models.graph import network_graph
 from rep_kedro.models.network import build_network
 from rep_kedro.models.sources.specs import ModelEntry

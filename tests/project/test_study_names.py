@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from kedro.pipeline import Pipeline
 from tests.project.conftest import ROOT
@@ -14,6 +15,8 @@ from rep_kedro.checks.references import require_known_anchors
 from rep_kedro.checks.stale import find_stale, make_pipeline, tell_stale
 from rep_kedro.checks.study_names import require_known_names
 from rep_kedro.datasets.plan_file import write_plan
+from rep_kedro.models.architecture_files import look_in
+from rep_kedro.models.network import build_network
 from rep_kedro.pipelines import PIPELINES
 
 
@@ -163,3 +166,48 @@ def test_an_unknown_anchor_is_told_with_both_ways_out(parameters: dict[str, Any]
     with pytest.raises(ValueError, match=told):
         require_known_anchors(changed, {}, Files())
     require_known_anchors(parameters, {}, Files())
+
+
+def test_each_file_of_weights_that_does_not_fit_is_told_in_one_line(
+    parameters: dict[str, Any], tmp_path: Path
+) -> None:
+    torch.save(build_network("cnn", n_classes=7, seed=0).state_dict(), tmp_path / "seven.pth")
+    (tmp_path / "pointer.pth").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    entry = {"source": "checkpoint", "architecture": "cnn", "n_classes": 10}
+    changed = deepcopy(parameters)
+    changed["features"]["models"] = {
+        "seven": {**entry, "path": str(tmp_path / "seven.pth")},
+        "pointer": {**entry, "path": str(tmp_path / "pointer.pth")},
+        "absent": {**entry, "path": str(tmp_path / "absent.pth")},
+        "right": {**entry, "path": str(tmp_path / "seven.pth"), "n_classes": 7},
+        "elsewhere": {**entry, "url": "https://example.org/net.pth", "sha256": "ab" * 32},
+    }
+    with pytest.raises(ValueError, match=r"^parameter features\.models\.seven: ") as refused:
+        _check(changed)
+    lines = str(refused.value).splitlines()
+    assert [line.partition(": ")[0] for line in lines] == [
+        f"parameter features.models.{name}" for name in ("seven", "pointer", "absent")
+    ]
+    assert (
+        "fc.weight is 7x24, not 10x24, fc.bias is 7, not 10; say n_classes: 7, or left_out: [fc]" in lines[0]
+    )
+    _check(changed, "similarity")  # which reads none of them
+
+
+def test_an_architecture_whose_layers_do_not_fit_is_told_before_the_run(
+    parameters: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "local/architectures"
+    folder.mkdir(parents=True)
+    layers = [{"name": "a", "kind": "conv", "channels": 10**6, "kernel": 1}, {"name": "b", "kind": "mean"}]
+    shown = {"channels": 3, "size_px": 32, "mean": [0.0] * 3, "std": [1.0] * 3}
+    content = {"description": "wide", "input": shown, "layers": layers, "keep": ["b"]}
+    (folder / "wide.yml").write_text(yaml.safe_dump(content))
+    changed = deepcopy(parameters)
+    changed["training"]["grids"][0]["architectures"].append("wide")
+    look_in(tmp_path)
+    try:
+        with pytest.raises(ValueError, match=r"^parameter training.grids: architecture 'wide': layer 'a' is"):
+            _check(changed)
+    finally:
+        look_in(Path("conf"))

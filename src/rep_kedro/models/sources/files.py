@@ -6,7 +6,7 @@ import os
 import re
 from http.client import HTTPException
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
@@ -14,13 +14,11 @@ from rep_kedro.datasets.atomic import write_atomically
 from rep_kedro.errors import UserError
 from rep_kedro.models.sources.specs import FilePlace
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 _VARIABLE = re.compile(r"\$\{?(\w+)\}?")
 _BLOCK_BYTES = 1 << 20
 _TIMEOUT_S = 30
 _SHOWN_DIGITS = 12
+_SHOWN_FILES = 5
 _log = logging.getLogger(__name__)
 
 
@@ -57,13 +55,18 @@ def require_file(place: FilePlace, kind: str) -> Path:
     return path
 
 
+def is_here(place: FilePlace) -> bool:
+    """Tell whether a file need not be fetched; a local one that is missing counts as here."""
+    return place.url is None or place.sha256 is None or _copy_of(place.url, place.sha256).is_file()
+
+
 def fetch_file(url: str, sha256: str, kind: str) -> Path:
     """Return the local copy of what an address gives; it is fetched unless a copy of this digest is there.
 
     Raises:
         ValueError: If it cannot be fetched, or is of another digest; nothing of it is kept then.
     """
-    copy = cache_folder() / sha256[:_SHOWN_DIGITS] / url.rpartition("/")[2]
+    copy = _copy_of(url, sha256)
     if copy.is_file():
         if _digest(copy) == sha256:
             return copy
@@ -86,31 +89,15 @@ def fetch_file(url: str, sha256: str, kind: str) -> Path:
     return copy
 
 
-def read_tensors(place: FilePlace, kind: str) -> "dict[str, Tensor]":
-    """Read a `.safetensors` file, fetched if it has an address.
-
-    Raises:
-        ValueError: If it is missing, cannot be fetched, is of another digest than stated, or is damaged.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    path = require_file(place, kind)
-    try:
-        return dict(load_file(path))
-    except (SafetensorError, OSError) as problem:
-        cause = " ".join(str(problem).split()).removeprefix("Error while deserializing header: ")
-        raise UserError(
-            f"{kind} {place.path or place.url} is damaged or no safetensors file"
-            f" ({path.stat().st_size} bytes: {cause}); copy or fetch it again"
-        ) from problem
-
-
 def cache_folder() -> Path:
     """Return where fetched files are kept: where REP_KEDRO_CACHE says, else in the user's cache."""
     folder = os.environ.get("REP_KEDRO_CACHE")
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return (Path(folder) if folder else Path(base) / "rep_kedro") / "weights"
+
+
+def _copy_of(url: str, sha256: str) -> Path:
+    return cache_folder() / sha256[:_SHOWN_DIGITS] / url.rpartition("/")[2]
 
 
 def _download(url: str, sha256: str, kind: str, partial: Path) -> None:
@@ -134,8 +121,13 @@ def _require_local(place: FilePlace, kind: str) -> Path:
     path = Path(os.path.expandvars(str(place.path))).expanduser()
     if unset := _VARIABLE.search(str(path)):
         raise UserError(f"{kind} {place.path} names the environment variable {unset[1]}, which is not set")
+    if path.is_dir():
+        files = sorted(file.name for file in path.iterdir() if file.is_file())[:_SHOWN_FILES]
+        raise UserError(f"{kind} {place.path} is a folder; name a file ({', '.join(files) or 'it has none'})")
     if not path.is_file():
         raise UserError(f"{kind} {place.path} does not exist (looked from {Path.cwd()})")
+    if not os.access(path, os.R_OK):
+        raise UserError(f"{kind} {place.path} may not be read by this user; change its permissions")
     return path
 
 

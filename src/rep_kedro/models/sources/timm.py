@@ -73,7 +73,8 @@ def _build_from_hub(spec: TimmModel, size: dict[str, Any], *, with_weights: bool
 
 def _accepted(spec: TimmModel, size: dict[str, Any]) -> dict[str, Any]:
     """Return the size only for models that are built for one; convolutions take any."""
-    return size if _require_config(spec)["fixed_input_size"] else {}
+    head = {} if spec.n_classes is None else {"num_classes": spec.n_classes}
+    return {**head, **(size if _require_config(spec)["fixed_input_size"] else {})}
 
 
 def _require_config(spec: TimmModel) -> dict[str, Any]:

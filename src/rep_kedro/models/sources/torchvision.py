@@ -40,7 +40,11 @@ def build(spec: TorchvisionModel, *, with_weights: bool) -> nn.Module:
     weights = _require_weights(spec, spec.weights) if spec.weights and with_weights else None
     from torchvision.models import get_model
 
-    extra = {"init_weights": True} if spec.name in {"googlenet", "inception_v3"} and weights is None else {}
+    extra: dict[str, Any] = (
+        {"init_weights": True} if spec.name in {"googlenet", "inception_v3"} and weights is None else {}
+    )
+    if spec.n_classes is not None:
+        extra["num_classes"] = spec.n_classes
     with drawn_from(spec.seed):
         if weights is None:
             module: nn.Module = get_model(spec.name, weights=None, **extra)

@@ -66,6 +66,20 @@ def build_model(spec: ZooEntry, *, with_weights: bool = True) -> nn.Module:
     return module
 
 
+def require_fitting_weights(spec: ZooEntry, module: nn.Module) -> None:
+    """Refuse a file of weights whose names, shapes or types are not the network's; no number is read.
+
+    Args:
+        spec: The network; entries without a file pass.
+        module: The network on the meta device.
+
+    Raises:
+        ValueError: If the file is here and does not fit.
+    """
+    if spec.source in _FROM_FILES:
+        _source(spec).require_fitting_weights(spec, module)
+
+
 def load_model(spec: ZooEntry) -> LoadedModel:
     """Return the network, ready to be read.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rep_kedro.datasets import Batch, Planned, Tensors, code_revision
 from rep_kedro.errors import UserError
-from rep_kedro.models.architecture import load_architecture
+from rep_kedro.models.architecture_files import load_architecture
 from rep_kedro.pipelines.training.params import NetworkSpec, TrainingParams
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, NamedTuple, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rep_kedro.errors import UserError
-from rep_kedro.models.architecture import load_architecture
+from rep_kedro.models.architecture_files import load_architecture
 from rep_kedro.objectives.schedule import Schedule
 
 Seed = Annotated[int, Field(ge=0)]
