@@ -88,7 +88,7 @@ def _require_readable(entry: ModelEntry, pooling: "Pooling", parameters: Mapping
 
 def _require_layers_of_trained(entry: TrainedModel, parameters: Mapping[str, Any]) -> None:
     """Compare layers with the definition, where the network is one that this configuration trains."""
-    from rep_kedro.models.architecture import load_architecture
+    from rep_kedro.models.architecture_files import load_architecture
     from rep_kedro.models.layers import select_layers
     from rep_kedro.pipelines.training.params import TrainingParams
 
