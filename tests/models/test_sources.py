@@ -29,7 +29,10 @@ OPEN_CLIP = {"source": "open_clip", "name": "ViT-S-32", "pretrained": None}
         ({**TIMM, "name": "vit_tiny_patch16_224"}, (224, 248, "bicubic", 0.5)),
         (TORCHVISION, (224, 256, "bilinear", 0.485)),
         ({**TORCHVISION, "weights": "IMAGENET1K_V1"}, (224, 256, "bilinear", 0.485)),
-        ({**OPEN_CLIP, "name": "ViT-B-32", "pretrained": "openai"}, (224, 224, "bicubic", 0.48145466)),
+        (
+            {**OPEN_CLIP, "name": "ViT-B-32-quickgelu", "pretrained": "openai"},
+            (224, 224, "bicubic", 0.48145466),
+        ),
     ],
 )
 def test_preprocessing_is_what_the_weights_were_published_with(entry, expected):

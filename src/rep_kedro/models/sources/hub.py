@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from rep_kedro.errors import UserError
 from rep_kedro.models.sources.loaded import explained
+from rep_kedro.models.sources.published import digests_of_copy
 
 PREFIX = "hf-hub:"
 _NAME = re.compile(r"hf-hub:(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
@@ -60,6 +61,13 @@ def fetch_folder(name: str, config: str, *, with_weights: bool) -> HubFolder:
             if not any(folder.glob("*.safetensors")):
                 raise FileNotFoundError("no safetensors among its files")
     return HubFolder(folder, repository, commit)
+
+
+def identify_copy(folder: HubFolder, *, with_weights: bool) -> dict[str, Any]:
+    """Return repository and commit of a copy, and the digests of weights in it that are not the commit's."""
+    facts = {"repository": folder.repository, "commit": folder.commit}
+    replaced = digests_of_copy(folder.path) if with_weights else {}
+    return {**facts, "sha256": replaced} if replaced else facts
 
 
 def read_config(folder: HubFolder, config: str, key: str) -> dict[str, Any]:

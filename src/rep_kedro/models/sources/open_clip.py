@@ -1,6 +1,7 @@
 """The image side of models of open_clip."""
 
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,11 +10,13 @@ from torch import nn
 from rep_kedro._torchvision import mend_torchvision
 from rep_kedro.errors import UserError
 from rep_kedro.models.preprocessing import Preprocessing
-from rep_kedro.models.sources.hub import fetch_folder, is_on_hub, read_config
+from rep_kedro.models.sources.hub import fetch_folder, identify_copy, is_on_hub, read_config
 from rep_kedro.models.sources.loaded import drawn_from, explained
+from rep_kedro.models.sources.published import digest_at_address, digest_on_hub
 from rep_kedro.models.sources.specs import OpenClipModel
 
 _CONFIG = "open_clip_config.json"
+_WEIGHTS = "open_clip_pytorch_model.bin"
 _QUICK = "-quickgelu"
 
 
@@ -41,11 +44,25 @@ def resolve_preprocessing(spec: OpenClipModel) -> Preprocessing:
 
 
 def identify_weights(spec: OpenClipModel) -> dict[str, Any]:
-    """Return the tag of the weights, or the commit of their repository."""
+    """Return the tag of the weights, or the commit of their repository, and their digest."""
+    _require_config(spec)
     if is_on_hub(spec.name):
         folder = fetch_folder(spec.name, _CONFIG, with_weights=False)
-        return {"repository": folder.repository, "commit": folder.commit}
-    return {"tag": spec.pretrained}
+        return identify_copy(folder, with_weights=spec.pretrained is not None)
+    if spec.pretrained is None:
+        return {"tag": None}
+    return {"tag": spec.pretrained, "sha256": _digest_of(spec.name, spec.pretrained)}
+
+
+def _digest_of(name: str, tag: str) -> str | None:
+    """Return the digest of the file that open_clip takes: from the hub, or else from an address."""
+    import open_clip
+
+    published = open_clip.get_pretrained_cfg(name, tag)
+    if published.get("hf_hub"):
+        repository, _, file = published["hf_hub"].rpartition("/")
+        return digest_on_hub(repository, file or _WEIGHTS)
+    return digest_at_address(published["url"], Path.home() / ".cache" / "clip")
 
 
 def build(spec: OpenClipModel, *, with_weights: bool) -> nn.Module:
@@ -111,7 +128,7 @@ def _require_activation(name: str, tag: str, config: dict[str, Any]) -> None:
         return
     kinds = ("QuickGELU", "GELU") if own else ("GELU", "QuickGELU")
     other = name.removesuffix(_QUICK) if own else f"{name}{_QUICK}"
-    fits = [known for known in (other,) if tag in open_clip.list_pretrained_tags_by_model(known)]
+    fits = other != name and tag in open_clip.list_pretrained_tags_by_model(other)
     hint = f"name: {other}" if fits and other in open_clip.list_models() else "another model or tag"
     raise UserError(
         f"open_clip model {name!r} computes with {kinds[0]}, and its weights {tag!r} were trained with"

@@ -10,6 +10,7 @@ from rep_kedro._torchvision import mend_torchvision
 from rep_kedro.errors import UserError
 from rep_kedro.models.preprocessing import Preprocessing
 from rep_kedro.models.sources.loaded import drawn_from, explained
+from rep_kedro.models.sources.published import checkpoint_folder, digest_at_address
 from rep_kedro.models.sources.specs import TorchvisionModel
 
 _INCEPTIONS = frozenset({"googlenet", "inception_v3"})
@@ -28,8 +29,11 @@ def resolve_preprocessing(spec: TorchvisionModel) -> Preprocessing:
 
 
 def identify_weights(spec: TorchvisionModel) -> dict[str, Any]:
-    """Return the weights' own name, since `DEFAULT` changes between releases."""
-    return {"weights": spec.weights and _require_weights(spec, spec.weights).name}
+    """Return the weights' own name, since `DEFAULT` changes between releases, and their digest."""
+    if spec.weights is None:
+        return {"weights": None}
+    weights = _require_weights(spec, spec.weights)
+    return {"weights": weights.name, "sha256": digest_at_address(weights.url, checkpoint_folder())}
 
 
 def build(spec: TorchvisionModel, *, with_weights: bool) -> nn.Module:
@@ -94,10 +98,9 @@ def draw(
 
 def _require_local_if_offline(url: str) -> None:
     """Refuse to fetch where HF_HUB_OFFLINE forbids it; torchvision itself does not read the variable."""
-    import torch
     from huggingface_hub.constants import HF_HUB_OFFLINE
 
-    if HF_HUB_OFFLINE and not (Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name).is_file():
+    if HF_HUB_OFFLINE and not (checkpoint_folder() / Path(url).name).is_file():
         raise FileNotFoundError(url)
 
 

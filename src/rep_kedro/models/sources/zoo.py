@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from torch import nn
 
+from rep_kedro.errors import UserError
 from rep_kedro.models.preprocessing import Preprocessing
 from rep_kedro.models.sources.loaded import LoadedModel
 from rep_kedro.models.sources.specs import ZooEntry
@@ -80,13 +81,19 @@ def require_fitting_weights(spec: ZooEntry, module: nn.Module) -> None:
         _source(spec).require_fitting_weights(spec, module)
 
 
-def load_model(spec: ZooEntry) -> LoadedModel:
+def load_model(spec: ZooEntry, *, weights: Mapping[str, Any] | None = None) -> LoadedModel:
     """Return the network, ready to be read.
 
+    Args:
+        spec: Its entry.
+        weights: What `describe_model` said of its weights; others are refused.
+
     Raises:
-        ValueError: If the network does not exist or its weights cannot be had.
+        ValueError: If the network does not exist or its weights cannot be had, or are others by now.
     """
     module = build_model(spec)
+    if weights is not None and weights.get("sha256", "") is not None:  # None: it could not be known before
+        _require_same(weights, _source(spec).identify_weights(spec))
     layers = spec.layers or getattr(module, "kept_layers", ())
     return LoadedModel(
         module,
@@ -96,6 +103,13 @@ def load_model(spec: ZooEntry) -> LoadedModel:
         n_prefix_tokens=spec.n_prefix_tokens,
         run=runner_of(module),
     )
+
+
+def _require_same(planned: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    if planned != found:
+        raise UserError(
+            f"the weights were {dict(planned)} when the run was planned and are {dict(found)} now; run again"
+        )
 
 
 def runner_of(module: nn.Module) -> Any:

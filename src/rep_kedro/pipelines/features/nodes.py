@@ -108,8 +108,10 @@ def _describe(
         return _Candidate(recipe, partial(_load_trained, handle, layers), pooling, (module,))
     from rep_kedro.models.sources.zoo import describe_model, load_model, source_module_name
 
-    recipe = {**describe_model(entry), "layers": list(entry.layers)}
-    return _Candidate(recipe, partial(load_model, entry), pooling, (source_module_name(entry),))
+    described = describe_model(entry)
+    recipe = {**described, "layers": list(entry.layers)}
+    load = partial(load_model, entry, weights=described["weights"])
+    return _Candidate(recipe, load, pooling, (source_module_name(entry),))
 
 
 def _with_alignment(candidate: _Candidate, alignment: Alignment | None) -> _Candidate:
