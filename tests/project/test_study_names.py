@@ -59,6 +59,7 @@ WRONG = {
     "similarity.models": (["cnn_simclr_s9"], "'cnn_simclr_s9' is no network of this study; did you mean"),
     "similarity.stimulus_sets": (["digitz"], "is no stimulus set of this study; did you mean 'digits'?"),
     "similarity.subset": ("analsis", "is no stimulus subset of this study; did you mean 'analysis'?"),
+    "training.stimulus_set": ("digitz", "is no stimulus set of this study; did you mean 'digits'?"),
     "probing.models": (["cnn_simclr_s9"], "is no network of this study; did you mean"),
     "probing.stimulus_sets": (["digitz"], "is no stimulus set of this study"),
     "probing.subset": ("analsis", "is no stimulus subset of this study"),
@@ -84,7 +85,7 @@ def test_an_unknown_name_is_told_with_its_place(parameters: dict[str, Any], plac
         _check(changed)
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
-    _check(changed, "ingest", "training")  # which read none of these
+    _check(changed, "ingest")  # which reads none of these
 
 
 def test_a_network_without_features_may_be_an_anchor_but_is_not_compared(parameters: dict[str, Any]) -> None:

@@ -127,6 +127,8 @@ def _used_names(parameters: Mapping[str, Any], read: Iterable[str]) -> Iterator[
                 yield from (((group, key), kind, name) for name in chosen[key])
         if chosen.get("subset") is not None:
             yield (group, "subset"), SUBSET, chosen["subset"]
+    if "training" in read and parameters["training"].get("grids"):
+        yield ("training", "stimulus_set"), STIMULUS_SET, parameters["training"]["stimulus_set"]
     if "probing" in read:
         for name, combination in (parameters["probing"].get("combinations") or {}).items():
             for model in combination["models"]:
