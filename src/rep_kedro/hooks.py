@@ -77,7 +77,8 @@ class ProjectHooks:
 
         Raises:
             DatasetError: If a free input does not exist or is incomplete.
-            ValueError: If a name is unknown, or a collection to recompute is none that this run makes.
+            ValueError: If a name is unknown, a network cannot be read as its entry says, or a collection to
+                recompute is none that this run makes.
         """
         self._run_began = time.perf_counter()
         options = run_params.get("runtime_params") or {}
@@ -85,6 +86,10 @@ class ProjectHooks:
             from rep_kedro.checks.study_names import require_known_names
 
             require_known_names(self._loader["parameters"], options, pipeline, self._loader, catalog)
+            if WORKER_VARIABLE not in os.environ:  # else the parent has looked
+                from rep_kedro.checks.readable import require_readable_networks
+
+                require_readable_networks(self._loader["parameters"], options, pipeline, self._loader)
         if options.get("recompute"):
             from rep_kedro.checks.options import require_recompute
 

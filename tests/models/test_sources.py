@@ -5,8 +5,8 @@ import torch
 from pydantic import TypeAdapter
 
 from rep_kedro.models.cost import count_cost
-from rep_kedro.models.layers import LayerReader
 from rep_kedro.models.sources.checkpoint import CheckpointHandle
+from rep_kedro.models.sources.loaded import read_layers
 from rep_kedro.models.sources.specs import ModelEntry
 from rep_kedro.models.sources.zoo import build_model, describe_model, load_model, resolve_preprocessing
 from rep_kedro.pipelines.features.listing import list_entry_layers
@@ -52,18 +52,11 @@ def test_drawn_weights_repeat_with_their_seed_and_leave_the_global_state_alone(e
 def test_the_image_side_of_a_two_sided_model_is_read_by_tokens():
     model = load_model(_entry(**{**OPEN_CLIP, "layers": ["visual.transformer.resblocks.1", "visual"]}))
     x = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
-    reader = LayerReader(model.module, model.layers, example=x[:1], run=model.run)
-    read = reader.read(x, "cls_and_patch_average", n_prefix_tokens=model.n_prefix_tokens)
+    read = read_layers(model, x[:1]).read(x, "cls_and_patch_average")
     assert {name: tuple(features.shape) for name, features in read.items()} == {
         "visual.transformer.resblocks.1": (2, 768),
         "visual": (2, 384),
     }
-
-
-def test_a_network_with_channels_last_is_known_as_such():
-    model = load_model(_entry(source="timm", name="swin_tiny_patch4_window7_224", pretrained=False))
-    assert model.layout == "nhwc"
-    assert model.n_prefix_tokens == 0
 
 
 @pytest.mark.parametrize(

@@ -201,7 +201,6 @@ def unknown_layer(name: str, known: Iterable[str]) -> str:
     """Return the message for a layer name that does not exist."""
     known = list(known)
     close = get_close_matches(name, known)
-    meant = f", did you mean {' or '.join(map(repr, close))}" if close else ""
-    return (
-        f"unknown layer {name!r}{meant}; known: {', '.join(known[:40])}{', ...' if len(known) > 40 else ''}"
-    )
+    if close:
+        return f"unknown layer {name!r}, did you mean {' or '.join(map(repr, close))}?"
+    return f"unknown layer {name!r}; known: {', '.join(known[:40])}{', ...' if len(known) > 40 else ''}"

@@ -4,18 +4,22 @@ What is wrong with an entry (an unknown network or layer, a pooling that the lay
 in a fraction of a second, before anything is fetched or computed.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from rep_kedro.errors import UserError
 from rep_kedro.models.layers import LayerReader
 from rep_kedro.models.pooling_names import Pooling
 from rep_kedro.models.preprocessing import Preprocessing
-from rep_kedro.models.sources.specs import CheckpointModel, ZooEntry
-from rep_kedro.models.sources.zoo import build_model, layout_of, prefix_of, resolve_preprocessing, runner_of
+from rep_kedro.models.sources.specs import CheckpointModel, WeightsFileModel, ZooEntry
+from rep_kedro.models.sources.zoo import build_model, resolve_preprocessing, runner_of
 
 
 @dataclass(frozen=True)
@@ -40,16 +44,27 @@ def outline_network(entry: ZooEntry) -> Outline:
     """Return the outline of a network; no weight is read or fetched.
 
     Raises:
-        ValueError: If name, preprocessing or layers are unknown.
+        ValueError: If name, preprocessing or layers are unknown, or the library cannot build the network.
     """
+    with _explained(entry):
+        return _outline(entry)
+
+
+def _outline(entry: ZooEntry) -> Outline:
     preprocessing = resolve_preprocessing(entry)
     module = build_on_meta(entry)
     n_channels, side = len(preprocessing.mean), preprocessing.size_px
     image = torch.empty(1, n_channels, side, side, device="meta")
-    layers = entry.layers or getattr(module, "kept_layers", ())
-    return Outline(
-        module, preprocessing, LayerReader(module, layers, example=image, run=runner_of(module)), image
-    )
+    with _Undrawn():
+        reader = LayerReader(
+            module,
+            entry.layers or getattr(module, "kept_layers", ()),
+            example=image,
+            run=runner_of(module),
+            layout=entry.layout,
+            n_prefix_tokens=entry.n_prefix_tokens,
+        )
+    return Outline(module, preprocessing, reader, image)
 
 
 def require_readable(entry: ZooEntry, pooling: Pooling) -> dict[str, int]:
@@ -65,14 +80,7 @@ def require_readable(entry: ZooEntry, pooling: Pooling) -> dict[str, int]:
     Raises:
         ValueError: If the network or a layer is unknown, or a layer cannot be pooled so.
     """
-    outline = outline_network(entry)
-    read = outline.reader.read(
-        outline.image,
-        pooling,
-        layout=layout_of(entry, outline.module),
-        n_prefix_tokens=prefix_of(entry, outline.module),
-    )
-    return {layer: features.shape[1] for layer, features in read.items()}
+    return outline_network(entry).reader.widths(pooling)
 
 
 def build_on_meta(entry: ZooEntry) -> nn.Module:
@@ -87,17 +95,59 @@ def build_on_meta(entry: ZooEntry) -> nn.Module:
             return build_model(entry, with_weights=False).to("meta")
 
 
+@contextmanager
+def _explained(entry: ZooEntry) -> Iterator[None]:
+    """Say in one line that a library cannot build or run a network, whatever it raises."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # the library's own code
+        name = entry.architecture if isinstance(entry, CheckpointModel | WeightsFileModel) else entry.name
+        cause = " ".join(str(error).split())[:200]
+        raise UserError(f"{name!r} cannot be built: {type(error).__name__}: {cause}") from error
+
+
 class _Undrawn(TorchFunctionMode):
-    """Leave new weights as they are: drawing them takes most of the time that building takes."""
+    """Do not draw weights, and go a short way from shape to shape: both take most of the time otherwise."""
 
     _DRAWING = frozenset(
-        getattr(Tensor, f"{name}_")
-        for name in ("normal", "uniform", "erfinv", "zero", "fill", "mul", "add", "div", "sub", "clamp")
+        {
+            *(
+                nn.init.kaiming_uniform_,
+                nn.init.kaiming_normal_,
+                nn.init.xavier_uniform_,
+                nn.init.trunc_normal_,
+            ),
+            *(Tensor.normal_, Tensor.uniform_, Tensor.erfinv_, Tensor.zero_, Tensor.fill_, Tensor.clamp_),
+            *(Tensor.mul_, Tensor.add_, Tensor.div_, Tensor.sub_),
+        }
     )
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func in self._DRAWING and (args[0].is_meta or isinstance(args[0], nn.Parameter)):
-            return args[0]
+        first = args[0] if args else None
+        if func in self._DRAWING and isinstance(first, Tensor) and (first.is_meta or _is_weight(first)):
+            return first
+        if first is not None and getattr(first, "is_meta", False):
+            shape = _shape_after(func, first, args[1:])
+            if shape is not None:
+                return first.new_empty(shape)
         return func(*args, **(kwargs or {}))
+
+
+def _shape_after(func: Any, first: Tensor, others: tuple[Any, ...]) -> tuple[int, ...] | None:
+    """Return the shape that a frequent step gives, or None where the step itself has to say."""
+    shape = tuple(first.shape)
+    if func in {functional.gelu, functional.silu}:
+        return shape
+    if func is functional.layer_norm and others and shape[-len(others[0]) :] == tuple(others[0]):
+        return shape
+    if func is functional.linear and others and shape[-1] == others[0].shape[-1]:
+        return (*shape[:-1], others[0].shape[0])
+    return None
+
+
+def _is_weight(value: Tensor) -> bool:
+    return isinstance(value, nn.Parameter)

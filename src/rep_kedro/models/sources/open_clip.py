@@ -14,6 +14,7 @@ from rep_kedro.models.sources.loaded import drawn_from, explained
 from rep_kedro.models.sources.specs import OpenClipModel
 
 _CONFIG = "open_clip_config.json"
+_QUICK = "-quickgelu"
 
 
 def resolve_preprocessing(spec: OpenClipModel) -> Preprocessing:
@@ -26,7 +27,10 @@ def resolve_preprocessing(spec: OpenClipModel) -> Preprocessing:
     else:
         weights = (get_pretrained_cfg(spec.name, spec.pretrained) if spec.pretrained else None) or {}
     size = config["vision_cfg"]["image_size"]
-    size = size if isinstance(size, int) else size[0]
+    sides = {size} if isinstance(size, int) else set(size)
+    if len(sides) > 1:
+        raise UserError(f"open_clip model {spec.name!r} takes images of {size} pixels; networks need squares")
+    size = sides.pop()
     return Preprocessing(
         size_px=size,
         resize_px=size,
@@ -90,4 +94,26 @@ def _require_config(spec: OpenClipModel) -> dict[str, Any]:
             f"open_clip has no weights {spec.pretrained!r} for {spec.name!r};"
             f" known: {', '.join(tags) or 'none'}"
         )
+    if spec.pretrained is not None:
+        _require_activation(spec.name, spec.pretrained, config)
     return dict(config)
+
+
+def _require_activation(name: str, tag: str, config: dict[str, Any]) -> None:
+    """Refuse weights that were trained with another activation than the named model has.
+
+    open_clip itself loads them and warns; every layer then gives other numbers than in training.
+    """
+    import open_clip
+
+    own = bool(config.get("quick_gelu", False))
+    if bool(open_clip.get_pretrained_cfg(name, tag).get("quick_gelu", False)) == own:
+        return
+    kinds = ("QuickGELU", "GELU") if own else ("GELU", "QuickGELU")
+    other = name.removesuffix(_QUICK) if own else f"{name}{_QUICK}"
+    fits = [known for known in (other,) if tag in open_clip.list_pretrained_tags_by_model(known)]
+    hint = f"name: {other}" if fits and other in open_clip.list_models() else "another model or tag"
+    raise UserError(
+        f"open_clip model {name!r} computes with {kinds[0]}, and its weights {tag!r} were trained with"
+        f" {kinds[1]}: choose {hint}"
+    )

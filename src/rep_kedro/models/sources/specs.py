@@ -10,6 +10,9 @@ from rep_kedro.models.architecture import require_scaling
 from rep_kedro.models.architecture_files import load_architecture
 from rep_kedro.models.pooling_names import Layout, Pooling
 
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
 
 class FilePlace(BaseModel):
     """Where a file is: here, or at an address from which it is fetched once.
@@ -78,8 +81,8 @@ class _Entry(BaseModel):
     Attributes:
         layers: Names of submodules, or glob patterns, whose features are kept.
         pooling: Differs from the pipeline's.
-        layout: Where channels and tokens are; `auto` asks the source.
-        n_prefix_tokens: Class token and registers; asked of the source unless given.
+        layout: Where channels and tokens are in the layers' output; `auto` finds it out for each layer.
+        n_prefix_tokens: Class token and registers before the patches; found out for each layer unless given.
         objective: For the model card.
         trained_on: For the model card.
         architecture_class: For the model card, such as `transformer`; the architecture's name unless given.
@@ -257,7 +260,8 @@ class WeightsFileModel(_Entry, StatePlace):
         size_px: Side of the input.
         resize_px: Side before the margin is cut off.
         interpolation: Of the resizing.
-        mean: Of the input, per channel.
+        mean: Of the input, per channel. torchvision's GoogLeNet and Inception scale the default input to that
+            of their first training, as torchvision's own loading does; with another mean or std they do not.
         std: Of the input, per channel.
     """
 
@@ -267,8 +271,8 @@ class WeightsFileModel(_Entry, StatePlace):
     size_px: PositiveInt = 224
     resize_px: PositiveInt = 256
     interpolation: Literal["bilinear", "bicubic", "lanczos"] = "bilinear"
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
 
     @model_validator(mode="after")
     def _require_scaling(self) -> Self:

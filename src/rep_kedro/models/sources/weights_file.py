@@ -9,7 +9,7 @@ from rep_kedro.models.preprocessing import Preprocessing
 from rep_kedro.models.sources import timm, torchvision
 from rep_kedro.models.sources.files import identify_file
 from rep_kedro.models.sources.fitting import Change, load_file, require_fitting_file
-from rep_kedro.models.sources.specs import TimmModel, TorchvisionModel, WeightsFileModel
+from rep_kedro.models.sources.specs import IMAGENET_MEAN, IMAGENET_STD, TimmModel, WeightsFileModel
 
 _KIND = "file of weights"
 
@@ -54,12 +54,21 @@ def _changes_of(spec: WeightsFileModel, module: nn.Module) -> Change | None:
 
 
 def _build_architecture(spec: WeightsFileModel) -> nn.Module:
-    form: dict[str, Any] = {"layers": spec.layers, "n_classes": spec.n_classes}
     if spec.library == "torchvision":
-        plain = TorchvisionModel(source="torchvision", name=spec.name, weights=None, **form)
-        return torchvision.build(plain, with_weights=False)
+        # torchvision's own weights of GoogLeNet and Inception are of networks that scale such an input.
+        is_imagenet = (spec.mean, spec.std) == (IMAGENET_MEAN, IMAGENET_STD)
+        return torchvision.draw(
+            spec.name, n_classes=spec.n_classes, size_px=spec.size_px, transforms_input=is_imagenet
+        )
     size_px = None if spec.size_px == _own_size(spec) else spec.size_px
-    drawn = TimmModel(source="timm", name=spec.name, pretrained=False, size_px=size_px, **form)
+    drawn = TimmModel(
+        source="timm",
+        name=spec.name,
+        pretrained=False,
+        size_px=size_px,
+        layers=spec.layers,
+        n_classes=spec.n_classes,
+    )
     return timm.build(drawn, with_weights=False)
 
 

@@ -7,12 +7,10 @@ from typing import Annotated, Any
 
 from torch import nn
 
-from rep_kedro.models.pooling_names import Layout
 from rep_kedro.models.preprocessing import Preprocessing
 from rep_kedro.models.sources.loaded import LoadedModel
 from rep_kedro.models.sources.specs import ZooEntry
 
-NO_CLASS_TOKEN = 0
 _TOLD_BY_SOURCES = frozenset({"weights", "preprocessing", "alignment"})
 _FROM_FILES = frozenset({"checkpoint", "weights_file"})
 
@@ -94,8 +92,8 @@ def load_model(spec: ZooEntry) -> LoadedModel:
         module,
         resolve_preprocessing(spec),
         tuple(layers),
-        layout=layout_of(spec, module),
-        n_prefix_tokens=prefix_of(spec, module),
+        layout=spec.layout,
+        n_prefix_tokens=spec.n_prefix_tokens,
         run=runner_of(module),
     )
 
@@ -103,24 +101,6 @@ def load_model(spec: ZooEntry) -> LoadedModel:
 def runner_of(module: nn.Module) -> Any:
     """Return how images go through the module: the image side of two-sided models."""
     return getattr(module, "encode_image", None)
-
-
-def layout_of(spec: ZooEntry, module: nn.Module) -> Layout:
-    """Return where channels are, as the entry or else the module says."""
-    if spec.layout != "auto":
-        return spec.layout
-    return "nhwc" if str(getattr(module, "output_fmt", "")).upper().endswith("NHWC") else "auto"
-
-
-def prefix_of(spec: ZooEntry, module: nn.Module) -> int:
-    """Return the number of tokens before the patches, as the entry or else the module says."""
-    if spec.n_prefix_tokens is not None:
-        return spec.n_prefix_tokens
-    if spec.source == "timm":
-        return int(getattr(module, "num_prefix_tokens", NO_CLASS_TOKEN))
-    if spec.source == "open_clip":
-        return int(getattr(getattr(module, "visual", None), "class_embedding", None) is not None)
-    return int(hasattr(module, "class_token"))
 
 
 def _source(spec: ZooEntry) -> ModuleType:

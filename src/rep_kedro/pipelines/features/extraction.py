@@ -19,7 +19,7 @@ from rep_kedro.errors import UserError
 from rep_kedro.kernels.precision import full_precision
 from rep_kedro.models.layers import LayerReader
 from rep_kedro.models.pooling_names import Pooling
-from rep_kedro.models.sources.loaded import LoadedModel
+from rep_kedro.models.sources.loaded import LoadedModel, read_layers
 from rep_kedro.pipelines.features.images import hash_stimulus_ids, make_pixels
 from rep_kedro.stimuli.selection import locate_stimuli, stream_images
 
@@ -100,10 +100,8 @@ def extract_features(
                 images = _to_input(shown, model, reading)
                 with reading.precision():
                     if reader is None:
-                        reader = LayerReader(model.module, model.layers, example=images[:1], run=model.run)
-                    read = reader.read(
-                        images, pooling, layout=model.layout, n_prefix_tokens=model.n_prefix_tokens
-                    )
+                        reader = read_layers(model, images[:1])
+                    read = reader.read(images, pooling)
                 kept = {layer: features.cpu() for layer, features in read.items()}
             except RuntimeError as error:
                 _halve(reading, len(shown), error)

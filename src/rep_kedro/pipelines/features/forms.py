@@ -71,7 +71,7 @@ def compute_form(entry: ZooEntry, *, pooling: Pooling) -> NetworkForm:
     import torch
 
     from rep_kedro.models.outline import build_on_meta
-    from rep_kedro.models.sources.zoo import layout_of, prefix_of, resolve_preprocessing, runner_of
+    from rep_kedro.models.sources.zoo import resolve_preprocessing, runner_of
 
     preprocessing = resolve_preprocessing(entry)
     module = build_on_meta(entry)
@@ -85,8 +85,8 @@ def compute_form(entry: ZooEntry, *, pooling: Pooling) -> NetworkForm:
         layers,
         pooling,
         run=runner_of(module),
-        layout=layout_of(entry, module),
-        n_prefix_tokens=prefix_of(entry, module),
+        layout=entry.layout,
+        n_prefix_tokens=entry.n_prefix_tokens,
     )
 
 
@@ -120,11 +120,9 @@ def _measure(
     from rep_kedro.models.layers import LayerReader
 
     module.requires_grad_(False)  # the counter trips over parameters that are handed from part to part
-    run = access.pop("run", None)
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter, _watched_steps(module) as steps:
-        reader = LayerReader(module, layers, example=image, run=run)
-    read = reader.read(image, pooling, **access)
+        reader = LayerReader(module, layers, example=image, **access)
     counted = getattr(module, "visual", module)
     return NetworkForm(
         n_parameters=sum(parameter.numel() for parameter in counted.parameters()),
@@ -132,7 +130,7 @@ def _measure(
         activation_bytes=_FLOAT_BYTES * max(steps),
         traffic_bytes=_FLOAT_BYTES * sum(steps),
         n_inputs=image.numel(),
-        widths={layer: features.shape[1] for layer, features in read.items()},
+        widths=reader.widths(pooling),
     )
 
 
