@@ -61,6 +61,8 @@ WRONG = {
     "similarity.stimulus_sets": (["digitz"], "is no stimulus set of this study; did you mean 'digits'?"),
     "similarity.subset": ("analsis", "is no stimulus subset of this study; did you mean 'analysis'?"),
     "training.stimulus_set": ("digitz", "is no stimulus set of this study; did you mean 'digits'?"),
+    "stitching.models": (["cnn_simclr_s9"], "is no network of this study; did you mean"),
+    "stitching.stimulus_sets": (["digitz"], "is no stimulus set of this study; did you mean 'digits'?"),
     "probing.models": (["cnn_simclr_s9"], "is no network of this study; did you mean"),
     "probing.stimulus_sets": (["digitz"], "is no stimulus set of this study"),
     "probing.subset": ("analsis", "is no stimulus subset of this study"),

@@ -127,6 +127,10 @@ def _used_names(parameters: Mapping[str, Any], read: Iterable[str]) -> Iterator[
                 yield from (((group, key), kind, name) for name in chosen[key])
         if chosen.get("subset") is not None:
             yield (group, "subset"), SUBSET, chosen["subset"]
+    if "stitching" in read:
+        for key, kind in (("models", ANY_NETWORK), ("stimulus_sets", STIMULUS_SET)):
+            if isinstance(parameters["stitching"].get(key), list):
+                yield from ((("stitching", key), kind, name) for name in parameters["stitching"][key])
     if "training" in read and parameters["training"].get("grids"):
         yield ("training", "stimulus_set"), STIMULUS_SET, parameters["training"]["stimulus_set"]
     if "probing" in read:
