@@ -16,7 +16,7 @@ _Model = TypeVar("_Model", bound="BaseModel")
 Keys = tuple[str, ...]
 NETWORK, STIMULUS_SET, SUBSET = "network", "stimulus set", "stimulus subset"
 ANY_NETWORK = "network, seen or not"
-_CHOOSERS = ("features", "similarity", "probing", "diagnostics")
+_CHOOSERS = ("features", "similarity", "probing", "diagnostics", "stitching")
 """Parameters that choose among what there is, with the same keys."""
 
 
@@ -122,15 +122,12 @@ def _used_names(parameters: Mapping[str, Any], read: Iterable[str]) -> Iterator[
     """Yield where a name is used, of what kind it is, and the name."""
     for group in (name for name in _CHOOSERS if name in read):
         chosen = parameters[group]
-        for key, kind in (("models", NETWORK), ("stimulus_sets", STIMULUS_SET)):
+        network = ANY_NETWORK if group == "stitching" else NETWORK  # which needs no features
+        for key, kind in (("models", network), ("stimulus_sets", STIMULUS_SET)):
             if isinstance(chosen.get(key), list):
                 yield from (((group, key), kind, name) for name in chosen[key])
         if chosen.get("subset") is not None:
             yield (group, "subset"), SUBSET, chosen["subset"]
-    if "stitching" in read:
-        for key, kind in (("models", ANY_NETWORK), ("stimulus_sets", STIMULUS_SET)):
-            if isinstance(parameters["stitching"].get(key), list):
-                yield from ((("stitching", key), kind, name) for name in parameters["stitching"][key])
     if "training" in read and parameters["training"].get("grids"):
         yield ("training", "stimulus_set"), STIMULUS_SET, parameters["training"]["stimulus_set"]
     if "probing" in read:
