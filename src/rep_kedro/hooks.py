@@ -42,7 +42,11 @@ class ProjectHooks:
         from rep_kedro.checks.configuration import require_environment
         from rep_kedro.checks.options import require_devices, require_options, require_threads
         from rep_kedro.checks.parameters import require_known_parameters, require_valid_parameters
-        from rep_kedro.checks.references import require_compared_measure, require_known_anchors
+        from rep_kedro.checks.references import (
+            drop_default_anchors,
+            require_compared_measure,
+            require_known_anchors,
+        )
         from rep_kedro.models.architecture_files import look_in
 
         loader: Any = context.config_loader
@@ -52,6 +56,7 @@ class ProjectHooks:
         require_environment(loader)
         require_options(given, Path(context.project_path))
         given = {name: value for name, value in given.items() if name not in RUN_OPTIONS}
+        loader["parameters"] = drop_default_anchors(loader["parameters"], given, loader)
         parameters = {k: v for k, v in loader["parameters"].items() if k not in RUN_OPTIONS}
         require_known_parameters(parameters, given, _requested(None), loader)
         require_threads(parameters.get("threads"))

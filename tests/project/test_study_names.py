@@ -11,6 +11,7 @@ import yaml
 from kedro.pipeline import Pipeline
 from tests.project.conftest import ROOT
 
+from rep_kedro.checks.readable import require_readable_networks
 from rep_kedro.checks.references import require_known_anchors
 from rep_kedro.checks.stale import find_stale, make_pipeline, tell_stale
 from rep_kedro.checks.study_names import require_known_names
@@ -59,6 +60,9 @@ WRONG = {
     "similarity.models": (["cnn_simclr_s9"], "'cnn_simclr_s9' is no network of this study; did you mean"),
     "similarity.stimulus_sets": (["digitz"], "is no stimulus set of this study; did you mean 'digits'?"),
     "similarity.subset": ("analsis", "is no stimulus subset of this study; did you mean 'analysis'?"),
+    "training.stimulus_set": ("digitz", "is no stimulus set of this study; did you mean 'digits'?"),
+    "stitching.models": (["cnn_simclr_s9"], "is no network of this study; did you mean"),
+    "stitching.stimulus_sets": (["digitz"], "is no stimulus set of this study; did you mean 'digits'?"),
     "probing.models": (["cnn_simclr_s9"], "is no network of this study; did you mean"),
     "probing.stimulus_sets": (["digitz"], "is no stimulus set of this study"),
     "probing.subset": ("analsis", "is no stimulus subset of this study"),
@@ -84,7 +88,7 @@ def test_an_unknown_name_is_told_with_its_place(parameters: dict[str, Any], plac
         _check(changed)
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
-    _check(changed, "ingest", "training")  # which read none of these
+    _check(changed, "ingest")  # which reads none of these
 
 
 def test_a_network_without_features_may_be_an_anchor_but_is_not_compared(parameters: dict[str, Any]) -> None:
@@ -183,7 +187,7 @@ def test_each_file_of_weights_that_does_not_fit_is_told_in_one_line(
         "elsewhere": {**entry, "url": "https://example.org/net.pth", "sha256": "ab" * 32},
     }
     with pytest.raises(ValueError, match=r"^parameter features\.models\.seven: ") as refused:
-        _check(changed)
+        require_readable_networks(changed, {}, make_pipeline("features"), Files())
     lines = str(refused.value).splitlines()
     assert [line.partition(": ")[0] for line in lines] == [
         f"parameter features.models.{name}" for name in ("seven", "pointer", "absent")
@@ -191,7 +195,7 @@ def test_each_file_of_weights_that_does_not_fit_is_told_in_one_line(
     assert (
         "fc.weight is 7x24, not 10x24, fc.bias is 7, not 10; say n_classes: 7, or left_out: [fc]" in lines[0]
     )
-    _check(changed, "similarity")  # which reads none of them
+    require_readable_networks(changed, {}, make_pipeline("similarity"), Files())  # which reads none of them
 
 
 def test_an_architecture_whose_layers_do_not_fit_is_told_before_the_run(

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from tests.small_collections import ARROW, make_stimuli, run_plan, store
 
 from rep_kedro.datasets import CollectionError
+from rep_kedro.errors import UserError
 from rep_kedro.models.sources.trained import restore_trained_network
 from rep_kedro.pipelines.training.nodes import plan_networks, tabulate_training_history
 from rep_kedro.pipelines.training.params import TrainingParams
@@ -169,3 +170,28 @@ def test_self_supervised_networks_of_a_set_without_labels(tmp_path):
     sets = store(tmp_path / "sets", {"bars": make_stimuli(pixels, [None] * 16, ["train"] * 16)}, ARROW)
     found = run_plan(tmp_path / "networks", plan_networks(sets, _params(grids=[GRIDS[1]])))
     assert restore_trained_network(found["cnn_vicreg_s0"])(torch.zeros(1, 3, 16, 16)).shape == (1, 24)
+
+
+@pytest.mark.parametrize(
+    ("labels", "splits", "grid", "message"),
+    [
+        ([0, 1] * 4, ["test"] * 8, GRIDS[2], r"'bars' has no split 'train' to learn from \(test 8\); choose"),
+        ([None] * 8, ["train"] * 8, GRIDS[0], "'supervised' needs labels, and 8 of 8 training images of"),
+        ([0, 1, None, 0] * 2, ["train"] * 8, GRIDS[0], "needs labels, and 2 of 8 training images of"),
+        ([0, None] * 2 + [None] * 4, ["train"] * 8, GRIDS[2], "'untrained' needs labels, and 6 of 8"),
+        ([0, 1] * 2, ["train"] * 4, GRIDS[0], "batch_size 8 exceeds the 4 training images of"),
+    ],
+)
+def test_a_stimulus_set_that_cannot_be_learnt_from_is_refused_while_planning(
+    labels, splits, grid, message, tmp_path
+):
+    pixels = np.zeros((len(labels), 16, 16, 3), dtype=np.uint8)
+    sets = store(tmp_path, {"bars": make_stimuli(pixels, labels, splits, ["high", "low"])}, ARROW)
+    with pytest.raises(UserError, match=message) as caught:
+        plan_networks(sets, _params(grids=[grid]))
+    assert "\n" not in str(caught.value)
+
+
+def test_without_grids_there_is_nothing_to_train_and_no_set_to_train_on(stimulus_sets):
+    assert plan_networks(stimulus_sets, _params(grids=[], stimulus_set="unknown")) == {}
+    assert "model" in tabulate_training_history({}).columns

@@ -19,7 +19,12 @@ from rep_kedro.models.layers import LayerReader
 from rep_kedro.models.pooling_names import Pooling
 from rep_kedro.models.preprocessing import Preprocessing
 from rep_kedro.models.sources.specs import CheckpointModel, WeightsFileModel, ZooEntry
-from rep_kedro.models.sources.zoo import build_model, resolve_preprocessing, runner_of
+from rep_kedro.models.sources.zoo import (
+    build_model,
+    require_fitting_weights,
+    resolve_preprocessing,
+    runner_of,
+)
 
 
 @dataclass(frozen=True)
@@ -78,16 +83,17 @@ def require_readable(entry: ZooEntry, pooling: Pooling) -> dict[str, int]:
         Number of features by layer, in depth order.
 
     Raises:
-        ValueError: If the network or a layer is unknown, or a layer cannot be pooled so.
+        ValueError: If the network or a layer is unknown, a layer cannot be pooled so, or a file of weights is
+            here and not the network's.
     """
-    return outline_network(entry).reader.widths(pooling)
+    outline = outline_network(entry)
+    require_fitting_weights(entry, outline.module)
+    return outline.reader.widths(pooling)
 
 
 def build_on_meta(entry: ZooEntry) -> nn.Module:
     """Return the network with shapes in place of numbers."""
     with _Undrawn():
-        if isinstance(entry, CheckpointModel):  # the project's own layers are made on the CPU
-            return build_model(entry, with_weights=False).to("meta")
         try:
             with torch.device("meta"):
                 return build_model(entry, with_weights=False)

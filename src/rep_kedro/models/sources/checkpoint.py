@@ -1,5 +1,7 @@
 """Files of weights for this project's architectures."""
 
+import hashlib
+import json
 from typing import Any
 
 from torch import Tensor, nn
@@ -64,7 +66,8 @@ class CheckpointHandle:
         self._state: dict[str, Tensor] | None = None
         definition = definition_of(spec).as_json()
         self.meta: dict[str, Any] = {"definition": definition, "n_classes": spec.n_classes}
-        self.reference = {"key": name, "digest": identify_file(spec, _KIND)["sha256"]}
+        content = json.dumps({**spec.recipe(), **identify_weights(spec)}, sort_keys=True)
+        self.reference = {"key": name, "digest": hashlib.sha256(content.encode()).hexdigest()}
 
     @property
     def names(self) -> list[str]:

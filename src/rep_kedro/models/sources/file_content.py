@@ -15,7 +15,7 @@ from typing import Any
 from rep_kedro.errors import UserError
 from rep_kedro.models.sources.file_kinds import recognise_file
 from rep_kedro.models.sources.files import require_file
-from rep_kedro.models.sources.specs import FilePlace
+from rep_kedro.models.sources.places import FilePlace
 
 _REFUSED = re.compile(r"GLOBAL ([\w.]+)")
 _MODULES_OF_REMARKS = frozenset(

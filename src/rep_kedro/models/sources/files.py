@@ -12,7 +12,7 @@ from urllib.request import Request, urlopen
 
 from rep_kedro.datasets.atomic import write_atomically
 from rep_kedro.errors import UserError
-from rep_kedro.models.sources.specs import FilePlace
+from rep_kedro.models.sources.places import FilePlace
 
 _VARIABLE = re.compile(r"\$\{?(\w+)\}?")
 _BLOCK_BYTES = 1 << 20

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from rep_kedro.errors import UserError
 from rep_kedro.models.sources.file_content import read_content
 from rep_kedro.models.sources.files import is_here
+from rep_kedro.models.sources.places import StatePlace
 from rep_kedro.models.sources.readings import Reading, find_states, list_readings, tell_content
-from rep_kedro.models.sources.specs import StatePlace
 
 _SHOWN = 3
 _COUNTER = "num_batches_tracked"

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from rep_kedro.errors import UserError
-from rep_kedro.models.sources.specs import StatePlace
+from rep_kedro.models.sources.places import StatePlace
 
 _DEEPEST = 6
 _MOST_PARTS = 20_000

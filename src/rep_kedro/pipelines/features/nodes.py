@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rep_kedro.datasets import Batch, Expectation, Planned, code_revision
 from rep_kedro.errors import UserError
 from rep_kedro.models.pooling_names import Pooling
-from rep_kedro.models.sources.specs import Alignment, ModelEntry, TrainedModel
+from rep_kedro.models.sources.places import Alignment
+from rep_kedro.models.sources.specs import ModelEntry, TrainedModel
 from rep_kedro.pipelines.features.params import FeaturesParams
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Joins networks of one kind: streams the moments of all pairs, fits their maps, runs what lies behind them.
 
-Each network sees each image once per split; only the part behind a joint runs again.
+Each network sees each image once per split for some pairs at a time; only the part behind a joint runs again.
 """
 
 import math
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from rep_kedro.datasets import ArrowHandle, TensorsHandle
 
 
+PAIRS_AT_A_TIME = 16
+
+
 class Joint(NamedTuple):
     """Where a front network goes over into an end network."""
 
@@ -55,6 +58,9 @@ def join_networks(
 ) -> Iterator[tuple[tuple[str, str], Tensors]]:
     """Yield the maps and results of each pair of networks.
 
+    Pairs are done some at a time, so that results come early and few networks are held at once; both
+    directions of a pair are done together.
+
     Args:
         handles: Networks of one definition with a head, by name.
         stimulus_set: What they were trained on, with labels and the splits ``train`` and ``test``.
@@ -67,9 +73,18 @@ def join_networks(
     Raises:
         ValueError: If a split is empty or has stimuli without a label.
     """
-    group = _Group(handles, params)
-    joints = [Joint(*pair, layer) for pair in pairs for layer in group.depths]
     splits = _read_splits(stimulus_set)
+    ordered = sorted(pairs, key=lambda pair: (sorted(pair), pair))
+    for start in range(0, len(ordered), PAIRS_AT_A_TIME):
+        chosen = ordered[start : start + PAIRS_AT_A_TIME]
+        needed = {name: handles[name] for name in sorted({name for pair in chosen for name in pair})}
+        yield from _join_some(_Group(needed, params), splits, chosen, params)
+
+
+def _join_some(
+    group: "_Group", splits: "Mapping[str, _Split]", pairs: Sequence[tuple[str, str]], params: StitchingParams
+) -> Iterator[tuple[tuple[str, str], Tensors]]:
+    joints = [Joint(*pair, layer) for pair in pairs for layer in group.depths]
     maps = {joint: fit_map(moments, params) for joint, moments in group.stream(splits["train"], joints)}
     outputs = group.run_joints(splits["test"], maps)
     test_moments = dict(group.stream(splits["test"], joints))

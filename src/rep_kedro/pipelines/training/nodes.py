@@ -1,5 +1,6 @@
 """Nodes of the training pipeline: which networks there shall be, and how their training went."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 else:
     DataFrame = ArrowHandle = TensorsHandle = TrainedNetwork = TrainingStimuli = Any  # Kedro reads the hints
 
+_log = logging.getLogger(__name__)
 HISTORY_COLUMNS = ("model", "architecture", "objective", "seed", "epoch", "metric", "value")
 
 
@@ -30,15 +32,20 @@ def plan_networks(stimulus_sets: Mapping[str, ArrowHandle], params: TrainingPara
         params: Which networks to train on what.
 
     Returns:
-        Plan by `<architecture>_<objective>[_<label>]_s<seed>`.
+        Plan by `<architecture>_<objective>[_<label>]_s<seed>`; empty if there are no grids.
 
     Raises:
-        ValueError: If the stimulus set is unknown.
+        ValueError: If the stimulus set is unknown, has too few training images, or lacks labels that an
+            objective needs.
     """
     from rep_kedro.objectives.registry import make_objective
 
-    handle = _require_stimulus_set(stimulus_sets, params.stimulus_set)
     networks = params.networks()
+    if not networks:
+        _log.info("training.grids is empty: no network is trained here")
+        return {}
+    handle = _require_stimulus_set(stimulus_sets, params.stimulus_set)
+    _require_trainable(params.stimulus_set, handle.meta, networks)
     batch = Batch(lambda names: _train_networks(names, networks, handle, params))
     plan = {}
     for name, spec in networks.items():
@@ -161,3 +168,33 @@ def _require_stimulus_set(stimulus_sets: Mapping[str, ArrowHandle], name: str) -
         hint = f", did you mean {close[0]!r}" if close else ""
         raise UserError(f"unknown stimulus set {name!r}{hint}; known: {', '.join(sorted(stimulus_sets))}")
     return stimulus_sets[name]
+
+
+def _require_trainable(
+    stimulus_set: str, meta: Mapping[str, Any], networks: Mapping[str, NetworkSpec]
+) -> None:
+    """Refuse a stimulus set that some network cannot learn from, before any image is decoded."""
+    from rep_kedro.objectives.registry import make_objective
+
+    about = f"training.stimulus_set {stimulus_set!r}"
+    counts = meta["counts"]
+    n_train = counts.get("train", 0)
+    if n_train == 0:
+        held = ", ".join(f"{split} {n}" for split, n in sorted(counts.items()))
+        raise UserError(
+            f"{about} has no split 'train' to learn from ({held}); choose another set, or draw its splits"
+            " (test_fraction)"
+        )
+    n_labelled = sum(meta["class_counts"].get("train", {}).values())
+    for name, spec in networks.items():
+        objective = make_objective(spec.objective, spec.options)
+        if objective.has_head and n_labelled < n_train:
+            raise UserError(
+                f"network {name!r}: objective {spec.objective!r} needs labels, and {n_train - n_labelled} of"
+                f" {n_train} training images of {about} have none; choose another set or objective"
+            )
+        if objective.trains and spec.schedule is not None and spec.schedule.batch_size > n_train:
+            raise UserError(
+                f"network {name!r}: batch_size {spec.schedule.batch_size} exceeds the {n_train} training"
+                f" images of {about}"
+            )

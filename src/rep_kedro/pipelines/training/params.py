@@ -79,13 +79,13 @@ class TrainingParams(_Strict):
         stimulus_set: Name of the stimulus set; its splits `train` and `test` are used.
         device: Where to compute, such as `cpu` or `cuda`. Part of no recipe: networks trained elsewhere are
             kept, though their last digits would differ.
-        grids: Networks, by objective.
+        grids: Networks, by objective; empty in a study of imported networks alone.
         overrides: By network name, as `cnn_simclr_s0`.
     """
 
     stimulus_set: str
     device: str = "cpu"
-    grids: tuple[NetworkGrid, ...] = Field(min_length=1)
+    grids: tuple[NetworkGrid, ...] = ()
     overrides: dict[str, Override] = {}
 
     @model_validator(mode="after")
