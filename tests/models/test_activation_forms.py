@@ -8,7 +8,7 @@ from torch import nn
 from rep_kedro._torchvision import mend_torchvision
 from rep_kedro.errors import UserError
 from rep_kedro.models.layers import LayerReader
-from rep_kedro.models.outline import require_readable
+from rep_kedro.models.outline import build_on_meta, require_readable
 from rep_kedro.models.sources.specs import ModelEntry
 
 TIMM = {"source": "timm", "pretrained": False}
@@ -278,3 +278,30 @@ def _drawn(name, size):
             nn.init.normal_(parameter, std=0.1)
     generator = torch.Generator().manual_seed(1)
     return network, torch.rand(2, 3, size["img_size"], size["img_size"], generator=generator)
+
+
+@pytest.mark.slow
+def test_the_stages_of_every_family_of_timm_are_as_wide_as_timm_says():
+    mend_torchvision()
+    import timm
+
+    n_stages, refused = 0, []
+    for family in timm.list_modules():
+        name = min(timm.list_models(module=family), key=lambda name: ("tiny" not in name, len(name), name))
+        network = build_on_meta(_entry("timm", name, ["x"]))
+        stated = getattr(network, "feature_info", None)
+        parts = dict(network.named_modules())
+        widths = {
+            stage["module"]: stage["num_chs"]
+            for stage in (stated if isinstance(stated, list) else ())
+            if stage["module"] in parts
+        }
+        example = torch.empty(1, *network.pretrained_cfg["input_size"], device="meta")
+        try:
+            if widths:
+                assert LayerReader(network, list(widths), example=example).widths("average") == widths, name
+                n_stages += len(widths)
+        except UserError as error:
+            refused.append((name, str(error)))
+    assert n_stages > 150
+    assert all("does not give one tensor" in why or "is called" in why for _, why in refused), refused

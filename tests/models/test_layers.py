@@ -3,11 +3,9 @@
 import pytest
 import torch
 from torch import nn
-from torch.overrides import TorchFunctionMode
 
 from rep_kedro._torchvision import mend_torchvision
 from rep_kedro.errors import UserError
-from rep_kedro.kernels.precision import accumulation_dtype
 from rep_kedro.models.activation_form import Form
 from rep_kedro.models.layers import LayerReader, select_layers
 from rep_kedro.models.network import build_network
@@ -236,30 +234,3 @@ def test_averages_of_large_offsets_keep_their_digits():
     x = (torch.full((1, 1, 64, 64), 1e6) + torch.linspace(0, 1, 4096).view(64, 64)).float()
     pooled = pool_activation(x, "average", Form("map"))
     assert pooled.item() == pytest.approx(x.double().mean().item(), rel=1e-7)
-
-
-@pytest.mark.parametrize(("device", "dtype"), [("cpu", torch.float64), ("cuda:1", torch.float64)])
-def test_sums_are_taken_in_double_precision_where_the_device_has_it(device, dtype):
-    assert accumulation_dtype(device) == dtype
-
-
-def test_nothing_is_pooled_in_double_precision_on_a_device_without_it(monkeypatch):
-    class Watch(TorchFunctionMode):
-        def __torch_function__(self, func, types, args=(), kwargs=None):
-            result = func(*args, **(kwargs or {}))
-            if isinstance(result, torch.Tensor):
-                seen.add(result.dtype)
-            return result
-
-    assert accumulation_dtype("mps") == accumulation_dtype(torch.device("mps", 0)) == torch.float32
-    monkeypatch.setattr("rep_kedro.models.pooling.accumulation_dtype", lambda _: accumulation_dtype("mps"))
-    cases = [
-        ((2, 3, 4, 4), "average", Form("map")),
-        ((2, 5, 3), "cls_and_patch_average", Form("tokens", 0, 2, 1, True)),
-        ((2, 5, 3), "average", Form("tokens", 0, 2)),
-    ]
-    for shape, pooling, form in cases:
-        seen = set()
-        with Watch():
-            pool_activation(torch.ones(shape), pooling, form)
-        assert seen == {torch.float32}

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from rep_kedro.errors import UserError
-from rep_kedro.kernels.precision import full_precision
+from rep_kedro.kernels.precision import accumulation_dtype, full_precision
 from rep_kedro.kernels.spectrum import measure_rankme_uncentred_sigma
 from rep_kedro.models.architecture import Architecture
 from rep_kedro.models.network import LayeredNetwork, build_network
@@ -106,13 +106,14 @@ def train_network(
             order, augmentation = _stream(seed, "order"), _stream(seed, "views")
             for epoch in range(1, schedule.epochs + 1):
                 sums: dict[str, Tensor] = {}
+                widest = accumulation_dtype(device)
                 for rows in steps.batches(order):
                     losses = objective.compute_losses(
                         network, projector, images[rows].float() / 255, labels[rows], augmentation
                     )
                     steps.take(losses["loss"])
                     for part, value in losses.items():
-                        sums[part] = sums.get(part, 0.0) + value.detach().double()
+                        sums[part] = sums.get(part, 0.0) + value.detach().to(widest)
                 means = {part: total.item() / steps.per_epoch for part, total in sums.items()}
                 _require_finite(name, epoch, means)
                 history.append(
@@ -201,7 +202,8 @@ def _evaluate(
     network: LayeredNetwork, projector: nn.Module, stimuli: TrainingStimuli, device: str
 ) -> dict[str, float]:
     if network.n_classes is None:
-        embeddings = torch.cat(list(_outputs(network, projector, stimuli.train, device))).double()
+        outputs = torch.cat(list(_outputs(network, projector, stimuli.train, device)))
+        embeddings = outputs.to(accumulation_dtype(device))
         if not bool(torch.isfinite(embeddings).all()):
             return {}
         return {"embedding_rankme": measure_rankme_uncentred_sigma(torch.linalg.svdvals(embeddings).cpu())}
