@@ -294,7 +294,7 @@ def test_the_stages_of_every_family_of_timm_are_as_wide_as_timm_says():
         widths = {
             stage["module"]: stage["num_chs"]
             for stage in (stated if isinstance(stated, list) else ())
-            if stage["module"] in parts
+            if stage["module"] and stage["module"] in parts
         }
         example = torch.empty(1, *network.pretrained_cfg["input_size"], device="meta")
         try:
@@ -304,4 +304,5 @@ def test_the_stages_of_every_family_of_timm_are_as_wide_as_timm_says():
         except UserError as error:
             refused.append((name, str(error)))
     assert n_stages > 150
-    assert all("does not give one tensor" in why or "is called" in why for _, why in refused), refused
+    honest = ("does not give one tensor", "is never called", "is called")
+    assert [case for case in refused if not any(words in case[1] for words in honest)] == []
