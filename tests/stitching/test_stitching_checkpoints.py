@@ -10,6 +10,7 @@ from tests.small_collections import ARROW, make_network, make_stimuli, run_plan,
 
 from rep_kedro.errors import UserError
 from rep_kedro.models.sources.trained import restore_trained_network
+from rep_kedro.models.study import FeaturesParams
 from rep_kedro.pipelines.stitching.nodes import plan_stitches, tabulate_stitching_results
 from rep_kedro.pipelines.stitching.params import StitchingParams
 
@@ -38,7 +39,7 @@ def _entry(tmp_path, name, **changes):
 
 def _plan(study, entries, **params):
     return plan_stitches(
-        *study, {"models": entries, "pooling": "average"}, StitchingParams(batch_size=10, **params)
+        *study, FeaturesParams.model_validate({"models": entries}), StitchingParams(batch_size=10, **params)
     )
 
 

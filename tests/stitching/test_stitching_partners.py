@@ -11,6 +11,7 @@ from tests.small_collections import ARROW, TENSORS, make_network, make_stimuli, 
 
 from rep_kedro.datasets import CollectionDataset
 from rep_kedro.models.network import build_network
+from rep_kedro.models.study import FeaturesParams
 from rep_kedro.pipelines.stitching import joining
 from rep_kedro.pipelines.stitching.expectation import expect_joints
 from rep_kedro.pipelines.stitching.nodes import choose_pairs, plan_stitches
@@ -34,7 +35,7 @@ def many():
 
 def test_of_two_hundred_networks_each_is_joined_with_four(many, caplog):
     with caplog.at_level(logging.INFO):
-        plan = plan_stitches(*many, {}, StitchingParams())
+        plan = plan_stitches(*many, FeaturesParams(), StitchingParams())
     assert len(plan) == 2 * N_SEEDS * 4
     fronts = Counter(key.partition("/")[2].partition("-to-")[0] for key in plan)
     ends = Counter(key.partition("-to-")[2] for key in plan)
@@ -44,7 +45,10 @@ def test_of_two_hundred_networks_each_is_joined_with_four(many, caplog):
 
 def test_null_joins_all(many, caplog):
     with caplog.at_level(logging.INFO):
-        assert len(plan_stitches(*many, {}, StitchingParams(max_partners_per_network=None))) == 19_800
+        assert (
+            len(plan_stitches(*many, FeaturesParams(), StitchingParams(max_partners_per_network=None)))
+            == 19_800
+        )
     assert "leaves out" not in caplog.text
 
 
@@ -94,7 +98,7 @@ def study(tmp_path):
 
 
 def test_some_pairs_at_a_time_give_what_all_at_once_give(study, tmp_path, monkeypatch):
-    plan = plan_stitches(*study, {}, StitchingParams(batch_size=10))
+    plan = plan_stitches(*study, FeaturesParams(), StitchingParams(batch_size=10))
     whole = run_plan(tmp_path / "whole", plan)
     monkeypatch.setattr(joining, "PAIRS_AT_A_TIME", 3)
     parts = run_plan(tmp_path / "parts", plan)
@@ -104,7 +108,7 @@ def test_some_pairs_at_a_time_give_what_all_at_once_give(study, tmp_path, monkey
 
 
 def test_what_is_finished_before_an_interrupt_is_kept(study, tmp_path, monkeypatch, caplog):
-    plan = plan_stitches(*study, {}, StitchingParams(batch_size=10))
+    plan = plan_stitches(*study, FeaturesParams(), StitchingParams(batch_size=10))
     monkeypatch.setattr(joining, "PAIRS_AT_A_TIME", 4)
     n_fitted, fit = Counter(), joining.fit_map
 
@@ -130,7 +134,7 @@ def test_many_joints_are_announced_with_what_they_take(study, tmp_path, monkeypa
     from rep_kedro.pipelines.stitching import nodes
 
     monkeypatch.setattr(nodes, "_LONG_WORK", 10)
-    plan = plan_stitches(*study, {}, StitchingParams(batch_size=10))
+    plan = plan_stitches(*study, FeaturesParams(), StitchingParams(batch_size=10))
     with caplog.at_level(logging.INFO):
         run_plan(tmp_path / "out", plan)
     assert "20 to compute, about " in caplog.text

@@ -7,8 +7,8 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rep_kedro.errors import UserError
-from rep_kedro.models.sources.choice import ModelChoice
 from rep_kedro.models.sources.specs import CheckpointModel, ModelEntry, TrainedModel
+from rep_kedro.models.study import FeaturesParams
 from rep_kedro.pipelines.stitching.params import StitchingParams
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Kind(NamedTuple):
 def group_networks(
     stimulus_sets: Mapping[str, "ArrowHandle"],
     networks: Mapping[str, "TensorsHandle"],
-    features: Any,
+    features: FeaturesParams,
     params: StitchingParams,
 ) -> list[Kind]:
     """Return the kinds that have networks to join.
@@ -46,13 +46,13 @@ def group_networks(
     Args:
         stimulus_sets: Handles by name.
         networks: Handles of networks trained here.
-        features: Parameters of the features pipeline, as a model or as `key: value` lines.
+        features: Names the networks from elsewhere.
         params: Which networks and stimulus sets are wanted.
 
     Raises:
         ValueError: If a wanted stimulus set or network is not there, or a wanted network cannot be joined.
     """
-    entries = _imported(features)
+    entries = {n: e for n, e in features.entries().items() if not isinstance(e, TrainedModel)}
     _require_names(stimulus_sets, {*networks, *entries}, params)
     found: dict[tuple[str, ...], dict[str, Any]] = {}
     for name, handle in _wanted(networks, params):
@@ -66,14 +66,6 @@ def group_networks(
         found.setdefault(kind, {})[name] = handle
     kinds = [Kind(kind[1], handles) for kind, handles in sorted(found.items())]
     return [kind for kind in kinds if len(kind.handles) > 1 or params.include_self]
-
-
-def _imported(features: Any) -> dict[str, ModelEntry]:
-    """Return the entries from elsewhere."""
-    if not isinstance(features, ModelChoice):
-        content = {key: features[key] for key in ModelChoice.model_fields if key in features}
-        features = ModelChoice.model_validate(content)
-    return {name: e for name, e in features.entries().items() if not isinstance(e, TrainedModel)}
 
 
 def _open_files(

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.datasets import Batch, Planned, code_revision
+from rep_kedro.models.study import FeaturesParams
 from rep_kedro.pipelines.stitching.kinds import Kind, group_networks
 from rep_kedro.pipelines.stitching.params import StitchingParams
 
@@ -30,7 +31,7 @@ Pair = tuple[str, str]
 def plan_stitches(
     stimulus_sets: Mapping[str, ArrowHandle],
     networks: Mapping[str, TensorsHandle],
-    features: Any,
+    features: FeaturesParams,
     params: StitchingParams,
 ) -> dict[str, Planned]:
     """Plan one member for each ordered pair of networks that differ in nothing but their seed or weights.
@@ -40,7 +41,7 @@ def plan_stitches(
     Args:
         stimulus_sets: Handles by name; nothing is read while planning.
         networks: Handles by name; those without a head are left out.
-        features: Parameters of the features pipeline; their `checkpoint` entries are joined too.
+        features: Names the networks from elsewhere; those of source `checkpoint` are joined too.
         params: Which networks to join, where, and how.
 
     Returns:
