@@ -37,8 +37,8 @@ def inputs(tmp_path_factory):
     }
     networks = {
         "cnn_supervised_s0": make_network("cnn", seed=0, n_classes=3, stimulus_set="dots"),
-        "resnet_simclr_s1": make_network(
-            "resnet", seed=1, n_classes=None, stimulus_set="dots", objective="simclr"
+        "small_resnet_simclr_s1": make_network(
+            "small_resnet", seed=1, n_classes=None, stimulus_set="dots", objective="simclr"
         ),
         "cnn_untrained_s0": make_network(
             "cnn", seed=2, n_classes=3, stimulus_set="dots", objective="untrained"
@@ -65,7 +65,7 @@ def _recipes(plan):
 
 
 def test_every_network_and_model_is_shown_every_set(features):
-    models = ["cnn_supervised_s0", "cnn_untrained_s0", "resnet_simclr_s1", "vit"]
+    models = ["cnn_supervised_s0", "cnn_untrained_s0", "small_resnet_simclr_s1", "vit"]
     assert sorted(features) == sorted(f"{name}/{model}" for name in ("dots", "spots") for model in models)
 
 
@@ -82,7 +82,7 @@ def test_rows_are_the_subset_in_its_order_and_values_those_of_the_network(inputs
 
 
 def test_members_say_what_they_hold(features):
-    meta = features["spots/resnet_simclr_s1"].meta
+    meta = features["spots/small_resnet_simclr_s1"].meta
     assert meta["layers"] == ["block1.relu2", "block2.relu2", "block3.relu2", "relu2"]
     assert meta["final_layer"] == "relu2"
     assert meta["n_stimuli"] == N_STIMULI
@@ -187,11 +187,11 @@ def test_a_checkpoint_gives_the_features_of_the_network_it_was_saved_from(inputs
 
 def test_cards_tell_what_every_network_is(inputs, features):
     cards = compute_model_cards(inputs[2], features, _params(models={"vit": VIT})).set_index("model")
-    assert list(cards.index) == ["cnn_supervised_s0", "cnn_untrained_s0", "resnet_simclr_s1", "vit"]
+    assert list(cards.index) == ["cnn_supervised_s0", "cnn_untrained_s0", "small_resnet_simclr_s1", "vit"]
     assert cards.n_parameters["cnn_supervised_s0"] == 216 + 864 + 1728 + 3456 + 5184 + 168 + 24 * 3 + 3
     macs = 216 * 256 + 864 * 64 + 1728 * 64 + 3456 * 16 + 5184 * 16 + 24 * 3
     assert cards.n_flops["cnn_supervised_s0"] == 2 * macs
-    assert cards.feature_width["resnet_simclr_s1"] == 24
+    assert cards.feature_width["small_resnet_simclr_s1"] == 24
     assert cards.n_layers["vit"] == 6
     assert cards.objective["vit"] == "untrained"
     assert cards.seed["vit"] == 0

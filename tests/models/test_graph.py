@@ -23,7 +23,7 @@ def _footprint(network, layer, input_px):
     return middle, columns.min().item(), columns.max().item()
 
 
-@pytest.mark.parametrize("name", ["cnn", "resnet", "tiny10", "resnet20", "resnet20_a"])
+@pytest.mark.parametrize("name", ["cnn", "small_resnet", "tiny10", "resnet20", "resnet20_a"])
 def test_the_gradient_reaches_exactly_the_receptive_field(name):
     network = build_network(name, n_classes=10, seed=0).eval().double()
     input_px = network.architecture.input.size_px

@@ -87,13 +87,13 @@ def test_hooks_are_gone_after_a_pass_that_fails(images):
 
 
 def test_layers_come_in_the_order_of_the_pass_whatever_order_was_asked(images):
-    network = build_network("resnet", n_classes=10, seed=0).eval()
+    network = build_network("small_resnet", n_classes=10, seed=0).eval()
     reader = LayerReader(network, ["fc", "block*.add", "conv1"], example=images[:1, :, :16, :16])
     assert reader.layers == ("conv1", "block1.add", "block2.add", "block3.add", "fc")
 
 
 def test_hooks_and_running_in_part_agree():
-    network = build_network("resnet", n_classes=10, seed=0).eval()
+    network = build_network("small_resnet", n_classes=10, seed=0).eval()
     x = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     read = LayerReader(network, ["**"], example=x[:1]).read(x)
     assert list(read) == list(network.layer_names)

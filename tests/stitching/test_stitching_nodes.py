@@ -33,8 +33,8 @@ def study(tmp_path, stimuli):
     networks = {
         "cnn_supervised_s0": network("cnn", 0),
         "cnn_supervised_s1": network("cnn", 1),
-        "resnet_supervised_s0": network("resnet", 0),
-        "resnet_supervised_s1": network("resnet", 1),
+        "small_resnet_supervised_s0": network("small_resnet", 0),
+        "small_resnet_supervised_s1": network("small_resnet", 1),
         "cnn_simclr_s0": network("cnn", 0, n_classes=None, objective="simclr"),
         "cnn_simclr_s1": network("cnn", 1, n_classes=None, objective="simclr"),
     }
@@ -53,8 +53,8 @@ def test_networks_are_joined_with_those_that_differ_in_their_seed_alone(study):
     assert list(plan_stitches(*study, FeaturesParams(), StitchingParams())) == [
         "noise/cnn_supervised_s0-to-cnn_supervised_s1",
         "noise/cnn_supervised_s1-to-cnn_supervised_s0",
-        "noise/resnet_supervised_s0-to-resnet_supervised_s1",
-        "noise/resnet_supervised_s1-to-resnet_supervised_s0",
+        "noise/small_resnet_supervised_s0-to-small_resnet_supervised_s1",
+        "noise/small_resnet_supervised_s1-to-small_resnet_supervised_s0",
     ]
 
 

@@ -16,7 +16,12 @@ from rep_kedro.pipelines.training.params import TrainingParams
 
 SCHEDULE = {"epochs": 2, "batch_size": 8, "learning_rate": 0.01}
 GRIDS = [
-    {"objective": "supervised", "architectures": ["cnn", "resnet"], "seeds": [0, 1], "schedule": SCHEDULE},
+    {
+        "objective": "supervised",
+        "architectures": ["cnn", "small_resnet"],
+        "seeds": [0, 1],
+        "schedule": SCHEDULE,
+    },
     {"objective": "vicreg", "architectures": ["cnn"], "seeds": [0], "schedule": SCHEDULE},
     {"objective": "untrained", "architectures": ["cnn"], "seeds": [0]},
 ]
@@ -48,7 +53,12 @@ def _recipes(plan):
 
 def test_there_is_one_network_for_each_architecture_objective_and_seed(stimulus_sets):
     assert list(plan_networks(stimulus_sets, _params())) == [
-        *("cnn_supervised_s0", "cnn_supervised_s1", "resnet_supervised_s0", "resnet_supervised_s1"),
+        *(
+            "cnn_supervised_s0",
+            "cnn_supervised_s1",
+            "small_resnet_supervised_s0",
+            "small_resnet_supervised_s1",
+        ),
         *("cnn_vicreg_s0", "cnn_untrained_s0"),
     ]
 
@@ -74,7 +84,7 @@ def test_a_recipe_says_everything_and_leaves_the_device_out(stimulus_sets):
 def test_the_code_of_one_objective_is_no_part_of_anothers_recipe(stimulus_sets):
     plan = plan_networks(stimulus_sets, _params())
     codes = {key: planned.recipe["code"] for key, planned in plan.items()}
-    assert codes["cnn_supervised_s0"] == codes["resnet_supervised_s1"]
+    assert codes["cnn_supervised_s0"] == codes["small_resnet_supervised_s1"]
     assert len({codes["cnn_supervised_s0"], codes["cnn_vicreg_s0"], codes["cnn_untrained_s0"]}) == 3
 
 
@@ -91,13 +101,13 @@ def test_members_hold_what_the_contract_says(networks):
 
 
 def test_a_stored_network_comes_back_as_it_was_trained(networks):
-    network = restore_trained_network(networks["resnet_supervised_s0"])
+    network = restore_trained_network(networks["small_resnet_supervised_s0"])
     assert not network.training
     assert network.n_classes == 2
-    stored = networks["resnet_supervised_s0"].tensor("block1.conv1.weight")
+    stored = networks["small_resnet_supervised_s0"].tensor("block1.conv1.weight")
     assert np.array_equal(network.state_dict()["block1.conv1.weight"].numpy(), stored)
     network.get_submodule("conv1").weight.data.zero_()  # weights are a copy, not the file
-    assert np.abs(networks["resnet_supervised_s0"].tensor("conv1.weight")).sum() > 0
+    assert np.abs(networks["small_resnet_supervised_s0"].tensor("conv1.weight")).sum() > 0
 
 
 def test_a_second_run_gives_the_same_bytes(stimulus_sets, networks, tmp_path):

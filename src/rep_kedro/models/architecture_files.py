@@ -1,6 +1,6 @@
 """Architectures by name: those of the package, and those of users in `conf/<environment>/architectures`.
 
-`<name>_w<n>` multiplies the widths of `<name>` by n.
+`<name>_w<n>` multiplies the widths of `<name>` by n; `resnet_w<n>` is `resnet20_w<n>`, as its authors write.
 """
 
 import re
@@ -23,6 +23,7 @@ _MOST_NODES = 200_000
 _SHOWN = 3
 _SHOWN_CHARS = 100
 _WIDENED = re.compile(r"(\w+)_w([1-9]\d{0,2})")
+_WIDENED_AS = {"resnet": "resnet20"}  # Csiszarik et al. 2021, arXiv:2110.14633
 _configuration = {"folder": Path("conf")}
 
 
@@ -45,7 +46,7 @@ def load_architecture(name: str) -> Architecture:
     files = _find_files()
     base, factor = name, 1
     if name not in files and (match := _WIDENED.fullmatch(name)):
-        base, factor = match[1], int(match[2])
+        base, factor = _WIDENED_AS.get(match[1], match[1]), int(match[2])
     if base not in files:
         close = get_close_matches(Path(base).stem, files)
         hint = f", did you mean {close[0]!r}" if close else ""

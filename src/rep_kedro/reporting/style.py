@@ -52,6 +52,7 @@ WRITTEN_NAMES: Mapping[str, str] = {
     "vicreg": "VICReg",
     "cnn": "CNN",
     "resnet": "ResNet",
+    "small_resnet": "small ResNet",
     "self_supervised": "self-supervised",
     "image_text": "image-text",
 }
