@@ -6,6 +6,7 @@ import io
 import os
 import pathlib
 import pickle
+import random
 import tarfile
 import warnings
 import zipfile
@@ -350,3 +351,37 @@ def test_a_head_of_another_size_is_answered_with_the_settings_that_help(tmp_path
     assert_read(checkpoint(tmp_path / "net.pth", n_classes=10), state)
     body = {name: value for name, value in state.items() if not name.startswith("fc.")}
     assert_read(checkpoint(tmp_path / "net.pth", left_out=["fc"]), body)
+
+
+@pytest.mark.parametrize("base", ["torch", "old torch", "safetensors"])
+def test_files_with_changed_bytes_are_read_or_refused_in_one_line(base, tmp_path):
+    content = {"model": draw(), "args": argparse.Namespace(lr=1)}
+    whole = (
+        _safetensors()
+        if base == "safetensors"
+        else _torch(content, _use_new_zipfile_serialization=base == "torch")
+    )
+    draws, path = random.Random(0), tmp_path / "net.pth"  # noqa: S311 - no secret
+    entry = checkpoint(path)
+    n_refused = 0
+    for _ in range(60):
+        changed = bytearray(whole)
+        for _ in range(draws.randint(1, 4)):
+            place = draws.choice(
+                [draws.randrange(3000), draws.randrange(len(whole)), -1 - draws.randrange(3000)]
+            )
+            changed[place] = draws.randrange(256)
+        path.write_bytes(changed[: draws.randrange(len(whole))] if draws.random() < 0.1 else changed)
+        try:
+            build_model(entry)
+        except UserError as refused:
+            assert str(refused).isprintable()
+            n_refused += 1
+    assert n_refused > 10
+
+
+def test_control_characters_in_names_do_not_reach_the_message(tmp_path):
+    state = draw()
+    state["\x1b[31mred\n" + "x" * 10_000] = torch.ones(1)
+    torch.save(state, tmp_path / "net.pth")
+    assert "it also has \ufffd[31mred\ufffdxxx" in refusal(checkpoint(tmp_path / "net.pth"))

@@ -9,6 +9,7 @@ Readable = Literal["safetensors", "torch", "old torch"]
 _HEAD_BYTES = 4096
 _SHOWN_CHARS = 40
 _N_NAMES = 3
+_LONGEST_NAME = 80
 _LONGEST_HEADER = 100_000_000  # that safetensors allows
 _ZIP = b"PK\x03\x04"
 _OLD_TORCH = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
@@ -70,12 +71,20 @@ def _tell_binary(head: bytes) -> str:
     return next((told for magic, told in _BINARY.items() if head.startswith(magic)), "")
 
 
+def show_name(name: object) -> str:
+    """Return a name from a file for messages: printable, and not long."""
+    text = "".join(
+        c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(name)[: _LONGEST_NAME + 1]
+    )
+    return text if len(text) <= _LONGEST_NAME else f"{text[:_LONGEST_NAME]}..."
+
+
 def _recognise_zip(path: Path) -> FileKind:
     """Tell files of torch from other zip files; torch compresses nothing, so neither is anything unpacked."""
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+    except Exception:  # what the damage makes of the list of entries may be anything
         return FileKind(None, f"a zip file, as torch writes, that breaks off or is damaged ({_size(path)})")
     names = [entry.filename for entry in entries]
     parts = {name.partition("/")[2] for name in names}
@@ -88,7 +97,7 @@ def _recognise_zip(path: Path) -> FileKind:
     if names and all(name.endswith(".npy") for name in names):
         return FileKind(None, "an archive of numpy arrays (.npz); save them as .safetensors")
     more = f" and {len(names) - _N_NAMES} more" if len(names) > _N_NAMES else ""
-    shown = ", ".join(name[:_SHOWN_CHARS] for name in names[:_N_NAMES]) or "nothing"
+    shown = ", ".join(map(show_name, names[:_N_NAMES])) or "nothing"
     return FileKind(None, f"a zip archive of other files ({shown}{more}); unpack it first")
 
 

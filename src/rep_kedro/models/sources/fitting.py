@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from rep_kedro.errors import UserError
 from rep_kedro.models.sources.file_content import read_content
+from rep_kedro.models.sources.file_kinds import show_name
 from rep_kedro.models.sources.files import is_here
 from rep_kedro.models.sources.places import StatePlace
 from rep_kedro.models.sources.readings import Reading, find_states, list_readings, tell_content
@@ -182,12 +183,12 @@ def _tell_misfit(
     if misfit.missing:
         parts.append(f"it lacks {_listed(misfit.missing)}")
     if misfit.unexpected:
-        parts.append(f"it also has {_listed([reading.sources.get(k, k) for k in misfit.unexpected])}")
+        parts.append(f"it also has {_listed(reading.sources.get(k, k) for k in misfit.unexpected)}")
     if misfit.shapes:
         pairs = [f"{key} is {_side(state[key])}, not {_side(own[key])}" for key in misfit.shapes[:_SHOWN]]
         more = len(misfit.shapes) - _SHOWN
         parts.append(f"{', '.join(pairs)}{f' and {more} more' if more > 0 else ''}")
-    where = f" ({reading.within})" if reading.within else ""
+    where = f" ({show_name(reading.within)})" if reading.within else ""
     return f"{name}{where} does not fit: {'; '.join(parts)}; {_advise(misfit, state, own)}"
 
 
@@ -230,7 +231,7 @@ def _matches(name: str, patterns: Iterable[str]) -> bool:
 def _listed(names: Iterable[str]) -> str:
     names = list(names)
     more = len(names) - _SHOWN
-    return f"{', '.join(names[:_SHOWN])}{f' and {more} more' if more > 0 else ''}"
+    return f"{', '.join(map(show_name, names[:_SHOWN]))}{f' and {more} more' if more > 0 else ''}"
 
 
 def _type(tensor: Tensor) -> str:

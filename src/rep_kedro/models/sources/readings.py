@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from rep_kedro.errors import UserError
+from rep_kedro.models.sources.file_kinds import show_name
 from rep_kedro.models.sources.places import StatePlace
 
 _DEEPEST = 6
@@ -64,11 +65,14 @@ def tell_content(content: Any) -> str:
         return f"a {type(content).__name__}"
     states = find_states(content)
     parts = [
-        f"{path or 'tensors'} ({_tell_names(list(state))})" for path, state in list(states.items())[:_SHOWN]
+        f"{show_name(path or 'tensors')} ({_tell_names(list(state))})"
+        for path, state in list(states.items())[:_SHOWN]
     ]
     covered = {path.partition(".")[0] for path in states}
     others = [str(key) for key in content if str(key) not in covered and "" not in states]
-    parts += [f"{key[:40]} ({type(content[key]).__name__})" for key in content if str(key) in others][:_SHOWN]
+    parts += [f"{show_name(key)} ({type(content[key]).__name__})" for key in content if str(key) in others][
+        :_SHOWN
+    ]
     more = len(states) + len(others) - len(parts)
     return f"{', '.join(parts) or 'nothing'}{f' and {more} more' if more > 0 else ''}"
 
@@ -145,7 +149,8 @@ def _rename(state: Mapping[str, Tensor], spec: StatePlace) -> dict[str, str]:
         own, one, two = clashes[0]
         more = f" (and {len(clashes) - 1} more clashes)" if len(clashes) > 1 else ""
         raise UserError(
-            f"rename gives one name, {own!r}, to {one!r} and {two!r}{more}; let it name one of them"
+            f"rename gives one name, {show_name(own)!r}, to {show_name(one)!r} and {show_name(two)!r}{more};"
+            " let it name one of them"
         )
     return new
 
@@ -215,4 +220,4 @@ def _walk(content: Any) -> Iterator[tuple[str, Any]]:
 
 def _tell_names(names: list[str]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{', '.join(name[:60] for name in names[:_SHOWN])}{more}"
+    return f"{', '.join(map(show_name, names[:_SHOWN]))}{more}"

@@ -140,7 +140,8 @@ def name_form(entry: ZooEntry, pooling: Pooling) -> str:
         return f"checkpoint/{entry.architecture}/{entry.n_classes}|{'+'.join(entry.layers)}|{pooling}"
     size_px = getattr(entry, "size_px", None) or "own"
     place = entry.architecture if isinstance(entry, WeightsFileModel) else f"{entry.source}/{entry.name}"
-    head = f"#{entry.n_classes}" if getattr(entry, "n_classes", None) else ""
+    n_classes = getattr(entry, "n_classes", None)
+    head = f"#{n_classes}" if n_classes else ""
     return (
         f"{place}{head}@{size_px}|{'+'.join(entry.layers)}|{pooling}|{entry.layout}|{entry.n_prefix_tokens}"
     )
