@@ -101,10 +101,12 @@ def test_what_is_left_out_is_told_in_the_log_and_in_the_row(tmp_path, caplog):
     params = IngestParams(stimulus_sets={"pets": entry, "shapes": SHAPES})
     with caplog.at_level(logging.WARNING):
         handles = ingest(tmp_path / "sets", params)
-    [told] = [record.getMessage() for record in caplog.records if "'pets'" in record.getMessage()]
+    copies, told = [record.getMessage() for record in caplog.records if "'pets'" in record.getMessage()]
+    assert copies == "stimulus set 'pets': 1 stimuli are exact copies of others"
     assert told == (
         "stimulus set 'pets' holds 2 stimuli, without 1 damaged items, first cat/2.jpg (not an image of a"
-        " known format); 1 stimuli outside of the label map; 1 hidden or system files, first cat/Thumbs.db"
+        " known format); 1 stimuli or files that the parameters leave out, first of train; 1 other"
+        " files, first cat/Thumbs.db"
     )
     cards = describe_stimulus_sets(handles, params)
     pets, shapes = (json.loads(cards.iloc[row].to_json()) for row in range(2))
@@ -112,7 +114,8 @@ def test_what_is_left_out_is_told_in_the_log_and_in_the_row(tmp_path, caplog):
     assert sha256 == handles["pets"].meta["sha256"]
     assert pets == {
         "stimulus_set": "pets", "title": "Pets", "group": "natural", "source": "image_folder",
-        "n_stimuli": 2, "n_train": 2, "n_test": 0, "n_classes": 1, "image_size_px": 2,
+        "n_stimuli": 2, "n_train": 2, "n_test": 0, "n_other": 0, "test_is": None,
+        "n_classes": 1, "image_size_px": 2, "n_copies": 1, "n_copies_across_splits": 0,
         "n_damaged": 1, "n_left_out": 1, "n_ignored": 1,
     }  # fmt: skip
     assert (shapes["title"], shapes["group"], shapes["n_train"], shapes["n_test"]) == (None, None, 12, 6)

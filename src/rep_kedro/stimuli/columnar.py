@@ -55,6 +55,14 @@ class ColumnarFile:
         with self._opened() as opened:
             self.schema: pa.Schema = opened.schema if self._is_arrow else opened.schema_arrow
 
+    def holds_text(self, column: str) -> bool:
+        """Say whether a column holds text, also as a dictionary."""
+        import pyarrow.types as pt
+
+        kind = self.schema.field(column).type
+        kind = kind.value_type if pt.is_dictionary(kind) else kind
+        return bool(pt.is_string(kind) or pt.is_large_string(kind))
+
     def batches(self, columns: Sequence[str]) -> "Iterator[pa.RecordBatch]":
         """Yield the rows in their order, a few hundred at a time.
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, model_validator
 
 from rep_kedro.errors import UserError
+from rep_kedro.stimuli.classes import is_number
 from rep_kedro.stimuli.record import DamageLog, Stimulus, StimulusStream
 from rep_kedro.stimuli.strict import StrictModel, suggest
 
@@ -25,7 +26,8 @@ class LabelMap(StrictModel):
 
     Attributes:
         classes: By name, the source's labels that make up a class, as numbers or by the source's class names;
-            or those for each split, where splits differ. Stimuli with other labels are left out and counted.
+            or those for each split, where splits differ. Where all of the source's class names are numbers, a
+            number is a name. Stimuli with other labels are left out and counted.
     """
 
     classes: dict[str, Labels | dict[str, Labels]] = Field(min_length=1)
@@ -71,14 +73,36 @@ def _labels_of(labels: Labels | dict[str, Labels], split: str) -> Labels:
 
 
 def _to_number(label: int | str, class_names: Sequence[str] | None) -> int:
-    if isinstance(label, int):
-        return label
+    """Return the source's number of a class that a map names.
+
+    Where all names of classes are numbers, a number is a name; where some are, it could be either.
+    """
     names = list(class_names or [])
-    if label not in names:
-        raise UserError(
-            f"label_map names the class {label!r}, which the source lacks; {suggest(label, names)}"
-        )
-    return names.index(label)
+    if isinstance(label, int):
+        named = [position for position, name in enumerate(names) if is_number(name) and int(name) == label]
+        if names and all(map(is_number, names)):
+            return _only_one(named, label, names)
+        if named and named != [label]:
+            raise UserError(
+                f"label_map: {label} could be the class named {names[named[0]]!r} or that with this number;"
+                f" write a name, as text: '{label}'"
+            )
+        if names and not 0 <= label < len(names):
+            raise UserError(f"label_map names the class {label}, which the source of {len(names)} lacks")
+        return label
+    if class_names is None and is_number(label):
+        return int(label)
+    return _only_one([position for position, name in enumerate(names) if name == label], label, names)
+
+
+def _only_one(found: list[int], label: int | str, names: list[str]) -> int:
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UserError(f"label_map: the source has several classes named {label!r}")
+    raise UserError(
+        f"label_map names the class {label!r}, which the source lacks; {suggest(str(label), names)}"
+    )
 
 
 def _load_shipped(entry: Any) -> Any:
@@ -102,20 +126,12 @@ def _load_shipped(entry: Any) -> Any:
 AnyLabelMap = Annotated[LabelMap, BeforeValidator(_load_shipped)]
 
 
-def map_labels(
-    stream: StimulusStream, label_map: LabelMap, log: DamageLog, left_out: Counter[str]
-) -> StimulusStream:
-    """Return a stream with the map's classes; other stimuli are counted by split in ``left_out``."""
-    return replace(
-        stream,
-        class_names=list(label_map.classes),
-        stimuli=_mapped(stream, label_map, log, left_out),
-    )
+def map_labels(stream: StimulusStream, label_map: LabelMap, log: DamageLog) -> StimulusStream:
+    """Return a stream with the map's classes; other stimuli are counted by split in the log."""
+    return replace(stream, class_names=list(label_map.classes), stimuli=_mapped(stream, label_map, log))
 
 
-def _mapped(
-    stream: StimulusStream, label_map: LabelMap, log: DamageLog, left_out: Counter[str]
-) -> Iterator[Stimulus]:
+def _mapped(stream: StimulusStream, label_map: LabelMap, log: DamageLog) -> Iterator[Stimulus]:
     by_split: dict[str, dict[int, int]] = {}
     for stimulus in stream.stimuli:
         if stimulus.split not in by_split:
@@ -125,4 +141,4 @@ def _mapped(
         elif stimulus.label in by_split[stimulus.split]:
             yield stimulus._replace(label=by_split[stimulus.split][stimulus.label])
         else:
-            left_out[stimulus.split] += 1
+            log.left_out[stimulus.split] += 1

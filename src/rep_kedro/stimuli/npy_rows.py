@@ -58,7 +58,10 @@ class NpzArray:
 
     def __init__(self, file: Path, name: str, there: Mapping[str, zipfile.ZipInfo]) -> None:
         if name not in there:
-            raise DamagedSourceError(f"{file.name} has no array {name!r}; {suggest(name, there)}")
+            raise DamagedSourceError(
+                f"{file.name} has no array {name!r}; {suggest(name, there)}; name it with `images:` or"
+                " `labels:`"
+            )
         self.file, self.name, self._member = file, name, there[name]
         with self._opened() as stream:
             self.shape, self._is_fortran, self.dtype = _read_header(stream)

@@ -1,5 +1,6 @@
 """What a source yields, one stimulus at a time, and the list of what was wrong with it."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -50,11 +51,15 @@ class DamageLog:
 
     Attributes:
         damaged: (item, reason) of each item that cannot be used.
-        ignored: Names of files left by operating systems (such as ``.DS_Store``), which are no stimuli.
+        ignored: Names of hidden files, of those that operating systems leave (such as ``Thumbs.db``), and of
+            those that hold no stimuli (such as ``README.md`` among shards).
+        left_out: Number of stimuli, or of files with stimuli, that the parameters leave out, by the split
+            (label maps) or the folder (stated splits).
     """
 
     damaged: list[tuple[str, str]] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
 
     def add(self, item: str, reason: str) -> None:
         """Record one item that cannot be used."""

@@ -102,7 +102,7 @@ def _handle_of(stimulus_sets: "Mapping[str, ArrowHandle]", name: str) -> "ArrowH
 
 def _make_stimulus_set(name: str, spec: "SourceSpec", threads: int) -> "pa.Table":
     from rep_kedro.stimuli.assembly import assemble_stimulus_set, meta_of
-    from rep_kedro.stimuli.expectation import require_expected, tell_left_out
+    from rep_kedro.stimuli.expectation import describe_doubts, require_expected, tell_left_out
     from rep_kedro.stimuli.record import DamageLog
     from rep_kedro.stimuli.sources import open_source
 
@@ -110,6 +110,8 @@ def _make_stimulus_set(name: str, spec: "SourceSpec", threads: int) -> "pa.Table
     table = assemble_stimulus_set(open_source(spec, log), spec, log, threads=threads)
     meta = meta_of(table)
     require_expected(name, meta, spec.expected)
+    for doubt in describe_doubts(meta):
+        _log.warning("stimulus set %r: %s", name, doubt)
     left_out = tell_left_out(meta)
     if left_out:
         _log.warning("stimulus set %r holds %d stimuli, without %s", name, meta["n_stimuli"], left_out)
@@ -117,6 +119,16 @@ def _make_stimulus_set(name: str, spec: "SourceSpec", threads: int) -> "pa.Table
 
 
 def _make_subset(handle: "ArrowHandle", rule: Any, **given: Any) -> "pa.Table":
+    from rep_kedro.stimuli.assembly import meta_of
     from rep_kedro.stimuli.drawing import draw_subset
 
-    return draw_subset(handle, rule, **given)
+    table = draw_subset(handle, rule, **given)
+    n_across = meta_of(table)["n_copies_across_splits"]
+    if n_across:
+        _log.warning(
+            "subset %s/%s: %d stimuli of other splits are exact copies of training stimuli",
+            given["set_name"],
+            given["subset_name"],
+            n_across,
+        )
+    return table

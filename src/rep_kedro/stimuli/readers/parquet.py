@@ -8,18 +8,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from rep_kedro.stimuli.base import FileSourceSpec, require_path, split_of
+from rep_kedro.stimuli.base import FileSourceSpec, require_path
+from rep_kedro.stimuli.classes import order_names, require_distinct
 from rep_kedro.stimuli.columnar import ColumnarFile, require_all_counted
 from rep_kedro.stimuli.record import DamagedSourceError, DamageLog, Stimulus, StimulusStream
+from rep_kedro.stimuli.split_rule import split_files
 from rep_kedro.stimuli.strict import suggest
+from rep_kedro.stimuli.walking import note_unread, walk_files
+
+_ENDINGS = frozenset({".parquet", ".parq", ".pq"})
 
 
 class ParquetSpec(FileSourceSpec):
     """Parquet files.
 
     Attributes:
-        path: One file, or a folder; files or folders whose names begin with train, test, val or validation
-            are those splits.
+        path: One file, or a folder; names of files or folders may say the split
+            (``rep_kedro.stimuli.split_rule``).
         image_column: Column of the encoded images.
         label_column: Column of the labels, whole numbers or text; None for a set without labels.
         id_column: Column of stable ids; without one the id is the position within the split.
@@ -37,8 +42,9 @@ def read(spec: ParquetSpec, log: DamageLog) -> StimulusStream:
     Raises:
         FileNotFoundError: If a file is missing.
         DamagedSourceError: If a file is no Parquet file, or a column is missing or of a wrong type.
+        UserError: If names could be those of splits, or not.
     """
-    files = _list_files(spec)
+    files = _list_files(spec, log)
     for _, file in files:
         _require_columns(file, spec)
     class_names = spec.class_names or _declared_names(files[0][1], spec) or _find_names(files, spec)
@@ -126,31 +132,43 @@ def names_in_order(names: Any) -> list[str]:
 
 
 def _find_names(files: list[tuple[str, Path]], spec: ParquetSpec) -> list[str] | None:
-    """Return the sorted labels of a text column; numbers have no names."""
+    """Return the labels of text columns, in order; numbers have no names."""
     if spec.label_column is None:
         return None
-    found = set()
+    found = set[object]()
     for _, file in files:
-        for batch in ColumnarFile(file).batches([spec.label_column]):
-            found.update(batch.column(0).unique().to_pylist())
-    found.discard(None)
-    if not found:
-        return None
-    if all(isinstance(name, str) for name in found):
-        return sorted(found)
-    return [str(label) for label in range(max(found) + 1)]
+        if ColumnarFile(file).holds_text(spec.label_column):
+            for batch in ColumnarFile(file).batches([spec.label_column]):
+                found.update(batch.column(0).unique().to_pylist())
+    names = order_names(name for name in found if isinstance(name, str))
+    require_distinct(names, is_settled=spec.label_map is not None)
+    return names or None
 
 
-def _list_files(spec: ParquetSpec) -> list[tuple[str, Path]]:
+def _list_files(spec: ParquetSpec, log: DamageLog) -> list[tuple[str, Path]]:
     files = []
     for split, paths in spec.roots().items():
         for path in paths:
             if require_path(path).is_file():
-                files.append((split or split_of(path.name) or spec.split, path))
+                own = split or split_files([path.name], spec, str(path.parent))[0]
+                files += [(own, path)] if own is not None else []
                 continue
-            below = sorted(file.relative_to(path).as_posix() for file in path.rglob("*.parquet"))
-            if not below:
-                raise DamagedSourceError(f"no Parquet files (*.parquet) in {path}")
-            require_all_counted(path / name for name in below)
-            files += [(split or split_of(name) or spec.split, path / name) for name in below]
+            files += _list_folder(split, path, spec, log)
     return sorted(files, key=lambda file: file[0] != "train")
+
+
+def _list_folder(split: str, folder: Path, spec: ParquetSpec, log: DamageLog) -> Iterator[tuple[str, Path]]:
+    there = dict(walk_files(folder, log))
+    names = [name for name, file in there.items() if file.suffix.lower() in _ENDINGS]
+    for name in there.keys() - set(names):
+        note_unread(name, log)
+    if not names:
+        log.require_none()
+        raise DamagedSourceError(f"no Parquet files (*.parquet) in {folder}")
+    require_all_counted(there[name] for name in names)
+    splits = [split] * len(names) if split else split_files(names, spec, str(folder))
+    for name, own in zip(names, splits, strict=True):
+        if own is None:
+            log.left_out[name] += 1
+        else:
+            yield own, there[name]

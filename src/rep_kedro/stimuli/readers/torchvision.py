@@ -40,6 +40,8 @@ class TorchvisionSpec(FileSourceSpec):
     def _require_path(self) -> "TorchvisionSpec":
         if self.path is None:
             raise UserError("source 'torchvision' needs path, the root folder that torchvision expects")
+        if self.splits is not None:
+            raise UserError("source 'torchvision' chooses its splits with official_splits, not with splits")
         return self
 
 

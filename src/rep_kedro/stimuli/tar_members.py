@@ -1,0 +1,102 @@
+"""Members of tar files, one after another; nothing is unpacked to disk or passed over unnamed."""
+
+import lzma
+import re
+import tarfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO, cast
+
+from rep_kedro.stimuli.record import DamageLog
+from rep_kedro.stimuli.walking import DEBRIS
+
+_BLOCK_BYTES = 512
+_END_BLOCKS = 2  # of zeros end an archive
+_MAX_MEMBER_BYTES = 1 << 30
+_READ_BYTES = 1 << 20
+_BAD = (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError)
+_TAR = re.compile(r"(?i)(.+?)\.(tar|tar\.gz|tgz|tar\.bz2|tbz2?|tar\.xz|txz)")
+
+
+def tar_stem(name: str) -> str | None:
+    """Return a tar file's name without its ending; None for other files.
+
+    Example:
+        >>> tar_stem("0.tar"), tar_stem("part.v2.TGZ"), tar_stem("0.zip")
+        ('0', 'part.v2', None)
+    """
+    matched = _TAR.fullmatch(name)
+    return matched[1] if matched else None
+
+
+def read_members(shard: Path, name: str, log: DamageLog) -> Iterator[tuple[str, bytes]]:
+    """Yield name and content of each file of a tar file, also where several archives lie end to end in it.
+
+    Args:
+        shard: The file, plain or compressed (gzip, bzip2, xz).
+        name: By which the log knows it.
+        log: Takes what cannot be used: links, paths that lead out, a truncated or damaged archive. Hidden
+            members go to ``ignored``.
+    """
+    try:
+        with tarfile.open(shard, mode="r:*") as first:
+            file = cast(IO[bytes], first.fileobj)
+            archive: tarfile.TarFile | None = first
+            while archive is not None:
+                for member in archive:
+                    content = _read_member(archive, member, name, log)
+                    if content is not None:
+                        yield str(PurePosixPath(member.name)), content
+                    archive.members = []  # type: ignore[attr-defined]  # it would keep every header
+                archive = _next_archive(file, archive.offset)
+    except _BAD as problem:
+        log.add(name, f"truncated or damaged archive: {problem}")
+
+
+def _read_member(
+    archive: tarfile.TarFile, member: tarfile.TarInfo, name: str, log: DamageLog
+) -> bytes | None:
+    path = PurePosixPath(member.name)
+    if path.is_absolute() or ".." in path.parts or re.match(r"[A-Za-z]:|.*\\", member.name):
+        log.add(f"{name}:{member.name}", "a path that leads out of the archive")
+    elif member.isdir():
+        pass
+    elif not member.isreg():
+        log.add(f"{name}:{member.name}", "a link or device, not a file")
+    elif member.size > _MAX_MEMBER_BYTES:
+        log.add(f"{name}:{member.name}", f"{member.size} bytes, more than {_MAX_MEMBER_BYTES}")
+    elif any(part.startswith(".") or part.lower() in DEBRIS for part in path.parts):
+        log.ignored.append(f"{name}:{member.name}")
+    else:
+        file = archive.extractfile(member)
+        content = file.read() if file else b""
+        if len(content) == member.size:
+            return content
+        raise tarfile.ReadError(f"{member.name} has {len(content)} of {member.size} bytes")
+    return None
+
+
+def _next_archive(file: IO[bytes], end: int) -> tarfile.TarFile | None:
+    """Return the archive behind the end mark of another one; None where only zeros follow.
+
+    Raises:
+        tarfile.ReadError: If the end mark is missing, which the library takes any zeroed header for, or what
+            follows is no archive.
+    """
+    file.seek(end)
+    n_zeros = 0
+    while block := file.read(_READ_BYTES):
+        rest = block.lstrip(b"\0")
+        n_zeros += len(block) - len(rest)
+        if rest:
+            break
+    else:
+        if n_zeros < _BLOCK_BYTES:
+            raise tarfile.ReadError("no end mark")
+        return None
+    n_blocks = n_zeros // _BLOCK_BYTES
+    if n_blocks < _END_BLOCKS:
+        raise tarfile.ReadError(f"no header and no end mark at byte {end}; what follows is not read")
+    file.seek(end + n_blocks * _BLOCK_BYTES)
+    return tarfile.TarFile(fileobj=file, mode="r")
