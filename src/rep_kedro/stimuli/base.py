@@ -118,6 +118,8 @@ class FileSourceSpec(SourceSpec):
             raise UserError("split has no effect together with splits; remove one of the two")
         if isinstance(self.splits, dict) and self.test_fraction:
             raise UserError("test_fraction has no effect together with splits; remove one of the two")
+        if self.split == "test" and self.test_fraction:
+            raise UserError("test_fraction has no effect where all is test; remove split or test_fraction")
         if "seed" in self.model_fields_set and not self.test_fraction:
             raise UserError("seed has no effect without test_fraction; remove it, or set test_fraction")
         return self

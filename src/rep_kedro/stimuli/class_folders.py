@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 from typing import Literal
 
 from rep_kedro.errors import UserError
-from rep_kedro.stimuli.split_names import is_neutral
+from rep_kedro.stimuli.split_names import is_neutral, parse_name
 from rep_kedro.stimuli.split_rule import Folders
 from rep_kedro.stimuli.strict import shorten
 
@@ -65,12 +65,15 @@ def _without_last(keys: Collection[Key]) -> dict[Key, Key] | None:
 
 
 def _without_first(keys: Collection[Key]) -> dict[Key, Key] | None:
-    """Drop the first folder where each split has only one, with further folders below."""
-    by_split = _by_split(keys)
-    is_alone = all(
-        min(map(len, there)) > 1 and len({parts[0] for parts in there}) == 1 for there in by_split.values()
+    """Drop the first folder that all others are in; splits may have one each, called as a split may be."""
+    if any(len(parts) < 2 for _, parts in keys):
+        return None
+    firsts = {(split, parts[0]) for split, parts in keys}
+    names = {name for _, name in firsts}
+    is_alone = len(names) == 1 or (
+        len(firsts) == len(_by_split(keys)) and all(parse_name(name) or is_neutral(name) for name in names)
     )
-    return {key: (key[0], key[1][1:]) for key in keys} if keys and is_alone else None
+    return {key: (key[0], key[1][1:]) for key in keys} if is_alone else None
 
 
 def _require_one_reading(folders: Collection[Folders], place: str) -> None:

@@ -9,8 +9,7 @@ from rep_kedro.errors import UserError
 from rep_kedro.stimuli.record import DamageLog, Stimulus
 
 _log = logging.getLogger(__name__)
-_MAX_LABEL = 100_000
-_MAX_SPARSITY = 100  # labels may be so many times larger than there are classes
+_MAX_FOUND_CLASSES = 1 << 16  # classes without names; where there are more, they are something else
 
 
 def order_names(found: Iterable[str]) -> list[str]:
@@ -64,7 +63,7 @@ def name_by_number(labels: Collection[int]) -> list[str] | None:
     """Return names for labels that have none: their numbers, from 0 on; None where there are no labels.
 
     Raises:
-        UserError: If the labels look like ids: few, and far apart.
+        UserError: If the labels look like ids.
 
     Example:
         >>> name_by_number({0, 3})
@@ -73,10 +72,10 @@ def name_by_number(labels: Collection[int]) -> list[str] | None:
     if not labels:
         return None
     largest = max(labels)
-    if largest >= _MAX_LABEL and largest > _MAX_SPARSITY * len(labels):
+    if largest >= _MAX_FOUND_CLASSES:
         raise UserError(
-            f"the {len(labels)} labels look like ids, up to {largest}; make them classes with label_map, or"
-            " give class_names"
+            f"labels up to {largest} look like ids, not classes; name another label column (or none),"
+            " class_names or a label_map"
         )
     return [str(label) for label in range(largest + 1)]
 

@@ -34,6 +34,7 @@ def split_folders(
     Raises:
         UserError: If names could be those of splits or of classes; names both readings.
     """
+    folders = sorted(folders)
     if isinstance(spec.splits, Mapping) and spec.path is not None:
         matches = _match_all(["/".join(parts) for parts in folders], spec.splits, place)
         return {
