@@ -88,7 +88,9 @@ def _to_number(label: int | str, class_names: Sequence[str] | None) -> int:
                 f" write a name, as text: '{label}'"
             )
         if names and not 0 <= label < len(names):
-            raise UserError(f"label_map names the class {label}, which the source of {len(names)} lacks")
+            raise UserError(
+                f"label_map names the class {label}, which the source of {len(names)} classes lacks"
+            )
         return label
     if class_names is None and is_number(label):
         return int(label)
