@@ -1,6 +1,5 @@
 """What all stimulus sources share: parameters, roots on disk, and what a recipe holds of them."""
 
-import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -8,23 +7,13 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, model_validator
 
 from rep_kedro.errors import UserError
+from rep_kedro.parameter_rules import expand_path
 from rep_kedro.stimuli.labels import AnyLabelMap
 from rep_kedro.stimuli.strict import StrictModel
 
-_VARIABLE = re.compile(r"\$\{?(\w+)\}?")
-
 
 def _expand(path: Any) -> Any:
-    """Replace environment variables and the home folder's sign."""
-    if not isinstance(path, str | Path):
-        return path
-    for name in _VARIABLE.findall(str(path)):
-        if not os.environ.get(name):  # an empty one would turn $ROOT/photos into /photos
-            empty = " (it is empty)" if name in os.environ else ""
-            raise UserError(
-                f"path {str(path)!r} names the environment variable {name}, which is not set{empty}"
-            )
-    return Path(os.path.expandvars(str(path))).expanduser()
+    return expand_path(path, f"path {str(path)!r}") if isinstance(path, str | Path) else path
 
 
 def _as_list(paths: Any) -> Any:

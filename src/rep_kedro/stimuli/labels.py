@@ -8,12 +8,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib.resources import files
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from rep_kedro.errors import UserError
+from rep_kedro.parameter_rules import expand_path
 from rep_kedro.stimuli.classes import is_number
 from rep_kedro.stimuli.record import DamageLog, Stimulus, StimulusStream
 from rep_kedro.stimuli.strict import StrictModel, suggest
@@ -114,7 +114,7 @@ def _load_shipped(entry: Any) -> Any:
     import yaml
 
     if entry.endswith((".yml", ".yaml")):
-        file = Path(entry).expanduser()
+        file = expand_path(entry, f"label_map {entry!r}")
         if not file.is_file():
             raise UserError(f"label_map: no file {entry}")
         return yaml.safe_load(file.read_text(encoding="utf-8"))

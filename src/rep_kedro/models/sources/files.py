@@ -3,7 +3,6 @@
 import hashlib
 import logging
 import os
-import re
 from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -13,11 +12,11 @@ from urllib.request import Request, urlopen
 from rep_kedro.datasets.atomic import write_atomically
 from rep_kedro.errors import UserError
 from rep_kedro.models.sources.specs import FilePlace
+from rep_kedro.parameter_rules import expand_path
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_VARIABLE = re.compile(r"\$\{?(\w+)\}?")
 _BLOCK_BYTES = 1 << 20
 _TIMEOUT_S = 30
 _SHOWN_DIGITS = 12
@@ -131,9 +130,7 @@ def _other_file(name: str, found: str, place: FilePlace) -> str:
 
 
 def _require_local(place: FilePlace, kind: str) -> Path:
-    path = Path(os.path.expandvars(str(place.path))).expanduser()
-    if unset := _VARIABLE.search(str(path)):
-        raise UserError(f"{kind} {place.path} names the environment variable {unset[1]}, which is not set")
+    path = expand_path(str(place.path), f"{kind} {place.path}")
     if not path.is_file():
         raise UserError(f"{kind} {place.path} does not exist (looked from {Path.cwd()})")
     return path
