@@ -121,6 +121,26 @@ def test_what_is_left_out_is_told_in_the_log_and_in_the_row(tmp_path, caplog):
     assert (shapes["title"], shapes["group"], shapes["n_train"], shapes["n_test"]) == (None, None, 12, 6)
 
 
+def test_what_was_decided_is_in_the_log_and_in_the_row(tmp_path, caplog):
+    for number, name in enumerate(("train/cat", "val/cat", "val/owl", "extra/cat")):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        (tmp_path / "photos" / name / "1.ppm").write_bytes(b"P6 2 2 255\n" + bytes([number % 3] * 12))
+    params = IngestParams(stimulus_sets={"pets": {"source": "image_folder", "path": tmp_path / "photos"}})
+    with caplog.at_level(logging.WARNING):
+        handles = ingest(tmp_path / "sets", params)
+    found = [record.getMessage() for record in caplog.records if "'pets'" in record.getMessage()]
+    assert [message.removeprefix("stimulus set 'pets': ") for message in found] == [
+        "there is no split test; val serves as test (2 stimuli)",
+        "1 classes of the test split have no training stimulus: owl",
+        "1 stimuli of other splits are exact copies of training stimuli",
+        "1 stimuli are exact copies of others",
+        "1 stimuli are in splits for neither training nor tests: extra",
+    ]
+    row = describe_stimulus_sets(handles, params).iloc[0]
+    assert row[["n_train", "n_test", "n_other", "test_is"]].tolist() == [1, 2, 1, "val"]
+    assert row[["n_copies", "n_copies_across_splits"]].tolist() == [1, 1]
+
+
 def test_the_rows_keep_their_contract_through_the_catalog(tmp_path):
     conf = Path(__file__).parents[2] / "conf" / "base" / "catalog_ingest.yml"
     entry = yaml.safe_load(conf.read_text(encoding="utf-8"))["stimulus_cards"]

@@ -37,11 +37,12 @@ def test_copies_in_two_classes_stay_together(make_set, tmp_path):
         assert meta["counts"]["test"] > 0
 
 
-def test_a_class_of_copies_alone_goes_to_training_and_the_log_says_so(make_set, tmp_path, caplog):
+def test_a_class_of_copies_alone_goes_to_training_and_a_note_says_so(make_set, tmp_path):
     plant(tmp_path, {f"{name}/{n}.png": len(name) for name in ("cat", "horse") for n in range(10)})
     _, meta = make_set(source="image_folder", path=tmp_path, test_fraction=0.3)
-    assert meta["counts"] == {"train": 20}
-    assert "the test split has 0 stimuli, not 6: 18 are exact copies of others" in caplog.text
+    assert (meta["counts"], meta["test_is"]) == ({"train": 20}, None)
+    [note] = meta["notes"]
+    assert note.startswith("the test split has 0 stimuli, not 6, for copies stay on one side: 18 stimuli")
 
 
 def test_copies_across_given_splits_are_counted(make_set, tmp_path):
@@ -104,7 +105,7 @@ def test_a_subset_counts_the_copies_among_its_own_stimuli(tmp_path, caplog):
     [planned] = plan_stimulus_sets(params).values()
     dataset = ArrowDataset(filepath=str(tmp_path / "mine.parquet"), key="mine", recipe=planned.recipe)
     dataset.save(planned.compute())
-    assert "3 stimuli of other splits are exact copies of training stimuli" in caplog.text
+    assert "'mine': 3 stimuli of other splits are exact copies of training stimuli" in caplog.text
     found = {}
     for key, subset in plan_stimulus_subsets({"mine": dataset.load()}, params).items():
         place = ArrowDataset(filepath=str(tmp_path / f"{key.split('/')[1]}.parquet"), key=key, recipe={})

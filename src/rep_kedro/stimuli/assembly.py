@@ -60,7 +60,7 @@ def assemble_stimulus_set(
         ``class_counts`` by split and class, ``classes_of_test_alone`` (their names), ``n_copies`` and
         ``n_copies_across_splits`` (see :func:`count_copies`), ``test_is`` (see :func:`settle_splits`),
         ``source``, ``sha256`` (see :func:`digest_rows`), ``left_out`` (what the parameters leave out, by
-        split or folder), ``damaged`` and ``ignored``.
+        split or folder), ``damaged``, ``ignored`` and ``notes`` (of what was decided, in words).
 
     Raises:
         DamagedSourceError: If anything is damaged and ``on_damaged`` is ``error``; if nothing is left.
@@ -87,7 +87,7 @@ def assemble_stimulus_set(
             f"no stimulus is left of source {spec.source!r}; damaged: {len(log.damaged)}"
         )
     originals = first_of_copies(table.select(["image"]).to_batches(max_chunksize=_ROWS_PER_BATCH))
-    table, test_is = settle_splits(table, spec, originals)
+    table, test_is = settle_splits(table, spec, originals, log)
     class_names = stream.class_names or name_by_number(set(table["label"].unique().to_pylist()) - {None})
     meta = _describe(table, class_names, sizes) | {
         **count_copies(originals, table["split"].to_pylist()),
@@ -96,6 +96,7 @@ def assemble_stimulus_set(
         "left_out": dict(log.left_out),
         "damaged": [{"item": item, "reason": reason} for item, reason in log.damaged],
         "ignored": sorted(log.ignored),
+        "notes": log.notes,
     }
     return table.replace_schema_metadata({b"meta": json.dumps(meta, ensure_ascii=False).encode()})
 
@@ -208,7 +209,7 @@ def _settle_labels(table: "pa.Table", numbering: Numbering, log: DamageLog, *, i
 
     n_classes = numbering.n_classes
     if numbering.is_from_one():
-        numbering.require_unmapped(is_mapped=is_mapped)
+        numbering.require_unmapped(log, is_mapped=is_mapped)
         labels = pc.subtract(table["label"], pa.scalar(1, pa.int32()))
         return table.set_column(table.schema.get_field_index("label"), "label", labels)
     if is_mapped or n_classes is None or numbering.largest < n_classes:

@@ -1,20 +1,21 @@
 """Which part of a folder's path names the class of the images in it."""
 
-import logging
 from collections.abc import Collection, Iterable
 from typing import Literal
 
 from rep_kedro.errors import UserError
+from rep_kedro.stimuli.record import DamageLog
 from rep_kedro.stimuli.split_names import is_neutral, parse_name
 from rep_kedro.stimuli.split_rule import Folders
 from rep_kedro.stimuli.strict import shorten
 
-_log = logging.getLogger(__name__)
 Level = Literal["first", "last", "none"]
 Key = tuple[str, Folders]
 
 
-def class_of_folders(folders: Collection[Key], level: Level | None, place: str) -> dict[Key, str | None]:
+def class_of_folders(
+    folders: Collection[Key], level: Level | None, place: str, log: DamageLog
+) -> dict[Key, str | None]:
     """Return the class of each folder with images.
 
     A first folder that holds all others of its split, and a last one called ``images`` or the like
@@ -25,6 +26,7 @@ def class_of_folders(folders: Collection[Key], level: Level | None, place: str) 
         level: What the parameters state: the ``first`` folder names the class, the ``last`` one (that holds
             the image), or ``none``.
         place: The source's folder, for messages.
+        log: Takes a note where folders are passed over.
 
     Returns:
         Name of the class by folder; None for images without a folder.
@@ -41,7 +43,7 @@ def class_of_folders(folders: Collection[Key], level: Level | None, place: str) 
             kept = {key: shorter[own] for key, own in kept.items()}
     if any(kept[key] != key for key in folders):
         names = sorted({own[1][0] for own in kept.values() if own[1]})
-        _log.info("classes of %s are %s", place, shorten(names) or "none")
+        log.notes.append(f"of folders in folders the classes are {shorten(names) or 'none'}")
     _require_one_reading({parts for _, parts in kept.values()}, place)
     return {key: own[1][0] if own[1] else None for key, own in kept.items()}
 

@@ -1,6 +1,5 @@
 """Names and numbers of classes, where a source declares none or counts them in its own way."""
 
-import logging
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -8,7 +7,6 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from rep_kedro.errors import UserError
 from rep_kedro.stimuli.record import DamageLog, Stimulus
 
-_log = logging.getLogger(__name__)
 _MAX_FOUND_CLASSES = 1 << 16  # classes without names; where there are more, they are something else
 
 
@@ -117,8 +115,8 @@ class Numbering:
         may_be = self._first is None and (self._smallest or 0) > 0
         return ", counted from 0; say first_label: 1 if the source counts from 1" if may_be else ""
 
-    def require_unmapped(self, *, is_mapped: bool) -> None:
-        """Say that labels are counted from 1; refuse where a label map has taken them for others.
+    def require_unmapped(self, log: DamageLog, *, is_mapped: bool) -> None:
+        """Note that labels are counted from 1; refuse where a label map has taken them for others.
 
         Raises:
             UserError: If the labels went through a label map.
@@ -126,4 +124,4 @@ class Numbering:
         finding = f"labels run from 1 to {self.n_classes}, as many as there are class names"
         if is_mapped:
             raise UserError(f"{finding}; say first_label: 1, so that label_map meets the right classes")
-        _log.warning("%s: the first class has label 1 (to state it: first_label: 1)", finding)
+        log.notes.append(f"{finding}: the first class has label 1 (to state it: first_label: 1)")

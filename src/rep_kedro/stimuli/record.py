@@ -55,11 +55,13 @@ class DamageLog:
             those that hold no stimuli (such as ``README.md`` among shards).
         left_out: Number of stimuli, or of files with stimuli, that the parameters leave out, by the split
             (label maps) or the folder (stated splits).
+        notes: What was decided on the way that another reading would decide otherwise, in words.
     """
 
     damaged: list[tuple[str, str]] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
 
     def add(self, item: str, reason: str) -> None:
         """Record one item that cannot be used."""

@@ -1,21 +1,19 @@
 """The last word on splits: a test split is drawn, or ``val`` serves as one."""
 
-import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rep_kedro.errors import UserError
 from rep_kedro.stimuli.base import FileSourceSpec, SourceSpec
+from rep_kedro.stimuli.record import DamageLog
 from rep_kedro.stimuli.splits import draw_test_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_log = logging.getLogger(__name__)
-
 
 def settle_splits(
-    table: "pa.Table", spec: SourceSpec, originals: Sequence[int]
+    table: "pa.Table", spec: SourceSpec, originals: Sequence[int], log: DamageLog
 ) -> "tuple[pa.Table, str | None]":
     """Return the table with its final splits, and what the split ``test`` was before.
 
@@ -23,6 +21,7 @@ def settle_splits(
         table: All stimuli.
         spec: The source's parameters; those of sources with files may ask for a drawn test split.
         originals: Row of the first copy of each stimulus.
+        log: Takes notes of what was decided.
 
     Returns:
         The table, and ``test``, ``val`` (which serves as test where there is none), ``drawn`` or None.
@@ -38,14 +37,15 @@ def settle_splits(
                 f"test_fraction has no effect, for the source has the splits {', '.join(there)}; remove it,"
                 " or say `splits: none`"
             )
-        return _with_splits(table, _draw(table, spec, originals)), "drawn"
+        splits = _draw(table, spec, originals, log)
+        return _with_splits(table, splits), "drawn" if "test" in splits else None
     if "val" in there and "test" not in there:
-        _log.warning("there is no split test; val serves as test (%d stimuli)", splits.count("val"))
+        log.notes.append(f"there is no split test; val serves as test ({splits.count('val')} stimuli)")
         return _with_splits(table, ["test" if split == "val" else split for split in splits]), "val"
     return table, "test" if "test" in there else None
 
 
-def _draw(table: "pa.Table", spec: FileSourceSpec, originals: Sequence[int]) -> list[str]:
+def _draw(table: "pa.Table", spec: FileSourceSpec, originals: Sequence[int], log: DamageLog) -> list[str]:
     is_test = draw_test_rows(
         table["stimulus_id"].to_pylist(),
         table["label"].to_pylist(),
@@ -56,11 +56,9 @@ def _draw(table: "pa.Table", spec: FileSourceSpec, originals: Sequence[int]) -> 
     n_wanted, n_test = round(spec.test_fraction * len(is_test)), sum(is_test)
     n_copies = len(originals) - len(set(originals))
     if n_copies and n_test < n_wanted:
-        _log.warning(
-            "the test split has %d stimuli, not %d: %d are exact copies of others, which stay on one side",
-            n_test,
-            n_wanted,
-            n_copies,
+        log.notes.append(
+            f"the test split has {n_test} stimuli, not {n_wanted}, for copies stay on one side: {n_copies}"
+            " stimuli are exact copies of others"
         )
     return ["test" if test else spec.split for test in is_test]
 

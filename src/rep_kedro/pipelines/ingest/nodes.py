@@ -110,8 +110,8 @@ def _make_stimulus_set(name: str, spec: "SourceSpec", threads: int) -> "pa.Table
     table = assemble_stimulus_set(open_source(spec, log), spec, log, threads=threads)
     meta = meta_of(table)
     require_expected(name, meta, spec.expected)
-    for doubt in describe_doubts(meta):
-        _log.warning("stimulus set %r: %s", name, doubt)
+    for note in (*meta["notes"], *describe_doubts(meta)):
+        _log.warning("stimulus set %r: %s", name, note)
     left_out = tell_left_out(meta)
     if left_out:
         _log.warning("stimulus set %r holds %d stimuli, without %s", name, meta["n_stimuli"], left_out)

@@ -51,9 +51,8 @@ def read(spec: ImageFolderSpec, log: DamageLog) -> StimulusStream:
         raise DamagedSourceError(
             f"no image in {_places(spec)}; known endings: {', '.join(sorted(IMAGE_SUFFIXES))}"
         )
-    class_of = class_of_folders(
-        {(entry.split, entry.folders) for entry in entries}, spec.classes, _places(spec)
-    )
+    folders = {(entry.split, entry.folders) for entry in entries}
+    class_of = class_of_folders(folders, spec.classes, _places(spec), log)
     found = order_names(name for name in class_of.values() if name is not None)
     require_distinct(found, is_settled=bool(spec.class_names or spec.label_map))
     class_names = spec.class_names or found
