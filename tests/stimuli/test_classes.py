@@ -40,7 +40,7 @@ def test_a_number_is_a_name_where_all_names_are_numbers(make_set, tmp_path, name
 
 def test_a_number_that_could_be_a_name_or_a_place_is_refused(make_set, tmp_path):
     plant(tmp_path, numbered("1", "2", "cat"))
-    with pytest.raises(UserError, match=r"label_map: 1 could be the class named '1' or .*, as text: '1'"):
+    with pytest.raises(UserError, match=r"label_map: 1 could be the class named '1' or .*, as text"):
         make_set(source="image_folder", path=tmp_path, label_map={"classes": {"x": [1]}})
     table, _ = make_set(source="image_folder", path=tmp_path, label_map={"classes": {"x": ["1", "cat"]}})
     assert table["stimulus_id"].to_pylist() == ["1/1.png", "cat/1.png"]
@@ -59,6 +59,22 @@ def test_numeric_text_labels_of_tables_sort_as_numbers(make_set, tmp_path):
     table, meta = make_set(source="parquet", path=tmp_path)
     assert meta["class_names"] == ["2", "9", "10"]
     assert table["label"].to_pylist() == [2, 1, 0]
+
+
+def test_names_that_differ_in_a_number_alone_sort_by_it_and_are_not_mixed_up(make_set, tmp_path):
+    plant(tmp_path, numbered(*(f"class_{number}" for number in range(12))))
+    given = {"source": "image_folder", "path": tmp_path}
+    table, _ = make_set(**given, label_map={"classes": {"two": [2]}})
+    assert table["stimulus_id"].to_pylist() == ["class_2/1.png"]
+    (tmp_path / "class_0").rename(tmp_path / "class_12")
+    assert make_set(**given)[1]["class_names"] == [f"class_{number}" for number in range(1, 13)]
+    with pytest.raises(UserError, match=r"label_map: 2 could be the class named 'class_2' or that with this"):
+        make_set(**given, label_map={"classes": {"two": [2]}})
+
+
+def test_text_labels_of_thousands_of_digits_are_words(make_set, tmp_path):
+    plant(tmp_path, {"a.parquet": parquet_of(0, 1, labels=["9" * 6000, "10"])})
+    assert make_set(source="parquet", path=tmp_path)[1]["class_names"] == ["10", "9" * 6000]
 
 
 # ---------------------------------------------------------------- twins
@@ -178,6 +194,23 @@ def test_a_label_below_the_first_is_named(make_set, tmp_path):
     plant(tmp_path, {"train.parquet": parquet_of(0, 1, labels=[0, 1])})
     _, meta = make_set(source="parquet", path=tmp_path, class_names=["a"], first_label=1, on_damaged="skip")
     assert meta["damaged"] == [{"item": "train/000000", "reason": "label 0 is below first_label 1"}]
+
+
+def test_a_first_class_without_stimuli_is_noted(make_set, tmp_path):
+    plant(tmp_path, {"train.parquet": parquet_of(0, 1, labels=[1, 2])})
+    given = {"source": "parquet", "path": tmp_path, "class_names": ["a", "b", "c"]}
+    table, meta = make_set(**given)
+    assert table["label"].to_pylist() == [1, 2]
+    assert meta["notes"] == ["no stimulus has label 0 (a); if the source counts from 1, say first_label: 1"]
+    assert make_set(**given, first_label=0)[1]["notes"] == []
+
+
+def test_labels_as_text_and_as_numbers_do_not_mix(make_set, tmp_path):
+    plant(
+        tmp_path, {"train.parquet": parquet_of(0, labels=[0]), "test.parquet": parquet_of(1, labels=["cat"])}
+    )
+    with pytest.raises(DamagedSourceError, match="column 'label' is text in some files, numbers in others"):
+        make_set(source="parquet", path=tmp_path)
 
 
 # ---------------------------------------------------------------- labels without names

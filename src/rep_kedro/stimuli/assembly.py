@@ -66,6 +66,7 @@ def assemble_stimulus_set(
         DamagedSourceError: If anything is damaged and ``on_damaged`` is ``error``; if nothing is left.
     """
     sizes: Sizes = Counter()
+    names_of_source = stream.class_names
     numbering = Numbering(stream.class_names, getattr(spec, "first_label", None))
     stream = replace(stream, stimuli=numbering.follow(stream.stimuli, log))
     label_map = getattr(spec, "label_map", None)
@@ -80,6 +81,7 @@ def assemble_stimulus_set(
         spool.discard()
     table = _leave_out_unlabelled(table, log)
     table = _settle_labels(table, numbering, log, is_mapped=label_map is not None)
+    numbering.note_doubt(names_of_source, log)
     if spec.on_damaged == "error":
         log.require_none()
     if not table.num_rows:

@@ -7,25 +7,39 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from rep_kedro.errors import UserError
 from rep_kedro.stimuli.record import DamageLog, Stimulus
 
+_NUMBER = re.compile(r"([0-9]{1,18})")
 _MAX_FOUND_CLASSES = 1 << 16  # classes without names; where there are more, they are something else
 
 
 def order_names(found: Iterable[str]) -> list[str]:
-    """Return the distinct names in the order of their labels: numbers as numbers, else by their letters.
+    """Return the distinct names in the order of their labels: by their letters, or by their numbers.
 
     Example:
-        >>> order_names(["10", "9", "2"]), order_names(["b10", "b9", "a"])
-        (['2', '9', '10'], ['a', 'b10', 'b9'])
+        >>> order_names(["10", "9", "2"]), order_names(["b10", "b9"]), order_names(["b10", "b9", "a"])
+        (['2', '9', '10'], ['b9', 'b10'], ['a', 'b10', 'b9'])
     """
     names = set(found)
-    if all(map(is_number, names)):
-        return sorted(names, key=lambda name: (int(name), name))
-    return sorted(names)
+    numbers = numbers_of(names)
+    return sorted(names, key=lambda name: (numbers.get(name, 0), name))
+
+
+def numbers_of(names: Iterable[str]) -> dict[str, int]:
+    """Return the number in each name, where that is all in which the names differ; else nothing.
+
+    Example:
+        >>> numbers_of(["class_10", "class_9"]), numbers_of(["10", "cat"])
+        ({'class_10': 10, 'class_9': 9}, {})
+    """
+    parts = {name: _NUMBER.split(name) for name in names}
+    frames = {(len(part), part[0], part[-1]) for part in parts.values()}
+    if len(frames) != 1 or next(iter(frames))[0] != 3:
+        return {}
+    return {name: int(number) for name, (_, number, _) in parts.items()}
 
 
 def is_number(name: str) -> bool:
     """Say whether a name is a whole number in digits."""
-    return name.isascii() and name.isdigit()
+    return bool(_NUMBER.fullmatch(name))
 
 
 def require_distinct(names: Collection[str], *, is_settled: bool) -> None:
@@ -114,6 +128,13 @@ class Numbering:
         """Return what to try where labels are too large by one and none is 0."""
         may_be = self._first is None and (self._smallest or 0) > 0
         return ", counted from 0; say first_label: 1 if the source counts from 1" if may_be else ""
+
+    def note_doubt(self, class_names: Sequence[str] | None, log: DamageLog) -> None:
+        """Note that the first class has no stimulus, which may mean that labels are counted from 1."""
+        if class_names and self._first is None and self._smallest == 1 and self.largest < len(class_names):
+            log.notes.append(
+                f"no stimulus has label 0 ({class_names[0]}); if the source counts from 1, say first_label: 1"
+            )
 
     def require_unmapped(self, log: DamageLog, *, is_mapped: bool) -> None:
         """Note that labels are counted from 1; refuse where a label map has taken them for others.

@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from rep_kedro.errors import UserError
 from rep_kedro.parameter_rules import expand_path
-from rep_kedro.stimuli.classes import is_number
+from rep_kedro.stimuli.classes import is_number, numbers_of
 from rep_kedro.stimuli.record import DamageLog, Stimulus, StimulusStream
 from rep_kedro.stimuli.strict import StrictModel, suggest
 
@@ -79,13 +79,14 @@ def _to_number(label: int | str, class_names: Sequence[str] | None) -> int:
     """
     names = list(class_names or [])
     if isinstance(label, int):
-        named = [position for position, name in enumerate(names) if is_number(name) and int(name) == label]
+        numbers = numbers_of(names) or {name: int(name) for name in names if is_number(name)}
+        named = [position for position, name in enumerate(names) if numbers.get(name) == label]
         if names and all(map(is_number, names)):
             return _only_one(named, label, names)
         if named and named != [label]:
             raise UserError(
                 f"label_map: {label} could be the class named {names[named[0]]!r} or that with this number;"
-                f" write a name, as text: '{label}'"
+                " write a name, as text"
             )
         if names and not 0 <= label < len(names):
             raise UserError(

@@ -35,7 +35,7 @@ def settle_splits(
         if there != [spec.split]:
             raise UserError(
                 f"test_fraction has no effect, for the source has the splits {', '.join(there)}; remove it,"
-                " or say `splits: none`"
+                " or state splits so that all is one (such as `splits: none`)"
             )
         splits = _draw(table, spec, originals, log)
         return _with_splits(table, splits), "drawn" if "test" in splits else None

@@ -130,7 +130,8 @@ def _split_level(folders: Collection[Folders], place: str) -> int | None:
             return level
         if exact or _differ_in_split_alone(parsed.values()):
             likely = {name: found.split for name, found in parsed.items() if found}
-            raise _ambiguous_folders(exact or likely, names, place)
+            more = {name: split for name, split in likely.items() if split not in exact.values()}
+            raise _ambiguous_folders(exact | more, names, place)
     return None
 
 

@@ -13,7 +13,7 @@ from rep_kedro.stimuli.classes import order_names, require_distinct
 from rep_kedro.stimuli.columnar import ColumnarFile, require_all_counted
 from rep_kedro.stimuli.record import DamagedSourceError, DamageLog, Stimulus, StimulusStream
 from rep_kedro.stimuli.split_rule import split_files
-from rep_kedro.stimuli.strict import suggest
+from rep_kedro.stimuli.strict import shorten, suggest
 from rep_kedro.stimuli.walking import note_unread, walk_files
 
 _ENDINGS = frozenset({".parquet", ".parq", ".pq"})
@@ -136,8 +136,14 @@ def _find_names(files: list[tuple[str, Path]], spec: ParquetSpec) -> list[str] |
     if spec.label_column is None:
         return None
     found = set[object]()
+    is_text = {file.name: ColumnarFile(file).holds_text(spec.label_column) for _, file in files}
+    if len(set(is_text.values())) > 1:
+        raise DamagedSourceError(
+            f"column {spec.label_column!r} is text in some files, numbers in others:"
+            f" {shorten(sorted(is_text))}"
+        )
     for _, file in files:
-        if ColumnarFile(file).holds_text(spec.label_column):
+        if any(is_text.values()):
             for batch in ColumnarFile(file).batches([spec.label_column]):
                 found.update(batch.column(0).unique().to_pylist())
     names = order_names(name for name in found if isinstance(name, str))
