@@ -12,6 +12,7 @@ from tests.stimuli.trees import idx_of, npz_of, parquet_of, picture, plant, shar
 from rep_kedro.errors import UserError
 from rep_kedro.stimuli.record import DamagedSourceError
 
+PIXELS = np.arange(2 * 16, dtype=np.uint8).reshape(2, 4, 4)
 JUNK = {
     ".hidden.png": 9001,
     ".cache/thumb.png": 9002,
@@ -86,6 +87,37 @@ def test_every_picture_of_random_trees_is_in_the_set_or_counted(make_set, tmp_pa
     assert n_read > 20
     reasons = r"could be|could each be|no image in|differ in case|no stimulus is left|damaged items"
     assert [refusal for refusal in refusals if not re.search(reasons, refusal)] == []
+
+
+@pytest.mark.parametrize("kind", ["webdataset", "parquet", "npz"])
+def test_every_stimulus_of_random_files_is_in_the_set_or_its_file_is_named(make_set, tmp_path, kind):
+    generator = np.random.default_rng(1)
+    folders = ["", "", "train/", "Testing/", "data/", ".hidden/", "birds/", "val_set/"]
+    starts = ["", "", "train-", "val_", "imagenet-test-", "birds-", "."]
+    write, ending = {
+        "webdataset": (shard_of, ".tar"),
+        "parquet": (parquet_of, ".parquet"),
+        "npz": (lambda *numbers: npz_of(x=PIXELS + numbers[0], y=[0] * len(numbers)), ".npz"),
+    }[kind]
+    n_read = 0
+    for number in range(60):
+        files = {}
+        for position in range(0, 2 * generator.integers(1, 6), 2):
+            name = generator.choice(folders) + generator.choice(starts) + str(position)
+            name += generator.choice([ending, ending, ending.upper(), ".zip", ".txt", ".tar.zst"])
+            files[str(name)] = write(position, position + 1)
+        root = plant(tmp_path / str(number), files)
+        stated = {"splits": {"train": "*"}} if number % 2 else {}
+        try:
+            _, meta = make_set(source=kind, path=root, on_damaged="skip", **stated)
+        except UserError:
+            continue
+        n_read += 1
+        named = {*names_of(meta), *meta["left_out"]}
+        unread = [name for name in files if name in named or name.startswith(".hidden/")]
+        assert meta["n_stimuli"] == 2 * (len(files) - len(unread)), files
+        assert (".hidden" in named) == any(name.startswith(".hidden/") for name in files)
+    assert n_read > 20
 
 
 def _is_hidden_without_ending(name):
