@@ -12,7 +12,7 @@ from rep_kedro.stimuli.record import DamagedSourceError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_ROWS_PER_BATCH = 256
+_ROWS_PER_BATCH = 128
 _COUNTED = re.compile(r"(.*)-(\d{5})-of-(\d{5})(\..*)")
 
 
