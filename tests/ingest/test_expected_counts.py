@@ -101,9 +101,9 @@ def test_what_is_left_out_is_told_in_the_log_and_in_the_row(tmp_path, caplog):
     params = IngestParams(stimulus_sets={"pets": entry, "shapes": SHAPES})
     with caplog.at_level(logging.WARNING):
         handles = ingest(tmp_path / "sets", params)
-    copies, told = [record.getMessage() for record in caplog.records if "'pets'" in record.getMessage()]
+    copies, rest = [record.getMessage() for record in caplog.records if "'pets'" in record.getMessage()]
     assert copies == "stimulus set 'pets': 1 stimuli are exact copies of others"
-    assert told == (
+    assert rest == (
         "stimulus set 'pets' holds 2 stimuli, without 1 damaged items, first cat/2.jpg (not an image of a"
         " known format); 1 stimuli or files that the parameters leave out, first of train; 1 other"
         " files, first cat/Thumbs.db"

@@ -32,7 +32,7 @@ def class_of_folders(
         Name of the class by folder; None for images without a folder.
 
     Raises:
-        UserError: If folders lie in folders so that either could be the classes; shows the tree.
+        UserError: If folders of two levels could be the classes; shows the tree.
     """
     if level is not None:
         position = {"first": 0, "last": -1}.get(level)

@@ -31,7 +31,7 @@ def tar_stem(name: str) -> str | None:
 
 
 def read_members(shard: Path, name: str, log: DamageLog) -> Iterator[tuple[str, bytes]]:
-    """Yield name and content of each file of a tar file, also where several archives lie end to end in it.
+    """Yield name and content of each file of a tar file, also where it holds several archives end to end.
 
     Args:
         shard: The file, plain or compressed (gzip, bzip2, xz).

@@ -20,8 +20,9 @@ class ImageFolderSpec(FileSourceSpec):
     is the class (``rep_kedro.stimuli.class_folders``); without such folders the set has no labels.
 
     Attributes:
-        classes: Where folders lie in folders: the ``first`` one names the class, the ``last`` one (that holds
-            the image), or ``none``. Where it is not given, folders that could be read both ways are refused.
+        classes: Which of several folders, one in the other, names the class: the ``first``, the ``last`` (that
+            holds the image), or ``none``. Where it is not given, folders that could be read both ways are
+            refused.
     """
 
     source: Literal["image_folder"] = "image_folder"
