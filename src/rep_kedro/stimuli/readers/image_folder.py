@@ -20,7 +20,7 @@ class ImageFolderSpec(FileSourceSpec):
     is the class (``rep_kedro.stimuli.class_folders``); without such folders the set has no labels.
 
     Attributes:
-        classes: Which of several folders, one in the other, names the class: the ``first``, the ``last`` (that
+        classes: Which of folders in folders names the class: the ``first``, the ``last`` (that
             holds the image), or ``none``. Where it is not given, folders that could be read both ways are
             refused.
     """
