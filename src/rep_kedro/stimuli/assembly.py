@@ -8,9 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.stimuli.base import SourceSpec
-from rep_kedro.stimuli.decoding import UnreadableImageError, check_images
+from rep_kedro.stimuli.decoding import CheckedImage, check_images
+from rep_kedro.stimuli.findings import Findings
 from rep_kedro.stimuli.labels import map_labels
-from rep_kedro.stimuli.png import png_size
+from rep_kedro.stimuli.limits import Limits
+from rep_kedro.stimuli.pixels import UnreadableImageError, decode_image
+from rep_kedro.stimuli.png import encode_png, png_size
 from rep_kedro.stimuli.record import DamagedSourceError, DamageLog, Stimulus, StimulusStream
 from rep_kedro.stimuli.splits import draw_test_rows
 from rep_kedro.stimuli.spool import BatchSpool
@@ -23,8 +26,6 @@ _ROWS_PER_BATCH = 512
 _BYTES_PER_BATCH = 4 << 20
 _MAX_CLASSES = 1 << 31  # labels are int32
 _THREADED_BYTES = 16 << 10  # larger images are checked in threads; the decoder lets other threads run
-
-Sizes = Counter[tuple[int, int]]
 
 
 def schema() -> "pa.Schema":
@@ -53,22 +54,27 @@ def assemble_stimulus_set(
     Returns:
         Table with columns stimulus_id, image (encoded bytes as they came), label (null where there is none)
         and split. ``schema.metadata[b"meta"]`` is JSON with ``class_names``, ``image_size_px`` (side length
-        if all images are squares of one size, else null), ``n_stimuli``, ``counts`` by split,
+        if all images are squares of one size, else null), ``wide_values`` (of images with more than 8 bits
+        per channel: ``n_images``, ``smallest``, ``largest`` value; else null), ``several_frames`` (how many
+        images have more than the one that counts), ``n_stimuli``, ``counts`` by split,
         ``class_counts`` by split and class, ``source``, ``sha256`` (see :func:`digest_rows`), ``left_out``
         (stimuli outside of the label map, by split), ``damaged`` and ``ignored``.
 
     Raises:
         DamagedSourceError: If anything is damaged and ``on_damaged`` is ``error``; if nothing is left.
     """
-    sizes: Sizes = Counter()
+    findings = Findings()
     left_out: Counter[str] = Counter()
+    max_value: int | None = getattr(spec, "max_value", None)
     label_map = getattr(spec, "label_map", None)
     if label_map is not None:
         stream = map_labels(stream, label_map, log, left_out)
     spool = BatchSpool(schema())
     try:
-        for stimuli in _group(_distinct(stream, log)):
-            spool.append(_to_batch(_check(stimuli, stream, log, sizes, threads)))
+        for stimuli in _group(_distinct(stream, spec.limits, log)):
+            kept = stimuli if stream.is_encoded_here else _check(stimuli, spec, log, findings, threads)
+            spool.append(_to_batch(kept))
+            findings.add_sizes(png_size(each.image) for each in kept if stream.is_encoded_here)
         table = spool.finish()
     finally:
         spool.discard()
@@ -79,8 +85,10 @@ def assemble_stimulus_set(
         raise DamagedSourceError(
             f"no stimulus is left of source {spec.source!r}; damaged: {len(log.damaged)}"
         )
+    findings.require_effect(max_value)
     table = _draw_splits(table, spec)
-    meta = _describe(table, stream.class_names, sizes) | {
+    meta = _describe(table, stream.class_names) | {
+        **findings.describe(),
         "source": spec.recipe(),
         "left_out": dict(left_out),
         "damaged": [{"item": item, "reason": reason} for item, reason in log.damaged],
@@ -114,7 +122,7 @@ def digest_rows(table: "pa.Table") -> str:
     return digest.hexdigest()
 
 
-def _distinct(stream: StimulusStream, log: DamageLog) -> Iterator[Stimulus]:
+def _distinct(stream: StimulusStream, limits: Limits, log: DamageLog) -> Iterator[Stimulus]:
     """Yield the stimuli whose ids are text and new and whose labels have names."""
     seen = set[str]()
     n_classes = _MAX_CLASSES if stream.class_names is None else len(stream.class_names)
@@ -128,6 +136,7 @@ def _distinct(stream: StimulusStream, log: DamageLog) -> Iterator[Stimulus]:
             log.add(stimulus.stimulus_id, f"label {label} is outside of the {n_classes} classes")
         else:
             seen.add(stimulus.stimulus_id)
+            limits.require_stimuli(len(seen), "the source")
             yield stimulus
 
 
@@ -144,30 +153,40 @@ def _group(stimuli: Iterable[Stimulus]) -> Iterator[list[Stimulus]]:
 
 
 def _check(
-    stimuli: list[Stimulus], stream: StimulusStream, log: DamageLog, sizes: Sizes, threads: int
+    stimuli: list[Stimulus], spec: SourceSpec, log: DamageLog, findings: Findings, threads: int
 ) -> list[Stimulus]:
-    """Return the stimuli whose images can be decoded; the others go to the log."""
-    images = [stimulus.image for stimulus in stimuli]
-    if stream.is_encoded_here:
-        sizes.update(png_size(image) for image in images)
-        return stimuli
+    """Return the stimuli whose images can be decoded, scaled if asked for; the others go to the log."""
+    max_value: int | None = getattr(spec, "max_value", None)
+    checked = _check_all([each.image for each in stimuli], threads, limits=spec.limits, max_value=max_value)
     good = []
-    for stimulus, found in zip(stimuli, _check_all(images, threads), strict=True):
+    for stimulus, found in zip(stimuli, checked, strict=True):
         if isinstance(found, UnreadableImageError):
             log.add(stimulus.stimulus_id, str(found))
-        else:
-            sizes[found] += 1
-            good.append(stimulus)
+            continue
+        findings.add(found)
+        is_scaled = max_value is not None and found.wide_range is not None
+        good.append(_store_scaled(stimulus, spec.limits, max_value) if is_scaled else stimulus)
     return good
 
 
-def _check_all(images: Sequence[bytes], threads: int) -> list[tuple[int, int] | UnreadableImageError]:
+def _store_scaled(stimulus: Stimulus, limits: Limits, max_value: int | None) -> Stimulus:
+    """Return a stimulus whose 16 bits became 8, so that all who read the set see the same."""
+    import numpy as np
+
+    pixels = np.asarray(decode_image(stimulus.image, limits=limits, max_value=max_value).image)
+    return stimulus._replace(image=encode_png(pixels))
+
+
+def _check_all(
+    images: Sequence[bytes], threads: int, **how: Any
+) -> list[CheckedImage | UnreadableImageError]:
     if threads < 2 or sum(map(len, images)) < _THREADED_BYTES * len(images):
-        return list(check_images(images))
+        return list(check_images(images, **how))
     share = -(-len(images) // threads)
     shares = [images[start : start + share] for start in range(0, len(images), share)]
     with ThreadPoolExecutor(threads) as pool:
-        return [found for part in pool.map(lambda share: list(check_images(share)), shares) for found in part]
+        parts = pool.map(lambda share: list(check_images(share, **how)), shares)
+        return [found for part in parts for found in part]
 
 
 def _to_batch(stimuli: list[Stimulus]) -> "pa.RecordBatch":
@@ -216,15 +235,13 @@ def _draw_splits(table: "pa.Table", spec: SourceSpec) -> "pa.Table":
     return table.set_column(table.schema.get_field_index("split"), "split", splits)
 
 
-def _describe(table: "pa.Table", class_names: Sequence[str] | None, sizes: Sizes) -> dict[str, Any]:
+def _describe(table: "pa.Table", class_names: Sequence[str] | None) -> dict[str, Any]:
     labels, splits = table["label"].to_pylist(), table["split"].to_pylist()
     counts: dict[str, int] = dict(Counter(splits))
     cells = Counter(zip(splits, labels, strict=True))
     names = list(class_names) if class_names is not None else None
-    only_size = next(iter(sizes)) if len(sizes) == 1 else None
     return {
         "class_names": names,
-        "image_size_px": only_size[0] if only_size and only_size[0] == only_size[1] else None,
         "n_stimuli": table.num_rows,
         "counts": counts,
         "class_counts": {

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, mod
 
 from rep_kedro.errors import UserError
 from rep_kedro.stimuli.labels import AnyLabelMap
+from rep_kedro.stimuli.limits import Limits
 from rep_kedro.stimuli.strict import StrictModel
 
 SPLIT_NAMES = {
@@ -60,6 +61,7 @@ class SourceSpec(StrictModel):
         title: Name of the set for people.
         group: Kind of images, by which sets may be grouped.
         expected: Stimuli by split, and number of ``classes``; a set that differs is refused.
+        limits: Largest sizes of what the source holds; whatever exceeds them is refused before it is read.
     """
 
     source: str
@@ -67,6 +69,7 @@ class SourceSpec(StrictModel):
     title: str | None = None
     group: str | None = None
     expected: dict[PlainName, NonNegativeInt] | None = None
+    limits: Limits = Limits()
 
     path_fields: ClassVar[frozenset[str]] = frozenset()
     told_fields: ClassVar[frozenset[str]] = frozenset({"title", "group", "expected"})
@@ -92,6 +95,8 @@ class FileSourceSpec(SourceSpec):
         class_names: Names by label; overrides what the source says.
         label_map: Other classes made of the source's labels: the name of a shipped map (such as
             ``living17``), a YAML file, or ``{classes: {name: [labels]}}``.
+        max_value: Value of full brightness in images of 16 bits, such as 4095 where a sensor gives 12; these
+            images are stored with 8 bits. None means 65,535, and images are stored as they came.
     """
 
     path: SourcePath | None = None
@@ -101,6 +106,7 @@ class FileSourceSpec(SourceSpec):
     seed: int = 0
     class_names: list[str] | None = None
     label_map: AnyLabelMap | None = None
+    max_value: int | None = Field(default=None, ge=1, le=65535)
 
     path_fields: ClassVar[frozenset[str]] = frozenset({"path", "splits"})
 

@@ -27,6 +27,7 @@ from rep_kedro.models.layers import LayerReader
 from rep_kedro.models.network import LayeredNetwork
 from rep_kedro.models.sources.trained import preprocessing_of, restore_trained_network
 from rep_kedro.pipelines.stitching.params import StitchingParams
+from rep_kedro.stimuli.limits import Limits, limits_of
 
 if TYPE_CHECKING:
     from rep_kedro.datasets import ArrowHandle, TensorsHandle
@@ -41,10 +42,12 @@ class Joint(NamedTuple):
 
 
 class _Split(NamedTuple):
-    """Stimuli of one split, encoded, with their labels."""
+    """Stimuli of one split, encoded, with their labels and names."""
 
     images: Any
     labels: Tensor
+    names: list[str]
+    limits: Limits
 
 
 def join_networks(
@@ -150,11 +153,15 @@ class _Group:
         """Yield the activations of all networks, batch by batch."""
         from rep_kedro.stimuli.decoding import decode_images
 
-        form = {"size_px": self.preprocessing.size_px, "channels": len(self.preprocessing.mean)}
+        form: dict[str, Any] = {
+            "size_px": self.preprocessing.size_px,
+            "channels": len(self.preprocessing.mean),
+        }
         for start in range(0, len(split.labels), self.params.batch_size):
             encoded = split.images.slice(start, self.params.batch_size)
-            pixels = torch.from_numpy(decode_images(encoded, **form)).to(self.params.device)
-            images = self.preprocessing.scale(pixels)
+            names = split.names[start : start + len(encoded)]
+            pixels = torch.from_numpy(decode_images(encoded, **form, names=names, limits=split.limits))
+            images = self.preprocessing.scale(pixels.to(self.params.device))
             for name, network in self.networks.items():
                 if name not in self._readers:
                     self._readers[name] = LayerReader(network, list(self.depths), example=images[:1])
@@ -170,7 +177,7 @@ def _sorted(joint: Joint) -> Joint:
 def _read_splits(stimulus_set: "ArrowHandle") -> dict[str, _Split]:
     import pyarrow.compute as pc
 
-    table = stimulus_set.table(["image", "label", "split"])
+    table = stimulus_set.table(["stimulus_id", "image", "label", "split"])
     splits = {}
     for name in ("train", "test"):
         rows = table.filter(pc.equal(table["split"], name))
@@ -179,7 +186,9 @@ def _read_splits(stimulus_set: "ArrowHandle") -> dict[str, _Split]:
                 f"split {name!r} of stimulus set {stimulus_set.key} has {len(rows)} stimuli, "
                 f"{rows['label'].null_count} of them without a label; stitching needs labels"
             )
-        splits[name] = _Split(rows["image"], torch.tensor(rows["label"].to_pylist()))
+        names = [f"{stimulus_set.key}: {stimulus_id}" for stimulus_id in rows["stimulus_id"].to_pylist()]
+        labels = torch.tensor(rows["label"].to_pylist())
+        splits[name] = _Split(rows["image"], labels, names, limits_of(stimulus_set.meta))
     return splits
 
 

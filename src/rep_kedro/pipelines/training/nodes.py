@@ -139,16 +139,20 @@ def _decode_splits(handle: ArrowHandle, size_px: int, channels: int) -> Training
 
     from rep_kedro.objectives.training import LabelledImages, TrainingStimuli
     from rep_kedro.stimuli.decoding import decode_images
+    from rep_kedro.stimuli.limits import limits_of
 
-    table = handle.table(["image", "label", "split"])
+    table = handle.table(["stimulus_id", "image", "label", "split"])
+    limits = limits_of(handle.meta)
     found = {}
     for split in ("train", "test"):
         rows = table.filter(pc.equal(table["split"], split))
         if split == "train" and len(rows) == 0:
             raise UserError(f"stimulus set {handle.key!r} has no split 'train' to learn from")
         labels = rows["label"]
+        names = [f"{handle.key}: {stimulus_id}" for stimulus_id in rows["stimulus_id"].to_pylist()]
+        pixels = decode_images(rows["image"], size_px=size_px, channels=channels, names=names, limits=limits)
         found[split] = LabelledImages(
-            torch.from_numpy(decode_images(rows["image"], size_px=size_px, channels=channels)),
+            torch.from_numpy(pixels),
             None if labels.null_count else torch.tensor(labels.to_pylist(), dtype=torch.int64),
         )
     n_classes = len(handle.meta["class_names"]) if handle.meta.get("class_names") else None
