@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from pydantic import ValidationError
@@ -158,6 +159,24 @@ def test_features_that_are_not_finite_name_layer_and_count(inputs, tmp_path):
     message = r"layer 'relu3' gave 9 of 144 features that are not finite, first for stimulus number 0"
     with pytest.raises(CollectionError, match=message):
         run_plan(tmp_path / "features", plan)
+
+
+def test_an_image_that_cannot_be_decoded_is_named_and_stops_its_own_set_alone(inputs, tmp_path):
+    stimulus_sets, subsets, networks = inputs
+    table = stimulus_sets["spots"].table()
+    images = table["image"].to_pylist()
+    images[5] = images[5][:60]  # as if another release of the decoder refused what ingest had accepted
+    column = table.schema.get_field_index("image")
+    damaged = table.set_column(column, "image", pa.array(images, pa.binary()))
+    both = store(tmp_path / "sets", {"spots": damaged, "dots": stimulus_sets["dots"].table()}, ARROW)
+    models = {"vit": VIT, "cut": {**VIT, "resize_px": 72}}
+    plan = plan_features(both, subsets, networks, _params(models=models))
+    with pytest.raises(CollectionError) as failed:
+        run_plan(tmp_path / "features", plan)
+    for model in ("cnn_supervised_s0", "cnn_untrained_s0", "resnet_simclr_s1", "vit", "cut"):
+        assert f"spots/{model}: image 'stimulus-5' cannot be decoded: truncated" in str(failed.value)
+        assert (tmp_path / "features" / "dots" / f"{model}.safetensors").exists()
+    assert "dots/" not in str(failed.value)
 
 
 def test_a_checkpoint_gives_the_features_of_the_network_it_was_saved_from(inputs, tmp_path):

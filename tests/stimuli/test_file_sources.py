@@ -622,7 +622,9 @@ def test_idx_and_npz_files_with_impossible_headers_are_refused(make_set, mnist_l
     for header in (b"\0\0\x08\x03" + b"\xff" * 12, b"\0\0\x08\x03\0\0"):
         for content in (header, gzip.compress(header)):
             images.write_bytes(content)
-            with pytest.raises(DamagedSourceError, match=r"train-images-idx3-ubyte.gz has an impossible"):
+            with pytest.raises(
+                DamagedSourceError, match=r"train-images-idx3-ubyte.gz has (an imp|4,294,967,295 stim)"
+            ):
                 make_set(source="idx", path=folder)
     images.write_bytes(gzip.compress(idx_bytes(np.zeros((6, 5, 4), np.uint8)) + b"more"))
     with pytest.raises(DamagedSourceError, match="has more bytes, its header asks for 136"):

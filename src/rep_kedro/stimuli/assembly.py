@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rep_kedro.stimuli.base import SourceSpec
 from rep_kedro.stimuli.decoding import CheckedImage, check_images
 from rep_kedro.stimuli.findings import Findings
-from rep_kedro.stimuli.labels import map_labels
+from rep_kedro.stimuli.labels import LOOK_LIKE_IDS, MAX_FOUND_CLASSES, map_labels
 from rep_kedro.stimuli.limits import Limits
 from rep_kedro.stimuli.pixels import UnreadableImageError, decode_image
 from rep_kedro.stimuli.png import encode_png, png_size
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _ROWS_PER_BATCH = 512
 _BYTES_PER_BATCH = 4 << 20
-_MAX_CLASSES = 1 << 31  # labels are int32
+_LONGEST_ID = 4096
 _THREADED_BYTES = 16 << 10  # larger images are checked in threads; the decoder lets other threads run
 
 
@@ -124,14 +124,20 @@ def digest_rows(table: "pa.Table") -> str:
 
 def _distinct(stream: StimulusStream, limits: Limits, log: DamageLog) -> Iterator[Stimulus]:
     """Yield the stimuli whose ids are text and new and whose labels have names."""
+    if not all(map(is_text, stream.class_names or ())):
+        raise DamagedSourceError("a class name is not UTF-8")
     seen = set[str]()
-    n_classes = _MAX_CLASSES if stream.class_names is None else len(stream.class_names)
+    n_classes = MAX_FOUND_CLASSES if stream.class_names is None else len(stream.class_names)
     for stimulus in stream.stimuli:
         label = stimulus.label
         if stimulus.stimulus_id in seen:
             log.add(stimulus.stimulus_id, "id occurs twice")
         elif not is_text(stimulus.stimulus_id):
             log.add(ascii(stimulus.stimulus_id), "the name is not UTF-8")
+        elif len(stimulus.stimulus_id) > _LONGEST_ID:
+            log.add(stimulus.stimulus_id[:40], f"the name has more than {_LONGEST_ID} characters")
+        elif label is not None and label >= n_classes and stream.class_names is None:
+            log.add(stimulus.stimulus_id, f"label {label}: {LOOK_LIKE_IDS}")
         elif label is not None and not 0 <= label < n_classes:
             log.add(stimulus.stimulus_id, f"label {label} is outside of the {n_classes} classes")
         else:

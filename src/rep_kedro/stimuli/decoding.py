@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rep_kedro.errors import UserError
 from rep_kedro.stimuli.limits import DEFAULT_LIMITS, Limits
-from rep_kedro.stimuli.pixels import UnreadableImageError, decode_image, has_more_frames
+from rep_kedro.stimuli.pixels import QUIET, UnreadableImageError, decode_image, has_more_frames
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,13 +69,14 @@ def decode_images(
     if size_px < 1 or channels not in {1, 3}:
         raise UserError(f"size_px must be at least 1 and channels 1 or 3, received {size_px} and {channels}")
     pixels = np.empty((len(images), size_px, size_px, channels), dtype=np.uint8)
-    for position, encoded in enumerate(_as_bytes(images)):
-        try:
-            image = _to_mode(decode_image(encoded, limits=limits).image, channels)
-        except UnreadableImageError as problem:
-            name = f"image {position} of {len(images)}" if names is None else f"image {names[position]!r}"
-            raise UnreadableImageError(f"{name} cannot be decoded: {problem}") from problem
-        pixels[position] = np.asarray(_fit_square(image, size_px)).reshape(size_px, size_px, channels)
+    with QUIET:
+        for position, encoded in enumerate(_as_bytes(images)):
+            try:
+                image = _to_mode(decode_image(encoded, limits=limits).image, channels)
+            except UnreadableImageError as problem:
+                name = f"image {position} of {len(images)}" if names is None else f"image {names[position]!r}"
+                raise UnreadableImageError(f"{name} cannot be decoded: {problem}") from problem
+            pixels[position] = np.asarray(_fit_square(image, size_px)).reshape(size_px, size_px, channels)
     return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
 
 
@@ -93,14 +94,19 @@ def check_images(
     images: Sequence[bytes], *, limits: Limits = DEFAULT_LIMITS, max_value: int | None = None
 ) -> Iterator[CheckedImage | UnreadableImageError]:
     """Yield what is found in each image, or why it is damaged: it is decoded as it is to be shown."""
-    for encoded in images:
-        try:
-            image, narrowed = decode_image(encoded, limits=limits, max_value=max_value)
-            has_range = narrowed is not None and not narrowed.is_declared
-            wide_range = (narrowed.smallest, narrowed.largest) if narrowed and has_range else None
-            yield CheckedImage(image.size, wide_range, has_more_frames(encoded))
-        except UnreadableImageError as problem:
-            yield problem
+    with QUIET:
+        for encoded in images:
+            try:
+                yield _check(encoded, limits, max_value)
+            except UnreadableImageError as problem:
+                yield problem
+
+
+def _check(encoded: bytes, limits: Limits, max_value: int | None) -> CheckedImage:
+    image, narrowed, has_more = decode_image(encoded, limits=limits, max_value=max_value)
+    has_range = narrowed is not None and not narrowed.is_declared
+    wide_range = (narrowed.smallest, narrowed.largest) if narrowed and has_range else None
+    return CheckedImage(image.size, wide_range, has_more_frames(encoded) if has_more is None else has_more)
 
 
 def _as_bytes(images: "Sequence[bytes] | pa.Array") -> Iterator[bytes]:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from rep_kedro.stimuli.base import SPLIT_NAMES, split_of
 from rep_kedro.stimuli.columnar import require_all_counted
+from rep_kedro.stimuli.plain_yaml import load_plain_yaml
 from rep_kedro.stimuli.record import DamagedSourceError
 from rep_kedro.stimuli.strict import suggest
 
@@ -117,23 +118,16 @@ def _saved_tables(folder: Path) -> list[Path]:
 def _read_json(file: Path) -> Any:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, RecursionError) as problem:
         raise DamagedSourceError(f"{file} is missing or damaged: {problem}") from problem
 
 
 def _read_card(folder: Path) -> dict[str, Any]:
     """Return the YAML at the head of ``README.md``; empty if there is none."""
-    import yaml
-
     file = folder / "README.md"
     text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
     head = re.match(r"---\s*\n(.*?)\n---\s*(\n|$)", text, flags=re.DOTALL)
-    try:
-        card = yaml.safe_load(head[1]) if head else None
-    except yaml.YAMLError as problem:
-        raise DamagedSourceError(
-            f"the head of {file} is no YAML: {str(problem).splitlines()[0]}"
-        ) from problem
+    card = load_plain_yaml(head[1], f"the head of {file}") if head else None
     return card if isinstance(card, dict) else {}
 
 

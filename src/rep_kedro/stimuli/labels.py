@@ -14,10 +14,13 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, model_validator
 
 from rep_kedro.errors import UserError
-from rep_kedro.stimuli.record import DamageLog, Stimulus, StimulusStream
+from rep_kedro.stimuli.plain_yaml import load_plain_yaml
+from rep_kedro.stimuli.record import DamagedSourceError, DamageLog, Stimulus, StimulusStream
 from rep_kedro.stimuli.strict import StrictModel, suggest
 
 Labels = list[int | str]
+LOOK_LIKE_IDS = "labels look like ids; give class_names, a label_map, or another column of labels"
+MAX_FOUND_CLASSES = 1 << 16  # classes that nobody named; where there are more, they are something else
 
 
 class LabelMap(StrictModel):
@@ -85,18 +88,16 @@ def _load_shipped(entry: Any) -> Any:
     """Replace the name of a shipped map, or of a file, by its content."""
     if not isinstance(entry, str):
         return entry
-    import yaml
-
     if entry.endswith((".yml", ".yaml")):
         file = Path(entry).expanduser()
         if not file.is_file():
             raise UserError(f"label_map: no file {entry}")
-        return yaml.safe_load(file.read_text(encoding="utf-8"))
+        return load_plain_yaml(file.read_text(encoding="utf-8", errors="replace"), str(file))
     folder = files("rep_kedro.stimuli") / "label_maps"
     known = [place.name.removesuffix(".yml") for place in folder.iterdir() if place.name.endswith(".yml")]
     if entry not in known:
         raise UserError(f"unknown label map {entry!r}; {suggest(entry, known)}")
-    return yaml.safe_load((folder / f"{entry}.yml").read_text(encoding="utf-8"))
+    return load_plain_yaml((folder / f"{entry}.yml").read_text(encoding="utf-8"), entry)
 
 
 AnyLabelMap = Annotated[LabelMap, BeforeValidator(_load_shipped)]
@@ -126,3 +127,29 @@ def _mapped(
             yield stimulus._replace(label=by_split[stimulus.split][stimulus.label])
         else:
             left_out[stimulus.split] += 1
+
+
+def number_classes(largest: int) -> list[str] | None:
+    """Return names of classes that have none: their numbers.
+
+    Returns:
+        Names of the labels from 0 to the largest; None where that would be so many that the labels must be
+        something else (such as ids). A label map may choose among these; without one they are refused.
+
+    Example:
+        >>> number_classes(2), number_classes(-1), number_classes(1_000_000)
+        (['0', '1', '2'], None, None)
+    """
+    if not 0 <= largest < MAX_FOUND_CLASSES:
+        return None
+    return [str(label) for label in range(largest + 1)]
+
+
+def require_few_classes(n_classes: int, where: str) -> None:
+    """Raise if there are more different labels than there may be classes.
+
+    Raises:
+        DamagedSourceError: Says what to do.
+    """
+    if n_classes > MAX_FOUND_CLASSES:
+        raise DamagedSourceError(f"{where}: more than {MAX_FOUND_CLASSES:,} different {LOOK_LIKE_IDS}")

@@ -34,7 +34,11 @@ class Limits(StrictModel):
     def require_bytes(self, n_bytes: int, what: str) -> None:
         """Raise TooLargeError if something takes more bytes than one record may."""
         if n_bytes > self.record_bytes:
-            raise TooLargeError(_message(what, f"{n_bytes:,} bytes", "record_bytes", self.record_bytes))
+            raise self.too_many_bytes(n_bytes, what)
+
+    def too_many_bytes(self, n_bytes: int, what: str) -> TooLargeError:
+        """Return the error about a record that is too large."""
+        return TooLargeError(_message(what, f"{n_bytes:,} bytes", "record_bytes", self.record_bytes))
 
     def require_pixels(self, width: int, height: int, what: str) -> None:
         """Raise TooLargeError if an image has more pixels than it may."""

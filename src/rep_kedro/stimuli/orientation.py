@@ -12,6 +12,7 @@ _ORIENTATION, _RESOLUTION_UNIT = 0x0112, 0x0128
 _UPRIGHT, _NO_UNIT = 1, 1
 _SHORT = 3
 _WIDTHS = {1: "B", _SHORT: "H", 4: "I"}  # types of whole numbers: byte, short, long
+_CARRIERS = {"exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"}
 _XMP = re.compile(rb"tiff:Orientation(?:=[\"']|>)([1-8])")
 
 
@@ -29,6 +30,8 @@ def turn_upright(image: "Image", orientation: int) -> "Image":
 
     Source: EXIF 2.32, tag 0x0112; values other than 2 to 8 mean upright.
     """
+    if orientation == _UPRIGHT:
+        return image
     from PIL.Image import Transpose
 
     method = {
@@ -45,6 +48,8 @@ def turn_upright(image: "Image", orientation: int) -> "Image":
 
 def read_orientation(image: "Image") -> int:
     """Return the orientation, 1 to 8, that a loaded image carries in EXIF, or where EXIF has none, in XMP."""
+    if _CARRIERS.isdisjoint(image.info):
+        return _UPRIGHT
     found = _orientation_of(_exif_of(image))
     if found is None:
         xmp = image.info.get("XML:com.adobe.xmp") or image.info.get("xmp") or b""

@@ -1,7 +1,7 @@
 """One encoded image to pixels: the one way that every image goes, whether it is checked or shown.
 
 Rules, in this order: the first frame counts; the orientation is applied; 16 bits per channel become 8 (see
-``wide_values``); transparent pixels are laid over white; CMYK, palette and the like become RGB. Colour
+``wide_values``); transparent pixels are put on white; CMYK, palette and the like become RGB. Colour
 profiles are not applied.
 """
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-_WITH_FRAMES = {"GIF", "PNG", "TIFF", "WEBP"}
+_COUNTED_LATE = {"GIF", "TIFF"}  # formats in which the number of frames is known only at the end
 _BACKGROUND = (255, 255, 255, 255)
 _PIXELS_AT_A_TIME = 1 << 20
 _LARGE_PIXELS = 16 << 20  # larger images are decoded one at a time, whatever the number of threads
@@ -42,10 +42,13 @@ class DecodedImage(NamedTuple):
     Attributes:
         image: Mode RGB or L, loaded, upright.
         narrowed: What was found where the file has more than 8 bits per channel, else None.
+        has_more_frames: Whether others are left out; None where that takes reading on (see
+            :func:`has_more_frames`).
     """
 
     image: "Image"
     narrowed: Narrowed | None
+    has_more_frames: bool | None
 
 
 def decode_image(
@@ -61,7 +64,7 @@ def decode_image(
     Raises:
         UnreadableImageError: Whatever is wrong with the image.
     """
-    with _QUIET, _reasons():
+    with QUIET, _reasons():
         image, orientation = _open(encoded, limits)
         is_large = image.width * image.height > _LARGE_PIXELS
         with _ONE_LARGE if is_large else nullcontext():
@@ -72,18 +75,18 @@ def decode_image(
             if orientation is None:
                 orientation = read_orientation(image)
             flat = flatten_image(narrowed.image if narrowed else image)
-            return DecodedImage(turn_upright(flat, orientation), narrowed)
+        is_animated = None if image.format in _COUNTED_LATE else getattr(image, "is_animated", False)
+        return DecodedImage(turn_upright(flat, orientation), narrowed, is_animated)
 
 
 def has_more_frames(encoded: bytes) -> bool:
     """Say whether an image that can be decoded has frames behind the first one."""
-    with _QUIET, _reasons():
-        image, _ = _open(encoded, DEFAULT_LIMITS.model_copy(update={"image_pixels": 1 << 60}))
-        if image.format not in _WITH_FRAMES:
-            return False
+    from PIL import Image
+
+    with QUIET:
         try:
-            return bool(getattr(image, "is_animated", False))
-        except Exception:  # what lies behind the first frame may be damaged; it is not used
+            return bool(getattr(Image.open(io.BytesIO(encoded), formats=_FORMATS), "is_animated", False))
+        except Exception:  # the rest may be damaged; it is not used
             return False
 
 
@@ -99,7 +102,7 @@ def flatten_image(image: "Image") -> "Image":
         kind = "floating-point numbers" if image.mode == "F" else "whole numbers with a sign or of 32 bits"
         raise UnreadableImageError(_NO_RANGE.format(kind))
     if image.has_transparency_data:
-        image = _lay_over_background(image)
+        image = _put_on_white(image)
     return image if image.mode in {"RGB", "L"} else image.convert("RGB")
 
 
@@ -160,8 +163,8 @@ def _webp_size(encoded: bytes) -> tuple[int, int] | None:
     return width, height
 
 
-def _lay_over_background(image: "Image") -> "Image":
-    """Lay an image over white, some rows at a time."""
+def _put_on_white(image: "Image") -> "Image":
+    """Put an image on white, some rows at a time."""
     from PIL import Image
 
     flat = Image.new("RGB", image.size)
@@ -207,7 +210,7 @@ class _Quiet:
                 self._filters.__exit__(None, None, None)
 
 
-_QUIET = _Quiet()
+QUIET = _Quiet()
 _ONE_LARGE = threading.Lock()
 
 

@@ -57,8 +57,12 @@ class DamageLog:
     ignored: list[str] = field(default_factory=list)
 
     def add(self, item: str, reason: str) -> None:
-        """Record one item that cannot be used."""
-        self.damaged.append((item, reason))
+        """Record one item that cannot be used; what is not text in it is shown by its bytes."""
+        self.damaged.append((_as_text(item), _as_text(reason)))
+
+    def ignore(self, item: str) -> None:
+        """Record a file that operating systems leave."""
+        self.ignored.append(_as_text(item))
 
     def require_none(self) -> None:
         """Raise if anything was recorded.
@@ -75,3 +79,7 @@ class DamageLog:
             f"{len(self.damaged)} damaged items: {shown}{rest}; mend them, or set on_damaged: skip to leave"
             " them out and record them"
         )
+
+
+def _as_text(name: str) -> str:
+    return name.encode("utf-8", "backslashreplace").decode()

@@ -33,7 +33,7 @@ def _walk(folder: Path, prefix: str, above: tuple[Path, ...], log: DamageLog) ->
         for entry in entries:
             relative = prefix + entry.name
             if entry.name.startswith(".") or entry.name.lower() in DEBRIS:
-                log.ignored.append(relative)
+                log.ignore(relative)
             elif entry.is_dir():
                 yield from _walk(Path(entry.path), f"{relative}/", (*above, here), log)
             elif entry.is_file():

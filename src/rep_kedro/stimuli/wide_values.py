@@ -47,7 +47,7 @@ def is_wide(image: "Image") -> bool:
     return (
         image.mode.startswith("I;16")
         or any(map(_WIDE_MODE.fullmatch, _raw_modes(image)))
-        or max(_bits_per_sample(image)) > 8
+        or (image.format == "TIFF" and max(_bits_per_sample(image)) > 8)
     )
 
 

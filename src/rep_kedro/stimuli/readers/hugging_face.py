@@ -4,6 +4,8 @@ Parquet or Arrow tables, or WebDataset shards. What the hub has is fetched once,
 code is run.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -80,15 +82,34 @@ def read(spec: HuggingFaceSpec, log: DamageLog) -> StimulusStream:
         DamagedSourceError: If the set cannot be had, is incomplete, or is laid out in no known way.
     """
     folder = _folder_of(spec)
-    layout = look_at(folder, config=spec.config)
+    with _unexpected_forms(folder):
+        layout = look_at(folder, config=spec.config)
+        declared_names = layout.class_names(spec.label_column)
     if spec.repo is not None:
         require_intact(sorted(layout.files()))
     splits = _choose_splits(layout, spec)
-    given = {"splits": splits, "class_names": spec.class_names or layout.class_names(spec.label_column)}
+    given: dict[str, Any] = {
+        "limits": spec.limits,
+        "splits": splits,
+        "class_names": spec.class_names or declared_names,
+    }
     if layout.kind == "tables":
         given |= {name: getattr(spec, name) for name in ("image_column", "label_column", "id_column")}
         return parquet.read(parquet.ParquetSpec.model_validate(given), log)
     return webdataset.read(webdataset.WebdatasetSpec.model_validate(given), log)
+
+
+@contextmanager
+def _unexpected_forms(folder: Path) -> Iterator[None]:
+    """Turn what goes wrong with descriptions that hold other things than they should into one line."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError) as problem:
+        raise DamagedSourceError(
+            f"the descriptions in {folder} (README.md, *.json) have an unexpected form: {problem!r}"
+        ) from problem
 
 
 def _folder_of(spec: HuggingFaceSpec) -> Path:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
 
 from rep_kedro.stimuli.base import FileSourceSpec, require_path
+from rep_kedro.stimuli.limits import Limits
 from rep_kedro.stimuli.png import encode_png
 from rep_kedro.stimuli.record import DamagedSourceError, DamageLog, Stimulus, StimulusStream
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 _UINT8 = 0x08
 _BYTES_AT_A_TIME = 4 << 20
-_MAX_ROW_BYTES = 1 << 30
 _ROLES = {"train": "train", "t10k": "test", "test": "test"}
 
 
@@ -39,7 +39,10 @@ def read(spec: IdxSpec, log: DamageLog) -> StimulusStream:
         FileNotFoundError: If a folder or file is missing.
         DamagedSourceError: If a file is truncated or of another format, or counts differ.
     """
-    parts = [(split, IdxFile(images), IdxFile(labels)) for split, images, labels in _find_pairs(spec)]
+    parts = [
+        (split, IdxFile(images, spec.limits), IdxFile(labels, spec.limits))
+        for split, images, labels in _find_pairs(spec)
+    ]
     for split, images, labels in parts:
         if len(images.shape) != 3 or labels.shape != images.shape[:1]:
             raise DamagedSourceError(
@@ -56,6 +59,10 @@ def read(spec: IdxSpec, log: DamageLog) -> StimulusStream:
 class IdxFile:
     """One file in idx format, read from its beginning to its end.
 
+    Args:
+        file: Plain or gzipped.
+        limits: Of a row and its pixels.
+
     Attributes:
         name: The file's name.
         shape: Of the array that it holds, from its header.
@@ -66,8 +73,9 @@ class IdxFile:
     Source: Y. LeCun, C. Cortes, C. Burges, "The MNIST database", section FILE FORMATS.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, limits: Limits) -> None:
         self._file = require_path(file)
+        self._limits = limits
         self.name = file.name
         with self._opened() as stream:
             self.shape = self._read_shape(stream)
@@ -109,8 +117,14 @@ class IdxFile:
             )
         sizes = stream.read(4 * start[3])
         shape = tuple(int.from_bytes(sizes[at : at + 4], "big") for at in range(0, len(sizes), 4))
-        if len(sizes) < 4 * start[3] or prod(shape[1:]) > _MAX_ROW_BYTES:
-            raise DamagedSourceError(f"{self.name} has an impossible header, {start.hex()} {sizes.hex()}")
+        if len(sizes) < 4 * start[3] or not 1 <= len(shape) <= 3 or 0 in shape[1:]:
+            raise DamagedSourceError(
+                f"{self.name} has an impossible header, {start.hex()} {sizes.hex()[:48]}"
+            )
+        self._limits.require_stimuli(shape[0], self.name)
+        if len(shape) == 3:
+            self._limits.require_pixels(shape[2], shape[1], f"an image of {self.name}")
+        self._limits.require_bytes(prod(shape[1:]), f"a row of {self.name}")
         return shape
 
     @contextmanager

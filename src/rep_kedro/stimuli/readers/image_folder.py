@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 
 from rep_kedro.stimuli.base import SPLIT_NAMES, FileSourceSpec, require_path
 from rep_kedro.stimuli.decoding import IMAGE_SUFFIXES
+from rep_kedro.stimuli.limits import Limits, TooLargeError
 from rep_kedro.stimuli.record import DamagedSourceError, DamageLog, Stimulus, StimulusStream
 from rep_kedro.stimuli.walking import walk_files
 
@@ -47,14 +48,20 @@ def read(spec: ImageFolderSpec, log: DamageLog) -> StimulusStream:
     unknown = sorted(set(found) - set(class_names))
     if unknown:
         raise DamagedSourceError(f"class folders {unknown} are not among class_names {class_names}")
-    return StimulusStream(class_names or None, _stimuli(entries, class_names, log))
+    return StimulusStream(class_names or None, _stimuli(entries, class_names, spec.limits, log))
 
 
-def _stimuli(entries: list[_Entry], class_names: list[str], log: DamageLog) -> Iterator[Stimulus]:
+def _stimuli(
+    entries: list[_Entry], class_names: list[str], limits: Limits, log: DamageLog
+) -> Iterator[Stimulus]:
     labels = {name: label for label, name in enumerate(class_names)}
     for entry in entries:
         try:
+            limits.require_bytes(entry.file.stat().st_size, "the file")
             image = entry.file.read_bytes()
+        except TooLargeError as problem:
+            log.add(entry.stimulus_id, str(problem))
+            continue
         except OSError as problem:
             log.add(entry.stimulus_id, f"cannot be read: {problem.strerror}")
             continue

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from rep_kedro.stimuli.base import FileSourceSpec
+from rep_kedro.stimuli.labels import number_classes
 from rep_kedro.stimuli.npy_rows import NpzArray, list_arrays
 from rep_kedro.stimuli.png import encode_png
 from rep_kedro.stimuli.record import DamagedSourceError, DamageLog, Stimulus, StimulusStream
@@ -45,7 +46,7 @@ def read(spec: NpzSpec, log: DamageLog) -> StimulusStream:
         for part in _open_parts(split, file, spec)
     ]
     largest = max((int(labels.max()) for _, _, labels in parts if labels is not None), default=-1)
-    class_names = spec.class_names or [str(label) for label in range(largest + 1)] or None
+    class_names = spec.class_names or number_classes(largest)
     return StimulusStream(class_names, _stimuli(parts), is_encoded_here=True)
 
 
@@ -66,10 +67,12 @@ def _stimuli(parts: "list[tuple[str, NpzArray, np.ndarray | None]]") -> Iterator
 def _open_parts(split: str, file: Path, spec: NpzSpec) -> "Iterator[tuple[str, NpzArray, np.ndarray | None]]":
     there = list_arrays(file)
     for part in [split] if split else _splits_of(spec):
-        images = NpzArray(file, _name_for(spec.images, part), there)
+        images = NpzArray(file, _name_for(spec.images, part), there, spec.limits)
         _channels_last(images)
+        height, width = images.shape[2:] if _is_channels_first(images) else images.shape[1:3]
+        spec.limits.require_pixels(width, height, f"an image of {file.name}")
         name = None if spec.labels is None else _name_for(spec.labels, part)
-        labels = None if name is None else _labels(NpzArray(file, name, there), images.shape[0])
+        labels = None if name is None else _labels(NpzArray(file, name, there, spec.limits), images.shape[0])
         yield part, images, labels if labels is None or len(labels) else None
 
 
@@ -97,6 +100,10 @@ def _labels(array: NpzArray, n_images: int) -> "np.ndarray":
     return np.concatenate(blocks) if blocks else np.empty(0, dtype=np.int64)
 
 
+def _is_channels_first(images: NpzArray) -> bool:
+    return len(images.shape) == 4 and images.shape[3] not in {1, 3}
+
+
 def _channels_last(images: NpzArray) -> "Callable[[np.ndarray], np.ndarray]":
     """Return what makes (n, height, width, channels) of some rows of an array of images."""
     import numpy as np
@@ -112,4 +119,4 @@ def _channels_last(images: NpzArray) -> "Callable[[np.ndarray], np.ndarray]":
         raise DamagedSourceError(
             f"{received}, expected 1 or 3 channels on either the second or the last axis"
         )
-    return (lambda block: block) if is_last else (lambda block: block.transpose(0, 2, 3, 1))
+    return (lambda block: block.transpose(0, 2, 3, 1)) if is_first else (lambda block: block)

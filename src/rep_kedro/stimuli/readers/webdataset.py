@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from rep_kedro.stimuli.archive import BROKEN, CappedStream, open_archive, require_forward
 from rep_kedro.stimuli.base import SPLIT_NAMES, FileSourceSpec, require_path
 from rep_kedro.stimuli.decoding import IMAGE_SUFFIXES
+from rep_kedro.stimuli.limits import Limits, TooLargeError
 from rep_kedro.stimuli.record import DamagedSourceError, DamageLog, Stimulus, StimulusStream
 
 _BLOCK_BYTES = 512
-_MAX_MEMBER_BYTES = 1 << 30
 
 
 class WebdatasetSpec(FileSourceSpec):
@@ -48,7 +49,7 @@ def read(spec: WebdatasetSpec, log: DamageLog) -> StimulusStream:
 
 def _stimuli(shards: list[tuple[str, Path]], spec: WebdatasetSpec, log: DamageLog) -> Iterator[Stimulus]:
     for split, shard in shards:
-        for key, members in _samples(shard, f"{split}/{shard.name}", log):
+        for key, members in _samples(shard, f"{split}/{shard.name}", spec.limits, log):
             stimulus_id = f"{split}/{shard.name.split('.')[0]}/{key}"
             stimulus = _to_stimulus(stimulus_id, members, split, spec, log)
             if stimulus is not None:
@@ -73,10 +74,12 @@ def _to_stimulus(
         return None
 
 
-def _samples(shard: Path, name: str, log: DamageLog) -> Iterator[tuple[str, dict[str, bytes]]]:
+def _samples(
+    shard: Path, name: str, limits: Limits, log: DamageLog
+) -> Iterator[tuple[str, dict[str, bytes]]]:
     """Yield (key, members by ending) of one shard; members that cannot be used go to the log."""
     key, members = "", dict[str, bytes]()
-    for member, content in _members(shard, name, log):
+    for member, content in _members(shard, name, limits, log):
         stem, _, ending = member.rpartition("/")[2].partition(".")
         folder = member.rpartition("/")[0]
         member_key = f"{folder}/{stem}" if folder else stem
@@ -87,26 +90,29 @@ def _samples(shard: Path, name: str, log: DamageLog) -> Iterator[tuple[str, dict
         if ending.lower() in members:
             log.add(f"{name}:{member}", "occurs twice")
         members[ending.lower()] = content
+        n_bytes = sum(map(len, members.values()))
+        if n_bytes > limits.record_bytes:
+            log.add(f"{name}:{member}", str(limits.too_many_bytes(n_bytes, "its sample")))
+            del members[ending.lower()]
     if members:
         yield key, members
 
 
-def _members(shard: Path, name: str, log: DamageLog) -> Iterator[tuple[str, bytes]]:
+def _members(shard: Path, name: str, limits: Limits, log: DamageLog) -> Iterator[tuple[str, bytes]]:
     try:
-        with tarfile.open(shard, mode="r:*") as archive:
+        with open_archive(shard, limits) as (archive, stream):
             for member in archive:
-                content = _read_member(archive, member, name, log)
+                content = _read_member(stream, member, name, log)
                 if content is not None:
                     yield _tidy(member.name), content
                 archive.members = []  # type: ignore[attr-defined]  # the archive would keep every header
             _require_end_mark(archive)
-    except (tarfile.TarError, EOFError, OSError) as problem:
+    except BROKEN as problem:
         log.add(name, f"truncated or damaged archive: {problem}")
 
 
-def _read_member(
-    archive: tarfile.TarFile, member: tarfile.TarInfo, name: str, log: DamageLog
-) -> bytes | None:
+def _read_member(stream: CappedStream, member: tarfile.TarInfo, name: str, log: DamageLog) -> bytes | None:
+    require_forward(member)
     path = PurePosixPath(member.name)
     if path.is_absolute() or ".." in path.parts or re.match(r"[A-Za-z]:|.*\\", member.name):
         log.add(f"{name}:{member.name}", "a path that leads out of the archive")
@@ -114,16 +120,15 @@ def _read_member(
         pass
     elif not member.isreg():
         log.add(f"{name}:{member.name}", "a link or device, not a file")
-    elif member.size > _MAX_MEMBER_BYTES:
-        log.add(f"{name}:{member.name}", f"{member.size} bytes, more than {_MAX_MEMBER_BYTES}")
+    elif member.issparse():
+        log.add(f"{name}:{member.name}", "a sparse file, which is not read; store it plain")
     elif path.name.startswith("."):
-        log.ignored.append(f"{name}:{member.name}")
+        log.ignore(f"{name}:{member.name}")
     else:
-        file = archive.extractfile(member)
-        content = file.read() if file else b""
-        if len(content) == member.size:
-            return content
-        raise tarfile.ReadError(f"{member.name} has {len(content)} of {member.size} bytes")
+        try:
+            return stream.read_content(member)
+        except TooLargeError as problem:
+            log.add(f"{name}:{member.name}", str(problem))
     return None
 
 
