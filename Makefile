@@ -9,7 +9,7 @@ export HF_HUB_OFFLINE ?= 1
 export KEDRO_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench bench-peers viz report store clean
+.PHONY: help run test check fuzz bench bench-peers viz report store clean
 
 help: ## list what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -34,6 +34,9 @@ check: $(STAMP) ## format, lint, types, import contracts, generated files
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/kedro dvc-sync --check
+
+fuzz: $(STAMP) ## two minutes of spoiled files (FUZZ_ARGS="--seed 1 --seconds 600 --kind image")
+	@$(BIN)/python -m tests.fuzz.fuzz $(FUZZ_ARGS)
 
 bench: $(STAMP) ## speed against the machine's floor and against peers, as ratios
 	@for file in $$(ls benchmarks/bench_*.py | grep -v bench_peers); do echo "== $$file"; $(BIN)/python $$file || exit 1; done
