@@ -266,6 +266,15 @@ def test_a_progressive_image_is_decoded_and_found_truncated():
     assert isinstance(cut, UnreadableImageError)
 
 
+def test_a_progressive_image_of_endless_scans_is_refused():
+    encoded = encode(COLOUR, "JPEG", progressive=True)
+    last = encoded[encoded.rindex(b"\xff\xda") : -2]
+    for n_more, is_refused in ((80, False), (100, True)):
+        [found] = check_images([encoded[:-2] + last * n_more + encoded[-2:]])
+        assert isinstance(found, UnreadableImageError) == is_refused
+    assert "more than 100 scans" in str(found)
+
+
 def test_a_colour_profile_is_not_applied():
     assert np.array_equal(decode(encode(COLOUR, icc_profile=b"no profile")), COLOUR)
 

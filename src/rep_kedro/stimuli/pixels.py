@@ -26,6 +26,7 @@ _COUNTED_LATE = {"GIF", "TIFF"}  # formats in which the number of frames is know
 _BACKGROUND = (255, 255, 255, 255)
 _PIXELS_AT_A_TIME = 1 << 20
 _LARGE_PIXELS = 16 << 20  # larger images are decoded one at a time, whatever the number of threads
+_SCAN, _MAX_SCANS = b"\xff\xda", 100  # progressive images have about ten; empty ones take minutes
 _TIFF_STARTS = (b"II\x2a\0", b"MM\0\x2a", b"II\x2b\0", b"MM\0\x2b", b"II\0\x2a", b"MM\x2a\0")
 _TILE_WIDTH, _TILE_LENGTH, _SAMPLE_FORMAT = 322, 323, 339
 _SIGNED = 2
@@ -122,6 +123,8 @@ def _open(encoded: bytes | None, limits: Limits) -> "tuple[Image, int | None]":
         limits.require_pixels(size[0], size[1], "the image")  # before the library takes memory for its canvas
     stream = io.BytesIO(encoded)
     is_jpeg = encoded.startswith(b"\xff\xd8\xff")  # opened as such: preview images behind it do not matter
+    if is_jpeg and encoded.count(_SCAN) > _MAX_SCANS:
+        raise UnreadableImageError(f"more than {_MAX_SCANS} scans, each of which goes over the whole image")
     image = JpegImagePlugin.JpegImageFile(stream) if is_jpeg else Image.open(stream, formats=_FORMATS)
     limits.require_pixels(image.width, image.height, "the image")
     if image.format == "TIFF":
