@@ -11,6 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from rep_kedro.datasets import ArrowDataset
+from rep_kedro.errors import UserError
 from rep_kedro.pipelines.ingest import create_pipeline
 from rep_kedro.pipelines.ingest.nodes import plan_stimulus_sets, plan_stimulus_subsets
 from rep_kedro.pipelines.ingest.params import IngestParams
@@ -112,7 +113,7 @@ def test_a_subset_that_follows_other_sets_depends_on_them(tmp_path):
     assert plan["shapes/after"].recipe["earlier_sets"] == [sets["digits"].reference]
     subsets = store(plan, tmp_path / "subsets")
     assert subsets["shapes/after"].table() != subsets["shapes/alone"].table()
-    with pytest.raises(KeyError, match="no stimulus set 'shapes'; allowed: digits"):
+    with pytest.raises(UserError, match="no stimulus set 'shapes'; allowed: digits"):
         plan_stimulus_subsets({"digits": sets["digits"]}, params)
 
 

@@ -173,7 +173,7 @@ def _refusals(require: Any, measures: Iterable[str]) -> Iterator[str]:
     for measure in measures:
         try:
             require(measure)
-        except ValueError as problem:
+        except UserError as problem:
             yield str(problem)
 
 

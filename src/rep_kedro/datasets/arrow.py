@@ -24,7 +24,6 @@ from rep_kedro.datasets.member import (
     unreadable,
 )
 from rep_kedro.datasets.plan import Json
-from rep_kedro.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -168,7 +167,7 @@ def _meta_of(table: "pa.Table", key: str) -> Json:
     except ValueError:
         meta = None
     if not isinstance(meta, dict):
-        raise UserError(f'{key}: schema.metadata[b"meta"] must be a JSON object, received {text!r}')
+        raise ValueError(f'{key}: schema.metadata[b"meta"] must be a JSON object, received {text!r}')
     return meta
 
 
@@ -179,7 +178,7 @@ def _by_group(rows: Sequence[int], starts: list[int], path: Path) -> Iterator[tu
         if not 0 <= row < starts[-1]:
             raise IndexError(f"no row {row} in {path}, it holds {starts[-1]}")
         if row < before:
-            raise UserError(f"rows must ascend, received {row} after {before}")
+            raise ValueError(f"rows must ascend, received {row} after {before}")
         before = row
         if row >= starts[group + 1]:
             if inside:

@@ -196,7 +196,7 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
     def _require_plan(self, data: Any) -> dict[str, str]:
         """Return the canonical text of each recipe; refuse what is not a plan."""
         if not isinstance(data, Mapping) or not all(isinstance(value, Planned) for value in data.values()):
-            raise DatasetError(f"{self.name}: a planner must return {{key: Planned(recipe, compute)}}")
+            raise TypeError(f"{self.name}: a planner must return {{key: Planned(recipe, compute)}}")
         if not data and not self._may_be_empty:
             raise DatasetError(
                 f"{self.name}: the plan is empty; choose at least one member in the parameters"
@@ -207,7 +207,7 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
             try:
                 recipes[key] = strict_json(dict(planned.recipe), "recipe")
             except (TypeError, ValueError, RecursionError) as problem:
-                raise DatasetError(
+                raise TypeError(
                     f"{self.name}: recipe of {key!r} is not plain JSON data: {problem}"
                 ) from problem
         return recipes

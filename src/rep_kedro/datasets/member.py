@@ -12,11 +12,12 @@ from typing import Any, ClassVar
 from kedro.io import AbstractDataset, DatasetError
 
 from rep_kedro.datasets.plan import Json, digest_of, strict_json
+from rep_kedro.errors import UserError
 
 HEADER_KEY = "rep_kedro"
 
 
-class DamagedMemberError(DatasetError):
+class DamagedMemberError(DatasetError, UserError):
     """A file that is truncated, of another format, or not of this project."""
 
 

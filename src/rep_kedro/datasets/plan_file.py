@@ -9,12 +9,13 @@ from kedro.io import DatasetError
 from rep_kedro.datasets.atomic import write_bytes_atomically
 from rep_kedro.datasets.keys import require_keys
 from rep_kedro.datasets.plan import digest_of_text
+from rep_kedro.errors import UserError
 
 _PLAN_FILE = "plan.json"
 _FORMAT = "plan/1"
 
 
-class CollectionError(DatasetError):
+class CollectionError(DatasetError, UserError):
     """Members that failed, are missing, or were refused; the message names them."""
 
 

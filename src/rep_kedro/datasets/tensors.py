@@ -264,6 +264,6 @@ def _require_layout(layout: dict[str, Any]) -> int:
             or following - begin != math.prod(entry["shape"]) * item_bytes
             or min(entry["shape"], default=0) < 0
         ):
-            raise UserError("offsets, types and shapes do not fit")
+            raise ValueError("offsets, types and shapes do not fit")
         end = following
     return int(end)

@@ -97,7 +97,7 @@ class Worker:
             if isinstance(value, Exception):
                 raise value
             if value is None:
-                raise UserError("its compute returned None where a value to store was expected")
+                raise TypeError("its compute returned None where a value to store was expected")
             if self._validate is not None:
                 self._validate(value)
         except Exception as problem:
@@ -119,8 +119,10 @@ class Worker:
         return None
 
     def _why(self, item: MemberWork, problem: Exception) -> str:
-        _log.debug("%s %s failed", self._name, item.key, exc_info=problem)
-        return describe_problem(problem)
+        why = describe_problem(problem)
+        level = logging.ERROR if is_unexpected(problem) and why != self._last_why else logging.DEBUG
+        _log.log(level, "%s %s failed", self._name, item.key, exc_info=problem)
+        return why
 
     def _raise_if_storage(self, problem: BaseException) -> None:
         cause: BaseException | None = problem
@@ -230,13 +232,23 @@ def _batch_values(
         yield item, [why], 0.0
 
 
+def is_unexpected(problem: BaseException) -> bool:
+    """Tell whether a problem is a programming error: neither raised for users, nor of files or memory."""
+    from pydantic import ValidationError
+
+    cause = problem.__cause__
+    if isinstance(problem, DatasetError) and str(problem).startswith(_WRAPPED) and cause is not None:
+        return is_unexpected(cause)
+    return not isinstance(problem, UserError | DatasetError | OSError | ValidationError | MemoryError)
+
+
 def describe_problem(problem: BaseException) -> str:
     """Return a problem in one line: its message, with its kind where the message alone says too little."""
     if str(problem).startswith(_WRAPPED) and problem.__cause__ is not None:
         problem = problem.__cause__
     text = problem.args[0] if isinstance(problem, KeyError) and problem.args else str(problem)
     line = " ".join(str(text).split())
-    known = isinstance(problem, ValueError | DatasetError | FileNotFoundError | FloatingPointError | KeyError)
+    known = isinstance(problem, ValueError | DatasetError | FileNotFoundError | KeyError)
     return line if line and known else f"{type(problem).__name__}: {line}".rstrip(": ")
 
 

@@ -14,6 +14,10 @@ from torch import Tensor
 RELATIVE_ROUNDING = 1e-7  # of float32: a spread this small beside the mean tells nothing
 
 
+class NothingToHoldOutError(ValueError):
+    """Every class is so small that the held-out fraction of it rounds to no sample."""
+
+
 class Standardisation(NamedTuple):
     """Mean and scale of each feature, (n_features,), float64; scale 0 marks a constant feature."""
 
@@ -62,7 +66,8 @@ def draw_held_out(labels: Tensor, *, fraction: float, generator: torch.Generator
         True for held-out samples, shape (n_samples,).
 
     Raises:
-        ValueError: If the fraction is not allowed, or nothing could be held out.
+        NothingToHoldOutError: If every class is too small.
+        ValueError: If the fraction is not allowed.
     """
     if not 0.0 < fraction < 1.0:
         raise ValueError(f"the held-out fraction must be between 0 and 1, got {fraction}")
@@ -73,7 +78,7 @@ def draw_held_out(labels: Tensor, *, fraction: float, generator: torch.Generator
         chosen = torch.randperm(len(members), generator=generator)[:n_held_out]
         held_out[members[chosen]] = True
     if not bool(held_out.any()):
-        raise ValueError(
+        raise NothingToHoldOutError(
             f"nothing to hold out: {fraction} of each class of {len(labels)} samples rounds to none"
         )
     return held_out

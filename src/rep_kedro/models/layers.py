@@ -53,7 +53,7 @@ class LayerReader:
         run: Callable[[Tensor], object] | None = None,
     ) -> None:
         if module.training:
-            raise UserError("layers are read in evaluation mode; call .eval() on the network first")
+            raise ValueError("layers are read in evaluation mode; call .eval() on the network first")
         self._module = module
         self._run = run or module
         self.layers = select_layers(self._survey(example), layers)
@@ -199,5 +199,5 @@ def _pool(
         return activation
     try:
         return pool_activation(activation, pooling, layout=layout, n_prefix_tokens=n_prefix_tokens)
-    except ValueError as error:
+    except UserError as error:
         raise UserError(f"layer {name!r}: {error}") from error

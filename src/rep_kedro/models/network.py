@@ -102,7 +102,7 @@ class LayeredNetwork(nn.Module):
         if start_after is not None and start_after == stop_at:
             return x
         if last < first:
-            raise UserError(f"layer {stop_at!r} does not lie behind {start_after!r}")
+            raise ValueError(f"layer {stop_at!r} does not lie behind {start_after!r}")
         if start_after is not None and (crossing := self._crossing(first - 1)):
             raise UserError(
                 f"cannot go on from layer {start_after!r}: {crossing[0]!r} also reads an earlier layer;"

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rep_kedro.errors import UserError
+from rep_kedro.errors import NotFiniteError, UserError
 from rep_kedro.kernels.precision import full_precision
 from rep_kedro.kernels.spectrum import measure_rankme_uncentred_sigma
 from rep_kedro.models.architecture import Architecture
@@ -267,7 +267,7 @@ def _require_fit(
 def _require_finite(name: str, epoch: int, means: dict[str, float]) -> None:
     broken = [f"{part} = {value}" for part, value in means.items() if not math.isfinite(value)]
     if broken:
-        raise FloatingPointError(
+        raise NotFiniteError(
             f"training of network {name!r} diverged in epoch {epoch}: {', '.join(broken)};"
             " lower the learning rate or lengthen the warm-up"
         )

@@ -5,7 +5,6 @@ from typing import ClassVar
 from pydantic import Field
 from torch import Tensor, nn
 
-from rep_kedro.errors import UserError
 from rep_kedro.objectives.two_views import TwoViewObjective
 
 VARIANCE_FLOOR = (
@@ -61,7 +60,7 @@ def vicreg_losses(
         variance term is halved; libraries that leave the half out need half the weight.
     """
     if first.shape != second.shape or first.ndim != 2 or len(first) < 2:
-        raise UserError(
+        raise ValueError(
             "VICReg needs two equal shapes (n_images >= 2, n_dimensions),"
             f" got {tuple(first.shape)} and {tuple(second.shape)}"
         )

@@ -45,7 +45,7 @@ def require_table(name: str, table: pd.DataFrame | None) -> pd.DataFrame:
         return pd.DataFrame({column: pd.Series(dtype="object") for column in columns})
     missing = [column for column in columns if column not in table.columns]
     if missing:
-        raise UserError(f"table {name!r} lacks the columns {missing}; it has {list(table.columns)}")
+        raise ValueError(f"table {name!r} lacks the columns {missing}; it has {list(table.columns)}")
     return table
 
 

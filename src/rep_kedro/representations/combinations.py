@@ -72,6 +72,7 @@ class CombinationView:
     def _read(self, layer: str) -> "tuple[np.ndarray[Any, Any], dict[str, list[FittedStep]]]":
         import numpy as np
 
+        from rep_kedro.kernels.feature_transform import ZeroLengthError
         from rep_kedro.representations.chain import explain_fewer_components, fit_and_apply
         from rep_kedro.representations.views import require_finite, share_memory
 
@@ -90,7 +91,7 @@ class CombinationView:
         fit_rows = None if self.fitted_on is None else self.fitted_on.choose()
         try:
             made, fitted[""] = fit_and_apply(beside, self.combination.transform, fit_rows=fit_rows)
-        except ValueError as error:
+        except ZeroLengthError as error:
             raise UserError(f"combination {self.key}: {error}") from error
         if fewer := explain_fewer_components(self.combination.transform, fitted[""]):
             _log.info("combination %s has %s: it varies in no more directions", self.key, fewer)

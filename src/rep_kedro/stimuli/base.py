@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, model_validator
 
-from rep_kedro.errors import UserError
+from rep_kedro.errors import MissingFileError, UserError
 from rep_kedro.stimuli.labels import AnyLabelMap
 from rep_kedro.stimuli.strict import StrictModel
 
@@ -135,7 +135,7 @@ def require_path(path: Path) -> Path:
     """
     if not path.exists():
         known = next((parent for parent in path.parents if parent.exists()), None)
-        raise FileNotFoundError(f"no file or folder at {path}; the part that exists is {known}")
+        raise MissingFileError(f"no file or folder at {path}; the part that exists is {known}")
     return path
 
 

@@ -56,7 +56,7 @@ def decode_images(images: "Sequence[bytes] | pa.Array", *, size_px: int, channel
     import numpy as np
 
     if size_px < 1 or channels not in {1, 3}:
-        raise UserError(f"size_px must be at least 1 and channels 1 or 3, received {size_px} and {channels}")
+        raise ValueError(f"size_px must be at least 1 and channels 1 or 3, received {size_px} and {channels}")
     pixels = np.empty((len(images), size_px, size_px, channels), dtype=np.uint8)
     with _QUIET:
         for position, encoded in enumerate(_as_bytes(images)):

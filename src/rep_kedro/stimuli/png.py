@@ -9,8 +9,6 @@ import struct
 import zlib
 from typing import TYPE_CHECKING
 
-from rep_kedro.errors import UserError
-
 if TYPE_CHECKING:
     import numpy as np
 
@@ -43,7 +41,7 @@ def encode_png(pixels: "np.ndarray") -> bytes:
         or pixels.shape[2] not in _COLOUR_TYPES
         or 0 in pixels.shape
     ):
-        raise UserError(
+        raise ValueError(
             f"a PNG needs uint8 pixels (height, width, 1 or 3), received {pixels.dtype} {pixels.shape}"
         )
     height, width, channels = pixels.shape

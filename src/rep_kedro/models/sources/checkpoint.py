@@ -46,7 +46,7 @@ def build(spec: CheckpointModel, *, with_weights: bool) -> LayeredNetwork:
     state = {name.removeprefix(spec.prefix): tensor for name, tensor in _read_state(spec).items()}
     try:
         return restore_network(definition, spec.n_classes, state)
-    except ValueError as error:
+    except UserError as error:
         raise UserError(f"checkpoint {spec.path or spec.url}: {error}") from error
 
 
@@ -78,7 +78,7 @@ class CheckpointHandle:
         if self._state is None:
             try:
                 built = build(self._spec, with_weights=True).state_dict()
-            except ValueError as error:
+            except UserError as error:
                 raise UserError(f"network {self._name!r}: {error}") from error
             self._state = {
                 name: value for name, value in built.items() if not name.endswith("num_batches_tracked")

@@ -46,7 +46,7 @@ def stream_spectra(
             )
             moments = _stream_layers(module, list(features.meta["layers"]), batches)
             yield key, _to_member(moments, features, samples="positions")
-        except (ArithmeticError, RuntimeError, ValueError) as error:
+        except Exception as error:
             yield key, error
 
 

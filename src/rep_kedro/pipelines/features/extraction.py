@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from rep_kedro.datasets import Tensors
-from rep_kedro.errors import UserError
+from rep_kedro.errors import NotFiniteError, UserError
 from rep_kedro.kernels.precision import full_precision
 from rep_kedro.models.layers import LayerReader
 from rep_kedro.models.pooling_names import Pooling
@@ -185,7 +185,7 @@ def _require_finite(features: dict[str, torch.Tensor]) -> None:
         n_broken = int((~torch.isfinite(values)).sum())
         if n_broken:
             rows = (~torch.isfinite(values)).any(dim=1).nonzero().flatten()
-            raise FloatingPointError(
+            raise NotFiniteError(
                 f"layer {layer!r} gave {n_broken} of {values.numel()} features that are not finite,"
                 f" first for stimulus number {int(rows[0])}"
             )

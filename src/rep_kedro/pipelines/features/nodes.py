@@ -91,7 +91,7 @@ def _list_candidates(networks: Mapping[str, TensorsHandle], params: FeaturesPara
             raise UserError(f"features.models.{name} has the name of a network trained here; choose another")
         try:
             found[name] = _with_alignment(_describe(entry, networks, params.pooling), entry.alignment)
-        except ValueError as error:
+        except UserError as error:
             raise UserError(f"features.models.{name}: {error}") from error
     return found
 
@@ -159,7 +159,7 @@ def _extract_all(
                         reading=reading,
                     )
                 )
-        except (ArithmeticError, RuntimeError, ValueError) as error:
+        except Exception as error:
             yield key, error
         else:
             yield key, features

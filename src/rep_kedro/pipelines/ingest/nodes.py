@@ -43,7 +43,7 @@ def plan_stimulus_sets(params: IngestParams) -> dict[str, Planned]:
     for name, spec in params.stimulus_sets.items():
         try:
             source, fingerprint = spec.recipe(), fingerprint_source(spec)
-        except (OSError, ValueError) as problem:
+        except (OSError, UserError) as problem:
             raise UserError(f"stimulus set {name!r}: {problem}") from problem
         recipe = {
             "source": source,
@@ -68,8 +68,7 @@ def plan_stimulus_subsets(
         the order of use.
 
     Raises:
-        KeyError: If a set is missing.
-        ValueError: If a set that was stored before does not hold what is expected now.
+        UserError: If a set is missing, or one that was stored before does not hold what is expected now.
     """
     from rep_kedro.stimuli.expectation import require_expected
 
@@ -96,7 +95,7 @@ def plan_stimulus_subsets(
 
 def _handle_of(stimulus_sets: "Mapping[str, ArrowHandle]", name: str) -> "ArrowHandle":
     if name not in stimulus_sets:
-        raise KeyError(f"no stimulus set {name!r}; {suggest(name, stimulus_sets)}")
+        raise UserError(f"no stimulus set {name!r}; {suggest(name, stimulus_sets)}")
     return stimulus_sets[name]
 
 

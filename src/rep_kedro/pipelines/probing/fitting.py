@@ -135,12 +135,12 @@ def _hold_out(labels: "Tensor", params: ProbingParams, stimulus_set: str) -> "Te
     """Return True for training samples on which settings are chosen, (n_train,)."""
     import torch
 
-    from rep_kedro.kernels.probes import draw_held_out
+    from rep_kedro.kernels.probes import NothingToHoldOutError, draw_held_out
 
     generator = torch.Generator().manual_seed(params.seed)
     try:
         return draw_held_out(labels, fraction=params.held_out_fraction, generator=generator)
-    except ValueError as problem:
+    except NothingToHoldOutError as problem:
         raise UserError(
             f"stimulus set {stimulus_set} is too small to choose settings of probes: {problem}; leave it out "
             "with probing.stimulus_sets, or raise probing.held_out_fraction where classes have two samples "
@@ -241,7 +241,7 @@ def _fit_adamw(
     """Train layers of equal width together."""
     import torch
 
-    from rep_kedro.kernels.probe_adamw import AdamWSettings, fit_probes_adamw
+    from rep_kedro.kernels.probe_adamw import AdamWSettings, DivergedError, fit_probes_adamw
 
     grid = AdamWSettings(
         learning_rates=tuple(setting.learning_rate or 0.0 for setting in settings),
@@ -256,7 +256,10 @@ def _fit_adamw(
     weights = {}
     for names in by_width.values():
         stacked = torch.stack([layers[name].float() for name in names])
-        trained = fit_probes_adamw(stacked, labels, n_classes=n_classes, settings=grid)
+        try:
+            trained = fit_probes_adamw(stacked, labels, n_classes=n_classes, settings=grid)
+        except DivergedError as problem:
+            raise UserError(f"{problem} (probing.fit.learning_rates)") from problem
         weights.update({name: trained[i, 0].double() for i, name in enumerate(names)})
     return weights
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from math import isnan
 from typing import TYPE_CHECKING, Any
 
+from rep_kedro.errors import UserError
 from rep_kedro.pipelines.probing.final_predictions import FinalPredictions, read_final_predictions
 from rep_kedro.pipelines.probing.model_sets import choose_sets, make_generator
 from rep_kedro.pipelines.probing.selection_params import ModelSelectionParams, Strategy
@@ -138,7 +139,7 @@ def _list_choices(
                     n_draws=params.n_draws,
                     generator=make_generator(params.seed, found.stimulus_set, strategy, size),
                 )
-            except ValueError as problem:
+            except UserError as problem:
                 yield Choice(measure, strategy, size, 0, (), str(problem))
                 continue
             for draw, members in enumerate(sets.tolist()):

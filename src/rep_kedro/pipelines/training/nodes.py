@@ -105,7 +105,7 @@ def _train_networks(
                 stimuli=stimuli[form],
                 device=params.device,
             )
-        except (ArithmeticError, RuntimeError, ValueError) as error:
+        except Exception as error:
             yield name, error
         else:
             yield name, _to_member(trained, spec, params.stimulus_set)

@@ -13,6 +13,7 @@ from math import prod
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
 
+from rep_kedro.errors import MissingFileError
 from rep_kedro.stimuli.base import FileSourceSpec, require_path
 from rep_kedro.stimuli.png import encode_png
 from rep_kedro.stimuli.record import DamagedSourceError, DamageLog, Stimulus, StimulusStream
@@ -168,6 +169,6 @@ def _pairs_in(folder: Path, spec: IdxSpec) -> Iterator[tuple[str, Path, Path]]:
         plain = name.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1")
         labels = [folder / candidate for candidate in (plain, f"{plain}.gz") if candidate in files]
         if not labels:
-            raise FileNotFoundError(f"no labels {plain} or {plain}.gz beside {name} in {folder}")
+            raise MissingFileError(f"no labels {plain} or {plain}.gz beside {name} in {folder}")
         role = next((role for word, role in _ROLES.items() if word in name), spec.split)
         yield role, files[name], labels[0]
