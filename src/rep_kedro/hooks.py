@@ -16,6 +16,7 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from rep_kedro.checks.options import RUN_OPTIONS, WORKER_VARIABLE
+from rep_kedro.checks.planning import expect_configured
 from rep_kedro.checks.stale import make_pipeline, tell_stale
 
 _BYTES_PER_MB = 1_000_000
@@ -83,6 +84,7 @@ class ProjectHooks:
 
             made = _collections(pipeline, catalog)
             require_recompute(str(options["recompute"]), made, _collections(_requested(None), catalog))
+        expect_configured(catalog, pipeline.inputs())
         problems = {
             name: why
             for name in sorted(pipeline.inputs())

@@ -1,4 +1,4 @@
-"""What a run may be told besides parameters: ``shard``, ``recompute``, ``compare_with``; and ``threads``."""
+"""Options of a run besides parameters: shard, recompute, compare_with, keep_going; and ``threads``."""
 
 import subprocess
 from collections.abc import Iterable, Mapping
@@ -9,7 +9,7 @@ from typing import Any
 from rep_kedro.checks.names import suggest_known
 from rep_kedro.errors import UserError
 
-RUN_OPTIONS = ("shard", "recompute", "compare_with")
+RUN_OPTIONS = ("shard", "recompute", "compare_with", "keep_going")
 WORKER_VARIABLE = "REP_KEDRO_WORKER"
 """Environment variable; set for a process that another one started for a part of its run."""
 

@@ -112,7 +112,7 @@ def _stored_names(collection: str, pipeline: "Pipeline", catalog: Any, *, part: 
         return set()
     folder = getattr(catalog.get(collection), "folder", None)
     try:
-        return {key.split("/", 1)[part] for key in read_plan(folder, collection)} if folder else set()
+        return {key.split("/", 1)[part] for key in read_plan(folder, collection).members} if folder else set()
     except (DatasetError, IndexError):
         return set()
 

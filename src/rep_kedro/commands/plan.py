@@ -68,8 +68,11 @@ def tell_plan(context: Any, *, by_set: bool = False) -> Iterable[str]:
 
 def _look(catalog: Any, features: Any, params: "FeaturesParams") -> _Outlook:
     """Compare the plan with what is there; fall back on what is known of sets that are not."""
+    from rep_kedro.checks.planning import expect_configured
+    from rep_kedro.datasets.partial import left_out_of
     from rep_kedro.pipelines.features.nodes import plan_features
 
+    expect_configured(catalog, ["stimulus_sets", "stimulus_subsets", "networks"])
     try:
         sets, subsets, networks = (
             catalog.load(name) for name in ("stimulus_sets", "stimulus_subsets", "networks")
@@ -90,7 +93,8 @@ def _look(catalog: Any, features: Any, params: "FeaturesParams") -> _Outlook:
         n_members[model] += 1
         if key in to_do:
             pending[model][name] = n_stimuli[name]
-    return _Outlook(pending, n_members, n_stimuli, [])
+    remarks = [f"left out: {why}" for why in dict.fromkeys(left_out_of(plan).values())]
+    return _Outlook(pending, n_members, n_stimuli, remarks)
 
 
 def _look_without_stimuli(catalog: Any, params: "FeaturesParams", why: str) -> _Outlook:

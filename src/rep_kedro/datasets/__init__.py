@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         MatrixHandle,
     )
     from rep_kedro.datasets.member import DamagedMemberError, MemberHandle
+    from rep_kedro.datasets.partial import Handles, Plan, missing_of, partial_of
     from rep_kedro.datasets.plan import Batch, Expectation, Planned, Shard
     from rep_kedro.datasets.plan_file import CollectionError
     from rep_kedro.datasets.revision import code_revision
@@ -40,11 +41,13 @@ _HOMES = {
     "EarlierTableDataset": "table",
     "Expectation": "plan",
     "FigureDataset": "figure",
+    "Handles": "partial",
     "LabelledMatrix": "matrix",
     "MatrixCollectionDataset": "matrix",
     "MatrixDataset": "matrix",
     "MatrixHandle": "matrix",
     "MemberHandle": "member",
+    "Plan": "partial",
     "Planned": "plan",
     "Shard": "plan",
     "TableDataset": "table",
@@ -53,6 +56,8 @@ _HOMES = {
     "TensorsHandle": "tensors",
     "TextDataset": "text",
     "code_revision": "revision",
+    "missing_of": "partial",
+    "partial_of": "partial",
     "read_journal": "journal",
 }
 
@@ -69,11 +74,13 @@ __all__ = [
     "Expectation",
     "FigureCollectionDataset",
     "FigureDataset",
+    "Handles",
     "LabelledMatrix",
     "MatrixCollectionDataset",
     "MatrixDataset",
     "MatrixHandle",
     "MemberHandle",
+    "Plan",
     "Planned",
     "Shard",
     "TableDataset",
@@ -82,6 +89,8 @@ __all__ = [
     "TensorsHandle",
     "TextDataset",
     "code_revision",
+    "missing_of",
+    "partial_of",
     "read_journal",
 ]
 

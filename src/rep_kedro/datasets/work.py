@@ -6,13 +6,14 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kedro.io import DatasetError
 
-from rep_kedro.datasets.journal import append_to_journal, journal_path
+from rep_kedro.datasets.journal import append_failure, append_to_journal, journal_path
 from rep_kedro.datasets.member import MemberDataset
 from rep_kedro.datasets.plan import Batch, Journal, Planned, digest_of
 from rep_kedro.errors import UserError
@@ -120,6 +121,8 @@ class Worker:
 
     def _why(self, item: MemberWork, problem: Exception) -> str:
         why = describe_problem(problem)
+        with suppress(OSError):  # the reason is told now in any case
+            append_failure(self._journal, key=item.key, digest=digest_of(item.planned.recipe), why=why)
         level = logging.ERROR if is_unexpected(problem) and why != self._last_why else logging.DEBUG
         _log.log(level, "%s %s failed", self._name, item.key, exc_info=problem)
         return why

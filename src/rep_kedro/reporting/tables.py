@@ -10,7 +10,6 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from rep_kedro.errors import UserError
 from rep_kedro.reporting.contract import COLUMNS
 from rep_kedro.reporting.style import UNKNOWN, Palette, palette_for
 
@@ -103,17 +102,12 @@ def matrices_of(handles: Mapping[str, MatrixHandle], measure: str) -> dict[str, 
 
 
 def mean_matrix(matrices: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return the mean over stimulus sets; undefined where one of them is, so that no mean is over fewer sets.
+    """Return the mean over stimulus sets, of the networks that all of them compare.
 
-    Raises:
-        ValueError: If the matrices are not over the same networks.
+    It is undefined where one of the sets has no value, so that no mean is over fewer sets.
     """
     frames = list(matrices.values())
-    labels = list(frames[0].index)
-    for stimulus_set, frame in matrices.items():
-        if set(frame.index) != set(labels):
-            odd = sorted(set(frame.index) ^ set(labels))
-            raise UserError(f"stimulus set {stimulus_set!r} compares other networks than the rest: {odd}")
+    labels = [label for label in frames[0].index if all(label in frame.index for frame in frames)]
     stack = np.stack([frame.loc[labels, labels].to_numpy() for frame in frames])
     return pd.DataFrame(stack.mean(axis=0), index=labels, columns=labels)
 

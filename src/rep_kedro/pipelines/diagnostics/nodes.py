@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rep_kedro.datasets import Batch, Planned, code_revision
+from rep_kedro.datasets import Batch, Plan, Planned, code_revision, missing_of
 from rep_kedro.errors import UserError
 from rep_kedro.pipelines.diagnostics.params import DiagnosticsParams
 
@@ -31,7 +31,7 @@ def plan_spectra(
     features: Mapping[str, TensorsHandle],
     networks: Mapping[str, TensorsHandle],
     params: DiagnosticsParams,
-) -> dict[str, Planned]:
+) -> Plan:
     """Plan the spectra of each stimulus set and network, for all layers with features.
 
     Networks trained here are run again, so that every position of a map is a sample; the sets of one network
@@ -45,19 +45,29 @@ def plan_spectra(
         params: What to look at.
 
     Returns:
-        Plan by ``<stimulus set>/<model>``.
+        Plan by ``<stimulus set>/<model>``; those whose features, network or images are missing are left out.
 
     Raises:
-        ValueError: If a chosen stimulus set, network or subset is not there.
+        UserError: If a chosen stimulus set, network or subset is not there.
     """
-    plan: dict[str, Planned] = {}
+    planned: dict[str, Planned] = {}
+    left_out: dict[str, str] = {}
     by_model: dict[str, list[str]] = {}
-    for key in _choose_keys(features, params):
+    for key in _choose_keys({**features, **missing_of(features)}, params):
+        name, _, model = key.partition("/")
+        inputs = {
+            "its features are missing": (key, features),
+            f"networks/{model} is missing": (model, networks),
+            f"the images of {name} are missing": (f"{name}/{params.subset}", stimulus_subsets),
+        }
+        if why := [why for why, (part, handles) in inputs.items() if part in missing_of(handles)]:
+            left_out[key] = why[0]
+            continue
         by_model.setdefault(key.partition("/")[2], []).append(key)
     for model, keys in by_model.items():
         if model not in networks:
             for key in keys:
-                plan[key] = Planned(
+                planned[key] = Planned(
                     {"features": features[key].reference, "code": code_revision(_SPECTRA)},
                     partial(_make_from_features, features[key]),
                 )
@@ -72,8 +82,10 @@ def plan_spectra(
                     _SPECTRA, "rep_kedro.models.sources.trained", "rep_kedro.stimuli.decoding"
                 ),
             }
-            plan[key] = Planned(recipe, batch)
-    return {key: plan[key] for key in sorted(plan)}
+            planned[key] = Planned(recipe, batch)
+    plan = Plan({key: planned[key] for key in sorted(planned)})
+    plan.left_out = left_out
+    return plan
 
 
 def compute_layer_diagnostics(spectra: Mapping[str, TensorsHandle], params: DiagnosticsParams) -> DataFrame:
@@ -141,7 +153,7 @@ def _measure_layer(
     }
 
 
-def _choose_keys(features: Mapping[str, TensorsHandle], params: DiagnosticsParams) -> list[str]:
+def _choose_keys(features: Mapping[str, object], params: DiagnosticsParams) -> list[str]:
     """Return the keys of the chosen stimulus sets and networks, sorted."""
     sets = sorted({key.partition("/")[0] for key in features})
     models = sorted({key.partition("/")[2] for key in features})

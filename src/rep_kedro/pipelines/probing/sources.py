@@ -1,6 +1,6 @@
 """What is probed: features of networks as they are seen, and combinations of networks."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,7 @@ def list_sources(
     stimulus_subsets: "Mapping[str, ArrowHandle]",
     chosen: Mapping[str, tuple[Sequence[str], str]],
     params: ProbingParams,
+    without: Collection[str] = (),
 ) -> Iterator[FeatureSource]:
     """Return what is probed on the chosen stimulus sets; no features are read.
 
@@ -37,6 +38,7 @@ def list_sources(
         stimulus_subsets: Handles by ``<stimulus set>/<subset>``.
         chosen: Networks and key of the subset, by stimulus set.
         params: How features are transformed, and which networks are combined.
+        without: Keys of combinations that cannot be made, because features are missing.
 
     Yields:
         One source for each network and stimulus set, then those of the combinations.
@@ -65,7 +67,7 @@ def list_sources(
             yield view(f"{stimulus_set}/{model}")
     if chosen:
         available = {name: sorted(_models_of(features, name)) for name in chosen}
-        yield from list_combinations(params.combinations, available, view, fitted_on)
+        yield from list_combinations(params.combinations, available, view, fitted_on, without)
 
 
 def probe_source(source: FeatureSource, subset: "ArrowHandle", params: ProbingParams) -> Tensors:

@@ -79,16 +79,16 @@ def list_groups(models: Sequence[str], cards: DataFrame, params: ConsistencyPara
     sets = {name: _members_of(name, steps, values) for name, steps in params.model_sets.items()}
     for a, b in params.set_pairs:
         groups.append(Group(MODEL_SETS, f"{a} / {b}", sets[a], sets[b]))
-    return [*groups, *_list_anchored(models, cards, params, values)]
+    return [*groups, *_list_anchored(models, params, values)]
 
 
 def _list_anchored(
-    models: Sequence[str], cards: DataFrame, params: ConsistencyParams, values: Mapping[str, list[str]]
+    models: Sequence[str], params: ConsistencyParams, values: Mapping[str, list[str]]
 ) -> Iterator[Group]:
     """Yield each anchor with all other networks, and with those of each value of each category."""
     import torch
 
-    for anchor in _compared_anchors(models, cards, params):
+    for anchor in _compared_anchors(models, params):
         alone = torch.tensor([model == anchor for model in models])
         yield Group(f"{ANCHOR}{ALL}", f"{anchor} / {ALL}", alone, torch.ones_like(alone), anchor)
         for category in params.categories:
@@ -98,18 +98,13 @@ def _list_anchored(
                 yield Group(f"{ANCHOR}{category}", f"{anchor} / {value}", alone, members, anchor)
 
 
-def _compared_anchors(models: Sequence[str], cards: DataFrame, params: ConsistencyParams) -> Iterator[str]:
-    """Yield the anchors that are compared; the log names those that are not, though the study has them."""
-    known = sorted({*models, *cards["model"]})
+def _compared_anchors(models: Sequence[str], params: ConsistencyParams) -> Iterator[str]:
+    """Yield the anchors that are compared; the log names those that are not."""
     for anchor in params.anchors:
         if anchor in models:
             yield anchor
-        elif anchor in known:
-            _log.warning("anchor %s is left out: it is none of the networks in similarity.models", anchor)
         else:
-            close = get_close_matches(anchor, known, n=3)
-            hint = f"did you mean {' or '.join(close)}" if close else f"there are: {', '.join(known)}"
-            raise UserError(f"unknown network {anchor!r} in consistency.anchors; {hint}")
+            _log.warning("anchor %s is left out: it is none of the networks that are compared", anchor)
 
 
 def size_class_of(n_parameters: float, limits: Mapping[str, float | None]) -> str:

@@ -4,11 +4,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite, isnan
 from typing import TYPE_CHECKING, Any
 
-from rep_kedro.datasets import Batch, Planned, code_revision
+from rep_kedro.datasets import Batch, Plan, Planned, code_revision
 from rep_kedro.errors import UserError
 from rep_kedro.measures import Measure, get_measure
 from rep_kedro.pipelines.similarity.params import InferenceParams, SimilarityParams
-from rep_kedro.pipelines.similarity.selection import NO_SUBSETS, Selection, choose_device, select_features
+from rep_kedro.pipelines.similarity.selection import (
+    NO_SUBSETS,
+    Selection,
+    choose_device,
+    leave_out_sets,
+    select_features,
+)
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -42,7 +48,7 @@ def plan_similarity_nulls(
     similarity: SimilarityParams,
     params: InferenceParams,
     stimulus_subsets: Mapping[str, ArrowHandle] = NO_SUBSETS,
-) -> dict[str, Planned]:
+) -> Plan:
     """Plan what chance makes of the similarities, for each stimulus set and chosen measure.
 
     Args:
@@ -62,12 +68,14 @@ def plan_similarity_nulls(
         ValueError: If a measure has no null, or as for the similarity matrices.
     """
     if not (params.n_permutations or params.n_bootstrap):
-        return {}
+        return Plan()
     measures = [require_null(measure_id) for measure_id in params.measures]
-    plan = {}
+    plan = Plan()
+    leave_out_sets(plan, params.measures, features, similarity, stimulus_subsets)
     for selection in select_features(features, similarity, stimulus_subsets):
         layers = selection.layers(similarity.layer)
         batch = _null_batch(selection, layers, similarity, params)
+        members = {}
         for measure in measures:
             recipe = {
                 "measure": measure.recipe(),
@@ -76,7 +84,8 @@ def plan_similarity_nulls(
                 **params.model_dump(include=RECIPE_PARAMS),
                 "code": code_revision("rep_kedro.pipelines.similarity.stimulus_intervals"),
             }
-            plan[f"{selection.stimulus_set}/{measure.id}"] = Planned(recipe, batch)
+            members[measure.id] = Planned(recipe, batch)
+        selection.enter(plan, members)
     return plan
 
 

@@ -3,12 +3,18 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rep_kedro.datasets import Batch, Planned, code_revision
+from rep_kedro.datasets import Batch, Plan, Planned, code_revision
 from rep_kedro.errors import UserError
 from rep_kedro.measures import Measure, get_measure
 from rep_kedro.pipelines.similarity.outputs import plan_output_similarities
 from rep_kedro.pipelines.similarity.params import SimilarityParams
-from rep_kedro.pipelines.similarity.selection import NO_SUBSETS, Selection, choose_device, select_features
+from rep_kedro.pipelines.similarity.selection import (
+    NO_SUBSETS,
+    Selection,
+    choose_device,
+    leave_out_sets,
+    select_features,
+)
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -31,7 +37,7 @@ def plan_similarity_matrices(
     features: Mapping[str, TensorsHandle],
     params: SimilarityParams,
     stimulus_subsets: Mapping[str, ArrowHandle] = NO_SUBSETS,
-) -> dict[str, Planned]:
+) -> Plan:
     """Plan one similarity matrix for each stimulus set and measure.
 
     The measures of one stimulus set share a batch: what they have in common is computed once.
@@ -43,7 +49,7 @@ def plan_similarity_matrices(
 
     Returns:
         Plan by ``<stimulus set>/<measure>``. A matrix has shape (n_models, n_models); both axes carry the
-        network names in alphabetical order.
+        network names in alphabetical order. Networks without features are left out, and the plan says so.
 
     Raises:
         ValueError: If a chosen stimulus set, network or layer has no features, two networks saw other stimuli
@@ -51,11 +57,13 @@ def plan_similarity_matrices(
     """
     measures = [m for m in map(get_measure, params.measures) if m.compares == "features"]
     plan = plan_output_similarities(features, params, stimulus_subsets)
+    leave_out_sets(plan, params.measures, features, params, stimulus_subsets)
     if not measures:
         return plan
     for selection in select_features(features, params, stimulus_subsets):
         layers = selection.layers(params.layer)
         batch = _comparison_batch(selection, layers, params)
+        members = {}
         for measure in measures:
             recipe = {
                 "measure": measure.recipe(),
@@ -63,7 +71,8 @@ def plan_similarity_matrices(
                 "layers": layers,
                 "code": code_revision(measure.module, "rep_kedro.pipelines.similarity.comparison"),
             }
-            plan[f"{selection.stimulus_set}/{measure.id}"] = Planned(recipe, batch)
+            members[measure.id] = Planned(recipe, batch)
+        selection.enter(plan, members)
     return plan
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from rep_kedro.datasets import Batch, Planned, code_revision
+from rep_kedro.datasets import Batch, Plan, Planned, code_revision, missing_of
 from rep_kedro.errors import UserError
 from rep_kedro.pipelines.stitching.params import StitchingParams
 
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 def plan_stitches(
     stimulus_sets: Mapping[str, ArrowHandle], networks: Mapping[str, TensorsHandle], params: StitchingParams
-) -> dict[str, Planned]:
+) -> Plan:
     """Plan one member for each ordered pair of networks that differ in nothing but their seed.
 
     Pairs of one kind of network share a batch: each network runs once.
@@ -41,15 +41,18 @@ def plan_stitches(
         params: Which networks to join, where, and how.
 
     Returns:
-        Plan by ``<stimulus set>/<front>-to-<end>``; empty, with a warning, if no network has a partner.
+        Plan by ``<stimulus set>/<front>-to-<end>``; empty, with a warning, if no network has a partner. The
+        pairs of a network that is missing are left out under its name.
 
     Raises:
         ValueError: If a chosen stimulus set or network is not there.
     """
-    plan: dict[str, Planned] = {}
+    plan = Plan()
+    plan.left_out = _find_absent(stimulus_sets, networks, params)
+    networks = {name: handle for name, handle in networks.items() if name not in plan.left_out}
     files = _open_checkpoints(networks, params)
     networks = {**networks, **files}
-    groups = _group_networks(stimulus_sets, networks, params) | _group_checkpoints(
+    groups = _group_networks(stimulus_sets, networks, params, plan.left_out) | _group_checkpoints(
         stimulus_sets, files, params
     )
     for (stimulus_set, _), names in sorted(groups.items()):
@@ -91,16 +94,33 @@ def tabulate_stitching_results(stitches: Mapping[str, TensorsHandle]) -> DataFra
     return table.astype({"relative_accuracy": "float64", "map_r2": "float64"})
 
 
-def _group_networks(
+def _find_absent(
     stimulus_sets: Mapping[str, ArrowHandle], networks: Mapping[str, TensorsHandle], params: StitchingParams
+) -> dict[str, str]:
+    """Return why chosen networks cannot be joined: they, or the images they were trained on, are missing."""
+    absent = {name: f"networks/{name} is missing" for name in missing_of(networks)}
+    for name, handle in networks.items():
+        trained_on = handle.meta["stimulus_set"]
+        if trained_on in missing_of(stimulus_sets):
+            absent[name] = f"stimulus_sets/{trained_on} is missing"
+    wanted = absent if isinstance(params.models, str) else params.models
+    return {name: why for name, why in absent.items() if name in wanted}
+
+
+def _group_networks(
+    stimulus_sets: Mapping[str, ArrowHandle],
+    networks: Mapping[str, TensorsHandle],
+    params: StitchingParams,
+    absent: Mapping[str, str],
 ) -> dict[tuple[str, str], list[str]]:
     """Return networks with a head that differ in their seed alone, by training set and name without seed."""
     models = [name for name in sorted(networks) if name not in params.checkpoints]
     if not isinstance(params.models, str):
-        models = [_require_name("network", name, networks) for name in params.models]
+        known = {**networks, **absent}
+        models = [name for name in params.models if _require_name("network", name, known) not in absent]
     if not isinstance(params.stimulus_sets, str):
         for name in params.stimulus_sets:
-            _require_name("stimulus set", name, stimulus_sets)
+            _require_name("stimulus set", name, {**stimulus_sets, **missing_of(stimulus_sets)})
     groups: dict[tuple[str, str], list[str]] = {}
     for name in models:
         meta = networks[name].meta

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from rep_kedro.datasets import Batch, Planned, Tensors, code_revision
+from rep_kedro.datasets import Batch, Plan, Planned, Tensors, code_revision, missing_of
 from rep_kedro.errors import UserError
 from rep_kedro.models.architecture import load_architecture
 from rep_kedro.pipelines.training.params import NetworkSpec, TrainingParams
@@ -20,7 +20,7 @@ else:
 HISTORY_COLUMNS = ("model", "architecture", "objective", "seed", "epoch", "metric", "value")
 
 
-def plan_networks(stimulus_sets: Mapping[str, ArrowHandle], params: TrainingParams) -> dict[str, Planned]:
+def plan_networks(stimulus_sets: Mapping[str, ArrowHandle], params: TrainingParams) -> Plan:
     """Plan one network per architecture, objective and seed.
 
     All networks share a batch: the images are decoded once for each input size.
@@ -30,17 +30,20 @@ def plan_networks(stimulus_sets: Mapping[str, ArrowHandle], params: TrainingPara
         params: Which networks to train on what.
 
     Returns:
-        Plan by `<architecture>_<objective>[_<label>]_s<seed>`.
+        Plan by `<architecture>_<objective>[_<label>]_s<seed>`; all are left out if the stimulus set is
+        missing.
 
     Raises:
         ValueError: If the stimulus set is unknown.
     """
     from rep_kedro.objectives.registry import make_objective
 
+    plan, networks = Plan(), params.networks()
+    if params.stimulus_set in missing_of(stimulus_sets):
+        plan.left_out = dict.fromkeys(networks, f"stimulus_sets/{params.stimulus_set} is missing")
+        return plan
     handle = _require_stimulus_set(stimulus_sets, params.stimulus_set)
-    networks = params.networks()
     batch = Batch(lambda names: _train_networks(names, networks, handle, params))
-    plan = {}
     for name, spec in networks.items():
         objective = make_objective(spec.objective, spec.options)
         recipe = {
