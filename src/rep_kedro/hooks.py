@@ -15,9 +15,10 @@ from kedro.io import DataCatalog, DatasetError
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
-from rep_kedro.checks.options import RUN_OPTIONS, WORKER_VARIABLE
+from rep_kedro.checks.options import RUN_OPTIONS
 from rep_kedro.checks.planning import expect_configured
 from rep_kedro.checks.stale import make_pipeline, tell_stale
+from rep_kedro.interrupts import WORKER_VARIABLE
 
 _BYTES_PER_MB = 1_000_000
 _log = logging.getLogger("rep_kedro")
@@ -43,6 +44,7 @@ class ProjectHooks:
         from rep_kedro.checks.configuration import require_environment
         from rep_kedro.checks.options import require_devices, require_options, require_threads
         from rep_kedro.checks.parameters import require_known_parameters, require_valid_parameters
+        from rep_kedro.checks.plain_values import require_plain_values
         from rep_kedro.checks.references import require_compared_measure, require_known_anchors
 
         loader: Any = context.config_loader
@@ -52,6 +54,7 @@ class ProjectHooks:
         require_options(given, Path(context.project_path))
         given = {name: value for name, value in given.items() if name not in RUN_OPTIONS}
         parameters = {k: v for k, v in loader["parameters"].items() if k not in RUN_OPTIONS}
+        require_plain_values(parameters, loader)
         require_known_parameters(parameters, given, _requested(None), loader)
         require_threads(parameters.get("threads"))
         _limit_threads(parameters.get("threads"))

@@ -10,9 +10,6 @@ from rep_kedro.checks.names import suggest_known
 from rep_kedro.errors import UserError
 
 RUN_OPTIONS = ("shard", "recompute", "compare_with", "keep_going")
-WORKER_VARIABLE = "REP_KEDRO_WORKER"
-"""Environment variable; set for a process that another one started for a part of its run."""
-
 _DEVICES = ("cpu", "cuda", "mps")
 
 

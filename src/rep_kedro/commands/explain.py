@@ -2,8 +2,6 @@
 
 import os
 import re
-from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from rep_kedro.errors import UserError
@@ -64,28 +62,10 @@ def _explain_files(problem: BaseException) -> str | None:
 
 
 def _explain_configuration(problem: BaseException) -> str | None:
-    """Explain what Kedro's configuration loader met."""
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import MarkedYAMLError
+    """Explain what Kedro says of a configuration that is not there."""
+    from kedro.config import MissingConfigException
 
-    if isinstance(problem, MarkedYAMLError) and problem.problem_mark is not None:
-        mark = problem.problem_mark
-        if Path(mark.name).is_file():  # the file of --config
-            why = f"{problem.problem}; this is not valid YAML"
-            return f"{mark.name}, line {mark.line + 1}, column {mark.column + 1}: {why}"
-    if not any("omegaconf" in frame.f_code.co_filename for frame in _frames(problem)):
-        return None
-    from rep_kedro.checks.configuration import find_unreadable
-
-    sources = [getattr(frame.f_locals.get("self"), "conf_source", None) for frame in _frames(problem)]
-    found = find_unreadable(Path(next(filter(None, sources), "conf")))
-    if found:
-        return found
-    if isinstance(problem, OmegaConfBaseException):
-        first = str(problem).splitlines()[0].rstrip(".")
-        key = getattr(problem, "full_key", None)
-        return f"configuration, key {key}: {first}" if key else f"configuration: {first}"
-    return None
+    return str(problem) if isinstance(problem, MissingConfigException) else None
 
 
 def _explain_users(problem: BaseException) -> str | None:
@@ -103,14 +83,6 @@ def _explain_users(problem: BaseException) -> str | None:
         return None
     node = next((note for note in getattr(problem, "__notes__", []) if note.startswith("in node ")), "")
     return f"{node.removeprefix('in node ')}: {problem}" if node else str(problem)
-
-
-def _frames(problem: BaseException) -> list[FrameType]:
-    frames, trace = [], problem.__traceback__
-    while trace is not None:
-        frames.append(trace.tb_frame)
-        trace = trace.tb_next
-    return frames
 
 
 def _clean(text: str) -> str:

@@ -1,5 +1,6 @@
 """``kedro run`` that checks what it is asked before it starts, and that can work on a shard."""
 
+import json
 import logging
 import os
 import sys
@@ -9,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rep_kedro.checks.names import suggest_known
-from rep_kedro.checks.options import WORKER_VARIABLE
 from rep_kedro.commands.command import ProjectCommand
+from rep_kedro.interrupts import WORKER_VARIABLE
 from rep_kedro.pipelines import PIPELINES
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ def _run(**options: Any) -> Any:
     from kedro.framework.cli.project import run as kedro_run
 
     options["pipelines"], options["pipeline"] = _requested(options), None
+    if WORKER_VARIABLE in os.environ:
+        options["params"] = json.loads(os.environ[WORKER_VARIABLE])
     options["params"] = _with_texts(options["params"])
     _require_runner(options["runner"])
     if options["load_versions"]:
