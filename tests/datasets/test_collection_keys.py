@@ -8,7 +8,6 @@ import pytest
 from kedro.io import DatasetError
 
 from rep_kedro.datasets.atomic import PARTIAL_SUFFIX, sweep_partials, write_bytes_atomically
-from rep_kedro.datasets.keys import require_keys
 
 
 @pytest.mark.parametrize(
@@ -62,13 +61,6 @@ def test_a_key_whose_folder_is_the_file_of_another_is_refused(counted):
         counted.save({"a": {}, "A.safetensors/b": {}})
     with pytest.raises(DatasetError, match=r"key 'plan\.json/b' needs a folder where plan\.json stands"):
         counted.save({"plan.json/b": {}})
-
-
-def test_many_keys_are_checked_quickly():
-    keys = [f"set_{i % 23}/model_{i}/layer/{i}" for i in range(20_000)]
-    began = time.perf_counter()
-    require_keys(keys, "c", ".parquet")
-    assert time.perf_counter() - began < 2
 
 
 def test_a_folder_link_out_of_the_collection_is_refused_for_reading_and_writing(counted, tmp_path):

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -39,11 +38,9 @@ def default_params():
     return IngestParams(**yaml.safe_load(CONF.read_text(encoding="utf-8"))["ingest"])
 
 
-def test_the_default_study_is_ingested_in_seconds_with_the_promised_counts(tmp_path):
-    start = time.perf_counter()
+def test_the_default_study_is_ingested_with_the_promised_counts(tmp_path):
     sets = store(plan_stimulus_sets(default_params()), tmp_path / "sets")
     subsets = store(plan_stimulus_subsets(sets, default_params()), tmp_path / "subsets")
-    assert time.perf_counter() - start < 10
     assert {key: handle.meta["counts"] for key, handle in subsets.items()} == {
         "digits/analysis": {"train": 160, "test": 80},
         "photograph_patches/analysis": {"train": 48, "test": 30},

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from tests.project.conftest import ROOT, copy_project, run_in
 
 HEAVY = ("torch", "pandas", "pyarrow", "matplotlib", "timm", "sklearn", "scipy")
@@ -104,22 +103,6 @@ def test_listing_pipelines_and_help_import_nothing_heavy() -> None:
             [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
         )
         assert ended.stdout.splitlines()[-1] == "loaded: []"
-
-
-@pytest.mark.parametrize(
-    ("raised", "told"),
-    [
-        ("KeyboardInterrupt", ["", "error: interrupted before anything began"]),
-        ("ValueError('x')", ["Traceback (most recent call last):", "ValueError: x"]),
-    ],
-)
-def test_ctrl_c_while_the_project_is_imported_is_told_in_one_line(raised: str, told: list[str]) -> None:
-    code = f"import rep_kedro.settings, importlib\nimportlib.reload(rep_kedro.settings)\nraise {raised}"
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert ended.returncode != 0
-    lines = ended.stderr.splitlines()
-    assert [lines[0], lines[-1]] == told
-    assert len(lines) == 2 or raised != "KeyboardInterrupt"
 
 
 def test_commands_mean_the_same_in_every_folder_of_the_project(own_study: Path) -> None:

@@ -10,7 +10,6 @@ from rep_kedro.checks.plain_values import require_plain_values
 from rep_kedro.checks.yaml_files import MAX_BYTES
 from rep_kedro.errors import UserError
 
-
 BASE = "ingest: {threads: 1, stimulus_sets: {digits: {source: digits}}}\n"
 
 
