@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $(STAMP)
 
 run: $(STAMP) ## the whole study on the embedded default, then the report (conf/base)
-	@$(BIN)/kedro run
+	@$(BIN)/python -m rep_kedro run
 	@echo "report: data/08_reporting/report.html"
 
 test: $(STAMP) ## all tests that this machine can run

@@ -105,6 +105,15 @@ def test_listing_pipelines_and_help_import_nothing_heavy() -> None:
         assert ended.stdout.splitlines()[-1] == "loaded: []"
 
 
+def test_the_help_lists_every_command_once() -> None:
+    told = run_in(ROOT, "kedro", "--help").stdout
+    listed = [line.split()[0] for line in told.splitlines() if re.match(r"  [a-z-]+  ", line)]
+    assert "run" in listed
+    assert "verify" in listed
+    assert len(listed) == len(set(listed))
+    assert "Run the pipelines, or those of --pipelines" in told
+
+
 def test_commands_mean_the_same_in_every_folder_of_the_project(own_study: Path) -> None:
     folder = own_study / "src" / "rep_kedro"
     told = run_in(folder, "kedro", "run", "--env=test", "--pipelines=ingest").stderr
