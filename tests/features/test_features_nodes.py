@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from safetensors.torch import save_file
 from tests.small_collections import ARROW, make_network, make_stimuli, make_subset, run_plan, store
 
-from rep_kedro.datasets import CollectionError
+from rep_kedro.datasets import CollectionError, Handles
 from rep_kedro.models.network import scale_images
 from rep_kedro.models.sources.trained import restore_trained_network
 from rep_kedro.pipelines.features.cards import compute_model_cards
@@ -207,19 +207,43 @@ def test_cards_tell_what_every_network_is(inputs, features):
         ({"subset": "analyses"}, "stimulus set 'dots' has no subset 'analyses'; there are: analysis, few"),
         ({"networks": ["cnn_supervised_s9"]}, "unknown network 'cnn_supervised_s9', did you mean"),
         ({"models": {"cnn_supervised_s0": VIT}}, "has the name of a network trained here"),
-        (
-            {"models": {"x": {**VIT, "name": "test_vti"}}},
-            "features.models.x: unknown timm model 'test_vti', did",
-        ),
-        (
-            {"models": {"x": {"source": "trained", "network": "cnn_supervisd_s0"}}},
-            "features.models.x: unknown network 'cnn_supervisd_s0', did you mean 'cnn_supervised_s0'",
-        ),
     ],
 )
 def test_unknown_names_are_refused_while_planning(inputs, changes, message):
     with pytest.raises(ValueError, match=message):
         plan_features(*inputs, _params(**changes))
+
+
+@pytest.mark.parametrize(
+    ("entry", "why"),
+    [
+        ({**VIT, "name": "test_vti"}, "features.models.x: unknown timm model 'test_vti', did"),
+        (
+            {"source": "trained", "network": "cnn_supervisd_s0"},
+            "features.models.x: unknown network 'cnn_supervisd_s0', did you mean 'cnn_supervised_s0'",
+        ),
+    ],
+)
+def test_a_model_that_cannot_be_described_is_left_out_with_the_reason(inputs, entry, why):
+    plan = plan_features(*inputs, _params(models={"x": entry}))
+    assert plan.keys() == plan_features(*inputs, _params()).keys()
+    assert plan.left_out.keys() == {f"{name}/x" for name in inputs[0]}
+    assert all(told.startswith(why) for told in plan.left_out.values())
+
+
+def test_what_needs_a_missing_network_or_set_is_left_out(inputs):
+    sets, subsets, networks = inputs
+    whole = plan_features(*inputs, _params())
+    gone = "cnn_supervised_s0"
+    kept = Handles({name: networks[name] for name in networks if name != gone}, {gone: "diverged"}, {})
+    plan = plan_features(sets, subsets, kept, _params())
+    assert plan.left_out == {f"{name}/{gone}": f"networks/{gone} is missing" for name in sets}
+    assert {key: whole[key].recipe for key in plan} == {key: plan[key].recipe for key in plan}
+    assert plan.keys() | plan.left_out.keys() == whole.keys()
+    some = Handles({"dots": sets["dots"]}, {"spots": "torn"}, {})
+    plan = plan_features(some, subsets, networks, _params())
+    assert plan.keys() == {key for key in whole if key.startswith("dots/")}
+    assert set(plan.left_out.values()) == {"stimulus_sets/spots is missing"}
 
 
 def test_a_subset_that_names_a_foreign_stimulus_fails_with_its_name(inputs, tmp_path):

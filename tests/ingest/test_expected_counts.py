@@ -52,9 +52,13 @@ def test_a_set_that_is_not_as_expected_is_refused_with_all_differences(tmp_path)
 
 def test_a_set_stored_before_is_compared_with_what_is_expected_now(tmp_path):
     handles = ingest(tmp_path / "sets", params_of())
-    plan_stimulus_subsets(handles, params_of(expected={"train": 12}))
-    with pytest.raises(ValueError, match="'shapes' is not as expected: 6 stimuli in split test, expected 5"):
-        plan_stimulus_subsets(handles, params_of(expected={"test": 5}))
+    whole = plan_stimulus_subsets(handles, params_of(expected={"train": 12}))
+    assert whole.left_out == {}
+    plan = plan_stimulus_subsets(handles, params_of(expected={"test": 5}))
+    assert plan == {}
+    assert plan.left_out.keys() == whole.keys()
+    for why in plan.left_out.values():
+        assert "'shapes' is not as expected: 6 stimuli in split test, expected 5" in why
 
 
 def test_titles_groups_and_expectations_do_not_make_a_set_anew():
