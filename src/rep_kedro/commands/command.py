@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from rep_kedro import interrupts
+from rep_kedro.errors import UserError
 from rep_kedro.interrupts import WORKER_VARIABLE
 
 TRACEBACK_VARIABLE = "REP_KEDRO_TRACEBACK"
@@ -24,7 +25,12 @@ class ProjectCommand(click.Command):
     def make_context(self, *arguments: Any, **extra: Any) -> click.Context:
         """Read the arguments, and the file of ``--config`` where one is given."""
         with _told():
-            return super().make_context(*arguments, **extra)
+            try:
+                return super().make_context(*arguments, **extra)
+            except (click.ClickException, click.Abort, click.exceptions.Exit):
+                raise
+            except Exception as problem:  # Kedro reads the file of --config while it parses the options
+                raise UserError(_why_no_options(problem)) from problem
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; end with 1 after a mistake, with 130 after Ctrl-C, with 143 after SIGTERM."""
@@ -69,6 +75,16 @@ def _end_interrupted() -> NoReturn:
         click.echo("", err=True)
         _tell(f"{what}; what was made is kept, the same command goes on from there")
     sys.exit(interrupts.exit_code())
+
+
+def _why_no_options(problem: Exception) -> str:
+    """Say what is wrong with the file of ``--config``."""
+    mark = getattr(problem, "problem_mark", None)
+    if mark is not None:
+        why = f"{getattr(problem, 'problem', problem)}; this is not valid YAML"
+        return f"{mark.name}, line {mark.line + 1}, column {mark.column + 1}: {why}"
+    why = f"it has no section {problem}" if isinstance(problem, KeyError) else " ".join(str(problem).split())
+    return f"the file of --config cannot be used: {why}"
 
 
 def _wants_traceback() -> bool:
