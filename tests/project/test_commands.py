@@ -32,14 +32,14 @@ def test_verify_reads_every_artifact_to_its_end(own_study: Path) -> None:
 
 def _spoil(study: Path) -> None:
     """Put a NaN into one member, cut off the end of another, and remove a table."""
-    from safetensors import safe_open
-    from safetensors.numpy import save_file
+    from rep_kedro.datasets import Tensors, TensorsDataset
 
     features = study / "data/test/04_feature/features/digits/cnn_simclr_s0.safetensors"
-    with safe_open(features, "np") as file:
-        tensors, meta = {name: file.get_tensor(name).copy() for name in file.keys()}, file.metadata()  # noqa: SIM118
+    handle = TensorsDataset.open_checked(features)
+    tensors = {name: handle.tensor(name).copy() for name in handle.names}
     next(iter(tensors.values()))[3, 0] = float("nan")
-    save_file(tensors, features, metadata=meta)
+    written = TensorsDataset(filepath=str(features), key=handle.key, recipe=handle.recipe)
+    written.save(Tensors(tensors, dict(handle.meta)))
     network = study / "data/test/06_models/networks/cnn_simclr_s0.safetensors"
     network.write_bytes(network.read_bytes()[:-10])
     (study / "data/test/07_model_output/similarities.parquet").unlink()

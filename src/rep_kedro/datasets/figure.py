@@ -8,6 +8,7 @@ from rep_kedro.datasets.atomic import write_bytes_atomically
 from rep_kedro.datasets.compaction import compact_svg
 from rep_kedro.datasets.file import FileDataset
 from rep_kedro.datasets.previews import HTMLPreview, preview_svg
+from rep_kedro.datasets.seal import with_seal_comment, without_seal_comment
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,11 +40,11 @@ class FigureDataset(FileDataset["Figure", str]):
 
     def save(self, data: "Figure") -> None:
         """Render and write the figure."""
-        write_bytes_atomically(self.path_to_write(), render_svg(data).encode())
+        write_bytes_atomically(self.path_to_write(), with_seal_comment(render_svg(data)))
 
     def load(self) -> str:
         """Return the SVG text."""
-        return self.path_to_read().read_text(encoding="utf-8")
+        return without_seal_comment(self.path_to_read().read_text(encoding="utf-8"))
 
     def preview(self) -> HTMLPreview:
         """Return the figure for Kedro-Viz."""

@@ -60,7 +60,7 @@ class MatrixHandle(ArrowHandle):
 class MatrixDataset(ArrowDataset):
     """A labelled matrix as Parquet: a column of labels, then one column per item."""
 
-    format: ClassVar[str] = "matrix/1"
+    format: ClassVar[str] = "matrix/2"
 
     def save(self, data: LabelledMatrix) -> None:
         """Write the file atomically.

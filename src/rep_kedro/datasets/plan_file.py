@@ -8,10 +8,12 @@ from kedro.io import DatasetError
 
 from rep_kedro.datasets.atomic import write_bytes_atomically
 from rep_kedro.datasets.keys import require_keys
+from rep_kedro.datasets.member import DamagedMemberError
 from rep_kedro.datasets.plan import digest_of_text
+from rep_kedro.datasets.seal import BLANK_SEAL, require_seal, sealed
 
 _PLAN_FILE = "plan.json"
-_FORMAT = "plan/1"
+_FORMAT, _UNSEALED = "plan/2", "plan/1"
 
 
 class CollectionError(DatasetError):
@@ -30,8 +32,8 @@ def write_plan(folder: Path, name: str, recipes: Mapping[str, str]) -> None:
         OSError: If it cannot be written.
     """
     members = {key: digest_of_text(recipe) for key, recipe in recipes.items()}
-    content = {"format": _FORMAT, "collection": name, "members": members}
-    text = (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
+    content = {"format": _FORMAT, "collection": name, "members": members, "seal": BLANK_SEAL}
+    text = sealed(json.dumps(content, indent=1, ensure_ascii=False) + "\n", at_end=True)
     path = folder / _PLAN_FILE
     if not path.exists() or path.read_bytes() != text:
         write_bytes_atomically(path, text)
@@ -41,7 +43,7 @@ def read_plan(folder: Path, name: str, *, may_be_empty: bool = False) -> dict[st
     """Return the recipe digest of each planned key, in the order of the plan.
 
     Raises:
-        CollectionError: If there is no plan, or it was not written by this project.
+        CollectionError: If there is no plan, it was not written by this project, or a byte of it changed.
     """
     path = folder / _PLAN_FILE
     try:
@@ -52,9 +54,8 @@ def read_plan(folder: Path, name: str, *, may_be_empty: bool = False) -> dict[st
         raise CollectionError(f"{path} cannot be read: {problem.strerror or problem}") from problem
     except (ValueError, RecursionError):
         content = None
-    members = (
-        content.get("members") if isinstance(content, dict) and content.get("format") == _FORMAT else None
-    )
+    version = content.get("format") if isinstance(content, dict) else None
+    members = content["members"] if version in (_FORMAT, _UNSEALED) and "members" in content else None
     if (
         not isinstance(members, dict)
         or not (members or may_be_empty)
@@ -63,5 +64,10 @@ def read_plan(folder: Path, name: str, *, may_be_empty: bool = False) -> dict[st
         raise CollectionError(
             f"{path} is not a plan written by this project; run the pipeline that makes {name}"
         )
+    if version == _FORMAT:
+        try:
+            require_seal(path, at_end=True)
+        except DamagedMemberError as problem:
+            raise CollectionError(f"{problem}; run the pipeline that makes {name}") from problem
     require_keys(members, name, "")
     return dict(members)
