@@ -62,12 +62,20 @@ def test_changing_one_networks_epochs_changes_only_its_recipe(stimulus_sets):
 
 def test_a_recipe_says_everything_and_leaves_the_device_out(stimulus_sets):
     recipe = plan_networks(stimulus_sets, _params())["cnn_vicreg_s0"].recipe
-    assert set(recipe) == {"architecture", "objective", "seed", "schedule", "stimulus_set", "code"}
+    assert set(recipe) == {
+        "architecture",
+        "objective",
+        "seed",
+        "schedule",
+        "stimulus_set",
+        "code",
+        "arithmetic",
+    }
     assert recipe["stimulus_set"] == stimulus_sets["bars"].reference
     assert recipe["objective"]["variance_weight"] == 25.0
-    assert _recipes(plan_networks(stimulus_sets, _params(device="cuda"))) == _recipes(
-        plan_networks(stimulus_sets, _params())
-    )
+    own = plan_networks(stimulus_sets, _params(portable=False))
+    assert _recipes(plan_networks(stimulus_sets, _params(portable=False, device="cuda"))) == _recipes(own)
+    assert "arithmetic" not in own["cnn_vicreg_s0"].recipe
 
 
 def test_the_code_of_one_objective_is_no_part_of_anothers_recipe(stimulus_sets):
@@ -152,6 +160,10 @@ def test_an_unknown_stimulus_set_is_answered_with_a_close_match(stimulus_sets):
         ({"overrides": {"cnn_untrained_s0": {"schedule": {"epochs": 2}}}}, "'untrained' takes none"),
         ({"overrides": {"cnn_vicreg_s0": {"schedule": {"epochs": 0}}}}, "greater than 0"),
         ({"devise": "cpu"}, "devise"),
+        (
+            {"device": "cuda"},
+            "portable on the CPU only, and device is 'cuda'; set training.portable to false",
+        ),
     ],
 )
 def test_parameters_that_cannot_be_meant_are_refused_before_anything_runs(changes, message):

@@ -134,7 +134,7 @@ class _Steps:
         ]
         rate = schedule.learning_rate
         self._optimizer: torch.optim.Optimizer = (
-            torch.optim.AdamW(groups, lr=rate)
+            torch.optim.AdamW(groups, lr=rate, fused=True)  # exact roots: see kernels.portable
             if schedule.optimizer == "adamw"
             else torch.optim.SGD(groups, lr=rate, momentum=schedule.momentum, nesterov=schedule.momentum > 0)
         )

@@ -4,18 +4,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from rep_kedro.datasets import Batch, Planned, Tensors, code_revision
+from rep_kedro.datasets import Batch, Planned, code_revision
 from rep_kedro.errors import UserError
 from rep_kedro.models.architecture import load_architecture
-from rep_kedro.pipelines.training.params import NetworkSpec, TrainingParams
+from rep_kedro.pipelines.training.params import TrainingParams
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
     from rep_kedro.datasets import ArrowHandle, TensorsHandle
-    from rep_kedro.objectives.training import TrainedNetwork, TrainingStimuli
+    from rep_kedro.pipelines.training.work import Networks
 else:
-    DataFrame = ArrowHandle = TensorsHandle = TrainedNetwork = TrainingStimuli = Any  # Kedro reads the hints
+    DataFrame = ArrowHandle = TensorsHandle = Networks = Any  # Kedro reads the hints
 
 HISTORY_COLUMNS = ("model", "architecture", "objective", "seed", "epoch", "metric", "value")
 
@@ -36,21 +36,26 @@ def plan_networks(stimulus_sets: Mapping[str, ArrowHandle], params: TrainingPara
         ValueError: If the stimulus set is unknown.
     """
     from rep_kedro.objectives.registry import make_objective
+    from rep_kedro.pipelines.training.portable import ARITHMETIC
 
     handle = _require_stimulus_set(stimulus_sets, params.stimulus_set)
-    networks = params.networks()
+    networks = {
+        name: (spec, load_architecture(spec.architecture)) for name, spec in params.networks().items()
+    }
     batch = Batch(lambda names: _train_networks(names, networks, handle, params))
     plan = {}
-    for name, spec in networks.items():
+    for name, (spec, architecture) in networks.items():
         objective = make_objective(spec.objective, spec.options)
         recipe = {
-            "architecture": load_architecture(spec.architecture).as_json(),
+            "architecture": architecture.as_json(),
             "objective": objective.as_json(),
             "seed": spec.seed,
             "schedule": spec.schedule and spec.schedule.model_dump(mode="json"),
             "stimulus_set": handle.reference,
             "code": code_revision(type(objective).__module__, "rep_kedro.objectives.training"),
         }
+        if params.portable:
+            recipe["arithmetic"] = ARITHMETIC
         plan[name] = Planned(recipe, batch)
     return plan
 
@@ -82,77 +87,14 @@ def tabulate_training_history(networks: Mapping[str, TensorsHandle]) -> DataFram
 
 
 def _train_networks(
-    names: Sequence[str], networks: Mapping[str, NetworkSpec], handle: ArrowHandle, params: TrainingParams
+    names: Sequence[str], networks: Networks, handle: ArrowHandle, params: TrainingParams
 ) -> Iterator[tuple[str, object]]:
-    """Train the named networks one after the other; one that fails does not stop the others."""
-    from rep_kedro.objectives.registry import make_objective
-    from rep_kedro.objectives.training import train_network
+    """Train the named networks: in a process of its own where every machine shall give the same bytes."""
+    from rep_kedro.pipelines.training import portable, work
 
-    stimuli: dict[tuple[int, int], TrainingStimuli] = {}
-    for name in names:
-        spec = networks[name]
-        architecture = load_architecture(spec.architecture)
-        try:
-            form = (architecture.input.size_px, architecture.input.channels)
-            if form not in stimuli:
-                stimuli[form] = _decode_splits(handle, *form)
-            trained = train_network(
-                name,
-                architecture,
-                make_objective(spec.objective, spec.options),
-                seed=spec.seed,
-                schedule=spec.schedule,
-                stimuli=stimuli[form],
-                device=params.device,
-            )
-        except (ArithmeticError, RuntimeError, ValueError) as error:
-            yield name, error
-        else:
-            yield name, _to_member(trained, spec, params.stimulus_set)
-
-
-def _to_member(trained: TrainedNetwork, spec: NetworkSpec, stimulus_set: str) -> Tensors:
-    network = trained.network
-    history = [{**metrics, "epoch": int(metrics["epoch"])} for metrics in trained.history]
-    # Batch counters are left out: nothing reads them, and a scalar is no array to every reader of the format.
-    state = {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
-    return Tensors(
-        state,
-        {
-            "architecture": spec.architecture,
-            "definition": network.architecture.as_json(),
-            "objective": spec.objective,
-            "seed": spec.seed,
-            "stimulus_set": stimulus_set,
-            "n_classes": network.n_classes,
-            "input_px": network.architecture.input.size_px,
-            "history": history,
-            "test_accuracy": history[-1].get("test_accuracy"),
-        },
-    )
-
-
-def _decode_splits(handle: ArrowHandle, size_px: int, channels: int) -> TrainingStimuli:
-    """Return the training and the test images of a stimulus set."""
-    import pyarrow.compute as pc
-    import torch
-
-    from rep_kedro.objectives.training import LabelledImages, TrainingStimuli
-    from rep_kedro.stimuli.decoding import decode_images
-
-    table = handle.table(["image", "label", "split"])
-    found = {}
-    for split in ("train", "test"):
-        rows = table.filter(pc.equal(table["split"], split))
-        if split == "train" and len(rows) == 0:
-            raise UserError(f"stimulus set {handle.key!r} has no split 'train' to learn from")
-        labels = rows["label"]
-        found[split] = LabelledImages(
-            torch.from_numpy(decode_images(rows["image"], size_px=size_px, channels=channels)),
-            None if labels.null_count else torch.tensor(labels.to_pylist(), dtype=torch.int64),
-        )
-    n_classes = len(handle.meta["class_names"]) if handle.meta.get("class_names") else None
-    return TrainingStimuli(found["train"], found["test"], n_classes)
+    if params.portable:
+        return portable.train_portably(names, networks, handle)
+    return work.train_networks(names, networks, handle, device=params.device)
 
 
 def _require_stimulus_set(stimulus_sets: Mapping[str, ArrowHandle], name: str) -> ArrowHandle:
