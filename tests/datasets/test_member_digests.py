@@ -8,7 +8,7 @@ from kedro.io import DataCatalog
 from tests.datasets.flip_bits import FORMATS, missed_flips, write_artifact
 from tests.small_collections import store
 
-from rep_kedro.commands.verify import examine
+from rep_kedro.commands.verify import _mixed, examine
 from rep_kedro.datasets import CollectionDataset, DamagedMemberError, Tensors, TensorsDataset
 from rep_kedro.datasets.seal import BLANK_SEAL, MARK
 
@@ -69,6 +69,15 @@ def test_text_that_looks_like_a_seal_changes_nothing(tmp_path, kind, monkeypatch
     monkeypatch.setitem(flip_bits.FILES, "figure", (flip_bits.FigureDataset, lambda: figure))
     monkeypatch.setitem(flip_bits.FILES, "page", (flip_bits.TextDataset, lambda: f"<p>{BLANK_SEAL}\n"))
     assert missed_flips(tmp_path, kind, flips=5, seed=1)[0] == []
+
+
+def test_members_of_several_platforms_are_counted(tmp_path):
+    records = [{"platform": {"machine": "x86_64", "cpu_capability": c}} for c in ("AVX2", "AVX512", "AVX2")]
+    values = {key: Tensors({"x": np.ones(1)}, record) for key, record in zip("abc", records, strict=True)}
+    handles = store(tmp_path, values)
+    assert _mixed(handles) == " (of different platforms: 2 from x86_64 AVX2; 1 from x86_64 AVX512)"
+    assert _mixed({key: handles[key] for key in "ac"}) == ""
+    assert _mixed(store(tmp_path / "others", {"a": VALUE, "b": VALUE})) == ""
 
 
 def test_members_of_the_first_version_are_read_and_counted(tmp_path):

@@ -65,6 +65,7 @@ class FakeHandle:
     key: str
     recipe: dict
     content: FakeMatrix | None = None
+    meta: dict = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -653,6 +654,7 @@ def make_run_table(cards, rng):
                     "seconds": float(rng.uniform(0.1, 8)),
                     "computed_at": "2025-03-02T10:11:12+00:00",
                     "versions": "numpy 2.4.0, rep_kedro 0.1.0, torch 2.13.0",
+                    "platform": None if collection == "similarity_matrices" else "x86_64 AVX2, torch 2.13.0",
                     "recipe_digest": f"{rng.integers(0, 16**8):08x}{rng.integers(0, 16**8):08x}",
                 }
             )

@@ -27,7 +27,7 @@ def command(env: str | None) -> None:
         for why in problems:
             click.echo(why if why.startswith(name) else f"{name}: {why}", err=True)
         if not problems:
-            click.echo(f"{name}: {_describe(artifact)}{_unsealed(artifact)}")
+            click.echo(f"{name}: {_describe(artifact)}{_unsealed(artifact)}{_mixed(artifact)}")
     if failed:
         click.secho(
             f"error: {len(failed)} of {len(_made_by_pipelines())} artifacts are not as they should be;"
@@ -110,3 +110,11 @@ def _unsealed(artifact: Any) -> str:
     return (
         f" ({count} of an earlier version without a digest of the whole file: not every flipped bit is found)"
     )
+
+
+def _mixed(artifact: Any) -> str:
+    """Say where members come from if they were computed on several platforms."""
+    from rep_kedro.datasets.platform import tell_platforms
+
+    told = tell_platforms([handle.meta for handle in artifact.values()] if isinstance(artifact, dict) else [])
+    return f" (of different platforms: {told})" if told else ""

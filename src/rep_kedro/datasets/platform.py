@@ -16,7 +16,7 @@ from rep_kedro.datasets.plan import Json
 
 PLATFORM = "platform"
 _LIBRARIES = ("torch", "numpy")
-_UNKNOWN = "a machine that is not recorded"
+UNRECORDED = "a machine that is not recorded"
 
 
 def describe_platform(device: str = "cpu", *, portable: bool = False) -> dict[str, Json]:
@@ -49,17 +49,18 @@ def tell_platforms(members: Iterable[Mapping[str, Json]]) -> str:
     """Say in one clause where members come from if it is more than one platform; else an empty text.
 
     Args:
-        members: The members' meta.
+        members: The members' meta; where none has a record, their bytes do not depend on the platform.
 
     Example:
         >>> record = {"machine": "x86_64", "cpu_capability": "AVX2", "versions": {"torch": "2.13.0"}}
         >>> here = {"platform": record}
         >>> tell_platforms([here, {}, here])
-        '2 from x86_64 AVX2, torch 2.13.0, 1 from a machine that is not recorded'
+        '2 from x86_64 AVX2, torch 2.13.0; 1 from a machine that is not recorded'
         >>> tell_platforms([here, here])
         ''
     """
-    return tell_counts(platform_in_words(meta.get(PLATFORM)) for meta in members)
+    records = [meta.get(PLATFORM) for meta in members]
+    return tell_counts(map(platform_in_words, records)) if any(records) else ""
 
 
 def tell_counts(platforms: Iterable[str]) -> str:
@@ -68,13 +69,13 @@ def tell_counts(platforms: Iterable[str]) -> str:
     if len(counts) < 2:
         return ""
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{count} from {name}" for name, count in ordered)
+    return "; ".join(f"{count} from {name}" for name, count in ordered)
 
 
 def platform_in_words(record: Any) -> str:
     """Return one line about a platform, as :func:`describe_platform` gives it."""
     if not isinstance(record, Mapping):
-        return _UNKNOWN
+        return UNRECORDED
     names = [str(record[name]) for name in ("machine", "processor", "cpu_capability") if record.get(name)]
     names += ["(portable arithmetic)"] if record.get("portable") else []
     versions = [f"{name} {version}" for name, version in sorted((record.get("versions") or {}).items())]

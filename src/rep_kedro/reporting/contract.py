@@ -112,5 +112,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
         *("stimulus_set", "front_model", "end_model", "layer", "depth", "front_accuracy", "end_accuracy"),
         *("stitched_accuracy", "relative_accuracy", "agreement", "map_r2", "n_fit", "n_test"),
     ),
-    "run_table": ("collection", "key", "seed", "seconds", "computed_at", "versions", "recipe_digest"),
+    "run_table": (
+        *("collection", "key", "seed", "seconds", "computed_at", "versions", "platform", "recipe_digest"),
+    ),
 }

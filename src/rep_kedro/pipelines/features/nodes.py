@@ -139,6 +139,7 @@ def _extract_all(
     keys: Sequence[str],
 ) -> Iterator[tuple[str, object]]:
     """Show several stimulus sets to one network; a set that fails does not stop the others."""
+    from rep_kedro.datasets.platform import PLATFORM, describe_platform
     from rep_kedro.pipelines.features.extraction import Reading, extract_features, steady
 
     align = _alignment_of(candidate)
@@ -162,6 +163,7 @@ def _extract_all(
         except (ArithmeticError, RuntimeError, ValueError) as error:
             yield key, error
         else:
+            features.meta[PLATFORM] = describe_platform(params.device)
             yield key, features
 
 
