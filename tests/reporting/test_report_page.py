@@ -335,11 +335,23 @@ def test_active_drawings_are_refused():
         "<svg><script>alert(1)</script></svg>",
         '<svg><rect onload="alert(1)"/></svg>',
         "<svg><foreignObject/></svg>",
-        '<svg><a xlink:href="javascript:alert(1)"/></svg>',
+        '<svg xmlns:xlink="http://www.w3.org/1999/xlink"><use xlink:href="javascript:alert(1)"/></svg>',
+        '<svg><a href="#x"/></svg>',
+        '<svg><image href="data:image/svg+xml;base64,AA"/></svg>',
+        '<svg><image href="http://x/y.png"/></svg>',
+        '<svg><path style="fill:url(http://x)"/></svg>',
+        '<svg><path fill="url( //x)"/></svg>',
+        "<svg><style>@import 'x';</style></svg>",
+        "<svg><style>.a{fill:url(http://x)}</style></svg>",
+        "<svg><set attributeName='onclick'/></svg>",
+        '<!DOCTYPE svg><svg><!ENTITY a "b"></svg>',
+        '<x:script xmlns:x="http://www.w3.org/1999/xhtml"/>'.join(("<svg>", "</svg>")),
     ):
         with pytest.raises(ValueError, match="figure 'x' holds active content"):
             inline_svg(drawing, "x", "title")
-    with pytest.raises(ValueError, match="figure 'x' is no SVG document, received text that starts 'PNG'"):
+    with pytest.raises(
+        ValueError, match=r"figure 'x' is no SVG document .*, received text that starts 'PNG'"
+    ):
         inline_svg("PNG", "x", "title")
 
 

@@ -2,6 +2,9 @@
 
 import io
 import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.datasets.atomic import write_bytes_atomically
@@ -29,10 +32,18 @@ def render_svg(figure: "Figure") -> str:
     import matplotlib as mpl
 
     stream = io.StringIO()
-    with mpl.rc_context(_SETTINGS):
+    with mpl.rc_context(_SETTINGS), every_letter():
         figure.savefig(stream, format="svg", metadata=_NO_METADATA)
     text = _UNREADABLE.sub("\N{REPLACEMENT CHARACTER}", stream.getvalue())
     return compact_svg(_NO_TURN.sub("", _FONT.sub("", text)), FONT_FAMILIES)
+
+
+@contextmanager
+def every_letter() -> Iterator[None]:
+    """Say nothing of letters that the font here lacks: text stays text, and the reader has other fonts."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
+        yield
 
 
 class FigureDataset(FileDataset["Figure", str]):

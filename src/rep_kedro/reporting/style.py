@@ -20,6 +20,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
+from rep_kedro.datasets.figure import every_letter
+
 P = ParamSpec("P")
 
 WIDTH_IN = 10.4
@@ -150,7 +152,7 @@ def styled(plot: Callable[P, Figure]) -> Callable[P, Figure]:
 
     @functools.wraps(plot)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with mpl.rc_context({**mpl.rcParamsDefault, **RC, "backend": "svg"}):
+        with mpl.rc_context({**mpl.rcParamsDefault, **RC, "backend": "svg"}), every_letter():
             figure = plot(*args, **kwargs)
             figure.draw_without_rendering()
             figure.set_layout_engine("none")
