@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _VARIABLE = re.compile(r"\$\{?(\w+)\}?")
 _BLOCK_BYTES = 1 << 20
 _TIMEOUT_S = 30
+MOST_BYTES = 20_000_000_000
+"""Of one fetched file: a server that never ends must not fill the disk."""
 _SHOWN_DIGITS = 12
 _log = logging.getLogger(__name__)
 
@@ -61,7 +63,7 @@ def fetch_file(url: str, sha256: str, kind: str) -> Path:
     """Return the local copy of what an address gives; it is fetched unless a copy of this digest is there.
 
     Raises:
-        ValueError: If it cannot be fetched, or is of another digest; nothing of it is kept then.
+        ValueError: If it cannot be fetched, is too large or of another digest; nothing of it is kept then.
     """
     copy = cache_folder() / sha256[:_SHOWN_DIGITS] / url.rpartition("/")[2]
     if copy.is_file():
@@ -117,12 +119,22 @@ def _download(url: str, sha256: str, kind: str, partial: Path) -> None:
     digest, n_bytes = hashlib.sha256(), 0
     request = Request(url, headers={"User-Agent": "rep_kedro"})  # noqa: S310 - entries allow http and https alone
     with urlopen(request, timeout=_TIMEOUT_S) as answer, partial.open("wb") as stream:  # noqa: S310
+        _require_size(int(answer.headers.get("Content-Length") or 0), kind, url)
         while block := answer.read(_BLOCK_BYTES):
+            _require_size(n_bytes + len(block), kind, url)
             digest.update(block)
             n_bytes += stream.write(block)
     if digest.hexdigest() != sha256:
         place = FilePlace(url=url, sha256=sha256)
         raise UserError(f"{_other_file(f'{kind} {url}', digest.hexdigest(), place)} ({n_bytes} bytes came)")
+
+
+def _require_size(n_bytes: int, kind: str, url: str) -> None:
+    if n_bytes > MOST_BYTES:
+        raise UserError(
+            f"{kind} {url} is larger than {MOST_BYTES} bytes and is not fetched;"
+            " if it is the file that is meant, fetch it by hand and give path"
+        )
 
 
 def _other_file(name: str, found: str, place: FilePlace) -> str:
