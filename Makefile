@@ -72,7 +72,7 @@ lock: $(STAMP) $(TOOLS)/pip-audit ## write requirements/*.lock again (after cons
 	@UV_FIND_LINKS= $(BIN)/python tools/lock.py $(TOOLS)/uv
 
 audit: $(STAMP) $(TOOLS)/pip-audit ## ask the advisory database about every locked package (needs the network)
-	@$(TOOLS)/pip-audit --disable-pip --require-hashes -r requirements/build.lock -r requirements/packages.lock -r requirements/torch.lock || (echo "make audit: known vulnerabilities above, or the advisory database cannot be reached; nothing was changed" >&2; exit 1)
+	@$(TOOLS)/pip-audit --strict --disable-pip --require-hashes $(addprefix -r ,$(filter-out %-cpu.lock,$(LOCKS))) || (echo "make audit: known vulnerabilities above, or the advisory database did not answer for every package" >&2; exit 1)
 
 clean: ## remove results and caches, not the environment
 	@rm -rf data/0* data/test .dvc/cache .dvc/tmp .pytest_cache .mypy_cache .ruff_cache

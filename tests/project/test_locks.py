@@ -42,3 +42,8 @@ def test_make_installs_nothing_without_a_digest():
     lines = [line for line in recipe[start : recipe.index("\nrun:")].splitlines() if "$(INSTALL)" in line]
     assert len(lines) == 4
     assert all("--require-hashes" in line or line.endswith("--no-build-isolation -e .") for line in lines)
+
+
+def test_an_audit_that_could_not_ask_about_a_package_fails():
+    recipe = (ROOT / "Makefile").read_text()
+    assert "pip-audit --strict" in recipe[recipe.index("\naudit:") :]
