@@ -2,6 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+LOCKS := $(addprefix requirements/,$(addsuffix .lock,build packages torch torch-cpu))
+INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps
+TOOLS := .venv-tools/bin
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DO_NOT_TRACK := 1
 export DVC_NO_ANALYTICS := 1
@@ -9,20 +12,23 @@ export HF_HUB_OFFLINE ?= 1
 export KEDRO_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench bench-peers viz report store clean
+.PHONY: help run test check fuzz bench bench-peers viz report store lock audit clean
 
 help: ## list what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml $(LOCKS)
 	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ": call make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing into .venv (two minutes the first time)"
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@$(INSTALL) --require-hashes -r requirements/build.lock
+	@$(INSTALL) --require-hashes --no-index -r requirements/torch-cpu.lock 2>/dev/null || $(INSTALL) --require-hashes -r requirements/torch.lock
+	@$(INSTALL) --require-hashes --no-build-isolation -r requirements/packages.lock
+	@$(INSTALL) --no-build-isolation -e .
 	@touch $(STAMP)
 
 run: $(STAMP) ## the whole study on the embedded default, then the report (conf/base)
-	@$(BIN)/kedro run
+	@$(BIN)/python -m rep_kedro run
 	@echo "report: data/08_reporting/report.html"
 
 test: $(STAMP) ## all tests that this machine can run
@@ -34,6 +40,9 @@ check: $(STAMP) ## format, lint, types, import contracts, generated files
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/kedro dvc-sync --check
+
+fuzz: $(STAMP) ## two minutes of spoiled files (FUZZ_ARGS="--seed 1 --seconds 600 --kind image")
+	@$(BIN)/python -m tests.fuzz.fuzz $(FUZZ_ARGS)
 
 bench: $(STAMP) ## speed against the machine's floor and against peers, as ratios
 	@for file in $$(ls benchmarks/bench_*.py | grep -v bench_peers); do echo "== $$file"; $(BIN)/python $$file || exit 1; done
@@ -57,6 +66,16 @@ store: $(STAMP) ## bring dvc.lock and the shipped store up to date (after result
 	@$(BIN)/dvc repro
 	@$(BIN)/dvc push
 	@$(BIN)/dvc gc --workspace --cloud --force --quiet
+
+$(TOOLS)/pip-audit: Makefile
+	@test -x $(TOOLS)/python || $(BIN)/python -m venv .venv-tools
+	@$(TOOLS)/python -m pip install -q --disable-pip-version-check uv==0.13.9 pip-audit==2.10.1
+
+lock: $(STAMP) $(TOOLS)/pip-audit ## write requirements/*.lock again (after constraints.txt or pyproject.toml changed)
+	@UV_FIND_LINKS= $(BIN)/python tools/lock.py $(TOOLS)/uv
+
+audit: $(STAMP) $(TOOLS)/pip-audit ## ask the advisory database about every locked package (needs the network)
+	@$(TOOLS)/pip-audit --strict --disable-pip --require-hashes $(addprefix -r ,$(filter-out %-cpu.lock,$(LOCKS))) || (echo "make audit: known vulnerabilities above, or the advisory database did not answer for every package" >&2; exit 1)
 
 clean: ## remove results and caches, not the environment
 	@rm -rf data/0* data/test .dvc/cache .dvc/tmp .pytest_cache .mypy_cache .ruff_cache

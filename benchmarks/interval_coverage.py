@@ -4,7 +4,7 @@ Two networks see stimuli with three skewed causes, through fixed random weights 
 Each draw of stimuli gives an interval; told is the share of draws whose interval holds the value in the
 population (from 3,000 stimuli) and the mean over all draws, which is what a biased measure can be asked for.
 
-Run: python benchmarks/interval_coverage.py [--stimuli 40 150] [--draws 120] [--resamples 200]
+Run: python benchmarks/interval_coverage.py [--stimuli 40 150] [--draws 120] [--resamples 200] [--measures ID]
 """
 
 import argparse
@@ -22,7 +22,9 @@ MEASURES = (
     "cka_linear_debiased",
     "cka_linear_biased",
     "cka_rbf_median_0.4_debiased",
+    "cka_rbf_median_0.4_biased",
     "rsa_correlation_pearson",
+    "rsa_correlation_spearman",
 )
 KINDS = {"unrelated": (0.0, 1.0), "weak": (0.5, 1.0), "middling": (1.0, 1.0), "almost alike": (1.0, 0.2)}
 
@@ -82,10 +84,11 @@ def main() -> None:
     parser.add_argument("--stimuli", type=int, nargs="+", default=[40, 150])
     parser.add_argument("--draws", type=int, default=120)
     parser.add_argument("--resamples", type=int, default=200)
+    parser.add_argument("--measures", nargs="+", default=MEASURES)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     sys.stdout.write(f"{'measure':28} {'pair':13} stimuli population    mean  covered pop   mean\n")
-    for name in MEASURES:
+    for name in chosen.measures:
         for kind in KINDS:
             for n_stimuli in chosen.stimuli:
                 sys.stdout.write(measure_coverage(kind, name, n_stimuli, chosen.draws, chosen.resamples))

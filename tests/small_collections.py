@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+from collections import Counter
 
 import numpy as np
 import pyarrow as pa
@@ -42,7 +43,16 @@ def make_stimuli(pixels, labels, splits, class_names=None):
         Image.fromarray(image).save(buffer, "PNG")
         encoded.append(buffer.getvalue())
     table = make_subset(labels, splits).append_column("image", pa.array(encoded, pa.binary()))
-    meta = {"class_names": class_names, "image_size_px": pixels.shape[1]}
+    cells = Counter(zip(splits, labels, strict=True))
+    meta = {
+        "class_names": class_names,
+        "image_size_px": pixels.shape[1],
+        "counts": dict(Counter(splits)),
+        "class_counts": {
+            split: {name: cells[split, label] for label, name in enumerate(class_names or [])}
+            for split in dict.fromkeys(splits)
+        },
+    }
     return table.replace_schema_metadata({b"meta": json.dumps(meta)})
 
 

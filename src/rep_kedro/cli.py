@@ -31,6 +31,6 @@ class ProjectCommands(click.Group):
         return command
 
 
-@click.group(cls=ProjectCommands, name="rep_kedro")
+@click.group(cls=ProjectCommands, name="kedro")  # Kedro's own group, so that `run` is in the help once
 def cli() -> None:
     """Commands of rep_kedro."""

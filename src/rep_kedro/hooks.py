@@ -15,8 +15,10 @@ from kedro.io import DataCatalog, DatasetError
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
-from rep_kedro.checks.options import RUN_OPTIONS, WORKER_VARIABLE
+from rep_kedro.checks.options import RUN_OPTIONS
+from rep_kedro.checks.planning import expect_configured
 from rep_kedro.checks.stale import make_pipeline, tell_stale
+from rep_kedro.interrupts import WORKER_VARIABLE
 
 _BYTES_PER_MB = 1_000_000
 _log = logging.getLogger("rep_kedro")
@@ -42,15 +44,24 @@ class ProjectHooks:
         from rep_kedro.checks.configuration import require_environment
         from rep_kedro.checks.options import require_devices, require_options, require_threads
         from rep_kedro.checks.parameters import require_known_parameters, require_valid_parameters
-        from rep_kedro.checks.references import require_compared_measure, require_known_anchors
+        from rep_kedro.checks.plain_values import require_plain_values
+        from rep_kedro.checks.references import (
+            drop_default_anchors,
+            require_compared_measure,
+            require_known_anchors,
+        )
+        from rep_kedro.models.architecture_files import look_in
 
         loader: Any = context.config_loader
         self._loader = loader
+        look_in(Path(loader.conf_source))
         given = dict(getattr(context, "_runtime_params", None) or {})
         require_environment(loader)
         require_options(given, Path(context.project_path))
         given = {name: value for name, value in given.items() if name not in RUN_OPTIONS}
+        loader["parameters"] = drop_default_anchors(loader["parameters"], given, loader)
         parameters = {k: v for k, v in loader["parameters"].items() if k not in RUN_OPTIONS}
+        require_plain_values(parameters, loader)
         require_known_parameters(parameters, given, _requested(None), loader)
         require_threads(parameters.get("threads"))
         _limit_threads(parameters.get("threads"))
@@ -70,7 +81,8 @@ class ProjectHooks:
 
         Raises:
             DatasetError: If a free input does not exist or is incomplete.
-            ValueError: If a name is unknown, or a collection to recompute is none that this run makes.
+            ValueError: If a name is unknown, a network cannot be read as its entry says, or a collection to
+                recompute is none that this run makes.
         """
         self._run_began = time.perf_counter()
         options = run_params.get("runtime_params") or {}
@@ -78,11 +90,16 @@ class ProjectHooks:
             from rep_kedro.checks.study_names import require_known_names
 
             require_known_names(self._loader["parameters"], options, pipeline, self._loader, catalog)
+            if WORKER_VARIABLE not in os.environ:  # else the parent has looked
+                from rep_kedro.checks.readable import require_readable_networks
+
+                require_readable_networks(self._loader["parameters"], options, pipeline, self._loader)
         if options.get("recompute"):
             from rep_kedro.checks.options import require_recompute
 
             made = _collections(pipeline, catalog)
             require_recompute(str(options["recompute"]), made, _collections(_requested(None), catalog))
+        expect_configured(catalog, pipeline.inputs())
         problems = {
             name: why
             for name in sorted(pipeline.inputs())

@@ -1,25 +1,114 @@
-"""Ctrl-C while a command is still starting: one line in place of a traceback."""
+"""Ctrl-C and SIGTERM: one line and exit code 130 or 143, from the first instant of the process to its last.
 
+As long as no command runs, there is nothing to clean up, and the process ends at once. While one runs, the
+signal is raised as an exception, so that temporary files and workers end with it. This module imports little:
+in that time a signal meets Python's own answer, a traceback.
+"""
+
+import os
+import signal
 import sys
-from types import TracebackType
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
 
-_TOLD = "\nerror: interrupted before anything began\n"
+WORKER_VARIABLE = "REP_KEDRO_WORKER"
+"""Environment variable of a process that another one started for a part of its run: options of that part."""
+
+COMMANDS = frozenset({"dvc-sync", "layers", "measures", "plan", "prune", "run", "verify"})
+"""The project's own commands. Others, such as IPython, have their own answers to signals."""
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_LAST_MOMENT_S = 60.0  # what a worker has to finish the file it is writing once its parent is gone
+_received: int | None = None
 
 
-def explain_early_interrupts() -> None:
-    """Tell an interrupt that nobody has caught in one line; everything else is shown as before.
+def answer_early() -> None:
+    """While a command of the project is still being imported, end with one line as soon as a signal comes."""
+    if not COMMANDS.isdisjoint(sys.argv[1:2]):
+        _answer_with(_end)
 
-    Commands catch interrupts themselves once they run; this is for the time in which the project is imported.
+
+@contextmanager
+def answered_in_order() -> Iterator[None]:
+    """Raise ``KeyboardInterrupt`` at the first signal, and ignore others, so that all is cleaned up."""
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    _answer_with(_raise)
+    try:
+        yield
+    finally:
+        if _received is None:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def received() -> int | None:
+    """Return the number of the signal that asked this process to end, or None."""
+    return _received
+
+
+def exit_code() -> int:
+    """Return the exit code after a signal, as shells give it; that of Ctrl-C where none is known."""
+    return 128 + (_received or signal.SIGINT)
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Keep signals for the end of the block; a process that is started in it does not get a Ctrl-C at all.
+
+    So a signal never comes between a process and the note of it, and a worker that is still being imported is
+    not interrupted at an odd place: this process ends it.
     """
-    shown_before = sys.excepthook
-    if getattr(shown_before, "explains_interrupts", False):
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def watch_parent() -> None:
+    """End a worker with the process that started it: its input is a pipe that is closed then."""
+    if WORKER_VARIABLE not in os.environ:
         return
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # `held` when this process was started
+    from threading import Thread
 
-    def show(kind: type[BaseException], problem: BaseException, traceback: TracebackType | None) -> None:
-        if issubclass(kind, KeyboardInterrupt):
-            sys.stderr.write(_TOLD)
-        else:
-            shown_before(kind, problem, traceback)
+    Thread(target=_wait_for_end_of_parent, daemon=True, name="watch-parent").start()
 
-    show.explains_interrupts = True  # type: ignore[attr-defined]
-    sys.excepthook = show
+
+def _wait_for_end_of_parent() -> None:
+    while os.read(0, 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+    import time
+
+    time.sleep(_LAST_MOMENT_S)
+    os._exit(128 + signal.SIGTERM)
+
+
+def _answer_with(handler: Callable[[int, FrameType | None], None]) -> None:
+    if _received is not None:
+        return
+    for number in _SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a shell's background
+            with suppress(ValueError):  # not the main thread: then this is no command
+                signal.signal(number, handler)
+
+
+def _raise(number: int, _: FrameType | None) -> None:
+    _note(number)
+    raise KeyboardInterrupt
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    _note(number)
+    if WORKER_VARIABLE not in os.environ:  # its parent says it
+        os.write(2, b"\nerror: interrupted before anything began\n")
+    os._exit(exit_code())
+
+
+def _note(number: int) -> None:
+    global _received  # noqa: PLW0603 - a signal handler has nowhere else to leave it
+    for each in _SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
+    _received = number

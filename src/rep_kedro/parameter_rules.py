@@ -1,9 +1,32 @@
 """Rules that the parameters of several pipelines share."""
 
+import os
+import re
 from collections.abc import Sequence
 from math import ceil
+from pathlib import Path
 
 from rep_kedro.errors import UserError
+
+_VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
+
+
+def expand_path(path: str | Path, what: str) -> Path:
+    """Return a path with its environment variables and the home folder's sign (``~``) replaced.
+
+    Args:
+        path: As a user wrote it.
+        what: What it is the path of, for the message.
+
+    Raises:
+        UserError: If a variable is not set, or empty: ``$ROOT/photos`` would become ``/photos``.
+    """
+    for names in _VARIABLE.findall(str(path)):
+        name = "".join(names)
+        if not os.environ.get(name):
+            empty = " (it is empty)" if name in os.environ else ""
+            raise UserError(f"{what} names the environment variable {name}, which is not set{empty}")
+    return Path(os.path.expandvars(str(path))).expanduser()
 
 
 def require_once(names: Sequence[str], what: str) -> None:
@@ -33,10 +56,9 @@ def require_percentiles(n_bootstrap: int, confidence: float) -> None:
 
     Example:
         >>> require_percentiles(40, 0.95)
-        >>> require_percentiles(39, 0.95)
+        >>> require_percentiles(39, 0.95)  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        ...
-        ValueError: 39 resamples have no interval of 0.95; set n_bootstrap to at least 40, or to 0 for none
+        rep_kedro.errors.UserError: 39 resamples have no interval of 0.95; set n_bootstrap to at least 40...
     """
     least = ceil(2 / (1 - confidence) - 1e-9)  # 2 / (1 - 0.9) is 20 and some rounding
     if 0 < n_bootstrap < least:

@@ -23,13 +23,20 @@ from rep_kedro.datasets.journal import append_to_journal, journal_path, package_
 N_LARGE = 600_000
 WARM = ("numpy.random", "pandas", "pyarrow.compute", "pyarrow.pandas_compat", "rep_kedro.datasets.arrow")
 WORK_S = 0.002
+HELD_S = 600  # until a signal ends the process
+hold_after = None
 
 
 def note(log, line):
-    """Append a line in one write."""
+    """Append a line in one write; wait for a signal where the task is to be held there."""
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.write(descriptor, f"{line}\n".encode())
     os.close(descriptor)
+    global hold_after  # noqa: PLW0603 - of this child, which runs one task
+    if hold_after is not None:
+        hold_after -= 1
+        if hold_after < 0:
+            time.sleep(HELD_S)
 
 
 def numbers(seed, n):
@@ -74,8 +81,10 @@ def tables_plan(log):
     return plan | {f"batched_{i}": Planned({"batched": i}, batch) for i in range(5)}
 
 
-def save_both(folder, log, shard=None):
-    """Fill a collection of tensors and one of tables."""
+def save_both(folder, log, shard=None, hold=None):
+    """Fill a collection of tensors and one of tables; stop and wait after so many members, if wanted."""
+    global hold_after  # noqa: PLW0603 - of this child, which runs one task
+    hold_after = hold
     for name, member, plan in (
         ("features", "rep_kedro.datasets.TensorsDataset", tensors_plan(log)),
         ("tables", "rep_kedro.datasets.ArrowDataset", tables_plan(log)),

@@ -126,8 +126,10 @@ def test_unplanned_files_stay_and_are_not_loaded(counted):
 
 def test_the_plan_lists_keys_with_digests(counted):
     counted.save({"b": {"n": 1}, "a": {"n": 2}})
-    assert json.loads((counted.folder / "plan.json").read_text()) == {
-        "format": "plan/1",
+    content = json.loads((counted.folder / "plan.json").read_text())
+    assert content.pop("seal").startswith("sealed-by-sha256-")
+    assert content == {
+        "format": "plan/2",
         "collection": "things",
         "members": {"b": digest_of({"n": 1}), "a": digest_of({"n": 2})},
     }
@@ -171,10 +173,25 @@ def test_a_damaged_plan_is_refused_by_load_and_mended_by_save(counted, content):
     assert counted.collection().exists()
 
 
+def test_a_plan_of_the_first_version_is_read_and_one_that_changed_is_refused(counted):
+    counted.save({"a": {}})
+    plan = counted.folder / "plan.json"
+    whole = plan.read_text()
+    plan.write_text(whole.replace("things", "thinks"))
+    with pytest.raises(
+        CollectionError, match=r"plan\.json is damaged: .*; run the pipeline that makes things"
+    ):
+        counted.collection().load()
+    first = {name: value for name, value in json.loads(whole).items() if name != "seal"}
+    plan.write_text(json.dumps(first | {"format": "plan/1"}))
+    assert list(counted.collection().load()) == ["a"]
+
+
 def test_a_plan_that_points_out_of_the_folder_is_refused(counted):
     counted.save({"a": {}})
     plan = counted.folder / "plan.json"
-    plan.write_text(plan.read_text().replace('"a"', '"../a"'))
+    content = json.loads(plan.read_text()) | {"format": "plan/1", "members": {"../a": digest_of({})}}
+    plan.write_text(json.dumps(content))
     with pytest.raises(DatasetError, match=r"key '\.\./a' is not a name"):
         counted.collection().load()
 

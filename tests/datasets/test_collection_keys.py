@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from kedro.io import DatasetError
 
+from rep_kedro.datasets import MemberKey
 from rep_kedro.datasets.atomic import PARTIAL_SUFFIX, sweep_partials, write_bytes_atomically
-from rep_kedro.datasets.keys import require_keys
+from rep_kedro.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -62,13 +63,6 @@ def test_a_key_whose_folder_is_the_file_of_another_is_refused(counted):
         counted.save({"a": {}, "A.safetensors/b": {}})
     with pytest.raises(DatasetError, match=r"key 'plan\.json/b' needs a folder where plan\.json stands"):
         counted.save({"plan.json/b": {}})
-
-
-def test_many_keys_are_checked_quickly():
-    keys = [f"set_{i % 23}/model_{i}/layer/{i}" for i in range(20_000)]
-    began = time.perf_counter()
-    require_keys(keys, "c", ".parquet")
-    assert time.perf_counter() - began < 2
 
 
 def test_a_folder_link_out_of_the_collection_is_refused_for_reading_and_writing(counted, tmp_path):
@@ -179,3 +173,22 @@ def test_partial_names_fit_the_longest_file_name(tmp_path):
     write_bytes_atomically(path, b"x")
     assert path.read_bytes() == b"x"
     assert [p.name for p in Path(tmp_path).iterdir()] == [path.name]
+
+
+def test_the_key_of_a_stimulus_set_s_member_is_parsed_as_it_was_joined():
+    key = MemberKey("digits", "a-to-b-to-c + d")
+    assert MemberKey.parse(str(key)) == key
+    stimulus_set, name = key
+    assert (stimulus_set, name) == ("digits", "a-to-b-to-c + d")
+
+
+@pytest.mark.parametrize("parts", [("a/b", "c"), ("a", "b/c"), ("", "c"), ("a", "")])
+def test_parts_of_a_key_hold_no_slash(parts):
+    with pytest.raises(UserError, match="must be a name without /"):
+        MemberKey(*parts)
+
+
+@pytest.mark.parametrize("key", ["digits", "digits/a/b", "digits/", "/a", ""])
+def test_a_key_without_two_parts_is_refused(key):
+    with pytest.raises(UserError, match=r"parts|must be a name"):
+        MemberKey.parse(key)

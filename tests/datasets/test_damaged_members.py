@@ -183,8 +183,8 @@ def write_with_header(made, header):
 @pytest.mark.parametrize("make", [make_tensors, make_tables])
 def test_another_format_version_is_refused(tmp_path, make):
     made = make(tmp_path)
-    write_with_header(made, json.dumps({"format": "tensors/2", "key": "a", "recipe": {}, "meta": {}}))
-    require_refused_and_rebuilt(made, "has format 'tensors/2', expected '(tensors|arrow)/1'")
+    write_with_header(made, json.dumps({"format": "tensors/3", "key": "a", "recipe": {}, "meta": {}}))
+    require_refused_and_rebuilt(made, "has format 'tensors/3', expected '(tensors|arrow)/2'")
 
 
 @pytest.mark.parametrize("broken", [{"key": 3}, {"recipe": []}, {"meta": 1}, {"recipe": None}])

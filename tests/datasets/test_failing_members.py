@@ -10,6 +10,7 @@ from kedro.io import DatasetError
 
 from rep_kedro.datasets import Batch, CollectionDataset, CollectionError, Planned, Tensors
 from rep_kedro.datasets.work import describe_problem
+from rep_kedro.errors import UserError
 
 TENSORS = "rep_kedro.datasets.TensorsDataset"
 
@@ -91,7 +92,7 @@ def test_a_compute_that_cannot_read_its_input_does_not_stop_the_others(save, mad
 @pytest.mark.parametrize(
     ("value", "line"),
     [
-        (None, "its compute returned None where a value to store was expected"),
+        (None, "TypeError: its compute returned None where a value to store was expected"),
         (3, "TypeError: a: expected Tensors, received int"),
         (Tensors({"x": np.array(["t"])}), "TypeError: tensor 'x' has type <U1; allowed are"),
         (Tensors({"x": np.array([None])}), "TypeError: tensor 'x' has type object; allowed are"),
@@ -282,7 +283,7 @@ def test_a_failed_value_does_not_stay_in_memory(save):
     def compute():
         large = np.zeros(10)
         gone.append(weakref.ref(large))
-        raise ValueError("failed with a large array at hand")
+        raise UserError("failed with a large array at hand")
 
     def check():
         gc.collect()
@@ -297,3 +298,15 @@ def test_errors_of_kedro_are_shown_by_their_cause():
     wrapped = DatasetError("Failed while loading data from dataset X.\nthree")
     wrapped.__cause__ = cause
     assert describe_problem(wrapped) == "three lines"
+
+
+def test_a_programming_error_is_logged_with_its_traceback_and_a_user_s_mistake_is_not(save, caplog):
+    def bug():
+        raise ValueError("subset sizes must be 4 to 8 stimuli, got 9")
+
+    def mistake():
+        raise UserError("no labels; name another set")
+
+    assert set(save(plan_of(a=bug, b=mistake, c=good))) == {"a", "b"}
+    shown = [record for record in caplog.records if record.exc_info and record.levelno >= logging.ERROR]
+    assert [record.getMessage().split()[1:] for record in shown] == [["a", "failed"]]

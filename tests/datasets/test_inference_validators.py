@@ -49,7 +49,7 @@ def test_sound_members_pass_also_with_numbers_missing_on_purpose():
         ({"similarity": _set(-np.inf, *BOTH)}, "similarity has 2 values outside"),
         ({"standard_error": _set(np.inf, *BOTH)}, "standard_error has 2 values outside"),
         ({"threshold": _set(0.3, (0, 1))}, "matrix threshold is not symmetric"),
-        ({"similarity": _set(np.nan, *BOTH)}, "null_mean is a number for 2 pairs without a similarity"),
+        ({"similarity": _set(np.nan, *BOTH)}, "null_mean is a number in 2 pairs without similarity"),
         ({"similarity_low": _set(0.7, *BOTH)}, "2 intervals end below their start"),
     ],
 )

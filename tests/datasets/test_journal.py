@@ -6,7 +6,7 @@ import os
 import pytest
 
 from rep_kedro.datasets import read_journal
-from rep_kedro.datasets.journal import append_to_journal, journal_path
+from rep_kedro.datasets.journal import append_failure, append_to_journal, journal_path, read_failures
 
 
 def test_processes_that_append_at_once_keep_all_lines_whole(children, tmp_path):
@@ -62,3 +62,25 @@ def test_a_collection_without_a_readable_journal_still_loads(counted):
     os.mkdir(journal)
     assert counted.collection().load()["a"].journal == {}
     assert counted.save({"a": {}, "b": {}}) == ["b"]
+
+
+@pytest.mark.parametrize(
+    "seconds", ['"abc"', "Infinity", "-Infinity", "NaN", "-1", "1e400", "true", "null", "[]", "{}", '""']
+)
+@pytest.mark.parametrize("field", ["seconds", "n_bytes"])
+def test_times_and_sizes_that_are_none_are_ignored_and_the_rest_of_the_line_counts(tmp_path, field, seconds):
+    text = f'{{"key": "a", "recipe_digest": "d", "computed_at": "2026-01-01", "{field}": {seconds}}}\n'
+    journal_path(tmp_path / "c").write_text(text)
+    found = read_journal(tmp_path / "c")["a", "d"]
+    assert found == {"key": "a", "recipe_digest": "d", "computed_at": "2026-01-01"}
+
+
+def test_a_failure_is_no_time_and_is_made_up_for(tmp_path):
+    folder = tmp_path / "c"
+    add(folder, "a")
+    append_failure(journal_path(folder), key="a", digest="d", why="no labels")
+    append_failure(journal_path(folder), key="b", digest="d", why="diverged")
+    assert read_journal(folder).keys() == {("a", "d")}
+    assert read_failures(folder) == {("a", "d"): "no labels", ("b", "d"): "diverged"}
+    add(folder, "b")
+    assert read_failures(folder) == {("a", "d"): "no labels"}

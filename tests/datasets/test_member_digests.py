@@ -1,10 +1,16 @@
-"""One flipped bit in a member of tensors is found on request; without a request nothing is read for it."""
+"""Every flipped bit of every format is found on request; without a request nothing is read for it."""
+
+import json
 
 import numpy as np
 import pytest
+from kedro.io import DataCatalog
+from tests.datasets.flip_bits import FORMATS, missed_flips, write_artifact
 from tests.small_collections import store
 
-from rep_kedro.datasets import DamagedMemberError, Tensors, TensorsDataset
+from rep_kedro.commands.verify import _mixed, examine
+from rep_kedro.datasets import CollectionDataset, DamagedMemberError, Tensors, TensorsDataset
+from rep_kedro.datasets.seal import BLANK_SEAL, MARK
 
 VALUE = Tensors({"x": np.arange(40, dtype=np.float32), "y": np.ones((2, 3))}, {"note": "counted", "n": 12})
 
@@ -14,28 +20,33 @@ def handle(tmp_path):
     return store(tmp_path, {"a": VALUE})["a"]
 
 
-def _flip(handle, position):
-    content = bytearray(handle.path.read_bytes())
-    content[position] ^= 1
-    handle.path.write_bytes(content)
+@pytest.mark.parametrize("kind", FORMATS)
+def test_every_flipped_bit_is_found(tmp_path, kind):
+    assert missed_flips(tmp_path, kind, flips=50)[0] == []
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_every_flipped_bit_of_the_seal_and_of_the_last_bytes_is_found(tmp_path, kind):
+    catalog, entry, path = write_artifact(tmp_path, kind)
+    whole = path.read_bytes()
+    start = whole.index(MARK.encode())
+    for byte in [*range(start, start + len(BLANK_SEAL), 3), *range(len(whole) - 12, len(whole))]:
+        flipped = bytearray(whole)
+        flipped[byte] ^= 1 << byte % 8
+        path.write_bytes(flipped)
+        assert examine(catalog, "artifact", entry)[1], f"byte {byte} of {len(whole)}"
 
 
 def test_a_member_as_it_was_written_passes(handle):
     handle.verify()
 
 
-@pytest.mark.parametrize("place", [-1, -8, -100, -200])
-def test_a_flipped_bit_in_the_tensors_is_found(handle, place):
-    _flip(handle, place)
-    assert TensorsDataset.open_checked(handle.path).tensor("x").shape == (40,)  # a reader does not see it
+def test_a_reader_does_not_look_for_flipped_bits(handle):
+    content = bytearray(handle.path.read_bytes())
+    content[-1] ^= 1
+    handle.path.write_bytes(content)
+    assert TensorsDataset.open_checked(handle.path).tensor("x").shape == (40,)
     with pytest.raises(DamagedMemberError, match=r"a.safetensors is damaged: its content is not what was"):
-        handle.verify()
-
-
-@pytest.mark.parametrize("text", [b"counted", b"12", b'\\"of\\":\\"a'])
-def test_a_flipped_bit_in_what_is_told_about_the_tensors_is_found(handle, text):
-    _flip(handle, handle.path.read_bytes().rindex(text) + len(text) - 1)
-    with pytest.raises(DamagedMemberError, match="is not what was written"):
         handle.verify()
 
 
@@ -46,14 +57,42 @@ def test_tensors_that_changed_places_are_found(handle):
         handle.verify()
 
 
-def test_members_without_a_digest_pass(handle):
-    content = handle.path.read_bytes()
-    start = content.index(b',\\"sha256\\"')
-    cut = content[start : start + len(b',\\"sha256\\":\\"\\"') + 64]
-    text = content[8 : 8 + int.from_bytes(content[:8], "little")].replace(cut, b"")
-    handle.path.write_bytes(
-        len(text).to_bytes(8, "little") + text + content[8 + int.from_bytes(content[:8], "little") :]
-    )
-    old = TensorsDataset.open_checked(handle.path)
-    old.verify()
-    assert dict(old.recipe) == {"of": "a"}
+@pytest.mark.parametrize("kind", FORMATS)
+def test_text_that_looks_like_a_seal_changes_nothing(tmp_path, kind, monkeypatch):
+    """Labels, recipes and images may hold whatever text they like, even a seal."""
+    from tests.datasets import flip_bits
+
+    monkeypatch.setitem(flip_bits.RECIPE, "of", BLANK_SEAL)
+    figure = flip_bits.draw_figure()
+    figure.suptitle(BLANK_SEAL)
+    monkeypatch.setitem(flip_bits.MEMBERS, "drawing", ("DrawingDataset", ".svg", lambda: figure))
+    monkeypatch.setitem(flip_bits.FILES, "figure", (flip_bits.FigureDataset, lambda: figure))
+    monkeypatch.setitem(flip_bits.FILES, "page", (flip_bits.TextDataset, lambda: f"<p>{BLANK_SEAL}\n"))
+    assert missed_flips(tmp_path, kind, flips=5, seed=1)[0] == []
+
+
+def test_members_of_several_platforms_are_counted(tmp_path):
+    records = [{"platform": {"machine": "x86_64", "cpu_capability": c}} for c in ("AVX2", "AVX512", "AVX2")]
+    values = {key: Tensors({"x": np.ones(1)}, record) for key, record in zip("abc", records, strict=True)}
+    handles = store(tmp_path, values)
+    assert _mixed(handles) == " (of different platforms: 2 from x86_64 AVX2; 1 from x86_64 AVX512)"
+    assert _mixed({key: handles[key] for key in "ac"}) == ""
+    assert _mixed(store(tmp_path / "others", {"a": VALUE, "b": VALUE})) == ""
+
+
+def test_members_of_the_first_version_are_read_and_counted(tmp_path):
+    entry = {"filepath": str(tmp_path), "member": "rep_kedro.datasets.TensorsDataset"}
+    made = store(tmp_path, {"a": VALUE, "b": VALUE})["a"].path
+    content = made.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    layout = json.loads(content[8 : 8 + length])
+    header = json.loads(layout["__metadata__"]["rep_kedro"]) | {"format": "tensors/1"}
+    del header["digest"]
+    layout["__metadata__"]["rep_kedro"] = json.dumps(header)
+    text = json.dumps(layout).encode()
+    made.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + length :])
+
+    handles, problems = examine(DataCatalog({"made": CollectionDataset(**entry)}), "made", entry)
+    assert problems == []
+    assert [handle.is_sealed for handle in handles.values()] == [False, True]
+    assert dict(handles["a"].recipe) == {"of": "a"}

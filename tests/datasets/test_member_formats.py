@@ -102,9 +102,9 @@ def test_the_file_is_byte_for_byte_what_the_safetensors_library_writes(stored):
     tensors = {f"t{i}/{dtype}": rng.standard_normal(i).astype(dtype) for i, dtype in enumerate(NUMPY_TYPES)}
     tensors |= {'é"\n\x01\x7f\u2028': np.ones((2, 2)), "\U0001f600": np.zeros((0, 3)), "": np.array(2)}
     handle = stored(tensors, {"ü": "\u2028"}, {"r": 1})
-    (sha256,) = re.findall(rb'sha256\\":\\"([0-9a-f]{64})', handle.path.read_bytes())
-    header = '{"format":"tensors/1","key":"m","meta":{"ü":"\u2028"},"recipe":{"r":1},"sha256":"%s"}'
-    header %= sha256.decode()
+    (seal,) = re.findall(rb"sealed-by-sha256-[0-9a-f]{64}", handle.path.read_bytes())
+    header = '{"digest":"%s","format":"tensors/2","key":"m","meta":{"ü":"\u2028"},"recipe":{"r":1}}'
+    header %= seal.decode()
     assert handle.path.read_bytes() == library_save(tensors, metadata={"rep_kedro": header})
     for name, value in load_file(handle.path).items():
         require_same(value, tensors[name])

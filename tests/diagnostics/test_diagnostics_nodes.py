@@ -195,7 +195,7 @@ def test_receptive_fields_of_the_plain_network_are_those_of_the_recursion(tmp_pa
 
 
 def test_the_first_kept_layer_behind_the_border_is_marked(tmp_path):
-    networks = _stored(tmp_path, "resnet")
+    networks = _stored(tmp_path, "small_resnet")
     for rule in ("input", "smallest_path"):
         table = compute_receptive_fields(networks, DiagnosticsParams(border_rule=rule))
         assert table["is_border"].sum() == int(table["is_beyond_border"].any())

@@ -1,4 +1,4 @@
-"""Receptive fields of networks from elsewhere: convolutional ones are followed, others refused by name."""
+"""Receptive fields of networks from elsewhere: what can be followed is, what cannot is named."""
 
 import numpy as np
 import pytest
@@ -7,6 +7,7 @@ from safetensors.torch import save_file
 from tests.small_collections import ARROW, make_network, make_stimuli, make_subset, run_plan, store
 
 from rep_kedro.models.network import build_network
+from rep_kedro.models.outline import build_on_meta
 from rep_kedro.pipelines.diagnostics.params import DiagnosticsParams
 from rep_kedro.pipelines.diagnostics.receptive_fields import COLUMNS, compute_receptive_fields
 from rep_kedro.pipelines.features.nodes import plan_features
@@ -30,7 +31,8 @@ def study(tmp_path_factory):
             "layers": ["layer*", "avgpool"],
         },
         "timm": {"source": "timm", "name": "resnet18", "layers": ["conv1", "layer4"], **DRAWN},
-        "vit": {"source": "timm", "name": "test_vit", "layers": ["norm"], **DRAWN},
+        "vit": {"source": "timm", "name": "test_vit", "layers": ["patch_embed", "norm"], **DRAWN},
+        "mixer": {"source": "timm", "name": "mixer_s32_224", "layers": ["stem", "norm"], **DRAWN},
         "file": {
             **{"source": "checkpoint", "architecture": "cnn", "path": str(folder / "cnn.safetensors")},
             "n_classes": 3,
@@ -101,14 +103,30 @@ def test_the_border_is_marked_as_for_trained_networks(fields):
     assert table["is_border"].sum() == 1
 
 
-def test_what_is_not_convolutional_is_left_out_and_named(study, caplog):
+def test_behind_attention_every_position_sees_the_image(fields):
+    assert _sizes(fields, "vit") == {"patch_embed": 16, "norm": 160}
+
+
+def test_only_layers_behind_an_unknown_step_are_left_out_and_named(study, caplog):
     caplog.set_level("INFO")
     fields = compute_receptive_fields(study[0], DiagnosticsParams(), study[1])
-    assert "vit" not in set(fields["model"])
+    assert _sizes(fields, "mixer") == {"stem": 32}
     (told,) = [
         record.getMessage() for record in caplog.records if "no receptive fields" in record.getMessage()
     ]
-    assert told.startswith("no receptive fields of vit: ")
+    assert told.startswith("no receptive fields of mixer, layers norm: layer 'blocks.0.mlp_tokens.fc1' mixes")
+
+
+def test_one_network_that_cannot_be_built_does_not_end_the_others(study, fields, monkeypatch, caplog):
+    def build(entry):
+        if getattr(entry, "name", "") == "test_vit":
+            raise NotImplementedError("Cannot copy out of meta tensor")
+        return build_on_meta(entry)
+
+    monkeypatch.setattr("rep_kedro.models.outline.build_on_meta", build)
+    without = compute_receptive_fields(study[0], DiagnosticsParams(), study[1])
+    assert without.to_dict("records") == fields[fields["model"] != "vit"].to_dict("records")
+    assert "no receptive fields of vit: NotImplementedError: Cannot copy out of meta tensor" in caplog.text
 
 
 def test_without_features_only_trained_networks_have_rows(study):

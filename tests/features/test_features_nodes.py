@@ -3,13 +3,14 @@
 import json
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from pydantic import ValidationError
 from safetensors.torch import save_file
 from tests.small_collections import ARROW, make_network, make_stimuli, make_subset, run_plan, store
 
-from rep_kedro.datasets import CollectionError
+from rep_kedro.datasets import CollectionError, Handles
 from rep_kedro.models.network import scale_images
 from rep_kedro.models.sources.trained import restore_trained_network
 from rep_kedro.pipelines.features.cards import compute_model_cards
@@ -37,8 +38,8 @@ def inputs(tmp_path_factory):
     }
     networks = {
         "cnn_supervised_s0": make_network("cnn", seed=0, n_classes=3, stimulus_set="dots"),
-        "resnet_simclr_s1": make_network(
-            "resnet", seed=1, n_classes=None, stimulus_set="dots", objective="simclr"
+        "small_resnet_simclr_s1": make_network(
+            "small_resnet", seed=1, n_classes=None, stimulus_set="dots", objective="simclr"
         ),
         "cnn_untrained_s0": make_network(
             "cnn", seed=2, n_classes=3, stimulus_set="dots", objective="untrained"
@@ -65,7 +66,7 @@ def _recipes(plan):
 
 
 def test_every_network_and_model_is_shown_every_set(features):
-    models = ["cnn_supervised_s0", "cnn_untrained_s0", "resnet_simclr_s1", "vit"]
+    models = ["cnn_supervised_s0", "cnn_untrained_s0", "small_resnet_simclr_s1", "vit"]
     assert sorted(features) == sorted(f"{name}/{model}" for name in ("dots", "spots") for model in models)
 
 
@@ -82,7 +83,7 @@ def test_rows_are_the_subset_in_its_order_and_values_those_of_the_network(inputs
 
 
 def test_members_say_what_they_hold(features):
-    meta = features["spots/resnet_simclr_s1"].meta
+    meta = features["spots/small_resnet_simclr_s1"].meta
     assert meta["layers"] == ["block1.relu2", "block2.relu2", "block3.relu2", "relu2"]
     assert meta["final_layer"] == "relu2"
     assert meta["n_stimuli"] == N_STIMULI
@@ -160,6 +161,24 @@ def test_features_that_are_not_finite_name_layer_and_count(inputs, tmp_path):
         run_plan(tmp_path / "features", plan)
 
 
+def test_an_image_that_cannot_be_decoded_is_named_and_stops_its_own_set_alone(inputs, tmp_path):
+    stimulus_sets, subsets, networks = inputs
+    table = stimulus_sets["spots"].table()
+    images = table["image"].to_pylist()
+    images[5] = images[5][:60]  # as if another release of the decoder refused what ingest had accepted
+    column = table.schema.get_field_index("image")
+    damaged = table.set_column(column, "image", pa.array(images, pa.binary()))
+    both = store(tmp_path / "sets", {"spots": damaged, "dots": stimulus_sets["dots"].table()}, ARROW)
+    models = {"vit": VIT, "cut": {**VIT, "resize_px": 72}}
+    plan = plan_features(both, subsets, networks, _params(models=models))
+    with pytest.raises(CollectionError) as failed:
+        run_plan(tmp_path / "features", plan)
+    for model in ("cnn_supervised_s0", "cnn_untrained_s0", "small_resnet_simclr_s1", "vit", "cut"):
+        assert f"spots/{model}: image 'stimulus-5' cannot be decoded: truncated" in str(failed.value)
+        assert (tmp_path / "features" / "dots" / f"{model}.safetensors").exists()
+    assert "dots/" not in str(failed.value)
+
+
 def test_a_checkpoint_gives_the_features_of_the_network_it_was_saved_from(inputs, tmp_path):
     stimulus_sets, subsets, networks = inputs
     network = restore_trained_network(networks["cnn_supervised_s0"])
@@ -187,11 +206,11 @@ def test_a_checkpoint_gives_the_features_of_the_network_it_was_saved_from(inputs
 
 def test_cards_tell_what_every_network_is(inputs, features):
     cards = compute_model_cards(inputs[2], features, _params(models={"vit": VIT})).set_index("model")
-    assert list(cards.index) == ["cnn_supervised_s0", "cnn_untrained_s0", "resnet_simclr_s1", "vit"]
+    assert list(cards.index) == ["cnn_supervised_s0", "cnn_untrained_s0", "small_resnet_simclr_s1", "vit"]
     assert cards.n_parameters["cnn_supervised_s0"] == 216 + 864 + 1728 + 3456 + 5184 + 168 + 24 * 3 + 3
     macs = 216 * 256 + 864 * 64 + 1728 * 64 + 3456 * 16 + 5184 * 16 + 24 * 3
     assert cards.n_flops["cnn_supervised_s0"] == 2 * macs
-    assert cards.feature_width["resnet_simclr_s1"] == 24
+    assert cards.feature_width["small_resnet_simclr_s1"] == 24
     assert cards.n_layers["vit"] == 6
     assert cards.objective["vit"] == "untrained"
     assert cards.seed["vit"] == 0
@@ -207,19 +226,43 @@ def test_cards_tell_what_every_network_is(inputs, features):
         ({"subset": "analyses"}, "stimulus set 'dots' has no subset 'analyses'; there are: analysis, few"),
         ({"networks": ["cnn_supervised_s9"]}, "unknown network 'cnn_supervised_s9', did you mean"),
         ({"models": {"cnn_supervised_s0": VIT}}, "has the name of a network trained here"),
-        (
-            {"models": {"x": {**VIT, "name": "test_vti"}}},
-            "features.models.x: unknown timm model 'test_vti', did",
-        ),
-        (
-            {"models": {"x": {"source": "trained", "network": "cnn_supervisd_s0"}}},
-            "features.models.x: unknown network 'cnn_supervisd_s0', did you mean 'cnn_supervised_s0'",
-        ),
     ],
 )
 def test_unknown_names_are_refused_while_planning(inputs, changes, message):
     with pytest.raises(ValueError, match=message):
         plan_features(*inputs, _params(**changes))
+
+
+@pytest.mark.parametrize(
+    ("entry", "why"),
+    [
+        ({**VIT, "name": "test_vti"}, "features.models.x: unknown timm model 'test_vti', did"),
+        (
+            {"source": "trained", "network": "cnn_supervisd_s0"},
+            "features.models.x: unknown network 'cnn_supervisd_s0', did you mean 'cnn_supervised_s0'",
+        ),
+    ],
+)
+def test_a_model_that_cannot_be_described_is_left_out_with_the_reason(inputs, entry, why):
+    plan = plan_features(*inputs, _params(models={"x": entry}))
+    assert plan.keys() == plan_features(*inputs, _params()).keys()
+    assert plan.left_out.keys() == {f"{name}/x" for name in inputs[0]}
+    assert all(told.startswith(why) for told in plan.left_out.values())
+
+
+def test_what_needs_a_missing_network_or_set_is_left_out(inputs):
+    sets, subsets, networks = inputs
+    whole = plan_features(*inputs, _params())
+    gone = "cnn_supervised_s0"
+    kept = Handles({name: networks[name] for name in networks if name != gone}, {gone: "diverged"}, {})
+    plan = plan_features(sets, subsets, kept, _params())
+    assert plan.left_out == {f"{name}/{gone}": f"networks/{gone} is missing" for name in sets}
+    assert {key: whole[key].recipe for key in plan} == {key: plan[key].recipe for key in plan}
+    assert plan.keys() | plan.left_out.keys() == whole.keys()
+    some = Handles({"dots": sets["dots"]}, {"spots": "torn"}, {})
+    plan = plan_features(some, subsets, networks, _params())
+    assert plan.keys() == {key for key in whole if key.startswith("dots/")}
+    assert set(plan.left_out.values()) == {"stimulus_sets/spots is missing"}
 
 
 def test_a_subset_that_names_a_foreign_stimulus_fails_with_its_name(inputs, tmp_path):

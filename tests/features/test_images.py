@@ -57,7 +57,7 @@ def test_a_grey_network_gets_one_channel():
     [
         ({"resize_px": 10}, "resize_px 10 is below size_px 16"),
         ({"mean": (0.5, 0.5)}, "one or three values each"),
-        ({"std": (0.5, 0.5, 0.0)}, "std must be positive"),
+        ({"std": (0.5, 0.5, 0.0)}, "std .* must be positive"),
         ({"crop": 3}, "Extra inputs"),
     ],
 )

@@ -52,9 +52,13 @@ def test_a_set_that_is_not_as_expected_is_refused_with_all_differences(tmp_path)
 
 def test_a_set_stored_before_is_compared_with_what_is_expected_now(tmp_path):
     handles = ingest(tmp_path / "sets", params_of())
-    plan_stimulus_subsets(handles, params_of(expected={"train": 12}))
-    with pytest.raises(ValueError, match="'shapes' is not as expected: 6 stimuli in split test, expected 5"):
-        plan_stimulus_subsets(handles, params_of(expected={"test": 5}))
+    whole = plan_stimulus_subsets(handles, params_of(expected={"train": 12}))
+    assert whole.left_out == {}
+    plan = plan_stimulus_subsets(handles, params_of(expected={"test": 5}))
+    assert plan == {}
+    assert plan.left_out.keys() == whole.keys()
+    for why in plan.left_out.values():
+        assert "'shapes' is not as expected: 6 stimuli in split test, expected 5" in why
 
 
 def test_titles_groups_and_expectations_do_not_make_a_set_anew():
@@ -101,10 +105,12 @@ def test_what_is_left_out_is_told_in_the_log_and_in_the_row(tmp_path, caplog):
     params = IngestParams(stimulus_sets={"pets": entry, "shapes": SHAPES})
     with caplog.at_level(logging.WARNING):
         handles = ingest(tmp_path / "sets", params)
-    [told] = [record.getMessage() for record in caplog.records if "'pets'" in record.getMessage()]
-    assert told == (
+    copies, rest = [record.getMessage() for record in caplog.records if "'pets'" in record.getMessage()]
+    assert copies == "stimulus set 'pets': 1 stimuli are exact copies of others"
+    assert rest == (
         "stimulus set 'pets' holds 2 stimuli, without 1 damaged items, first cat/2.jpg (not an image of a"
-        " known format); 1 stimuli outside of the label map; 1 hidden or system files, first cat/Thumbs.db"
+        " known format); 1 stimuli or files that the parameters leave out, first of train; 1 other"
+        " files, first cat/Thumbs.db"
     )
     cards = describe_stimulus_sets(handles, params)
     pets, shapes = (json.loads(cards.iloc[row].to_json()) for row in range(2))
@@ -112,10 +118,31 @@ def test_what_is_left_out_is_told_in_the_log_and_in_the_row(tmp_path, caplog):
     assert sha256 == handles["pets"].meta["sha256"]
     assert pets == {
         "stimulus_set": "pets", "title": "Pets", "group": "natural", "source": "image_folder",
-        "n_stimuli": 2, "n_train": 2, "n_test": 0, "n_classes": 1, "image_size_px": 2,
+        "n_stimuli": 2, "n_train": 2, "n_test": 0, "n_other": 0, "test_is": None,
+        "n_classes": 1, "image_size_px": 2, "n_copies": 1, "n_copies_across_splits": 0,
         "n_damaged": 1, "n_left_out": 1, "n_ignored": 1,
     }  # fmt: skip
     assert (shapes["title"], shapes["group"], shapes["n_train"], shapes["n_test"]) == (None, None, 12, 6)
+
+
+def test_what_was_decided_is_in_the_log_and_in_the_row(tmp_path, caplog):
+    for number, name in enumerate(("train/cat", "val/cat", "val/owl", "extra/cat")):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        (tmp_path / "photos" / name / "1.ppm").write_bytes(b"P6 2 2 255\n" + bytes([number % 3] * 12))
+    params = IngestParams(stimulus_sets={"pets": {"source": "image_folder", "path": tmp_path / "photos"}})
+    with caplog.at_level(logging.WARNING):
+        handles = ingest(tmp_path / "sets", params)
+    found = [record.getMessage() for record in caplog.records if "'pets'" in record.getMessage()]
+    assert [message.removeprefix("stimulus set 'pets': ") for message in found] == [
+        "there is no split test; val serves as test (2 stimuli)",
+        "1 classes of the test split have no training stimulus: owl",
+        "1 stimuli of other splits are exact copies of training stimuli",
+        "1 stimuli are exact copies of others",
+        "1 stimuli are in splits for neither training nor tests: extra",
+    ]
+    row = describe_stimulus_sets(handles, params).iloc[0]
+    assert row[["n_train", "n_test", "n_other", "test_is"]].tolist() == [1, 2, 1, "val"]
+    assert row[["n_copies", "n_copies_across_splits"]].tolist() == [1, 1]
 
 
 def test_the_rows_keep_their_contract_through_the_catalog(tmp_path):

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from rep_kedro.datasets import ArrowDataset
+from rep_kedro.errors import UserError
 from rep_kedro.pipelines.ingest import create_pipeline
 from rep_kedro.pipelines.ingest.nodes import plan_stimulus_sets, plan_stimulus_subsets
 from rep_kedro.pipelines.ingest.params import IngestParams
@@ -38,11 +38,9 @@ def default_params():
     return IngestParams(**yaml.safe_load(CONF.read_text(encoding="utf-8"))["ingest"])
 
 
-def test_the_default_study_is_ingested_in_seconds_with_the_promised_counts(tmp_path):
-    start = time.perf_counter()
+def test_the_default_study_is_ingested_with_the_promised_counts(tmp_path):
     sets = store(plan_stimulus_sets(default_params()), tmp_path / "sets")
     subsets = store(plan_stimulus_subsets(sets, default_params()), tmp_path / "subsets")
-    assert time.perf_counter() - start < 10
     assert {key: handle.meta["counts"] for key, handle in subsets.items()} == {
         "digits/analysis": {"train": 160, "test": 80},
         "photograph_patches/analysis": {"train": 48, "test": 30},
@@ -112,7 +110,7 @@ def test_a_subset_that_follows_other_sets_depends_on_them(tmp_path):
     assert plan["shapes/after"].recipe["earlier_sets"] == [sets["digits"].reference]
     subsets = store(plan, tmp_path / "subsets")
     assert subsets["shapes/after"].table() != subsets["shapes/alone"].table()
-    with pytest.raises(KeyError, match="no stimulus set 'shapes'; allowed: digits"):
+    with pytest.raises(UserError, match="no stimulus set 'shapes'; allowed: digits"):
         plan_stimulus_subsets({"digits": sets["digits"]}, params)
 
 
@@ -126,8 +124,9 @@ def test_a_change_of_one_set_changes_only_its_recipe():
 
 def test_a_source_that_cannot_be_read_is_named_with_its_set(tmp_path):
     params = IngestParams(stimulus_sets={"mine": {"source": "idx", "path": tmp_path / "nowhere"}})
-    with pytest.raises(ValueError, match="stimulus set 'mine': no file or folder at"):
-        plan_stimulus_sets(params)
+    plan = plan_stimulus_sets(params)
+    assert plan == {}
+    assert plan.left_out["mine"].startswith("stimulus set 'mine': no file or folder at")
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ import pytest
 import torch
 from tests.reference import cka as reference
 
-from rep_kedro.kernels import distance_sums
+from rep_kedro.kernels import distance_sums, stimulus_sample
+from rep_kedro.kernels.centred import centre
 from rep_kedro.kernels.cka import compare_cka, pairwise_linear_cka
 from rep_kedro.kernels.distance_sums import median_distance
-from rep_kedro.kernels.gram import centre
 
 ESTIMATORS = ("biased", "debiased", "lange")
 
@@ -159,7 +159,7 @@ def test_models_that_see_no_difference_are_undefined_and_named(dtype):
     for request in ({"kernel": "linear", "estimator": "debiased"}, gaussian(0.4, "median"), gaussian(2.0)):
         values, reasons = compare([draw()[0], blind], dtype=dtype, **request)
         assert values.isnan().tolist() == [[False, True], [True, True]]
-        assert reasons[0, 1] == "model 1: all stimuli have the same features"
+        assert reasons[0, 1] == "model 1: all stimuli have the same features up to rounding"
 
 
 @pytest.mark.parametrize("n", [10, 30, 200])
@@ -180,10 +180,18 @@ def test_stimuli_that_are_all_equally_far_apart_leave_debiased_measures_undefine
     assert reasons == {}
 
 
-def test_a_kernel_narrower_than_every_distance_is_undefined_when_debiased():
-    values, reasons = compare(draw(), **gaussian(1e-3))
-    assert values.isnan().all()
-    assert len(reasons) == 9
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("width", [0.1, 1e-3, 1e-300])
+def test_a_kernel_narrower_than_every_distance_compares_the_closest_pairs(width, dtype):
+    drawn = [torch.as_tensor(x).to(dtype).numpy() for x in draw()]
+    drawn[2] = np.concatenate([drawn[2][1:], drawn[2][:1]])  # so that another pair is the closest
+    values, reasons = compare(drawn, dtype=dtype, **gaussian(width))
+    want = [
+        [reference.gaussian_cka(x, y, width, width, "debiased") for y in map(np.float64, drawn)]
+        for x in map(np.float64, drawn)
+    ]
+    assert not reasons
+    np.testing.assert_allclose(values, want, rtol=0, atol=1e-5)
 
 
 def test_a_median_distance_of_zero_is_undefined():
@@ -209,7 +217,7 @@ def test_the_median_of_many_stimuli_comes_from_a_seeded_sample(monkeypatch):
 
 def test_the_shift_of_functions_of_distance_does_not_change_values(monkeypatch):
     want, _ = compare(draw(), **gaussian(0.4, "median"))
-    monkeypatch.setattr(distance_sums, "SHIFT_SAMPLE", 3)
+    monkeypatch.setattr(stimulus_sample, "N_SAMPLED", 4)
     torch.testing.assert_close(compare(draw(), **gaussian(0.4, "median"))[0], want, rtol=0, atol=1e-12)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from rep_kedro.kernels import gram, rdm_ranks, rsa
+from rep_kedro.kernels import centred, gram, rdm_ranks, rsa
 from rep_kedro.measures import compare_models
 
 MEASURES = ["cka_linear_debiased", "cka_rbf_median_0.4_debiased", "rsa_correlation_spearman"]
@@ -71,7 +71,7 @@ def draw(n_models=3, n_stimuli=150, n_features=200):
 def test_the_host_waits_no_more_often_for_more_blocks(monkeypatch, measure):
     few = count_waits(measure, draw())
     monkeypatch.setattr(gram, "LARGEST_TILE", 20)
-    monkeypatch.setattr(gram, "NUMBERS_PER_CENTRING", 2000)
+    monkeypatch.setattr(centred, "NUMBERS_PER_CENTRING", 2000)
     monkeypatch.setattr(rsa, "ROWS_PER_BLOCK", 10)
     monkeypatch.setattr(rdm_ranks, "ENTRIES_PER_BLOCK", 2000)
     monkeypatch.setattr(rdm_ranks, "SORT_CHUNK", 500)

@@ -123,9 +123,9 @@ def test_debiased_intervals_cover_and_subsets_give_the_same_error():
 
 def test_jackknife_agrees_with_starting_afresh():
     xs = _draw_representations(_generator())
-    for rows_per_block in (1, 5, 256):
-        values, estimate = leave_one_out_linear_cka(xs, rows_per_block=rows_per_block)
-        found = jackknife_linear_cka(xs, rows_per_block=rows_per_block)
+    for memory_bytes in (1, 20_000, 2**25):
+        values, estimate = leave_one_out_linear_cka(xs, memory_bytes=memory_bytes)
+        found = jackknife_linear_cka(xs, memory_bytes=memory_bytes)
         for a in range(3):
             for b in range(3):
                 grams = [(xs[m] @ xs[m].T).numpy() for m in (a, b)]

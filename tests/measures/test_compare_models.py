@@ -174,12 +174,21 @@ def test_pairs_that_a_measure_refuses_are_blanked_and_others_kept(monkeypatch):
     assert len(picky.reasons) == 5
 
 
-def test_half_precision_and_integer_features_are_compared_in_single_precision():
-    for dtype in (torch.float16, torch.bfloat16, torch.int64):
-        representations = [(4 * x).round().to(dtype) for x in draw()]
-        same = compare([x.float() for x in representations], ["cka_linear_debiased"])
-        got = compare(representations, ["cka_linear_debiased"])
-        np.testing.assert_array_equal(got["cka_linear_debiased"].values, same["cka_linear_debiased"].values)
+@pytest.mark.parametrize(
+    ("dtype", "as_if"),
+    [
+        (torch.float16, torch.float32),
+        (torch.bfloat16, torch.float32),
+        (torch.int16, torch.float32),
+        (torch.int32, torch.float64),
+        (torch.int64, torch.float64),
+    ],
+)
+def test_features_are_compared_in_the_type_that_holds_their_numbers(dtype, as_if):
+    representations = [(4 * x).round().to(dtype) for x in draw()]
+    same = compare([x.to(as_if) for x in representations], ["cka_linear_debiased"])
+    got = compare(representations, ["cka_linear_debiased"])
+    np.testing.assert_array_equal(got["cka_linear_debiased"].values, same["cka_linear_debiased"].values)
 
 
 def test_features_are_left_alone():
@@ -235,7 +244,7 @@ def test_requests_that_make_no_sense_are_refused_at_once():
         compare_models(draw(), ["cka_linear_biased"] * 2, memory_bytes=10**6)
     with pytest.raises(ValueError, match="memory_bytes must be positive, got 0"):
         compare_models(draw(), ["cka_linear_biased"], memory_bytes=0)
-    with pytest.raises(ValueError, match="got the single string 'cka_linear_biased'"):
+    with pytest.raises(TypeError, match="got the single string 'cka_linear_biased'"):
         compare_models(draw(), "cka_linear_biased", memory_bytes=10**6)
     assert list(compare_models(draw(), [], memory_bytes=10**6)) == []
 

@@ -1,90 +1,14 @@
 """What an id says is what is computed: every registered measure against its definition."""
 
-import math
-import re
-
 import numpy as np
 import pytest
 import torch
-from tests.reference import cka, functional, linear_maps, matching, neighbours, rsa
+from tests.reference import cka, functional
+from tests.reference.definitions import BATCHED, batches_of_256, definition
 
 from rep_kedro.measures import MEASURES, compare_models
 
 N_STIMULI, WIDTHS = 15, (3, 6, 5)
-BATCHED = "cka_linear_minibatch_256"
-K = 10
-
-LINEAR_MAPS = {
-    **{name: getattr(linear_maps, name) for name in ("cca_mean", "cca_mean_squared", "pwcca", "nbs")},
-    **{name: getattr(linear_maps, name) for name in ("procrustes", "procrustes_angular", "size_and_shape")},
-    "eigenspace_overlap": linear_maps.eigenspace_overlap,
-    "linear_regression_r2": linear_maps.linear_regression,
-    "svcca_0.99": lambda x, y: linear_maps.svcca(x, y, 0.99),
-    **{
-        f"shape_angular_{alpha}": lambda x, y, alpha=alpha: linear_maps.shape_angular(x, y, float(alpha))
-        for alpha in ("0", "0.5")
-    },
-    **{
-        f"gulp_{ridge}": lambda x, y, ridge=ridge: linear_maps.gulp(x, y, float(ridge))
-        for ridge in ("0.001", "0.01", "0.1", "1")
-    },
-}
-KERNELS = {
-    **{
-        f"cka_linear_{estimator}": lambda x, y, estimator=estimator: cka.linear_cka(x, y, estimator)
-        for estimator in ("biased", "debiased", "lange")
-    },
-    BATCHED: lambda x, y: cka.minibatch_cka(x, y, batches_of_256()),
-    "cka_linear_angular": lambda x, y: math.acos(min(1.0, cka.linear_cka(x, y, "biased"))),
-    "rv_coefficient": lambda x, y: cka.linear_cka(x, y, "biased"),
-    "distance_correlation_biased": lambda x, y: math.sqrt(cka.distance_correlation(x, y, "biased")),
-    "distance_correlation_debiased": lambda x, y: cka.distance_correlation(x, y, "debiased"),
-}
-LISTS = {
-    **{
-        f"{name}_10": lambda x, y, name=name: getattr(neighbours, name)(x, y, k=K)
-        for name in ("cknna", "cknna_reference", "second_order_cosine")
-    },
-    **{
-        f"{name}_10": lambda x, y, name=name: getattr(neighbours, name)(x, y, k=K, distance="cosine")
-        for name in ("mutual_knn", "jaccard", "rank_similarity", "cycle_knn")
-    },
-    "mutual_knn_10_euclidean": lambda x, y: neighbours.mutual_knn(x, y, k=K, distance="euclidean"),
-    "information_imbalance": lambda x, y: neighbours.information_imbalance(x, y, distance="euclidean"),
-    "information_imbalance_cosine": lambda x, y: neighbours.information_imbalance(x, y, distance="cosine"),
-}
-UNITS = {
-    name: getattr(matching, name) for name in ("permutation_match", "permutation_procrustes", "soft_match")
-}
-
-
-def batches_of_256(n=N_STIMULI):
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(0))
-    return [batch.numpy() for batch in order.tensor_split(math.ceil(n / 256))]
-
-
-def gaussian(measure_id):
-    _, _, unit, width, estimator = measure_id.split("_")
-
-    def width_of(x):
-        return float(width) * (cka.median_distance(x) if unit == "median" else 1.0)
-
-    return lambda x, y: cka.gaussian_cka(x, y, width_of(x), width_of(y), estimator)
-
-
-def dissimilarities(measure_id):
-    rdm, how = re.fullmatch("rsa_(correlation|cosine|(?:squared_)?euclidean)_(.*)", measure_id).groups()
-    # rounding of the definition itself would tear apart the ties of doubled stimuli
-    return lambda x, y: rsa.COMPARE[how](*(rsa.rdm_vector(rdm, z).round(12) for z in (x, y)))
-
-
-def definition(measure_id):
-    """Read from the id alone what has to be computed."""
-    if measure_id.startswith("cka_rbf"):
-        return gaussian(measure_id)
-    if measure_id.startswith("rsa"):
-        return dissimilarities(measure_id)
-    return {**KERNELS, **LINEAR_MAPS, **LISTS, **UNITS}[measure_id]
 
 
 def draw(n=N_STIMULI, widths=WIDTHS, seed=0, n_copies=0):

@@ -5,8 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from tests.measures.hard_inputs import HARD_INPUTS, NAMES, disagreement, expect
+from tests.measures.hard_inputs import compare as compare_hard
 
 from rep_kedro.measures import MEASURES, Invariance, compare_models
+from rep_kedro.measures.compare import NO_REASON
 
 FEATURE_MEASURES = [name for name, measure in MEASURES.items() if measure.compares == "features"]
 SCALABLE = [name for name in FEATURE_MEASURES if Invariance.ISOTROPIC_SCALING in MEASURES[name].invariances]
@@ -40,6 +43,24 @@ CHANCE_IS_KNOWN = (
     "cca_mean_squared",
     "information_imbalance",
 )
+
+
+LARGEST_DISAGREEMENT = 1e-5  # relative to the range of a measure
+
+
+@pytest.fixture(scope="module", params=HARD_INPUTS, ids=lambda title: title.replace(" ", "-"))
+def hard(request):
+    return HARD_INPUTS[request.param], compare_hard(HARD_INPUTS[request.param])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_measure_is_what_its_id_says_on_inputs_that_cost_digits(name, hard):
+    models, answers = hard
+    found, expected = answers[name], expect(name, models)
+    undefined = {pair for pair in ((0, 1), (1, 0)) if np.isnan(expected[pair])}
+    assert {pair for pair in ((0, 1), (1, 0)) if np.isnan(found.values[pair])} == undefined
+    assert all(found.reasons[pair] != NO_REASON for pair in undefined)
+    assert disagreement(name, found.values, expected) <= LARGEST_DISAGREEMENT
 
 
 def draw(n=40, widths=(5, 8, 6), seed=0):

@@ -11,6 +11,7 @@ from rep_kedro.measures import MEASURES, Invariance, compare_models
 N_STIMULI, WIDTHS = 48, (6, 9)
 ROUNDING = 1e-9
 ARCCOS_ROUNDING = 1e-6  # the arccosine of one less 1e-13
+STRETCH = 1e5  # by which one feature or stimulus outgrows the others
 # they ask of one model whether nearness is mutual, or count ranks from one
 NOT_EXTREME_FOR_ITSELF = {"cycle_knn_10", "information_imbalance", "information_imbalance_cosine"}
 
@@ -42,16 +43,20 @@ def change(x, invariance, generator):
     n, d = x.shape
 
     def positive(*shape):
-        return torch.rand(*shape, generator=generator, dtype=x.dtype) + 0.5
+        factors = torch.rand(*shape, generator=generator, dtype=x.dtype) + 0.5
+        factors[0] *= STRETCH
+        return factors
 
     def normal(*shape):
         return torch.randn(*shape, generator=generator, dtype=x.dtype)
 
     changes = {
         Invariance.ROTATION: lambda: x @ torch.linalg.qr(normal(d, d)).Q,
-        Invariance.ISOTROPIC_SCALING: lambda: x * 1.7,
-        Invariance.TRANSLATION: lambda: x + normal(d),
-        Invariance.INVERTIBLE_LINEAR: lambda: x @ (0.2 * normal(d, d) + torch.eye(d, dtype=x.dtype)),
+        Invariance.ISOTROPIC_SCALING: lambda: x * 1.7 * STRETCH,
+        Invariance.TRANSLATION: lambda: x + 100 * normal(d),
+        Invariance.INVERTIBLE_LINEAR: lambda: (
+            x @ (0.2 * normal(d, d) + torch.eye(d, dtype=x.dtype)) * positive(d)
+        ),
         Invariance.UNIT_PERMUTATION: lambda: x[:, torch.randperm(d, generator=generator)],
         Invariance.COLUMN_SCALING: lambda: x * positive(d),
         Invariance.ROW_SCALING: lambda: x * positive(n, 1),

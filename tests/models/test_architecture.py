@@ -4,7 +4,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from rep_kedro.models.architecture import Architecture, architecture_names, load_architecture
+from rep_kedro.models.architecture import Architecture
+from rep_kedro.models.architecture_files import architecture_names, load_architecture
 from rep_kedro.models.network import build_network, restore_network, scale_images
 
 
@@ -53,7 +54,7 @@ def test_state_dict_keys_are_the_usual_dotted_names():
     assert len(keys) == 128
 
 
-@pytest.mark.parametrize("name", ["cnn", "resnet"])
+@pytest.mark.parametrize("name", ["cnn", "small_resnet"])
 def test_the_default_architectures_are_small_and_keep_sixty_channels(name):
     network = build_network(name, n_classes=10, seed=0)
     assert 8_000 <= sum(x.numel() for x in network.parameters()) <= 12_000
@@ -73,14 +74,14 @@ def test_running_in_two_parts_at_any_cut_point_gives_the_same_bits(name):
 
 
 def test_cut_points_leave_out_layers_that_a_skip_jumps_over():
-    network = build_network("resnet", n_classes=10, seed=0)
+    network = build_network("small_resnet", n_classes=10, seed=0)
     cuts = set(network.cut_points)
     assert {"relu1", "block1.add", "block1.relu2", "mean"} <= cuts
     assert not cuts & {"block1.conv1", "block1.bn2", "block2.downsample.1", "fc"}
 
 
 def test_going_on_from_a_layer_inside_a_block_is_refused_and_names_the_cut_points():
-    network = build_network("resnet", n_classes=10, seed=0).eval()
+    network = build_network("small_resnet", n_classes=10, seed=0).eval()
     x = torch.zeros(1, 8, 16, 16)
     with pytest.raises(
         ValueError, match=r"cannot go on from layer 'block1.bn1'.*'block1.add'.*cut points: conv1"
@@ -107,8 +108,8 @@ def test_an_unknown_layer_is_answered_with_a_close_match():
 
 
 def test_a_network_without_a_head_ends_at_the_representation():
-    network = build_network("resnet", n_classes=None, seed=0).eval()
-    headed = build_network("resnet", n_classes=10, seed=0).eval()
+    network = build_network("small_resnet", n_classes=None, seed=0).eval()
+    headed = build_network("small_resnet", n_classes=10, seed=0).eval()
     assert network.representation == headed.representation == "mean"
     assert network(torch.zeros(2, 3, 16, 16)).shape == (2, 24)
 
@@ -128,9 +129,41 @@ def test_a_width_suffix_multiplies_the_channels():
     assert network.shapes["layer3.2.relu2"] == (192, 8, 8)
 
 
+def _scalars_of_resnet20(factor):
+    """Return how many numbers the state dict holds, counted layer by layer for ten classes."""
+
+    def norm(width):
+        return 4 * width + 1  # scale, shift, mean, variance, and a counter
+
+    n, before = 3 * 9 * 16 * factor + norm(16 * factor), 16 * factor
+    for width in (16 * factor, 32 * factor, 64 * factor):
+        for _ in range(3):
+            n += 9 * before * width + 9 * width * width + 2 * norm(width)
+            n += 0 if before == width else before * width + norm(width)
+            before = width
+    return n + 10 * before + 10
+
+
+@pytest.mark.parametrize(
+    ("factor", "n_scalars"),
+    [(1, 274_063), (3, 2_441_071), *((n, _scalars_of_resnet20(n)) for n in range(1, 6))],
+)
+def test_a_widened_resnet_is_the_published_one_for_32_pixels(factor, n_scalars):
+    with torch.device("meta"):
+        network = build_network(f"resnet_w{factor}", n_classes=10, seed=0)
+    assert sum(x.numel() for x in network.state_dict().values()) == n_scalars
+    assert network.architecture.input.size_px == 32
+    assert network.architecture == load_architecture(f"resnet20_w{factor}" if factor > 1 else "resnet20")
+
+
+def test_no_name_claims_to_be_the_resnet():
+    with pytest.raises(ValueError, match="unknown architecture 'resnet', did you mean 'resnet20'"):
+        load_architecture("resnet")
+
+
 def test_an_unknown_architecture_is_answered_with_a_close_match():
-    with pytest.raises(ValueError, match="unknown architecture 'resnt', did you mean 'resnet'"):
-        load_architecture("resnt")
+    with pytest.raises(ValueError, match="unknown architecture 'small_resnt', did you mean 'small_resnet'"):
+        load_architecture("small_resnt")
 
 
 @pytest.mark.parametrize(
@@ -156,7 +189,7 @@ def test_kept_layers_out_of_depth_order_are_refused():
 
 def test_layers_that_do_not_fit_together_are_named():
     definition = _define(A, {"name": "b", "kind": "maxpool", "kernel": 9})
-    with pytest.raises(ValueError, match=r"layer 'b' cannot take inputs of shape \[\(2, 4, 4\)\]"):
+    with pytest.raises(ValueError, match=r"layer 'b' of kind maxpool cannot take 2x4x4: "):
         build_network(definition, n_classes=None, seed=0)
 
 
@@ -170,7 +203,7 @@ def test_weights_return_from_a_state_dict_even_without_batch_counters():
 
 
 def test_a_definition_survives_json():
-    definition = load_architecture("resnet")
+    definition = load_architecture("small_resnet")
     assert Architecture.model_validate(definition.as_json()) == definition
 
 

@@ -27,13 +27,15 @@ class Server:
 
     def __init__(self, content):
         self.content, self.status, self.n_answers, self.cut = content, 200, 0, 0
+        self.tells_size = True
         owner = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
                 owner.n_answers += 1
                 self.send_response(owner.status)
-                self.send_header("Content-Length", str(len(owner.content)))
+                if owner.tells_size:
+                    self.send_header("Content-Length", str(len(owner.content)))
                 self.end_headers()
                 self.wfile.write(owner.content[: len(owner.content) - owner.cut])
 
@@ -192,3 +194,12 @@ def test_the_cache_lies_where_the_user_says(monkeypatch, tmp_path):
 def test_entries_that_do_not_say_which_file_are_refused(content, message):
     with pytest.raises(ValidationError, match=message):
         _entry(**content)
+
+
+@pytest.mark.parametrize("tells_its_size", [True, False])
+def test_a_file_that_is_too_large_is_not_fetched(server, tmp_path, monkeypatch, tells_its_size):
+    monkeypatch.setattr(files, "MOST_BYTES", len(server.content) - 1)
+    server.tells_size = tells_its_size
+    with pytest.raises(ValueError, match=r"net.pth is larger than \d+ bytes and is not fetched; if it is"):
+        files.fetch_file(server.url, hashlib.sha256(server.content).hexdigest(), "checkpoint")
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]

@@ -2,12 +2,15 @@
 
 import pytest
 import torch
+from pydantic import TypeAdapter
 from torch import nn
 
 from rep_kedro._torchvision import mend_torchvision
-from rep_kedro.kernels.receptive_field import compute_receptive_fields
+from rep_kedro.kernels.receptive_field import compute_receptive_fields, follow_receptive_fields
 from rep_kedro.models.graph import network_graph
 from rep_kedro.models.network import build_network
+from rep_kedro.models.outline import build_on_meta
+from rep_kedro.models.sources.specs import ModelEntry
 
 
 def _footprint(network, layer, input_px):
@@ -23,7 +26,7 @@ def _footprint(network, layer, input_px):
     return middle, columns.min().item(), columns.max().item()
 
 
-@pytest.mark.parametrize("name", ["cnn", "resnet", "tiny10", "resnet20", "resnet20_a"])
+@pytest.mark.parametrize("name", ["cnn", "small_resnet", "tiny10", "resnet20", "resnet20_a"])
 def test_the_gradient_reaches_exactly_the_receptive_field(name):
     network = build_network(name, n_classes=10, seed=0).eval().double()
     input_px = network.architecture.input.size_px
@@ -76,10 +79,11 @@ def test_a_torchvision_vgg_needs_the_image_size_for_its_adaptive_pooling():
     from torchvision.models import vgg11
 
     network = vgg11(weights=None)
-    with pytest.raises(ValueError, match="layer 'avgpool' pools adaptively to 7; give input_px"):
-        network_graph(network)
+    fields, unknown = follow_receptive_fields(network_graph(network), 224)
+    assert unknown["classifier"].startswith("layer 'avgpool' pools adaptively to 7; give input_px")
+    assert fields["features"].size_px == 150
     graph = network_graph(network, input_px=32)
-    fields = compute_receptive_fields(graph[:-1][: [layer.name for layer in graph].index("avgpool")], 32)
+    fields = compute_receptive_fields(graph, 32)
     assert [fields[name].size_px for name in _convolutions(network, graph)] == [
         3,
         8,
@@ -100,10 +104,83 @@ def test_windows_that_are_not_square_differ_by_axis():
     assert rows["0"].map_size == columns["0"].map_size == 16
 
 
-def test_a_layer_of_unknown_geometry_is_named():
-    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Upsample(scale_factor=2))
-    with pytest.raises(ValueError, match="layer '1' is a Upsample, whose receptive field is not known"):
-        network_graph(network)
+def test_only_what_is_behind_a_step_of_unknown_geometry_is_unknown():
+    class Forked(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.plain = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 5, padding=2)
+            self.odd, self.behind = nn.Upsample(scale_factor=2), nn.ReLU()
+
+        def forward(self, x):
+            x = self.stem(x)
+            return self.behind(self.odd(x)).mean() + self.plain(x).mean()
+
+    fields, unknown = follow_receptive_fields(network_graph(Forked()), 16)
+    assert {name: fields[name].size_px for name in ("stem", "plain")} == {"stem": 3, "plain": 7}
+    assert {"odd", "behind", "add"} <= set(unknown)
+    assert set(unknown.values()) == {"layer 'odd' is a Upsample, whose receptive field is not known"}
+    with pytest.raises(ValueError, match="layer 'odd' is a Upsample"):
+        compute_receptive_fields(network_graph(Forked()), 16)
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "side", "sizes"),
+    [
+        # Sums over kernels and strides by hand, from the tables of the papers: 3, 7, 11, ... of the stem.
+        ("torchvision", "inception_v3", 299, {"Conv2d_1a_3x3": 3, "Conv2d_2b_3x3": 11, "maxpool1": 15}),
+        ("torchvision", "convnext_tiny", 224, {"features.0": 4, "features.1.0": 28, "features.1": 76}),
+        (
+            "torchvision",
+            "shufflenet_v2_x0_5",
+            224,
+            {"conv1": 3, "maxpool": 7, "stage2.0": 15, "stage2.1": 31},
+        ),
+        ("torchvision", "mobilenet_v3_small", 224, {"features.0": 3, "features.1.block.0": 7}),
+        ("torchvision", "efficientnet_b0", 224, {"features.0": 3, "features.1.0.block.0": 7}),
+        ("torchvision", "regnet_y_400mf", 224, {"stem": 3, "trunk_output.block1.block1-0.f.b": 7}),
+        ("torchvision", "vit_b_16", 224, {"conv_proj": 16, "encoder.dropout": 16, "encoder.ln": 224}),
+        ("torchvision", "swin_t", 224, {"features.0": 4, "features.1.0.norm1": 4}),
+        ("timm", "vit_tiny_patch16_224", 224, {"patch_embed": 16, "blocks.0.norm1": 16, "blocks.0": 224}),
+        ("timm", "tf_efficientnet_b0", 224, {"conv_stem": 3, "blocks.0.0.conv_dw": 7}),
+        ("timm", "mixer_s16_224", 224, {"stem": 16, "blocks.0.norm1": 16}),
+    ],
+)
+def test_the_fields_of_published_architectures(source, name, side, sizes):
+    drawn = {"weights": None} if source == "torchvision" else {"pretrained": False}
+    content = {"source": source, "name": name, "layers": ["x"], **drawn}
+    module = build_on_meta(TypeAdapter(ModelEntry).validate_python(content))
+    with torch.device("meta"):
+        fields, _ = follow_receptive_fields(network_graph(module, input_px=side), side)
+    assert {layer: fields[layer].size_px for layer in sizes} == sizes
+
+
+def test_excitation_by_the_whole_map_is_seen_by_every_position_and_the_way_past_it_is_kept():
+    class Excited(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.squeeze = nn.Conv2d(3, 4, 3, padding=1), nn.AdaptiveAvgPool2d(1)
+            self.gate, self.last = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 3, padding=1)
+
+        def forward(self, x):
+            x = self.conv(x)
+            return self.last(x * self.gate(self.squeeze(x)).sigmoid())
+
+    network = Excited()
+    fields = compute_receptive_fields(network_graph(network, input_px=16), 16)
+    assert (fields["mul"].size_px, fields["mul"].smallest_path_px, fields["mul"].map_size) == (18, 3, 16)
+    assert (fields["last"].size_px, fields["last"].smallest_path_px) == (18, 5)
+    image = torch.rand(1, 3, 16, 16, requires_grad=True)
+    network(image)[0, :, 0, 0].sum().backward()
+    assert (image.grad[0].abs().sum(0) > 0).all()  # the corner depends on all 16 pixels, and on its padding
+
+
+def test_mixing_of_positions_is_not_taken_for_mixing_of_channels():
+    entry = {"source": "timm", "name": "mixer_s16_224", "layers": ["x"], "pretrained": False}
+    module = build_on_meta(TypeAdapter(ModelEntry).validate_python(entry))
+    with torch.device("meta"):
+        fields, unknown = follow_receptive_fields(network_graph(module, input_px=224), 224)
+    assert "blocks.0" not in fields
+    assert "mixes channels or positions" in unknown["blocks.0"]
 
 
 def test_a_network_that_cannot_be_traced_is_named():

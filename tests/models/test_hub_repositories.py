@@ -1,6 +1,7 @@
 """Networks of repositories of Hugging Face, from a local cache laid out as the library lays it out."""
 
 import json
+from hashlib import sha256
 
 import pytest
 import torch
@@ -97,11 +98,9 @@ def test_a_repository_of_timm_is_read_with_its_weights_and_preprocessing(tiny):
 def test_another_revision_has_other_weights_and_another_recipe(tiny):
     older = _entry(source="timm", name="hf-hub:me/tiny@older")
     assert torch.equal(build_model(older).conv1[0].weight, tiny["older"]["conv1.0.weight"])
-    assert describe_model(_timm())["weights"] == {
-        "architecture": "test_resnet",
-        "repository": "me/tiny",
-        "commit": COMMITS["main"],
-    }
+    weights = describe_model(_timm())["weights"]
+    assert weights.pop("sha256").keys() == {"model.safetensors"}  # a file that does not bear its digest
+    assert weights == {"architecture": "test_resnet", "repository": "me/tiny", "commit": COMMITS["main"]}
     assert describe_model(older)["weights"]["commit"] == COMMITS["older"]
 
 
@@ -123,7 +122,22 @@ def test_a_repository_of_open_clip_is_read_with_its_weights_and_preprocessing(cl
     assert (model.preprocessing.size_px, model.preprocessing.std[0]) == (32, 0.25)
     reader = LayerReader(model.module, model.layers, example=torch.zeros(1, 3, 32, 32), run=model.run)
     assert reader.read(torch.zeros(2, 3, 32, 32), "average")["visual"].shape == (2, 16)
-    assert describe_model(_clip())["weights"] == {"repository": "me/clip", "commit": COMMITS["main"]}
+    weights = describe_model(_clip())["weights"]
+    assert (weights["repository"], weights["commit"]) == ("me/clip", COMMITS["main"])
+
+
+def test_a_file_in_a_copy_of_a_commit_that_is_not_the_commits_changes_the_recipe(tiny, cache):
+    (file,) = cache.glob(f"models--me--tiny/snapshots/{COMMITS['main']}/model.safetensors")
+    blob = cache / "models--me--tiny/blobs" / sha256(file.read_bytes()).hexdigest()
+    blob.parent.mkdir()
+    file.rename(blob)
+    assert describe_model(_timm())["weights"].keys() == {"architecture", "repository", "commit"}
+    file.symlink_to(blob)  # as Hugging Face keeps it
+    assert describe_model(_timm())["weights"].keys() == {"architecture", "repository", "commit"}
+    blob.write_bytes(blob.read_bytes()[:-4] + b"\0\0\0\0")
+    replaced = describe_model(_timm())["weights"]["sha256"]
+    assert replaced == {"model.safetensors": sha256(blob.read_bytes()).hexdigest()}
+    assert "sha256" not in describe_model(_timm(pretrained=False))["weights"]
 
 
 def test_drawn_weights_of_an_open_clip_repository_differ_from_its_own(clip):

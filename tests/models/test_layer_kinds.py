@@ -6,8 +6,9 @@ from pydantic import TypeAdapter
 from safetensors.torch import save_file
 from torch.nn.functional import conv2d, pad
 
-from rep_kedro.kernels.receptive_field import compute_receptive_fields
-from rep_kedro.models.architecture import Architecture, load_architecture
+from rep_kedro.kernels.receptive_field import compute_receptive_fields, follow_receptive_fields
+from rep_kedro.models.architecture import Architecture
+from rep_kedro.models.architecture_files import load_architecture
 from rep_kedro.models.graph import network_graph
 from rep_kedro.models.network import build_network
 from rep_kedro.models.sources.specs import ModelEntry
@@ -63,10 +64,14 @@ def test_a_transposed_convolution_spreads_each_position():
     assert not network.get_submodule("a").bias.any()
 
 
-def test_the_receptive_field_of_a_transposed_convolution_is_refused():
-    network = build({"name": "a", "kind": "deconv", "channels": 3, "kernel": 2})
-    with pytest.raises(ValueError, match=r"layer 'a' is a transposed convolution, whose receptive field"):
-        network_graph(network)
+def test_the_receptive_field_is_known_before_a_transposed_convolution_and_not_behind_it():
+    conv = {"name": "a", "kind": "conv", "channels": 3, "kernel": 3}
+    deconv = {"name": "b", "kind": "deconv", "channels": 3, "kernel": 2}
+    network = build(conv, deconv, {"name": "c", "kind": "relu"})
+    fields, unknown = follow_receptive_fields(network_graph(network), 6)
+    assert {name: field.size_px for name, field in fields.items()} == {"a": 3}
+    why = "layer 'b' is a transposed convolution, whose receptive field is not known"
+    assert unknown == {"b": why, "c": why}
 
 
 def test_batch_norm_takes_its_epsilon_from_the_architecture():

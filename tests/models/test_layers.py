@@ -5,6 +5,8 @@ import torch
 from torch import nn
 
 from rep_kedro._torchvision import mend_torchvision
+from rep_kedro.errors import UserError
+from rep_kedro.models.activation_form import Form
 from rep_kedro.models.layers import LayerReader, select_layers
 from rep_kedro.models.network import build_network
 from rep_kedro.models.pooling import pool_activation
@@ -13,6 +15,16 @@ from rep_kedro.models.pooling import pool_activation
 @pytest.fixture
 def images():
     return torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+
+
+class _Bypass(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.ReLU()
+        self.drop = nn.Dropout()
+
+    def forward(self, x):
+        return self.inner(x)
 
 
 def _torchvision_resnet18():
@@ -73,13 +85,13 @@ def test_hooks_are_gone_after_a_pass_that_fails(images):
 
 
 def test_layers_come_in_the_order_of_the_pass_whatever_order_was_asked(images):
-    network = build_network("resnet", n_classes=10, seed=0).eval()
+    network = build_network("small_resnet", n_classes=10, seed=0).eval()
     reader = LayerReader(network, ["fc", "block*.add", "conv1"], example=images[:1, :, :16, :16])
     assert reader.layers == ("conv1", "block1.add", "block2.add", "block3.add", "fc")
 
 
 def test_hooks_and_running_in_part_agree():
-    network = build_network("resnet", n_classes=10, seed=0).eval()
+    network = build_network("small_resnet", n_classes=10, seed=0).eval()
     x = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     read = LayerReader(network, ["**"], example=x[:1]).read(x)
     assert list(read) == list(network.layer_names)
@@ -104,6 +116,32 @@ def test_a_pattern_that_fits_nothing_and_an_empty_list_are_refused():
         select_layers(["conv1", "relu1"], ["block*"])
     with pytest.raises(ValueError, match="no layers were asked for"):
         select_layers(["conv1"], [])
+
+
+@pytest.mark.parametrize("pattern", ["block.drop", "block.dr*"])
+def test_a_layer_that_is_never_called_is_not_called_unknown(pattern):
+    network = nn.Sequential()
+    network.add_module("block", _Bypass())
+    with pytest.raises(
+        UserError,
+        match=r"layer 'block\.drop' exists, but is never called: .* called in block are block\.inner",
+    ):
+        LayerReader(network.eval(), [pattern], example=torch.zeros(1, 3))
+
+
+def test_parts_that_attention_computes_without_calling_them_are_named_so():
+    mend_torchvision()
+    import timm
+
+    network = timm.create_model("test_vit", pretrained=False).eval()
+    example = torch.zeros(1, 3, 160, 160)
+    with pytest.raises(UserError, match=r"'blocks.0.attn.attn_drop' exists, but is never called"):
+        LayerReader(network, ["blocks.0.attn.attn_drop"], example=example)
+    attention = nn.TransformerEncoderLayer(8, 2, batch_first=True).eval()
+    with pytest.raises(
+        UserError, match=r"'self_attn.out_proj' exists, but is never called: .*; choose 'self_attn'"
+    ):
+        LayerReader(attention, ["self_attn.out_proj"], example=torch.zeros(1, 4, 8))
 
 
 def test_a_network_in_training_mode_is_refused(images):
@@ -153,49 +191,46 @@ def test_tokens_of_a_vision_transformer_are_pooled_as_asked():
     torch.testing.assert_close(reader.read(x, "patch_average")["blocks.5"], whole[:, 1:].mean(1))
 
 
-def test_tokens_that_come_first_are_an_error_until_the_layout_says_so():
-    class TokensFirst(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.inner = nn.Identity()
-
-        def forward(self, x):
-            return self.inner(x.transpose(0, 1))
-
-    x = torch.arange(24.0).view(2, 4, 3)
-    reader = LayerReader(TokensFirst().eval(), ["inner"], example=x[:1])
-    with pytest.raises(ValueError, match=r"shape \(4, 2, 3\) for 2 stimuli; if its tokens come first"):
-        reader.read(x, "cls")
-    assert torch.equal(reader.read(x, "cls", layout="tokens_first")["inner"], x[:, 0])
-
-
 def test_pooling_by_hand():
     maps = torch.tensor([[[[1.0, 2.0], [3.0, 6.0]], [[0.0, 0.0], [0.0, 4.0]]]])
-    assert pool_activation(maps, "average").tolist() == [[3.0, 1.0]]
-    assert pool_activation(maps, "flatten").tolist() == [[1.0, 2.0, 3.0, 6.0, 0.0, 0.0, 0.0, 4.0]]
-    assert pool_activation(maps.movedim(1, -1), "average", layout="nhwc").tolist() == [[3.0, 1.0]]
+    assert pool_activation(maps, "average", Form("map")).tolist() == [[3.0, 1.0]]
+    assert pool_activation(maps, "flatten", Form("map")).tolist() == [
+        [1.0, 2.0, 3.0, 6.0, 0.0, 0.0, 0.0, 4.0]
+    ]
+    last = maps.movedim(1, -1)
+    assert pool_activation(last, "average", Form("map", channel_axis=3)).tolist() == [[3.0, 1.0]]
     tokens = torch.tensor([[[9.0], [5.0], [1.0], [3.0]]])
-    assert pool_activation(tokens, "average").item() == 4.5
-    assert pool_activation(tokens, "patch_average", n_prefix_tokens=2).item() == 2.0
-    assert pool_activation(tokens, "cls_and_patch_average").tolist() == [[9.0, 3.0]]
-    assert pool_activation(torch.tensor([[1.0, 2.0]]), "cls").tolist() == [[1.0, 2.0]]
+    one, two = (Form("tokens", 0, 2, n_prefix, has_class_token=True) for n_prefix in (1, 2))
+    assert pool_activation(tokens, "average", one).item() == 4.5
+    assert pool_activation(tokens, "patch_average", two).item() == 2.0
+    assert pool_activation(tokens, "cls_and_patch_average", one).tolist() == [[9.0, 3.0]]
+    assert pool_activation(tokens.transpose(0, 1), "cls", one._replace(stimulus_axis=1)).item() == 9.0
+    assert pool_activation(tokens.transpose(1, 2), "cls", one._replace(channel_axis=1)).item() == 9.0
+    assert pool_activation(torch.tensor([[1.0, 2.0]]), "cls", Form("vector")).tolist() == [[1.0, 2.0]]
 
 
 @pytest.mark.parametrize(
-    ("shape", "pooling", "prefix", "message"),
+    ("shape", "pooling", "form", "message"),
     [
-        ((1, 2, 3, 3), "cls", 1, "pooling 'cls' needs tokens, got a map"),
-        ((1, 4, 3), "cls", 0, "needs a class token, and this model has none"),
-        ((1, 1, 3), "patch_average", 1, "needs tokens behind the prefix of 1, got 1"),
-        ((4,), "average", 1, "two to four axes"),
-        ((1, 4, 3), "mean", 1, "unknown pooling 'mean'; known: average"),
+        ((1, 2, 3, 3), "cls", Form("map"), "pooling 'cls' needs tokens, got a map"),
+        ((1, 4, 3), "cls", Form("tokens", 0, 2, 0), "needs a class token, and this layer has none"),
+        ((1, 8, 3), "cls", Form("tokens", 0, 2, 4), "the 4 tokens before its patches are registers"),
+        ((1, 8, 3), "patch_average", Form("tokens", 0, 2, None), "which of the 8 tokens are patches"),
+        (
+            (1, 1, 3),
+            "patch_average",
+            Form("tokens", 0, 2, 1),
+            "needs patches, and the layer gives only the 1",
+        ),
+        ((1, 4, 3), "mean", Form("tokens", 0, 2), "unknown pooling 'mean'; known: average"),
     ],
 )
-def test_pooling_that_makes_no_sense_is_refused(shape, pooling, prefix, message):
-    with pytest.raises(ValueError, match=message):
-        pool_activation(torch.zeros(shape), pooling, n_prefix_tokens=prefix)
+def test_pooling_that_makes_no_sense_is_refused(shape, pooling, form, message):
+    with pytest.raises(UserError, match=message):
+        pool_activation(torch.zeros(shape), pooling, form)
 
 
 def test_averages_of_large_offsets_keep_their_digits():
     x = (torch.full((1, 1, 64, 64), 1e6) + torch.linspace(0, 1, 4096).view(64, 64)).float()
-    assert pool_activation(x, "average").item() == pytest.approx(x.double().mean().item(), rel=1e-7)
+    pooled = pool_activation(x, "average", Form("map"))
+    assert pooled.item() == pytest.approx(x.double().mean().item(), rel=1e-7)

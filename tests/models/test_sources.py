@@ -5,8 +5,8 @@ import torch
 from pydantic import TypeAdapter
 
 from rep_kedro.models.cost import count_cost
-from rep_kedro.models.layers import LayerReader
 from rep_kedro.models.sources.checkpoint import CheckpointHandle
+from rep_kedro.models.sources.loaded import read_layers
 from rep_kedro.models.sources.specs import ModelEntry
 from rep_kedro.models.sources.zoo import build_model, describe_model, load_model, resolve_preprocessing
 from rep_kedro.pipelines.features.listing import list_entry_layers
@@ -29,7 +29,10 @@ OPEN_CLIP = {"source": "open_clip", "name": "ViT-S-32", "pretrained": None}
         ({**TIMM, "name": "vit_tiny_patch16_224"}, (224, 248, "bicubic", 0.5)),
         (TORCHVISION, (224, 256, "bilinear", 0.485)),
         ({**TORCHVISION, "weights": "IMAGENET1K_V1"}, (224, 256, "bilinear", 0.485)),
-        ({**OPEN_CLIP, "name": "ViT-B-32", "pretrained": "openai"}, (224, 224, "bicubic", 0.48145466)),
+        (
+            {**OPEN_CLIP, "name": "ViT-B-32-quickgelu", "pretrained": "openai"},
+            (224, 224, "bicubic", 0.48145466),
+        ),
     ],
 )
 def test_preprocessing_is_what_the_weights_were_published_with(entry, expected):
@@ -52,18 +55,11 @@ def test_drawn_weights_repeat_with_their_seed_and_leave_the_global_state_alone(e
 def test_the_image_side_of_a_two_sided_model_is_read_by_tokens():
     model = load_model(_entry(**{**OPEN_CLIP, "layers": ["visual.transformer.resblocks.1", "visual"]}))
     x = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
-    reader = LayerReader(model.module, model.layers, example=x[:1], run=model.run)
-    read = reader.read(x, "cls_and_patch_average", n_prefix_tokens=model.n_prefix_tokens)
+    read = read_layers(model, x[:1]).read(x, "cls_and_patch_average")
     assert {name: tuple(features.shape) for name, features in read.items()} == {
         "visual.transformer.resblocks.1": (2, 768),
         "visual": (2, 384),
     }
-
-
-def test_a_network_with_channels_last_is_known_as_such():
-    model = load_model(_entry(source="timm", name="swin_tiny_patch4_window7_224", pretrained=False))
-    assert model.layout == "nhwc"
-    assert model.n_prefix_tokens == 0
 
 
 @pytest.mark.parametrize(
@@ -117,9 +113,9 @@ def test_weights_that_cannot_be_had_offline_are_refused_in_one_line(entry, messa
     ("name", "content", "message"),
     [
         ("net.pt", {"fn": print}, "holds more than tensors"),
-        ("net.pt", [torch.zeros(1)], "is no state dict of tensors, got list"),
-        ("net.pt", {"conv1.weight": torch.zeros(1)}, "weights do not fit the architecture: .*Missing key"),
-        ("net.bin", {}, r"has suffix '\.bin'; known: \.safetensors, \.pt, \.pth, \.th"),
+        ("net.pt", [torch.zeros(1)], "is no state dict of tensors: it holds a list"),
+        ("net.pt", {"conv1.weight": torch.zeros(1)}, "does not fit: it lacks"),
+        ("net.bin", {}, "is no state dict of tensors: it holds nothing"),
     ],
 )
 def test_a_file_that_is_no_checkpoint_is_refused_without_running_it(name, content, message, tmp_path):
@@ -144,6 +140,23 @@ def test_a_truncated_checkpoint_is_named_with_what_to_do(tmp_path):
     fed = {"size_px": 32, "resize_px": 32, "mean": [0, 0, 0], "std": [1, 1, 1]}
     with pytest.raises(ValueError, match=f"file of weights {told}"):
         build_model(_entry(source="weights_file", architecture="timm/test_resnet", path=str(path), **fed))
+
+
+@pytest.mark.parametrize("source", ["checkpoint", "weights_file"])
+@pytest.mark.parametrize(
+    ("scaling", "message"),
+    [
+        ({"std": [float("nan")] * 3}, "finite number"),
+        ({"mean": [float("inf")] * 3}, "finite number"),
+        ({"std": [0.0] * 3}, "std of the entry must be positive"),
+        ({"std": [1.0, 1.0, -1.0]}, "std of the entry must be positive"),
+        ({"std": [1.0] * 2}, "needs one value per channel of 'cnn'|Field required"),
+    ],
+)
+def test_a_scaling_that_gives_no_numbers_is_refused(source, scaling, message):
+    architecture = "cnn" if source == "checkpoint" else "timm/resnet18"
+    with pytest.raises(ValueError, match=message):
+        _entry(source=source, architecture=architecture, path="net.pth", **scaling)
 
 
 @pytest.mark.parametrize("name", ["ViT-S-32", "RN50"])

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from rep_kedro.models.architecture import load_architecture
+from rep_kedro.models.architecture_files import load_architecture
 from rep_kedro.objectives.registry import make_objective
 from rep_kedro.objectives.schedule import Schedule
 from rep_kedro.objectives.training import (

@@ -14,6 +14,7 @@ from rep_kedro.models.layers import LayerReader
 from rep_kedro.pipelines.features import extraction
 from rep_kedro.pipelines.features.nodes import plan_features
 from rep_kedro.pipelines.features.params import FeaturesParams
+from rep_kedro.stimuli.limits import DEFAULT_LIMITS
 
 N_STIMULI = 13
 VIT = {"source": "timm", "name": "test_vit", "pretrained": False, "layers": ["blocks.*"], "size_px": 64}
@@ -113,9 +114,10 @@ def test_decoding_ahead_keeps_the_order(inputs, decode_threads, batch_size):
     network = inputs[2]["cnn_supervised_s0"]
     model = LoadedModel(restore_trained_network(network), preprocessing_of(network), ("relu1",))
     images = inputs[0]["dots"].table(["image"])["image"].to_pylist()
-    encoded = iter([images[start : start + batch_size] for start in range(0, len(images), batch_size)])
+    groups = [images[start : start + batch_size] for start in range(0, len(images), batch_size)]
+    encoded = extraction._with_names(iter(groups), [str(number) for number in range(len(images))])
     reading = extraction.Reading(batch_size, decode_threads=decode_threads)
-    batches = list(extraction._decode_ahead(encoded, model, reading))
+    batches = list(extraction._decode_ahead(encoded, model, reading, DEFAULT_LIMITS))
     assert [len(batch) for batch in batches[:-1]] == [batch_size] * (len(batches) - 1)
     expected = extraction.make_pixels(images, model.preprocessing)
     assert np.array_equal(torch.cat(batches).numpy(), expected)
@@ -131,7 +133,8 @@ def test_pixels_for_a_gpu_are_decoded_into_pinned_memory(inputs, monkeypatch, de
     network = inputs[2]["cnn_supervised_s0"]
     model = LoadedModel(restore_trained_network(network), preprocessing_of(network), ("relu1",))
     images = inputs[0]["dots"].table(["image"])["image"].to_pylist()
-    pixels = extraction._decode(images, model, extraction.Reading(8, device=device))
+    batch = (images, [str(number) for number in range(len(images))])
+    pixels = extraction._decode(batch, model, extraction.Reading(8, device=device), DEFAULT_LIMITS)
     assert bool(pinned) == is_pinned
     assert np.array_equal(pixels.numpy(), extraction.make_pixels(images, model.preprocessing))
 

@@ -5,9 +5,9 @@ from collections import Counter
 import pytest
 import torch
 
-from rep_kedro.models.layers import LayerReader
+from rep_kedro.models.sources.loaded import LoadedModel, read_layers
 from rep_kedro.models.sources.specs import OpenClipModel, TimmModel, TorchvisionModel, WeightsFileModel
-from rep_kedro.models.sources.zoo import build_model, layout_of, prefix_of, resolve_preprocessing, runner_of
+from rep_kedro.models.sources.zoo import build_model, resolve_preprocessing, runner_of
 from rep_kedro.pipelines.features.forms import compute_form, describe_form, name_form
 
 MISLABELLED = {
@@ -171,14 +171,10 @@ def test_two_images_go_through_with_drawn_weights(networks, published, name):
     entry = networks.entries()[name]
     side = resolve_preprocessing(entry).size_px
     module = build_model(entry, with_weights=False)
+    model = LoadedModel(module, resolve_preprocessing(entry), entry.layers, run=runner_of(module))
     images = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0))
-    reader = LayerReader(module, entry.layers, example=images[:1], run=runner_of(module))
-    ((layer, features),) = reader.read(
-        images,
-        entry.pooling or networks.pooling,
-        layout=layout_of(entry, module),
-        n_prefix_tokens=prefix_of(entry, module),
-    ).items()
+    pooling = entry.pooling or networks.pooling
+    ((layer, features),) = read_layers(model, images[:1]).read(images, pooling).items()
     assert layer == entry.layers[0]
     assert features.shape == (2, int(published[name]["width"]))
     assert features.isfinite().all()

@@ -138,16 +138,25 @@ def test_preprocessing_is_what_the_entry_says():
 @pytest.mark.parametrize(
     ("content", "changes", "message"),
     [
-        ({}, {}, r"the file lacks conv1\.weight, bn1\.weight, bn1\.bias and \d+ more; see left_out"),
-        ({"neck.weight": torch.zeros(2)}, {"left_out": ["*"]}, r"the file has besides neck\.weight; see"),
+        (
+            {"a": torch.ones(1)},
+            {},
+            r"does not fit: it lacks conv1\.weight, bn1\.weight, bn1\.bias and \d+ more",
+        ),
+        ({"neck.weight": torch.zeros(2)}, {"left_out": ["*"]}, r"it also has neck\.weight; see left_out"),
         (
             {"conv1.weight": torch.zeros(2)},
-            {"left_out": ["*"]},
-            "do not fit: .*size mismatch for conv1.weight",
+            {"left_out": ["[!c]*"]},
+            r"conv1\.weight is 2, not 64x3x7x7; say n_classes",
         ),
-        ({"model": {}}, {"within": "modle.trunk"}, "have no part 'modle' of 'modle.trunk'; there is model"),
-        ({"epoch": 3}, {}, "are no state dict of tensors; within says where in the file it is"),
-        ({"fn": print}, {}, "hold more than tensors, or are damaged"),
+        ({"conv1.weight": torch.zeros(2)}, {"left_out": ["*"]}, "none of its tensors is used"),
+        (
+            {"model": {"a": torch.ones(1)}},
+            {"within": "modle.trunk"},
+            r"no part 'modle.trunk' .*; there is model \(a\)",
+        ),
+        ({"epoch": 3}, {}, r"is no state dict of tensors: it holds epoch \(int\)"),
+        ({"fn": print}, {}, r"holds more than tensors \(print\)"),
     ],
 )
 def test_files_that_do_not_fit_are_refused_in_one_line(tmp_path, content, changes, message):
@@ -155,6 +164,31 @@ def test_files_that_do_not_fit_are_refused_in_one_line(tmp_path, content, change
     with pytest.raises(ValueError, match=message) as caught:
         build_model(_entry(tmp_path / "net.pth", architecture="torchvision/resnet18", **changes))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("architecture", ["torchvision/resnet18", "timm/test_resnet", "timm/densenet121"])
+def test_a_head_of_another_size_is_asked_for_or_left_out(architecture, tmp_path):
+    source, _, name = architecture.partition("/")
+    drawn = {"source": source, "name": name, "n_classes": 10, "seed": 3, "layers": ["x"]}
+    drawn |= {"weights": None} if source == "torchvision" else {"pretrained": False}
+    state = build_model(TypeAdapter(ModelEntry).validate_python(drawn)).state_dict()
+    torch.save(state, tmp_path / "net.pth")
+    head = list(state)[-1].rpartition(".")[0]
+    with pytest.raises(
+        ValueError, match=rf"{head}\.bias is 10, not \d+; say n_classes: 10, or left_out: \[{head}\]"
+    ):
+        build_model(_entry(tmp_path / "net.pth", architecture=architecture))
+    _assert_same(build_model(_entry(tmp_path / "net.pth", architecture=architecture, n_classes=10)), state)
+    body = {key: value for key, value in state.items() if not key.startswith(head)}
+    _assert_same(build_model(_entry(tmp_path / "net.pth", architecture=architecture, left_out=[head])), body)
+
+
+@pytest.mark.parametrize(
+    "source", [{"source": "timm", "name": "resnet18"}, {"source": "torchvision", "name": "vgg11"}]
+)
+def test_published_weights_keep_their_own_head(source):
+    with pytest.raises(ValueError, match="n_classes: 10 is for drawn weights"):
+        TypeAdapter(ModelEntry).validate_python({**source, "layers": ["x"], "n_classes": 10})
 
 
 @pytest.mark.parametrize(

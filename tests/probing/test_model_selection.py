@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import binomtest
 from tests.reference.ensembles import ensemble_accuracy, mean_within
 from tests.small_collections import ARROW, make_subset, run_plan, store
 
@@ -15,7 +16,8 @@ from rep_kedro.pipelines.probing.selection_params import STRATEGIES, ModelSelect
 CLASSES = [2, 5, 9]
 LABELS = [2, 5, 9, 5, 2, 9, 9, 5, 2, 2, 5, 9, 2, 5]
 MODELS = tuple(f"net_{letter}" for letter in "abcdefgh")
-ACCURACIES = np.array([0.5, 0.9, 0.7, 0.7, 0.6, 0.8, 0.4, 0.3])
+ACCURACIES = np.array([0.5, 0.9, 0.7, 0.7, 0.6, 0.8, 0.4, 0.3])  # on held-out training stimuli
+TEST_ACCURACIES = 1.0 - ACCURACIES  # whoever chooses by these chooses the worst
 CLUSTERS = {2: [0, 0, 0, 0, 0, 1, 1, 1], 3: [0, 0, 0, 1, 1, 2, 2, 2]}
 MEASURE = "cka_linear_debiased"
 
@@ -82,10 +84,11 @@ def make_study(tmp_path, probabilities):
                 "model": m,
                 "layer": layer,
                 "is_final": layer == "late",
-                "test_accuracy": a,
+                "validation_accuracy": held_out,
+                "test_accuracy": test,
             }
-            for m, accuracy in zip(MODELS, ACCURACIES, strict=True)
-            for layer, a in (("early", 0.99), ("late", accuracy))
+            for m, *late in zip(MODELS, ACCURACIES, TEST_ACCURACIES, strict=True)
+            for layer, (held_out, test) in (("early", (0.99, 0.99)), ("late", late))
         ]
     )
     return results, run_plan(tmp_path / "probes", plan), subsets
@@ -121,8 +124,13 @@ def test_every_set_is_judged_as_by_the_definition(study, probabilities):
         assert len(set(chosen)) == row["n_models"]
         assert row["ensemble_accuracy"] == pytest.approx(ensemble_accuracy(stored, columns, chosen))
         assert row["mean_similarity"] == pytest.approx(mean_within(matrix, places))
-        assert row["mean_accuracy"] == pytest.approx(ACCURACIES[places].mean())
-        assert row["best_accuracy"] == ACCURACIES[places].max()
+        assert row["mean_accuracy"] == pytest.approx(TEST_ACCURACIES[places].mean())
+        best = places[int(np.argmax(ACCURACIES[places]))]  # on held-out stimuli, judged on test stimuli
+        assert row["best_accuracy"] == TEST_ACCURACIES[best]
+        assert row["n_test"] == len(LABELS)
+        wilson = binomtest(round(row["ensemble_accuracy"] * len(LABELS)), len(LABELS))
+        expected = wilson.proportion_ci(0.95, method="wilson")
+        assert (row["ensemble_low"], row["ensemble_high"]) == pytest.approx((expected.low, expected.high))
     assert table["ensemble_accuracy"].nunique() > 4
 
 
@@ -298,3 +306,17 @@ def test_without_clusters_or_probes_the_table_is_empty(study):
 def test_parameters_that_make_no_sense_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         ModelSelectionParams.model_validate(wrong)
+
+
+def test_without_held_out_accuracies_nothing_is_chosen_on_test_stimuli(study):
+    results, probes, subsets = study
+    unknown = results.assign(validation_accuracy=np.nan)
+    table = run((unknown, probes, subsets), n_models=[3], n_draws=4)
+    by_accuracy = table["strategy"].isin(["top", "best_of_each_cluster"])
+    assert by_accuracy.sum() == 2
+    assert table.loc[by_accuracy, "ensemble_accuracy"].isna().all()
+    assert table.loc[by_accuracy, "reason"].str.contains("none is chosen on test stimuli").all()
+    others = table[~by_accuracy]
+    assert others["ensemble_accuracy"].notna().all()
+    assert others["best_accuracy"].isna().all()
+    assert others["reason"].str.contains("not decided on test stimuli").all()

@@ -72,6 +72,22 @@ def test_correlations_intervals_and_p_values_agree_with_written_out_samples():
     assert row["reason"] == ""
 
 
+FAMILY = ["p_adjusted", "p_smallest", "n_tests"]
+
+
+def test_where_no_p_value_can_pass_the_rows_and_the_log_say_so(caplog):
+    drawn = [(name, *_draw(seed)) for seed, name in enumerate(("birds", "clouds", "letters"))]
+    similarities = pd.concat([_pairs(similarity, name) for name, similarity, _ in drawn])
+    probes = pd.concat([_probes(accuracy, name) for name, _, accuracy in drawn])
+    found = compute_performance_gaps(similarities, probes, _params(n_permutations=39))
+    assert (found["n_tests"] == 3).all()
+    np.testing.assert_allclose(found["p_smallest"], 3 / 40)
+    assert "none of 3 correlations can reach p ≤ 0.05" in caplog.text
+    caplog.clear()
+    compute_performance_gaps(similarities, probes, _params(n_permutations=59))
+    assert not caplog.text
+
+
 def test_measures_and_stimulus_sets_have_a_row_each_and_one_correction_over_sets():
     similarities, probes = [], []
     for seed, name in enumerate(("birds", "clouds", "letters")):
@@ -87,9 +103,7 @@ def test_measures_and_stimulus_sets_have_a_row_each_and_one_correction_over_sets
     for index, name in enumerate(("birds", "clouds", "letters")):
         alone = compute_performance_gaps(similarities[2 * index], probes[index], params).iloc[0]
         together = found[(found["stimulus_set"] == name) & (found["measure"] == "cka")].iloc[0]
-        pd.testing.assert_series_equal(
-            alone.drop("p_adjusted"), together.drop("p_adjusted"), check_names=False
-        )
+        pd.testing.assert_series_equal(alone.drop(FAMILY), together.drop(FAMILY), check_names=False)
 
 
 def test_a_directed_measure_enters_with_the_mean_of_its_directions():

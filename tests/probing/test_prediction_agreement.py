@@ -56,10 +56,10 @@ def test_every_pair_is_compared_once_as_by_hand(study, probabilities):
     table = agreement.compare_predictions(*study, CARDS)
     assert tuple(table.columns) == agreement.COLUMNS
     assert table[["model_a", "model_b"]].values.tolist() == [["ape", "bee"], ["ape", "cat"], ["bee", "cat"]]
-    assert table["objective_pair"].tolist() == [
-        "simclr / supervised", "simclr / supervised", "simclr / simclr"
-    ]  # fmt: skip
-    assert table["architecture_pair"].tolist() == ["cnn / vit", "cnn / cnn", "cnn / vit"]
+    for trait in ("objective", "architecture"):
+        of_model = CARDS.set_index("model")[trait]
+        for side in "ab":
+            assert table[f"{trait}_{side}"].tolist() == of_model.loc[table[f"model_{side}"]].tolist()
     assert (table["reason"] == "").all()
     picks = {m: [CLASSES[i] for i in p.argmax(axis=1)] for m, p in probabilities.items()}
     for row in table.to_dict("records"):

@@ -7,11 +7,13 @@ import pytest
 import torch
 from pydantic import ValidationError
 from scipy.special import softmax
+from scipy.stats import binomtest
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from tests.small_collections import ARROW, make_features, make_subset, run_plan, store
 
 from rep_kedro.datasets import Planned
+from rep_kedro.kernels.probes import draw_held_out
 from rep_kedro.pipelines.probing.final_predictions import read_final_predictions
 from rep_kedro.pipelines.probing.nodes import COLUMNS, plan_probes, tabulate_probe_results
 from rep_kedro.pipelines.probing.params import ProbingParams
@@ -148,6 +150,39 @@ def test_settings_are_chosen_without_the_test_split(tmp_path, study):
         handle = run_plan(tmp_path / name, plan)["letters/net_a"]
         rows.append([(row["weight_decay"], row["train_accuracy"]) for row in handle.meta["layers"]])
     assert rows[0] == rows[1]
+
+
+def test_layers_have_an_accuracy_on_held_out_training_stimuli_and_an_interval_on_test_stimuli(
+    tmp_path, study
+):
+    fit = {"solver": "lbfgs", "weight_decays": [0.05], "tolerance": 1e-8}
+    params = ProbingParams(fit=fit)
+    table = tabulate_probe_results(_probe(tmp_path, study, fit=fit))
+    labels = torch.tensor([[3, 5, 7].index(label) for label in LABELS[:N_TRAIN]])
+    generator = torch.Generator().manual_seed(params.seed)
+    held_out = draw_held_out(labels, fraction=0.2, generator=generator).numpy()
+    for row in table[table["model"] == "net_a"].itertuples():
+        x = _draw_layers(0)[row.layer].astype(np.float32).astype(np.float64)[:N_TRAIN]
+        scaler = StandardScaler().fit(x[~held_out])
+        theirs = LogisticRegression(C=1.0 / ((~held_out).sum() * 0.05), tol=1e-10, max_iter=2000)
+        theirs.fit(scaler.transform(x[~held_out]), labels[~held_out])
+        expected = theirs.score(scaler.transform(x[held_out]), labels[held_out])
+        assert row.validation_accuracy == pytest.approx(expected)
+        wilson = binomtest(round(row.test_accuracy * N_TEST), N_TEST).proportion_ci(method="wilson")
+        assert (row.test_low, row.test_high) == pytest.approx((wilson.low, wilson.high))
+
+
+def test_held_out_accuracies_do_not_see_the_test_split(tmp_path, study):
+    _, subsets = study
+    before = tabulate_probe_results(_probe(tmp_path / "before", study))
+    layers = _draw_layers(0)
+    for x in layers.values():
+        x[N_TRAIN:] = 0.0
+    changed = store(tmp_path / "changed", {"letters/net_a": make_features(layers)})
+    after = tabulate_probe_results(_probe(tmp_path / "after", (changed, subsets)))
+    own = before[before["model"] == "net_a"].reset_index(drop=True)
+    assert own["validation_accuracy"].tolist() == after["validation_accuracy"].tolist()
+    assert own["test_accuracy"].tolist() != after["test_accuracy"].tolist()
 
 
 def test_stochastic_probes_choose_among_rates_too(tmp_path, study):

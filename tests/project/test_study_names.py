@@ -6,14 +6,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from kedro.pipeline import Pipeline
 from tests.project.conftest import ROOT
 
+from rep_kedro.checks.readable import require_readable_networks
 from rep_kedro.checks.references import require_known_anchors
 from rep_kedro.checks.stale import find_stale, make_pipeline, tell_stale
 from rep_kedro.checks.study_names import require_known_names
 from rep_kedro.datasets.plan_file import write_plan
+from rep_kedro.models.architecture_files import look_in
+from rep_kedro.models.network import build_network
 from rep_kedro.pipelines import PIPELINES
 
 
@@ -56,6 +60,9 @@ WRONG = {
     "similarity.models": (["cnn_simclr_s9"], "'cnn_simclr_s9' is no network of this study; did you mean"),
     "similarity.stimulus_sets": (["digitz"], "is no stimulus set of this study; did you mean 'digits'?"),
     "similarity.subset": ("analsis", "is no stimulus subset of this study; did you mean 'analysis'?"),
+    "training.stimulus_set": ("digitz", "is no stimulus set of this study; did you mean 'digits'?"),
+    "stitching.models": (["cnn_simclr_s9"], "is no network of this study; did you mean"),
+    "stitching.stimulus_sets": (["digitz"], "is no stimulus set of this study; did you mean 'digits'?"),
     "probing.models": (["cnn_simclr_s9"], "is no network of this study; did you mean"),
     "probing.stimulus_sets": (["digitz"], "is no stimulus set of this study"),
     "probing.subset": ("analsis", "is no stimulus subset of this study"),
@@ -81,7 +88,7 @@ def test_an_unknown_name_is_told_with_its_place(parameters: dict[str, Any], plac
         _check(changed)
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
-    _check(changed, "ingest", "training")  # which read none of these
+    _check(changed, "ingest")  # which reads none of these
 
 
 def test_a_network_without_features_may_be_an_anchor_but_is_not_compared(parameters: dict[str, Any]) -> None:
@@ -106,7 +113,7 @@ def test_measures_of_what_is_not_computed_are_not_looked_at(parameters: dict[str
 def test_what_is_there_may_be_named_unless_the_run_makes_it_anew(
     parameters: dict[str, Any], tmp_path: Path
 ) -> None:
-    write_plan(tmp_path, "features", {"digits/of_last_year": "{}"})
+    write_plan(tmp_path, "features", {"digits/of_last_year": "{}"}, left_out={}, partial={})
     changed = deepcopy(parameters)
     changed["similarity"]["models"] = ["of_last_year"]
     catalog = Catalog(features=tmp_path)
@@ -163,3 +170,48 @@ def test_an_unknown_anchor_is_told_with_both_ways_out(parameters: dict[str, Any]
     with pytest.raises(ValueError, match=told):
         require_known_anchors(changed, {}, Files())
     require_known_anchors(parameters, {}, Files())
+
+
+def test_each_file_of_weights_that_does_not_fit_is_told_in_one_line(
+    parameters: dict[str, Any], tmp_path: Path
+) -> None:
+    torch.save(build_network("cnn", n_classes=7, seed=0).state_dict(), tmp_path / "seven.pth")
+    (tmp_path / "pointer.pth").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    entry = {"source": "checkpoint", "architecture": "cnn", "n_classes": 10}
+    changed = deepcopy(parameters)
+    changed["features"]["models"] = {
+        "seven": {**entry, "path": str(tmp_path / "seven.pth")},
+        "pointer": {**entry, "path": str(tmp_path / "pointer.pth")},
+        "absent": {**entry, "path": str(tmp_path / "absent.pth")},
+        "right": {**entry, "path": str(tmp_path / "seven.pth"), "n_classes": 7},
+        "elsewhere": {**entry, "url": "https://example.org/net.pth", "sha256": "ab" * 32},
+    }
+    with pytest.raises(ValueError, match=r"^parameter features\.models\.seven: ") as refused:
+        require_readable_networks(changed, {}, make_pipeline("features"), Files())
+    lines = str(refused.value).splitlines()
+    assert [line.partition(": ")[0] for line in lines] == [
+        f"parameter features.models.{name}" for name in ("seven", "pointer", "absent")
+    ]
+    assert (
+        "fc.weight is 7x24, not 10x24, fc.bias is 7, not 10; say n_classes: 7, or left_out: [fc]" in lines[0]
+    )
+    require_readable_networks(changed, {}, make_pipeline("similarity"), Files())  # which reads none of them
+
+
+def test_an_architecture_whose_layers_do_not_fit_is_told_before_the_run(
+    parameters: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "local/architectures"
+    folder.mkdir(parents=True)
+    layers = [{"name": "a", "kind": "conv", "channels": 10**6, "kernel": 1}, {"name": "b", "kind": "mean"}]
+    shown = {"channels": 3, "size_px": 32, "mean": [0.0] * 3, "std": [1.0] * 3}
+    content = {"description": "wide", "input": shown, "layers": layers, "keep": ["b"]}
+    (folder / "wide.yml").write_text(yaml.safe_dump(content))
+    changed = deepcopy(parameters)
+    changed["training"]["grids"][0]["architectures"].append("wide")
+    look_in(tmp_path)
+    try:
+        with pytest.raises(ValueError, match=r"^parameter training.grids: architecture 'wide': layer 'a' is"):
+            _check(changed)
+    finally:
+        look_in(Path("conf"))

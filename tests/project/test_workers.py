@@ -2,19 +2,14 @@
 
 import os
 import shutil
-import signal
-import subprocess
-import time
 from pathlib import Path
 
 import click
 import pytest
 from kedro.pipeline import Pipeline, node
-from tests.project.conftest import BIN, run_in
+from tests.project.conftest import run_in
 
-from rep_kedro.checks.options import WORKER_VARIABLE
 from rep_kedro.commands import workers
-from rep_kedro.commands.command import _told
 from rep_kedro.commands.workers import choose_devices, find_stages
 
 FEATURES = "data/test/04_feature/features"
@@ -64,47 +59,6 @@ def test_a_worker_that_fails_is_named_and_the_others_finish(own_study: Path) -> 
     assert "Traceback" not in ended.stderr
     assert len(_files(own_study / FEATURES)) == 9
     assert not (own_study / "data/test/04_feature/model_cards.parquet.partial").exists()
-
-
-def test_ctrl_c_ends_the_workers_in_one_line(own_study: Path) -> None:
-    shutil.rmtree(own_study / "data/test/06_models/networks")
-    process = subprocess.Popen(
-        [str(BIN / "kedro"), "run", "--env=test", "--pipelines=training", "--workers=2"],
-        cwd=own_study,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  may be ignored here
-    )
-    while not (own_study / "data/test/06_models/networks").exists() and process.poll() is None:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    told = process.communicate()[1]
-    assert process.returncode == 130
-    assert told.splitlines()[-1].startswith("error: interrupted; what was made is kept")
-    assert "Traceback" not in told
-    assert not list((own_study / "data").rglob("*.partial"))
-
-
-@pytest.mark.parametrize("delay_s", [0.3, 1.0])
-def test_ctrl_c_while_workers_are_imported_is_told_in_one_line(own_study: Path, delay_s: float) -> None:
-    shutil.rmtree(own_study / "data/test/06_models/networks")
-    process = subprocess.Popen(
-        [str(BIN / "kedro"), "run", "--env=test", "--pipelines=training", "--workers=2"],
-        cwd=own_study,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  may be ignored here
-    )
-    assert process.stderr is not None
-    assert "2 processes: networks" in process.stderr.readline()
-    time.sleep(delay_s)
-    os.killpg(process.pid, signal.SIGINT)  # a terminal's Ctrl-C goes to the workers, too
-    told = process.communicate()[1]
-    assert process.returncode == 130
-    assert told.splitlines()[-1].startswith("error: interrupted; what was made is kept")
-    assert told.count("error: ") == 1
-    assert "Traceback" not in told
 
 
 def test_workers_tell_at_the_end_what_is_now_stale(own_study: Path) -> None:
@@ -187,17 +141,3 @@ def test_stages_wait_for_what_they_need_and_tables_wait_for_the_end() -> None:
         (["cards", "history"], False),
         (["figures"], True),
     ]
-
-
-def test_a_worker_that_is_asked_to_end_leaves_the_word_to_its_parent(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv(WORKER_VARIABLE, "1")
-    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    try:
-        with pytest.raises(SystemExit) as ended, _told():
-            raise ImportError("an import that was interrupted")
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    assert ended.value.code == 130
-    assert capsys.readouterr().err == ""

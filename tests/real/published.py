@@ -23,10 +23,10 @@ ROOT = Path(os.environ.get("REP_DATA", ""))
 PROJECT = Path(__file__).parents[2]
 BATCH = 250
 needs_published = pytest.mark.skipif(
-    "REP_DATA" not in os.environ, reason="REP_DATA does not name a folder of published networks and images"
+    not os.environ.get("REP_DATA"), reason="REP_DATA does not name a folder of published networks and images"
 )
 takes_minutes = pytest.mark.skipif(
-    "REP_DATA_FULL" not in os.environ, reason="REP_DATA_FULL is not set: takes minutes"
+    not os.environ.get("REP_DATA_FULL"), reason="REP_DATA_FULL is not set: takes minutes"
 )
 
 

@@ -14,7 +14,7 @@ from rep_kedro.settings import CONFIG_LOADER_ARGS
 
 @pytest.fixture
 def parameters(monkeypatch):
-    monkeypatch.setenv("REP_DATA", os.environ.get("REP_DATA", "/published"))
+    monkeypatch.setenv("REP_DATA", os.environ.get("REP_DATA") or "/published")
     options = {**CONFIG_LOADER_ARGS, "default_run_env": "real"}
     return OmegaConfigLoader(str(PROJECT / "conf"), env="real", **options)["parameters"]
 

@@ -4,6 +4,7 @@ import numpy as np
 
 
 def linear_gram(x):
+    x = x - x.mean(axis=0)  # changes no centred matrix, and keeps the digits that a large mean takes
     return np.array([[float(np.dot(a, b)) for b in x] for a in x])
 
 
@@ -15,8 +16,14 @@ def upper(matrix):
     return np.array([matrix[i, j] for i in range(len(matrix)) for j in range(i + 1, len(matrix))])
 
 
+def exponents(x, width):
+    return (
+        distances(x) / np.longdouble(width)
+    ) ** 2 / 2  # beyond the range of float64 where widths are extreme
+
+
 def gaussian_gram(x, width):
-    return np.exp(-(distances(x) ** 2) / (2 * width**2))
+    return np.exp(-exponents(x, width)).astype(float)
 
 
 def median_distance(x):
@@ -25,29 +32,29 @@ def median_distance(x):
 
 def double_centred(k):
     h = np.eye(len(k)) - np.ones((len(k), len(k))) / len(k)
-    return h @ k @ h
+    return h @ k.astype(np.longdouble) @ h
 
 
 def hsic_biased(k, m):
-    return float(np.trace(double_centred(k) @ double_centred(m)) / (len(k) - 1) ** 2)
+    return np.trace(double_centred(k) @ double_centred(m)) / (len(k) - 1) ** 2
 
 
 def hsic_unbiased(k, m):
     """Song et al. 2012, equation 5, term by term."""
     n, one = len(k), np.ones(len(k))
-    k, m = k - np.diag(np.diag(k)), m - np.diag(np.diag(m))
+    k, m = (z.astype(np.longdouble) - np.diag(np.diag(z)) for z in (k, m))
     trace = np.trace(k @ m)
     means = (one @ k @ one) * (one @ m @ one) / ((n - 1) * (n - 2))
-    return float((trace + means - 2 / (n - 2) * (one @ k @ m @ one)) / (n * (n - 3)))
+    return (trace + means - 2 / (n - 2) * (one @ k @ m @ one)) / (n * (n - 3))
 
 
 def hsic_lange(k, m):
     k, m = double_centred(k), double_centred(m)
-    return float(sum(k[i, j] * m[i, j] for i in range(len(k)) for j in range(len(k)) if i != j))
+    return sum(k[i, j] * m[i, j] for i in range(len(k)) for j in range(len(k)) if i != j)
 
 
 def cosine(inner, k, m):
-    return inner(k, m) / np.sqrt(inner(k, k) * inner(m, m))
+    return float(inner(k, m) / np.sqrt(inner(k, k) * inner(m, m)))
 
 
 HSIC = {"biased": hsic_biased, "debiased": hsic_unbiased, "lange": hsic_lange}
@@ -58,7 +65,18 @@ def linear_cka(x, y, estimator):
 
 
 def gaussian_cka(x, y, width_x, width_y, estimator):
-    return cosine(HSIC[estimator], gaussian_gram(x, width_x), gaussian_gram(y, width_y))
+    return cosine(HSIC[estimator], *(_kernel(z, w, estimator) for z, w in ((x, width_x), (y, width_y))))
+
+
+def _kernel(x, width, estimator):
+    """Return the kernel, or one in the range of numbers that centring cannot tell from it."""
+    scaled = exponents(x, width)
+    if scaled.max() < 1:
+        return np.expm1(-scaled)
+    if estimator != "biased":  # it sees neither a factor nor the diagonal
+        np.fill_diagonal(scaled, np.inf)
+        return np.exp(scaled.min() - scaled)
+    return np.exp(-scaled)
 
 
 def minibatch_cka(x, y, batches):

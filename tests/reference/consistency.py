@@ -6,7 +6,8 @@ import numpy as np
 
 
 def rank(values):
-    return np.array([1 + sum(w < v for w in values) + (sum(w == v for w in values) - 1) / 2 for v in values])
+    values = np.asarray(values)
+    return np.array([1 + (values < v).sum() + ((values == v).sum() - 1) / 2 for v in values])
 
 
 def pearson(x, y):

@@ -17,13 +17,17 @@ def unit(x):
 
 
 def span(x, cutoff=1e-5):
-    u, s, _ = np.linalg.svd(centre(x), full_matrices=False)
+    """Return orthonormal directions of the features; rank is decided on features of one variance."""
+    x = centre(x)
+    u, s, _ = np.linalg.svd(x / np.linalg.norm(x, axis=0), full_matrices=False)
     return u[:, s > cutoff * s[0]]
 
 
-def inverse_root(covariance):
-    values, vectors = np.linalg.eigh(covariance)
-    return vectors @ np.diag(values**-0.5) @ vectors.T
+def within(x):
+    """Return the singular value decomposition of the centred features within their span."""
+    basis = span(x)
+    u, s, vt = np.linalg.svd(basis.T @ centre(x), full_matrices=False)
+    return basis @ u, s, vt
 
 
 def canonical_correlations(x, y):
@@ -54,13 +58,12 @@ def svcca(x, y, variance_fraction):
 
 
 def pwcca(x, y):
-    """Weights from x; needs more stimuli than features and full rank."""
-    xc, yc = centre(x), centre(y)
-    whiten_x, whiten_y = inverse_root(xc.T @ xc), inverse_root(yc.T @ yc)
-    left, rho, _ = np.linalg.svd(whiten_x @ xc.T @ yc @ whiten_y)
-    variates = xc @ whiten_x @ left
+    """Weights from x."""
+    basis, xc = span(x), centre(x)
+    left, rho, _ = np.linalg.svd(basis.T @ span(y))
+    variates = basis @ left
     weighted, total = 0.0, 0.0
-    for i in range(min(x.shape[1], y.shape[1])):
+    for i in range(len(rho)):
         weight = sum(abs(variates[:, i] @ feature) for feature in xc.T)
         weighted += weight * rho[i]
         total += weight
@@ -74,9 +77,8 @@ def eigenspace_overlap(x, y):
 
 def linear_regression(x, y):
     """Share of the variance of y that x explains."""
-    xc, yc = centre(x), centre(y)
-    weights = np.linalg.lstsq(xc, yc, rcond=1e-5)[0]
-    return 1 - np.linalg.norm(yc - xc @ weights) ** 2 / np.linalg.norm(yc) ** 2
+    basis, yc = span(x), centre(y)
+    return 1 - np.linalg.norm(yc - basis @ (basis.T @ yc)) ** 2 / np.linalg.norm(yc) ** 2
 
 
 def gulp(x, y, ridge):
@@ -126,11 +128,9 @@ def nbs(x, y):
 
 
 def shape_angular(x, y, alpha):
-    """Needs more stimuli than features and full rank unless alpha is 1."""
-
     def partly_whiten(z):
-        z = centre(z)
-        return z if alpha == 1 else z @ (alpha * np.eye(z.shape[1]) + (1 - alpha) * inverse_root(z.T @ z))
+        u, s, vt = within(z)
+        return u @ np.diag(alpha * s + (1 - alpha)) @ vt
 
     return procrustes_angular_uncentred(partly_whiten(x), partly_whiten(y))
 

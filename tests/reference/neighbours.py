@@ -4,20 +4,27 @@ import numpy as np
 
 
 def similarities(x):
-    x = x / np.linalg.norm(x, axis=1, keepdims=True)
-    return x @ x.T
+    return 1 - distances(x, "cosine")
 
 
 def distances(x, distance):
-    if distance == "cosine":
-        return 1 - similarities(x)
+    if (
+        distance == "cosine"
+    ):  # one less the cosine, without cancellation between directions that hardly differ
+        x = x / np.linalg.norm(x, axis=1, keepdims=True)
+        return np.array([[np.sum((p - q) ** 2) / 2 for q in x] for p in x])
     return np.array([[np.linalg.norm(p - q) for q in x] for p in x])
+
+
+def rounded(row):
+    """Make equal what differs by rounding only."""
+    return np.array([float(f"{value:.13e}") for value in row])
 
 
 def order(x, distance="cosine"):
     """All other stimuli of each stimulus, nearest first, equal ones by index."""
     lists = []
-    for i, row in enumerate(distances(x, distance).round(12)):
+    for i, row in enumerate(map(rounded, distances(x, distance))):
         lists.append(sorted((j for j in range(len(x)) if j != i), key=lambda j, row=row: (row[j], j)))
     return lists
 
@@ -73,8 +80,8 @@ def mask(x, k):
 
 def cknna(x, y, k):
     def align(a, b):
-        kernels = [similarities(z) for z in (a, b)]
-        centred = [kernel - kernel.mean(axis=1, keepdims=True) for kernel in kernels]
+        apart = [distances(z, "cosine") for z in (a, b)]
+        centred = [d.mean(axis=1, keepdims=True) - d for d in apart]
         return (mask(a, k) * mask(b, k) * centred[0] * centred[1]).sum()
 
     return align(x, y) / np.sqrt(align(x, x) * align(y, y))

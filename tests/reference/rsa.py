@@ -8,9 +8,9 @@ from tests.reference.consistency import rank
 
 def dissimilarity(kind, a, b):
     if kind == "correlation":
-        return 1 - np.corrcoef(a, b)[0, 1]
-    if kind == "cosine":
-        return 1 - a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
+        return dissimilarity("cosine", a - a.mean(), b - b.mean())
+    if kind == "cosine":  # one less the cosine, without cancellation between directions that hardly differ
+        return np.sum((a / np.linalg.norm(a) - b / np.linalg.norm(b)) ** 2) / 2
     if kind == "euclidean":
         return np.sqrt(np.sum((a - b) ** 2))
     return np.sum((a - b) ** 2)
@@ -39,8 +39,8 @@ def rho_a(v, w):
 
 
 def tau_a(v, w):
-    agree = [np.sign(v[i] - v[j]) * np.sign(w[i] - w[j]) for i, j in itertools.combinations(range(len(v)), 2)]
-    return sum(agree) / len(agree)
+    agree = sum((np.sign(v[:i] - v[i]) * np.sign(w[:i] - w[i])).sum() for i in range(len(v)))
+    return agree / (len(v) * (len(v) - 1) / 2)
 
 
 def whitened_cosine(v, w):

@@ -105,10 +105,6 @@ def make_scaled_similarities(cards, n_sets, rng):
         unit = shifted / np.linalg.norm(shifted, axis=1, keepdims=True)
         values = np.clip(unit @ unit.T, -0.05, 1.0)
         for i, j in combinations(range(len(cards)), 2):
-            pairs = {
-                f"{trait}_pair": " / ".join(sorted((cards[trait][i], cards[trait][j])))
-                for trait in ("objective", "architecture")
-            }
             sides = {
                 f"{trait}_{side}": cards[trait][index]
                 for trait in ("objective", "architecture")
@@ -123,7 +119,6 @@ def make_scaled_similarities(cards, n_sets, rng):
                     "similarity": values[i, j],
                     "reason": "",
                     **sides,
-                    **pairs,
                 }
             )
     return pd.DataFrame(rows, columns=SIMILARITY_COLUMNS)
@@ -131,7 +126,7 @@ def make_scaled_similarities(cards, n_sets, rng):
 
 SIMILARITY_COLUMNS = [
     *("stimulus_set", "measure", "model_a", "model_b", "similarity", "reason", "objective_a", "objective_b"),
-    *("architecture_a", "architecture_b", "objective_pair", "architecture_pair"),
+    *("architecture_a", "architecture_b"),
 ]
 
 
@@ -144,6 +139,9 @@ def make_scaled_probes(cards, n_sets, rng):
             "depth": 0,
             "is_final": True,
             "train_accuracy": 0.9,
+            "validation_accuracy": rng.uniform(0.4, 0.95),
+            "test_low": 0.3,
+            "test_high": 1.0,
             "test_accuracy": rng.uniform(0.4, 0.95),
             "weight_decay": 1e-3,
             "learning_rate": 0.1,
@@ -178,8 +176,11 @@ def make_scaled_agreement(similarities, probes, rng):
                 "error_consistency": np.clip(0.6 * row.similarity + 0.1 * rng.normal(), -1, 1),
                 "jensen_shannon": rng.uniform(0, 0.5),
                 "reason": "",
-                "objective_pair": row.objective_pair,
-                "architecture_pair": row.architecture_pair,
+                **{
+                    f"{trait}_{side}": getattr(row, f"{trait}_{side}")
+                    for trait in ("objective", "architecture")
+                    for side in "ab"
+                },
             }
         )
     return pd.DataFrame(rows)

@@ -15,6 +15,7 @@ from rep_kedro.pipelines.similarity.anchors import compare_anchors
 from rep_kedro.pipelines.similarity.consistency import compute_consistency
 from rep_kedro.pipelines.similarity.measure_agreement import compare_measures
 from rep_kedro.pipelines.similarity.params import ConsistencyParams
+from rep_kedro.reporting.pairs import with_kinds
 
 ARCHITECTURES = {
     "cnn": ["conv1", "conv2", "conv3", "conv4"],
@@ -65,6 +66,7 @@ class FakeHandle:
     key: str
     recipe: dict
     content: FakeMatrix | None = None
+    meta: dict = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -222,11 +224,7 @@ def make_similarities(matrices, cards):
             }
             for trait in ("objective", "architecture"):
                 pair = [traits.loc[a, trait], traits.loc[b, trait]]
-                row |= {
-                    f"{trait}_a": pair[0],
-                    f"{trait}_b": pair[1],
-                    f"{trait}_pair": " / ".join(sorted(pair)),
-                }
+                row |= {f"{trait}_a": pair[0], f"{trait}_b": pair[1]}
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -234,10 +232,11 @@ def make_similarities(matrices, cards):
 def make_consistency(similarities):
     rows = []
     for measure, of_measure in similarities.groupby("measure"):
-        groups = [("all", "all", of_measure)]
+        groups = [("all", ("all", "all"), of_measure)]
         for trait in ("objective", "architecture"):
-            groups += [(trait, pair, part) for pair, part in of_measure.groupby(f"{trait}_pair")]
-        for category, pair, part in groups:
+            kinds = with_kinds(of_measure, trait).groupby(["value_a", "value_b"])
+            groups += [(trait, kind, part) for kind, part in kinds]
+        for category, (value_a, value_b), part in groups:
             wide = part.pivot(
                 index=["model_a", "model_b"], columns="stimulus_set", values="similarity"
             ).dropna()
@@ -247,8 +246,10 @@ def make_consistency(similarities):
                 rows.append(
                     {
                         "measure": measure,
+                        "anchor": "",
                         "category": category,
-                        "pair": pair,
+                        "value_a": value_a,
+                        "value_b": value_b,
                         "stimulus_set_a": a,
                         "stimulus_set_b": b,
                         "n_pairs": len(wide),
@@ -259,6 +260,8 @@ def make_consistency(similarities):
                         "pearson_high": min(1, r + 0.1),
                         "p_value": 0.002 if enough and r > 0.3 else 0.4,
                         "p_adjusted": 0.02 if enough and r > 0.3 else 1.0,
+                        "p_smallest": 0.002,
+                        "n_tests": 10,
                     }
                 )
     return pd.DataFrame(rows)
@@ -266,18 +269,17 @@ def make_consistency(similarities):
 
 def make_anchored_consistency(similarities, cards):
     found = compute_consistency(similarities, cards, QUICK.model_copy(update={"categories": ["objective"]}))
-    return found[found["category"].str.startswith("anchor: ")]
+    return found[found["anchor"] != ""]
 
 
 def make_consistency_summary(consistency):
     rows = []
-    for (measure, category, pair), part in consistency.groupby(["measure", "category", "pair"], sort=False):
+    keys = ["measure", "anchor", "category", "value_a", "value_b"]
+    for group, part in consistency.groupby(keys, sort=False):
         r = part["pearson"]
         rows.append(
             {
-                "measure": measure,
-                "category": category,
-                "pair": pair,
+                **dict(zip(keys, group, strict=True)),
                 "n_pairs": part["n_pairs"].max(),
                 "n_set_pairs": len(part),
                 "n_defined": r.notna().sum(),
@@ -305,6 +307,10 @@ def make_inference(similarities):
         similarity_high=(table["similarity"] + 0.04).clip(upper=1),
         p_value=np.where(above, 0.005, 0.3),
         p_adjusted=np.where(above, 0.005, 1.0),
+        p_smallest=0.005,
+        n_tests=120,
+        is_biased=table["measure"] == "cka_linear_biased",
+        interval_covers="the value in the population of stimuli",
         null_mean=threshold / 2,
         threshold=threshold,
         calibrated=((table["similarity"] - threshold) / (1 - threshold)).clip(lower=0),
@@ -445,6 +451,9 @@ def make_selection(cards):
                         "mean_accuracy": np.nan if is_missing else best - 0.05,
                         "best_accuracy": np.nan if is_missing else best,
                         "ensemble_accuracy": np.nan if is_missing else best + gain + 0.01 * n_models,
+                        "ensemble_low": np.nan if is_missing else best + gain - 0.05,
+                        "ensemble_high": np.nan if is_missing else 1.0,
+                        "n_test": 400,
                         "mean_similarity": np.nan if is_missing else 0.6 - 4 * gain,
                         "reason": "no cluster has 4 networks with probes" if is_missing else "",
                     }
@@ -476,7 +485,10 @@ def make_probes(cards, rng):
                         "depth": depth,
                         "is_final": depth == len(layers) - 1,
                         "train_accuracy": min(1.0, test + 0.03),
+                        "validation_accuracy": min(1.0, test + 0.01),
                         "test_accuracy": test,
+                        "test_low": test - 0.05,
+                        "test_high": min(1.0, test + 0.05),
                         "weight_decay": 1e-3,
                         "learning_rate": 0.1,
                         "seed": 0,
@@ -513,8 +525,10 @@ def make_agreement(probes, cards):
                 "reason": "",
             }
             for trait in ("objective", "architecture"):
-                pair = [traits.loc[one.model, trait], traits.loc[other.model, trait]]
-                row[f"{trait}_pair"] = " / ".join(sorted(pair))
+                row |= {
+                    f"{trait}_a": traits.loc[one.model, trait],
+                    f"{trait}_b": traits.loc[other.model, trait],
+                }
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -653,6 +667,7 @@ def make_run_table(cards, rng):
                     "seconds": float(rng.uniform(0.1, 8)),
                     "computed_at": "2025-03-02T10:11:12+00:00",
                     "versions": "numpy 2.4.0, rep_kedro 0.1.0, torch 2.13.0",
+                    "platform": None if collection == "similarity_matrices" else "x86_64 AVX2, torch 2.13.0",
                     "recipe_digest": f"{rng.integers(0, 16**8):08x}{rng.integers(0, 16**8):08x}",
                 }
             )
@@ -667,17 +682,14 @@ def rename_all(study):
     names = {str(model): HOSTILE % model for model in study.model_cards["model"]}
     names |= {name: HOSTILE % name for name in (*STIMULUS_SETS, *OBJECTIVES, *ARCHITECTURES)}
     names |= {layer: HOSTILE % layer for layers in ARCHITECTURES.values() for layer in layers}
-    pairs = {
-        f"{a} / {b}": f"{names[a]} / {names[b]}"
-        for a in (*OBJECTIVES, *ARCHITECTURES)
-        for b in (*OBJECTIVES, *ARCHITECTURES)
-    }
-    tables = {name: table.replace(names | pairs) for name, table in study.tables.items()}
+    tables = {name: table.replace(names) for name, table in study.tables.items()}
     matrices = {}
     for key, handle in study.matrices.items():
         stimulus_set, measure = key.split("/")
         old = handle.matrix()
         renamed = FakeMatrix(old.values, tuple(names[label] for label in old.labels), {}, old.meta)
-        # a key holds a slash only before the measure in the catalog; the hostile set name has one of its own
-        matrices[f"{names[stimulus_set]}/{measure}"] = FakeHandle(key, handle.recipe, renamed)
+        # a key holds a slash only before the measure: no other is let into a catalog
+        matrices[f"{names[stimulus_set].replace('/', '|')}/{measure}"] = FakeHandle(
+            key, handle.recipe, renamed
+        )
     return Study(matrices, tables)

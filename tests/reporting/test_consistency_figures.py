@@ -10,6 +10,7 @@ from rep_kedro.datasets.figure import render_svg
 from rep_kedro.reporting.figures.agreement import plot_measure_agreement
 from rep_kedro.reporting.figures.anchors import plot_anchors
 from rep_kedro.reporting.figures.categories import plot_consistency_by_category
+from rep_kedro.reporting.figures.consistency import plot_consistency
 from rep_kedro.reporting.figures.gaps import plot_gap_correlations
 from rep_kedro.reporting.figures.set_pairs import plot_set_pairs
 
@@ -34,15 +35,19 @@ def _draw_all(study, measure=MEASURE):
     }
 
 
+KEYS = ("anchor", "category", "value_a", "value_b")
+
+
 def _consistency(groups, sets=SETS, seed=0):
-    """Rows for groups {(category, pair): mean r} on every two sets."""
+    """Rows for groups {(anchor, category, value_a, value_b): mean r} on every two sets."""
     rng = np.random.default_rng(seed)
     return pd.DataFrame(
         [
-            {"measure": MEASURE, "category": category, "pair": pair, "stimulus_set_a": a, "stimulus_set_b": b,
-             "n_pairs": 5, "pearson": mean + 0.05 * rng.normal(), "spearman": mean, "reason": "",
-             "pearson_low": mean - 0.2, "pearson_high": mean + 0.1, "p_value": 0.1, "p_adjusted": 0.1}
-            for (category, pair), mean in groups.items()
+            {"measure": MEASURE, **dict(zip(KEYS, group, strict=True)), "stimulus_set_a": a,
+             "stimulus_set_b": b, "n_pairs": 5, "pearson": mean + 0.05 * rng.normal(), "spearman": mean,
+             "reason": "", "pearson_low": mean - 0.2, "pearson_high": mean + 0.1, "p_value": 0.1,
+             "p_adjusted": 0.1}
+            for group, mean in groups.items()
             for a, b in combinations(sets, 2)
         ]
     )  # fmt: skip
@@ -52,15 +57,15 @@ def _comparison(**changed):
     return {"measure": MEASURE, "anchor": "net", "category": "objective", "value_a": "simclr",
             "value_b": "supervised",
             "n_a": 15, "n_b": 15, "median_a": 0.4, "median_b": 0.8, "statistic": -4.0,
-            "p_value": 1e-5, "p_adjusted": 1e-4, "difference_low": -0.6, "difference_high": -0.1,
-            "reason": ""} | changed  # fmt: skip
+            "p_value": 1e-5, "p_adjusted": 1e-4, "p_smallest": 1e-4, "difference_low": -0.6,
+            "difference_high": -0.1, "reason": ""} | changed  # fmt: skip
 
 
 ANCHORED = {
-    ("all", "all"): 0.6,
-    ("anchor: all", "net / all"): 0.6,
-    ("anchor: objective", "net / simclr"): 0.4,
-    ("anchor: objective", "net / supervised"): 0.8,
+    ("", "all", "all", "all"): 0.6,
+    ("net", "all", "net", "all"): 0.6,
+    ("net", "objective", "net", "simclr"): 0.4,
+    ("net", "objective", "net", "supervised"): 0.8,
 }
 
 
@@ -106,13 +111,46 @@ def test_a_star_needs_a_small_p_and_an_interval_without_zero(changed, is_marked)
     stars = [line for line in panel.lines if line.get_marker() == "*"]
     assert len(stars) == is_marked
     n_tests = int(table["p_adjusted"].notna().sum())
-    assert panel.get_title(loc="left") == f"net:  {int(is_marked)} of {n_tests} differences are marked"
+    none = "too few stimulus sets to find a difference"
+    found = f"{int(is_marked)} of 1 differences are marked" if n_tests else none
+    assert panel.get_title(loc="left") == f"net:  {found}"
+
+
+def test_where_no_star_is_possible_none_are_counted():
+    table = pd.DataFrame([_comparison(p_value=0.0495, p_adjusted=0.0495, p_smallest=0.0495)])
+    [panel] = plot_anchors(_consistency(ANCHORED), table, measure=MEASURE).axes
+    assert panel.get_title(loc="left") == "net:  too few stimulus sets to find a difference"
+
+
+HOSTILE = ("image / text", "a + b", '"quoted" / one', "two\nlines / b")
+
+
+def test_values_that_hold_the_joint_come_through_whole_in_every_figure():
+    cards = pd.DataFrame({"objective": HOSTILE})
+    kinds = [("", "objective", a, b) for a, b in combinations_with_replacement(HOSTILE, 2)]
+    groups = {("", "all", "all", "all"): 0.5, ("net", "all", "net", "all"): 0.5}
+    groups |= dict.fromkeys(kinds, 0.4) | {("net", "objective", "net", value): 0.3 for value in HOSTILE}
+    table = _consistency(groups)
+    shown = ["image / text", "a + b", '"quoted" / one', "two\ufffdlines / b"]  # no control characters
+    [panel] = plot_anchors(table, pd.DataFrame([_comparison()]), measure=MEASURE).axes
+    assert [text.get_text() for text in panel.get_yticklabels()] == ["all others", *sorted(shown)]
+    summary = pd.DataFrame({"measure": [], "anchor": [], "category": [], "n_defined": []})
+    for figure in (
+        plot_consistency(table, cards, measure=MEASURE),
+        plot_consistency_by_category(table, summary, measure=MEASURE),
+    ):
+        labels = {text.get_text() for text in figure.axes[0].get_yticklabels()}
+        assert len(labels) == len(kinds)
+        assert "“image / text” / a + b" in labels
+    maps = plot_set_pairs(table, CARDS, measure=MEASURE, set_pair_maps=[("image / text", "a + b")])
+    titles = [axes.get_title(loc="left").splitlines()[0] for axes in maps.axes if axes.images]
+    assert titles == ["all network pairs", "“image / text” / a + b"]
 
 
 def test_brackets_join_the_rows_of_their_values_and_do_not_cross():
     values = ["a", "b", "c", "d"]
-    groups = {("anchor: all", "net / all"): 0.5} | {
-        ("anchor: size", f"net / {value}"): 0.2 * index for index, value in enumerate(values)
+    groups = {("net", "all", "net", "all"): 0.5} | {
+        ("net", "size", "net", value): 0.2 * index for index, value in enumerate(values)
     }
     table = pd.DataFrame(
         [_comparison(category="size", value_a=a, value_b=b) for a, b in combinations(values, 2)]
@@ -130,7 +168,10 @@ def test_six_anchors_have_a_panel_and_the_title_says_how_many_there_are():
     groups = {
         key: 0.5
         for index in range(8)
-        for key in (("anchor: all", f"net{index} / all"), ("anchor: size", f"net{index} / small"))
+        for key in (
+            (f"net{index}", "all", f"net{index}", "all"),
+            (f"net{index}", "size", f"net{index}", "small"),
+        )
     }
     figure = plot_anchors(_consistency(groups), pd.DataFrame([_comparison()]), measure=MEASURE)
     assert len(figure.axes) == 6
@@ -139,44 +180,49 @@ def test_six_anchors_have_a_panel_and_the_title_says_how_many_there_are():
 
 def test_size_classes_stand_in_the_order_of_size():
     sizes = ("xlarge", "small", "large", "medium")
-    groups = {("anchor: all", "net / all"): 0.5} | {("anchor: size", f"net / {size}"): 0.5 for size in sizes}
+    groups = {("net", "all", "net", "all"): 0.5} | {("net", "size", "net", size): 0.5 for size in sizes}
     [panel] = plot_anchors(_consistency(groups), pd.DataFrame([_comparison()]), measure=MEASURE).axes
     labels = [text.get_text() for text in panel.get_yticklabels()]
     assert labels == ["all others", "small", "medium", "large", "xlarge"]
 
 
 def test_a_kind_that_one_anchor_lacks_says_so():
-    groups = ANCHORED | {("anchor: all", "other / all"): 0.5, ("anchor: objective", "other / simclr"): 0.5}
+    groups = ANCHORED | {
+        ("other", "all", "other", "all"): 0.5,
+        ("other", "objective", "other", "simclr"): 0.5,
+    }
     figure = plot_anchors(_consistency(groups), pd.DataFrame([_comparison()]), measure=MEASURE)
     assert [_text.get_text() for _text in figure.axes[1].texts].count("too few networks") == 1
     assert "too few networks" not in [text.get_text() for text in figure.axes[0].texts]
 
 
 def test_the_maps_hold_the_values_of_the_table():
-    groups = {("all", "all"): 0.5, ("objective", "a / a"): 0.9, ("objective", "a / b"): 0.3,
-              ("objective", "b / b"): 0.6}  # fmt: skip
+    groups = {("", "all", "all", "all"): 0.5} | {
+        ("", "objective", a, b): mean for a, b, mean in (("a", "a", 0.9), ("a", "b", 0.3), ("b", "b", 0.6))
+    }
     table = _consistency(groups)
     figure = plot_set_pairs(table, CARDS, measure=MEASURE)
     panels = [axes for axes in figure.axes if axes.images]
     titles = [axes.get_title(loc="left").splitlines()[0] for axes in panels]
     assert titles == ["all network pairs", "a / a", "a / b"]
-    kinds = [("all", "all"), ("objective", "a / a"), ("objective", "a / b")]
-    for panel, (category, pair) in zip(panels, kinds, strict=True):
+    kinds = [("all", "all", "all"), ("objective", "a", "a"), ("objective", "a", "b")]
+    for panel, kind in zip(panels, kinds, strict=True):
         values = panel.images[0].get_array().filled(np.nan)
         assert np.isnan(values.diagonal()).all()
         np.testing.assert_array_equal(values, values.T)
-        for row in table[(table["category"] == category) & (table["pair"] == pair)].itertuples():
+        for row in table.set_index(list(KEYS[1:])).loc[[kind]].itertuples():
             assert values[SETS.index(row.stimulus_set_a), SETS.index(row.stimulus_set_b)] == row.pearson
         assert panel.images[0].get_clim() == (-1, 1)
-    chosen = plot_set_pairs(table, CARDS, measure=MEASURE, set_pair_maps=["b / b", "zzz"])
+    chosen = plot_set_pairs(table, CARDS, measure=MEASURE, set_pair_maps=[["b", "b"], ["b", "a"], ["z", "z"]])
     assert [a.get_title(loc="left").splitlines()[0] for a in chosen.axes if a.images] == [
         "all network pairs",
         "b / b",
+        "a / b",
     ]
 
 
 def test_stimulus_sets_are_ordered_by_group_then_name():
-    table = _consistency({("all", "all"): 0.5})
+    table = _consistency({("", "all", "all", "all"): 0.5})
     cards = CARDS.assign(group=["natural" if index % 2 else "drawn" for index in range(len(SETS))])
     panel = plot_set_pairs(table, cards, measure=MEASURE).axes[0]
     assert [text.get_text() for text in panel.get_yticklabels()] == [*SETS[::2], *SETS[1::2]]
@@ -185,7 +231,7 @@ def test_stimulus_sets_are_ordered_by_group_then_name():
 
 def test_the_scale_reaches_below_the_studys_where_values_do():
     for mean, low in ((0.5, -0.44), (-0.9, None)):
-        figure = plot_set_pairs(_consistency({("all", "all"): mean}), CARDS, measure=MEASURE)
+        figure = plot_set_pairs(_consistency({("", "all", "all", "all"): mean}), CARDS, measure=MEASURE)
         ends = figure.axes[-1].get_ylim()
         assert ends[1] == 1
         assert ends[0] == low if low else ends[0] < -0.85
@@ -193,13 +239,17 @@ def test_the_scale_reaches_below_the_studys_where_values_do():
 
 def test_of_many_kinds_the_highest_and_the_lowest_are_drawn_and_the_title_counts():
     names = [f"net{index:02d}" for index in range(7)]
-    pairs = [" / ".join(pair) for pair in combinations_with_replacement(names, 2)]
-    groups = {("all", "all"): 0.5} | {("architecture", p): 0.02 * i for i, p in enumerate(pairs)}
+    pairs = list(combinations_with_replacement(names, 2))
+    groups = {("", "all", "all", "all"): 0.5} | {
+        ("", "architecture", *p): 0.02 * i for i, p in enumerate(pairs)
+    }
     summary = pd.DataFrame(
         {
             "measure": MEASURE,
             "category": "architecture",
-            "pair": ["x / y", *pairs],
+            "anchor": "",
+            "value_a": ["x", *(a for a, _ in pairs)],
+            "value_b": ["y", *(b for _, b in pairs)],
             "n_defined": [0] + [15] * 28,
         }
     )
@@ -207,15 +257,16 @@ def test_of_many_kinds_the_highest_and_the_lowest_are_drawn_and_the_title_counts
     panel = figure.axes[0]
     labels = [text.get_text() for text in panel.get_yticklabels()]
     table = _consistency(groups)
-    medians = table[table["category"] == "architecture"].groupby("pair")["pearson"].median().sort_values()
-    assert labels == [*medians.index[:6], *medians.index[-6:]]
+    medians = table[table["category"] == "architecture"].groupby(["value_a", "value_b"])["pearson"]
+    medians = medians.median().sort_values()
+    assert labels == [" / ".join(kind) for kind in (*medians.index[:6], *medians.index[-6:])]
     assert panel.get_title(loc="left") == ("by architecture  (12 of 28; 1 with too few networks not drawn)")
 
 
 def test_every_category_has_a_panel_and_anchors_have_none():
     kinds = ("objective", "architecture", "trained_on", "size", "model_sets")
-    groups = ANCHORED | {(kind, "a / b"): 0.4 for kind in kinds}
-    summary = pd.DataFrame({"measure": [], "category": [], "n_defined": []})
+    groups = ANCHORED | {("", kind, "a", "b"): 0.4 for kind in kinds}
+    summary = pd.DataFrame({"measure": [], "anchor": [], "category": [], "n_defined": []})
     figure = plot_consistency_by_category(_consistency(groups), summary, measure=MEASURE)
     titles = [axes.get_title(loc="left") for axes in figure.axes if axes.get_title(loc="left")]
     assert titles == [
@@ -225,7 +276,9 @@ def test_every_category_has_a_panel_and_anchors_have_none():
         "by number of parameters",
         "by sets of networks",
     ]
-    alone = plot_consistency_by_category(_consistency({("all", "all"): 0.5}), summary, measure=MEASURE)
+    alone = plot_consistency_by_category(
+        _consistency({("", "all", "all", "all"): 0.5}), summary, measure=MEASURE
+    )
     assert alone.axes[0].get_title(loc="left") == "all pairs of networks"
 
 
@@ -289,7 +342,7 @@ def test_the_matrix_has_similarities_below_and_consistency_above_the_diagonal(st
     scatters = [axes for axes in figure.axes if axes.get_title(loc="left").startswith("consistency: ")]
     assert len(scatters) == 3
     table = study.consistency
-    own = table[(table["measure"] == MEASURE) & ~table["category"].str.startswith("anchor")]
+    own = table[(table["measure"] == MEASURE) & (table["anchor"] == "")]
     drawn = np.concatenate([line.get_xdata() for line in scatters[0].lines if line.get_marker() == "o"])
     assert sorted(drawn) == pytest.approx(sorted(own["pearson"].dropna()))
 

@@ -9,6 +9,7 @@ from rep_kedro.reporting.content import make_content
 from rep_kedro.reporting.figures import certainty
 from rep_kedro.reporting.sections import certainty as section
 from rep_kedro.reporting.sections import consistency as consistency_section
+from rep_kedro.reporting.sections.chance import chance_in_words
 from rep_kedro.reporting.style import OBJECTIVE_COLOURS
 from rep_kedro.reporting.tables import require_table
 
@@ -95,14 +96,41 @@ def content(study, measure):
 
 def test_similarities_above_chance_are_counted_by_their_corrected_p_value(study, content, measure):
     rows = study.similarity_inference.query("measure == @measure")
-    told = section.chance_in_words(rows)[0]
-    assert told.startswith(f"{(rows['similarity'] > 0.05).sum()} of {len(rows)} similarities are larger")
-    assert "199 permutations" in told
-    assert "0.020 in the median and at most 0.020" in told
-    uncorrected = rows.assign(p_adjusted=1.0)
-    assert section.chance_in_words(uncorrected)[0].startswith(f"0 of {len(rows)}")
-    assert "standard error" not in section.chance_in_words(rows.assign(standard_error=np.nan))[0]
-    assert told in section.describe(content)[0].answers
+    answers = section.describe(content)[0].answers
+    n_above = (rows["similarity"] > 0.05).sum()
+    expected = f"{n_above} of {len(rows)} similarities are larger than for stimuli matched at random"
+    assert answers[0].startswith(expected)
+    assert "0.020 in the median and at most 0.020" in answers[1]
+    assert section.errors_in_words(rows.assign(standard_error=np.nan)) == []
+    [none] = chance_in_words(rows.assign(p_adjusted=1.0), "similarities", "chance")
+    assert none.startswith(f"0 of {len(rows)}")
+
+
+def test_where_no_p_value_could_be_small_enough_no_count_is_given():
+    """Of 28 correlations none can be small enough: saying "0 of 28" would be a finding that is none."""
+    rows = pd.DataFrame({"p_adjusted": [0.252] * 28, "p_smallest": [0.2856] * 28})
+    [told] = chance_in_words(rows, "correlations", "chance")
+    assert "0 of 28" not in told
+    assert told.startswith("Whether 28 of 28 correlations exceed chance could not be tested")
+    assert "smallest possible: 0.286" in told
+    mixed = pd.concat([rows, rows.assign(p_adjusted=0.01, p_smallest=0.01)], ignore_index=True)
+    first, second = chance_in_words(mixed, "correlations", "chance")
+    assert first.startswith("28 of 28 correlations are larger than chance")
+    assert second.startswith("Whether 28 of 56 correlations")
+    assert chance_in_words(rows.assign(p_adjusted=np.nan), "correlations", "chance") == []
+
+
+def test_intervals_of_a_biased_measure_say_what_they_are_for(study):
+    biased = study.similarity_inference.query("measure == 'cka_linear_biased'")
+    covers = "the mean over samples of 500 stimuli, not the value in their population"
+    told = " ".join(section.intervals_in_words(biased.assign(interval_covers=covers)))
+    assert covers in told
+    assert "no interval here covers the value in the population" in told
+    assert "leave out 0" not in told  # they would, whatever the networks
+    fair = study.similarity_inference.query("measure == 'cka_linear_debiased'")
+    told = " ".join(section.intervals_in_words(fair))
+    assert "biased" not in told
+    assert f"of {len(fair)} intervals leave out 0" in told
 
 
 def test_the_ceiling_is_set_beside_other_networks_on_every_stimulus_set(study, measure):
@@ -123,9 +151,9 @@ def test_the_last_change_is_from_the_last_subset_to_all(study, measure):
 def test_the_median_consistency_has_its_interval_and_its_test(study, measure):
     rows = study.consistency.query("measure == @measure")
     summary = study.consistency_summary.query("measure == @measure")
-    overall = summary[summary["category"] == "all"].iloc[0]
+    overall = summary[(summary["category"] == "all") & (summary["anchor"] == "")].iloc[0]
     interval, test = consistency_section.certainty_in_words(rows, summary)
     assert f"between {overall['median_low']:.2f} and {overall['median_high']:.2f}" in interval
-    n_beyond = (rows[rows["category"] == "all"]["pearson"] > 0.3).sum()
-    assert test.startswith(f"{n_beyond} of these 3 correlations")
+    own = rows[(rows["category"] == "all") & (rows["anchor"] == "")]
+    assert test.startswith(f"{(own['pearson'] > 0.3).sum()} of 3 correlations are larger")
     assert consistency_section.certainty_in_words(rows.assign(p_adjusted=np.nan), summary.iloc[:0]) == []

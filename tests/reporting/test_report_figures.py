@@ -8,7 +8,8 @@ from matplotlib.colors import to_hex
 
 from rep_kedro.datasets.figure import render_svg
 from rep_kedro.reporting.figures import consistency, layers, performance, similarity, training
-from rep_kedro.reporting.style import OBJECTIVE_COLOURS, palette_for, written
+from rep_kedro.reporting.names import drawn_kind
+from rep_kedro.reporting.style import OBJECTIVE_COLOURS, palette_for
 from rep_kedro.reporting.svg import inline_svg
 from rep_kedro.reporting.tables import (
     cluster_order,
@@ -76,13 +77,13 @@ def test_a_mean_over_fewer_stimulus_sets_is_undefined(study):
     assert int(mean.isna().sum().sum()) == 31
 
 
-def test_matrices_over_different_networks_are_refused(study, measure):
+def test_the_mean_is_over_the_networks_that_all_sets_compare(study, measure):
     matrices = matrices_of(study.matrices, measure)
+    whole = mean_matrix(matrices)
     matrices["shapes"] = matrices["shapes"].iloc[1:, 1:]
-    with pytest.raises(
-        ValueError, match="'shapes' compares other networks than the rest: \\['cnn_supervised_s0'\\]"
-    ):
-        mean_matrix(matrices)
+    found = mean_matrix(matrices)
+    assert list(found.index) == list(whole.index)[1:]
+    np.testing.assert_array_equal(found, whole.iloc[1:, 1:])
 
 
 def test_positions_are_those_of_the_table_and_seeds_of_one_kind_are_joined(study, figures, measure):
@@ -108,11 +109,12 @@ def test_positions_that_were_not_asked_for_are_said_to_be_missing(study, measure
 def test_consistency_rows_stand_by_median_and_show_every_value(study, figures, measure):
     figure = figures["figure_consistency"]
     rows = study.consistency[study.consistency["measure"] == measure]
+    rows = rows[rows["anchor"] == ""]
     by_objective = rows[rows["category"] == "objective"]
-    medians = by_objective.groupby("pair")["pearson"].median().sort_values(ascending=False)
+    medians = by_objective.groupby(["value_a", "value_b"])["pearson"].median().sort_values(ascending=False)
     axes = drawn_axes(figure)[0]
     labels = [label.get_text() for label in axes.get_yticklabels()][::-1]
-    assert labels == [written(pair) for pair in medians.index]
+    assert labels == [drawn_kind(kind) for kind in medians.index]
     marks = [line.get_xdata() for line in axes.lines if line.get_marker() == "o"]
     np.testing.assert_allclose(np.sort(np.concatenate(marks)), np.sort(by_objective["pearson"]))
     overall = rows[rows["category"] == "all"]["pearson"].median()
@@ -124,7 +126,7 @@ def test_many_stimulus_set_pairs_become_boxes_at_their_quartiles(study, measure)
     values = np.linspace(-0.2, 0.9, 23)
     rows = study.consistency[study.consistency["measure"] == measure].head(1)
     many = pd.concat(
-        [rows.assign(category="objective", pair="simclr / supervised", pearson=v) for v in values]
+        [rows.assign(category="objective", value_a="simclr", value_b="supervised", pearson=v) for v in values]
     )
     figure = consistency.plot_consistency(many, study.model_cards, measure=measure)
     boxes = [
@@ -141,9 +143,11 @@ def test_many_stimulus_set_pairs_become_boxes_at_their_quartiles(study, measure)
 
 def test_undefined_consistency_is_written_into_its_row(study, measure):
     table = study.consistency.copy()
-    hit = (table["measure"] == measure) & (table["pair"] == "simclr / simclr")
+    hit = (table["measure"] == measure) & (table["value_a"] == "simclr") & (table["value_b"] == "simclr")
     table.loc[hit, ["pearson", "pearson_low", "pearson_high"]] = np.nan
-    table.loc[table.index[table["pair"] == "vicreg / vicreg"][:1], "pearson"] = np.nan
+    table.loc[table.index[(table["value_a"] == "vicreg") & (table["value_b"] == "vicreg")][:1], "pearson"] = (
+        np.nan
+    )
     assert "undefined" in text_of(consistency.plot_consistency(table, study.model_cards, measure=measure))
 
 

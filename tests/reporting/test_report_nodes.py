@@ -20,6 +20,7 @@ from rep_kedro.pipelines.reporting.pipeline import COLLECTIONS, FIGURES, create_
 from rep_kedro.pipelines.reporting.study_figures import STUDY_FIGURES
 from rep_kedro.reporting.comparison import SIMILARITY_KEYS, compare_values, summarise_changes
 from rep_kedro.reporting.run_table import build_run_table, find_seed
+from rep_kedro.reporting.sections.run import PLATFORM_NOTE, platforms_in_words
 
 
 @pytest.fixture
@@ -41,7 +42,8 @@ def known_measure(monkeypatch, measure):
 
 def handles(keys, **recipe):
     return {
-        key: SimpleNamespace(key=key, recipe=recipe, digest=f"{index:032x}") for index, key in enumerate(keys)
+        key: SimpleNamespace(key=key, recipe=recipe, meta={}, digest=f"{index:032x}")
+        for index, key in enumerate(keys)
     }
 
 
@@ -121,16 +123,38 @@ def test_the_run_table_joins_members_with_their_journal_lines():
 def test_an_empty_run_has_an_empty_run_table_with_all_columns():
     table = build_run_table({}, {})
     assert list(table.columns) == [
-        "collection", "key", "seed", "seconds", "computed_at", "versions", "recipe_digest",
+        "collection", "key", "seed", "seconds", "computed_at", "versions", "platform", "recipe_digest",
     ]  # fmt: skip
     assert len(table) == 0
+
+
+def test_collections_of_several_platforms_are_named_with_counts():
+    here, there = ({"platform": {"machine": "x86_64", "cpu_capability": c}} for c in ("AVX2", "AVX512"))
+    networks, features = handles("abc"), handles("abc")
+    for key, meta in zip("abc", (here, there, here), strict=True):
+        networks[key].meta = here
+        features[key].meta = meta
+    features["b"].meta = {}
+    table = build_run_table({"networks": networks, "features": features, "probes": handles("a")}, {})
+    assert table["platform"].tolist()[:3] == ["x86_64 AVX2"] * 3
+    assert table["platform"].isna().tolist()[3:] == [False, True, False, True]
+    said = platforms_in_words(table)
+    assert said[0] == (
+        "Members of features come from different platforms:"
+        " 2 from x86_64 AVX2; 1 from a machine that is not recorded."
+    )
+    assert said[1:] == [PLATFORM_NOTE]
+    features["b"].meta = there
+    (told, _) = platforms_in_words(build_run_table({"features": features}, {}))
+    assert told.endswith(": 2 from x86_64 AVX2; 1 from x86_64 AVX512.")
+    assert platforms_in_words(build_run_table({"networks": networks}, {})) == []
 
 
 def test_journals_are_read_beside_the_collection(tmp_path):
     folder = tmp_path / "features"
     line = {"key": "digits/a", "recipe_digest": "d" * 32, "seconds": 2.0}
     (tmp_path / "features.journal.jsonl").write_text(json.dumps(line) + "\n")
-    member = SimpleNamespace(recipe={}, digest="d" * 32, path=folder / "digits" / "a.safetensors")
+    member = SimpleNamespace(recipe={}, meta={}, digest="d" * 32, path=folder / "digits" / "a.safetensors")
     table = nodes.compute_run_table(features={"digits/a": member}, probes={})
     assert table["seconds"].tolist() == [2.0]
 

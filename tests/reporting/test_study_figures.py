@@ -190,7 +190,7 @@ def test_two_sets_show_the_most_the_median_and_the_least_consistent(scales):
     wanted = wide[[a, b]].to_numpy()
     np.testing.assert_allclose(drawn[np.lexsort(drawn.T)], wanted[np.lexsort(wanted.T)])
     words = [text.get_text() for text in figure.findobj(mpl.text.Text)]
-    assert any(word.startswith("most consistent: r") and word.endswith("n = 66") for word in words)
+    assert any(word.startswith("highest: r") and word.endswith("n = 66") for word in words)
     assert sum(word.startswith("supervised: r") for word in words) == 3
 
 
@@ -199,7 +199,7 @@ def test_counts_of_kinds_are_those_of_the_cards(scales):
     cards.loc[0, "n_parameters"] = np.nan
     values = properties_of(cards)
     figure = plot_categories(cards)
-    counts = pd.crosstab(values["objective"], values["trained on"])
+    counts = pd.crosstab(values["objective"], values["trained on"].fillna("none"))
     axes = next(a for a in figure.axes if a.get_title(loc="left") == "objective × trained on")
     written = sorted(int(text.get_text()) for text in axes.texts)
     assert written == sorted(count for count in counts.to_numpy().ravel() if count)

@@ -151,9 +151,7 @@ def test_rounding_does_not_add_up_along_a_path():
 
 
 def test_foreign_path_commands_are_refused():
-    with pytest.raises(
-        ValueError, match="path data may hold the commands M, L, H, V, C, Q and z, received 'a"
-    ):
+    with pytest.raises(ValueError, match="path data may hold the commands M, L, H, V, C, Q and z, got 'a"):
         shorten_path("M 0 0 a 1 1 0 0 0 2 2")
 
 

@@ -65,7 +65,7 @@ def _params(**params):
 def _members(steps, **params):
     made = _params(model_sets={"chosen": steps}, set_pairs=[("chosen", "chosen")], **params)
     group = list_groups(MODELS, CARDS, made)[-1]
-    assert (group.category, group.pair) == ("model_sets", "chosen / chosen")
+    assert (group.category, group.value_a, group.value_b) == ("model_sets", "chosen", "chosen")
     assert group.members_a.tolist() == group.members_b.tolist()
     return "".join(model[-1] for model, inside in zip(MODELS, group.members_a, strict=True) if inside)
 
@@ -105,18 +105,21 @@ def test_every_category_has_every_unordered_pair_of_its_values(matrices):
     table = compute_consistency(_tabulate(matrices), CARDS, params)
     assert tuple(table.columns) == COLUMNS
     summary = summarise_consistency(_tabulate(matrices), CARDS, params)
-    pairs = summary.groupby("category", sort=False)["pair"].unique().map(sorted).to_dict()
+    values = zip(summary["category"], summary["value_a"], summary["value_b"], strict=True)
+    pairs = {}
+    for category, *kind in values:
+        pairs.setdefault(category, []).append(tuple(kind))
     assert list(pairs) == ["all", "objective", "architecture", "source", "trained_on", "size"]
-    assert pairs["architecture"] == ["cnn / cnn", "cnn / resnet", "resnet / resnet"]
+    assert pairs["architecture"] == [("cnn", "cnn"), ("cnn", "resnet"), ("resnet", "resnet")]
     assert len(pairs["objective"]) == 6
-    assert "letters / none" in pairs["trained_on"]
+    assert ("letters", "none") in pairs["trained_on"]
     assert len(pairs["size"]) == 10
     for category in list(pairs)[1:]:
         assert summary[summary["category"] == category]["n_pairs"].sum() == 15
-    shown = table.groupby(["category", "pair"]).size()
+    shown = table.groupby(["category", "value_a", "value_b"]).size()
     assert set(shown) == {3}
     enough = summary[summary["n_pairs"] >= 3]
-    assert set(shown.index) == set(zip(enough["category"], enough["pair"], strict=True))
+    assert set(shown.index) == set(zip(enough["category"], enough["value_a"], enough["value_b"], strict=True))
 
 
 def test_training_data_are_grouped_by_their_class_and_others_keep_their_name(matrices):
@@ -127,16 +130,16 @@ def test_training_data_are_grouped_by_their_class_and_others_keep_their_name(mat
         set_pairs=[("large", "large")],
     )
     summary = summarise_consistency(_tabulate(matrices), CARDS, params)
-    counts = summary[summary["category"] == "training_data"].set_index("pair")["n_pairs"]
+    counts = summary[summary["category"] == "training_data"].set_index(["value_a", "value_b"])["n_pairs"]
     assert counts.to_dict() == {
-        "Large / Large": 6,
-        "Large / clouds": 4,
-        "Large / none": 4,
-        "clouds / clouds": 0,
-        "clouds / none": 1,
-        "none / none": 0,
+        ("Large", "Large"): 6,
+        ("Large", "clouds"): 4,
+        ("Large", "none"): 4,
+        ("clouds", "clouds"): 0,
+        ("clouds", "none"): 1,
+        ("none", "none"): 0,
     }
-    assert summary.loc[summary["pair"] == "large / large", "n_pairs"].tolist() == [6]
+    assert summary.loc[summary["category"] == "model_sets", "n_pairs"].tolist() == [6]
 
 
 def test_groups_with_too_few_pairs_are_one_row_of_the_summary_and_no_row_of_the_table(matrices):
@@ -150,7 +153,8 @@ def test_groups_with_too_few_pairs_are_one_row_of_the_summary_and_no_row_of_the_
         assert set(small["reason"]) == {f"fewer than {least} model pairs"}
         assert (small["n_defined"] == 0).all()
         assert small[["median_pearson", "median_low", "smallest"]].isna().all(axis=None)
-        assert not set(small["pair"]) & set(table["pair"])
+        kinds = ["value_a", "value_b"]
+        assert small.merge(table, on=["category", *kinds]).empty
         assert tuple(table.columns) == COLUMNS
     assert table.empty
 
@@ -165,7 +169,7 @@ def test_an_anchor_is_compared_with_every_network_of_a_set(matrices):
     row = table[(table["category"] == "model_sets") & (table["stimulus_set_b"] == "letters")].iloc[0]
     others = [0, 2, 3, 4, 5]
     expected = np.corrcoef(matrices["clouds"][1, others], matrices["letters"][1, others])[0, 1]
-    assert row["pair"] == "anchor / everyone"
+    assert (row["value_a"], row["value_b"]) == ("anchor", "everyone")
     assert row["n_pairs"] == 5
     assert row["pearson"] == pytest.approx(expected)
     same = compute_consistency(
@@ -173,7 +177,8 @@ def test_an_anchor_is_compared_with_every_network_of_a_set(matrices):
         CARDS,
         params.model_copy(update={"n_permutations": 400}),
     )
-    [p_value] = same[(same["pair"] == "anchor / everyone") & (same["stimulus_set_b"] == "letters")]["p_value"]
+    is_own = (same["category"] == "model_sets") & (same["stimulus_set_b"] == "letters")
+    [p_value] = same[is_own]["p_value"]
     assert 2 / 401 < p_value < 0.03  # one order of the five others in 120 is the identity
 
 
@@ -194,23 +199,102 @@ def test_the_p_value_is_the_share_of_permutations_of_names_that_reach_the_observ
     assert row["p_value"] == pytest.approx(exact, abs=0.03)
 
 
-def test_p_values_are_corrected_for_all_correlations_of_the_measure(matrices):
+def _of_group(table, row):
+    keys = ("anchor", "category", "value_a", "value_b")
+    return table[np.logical_and.reduce([table[key] == getattr(row, key) for key in keys])]
+
+
+def test_p_values_are_corrected_within_a_family_whatever_other_families_there_are(matrices):
+    """Families: all networks; each category; the model sets; each anchor."""
     both = pd.concat([_tabulate(matrices), _tabulate(matrices, "cka_linear_biased")])
-    table = compute_consistency(both, CARDS, _params(correction="bonferroni"))
-    for _, rows in table.groupby("measure"):
+    params = _params(
+        correction="bonferroni",
+        categories=["objective", "architecture"],
+        model_sets={"every": [{"include": "all"}]},
+        set_pairs=[("every", "every")],
+        anchors=["net_b", "net_c"],
+    )
+    table = compute_consistency(both, CARDS, params)
+    family = table["anchor"].where(table["anchor"] != "", table["category"])
+    assert set(family) == {"all", "objective", "architecture", "model_sets", "net_b", "net_c"}
+    for _, rows in table.groupby([table["measure"], family]):
         tested = rows.dropna(subset=["p_value"])
-        assert len(tested) == len(rows) > 3
-        expected = (tested["p_value"] * len(tested)).clip(upper=1)
-        np.testing.assert_allclose(tested["p_adjusted"], expected)
-        assert rows.loc[rows["pearson"].isna(), "p_adjusted"].isna().all()
-    anchored = compute_consistency(both, CARDS, _params(correction="bonferroni", anchors=["net_b"]))
-    own = anchored[anchored["category"].str.startswith("anchor: ")]
-    pd.testing.assert_frame_equal(anchored.drop(own.index).reset_index(drop=True), table)
-    for _, rows in own.groupby("measure"):
-        np.testing.assert_allclose(rows["p_adjusted"], (rows["p_value"] * len(rows)).clip(upper=1))
-    holm = compute_consistency(both, CARDS, _params())
-    assert (holm["p_adjusted"].dropna() <= table["p_adjusted"].dropna() + 1e-12).all()
-    assert (holm["p_adjusted"].dropna() >= holm["p_value"].dropna()).all()
+        assert len(tested) == len(rows) >= 3
+        np.testing.assert_allclose(tested["p_adjusted"], (tested["p_value"] * len(tested)).clip(upper=1))
+        assert (tested["n_tests"] == len(tested)).all()
+    alone = compute_consistency(both, CARDS, _params(correction="bonferroni", categories=[]))
+    own = table[(table["category"] == "all") & (table["anchor"] == "")].reset_index(drop=True)
+    unchanged = ["p_value", "p_adjusted", "p_smallest", "n_tests"]
+    pd.testing.assert_frame_equal(own[unchanged], alone[unchanged])
+    holm = compute_consistency(both, CARDS, params.model_copy(update={"correction": "holm"}))
+    assert (holm["p_adjusted"] <= table["p_adjusted"] + 1e-12).all()
+    assert (holm["p_adjusted"] >= holm["p_value"]).all()
+
+
+def _alike(n_networks, n_sets, noise=0.1):
+    """Return similarities that go together on all stimulus sets (r about 0.9), and cards."""
+    rng = np.random.default_rng(4)
+    shared = rng.normal(size=(n_networks, n_networks))
+    drawn = {f"set_{s}": shared + noise * rng.normal(size=shared.shape) for s in range(n_sets)}
+    models = [f"net_{i:02d}" for i in range(n_networks)]
+    rows = [
+        {"stimulus_set": name, "measure": "cka_linear_debiased", "model_a": models[i], "model_b": models[j],
+         "similarity": x[i, j] + x[j, i], "reason": ""}
+        for name, x in drawn.items()
+        for i in range(n_networks)
+        for j in range(i + 1, n_networks)
+    ]  # fmt: skip
+    kinds = [f"kind {i % 5} / of five" for i in range(n_networks)]
+    return pd.DataFrame(rows), pd.DataFrame({"model": models, "objective": kinds, "architecture": kinds})
+
+
+def test_eight_stimulus_sets_and_thirty_networks_are_found_consistent_by_default():
+    """51 groups of 28 set pairs each are 1,428 tests: corrected together, none could pass."""
+    similarities, cards = _alike(30, 8)
+    params = ConsistencyParams(categories=["objective", "architecture"], n_bootstrap=0)
+    table = compute_consistency(similarities, cards, params)
+    overall = table[table["category"] == "all"]
+    assert len(overall) == 28
+    assert (overall["pearson"] > 0.7).all()
+    assert (overall["n_tests"] == 28).all()
+    np.testing.assert_allclose(overall["p_smallest"], 28 / 5000)
+    assert (overall["p_adjusted"] <= 0.05).all()
+
+
+def test_a_family_in_which_no_p_value_can_pass_is_named_in_the_log_and_by_its_rows(caplog):
+    similarities, cards = _alike(12, 4)
+    params = ConsistencyParams(categories=["objective"], n_bootstrap=0, n_permutations=99)
+    table = compute_consistency(similarities, cards, params)
+    overall = table[table["category"] == "all"]
+    np.testing.assert_allclose(overall["p_smallest"], 6 / 100)
+    assert (overall["p_adjusted"] >= 6 / 100 - 1e-12).all()
+    assert "category all: none of 6 correlations can reach p ≤ 0.05" in caplog.text
+    assert "raise consistency.n_permutations" in caplog.text
+    caplog.clear()
+    enough = params.model_copy(update={"categories": [], "n_permutations": 119})
+    compute_consistency(similarities, cards, enough)  # 6 / 120 is 0.05
+    assert not caplog.text
+
+
+@pytest.mark.parametrize(("n_networks", "is_hopeless"), [(3, True), (4, True), (6, False)])
+def test_few_networks_have_few_permutations_and_more_of_them_do_not_help(n_networks, is_hopeless, caplog):
+    similarities, cards = _alike(n_networks, 3, noise=0.01)
+    params = ConsistencyParams(categories=[], n_bootstrap=0)
+    table = compute_consistency(similarities, cards, params)
+    n_orders = {3: 6, 4: 24, 6: 720}[n_networks]
+    np.testing.assert_allclose(table["p_smallest"], 3 * (1 / n_orders + 1 / 5000), rtol=0.5)
+    assert (table["p_adjusted"] >= table["p_smallest"] - 1e-12).all()
+    assert ("none of 3 correlations can reach" in caplog.text) == is_hopeless
+
+
+def test_benjamini_hochberg_can_pass_where_holm_cannot(caplog):
+    similarities, cards = _alike(12, 4)
+    params = ConsistencyParams(
+        categories=[], n_bootstrap=0, n_permutations=99, correction="benjamini-hochberg"
+    )
+    table = compute_consistency(similarities, cards, params)
+    assert (table["p_adjusted"] <= 0.05).any()
+    assert not caplog.text
 
 
 def test_without_permutations_or_bootstrap_there_are_no_p_values_or_intervals(matrices):
@@ -225,9 +309,9 @@ def test_the_summary_describes_the_rows_of_the_detailed_table(matrices):
     table = compute_consistency(_tabulate(matrices), CARDS, _params())
     summary = summarise_consistency(_tabulate(matrices), CARDS, _params())
     assert tuple(summary.columns) == SUMMARY_COLUMNS
-    assert not summary.duplicated(["measure", "category", "pair"]).any()
+    assert not summary.duplicated(["measure", "category", "value_a", "value_b"]).any()
     for row in summary.itertuples():
-        values = table[(table["category"] == row.category) & (table["pair"] == row.pair)]["pearson"]
+        values = _of_group(table, row)["pearson"]
         assert row.n_set_pairs == 3
         assert len(values) == (3 if row.n_pairs >= 3 else 0)
         assert row.n_defined == values.notna().sum()
@@ -328,10 +412,10 @@ def test_a_network_that_is_undefined_leaves_all_others_their_p_values(matrices):
         matrix[2] = matrix[:, 2] = np.nan
     wide = _params(n_permutations=99, anchors=["net_b", "net_c"])
     table = compute_consistency(_tabulate(broken), CARDS, wide)
-    key = ["category", "pair", "stimulus_set_a", "stimulus_set_b"]
-    own = table["pair"].str.startswith("net_c")
+    key = ["anchor", "category", "value_a", "value_b", "stimulus_set_a", "stimulus_set_b"]
+    own = table["anchor"] == "net_c"
     assert (table.loc[own, "reason"] == "fewer than 3 model pairs").all()
-    overall = table[table["category"].isin(["all", "anchor: all"]) & ~own]
+    overall = table[(table["category"] == "all") & ~own]
     assert len(overall) == 6
     assert overall[["pearson", "p_value", "p_adjusted"]].notna().all(axis=None)
     left = _tabulate(matrices)

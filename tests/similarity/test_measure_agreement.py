@@ -41,9 +41,11 @@ def test_every_two_measures_have_a_row_for_similarity_and_one_for_consistency():
         for compared in ("similarity", "consistency")
     ]
     means = similarities.groupby(["measure", "model_a", "model_b"])["similarity"].mean().unstack("measure")
-    own = consistency[~consistency["category"].str.startswith("anchor")]
+    own = consistency[consistency["anchor"] == ""]
     values = own.pivot_table(
-        index=["category", "pair", "stimulus_set_a", "stimulus_set_b"], columns="measure", values="pearson"
+        index=["category", "value_a", "value_b", "stimulus_set_a", "stimulus_set_b"],
+        columns="measure",
+        values="pearson",
     )
     for row in found.itertuples():
         table = means if row.compared == "similarity" else values

@@ -144,7 +144,7 @@ def test_an_undefined_value_is_missing_with_its_reason(tmp_path):
     matrix = _compare(tmp_path, store(tmp_path / "features", members))["letters/cka_linear_biased"].matrix()
     assert np.isnan(matrix.values).tolist() == [[False, True], [True, True]]
     assert set(matrix.reasons) == {("net_a", "net_z"), ("net_z", "net_a"), ("net_z", "net_z")}
-    assert set(matrix.reasons.values()) == {"net_z: all stimuli have the same features"}
+    assert set(matrix.reasons.values()) == {"net_z: all stimuli have the same features up to rounding"}
     require_similarity_matrix(matrix)
 
 

@@ -32,6 +32,8 @@ def watch(peak, stop):
 def ingest(entry, folder):
     """Return recipe and meta of the set that an entry of the parameters makes."""
     plan = plan_stimulus_sets(IngestParams(stimulus_sets={"mine": entry}))
+    if "mine" not in plan:
+        return {"error": plan.left_out["mine"]}
     table = plan["mine"].compute()
     if folder:
         ArrowDataset(filepath=f"{folder}/mine.parquet", key="mine", recipe=plan["mine"].recipe).save(table)

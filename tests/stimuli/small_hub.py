@@ -18,11 +18,13 @@ class SmallHub:
         commits: Files by commit.
         revisions: Commit by branch or tag.
         trouble: Status and headers to answer everything with, if any.
+        claimed: Size by name of a file that it says to be of another size than it is.
     """
 
     def __init__(self, repo, commits, revisions):
         self.repo, self.commits, self.revisions, self.asked = repo, commits, revisions, []
         self.trouble = None
+        self.claimed = {}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(self))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(
@@ -52,9 +54,12 @@ class SmallHub:
         if kind == "revision":
             return 200, {}, json.dumps({"id": repo, "sha": commit, "siblings": []}).encode()
         if kind == "tree":
-            return 200, {}, json.dumps([_entry(name, content) for name, content in files.items()]).encode()
+            entries = [_entry(name, content) for name, content in files.items()]
+            return 200, {}, json.dumps(entries).encode()
         content = files["/".join(pieces[5:])]
-        return 200, {"ETag": f'"{_etag(content)}"', "X-Repo-Commit": commit}, content
+        headers = {"ETag": f'"{_etag(content)}"', "X-Repo-Commit": commit}
+        claimed = self.claimed.get("/".join(pieces[5:]))
+        return 200, headers | ({"X-Linked-Size": str(claimed)} if claimed else {}), content
 
 
 def _etag(content):

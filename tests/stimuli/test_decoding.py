@@ -2,7 +2,6 @@
 
 import io
 import struct
-import time
 import warnings
 import zlib
 
@@ -13,6 +12,7 @@ from PIL import Image
 
 from rep_kedro.stimuli import UnreadableImageError, decode_images
 from rep_kedro.stimuli.decoding import check_images
+from rep_kedro.stimuli.limits import Limits
 from rep_kedro.stimuli.png import encode_png, png_size
 
 GRADIENT = np.arange(64, dtype=np.uint8).reshape(8, 8)
@@ -95,7 +95,8 @@ def test_the_size_of_a_turned_image_is_that_of_the_upright_one():
     exif = Image.Exif()
     exif[0x0112] = 6
     image = Image.fromarray(colour_noise(2, 6, 10))
-    assert list(check_images([encode(image), encode(image, "JPEG", exif=exif)])) == [(10, 6), (6, 10)]
+    found = check_images([encode(image), encode(image, "JPEG", exif=exif)])
+    assert [each.size for each in found] == [(10, 6), (6, 10)]
 
 
 def test_sixteen_bit_greys_are_scaled_not_clipped():
@@ -106,7 +107,9 @@ def test_sixteen_bit_greys_are_scaled_not_clipped():
 
 def test_floating_point_pixels_have_no_fixed_range_and_are_refused():
     encoded = encode(Image.fromarray(np.ones((4, 4), dtype=np.float32)), "TIFF")
-    with pytest.raises(UnreadableImageError, match=r"image 0 of 1 .*pixels of mode F have no fixed range"):
+    with pytest.raises(
+        UnreadableImageError, match=r"image 0 of 1 .*pixels are floating-point .* no fixed range"
+    ):
         decode_images([encoded], size_px=4)
     assert isinstance(next(check_images([encoded])), UnreadableImageError)
 
@@ -162,14 +165,6 @@ def test_enlarging_interpolates_between_pixel_centres():
     assert decoded[0, 0].tolist() == [[0, 25, 75, 100]] * 4
 
 
-def test_a_thousand_small_images_decode_in_a_moment():
-    images = [encode_png(colour_noise(seed, 32, 32)) for seed in range(1000)]
-    decode_images(images[:10], size_px=32)
-    start = time.perf_counter()
-    decode_images(images, size_px=32)
-    assert time.perf_counter() - start < 2  # about 0.1 s
-
-
 JPEG = encode(Image.fromarray(colour_noise(4, 64, 64)), "JPEG")
 PNG = encode(Image.fromarray(colour_noise(4, 64, 64)))
 
@@ -191,15 +186,22 @@ def test_a_damaged_image_is_named_by_position_and_reason(damaged, reason):
         decode_images([PNG, damaged, JPEG], size_px=8)
     [first, second, third] = check_images([PNG, damaged, JPEG])
     assert reason in str(second)
-    assert first == third == (64, 64)
+    assert first.size == third.size == (64, 64)
 
 
-def test_an_image_that_would_fill_memory_is_refused(monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    for side in (40, 64):  # above the limit, and above twice the limit
+def test_an_image_that_would_fill_memory_is_refused_and_the_message_says_how_to_raise_the_limit():
+    for side in (40, 64):
         bomb = encode_png(np.zeros((side, side), dtype=np.uint8))
-        with pytest.raises(UnreadableImageError, match="more than 1000 pixels, a possible attack"):
-            decode_images([bomb], size_px=8)
+        says = rf"{side} x {side} pixels, the limit is 1,000; if meant, raise limits.image_pixels of the"
+        with pytest.raises(UnreadableImageError, match=says):
+            decode_images([bomb], size_px=8, limits=Limits(image_pixels=1000))
+    assert decode_images([bomb], size_px=8, limits=Limits(image_pixels=64 * 64)).shape == (1, 3, 8, 8)
+
+
+def test_a_raised_limit_is_not_undone_by_the_decoders_own(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    assert decode_images([encode_png(np.zeros((64, 64), np.uint8))], size_px=8).shape == (1, 3, 8, 8)
+    assert Image.MAX_IMAGE_PIXELS == 1000
 
 
 def test_decoding_leaves_the_warning_filters_as_they_were():

@@ -75,7 +75,7 @@ def test_a_folder_of_parquet_shards_has_splits_and_class_names(make_set, tmp_pat
         write_parquet(tmp_path / "data" / f"train-{number:05d}-of-00002.parquet", table)
     write_parquet(tmp_path / "data" / "validation-00000-of-00001.parquet", make_table([jpeg(7)], [1]))
     table, meta = make_set(source="hugging_face", path=tmp_path)
-    assert meta["counts"] == {"train": 4, "val": 1}
+    assert (meta["counts"], meta["test_is"]) == ({"train": 4, "test": 1}, "val")
     assert meta["class_names"] == ["cat", "dog"]
     assert table["image"].to_pylist() == [jpeg(0), jpeg(10), jpeg(1), jpeg(11), jpeg(7)]
     _, meta = make_set(source="hugging_face", path=tmp_path, official_splits={"test": "validation"})
@@ -98,7 +98,7 @@ def test_the_card_says_which_files_make_which_part(make_set, tmp_path, jpeg):
         table = make_table([jpeg(number) for number in numbers], [0] * len(numbers), declared=False)
         write_parquet(tmp_path / f"{name}.parquet", table)
     _, meta = make_set(source="hugging_face", path=tmp_path)
-    assert meta["counts"] == {"train": 2, "val": 1}
+    assert meta["counts"] == {"train": 2, "test": 1}
     assert meta["class_names"] == ["cat", "dog"]
     _, meta = make_set(source="hugging_face", path=tmp_path, config="large")
     assert meta["counts"] == {"train": 2}
@@ -128,9 +128,7 @@ def test_what_save_to_disk_wrote_is_read(make_set, tmp_path, jpeg):
     assert meta["counts"] == {"train": 1, "test": 1}
     shard = one / "data-00001-of-00002.arrow"
     shard.write_bytes(shard.read_bytes()[:500])
-    with pytest.raises(
-        DamagedSourceError, match=r"00001-of-00002.arrow is truncated or damaged, or not an Arrow"
-    ):
+    with pytest.raises(DamagedSourceError, match=r"00001-of-00002.arrow is truncated: a message asks for"):
         make_set(source="hugging_face", path=one)
     shard.unlink()
     with pytest.raises(DamagedSourceError, match=r"lacks data-00001-of-00002.arrow, which state.json"):
@@ -153,7 +151,9 @@ def test_folders_without_stimuli_and_contradictions_are_refused(make_set, tmp_pa
     (tmp_path / "snapshots" / COMMIT).mkdir(parents=True)
     with pytest.raises(DamagedSourceError, match=f"name one of snapshots/: {COMMIT}"):
         make_set(source="hugging_face", path=tmp_path)
-    for entry in ({}, {"repo": "a/b", "path": "c"}, {"repo": "a/b", "splits": {"train": "c"}}):
+    with pytest.raises(ValidationError, match="chooses its splits with official_splits"):
+        make_set(source="hugging_face", repo="a/b", splits={"train": "c"})
+    for entry in ({}, {"repo": "a/b", "path": "c"}):
         with pytest.raises(ValidationError, match=r"needs either repo .* or path"):
             make_set(source="hugging_face", **entry)
 
@@ -230,6 +230,13 @@ def test_a_set_is_fetched_once_and_then_read_from_the_cache_alone(ingest, hub, t
     unreachable = ingest({"revision": "main"}, endpoint=NOWHERE)
     assert offline["recipe"] == unreachable["recipe"] == told["recipe"]
     assert offline["meta"] == unreachable["meta"] == told["meta"]
+
+
+def test_what_is_too_large_to_be_fetched_unasked_is_refused_with_the_command(ingest, hub):
+    hub.claimed = {"data/train-00000-of-00001.parquet": 30_000_000_000}
+    told = ingest({"revision": COMMIT}, endpoint=hub.url)
+    assert "bytes to fetch, the limit is 20,000,000,000; if meant, run: hf download" in told["error"]
+    assert not [method for method, path in hub.asked if method == "GET" and path.endswith(".parquet")]
 
 
 def test_a_branch_that_moved_is_another_recipe(ingest, hub):

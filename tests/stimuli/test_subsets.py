@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
+from rep_kedro.errors import UserError
 from rep_kedro.stimuli import select_stimuli
 from rep_kedro.stimuli.subsets import Population, parse_rule, share_in_proportion
 
@@ -214,5 +215,5 @@ def test_stimuli_are_selected_in_the_order_of_the_ids():
     table = pa.table({"stimulus_id": pa.chunked_array([["a", "b"], ["c"]]), "label": [0, 1, 2]})
     for ids in (["c", "a", "c"], pa.array(["c", "a", "c"]), pa.chunked_array([["c"], ["a", "c"]])):
         assert select_stimuli(table, ids)["label"].to_pylist() == [2, 0, 2]
-    with pytest.raises(KeyError, match=r"2 stimuli are not in the set, such as \['x', 'y'\]"):
+    with pytest.raises(UserError, match=r"2 stimuli are not in the set, such as \['x', 'y'\]"):
         select_stimuli(table, ["x", "a", "y"])

@@ -10,6 +10,7 @@ from tests.reference import stitching as reference
 from tests.small_collections import ARROW, make_network, make_stimuli, run_plan, store
 
 from rep_kedro.models.sources.trained import preprocessing_of, restore_trained_network
+from rep_kedro.models.study import FeaturesParams
 from rep_kedro.pipelines.stitching.nodes import COLUMNS, plan_stitches, tabulate_stitching_results
 from rep_kedro.pipelines.stitching.params import StitchingParams
 
@@ -32,8 +33,8 @@ def study(tmp_path, stimuli):
     networks = {
         "cnn_supervised_s0": network("cnn", 0),
         "cnn_supervised_s1": network("cnn", 1),
-        "resnet_supervised_s0": network("resnet", 0),
-        "resnet_supervised_s1": network("resnet", 1),
+        "small_resnet_supervised_s0": network("small_resnet", 0),
+        "small_resnet_supervised_s1": network("small_resnet", 1),
         "cnn_simclr_s0": network("cnn", 0, n_classes=None, objective="simclr"),
         "cnn_simclr_s1": network("cnn", 1, n_classes=None, objective="simclr"),
     }
@@ -42,15 +43,18 @@ def study(tmp_path, stimuli):
 
 
 def _stitch(tmp_path, study, **params):
-    return run_plan(tmp_path / "stitches", plan_stitches(*study, StitchingParams(batch_size=10, **params)))
+    return run_plan(
+        tmp_path / "stitches",
+        plan_stitches(*study, FeaturesParams(), StitchingParams(batch_size=10, **params)),
+    )
 
 
 def test_networks_are_joined_with_those_that_differ_in_their_seed_alone(study):
-    assert list(plan_stitches(*study, StitchingParams())) == [
+    assert list(plan_stitches(*study, FeaturesParams(), StitchingParams())) == [
         "noise/cnn_supervised_s0-to-cnn_supervised_s1",
         "noise/cnn_supervised_s1-to-cnn_supervised_s0",
-        "noise/resnet_supervised_s0-to-resnet_supervised_s1",
-        "noise/resnet_supervised_s1-to-resnet_supervised_s0",
+        "noise/small_resnet_supervised_s0-to-small_resnet_supervised_s1",
+        "noise/small_resnet_supervised_s1-to-small_resnet_supervised_s0",
     ]
 
 
@@ -113,7 +117,8 @@ def test_maps_and_accuracies_equal_those_of_whole_passes(tmp_path, study, stimul
 def test_other_families_of_maps_are_at_most_as_good_on_what_they_were_fitted_on(tmp_path, study):
     plan = {
         name: run_plan(
-            tmp_path / name, plan_stitches(*study, StitchingParams(map_family=name, map_rank=rank))
+            tmp_path / name,
+            plan_stitches(*study, FeaturesParams(), StitchingParams(map_family=name, map_rank=rank)),
         )
         for name, rank in (("affine", None), ("orthogonal", None), ("reduced_rank", 2))
     }
@@ -125,7 +130,7 @@ def test_other_families_of_maps_are_at_most_as_good_on_what_they_were_fitted_on(
 
 
 def test_one_missing_pair_is_made_without_the_others(tmp_path, study):
-    plan = plan_stitches(*study, StitchingParams())
+    plan = plan_stitches(*study, FeaturesParams(), StitchingParams())
     keys = [key for key in plan if "resnet" in key]
     whole = run_plan(tmp_path / "whole", plan)
     alone = run_plan(tmp_path / "alone", {keys[1]: plan[keys[1]]})
@@ -134,7 +139,7 @@ def test_one_missing_pair_is_made_without_the_others(tmp_path, study):
 
 def test_a_batch_size_changes_no_recipe_but_a_map_does(study):
     def recipe(**params):
-        return plan_stitches(*study, StitchingParams(**params))[
+        return plan_stitches(*study, FeaturesParams(), StitchingParams(**params))[
             "noise/cnn_supervised_s0-to-cnn_supervised_s1"
         ].recipe
 
@@ -145,7 +150,12 @@ def test_a_batch_size_changes_no_recipe_but_a_map_does(study):
 
 def test_networks_without_a_partner_are_told_and_nothing_is_planned(study, caplog):
     with caplog.at_level(logging.WARNING):
-        assert plan_stitches(*study, StitchingParams(models=["cnn_supervised_s0", "cnn_simclr_s0"])) == {}
+        assert (
+            plan_stitches(
+                *study, FeaturesParams(), StitchingParams(models=["cnn_supervised_s0", "cnn_simclr_s0"])
+            )
+            == {}
+        )
     assert "nothing to stitch" in caplog.text
     assert list(tabulate_stitching_results({}).columns) == list(COLUMNS)
 
@@ -153,7 +163,7 @@ def test_networks_without_a_partner_are_told_and_nothing_is_planned(study, caplo
 def test_stimuli_without_labels_fail_with_a_reason(tmp_path, study, stimuli):
     pixels, labels, splits = stimuli
     bare = store(tmp_path / "bare", {"noise": make_stimuli(pixels, [None, *labels[1:]], splits)}, ARROW)
-    plan = plan_stitches(bare, study[1], StitchingParams())
+    plan = plan_stitches(bare, study[1], FeaturesParams(), StitchingParams())
     with pytest.raises(Exception, match="1 of them without a label; stitching needs labels"):
         run_plan(tmp_path / "failed", plan)
 
@@ -167,7 +177,7 @@ def test_stimuli_without_labels_fail_with_a_reason(tmp_path, study, stimuli):
 )
 def test_unknown_names_are_refused_with_close_matches(study, params, message):
     with pytest.raises(ValueError, match=message):
-        plan_stitches(*study, StitchingParams(**params))
+        plan_stitches(*study, FeaturesParams(), StitchingParams(**params))
 
 
 @pytest.mark.parametrize(

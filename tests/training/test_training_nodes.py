@@ -9,13 +9,19 @@ from pydantic import ValidationError
 from tests.small_collections import ARROW, make_stimuli, run_plan, store
 
 from rep_kedro.datasets import CollectionError
+from rep_kedro.errors import UserError
 from rep_kedro.models.sources.trained import restore_trained_network
 from rep_kedro.pipelines.training.nodes import plan_networks, tabulate_training_history
 from rep_kedro.pipelines.training.params import TrainingParams
 
 SCHEDULE = {"epochs": 2, "batch_size": 8, "learning_rate": 0.01}
 GRIDS = [
-    {"objective": "supervised", "architectures": ["cnn", "resnet"], "seeds": [0, 1], "schedule": SCHEDULE},
+    {
+        "objective": "supervised",
+        "architectures": ["cnn", "small_resnet"],
+        "seeds": [0, 1],
+        "schedule": SCHEDULE,
+    },
     {"objective": "vicreg", "architectures": ["cnn"], "seeds": [0], "schedule": SCHEDULE},
     {"objective": "untrained", "architectures": ["cnn"], "seeds": [0]},
 ]
@@ -47,7 +53,12 @@ def _recipes(plan):
 
 def test_there_is_one_network_for_each_architecture_objective_and_seed(stimulus_sets):
     assert list(plan_networks(stimulus_sets, _params())) == [
-        *("cnn_supervised_s0", "cnn_supervised_s1", "resnet_supervised_s0", "resnet_supervised_s1"),
+        *(
+            "cnn_supervised_s0",
+            "cnn_supervised_s1",
+            "small_resnet_supervised_s0",
+            "small_resnet_supervised_s1",
+        ),
         *("cnn_vicreg_s0", "cnn_untrained_s0"),
     ]
 
@@ -62,18 +73,26 @@ def test_changing_one_networks_epochs_changes_only_its_recipe(stimulus_sets):
 
 def test_a_recipe_says_everything_and_leaves_the_device_out(stimulus_sets):
     recipe = plan_networks(stimulus_sets, _params())["cnn_vicreg_s0"].recipe
-    assert set(recipe) == {"architecture", "objective", "seed", "schedule", "stimulus_set", "code"}
+    assert set(recipe) == {
+        "architecture",
+        "objective",
+        "seed",
+        "schedule",
+        "stimulus_set",
+        "code",
+        "arithmetic",
+    }
     assert recipe["stimulus_set"] == stimulus_sets["bars"].reference
     assert recipe["objective"]["variance_weight"] == 25.0
-    assert _recipes(plan_networks(stimulus_sets, _params(device="cuda"))) == _recipes(
-        plan_networks(stimulus_sets, _params())
-    )
+    own = plan_networks(stimulus_sets, _params(portable=False))
+    assert _recipes(plan_networks(stimulus_sets, _params(portable=False, device="cuda"))) == _recipes(own)
+    assert "arithmetic" not in own["cnn_vicreg_s0"].recipe
 
 
 def test_the_code_of_one_objective_is_no_part_of_anothers_recipe(stimulus_sets):
     plan = plan_networks(stimulus_sets, _params())
     codes = {key: planned.recipe["code"] for key, planned in plan.items()}
-    assert codes["cnn_supervised_s0"] == codes["resnet_supervised_s1"]
+    assert codes["cnn_supervised_s0"] == codes["small_resnet_supervised_s1"]
     assert len({codes["cnn_supervised_s0"], codes["cnn_vicreg_s0"], codes["cnn_untrained_s0"]}) == 3
 
 
@@ -90,13 +109,13 @@ def test_members_hold_what_the_contract_says(networks):
 
 
 def test_a_stored_network_comes_back_as_it_was_trained(networks):
-    network = restore_trained_network(networks["resnet_supervised_s0"])
+    network = restore_trained_network(networks["small_resnet_supervised_s0"])
     assert not network.training
     assert network.n_classes == 2
-    stored = networks["resnet_supervised_s0"].tensor("block1.conv1.weight")
+    stored = networks["small_resnet_supervised_s0"].tensor("block1.conv1.weight")
     assert np.array_equal(network.state_dict()["block1.conv1.weight"].numpy(), stored)
     network.get_submodule("conv1").weight.data.zero_()  # weights are a copy, not the file
-    assert np.abs(networks["resnet_supervised_s0"].tensor("conv1.weight")).sum() > 0
+    assert np.abs(networks["small_resnet_supervised_s0"].tensor("conv1.weight")).sum() > 0
 
 
 def test_a_second_run_gives_the_same_bytes(stimulus_sets, networks, tmp_path):
@@ -152,6 +171,10 @@ def test_an_unknown_stimulus_set_is_answered_with_a_close_match(stimulus_sets):
         ({"overrides": {"cnn_untrained_s0": {"schedule": {"epochs": 2}}}}, "'untrained' takes none"),
         ({"overrides": {"cnn_vicreg_s0": {"schedule": {"epochs": 0}}}}, "greater than 0"),
         ({"devise": "cpu"}, "devise"),
+        (
+            {"device": "cuda"},
+            "portable on the CPU only, and device is 'cuda'; set training.portable to false",
+        ),
     ],
 )
 def test_parameters_that_cannot_be_meant_are_refused_before_anything_runs(changes, message):
@@ -169,3 +192,28 @@ def test_self_supervised_networks_of_a_set_without_labels(tmp_path):
     sets = store(tmp_path / "sets", {"bars": make_stimuli(pixels, [None] * 16, ["train"] * 16)}, ARROW)
     found = run_plan(tmp_path / "networks", plan_networks(sets, _params(grids=[GRIDS[1]])))
     assert restore_trained_network(found["cnn_vicreg_s0"])(torch.zeros(1, 3, 16, 16)).shape == (1, 24)
+
+
+@pytest.mark.parametrize(
+    ("labels", "splits", "grid", "message"),
+    [
+        ([0, 1] * 4, ["test"] * 8, GRIDS[2], r"'bars' has no split 'train' to learn from \(test 8\); choose"),
+        ([None] * 8, ["train"] * 8, GRIDS[0], "'supervised' needs labels, and 8 of 8 training images of"),
+        ([0, 1, None, 0] * 2, ["train"] * 8, GRIDS[0], "needs labels, and 2 of 8 training images of"),
+        ([0, None] * 2 + [None] * 4, ["train"] * 8, GRIDS[2], "'untrained' needs labels, and 6 of 8"),
+        ([0, 1] * 2, ["train"] * 4, GRIDS[0], "batch_size 8 exceeds the 4 training images of"),
+    ],
+)
+def test_a_stimulus_set_that_cannot_be_learnt_from_is_refused_while_planning(
+    labels, splits, grid, message, tmp_path
+):
+    pixels = np.zeros((len(labels), 16, 16, 3), dtype=np.uint8)
+    sets = store(tmp_path, {"bars": make_stimuli(pixels, labels, splits, ["high", "low"])}, ARROW)
+    with pytest.raises(UserError, match=message) as caught:
+        plan_networks(sets, _params(grids=[grid]))
+    assert "\n" not in str(caught.value)
+
+
+def test_without_grids_there_is_nothing_to_train_and_no_set_to_train_on(stimulus_sets):
+    assert plan_networks(stimulus_sets, _params(grids=[], stimulus_set="unknown")) == {}
+    assert "model" in tabulate_training_history({}).columns

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rep_kedro.checks.names import suggest_known
+from rep_kedro.checks.yaml_files import shown_path
 from rep_kedro.errors import UserError
 
 _SUFFIXES = frozenset({".yml", ".yaml", ".json"})
@@ -14,10 +15,10 @@ _TOP_KEYS = ("catalog", "credentials", "globals", "logging", "parameters")
 class Loader(Protocol):
     """What is needed of Kedro's configuration loader."""
 
-    conf_source: str
-    base_env: str | None
-    default_run_env: str | None
-    env: str | None
+    conf_source: Any
+    base_env: Any
+    default_run_env: Any
+    env: Any
 
 
 def require_environment(loader: Loader) -> None:
@@ -35,32 +36,42 @@ def require_environment(loader: Loader) -> None:
     for name in _environments(loader):
         if name not in environments:
             raise UserError(
-                f"there is no environment {name!r} in {_shown(source)}; {suggest_known(name, environments)}"
+                f"there is no environment {name!r} in {shown_path(source)}; "
+                f"{suggest_known(name, environments)}"
             )
 
 
-def find_unreadable(source: Path) -> str | None:
+def configuration_files(source: Path, loader: Loader) -> list[Path]:
+    """Return the files, and folders with the name of one, of the loader's environments."""
+    return [path for name in _environments(loader) for path in _files(source / name)]
+
+
+def find_unreadable(source: Path, loader: Loader) -> str | None:
     """Return what is wrong with the first configuration file that cannot be read, or None."""
+    problems = map(_why_unreadable, configuration_files(source, loader))
+    return next(filter(None, problems), None)
+
+
+def _why_unreadable(path: Path) -> str | None:
     from omegaconf import DictConfig, OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
     from yaml import MarkedYAMLError, YAMLError
 
-    for path in _files(source):
-        try:
-            content = OmegaConf.load(path)
-        except YAMLError as problem:
-            mark = problem.problem_mark if isinstance(problem, MarkedYAMLError) else None
-            line = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-            why = getattr(problem, "problem", None) or " ".join(str(problem).split())
-            return f"{_shown(path)}{line}: {why}; this is not valid YAML"
-        except UnicodeDecodeError:
-            return f"{_shown(path)} is not UTF-8 text"
-        except OSError as problem:
-            if "scalar" not in str(problem) and problem.errno is None:
-                return f"{_shown(path)} must hold `key: value` lines, not a single value"
-            return f"{_shown(path)} cannot be read: {problem.strerror or problem}"
-        if not isinstance(content, DictConfig):
-            return f"{_shown(path)} must hold `key: value` lines, not a list"
-    return None
+    shown = shown_path(path)
+    try:
+        content = OmegaConf.load(path)
+    except YAMLError as problem:
+        mark = problem.problem_mark if isinstance(problem, MarkedYAMLError) else None
+        line = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        why = getattr(problem, "problem", None) or " ".join(str(problem).split())
+        return f"{shown}{line}: {why}; this is not valid YAML"
+    except (OmegaConfBaseException, RecursionError, ValueError, TypeError) as problem:
+        return f"{shown}: {str(problem).splitlines()[0]}"
+    except OSError as problem:
+        if "scalar" not in str(problem) and problem.errno is None:
+            return f"{shown} must hold `key: value` lines, not a single value"
+        return f"{shown} cannot be read: {problem.strerror or problem}"
+    return None if isinstance(content, DictConfig) else f"{shown} must hold `key: value` lines, not a list"
 
 
 def find_origin(loader: Loader, keys: Sequence[str | int]) -> str:
@@ -83,7 +94,7 @@ def find_origin(loader: Loader, keys: Sequence[str | int]) -> str:
                 continue
             depth = _depth(content, keys)
             if depth > best:
-                best, found = depth, _shown(path)
+                best, found = depth, shown_path(path)
     return found
 
 
@@ -111,7 +122,3 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _is_parameters(path: Path) -> bool:
     return any(part.startswith("parameters") for part in path.parts)
-
-
-def _shown(path: Path) -> str:
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

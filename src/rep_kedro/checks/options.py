@@ -1,4 +1,4 @@
-"""What a run may be told besides parameters: ``shard``, ``recompute``, ``compare_with``; and ``threads``."""
+"""Options of a run besides parameters: shard, recompute, compare_with, keep_going; and ``threads``."""
 
 import subprocess
 from collections.abc import Iterable, Mapping
@@ -9,11 +9,9 @@ from typing import Any
 from rep_kedro.checks.names import suggest_known
 from rep_kedro.errors import UserError
 
-RUN_OPTIONS = ("shard", "recompute", "compare_with")
-WORKER_VARIABLE = "REP_KEDRO_WORKER"
-"""Environment variable; set for a process that another one started for a part of its run."""
-
+RUN_OPTIONS = ("shard", "recompute", "compare_with", "keep_going")
 _DEVICES = ("cpu", "cuda", "mps")
+_IN_DOUBLE = ("similarity", "stitching")
 
 
 def require_options(given: Mapping[str, Any], root: Path) -> None:
@@ -44,12 +42,18 @@ def require_devices(parameters: Mapping[str, Any]) -> None:
     """Check each parameter ``device`` that one level of the parameters has.
 
     Raises:
-        ValueError: If it names no device, or one that this machine does not have.
+        ValueError: If it names no device, one that this machine does not have, or one that lacks the
+            precision that is needed.
     """
     for name, group in parameters.items():
         device = group.get("device") if isinstance(group, Mapping) else None
         if isinstance(device, str) and device not in ("auto", "cpu"):
             _require_device(f"parameter {name}.device", device)
+            if device.startswith("mps") and name in _IN_DOUBLE:
+                raise UserError(
+                    f"parameter {name}.device: {name} computes in double precision, which {device!r} does not"
+                    " have; use cpu"
+                )
 
 
 def _require_device(place: str, device: str) -> None:

@@ -1,10 +1,12 @@
 """Names that one parameter takes from others: are they there?"""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from rep_kedro.checks.configuration import Loader, find_origin
 from rep_kedro.checks.names import suggest_known
+from rep_kedro.checks.parameters import is_given
 from rep_kedro.errors import UserError
 
 
@@ -49,6 +51,30 @@ def require_known_anchors(parameters: Mapping[str, Any], given: Mapping[str, Any
                 f"parameter consistency.anchors{where}: {anchor!r} is no network of this study; "
                 f"{suggest_known(anchor, known)} (or set consistency.anchors: [])"
             )
+
+
+def drop_default_anchors(
+    parameters: Mapping[str, Any], given: Mapping[str, Any], loader: Loader
+) -> Mapping[str, Any]:
+    """Return the parameters of a study that trains no network without the anchors of the default study.
+
+    Those are networks trained here, so that a study of imported networks alone has none of them. Anchors that
+    it names itself stay.
+
+    Args:
+        parameters: Nested, perhaps not valid; not changed.
+        given: Those of the command line.
+        loader: Tells where a parameter stands.
+    """
+    training, consistency = parameters.get("training"), parameters.get("consistency")
+    trains = not isinstance(training, Mapping) or training.get("grids") != []
+    keys = ("consistency", "anchors")
+    origin = find_origin(loader, keys)
+    base = Path(loader.conf_source, loader.base_env or "base").absolute()
+    is_default = origin and base in Path(origin).absolute().parents
+    if trains or not isinstance(consistency, Mapping) or not is_default or is_given(keys, given):
+        return parameters
+    return {**parameters, "consistency": {**consistency, "anchors": []}}
 
 
 def _place(name: str, key: str, given: Mapping[str, Any], loader: Loader) -> str:

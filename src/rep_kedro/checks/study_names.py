@@ -16,7 +16,7 @@ _Model = TypeVar("_Model", bound="BaseModel")
 Keys = tuple[str, ...]
 NETWORK, STIMULUS_SET, SUBSET = "network", "stimulus set", "stimulus subset"
 ANY_NETWORK = "network, seen or not"
-_CHOOSERS = ("features", "similarity", "probing", "diagnostics")
+_CHOOSERS = ("features", "similarity", "probing", "diagnostics", "stitching")
 """Parameters that choose among what there is, with the same keys."""
 
 
@@ -47,7 +47,8 @@ def require_known_names(
     for keys, kind, name in _used_names(parameters, read):
         if known.get(kind) and name not in known[kind]:
             lines.append(f"{_told_place(keys, given, loader)}: {_why_unknown(kind, name, known)}")
-    for keys, why in _unfit_measures(parameters, read, pipeline, catalog):
+    unfit = [*_unfit_measures(parameters, read, pipeline, catalog), *_unsound_architectures(parameters, read)]
+    for keys, why in unfit:
         lines.append(f"{_told_place(keys, given, loader)}: {why}")
     if lines:
         raise UserError("\n".join(dict.fromkeys(lines)))
@@ -112,7 +113,7 @@ def _stored_names(collection: str, pipeline: "Pipeline", catalog: Any, *, part: 
         return set()
     folder = getattr(catalog.get(collection), "folder", None)
     try:
-        return {key.split("/", 1)[part] for key in read_plan(folder, collection)} if folder else set()
+        return {key.split("/", 1)[part] for key in read_plan(folder, collection).members} if folder else set()
     except (DatasetError, IndexError):
         return set()
 
@@ -121,11 +122,14 @@ def _used_names(parameters: Mapping[str, Any], read: Iterable[str]) -> Iterator[
     """Yield where a name is used, of what kind it is, and the name."""
     for group in (name for name in _CHOOSERS if name in read):
         chosen = parameters[group]
-        for key, kind in (("models", NETWORK), ("stimulus_sets", STIMULUS_SET)):
+        network = ANY_NETWORK if group == "stitching" else NETWORK  # which needs no features
+        for key, kind in (("models", network), ("stimulus_sets", STIMULUS_SET)):
             if isinstance(chosen.get(key), list):
                 yield from (((group, key), kind, name) for name in chosen[key])
         if chosen.get("subset") is not None:
             yield (group, "subset"), SUBSET, chosen["subset"]
+    if "training" in read and parameters["training"].get("grids"):
+        yield ("training", "stimulus_set"), STIMULUS_SET, parameters["training"]["stimulus_set"]
     if "probing" in read:
         for name, combination in (parameters["probing"].get("combinations") or {}).items():
             for model in combination["models"]:
@@ -169,11 +173,22 @@ def _unfit_measures(
                 )
 
 
+def _unsound_architectures(parameters: Mapping[str, Any], read: Iterable[str]) -> Iterator[tuple[Keys, str]]:
+    """Yield where an architecture is to be trained whose layers do not fit together, and why."""
+    from rep_kedro.checks.architectures import find_unsound_architectures
+    from rep_kedro.pipelines.training.params import TrainingParams
+
+    training = _read(TrainingParams, parameters, "training") if "training" in read else None
+    if training is not None:
+        for name, why in find_unsound_architectures(training):
+            yield ("training", "grids"), f"architecture {name!r}: {why}"
+
+
 def _refusals(require: Any, measures: Iterable[str]) -> Iterator[str]:
     for measure in measures:
         try:
             require(measure)
-        except ValueError as problem:
+        except UserError as problem:
             yield str(problem)
 
 

@@ -7,16 +7,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
-from rep_kedro.checks.options import WORKER_VARIABLE
+from rep_kedro import interrupts
+from rep_kedro.errors import UserError
+from rep_kedro.interrupts import WORKER_VARIABLE
 
 TRACEBACK_VARIABLE = "REP_KEDRO_TRACEBACK"
 """Environment variable; if set, every error comes with its traceback."""
-
-_INTERRUPTED = 130  # what shells give for Ctrl-C
 
 
 class ProjectCommand(click.Command):
@@ -25,12 +25,15 @@ class ProjectCommand(click.Command):
     def make_context(self, *arguments: Any, **extra: Any) -> click.Context:
         """Read the arguments, and the file of ``--config`` where one is given."""
         with _told():
-            return super().make_context(*arguments, **extra)
+            try:
+                return super().make_context(*arguments, **extra)
+            except (click.ClickException, click.Abort, click.exceptions.Exit):
+                raise
+            except Exception as problem:  # Kedro reads the file of --config while it parses the options
+                raise UserError(_why_no_options(problem)) from problem
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; end with 1 after a mistake, with 130 after Ctrl-C."""
-        if WORKER_VARIABLE in os.environ:
-            obey_parent()
+        """Run the command; end with 1 after a mistake, with 130 after Ctrl-C, with 143 after SIGTERM."""
         _enter_project()
         if _wants_traceback():
             logging.getLogger("rep_kedro").setLevel(logging.DEBUG)
@@ -38,35 +41,22 @@ class ProjectCommand(click.Command):
             return super().invoke(ctx)
 
 
-def obey_parent() -> None:
-    """Take the request of the process that started this one to end as a Ctrl-C, which never comes itself."""
-
-    def interrupt(*_: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough; `_is_asked_to_end` reads it
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupt)
-
-
 @contextmanager
 def _told() -> Iterator[None]:
-    """Tell a mistake and end the process; let everything else through."""
+    """Tell a mistake or a signal in one line and end the process; let everything else through."""
     try:
-        yield
+        with interrupts.answered_in_order():
+            yield
+    except KeyboardInterrupt:
+        _end_interrupted()
     except (click.UsageError, click.Abort, click.exceptions.Exit):
         raise
-    except click.ClickException as mistake:
-        _tell(" ".join(mistake.message.split()))
-        sys.exit(mistake.exit_code)
-    except KeyboardInterrupt:
-        if WORKER_VARIABLE in os.environ:
-            sys.exit(_INTERRUPTED)  # the process that started this one tells it
-        click.echo("", err=True)
-        _tell("interrupted; what was made is kept, the same command goes on from there")
-        sys.exit(_INTERRUPTED)
     except Exception as problem:
-        if _is_asked_to_end():
-            sys.exit(_INTERRUPTED)  # an import that is interrupted may end with an error of its own
+        if interrupts.received() is not None:
+            _end_interrupted()  # an import that is interrupted may end with an error of its own
+        if isinstance(problem, click.ClickException):
+            _tell(" ".join(problem.message.split()))
+            sys.exit(problem.exit_code)
         from rep_kedro.commands.explain import explain
 
         text = None if _wants_traceback() else explain(problem)
@@ -78,9 +68,23 @@ def _told() -> Iterator[None]:
         sys.exit(1)
 
 
-def _is_asked_to_end() -> bool:
-    """Tell whether this is a worker that its parent has asked to end."""
-    return WORKER_VARIABLE in os.environ and signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+def _end_interrupted() -> NoReturn:
+    """Say that a signal came, unless the process that started this one says it, and end."""
+    if WORKER_VARIABLE not in os.environ:
+        what = "asked to end" if interrupts.received() == signal.SIGTERM else "interrupted"
+        click.echo("", err=True)
+        _tell(f"{what}; what was made is kept, the same command goes on from there")
+    sys.exit(interrupts.exit_code())
+
+
+def _why_no_options(problem: Exception) -> str:
+    """Say what is wrong with the file of ``--config``."""
+    mark = getattr(problem, "problem_mark", None)
+    if mark is not None:
+        why = f"{getattr(problem, 'problem', problem)}; this is not valid YAML"
+        return f"{mark.name}, line {mark.line + 1}, column {mark.column + 1}: {why}"
+    why = f"it has no section {problem}" if isinstance(problem, KeyError) else " ".join(str(problem).split())
+    return f"the file of --config cannot be used: {why}"
 
 
 def _wants_traceback() -> bool:

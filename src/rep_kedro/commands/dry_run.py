@@ -1,11 +1,12 @@
 """``kedro run --dry-run``: what a run would compute, keep and take; nothing is computed or written."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rep_kedro.checks.planning import expect_configured, free_inputs, plan_node
 from rep_kedro.commands.explain import explain
 from rep_kedro.commands.plan import align_columns, tell_plan
-from rep_kedro.errors import UserError
+from rep_kedro.datasets.partial import left_out_of, own_reasons, partial_of
 
 if TYPE_CHECKING:
     from kedro.pipeline import Pipeline
@@ -59,63 +60,74 @@ def tell_dry_run(context: Any, selection: "Pipeline", shard: str | None) -> Iter
 
 
 def _look(catalog: Any, selection: "Pipeline", shard: str | None) -> tuple[list[_Outlook], list[str]]:
-    """Go through the nodes in the order of the run."""
+    """Go through the nodes in the order of the run; each planner plans from what those before it plan."""
     from rep_kedro.datasets import CollectionDataset
 
     made = selection.all_outputs()
     outlooks: list[_Outlook] = []
     tables: list[str] = []
     unsettled: set[str] = set()  # outputs whose content will be another than what is there now
+    expect_configured(catalog, selection.inputs())
     for node in selection.nodes:
-        waits_for = sorted(unsettled & set(node.inputs))
-        missing = sorted(name for name in _free_inputs(node) if name not in made and not catalog.exists(name))
         collections = [name for name in node.outputs if isinstance(catalog.get(name), CollectionDataset)]
-        tables += [name for name in node.outputs if name not in collections]
-        if waits_for or missing:
-            remark = (
-                f"needs {', '.join(missing)}, which is not there"
-                if missing
-                else f"follows from {', '.join(waits_for)}"
-            )
-            outlooks += [_bound(catalog, node, name, shard, remark) for name in collections]
-            unsettled |= set(node.outputs)
+        own_tables = [name for name in node.outputs if name not in collections]
+        tables += own_tables
+        waits_for = sorted(unsettled & set(free_inputs(node)))
+        tables_change = any(name in tables for name in waits_for)
+        lacking = sorted(name for name in free_inputs(node) if name not in made and _lacks(catalog, name))
+        if own_tables:
+            if waits_for or lacking or not all(map(catalog.exists, own_tables)):
+                unsettled |= set(node.outputs)
             continue
-        found = _look_at_node(catalog, node, collections, shard) if collections else []
-        outlooks += found
-        unsettled |= {outlook.name for outlook in found if outlook.n_pending != 0}
-        unsettled |= {name for name in node.outputs if name not in collections and not catalog.exists(name)}
+        remark = f"needs {', '.join(lacking)}, which is not there" if lacking else ""
+        remark = remark or f"follows from {', '.join(waits_for)}" * bool(waits_for)
+        found = _look_at_node(catalog, node, shard, tables_change=tables_change)
+        outlooks += [outlook._replace(remark=remark or outlook.remark) for outlook in found]
+        unsettled |= {outlook.name for outlook in outlooks if outlook.n_pending != 0}
     return outlooks, tables
 
 
-def _look_at_node(catalog: Any, node: "Node", collections: list[str], shard: str | None) -> list[_Outlook]:
-    """Let a planner plan, and compare with what is there."""
-    from rep_kedro.datasets import Planned, Shard
+def _lacks(catalog: Any, name: str) -> bool:
+    """Tell whether something of an input is not there."""
+    from kedro.io import DatasetError
+
+    from rep_kedro.datasets import CollectionDataset
+
+    dataset = catalog.get(name)
+    if not isinstance(dataset, CollectionDataset):
+        return not catalog.exists(name)
+    try:
+        handles = dataset.load_partial()
+    except DatasetError:
+        return True
+    return bool(handles.missing or handles.partial)
+
+
+def _look_at_node(catalog: Any, node: "Node", shard: str | None, *, tables_change: bool) -> list[_Outlook]:
+    """Let a planner plan, and compare with what is there.
+
+    Members that the planner leaves out because their inputs are still to be computed, or plans without some
+    of those, count as to be computed; so do all of them where a table that the planner reads will change.
+    """
+    from rep_kedro.datasets import Shard
 
     try:
-        inputs = {name: _load_input(catalog, node, name) for name in node.inputs}
-        plans = node.run(inputs)
+        plans = plan_node(catalog, node)
         outlooks = []
-        for name in collections:
+        for name in node.outputs:
             dataset, plan = catalog.get(name), plans[name]
-            if not all(isinstance(value, Planned) for value in plan.values()):
-                raise UserError(f"{name} has no plan")  # pragma: no cover - saving it would be refused
             shown = set(Shard.parse(shard).select(plan) if shard else plan)
-            pending = [key for key in dataset.pending(plan) if key in shown]
-            outlooks.append(_with_times(dataset, name, len(pending), len(shown) - len(pending)))
+            uncertain = set(plan) if tables_change else set(partial_of(plan))
+            pending = shown & ({*dataset.pending(plan)} | uncertain)
+            left_out = left_out_of(plan)
+            causes = own_reasons(left_out)
+            dataset.expect(plan)
+            found = _with_times(dataset, name, len(pending) + len(left_out), len(shown) - len(pending))
+            remark = f"not all can be planned now: {causes[0]}" if causes else ""
+            outlooks.append(found._replace(is_bound=bool(uncertain or left_out), remark=remark))
     except Exception as problem:
-        return [_Outlook(name, remark=f"cannot be planned now: {_reason(problem)}") for name in collections]
+        return [_Outlook(name, remark=f"cannot be planned now: {_reason(problem)}") for name in node.outputs]
     return outlooks
-
-
-def _bound(catalog: Any, node: "Node", name: str, shard: str | None, remark: str) -> _Outlook:
-    """Return what the collection would take if all that is planned today had to be computed."""
-    outlook = _Outlook(name, remark=remark)
-    if all(catalog.exists(source) for source in _free_inputs(node)):
-        (today,) = _look_at_node(catalog, node, [name], shard)
-        if today.n_pending is not None and today.n_kept is not None:
-            n_planned = today.n_pending + today.n_kept
-            outlook = _with_times(catalog.get(name), name, n_planned, 0)
-    return outlook._replace(remark=remark, is_bound=True)
 
 
 def _with_times(dataset: Any, name: str, n_pending: int, n_kept: int) -> _Outlook:
@@ -133,26 +145,6 @@ def _with_times(dataset: Any, name: str, n_pending: int, n_kept: int) -> _Outloo
 def _mean(values: list[Any]) -> float | None:
     known = [value for value in values if isinstance(value, int | float)]
     return sum(known) / len(known) if known else None
-
-
-def _load_input(catalog: Any, node: "Node", name: str) -> Any:
-    """Load an input as the node gets it in a run: parameters as the model that its signature names."""
-    value = catalog.load(name)
-    if not name.startswith("params:") or not isinstance(value, Mapping):
-        return value
-    from inspect import signature
-    from typing import get_type_hints
-
-    from pydantic import BaseModel
-
-    function = getattr(node.func, "func", node.func)
-    bound = signature(function).bind_partial(*node.inputs).arguments
-    kind = next((get_type_hints(function).get(key) for key, source in bound.items() if source == name), None)
-    return kind.model_validate(value) if isinstance(kind, type) and issubclass(kind, BaseModel) else value
-
-
-def _free_inputs(node: "Node") -> list[str]:
-    return [name for name in node.inputs if name != "parameters" and not name.startswith("params:")]
 
 
 def _row(outlook: _Outlook) -> tuple[str, ...]:

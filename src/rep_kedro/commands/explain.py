@@ -1,18 +1,14 @@
-"""Turns the errors that users cause into one line; anything else stays a traceback."""
+"""Turns the errors that users can put right into one line; anything else stays a traceback."""
 
-import dis
 import os
 import re
-from pathlib import Path
-from types import FrameType
 from typing import Any
+
+from rep_kedro.errors import UserError
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _WRAPPED = re.compile(r"^(?:(?P<name>[^\s:]+): )?Failed while (?:saving|loading) data (?:to|from) dataset ")
 _NAMED = re.compile(r"^(?P<name>[^\s:]+): (?=(?P=name)\b)")
-_PACKAGE = "rep_kedro"
-_RAISE = dis.opmap["RAISE_VARARGS"]
-_EXPECTED = (ValueError, LookupError, ArithmeticError, OSError)
 _SHOWN_LINES, _SHOWN_CHARS = 8, 400
 _SHOWN_KEYS = 3
 
@@ -20,11 +16,11 @@ _SHOWN_KEYS = 3
 def explain(problem: BaseException) -> str | None:
     """Return what went wrong in one line (or one line per item), or None for an unexpected error.
 
-    Expected are errors that this project or Kedro raises on purpose, files that cannot be read or written,
-    and configuration that cannot be parsed. An error that merely happened, such as a wrong shape inside a
-    library, is a bug, whatever its kind.
+    Expected are :class:`rep_kedro.errors.UserError`, errors of Kedro's catalog and of parameter models, files
+    that cannot be read or written, and configuration that cannot be parsed. Any other error is a bug, even if
+    it is a ``ValueError`` that a kernel or a library raises on purpose.
     """
-    return _first(problem, (_explain_data, _explain_files, _explain_configuration, _explain_deliberate))
+    return _first(problem, (_explain_data, _explain_files, _explain_configuration, _explain_users))
 
 
 def _first(problem: BaseException, explanations: Any) -> str | None:
@@ -42,9 +38,11 @@ def _explain_data(problem: BaseException) -> str | None:
 
     if not isinstance(problem, DatasetError):
         return None
-    if isinstance(problem, DataValidationError):
-        return f"{problem.dataset_name} breaks its contract in the catalog: {problem.message}"
     cause = problem.__cause__
+    if isinstance(problem, DataValidationError):
+        if cause is not None and not isinstance(cause, DatasetError | UserError):
+            return None  # the validator itself has failed
+        return f"{problem.dataset_name} breaks its contract in the catalog: {problem.message}"
     wrapped = _WRAPPED.match(str(problem))
     if wrapped and cause is not None and not isinstance(cause, DatasetError):
         inner = explain(cause)
@@ -64,32 +62,14 @@ def _explain_files(problem: BaseException) -> str | None:
 
 
 def _explain_configuration(problem: BaseException) -> str | None:
-    """Explain what Kedro's configuration loader met."""
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import MarkedYAMLError
+    """Explain what Kedro says of a configuration that is not there."""
+    from kedro.config import MissingConfigException
 
-    if isinstance(problem, MarkedYAMLError) and problem.problem_mark is not None:
-        mark = problem.problem_mark
-        if Path(mark.name).is_file():  # the file of --config
-            why = f"{problem.problem}; this is not valid YAML"
-            return f"{mark.name}, line {mark.line + 1}, column {mark.column + 1}: {why}"
-    if not any("omegaconf" in frame.f_code.co_filename for frame in _frames(problem)):
-        return None
-    from rep_kedro.checks.configuration import find_unreadable
-
-    sources = [getattr(frame.f_locals.get("self"), "conf_source", None) for frame in _frames(problem)]
-    found = find_unreadable(Path(next(filter(None, sources), "conf")))
-    if found:
-        return found
-    if isinstance(problem, OmegaConfBaseException):
-        first = str(problem).splitlines()[0].rstrip(".")
-        key = getattr(problem, "full_key", None)
-        return f"configuration, key {key}: {first}" if key else f"configuration: {first}"
-    return None
+    return str(problem) if isinstance(problem, MissingConfigException) else None
 
 
-def _explain_deliberate(problem: BaseException) -> str | None:
-    """Explain an error that was raised by a ``raise`` of this project or of Kedro."""
+def _explain_users(problem: BaseException) -> str | None:
+    """Explain an error that was raised for users, by this project or by a library that checks parameters."""
     from kedro.validation.exceptions import ParameterValidationError
     from pydantic import ValidationError
 
@@ -99,30 +79,10 @@ def _explain_deliberate(problem: BaseException) -> str | None:
         from rep_kedro.checks.parameters import explain_validation
 
         return explain_validation(problem)
-    if not isinstance(problem, _EXPECTED) or not _is_deliberate(problem):
+    if not isinstance(problem, UserError):
         return None
-    text = str(problem.args[0]) if isinstance(problem, KeyError) and problem.args else str(problem)
     node = next((note for note in getattr(problem, "__notes__", []) if note.startswith("in node ")), "")
-    return f"{node.removeprefix('in node ')}: {text}" if node else text
-
-
-def _is_deliberate(problem: BaseException) -> bool:
-    """Tell whether the error comes from a ``raise`` in this project or in Kedro."""
-    trace = problem.__traceback__
-    if trace is None:
-        return False
-    while trace.tb_next is not None:
-        trace = trace.tb_next
-    module = str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
-    return module in {_PACKAGE, "kedro"} and trace.tb_frame.f_code.co_code[trace.tb_lasti] == _RAISE
-
-
-def _frames(problem: BaseException) -> list[FrameType]:
-    frames, trace = [], problem.__traceback__
-    while trace is not None:
-        frames.append(trace.tb_frame)
-        trace = trace.tb_next
-    return frames
+    return f"{node.removeprefix('in node ')}: {problem}" if node else str(problem)
 
 
 def _clean(text: str) -> str:
@@ -132,7 +92,7 @@ def _clean(text: str) -> str:
     lines = [line if len(line) <= _SHOWN_CHARS else f"{line[:_SHOWN_CHARS]}..." for line in lines]
     more = len(lines) - _SHOWN_LINES
     if more > 1:
-        lines = [*lines[:_SHOWN_LINES], f"  and {more} more, told above"]
+        lines = [*lines[:_SHOWN_LINES], f"  and {more} more"]
     return "\n".join(lines)
 
 

@@ -20,8 +20,8 @@ def command(model: str, env: str | None) -> None:
 
     MODEL is an entry of features.models or features.model_groups, or a network trained here. Told for each
     layer: output shape for one image, parameters with those of its parts, and the receptive field in pixels
-    (more than the image where it reaches into the padding; `?`: not known, as for attention). Those that are
-    read have a star.
+    (more than the image where it reaches into the padding; `?`: not known, as behind attention in windows).
+    Those that are read have a star.
     """
     from rep_kedro.commands.session import open_context
     from rep_kedro.pipelines.features.params import FeaturesParams

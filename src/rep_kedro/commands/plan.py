@@ -8,6 +8,7 @@ from kedro.framework.cli.utils import _split_params
 
 from rep_kedro.commands.command import ProjectCommand
 from rep_kedro.commands.explain import explain
+from rep_kedro.datasets import MemberKey
 from rep_kedro.errors import UserError
 
 if TYPE_CHECKING:
@@ -68,8 +69,11 @@ def tell_plan(context: Any, *, by_set: bool = False) -> Iterable[str]:
 
 def _look(catalog: Any, features: Any, params: "FeaturesParams") -> _Outlook:
     """Compare the plan with what is there; fall back on what is known of sets that are not."""
+    from rep_kedro.checks.planning import expect_configured
+    from rep_kedro.datasets.partial import left_out_of
     from rep_kedro.pipelines.features.nodes import plan_features
 
+    expect_configured(catalog, ["stimulus_sets", "stimulus_subsets", "networks"])
     try:
         sets, subsets, networks = (
             catalog.load(name) for name in ("stimulus_sets", "stimulus_subsets", "networks")
@@ -80,17 +84,18 @@ def _look(catalog: Any, features: Any, params: "FeaturesParams") -> _Outlook:
         if why is None:
             raise
         return _look_without_stimuli(catalog, params, why.splitlines()[0])
-    names = sorted({key.partition("/")[0] for key in plan})
+    names = sorted({MemberKey.parse(key).stimulus_set for key in plan})
     n_stimuli = {name: len(subsets[f"{name}/{params.subset}"].table(["stimulus_id"])) for name in names}
-    pending: dict[str, dict[str, int]] = {key.partition("/")[2]: {} for key in plan}
+    pending: dict[str, dict[str, int]] = {MemberKey.parse(key).name: {} for key in plan}
     n_members = dict.fromkeys(pending, 0)
     to_do = set(features.pending(plan))
     for key in plan:
-        name, _, model = key.partition("/")
+        name, model = MemberKey.parse(key)
         n_members[model] += 1
         if key in to_do:
             pending[model][name] = n_stimuli[name]
-    return _Outlook(pending, n_members, n_stimuli, [])
+    remarks = [f"left out: {why}" for why in dict.fromkeys(left_out_of(plan).values())]
+    return _Outlook(pending, n_members, n_stimuli, remarks)
 
 
 def _look_without_stimuli(catalog: Any, params: "FeaturesParams", why: str) -> _Outlook:

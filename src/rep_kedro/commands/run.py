@@ -1,6 +1,9 @@
 """``kedro run`` that checks what it is asked before it starts, and that can work on a shard."""
 
+import json
 import logging
+import os
+import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +11,7 @@ import click
 
 from rep_kedro.checks.names import suggest_known
 from rep_kedro.commands.command import ProjectCommand
+from rep_kedro.interrupts import WORKER_VARIABLE
 from rep_kedro.pipelines import PIPELINES
 
 if TYPE_CHECKING:
@@ -27,6 +31,9 @@ Options of the run, given with --params (commas between them):
 Any parameter of conf/ can be given too, such as similarity.layer=final.
 
 \b
+Exit codes: 0 all is complete; 1 an error; 2 wrong use; 3 --keep-going left something out, listed in the last
+lines and in the report; 130 and 143 ended by Ctrl-C or SIGTERM.
+
 An interrupted or failed run goes on where it stopped: call it again.
 REP_KEDRO_TRACEBACK=1 shows the traceback of an error.
 """
@@ -37,6 +44,8 @@ def _run(**options: Any) -> Any:
     from kedro.framework.cli.project import run as kedro_run
 
     options["pipelines"], options["pipeline"] = _requested(options), None
+    if WORKER_VARIABLE in os.environ:
+        options["params"] = json.loads(os.environ[WORKER_VARIABLE])
     options["params"] = _with_texts(options["params"])
     _require_runner(options["runner"])
     if options["load_versions"]:
@@ -45,6 +54,8 @@ def _run(**options: Any) -> Any:
         )
     selection = _select(options)
     dry_run, workers = options.pop("dry_run"), options.pop("workers")
+    if options.pop("keep_going"):
+        options["params"]["keep_going"] = True
     if options["params"].get("shard") is not None:
         if workers:
             raise click.UsageError(
@@ -58,18 +69,25 @@ def _run(**options: Any) -> Any:
         from rep_kedro.commands.workers import run_workers
 
         run_workers(workers, options, selection)
-        return None
-    if kedro_run.callback is None:  # pragma: no cover
+    elif kedro_run.callback is None:  # pragma: no cover
         raise click.ClickException("this version of Kedro has no run command to build on")
-    return kedro_run.callback(**options)
+    else:
+        kedro_run.callback(**options)
+    if options["params"].get("keep_going") and WORKER_VARIABLE not in os.environ:
+        from rep_kedro.commands.keep_going import INCOMPLETE, list_incomplete
+
+        if list_incomplete(options, selection):
+            sys.exit(INCOMPLETE)
+    return None
 
 
 def _tell_only(options: dict[str, Any], selection: "Pipeline") -> None:
     from rep_kedro.commands.dry_run import tell_dry_run
     from rep_kedro.commands.session import open_context, require_names
 
-    context = open_context(options["env"], options["params"], options["conf_source"])
-    require_names(context, options["params"], selection)
+    lenient = {**options["params"], "keep_going": True}  # what is missing is counted, not refused
+    context = open_context(options["env"], lenient, options["conf_source"])
+    require_names(context, options["params"], selection, may_lack_files=True)
     for line in tell_dry_run(context, selection, options["params"].get("shard")):
         click.echo(line)
 
@@ -164,6 +182,11 @@ def _build() -> click.Command:
     from kedro.framework.cli.project import run as kedro_run
 
     own = [
+        click.Option(
+            ["--keep-going"],
+            is_flag=True,
+            help="Complete what can be completed where networks or images fail; list what is missing.",
+        ),
         click.Option(["--dry-run"], is_flag=True, help="Tell what would be computed and kept; do nothing."),
         click.Option(
             ["--workers"],

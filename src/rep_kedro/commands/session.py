@@ -26,18 +26,23 @@ def open_context(
     return session.load_context()
 
 
-def require_names(context: Any, given: Mapping[str, Any], selection: "Pipeline") -> None:
-    """Refuse names that a run of these nodes would trip over, as the run itself does before it begins.
+def require_names(
+    context: Any, given: Mapping[str, Any], selection: "Pipeline", *, may_lack_files: bool = False
+) -> None:
+    """Refuse names and networks that a run of these nodes would trip over, as the run does before it begins.
 
     Args:
         context: The project's context.
         given: Parameters of the command line.
         selection: The nodes.
+        may_lack_files: Whether files of weights may be missing.
 
     Raises:
-        ValueError: If a name is unknown; a line for each.
+        ValueError: If a name is unknown, or a network cannot be read as its entry says; a line for each.
     """
+    from rep_kedro.checks.readable import require_readable_networks
     from rep_kedro.checks.study_names import require_known_names
 
     loader = context.config_loader
     require_known_names(loader["parameters"], given, selection, loader, context.catalog)
+    require_readable_networks(loader["parameters"], given, selection, loader, may_lack_files=may_lack_files)

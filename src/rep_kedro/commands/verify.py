@@ -14,26 +14,20 @@ from rep_kedro.commands.command import ProjectCommand
 def command(env: str | None) -> None:
     """Check every artifact: present, whole, of the planned recipe, contract kept.
 
-    Every file is read to its end and compared with the digest or the checksums in it, so that one flipped bit
-    is found. A run does not do this for safetensors, which it maps into memory.
+    Every byte of every file is compared with the digest in it, so that one flipped bit is found. A run does
+    not do this for members of collections, of which it reads only what it needs.
     """
-    from rep_kedro.commands.explain import explain
     from rep_kedro.commands.project import catalog_config, open_catalog
 
     catalog, config, failed = open_catalog(env), catalog_config(env), []
     for name in sorted(_made_by_pipelines()):
-        try:
-            artifact = catalog.load(name)
-        except Exception as problem:
-            problems = [explain(problem) or repr(problem)]
-        else:
-            problems = list(_broken_members(artifact, config[name]))
+        artifact, problems = examine(catalog, name, config[name])
         if problems:
             failed.append(name)
         for why in problems:
             click.echo(why if why.startswith(name) else f"{name}: {why}", err=True)
         if not problems:
-            click.echo(f"{name}: {_describe(artifact)}")
+            click.echo(f"{name}: {_describe(artifact)}{_unsealed(artifact)}{_mixed(artifact)}")
     if failed:
         click.secho(
             f"error: {len(failed)} of {len(_made_by_pipelines())} artifacts are not as they should be;"
@@ -44,6 +38,26 @@ def command(env: str | None) -> None:
         sys.exit(1)
 
 
+def examine(catalog: Any, name: str, entry: Mapping[str, Any]) -> tuple[Any, list[str]]:
+    """Load an artifact and read all of it.
+
+    Args:
+        catalog: Holds the artifact.
+        name: Its name in the catalog.
+        entry: Its configuration.
+
+    Returns:
+        The artifact (None where it cannot be loaded), and what is wrong with it.
+    """
+    from rep_kedro.commands.explain import explain
+
+    try:
+        artifact = catalog.load(name)
+    except Exception as problem:
+        return None, [explain(problem) or repr(problem)]
+    return artifact, list(_broken_members(artifact, entry))
+
+
 def _made_by_pipelines() -> set[str]:
     from kedro.framework.project import pipelines
 
@@ -51,7 +65,7 @@ def _made_by_pipelines() -> set[str]:
 
 
 def _broken_members(artifact: Any, entry: Mapping[str, Any]) -> Iterator[str]:
-    """Read each member of a collection, check its contract and its digest; yield what is wrong, by key."""
+    """Check each member of a collection, first its bytes, then its contract; yield what is wrong, by key."""
     if "member" not in entry:
         return
     from kedro.utils import load_obj
@@ -61,10 +75,10 @@ def _broken_members(artifact: Any, entry: Mapping[str, Any]) -> Iterator[str]:
     validate = load_obj(entry["member_validator"]) if "member_validator" in entry else None
     for key, handle in artifact.items():
         try:
+            handle.verify()
             content = _content_of(handle)
             if validate is not None:
                 validate(content)
-            handle.verify()
         except Exception as problem:
             yield f"{key}: {explain(problem) or repr(problem)}"
 
@@ -82,6 +96,25 @@ def _content_of(handle: Any) -> Any:
 
 
 def _describe(artifact: Any) -> str:
-    kind = type(artifact).__name__
+    kind = "dict" if isinstance(artifact, dict) else type(artifact).__name__
     unit = {"dict": "members", "DataFrame": "rows", "str": "characters"}.get(kind, kind)
     return f"{len(artifact)} {unit}" if hasattr(artifact, "__len__") else kind
+
+
+def _unsealed(artifact: Any) -> str:
+    """Say how many members were written before files had a digest of all their bytes."""
+    members = artifact.values() if isinstance(artifact, dict) else ()
+    count = sum(not handle.is_sealed for handle in members)
+    if not count:
+        return ""
+    return (
+        f" ({count} of an earlier version without a digest of the whole file: not every flipped bit is found)"
+    )
+
+
+def _mixed(artifact: Any) -> str:
+    """Say where members come from if they were computed on several platforms."""
+    from rep_kedro.datasets.platform import tell_platforms
+
+    told = tell_platforms([handle.meta for handle in artifact.values()] if isinstance(artifact, dict) else [])
+    return f" (of different platforms: {told})" if told else ""

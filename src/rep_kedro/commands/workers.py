@@ -8,19 +8,19 @@ ends at a stage in which a process fails: what was made is kept, and the same co
 import json
 import logging
 import os
-import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from rep_kedro.checks.options import WORKER_VARIABLE
+import rep_kedro
+from rep_kedro import interrupts
+from rep_kedro.interrupts import WORKER_VARIABLE
 
 if TYPE_CHECKING:
     from kedro.pipeline import Pipeline
@@ -185,39 +185,41 @@ def _run_tasks(tasks: Sequence[_Task], options: Mapping[str, Any], *, n_threads:
     """
     names = ", ".join(tasks[0].nodes)
     _log.info("%d process%s: %s", len(tasks), "es" if len(tasks) > 1 else "", names)
-    with tempfile.TemporaryDirectory(prefix="rep_kedro-workers-") as folder:
-        running, readers = [], []
-        try:
-            for position, task in enumerate(tasks):
-                config = Path(folder) / f"{position}.json"
-                config.write_text(json.dumps({"run": {"params": task.params}}))
-                with _interrupts_held():
-                    process = subprocess.Popen(  # noqa: S603 - this program with other options
-                        _command(task, options, config),
-                        env=_environment(task.device, n_threads),
-                        stdout=subprocess.PIPE,
-                        stderr=subprocess.STDOUT,
-                        text=True,
-                    )
-                    running.append(process)
-                    readers.append(_tell_lines(process.stdout, f"[{task.title}] " if len(tasks) > 1 else ""))
-            codes = [process.wait() for process in running]
-        except BaseException:
-            _end(running)
-            raise
-        finally:
-            for reader in readers:
-                reader.join()
+    running, readers = [], []
+    try:
+        for task in tasks:
+            with interrupts.held():
+                process = subprocess.Popen(  # noqa: S603 - this program with other options
+                    _command(task, options),
+                    env=_environment(task.device, n_threads) | {WORKER_VARIABLE: json.dumps(task.params)},
+                    stdin=subprocess.PIPE,  # closed with this process: `interrupts.watch_parent`
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                )
+                running.append(process)
+                readers.append(_tell_lines(process.stdout, f"[{task.title}] " if len(tasks) > 1 else ""))
+        codes = [process.wait() for process in running]
+    except BaseException:
+        _end(running)
+        raise
+    finally:
+        for reader in readers:
+            reader.join()
+        for process in running:
+            if process.stdin is not None:
+                process.stdin.close()
     failed = [f"{task.title} ended with {code}" for task, code in zip(tasks, codes, strict=True) if code]
     if failed:
         raise click.ClickException(
             f"{len(failed)} of {len(tasks)} processes failed while making {names} ({', '.join(failed)});"
-            " their errors are told above, what was made is kept, the same command goes on from there"
+            " their errors are shown above, what was made is kept, the same command goes on from there"
         )
 
 
-def _command(task: _Task, options: Mapping[str, Any], config: Path) -> list[str]:
-    command = [sys.executable, "-m", "kedro", "run", f"--config={config}", f"--nodes={','.join(task.nodes)}"]
+def _command(task: _Task, options: Mapping[str, Any]) -> list[str]:
+    """Return the command of a worker; its parameters are in its environment, so that no file is left."""
+    command = [sys.executable, "-m", "rep_kedro", "run", f"--nodes={','.join(task.nodes)}"]
     command += [
         f"--{name.replace('_', '-')}={options[name]}" for name in _PASSED_ON if options.get(name) is not None
     ]
@@ -228,7 +230,9 @@ def _command(task: _Task, options: Mapping[str, Any], config: Path) -> list[str]
 
 def _environment(device: str | None, n_threads: int | None) -> dict[str, str]:
     """Return the environment of a worker: it sees one GPU, or none, and leaves cores to the others."""
-    environment = {**os.environ, WORKER_VARIABLE: "1"}
+    own_source = str(Path(rep_kedro.__file__).parents[1])
+    paths = [own_source, *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     if n_threads is not None:
         environment.setdefault("OMP_NUM_THREADS", str(n_threads))
     if device == "cpu":
@@ -256,24 +260,8 @@ def _tell_lines(stream: IO[str] | None, prefix: str) -> Thread:
     return reader
 
 
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Keep a Ctrl-C for later; a process that is started meanwhile never gets one.
-
-    So a worker that is still being imported is not interrupted at an odd place: this process ends it.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 def _end(running: Sequence["subprocess.Popen[str]"]) -> None:
-    """Ask processes that still run to end, and wait for them.
-
-    One that is still starting ends at once; one that works does so as after Ctrl-C (`command.obey_parent`).
-    """
+    """Ask processes that still run to end, and wait for them: one that is still starting ends at once."""
     for process in running:
         with suppress(OSError):
             if process.poll() is None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rep_kedro.datasets.drawing import DrawingDataset, DrawingHandle, FigureCollectionDataset
     from rep_kedro.datasets.figure import FigureDataset
     from rep_kedro.datasets.journal import read_journal
+    from rep_kedro.datasets.keys import MemberKey
     from rep_kedro.datasets.matrix import (
         LabelledMatrix,
         MatrixCollectionDataset,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
         MatrixHandle,
     )
     from rep_kedro.datasets.member import DamagedMemberError, MemberHandle
+    from rep_kedro.datasets.partial import Handles, Plan, missing_of, partial_of
     from rep_kedro.datasets.plan import Batch, Expectation, Planned, Shard
     from rep_kedro.datasets.plan_file import CollectionError
     from rep_kedro.datasets.revision import code_revision
@@ -40,11 +42,14 @@ _HOMES = {
     "EarlierTableDataset": "table",
     "Expectation": "plan",
     "FigureDataset": "figure",
+    "Handles": "partial",
     "LabelledMatrix": "matrix",
     "MatrixCollectionDataset": "matrix",
     "MatrixDataset": "matrix",
     "MatrixHandle": "matrix",
     "MemberHandle": "member",
+    "MemberKey": "keys",
+    "Plan": "partial",
     "Planned": "plan",
     "Shard": "plan",
     "TableDataset": "table",
@@ -53,6 +58,8 @@ _HOMES = {
     "TensorsHandle": "tensors",
     "TextDataset": "text",
     "code_revision": "revision",
+    "missing_of": "partial",
+    "partial_of": "partial",
     "read_journal": "journal",
 }
 
@@ -69,11 +76,14 @@ __all__ = [
     "Expectation",
     "FigureCollectionDataset",
     "FigureDataset",
+    "Handles",
     "LabelledMatrix",
     "MatrixCollectionDataset",
     "MatrixDataset",
     "MatrixHandle",
     "MemberHandle",
+    "MemberKey",
+    "Plan",
     "Planned",
     "Shard",
     "TableDataset",
@@ -82,6 +92,8 @@ __all__ = [
     "TensorsHandle",
     "TextDataset",
     "code_revision",
+    "missing_of",
+    "partial_of",
     "read_journal",
 ]
 

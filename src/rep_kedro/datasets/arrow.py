@@ -13,7 +13,6 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rep_kedro.datasets.atomic import write_atomically
 from rep_kedro.datasets.member import (
     HEADER_KEY,
     DamagedMemberError,
@@ -24,7 +23,7 @@ from rep_kedro.datasets.member import (
     unreadable,
 )
 from rep_kedro.datasets.plan import Json
-from rep_kedro.errors import UserError
+from rep_kedro.datasets.seal import BLANK_SEAL, write_sealed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,10 +34,13 @@ ROW_GROUP_BYTES = 2 << 20  # of a group of rows; rows picked at random read litt
 _ROW_GROUP_ROWS = 1 << 20
 _ROWS_PER_BATCH = 1024
 _MAGIC = b"PAR1"
+_SEAL = "seal"
 
 
 class ArrowHandle(MemberHandle):
     """Lazy access to one Parquet file."""
+
+    seal_at_end: ClassVar[bool] = True
 
     def table(self, columns: list[str] | None = None) -> "pa.Table":
         """Return the table, or some of its columns.
@@ -117,7 +119,7 @@ class ArrowDataset(MemberDataset):
     """Parquet with deterministic bytes; what the maker tells stands in ``schema.metadata[b"meta"]``."""
 
     suffix: ClassVar[str] = ".parquet"
-    format: ClassVar[str] = "arrow/1"
+    format: ClassVar[str] = "arrow/2"
 
     def save(self, data: "pa.Table") -> None:
         """Write the file atomically.
@@ -168,7 +170,7 @@ def _meta_of(table: "pa.Table", key: str) -> Json:
     except ValueError:
         meta = None
     if not isinstance(meta, dict):
-        raise UserError(f'{key}: schema.metadata[b"meta"] must be a JSON object, received {text!r}')
+        raise ValueError(f'{key}: schema.metadata[b"meta"] must be a JSON object, received {text!r}')
     return meta
 
 
@@ -179,7 +181,7 @@ def _by_group(rows: Sequence[int], starts: list[int], path: Path) -> Iterator[tu
         if not 0 <= row < starts[-1]:
             raise IndexError(f"no row {row} in {path}, it holds {starts[-1]}")
         if row < before:
-            raise UserError(f"rows must ascend, received {row} after {before}")
+            raise ValueError(f"rows must ascend, received {row} after {before}")
         before = row
         if row >= starts[group + 1]:
             if inside:
@@ -191,7 +193,7 @@ def _by_group(rows: Sequence[int], starts: list[int], path: Path) -> Iterator[tu
 
 
 def write_parquet(path: Path, table: Any) -> int:
-    """Write an Arrow table atomically with deterministic bytes; returns the size in bytes.
+    """Write an Arrow table atomically with deterministic bytes and a seal; returns the size in bytes.
 
     Groups of rows end by the sizes of what is in them, not by the table's chunks; one is held in memory.
     """
@@ -215,9 +217,9 @@ def write_parquet(path: Path, table: Any) -> int:
                     start, end - start
                 ).combine_chunks()  # page borders would follow the chunks
                 writer.write_table(group.replace_schema_metadata(None), row_group_size=max(1, end - start))
-            writer.add_key_value_metadata(table.schema.metadata or {})
+            writer.add_key_value_metadata({**(table.schema.metadata or {}), _SEAL: BLANK_SEAL})
 
-    return write_atomically(path, write)
+    return write_sealed(path, write, at_end=True)
 
 
 def _ends_of_groups(table: Any) -> list[int]:

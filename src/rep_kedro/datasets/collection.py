@@ -5,7 +5,8 @@ the collection compares recipes with what is stored and calls only the functions
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from itertools import islice
@@ -17,15 +18,15 @@ from kedro.utils import load_obj
 
 from rep_kedro.datasets.atomic import sweep_partials
 from rep_kedro.datasets.earlier import fetch_earlier, is_earlier
-from rep_kedro.datasets.journal import read_journal
+from rep_kedro.datasets.journal import read_failures, read_journal
 from rep_kedro.datasets.keys import require_inside, require_keys
 from rep_kedro.datasets.member import DamagedMemberError, MemberDataset, MemberHandle
-from rep_kedro.datasets.plan import Planned, Shard, canonical_json, strict_json
-from rep_kedro.datasets.plan_file import CollectionError, read_plan, write_plan
-from rep_kedro.datasets.previews import TablePreview, describe_field, preview_table
+from rep_kedro.datasets.partial import Handles, left_out_of, list_gaps, partial_of, shorten_gaps
+from rep_kedro.datasets.plan import Planned, Shard, canonical_json, digest_of_text, strict_json
+from rep_kedro.datasets.plan_file import CollectionError, StoredPlan, read_plan, write_plan
+from rep_kedro.datasets.previews import TablePreview, preview_members
 from rep_kedro.datasets.work import MemberWork, Worker, tell_expectation
 
-_SHOWN = 5
 _log = logging.getLogger(__name__)
 
 
@@ -35,7 +36,8 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
     Saving takes a plan, ``{key: Planned(recipe, compute)}``: a member whose stored recipe equals the planned
     one is kept, any other is computed and written atomically, so an interrupted run goes on where it stopped.
     Files of keys that are no longer planned stay (they may be wanted again) but are not loaded. Loading gives
-    lazy handles and refuses an incomplete collection.
+    lazy handles and refuses an incomplete collection, unless the run keeps going: then it gives what is there
+    and says what is missing.
 
     Args:
         filepath: The folder. ``dvc:///<path>`` reads an earlier revision (see ``fs_args``).
@@ -45,6 +47,7 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
         recompute: Names to compute even if their recipe is unchanged: this collection's, or
             ``<collection>/<key>`` with wildcards. Also lets a damaged member be replaced.
         shard: ``<index>/<count>``: work that part of the plan only.
+        keep_going: Whether to go on with what is there where members fail, are missing or cannot be planned.
         may_be_empty: Whether a plan without members is allowed.
         fs_args: For ``dvc:///``: ``url`` of the repository and ``rev``.
         metadata: For Kedro-Viz.
@@ -53,7 +56,7 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
         counts: How many members the last plan that was saved computed and kept; None before that.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the keys of a catalog entry
         self,
         *,
         filepath: str,
@@ -61,6 +64,7 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
         member_validator: str | None = None,
         recompute: Sequence[str] | str | None = None,
         shard: str | None = None,
+        keep_going: bool = False,
         may_be_empty: bool = False,
         fs_args: dict[str, Any] | None = None,
         metadata: dict[str, Any] | None = None,
@@ -73,8 +77,10 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
             recompute.replace("+", " ").split() if isinstance(recompute, str) else list(recompute or [])
         )
         self._shard = Shard.parse(str(shard)) if shard else None
+        self._keep_going = keep_going
         self._may_be_empty = may_be_empty
         self._fetched: Path | None = None
+        self._expected: StoredPlan | None = None
         self.counts: tuple[int, int] | None = None
         self.metadata = metadata
 
@@ -103,11 +109,17 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
             raise DatasetError(f"{self.name} of an earlier revision can only be read")
         recipes = self._require_plan(data)
         self._require_recompute_is_planned(data)
+        left_out, partial = left_out_of(data), partial_of(data)
+        if left_out and not self._keep_going:
+            raise CollectionError(
+                list_gaps(f"{self.name}: {len(left_out)} members cannot be planned", left_out)
+            )
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             require_inside(self.folder, data)
             sweep_partials(self.folder)
-            write_plan(self.folder, self.name, recipes)
+            write_plan(self.folder, self.name, recipes, left_out, partial)
+            self._expected = None
         except OSError as problem:
             raise DatasetError(f"cannot write {self.folder}: {self._why_not_written(problem)}") from problem
         keys = self._shard.select(data) if self._shard else list(data)
@@ -118,39 +130,83 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
         tell_expectation(self.name, work, read_journal(self.folder) if work else {})
         failed = refused | worker.run(work)
         self.counts = (worker.n_done, len(keys) - len(todo) - len(refused))
-        if failed:
-            raise CollectionError(self._failure_message(failed, n_planned=len(keys)))
+        if failed and not self._keep_going:
+            head = f"{self.name}: {len(failed)} of {len(keys)} members failed (the others are done and kept)"
+            raise CollectionError(list_gaps(head, failed))
 
-    def load(self) -> dict[str, Any]:
+    def load(self) -> Handles:
         """Return a lazy handle for each planned member, by key.
 
         Raises:
-            CollectionError: If the collection was not made, or a planned member is missing, of another
-                recipe, or damaged.
+            CollectionError: If the collection was not made, or, unless the run keeps going, a member is
+                missing, of another recipe, damaged, or made without some of its inputs.
         """
-        planned = read_plan(self.folder, self.name, may_be_empty=self._may_be_empty)
-        require_inside(self.folder, planned)
-        journal = read_journal(self.folder)
+        stored = self._read_plan()
+        found = self._look_for(self._expected or stored)
+        gaps = found.partial | found.missing
+        if gaps and not self._keep_going:
+            n_members = len(found) + len(found.missing)
+            raise CollectionError(
+                f"{self.name} is incomplete: {len(gaps)} of {n_members} members are not as planned "
+                f"({shorten_gaps(gaps)}); run the pipeline that makes it again to complete it"
+            )
+        return found
+
+    def load_partial(self) -> Handles:
+        """Return a lazy handle for each member that is as planned, and say which are not.
+
+        Raises:
+            CollectionError: If nothing has been planned yet.
+        """
+        return self._look_for(self._expected or self._read_plan())
+
+    def expect(self, data: Mapping[str, Planned], *, or_as_stored: bool = False) -> int:
+        """Load from now on what a plan says, whatever the stored plan does; nothing is written.
+
+        Args:
+            data: The plan.
+            or_as_stored: Whether to expect what the plan leaves out, or makes of some inputs only, as stored.
+
+        Returns:
+            How many members are expected as stored.
+        """
+        recipes = self._require_plan(data)
+        members = {key: digest_of_text(recipe) for key, recipe in recipes.items()}
+        left_out, partial = dict(left_out_of(data)), dict(partial_of(data))
+        stored = StoredPlan({}, {}, {})
+        if or_as_stored:
+            with suppress(CollectionError):
+                stored = self._read_plan()
+        as_stored = {key: stored.members[key] for key in (*left_out, *partial) if key in stored.members}
+        for key in as_stored:
+            left_out.pop(key, None)
+            partial.pop(key, None)
+        partial |= {key: why for key, why in stored.partial.items() if key in as_stored}
+        self._expected = StoredPlan(members | as_stored, left_out, partial)
+        return len(as_stored)
+
+    def _read_plan(self) -> StoredPlan:
+        return read_plan(self.folder, self.name, may_be_empty=self._may_be_empty)
+
+    def _look_for(self, plan: StoredPlan) -> Handles:
+        require_inside(self.folder, plan.members)
+        journal, failures = read_journal(self.folder), read_failures(self.folder)
         handles: dict[str, Any] = {}
-        problems: dict[str, str] = {}
-        for key, digest in planned.items():
+        missing = dict(plan.left_out)
+        for key, digest in plan.members.items():
             try:
                 handle = self._open(key)
             except FileNotFoundError:
-                problems[key] = "missing"
+                missing[key] = failures.get((key, digest), "missing")
             except DamagedMemberError as problem:
-                problems[key] = str(problem)
+                missing[key] = str(problem)
             else:
                 if handle.digest != digest:
-                    problems[key] = "of another recipe than planned"
+                    missing[key] = "of another recipe than planned"
+                    continue
                 handle.journal = journal.get((key, digest), {})
                 handles[key] = handle
-        if problems:
-            raise CollectionError(
-                f"{self.name} is incomplete: {len(problems)} of {len(planned)} members are not as planned "
-                f"({_listed(problems)}); run the pipeline that makes it again to complete it"
-            )
-        return handles
+        return Handles(handles, missing, plan.partial)
 
     def pending(self, data: Mapping[str, Planned]) -> list[str]:
         """Return the keys of a plan that saving it would compute or refuse; nothing is written.
@@ -163,9 +219,8 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
 
     def unplanned(self) -> list[Path]:
         """Return the files of members that are no longer planned."""
-        kept = {
-            self._path_of(key) for key in read_plan(self.folder, self.name, may_be_empty=self._may_be_empty)
-        }
+        plan = self._read_plan()
+        kept = {self._path_of(key) for key in plan.members}
         return sorted(path for path in self.folder.rglob(f"*{self._format.suffix}") if path not in kept)
 
     def preview(self, nrows: int = 20, columns: Sequence[str] = ()) -> TablePreview:
@@ -175,17 +230,7 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
             nrows: How many members are shown.
             columns: Fields of the members' headers to show, such as ``n_stimuli``.
         """
-        rows = [
-            [
-                handle.key,
-                *(describe_field(column, handle.meta.get(column)) for column in columns),
-                handle.journal.get("seconds"),
-                round(handle.path.stat().st_size / 1000, 1),
-                handle.digest[:8],
-            ]
-            for handle in islice(self.load().values(), nrows)
-        ]
-        return preview_table(["member", *columns, "seconds", "kB", "recipe"], rows)
+        return preview_members(islice(self.load().values(), nrows), columns)
 
     def _why_not_written(self, problem: OSError) -> str:
         for path in (self.folder, *self.folder.parents):
@@ -196,8 +241,8 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
     def _require_plan(self, data: Any) -> dict[str, str]:
         """Return the canonical text of each recipe; refuse what is not a plan."""
         if not isinstance(data, Mapping) or not all(isinstance(value, Planned) for value in data.values()):
-            raise DatasetError(f"{self.name}: a planner must return {{key: Planned(recipe, compute)}}")
-        if not data and not self._may_be_empty:
+            raise TypeError(f"{self.name}: a planner must return {{key: Planned(recipe, compute)}}")
+        if not (data or left_out_of(data) or self._may_be_empty):
             raise DatasetError(
                 f"{self.name}: the plan is empty; choose at least one member in the parameters"
             )
@@ -207,7 +252,7 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
             try:
                 recipes[key] = strict_json(dict(planned.recipe), "recipe")
             except (TypeError, ValueError, RecursionError) as problem:
-                raise DatasetError(
+                raise TypeError(
                     f"{self.name}: recipe of {key!r} is not plain JSON data: {problem}"
                 ) from problem
         return recipes
@@ -250,11 +295,6 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
     def _dataset_for(self, key: str, planned: Planned) -> MemberDataset:
         return self._format(filepath=str(self._path_of(key)), key=key, recipe=planned.recipe)
 
-    def _failure_message(self, failed: Mapping[str, str], *, n_planned: int) -> str:
-        lines = "\n".join(f"  {key}: {why}" for key, why in failed.items())
-        head = f"{self.name}: {len(failed)} of {n_planned} members failed (the others are done and kept)"
-        return f"{head}:\n{lines}"
-
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath), "member": self._format.__name__}
 
@@ -264,16 +304,3 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
         except (DatasetError, OSError):
             return False
         return True
-
-
-def _listed(problems: Mapping[str, str]) -> str:
-    shown = [f"{key}: {why}" for key, why in list(problems.items())[:_SHOWN]]
-    more = len(problems) - len(shown)
-    return "; ".join(shown) + (f"; and {more} more" if more else "")
-
-
-def iterate_members(handles: Mapping[str, MemberHandle], prefix: str) -> Iterator[tuple[str, MemberHandle]]:
-    """Yield (rest of the key, handle) of the members below a prefix such as a stimulus set."""
-    for key, handle in handles.items():
-        if key.startswith(f"{prefix}/"):
-            yield key[len(prefix) + 1 :], handle

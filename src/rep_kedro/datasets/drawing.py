@@ -1,6 +1,5 @@
 """Figures as members of a collection: SVG with the recipe in its own header."""
 
-import hashlib
 import re
 from collections.abc import Sequence
 from functools import cached_property
@@ -21,13 +20,13 @@ from rep_kedro.datasets.member import (
     unreadable,
 )
 from rep_kedro.datasets.previews import HTMLPreview, preview_svg
+from rep_kedro.datasets.seal import BLANK_SEAL, MARK, sealed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_HEADER = re.compile(rf'<metadata id="{HEADER_KEY}" class="([0-9a-f]+)">([^<]*)</metadata>')
+_HEADER = re.compile(rf'<metadata id="{HEADER_KEY}" class="(?:{MARK})?[0-9a-f]+">([^<]*)</metadata>')
 _END = "</svg>\n"
-_DIGEST_CHARS = 32
 
 
 class DrawingHandle(MemberHandle):
@@ -45,12 +44,8 @@ class DrawingHandle(MemberHandle):
         Raises:
             DamagedMemberError: If the content is not what was written.
         """
-        text = self.path.read_text(encoding="utf-8")
-        found = _HEADER.search(text)
-        drawing = _HEADER.sub("", text, count=1)
-        if found is None or found[1] != _digest(drawing):
-            raise DamagedMemberError(f"{self.path} is damaged: its content is not what was written")
-        return drawing
+        self.verify()
+        return _HEADER.sub("", self.path.read_text(encoding="utf-8"), count=1)
 
 
 class DrawingDataset(MemberDataset):
@@ -61,7 +56,7 @@ class DrawingDataset(MemberDataset):
     """
 
     suffix: ClassVar[str] = ".svg"
-    format: ClassVar[str] = "drawing/1"
+    format: ClassVar[str] = "drawing/2"
 
     def save(self, data: "Figure") -> None:
         """Render and write the figure atomically.
@@ -77,8 +72,8 @@ class DrawingDataset(MemberDataset):
         header = escape(Header(self.format, self._key, self._recipe, meta).to_json())
         drawing = render_svg(data)
         start = drawing.index(">", drawing.index("<svg")) + 1
-        element = f'<metadata id="{HEADER_KEY}" class="{_digest(drawing)}">{header}</metadata>'
-        write_bytes_atomically(self.path, f"{drawing[:start]}{element}{drawing[start:]}".encode())
+        element = f'<metadata id="{HEADER_KEY}" class="{BLANK_SEAL}">{header}</metadata>'
+        write_bytes_atomically(self.path, sealed(f"{drawing[:start]}{element}{drawing[start:]}"))
 
     @classmethod
     def read_header(cls, path: Path) -> Header:
@@ -94,7 +89,7 @@ class DrawingDataset(MemberDataset):
             raise DamagedMemberError(
                 f"{path} is truncated or not a drawing of this project ({len(text)} characters)"
             )
-        return header_from(unescape(found[2]), path, cls.format)
+        return header_from(unescape(found[1]), path, cls.format)
 
     @classmethod
     def open_member(cls, path: Path, header: Header) -> DrawingHandle:
@@ -115,7 +110,3 @@ class FigureCollectionDataset(CollectionDataset):
         handles = self.load()
         shown = [handles[name] for name in columns] or list(handles.values())[:nrows]
         return HTMLPreview("".join(str(preview_svg(handle.svg())) for handle in shown))
-
-
-def _digest(drawing: str) -> str:
-    return hashlib.sha256(drawing.encode()).hexdigest()[:_DIGEST_CHARS]

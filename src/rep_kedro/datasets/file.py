@@ -1,12 +1,14 @@
 """What datasets of one file share: a local path or an earlier revision, atomic replacement."""
 
 from pathlib import Path, PurePosixPath
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from kedro.io import AbstractDataset, DatasetError
 
 from rep_kedro.datasets.atomic import sweep_partials_of
 from rep_kedro.datasets.earlier import fetch_earlier, is_earlier
+from rep_kedro.datasets.member import DamagedMemberError
+from rep_kedro.datasets.seal import has_seal, require_seal
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -21,6 +23,8 @@ class FileDataset(AbstractDataset[_In, _Out], Generic[_In, _Out]):
         metadata: For Kedro-Viz.
     """
 
+    seal_at_end: ClassVar[bool] = True
+
     def __init__(
         self, *, filepath: str, fs_args: dict[str, Any] | None = None, metadata: dict[str, Any] | None = None
     ) -> None:
@@ -29,14 +33,21 @@ class FileDataset(AbstractDataset[_In, _Out], Generic[_In, _Out]):
         self.metadata = metadata
 
     def path_to_read(self) -> Path:
-        """Return the local file to read.
+        """Return the local file to read, every byte compared with its seal.
+
+        Earlier revisions may be older than seals and are read without one.
 
         Raises:
-            DatasetError: If it has not been made yet.
+            DatasetError: If it has not been made yet, or is damaged.
         """
         path = Path(self._filepath) if self._earlier is None else fetch_earlier(*self._earlier)
         if not path.exists():
             raise DatasetError(f"{self._filepath.stem} has not been made yet: there is no {path}")
+        if self._earlier is None or has_seal(path):
+            try:
+                require_seal(path, at_end=self.seal_at_end)
+            except DamagedMemberError as problem:
+                raise DatasetError(f"{problem}; run the pipeline that makes it again") from problem
         return path
 
     def path_to_write(self) -> Path:

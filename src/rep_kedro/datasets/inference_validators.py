@@ -3,8 +3,6 @@
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from rep_kedro.errors import UserError
-
 if TYPE_CHECKING:
     from rep_kedro.datasets.tensors import Tensors
 
@@ -46,14 +44,14 @@ def require_similarity_null(data: "Tensors") -> None:
         high = most if name in _VALUES else usual
         values = found[name]
         if not np.array_equal(values, values.T, equal_nan=True):
-            raise UserError(f"matrix {name} is not symmetric; {_CHECK}")
+            raise ValueError(f"matrix {name} is not symmetric; {_CHECK}")
         _require_range(name, values, low, high)
         stray = np.isfinite(values) & ~np.isfinite(found["similarity"])
         if stray.any():
-            raise UserError(f"{name} is a number for {int(stray.sum())} pairs without a similarity; {_CHECK}")
+            raise ValueError(f"{name} is a number in {int(stray.sum())} pairs without similarity; {_CHECK}")
     swapped = found["similarity_low"] > found["similarity_high"]
     if swapped.any():
-        raise UserError(f"{int(swapped.sum())} intervals end below their start; {_CHECK}")
+        raise ValueError(f"{int(swapped.sum())} intervals end below their start; {_CHECK}")
 
 
 def require_sample_size_curve(data: "Tensors") -> None:
@@ -64,7 +62,7 @@ def require_sample_size_curve(data: "Tensors") -> None:
     """
     n_models, sizes = _require_labels(data), list(data.meta["sizes"])
     if not sizes or sizes[0] < 1 or any(a >= b for a, b in pairwise(sizes)):
-        raise UserError(f"numbers of stimuli must be positive and rise, got {sizes}; {_CHECK}")
+        raise ValueError(f"numbers of stimuli must be positive and rise, got {sizes}; {_CHECK}")
     n_pairs = n_models * (n_models - 1) // 2
     values = _matrix_of(data, "similarity", (None, len(sizes), n_pairs))
     _require_range("similarity", values, *_NULL_RANGES["similarity"])
@@ -74,7 +72,7 @@ def _require_labels(data: "Tensors") -> int:
     labels = list(data.meta["labels"])
     repeated = sorted({str(label) for label in labels if labels.count(label) > 1})
     if repeated or not labels:
-        raise UserError(f"networks are named twice: {repeated}" if repeated else "no network is named")
+        raise ValueError(f"networks are named twice: {repeated}" if repeated else "no network is named")
     return len(labels)
 
 
@@ -83,7 +81,7 @@ def _matrix_of(data: "Tensors", name: str, shape: tuple[int | None, ...]) -> Any
     import numpy as np
 
     if name not in data.tensors:
-        raise UserError(f"{name} is missing; there are: {', '.join(sorted(data.tensors))}")
+        raise ValueError(f"{name} is missing; there are: {', '.join(sorted(data.tensors))}")
     value = data.tensors[name]
     values = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
     fits = len(values.shape) == len(shape) and all(
@@ -92,7 +90,7 @@ def _matrix_of(data: "Tensors", name: str, shape: tuple[int | None, ...]) -> Any
     )
     if not fits or values.dtype != np.float64:
         wanted = ", ".join("any" if length is None else str(length) for length in shape)
-        raise UserError(
+        raise ValueError(
             f"{name} has shape {values.shape} and type {values.dtype}; expected ({wanted}) in float64"
         )
     return values
@@ -103,7 +101,7 @@ def _require_range(name: str, values: Any, low: float, high: float) -> None:
 
     wrong = np.isinf(values) | (values < low) | (values > high)  # NaN is none of these
     if wrong.any():
-        raise UserError(
+        raise ValueError(
             f"{name} has {int(wrong.sum())} values outside [{low:g}, {high:g}], e.g. {values[wrong][0]:g}; "
             f"{_CHECK}"
         )

@@ -7,7 +7,7 @@ import errno
 import fcntl
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
@@ -26,6 +26,9 @@ _PACKAGES = (
     "pyarrow",
     "kedro",
 )
+_NUMBERS = frozenset({"seconds", "n_bytes"})
+_BEYOND = 1e18  # seconds or bytes that nothing takes; also keeps out infinity
+_KINDS: Mapping[str, type] = {"computed_at": str, "failed": str, "versions": dict}
 
 
 @cache
@@ -46,18 +49,30 @@ def journal_path(collection_folder: Path) -> Path:
 
 
 def append_to_journal(path: Path, *, key: str, digest: str, seconds: float, n_bytes: int) -> None:
-    """Add one line in one write under a lock, so that processes which append at once do not mix lines.
-
-    A line that a killed process or a full disk left unfinished is closed first.
+    """Note that a member was computed.
 
     Raises:
         OSError: If the line cannot be written.
     """
+    _append(path, {"key": key, "recipe_digest": digest, "seconds": round(seconds, 3), "n_bytes": n_bytes})
+
+
+def append_failure(path: Path, *, key: str, digest: str, why: str) -> None:
+    """Note that a member failed; a later line of the same member makes up for it.
+
+    Raises:
+        OSError: If the line cannot be written.
+    """
+    _append(path, {"key": key, "recipe_digest": digest, "failed": why})
+
+
+def _append(path: Path, facts: Mapping[str, Any]) -> None:
+    """Add one line in one write under a lock, so that processes which append at once do not mix lines.
+
+    A line that a killed process or a full disk left unfinished is closed first.
+    """
     line = {
-        "key": key,
-        "recipe_digest": digest,
-        "seconds": round(seconds, 3),
-        "n_bytes": n_bytes,
+        **facts,
         "computed_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": dict(package_versions()),
     }
@@ -77,17 +92,39 @@ def append_to_journal(path: Path, *, key: str, digest: str, seconds: float, n_by
 
 
 def read_journal(collection_folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
-    """Return the newest journal line of each (key, recipe digest); broken lines are passed over."""
-    path = journal_path(collection_folder)
-    lines: dict[tuple[str, str], dict[str, Any]] = {}
+    """Return the newest line of each (key, recipe digest) that was computed; broken lines are ignored.
+
+    ``seconds`` and ``n_bytes`` are finite and not negative where they are there.
+    """
+    return {about: line for about, line in _read_lines(collection_folder) if "failed" not in line}
+
+
+def read_failures(collection_folder: Path) -> dict[tuple[str, str], str]:
+    """Return why members failed, by key and recipe digest, unless they were computed since."""
+    newest = {about: line.get("failed") for about, line in _read_lines(collection_folder)}
+    return {about: str(why) for about, why in newest.items() if why is not None}
+
+
+def _read_lines(collection_folder: Path) -> Iterator[tuple[tuple[str, str], dict[str, Any]]]:
+    """Yield the sound lines in their order, by key and recipe digest."""
     try:
-        content = path.read_text(encoding="utf-8", errors="replace")
+        content = journal_path(collection_folder).read_text(encoding="utf-8", errors="replace")
     except OSError:  # times are a courtesy; results do not wait for them
-        return lines
+        return
     for text in content.splitlines():
         try:
             line = json.loads(text)
-            lines[line["key"], line["recipe_digest"]] = line
+            about = line["key"], line["recipe_digest"]
         except (ValueError, LookupError, TypeError, RecursionError):
             continue
-    return lines
+        if all(isinstance(part, str) for part in about):
+            yield about, {name: value for name, value in line.items() if _is_sound(name, value)}
+
+
+def _is_sound(name: str, value: object) -> bool:
+    """Tell whether a value can be what its name says; times and sizes are finite and not negative."""
+    if name in _NUMBERS:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return is_number and 0 <= value < _BEYOND  # type: ignore[operator]
+    kind = _KINDS.get(name)
+    return kind is None or isinstance(value, kind)

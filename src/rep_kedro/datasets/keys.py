@@ -1,14 +1,61 @@
 """Which keys may name members: each its own file within the collection's folder, on every file system."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from kedro.io import DatasetError
 
+from rep_kedro.errors import UserError
+
 _KEY = re.compile(r"[\w][\w.+=@-]*(/[\w][\w.+=@-]*)*", re.ASCII)
 _TAKEN = "plan.json"
 _MAX_PART_CHARS, _MAX_KEY_CHARS = 200, 1000
+
+
+@dataclass(frozen=True, order=True)
+class MemberKey:
+    """The key of a member that belongs to a stimulus set: ``<stimulus set>/<name>``.
+
+    Here alone such keys are put together and taken apart.
+
+    Attributes:
+        stimulus_set: Name of the stimulus set.
+        name: Of the network, measure or subset; of stitched networks the file that they share.
+
+    Example:
+        >>> MemberKey.parse("digits/cnn_supervised_s0").name, str(MemberKey("digits", "analysis"))
+        ('cnn_supervised_s0', 'digits/analysis')
+    """
+
+    stimulus_set: str
+    name: str
+
+    def __post_init__(self) -> None:
+        for what, part in (("stimulus set", self.stimulus_set), ("name", self.name)):
+            if not part or "/" in part:
+                raise UserError(f"{what} {part!r} of a member's key must be a name without /; rename it")
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the stimulus set and the name."""
+        yield from (self.stimulus_set, self.name)
+
+    def __str__(self) -> str:
+        """Return the key as collections have it."""
+        return f"{self.stimulus_set}/{self.name}"
+
+    @classmethod
+    def parse(cls, key: str) -> "MemberKey":
+        """Return the parts of a key.
+
+        Raises:
+            ValueError: If it has not two parts.
+        """
+        parts = key.split("/")
+        if len(parts) != 2:
+            raise UserError(f"key {key!r} has {len(parts)} parts; expected <stimulus set>/<name>")
+        return cls(*parts)
 
 
 def require_keys(keys: Iterable[object], collection: str, suffix: str) -> None:

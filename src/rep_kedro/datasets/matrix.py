@@ -11,7 +11,6 @@ from rep_kedro.datasets.collection import CollectionDataset
 from rep_kedro.datasets.member import Header
 from rep_kedro.datasets.plan import Json
 from rep_kedro.datasets.previews import PlotlyPreview, preview_heat_maps
-from rep_kedro.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,7 +59,7 @@ class MatrixHandle(ArrowHandle):
 class MatrixDataset(ArrowDataset):
     """A labelled matrix as Parquet: a column of labels, then one column per item."""
 
-    format: ClassVar[str] = "matrix/1"
+    format: ClassVar[str] = "matrix/2"
 
     def save(self, data: LabelledMatrix) -> None:
         """Write the file atomically.
@@ -77,13 +76,13 @@ class MatrixDataset(ArrowDataset):
         n = len(data.labels)
         values = np.asarray(data.values, dtype=np.float64)
         if values.shape != (n, n) or len(set(data.labels)) != n:
-            raise UserError(
+            raise ValueError(
                 f"{self._key}: a matrix of shape {values.shape} needs as many unique labels, "
                 f"received {n} ({len(set(data.labels))} different)"
             )
         strangers = {label for pair in data.reasons for label in pair} - set(data.labels)
         if strangers or {"labels", "reasons"} & data.meta.keys():
-            raise UserError(
+            raise ValueError(
                 f"{self._key}: reasons must be of labelled items and meta without 'labels' and 'reasons', "
                 f"received reasons of {sorted(strangers)} and meta of {sorted(data.meta)}"
             )

@@ -12,11 +12,13 @@ from typing import Any, ClassVar
 from kedro.io import AbstractDataset, DatasetError
 
 from rep_kedro.datasets.plan import Json, digest_of, strict_json
+from rep_kedro.errors import UserError
 
 HEADER_KEY = "rep_kedro"
+_UNSEALED = "/1"
 
 
-class DamagedMemberError(DatasetError):
+class DamagedMemberError(DatasetError, UserError):
     """A file that is truncated, of another format, or not of this project."""
 
 
@@ -25,18 +27,21 @@ class Header:
     """What a member says of itself.
 
     Attributes:
-        format: Name and version of the file format, such as ``tensors/1``.
+        format: Name and version of the file format, such as ``tensors/2``.
         key: The member's key within its collection.
         recipe: Everything the member's bytes depend on.
         meta: What the maker wants to tell: labels, counts, results per layer.
-        sha256: Digest of the file's content and of the rest of the header; None where the format has its own.
     """
 
     format: str
     key: str
     recipe: Json
     meta: Json
-    sha256: str | None = None
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether the file has a digest of all its bytes; the first version of each format has none."""
+        return not self.format.endswith(_UNSEALED)
 
     def to_json(self) -> str:
         """Return the header's one JSON text.
@@ -46,12 +51,13 @@ class Header:
         """
         if not isinstance(self.meta, dict):
             raise TypeError(f"meta of {self.key!r} must be a dict, received {type(self.meta).__name__}")
-        content = {"format": self.format, "key": self.key, "recipe": self.recipe, "meta": self.meta}
-        return strict_json(content if self.sha256 is None else {**content, "sha256": self.sha256})
+        return strict_json({"format": self.format, "key": self.key, "recipe": self.recipe, "meta": self.meta})
 
 
 def header_from(text: Any, path: Path, expected_format: str) -> Header:
     """Read a header from its JSON text, check it and return it typed.
+
+    A file of the first version of the format is read too: its content is the same, without a seal.
 
     Raises:
         DamagedMemberError: If it is not a header of this project or of another format.
@@ -62,12 +68,12 @@ def header_from(text: Any, path: Path, expected_format: str) -> Header:
         content = None
     if not isinstance(content, dict) or not {"format", "key", "recipe", "meta"} <= content.keys():
         raise DamagedMemberError(f"{path} is not a member written by this project")
-    if content["format"] != expected_format:
+    if content["format"] not in (expected_format, expected_format.partition("/")[0] + _UNSEALED):
         raise DamagedMemberError(f"{path} has format {content['format']!r}, expected {expected_format!r}")
-    key, recipe, meta, sha256 = content["key"], content["recipe"], content["meta"], content.get("sha256")
+    key, recipe, meta = content["key"], content["recipe"], content["meta"]
     if not isinstance(key, str) or not isinstance(recipe, dict) or not isinstance(meta, dict):
         raise DamagedMemberError(f"{path} has a header that was not written by this project")
-    return Header(content["format"], key, recipe, meta, sha256)
+    return Header(content["format"], key, recipe, meta)
 
 
 def unreadable(path: Path, problem: OSError) -> OSError | DamagedMemberError:
@@ -87,15 +93,19 @@ class MemberHandle:
         header: Its header, already read and checked.
 
     Attributes:
+        is_sealed: Whether the file has a digest of all its bytes, which :meth:`verify` compares.
         journal: When and in how many seconds the member was computed, with which package versions; empty
             where that is not known. The collection sets it.
     """
+
+    seal_at_end: ClassVar[bool] = False
 
     def __init__(self, path: Path, header: Header) -> None:
         self.path = path
         self.key = header.key
         self.recipe: Mapping[str, Json] = header.recipe
         self.meta: Mapping[str, Json] = header.meta or {}
+        self.is_sealed = header.is_sealed
         self.journal: Mapping[str, Json] = {}
 
     @cached_property
@@ -109,11 +119,15 @@ class MemberHandle:
         return {"key": self.key, "digest": self.digest}
 
     def verify(self) -> None:
-        """Compare the whole file with what was written; nothing is left to do where every reading does so.
+        """Compare every byte of the file with what was written; a file without a seal passes.
 
         Raises:
             DamagedMemberError: If anything in the file is not what was written.
         """
+        from rep_kedro.datasets.seal import require_seal
+
+        if self.is_sealed:
+            require_seal(self.path, at_end=self.seal_at_end)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.key!r}, digest={self.digest[:8]})"

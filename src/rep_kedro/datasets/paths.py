@@ -3,8 +3,6 @@
 import re
 from collections.abc import Iterator
 
-from rep_kedro.errors import UserError
-
 _TOKEN = re.compile(r"([MLHVCQZz])|(-?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)")
 _N_NUMBERS = {"M": 2, "L": 2, "H": 1, "V": 1, "C": 6, "Q": 4}
 
@@ -60,7 +58,7 @@ def shorten_path(data: str, digits: int = 1) -> str:
 def _commands(data: str, digits: int) -> Iterator[tuple[str, list[int]]]:
     """Yield each command with its numbers as whole units of the last digit."""
     if leftover := _TOKEN.sub("", data).strip(" ,\n\t"):
-        raise UserError(f"path data may hold the commands M, L, H, V, C, Q and z, received {leftover[:20]!r}")
+        raise ValueError(f"path data may hold the commands M, L, H, V, C, Q and z, got {leftover[:20]!r}")
     command, numbers = "", list[int]()
     for letter, number in _TOKEN.findall(data):
         if letter:

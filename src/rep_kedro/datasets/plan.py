@@ -69,10 +69,10 @@ def require_plain_json(value: Json, name: str) -> None:
         try:
             value.encode()
         except UnicodeEncodeError:
-            raise UserError(f"{name} is text that is not Unicode: {value!a}") from None
+            raise ValueError(f"{name} is text that is not Unicode: {value!a}") from None
     elif isinstance(value, float):
         if not math.isfinite(value):
-            raise UserError(f"{name} is {value}, which JSON cannot hold; use null and tell why beside it")
+            raise ValueError(f"{name} is {value}, which JSON cannot hold; use null and tell why beside it")
     elif isinstance(value, dict):
         for key, inner in value.items():
             if not isinstance(key, str):

@@ -10,6 +10,8 @@ from typing import Any
 
 from kedro_datasets._typing import HTMLPreview, ImagePreview, JSONPreview, PlotlyPreview, TablePreview
 
+from rep_kedro.datasets.member import MemberHandle
+
 __all__ = [
     "HTMLPreview",
     "ImagePreview",
@@ -105,3 +107,18 @@ def preview_heat_maps(
             },
         }
     )
+
+
+def preview_members(handles: Iterable[MemberHandle], columns: Sequence[str]) -> TablePreview:
+    """Return a row for each member: key, fields of the header, seconds, size, recipe digest."""
+    rows = [
+        [
+            handle.key,
+            *(describe_field(column, handle.meta.get(column)) for column in columns),
+            handle.journal.get("seconds"),
+            round(handle.path.stat().st_size / 1000, 1),
+            handle.digest[:8],
+        ]
+        for handle in handles
+    ]
+    return preview_table(["member", *columns, "seconds", "kB", "recipe"], rows)

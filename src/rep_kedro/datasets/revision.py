@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from rep_kedro.errors import UserError
-
 _PACKAGE = "rep_kedro"
 _ROOT = Path(__file__).parents[1]
 _NEUTRAL = f"{_PACKAGE}.datasets"  # file formats carry their own version in each header
@@ -38,7 +36,7 @@ def code_revision(*modules: str) -> str:
         ValueError: If a module is unknown or not of this project.
     """
     if not modules:
-        raise UserError("code_revision needs at least one module name")
+        raise ValueError("code_revision needs at least one module name")
     digest = hashlib.sha256()
     for name in sorted(_closure(modules)):
         digest.update(f"{name}:{_module_digest(name)};".encode())
@@ -63,10 +61,10 @@ def _closure(modules: tuple[str, ...]) -> set[str]:
 
 def _source_of(name: str) -> Path:
     if name.split(".", maxsplit=1)[0] != _PACKAGE:
-        raise UserError(f"{name!r} is not a module of {_PACKAGE}")
+        raise ValueError(f"{name!r} is not a module of {_PACKAGE}")
     path = _path_of(name)
     if path is None:
-        raise UserError(
+        raise ValueError(
             f"no module {name!r} to take the revision of: there is no {_ROOT.parent / _inner(name)}.py"
         )
     return path

@@ -1,18 +1,16 @@
 """Named tensors in one safetensors file, read by memory mapping."""
 
-import hashlib
 import json
 import math
 import os
 import struct
 import weakref
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rep_kedro.datasets.atomic import write_atomically
 from rep_kedro.datasets.member import (
     HEADER_KEY,
     DamagedMemberError,
@@ -23,6 +21,7 @@ from rep_kedro.datasets.member import (
     unreadable,
 )
 from rep_kedro.datasets.plan import Json
+from rep_kedro.datasets.seal import BLANK_SEAL, write_sealed
 from rep_kedro.errors import UserError
 
 if TYPE_CHECKING:
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 _LENGTH_BYTES = 8
 _MAX_HEADER_BYTES = 100_000_000
 _METADATA = "__metadata__"
-_BLOCK_BYTES = 1 << 20
 _DTYPES = {
     "U64": "<u8", "I64": "<i8", "F64": "<f8", "F32": "<f4", "U32": "<u4", "I32": "<i4", "F16": "<f2",
     "U16": "<u2", "I16": "<i2", "I8": "|i1", "U8": "|u1", "BOOL": "|b1",
@@ -92,20 +90,6 @@ class TensorsHandle(MemberHandle):
         """Size of all tensors in bytes."""
         return sum(entry["data_offsets"][1] - entry["data_offsets"][0] for entry in self._layout.values())
 
-    def verify(self) -> None:
-        """Read the whole file and compare it with the digest in its header; files without one pass.
-
-        Raises:
-            DamagedMemberError: If anything in the file is not what was written.
-        """
-        with self.path.open("rb") as stream:
-            length = struct.unpack("<Q", stream.read(_LENGTH_BYTES))[0]
-            layout = json.loads(stream.read(length))
-            header = header_from(layout.pop(_METADATA)[HEADER_KEY], self.path, TensorsDataset.format)
-            found = _digest(header, layout, iter(lambda: stream.read(_BLOCK_BYTES), b""))
-        if header.sha256 is not None and header.sha256 != found:
-            raise DamagedMemberError(f"{self.path} is damaged: its content is not what was written")
-
     def _map(self) -> "np.ndarray[Any, Any]":
         """Map the file once for all arrays in use: each mapping holds a file descriptor."""
         import numpy as np
@@ -123,10 +107,10 @@ class TensorsHandle(MemberHandle):
 
 
 class TensorsDataset(MemberDataset):
-    """Safetensors; one header entry of sorted JSON, with a digest of all; equal content gives equal bytes."""
+    """Safetensors; a seal and one header entry of sorted JSON; equal content gives equal bytes."""
 
     suffix: ClassVar[str] = ".safetensors"
-    format: ClassVar[str] = "tensors/1"
+    format: ClassVar[str] = "tensors/2"
 
     def save(self, data: Tensors) -> None:
         """Write the file atomically.
@@ -179,10 +163,9 @@ def write_safetensors(path: Path, arrays: "Mapping[str, np.ndarray[Any, Any]]", 
     def blocks() -> Iterator[Any]:
         return (arrays[name].reshape(-1).view("u1").data for name in names if arrays[name].size)
 
-    whole = {
-        _METADATA: {HEADER_KEY: replace(header, sha256=_digest(header, layout, blocks())).to_json()},
-        **layout,
-    }
+    # The seal comes first in the header, so that nothing else in the file is taken for it.
+    told = '{"digest":"' + BLANK_SEAL + '",' + header.to_json().removeprefix("{")
+    whole = {_METADATA: {HEADER_KEY: told}, **layout}
     text = json.dumps(whole, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % _LENGTH_BYTES)
     if len(text) > _MAX_HEADER_BYTES:
@@ -193,16 +176,7 @@ def write_safetensors(path: Path, arrays: "Mapping[str, np.ndarray[Any, Any]]", 
             stream.write(struct.pack("<Q", len(text)) + text)
             stream.writelines(blocks())
 
-    return write_atomically(path, write)
-
-
-def _digest(header: Header, layout: Mapping[str, Any], blocks: Iterator[Any]) -> str:
-    """Return the digest of what a file holds: header, names and places of the tensors, their bytes."""
-    digest = hashlib.sha256(replace(header, sha256=None).to_json().encode())
-    digest.update(json.dumps(layout, sort_keys=True).encode())
-    for block in blocks:
-        digest.update(block)
-    return digest.hexdigest()
+    return write_sealed(path, write)
 
 
 def _to_numpy(name: Any, value: Any) -> Any:
@@ -264,6 +238,6 @@ def _require_layout(layout: dict[str, Any]) -> int:
             or following - begin != math.prod(entry["shape"]) * item_bytes
             or min(entry["shape"], default=0) < 0
         ):
-            raise UserError("offsets, types and shapes do not fit")
+            raise ValueError("offsets, types and shapes do not fit")
         end = following
     return int(end)

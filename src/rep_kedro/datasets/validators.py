@@ -39,7 +39,7 @@ class TableContract:
     ) -> None:
         unknown = sorted({kind for kind in columns.values() if kind.rstrip("?") not in _KINDS})
         if unknown:
-            raise UserError(f"unknown kinds of column: {', '.join(unknown)}; known: {', '.join(_KINDS)}")
+            raise ValueError(f"unknown kinds of column: {', '.join(unknown)}; known: {', '.join(_KINDS)}")
         self._key = list(key)
         self._columns = dict(columns)
         self._may_be_empty = may_be_empty
@@ -153,12 +153,12 @@ def require_features(data: "Tensors") -> None:
     require_finite_tensors(data)
     layers = list(data.meta["layers"])
     if sorted(layers) != sorted(data.tensors) or data.meta["final_layer"] not in layers:
-        raise UserError(
+        raise ValueError(
             f"layers {', '.join(sorted(data.tensors))} are not those of the header: {', '.join(layers)}"
         )
     for name, value in data.tensors.items():
         if value.ndim != 2 or value.shape[0] != data.meta["n_stimuli"] or "float32" not in str(value.dtype):
-            raise UserError(
+            raise ValueError(
                 f"layer {name} has shape {tuple(value.shape)} and type {value.dtype}; "
                 f"expected ({data.meta['n_stimuli']}, n_features) in float32"
             )
@@ -175,15 +175,15 @@ def require_similarity_matrix(data: "LabelledMatrix") -> None:
     values, labels = data.values, data.labels
     for i, j in np.argwhere(~np.isfinite(values)):
         if not data.reasons.get((labels[i], labels[j])):
-            raise UserError(f"entry ({labels[i]}, {labels[j]}) is {values[i, j]} without a reason")
+            raise ValueError(f"entry ({labels[i]}, {labels[j]}) is {values[i, j]} without a reason")
     if data.meta.get("symmetric", True) and not np.array_equal(values, values.T, equal_nan=True):
-        raise UserError("the matrix is not symmetric")
+        raise ValueError("the matrix is not symmetric")
     expected = data.meta.get("self_value")
     if expected is not None:
         gap = np.abs(np.diagonal(values) - expected)
         if np.nanmax(gap, initial=0.0) > _DIAGONAL_TOLERANCE:
             worst = int(np.nanargmax(gap))
-            raise UserError(
+            raise ValueError(
                 f"{labels[worst]} compared with itself gives {values[worst, worst]}, not {expected}"
             )
 

@@ -6,13 +6,14 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kedro.io import DatasetError
 
-from rep_kedro.datasets.journal import append_to_journal, journal_path
+from rep_kedro.datasets.journal import append_failure, append_to_journal, journal_path
 from rep_kedro.datasets.member import MemberDataset
 from rep_kedro.datasets.plan import Batch, Journal, Planned, digest_of
 from rep_kedro.errors import UserError
@@ -97,7 +98,7 @@ class Worker:
             if isinstance(value, Exception):
                 raise value
             if value is None:
-                raise UserError("its compute returned None where a value to store was expected")
+                raise TypeError("its compute returned None where a value to store was expected")
             if self._validate is not None:
                 self._validate(value)
         except Exception as problem:
@@ -119,8 +120,12 @@ class Worker:
         return None
 
     def _why(self, item: MemberWork, problem: Exception) -> str:
-        _log.debug("%s %s failed", self._name, item.key, exc_info=problem)
-        return describe_problem(problem)
+        why = describe_problem(problem)
+        with suppress(OSError):  # the reason is told now in any case
+            append_failure(self._journal, key=item.key, digest=digest_of(item.planned.recipe), why=why)
+        level = logging.ERROR if is_unexpected(problem) and why != self._last_why else logging.DEBUG
+        _log.log(level, "%s %s failed", self._name, item.key, exc_info=problem)
+        return why
 
     def _raise_if_storage(self, problem: BaseException) -> None:
         cause: BaseException | None = problem
@@ -230,13 +235,23 @@ def _batch_values(
         yield item, [why], 0.0
 
 
+def is_unexpected(problem: BaseException) -> bool:
+    """Tell whether a problem is a programming error: neither raised for users, nor of files or memory."""
+    from pydantic import ValidationError
+
+    cause = problem.__cause__
+    if isinstance(problem, DatasetError) and str(problem).startswith(_WRAPPED) and cause is not None:
+        return is_unexpected(cause)
+    return not isinstance(problem, UserError | DatasetError | OSError | ValidationError | MemoryError)
+
+
 def describe_problem(problem: BaseException) -> str:
     """Return a problem in one line: its message, with its kind where the message alone says too little."""
     if str(problem).startswith(_WRAPPED) and problem.__cause__ is not None:
         problem = problem.__cause__
     text = problem.args[0] if isinstance(problem, KeyError) and problem.args else str(problem)
     line = " ".join(str(text).split())
-    known = isinstance(problem, ValueError | DatasetError | FileNotFoundError | FloatingPointError | KeyError)
+    known = isinstance(problem, ValueError | DatasetError | FileNotFoundError | KeyError)
     return line if line and known else f"{type(problem).__name__}: {line}".rstrip(": ")
 
 

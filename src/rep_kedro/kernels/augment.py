@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from rep_kedro.kernels.portable import portable_sqrt
+
 
 def draw_affine_views(
     images: Tensor,
@@ -86,7 +88,7 @@ def draw_crops(
     draws = torch.rand(4, n, generator=generator, dtype=torch.float64)
     share = area[0] + draws[0] * (area[1] - area[0])
     aspect = torch.exp((2 * draws[1] - 1) * math.log(ratio))
-    width, height = (share * aspect).sqrt().clamp(max=1), (share / aspect).sqrt().clamp(max=1)
+    width, height = portable_sqrt(share * aspect).clamp(max=1), portable_sqrt(share / aspect).clamp(max=1)
     matrices = torch.zeros(n, 2, 3, dtype=torch.float64)
     matrices[:, 0, 0], matrices[:, 1, 1] = width, height
     matrices[:, 0, 2] = (2 * draws[2] - 1) * (1 - width)

@@ -13,6 +13,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from rep_kedro.kernels.centred import smallest_spread
+from rep_kedro.kernels.distinct_stimuli import count_distinct, find_copies
 from rep_kedro.kernels.model_pairs import are_equal, group_pairs, multiply_pairs
 from rep_kedro.kernels.nuclear_norm import sum_singular_values
 
@@ -31,12 +33,14 @@ class Basis:
         spread: Singular values along them, shape (rank,), descending, squares sum to one.
         norm: Frobenius norm of the centred representation, before it is divided by it.
         loadings: ``directions.T @ centred / norm``, shape (rank, n_features), where asked for.
+        copies: Equal numbers for equal stimuli, shape (n_stimuli,); None where all are different.
     """
 
     directions: Tensor
     spread: Tensor
     norm: float
     loadings: Tensor | None = None
+    copies: Tensor | None = None
 
     @property
     def rank(self) -> int:
@@ -86,6 +90,14 @@ class PairBlock:
         return self.bases[0].n_stimuli
 
     @cached_property
+    def n_distinct(self) -> list[int]:
+        """Number of stimuli of each pair that differ for one of its models, or for both."""
+        return [
+            count_distinct(self.bases[a].copies, self.bases[b].copies, self.n_stimuli)
+            for a, b in zip(self.first, self.second, strict=True)
+        ]
+
+    @cached_property
     def others(self) -> list[int]:
         """Positions of the pairs of two models; a model with itself is at the other positions."""
         return [
@@ -129,8 +141,9 @@ def compute_basis(
 
     Args:
         representation: Shape (n_stimuli, n_features), finite, float32 or float64; need not be centred.
-        relative_cutoff: Directions whose eigenvalue is at most this share of the largest are dropped. The
-            default drops spreads below 1e-5 of the largest, where float32 features hold nothing but rounding.
+        relative_cutoff: Directions whose eigenvalue, of features of unit variance, is at most this share of
+            the largest are dropped. The default drops spreads below 1e-5 of the largest, where float32
+            features hold nothing but rounding.
         with_loadings: Keep the features seen from the directions as well; projection-weighted CCA needs them.
 
     Returns:
@@ -140,19 +153,18 @@ def compute_basis(
         Time O(n_stimuli * n_features * s + s^3) with s the smaller of the two; memory one float64 copy.
     """
     centred, norm = centre_to_unit(representation)
+    copies = find_copies(representation)
     if norm == 0:
-        return _empty_basis(centred)
-    n_stimuli, n_features = centred.shape
-    if n_features < n_stimuli:
-        eigenvalues, axes = _decompose(centred.T @ centred, relative_cutoff)
-        spread = eigenvalues.sqrt()
-        directions = _make_orthonormal(centred @ axes / spread)
-    else:
-        eigenvalues, directions = _decompose(centred @ centred.T, relative_cutoff)
-        spread = eigenvalues.sqrt()
+        return _empty_basis(centred, copies)
+    directions, spread = _decompose(centred, relative_cutoff)
+    if len(spread) < min(len(centred) - 1, centred.shape[1]):
+        units = _columns_of_unit_norm(centred, representation)
+        directions, spread = _decompose_within(_decompose(units, relative_cutoff)[0], centred)
+    if not len(spread):
+        return _empty_basis(centred, copies)
     spread = spread / torch.linalg.vector_norm(spread)
     loadings = directions.T @ centred if with_loadings else None
-    return Basis(directions.contiguous(), spread, norm, loadings)
+    return Basis(directions.contiguous(), spread, norm, loadings, copies)
 
 
 def centre_to_unit(representation: Tensor) -> tuple[Tensor, float]:
@@ -242,11 +254,37 @@ def require_same_stimuli(representations: Sequence[Tensor]) -> None:
             raise ValueError(f"representation {index} holds NaN or infinity, need finite numbers")
 
 
-def _decompose(gram: Tensor, relative_cutoff: float) -> tuple[Tensor, Tensor]:
-    """Return the eigenvalues above the cut-off, descending, and their eigenvectors."""
+def _decompose(centred: Tensor, relative_cutoff: float) -> tuple[Tensor, Tensor]:
+    """Return directions with eigenvalues above the cut-off, and the spreads along them, descending."""
+    if centred.shape[1] < centred.shape[0]:
+        eigenvalues, axes = _eigenvectors(centred.T @ centred, relative_cutoff)
+        return _make_orthonormal(centred @ axes / eigenvalues.sqrt()), eigenvalues.sqrt()
+    eigenvalues, directions = _eigenvectors(centred @ centred.T, relative_cutoff)
+    return directions, eigenvalues.sqrt()
+
+
+def _eigenvectors(gram: Tensor, relative_cutoff: float) -> tuple[Tensor, Tensor]:
+    if not len(gram):
+        return gram.new_zeros(0), gram
     eigenvalues, eigenvectors = torch.linalg.eigh(gram)
     kept = eigenvalues > relative_cutoff * eigenvalues[-1]
     return eigenvalues[kept].flip(0), eigenvectors[:, kept].flip(1)
+
+
+def _columns_of_unit_norm(centred: Tensor, representation: Tensor) -> Tensor:
+    """Scale centred features so that none is small beside another; leave out those that do not vary."""
+    size = representation.abs().amax(dim=0).double()
+    norms = torch.linalg.vector_norm(centred, dim=0)
+    spreads = norms * (size.max() / len(centred) ** 0.5)
+    live = spreads > smallest_spread(representation.dtype) * size
+    units: Tensor = centred[:, live] / norms[live]
+    return units
+
+
+def _decompose_within(directions: Tensor, centred: Tensor) -> tuple[Tensor, Tensor]:
+    """Turn directions that span the features so that the features spread along each of them alone."""
+    left, spread, _ = torch.linalg.svd(directions.T @ centred, full_matrices=False)
+    return directions @ left, spread
 
 
 def _make_orthonormal(directions: Tensor) -> Tensor:
@@ -256,8 +294,8 @@ def _make_orthonormal(directions: Tensor) -> Tensor:
     return repaired.T
 
 
-def _empty_basis(centred: Tensor) -> Basis:
-    return Basis(centred[:, :0], centred.new_zeros(0), 0.0, centred[:0])
+def _empty_basis(centred: Tensor, copies: Tensor | None) -> Basis:
+    return Basis(centred[:, :0], centred.new_zeros(0), 0.0, centred[:0], copies)
 
 
 def _multiply_bases(bases: Sequence[Basis], pairs: Sequence[tuple[int, int]]) -> PairBlock:

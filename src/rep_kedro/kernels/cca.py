@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from rep_kedro.kernels.basis import PairBlock
+from rep_kedro.kernels.distinct_stimuli import describe_count
 from rep_kedro.kernels.model_pairs import PairValues
 from rep_kedro.kernels.nuclear_norm import sum_singular_values
 
@@ -67,9 +68,9 @@ def measure_svcca(block: PairBlock, *, variance_fraction: float) -> PairValues:
     values = sum_singular_values(leading) / torch.minimum(kept_first, kept_second)
     ranks = list(zip(kept_first.tolist(), kept_second.tolist(), strict=True))
     reasons = {
-        position: _explain_full_rank(ranks[position], block.n_stimuli)
+        position: _explain_full_rank(ranks[position], block.n_distinct[position], block.n_stimuli)
         for position in block.others
-        if sum(ranks[position]) > block.n_stimuli
+        if sum(ranks[position]) > block.n_distinct[position]
     }
     return PairValues.symmetric(values.clamp(max=1.0), reasons)
 
@@ -120,14 +121,16 @@ def refuse_full_rank(block: PairBlock) -> dict[int, str]:
 
     A model compared with itself is never refused: there all correlations are 1 indeed.
     """
-    if sum(block.ranks) <= block.n_stimuli:
-        return {}
-    return dict.fromkeys(block.others, _explain_full_rank(block.ranks, block.n_stimuli))
+    return {
+        position: _explain_full_rank(block.ranks, block.n_distinct[position], block.n_stimuli)
+        for position in block.others
+        if sum(block.ranks) > block.n_distinct[position]
+    }
 
 
-def _explain_full_rank(ranks: tuple[int, int], n_stimuli: int) -> str:
+def _explain_full_rank(ranks: tuple[int, int], n_distinct: int, n_stimuli: int) -> str:
     low, high = sorted(ranks)
     return (
-        f"ranks {low} and {high} add up to more than the {n_stimuli} stimuli, so that canonical correlations"
-        " are 1 whatever the models; take more stimuli or fewer features"
+        f"ranks {low} and {high} add up to more than the {describe_count(n_distinct, n_stimuli)}, so that"
+        " canonical correlations are 1 whatever the models; take more stimuli or fewer features"
     )

@@ -5,30 +5,35 @@ biased estimator tends to one for any two models; the debiased one tends to zero
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from rep_kedro.kernels.centred import CentredFeatures, centre_all
 from rep_kedro.kernels.cosines import Reasons, cosines, flaws_of
 from rep_kedro.kernels.distance_sums import (
     Distance,
-    DistanceMap,
-    GaussianKernel,
+    SquaredDistance,
     distance_pair_sums,
     median_distance,
 )
-from rep_kedro.kernels.gram import (
-    CentredFeatures,
-    PairSums,
-    centre_all,
-    linear_pair_sums,
+from rep_kedro.kernels.gaussian_kernel import GaussianKernel
+from rep_kedro.kernels.gram import PairSums, linear_pair_sums
+from rep_kedro.kernels.stimulus_sample import (
+    StimulusSample,
+    sample_stimuli,
+    suffices_for_distances,
+    suffices_for_products,
+    suffices_for_sums,
 )
 
 Parameters = Mapping[str, Any]
 Answer = tuple[str, Tensor, Reasons]
 
 DEFAULT_MEMORY_BYTES = 2**28
+SMALL_ANGLE = 0.015  # radians: the cosine is within 1e-4 of one
 MIN_BATCH = 8  # batches may be half as large, and four stimuli are the least
 ZERO_BIASED = "its centred kernel matrix is zero"
 ZERO_WIDTH = "the median distance between its stimuli, unit of the kernel's width, is zero"
@@ -50,19 +55,32 @@ def compare_cka(
         Iterator over (name, similarities (n_models, n_models) float64, reason for each NaN).
     """
     models = centre_all(representations)
+    samples = sample_stimuli(models)
+    is_single = models[0].features.dtype != torch.float64
     linear = {name: p for name, p in requests.items() if p["kernel"] == "linear"}
-    whole = {name: p for name, p in linear.items() if p["estimator"] != "minibatch"}
-    if whole:
-        sums = linear_pair_sums(models, memory_bytes=memory_bytes)
-        diagonal = torch.stack([m.squared_norms for m in models])
-        for name, parameters in whole.items():
-            yield name, *_conclude(sums, diagonal, models, parameters)
-    for name, parameters in linear.items():
-        if parameters["estimator"] == "minibatch":
-            yield name, *_minibatch_cka(models, parameters, memory_bytes)
-    yield from _compare_by_distance(
-        models, {name: p for name, p in requests.items() if name not in linear}, memory_bytes
-    )
+    by_distance = {name: p for name, p in requests.items() if name not in linear}
+    if linear and (not is_single or suffices_for_products(samples)):
+        for name, values, reasons in _compare_by_products(models, linear, memory_bytes):
+            if not (is_single and _has_small_angle(values, linear[name])):
+                yield name, values, reasons
+                del linear[name]
+    if linear:
+        exact = centre_all(representations, dtype=torch.float64)
+        yield from _compare_by_products(exact, linear, memory_bytes)
+        del exact
+    if by_distance:
+        maps = _distance_maps(models, samples, by_distance, memory_bytes)
+        if is_single and not suffices_for_distances(samples, maps.functions):
+            models = centre_all(representations, dtype=torch.float64)
+            maps = _distance_maps(models, samples, by_distance, memory_bytes)
+        yield from _compare_by_distance(models, samples, maps, by_distance, memory_bytes)
+
+
+def _has_small_angle(values: Tensor, parameters: Parameters) -> bool:
+    """Tell whether a measure is an angle of which float32 knows little: the arc cosine of nearly one."""
+    if parameters.get("transform") != "arccos":
+        return False
+    return bool(((values > 0) & (values < SMALL_ANGLE)).any())
 
 
 def pairwise_linear_cka(
@@ -102,6 +120,37 @@ def pairwise_linear_cka(
     request = {"kernel": "linear", "estimator": estimator}
     [(_, values, _)] = compare_cka(representations, {"cka": request}, memory_bytes=memory_bytes)
     return values
+
+
+def _compare_by_products(
+    models: Sequence[CentredFeatures], requests: Mapping[str, Parameters], memory_bytes: int
+) -> Iterator[Answer]:
+    whole = {name: p for name, p in list(requests.items()) if p["estimator"] != "minibatch"}
+    if whole:
+        sums = linear_pair_sums(models, memory_bytes=memory_bytes)
+        u_centred = _u_centrable_sums(models, memory_bytes) or sums
+        diagonal = torch.stack([m.squared_norms for m in models])
+        for name, parameters in whole.items():
+            chosen = u_centred if parameters["estimator"] == "debiased" else sums
+            yield name, *_conclude(chosen, diagonal, models, parameters)
+    for name, parameters in list(requests.items()):
+        if parameters["estimator"] == "minibatch":
+            yield name, *_minibatch_cka(models, parameters, memory_bytes)
+
+
+def _u_centrable_sums(models: Sequence[CentredFeatures], memory_bytes: int) -> PairSums | None:
+    """Return sums that U-centring leaves digits of, where those of Gram matrices are nearly all taken off.
+
+    So it is where one stimulus outweighs all others. Squared distances are Gram matrices but for row terms
+    and a factor of minus two, and the debiased estimator does not see row terms.
+    """
+    if models[0].features.dtype != torch.float64:
+        return None
+    samples, maps = sample_stimuli(models), [SquaredDistance()]
+    if suffices_for_sums(samples, maps):
+        return None
+    [(sums, _)] = distance_pair_sums(models, maps, samples, memory_bytes=memory_bytes)
+    return sums.scaled(-0.5)
 
 
 def _conclude(
@@ -147,7 +196,8 @@ def _minibatch_cka(
     inner = torch.zeros(len(models), len(models), dtype=torch.float64, device=models[0].features.device)
     rounding = inner.new_zeros(len(models))
     for batch in order.tensor_split(-(-n // batch_size)):
-        sums = linear_pair_sums([_batch_of(m, batch) for m in models], memory_bytes=memory_bytes)
+        parts = [_batch_of(m, batch) for m in models]
+        sums = _u_centrable_sums(parts, memory_bytes) or linear_pair_sums(parts, memory_bytes=memory_bytes)
         weight = len(batch) * (len(batch) - 3)
         inner += sums.u_centred() / weight
         rounding += sums.rounding / weight
@@ -159,51 +209,76 @@ def _batch_of(model: CentredFeatures, batch: Tensor) -> CentredFeatures:
     x = model.features[batch.to(model.features.device)]
     mean = x.mean(dim=0, dtype=torch.float64)
     features = (x - mean).to(x.dtype)
-    return CentredFeatures(features, features.double().square().sum(dim=1), model.unit)
+    squared_norms = features.double().square().sum(dim=1)
+    return CentredFeatures(features, squared_norms, model.unit, is_crowded=model.is_crowded)
 
 
-def _compare_by_distance(
-    models: Sequence[CentredFeatures], requests: Mapping[str, Parameters], memory_bytes: int
-) -> Iterator[Answer]:
-    """Answer all measures that are functions of distances from one pass over the distances."""
-    if not requests:
-        return
+@dataclass(frozen=True)
+class _DistanceMaps:
+    """The different functions of distances that requests need.
+
+    Attributes:
+        by_key: Functions by what the parameters say of them.
+        flaws: Of each function the models for which it has no width, and why.
+    """
+
+    by_key: dict[tuple[Any, ...], Distance | GaussianKernel]
+    flaws: dict[tuple[Any, ...], dict[int, str]]
+
+    @property
+    def functions(self) -> list[Distance | GaussianKernel]:
+        return list(self.by_key.values())
+
+
+def _distance_maps(
+    models: Sequence[CentredFeatures],
+    samples: Sequence[StimulusSample],
+    requests: Mapping[str, Parameters],
+    memory_bytes: int,
+) -> _DistanceMaps:
     medians: dict[int, list[float]] = {}
+    maps = _DistanceMaps({}, {})
     for parameters in requests.values():
-        if parameters.get("width_unit") == "median":
+        key = _map_key(parameters)
+        if key in maps.by_key:
+            continue
+        if parameters["kernel"] == "distance":
+            maps.by_key[key], maps.flaws[key] = Distance(), {}
+            continue
+        widths = [float(parameters["width"])] * len(models)
+        if parameters["width_unit"] == "median":
             seed = int(parameters["seed"])
             if seed not in medians:
                 medians[seed] = [median_distance(m, torch.Generator().manual_seed(seed)) for m in models]
-    maps = {_map_key(p): _distance_map(models, p, medians) for p in requests.values()}
-    answers = distance_pair_sums(models, [f for f, _ in maps.values()], memory_bytes=memory_bytes)
-    by_key = dict(zip(maps, answers, strict=True))
-    for name, parameters in requests.items():
-        key = _map_key(parameters)
-        sums, shifts = by_key[key]
-        diagonal = shifts[:, None].expand(-1, len(models[0].features))
-        yield name, *_conclude(sums, diagonal, _with_flaws(models, maps[key][1]), parameters)
+            widths = [w * median for w, median in zip(widths, medians[seed], strict=True)]
+        maps.flaws[key] = {index: ZERO_WIDTH for index, width in enumerate(widths) if width == 0}
+        relative = [w / m.unit if w and m.unit else 1.0 for w, m in zip(widths, models, strict=True)]
+        maps.by_key[key] = GaussianKernel(relative, models, samples, memory_bytes=memory_bytes)
+    return maps
 
 
 def _map_key(parameters: Parameters) -> tuple[Any, ...]:
     return tuple(parameters.get(name) for name in ("kernel", "width", "width_unit", "seed"))
 
 
-def _distance_map(
-    models: Sequence[CentredFeatures], parameters: Parameters, medians: Mapping[int, Sequence[float]]
-) -> tuple[DistanceMap, dict[int, str]]:
-    """Return the function of distances, and the models for which it has no width."""
-    if parameters["kernel"] == "distance":
-        return Distance(), {}
-    widths = [float(parameters["width"])] * len(models)
-    if parameters["width_unit"] == "median":
-        widths = [w * median for w, median in zip(widths, medians[int(parameters["seed"])], strict=True)]
-    flaws = {index: ZERO_WIDTH for index, width in enumerate(widths) if width == 0}
-    usable = [w / m.unit if w and m.unit else 1.0 for w, m in zip(widths, models, strict=True)]
-    return GaussianKernel(usable), flaws
+def _compare_by_distance(
+    models: Sequence[CentredFeatures],
+    samples: Sequence[StimulusSample],
+    maps: _DistanceMaps,
+    requests: Mapping[str, Parameters],
+    memory_bytes: int,
+) -> Iterator[Answer]:
+    """Answer all measures that are functions of distances from one pass over the distances."""
+    answers = distance_pair_sums(models, maps.functions, samples, memory_bytes=memory_bytes)
+    by_key = dict(zip(maps.by_key, answers, strict=True))
+    for name, parameters in requests.items():
+        key = _map_key(parameters)
+        (sums, terms), function = by_key[key], maps.by_key[key]
+        diagonal = 2 * terms
+        if isinstance(function, GaussianKernel) and parameters["estimator"] != "debiased":
+            sums, diagonal = function.with_diagonal(sums, terms)
+        yield name, *_conclude(sums, diagonal, _with_flaws(models, maps.flaws[key]), parameters)
 
 
 def _with_flaws(models: Sequence[CentredFeatures], flaws: Mapping[int, str]) -> list[CentredFeatures]:
-    return [
-        CentredFeatures(m.features, m.squared_norms, m.unit, m.flaw or flaws.get(index))
-        for index, m in enumerate(models)
-    ]
+    return [replace(m, flaw=m.flaw or flaws.get(index)) for index, m in enumerate(models)]

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from rep_kedro.kernels.gram import CentredFeatures
+from rep_kedro.kernels.centred import CentredFeatures
 
 Reasons = dict[tuple[int, int], str]
 

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rep_kedro.kernels.centred import CentredFeatures
 from rep_kedro.kernels.gram import (
-    CentredFeatures,
     PairSums,
     add_products,
     rounding_of,
@@ -21,8 +21,9 @@ from rep_kedro.kernels.gram import (
     tiles,
     view_of,
 )
+from rep_kedro.kernels.squared_distances import squared_distance_tile
+from rep_kedro.kernels.stimulus_sample import StimulusSample, suffices_for_sums
 
-SHIFT_SAMPLE = 512  # stimuli from which the mean of a function is estimated
 MEDIAN_SAMPLE = 2048  # stimuli, so 2.1 million distances, from which a median is taken if there are more
 
 
@@ -33,19 +34,6 @@ class DistanceMap(Protocol):
         """Write the function of ``squared_distances`` of one model to ``out``."""
 
 
-class GaussianKernel:
-    """``exp(-D^2 / (2 width^2)) - 1``; the one is taken off to keep the digits of wide kernels."""
-
-    def __init__(self, widths: Sequence[float]) -> None:
-        """Take the width for each model, in units of its root mean squared norm."""
-        self._factors = [-0.5 / width**2 for width in widths]
-
-    def __call__(self, squared_distances: Tensor, model: int, out: Tensor) -> None:
-        """See ``DistanceMap``."""
-        torch.mul(squared_distances, self._factors[model], out=out)
-        out.expm1_()
-
-
 class Distance:
     """The distance itself."""
 
@@ -54,82 +42,124 @@ class Distance:
         torch.sqrt(squared_distances, out=out)
 
 
-def squared_distance_tile(model: CentredFeatures, rows: slice, columns: slice, out: Tensor) -> Tensor:
-    """Write squared distances between two ranges of stimuli to ``out`` and return it; never negative."""
-    x = model.features
-    norms = model.squared_norms.to(x.dtype)
-    torch.addmm(norms[columns], x[rows], x[columns].T, alpha=-2, out=out)
-    return out.add_(norms[rows, None]).clamp_min_(0)
+class SquaredDistance:
+    """The squared distance; centred, minus twice the Gram matrix."""
+
+    def __call__(self, squared_distances: Tensor, model: int, out: Tensor) -> None:
+        """See ``DistanceMap``."""
+        out.copy_(squared_distances)
 
 
 def distance_pair_sums(
-    models: Sequence[CentredFeatures], maps: Sequence[DistanceMap], *, memory_bytes: int
+    models: Sequence[CentredFeatures],
+    maps: Sequence[DistanceMap],
+    samples: Sequence[StimulusSample],
+    *,
+    memory_bytes: int,
 ) -> list[tuple[PairSums, Tensor]]:
     """Sum products, between models, of functions of their distances.
 
     Args:
         models: Centred features.
         maps: Functions of squared distances; each is summed apart.
+        samples: Some stimuli of each model, for the mean of each function.
         memory_bytes: Bounds the tiles; does not change the result.
 
     Returns:
-        For each function its sums, taken after a constant of each model was added off the diagonal,
-        and these constants, shape (n_models,).
+        For each function its sums, taken of ``K_ij + u_i + u_j``, and these row terms u, shape (n_models,
+        n_stimuli).
     """
+    tiled = _TiledMaps(models, maps, memory_bytes)
     x = models[0].features
-    n, n_models = len(x), len(models)
-    shifts = torch.stack([_shifts(models, function) for function in maps])
-    side = tile_side(len(maps) * n_models + 1, n, x, memory_bytes)
-    buffer = torch.empty(len(maps) * n_models * side * side, dtype=x.dtype, device=x.device)
-    scratch = torch.empty(side * side, dtype=x.dtype, device=x.device)
-    products = torch.zeros(len(maps), n_models, n_models, dtype=torch.float64, device=x.device)
-    row_sums = torch.zeros(len(maps), n_models, n, dtype=torch.float64, device=x.device)
-    for rows, columns in tiles(n, side):
-        height, width = rows.stop - rows.start, columns.stop - columns.start
-        stack = view_of(buffer, len(maps) * n_models, rows, columns).view(len(maps), n_models, height, width)
-        squared = view_of(scratch, 1, rows, columns)[0]
-        for index, model in enumerate(models):
-            squared_distance_tile(model, rows, columns, squared)
-            for function, shift, tile in zip(maps, shifts, stack, strict=True):
-                function(squared, index, tile[index])
-                tile[index] += shift[index].to(x.dtype)
-        for tile, total, sums in zip(stack, products, row_sums, strict=True):
-            add_products(total, tile, rows, columns)
-            sums[:, rows] += tile.sum(dim=2)
-            if rows != columns:
-                sums[:, columns] += tile.sum(dim=1)
+    terms = _mean_terms(samples, maps, x.dtype)[:, :, None].expand(-1, -1, len(x)).contiguous()
+    if not suffices_for_sums(samples, maps):
+        # rows differ far more than the rest: what centring would take off is taken off before products
+        terms += _centring_terms(tiled.sum(terms, with_products=False)[1])
+    products, row_sums = tiled.sum(terms)
+    sizes = 2 * terms.abs().mean(dim=2)
     return [
-        (PairSums((p + p.T) / 2, r, rounding_of(p, c, n, x.dtype)), c)
-        for p, r, c in zip(products, row_sums, shifts, strict=True)
+        (PairSums((p + p.T) / 2, r, rounding_of(p, size, len(x), x.dtype)), u)
+        for p, r, size, u in zip(products, row_sums, sizes, terms, strict=True)
     ]
 
 
-def _shifts(models: Sequence[CentredFeatures], function: DistanceMap) -> Tensor:
-    """Return minus the mean of a function over some pairs of stimuli, for each model, float64."""
-    means = []
-    for index, model in enumerate(models):
-        squared = _sample_distances(model, _spread(len(model.features), SHIFT_SAMPLE))
-        values = torch.empty_like(squared)
-        function(squared, index, values)
-        n = len(values)
-        off_diagonal = values.sum(dtype=torch.float64) - values.diagonal().sum(dtype=torch.float64)
-        means.append(off_diagonal / (n * (n - 1)))
+class _TiledMaps:
+    """Functions of the distances of all models, made tile by tile."""
+
+    def __init__(
+        self, models: Sequence[CentredFeatures], maps: Sequence[DistanceMap], memory_bytes: int
+    ) -> None:
+        x = models[0].features
+        self._models, self._maps, self._n = models, maps, len(x)
+        self._side = tile_side(len(maps) * len(models) + 1, len(x), x, memory_bytes)
+        self._buffer = x.new_empty(len(maps) * len(models) * self._side**2)
+        self._scratch = x.new_empty(self._side**2)
+
+    def sum(self, terms: Tensor, *, with_products: bool = True) -> tuple[Tensor, Tensor]:
+        """Return sums of products of two models and sums of rows, by function, with row terms added."""
+        shape = (len(self._maps), len(self._models))
+        products = terms.new_zeros(*shape, len(self._models))
+        row_sums = torch.zeros_like(terms)
+        for rows, columns in tiles(self._n, self._side):
+            stack = self._fill(terms, rows, columns)
+            for tile, total, sums in zip(stack, products, row_sums, strict=True):
+                if with_products:
+                    add_products(total, tile, rows, columns)
+                elif rows == columns:
+                    tile.diagonal(dim1=1, dim2=2).zero_()
+                sums[:, rows] += tile.sum(dim=2)
+                if rows != columns:
+                    sums[:, columns] += tile.sum(dim=1)
+        return products, row_sums
+
+    def _fill(self, terms: Tensor, rows: slice, columns: slice) -> Tensor:
+        shape = (len(self._maps), len(self._models), rows.stop - rows.start, columns.stop - columns.start)
+        stack = view_of(self._buffer, shape[0] * shape[1], rows, columns).view(shape)
+        squared = view_of(self._scratch, 1, rows, columns)[0]
+        for index, model in enumerate(self._models):
+            squared_distance_tile(model, rows, columns, squared)
+            for function, term, tile in zip(self._maps, terms, stack, strict=True):
+                function(squared, index, tile[index])
+                _add_terms(tile[index], term[index], rows, columns)
+        return stack
+
+
+def _add_terms(tile: Tensor, term: Tensor, rows: slice, columns: slice) -> None:
+    if tile.dtype == torch.float64:
+        tile.add_(term[rows, None]).add_(term[columns])
+    else:  # one constant for all stimuli
+        tile.add_(2 * term[0].to(tile.dtype))
+
+
+def _centring_terms(row_sums: Tensor) -> Tensor:
+    """Return the row terms that make all row sums zero."""
+    n = row_sums.shape[-1]
+    return row_sums.sum(dim=-1, keepdim=True) / (2 * (n - 1) * (n - 2)) - row_sums / (n - 2)
+
+
+def smallest_squared_distance(model: CentredFeatures, *, memory_bytes: int) -> Tensor:
+    """Return the smallest squared distance between two different stimuli, float64, no dimension."""
+    x = model.features
+    n, side = len(x), tile_side(1, len(x), x, memory_bytes)
+    scratch = torch.empty(side * side, dtype=x.dtype, device=x.device)
+    smallest = torch.full((), torch.inf, dtype=x.dtype, device=x.device)
+    for rows, columns in tiles(n, side):
+        squared = squared_distance_tile(model, rows, columns, view_of(scratch, 1, rows, columns)[0])
+        if rows == columns:
+            squared.fill_diagonal_(torch.inf)
+        smallest = torch.minimum(smallest, squared.min())
+    return smallest.double()
+
+
+def _mean_terms(samples: Sequence[StimulusSample], maps: Sequence[DistanceMap], dtype: torch.dtype) -> Tensor:
+    """Return minus half the mean of each function over some pairs of stimuli, (n_maps, n_models), float64."""
+    means = [
+        sample.mean_of_pairs(sample.apply(function, index))
+        for function in maps
+        for index, sample in enumerate(samples)
+    ]
     # what the features' type cannot hold is not added to the tiles either
-    dtype = models[0].features.dtype
-    return -torch.stack(means).to(dtype).double()
-
-
-def _spread(n_stimuli: int, n_chosen: int) -> Tensor:
-    if n_stimuli <= n_chosen:
-        return torch.arange(n_stimuli)
-    return torch.linspace(0, n_stimuli - 1, n_chosen).long()
-
-
-def _sample_distances(model: CentredFeatures, chosen: Tensor) -> Tensor:
-    x = model.features[chosen.to(model.features.device)]
-    part = CentredFeatures(x, x.double().square().sum(dim=1), model.unit, model.flaw)
-    everything = slice(0, len(x))
-    return squared_distance_tile(part, everything, everything, x.new_empty(len(x), len(x)))
+    return -torch.stack(means).view(len(maps), len(samples)).to(dtype).double() / 2
 
 
 def median_distance(model: CentredFeatures, generator: torch.Generator) -> float:
@@ -143,7 +173,7 @@ def median_distance(model: CentredFeatures, generator: torch.Generator) -> float
         chosen = torch.randperm(n, generator=generator)[:MEDIAN_SAMPLE].sort().values
     else:
         chosen = torch.arange(n)
-    squared = _sample_distances(model, chosen)
+    squared = _distances_among(model, chosen)
     upper = squared[torch.ones_like(squared, dtype=torch.bool).triu_(1)]
     low, high = (len(upper) - 1) // 2, len(upper) // 2
     if upper.device.type == "cpu":  # ten times as fast as kthvalue
@@ -152,3 +182,10 @@ def median_distance(model: CentredFeatures, generator: torch.Generator) -> float
     else:
         middle = upper.kthvalue(low + 1).values.double() + upper.kthvalue(high + 1).values.double()
     return model.unit * float((middle / 2).sqrt())
+
+
+def _distances_among(model: CentredFeatures, chosen: Tensor) -> Tensor:
+    x = model.features[chosen.to(model.features.device)]
+    part = CentredFeatures(x, x.double().square().sum(dim=1), model.unit, model.flaw)
+    everything = slice(0, len(x))
+    return squared_distance_tile(part, everything, everything, x.new_empty(len(x), len(x)))

@@ -13,89 +13,12 @@ from math import isqrt
 import torch
 from torch import Tensor
 
-SAME_BELOW_EPS = 4  # stimuli nearer to each other than this many roundings of the input are one stimulus
+from rep_kedro.kernels.centred import CentredFeatures
+
 ZERO_BELOW_EPS = 64  # a sum smaller than this many roundings of what it was made from is zero
 ENTRY_EPS = 8  # roundings in one entry of a matrix, relative to the numbers it was made from
-NUMBERS_PER_CENTRING = 2**17  # in float64 they stay in the cache; more on other devices, where calls cost
 LARGEST_TILE = 320  # on a CPU larger tiles leave the caches: 512 and 1024 were slower
 PRODUCT_CHUNK = 16384  # numbers summed in the features' own type before float64 takes over
-
-
-@dataclass(frozen=True)
-class CentredFeatures:
-    """Features of one model with mean zero and mean squared norm one.
-
-    Attributes:
-        features: Shape (n_stimuli, n_features); zeros where the model is degenerate.
-        squared_norms: Shape (n_stimuli,), float64, mean one.
-        unit: Root mean squared norm before scaling: multiply by it to get back.
-        flaw: Why the model cannot be compared, or None.
-    """
-
-    features: Tensor
-    squared_norms: Tensor
-    unit: float
-    flaw: str | None = None
-
-
-def centre(
-    x: Tensor, *, flaw: str | None = None, out: Tensor | None = None, rounded_as: torch.dtype | None = None
-) -> CentredFeatures:
-    """Subtract the mean stimulus and scale to mean squared norm one, in float64 and rounded once.
-
-    Args:
-        x: Features, shape (n_stimuli, n_features), any scale and shift.
-        flaw: A reason known beforehand why the model cannot be compared.
-        out: Where to write the features, contiguous, of the shape and type of ``x``; new by default.
-        rounded_as: The type that the numbers came from, where it is coarser than that of ``x``.
-    """
-    n, (blocks, scratch) = len(x), _blocks_of(x)
-    features = torch.empty_like(x, memory_format=torch.contiguous_format) if out is None else out
-    mean = torch.zeros(x.shape[1], dtype=torch.float64, device=x.device)
-    for rows in blocks:
-        mean += scratch[: len(x[rows])].copy_(x[rows]).sum(dim=0)
-    mean /= n
-    energies = mean.new_zeros(2)  # sums, and not yet on the host, so that no block waits for another
-    for rows in blocks:
-        centred = torch.sub(x[rows], mean, out=scratch[: len(x[rows])]).flatten()
-        energies[0] += torch.dot(centred, centred)
-    energies[1] = energies[0] + n * torch.dot(mean, mean)
-    energy, raw_energy = energies.tolist()
-    eps = torch.finfo(rounded_as or x.dtype).eps
-    same = energy <= (SAME_BELOW_EPS * eps) ** 2 * raw_energy
-    squared_norms = torch.zeros(n, dtype=torch.float64, device=x.device)
-    if same or flaw is not None:
-        flaw = flaw or "all stimuli have the same features"
-        return CentredFeatures(features.zero_(), squared_norms, 0.0, flaw)
-    unit = (energy / n) ** 0.5
-    for rows in blocks:
-        centred = torch.sub(x[rows], mean, out=scratch[: len(x[rows])])
-        features[rows] = centred.div_(unit)
-        squared_norms[rows] = centred.copy_(features[rows]).square_().sum(dim=1)
-    return CentredFeatures(features, squared_norms, unit)
-
-
-def _blocks_of(x: Tensor) -> tuple[list[slice], Tensor]:
-    """Return ranges of rows to centre at once, and room for one of them in float64."""
-    numbers = NUMBERS_PER_CENTRING if x.device.type == "cpu" else 64 * NUMBERS_PER_CENTRING
-    step = max(1, min(len(x), numbers // x.shape[1]))
-    scratch = torch.empty(step, x.shape[1], dtype=torch.float64, device=x.device)
-    return [slice(start, start + step) for start in range(0, len(x), step)], scratch
-
-
-def centre_all(representations: Sequence[Tensor]) -> list[CentredFeatures]:
-    """Centre each model, see ``centre``, into memory where models of one width can be multiplied at once."""
-    return [centre(x, out=out) for x, out in zip(representations, room_for(representations), strict=True)]
-
-
-def room_for(representations: Sequence[Tensor]) -> list[Tensor]:
-    """Return empty tensors like the representations, one after the other in one piece of memory."""
-    first, sizes = representations[0], [x.numel() for x in representations]
-    if any(x.dtype != first.dtype for x in representations):
-        return [torch.empty_like(x, memory_format=torch.contiguous_format) for x in representations]
-    memory = torch.empty(sum(sizes), dtype=first.dtype, device=first.device)
-    parts = torch.split(memory, sizes)
-    return [part.view(x.shape) for part, x in zip(parts, representations, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -112,10 +35,16 @@ class PairSums:
     row_sums: Tensor
     rounding: Tensor
 
-    def scaled(self, factor: float) -> "PairSums":
-        """Return the sums of ``factor * K``."""
-        square = factor * factor
-        return PairSums(self.products * square, self.row_sums * factor, self.rounding * square)
+    def scaled(self, factor: float | Tensor) -> "PairSums":
+        """Return the sums of ``factor * K``, with one factor, or one for each model, shape (n_models,)."""
+        factors = torch.as_tensor(factor, dtype=torch.float64, device=self.products.device).expand(
+            len(self.products)
+        )
+        return PairSums(
+            self.products * factors[:, None] * factors,
+            self.row_sums * factors[:, None],
+            self.rounding * factors**2,
+        )
 
     def with_row_terms(self, u: Tensor) -> "PairSums":
         """Return the sums of ``K_ij + u_i + u_j``, where ``u`` has shape (n_models, n_stimuli)."""

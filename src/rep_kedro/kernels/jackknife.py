@@ -5,7 +5,7 @@ sums, and of entries. All three changes follow from row i and the product of eac
 the other, so that n values cost as much as one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import sqrt
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from rep_kedro.kernels.centring import count_stimuli, scale_features
 
 MIN_STIMULI = 5  # four must be left
+MATRICES_PER_ROW = 10  # of n_models^2 numbers, for each stimulus of a block
 ROUNDING = (
     64 * torch.finfo(torch.float64).eps
 ) ** 2  # share of the raw energy that centring leaves by rounding
@@ -34,7 +35,7 @@ class JackknifeCka:
     standard_error: Tensor
 
 
-def jackknife_linear_cka(representations: Sequence[Tensor], *, rows_per_block: int = 256) -> JackknifeCka:
+def jackknife_linear_cka(representations: Sequence[Tensor], *, memory_bytes: int = 2**25) -> JackknifeCka:
     """Give debiased linear CKA of all model pairs a standard error over the choice of stimuli.
 
     Too small where the stimuli are not independent (frames of one film), and rough for models that are
@@ -44,7 +45,8 @@ def jackknife_linear_cka(representations: Sequence[Tensor], *, rows_per_block: i
     Args:
         representations: One matrix per model, shape (n_stimuli, n_features_i), the same stimuli in the same
             order.
-        rows_per_block: Gram rows in memory per model; changes memory and speed, not the result.
+        memory_bytes: Bound for blocks of stimuli, one at least; changes speed, not the result. On top come
+            one float64 copy of the features and some matrices of n_models^2 numbers.
 
     Returns:
         Estimates and standard errors; NaN where all stimuli of a model have the same features.
@@ -52,19 +54,23 @@ def jackknife_linear_cka(representations: Sequence[Tensor], *, rows_per_block: i
     Raises:
         ValueError: If there are fewer than five stimuli, or models hold other numbers of stimuli.
 
-    Cost: n_stimuli^2 * (sum of widths + n_models^2) operations; n_models^2 * n_stimuli numbers are kept.
+    Cost: 2 * n_stimuli^2 * (sum of widths + n_models^2) operations.
 
     Source: Efron & Tibshirani 1993, chapter 11 (jackknife); Song et al. 2012, JMLR 13:1393, equation 5
         (HSIC).
     """
-    values, estimate = leave_one_out_linear_cka(representations, rows_per_block=rows_per_block)
-    n = len(values)
-    spread = (values - values.mean(dim=0)).square().sum(dim=0)
+    estimate, blocks = _leave_out_each(representations, memory_bytes)
+    n = len(representations[0])
+    pull, square = torch.zeros_like(estimate), torch.zeros_like(estimate)
+    for values in blocks:
+        pull += (values - estimate).sum(dim=0)
+        square += (values - estimate).square_().sum(dim=0)
+    spread = (square - pull.square() / n).clamp_(min=0)
     return JackknifeCka(estimate=estimate, standard_error=spread.sqrt() * sqrt((n - 1) / n))
 
 
 def leave_one_out_linear_cka(
-    representations: Sequence[Tensor], *, rows_per_block: int = 256
+    representations: Sequence[Tensor], *, memory_bytes: int = 2**25
 ) -> tuple[Tensor, Tensor]:
     """Return debiased linear CKA without each stimulus in turn, and with all.
 
@@ -73,7 +79,7 @@ def leave_one_out_linear_cka(
     Args:
         representations: One matrix per model, shape (n_stimuli, n_features_i), the same stimuli in the same
             order.
-        rows_per_block: Gram rows in memory per model; changes memory and speed, not the result.
+        memory_bytes: Bound for blocks of stimuli, one at least; changes speed, not the result.
 
     Returns:
         Values without stimulus i, float64, shape (n_stimuli, n_models, n_models), and on all, (n_models,
@@ -82,31 +88,39 @@ def leave_one_out_linear_cka(
     Raises:
         ValueError: If there are fewer than five stimuli, or models hold other numbers of stimuli.
     """
-    n = count_stimuli(representations)
+    estimate, blocks = _leave_out_each(representations, memory_bytes)
+    return torch.cat(list(blocks)), estimate
+
+
+def _leave_out_each(representations: Sequence[Tensor], memory_bytes: int) -> tuple[Tensor, Iterator[Tensor]]:
+    """Return CKA on all stimuli, and block by block that without each stimulus of the block."""
+    n, n_models = count_stimuli(representations), len(representations)
     if n < MIN_STIMULI:
         raise ValueError(f"the jackknife of debiased CKA needs at least {MIN_STIMULI} stimuli, got {n}")
     units = [scale_features(x) for x in representations]
-    norms = torch.stack([x.square().sum(dim=1) for x in units], dim=1)  # (n_stimuli, n_models)
-    row_sums = -norms  # rows of a centred Gram matrix sum to zero, its diagonal is left out
+    # rows of a centred Gram matrix sum to zero, its diagonal is left out; shape (n_stimuli, n_models)
+    row_sums = -torch.stack([x.square().sum(dim=1) for x in units], dim=1)
+    bytes_per_row = 8 * n_models * (n + MATRICES_PER_ROW * n_models)
+    step = max(1, memory_bytes // bytes_per_row)
+    blocks = [slice(start, start + step) for start in range(0, n, step)]
+    entries = row_sums.new_zeros(n_models, n_models)
+    for rows in blocks:
+        gram = _gram_rows(units, rows)
+        entries += (gram @ gram.mT).sum(dim=0)
+    products, totals = row_sums.T @ row_sums, row_sums.sum(dim=0)
 
-    row_products = _sum_row_products(units, rows_per_block)  # (n_stimuli, n_models, n_models)
-    # Gram matrix of model a (without diagonal) times the row sums of model b
-    carried = torch.stack(
-        [x @ (x.T @ row_sums) - x.square().sum(dim=1)[:, None] * row_sums for x in units], dim=1
-    )
+    def leave_out(rows: slice) -> Tensor:
+        gram, own = _gram_rows(units, rows), row_sums[rows]
+        row_products = gram @ gram.mT
+        carried = gram @ row_sums  # Gram matrix of model a (without diagonal) times the row sums of model b
+        return _compare(
+            entries - 2 * row_products,
+            products - own[:, :, None] * own[:, None, :] - carried - carried.mT + row_products,
+            totals - 2 * own,
+            n - 1,
+        )
 
-    entries = row_products.sum(dim=0)
-    row_sum_products = row_sums.T @ row_sums
-    totals = row_sums.sum(dim=0)
-    estimate = _compare(entries, row_sum_products, totals, n)
-    own = row_sums[:, :, None] * row_sums[:, None, :]
-    values = _compare(
-        entries - 2 * row_products,
-        row_sum_products - own - carried - carried.mT + row_products,
-        totals - 2 * row_sums,
-        n - 1,
-    )
-    return values, estimate
+    return _compare(entries, products, totals, n), (leave_out(rows) for rows in blocks)
 
 
 def _compare(entries: Tensor, row_sum_products: Tensor, totals: Tensor, n: int) -> Tensor:
@@ -119,12 +133,8 @@ def _compare(entries: Tensor, row_sum_products: Tensor, totals: Tensor, n: int) 
     return hsic / (length[..., :, None] * length[..., None, :])
 
 
-def _sum_row_products(units: Sequence[Tensor], rows_per_block: int) -> Tensor:
-    """Sum over each row the products of two models' Gram entries, diagonal left out."""
-    found = []
-    for start in range(0, len(units[0]), rows_per_block):
-        rows = slice(start, start + rows_per_block)
-        block = torch.stack([x[rows] @ x.T for x in units], dim=1)  # (n_rows, n_models, n_stimuli)
-        block.diagonal(offset=start, dim1=0, dim2=2).zero_()
-        found.append(block @ block.mT)
-    return torch.cat(found)
+def _gram_rows(units: Sequence[Tensor], rows: slice) -> Tensor:
+    """Return some rows of all Gram matrices, diagonal left out, shape (n_rows, n_models, n_stimuli)."""
+    block = torch.stack([x[rows] @ x.T for x in units], dim=1)
+    block.diagonal(offset=rows.start, dim1=0, dim2=2).zero_()
+    return block

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from rep_kedro.kernels.basis import Basis, centre_to_unit, compute_basis, require_same_stimuli
+from rep_kedro.kernels.distinct_stimuli import count_distinct_pairs
 from rep_kedro.kernels.permutation import permute_bases, sum_of_singular_values, sum_of_squares
+from rep_kedro.kernels.procrustes import mix_spreads, separate_sizes_and_shapes
 
 ROUNDING = 1e-14  # beside the largest value; a cosine this close to 1 differs from it by rounding only
 ROTATIONS = frozenset({"nbs", "procrustes", "procrustes_angular", "size_and_shape"})
@@ -31,13 +33,14 @@ class Comparable:
             tell stimuli apart.
         reduce: From products, shape (n_permutations, rank_a, rank_b), to numbers, shape (n_permutations,).
         conclude: From numbers, shape (n_permutations, n_models, n_models), to values of the measure.
-        is_forced_by_rank: Whether two models have no value whose ranks add up to more than the stimuli.
+        n_distinct: Stimuli that differ for at least one of two models, shape (n_models, n_models), where two
+            models have no value whose ranks add up to more.
     """
 
     points: Sequence[Tensor]
     reduce: Callable[[Tensor], Tensor]
     conclude: Callable[[Tensor], Tensor]
-    is_forced_by_rank: bool = False
+    n_distinct: Tensor | None = None
 
 
 def prepare_linear_maps(representations: Sequence[Tensor], parameters: Parameters) -> Comparable:
@@ -63,15 +66,16 @@ def prepare_linear_maps(representations: Sequence[Tensor], parameters: Parameter
     if statistic in ROTATIONS:
         return _prepare_rotations(representations, statistic)
     bases = [compute_basis(x) for x in representations]
+    n_distinct = count_distinct_pairs([basis.copies for basis in bases], len(representations[0]))
     if statistic == "gulp":
         return _prepare_gulp(bases, float(parameters["ridge"]))
     if statistic == "shape_angular":
-        return _prepare_shapes(bases, float(parameters["alpha"]))
+        return _prepare_shapes(bases, float(parameters["alpha"]), n_distinct)
     if statistic == "svcca":
         points = [_lead(basis, float(parameters["variance_fraction"])) for basis in bases]
     else:
         points = [basis.directions for basis in bases]
-    return _prepare_overlaps(points, statistic)
+    return _prepare_overlaps(points, statistic, n_distinct)
 
 
 def permute_linear_maps(prepared: Comparable, permutations: Tensor) -> Tensor:
@@ -98,9 +102,9 @@ def permute_linear_maps(prepared: Comparable, permutations: Tensor) -> Tensor:
     values = prepared.conclude(permute_bases(points, permutations, prepared.reduce))
     ranks = torch.tensor([x.shape[1] for x in points], device=values.device)
     undefined = (ranks == 0)[:, None] | (ranks == 0)
-    if prepared.is_forced_by_rank:
+    if prepared.n_distinct is not None:
         itself = torch.eye(len(points), dtype=torch.bool, device=values.device)
-        undefined |= (ranks[:, None] + ranks > len(points[0])) & ~itself
+        undefined |= (ranks[:, None] + ranks > prepared.n_distinct.to(values.device)) & ~itself
     return values.masked_fill(undefined, torch.nan)
 
 
@@ -118,8 +122,7 @@ def _prepare_rotations(representations: Sequence[Tensor], statistic: str) -> Com
             return fidelity.arccos()
         if statistic == "procrustes":
             return (2 - 2 * fidelity).sqrt()
-        differences = (norms[:, None] - norms).square()
-        return (differences + 2 * torch.outer(norms, norms) * (1 - fidelity)).sqrt()
+        return separate_sizes_and_shapes(fidelity, norms)
 
     return Comparable(points, sum_of_singular_values, conclude)
 
@@ -133,13 +136,13 @@ def _reduce(representation: Tensor) -> tuple[Tensor, float]:
     return (centred if norm else centred[:, :0]), norm
 
 
-def _prepare_overlaps(points: Sequence[Tensor], statistic: str) -> Comparable:
+def _prepare_overlaps(points: Sequence[Tensor], statistic: str, n_distinct: Tensor) -> Comparable:
     """Prepare means of canonical correlations, or of their squares, over one of the two ranks."""
     ranks = torch.tensor([x.shape[1] for x in points], dtype=torch.float64, device=points[0].device)
     pick = torch.maximum if statistic == "eigenspace_overlap" else torch.minimum
     counts = pick(ranks[:, None], ranks[None, :])
     reduce = sum_of_singular_values if statistic in ("cca_mean", "svcca") else sum_of_squares
-    return Comparable(points, reduce, lambda sums: _cap(sums / counts), is_forced_by_rank=True)
+    return Comparable(points, reduce, lambda sums: _cap(sums / counts), n_distinct)
 
 
 def _lead(basis: Basis, variance_fraction: float) -> Tensor:
@@ -151,13 +154,15 @@ def _lead(basis: Basis, variance_fraction: float) -> Tensor:
     return basis.directions[:, :n_kept]
 
 
-def _prepare_shapes(bases: Sequence[Basis], alpha: float) -> Comparable:
+def _prepare_shapes(bases: Sequence[Basis], alpha: float, n_distinct: Tensor) -> Comparable:
     """Prepare angles between partly whitened models of unit norm."""
-    points = []
-    for basis in bases:
-        mixed = alpha * basis.spread * basis.norm + (1 - alpha)
-        points.append(basis.directions * (mixed / torch.linalg.vector_norm(mixed)))
-    return Comparable(points, sum_of_singular_values, lambda sums: _cap(sums).arccos(), alpha == 0)
+    points = [
+        basis.directions * mix_spreads(basis.spread, basis.norm, alpha) if basis.rank else basis.directions
+        for basis in bases
+    ]
+    return Comparable(
+        points, sum_of_singular_values, lambda sums: _cap(sums).arccos(), n_distinct if alpha == 0 else None
+    )
 
 
 def _prepare_gulp(bases: Sequence[Basis], ridge: float) -> Comparable:

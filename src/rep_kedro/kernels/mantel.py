@@ -22,15 +22,18 @@ PERMUTED_ENTRIES = 2**19  # permutations * stimulus sets * model pairs at once: 
 
 @dataclass(frozen=True)
 class MantelTest:
-    """Result of a permutation test of names; both of shape (n_groups, n_sets, n_sets), symmetric.
+    """Result of a permutation test of names; all of shape (n_sets, n_sets), symmetric.
 
     Attributes:
         statistic: Consistency, in [-1, 1].
-        p_value: In [1 / (n_permutations + 1), 1].
+        p_value: In [p_smallest, 1].
+        p_smallest: The smallest p-value that these permutations allow: 1 / (n_permutations + 1), and more
+            where some of them leave every pair of models in its place, as with few models.
     """
 
     statistic: Tensor
     p_value: Tensor
+    p_smallest: Tensor
 
 
 def list_strata(members_a: Tensor, members_b: Tensor) -> Tensor:
@@ -69,8 +72,8 @@ def permute_consistency(
         alternative: "greater" (positive consistency), "two-sided" (larger in absolute value).
 
     Returns:
-        Statistic and p = (1 + number of permutations at least as extreme) / (n_permutations + 1), each of
-        shape (n_sets, n_sets).
+        Statistic, p = (1 + number of permutations at least as extreme) / (n_permutations + 1), and the
+        smallest p that these permutations allow, each of shape (n_sets, n_sets).
 
     Raises:
         ValueError: If shapes do not fit, an option is unknown, or a permutation leads out of the group.
@@ -104,10 +107,16 @@ def permute_consistency(
     unit = unit / unit.norm(dim=1, keepdim=True)
     reached = _count_reached(unit, places, statistic, two_sided=alternative == "two-sided").triu()
     reached = reached + reached.triu(diagonal=1).T
-    p_value = (1 + reached) / (len(permutations) + 1)
+    in_place = (places == torch.arange(places.shape[1], device=places.device)).all(dim=1)
+    smallest = torch.full_like(reached, int(in_place.sum()))
     return MantelTest(
-        statistic=torch.where(undefined, torch.nan, statistic),
-        p_value=torch.where(undefined, torch.nan, p_value),
+        *(
+            torch.where(undefined, torch.nan, values)
+            for values in (
+                statistic,
+                *((1 + count) / (len(permutations) + 1) for count in (reached, smallest)),
+            )
+        )
     )
 
 
@@ -148,7 +157,7 @@ def permute_defined(
     patterns, pattern_of = torch.unique(~rows[:, members[0]].isnan(), dim=0, return_inverse=True)
     n_sets, n_models = similarities.shape[:2]
     first, second = torch.triu_indices(n_models, n_models, offset=1, device=rows.device)[:, members[0]]
-    statistic, p_value = rows.new_full((2, n_sets, n_sets), torch.nan)
+    found = MantelTest(*rows.new_full((3, n_sets, n_sets), torch.nan))
     for a, b in combinations_with_replacement(range(len(patterns)), 2):
         both = patterns[a] & patterns[b]
         is_known = torch.zeros(n_models, dtype=torch.bool, device=rows.device)
@@ -168,9 +177,9 @@ def permute_defined(
         )
         asked = (pattern_of[sets] == a)[:, None] & (pattern_of[sets] == b)
         of_first, of_second = (asked | asked.T).nonzero(as_tuple=True)
-        statistic[sets[of_first], sets[of_second]] = test.statistic[of_first, of_second]
-        p_value[sets[of_first], sets[of_second]] = test.p_value[of_first, of_second]
-    return MantelTest(statistic, p_value)
+        for name in MantelTest.__dataclass_fields__:
+            getattr(found, name)[sets[of_first], sets[of_second]] = getattr(test, name)[of_first, of_second]
+    return found
 
 
 def _count_reached(unit: Tensor, places: Tensor, observed: Tensor, *, two_sided: bool) -> Tensor:

@@ -7,17 +7,21 @@ of rows at a time, and a stimulus is never its own neighbour, however many copie
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import nan
 from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
+from rep_kedro.kernels.centred import CentredFeatures, centre
+from rep_kedro.kernels.rsa import prepare_for_rdm
+from rep_kedro.kernels.squared_distances import squared_distance_tile
+
 Distance: TypeAlias = Literal["cosine", "euclidean"]
 
 DISTANCES: tuple[Distance, ...] = ("cosine", "euclidean")
-RELATIVE_ZERO = 1e-12  # points this close beside their size are one point
-GRID_BITS = 42  # distances that differ by less than 2^-42 of their size are ties, not rounding
-LOWEST_EXPONENT = -1000  # below it powers of two leave the range of doubles
+ZERO_COSINE = 2**-50  # a smaller one is rounding
+ROUNDED_BITS = 16  # of 52: distances that differ by less than 2^-36 of their size are ties, not rounding
 LAST = torch.iinfo(torch.int64).max
 CACHE_BYTES = 2**25  # larger blocks are slower on a CPU
 BYTES_PER_ENTRY = 6 * 8  # products, distances, their grid, two integers and what the selection needs
@@ -28,16 +32,37 @@ class Points:
     """One representation, ready for distances between its stimuli.
 
     Attributes:
-        rows: Shape (n_stimuli, n_features), float64: unit vectors for cosine; centred, largest number 1, for
-            Euclidean.
+        model: Centred, float64: the features for Euclidean, their directions for cosine. One less the cosine
+            is half the squared distance of two directions, without cancellation where these hardly differ.
         distance: Which distance they are made for.
     """
 
-    rows: Tensor
+    model: CentredFeatures
     distance: Distance
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.model.features)
+
+    def squared_distances(self, rows: slice) -> Tensor:
+        """Return squared distances of some stimuli to all, (n_rows, n_stimuli), in units of the model."""
+        n_rows = len(range(*rows.indices(len(self))))
+        out = self.model.features.new_empty(n_rows, len(self))
+        return squared_distance_tile(self.model, rows, slice(0, len(self)), out)
+
+    @property
+    def _half_square(self) -> float:
+        """Half the square of the unit of directions; of features it would have no meaning."""
+        return self.model.unit**2 / 2 if self.distance == "cosine" else nan
+
+    def above_mean(self, squared_distances: Tensor) -> Tensor:
+        """Return by how much cosines exceed their mean over all stimuli, (n_stimuli, n_neighbours)."""
+        norms = self.model.squared_norms
+        return (norms[:, None] + norms.mean() - squared_distances).mul_(self._half_square)
+
+    def cosines(self, squared_distances: Tensor) -> Tensor:
+        """Turn squared distances of directions into cosines; one that is nothing but rounding is zero."""
+        found = 1 - squared_distances * self._half_square
+        return found.masked_fill_(found.abs() < ZERO_COSINE, 0.0)
 
 
 @dataclass(frozen=True)
@@ -46,13 +71,14 @@ class Neighbours:
 
     Attributes:
         indices: Nearest first, shape (n_stimuli, n_neighbours), int64.
-        similarities: Inner products with them (cosines for cosine), same shape, float64.
-        mean_similarity: Mean inner product with all stimuli, itself included, shape (n_stimuli,).
+        similarities: Cosines with them, same shape, float64.
+        above_mean: By how much these exceed the mean cosine with all stimuli, itself included, same shape;
+            with the digits that cosines near one do not have.
     """
 
     indices: Tensor
     similarities: Tensor
-    mean_similarity: Tensor
+    above_mean: Tensor
 
 
 def prepare_points(representation: Tensor, distance: Distance) -> Points | str:
@@ -66,22 +92,19 @@ def prepare_points(representation: Tensor, distance: Distance) -> Points | str:
     Returns:
         The points, or a reason.
     """
-    raw = representation.double()
     if distance == "euclidean":
-        rows = raw - raw.mean(dim=0)
-        largest, size = rows.abs().max(), raw.abs().max()
-        if largest <= RELATIVE_ZERO * size:
+        model = centre(representation, dtype=torch.float64)
+        if model.flaw:
             return "does not tell stimuli apart: all its rows are the same up to rounding"
-        return Points(rows / largest, distance)
-    peaks = raw.abs().amax(dim=1, keepdim=True)
-    silent = (peaks == 0).sum().item()
+        return Points(model, distance)
+    silent = int((representation == 0).all(dim=1).sum())
     if silent:
-        return f"has {silent} of {len(raw)} rows that are all zero, so that cosines with them are undefined"
-    rows = raw / peaks
-    rows = rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-    if (rows - rows[0]).abs().max() <= RELATIVE_ZERO:
+        n = len(representation)
+        return f"has {silent} of {n} rows that are all zero, so that cosines with them are undefined"
+    model = prepare_for_rdm(representation, "cosine", dtype=torch.float64)
+    if model.flaw:
         return "does not tell stimuli apart: all its rows have one direction up to rounding"
-    return Points(rows, distance)
+    return Points(model, distance)
 
 
 def find_neighbours(points: Points, n_neighbours: int, *, memory_bytes: int) -> Neighbours:
@@ -103,46 +126,39 @@ def find_neighbours(points: Points, n_neighbours: int, *, memory_bytes: int) -> 
     """
     require_neighbour_count(n_neighbours, len(points))
     # room for all from the start: what is kept between blocks would tear the memory that blocks leave free
-    similarities = points.rows.new_empty(len(points), n_neighbours)
-    indices = torch.empty_like(similarities, dtype=torch.int64)
+    squared = points.model.features.new_empty(len(points), n_neighbours)
+    indices = torch.empty_like(squared, dtype=torch.int64)
     start = 0
-    for products, keys in iterate_blocks(points, memory_bytes=memory_bytes):
+    for distances, keys in iterate_blocks(points, memory_bytes=memory_bytes):
         rows = slice(start, start + len(keys))
         nearest = keys.topk(n_neighbours, dim=1, largest=False, sorted=True).values
         torch.bitwise_and(nearest, _index_mask(len(points)), out=indices[rows])
-        torch.gather(products, 1, indices[rows], out=similarities[rows])
+        torch.gather(distances, 1, indices[rows], out=squared[rows])
         start = rows.stop
-    mean_similarity = points.rows @ points.rows.mean(dim=0)
-    return Neighbours(indices, similarities, mean_similarity)
+    return Neighbours(indices, points.cosines(squared), points.above_mean(squared))
 
 
 def iterate_blocks(points: Points, *, memory_bytes: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Compute inner products and order keys of some stimuli with all, block by block.
+    """Compute squared distances and order keys of some stimuli with all, block by block.
 
     Args:
         points: Prepared representation.
         memory_bytes: Bound for a block, one row at least.
 
     Yields:
-        Inner products, float64, and keys, int64, both of shape (n_rows, n_stimuli). Of two stimuli the one
-        with the smaller key is nearer; keys of a row are all different; the row's own stimulus has the
-        largest.
+        Squared distances, float64, in units of the model, and keys, int64, both of shape (n_rows, n_stimuli).
+        Of two stimuli the one with the smaller key is nearer; keys of a row are all different; the row's own
+        stimulus has the largest.
     """
-    n_stimuli = len(points)
-    squared_norm = points.rows.square().sum(dim=1)
-    block_bytes = min(memory_bytes, CACHE_BYTES) if points.rows.device.type == "cpu" else memory_bytes
+    n_stimuli, device = len(points), points.model.features.device
+    block_bytes = min(memory_bytes, CACHE_BYTES) if device.type == "cpu" else memory_bytes
     rows_per_block = max(1, block_bytes // (BYTES_PER_ENTRY * n_stimuli))
     for start in range(0, n_stimuli, rows_per_block):
         rows = slice(start, start + rows_per_block)
-        products = points.rows[rows] @ points.rows.T
-        if points.distance == "cosine":
-            distances, size = 1 - products, torch.ones_like(products[:, :1])
-        else:
-            size = squared_norm[rows, None] + squared_norm
-            distances = size - 2 * products
-        keys = _pack(distances, size)
+        distances = points.squared_distances(rows)
+        keys = _pack(distances)
         keys.diagonal(offset=start).fill_(LAST)
-        yield products, keys
+        yield distances, keys
 
 
 def require_neighbour_count(n_neighbours: int, n_stimuli: int) -> None:
@@ -157,14 +173,13 @@ def require_neighbour_count(n_neighbours: int, n_stimuli: int) -> None:
         )
 
 
-def _pack(distances: Tensor, size: Tensor) -> Tensor:
-    """Put distance (leading bits) and column index (trailing bits) into one integer; overwrites distances."""
-    step = torch.exp2((torch.frexp(size).exponent.double() - GRID_BITS).clamp(min=LOWEST_EXPONENT))
-    on_grid = distances.div_(step).round_().clamp_(min=0).mul_(step)
+def _pack(distances: Tensor) -> Tensor:
+    """Put distance (leading bits, rounded) and column index (trailing bits) into one integer."""
     n_columns = distances.shape[1]
-    mask = _index_mask(n_columns)
-    # bits of doubles from zero up are ordered as the doubles are; a zero may carry a sign
-    bits = on_grid.view(torch.int64).bitwise_and_(LAST - mask)
+    trailing = max(ROUNDED_BITS, (n_columns - 1).bit_length())
+    # bits of doubles from zero up are ordered as the doubles are
+    bits = distances.view(torch.int64) + (1 << trailing >> 1)
+    bits.bitwise_and_(LAST - ((1 << trailing) - 1))
     return bits.bitwise_or_(torch.arange(n_columns, device=distances.device))
 
 

@@ -27,7 +27,7 @@ def compare_cknna(
 
     Source: Huh et al. 2024, arXiv:2405.07987, appendix A, with rows centred over all stimuli.
     """
-    centred = [model.similarities - model.mean_similarity[:, None] for model in neighbours]
+    centred = [model.above_mean for model in neighbours]
     products = _empty_matrix(neighbours)
     for places in iterate_places(_shorten(neighbours, n_neighbours), memory_bytes=memory_bytes):
         ours, theirs = _look_up_kernels(centred, places, n_neighbours)
@@ -96,7 +96,7 @@ def _estimate_hsic(
 def _shorten(neighbours: Sequence[Neighbours], n_neighbours: int) -> list[Neighbours]:
     return [
         Neighbours(
-            model.indices[:, :n_neighbours], model.similarities[:, :n_neighbours], model.mean_similarity
+            *(part[:, :n_neighbours] for part in (model.indices, model.similarities, model.above_mean))
         )
         for model in neighbours
     ]

@@ -33,8 +33,8 @@ def compare_second_order_cosine(
     n_models, n_stimuli = len(points), len(points[0])
     bytes_per_row = 8 * (3 * n_stimuli + 2 * n_models**2 * n_neighbours + 8 * n_models * n_neighbours)
     rows_per_block = min(n_stimuli, max(1, memory_bytes // bytes_per_row))
-    table = torch.zeros(rows_per_block, n_stimuli, dtype=torch.int32, device=points[0].rows.device)
-    summed = points[0].rows.new_zeros(n_models, n_models)
+    table = torch.zeros(rows_per_block, n_stimuli, dtype=torch.int32, device=neighbours[0].indices.device)
+    summed = neighbours[0].similarities.new_zeros(n_models, n_models)
     for start in range(0, n_stimuli, rows_per_block):
         rows = slice(start, start + rows_per_block)
         lists = torch.stack([model.indices[rows, :n_neighbours] for model in neighbours], dim=1)
@@ -52,7 +52,8 @@ def compare_second_order_cosine(
 
 def _look_up_similarities(points: Points, rows: slice, lists: Tensor) -> Tensor:
     """Return similarities of some stimuli in one model to the neighbours in all models, shape as lists."""
-    return (points.rows[rows] @ points.rows.T).gather(1, lists.flatten(1)).view_as(lists)
+    found = points.squared_distances(rows).gather(1, lists.flatten(1))
+    return points.cosines(found).view_as(lists)
 
 
 def _sum_cosines(a: int, found: Tensor, not_ours: Tensor) -> Tensor:

@@ -14,7 +14,13 @@ import torch
 
 Step = TypeVar("Step")
 
+_WITHOUT_FLOAT64 = frozenset({"mps"})  # Metal has no double precision
 FULL = ("ieee", "none")  # "none" leaves it to the surrounding settings, and nothing shortens there either
+
+
+def accumulation_dtype(device: torch.device | str) -> torch.dtype:
+    """Return the widest floating type that a device computes with: sums of many numbers are taken in it."""
+    return torch.float32 if torch.device(device).type in _WITHOUT_FLOAT64 else torch.float64
 
 
 @contextmanager

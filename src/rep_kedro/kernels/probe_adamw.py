@@ -18,6 +18,10 @@ from rep_kedro.kernels.probes import require_labels
 INITIAL_SPREAD = 0.01  # standard deviation of the first weights; the first bias is 0
 
 
+class DivergedError(ValueError):
+    """Training left the finite numbers."""
+
+
 @dataclass(frozen=True)
 class AdamWSettings:
     """How probes are trained by AdamW with a cosine schedule.
@@ -102,7 +106,7 @@ def fit_probes_adamw(layers: Tensor, labels: Tensor, *, n_classes: int, settings
             grid.step(gradient, n_steps=n_steps)
     weights = grid.weights()
     if not bool(torch.isfinite(weights).all()):
-        raise ValueError("probes diverged to values that are not finite: take smaller learning rates")
+        raise DivergedError("probes diverged to values that are not finite: take smaller learning rates")
     return weights
 
 

@@ -6,12 +6,17 @@ settings at once).
 
 import math
 from collections.abc import Sequence
+from statistics import NormalDist
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 RELATIVE_ROUNDING = 1e-7  # of float32: a spread this small beside the mean tells nothing
+
+
+class NothingToHoldOutError(ValueError):
+    """Every class is so small that the held-out fraction of it rounds to no sample."""
 
 
 class Standardisation(NamedTuple):
@@ -62,7 +67,8 @@ def draw_held_out(labels: Tensor, *, fraction: float, generator: torch.Generator
         True for held-out samples, shape (n_samples,).
 
     Raises:
-        ValueError: If the fraction is not allowed, or nothing could be held out.
+        NothingToHoldOutError: If every class is too small.
+        ValueError: If the fraction is not allowed.
     """
     if not 0.0 < fraction < 1.0:
         raise ValueError(f"the held-out fraction must be between 0 and 1, got {fraction}")
@@ -73,7 +79,7 @@ def draw_held_out(labels: Tensor, *, fraction: float, generator: torch.Generator
         chosen = torch.randperm(len(members), generator=generator)[:n_held_out]
         held_out[members[chosen]] = True
     if not bool(held_out.any()):
-        raise ValueError(
+        raise NothingToHoldOutError(
             f"nothing to hold out: {fraction} of each class of {len(labels)} samples rounds to none"
         )
     return held_out
@@ -90,6 +96,26 @@ def predict_logits(weights: Tensor, x: Tensor) -> Tensor:
         Shape (..., n_samples, n_classes), dtype of the weights.
     """
     return x.to(weights.dtype) @ weights[..., :-1, :] + weights[..., -1:, :]
+
+
+def bound_share(share: float, n: int, *, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the ends of Wilson's interval of a share that was counted in a sample.
+
+    Args:
+        share: In [0, 1].
+        n: Size of the sample, at least 1; its members are independent.
+        confidence: Nominal coverage, above 0 and below 1.
+
+    Source: Wilson 1927, J Am Stat Assoc 22:209; Brown, Cai & DasGupta 2001, Stat Sci 16:101.
+
+    Example:
+        >>> [round(end, 4) for end in bound_share(0.5, 30)], bound_share(1.0, 30)[1]
+        ([0.3315, 0.6685], 1.0)
+    """
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def measure_accuracy(predictions: Tensor, labels: Tensor) -> Tensor:

@@ -106,9 +106,29 @@ def measure_size_and_shape(rotations: Rotations) -> Tensor:
 
     Source: Dryden & Mardia 2016, doi:10.1002/9781119072492, section 5.6.
     """
-    rows, columns = rotations.norms[:, None], rotations.norms[None, :]
+    return separate_sizes_and_shapes(rotations.fidelity, rotations.norms)
+
+
+def separate_sizes_and_shapes(fidelity: Tensor, norms: Tensor) -> Tensor:
+    """Return the distances of models with these norms, shape (n_models,), after the best rotation.
+
+    Args:
+        fidelity: Of models of unit norm, shape (..., n_models, n_models).
+        norms: Any size: their squares need not be within the range of float64.
+    """
+    largest = norms.max()
+    sizes = norms / largest.masked_fill(largest == 0, 1)
     # as a sum of two squares: no cancellation where sizes differ and shapes agree
-    return ((rows - columns).square() + 2 * rows * columns * (1 - rotations.fidelity)).clamp(min=0).sqrt()
+    squared = (sizes[:, None] - sizes).square() + 2 * torch.outer(sizes, sizes) * (1 - fidelity)
+    return largest * squared.clamp(min=0).sqrt()
+
+
+def mix_spreads(spread: Tensor, norm: Tensor | float, alpha: float) -> Tensor:
+    """Return ``alpha * spread * norm + (1 - alpha)``, scaled to unit norm along the last axis."""
+    mixed = alpha * spread * norm + (1 - alpha)
+    mixed = mixed / mixed.amax(dim=-1, keepdim=True)  # squares need not be within the range of float64
+    unit: Tensor = mixed / torch.linalg.vector_norm(mixed, dim=-1, keepdim=True)
+    return unit
 
 
 def measure_shape_angular(block: PairBlock, *, alpha: float) -> PairValues:
@@ -129,11 +149,9 @@ def measure_shape_angular(block: PairBlock, *, alpha: float) -> PairValues:
     """
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha is {alpha}, must lie in [0, 1]")
-    weights = []
-    for spread, models in ((block.spread_first, block.first), (block.spread_second, block.second)):
-        mixed = alpha * spread * _sizes(block, models)[:, None] + (1 - alpha)
-        weights.append(mixed / torch.linalg.vector_norm(mixed, dim=1, keepdim=True))
-    cosine = block.sum_weighted(weights[0], weights[1]).clamp(max=1.0)
+    first = mix_spreads(block.spread_first, _sizes(block, block.first)[:, None], alpha)
+    second = mix_spreads(block.spread_second, _sizes(block, block.second)[:, None], alpha)
+    cosine = block.sum_weighted(first, second).clamp(max=1.0)
     return PairValues.symmetric(cosine.arccos(), refuse_full_rank(block) if alpha == 0 else None)
 
 

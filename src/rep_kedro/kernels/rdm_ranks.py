@@ -1,8 +1,9 @@
 """Rank correlations between the dissimilarity matrices (RDMs) of all models.
 
 Each RDM is ranked once: value and place of every entry are packed into one integer, and sorting
-these integers in place is all the work and nearly all the memory. Ranks are exact integers (doubled,
-so that ties may average), and so are their products up to the rounding of float64.
+these integers in place is all the work and nearly all the memory. Values keep all the bits that places
+leave, and those that then differ by no more than the rounding of distances are ties. Ranks are exact integers
+(doubled, so that ties may average), and so are their products up to the rounding of float64.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,17 +14,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rep_kedro.kernels.centred import CentredFeatures
 from rep_kedro.kernels.cosines import Reasons, cosines, pair_reasons
-from rep_kedro.kernels.gram import CentredFeatures
+from rep_kedro.kernels.squared_distances import squared_distance_tile
 
-PLACE_BITS = 32
+EXPONENTS = 64  # powers of two below the largest value; what is smaller is zero beside it
+EXPONENT_BITS, MANTISSA_BITS = 6, 52
+TIE_BITS = 44  # values that differ by less than 2^-44 of their size are ties, not rounding
 MAX_STIMULI = 65_536  # n (n - 1) / 2 doubled ranks must fit into int32
 ENTRIES_PER_BLOCK = 1_048_576
 PRODUCT_CHUNK = 65_536
 SORT_CHUNK = 262_144
 LARGER_ELSEWHERE = 16  # how many times as much at once on other devices than CPUs, where calls cost
-RELATIVE_ZERO = 1e-14  # squared distances are sums of numbers rounded to 1e-16
-KEY_BYTES, RANK_BYTES = 8, 4
+KEY_BYTES, KEY_BITS, RANK_BYTES = 8, 63, 4
 ZERO = "all its dissimilarities are equal"
 
 
@@ -42,7 +45,8 @@ def compare_ranks(
 ) -> Iterator[tuple[str, Tensor, Reasons]]:
     """Compare the ranks of all models' dissimilarities.
 
-    Distances are computed in float64 and compared in float32: those that differ by less are ties.
+    Distances are computed in float64; those that differ by less than 2^-44 of their size, or 2^-31 of ten
+    thousand stimuli, are ties.
 
     Args:
         sources: Points of each model.
@@ -111,36 +115,70 @@ def _rank_into(out: Tensor, source: Source, flaws: dict[int, str], model: int) -
         flaws[model] = points.flaw
         out.zero_()
         return
-    keys = _packed_distances(points)
+    keys, place_bits = _packed_distances(points)
     _sort_in_place(keys)
+    _level_ties(keys, place_bits)
     chunk = SORT_CHUNK * (1 if keys.device.type == "cpu" else LARGER_ELSEWHERE)
     for start in range(0, len(keys), chunk):
-        places = keys[start : start + chunk] & ((1 << PLACE_BITS) - 1)
-        out.scatter_(0, places, _doubled_ranks(keys, start, start + len(places)))
+        places = keys[start : start + chunk] & ((1 << place_bits) - 1)
+        out.scatter_(0, places, _doubled_ranks(keys, start, start + len(places), place_bits))
 
 
-def _doubled_ranks(keys: Tensor, start: int, stop: int) -> Tensor:
+def _level_ties(keys: Tensor, place_bits: int) -> None:
+    """Give entries that follow each other by no more than rounding the value of the first of them."""
+    spare = min(MANTISSA_BITS, KEY_BITS - place_bits - EXPONENT_BITS)
+    tolerance = max(1, 1 << spare >> TIE_BITS)
+    chunk = SORT_CHUNK * (1 if keys.device.type == "cpu" else LARGER_ELSEWHERE)
+    before = first = keys[0] >> place_bits
+    for start in range(0, len(keys), chunk):
+        part = keys[start : start + chunk]
+        values = part >> place_bits
+        gaps = torch.diff(values, prepend=before[None])
+        before = values[-1].clone()
+        firsts = values.masked_fill_(gaps <= tolerance, 0)
+        firsts[0] = torch.maximum(firsts[0], first)
+        firsts = firsts.cummax(0).values
+        first = firsts[-1]
+        part &= (1 << place_bits) - 1
+        part |= firsts << place_bits
+
+
+def level_ties(numbers: Tensor) -> Tensor:
+    """Give numbers of each row that follow each other by no more than rounding the value of the first.
+
+    Args:
+        numbers: Squared distances, shape (..., n), float64, zero or more; NaN in a row is left alone.
+    """
+    ordered, order = numbers.sort(dim=-1)
+    gaps = torch.diff(ordered, prepend=torch.full_like(ordered[..., :1], -torch.inf))
+    firsts = torch.where(gaps <= ordered * 2.0**-TIE_BITS, 0.0, ordered).cummax(dim=-1).values
+    return torch.empty_like(numbers).scatter_(-1, order, firsts)
+
+
+def _doubled_ranks(keys: Tensor, start: int, stop: int, place_bits: int) -> Tensor:
     """Return twice the average rank less N + 1 of part of the sorted entries; ties may cross its ends."""
     if keys.device.type == "cpu":
-        return torch.from_numpy(_doubled_ranks_by_runs(keys.numpy(), start, stop))
-    return _doubled_ranks_unwaited(keys, start, stop)
+        return torch.from_numpy(_doubled_ranks_by_runs(keys.numpy(), start, stop, place_bits))
+    return _doubled_ranks_unwaited(keys, start, stop, place_bits)
 
 
-def _doubled_ranks_by_runs(keys: NDArray[np.int64], start: int, stop: int) -> NDArray[np.int32]:
-    values = (keys[start:stop] >> PLACE_BITS).astype(np.int32)
+def _doubled_ranks_by_runs(
+    keys: NDArray[np.int64], start: int, stop: int, place_bits: int
+) -> NDArray[np.int32]:
+    values = keys[start:stop] >> place_bits
     edges = np.flatnonzero(values[1:] != values[:-1]).astype(np.int32)
     firsts, stops = np.empty((2, len(edges) + 1), dtype=np.int32)
-    firsts[0] = np.searchsorted(keys, int(values[0]) << PLACE_BITS)
-    stops[-1] = np.searchsorted(keys, (int(values[-1]) + 1) << PLACE_BITS)
+    firsts[0] = np.searchsorted(keys, int(values[0]) << place_bits)
+    stops[-1] = np.searchsorted(keys, (int(values[-1]) + 1) << place_bits)
     firsts[1:] = stops[:-1] = edges + (start + 1)
     counts = np.diff(edges, prepend=-1, append=len(values) - 1)
     return np.repeat(firsts + stops - len(keys), counts)
 
 
-def _doubled_ranks_unwaited(keys: Tensor, start: int, stop: int) -> Tensor:
+def _doubled_ranks_unwaited(keys: Tensor, start: int, stop: int, place_bits: int) -> Tensor:
     """Do the same by running extremes, whose shapes are known, so that the host need not wait for a GPU."""
-    values = keys[start:stop] >> PLACE_BITS
-    before, behind = torch.searchsorted(keys, torch.stack([values[0], values[-1] + 1]) << PLACE_BITS)
+    values = keys[start:stop] >> place_bits
+    before, behind = torch.searchsorted(keys, torch.stack([values[0], values[-1] + 1]) << place_bits)
     place = torch.arange(start, stop, device=keys.device)
     differs = values[1:] != values[:-1]
     first, last = torch.cat([before[None], place[1:] * differs]), torch.cat([place[:-1], behind[None] - 1])
@@ -149,21 +187,21 @@ def _doubled_ranks_unwaited(keys: Tensor, start: int, stop: int) -> Tensor:
     return (doubled + (1 - len(keys))).to(torch.int32)
 
 
-def _packed_distances(points: CentredFeatures) -> Tensor:
-    """Return for each pair of stimuli its squared distance, float32, and its place in one integer.
+def _packed_distances(points: CentredFeatures) -> tuple[Tensor, int]:
+    """Return for each pair of stimuli its squared distance and place in one integer, and the bits of a place.
 
     Pairs stand in one order for all models: by blocks of rows, first those within the block.
     """
     x, n = points.features, len(points.features)
-    # a squared distance that is nothing but rounding becomes zero: the same stimulus twice
-    norms = points.squared_norms * (1 - RELATIVE_ZERO)
     keys = torch.empty(n * (n - 1) // 2, dtype=torch.int64, device=x.device)
+    place_bits = max(1, (len(keys) - 1).bit_length())
     larger = 1 if x.device.type == "cpu" else LARGER_ELSEWHERE
     step, chunk, end = max(1, min(n, ENTRIES_PER_BLOCK * larger // n)), SORT_CHUNK * larger, 0
+    largest = 4 * points.squared_norms.max()
     for start in range(0, n, step):
-        rows = slice(start, min(start + step, n))
-        squared = torch.addmm(norms[start:], x[rows], x[start:].T, alpha=-2)
-        values = squared.add_(norms[rows, None]).clamp_min_(0).float().view(torch.int32)
+        rows, columns = slice(start, min(start + step, n)), slice(start, n)
+        squared = squared_distance_tile(points, rows, columns, x.new_empty(rows.stop - start, n - start))
+        values = _ordered_integers(squared.div_(largest), place_bits)
         height = len(values)
         row, column = torch.triu_indices(height, height, offset=1, device=x.device)
         within = keys[end : end + len(row)]
@@ -174,9 +212,19 @@ def _packed_distances(points: CentredFeatures) -> Tensor:
         end += beyond.numel()
     for start in range(0, len(keys), chunk):
         part = keys[start : start + chunk]
-        part <<= PLACE_BITS
+        part <<= place_bits
         part += torch.arange(start, start + len(part), device=x.device)
-    return keys
+    return keys, place_bits
+
+
+def _ordered_integers(values: Tensor, place_bits: int) -> Tensor:
+    """Return integers in the order of numbers in [0, 1], with the bits that places leave; overwrites them.
+
+    Bits of doubles from zero up are ordered as the doubles are; exponents are counted from the smallest kept.
+    """
+    zero = (1023 - EXPONENTS) << MANTISSA_BITS
+    bits = values.view(torch.int64).sub_(zero).clamp_(min=0)
+    return bits.bitwise_right_shift_(max(0, MANTISSA_BITS + EXPONENT_BITS + place_bits - KEY_BITS))
 
 
 def _sort_in_place(keys: Tensor) -> None:

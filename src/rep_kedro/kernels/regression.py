@@ -4,6 +4,7 @@ Both need only the squared entries of the product of two bases, so they cost not
 """
 
 from rep_kedro.kernels.basis import PairBlock
+from rep_kedro.kernels.distinct_stimuli import describe_count
 from rep_kedro.kernels.model_pairs import PairValues
 
 
@@ -20,9 +21,11 @@ def measure_linear_regression(block: PairBlock) -> PairValues:
     forward = (squared.sum(dim=1) * block.spread_second.square()).sum(dim=1)
     backward = (squared.sum(dim=2) * block.spread_first.square()).sum(dim=1)
     reasons = [
-        dict.fromkeys(block.others, _explain_perfect_fit(rank, block.n_stimuli))
-        if rank >= block.n_stimuli - 1
-        else None
+        {
+            position: _explain_perfect_fit(rank, block.n_distinct[position], block.n_stimuli)
+            for position in block.others
+            if rank >= block.n_distinct[position] - 1
+        }
         for rank in block.ranks
     ]
     return PairValues.directed(forward.clamp(max=1.0), backward.clamp(max=1.0), reasons[0], reasons[1])
@@ -55,8 +58,9 @@ def measure_gulp(block: PairBlock, *, ridge: float) -> PairValues:
     return PairValues.symmetric(squared_distance.clamp(min=0))
 
 
-def _explain_perfect_fit(rank: int, n_stimuli: int) -> str:
+def _explain_perfect_fit(rank: int, n_distinct: int, n_stimuli: int) -> str:
+    centred = describe_count(n_distinct, n_stimuli).replace("stimuli", "centred stimuli")
     return (
-        f"a predictor of rank {rank} fits any features of {n_stimuli} centred stimuli perfectly;"
+        f"a predictor of rank {rank} fits any features of {centred} perfectly;"
         " take more stimuli or fewer features"
     )

@@ -11,17 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rep_kedro.kernels.centred import CentredFeatures, centre, room_for, smallest_spread
 from rep_kedro.kernels.cosines import Reasons, cosines, flaws_of
 from rep_kedro.kernels.distance_sums import Distance, distance_pair_sums
-from rep_kedro.kernels.gram import (
-    SAME_BELOW_EPS,
-    CentredFeatures,
-    PairSums,
-    centre,
-    linear_pair_sums,
-    room_for,
-)
+from rep_kedro.kernels.gram import PairSums, linear_pair_sums
 from rep_kedro.kernels.rdm_ranks import compare_ranks
+from rep_kedro.kernels.stimulus_sample import sample_stimuli, suffices_for_distances, suffices_for_products
 
 Parameters = Mapping[str, Any]
 Answer = tuple[str, Tensor, Reasons]
@@ -88,16 +83,29 @@ def rdm_pair_sums(
     Returns:
         Sums over off-diagonal entries of the RDMs, and the models as prepared.
     """
-    room = room_for(representations)
-    models = [prepare_for_rdm(x, kind, out=out) for x, out in zip(representations, room, strict=True)]
+    models = _prepare_all(representations, kind, None)
+    samples, maps = sample_stimuli(models), [Distance()]
+    single = models[0].features.dtype != torch.float64
     if kind == "euclidean":
-        [(shifted, shifts)] = distance_pair_sums(models, [Distance()], memory_bytes=memory_bytes)
-        n = shifted.row_sums.shape[1]
-        return shifted.with_row_terms(-shifts[:, None].expand(-1, n) / 2), models
+        if single and not suffices_for_distances(samples, maps):
+            models = _prepare_all(representations, kind, torch.float64)
+        [(sums, terms)] = distance_pair_sums(models, maps, samples, memory_bytes=memory_bytes)
+        return sums.with_row_terms(-terms), models
+    if single and not suffices_for_products(samples):
+        models = _prepare_all(representations, kind, torch.float64)
     linear = linear_pair_sums(models, memory_bytes=memory_bytes)
     squared_norms = torch.stack([m.squared_norms for m in models])
     # |x_i - x_j|^2; of rows of unit norm it is twice one minus their cosine, and centring changes no distance
     return linear.scaled(-2).with_row_terms(squared_norms), models
+
+
+def _prepare_all(
+    representations: Sequence[Tensor], kind: str, dtype: torch.dtype | None
+) -> list[CentredFeatures]:
+    rooms = room_for(representations, dtype=dtype)
+    return [
+        prepare_for_rdm(x, kind, dtype=dtype, out=out) for x, out in zip(representations, rooms, strict=True)
+    ]
 
 
 def prepare_for_rdm(
@@ -111,27 +119,45 @@ def prepare_for_rdm(
         dtype: Type of the points, that of ``x`` by default.
         out: Where to write the points; new by default.
     """
-    dtype = dtype or x.dtype
     if kind in {"euclidean", "squared_euclidean"}:
-        return centre(x.to(dtype), out=out, rounded_as=x.dtype)
-    points = torch.empty_like(x, dtype=dtype, memory_format=torch.contiguous_format)
+        return centre(x, dtype=dtype, out=out)
+    means, norms, flaw = _describe_rows(x, kind)
+
+    def turn_into_directions(block: Tensor, rows: slice) -> Tensor:
+        # stimuli far from zero differ little in direction: nothing is rounded before their mean is subtracted
+        return block.sub_(means[rows]).div_(norms[rows])
+
+    return centre(x, form=turn_into_directions, flaw=flaw, dtype=dtype, out=out)
+
+
+def _describe_rows(x: Tensor, kind: str) -> tuple[Tensor, Tensor, str | None]:
+    """Return what to subtract from each row and what to divide it by, float64, and why that is undefined."""
+    means = torch.zeros(len(x), 1, dtype=torch.float64, device=x.device)
+    norms = torch.empty_like(means)
     n_flat = torch.zeros((), dtype=torch.int64, device=x.device)
     for start in range(0, len(x), ROWS_PER_BLOCK):
         rows = slice(start, start + ROWS_PER_BLOCK)
-        directions = torch.empty_like(x[rows], dtype=torch.float64).copy_(x[rows])
-        raw_norms = torch.linalg.vector_norm(directions, dim=1, keepdim=True)
-        norms = raw_norms
+        block = x[rows].double()
+        raw_norms = _norms_of(block)
         if kind == "correlation":
-            directions = directions.sub_(directions.mean(dim=1, keepdim=True))
-            norms = torch.linalg.vector_norm(directions, dim=1, keepdim=True)
-        n_flat += (norms <= SAME_BELOW_EPS * torch.finfo(x.dtype).eps * raw_norms).sum()
-        points[rows] = directions.div_(norms)
+            means[rows] = block.mean(dim=1, keepdim=True)
+            block = block - means[rows]
+        norms[rows] = _norms_of(block)
+        n_flat += (norms[rows] <= smallest_spread(x.dtype) * raw_norms).sum()
     flat = int(n_flat)
     if not flat:
-        return centre(points, out=out, rounded_as=x.dtype)
-    what = "equal features throughout" if kind == "correlation" else "no feature other than zero"
-    flaw = f"{flat} of {len(x)} stimuli have {what}, so that {kind} is undefined"
-    return centre(points, flaw=flaw, out=out)
+        return means, norms, None
+    what = (
+        "equal features throughout, up to rounding" if kind == "correlation" else "no feature other than zero"
+    )
+    return means, norms, f"{flat} of {len(x)} stimuli have {what}, so that {kind} is undefined"
+
+
+def _norms_of(rows: Tensor) -> Tensor:
+    """Return the length of each row, whose squares need not be within the range of float64."""
+    largest = rows.abs().amax(dim=1, keepdim=True)
+    norms: Tensor = torch.linalg.vector_norm(rows / largest.masked_fill(largest == 0, 1), dim=1, keepdim=True)
+    return largest * norms
 
 
 class RdmSource:

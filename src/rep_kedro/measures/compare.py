@@ -62,13 +62,18 @@ def _compare_families(
     memory_bytes: int,
     device: torch.device | str | None,
 ) -> Iterator[tuple[str, Comparison]]:
+    from rep_kedro.kernels.distinct_stimuli import find_copies
+
     if not measures:
         return
-    prepared = [_to_computing_type(x, device) for x in representations]
-    order = list(Family)
+    prepared = in_one_type(representations, device)
+    order, copies = list(Family), [find_copies(x) for x in prepared]
     for family, group in groupby(sorted(measures, key=lambda m: order.index(m.family)), lambda m: m.family):
         by_id = {measure.id: measure for measure in group}
-        refusals = {name: _refusals(measure, prepared) for name, measure in by_id.items()}
+        refusals = {
+            name: _refusals(measure, prepared) | _too_few_different(measure, copies, len(prepared[0]))
+            for name, measure in by_id.items()
+        }
         for name in [name for name in by_id if len(refusals[name]) == len(prepared) ** 2]:
             del by_id[name]
             yield name, _refused(refusals[name], len(prepared))
@@ -81,11 +86,16 @@ def _compare_families(
             yield name, _conclude(values, reasons, refusals[name])
 
 
-def _to_computing_type(x: Tensor, device: torch.device | str | None) -> Tensor:
+def in_one_type(representations: Sequence[Tensor], device: torch.device | str | None = None) -> list[Tensor]:
+    """Return representations in float64 where one holds numbers that float32 would round, else in float32.
+
+    One type for all: values of two models cannot have more digits than the worse of them.
+    """
     import torch
 
-    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-    return x.detach().to(device=device or x.device, dtype=dtype)
+    exact = {torch.float32, torch.float16, torch.bfloat16, torch.bool, torch.uint8, torch.int8, torch.int16}
+    dtype = torch.float32 if all(x.dtype in exact for x in representations) else torch.float64
+    return [x.detach().to(device=device or x.device, dtype=dtype) for x in representations]
 
 
 def _refusals(measure: Measure, representations: Sequence[Tensor]) -> dict[tuple[int, int], str]:
@@ -104,6 +114,30 @@ def _refusals(measure: Measure, representations: Sequence[Tensor]) -> dict[tuple
         for b, width_b in enumerate(widths)
     }
     return {pair: reason for pair, reason in reasons.items() if reason is not None}
+
+
+def _too_few_different(
+    measure: Measure, copies: Sequence[Tensor | None], n_stimuli: int
+) -> dict[tuple[int, int], str]:
+    """Return for each two models that saw too few different stimuli why they cannot be compared."""
+    from rep_kedro.kernels.distinct_stimuli import count_distinct, describe_count
+
+    fewest = measure.fewest_stimuli.given(0, 0)
+    rows = range(len(copies))
+    if measure.compares != "features" or n_stimuli < fewest:
+        return {}
+    few = [own is not None and int(own.max()) + 1 < fewest for own in copies]
+    counts = {
+        (a, b): count_distinct(copies[a], copies[b], n_stimuli)
+        for a in rows
+        for b in rows
+        if a != b and few[a] and few[b]
+    }
+    return {
+        pair: f"{measure.id} needs at least {fewest} different stimuli, got {describe_count(n, n_stimuli)}"
+        for pair, n in counts.items()
+        if n < fewest
+    }
 
 
 def _refused(refusals: Mapping[tuple[int, int], str], n_models: int) -> Comparison:

@@ -65,7 +65,7 @@ def compare_models(
             number that is not finite. Raised by this call, not by the first step of the iterator.
     """
     if isinstance(measure_ids, str):
-        raise UserError(f"measure_ids must be a sequence of ids, got the single string {measure_ids!r}")
+        raise TypeError(f"measure_ids must be a sequence of ids, got the single string {measure_ids!r}")
     names = list(measure_ids)
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:

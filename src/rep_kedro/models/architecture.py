@@ -1,30 +1,30 @@
-"""Small architectures as data: a list of named layers in depth order, read from YAML and checked.
+"""Small architectures as data: a list of named layers in depth order, checked.
 
 A layer takes the output of the layer before it unless `from` names others; `input` is the network's input.
-Widths can be multiplied: `resnet20_w3` is `resnet20` with three times the channels.
+docs/architectures.md lists the kinds of layers.
 """
 
-import re
-from difflib import get_close_matches
-from functools import cache
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from rep_kedro.errors import UserError
 
-FOLDER = Path(__file__).parent / "architectures"
 INPUT = "input"
+MOST_LAYERS = 5_000
+LARGEST_SIZE = 1_000_000
+_WIDEST = 1e6
+
+Size = Annotated[int, Field(gt=0, le=LARGEST_SIZE)]
+Margin = Annotated[int, Field(ge=0, le=LARGEST_SIZE)]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
 
 
 class _Layer(_Strict):
-    name: str = Field(pattern=r"^\w+(\.\w+)*$")
+    name: str = Field(pattern=r"^[A-Za-z0-9]\w*(\.[A-Za-z0-9]\w*)*$", max_length=200)
     inputs: tuple[str, ...] = Field(default=(), alias="from")
 
     @field_validator("inputs", mode="before")
@@ -37,12 +37,12 @@ class Conv(_Layer):
     """Two-dimensional convolution; `channels` is the output width."""
 
     kind: Literal["conv"]
-    channels: PositiveInt
-    kernel: PositiveInt
-    stride: PositiveInt = 1
-    padding: int = Field(default=0, ge=0)
-    dilation: PositiveInt = 1
-    groups: PositiveInt = 1
+    channels: Size
+    kernel: Size
+    stride: Size = 1
+    padding: Margin = 0
+    dilation: Size = 1
+    groups: Size = 1
     bias: bool = True
 
 
@@ -50,10 +50,10 @@ class Deconv(_Layer):
     """Transposed convolution, as in decoders; `channels` is the output width."""
 
     kind: Literal["deconv"]
-    channels: PositiveInt
-    kernel: PositiveInt
-    stride: PositiveInt = 1
-    padding: int = Field(default=0, ge=0)
+    channels: Size
+    kernel: Size
+    stride: Size = 1
+    padding: Margin = 0
     bias: bool = True
 
 
@@ -61,8 +61,8 @@ class Pad(_Layer):
     """Zeros around the map: `before` rows and columns at its start, `after` at its end."""
 
     kind: Literal["pad"]
-    before: int = Field(default=0, ge=0)
-    after: int = Field(default=0, ge=0)
+    before: Margin = 0
+    after: Margin = 0
 
 
 class BatchNorm(_Layer):
@@ -76,16 +76,16 @@ class Pool(_Layer):
     """Maximum or average over windows; the stride is the kernel unless given."""
 
     kind: Literal["maxpool", "avgpool"]
-    kernel: PositiveInt
-    stride: PositiveInt | None = None
-    padding: int = Field(default=0, ge=0)
+    kernel: Size
+    stride: Size | None = None
+    padding: Margin = 0
 
 
 class Linear(_Layer):
     """Fully connected layer; `features: classes` makes it the head."""
 
     kind: Literal["linear"]
-    features: PositiveInt | Literal["classes"]
+    features: Size | Literal["classes"]
     bias: bool = True
 
 
@@ -93,8 +93,8 @@ class Subsample(_Layer):
     """Parameter-free shortcut: every `stride`-th pixel, channels filled up with zeros on both sides."""
 
     kind: Literal["subsample"]
-    channels: PositiveInt
-    stride: PositiveInt = 2
+    channels: Size
+    stride: Size = 2
 
 
 class Dropout(_Layer):
@@ -125,8 +125,8 @@ Layer = Annotated[
 class InputSpec(_Strict):
     """What the network is fed: pixels / 255, less `mean`, divided by `std`, one value per channel."""
 
-    channels: PositiveInt = 3
-    size_px: PositiveInt
+    channels: Size = 3
+    size_px: Size
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
@@ -136,8 +136,7 @@ class InputSpec(_Strict):
             raise UserError(
                 f"input needs one mean and std per channel ({self.channels}), got {self.mean} and {self.std}"
             )
-        if min(self.std) <= 0:
-            raise UserError(f"std of the input must be positive, got {self.std}")
+        require_scaling(self.mean, self.std, "of the input")
         return self
 
 
@@ -153,7 +152,7 @@ class Architecture(_Strict):
 
     description: str
     input: InputSpec
-    layers: tuple[Layer, ...] = Field(min_length=1)
+    layers: tuple[Layer, ...] = Field(min_length=1, max_length=MOST_LAYERS)
     keep: tuple[str, ...] = Field(min_length=1)
 
     @model_validator(mode="before")
@@ -188,6 +187,7 @@ class Architecture(_Strict):
                     f" it takes {'two or more' if many else 'one'}"
                 )
             known.add(layer.name)
+        _require_no_layer_within_a_layer(known)
         order = [layer.name for layer in self.layers if layer.name in self.keep]
         if tuple(order) != self.keep:
             raise UserError(
@@ -220,27 +220,22 @@ class Architecture(_Strict):
         return self.model_dump(mode="json", by_alias=True)
 
 
-def architecture_names() -> list[str]:
-    """Return the names of the architectures that come with the package."""
-    return sorted(path.stem for path in FOLDER.glob("*.yml"))
-
-
-@cache
-def load_architecture(name: str) -> Architecture:
-    """Return the architecture called `name`; `<name>_w<n>` multiplies its widths by n.
+def require_scaling(mean: tuple[float, ...], std: tuple[float, ...], where: str) -> None:
+    """Refuse a scaling of pixels in [0, 1] that gives no numbers of ordinary size.
 
     Raises:
-        ValueError: If the name is unknown, or the file is not a sound graph.
+        ValueError: If a mean is beyond 1e6, or a standard deviation not within 1e-6 and 1e6.
     """
-    base, factor = name, 1
-    if name not in architecture_names() and (match := re.fullmatch(r"(\w+)_w([1-9]\d*)", name)):
-        base, factor = match[1], int(match[2])
-    path = FOLDER / f"{base}.yml"
-    if not path.is_file():
-        close = get_close_matches(base, architecture_names())
-        raise UserError(
-            f"unknown architecture {name!r}{f', did you mean {close[0]!r}' if close else ''};"
-            f" known: {', '.join(architecture_names())}"
-        )
-    architecture = Architecture.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    return architecture if factor == 1 else architecture.widened(factor)
+    if not all(abs(value) <= _WIDEST for value in mean):
+        raise UserError(f"mean {where} must be within {_WIDEST:g}, got {list(mean)}")
+    if not all(1 / _WIDEST <= value <= _WIDEST for value in std):
+        raise UserError(f"std {where} must be positive, from {1 / _WIDEST:g} to {_WIDEST:g}, got {list(std)}")
+
+
+def _require_no_layer_within_a_layer(names: set[str]) -> None:
+    for name in sorted(names):
+        parts = name.split(".")
+        for n_parts in range(1, len(parts)):
+            outer = ".".join(parts[:n_parts])
+            if outer in names:
+                raise UserError(f"layer name {name!r} is within that of layer {outer!r}; rename one of them")

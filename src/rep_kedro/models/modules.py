@@ -68,6 +68,7 @@ class PaddedSubsample(nn.Module):
         return nn.functional.pad(x, (0, 0, 0, 0, *self.channel_padding))
 
 
+_OF_MAPS = 3
 _PLAIN: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
     "relu6": nn.ReLU6,
@@ -81,15 +82,15 @@ _PLAIN: dict[str, type[nn.Module]] = {
 }
 
 
-def make_module(layer: Layer, example: Tensor, n_classes: int | None) -> nn.Module:  # noqa: PLR0911
+def make_module(layer: Layer, shape: tuple[int, ...], n_classes: int | None) -> nn.Module:  # noqa: PLR0911
     """Return the module of one layer; linear and convolution weights are left undrawn.
 
     Args:
         layer: Its definition.
-        example: What it will be given, with a batch axis; only the shape counts.
+        shape: Of what it will be given, without a batch axis.
         n_classes: Width of the head.
     """
-    width = example.shape[1]
+    width = shape[0]
     match layer:
         case Conv():
             settings = layer.model_dump(include={"stride", "padding", "dilation", "groups", "bias"})
@@ -100,7 +101,7 @@ def make_module(layer: Layer, example: Tensor, n_classes: int | None) -> nn.Modu
         case Pad():
             return nn.ZeroPad2d((layer.before, layer.after) * 2)
         case BatchNorm():
-            return (nn.BatchNorm2d if example.ndim == 4 else nn.BatchNorm1d)(width, eps=layer.eps)
+            return (nn.BatchNorm2d if len(shape) == _OF_MAPS else nn.BatchNorm1d)(width, eps=layer.eps)
         case Linear():
             features = n_classes if layer.features == "classes" else layer.features
             return make_undrawn(nn.Linear, width, features, bias=layer.bias)
@@ -116,12 +117,15 @@ def make_module(layer: Layer, example: Tensor, n_classes: int | None) -> nn.Modu
 
 def make_undrawn(kind: type[nn.Module], *args: Any, **kwargs: Any) -> nn.Module:
     """Return a module whose weights are undefined; the global random state is not touched."""
-    module: nn.Module = nn.utils.skip_init(kind, *args, **kwargs)  # type: ignore[no-untyped-call]
+    device = torch.get_default_device()
+    module: nn.Module = nn.utils.skip_init(kind, *args, device=device, **kwargs)  # type: ignore[no-untyped-call]
     return module
 
 
 def draw_weights(module: nn.Module, generator: torch.Generator) -> None:
-    """Draw the weights of one layer."""
+    """Draw the weights of one layer, if it has numbers."""
+    if any(parameter.is_meta for parameter in module.parameters()):
+        return
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)
     elif isinstance(module, nn.ConvTranspose2d):

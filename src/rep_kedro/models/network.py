@@ -7,8 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from rep_kedro.errors import UserError
-from rep_kedro.models.architecture import INPUT, Architecture, Layer, Linear, load_architecture
+from rep_kedro.models.architecture import INPUT, Architecture, Layer, Linear
+from rep_kedro.models.architecture_files import load_architecture
 from rep_kedro.models.modules import draw_weights, make_module
+from rep_kedro.models.shapes import follow_shapes
 
 
 class LayeredNetwork(nn.Module):
@@ -28,22 +30,12 @@ class LayeredNetwork(nn.Module):
         self.n_classes = n_classes
         self._layers: dict[str, Layer] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
-        size = architecture.input.size_px
-        sample = {INPUT: torch.zeros(1, architecture.input.channels, size, size)}
-        for layer in _without_head(architecture.layers) if n_classes is None else architecture.layers:
-            inputs = [sample[name] for name in layer.inputs]
-            module = make_module(layer, inputs[0], n_classes)
+        for step in follow_shapes(architecture, n_classes):
+            module = make_module(step.layer, step.input_shapes[0], n_classes)
             draw_weights(module, generator)
-            self._attach(layer.name, module)
-            try:
-                sample[layer.name] = module.eval()(*inputs)
-            except RuntimeError as error:
-                shapes = [tuple(x.shape[1:]) for x in inputs]
-                raise UserError(
-                    f"layer {layer.name!r} cannot take inputs of shape {shapes}: {error}"
-                ) from error
-            self._layers[layer.name] = layer
-            self.shapes[layer.name] = tuple(sample[layer.name].shape[1:])
+            self._attach(step.layer.name, module)
+            self._layers[step.layer.name] = step.layer
+            self.shapes[step.layer.name] = step.output_shape
         self.train()
 
     @property
@@ -102,7 +94,7 @@ class LayeredNetwork(nn.Module):
         if start_after is not None and start_after == stop_at:
             return x
         if last < first:
-            raise UserError(f"layer {stop_at!r} does not lie behind {start_after!r}")
+            raise ValueError(f"layer {stop_at!r} does not lie behind {start_after!r}")
         if start_after is not None and (crossing := self._crossing(first - 1)):
             raise UserError(
                 f"cannot go on from layer {start_after!r}: {crossing[0]!r} also reads an earlier layer;"
@@ -137,9 +129,15 @@ class LayeredNetwork(nn.Module):
         parent: nn.Module = self
         for part in path:
             if part not in dict(parent.named_children()):
-                parent.add_module(part, nn.Module())
+                _add_module(parent, part, nn.Module(), name)
             parent = parent.get_submodule(part)
-        parent.add_module(last, module)
+        _add_module(parent, last, module, name)
+
+
+def _add_module(parent: nn.Module, part: str, module: nn.Module, name: str) -> None:
+    if hasattr(type(parent), part) or part in vars(parent):
+        raise UserError(f"layer name {name!r}: networks use the name {part!r} themselves, choose another")
+    parent.add_module(part, module)
 
 
 def build_network(
@@ -203,15 +201,6 @@ def unknown_layer(name: str, known: Iterable[str]) -> str:
     """Return the message for a layer name that does not exist."""
     known = list(known)
     close = get_close_matches(name, known)
-    meant = f", did you mean {' or '.join(map(repr, close))}" if close else ""
-    return (
-        f"unknown layer {name!r}{meant}; known: {', '.join(known[:40])}{', ...' if len(known) > 40 else ''}"
-    )
-
-
-def _without_head(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
-    """Return the layers before the one that gives class logits."""
-    for i, layer in enumerate(layers):
-        if isinstance(layer, Linear) and layer.features == "classes":
-            return layers[:i]
-    return layers
+    if close:
+        return f"unknown layer {name!r}, did you mean {' or '.join(map(repr, close))}?"
+    return f"unknown layer {name!r}; known: {', '.join(known[:40])}{', ...' if len(known) > 40 else ''}"

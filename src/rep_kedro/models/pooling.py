@@ -6,49 +6,41 @@ import torch
 from torch import Tensor
 
 from rep_kedro.errors import UserError
-from rep_kedro.models.pooling_names import Layout, Pooling
+from rep_kedro.kernels.precision import accumulation_dtype
+from rep_kedro.models.activation_form import TOKEN_POOLINGS, Form
+from rep_kedro.models.pooling_names import Pooling
 
 POOLINGS: tuple[str, ...] = get_args(Pooling)
 
 
-def pool_activation(
-    activation: Tensor, pooling: Pooling, *, layout: Layout = "auto", n_prefix_tokens: int = 1
-) -> Tensor:
+def pool_activation(activation: Tensor, pooling: Pooling, form: Form) -> Tensor:
     """Return the features of one layer.
 
     Args:
-        activation: Layer output, (n, c), (n, c, h, w), (n, h, w, c), (n, tokens, d) or (tokens, n, d).
+        activation: Layer output of two to four axes.
         pooling: `average` over positions or over all tokens; `flatten` everything (channel by channel for
-            maps); `cls` the first token; `patch_average` over the tokens behind the prefix;
-            `cls_and_patch_average` both, side by side.
-        layout: Where the channels of four-dimensional and the stimuli of three-dimensional outputs are;
-            `auto` reads (n, c, h, w) and (n, tokens, d).
-        n_prefix_tokens: Tokens before the patches: class token and registers.
+            maps, token by token for tokens); `cls` the class token; `patch_average` over the tokens behind
+            the prefix; `cls_and_patch_average` both, side by side.
+        form: Where stimuli, channels and tokens are.
 
     Returns:
         Features, float32, (n_stimuli, n_features). Two-dimensional outputs pass unchanged.
 
     Raises:
-        ValueError: If the output has other than two to four axes, or has no tokens where tokens are asked
-            for.
+        ValueError: If the pooling is unknown or asks for tokens that the layer does not have.
     """
     if pooling not in POOLINGS:
         raise UserError(f"unknown pooling {pooling!r}; known: {', '.join(POOLINGS)}")
-    if activation.ndim == 2:
+    if form.kind == "vector":
         return activation.float()
-    if activation.ndim == 4:
-        return _pool_map(activation.movedim(-1, 1) if layout == "nhwc" else activation, pooling)
-    if activation.ndim == 3:
-        tokens = activation.transpose(0, 1) if layout == "tokens_first" else activation
-        return _pool_tokens(tokens, pooling, n_prefix_tokens)
-    raise UserError(
-        f"cannot pool an output of shape {tuple(activation.shape)}; it must have two to four axes"
-    )
+    if form.kind == "map":
+        return _pool_map(activation.movedim(form.channel_axis, 1), pooling)
+    return _pool_tokens(activation.movedim((form.stimulus_axis, form.channel_axis), (0, 2)), pooling, form)
 
 
 def _pool_map(maps: Tensor, pooling: Pooling) -> Tensor:
     if pooling == "average":
-        return maps.mean(dim=(2, 3), dtype=torch.float64).float()
+        return _average(maps, (2, 3))
     if pooling == "flatten":
         return maps.flatten(1).float()
     raise UserError(
@@ -56,19 +48,37 @@ def _pool_map(maps: Tensor, pooling: Pooling) -> Tensor:
     )
 
 
-def _pool_tokens(tokens: Tensor, pooling: Pooling, n_prefix_tokens: int) -> Tensor:
+def _pool_tokens(tokens: Tensor, pooling: Pooling, form: Form) -> Tensor:
     if pooling == "flatten":
         return tokens.flatten(1).float()
     if pooling == "average":
-        return tokens.mean(dim=1, dtype=torch.float64).float()
-    if pooling in {"cls", "cls_and_patch_average"} and n_prefix_tokens == 0:
-        raise UserError(f"pooling {pooling!r} needs a class token, and this model has none; use average")
-    if tokens.shape[1] <= n_prefix_tokens and pooling != "cls":
+        return _average(tokens, (1,))
+    n_prefix, n_tokens = _require_prefix(form, pooling, tokens.shape[1]), tokens.shape[1]
+    if pooling != "patch_average" and not form.has_class_token:
+        there = (
+            f"the {n_prefix} tokens before its patches are registers" if n_prefix else "this layer has none"
+        )
+        raise UserError(f"pooling {pooling!r} needs a class token, and {there}; use average or patch_average")
+    if n_tokens <= n_prefix and pooling != "cls":
         raise UserError(
-            f"pooling {pooling!r} needs tokens behind the prefix of {n_prefix_tokens}, got {tokens.shape[1]}"
+            f"pooling {pooling!r} needs patches, and the layer gives only the {n_tokens} tokens before them"
         )
     first = tokens[:, 0].float()
     if pooling == "cls":
         return first
-    patches = tokens[:, n_prefix_tokens:].mean(dim=1, dtype=torch.float64).float()
+    patches = _average(tokens[:, n_prefix:], (1,))
     return patches if pooling == "patch_average" else torch.cat([first, patches], dim=1)
+
+
+def _require_prefix(form: Form, pooling: Pooling, n_tokens: int) -> int:
+    assert pooling in TOKEN_POOLINGS  # noqa: S101 - all others were served
+    if form.n_prefix_tokens is None:
+        raise UserError(
+            f"pooling {pooling!r} needs to know which of the {n_tokens} tokens are patches, and no grid of"
+            " patches fits them; say n_prefix_tokens, or use average"
+        )
+    return form.n_prefix_tokens
+
+
+def _average(values: Tensor, axes: tuple[int, ...]) -> Tensor:
+    return values.mean(dim=axes, dtype=accumulation_dtype(values.device)).float()

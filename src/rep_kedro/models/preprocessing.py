@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from pydantic import BaseModel, ConfigDict, PositiveInt, model_validator
 
 from rep_kedro.errors import UserError
+from rep_kedro.models.architecture import require_scaling
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +27,7 @@ class Preprocessing(BaseModel):
         std: One value per channel.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     size_px: PositiveInt
     resize_px: PositiveInt
@@ -40,8 +41,7 @@ class Preprocessing(BaseModel):
             raise UserError(f"resize_px {self.resize_px} is below size_px {self.size_px}")
         if len(self.mean) != len(self.std) or len(self.mean) not in {1, 3}:
             raise UserError(f"mean and std need one or three values each, got {self.mean} and {self.std}")
-        if min(self.std) <= 0:
-            raise UserError(f"std must be positive, got {self.std}")
+        require_scaling(self.mean, self.std, "of the preprocessing")
         return self
 
     @classmethod

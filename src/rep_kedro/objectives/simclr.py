@@ -6,7 +6,6 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from rep_kedro.errors import UserError
 from rep_kedro.objectives.two_views import TwoViewObjective
 
 
@@ -31,12 +30,12 @@ def nt_xent_loss(first: Tensor, second: Tensor, *, temperature: float) -> Tensor
         Chen et al. 2020, arXiv:2002.05709, equation 1 and algorithm 1.
     """
     if first.shape != second.shape or first.ndim != 2 or len(first) < 2:
-        raise UserError(
+        raise ValueError(
             "NT-Xent needs two equal shapes (n_images >= 2, n_dimensions),"
             f" got {tuple(first.shape)} and {tuple(second.shape)}"
         )
     if temperature <= 0:
-        raise UserError(f"temperature must be positive, got {temperature}")
+        raise ValueError(f"temperature must be positive, got {temperature}")
     n = len(first)
     directions = nn.functional.normalize(torch.cat([first, second]), dim=1)
     logits = directions @ directions.T / temperature

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rep_kedro.errors import UserError
-from rep_kedro.kernels.precision import full_precision
+from rep_kedro.errors import NotFiniteError, UserError
+from rep_kedro.kernels.precision import accumulation_dtype, full_precision
 from rep_kedro.kernels.spectrum import measure_rankme_uncentred_sigma
 from rep_kedro.models.architecture import Architecture
 from rep_kedro.models.network import LayeredNetwork, build_network
@@ -106,13 +106,14 @@ def train_network(
             order, augmentation = _stream(seed, "order"), _stream(seed, "views")
             for epoch in range(1, schedule.epochs + 1):
                 sums: dict[str, Tensor] = {}
+                widest = accumulation_dtype(device)
                 for rows in steps.batches(order):
                     losses = objective.compute_losses(
                         network, projector, images[rows].float() / 255, labels[rows], augmentation
                     )
                     steps.take(losses["loss"])
                     for part, value in losses.items():
-                        sums[part] = sums.get(part, 0.0) + value.detach().double()
+                        sums[part] = sums.get(part, 0.0) + value.detach().to(widest)
                 means = {part: total.item() / steps.per_epoch for part, total in sums.items()}
                 _require_finite(name, epoch, means)
                 history.append(
@@ -134,7 +135,7 @@ class _Steps:
         ]
         rate = schedule.learning_rate
         self._optimizer: torch.optim.Optimizer = (
-            torch.optim.AdamW(groups, lr=rate)
+            torch.optim.AdamW(groups, lr=rate, fused=True)  # exact roots: see kernels.portable
             if schedule.optimizer == "adamw"
             else torch.optim.SGD(groups, lr=rate, momentum=schedule.momentum, nesterov=schedule.momentum > 0)
         )
@@ -201,7 +202,8 @@ def _evaluate(
     network: LayeredNetwork, projector: nn.Module, stimuli: TrainingStimuli, device: str
 ) -> dict[str, float]:
     if network.n_classes is None:
-        embeddings = torch.cat(list(_outputs(network, projector, stimuli.train, device))).double()
+        outputs = torch.cat(list(_outputs(network, projector, stimuli.train, device)))
+        embeddings = outputs.to(accumulation_dtype(device))
         if not bool(torch.isfinite(embeddings).all()):
             return {}
         return {"embedding_rankme": measure_rankme_uncentred_sigma(torch.linalg.svdvals(embeddings).cpu())}
@@ -267,7 +269,7 @@ def _require_fit(
 def _require_finite(name: str, epoch: int, means: dict[str, float]) -> None:
     broken = [f"{part} = {value}" for part, value in means.items() if not math.isfinite(value)]
     if broken:
-        raise FloatingPointError(
+        raise NotFiniteError(
             f"training of network {name!r} diverged in epoch {epoch}: {', '.join(broken)};"
             " lower the learning rate or lengthen the warm-up"
         )

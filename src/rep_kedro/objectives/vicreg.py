@@ -5,7 +5,7 @@ from typing import ClassVar
 from pydantic import Field
 from torch import Tensor, nn
 
-from rep_kedro.errors import UserError
+from rep_kedro.kernels.portable import portable_sqrt
 from rep_kedro.objectives.two_views import TwoViewObjective
 
 VARIANCE_FLOOR = (
@@ -20,7 +20,7 @@ def invariance_loss(first: Tensor, second: Tensor) -> Tensor:
 
 def variance_loss(embeddings: Tensor) -> Tensor:
     """Return by how much the dimensions' standard deviations fall short of 1, on average, in [0, 0.99]."""
-    std = (embeddings.var(dim=0) + VARIANCE_FLOOR).sqrt()
+    std = portable_sqrt(embeddings.var(dim=0) + VARIANCE_FLOOR)
     return (1 - std).relu().mean()
 
 
@@ -61,7 +61,7 @@ def vicreg_losses(
         variance term is halved; libraries that leave the half out need half the weight.
     """
     if first.shape != second.shape or first.ndim != 2 or len(first) < 2:
-        raise UserError(
+        raise ValueError(
             "VICReg needs two equal shapes (n_images >= 2, n_dimensions),"
             f" got {tuple(first.shape)} and {tuple(second.shape)}"
         )

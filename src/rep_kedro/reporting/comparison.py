@@ -8,7 +8,10 @@ import pandas as pd
 from rep_kedro.errors import UserError
 
 SIMILARITY_KEYS = ("measure", "stimulus_set", "model_a", "model_b")
-CONSISTENCY_KEYS = ("measure", "category", "pair", "stimulus_set_a", "stimulus_set_b")
+CONSISTENCY_KEYS = (
+    *("measure", "anchor", "category", "value_a", "value_b"),
+    *("stimulus_set_a", "stimulus_set_b"),
+)
 
 
 def compare_values(now: pd.DataFrame, earlier: pd.DataFrame, keys: Sequence[str], value: str) -> pd.DataFrame:
@@ -29,8 +32,7 @@ def compare_values(now: pd.DataFrame, earlier: pd.DataFrame, keys: Sequence[str]
     """
     sides = {}
     for name, table in (("now", now), ("earlier", earlier)):
-        missing = [column for column in (*keys, value) if column not in table.columns]
-        if missing:
+        if missing := missing_columns(table, keys, value):
             raise UserError(f"the {name} table lacks the columns {missing}; it has {list(table.columns)}")
         sides[name] = _with_sorted_pairs(table[[*keys, value]].rename(columns={value: name}), keys)
     joined = sides["now"].merge(sides["earlier"], on=list(keys), how="outer", indicator="held_by")
@@ -40,6 +42,11 @@ def compare_values(now: pd.DataFrame, earlier: pd.DataFrame, keys: Sequence[str]
     joined["change"] = joined["now"].astype(float) - joined["earlier"].astype(float)
     largest = joined["change"].abs().sort_values(ascending=False, na_position="last", kind="stable").index
     return joined.loc[largest].reset_index(drop=True)
+
+
+def missing_columns(table: pd.DataFrame, keys: Sequence[str], value: str) -> list[str]:
+    """Return the columns that a table lacks for a comparison, as one of an earlier version may."""
+    return [column for column in (*keys, value) if column not in table.columns]
 
 
 def _with_sorted_pairs(table: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:

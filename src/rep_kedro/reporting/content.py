@@ -7,7 +7,6 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from rep_kedro.errors import UserError
 from rep_kedro.reporting.contract import COLUMNS
 from rep_kedro.reporting.page import FigureBlock
 from rep_kedro.reporting.svg import inline_svg
@@ -85,7 +84,7 @@ def make_content(
     """
     unknown = sorted(set(tables) - set(COLUMNS))
     if unknown:
-        raise UserError(f"unknown tables {unknown}; known: {', '.join(COLUMNS)}")
+        raise ValueError(f"unknown tables {unknown}; known: {', '.join(COLUMNS)}")
     checked = {name: require_table(name, tables.get(name)) for name in COLUMNS}
     shown = chosen_stimulus_set(stimulus_set, checked["layer_diagnostics"], checked["probe_results"])
     before = {name: table for name, table in (earlier or {}).items() if table is not None and len(table)}

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from rep_kedro.reporting.names import Kind
 from rep_kedro.reporting.tables import in_order
 
 PAIR = ("model_a", "model_b")
+KIND = ("value_a", "value_b")
 
 
 def pairs_by_set(similarities: pd.DataFrame) -> pd.DataFrame:
@@ -17,11 +19,13 @@ def pairs_by_set(similarities: pd.DataFrame) -> pd.DataFrame:
         similarities: The contract's table, rows of one measure.
 
     Returns:
-        float64, NaN where undefined or absent; index levels ``model_a``, ``model_b``, ``objective_pair``.
+        float64, NaN where undefined or absent; index levels ``model_a``, ``model_b``, and ``value_a``,
+        ``value_b``: the objectives of the two, in alphabetical order.
     """
-    index = [*PAIR, "objective_pair"]
+    index = [*PAIR, *KIND]
+    similarities = with_kinds(similarities, "objective")
     if not len(similarities):
-        empty = pd.MultiIndex.from_arrays([[], [], []], names=index)
+        empty = pd.MultiIndex.from_arrays([[], [], [], []], names=index)
         return pd.DataFrame(index=empty, dtype=np.float64)
     wide = similarities.assign(similarity=pd.to_numeric(similarities["similarity"]).astype("float64"))
     wide = wide.pivot_table(
@@ -30,6 +34,28 @@ def pairs_by_set(similarities: pd.DataFrame) -> pd.DataFrame:
     )  # fmt: skip
     held = pd.MultiIndex.from_frame(similarities[index].drop_duplicates())
     return wide.reindex(held)[in_order(similarities["stimulus_set"])]
+
+
+def with_kinds(pairs: pd.DataFrame, trait: str) -> pd.DataFrame:
+    """Return pairs of networks with what the two are, in alphabetical order, as ``value_a`` and ``value_b``.
+
+    Args:
+        pairs: With the columns ``<trait>_a`` and ``<trait>_b``.
+        trait: ``objective`` or ``architecture``.
+    """
+    names = np.sort(pairs[[f"{trait}_a", f"{trait}_b"]].astype(str).to_numpy(dtype=object), axis=1)
+    return pairs.assign(value_a=names[:, 0], value_b=names[:, 1])
+
+
+def kinds_of(rows: pd.DataFrame) -> list[Kind]:
+    """Return the kinds of pair of each row, from its columns or index levels ``value_a`` and ``value_b``."""
+    sides = [rows[side] if side in rows else rows.index.get_level_values(side) for side in KIND]
+    return list(zip(*(map(str, side) for side in sides), strict=True))
+
+
+def of_kind(rows: pd.DataFrame, kind: Kind) -> pd.DataFrame:
+    """Return the rows of one kind of pair."""
+    return rows.loc[np.array([own == kind for own in kinds_of(rows)], dtype=bool)]  # also of no rows
 
 
 def mean_and_spread(wide: pd.DataFrame, *, is_angle: bool = False) -> pd.DataFrame:
@@ -63,14 +89,3 @@ def square(values: pd.Series, models: Sequence[str]) -> pd.DataFrame:
     for (a, b), value in zip(pairs, values, strict=True):
         array[places[a], places[b]] = array[places[b], places[a]] = value
     return pd.DataFrame(array, index=frame.index, columns=frame.columns)
-
-
-def objectives_of(pair: str) -> list[str]:
-    """Return the two objectives of an objective pair.
-
-    Example:
-        >>> objectives_of("simclr / supervised"), objectives_of("simclr / simclr")
-        (['simclr', 'supervised'], ['simclr', 'simclr'])
-    """
-    names = pair.split(" / ")
-    return names if len(names) == 2 else [pair, pair]

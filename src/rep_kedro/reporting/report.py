@@ -19,6 +19,7 @@ from rep_kedro.reporting.sections import (
     changes,
     consistency,
     layers,
+    missing,
     performance,
     readout,
     record,
@@ -66,6 +67,7 @@ def build_report(content: ReportContent) -> str:
 def describe_all(content: ReportContent) -> list[Section]:
     """Return all sections in reading order."""
     modules = (
+        missing,
         similarity,
         certainty,
         consistency,

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
+from rep_kedro.datasets.platform import PLATFORM, platform_in_words
 from rep_kedro.reporting.contract import COLUMNS
 
 Journal = Mapping[tuple[str, str], Mapping[str, Any]]
@@ -21,6 +22,10 @@ class Handle(Protocol):
     def digest(self) -> str:
         """Digest of the recipe."""
 
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        """What the member tells of itself; ``platform`` where its bytes depend on it."""
+
 
 def build_run_table(
     collections: Mapping[str, Mapping[str, Handle]], journals: Mapping[str, Journal]
@@ -33,7 +38,8 @@ def build_run_table(
             another machine, say) has no time.
 
     Returns:
-        The contract's columns; ``seed`` is a nullable integer, ``seconds`` NaN where unknown.
+        The contract's columns; ``platform`` is missing where a member's bytes do not depend on it; ``seed``
+        is a nullable integer, ``seconds`` NaN where unknown.
     """
     rows = [
         _row(collection, key, handles[key], journals.get(collection, {}))
@@ -54,6 +60,7 @@ def _row(collection: str, key: str, handle: Handle, journal: Journal) -> dict[st
         "seconds": line.get("seconds"),
         "computed_at": line.get("computed_at"),
         "versions": ", ".join(f"{name} {versions[name]}" for name in sorted(versions)) or None,
+        "platform": platform_in_words(handle.meta[PLATFORM]) if PLATFORM in handle.meta else None,
         "recipe_digest": handle.digest,
     }
 

@@ -20,6 +20,9 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
+from rep_kedro.datasets.figure import every_letter
+from rep_kedro.reporting.names import drawn, shortened
+
 P = ParamSpec("P")
 
 WIDTH_IN = 10.4
@@ -47,14 +50,6 @@ OBJECTIVE_MARKERS: Mapping[str, str] = {
 }
 FURTHER_COLOURS = ("#56b4e9", "#c9a500", "#004d66", "#d4539b", "#6b4a12", "#00a087")
 FURTHER_MARKERS = ("v", "P", "<", ">", "h", "p")
-WRITTEN_NAMES: Mapping[str, str] = {
-    "simclr": "SimCLR",
-    "vicreg": "VICReg",
-    "cnn": "CNN",
-    "resnet": "ResNet",
-    "self_supervised": "self-supervised",
-    "image_text": "image-text",
-}
 RC: Any = {
     "axes.axisbelow": True,
     "axes.edgecolor": MUTED,
@@ -121,7 +116,7 @@ class Palette:
                 color=self.colour(objective),
                 marker=self.marker(objective),
                 markersize=7,
-                label=written(objective),
+                label=drawn(objective),
             )
             for objective in objectives
         ]
@@ -150,7 +145,7 @@ def styled(plot: Callable[P, Figure]) -> Callable[P, Figure]:
 
     @functools.wraps(plot)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with mpl.rc_context({**mpl.rcParamsDefault, **RC, "backend": "svg"}):
+        with mpl.rc_context({**mpl.rcParamsDefault, **RC, "backend": "svg"}), every_letter():
             figure = plot(*args, **kwargs)
             figure.draw_without_rendering()
             figure.set_layout_engine("none")
@@ -244,31 +239,6 @@ def plot_note(title: str, note: str) -> Figure:
     axes.set_axis_off()
     axes.text(0.0, 0.55, f"Nothing to draw: {note}", color=MUTED, fontsize=10, transform=axes.transAxes)
     return figure
-
-
-def shortened(label: str, n_characters: int = 26) -> str:
-    """Return a label fit for drawing: no control characters, cut in the middle when long.
-
-    Example:
-        >>> shortened("a_rather_long_name_of_a_network_s0", 16)
-        'a_rather…work_s0'
-    """
-    clean = "".join(character if character.isprintable() else "�" for character in str(label))
-    if len(clean) <= n_characters:
-        return clean
-    front = n_characters // 2
-    return f"{clean[:front]}…{clean[len(clean) - (n_characters - front - 1) :]}"
-
-
-def written(name: str) -> str:
-    """Return an objective's or architecture's name as people write it; unknown names stay as they are.
-
-    Example:
-        >>> written("vicreg"), written("vicreg / supervised")
-        ('VICReg', 'VICReg / supervised')
-    """
-    parts = [WRITTEN_NAMES.get(part, part) for part in str(name).split(" / ")]
-    return shortened(" / ".join(parts).lstrip("_"), 44)
 
 
 def make_square(axes: Axes) -> None:

@@ -1,6 +1,12 @@
-"""Figures inside a page: ids and classes made unique, for a page holds many; nothing in them can run."""
+"""Figures inside a page: ids and classes made unique, for a page holds many; nothing in them can run.
+
+What a drawing may hold is decided by its elements and attributes; its words are text, whatever they say.
+"""
 
 import re
+from collections.abc import Iterator
+from xml.etree import ElementTree as ET
+from xml.sax.saxutils import escape, quoteattr
 
 from markupsafe import Markup
 from matplotlib.figure import Figure
@@ -9,17 +15,29 @@ from rep_kedro.datasets.figure import render_svg
 from rep_kedro.errors import UserError
 
 _PROLOGUE = re.compile(r"^.*?(?=<svg[\s>])", re.DOTALL)
-_METADATA = re.compile(r"<metadata[^>]*>.*?</metadata>\s*", re.DOTALL)
-_STYLE = re.compile(r"<style>.*?</style>", re.DOTALL)
+_ELEMENTS = {
+    *("svg", "g", "defs", "style", "path", "use", "text", "tspan", "image", "clipPath", "pattern", "rect"),
+    *(
+        "circle",
+        "ellipse",
+        "line",
+        "polygon",
+        "polyline",
+        "linearGradient",
+        "radialGradient",
+        "stop",
+        "title",
+    ),
+}
+_LEFT_OUT = {"metadata"}
+_OF_THE_PAGE = {"width", "height", "id", "role", "aria-label"}
+_REFERENCE = re.compile(r"url\(\s*(?!#)|expression\(|@|\\", re.IGNORECASE)
+_LOCAL_URL = re.compile(r"url\(#([^)]+)\)")
 _CLASS_RULE = re.compile(r"\.([a-z]+)\{")
-_CLASS = re.compile(r'\bclass="([^"]+)"')
-_ID = re.compile(r'\bid="([^"]+)"')
-_REFERENCE = re.compile(r'(url\(#|href="#)([^")]+)')
-_ACTIVE = re.compile(r"<\s*(script|foreignObject|iframe)\b|\son[a-z]+\s*=\s*[\"']|javascript:", re.IGNORECASE)
 
 
 def inline_svg(figure: Figure | str, prefix: str, title: str) -> Markup:
-    """Return a figure ready to stand inside an HTML page.
+    """Return a figure ready to be part of an HTML page.
 
     Args:
         figure: A figure, or the text of an SVG document that was made from one.
@@ -27,19 +45,74 @@ def inline_svg(figure: Figure | str, prefix: str, title: str) -> Markup:
         title: Read aloud by screen readers in place of the drawing.
 
     Raises:
-        ValueError: If the text is no SVG document or holds anything that could run.
+        ValueError: If the text is no SVG document or holds anything that could run or be fetched.
     """
     document = render_svg(figure) if isinstance(figure, Figure) else figure
-    if "<svg" not in document:
-        raise UserError(f"figure {prefix!r} is no SVG document, received text that starts {document[:40]!r}")
-    if _ACTIVE.search(document):
-        raise UserError(f"figure {prefix!r} holds active content; only drawings are put into the report")
-    drawing = _METADATA.sub("", _PROLOGUE.sub("", document, count=1))
-    opening, closing, rest = drawing.partition(">")
-    opening = re.sub(r'\s(?:width|height|id|role|aria-label|xmlns)="[^"]*"', "", opening)
-    rest = _STYLE.sub(lambda found: _CLASS_RULE.sub(rf".{prefix}\1{{", found[0]), rest)
-    rest = _CLASS.sub(rf'class="{prefix}\1"', rest)
-    rest = _ID.sub(rf'id="{prefix}\1"', rest)
-    rest = _REFERENCE.sub(rf"\1{prefix}\2", rest)
-    label = Markup.escape(title)
-    return Markup(f'{opening} role="img" aria-label="{label}"{closing}{rest}')  # noqa: S704 - checked above
+    drawing = _PROLOGUE.sub("", document, count=1)
+    try:
+        if "<!" in drawing:
+            raise UserError(f"figure {prefix!r} holds active content: a declaration")
+        root = ET.fromstring(drawing)  # noqa: S314 - without declarations there are no entities to expand
+    except ET.ParseError as problem:
+        raise UserError(
+            f"figure {prefix!r} is no SVG document ({problem}), received text that starts {document[:40]!r}"
+        ) from problem
+    active = next(_active_content(root), None)
+    if active is not None:
+        raise UserError(
+            f"figure {prefix!r} holds active content ({active}); only drawings are put into the report"
+        )
+    attributes = {name: value for name, value in root.attrib.items() if name not in _OF_THE_PAGE}
+    root.attrib = {**attributes, "role": "img", "aria-label": title}
+    return Markup(_write(root, prefix))  # noqa: S704 - checked above
+
+
+def _active_content(root: ET.Element) -> Iterator[str]:
+    """Yield what is more than a drawing: unknown elements, event handlers, references out of the drawing."""
+    for element in root.iter():
+        tag = _local(element.tag)
+        if tag in _LEFT_OUT:
+            continue
+        if tag not in _ELEMENTS:
+            yield f"element {tag}"
+        if tag == "style" and _REFERENCE.search(element.text or ""):
+            yield "a style that refers to something else"
+        for name, value in element.attrib.items():
+            if _local(name).lower().startswith("on"):
+                yield f"attribute {_local(name)}"
+            elif _local(name) == "href":
+                if not value.startswith("#") and not (tag == "image" and value.startswith("data:image/png;")):
+                    yield f"reference to {value[:40]}"
+            elif _REFERENCE.search(value):
+                yield f"attribute {_local(name)} with {value[:40]}"
+
+
+def _write(element: ET.Element, prefix: str) -> str:
+    tag = _local(element.tag)
+    if tag in _LEFT_OUT:
+        return ""
+    parts = [tag]
+    for name, value in element.attrib.items():
+        parts.append(f"{_local(name)}={quoteattr(_renamed(_local(name), value, prefix))}")
+    text = element.text or ""
+    if tag == "style":
+        text = _LOCAL_URL.sub(rf"url(#{prefix}\1)", _CLASS_RULE.sub(rf".{prefix}\1{{", text))
+    inner = escape(text) + "".join(_write(child, prefix) + escape(child.tail or "") for child in element)
+    opening = " ".join(parts)
+    return f"<{opening}>{inner}</{tag}>" if inner else f"<{opening}/>"
+
+
+def _renamed(name: str, value: str, prefix: str) -> str:
+    """Return an attribute's value with the drawing's own names made unique on the page."""
+    if name == "aria-label":
+        return value
+    if name in ("id", "class"):
+        return f"{prefix}{value}"
+    if name == "href" and value.startswith("#"):
+        return f"#{prefix}{value[1:]}"
+    return _LOCAL_URL.sub(rf"url(#{prefix}\1)", value)
+
+
+def _local(name: str) -> str:
+    """Return a name without its namespace."""
+    return name.rpartition("}")[2]

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from rep_kedro.errors import UserError
+from rep_kedro.datasets import MemberKey
 from rep_kedro.reporting.contract import COLUMNS
 from rep_kedro.reporting.style import UNKNOWN, Palette, palette_for
 
@@ -45,7 +45,7 @@ def require_table(name: str, table: pd.DataFrame | None) -> pd.DataFrame:
         return pd.DataFrame({column: pd.Series(dtype="object") for column in columns})
     missing = [column for column in columns if column not in table.columns]
     if missing:
-        raise UserError(f"table {name!r} lacks the columns {missing}; it has {list(table.columns)}")
+        raise ValueError(f"table {name!r} lacks the columns {missing}; it has {list(table.columns)}")
     return table
 
 
@@ -92,7 +92,7 @@ def matrices_of(handles: Mapping[str, MatrixHandle], measure: str) -> dict[str, 
     """Return the matrices of one measure by stimulus set, as frames labelled by network."""
     frames = {}
     for key in sorted(handles):
-        stimulus_set, _, member_measure = key.rpartition("/")
+        stimulus_set, member_measure = MemberKey.parse(key)
         if member_measure == measure:
             matrix = handles[key].matrix()
             labels = [str(label) for label in matrix.labels]
@@ -103,17 +103,12 @@ def matrices_of(handles: Mapping[str, MatrixHandle], measure: str) -> dict[str, 
 
 
 def mean_matrix(matrices: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return the mean over stimulus sets; undefined where one of them is, so that no mean is over fewer sets.
+    """Return the mean over stimulus sets, of the networks that all of them compare.
 
-    Raises:
-        ValueError: If the matrices are not over the same networks.
+    It is undefined where one of the sets has no value, so that no mean is over fewer sets.
     """
     frames = list(matrices.values())
-    labels = list(frames[0].index)
-    for stimulus_set, frame in matrices.items():
-        if set(frame.index) != set(labels):
-            odd = sorted(set(frame.index) ^ set(labels))
-            raise UserError(f"stimulus set {stimulus_set!r} compares other networks than the rest: {odd}")
+    labels = [label for label in frames[0].index if all(label in frame.index for frame in frames)]
     stack = np.stack([frame.loc[labels, labels].to_numpy() for frame in frames])
     return pd.DataFrame(stack.mean(axis=0), index=labels, columns=labels)
 
@@ -146,14 +141,16 @@ def final_layers(probe_results: pd.DataFrame) -> pd.DataFrame:
 
 
 def best_layers(probe_results: pd.DataFrame) -> pd.DataFrame:
-    """Return the row with the highest test accuracy per stimulus set and network; the earlier on ties."""
-    defined = probe_results.dropna(subset=["test_accuracy"]).sort_values("depth", kind="stable")
-    if not len(defined):
-        return defined
-    best = defined.groupby(["stimulus_set", "model"], sort=False)["test_accuracy"].idxmax()
-    return defined.loc[best].sort_values(
-        ["stimulus_set", "test_accuracy"], ascending=[True, False], kind="stable"
-    )
+    """Return the layer that reads held-out training images best, per stimulus set and network.
+
+    The earlier on ties, and none of a network without such accuracies: layers are not chosen on test images.
+    """
+    known = probe_results.assign(validation_accuracy=pd.to_numeric(probe_results["validation_accuracy"]))
+    known = known.dropna(subset=["validation_accuracy"]).sort_values("depth", kind="stable")
+    if not len(known):
+        return known
+    best = known.groupby(["stimulus_set", "model"], sort=False)["validation_accuracy"].idxmax()
+    return known.loc[best].sort_values(["stimulus_set", "model"], kind="stable")
 
 
 def performance_gaps(similarities: pd.DataFrame, probe_results: pd.DataFrame, measure: str) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """Several networks as one: their features side by side."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
@@ -72,6 +72,7 @@ class CombinationView:
     def _read(self, layer: str) -> "tuple[np.ndarray[Any, Any], dict[str, list[FittedStep]]]":
         import numpy as np
 
+        from rep_kedro.kernels.feature_transform import ZeroLengthError
         from rep_kedro.representations.chain import explain_fewer_components, fit_and_apply
         from rep_kedro.representations.views import require_finite, share_memory
 
@@ -90,7 +91,7 @@ class CombinationView:
         fit_rows = None if self.fitted_on is None else self.fitted_on.choose()
         try:
             made, fitted[""] = fit_and_apply(beside, self.combination.transform, fit_rows=fit_rows)
-        except ValueError as error:
+        except ZeroLengthError as error:
             raise UserError(f"combination {self.key}: {error}") from error
         if fewer := explain_fewer_components(self.combination.transform, fitted[""]):
             _log.info("combination %s has %s: it varies in no more directions", self.key, fewer)
@@ -102,6 +103,7 @@ def list_combinations(
     available: Mapping[str, Sequence[str]],
     view: "Callable[[str], FeatureView]",
     fitted_on: "Callable[[str], FittedOn | None]",
+    without: Collection[str] = (),
 ) -> list[CombinationView]:
     """Return each combination on each stimulus set on which its networks have features.
 
@@ -110,6 +112,7 @@ def list_combinations(
         available: Networks with features, by stimulus set.
         view: Returns the view of ``<stimulus set>/<model>``.
         fitted_on: Returns which rows transforms are fitted on, by stimulus set.
+        without: ``<stimulus set>/<combination>`` of those to leave out.
 
     Raises:
         ValueError: If a combination has the name of a network, its networks have features together on no
@@ -122,9 +125,9 @@ def list_combinations(
         for stimulus_set, models in available.items():
             if name in models:
                 raise UserError(f"combination {name!r} has the name of a network; choose another")
-            if set(combination.models) & set(models):
+            if f"{stimulus_set}/{name}" not in without and set(combination.models) & set(models):
                 made.append(_combine(name, combination, stimulus_set, models, view, fitted_on))
-        if not made:
+        if not made and not any(f"{stimulus_set}/{name}" in without for stimulus_set in available):
             known = sorted({model for models in available.values() for model in models})
             close = get_close_matches(combination.models[0], known)
             hint = f"did you mean {close[0]!r}" if close else f"there are: {', '.join(known)}"

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rep_kedro.datasets import MemberKey
 from rep_kedro.errors import UserError
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class RowFinder:
             return None
         source = self._source_of(features, hash_of_features)
         if source is None:
-            stimulus_set = features.key.partition("/")[0]
+            stimulus_set = MemberKey.parse(features.key).stimulus_set
             raise UserError(
                 f"features {features.key} ({features.meta['n_stimuli']} stimuli) are of no subset of "
                 f"{stimulus_set!r} that is there, so stimulus subset {wanted.key} cannot be found in them; "
@@ -94,8 +95,8 @@ class RowFinder:
         """Return the key of the subset that features were made of: the one their recipe names, or another."""
         named = features.recipe.get("stimulus_subset")
         first = str(named.get("key")) if isinstance(named, Mapping) else ""
-        prefix = f"{features.key.partition('/')[0]}/"
-        others = [key for key in sorted(self._subsets) if key.startswith(prefix) and key != first]
+        own = MemberKey.parse(features.key).stimulus_set
+        others = [k for k in sorted(self._subsets) if MemberKey.parse(k).stimulus_set == own and k != first]
         for key in [first, *others]:
             if key in self._subsets and self._hash(key) == hash_of_features:
                 return key

@@ -4,7 +4,8 @@
 ``subsets`` draws stimuli.
 """
 
-from rep_kedro.stimuli.decoding import UnreadableImageError, decode_images
+from rep_kedro.stimuli.decoding import decode_images
+from rep_kedro.stimuli.pixels import UnreadableImageError
 from rep_kedro.stimuli.selection import select_stimuli
 
 __all__ = ["UnreadableImageError", "decode_images", "select_stimuli"]

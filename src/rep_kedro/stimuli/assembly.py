@@ -5,14 +5,20 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.stimuli.base import SourceSpec
-from rep_kedro.stimuli.decoding import UnreadableImageError, check_images
+from rep_kedro.stimuli.classes import LOOK_LIKE_IDS, MAX_FOUND_CLASSES, Numbering, name_by_number
+from rep_kedro.stimuli.copies import count_copies, first_of_copies
+from rep_kedro.stimuli.decoding import CheckedImage, check_images
+from rep_kedro.stimuli.findings import Findings
 from rep_kedro.stimuli.labels import map_labels
-from rep_kedro.stimuli.png import png_size
+from rep_kedro.stimuli.limits import Limits
+from rep_kedro.stimuli.pixels import UnreadableImageError, decode_image
+from rep_kedro.stimuli.png import encode_png, png_size
 from rep_kedro.stimuli.record import DamagedSourceError, DamageLog, Stimulus, StimulusStream
-from rep_kedro.stimuli.splits import draw_test_rows
+from rep_kedro.stimuli.settled_splits import settle_splits
 from rep_kedro.stimuli.spool import BatchSpool
 from rep_kedro.stimuli.walking import is_text
 
@@ -21,10 +27,8 @@ if TYPE_CHECKING:
 
 _ROWS_PER_BATCH = 512
 _BYTES_PER_BATCH = 4 << 20
-_MAX_CLASSES = 1 << 31  # labels are int32
+_LONGEST_ID = 4096
 _THREADED_BYTES = 16 << 10  # larger images are checked in threads; the decoder lets other threads run
-
-Sizes = Counter[tuple[int, int]]
 
 
 def schema() -> "pa.Schema":
@@ -53,38 +57,56 @@ def assemble_stimulus_set(
     Returns:
         Table with columns stimulus_id, image (encoded bytes as they came), label (null where there is none)
         and split. ``schema.metadata[b"meta"]`` is JSON with ``class_names``, ``image_size_px`` (side length
-        if all images are squares of one size, else null), ``n_stimuli``, ``counts`` by split,
-        ``class_counts`` by split and class, ``source``, ``sha256`` (see :func:`digest_rows`), ``left_out``
-        (stimuli outside of the label map, by split), ``damaged`` and ``ignored``.
+        if all images are squares of one size, else null), ``wide_values`` (of images with more than 8 bits
+        per channel: ``n_images``, ``smallest``, ``largest`` value; else null), ``several_frames`` (how many
+        images have more than the one that counts), ``n_stimuli``, ``counts`` by split,
+        ``class_counts`` by split and class, ``classes_of_test_alone`` (their names), ``n_copies`` and
+        ``n_copies_across_splits`` (see :func:`count_copies`), ``test_is`` (see :func:`settle_splits`),
+        ``source``, ``sha256`` (see :func:`digest_rows`), ``left_out`` (what the parameters leave out, by
+        split or folder), ``damaged``, ``ignored`` and ``notes`` (of what was decided, in words).
 
     Raises:
         DamagedSourceError: If anything is damaged and ``on_damaged`` is ``error``; if nothing is left.
     """
-    sizes: Sizes = Counter()
-    left_out: Counter[str] = Counter()
+    findings = Findings()
+    max_value: int | None = getattr(spec, "max_value", None)
+    names_of_source = stream.class_names
+    numbering = Numbering(stream.class_names, getattr(spec, "first_label", None))
+    stream = replace(stream, stimuli=numbering.follow(stream.stimuli, log))
     label_map = getattr(spec, "label_map", None)
     if label_map is not None:
-        stream = map_labels(stream, label_map, log, left_out)
+        stream = map_labels(stream, label_map, log)
     spool = BatchSpool(schema())
     try:
-        for stimuli in _group(_distinct(stream, log)):
-            spool.append(_to_batch(_check(stimuli, stream, log, sizes, threads)))
+        for stimuli in _group(_distinct(stream, spec.limits, log)):
+            kept = stimuli if stream.is_encoded_here else _check(stimuli, spec, log, findings, threads)
+            spool.append(_to_batch(kept))
+            findings.add_sizes(png_size(each.image) for each in kept if stream.is_encoded_here)
         table = spool.finish()
     finally:
         spool.discard()
     table = _leave_out_unlabelled(table, log)
+    table = _settle_labels(table, numbering, log, is_mapped=label_map is not None)
+    numbering.note_doubt(names_of_source, log)
     if spec.on_damaged == "error":
         log.require_none()
     if not table.num_rows:
         raise DamagedSourceError(
             f"no stimulus is left of source {spec.source!r}; damaged: {len(log.damaged)}"
         )
-    table = _draw_splits(table, spec)
-    meta = _describe(table, stream.class_names, sizes) | {
+    findings.require_effect(max_value)
+    originals = first_of_copies(table.select(["image"]).to_batches(max_chunksize=_ROWS_PER_BATCH))
+    table, test_is = settle_splits(table, spec, originals, log)
+    class_names = stream.class_names or name_by_number(set(table["label"].unique().to_pylist()) - {None})
+    meta = _describe(table, class_names) | {
+        **findings.describe(),
+        **count_copies(originals, table["split"].to_pylist()),
+        "test_is": test_is,
         "source": spec.recipe(),
-        "left_out": dict(left_out),
+        "left_out": dict(log.left_out),
         "damaged": [{"item": item, "reason": reason} for item, reason in log.damaged],
         "ignored": sorted(log.ignored),
+        "notes": log.notes,
     }
     return table.replace_schema_metadata({b"meta": json.dumps(meta, ensure_ascii=False).encode()})
 
@@ -114,20 +136,28 @@ def digest_rows(table: "pa.Table") -> str:
     return digest.hexdigest()
 
 
-def _distinct(stream: StimulusStream, log: DamageLog) -> Iterator[Stimulus]:
+def _distinct(stream: StimulusStream, limits: Limits, log: DamageLog) -> Iterator[Stimulus]:
     """Yield the stimuli whose ids are text and new and whose labels have names."""
+    if not all(map(is_text, stream.class_names or ())):
+        raise DamagedSourceError("a class name is not UTF-8")
     seen = set[str]()
-    n_classes = _MAX_CLASSES if stream.class_names is None else len(stream.class_names)
+    n_classes = MAX_FOUND_CLASSES if stream.class_names is None else len(stream.class_names)
+    n_allowed = n_classes + (stream.class_names is not None)  # labels may turn out to be counted from 1
     for stimulus in stream.stimuli:
         label = stimulus.label
         if stimulus.stimulus_id in seen:
             log.add(stimulus.stimulus_id, "id occurs twice")
         elif not is_text(stimulus.stimulus_id):
             log.add(ascii(stimulus.stimulus_id), "the name is not UTF-8")
-        elif label is not None and not 0 <= label < n_classes:
+        elif len(stimulus.stimulus_id) > _LONGEST_ID:
+            log.add(stimulus.stimulus_id[:40], f"the name has more than {_LONGEST_ID} characters")
+        elif label is not None and label >= n_classes and stream.class_names is None:
+            log.add(stimulus.stimulus_id, f"label {label}: {LOOK_LIKE_IDS}")
+        elif label is not None and not 0 <= label < n_allowed:
             log.add(stimulus.stimulus_id, f"label {label} is outside of the {n_classes} classes")
         else:
             seen.add(stimulus.stimulus_id)
+            limits.require_stimuli(len(seen), "the source")
             yield stimulus
 
 
@@ -144,30 +174,40 @@ def _group(stimuli: Iterable[Stimulus]) -> Iterator[list[Stimulus]]:
 
 
 def _check(
-    stimuli: list[Stimulus], stream: StimulusStream, log: DamageLog, sizes: Sizes, threads: int
+    stimuli: list[Stimulus], spec: SourceSpec, log: DamageLog, findings: Findings, threads: int
 ) -> list[Stimulus]:
-    """Return the stimuli whose images can be decoded; the others go to the log."""
-    images = [stimulus.image for stimulus in stimuli]
-    if stream.is_encoded_here:
-        sizes.update(png_size(image) for image in images)
-        return stimuli
+    """Return the stimuli whose images can be decoded, scaled if asked for; the others go to the log."""
+    max_value: int | None = getattr(spec, "max_value", None)
+    checked = _check_all([each.image for each in stimuli], threads, limits=spec.limits, max_value=max_value)
     good = []
-    for stimulus, found in zip(stimuli, _check_all(images, threads), strict=True):
+    for stimulus, found in zip(stimuli, checked, strict=True):
         if isinstance(found, UnreadableImageError):
             log.add(stimulus.stimulus_id, str(found))
-        else:
-            sizes[found] += 1
-            good.append(stimulus)
+            continue
+        findings.add(found)
+        is_scaled = max_value is not None and found.wide_range is not None
+        good.append(_store_scaled(stimulus, spec.limits, max_value) if is_scaled else stimulus)
     return good
 
 
-def _check_all(images: Sequence[bytes], threads: int) -> list[tuple[int, int] | UnreadableImageError]:
+def _store_scaled(stimulus: Stimulus, limits: Limits, max_value: int | None) -> Stimulus:
+    """Return a stimulus whose 16 bits became 8, so that all who read the set see the same."""
+    import numpy as np
+
+    pixels = np.asarray(decode_image(stimulus.image, limits=limits, max_value=max_value).image)
+    return stimulus._replace(image=encode_png(pixels))
+
+
+def _check_all(
+    images: Sequence[bytes], threads: int, **how: Any
+) -> list[CheckedImage | UnreadableImageError]:
     if threads < 2 or sum(map(len, images)) < _THREADED_BYTES * len(images):
-        return list(check_images(images))
+        return list(check_images(images, **how))
     share = -(-len(images) // threads)
     shares = [images[start : start + share] for start in range(0, len(images), share)]
     with ThreadPoolExecutor(threads) as pool:
-        return [found for part in pool.map(lambda share: list(check_images(share)), shares) for found in part]
+        parts = pool.map(lambda share: list(check_images(share, **how)), shares)
+        return [found for part in parts for found in part]
 
 
 def _to_batch(stimuli: list[Stimulus]) -> "pa.RecordBatch":
@@ -182,55 +222,63 @@ def _to_batch(stimuli: list[Stimulus]) -> "pa.RecordBatch":
 
 def _leave_out_unlabelled(table: "pa.Table", log: DamageLog) -> "pa.Table":
     """Leave out the stimuli without a label if others have one."""
-    import pyarrow as pa
-
     labels = table["label"]
     if labels.null_count in {0, len(labels)}:
         return table
     is_missing = [label is None for label in labels.to_pylist()]
+    return _leave_out(table, is_missing, "no label, while others have one", log)
+
+
+def _settle_labels(table: "pa.Table", numbering: Numbering, log: DamageLog, *, is_mapped: bool) -> "pa.Table":
+    """Count labels from 0 where they are counted from 1; leave out the label that is one too many."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    n_classes = numbering.n_classes
+    if numbering.is_from_one():
+        numbering.require_unmapped(log, is_mapped=is_mapped)
+        labels = pc.subtract(table["label"], pa.scalar(1, pa.int32()))
+        return table.set_column(table.schema.get_field_index("label"), "label", labels)
+    if is_mapped or n_classes is None or numbering.largest < n_classes:
+        return table
+    is_beyond = [label == n_classes for label in table["label"].to_pylist()]
+    reason = f"label {n_classes} is outside of the {n_classes} classes{numbering.hint()}"
+    return _leave_out(table, is_beyond, reason, log)
+
+
+def _leave_out(table: "pa.Table", is_out: Sequence[bool], reason: str, log: DamageLog) -> "pa.Table":
+    """Move stimuli to the log."""
+    import pyarrow as pa
+
     ids = table["stimulus_id"].to_pylist()
     runs, start = [], 0
-    for row, missing in enumerate([*is_missing, True]):
-        if missing:
+    for row, out in enumerate([*is_out, True]):
+        if out:
             runs.append(table.slice(start, row - start))  # slices copy nothing
             start = row + 1
             if row < len(ids):
-                log.add(ids[row], "no label, while others have one")
+                log.add(ids[row], reason)
     return pa.concat_tables(runs)
 
 
-def _draw_splits(table: "pa.Table", spec: SourceSpec) -> "pa.Table":
-    """Draw a test split if the parameters of a source with files ask for one."""
-    import pyarrow as pa
-
-    fraction = getattr(spec, "test_fraction", 0.0)
-    if not fraction or table["split"].combine_chunks().unique().to_pylist() != [getattr(spec, "split", None)]:
-        return table
-    is_test = draw_test_rows(
-        table["stimulus_id"].to_pylist(),
-        table["label"].to_pylist(),
-        test_fraction=fraction,
-        seed=getattr(spec, "seed", 0),
-    )
-    splits = pa.array(["test" if test else getattr(spec, "split", "train") for test in is_test], pa.string())
-    return table.set_column(table.schema.get_field_index("split"), "split", splits)
-
-
-def _describe(table: "pa.Table", class_names: Sequence[str] | None, sizes: Sizes) -> dict[str, Any]:
+def _describe(table: "pa.Table", class_names: Sequence[str] | None) -> dict[str, Any]:
     labels, splits = table["label"].to_pylist(), table["split"].to_pylist()
     counts: dict[str, int] = dict(Counter(splits))
     cells = Counter(zip(splits, labels, strict=True))
     names = list(class_names) if class_names is not None else None
-    only_size = next(iter(sizes)) if len(sizes) == 1 else None
     return {
         "class_names": names,
-        "image_size_px": only_size[0] if only_size and only_size[0] == only_size[1] else None,
         "n_stimuli": table.num_rows,
         "counts": counts,
         "class_counts": {
             split: {name: cells[split, label] for label, name in enumerate(_distinct_names(names))}
             for split in counts
         },
+        "classes_of_test_alone": [
+            name
+            for label, name in enumerate(_distinct_names(names))
+            if cells["test", label] and not cells["train", label] and counts.get("train")
+        ],
         "sha256": digest_rows(table),
     }
 

@@ -1,36 +1,20 @@
 """What all stimulus sources share: parameters, roots on disk, and what a recipe holds of them."""
 
-import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, model_validator
 
-from rep_kedro.errors import UserError
+from rep_kedro.errors import MissingFileError, UserError
+from rep_kedro.parameter_rules import expand_path
 from rep_kedro.stimuli.labels import AnyLabelMap
+from rep_kedro.stimuli.limits import Limits
 from rep_kedro.stimuli.strict import StrictModel
-
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "test": "test",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-}
-_VARIABLE = re.compile(r"\$\{?(\w+)\}?")
 
 
 def _expand(path: Any) -> Any:
-    """Replace environment variables and the home folder's sign."""
-    if not isinstance(path, str | Path):
-        return path
-    expanded = os.path.expandvars(str(path))
-    unset = _VARIABLE.search(expanded)
-    if unset:
-        raise UserError(f"path {str(path)!r} names the environment variable {unset[1]}, which is not set")
-    return Path(expanded).expanduser()
+    return expand_path(path, f"path {str(path)!r}") if isinstance(path, str | Path) else path
 
 
 def _as_list(paths: Any) -> Any:
@@ -60,6 +44,7 @@ class SourceSpec(StrictModel):
         title: Name of the set for people.
         group: Kind of images, by which sets may be grouped.
         expected: Stimuli by split, and number of ``classes``; a set that differs is refused.
+        limits: Largest sizes of what the source holds; whatever exceeds them is refused before it is read.
     """
 
     source: str
@@ -67,6 +52,7 @@ class SourceSpec(StrictModel):
     title: str | None = None
     group: str | None = None
     expected: dict[PlainName, NonNegativeInt] | None = None
+    limits: Limits = Limits()
 
     path_fields: ClassVar[frozenset[str]] = frozenset()
     told_fields: ClassVar[frozenset[str]] = frozenset({"title", "group", "expected"})
@@ -85,46 +71,69 @@ class FileSourceSpec(SourceSpec):
 
     Attributes:
         path: One file or folder; environment variables (``$REP_DATA/...``) and ``~`` are replaced.
-        splits: Instead of ``path``: files or folders by split.
+        splits: With ``path``: names of the folders or files below it by split, with wildcards, or ``none`` if
+            no name is that of a split. Without ``path``: places of files or folders by split. Where it is not
+            given, names decide (``rep_kedro.stimuli.split_rule``).
         split: Name of the only split, where the source has no splits of its own.
         test_fraction: Share of each class that becomes the split ``test``; 0 leaves the splits as they are.
         seed: Decides which stimuli those are.
         class_names: Names by label; overrides what the source says.
+        first_label: The source's number of the first class, 0 or 1.
         label_map: Other classes made of the source's labels: the name of a shipped map (such as
             ``living17``), a YAML file, or ``{classes: {name: [labels]}}``.
+        max_value: Value of full brightness in images of 16 bits, such as 4095 where a sensor gives 12; these
+            images are stored with 8 bits. None means 65,535, and images are stored as they came.
     """
 
     path: SourcePath | None = None
-    splits: dict[PlainName, SourcePaths] | None = None
+    splits: Literal["none"] | dict[PlainName, SourcePaths] | None = None
     split: PlainName = "train"
     test_fraction: float = Field(default=0.0, ge=0, lt=1)
     seed: int = 0
     class_names: list[str] | None = None
+    first_label: int | None = None
     label_map: AnyLabelMap | None = None
+    max_value: int | None = Field(default=None, ge=1, le=65535)
 
     path_fields: ClassVar[frozenset[str]] = frozenset({"path", "splits"})
 
     @model_validator(mode="after")
     def _require_one_place(self) -> "FileSourceSpec":
-        if (self.path is None) == (self.splits is None):
-            raise UserError(f"source {self.source!r} needs either path or splits, not both")
-        if self.splits is not None and self.test_fraction:
-            raise UserError("test_fraction makes a test split, so it goes with path only, not with splits")
+        if self.path is None and not isinstance(self.splits, dict):
+            raise UserError(f"source {self.source!r} needs either path or splits with a place for each split")
+        if self.path is not None and isinstance(self.splits, dict):
+            for place in (place for places in self.splits.values() for place in places):
+                if place.is_absolute():
+                    raise UserError(f"with path, splits are named relative to it, received {place}")
+        return self
+
+    @model_validator(mode="after")
+    def _refuse_what_has_no_effect(self) -> "FileSourceSpec":
+        if isinstance(self.splits, dict) and "split" in self.model_fields_set:
+            raise UserError("split has no effect together with splits; remove one of the two")
+        if isinstance(self.splits, dict) and self.test_fraction:
+            raise UserError("test_fraction has no effect together with splits; remove one of the two")
+        if self.split == "test" and self.test_fraction:
+            raise UserError("test_fraction has no effect where all is test; remove split or test_fraction")
+        if "seed" in self.model_fields_set and not self.test_fraction:
+            raise UserError("seed has no effect without test_fraction; remove it, or set test_fraction")
         return self
 
     def recipe(self) -> dict[str, Any]:
         """Return the parameters that the set's bytes depend on, without places, as plain JSON data."""
         kept = super().recipe()
-        if self.splits is not None:
+        if self.path is not None and self.splits is not None:
+            kept["splits"] = self.model_dump(mode="json", include={"splits"})["splits"]
+        elif isinstance(self.splits, dict):
             kept["splits"] = list(self.splits)
         return kept
 
     def roots(self) -> dict[str, list[Path]]:
         """Return the files and folders that the source reads, by split ('' for ``path``)."""
-        if self.splits is not None:
-            return {split: list(paths) for split, paths in self.splits.items()}
-        assert self.path is not None  # noqa: S101  _require_one_place
-        return {"": [self.path]}
+        if self.path is not None:
+            return {"": [self.path]}
+        assert isinstance(self.splits, dict)  # noqa: S101  _require_one_place
+        return {split: list(paths) for split, paths in self.splits.items()}
 
 
 def require_path(path: Path) -> Path:
@@ -135,12 +144,5 @@ def require_path(path: Path) -> Path:
     """
     if not path.exists():
         known = next((parent for parent in path.parents if parent.exists()), None)
-        raise FileNotFoundError(f"no file or folder at {path}; the part that exists is {known}")
+        raise MissingFileError(f"no file or folder at {path}; the part that exists is {known}")
     return path
-
-
-def split_of(name: str) -> str | None:
-    """Return the split that a file's relative path names, by a folder or by how the file's name begins."""
-    word = re.match(r"[a-z]+", name.rpartition("/")[2].lower()) or re.match("", "")
-    candidates = [*name.lower().split("/")[:-1], word[0] if word else ""]
-    return next((SPLIT_NAMES[candidate] for candidate in candidates if candidate in SPLIT_NAMES), None)

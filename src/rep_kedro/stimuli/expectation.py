@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rep_kedro.stimuli.record import DamagedSourceError
+from rep_kedro.stimuli.strict import shorten
 
 CLASSES = "classes"
 
@@ -58,7 +59,44 @@ def tell_left_out(meta: Mapping[str, Any]) -> str:
         first = meta["damaged"][0]
         told.append(f"{len(meta['damaged'])} damaged items, first {first['item']} ({first['reason']})")
     if meta["left_out"]:
-        told.append(f"{sum(meta['left_out'].values())} stimuli outside of the label map")
+        told.append(
+            f"{sum(meta['left_out'].values())} stimuli or files that the parameters leave out, first of"
+            f" {next(iter(meta['left_out']))}"
+        )
     if meta["ignored"]:
-        told.append(f"{len(meta['ignored'])} hidden or system files, first {meta['ignored'][0]}")
+        told.append(f"{len(meta['ignored'])} other files, first {meta['ignored'][0]}")
     return "; ".join(told)
+
+
+def describe_doubts(meta: Mapping[str, Any]) -> list[str]:
+    """Return in words what is in the set, but bears on what is made of it.
+
+    Example:
+        >>> meta = {"classes_of_test_alone": ["cat"], "n_copies": 3, "n_copies_across_splits": 2}
+        >>> for doubt in describe_doubts(meta | {"counts": {"train": 4, "test": 3}}):
+        ...     print(doubt)
+        1 classes of the test split have no training stimulus: cat
+        2 stimuli of other splits are exact copies of training stimuli
+        3 stimuli are exact copies of others
+    """
+    doubts = []
+    alone = meta["classes_of_test_alone"]
+    if alone:
+        doubts.append(f"{len(alone)} classes of the test split have no training stimulus: {shorten(alone)}")
+    if meta["n_copies_across_splits"]:
+        doubts.append(
+            f"{meta['n_copies_across_splits']} stimuli of other splits are exact copies of training stimuli"
+        )
+    if meta["n_copies"]:
+        doubts.append(f"{meta['n_copies']} stimuli are exact copies of others")
+    others = [split for split in meta["counts"] if split not in {"train", "test"}]
+    if others:
+        doubts.append(
+            f"{count_other(meta)} stimuli are in splits for neither training nor tests: {shorten(others)}"
+        )
+    return doubts
+
+
+def count_other(meta: Mapping[str, Any]) -> int:
+    """Return how many stimuli are neither in the split train nor in test."""
+    return sum(count for split, count in meta["counts"].items() if split not in {"train", "test"})

@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 
+from rep_kedro.downloads import require_modest_snapshot
+from rep_kedro.errors import UserError
 from rep_kedro.stimuli.fingerprint import digest_files
 from rep_kedro.stimuli.record import DamagedSourceError
 
@@ -76,6 +78,7 @@ def fetch_snapshot(repo: str, commit: str, patterns: Sequence[str]) -> Path:
             HfApi().dataset_info(
                 repo, revision=commit, timeout=_TIMEOUT_S
             )  # fails at once; fetching tries long
+            require_modest_snapshot(repo, repo_type="dataset", revision=commit, patterns=patterns)
         return Path(
             snapshot_download(
                 repo, repo_type="dataset", revision=commit, allow_patterns=list(patterns), max_workers=4
@@ -134,7 +137,7 @@ def _reasons(repo: str, revision: str) -> Iterator[None]:
     command = f"hf download --repo-type dataset {repo} --revision {revision}"
     try:
         yield
-    except DamagedSourceError:
+    except UserError:
         raise
     except RevisionNotFoundError as problem:
         raise DamagedSourceError(f"{place} has no revision {revision!r}") from problem

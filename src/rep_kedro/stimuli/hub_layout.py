@@ -2,17 +2,30 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from rep_kedro.stimuli.base import SPLIT_NAMES, split_of
+from rep_kedro.stimuli.base import FileSourceSpec
 from rep_kedro.stimuli.columnar import require_all_counted
-from rep_kedro.stimuli.record import DamagedSourceError
+from rep_kedro.stimuli.plain_yaml import load_plain_yaml
+from rep_kedro.stimuli.record import DamagedSourceError, DamageLog
+from rep_kedro.stimuli.split_names import OUR_SPLITS, canonical_split
+from rep_kedro.stimuli.split_rule import split_files
 from rep_kedro.stimuli.strict import suggest
+from rep_kedro.stimuli.tar_members import tar_stem
+from rep_kedro.stimuli.walking import note_unread, walk_files
 
 _TABLES = {".parquet", ".arrow"}
+_COMPANIONS = {
+    "README.md",
+    "dataset_dict.json",
+    "dataset_info.json",
+    "state.json",
+    "nshards.txt",
+    "classnames.txt",
+}
 
 
 @dataclass(frozen=True)
@@ -21,21 +34,20 @@ class Layout:
 
     Attributes:
         kind: Tables (Parquet or Arrow) or shards (tar).
-        splits: Files (of tables) or folders (of shards) by split; '' where no name tells.
+        splits: Files by the data set's name of the split; '' for files that have none.
+        folder: Of all files.
         described: What the set says of itself: of each column its type and class names.
     """
 
     kind: Literal["tables", "shards"]
     splits: dict[str, list[Path]]
+    folder: Path
     described: dict[str, Any] = field(default_factory=dict)
 
     def files(self) -> Iterator[Path]:
         """Yield all files that hold stimuli."""
         for places in self.splits.values():
-            for place in places:
-                yield from (
-                    (path for path in place.rglob("*") if path.is_file()) if place.is_dir() else [place]
-                )
+            yield from places
 
     def class_names(self, label_column: str | None) -> list[str] | None:
         """Return the names that the set's description gives to the labels, if it does."""
@@ -45,39 +57,65 @@ class Layout:
         return [str(name) for name in names] if names else None
 
 
-def look_at(folder: Path, *, config: str | None = None) -> Layout:
+def look_at(folder: Path, spec: FileSourceSpec, log: DamageLog, *, config: str | None = None) -> Layout:
     """Say how a data set is laid out.
 
     Args:
         folder: Of the data set.
+        spec: States the splits, or leaves them to what the set declares or, without that, to names.
+        log: Takes the files that are not read.
         config: Its part, where it has several.
 
     Raises:
         DamagedSourceError: If files are missing, no file can hold stimuli, or there are several parts and
             none is chosen.
+        UserError: If names could be those of splits, or not.
     """
     if (folder / "snapshots").is_dir():
         there = ", ".join(sorted(path.name for path in (folder / "snapshots").iterdir()))
         raise DamagedSourceError(
             f"{folder} is a repository of the hub's cache; name one of snapshots/: {there}"
         )
-    if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
+    seen = DamageLog()
+    files = dict(walk_files(folder, seen))
+    layout = _look_at_files(folder, files, spec, config)
+    if layout.kind == "shards":
+        return layout  # whose reader looks at the folder itself
+    log.damaged += seen.damaged
+    log.ignored += seen.ignored
+    read = set(layout.files())
+    for name, file in files.items():
+        if file.suffix in _TABLES and file not in read:
+            log.left_out[name] += 1
+        elif file not in read and file.name not in _COMPANIONS:
+            note_unread(name, log)
+    return layout
+
+
+def _look_at_files(
+    folder: Path, files: Mapping[str, Path], spec: FileSourceSpec, config: str | None
+) -> Layout:
+    if "dataset_dict.json" in files or "state.json" in files:
         return _look_at_saved(folder)
     card = _read_card(folder)
     described = _describe(card, config)
-    declared = _declared_tables(folder, card, config)
+    declared = _declared_tables(folder, card, config) if spec.splits is None else {}
     if declared:
-        return Layout("tables", _whole(declared), described)
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    tables = [path for path in files if path.suffix in _TABLES]
+        return Layout("tables", _whole(declared), folder, described)
+    tables = [file for file in files.values() if file.suffix in _TABLES]
     if tables:
-        return Layout("tables", _whole(_by_split(folder, _of_config(folder, tables, config))), described)
-    if any(path.name.endswith((".tar", ".tar.gz")) for path in files):
-        return Layout("shards", _folders_by_split(folder, config), described)
+        chosen = _of_config(folder, tables, config)
+        return Layout("tables", _whole(_by_split(folder, chosen, spec)), folder, described)
+    place = folder if config is None else folder / config
+    if not place.is_dir():
+        raise DamagedSourceError(f"the data set has no config {config!r}: no such folder")
+    shards = [file for file in files.values() if tar_stem(file.name) and file.is_relative_to(place)]
+    if shards:
+        return Layout("shards", _by_split(place, shards, spec), place, described)
     raise DamagedSourceError(
         f"no tables (*.parquet, *.arrow) or shards (*.tar) in {folder}, which holds"
-        f" {', '.join(path.name for path in files[:5]) or 'nothing'}; for image files there is the source"
-        " image_folder"
+        f" {', '.join(file.name for file in list(files.values())[:5]) or 'nothing'}; for image files there is"
+        " the source image_folder"
     )
 
 
@@ -86,7 +124,7 @@ def _look_at_saved(folder: Path) -> Layout:
     splits: dict[str, list[Path]] = {}
     if (folder / "dataset_dict.json").is_file():
         for split in _read_json(folder / "dataset_dict.json")["splits"]:
-            splits[SPLIT_NAMES.get(split, split)] = _saved_tables(folder / split)
+            splits[split] = _saved_tables(folder / split)
         info = next(iter(splits.values()))[0].parent / "dataset_info.json"
     else:
         splits[""] = _saved_tables(folder)
@@ -95,6 +133,7 @@ def _look_at_saved(folder: Path) -> Layout:
     return Layout(
         "tables",
         splits,
+        folder,
         {name: column.get("names") for name, column in features.items() if isinstance(column, dict)},
     )
 
@@ -117,23 +156,16 @@ def _saved_tables(folder: Path) -> list[Path]:
 def _read_json(file: Path) -> Any:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, RecursionError) as problem:
         raise DamagedSourceError(f"{file} is missing or damaged: {problem}") from problem
 
 
 def _read_card(folder: Path) -> dict[str, Any]:
     """Return the YAML at the head of ``README.md``; empty if there is none."""
-    import yaml
-
     file = folder / "README.md"
     text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
     head = re.match(r"---\s*\n(.*?)\n---\s*(\n|$)", text, flags=re.DOTALL)
-    try:
-        card = yaml.safe_load(head[1]) if head else None
-    except yaml.YAMLError as problem:
-        raise DamagedSourceError(
-            f"the head of {file} is no YAML: {str(problem).splitlines()[0]}"
-        ) from problem
+    card = load_plain_yaml(head[1], f"the head of {file}") if head else None
     return card if isinstance(card, dict) else {}
 
 
@@ -172,7 +204,7 @@ def _declared_tables(folder: Path, card: dict[str, Any], config: str | None) -> 
             {path for pattern in patterns for path in folder.glob(pattern) if path.suffix in _TABLES}
         )
         if found:
-            splits.setdefault(SPLIT_NAMES.get(split, split), []).extend(found)
+            splits.setdefault(split, []).extend(found)
     return splits
 
 
@@ -190,7 +222,7 @@ def _of_config(folder: Path, tables: list[Path], config: str | None) -> list[Pat
     parts: dict[str, list[Path]] = {}
     for table in tables:
         folders = table.relative_to(folder).parts[:-1]
-        named = [name for name in folders if name != "data" and name.lower() not in SPLIT_NAMES]
+        named = [name for name in folders if name != "data" and canonical_split(name) not in OUR_SPLITS]
         parts.setdefault(named[0] if named else "", []).append(table)
     if config is not None:
         if config not in parts:
@@ -204,26 +236,16 @@ def _of_config(folder: Path, tables: list[Path], config: str | None) -> list[Pat
     return tables
 
 
-def _by_split(folder: Path, tables: list[Path]) -> dict[str, list[Path]]:
+def _by_split(folder: Path, files: list[Path], spec: FileSourceSpec) -> dict[str, list[Path]]:
+    names = [file.relative_to(folder).as_posix() for file in files]
     splits: dict[str, list[Path]] = {}
-    for table in tables:
-        splits.setdefault(split_of(table.relative_to(folder).as_posix()) or "", []).append(table)
+    for file, split in zip(files, split_files(names, spec, str(folder)), strict=True):
+        if split is not None:
+            splits.setdefault(split, []).append(file)
     return splits
 
 
 def _whole(splits: dict[str, list[Path]]) -> dict[str, list[Path]]:
-    """Return the tables, training split first, if none is missing that names count."""
+    """Return the tables, if none is missing that names count."""
     require_all_counted(path for tables in splits.values() for path in tables)
-    return dict(sorted(splits.items(), key=lambda entry: entry[0] != "train"))
-
-
-def _folders_by_split(folder: Path, config: str | None) -> dict[str, list[Path]]:
-    place = folder if config is None else folder / config
-    if not place.is_dir():
-        raise DamagedSourceError(f"the data set has no config {config!r}: no such folder")
-    named = {
-        SPLIT_NAMES[path.name.lower()]: [path]
-        for path in sorted(place.iterdir())
-        if path.is_dir() and path.name.lower() in SPLIT_NAMES
-    }
-    return dict(sorted(named.items(), key=lambda entry: entry[0] != "train")) or {"": [place]}
+    return splits

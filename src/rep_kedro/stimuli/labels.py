@@ -8,16 +8,20 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib.resources import files
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from rep_kedro.errors import UserError
+from rep_kedro.parameter_rules import expand_path
+from rep_kedro.stimuli.classes import is_number, numbers_of
+from rep_kedro.stimuli.plain_yaml import load_plain_yaml
 from rep_kedro.stimuli.record import DamageLog, Stimulus, StimulusStream
 from rep_kedro.stimuli.strict import StrictModel, suggest
 
 Labels = list[int | str]
+LOOK_LIKE_IDS = "labels look like ids; give class_names, a label_map, or another column of labels"
+MAX_FOUND_CLASSES = 1 << 16  # classes that nobody named; where there are more, they are something else
 
 
 class LabelMap(StrictModel):
@@ -25,7 +29,8 @@ class LabelMap(StrictModel):
 
     Attributes:
         classes: By name, the source's labels that make up a class, as numbers or by the source's class names;
-            or those for each split, where splits differ. Stimuli with other labels are left out and counted.
+            or those for each split, where splits differ. Where all of the source's class names are numbers, a
+            number is a name. Stimuli with other labels are left out and counted.
     """
 
     classes: dict[str, Labels | dict[str, Labels]] = Field(min_length=1)
@@ -71,51 +76,66 @@ def _labels_of(labels: Labels | dict[str, Labels], split: str) -> Labels:
 
 
 def _to_number(label: int | str, class_names: Sequence[str] | None) -> int:
-    if isinstance(label, int):
-        return label
+    """Return the source's number of a class that a map names.
+
+    Where all names of classes are numbers, a number is a name; where some are, it could be either.
+    """
     names = list(class_names or [])
-    if label not in names:
-        raise UserError(
-            f"label_map names the class {label!r}, which the source lacks; {suggest(label, names)}"
-        )
-    return names.index(label)
+    if isinstance(label, int):
+        numbers = numbers_of(names) or {name: int(name) for name in names if is_number(name)}
+        named = [position for position, name in enumerate(names) if numbers.get(name) == label]
+        if names and all(map(is_number, names)):
+            return _only_one(named, label, names)
+        if named and named != [label]:
+            raise UserError(
+                f"label_map: {label} could be the class named {names[named[0]]!r} or that with this number;"
+                " write a name, as text"
+            )
+        if names and not 0 <= label < len(names):
+            raise UserError(
+                f"label_map names the class {label}, which the source of {len(names)} classes lacks"
+            )
+        return label
+    if class_names is None and is_number(label):
+        return int(label)
+    return _only_one([position for position, name in enumerate(names) if name == label], label, names)
+
+
+def _only_one(found: list[int], label: int | str, names: list[str]) -> int:
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UserError(f"label_map: the source has several classes named {label!r}")
+    raise UserError(
+        f"label_map names the class {label!r}, which the source lacks; {suggest(str(label), names)}"
+    )
 
 
 def _load_shipped(entry: Any) -> Any:
     """Replace the name of a shipped map, or of a file, by its content."""
     if not isinstance(entry, str):
         return entry
-    import yaml
-
     if entry.endswith((".yml", ".yaml")):
-        file = Path(entry).expanduser()
+        file = expand_path(entry, f"label_map {entry!r}")
         if not file.is_file():
             raise UserError(f"label_map: no file {entry}")
-        return yaml.safe_load(file.read_text(encoding="utf-8"))
+        return load_plain_yaml(file.read_text(encoding="utf-8", errors="replace"), str(file))
     folder = files("rep_kedro.stimuli") / "label_maps"
     known = [place.name.removesuffix(".yml") for place in folder.iterdir() if place.name.endswith(".yml")]
     if entry not in known:
         raise UserError(f"unknown label map {entry!r}; {suggest(entry, known)}")
-    return yaml.safe_load((folder / f"{entry}.yml").read_text(encoding="utf-8"))
+    return load_plain_yaml((folder / f"{entry}.yml").read_text(encoding="utf-8"), entry)
 
 
 AnyLabelMap = Annotated[LabelMap, BeforeValidator(_load_shipped)]
 
 
-def map_labels(
-    stream: StimulusStream, label_map: LabelMap, log: DamageLog, left_out: Counter[str]
-) -> StimulusStream:
-    """Return a stream with the map's classes; other stimuli are counted by split in ``left_out``."""
-    return replace(
-        stream,
-        class_names=list(label_map.classes),
-        stimuli=_mapped(stream, label_map, log, left_out),
-    )
+def map_labels(stream: StimulusStream, label_map: LabelMap, log: DamageLog) -> StimulusStream:
+    """Return a stream with the map's classes; other stimuli are counted by split in the log."""
+    return replace(stream, class_names=list(label_map.classes), stimuli=_mapped(stream, label_map, log))
 
 
-def _mapped(
-    stream: StimulusStream, label_map: LabelMap, log: DamageLog, left_out: Counter[str]
-) -> Iterator[Stimulus]:
+def _mapped(stream: StimulusStream, label_map: LabelMap, log: DamageLog) -> Iterator[Stimulus]:
     by_split: dict[str, dict[int, int]] = {}
     for stimulus in stream.stimuli:
         if stimulus.split not in by_split:
@@ -125,4 +145,4 @@ def _mapped(
         elif stimulus.label in by_split[stimulus.split]:
             yield stimulus._replace(label=by_split[stimulus.split][stimulus.label])
         else:
-            left_out[stimulus.split] += 1
+            log.left_out[stimulus.split] += 1

@@ -1,5 +1,6 @@
 """Arrays in ``.npz`` archives, some rows at a time and without pickle."""
 
+import io
 import shutil
 import tempfile
 import zipfile
@@ -12,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from rep_kedro.errors import UserError
 from rep_kedro.stimuli.base import require_path
+from rep_kedro.stimuli.limits import Limits
 from rep_kedro.stimuli.record import DamagedSourceError
 from rep_kedro.stimuli.strict import suggest
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 _BYTES_AT_A_TIME = 4 << 20
+_HEADER_BYTES = 1 << 16
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _BAD = (ValueError, OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 
@@ -35,12 +39,18 @@ def list_arrays(file: Path) -> dict[str, zipfile.ZipInfo]:
     try:
         with zipfile.ZipFile(file) as archive:
             return {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-    except (zipfile.BadZipFile, OSError) as problem:
+    except _BAD as problem:
         raise DamagedSourceError(f"{file.name} is not an npz file: {problem}") from problem
 
 
 class NpzArray:
     """One array of an archive.
+
+    Args:
+        file: The archive.
+        name: Name of the array in it.
+        there: The archive's members by array name.
+        limits: Of a row and of the number of rows.
 
     Attributes:
         file: The archive.
@@ -56,17 +66,28 @@ class NpzArray:
     shape: tuple[int, ...]
     dtype: "np.dtype[Any]"
 
-    def __init__(self, file: Path, name: str, there: Mapping[str, zipfile.ZipInfo]) -> None:
+    def __init__(self, file: Path, name: str, there: Mapping[str, zipfile.ZipInfo], limits: Limits) -> None:
         if name not in there:
-            raise DamagedSourceError(f"{file.name} has no array {name!r}; {suggest(name, there)}")
+            raise DamagedSourceError(
+                f"{file.name} has no array {name!r}; {suggest(name, there)}; name it with `images:` or"
+                " `labels:`"
+            )
         self.file, self.name, self._member = file, name, there[name]
+        if self._member.compress_type not in _METHODS:
+            raise DamagedSourceError(
+                f"array {name!r} of {file.name} is compressed by method {self._member.compress_type},"
+                " expected stored or deflated, as numpy writes it"
+            )
         with self._opened() as stream:
             self.shape, self._is_fortran, self.dtype = _read_header(stream)
             size = self._member.file_size - stream.tell()
-        if not self.shape or size != prod(self.shape) * self.dtype.itemsize:
+        is_possible = bool(self.shape) and self.shape[0] >= 0 and min(self.shape[1:], default=1) > 0
+        if not is_possible or size != prod(self.shape) * self.dtype.itemsize:
             raise DamagedSourceError(
                 f"array {name!r} of {file.name} has {size} bytes for {self.dtype} {self.shape}"
             )
+        limits.require_stimuli(self.shape[0], f"array {name!r} of {file.name}")
+        limits.require_bytes(self._row_bytes(), f"a row of array {name!r} of {file.name}")
 
     def blocks(self) -> "Iterator[np.ndarray]":
         """Yield the array some rows at a time.
@@ -86,6 +107,13 @@ class NpzArray:
     def _blocks_of_columns(self) -> "Iterator[np.ndarray]":
         import numpy as np
 
+        free = shutil.disk_usage(tempfile.gettempdir()).free
+        if free < self._member.file_size:
+            raise DamagedSourceError(
+                f"array {self.name!r} of {self.file.name} is in Fortran's order and takes"
+                f" {self._member.file_size:,} bytes in {tempfile.gettempdir()}, which has {free:,} free; save"
+                " it in C's order, or set TMPDIR"
+            )
         with tempfile.TemporaryFile(prefix="rep_kedro_") as unpacked:
             with self._opened() as stream:
                 _read_header(stream)
@@ -118,19 +146,23 @@ class NpzArray:
                 yield stream
         except DamagedSourceError:
             raise
-        except _BAD as problem:
+        except (*_BAD, MemoryError, RecursionError) as problem:
             raise DamagedSourceError(
                 f"array {self.name!r} of {self.file.name} cannot be read: {problem}"
             ) from problem
 
 
 def _read_header(stream: IO[bytes]) -> "tuple[tuple[int, ...], bool, np.dtype[Any]]":
-    """Return shape, whether in Fortran's order, and type; the stream then stands at the first value."""
+    """Return shape, whether in Fortran's order, and type; the stream is then at the first value."""
     from numpy.lib import format as npy
 
-    version = npy.read_magic(stream)
-    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    shape, is_fortran, dtype = read(stream)
+    start = io.BytesIO(stream.read(_HEADER_BYTES))  # no more, whatever length the header claims
+    try:
+        read = npy.read_array_header_1_0 if npy.read_magic(start) == (1, 0) else npy.read_array_header_2_0
+        shape, is_fortran, dtype = read(start)
+    except Exception as problem:  # the header is a literal of Python, which can be wrong in any way
+        raise UserError(f"its header is damaged: {problem}") from problem
     if dtype.hasobject:
         raise UserError("it holds objects of Python, which would need allow_pickle, and that runs code")
+    stream.seek(start.tell())
     return shape, is_fortran, dtype

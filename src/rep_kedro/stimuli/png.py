@@ -14,8 +14,9 @@ from rep_kedro.errors import UserError
 if TYPE_CHECKING:
     import numpy as np
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _STORED_MAX = 65535  # bytes in one stored block of a deflate stream
+_Parts = list[bytes | memoryview]
 _COLOUR_TYPES = {1: 0, 3: 2}  # channels: grey, RGB
 
 
@@ -43,7 +44,7 @@ def encode_png(pixels: "np.ndarray") -> bytes:
         or pixels.shape[2] not in _COLOUR_TYPES
         or 0 in pixels.shape
     ):
-        raise UserError(
+        raise ValueError(
             f"a PNG needs uint8 pixels (height, width, 1 or 3), received {pixels.dtype} {pixels.shape}"
         )
     height, width, channels = pixels.shape
@@ -53,23 +54,49 @@ def encode_png(pixels: "np.ndarray") -> bytes:
     differences[:, 0] = pixels[:, 0]
     np.subtract(pixels[:, 1:], pixels[:, :-1], out=differences[:, 1:])
     header = struct.pack(">IIBBBBB", width, height, 8, _COLOUR_TYPES[channels], 0, 0, 0)
-    stored = _store(filtered.tobytes())
-    return b"".join([_SIGNATURE, _chunk(b"IHDR", header), _chunk(b"IDAT", stored), _chunk(b"IEND", b"")])
+    stored = _store(filtered.reshape(-1).data)
+    parts = [*_chunk(b"IHDR", [header]), *_chunk(b"IDAT", stored), *_chunk(b"IEND", [])]
+    return b"".join([SIGNATURE, *parts])
 
 
-def _chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+def _chunk(kind: bytes, content: _Parts) -> _Parts:
+    """Return a chunk in parts, so that large ones are joined once."""
+    checksum = zlib.crc32(kind)
+    for part in content:
+        checksum = zlib.crc32(part, checksum)
+    return [struct.pack(">I", sum(map(len, content))), kind, *content, struct.pack(">I", checksum)]
 
 
-def _store(content: bytes) -> bytes:
-    """Return a zlib stream that holds the content uncompressed."""
-    parts = [b"\x78\x01"]
+def _store(content: memoryview) -> _Parts:
+    """Return a zlib stream that holds the content uncompressed, in parts."""
+    parts: _Parts = [b"\x78\x01"]
     for start in range(0, len(content), _STORED_MAX):
         block = content[start : start + _STORED_MAX]
         is_last = start + _STORED_MAX >= len(content)
         parts += [struct.pack("<BHH", is_last, len(block), len(block) ^ 0xFFFF), block]
     parts.append(struct.pack(">I", zlib.adler32(content)))
-    return b"".join(parts)
+    return parts
+
+
+def require_checksums(encoded: bytes) -> None:
+    """Compare the checksum of every chunk of a PNG up to the end mark; decoders skip those of the pixels.
+
+    Raises:
+        ValueError: If one differs, or the file ends before its end mark.
+    """
+    position = len(SIGNATURE)
+    while position + 12 <= len(encoded):
+        length = int.from_bytes(encoded[position : position + 4], "big")
+        end = position + 8 + length
+        kind = encoded[position + 4 : position + 8]
+        expected = zlib.crc32(memoryview(encoded)[position + 4 : end])
+        if int.from_bytes(encoded[end : end + 4], "big") != expected:
+            is_cut = end + 4 > len(encoded)
+            raise UserError("truncated" if is_cut else f"wrong checksum in PNG chunk {kind.decode('latin1')}")
+        if kind == b"IEND":
+            return
+        position = end + 4
+    raise UserError("truncated")
 
 
 def png_size(encoded: bytes) -> tuple[int, int]:

@@ -1,5 +1,6 @@
 """What a source yields, one stimulus at a time, and the list of what was wrong with it."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -50,15 +51,25 @@ class DamageLog:
 
     Attributes:
         damaged: (item, reason) of each item that cannot be used.
-        ignored: Names of files left by operating systems (such as ``.DS_Store``), which are no stimuli.
+        ignored: Names of hidden files, of those that operating systems leave (such as ``Thumbs.db``), and of
+            those that hold no stimuli (such as ``README.md`` among shards).
+        left_out: Number of stimuli, or of files with stimuli, that the parameters leave out, by the split
+            (label maps) or the folder (stated splits).
+        notes: What was decided on the way that another reading would decide otherwise, in words.
     """
 
     damaged: list[tuple[str, str]] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
 
     def add(self, item: str, reason: str) -> None:
-        """Record one item that cannot be used."""
-        self.damaged.append((item, reason))
+        """Record one item that cannot be used; what is not text in it is shown by its bytes."""
+        self.damaged.append((_as_text(item), _as_text(reason)))
+
+    def ignore(self, item: str) -> None:
+        """Record a file that operating systems leave."""
+        self.ignored.append(_as_text(item))
 
     def require_none(self) -> None:
         """Raise if anything was recorded.
@@ -75,3 +86,7 @@ class DamageLog:
             f"{len(self.damaged)} damaged items: {shown}{rest}; mend them, or set on_damaged: skip to leave"
             " them out and record them"
         )
+
+
+def _as_text(name: str) -> str:
+    return name.encode("utf-8", "backslashreplace").decode()

@@ -22,7 +22,7 @@ def select_stimuli(table: "pa.Table", stimulus_ids: "Sequence[str] | pa.Array") 
         stimulus_ids: Ids, such as those of a subset.
 
     Raises:
-        KeyError: If the table lacks an id; names the first ones.
+        UserError: If the table lacks an id; names the first ones.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -32,7 +32,7 @@ def select_stimuli(table: "pa.Table", stimulus_ids: "Sequence[str] | pa.Array") 
     rows = pc.index_in(wanted, value_set=table["stimulus_id"].combine_chunks())
     if rows.null_count:
         missing = wanted.filter(pc.is_null(rows)).to_pylist()
-        raise KeyError(f"{len(missing)} stimuli are not in the set, such as {missing[:3]}")
+        raise UserError(f"{len(missing)} stimuli are not in the set, such as {missing[:3]}")
     return table.take(rows)
 
 

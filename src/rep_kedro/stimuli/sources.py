@@ -40,7 +40,7 @@ def _require_known_source(entry: Any) -> Any:
         source = entry.get("source")
         if source is None:
             raise UserError(f"no source given; allowed: {', '.join(SOURCES)}")
-        if source not in SOURCES:
+        if not isinstance(source, str) or source not in SOURCES:
             raise UserError(f"unknown source {source!r}; {suggest(str(source), SOURCES)}")
     return entry
 

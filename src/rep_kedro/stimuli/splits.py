@@ -41,7 +41,12 @@ def hash_of(*parts: int | str) -> int:
 
 
 def draw_test_rows(
-    ids: Sequence[str], labels: Sequence[int | None], *, test_fraction: float, seed: int
+    ids: Sequence[str],
+    labels: Sequence[int | None],
+    *,
+    test_fraction: float,
+    seed: int,
+    originals: Sequence[int] | None = None,
 ) -> list[bool]:
     """Say for each stimulus whether it belongs to the test split; stratified by label.
 
@@ -50,15 +55,24 @@ def draw_test_rows(
         labels: Label of each; None counts as a class of its own.
         test_fraction: Share of each class, from 0 to 1; rounded to whole stimuli.
         seed: Decides which.
+        originals: Row of the first copy of each stimulus; copies stay together, with the label of the first.
+            A class gets fewer test stimuli where its share would part copies. None: there are no copies.
 
     Returns:
         True for test, in the order of the ids.
     """
+    originals = range(len(ids)) if originals is None else originals
+    copies = group_rows(originals)
     is_test = [False] * len(ids)
     for rows in group_rows(labels).values():
-        ranked = rank_by_seed([ids[row] for row in rows], seed)
-        for position in ranked[: round(test_fraction * len(rows))]:
-            is_test[rows[position]] = True
+        firsts = [row for row in rows if originals[row] == row]
+        left = round(test_fraction * len(rows))
+        for position in rank_by_seed([ids[row] for row in firsts], seed):
+            together = copies[firsts[position]]
+            if len(together) <= left:
+                left -= len(together)
+                for row in together:
+                    is_test[row] = True
     return is_test
 
 

@@ -1,12 +1,14 @@
 """Parameter models that refuse unknown keys and say which known one was probably meant."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from rep_kedro.errors import UserError
+
+SHOWN_NAMES = 5  # so many are named in a message; the count says how many more there are
 
 
 def suggest(unknown: str, known: Iterable[str]) -> str:
@@ -20,6 +22,17 @@ def suggest(unknown: str, known: Iterable[str]) -> str:
     close = get_close_matches(str(unknown), names, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return f"{hint}allowed: {', '.join(names) or 'nothing'}"
+
+
+def shorten(names: Sequence[str]) -> str:
+    """Return some names, and how many more there are.
+
+    Example:
+        >>> shorten(["a", "b", "c", "d", "e", "f", "g"])
+        'a, b, c, d, e and 2 more'
+    """
+    more = len(names) - SHOWN_NAMES
+    return ", ".join(names[:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 class StrictModel(BaseModel):

@@ -256,7 +256,7 @@ RULES: dict[str, type[SubsetRule]] = {
 def _require_known_rule(entry: Any) -> Any:
     if isinstance(entry, Mapping):
         rule = entry.get("rule", "stratified")
-        if rule not in RULES:
+        if not isinstance(rule, str) or rule not in RULES:
             raise UserError(f"unknown rule {rule!r}; {suggest(str(rule), RULES)}")
         return {**entry, "rule": rule}
     return entry

@@ -1,19 +1,21 @@
 """Files of weights for this project's architectures."""
 
-import warnings
+import hashlib
+import json
 from typing import Any
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rep_kedro.errors import UserError
-from rep_kedro.models.architecture import Architecture, load_architecture
-from rep_kedro.models.network import LayeredNetwork, build_network, restore_network
+from rep_kedro.models.architecture import Architecture
+from rep_kedro.models.architecture_files import load_architecture
+from rep_kedro.models.network import LayeredNetwork, build_network
 from rep_kedro.models.preprocessing import Preprocessing
-from rep_kedro.models.sources.files import identify_file, read_tensors, require_file
+from rep_kedro.models.sources.files import identify_file
+from rep_kedro.models.sources.fitting import load_file, require_fitting_file
 from rep_kedro.models.sources.specs import CheckpointModel
 
-TORCH_SUFFIXES = frozenset({".pt", ".pth", ".th"})
+_KIND = "checkpoint"
 
 
 def definition_of(spec: CheckpointModel) -> Architecture:
@@ -31,7 +33,7 @@ def resolve_preprocessing(spec: CheckpointModel) -> Preprocessing:
 
 def identify_weights(spec: CheckpointModel) -> dict[str, Any]:
     """Return the digest of the file and the definition of the architecture."""
-    return {**identify_file(spec, "checkpoint"), "definition": definition_of(spec).as_json()}
+    return {**identify_file(spec, _KIND), "definition": definition_of(spec).as_json()}
 
 
 def build(spec: CheckpointModel, *, with_weights: bool) -> LayeredNetwork:
@@ -40,14 +42,15 @@ def build(spec: CheckpointModel, *, with_weights: bool) -> LayeredNetwork:
     Raises:
         ValueError: If the file is missing, no state dict, or does not fit the architecture.
     """
-    definition = definition_of(spec)
-    if not with_weights:
-        return build_network(definition, n_classes=spec.n_classes, seed=0).eval()
-    state = {name.removeprefix(spec.prefix): tensor for name, tensor in _read_state(spec).items()}
-    try:
-        return restore_network(definition, spec.n_classes, state)
-    except ValueError as error:
-        raise UserError(f"checkpoint {spec.path or spec.url}: {error}") from error
+    network = build_network(definition_of(spec), n_classes=spec.n_classes, seed=0).eval()
+    if with_weights:
+        load_file(spec, network, _KIND)
+    return network
+
+
+def require_fitting_weights(spec: CheckpointModel, network: nn.Module) -> None:
+    """Refuse a file that does not fit the network, given on the meta device; no number is read."""
+    require_fitting_file(spec, network, _KIND)
 
 
 class CheckpointHandle:
@@ -63,7 +66,8 @@ class CheckpointHandle:
         self._state: dict[str, Tensor] | None = None
         definition = definition_of(spec).as_json()
         self.meta: dict[str, Any] = {"definition": definition, "n_classes": spec.n_classes}
-        self.reference = {"key": name, "digest": identify_file(spec, "checkpoint")["sha256"]}
+        content = json.dumps({**spec.recipe(), **identify_weights(spec)}, sort_keys=True)
+        self.reference = {"key": name, "digest": hashlib.sha256(content.encode()).hexdigest()}
 
     @property
     def names(self) -> list[str]:
@@ -78,34 +82,9 @@ class CheckpointHandle:
         if self._state is None:
             try:
                 built = build(self._spec, with_weights=True).state_dict()
-            except ValueError as error:
+            except UserError as error:
                 raise UserError(f"network {self._name!r}: {error}") from error
             self._state = {
                 name: value for name, value in built.items() if not name.endswith("num_batches_tracked")
             }
         return self._state
-
-
-def _read_state(spec: CheckpointModel) -> dict[str, Tensor]:
-    path = require_file(spec, "checkpoint")
-    if path.suffix == ".safetensors":
-        return read_tensors(spec, "checkpoint")
-    if path.suffix not in TORCH_SUFFIXES:
-        known = ", ".join([".safetensors", *sorted(TORCH_SUFFIXES)])
-        raise UserError(f"checkpoint {spec.path or spec.url} has suffix {path.suffix!r}; known: {known}")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about the age of the file's format
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # the unpickler raises whatever the file makes it raise
-        raise UserError(
-            f"checkpoint {spec.path or spec.url} is refused: it is damaged, or holds more than tensors, and"
-            " reading it could run code; save its state dict alone, best as .safetensors"
-        ) from error
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
-    if not isinstance(content, dict) or not all(isinstance(x, Tensor) for x in content.values()):
-        raise UserError(
-            f"checkpoint {spec.path or spec.url} is no state dict of tensors, got {type(content).__name__}"
-        )
-    return content

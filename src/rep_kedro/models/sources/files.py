@@ -3,24 +3,23 @@
 import hashlib
 import logging
 import os
-import re
 from http.client import HTTPException
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from rep_kedro.datasets.atomic import write_atomically
-from rep_kedro.errors import UserError
-from rep_kedro.models.sources.specs import FilePlace
+from rep_kedro.downloads import MOST_BYTES
+from rep_kedro.errors import MissingFileError, UserError
+from rep_kedro.models.sources.places import FilePlace
+from rep_kedro.parameter_rules import expand_path
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-_VARIABLE = re.compile(r"\$\{?(\w+)\}?")
 _BLOCK_BYTES = 1 << 20
 _TIMEOUT_S = 30
+"""Of one fetched file: a server that never ends must not fill the disk."""
 _SHOWN_DIGITS = 12
+_SHOWN_FILES = 5
 _log = logging.getLogger(__name__)
 
 
@@ -57,13 +56,18 @@ def require_file(place: FilePlace, kind: str) -> Path:
     return path
 
 
+def is_here(place: FilePlace) -> bool:
+    """Tell whether a file need not be fetched; a local one that is missing counts as here."""
+    return place.url is None or place.sha256 is None or _copy_of(place.url, place.sha256).is_file()
+
+
 def fetch_file(url: str, sha256: str, kind: str) -> Path:
     """Return the local copy of what an address gives; it is fetched unless a copy of this digest is there.
 
     Raises:
-        ValueError: If it cannot be fetched, or is of another digest; nothing of it is kept then.
+        ValueError: If it cannot be fetched, is too large or of another digest; nothing of it is kept then.
     """
-    copy = cache_folder() / sha256[:_SHOWN_DIGITS] / url.rpartition("/")[2]
+    copy = _copy_of(url, sha256)
     if copy.is_file():
         if _digest(copy) == sha256:
             return copy
@@ -86,26 +90,6 @@ def fetch_file(url: str, sha256: str, kind: str) -> Path:
     return copy
 
 
-def read_tensors(place: FilePlace, kind: str) -> "dict[str, Tensor]":
-    """Read a `.safetensors` file, fetched if it has an address.
-
-    Raises:
-        ValueError: If it is missing, cannot be fetched, is of another digest than stated, or is damaged.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    path = require_file(place, kind)
-    try:
-        return dict(load_file(path))
-    except (SafetensorError, OSError) as problem:
-        cause = " ".join(str(problem).split()).removeprefix("Error while deserializing header: ")
-        raise UserError(
-            f"{kind} {place.path or place.url} is damaged or no safetensors file"
-            f" ({path.stat().st_size} bytes: {cause}); copy or fetch it again"
-        ) from problem
-
-
 def cache_folder() -> Path:
     """Return where fetched files are kept: where REP_KEDRO_CACHE says, else in the user's cache."""
     folder = os.environ.get("REP_KEDRO_CACHE")
@@ -113,16 +97,30 @@ def cache_folder() -> Path:
     return (Path(folder) if folder else Path(base) / "rep_kedro") / "weights"
 
 
+def _copy_of(url: str, sha256: str) -> Path:
+    return cache_folder() / sha256[:_SHOWN_DIGITS] / url.rpartition("/")[2]
+
+
 def _download(url: str, sha256: str, kind: str, partial: Path) -> None:
     digest, n_bytes = hashlib.sha256(), 0
     request = Request(url, headers={"User-Agent": "rep_kedro"})  # noqa: S310 - entries allow http and https alone
     with urlopen(request, timeout=_TIMEOUT_S) as answer, partial.open("wb") as stream:  # noqa: S310
+        _require_size(int(answer.headers.get("Content-Length") or 0), kind, url)
         while block := answer.read(_BLOCK_BYTES):
+            _require_size(n_bytes + len(block), kind, url)
             digest.update(block)
             n_bytes += stream.write(block)
     if digest.hexdigest() != sha256:
         place = FilePlace(url=url, sha256=sha256)
         raise UserError(f"{_other_file(f'{kind} {url}', digest.hexdigest(), place)} ({n_bytes} bytes came)")
+
+
+def _require_size(n_bytes: int, kind: str, url: str) -> None:
+    if n_bytes > MOST_BYTES:
+        raise UserError(
+            f"{kind} {url} is larger than {MOST_BYTES} bytes and is not fetched;"
+            " if it is the file that is meant, fetch it by hand and give path"
+        )
 
 
 def _other_file(name: str, found: str, place: FilePlace) -> str:
@@ -131,11 +129,14 @@ def _other_file(name: str, found: str, place: FilePlace) -> str:
 
 
 def _require_local(place: FilePlace, kind: str) -> Path:
-    path = Path(os.path.expandvars(str(place.path))).expanduser()
-    if unset := _VARIABLE.search(str(path)):
-        raise UserError(f"{kind} {place.path} names the environment variable {unset[1]}, which is not set")
+    path = expand_path(str(place.path), f"{kind} {place.path}")
+    if path.is_dir():
+        files = sorted(file.name for file in path.iterdir() if file.is_file())[:_SHOWN_FILES]
+        raise UserError(f"{kind} {place.path} is a folder; name a file ({', '.join(files) or 'it has none'})")
     if not path.is_file():
-        raise UserError(f"{kind} {place.path} does not exist (looked from {Path.cwd()})")
+        raise MissingFileError(f"{kind} {place.path} does not exist (looked from {Path.cwd()})")
+    if not os.access(path, os.R_OK):
+        raise UserError(f"{kind} {place.path} may not be read by this user; change its permissions")
     return path
 
 

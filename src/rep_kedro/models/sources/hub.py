@@ -5,8 +5,10 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rep_kedro.downloads import require_modest_snapshot
 from rep_kedro.errors import UserError
 from rep_kedro.models.sources.loaded import explained
+from rep_kedro.models.sources.published import digests_of_copy
 
 PREFIX = "hf-hub:"
 _NAME = re.compile(r"hf-hub:(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
@@ -55,11 +57,19 @@ def fetch_folder(name: str, config: str, *, with_weights: bool) -> HubFolder:
         folder = Path(hf_hub_download(repository, config, revision=revision)).parent
     commit = folder.name
     if with_weights:
+        require_modest_snapshot(repository, repo_type="model", revision=commit, patterns=_READ)
         with explained(f"repository {repository!r}", "*.safetensors"):
             folder = Path(snapshot_download(repository, revision=commit, allow_patterns=list(_READ)))
             if not any(folder.glob("*.safetensors")):
                 raise FileNotFoundError("no safetensors among its files")
     return HubFolder(folder, repository, commit)
+
+
+def identify_copy(folder: HubFolder, *, with_weights: bool) -> dict[str, Any]:
+    """Return repository and commit of a copy, and the digests of weights in it that are not the commit's."""
+    facts = {"repository": folder.repository, "commit": folder.commit}
+    replaced = digests_of_copy(folder.path) if with_weights else {}
+    return {**facts, "sha256": replaced} if replaced else facts
 
 
 def read_config(folder: HubFolder, config: str, key: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from rep_kedro.errors import UserError
+from rep_kedro.models.layers import LayerReader
 from rep_kedro.models.pooling_names import Layout
 from rep_kedro.models.preprocessing import Preprocessing
 
@@ -20,8 +21,8 @@ class LoadedModel:
         module: The network; layer names are those of its submodules.
         preprocessing: From pixels to its input.
         layers: Names or patterns of the layers to read.
-        layout: Of its activations.
-        n_prefix_tokens: Tokens before the patches.
+        layout: Of its activations, if it is not to be found out.
+        n_prefix_tokens: Tokens before the patches, if they are not to be found out.
         run: How it is called, if not as `module(x)`.
     """
 
@@ -29,8 +30,25 @@ class LoadedModel:
     preprocessing: Preprocessing
     layers: tuple[str, ...]
     layout: Layout = "auto"
-    n_prefix_tokens: int = 1
+    n_prefix_tokens: int | None = None
     run: Callable[[Tensor], object] | None = None
+
+
+def read_layers(model: LoadedModel, example: Tensor) -> LayerReader:
+    """Return a reader of the network's layers.
+
+    Args:
+        model: The network.
+        example: One stimulus with a batch axis.
+    """
+    return LayerReader(
+        model.module,
+        model.layers,
+        example=example,
+        run=model.run,
+        layout=model.layout,
+        n_prefix_tokens=model.n_prefix_tokens,
+    )
 
 
 @contextmanager

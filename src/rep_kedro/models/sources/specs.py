@@ -1,49 +1,18 @@
 """Entries of the model registry: a few lines of YAML per network, checked before any node runs."""
 
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from rep_kedro.errors import UserError
-from rep_kedro.models.architecture import load_architecture
+from rep_kedro.models.architecture import require_scaling
+from rep_kedro.models.architecture_files import load_architecture
 from rep_kedro.models.pooling_names import Layout, Pooling
+from rep_kedro.models.sources.places import Alignment, StatePlace
 
-
-class FilePlace(BaseModel):
-    """Where a file is: here, or at an address from which it is fetched once.
-
-    Attributes:
-        path: A local file; `~` and environment variables, such as `$MY_WEIGHTS`, are filled in.
-        url: Address to fetch it from, http or https; needs `sha256`.
-        sha256: Digest that the file must have, 64 hexadecimal digits; a file of another is never read.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    path: str | None = None
-    url: str | None = Field(default=None, pattern=r"^https?://\S+/[^/?#\s]+$")
-    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
-
-    @model_validator(mode="after")
-    def _require_one_place(self) -> Self:
-        if (self.path is None) == (self.url is None):
-            raise UserError("say where the file is with either path or url")
-        if self.url is not None and self.sha256 is None:
-            raise UserError(f"url {self.url} needs sha256, so that no other file is taken for it")
-        return self
-
-
-class Alignment(FilePlace):
-    """A file with an affine map of features: `((x - mean) / std) @ weights + bias`.
-
-    Attributes:
-        kind: `affine`. The file is `.npz` (read without pickle) or `.safetensors` and holds `weights`
-            (n_features, n_aligned), and `mean`, `std` (each one number or one per feature) and `bias`
-            (n_aligned) where they are wanted.
-    """
-
-    kind: Literal["affine"] = "affine"
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class _Entry(BaseModel):
@@ -52,15 +21,15 @@ class _Entry(BaseModel):
     Attributes:
         layers: Names of submodules, or glob patterns, whose features are kept.
         pooling: Differs from the pipeline's.
-        layout: Where channels and tokens are; `auto` asks the source.
-        n_prefix_tokens: Class token and registers; asked of the source unless given.
+        layout: Where channels and tokens are in the layers' output; `auto` finds it out for each layer.
+        n_prefix_tokens: Class token and registers before the patches; found out for each layer unless given.
         objective: For the model card.
         trained_on: For the model card.
         architecture_class: For the model card, such as `transformer`; the architecture's name unless given.
         alignment: An affine map of the features of the one layer that is read, such as gLocal's.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     layers: tuple[str, ...] = Field(min_length=1)
     pooling: Pooling | None = None
@@ -113,6 +82,7 @@ class TimmModel(_Entry):
         size_px: Input side, where the model allows another than its own.
         resize_px: Side before the margin is cut off, where it differs from that of the weights.
         interpolation: Of the resizing, where it differs from that of the weights.
+        n_classes: Width of the head of a network with drawn weights.
     """
 
     source: Literal["timm"]
@@ -122,6 +92,11 @@ class TimmModel(_Entry):
     size_px: PositiveInt | None = None
     resize_px: PositiveInt | None = None
     interpolation: Literal["bilinear", "bicubic", "lanczos"] | None = None
+    n_classes: PositiveInt | None = None
+
+    @model_validator(mode="after")
+    def _require_drawn_head(self) -> Self:
+        return _with_drawn_head(self)
 
     @property
     def has_published_weights(self) -> bool:
@@ -135,12 +110,18 @@ class TorchvisionModel(_Entry):
     Attributes:
         weights: Name of published weights, such as `IMAGENET1K_V1` or `DEFAULT`; null draws new ones.
         seed: Of drawn weights.
+        n_classes: Width of the head of a network with drawn weights.
     """
 
     source: Literal["torchvision"]
     name: str
     weights: str | None = "DEFAULT"
     seed: int = Field(default=0, ge=0)
+    n_classes: PositiveInt | None = None
+
+    @model_validator(mode="after")
+    def _require_drawn_head(self) -> Self:
+        return _with_drawn_head(self)
 
     @property
     def has_published_weights(self) -> bool:
@@ -170,17 +151,15 @@ class OpenClipModel(_Entry):
         return self.pretrained is not None
 
 
-class CheckpointModel(_Entry, FilePlace):
+class CheckpointModel(_Entry, StatePlace):
     """A file of weights for one of this project's architectures.
 
     Attributes:
         architecture: Name of the architecture.
-        path, url, sha256: The file, see `FilePlace`: `.safetensors`, or a state dict in `.pt`, `.pth` or
-            `.th` (read without running any code).
+        path, url, sha256, within, prefix, rename, left_out, ignored: The file, see `StatePlace`.
         n_classes: Width of the head; null if the file has none.
         seed: Of the training, where it is known and the file is its end: networks that differ in nothing else
             are repeats.
-        prefix: Cut off the names in the file, such as `module.`.
         mean: Of the input, per channel, where it differs from the architecture's.
         std: Of the input, per channel, where it differs from the architecture's.
     """
@@ -189,14 +168,21 @@ class CheckpointModel(_Entry, FilePlace):
     architecture: str
     n_classes: PositiveInt | None = None
     seed: int | None = Field(default=None, ge=0)
-    prefix: str = ""
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     layers: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _require_architecture(self) -> "CheckpointModel":
-        load_architecture(self.architecture)
+        definition = load_architecture(self.architecture)
+        for key in ("mean", "std"):
+            values = getattr(self, key)
+            if values is not None and len(values) != definition.input.channels:
+                raise UserError(
+                    f"{key} needs one value per channel of {self.architecture!r}"
+                    f" ({definition.input.channels}), got {list(values)}"
+                )
+        require_scaling(self.mean or (), self.std or (), "of the entry")
         return self
 
     def recipe(self) -> dict[str, Any]:
@@ -204,37 +190,34 @@ class CheckpointModel(_Entry, FilePlace):
         return {name: value for name, value in super().recipe().items() if name != "seed"}
 
 
-class WeightsFileModel(_Entry, FilePlace):
+class WeightsFileModel(_Entry, StatePlace):
     """A file of weights, as published by others, for an architecture of timm or torchvision.
 
     Attributes:
         architecture: Library and name, such as `torchvision/resnet50`.
-        path, url, sha256: The file, see `FilePlace`: `.safetensors` or a file of torch (read without running
-            any code).
-        within: Dotted path to the state dict in the file, such as `classy_state_dict.base_model`.
-        prefix: Cut off the names in the file, such as `module.`.
-        rename: Regular expressions and what takes the place of the first match, in this order.
-        left_out: Patterns of the network's names that the file need not hold: layers behind those read.
-        ignored: Patterns of the file's names that the network does not have.
+        path, url, sha256, within, prefix, rename, left_out, ignored: The file, see `StatePlace`.
+        n_classes: Width of the head, where it is not the library's.
         size_px: Side of the input.
         resize_px: Side before the margin is cut off.
         interpolation: Of the resizing.
-        mean: Of the input, per channel.
+        mean: Of the input, per channel. torchvision's GoogLeNet and Inception scale the default input to that
+            of their first training, as torchvision's own loading does; with another mean or std they do not.
         std: Of the input, per channel.
     """
 
     source: Literal["weights_file"]
     architecture: str = Field(pattern=r"^(timm|torchvision)/\w+$")
-    within: str = ""
-    prefix: str = ""
-    rename: dict[str, str] = {}
-    left_out: tuple[str, ...] = ()
-    ignored: tuple[str, ...] = ()
+    n_classes: PositiveInt | None = None
     size_px: PositiveInt = 224
     resize_px: PositiveInt = 256
     interpolation: Literal["bilinear", "bicubic", "lanczos"] = "bilinear"
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    @model_validator(mode="after")
+    def _require_scaling(self) -> Self:
+        require_scaling(self.mean, self.std, "of the entry")
+        return self
 
     @property
     def library(self) -> str:
@@ -245,6 +228,17 @@ class WeightsFileModel(_Entry, FilePlace):
     def name(self) -> str:
         """Name of the architecture in its library."""
         return self.architecture.partition("/")[2]
+
+
+_Drawn = TypeVar("_Drawn", bound=TimmModel | TorchvisionModel)
+
+
+def _with_drawn_head(entry: _Drawn) -> _Drawn:
+    if entry.n_classes is not None and entry.has_published_weights:
+        raise UserError(
+            f"n_classes: {entry.n_classes} is for drawn weights; published weights come with their own head"
+        )
+    return entry
 
 
 ZooEntry = TimmModel | TorchvisionModel | OpenClipModel | CheckpointModel | WeightsFileModel

@@ -9,17 +9,24 @@ from torch import nn
 from rep_kedro._torchvision import mend_torchvision
 from rep_kedro.errors import UserError
 from rep_kedro.models.preprocessing import Preprocessing
-from rep_kedro.models.sources.hub import fetch_folder, is_on_hub, read_config
+from rep_kedro.models.sources.hub import fetch_folder, identify_copy, is_on_hub, read_config
 from rep_kedro.models.sources.loaded import drawn_from, explained
+from rep_kedro.models.sources.published import checkpoint_folder, digest_at_address, digest_on_hub
 from rep_kedro.models.sources.specs import TimmModel
 
 _CONFIG = "config.json"
+_WEIGHTS = "pytorch_model.bin"
 
 
 def resolve_preprocessing(spec: TimmModel) -> Preprocessing:
     """Return the preprocessing that the weights were published with."""
     config = _require_config(spec)
-    size = spec.size_px or config["input_size"][-1]
+    _, height, width = config["input_size"]
+    if spec.size_px is None and height != width:
+        raise UserError(
+            f"timm model {spec.name!r} takes images of {width} x {height} pixels; say size_px, of a square"
+        )
+    size = spec.size_px or width
     # As in timm: the shorter side is resized to size / crop_pct, rounded down.
     return Preprocessing(
         size_px=size,
@@ -31,14 +38,30 @@ def resolve_preprocessing(spec: TimmModel) -> Preprocessing:
 
 
 def identify_weights(spec: TimmModel) -> dict[str, Any]:
-    """Return architecture and tag of the weights, so that a bare name stays what it was."""
+    """Return architecture, tag and digest of the weights, so that a bare name stays what it was.
+
+    Raises:
+        ValueError: If name or tag are unknown, or nobody published weights of the network.
+    """
     if is_on_hub(spec.name):
         folder = fetch_folder(spec.name, _CONFIG, with_weights=False)
         architecture = read_config(folder, _CONFIG, "architecture")["architecture"]
-        return {"architecture": architecture, "repository": folder.repository, "commit": folder.commit}
+        return {"architecture": architecture, **identify_copy(folder, with_weights=spec.pretrained)}
     config = _require_config(spec)
-    tag = config.get("tag") if spec.pretrained else None
-    return {"architecture": config.get("architecture"), "tag": tag}
+    named = {
+        "architecture": config.get("architecture"),
+        "tag": config.get("tag") if spec.pretrained else None,
+    }
+    return {**named, "sha256": _digest_of(spec, config)} if spec.pretrained else named
+
+
+def _digest_of(spec: TimmModel, config: dict[str, Any]) -> str | None:
+    """Return the digest of the file that timm takes: from the hub, or else from an address."""
+    if config.get("hf_hub_id"):
+        return digest_on_hub(config["hf_hub_id"], config.get("hf_hub_filename") or _WEIGHTS)
+    if config.get("url"):
+        return digest_at_address(config["url"], checkpoint_folder())
+    raise UserError(f"timm has no published weights of {spec.name!r}; write pretrained: false for drawn ones")
 
 
 def build(spec: TimmModel, *, with_weights: bool) -> nn.Module:
@@ -73,7 +96,8 @@ def _build_from_hub(spec: TimmModel, size: dict[str, Any], *, with_weights: bool
 
 def _accepted(spec: TimmModel, size: dict[str, Any]) -> dict[str, Any]:
     """Return the size only for models that are built for one; convolutions take any."""
-    return size if _require_config(spec)["fixed_input_size"] else {}
+    head = {} if spec.n_classes is None else {"num_classes": spec.n_classes}
+    return {**head, **(size if _require_config(spec)["fixed_input_size"] else {})}
 
 
 def _require_config(spec: TimmModel) -> dict[str, Any]:

@@ -10,7 +10,10 @@ from rep_kedro._torchvision import mend_torchvision
 from rep_kedro.errors import UserError
 from rep_kedro.models.preprocessing import Preprocessing
 from rep_kedro.models.sources.loaded import drawn_from, explained
+from rep_kedro.models.sources.published import checkpoint_folder, digest_at_address
 from rep_kedro.models.sources.specs import TorchvisionModel
+
+_INCEPTIONS = frozenset({"googlenet", "inception_v3"})
 
 
 def resolve_preprocessing(spec: TorchvisionModel) -> Preprocessing:
@@ -26,8 +29,11 @@ def resolve_preprocessing(spec: TorchvisionModel) -> Preprocessing:
 
 
 def identify_weights(spec: TorchvisionModel) -> dict[str, Any]:
-    """Return the weights' own name, since `DEFAULT` changes between releases."""
-    return {"weights": spec.weights and _require_weights(spec, spec.weights).name}
+    """Return the weights' own name, since `DEFAULT` changes between releases, and their digest."""
+    if spec.weights is None:
+        return {"weights": None}
+    weights = _require_weights(spec, spec.weights)
+    return {"weights": weights.name, "sha256": digest_at_address(weights.url, checkpoint_folder())}
 
 
 def build(spec: TorchvisionModel, *, with_weights: bool) -> nn.Module:
@@ -36,38 +42,82 @@ def build(spec: TorchvisionModel, *, with_weights: bool) -> nn.Module:
     Raises:
         ValueError: If name or weights are unknown, or the weights cannot be had.
     """
-    mend_torchvision()
-    weights = _require_weights(spec, spec.weights) if spec.weights and with_weights else None
+    weights = _require_weights(spec, spec.weights) if spec.weights else None
+    if weights is None:
+        return draw(spec.name, seed=spec.seed, n_classes=spec.n_classes)
+    if not with_weights:
+        side = weights.meta["min_size"][0]
+        return draw(spec.name, seed=spec.seed, size_px=side, transforms_input=True, has_side_heads=False)
     from torchvision.models import get_model
 
-    extra = {"init_weights": True} if spec.name in {"googlenet", "inception_v3"} and weights is None else {}
-    with drawn_from(spec.seed):
-        if weights is None:
-            module: nn.Module = get_model(spec.name, weights=None, **extra)
-            return module.eval()
-        with explained(f"torchvision model {spec.name!r}", weights.name):
-            _require_local_if_offline(weights.url)
-            module = get_model(spec.name, weights=weights)
-            return module.eval()
+    with explained(f"torchvision model {spec.name!r}", weights.name):
+        _require_local_if_offline(weights.url)
+        module: nn.Module = get_model(spec.name, weights=weights)
+        return module.eval()
+
+
+def draw(
+    name: str,
+    *,
+    seed: int = 0,
+    n_classes: int | None = None,
+    size_px: int | None = None,
+    transforms_input: bool = False,
+    has_side_heads: bool = True,
+) -> nn.Module:
+    """Return a network with drawn weights, built as torchvision builds it for published ones where asked.
+
+    Args:
+        name: Of the architecture.
+        seed: Of the weights.
+        n_classes: Width of the head, if it is not to be torchvision's own.
+        size_px: Side of the input; matters to networks that are built for one.
+        transforms_input: Whether GoogLeNet and Inception scale an input of ImageNet's mean and deviation to
+            what they were trained with elsewhere, as torchvision has them do with its own weights.
+        has_side_heads: Whether GoogLeNet keeps the heads that only training calls.
+
+    Raises:
+        ValueError: If the name is unknown.
+    """
+    _require_name(name)
+    from torchvision.models import get_model
+
+    arguments: dict[str, Any] = {} if n_classes is None else {"num_classes": n_classes}
+    if name in _INCEPTIONS:
+        arguments |= {"init_weights": True, "transform_input": transforms_input}
+    if name == "googlenet" and not has_side_heads:
+        arguments["aux_logits"] = False
+    if size_px is not None and name.startswith("vit_"):
+        arguments["image_size"] = size_px
+    if size_px is not None and name.startswith("maxvit_"):
+        arguments["input_size"] = (size_px, size_px)
+    with drawn_from(seed):
+        module: nn.Module = get_model(name, weights=None, **arguments)
+        return module.eval()
 
 
 def _require_local_if_offline(url: str) -> None:
     """Refuse to fetch where HF_HUB_OFFLINE forbids it; torchvision itself does not read the variable."""
-    import torch
     from huggingface_hub.constants import HF_HUB_OFFLINE
 
-    if HF_HUB_OFFLINE and not (Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name).is_file():
+    if HF_HUB_OFFLINE and not (checkpoint_folder() / Path(url).name).is_file():
         raise FileNotFoundError(url)
 
 
-def _require_weights(spec: TorchvisionModel, name: str) -> Any:
+def _require_name(name: str) -> None:
     mend_torchvision()
-    from torchvision.models import get_model_weights, list_models
+    from torchvision.models import list_models
 
-    if spec.name not in list_models():
-        close = get_close_matches(spec.name, list_models())
+    if name not in list_models():
+        close = get_close_matches(name, list_models())
         hint = f", did you mean {' or '.join(map(repr, close))}" if close else ""
-        raise UserError(f"unknown torchvision model {spec.name!r}{hint}")
+        raise UserError(f"unknown torchvision model {name!r}{hint}")
+
+
+def _require_weights(spec: TorchvisionModel, name: str) -> Any:
+    _require_name(spec.name)
+    from torchvision.models import get_model_weights
+
     known = get_model_weights(spec.name)
     if name not in known.__members__:
         raise UserError(

@@ -7,12 +7,11 @@ from typing import Annotated, Any
 
 from torch import nn
 
-from rep_kedro.models.pooling_names import Layout
+from rep_kedro.errors import UserError
 from rep_kedro.models.preprocessing import Preprocessing
 from rep_kedro.models.sources.loaded import LoadedModel
 from rep_kedro.models.sources.specs import ZooEntry
 
-NO_CLASS_TOKEN = 0
 _TOLD_BY_SOURCES = frozenset({"weights", "preprocessing", "alignment"})
 _FROM_FILES = frozenset({"checkpoint", "weights_file"})
 
@@ -68,45 +67,54 @@ def build_model(spec: ZooEntry, *, with_weights: bool = True) -> nn.Module:
     return module
 
 
-def load_model(spec: ZooEntry) -> LoadedModel:
-    """Return the network, ready to be read.
+def require_fitting_weights(spec: ZooEntry, module: nn.Module) -> None:
+    """Refuse a file of weights whose names, shapes or types are not the network's; no number is read.
+
+    Args:
+        spec: The network; entries without a file pass.
+        module: The network on the meta device.
 
     Raises:
-        ValueError: If the network does not exist or its weights cannot be had.
+        ValueError: If the file is here and does not fit.
+    """
+    if spec.source in _FROM_FILES:
+        _source(spec).require_fitting_weights(spec, module)
+
+
+def load_model(spec: ZooEntry, *, weights: Mapping[str, Any] | None = None) -> LoadedModel:
+    """Return the network, ready to be read.
+
+    Args:
+        spec: Its entry.
+        weights: What `describe_model` said of its weights; others are refused.
+
+    Raises:
+        ValueError: If the network does not exist or its weights cannot be had, or are others by now.
     """
     module = build_model(spec)
+    if weights is not None and weights.get("sha256", "") is not None:  # None: it could not be known before
+        _require_same(weights, _source(spec).identify_weights(spec))
     layers = spec.layers or getattr(module, "kept_layers", ())
     return LoadedModel(
         module,
         resolve_preprocessing(spec),
         tuple(layers),
-        layout=layout_of(spec, module),
-        n_prefix_tokens=prefix_of(spec, module),
+        layout=spec.layout,
+        n_prefix_tokens=spec.n_prefix_tokens,
         run=runner_of(module),
     )
+
+
+def _require_same(planned: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    if planned != found:
+        raise UserError(
+            f"the weights were {dict(planned)} when the run was planned and are {dict(found)} now; run again"
+        )
 
 
 def runner_of(module: nn.Module) -> Any:
     """Return how images go through the module: the image side of two-sided models."""
     return getattr(module, "encode_image", None)
-
-
-def layout_of(spec: ZooEntry, module: nn.Module) -> Layout:
-    """Return where channels are, as the entry or else the module says."""
-    if spec.layout != "auto":
-        return spec.layout
-    return "nhwc" if str(getattr(module, "output_fmt", "")).upper().endswith("NHWC") else "auto"
-
-
-def prefix_of(spec: ZooEntry, module: nn.Module) -> int:
-    """Return the number of tokens before the patches, as the entry or else the module says."""
-    if spec.n_prefix_tokens is not None:
-        return spec.n_prefix_tokens
-    if spec.source == "timm":
-        return int(getattr(module, "num_prefix_tokens", NO_CLASS_TOKEN))
-    if spec.source == "open_clip":
-        return int(getattr(getattr(module, "visual", None), "class_embedding", None) is not None)
-    return int(hasattr(module, "class_token"))
 
 
 def _source(spec: ZooEntry) -> ModuleType:

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rep_kedro.datasets import Batch, Planned, code_revision
+from rep_kedro.datasets import Batch, MemberKey, Plan, Planned, code_revision, missing_of
 from rep_kedro.errors import UserError
 from rep_kedro.pipelines.diagnostics.params import DiagnosticsParams
 
@@ -31,7 +31,7 @@ def plan_spectra(
     features: Mapping[str, TensorsHandle],
     networks: Mapping[str, TensorsHandle],
     params: DiagnosticsParams,
-) -> dict[str, Planned]:
+) -> Plan:
     """Plan the spectra of each stimulus set and network, for all layers with features.
 
     Networks trained here are run again, so that every position of a map is a sample; the sets of one network
@@ -45,19 +45,29 @@ def plan_spectra(
         params: What to look at.
 
     Returns:
-        Plan by ``<stimulus set>/<model>``.
+        Plan by ``<stimulus set>/<model>``; those whose features, network or images are missing are left out.
 
     Raises:
-        ValueError: If a chosen stimulus set, network or subset is not there.
+        UserError: If a chosen stimulus set, network or subset is not there.
     """
-    plan: dict[str, Planned] = {}
+    planned: dict[str, Planned] = {}
+    left_out: dict[str, str] = {}
     by_model: dict[str, list[str]] = {}
-    for key in _choose_keys(features, params):
-        by_model.setdefault(key.partition("/")[2], []).append(key)
+    for key in _choose_keys({**features, **missing_of(features)}, params):
+        name, model = MemberKey.parse(key)
+        inputs = {
+            "its features are missing": (key, features),
+            f"networks/{model} is missing": (model, networks),
+            f"the images of {name} are missing": (str(MemberKey(name, params.subset)), stimulus_subsets),
+        }
+        if why := [why for why, (part, handles) in inputs.items() if part in missing_of(handles)]:
+            left_out[key] = why[0]
+            continue
+        by_model.setdefault(model, []).append(key)
     for model, keys in by_model.items():
         if model not in networks:
             for key in keys:
-                plan[key] = Planned(
+                planned[key] = Planned(
                     {"features": features[key].reference, "code": code_revision(_SPECTRA)},
                     partial(_make_from_features, features[key]),
                 )
@@ -72,8 +82,10 @@ def plan_spectra(
                     _SPECTRA, "rep_kedro.models.sources.trained", "rep_kedro.stimuli.decoding"
                 ),
             }
-            plan[key] = Planned(recipe, batch)
-    return {key: plan[key] for key in sorted(plan)}
+            planned[key] = Planned(recipe, batch)
+    plan = Plan({key: planned[key] for key in sorted(planned)})
+    plan.left_out = left_out
+    return plan
 
 
 def compute_layer_diagnostics(spectra: Mapping[str, TensorsHandle], params: DiagnosticsParams) -> DataFrame:
@@ -95,7 +107,7 @@ def compute_layer_diagnostics(spectra: Mapping[str, TensorsHandle], params: Diag
 
     rows: list[dict[str, Any]] = []
     for key in sorted(spectra):
-        stimulus_set, _, model = key.partition("/")
+        stimulus_set, model = MemberKey.parse(key)
         for about in spectra[key].meta["layers"]:
             measured = _measure_layer(spectra[key], about, params)
             for delta in params.deltas:
@@ -141,10 +153,10 @@ def _measure_layer(
     }
 
 
-def _choose_keys(features: Mapping[str, TensorsHandle], params: DiagnosticsParams) -> list[str]:
+def _choose_keys(features: Mapping[str, object], params: DiagnosticsParams) -> list[str]:
     """Return the keys of the chosen stimulus sets and networks, sorted."""
-    sets = sorted({key.partition("/")[0] for key in features})
-    models = sorted({key.partition("/")[2] for key in features})
+    sets = sorted({MemberKey.parse(key).stimulus_set for key in features})
+    models = sorted({MemberKey.parse(key).name for key in features})
     wanted_sets = _choose("stimulus set with features", params.stimulus_sets, sets)
     wanted_models = _choose("network with features", params.models, models)
     return [
@@ -174,7 +186,7 @@ def _shown(
     params: DiagnosticsParams,
 ) -> tuple[ArrowHandle, ArrowHandle, TensorsHandle]:
     """Return the stimulus set, subset and features behind a key."""
-    name = _require_name("stimulus set", key.partition("/")[0], stimulus_sets)
+    name = _require_name("stimulus set", MemberKey.parse(key).stimulus_set, stimulus_sets)
     subset = _require_name("stimulus subset", f"{name}/{params.subset}", stimulus_subsets)
     return stimulus_sets[name], stimulus_subsets[subset], features[key]
 

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rep_kedro.datasets import MemberKey
 from rep_kedro.errors import UserError
 from rep_kedro.pipelines.diagnostics.params import DiagnosticsParams
 
@@ -45,14 +46,16 @@ def compute_receptive_fields(
     import pandas as pd
 
     rows = [row for name in sorted(networks) for row in _rows_of_trained(name, networks[name], params)]
-    foreign = {key.partition("/")[2]: handle for key, handle in sorted((features or {}).items())}
+    foreign = {MemberKey.parse(key).name: handle for key, handle in sorted((features or {}).items())}
     for name, handle in sorted(foreign.items()):
         if name in networks:
             continue
         try:
             rows += _rows_of_foreign(name, handle, networks, params)
-        except ValueError as problem:
+        except UserError as problem:
             _log.info("no receptive fields of %s: %s", name, problem)
+        except Exception as problem:  # another library's code; one network does not end the run
+            _log.warning("no receptive fields of %s: %s: %s", name, type(problem).__name__, problem)
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -71,22 +74,16 @@ def _rows_of_foreign(
     Raises:
         ValueError: If the network cannot be followed layer by layer, or has no convolution.
     """
-    import torch
-
+    from rep_kedro.models.outline import build_on_meta
     from rep_kedro.models.sources.trained import rebuild_trained_network
-    from rep_kedro.models.sources.zoo import build_model, read_recipe
+    from rep_kedro.models.sources.zoo import read_recipe
 
     recipe, layers = handle.recipe["model"], handle.meta["layers"]
     if recipe["source"] == "trained":
         source = networks[recipe["network"]["key"]]
         input_px = int(source.meta["input_px"])
         return _rows_of(model, rebuild_trained_network(source), layers, input_px, params)
-    entry = read_recipe(recipe)
-    if entry.source == "checkpoint":  # small, and drawn with a generator of the CPU
-        module = build_model(entry, with_weights=False)
-    else:
-        with torch.device("meta"):
-            module = build_model(entry, with_weights=False)
+    module = build_on_meta(read_recipe(recipe))
     return _rows_of(model, module, layers, recipe["preprocessing"]["size_px"], params, is_foreign=True)
 
 
@@ -101,35 +98,47 @@ def _rows_of(
 ) -> list[dict[str, Any]]:
     import torch
 
-    from rep_kedro.kernels.receptive_field import compute_receptive_fields as follow_graph
-    from rep_kedro.kernels.receptive_field import find_border_layer
+    from rep_kedro.kernels.receptive_field import find_border_layer, follow_receptive_fields
     from rep_kedro.models.graph import network_graph
 
     with torch.device("meta" if is_foreign else "cpu"):
         graph = network_graph(module, input_px=input_px if is_foreign else None)
-    fields = follow_graph(graph, input_px)
+    fields, unknown = follow_receptive_fields(graph, input_px)
     order = [layer.name for layer in graph]
-    wide = _wide_convolutions(module, order)
+    wide = [name for name in _wide_convolutions(module, order) if name in fields]
     if is_foreign and not wide:
-        raise UserError("it has no convolution wider than one pixel")
+        why = next(iter(unknown.values()), "it has no convolution wider than one pixel")
+        raise UserError(why)
+    # Behind an unknown step no border can be found; what is known lies before it.
     border = find_border_layer(fields, wide, input_px, rule=params.border_rule)
     first = len(order) if border is None else order.index(border)
-    ends = {name: _end_of(name, order, fields) for name in layers}
-    is_beyond = {name: order.index(end) >= first for name, end in ends.items()}
-    marked = next((name for name in layers if is_beyond[name]), None)
+    ends = {name: _end_of(name, order) for name in layers}
+    known = {name: end for name, end in ends.items() if end in fields}
+    _log_unknown(model, ends, unknown)
+    is_beyond = {name: order.index(end) >= first for name, end in known.items()}
+    marked = next((name for name in known if is_beyond[name]), None)
     return [
         {
             "model": model,
             "layer": name,
             "depth": depth,
-            "receptive_field_px": fields[ends[name]].size_px,
-            "jump_px": fields[ends[name]].jump_px,
+            "receptive_field_px": fields[known[name]].size_px,
+            "jump_px": fields[known[name]].jump_px,
             "input_px": input_px,
             "is_border": name == marked,
             "is_beyond_border": is_beyond[name],
         }
         for depth, name in enumerate(layers)
+        if name in known
     ]
+
+
+def _log_unknown(model: str, ends: Mapping[str, str], unknown: Mapping[str, str]) -> None:
+    """Say of which layers the receptive field is not known, and why."""
+    missing = {name: unknown[end] for name, end in ends.items() if end in unknown}
+    for why in dict.fromkeys(missing.values()):
+        names = ", ".join(name for name, reason in missing.items() if reason == why)
+        _log.info("no receptive fields of %s, layers %s: %s", model, names, why)
 
 
 def _wide_convolutions(module: "nn.Module", order: Sequence[str]) -> list[str]:
@@ -141,17 +150,14 @@ def _wide_convolutions(module: "nn.Module", order: Sequence[str]) -> list[str]:
     return [name for name, part in found if isinstance(part, Conv2d) and max(part.kernel_size) > 1]
 
 
-def _end_of(layer: str, order: Sequence[str], fields: Mapping[str, Any]) -> str:
-    """Return the step that gives a layer's output: its own, or the last of its parts with the largest field.
+def _end_of(layer: str, order: Sequence[str]) -> str:
+    """Return the step that gives a layer's output.
 
     Raises:
         ValueError: If no step belongs to the layer.
     """
     base, _, call = layer.partition(_CALL)
-    own = base if call in {"", "1"} else layer
-    if own in order:
-        return own
-    parts = [name for name in order if name.startswith(f"{base}.")]
-    if not parts or call:
+    end = base if call in {"", "1"} else layer
+    if end not in order:
         raise UserError(f"layer {layer!r} is not among the steps that can be followed")
-    return max(reversed(parts), key=lambda name: int(fields[name].size_px))
+    return end

@@ -46,7 +46,7 @@ def stream_spectra(
             )
             moments = _stream_layers(module, list(features.meta["layers"]), batches)
             yield key, _to_member(moments, features, samples="positions")
-        except (ArithmeticError, RuntimeError, ValueError) as error:
+        except Exception as error:
             yield key, error
 
 
@@ -86,13 +86,17 @@ def _decode_batches(
 ) -> Iterator[torch.Tensor]:
     """Yield the subset's images as the network takes them."""
     from rep_kedro.stimuli.decoding import decode_images
+    from rep_kedro.stimuli.limits import limits_of
     from rep_kedro.stimuli.selection import locate_stimuli, stream_images
 
-    _, rows = locate_stimuli(stimulus_set, subset)
+    names, rows = locate_stimuli(stimulus_set, subset)
     if not rows:
         raise UserError(f"subset {subset.key!r} is empty, there is nothing to show")
+    form: dict[str, Any] = {"size_px": preprocessing.size_px, "channels": len(preprocessing.mean)}
+    limits, start = limits_of(stimulus_set.meta), 0
     for encoded in stream_images(stimulus_set, rows, batch_size=batch_size):
-        pixels = decode_images(encoded, size_px=preprocessing.size_px, channels=len(preprocessing.mean))
+        pixels = decode_images(encoded, **form, names=names[start : start + len(encoded)], limits=limits)
+        start += len(encoded)
         yield preprocessing.scale(torch.from_numpy(pixels).to(device))
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from rep_kedro.datasets import MemberKey
 from rep_kedro.models.pooling_names import Pooling
 from rep_kedro.models.sources.specs import (
     CheckpointModel,
@@ -55,7 +56,7 @@ def compute_model_cards(
     import pandas as pd
 
     entries = params.entries()
-    stored = {key.partition("/")[2]: handle for key, handle in sorted(features.items(), reverse=True)}
+    stored = {MemberKey.parse(key).name: handle for key, handle in sorted(features.items(), reverse=True)}
     rows = []
     for model, handle in sorted(stored.items()):
         entry = entries.get(model, TrainedModel(source="trained", network=model))

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 
+from rep_kedro.datasets import MemberKey
 from rep_kedro.pipelines.features.forms import NetworkForm
 
 _FLOAT_BYTES = 4
@@ -143,7 +144,7 @@ def seconds_by_model(
     """
     total: dict[str, list[float]] = {}
     for (key, _), line in journal.items():
-        stimulus_set, _, model = key.partition("/")
+        stimulus_set, model = MemberKey.parse(key)
         seconds = line.get("seconds")
         if stimulus_set in n_stimuli and isinstance(seconds, int | float):
             so_far = total.setdefault(model, [0.0, 0.0])

@@ -6,7 +6,7 @@ into memory is shown in halves, and so are all that follow.
 
 import logging
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -15,17 +15,19 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from rep_kedro.datasets import Tensors
-from rep_kedro.errors import UserError
+from rep_kedro.errors import NotFiniteError, UserError
 from rep_kedro.kernels.precision import full_precision
 from rep_kedro.models.layers import LayerReader
 from rep_kedro.models.pooling_names import Pooling
-from rep_kedro.models.sources.loaded import LoadedModel
+from rep_kedro.models.sources.loaded import LoadedModel, read_layers
 from rep_kedro.pipelines.features.images import hash_stimulus_ids, make_pixels
+from rep_kedro.stimuli.limits import Limits, limits_of
 from rep_kedro.stimuli.selection import locate_stimuli, stream_images
 
 if TYPE_CHECKING:
     from rep_kedro.datasets import ArrowHandle
 
+_Named = tuple[list[bytes], Sequence[str]]  # encoded images, and their names
 _CPU_IS_FULL = "can't allocate memory"
 _log = logging.getLogger(__name__)
 
@@ -91,8 +93,9 @@ def extract_features(
         raise UserError(f"subset {subset.key!r} is empty, there is nothing to show")
     reader: LayerReader | None = None
     parts: dict[str, list[torch.Tensor]] = {}
-    encoded = stream_images(stimulus_set, rows, batch_size=reading.batch_size)
-    for pixels in _decode_ahead(encoded, model, reading):
+    limits = limits_of(stimulus_set.meta)
+    encoded = _with_names(stream_images(stimulus_set, rows, batch_size=reading.batch_size), stimulus_ids)
+    for pixels in _decode_ahead(encoded, model, reading, limits):
         start = 0
         while start < len(pixels):
             shown = pixels[start : start + reading.batch_size]
@@ -100,10 +103,8 @@ def extract_features(
                 images = _to_input(shown, model, reading)
                 with reading.precision():
                     if reader is None:
-                        reader = LayerReader(model.module, model.layers, example=images[:1], run=model.run)
-                    read = reader.read(
-                        images, pooling, layout=model.layout, n_prefix_tokens=model.n_prefix_tokens
-                    )
+                        reader = read_layers(model, images[:1])
+                    read = reader.read(images, pooling)
                 kept = {layer: features.cpu() for layer, features in read.items()}
             except RuntimeError as error:
                 _halve(reading, len(shown), error)
@@ -125,16 +126,23 @@ def extract_features(
     )
 
 
+def _with_names(batches: Iterator[list[bytes]], names: Sequence[str]) -> Iterator[_Named]:
+    start = 0
+    for images in batches:
+        yield images, names[start : start + len(images)]
+        start += len(images)
+
+
 def _decode_ahead(
-    batches: Iterator[list[bytes]], model: LoadedModel, reading: Reading
+    batches: Iterator[_Named], model: LoadedModel, reading: Reading, limits: Limits
 ) -> Iterator[torch.Tensor]:
     """Yield uint8 pixels batch by batch, decoded while the network is busy with those before."""
     waiting: deque[Future[Any]] = deque()
     with ThreadPoolExecutor(reading.decode_threads, thread_name_prefix="decode") as pool:
         try:
             while True:
-                while len(waiting) <= reading.decode_threads and (images := next(batches, None)) is not None:
-                    waiting.append(pool.submit(_decode, images, model, reading))
+                while len(waiting) <= reading.decode_threads and (batch := next(batches, None)) is not None:
+                    waiting.append(pool.submit(_decode, batch, model, reading, limits))
                 if not waiting:
                     return
                 yield waiting.popleft().result()
@@ -143,9 +151,10 @@ def _decode_ahead(
                 future.cancel()
 
 
-def _decode(images: list[bytes], model: LoadedModel, reading: Reading) -> torch.Tensor:
+def _decode(batch: _Named, model: LoadedModel, reading: Reading, limits: Limits) -> torch.Tensor:
     """Return uint8 pixels, pinned where they go to a GPU, so that copying them does not wait."""
-    pixels = torch.from_numpy(make_pixels(images, model.preprocessing))
+    images, names = batch
+    pixels = torch.from_numpy(make_pixels(images, model.preprocessing, names=names, limits=limits))
     return pixels.pin_memory() if torch.device(reading.device).type == "cuda" else pixels
 
 
@@ -185,7 +194,7 @@ def _require_finite(features: dict[str, torch.Tensor]) -> None:
         n_broken = int((~torch.isfinite(values)).sum())
         if n_broken:
             rows = (~torch.isfinite(values)).any(dim=1).nonzero().flatten()
-            raise FloatingPointError(
+            raise NotFiniteError(
                 f"layer {layer!r} gave {n_broken} of {values.numel()} features that are not finite,"
                 f" first for stimulus number {int(rows[0])}"
             )

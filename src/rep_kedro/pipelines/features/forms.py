@@ -70,7 +70,8 @@ def compute_form(entry: ZooEntry, *, pooling: Pooling) -> NetworkForm:
     """Return the sizes of a network from a pass without numbers."""
     import torch
 
-    from rep_kedro.models.sources.zoo import layout_of, prefix_of, resolve_preprocessing, runner_of
+    from rep_kedro.models.outline import build_on_meta
+    from rep_kedro.models.sources.zoo import resolve_preprocessing, runner_of
 
     preprocessing = resolve_preprocessing(entry)
     module = build_on_meta(entry)
@@ -84,8 +85,8 @@ def compute_form(entry: ZooEntry, *, pooling: Pooling) -> NetworkForm:
         layers,
         pooling,
         run=runner_of(module),
-        layout=layout_of(entry, module),
-        n_prefix_tokens=prefix_of(entry, module),
+        layout=entry.layout,
+        n_prefix_tokens=entry.n_prefix_tokens,
     )
 
 
@@ -119,11 +120,9 @@ def _measure(
     from rep_kedro.models.layers import LayerReader
 
     module.requires_grad_(False)  # the counter trips over parameters that are handed from part to part
-    run = access.pop("run", None)
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter, _watched_steps(module) as steps:
-        reader = LayerReader(module, layers, example=image, run=run)
-    read = reader.read(image, pooling, **access)
+        reader = LayerReader(module, layers, example=image, **access)
     counted = getattr(module, "visual", module)
     return NetworkForm(
         n_parameters=sum(parameter.numel() for parameter in counted.parameters()),
@@ -131,20 +130,8 @@ def _measure(
         activation_bytes=_FLOAT_BYTES * max(steps),
         traffic_bytes=_FLOAT_BYTES * sum(steps),
         n_inputs=image.numel(),
-        widths={layer: features.shape[1] for layer, features in read.items()},
+        widths=reader.widths(pooling),
     )
-
-
-def build_on_meta(entry: ZooEntry) -> "nn.Module":
-    """Return the network with shapes in place of numbers."""
-    import torch
-
-    from rep_kedro.models.sources.zoo import build_model
-
-    if isinstance(entry, CheckpointModel):  # small, and drawn with a generator of the CPU
-        return build_model(entry, with_weights=False).to("meta")
-    with torch.device("meta"):
-        return build_model(entry, with_weights=False)
 
 
 def name_form(entry: ZooEntry, pooling: Pooling) -> str:
@@ -153,7 +140,11 @@ def name_form(entry: ZooEntry, pooling: Pooling) -> str:
         return f"checkpoint/{entry.architecture}/{entry.n_classes}|{'+'.join(entry.layers)}|{pooling}"
     size_px = getattr(entry, "size_px", None) or "own"
     place = entry.architecture if isinstance(entry, WeightsFileModel) else f"{entry.source}/{entry.name}"
-    return f"{place}@{size_px}|{'+'.join(entry.layers)}|{pooling}|{entry.layout}|{entry.n_prefix_tokens}"
+    n_classes = getattr(entry, "n_classes", None)
+    head = f"#{n_classes}" if n_classes else ""
+    return (
+        f"{place}{head}@{size_px}|{'+'.join(entry.layers)}|{pooling}|{entry.layout}|{entry.n_prefix_tokens}"
+    )
 
 
 def store_known_forms(entries: Iterable[tuple[ZooEntry, Pooling]], path: Path = KNOWN_FORMS) -> int:

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.models.preprocessing import Preprocessing
+from rep_kedro.stimuli.limits import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
     import numpy as np
+    from PIL.Image import Image
 
 
 def hash_stimulus_ids(stimulus_ids: list[str]) -> str:
@@ -15,40 +17,50 @@ def hash_stimulus_ids(stimulus_ids: list[str]) -> str:
     return hashlib.sha256("\n".join(stimulus_ids).encode()).hexdigest()
 
 
-def make_pixels(images: Sequence[bytes], preprocessing: Preprocessing) -> "np.ndarray[Any, Any]":
+def make_pixels(
+    images: Sequence[bytes],
+    preprocessing: Preprocessing,
+    *,
+    names: Sequence[str] | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+) -> "np.ndarray[Any, Any]":
     """Return the pixels that a network's input is scaled from.
+
+    Args:
+        images: Encoded.
+        preprocessing: Of the network.
+        names: Of the images, for messages.
+        limits: Larger images are refused.
 
     Returns:
         uint8, (n_stimuli, n_channels, size_px, size_px).
     """
     import numpy as np
 
-    from rep_kedro.stimuli.decoding import decode_images
+    from rep_kedro.stimuli.decoding import decode_images, decode_square
+    from rep_kedro.stimuli.pixels import UnreadableImageError
 
     n_channels, side = len(preprocessing.mean), preprocessing.size_px
     if preprocessing.interpolation == "bilinear" and preprocessing.resize_px == side:
-        return decode_images(images, size_px=side, channels=n_channels)
+        return decode_images(images, size_px=side, channels=n_channels, names=names, limits=limits)
     pixels = np.empty((len(images), n_channels, side, side), dtype=np.uint8)
-    for row, image in enumerate(images):
-        pixels[row] = _resize_and_cut(image, preprocessing)
+    for row, encoded in enumerate(images):
+        try:
+            square = decode_square(encoded, channels=n_channels, limits=limits)
+        except UnreadableImageError as problem:
+            name = f"number {row}" if names is None else repr(names[row])
+            raise UnreadableImageError(f"image {name} cannot be decoded: {problem}") from problem
+        pixels[row] = _resize_and_cut(square, preprocessing)
     return pixels
 
 
-def _resize_and_cut(encoded: bytes, preprocessing: Preprocessing) -> "np.ndarray[Any, Any]":
-    """Resize the largest central square as asked and cut out its centre: (n_channels, size_px, size_px)."""
-    import io
-
+def _resize_and_cut(square: "Image", preprocessing: Preprocessing) -> "np.ndarray[Any, Any]":
+    """Resize a square image as asked and cut out its centre: (n_channels, size_px, size_px)."""
     import numpy as np
-    from PIL import Image
+    from PIL.Image import Resampling
 
-    from rep_kedro.stimuli.decoding import decode_images
-
-    with Image.open(io.BytesIO(encoded)) as header:
-        native_px = min(header.size)
-    square = decode_images([encoded], size_px=native_px, channels=len(preprocessing.mean))[0]
-    image = Image.fromarray(square.transpose(1, 2, 0).squeeze())
     resize_px, size_px = preprocessing.resize_px, preprocessing.size_px
-    resized = image.resize((resize_px, resize_px), Image.Resampling[preprocessing.interpolation.upper()])
+    resized = square.resize((resize_px, resize_px), Resampling[preprocessing.interpolation.upper()])
     margin = round((resize_px - size_px) / 2)
     cut = np.asarray(resized.crop((margin, margin, margin + size_px, margin + size_px)))
     return cut.reshape(size_px, size_px, -1).transpose(2, 0, 1)

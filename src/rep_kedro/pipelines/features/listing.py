@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rep_kedro.errors import UserError
 from rep_kedro.models.sources.specs import ZooEntry
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ def list_entry_layers(entry: ZooEntry) -> list[LayerRow]:
     """Return the layers of a network from elsewhere, in order of execution; no weight is loaded."""
     import torch
 
+    from rep_kedro.models.outline import build_on_meta
     from rep_kedro.models.sources.zoo import resolve_preprocessing, runner_of
-    from rep_kedro.pipelines.features.forms import build_on_meta
 
     preprocessing = resolve_preprocessing(entry)
     module, side = build_on_meta(entry), preprocessing.size_px
@@ -86,16 +87,10 @@ def _list_layers(
                 kind=type(part).__name__,
                 shape=shape,
                 n_parameters=sum(parameter.numel() for parameter in part.parameters()),
-                receptive_field_px=fields.get(traced, _field_of_parts(name, rows)),
+                receptive_field_px=fields.get(traced),
             )
         )
     return rows
-
-
-def _field_of_parts(name: str, rows: list[LayerRow]) -> int | None:
-    """Return the receptive field of the part that a layer called last, which is that of its output."""
-    parts = (row.receptive_field_px for row in reversed(rows) if row.layer.startswith(f"{name}."))
-    return next(parts, None)
 
 
 def _shape_of(output: Any) -> tuple[int, ...] | None:
@@ -118,15 +113,15 @@ def _fields_of_image_side(module: "nn.Module", input_px: int) -> Mapping[str, in
 
 
 def _receptive_fields(module: "nn.Module", input_px: int) -> Mapping[str, int]:
-    """Return the receptive field of each layer, empty where the network cannot be followed."""
+    """Return the receptive fields that are known, none where the network cannot be followed."""
     import torch
 
-    from rep_kedro.kernels.receptive_field import compute_receptive_fields
+    from rep_kedro.kernels.receptive_field import follow_receptive_fields
     from rep_kedro.models.graph import network_graph
 
     try:
         with torch.device("meta"):
             graph = network_graph(module, input_px=input_px)
-    except ValueError:
+    except UserError:
         return {}
-    return {name: field.size_px for name, field in compute_receptive_fields(graph, input_px).items()}
+    return {name: field.size_px for name, field in follow_receptive_fields(graph, input_px)[0].items()}

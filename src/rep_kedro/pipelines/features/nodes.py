@@ -5,10 +5,11 @@ from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rep_kedro.datasets import Batch, Expectation, Planned, code_revision
+from rep_kedro.datasets import Batch, Expectation, MemberKey, Plan, Planned, code_revision, missing_of
 from rep_kedro.errors import UserError
 from rep_kedro.models.pooling_names import Pooling
-from rep_kedro.models.sources.specs import Alignment, ModelEntry, TrainedModel
+from rep_kedro.models.sources.places import Alignment
+from rep_kedro.models.sources.specs import ModelEntry, TrainedModel
 from rep_kedro.pipelines.features.params import FeaturesParams
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def plan_features(
     stimulus_subsets: Mapping[str, ArrowHandle],
     networks: Mapping[str, TensorsHandle],
     params: FeaturesParams,
-) -> dict[str, Planned]:
+) -> Plan:
     """Plan the features of every network for every stimulus set.
 
     The sets of one network share a batch: it is loaded once.
@@ -50,17 +51,23 @@ def plan_features(
         params: Which networks see which stimuli, and what is kept.
 
     Returns:
-        Plan by `<stimulus set>/<model>`.
+        Plan by `<stimulus set>/<model>`. What needs a network or a stimulus set that is missing, or weights
+        that cannot be found, is left out.
 
     Raises:
-        ValueError: If a stimulus set, subset, network, model, or published weights are unknown, or a model
-            has the name of a network.
+        UserError: If a stimulus set, subset or network is unknown, or a model has the name of a network.
     """
-    sets = _choose("stimulus set", params.stimulus_sets, stimulus_sets)
+    plan = Plan()
+    absent_sets = _find_absent(stimulus_sets, stimulus_subsets, params)
+    chosen = _choose("stimulus set", params.stimulus_sets, {**stimulus_sets, **missing_of(stimulus_sets)})
+    sets = [name for name in chosen if name not in absent_sets]
     shown = {name: _require_subset(stimulus_subsets, name, params.subset) for name in sets}
-    plan: dict[str, Planned] = {}
     n_stimuli = {name: subset.n_rows() for name, subset in shown.items()}
-    candidates = _list_candidates(networks, params)
+    candidates, absent_models = _list_candidates(networks, params)
+    for name in chosen:
+        for model in (*candidates, *absent_models):
+            if why := absent_sets.get(name) or absent_models.get(model):
+                plan.left_out[f"{name}/{model}"] = why
     is_long = sum(n_stimuli.values()) * len(candidates) > _LONG_READING
     for model, candidate in candidates.items():
         batch = Batch(
@@ -80,20 +87,41 @@ def plan_features(
     return plan
 
 
-def _list_candidates(networks: Mapping[str, TensorsHandle], params: FeaturesParams) -> dict[str, _Candidate]:
-    chosen = _choose("network", params.networks, networks)
-    found = {
-        name: _describe(TrainedModel(source="trained", network=name), networks, params.pooling)
-        for name in chosen
-    }
+def _find_absent(
+    stimulus_sets: Mapping[str, ArrowHandle],
+    stimulus_subsets: Mapping[str, ArrowHandle],
+    params: FeaturesParams,
+) -> dict[str, str]:
+    """Return why a stimulus set cannot be shown, by its name."""
+    absent = {name: f"stimulus_sets/{name} is missing" for name in missing_of(stimulus_sets)}
+    for key in missing_of(stimulus_subsets):
+        name, _, subset = key.partition("/")
+        if subset == params.subset:
+            absent.setdefault(name, f"stimulus_subsets/{key} is missing")
+    return absent
+
+
+def _list_candidates(
+    networks: Mapping[str, TensorsHandle], params: FeaturesParams
+) -> tuple[dict[str, _Candidate], dict[str, str]]:
+    """Return the networks to show stimuli to, and why others cannot be."""
+    missing = missing_of(networks)
+    trained = _choose("network", params.networks, {**networks, **missing})
+    entries: dict[str, ModelEntry] = {name: TrainedModel(source="trained", network=name) for name in trained}
     for name, entry in params.entries().items():
-        if name in found:
+        if name in entries:
             raise UserError(f"features.models.{name} has the name of a network trained here; choose another")
+        entries[name] = entry
+    found, absent = dict[str, _Candidate](), dict[str, str]()
+    for name, entry in entries.items():
+        if isinstance(entry, TrainedModel) and entry.network in missing:
+            absent[name] = f"networks/{entry.network} is missing"
+            continue
         try:
             found[name] = _with_alignment(_describe(entry, networks, params.pooling), entry.alignment)
-        except ValueError as error:
-            raise UserError(f"features.models.{name}: {error}") from error
-    return found
+        except UserError as error:
+            absent[name] = f"features.models.{name}: {error}"
+    return found, absent
 
 
 def _describe(
@@ -108,8 +136,10 @@ def _describe(
         return _Candidate(recipe, partial(_load_trained, handle, layers), pooling, (module,))
     from rep_kedro.models.sources.zoo import describe_model, load_model, source_module_name
 
-    recipe = {**describe_model(entry), "layers": list(entry.layers)}
-    return _Candidate(recipe, partial(load_model, entry), pooling, (source_module_name(entry),))
+    described = describe_model(entry)
+    recipe = {**described, "layers": list(entry.layers)}
+    load = partial(load_model, entry, weights=described["weights"])
+    return _Candidate(recipe, load, pooling, (source_module_name(entry),))
 
 
 def _with_alignment(candidate: _Candidate, alignment: Alignment | None) -> _Candidate:
@@ -139,6 +169,7 @@ def _extract_all(
     keys: Sequence[str],
 ) -> Iterator[tuple[str, object]]:
     """Show several stimulus sets to one network; a set that fails does not stop the others."""
+    from rep_kedro.datasets.platform import PLATFORM, describe_platform
     from rep_kedro.pipelines.features.extraction import Reading, extract_features, steady
 
     align = _alignment_of(candidate)
@@ -147,7 +178,7 @@ def _extract_all(
     reading = Reading(**params.model_dump(include=shared))
     reading.place(model)
     for key in keys:
-        name = key.partition("/")[0]
+        name = MemberKey.parse(key).stimulus_set
         try:
             with steady(params.threads):
                 features = align(
@@ -159,9 +190,10 @@ def _extract_all(
                         reading=reading,
                     )
                 )
-        except (ArithmeticError, RuntimeError, ValueError) as error:
+        except Exception as error:
             yield key, error
         else:
+            features.meta[PLATFORM] = describe_platform(params.device)
             yield key, features
 
 
@@ -176,7 +208,7 @@ def _expect(
     """Return what some members of one network will take."""
     from rep_kedro.pipelines.features.expectation import expect_network
 
-    pending = [n_stimuli[key.partition("/")[0]] for key in keys]
+    pending = [n_stimuli[MemberKey.parse(key).stimulus_set] for key in keys]
     found = expect_network(
         model, networks, params, pending, n_members=len(pending), n_stimuli=n_stimuli, journal=journal
     )
@@ -207,7 +239,7 @@ def _choose(kind: str, wanted: str | Sequence[str], known: Mapping[str, object])
 def _require_subset(subsets: Mapping[str, ArrowHandle], stimulus_set: str, subset: str) -> ArrowHandle:
     key = f"{stimulus_set}/{subset}"
     if key not in subsets:
-        there = sorted(name.partition("/")[2] for name in subsets if name.startswith(f"{stimulus_set}/"))
+        there = sorted(k.name for k in map(MemberKey.parse, subsets) if k.stimulus_set == stimulus_set)
         raise UserError(
             f"stimulus set {stimulus_set!r} has no subset {subset!r}; there are: {', '.join(there) or 'none'}"
         )

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rep_kedro.datasets import Planned, code_revision
+from rep_kedro.datasets import Plan, Planned, code_revision, missing_of
 from rep_kedro.errors import UserError
 from rep_kedro.pipelines.ingest.params import IngestParams
 from rep_kedro.stimuli.strict import suggest
@@ -21,7 +21,7 @@ else:
 _log = logging.getLogger(__name__)
 
 
-def plan_stimulus_sets(params: IngestParams) -> dict[str, Planned]:
+def plan_stimulus_sets(params: IngestParams) -> Plan:
     """Plan one stimulus set for each source.
 
     Files are read while planning, for their fingerprint; those that did not change since are only looked at.
@@ -31,20 +31,19 @@ def plan_stimulus_sets(params: IngestParams) -> dict[str, Planned]:
 
     Returns:
         Plan by set name. A set is the table of ``rep_kedro.stimuli.assembly``; its recipe holds the source's
-        parameters without places, and the fingerprint of its files.
-
-    Raises:
-        ValueError: If a source's files are missing or unreadable; names the set.
+        parameters without places, and the fingerprint of its files. A set whose files are missing or cannot
+        be read is left out.
     """
     from rep_kedro.stimuli.fingerprint import fingerprint_source
     from rep_kedro.stimuli.sources import reader_module
 
-    plan = {}
+    plan = Plan()
     for name, spec in params.stimulus_sets.items():
         try:
             source, fingerprint = spec.recipe(), fingerprint_source(spec)
-        except (OSError, ValueError) as problem:
-            raise UserError(f"stimulus set {name!r}: {problem}") from problem
+        except (OSError, UserError) as problem:
+            plan.left_out[name] = f"stimulus set {name!r}: {problem}"
+            continue
         recipe = {
             "source": source,
             "files_sha256": fingerprint,
@@ -54,9 +53,7 @@ def plan_stimulus_sets(params: IngestParams) -> dict[str, Planned]:
     return plan
 
 
-def plan_stimulus_subsets(
-    stimulus_sets: "Mapping[str, ArrowHandle]", params: IngestParams
-) -> dict[str, Planned]:
+def plan_stimulus_subsets(stimulus_sets: "Mapping[str, ArrowHandle]", params: IngestParams) -> Plan:
     """Plan one subset for each rule of each set.
 
     Args:
@@ -65,20 +62,20 @@ def plan_stimulus_subsets(
 
     Returns:
         Plan by ``<set>/<subset>``. A subset is a table with the columns stimulus_id, label and split, rows in
-        the order of use.
+        the order of use. Those of a set that is missing, or was stored before and does not hold what is
+        expected now, are left out.
 
     Raises:
-        KeyError: If a set is missing.
-        ValueError: If a set that was stored before does not hold what is expected now.
+        UserError: If there is no such set.
     """
-    from rep_kedro.stimuli.expectation import require_expected
-
-    for name, spec in params.stimulus_sets.items():
-        if spec.expected:
-            require_expected(name, _handle_of(stimulus_sets, name).meta, spec.expected)
-    plan = {}
+    unfit = _find_unfit(stimulus_sets, params)
+    plan = Plan()
     for set_name, rules in params.rules().items():
         for subset_name, rule in rules.items():
+            why = [unfit[name] for name in (set_name, *getattr(rule, "after", [])) if name in unfit]
+            if why:
+                plan.left_out[f"{set_name}/{subset_name}"] = why[0]
+                continue
             earlier = [_handle_of(stimulus_sets, name) for name in getattr(rule, "after", [])]
             handle = _handle_of(stimulus_sets, set_name)
             recipe = {
@@ -94,15 +91,30 @@ def plan_stimulus_subsets(
     return plan
 
 
+def _find_unfit(stimulus_sets: "Mapping[str, ArrowHandle]", params: IngestParams) -> dict[str, str]:
+    """Return why no subset of a set can be drawn, by set."""
+    from rep_kedro.stimuli.expectation import require_expected
+
+    unfit = {name: f"stimulus_sets/{name} is missing" for name in missing_of(stimulus_sets)}
+    for name, spec in params.stimulus_sets.items():
+        if spec.expected and name not in unfit:
+            try:
+                require_expected(name, _handle_of(stimulus_sets, name).meta, spec.expected)
+            except UserError as problem:
+                unfit[name] = str(problem)
+    return unfit
+
+
 def _handle_of(stimulus_sets: "Mapping[str, ArrowHandle]", name: str) -> "ArrowHandle":
     if name not in stimulus_sets:
-        raise KeyError(f"no stimulus set {name!r}; {suggest(name, stimulus_sets)}")
+        raise UserError(f"no stimulus set {name!r}; {suggest(name, stimulus_sets)}")
     return stimulus_sets[name]
 
 
 def _make_stimulus_set(name: str, spec: "SourceSpec", threads: int) -> "pa.Table":
     from rep_kedro.stimuli.assembly import assemble_stimulus_set, meta_of
-    from rep_kedro.stimuli.expectation import require_expected, tell_left_out
+    from rep_kedro.stimuli.expectation import describe_doubts, require_expected, tell_left_out
+    from rep_kedro.stimuli.findings import remarks_on_images
     from rep_kedro.stimuli.record import DamageLog
     from rep_kedro.stimuli.sources import open_source
 
@@ -110,13 +122,27 @@ def _make_stimulus_set(name: str, spec: "SourceSpec", threads: int) -> "pa.Table
     table = assemble_stimulus_set(open_source(spec, log), spec, log, threads=threads)
     meta = meta_of(table)
     require_expected(name, meta, spec.expected)
+    for note in (*meta["notes"], *describe_doubts(meta)):
+        _log.warning("stimulus set %r: %s", name, note)
     left_out = tell_left_out(meta)
     if left_out:
         _log.warning("stimulus set %r holds %d stimuli, without %s", name, meta["n_stimuli"], left_out)
+    for remark in remarks_on_images(meta):
+        _log.warning("stimulus set %r: %s", name, remark)
     return table
 
 
 def _make_subset(handle: "ArrowHandle", rule: Any, **given: Any) -> "pa.Table":
+    from rep_kedro.stimuli.assembly import meta_of
     from rep_kedro.stimuli.drawing import draw_subset
 
-    return draw_subset(handle, rule, **given)
+    table = draw_subset(handle, rule, **given)
+    n_across = meta_of(table)["n_copies_across_splits"]
+    if n_across:
+        _log.warning(
+            "subset %s/%s: %d stimuli of other splits are exact copies of training stimuli",
+            given["set_name"],
+            given["subset_name"],
+            n_across,
+        )
+    return table

@@ -21,9 +21,8 @@ else:
 COLUMNS = (
     *("stimulus_set", "model_a", "model_b", "n_test", "accuracy_a", "accuracy_b", "disagreement"),
     *("disagreement_low_bound", "disagreement_high_bound", "error_consistency", "jensen_shannon", "reason"),
-    *("objective_pair", "architecture_pair"),
+    *("objective_a", "objective_b", "architecture_a", "architecture_b"),
 )
-PAIR_SEPARATOR = " / "
 BLOCK_BYTES = 2**27  # probabilities in memory at once; changes speed, not the result
 NO_PROBABILITIES = "no probabilities are stored for {}: set probing.keep_probabilities"
 
@@ -56,9 +55,8 @@ def compare_predictions(
         if missing:
             raise UserError(f"networks without a model card: {', '.join(missing)}; run the features pipeline")
         for row in _rows_of(found):
-            pair = [row["model_a"], row["model_b"]]
             for trait in ("objective", "architecture"):
-                row[f"{trait}_pair"] = PAIR_SEPARATOR.join(sorted(str(cards.at[m, trait]) for m in pair))
+                row |= {f"{trait}_{side}": str(cards.at[row[f"model_{side}"], trait]) for side in "ab"}
             rows.append(row)
     return pd.DataFrame(rows, columns=list(COLUMNS))
 

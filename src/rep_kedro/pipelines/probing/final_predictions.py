@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rep_kedro.datasets import MemberKey
 from rep_kedro.errors import UserError
 from rep_kedro.pipelines.probing.fitting import PROBABILITIES
 
@@ -91,7 +92,7 @@ def read_final_predictions(
     for key in sorted(probes):
         if "combination" in probes[key].meta:
             continue
-        stimulus_set, _, model = key.partition("/")
+        stimulus_set, model = MemberKey.parse(key)
         by_set.setdefault(stimulus_set, {})[model] = probes[key]
     for stimulus_set, handles in by_set.items():
         yield _read_set(stimulus_set, handles, stimulus_subsets)

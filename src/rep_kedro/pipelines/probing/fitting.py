@@ -2,9 +2,10 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from rep_kedro.datasets import Tensors
+from rep_kedro.datasets import MemberKey, Tensors
 from rep_kedro.errors import UserError
 from rep_kedro.pipelines.probing.labels import Features, read_labels
 from rep_kedro.pipelines.probing.params import AdamWParams, LbfgsParams, ProbingParams
@@ -52,7 +53,7 @@ def make_probes(features: Features, subset: "ArrowHandle", params: ProbingParams
         train,
         n_classes=len(classes),
         params=params,
-        stimulus_set=features.key.partition("/")[0],
+        stimulus_set=MemberKey.parse(features.key).stimulus_set,
     )
     tensors: dict[str, Any] = {}
     rows = []
@@ -73,6 +74,7 @@ def make_probes(features: Features, subset: "ArrowHandle", params: ProbingParams
                 "depth": depth,
                 "is_final": name == features.meta["final_layer"],
                 "train_accuracy": measure_accuracy(predict(probe, layers[name][is_train]), train).item(),
+                "validation_accuracy": probe.validation_accuracy,
                 "test_accuracy": measure_accuracy(predictions, test).item(),
                 "balanced_test_accuracy": measure_balanced_accuracy(predictions, test).item(),
                 "weight_decay": probe.setting.weight_decay,
@@ -97,6 +99,9 @@ def fit_layers(
 ) -> dict[str, FittedProbe]:
     """Fit one probe for each layer, each with the setting that reads the held-out part best.
 
+    The accuracy on that part is kept: layers and networks are compared by it, and never chosen on test
+    samples.
+
     Args:
         layers: Training features by layer, (n_train, n_features).
         labels: Class indices, (n_train,).
@@ -111,17 +116,17 @@ def fit_layers(
         ValueError: If features or labels cannot be fitted, or are too few to hold some out.
     """
     settings = list_settings(params.fit)
-    chosen = dict.fromkeys(layers, settings[0])
-    if len(settings) > 1:
-        held_out = _hold_out(labels, params, stimulus_set)
+    chosen: dict[str, tuple[Setting, float | None]] = dict.fromkeys(layers, (settings[0], None))
+    held_out = _hold_out(labels, params, stimulus_set, is_needed=len(settings) > 1)
+    if held_out is not None:
         chosen = _choose_settings(layers, labels, held_out, settings, n_classes=n_classes, params=params)
     fitted: dict[str, FittedProbe] = {}
     for setting in settings:
-        names = [name for name in layers if chosen[name] == setting]
+        names = [name for name in layers if chosen[name][0] == setting]
         if names:
             some = {name: layers[name] for name in names}
             fits = _fit_all(some, labels, [setting], n_classes=n_classes, params=params)
-            fitted.update({name: fits[name][0] for name in names})
+            fitted.update({n: replace(fits[n][0], validation_accuracy=chosen[n][1]) for n in names})
     return {name: fitted[name] for name in layers}
 
 
@@ -131,16 +136,25 @@ def list_settings(fit: LbfgsParams | AdamWParams) -> list[Setting]:
     return [Setting(decay, rate) for rate in rates for decay in fit.weight_decays]
 
 
-def _hold_out(labels: "Tensor", params: ProbingParams, stimulus_set: str) -> "Tensor":
-    """Return True for training samples on which settings are chosen, (n_train,)."""
+def _hold_out(
+    labels: "Tensor", params: ProbingParams, stimulus_set: str, *, is_needed: bool
+) -> "Tensor | None":
+    """Return True for training samples on which settings are chosen, (n_train,); None where there are none.
+
+    Raises:
+        ValueError: If none can be held out though they are needed.
+    """
     import torch
 
-    from rep_kedro.kernels.probes import draw_held_out
+    from rep_kedro.kernels.probes import NothingToHoldOutError, draw_held_out
 
     generator = torch.Generator().manual_seed(params.seed)
     try:
         return draw_held_out(labels, fraction=params.held_out_fraction, generator=generator)
-    except ValueError as problem:
+    except NothingToHoldOutError as problem:
+        if not is_needed:
+            _log.warning("no held-out accuracy of probes on %s: %s", stimulus_set, problem)
+            return None
         raise UserError(
             f"stimulus set {stimulus_set} is too small to choose settings of probes: {problem}; leave it out "
             "with probing.stimulus_sets, or raise probing.held_out_fraction where classes have two samples "
@@ -156,8 +170,8 @@ def _choose_settings(
     *,
     n_classes: int,
     params: ProbingParams,
-) -> dict[str, Setting]:
-    """Return the setting with the best held-out accuracy for each layer; ties go to the larger decay."""
+) -> dict[str, tuple[Setting, float | None]]:
+    """Return the setting with the best held-out accuracy for each layer, and that; ties: the larger decay."""
     import torch
 
     from rep_kedro.kernels.probes import measure_accuracy, select_weight_decay
@@ -169,11 +183,12 @@ def _choose_settings(
         n_classes=n_classes,
         params=params,
     )
-    chosen = {}
+    chosen: dict[str, tuple[Setting, float | None]] = {}
     for name, x in layers.items():
         predictions = torch.stack([predict(probe, x[held_out]) for probe in fits[name]])
         accuracies = measure_accuracy(predictions, labels[held_out]).tolist()
-        chosen[name] = settings[select_weight_decay(accuracies, [s.weight_decay for s in settings])]
+        best = select_weight_decay(accuracies, [s.weight_decay for s in settings])
+        chosen[name] = (settings[best], accuracies[best])
     return chosen
 
 
@@ -241,7 +256,7 @@ def _fit_adamw(
     """Train layers of equal width together."""
     import torch
 
-    from rep_kedro.kernels.probe_adamw import AdamWSettings, fit_probes_adamw
+    from rep_kedro.kernels.probe_adamw import AdamWSettings, DivergedError, fit_probes_adamw
 
     grid = AdamWSettings(
         learning_rates=tuple(setting.learning_rate or 0.0 for setting in settings),
@@ -256,7 +271,10 @@ def _fit_adamw(
     weights = {}
     for names in by_width.values():
         stacked = torch.stack([layers[name].float() for name in names])
-        trained = fit_probes_adamw(stacked, labels, n_classes=n_classes, settings=grid)
+        try:
+            trained = fit_probes_adamw(stacked, labels, n_classes=n_classes, settings=grid)
+        except DivergedError as problem:
+            raise UserError(f"{problem} (probing.fit.learning_rates)") from problem
         weights.update({name: trained[i, 0].double() for i, name in enumerate(names)})
     return weights
 

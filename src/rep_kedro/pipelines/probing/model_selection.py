@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import isnan
+from math import isnan, nan
 from typing import TYPE_CHECKING, Any
 
+from rep_kedro.errors import UserError
 from rep_kedro.pipelines.probing.final_predictions import FinalPredictions, read_final_predictions
 from rep_kedro.pipelines.probing.model_sets import choose_sets, make_generator
 from rep_kedro.pipelines.probing.selection_params import ModelSelectionParams, Strategy
@@ -22,9 +23,21 @@ SEPARATOR = " + "
 BLOCK_BYTES = 2**27  # probabilities in memory at once; changes speed, not the result
 COLUMNS = (
     *("stimulus_set", "measure", "strategy", "n_models", "draw", "models", "mean_accuracy", "best_accuracy"),
-    *("ensemble_accuracy", "mean_similarity", "reason"),
+    *("ensemble_accuracy", "ensemble_low", "ensemble_high", "n_test", "mean_similarity", "reason"),
 )
-NUMBERS = ("mean_accuracy", "best_accuracy", "ensemble_accuracy", "mean_similarity")
+NUMBERS = (
+    *("mean_accuracy", "best_accuracy", "ensemble_accuracy", "ensemble_low", "ensemble_high"),
+    "mean_similarity",
+)
+NOT_HELD_OUT = "no held-out accuracy of its networks: which is best is not decided on test stimuli"
+
+
+@dataclass(frozen=True)
+class _Accuracies:
+    """Accuracies of the final probes, each of shape (n_models,); networks are chosen by the first."""
+
+    validation: Any
+    test: Any
 
 
 @dataclass(frozen=True)
@@ -58,8 +71,7 @@ def compute_model_selection(
 ) -> DataFrame:
     """Judge sets of networks by the mean of the probabilities that their final probes give.
 
-    The test stimuli that choose the most accurate networks also judge them, so that ``top`` and
-    ``best_of_each_cluster`` look a little better than they are.
+    Networks are chosen by their accuracy on held-out training stimuli, and judged on test stimuli.
 
     Args:
         model_clusters: Clusters by stimulus set and measure; networks and measures that are not there are
@@ -72,6 +84,8 @@ def compute_model_selection(
 
     Returns:
         Columns as in docs/architecture.md, section 3; accuracies in [0, 1] on the test stimuli.
+        ``best_accuracy`` is that of the network that reads the held-out stimuli best; ``ensemble_low`` and
+        ``ensemble_high`` bound what the same ensemble would reach on other test stimuli.
 
     Raises:
         ValueError: As for ``read_final_predictions``.
@@ -85,11 +99,16 @@ def compute_model_selection(
     for every in read_final_predictions(probes, stimulus_subsets):
         found = _keep(every, networks)
         own = finals[finals["stimulus_set"] == found.stimulus_set].set_index("model")
-        accuracies = own.loc[list(found.models), "test_accuracy"].to_numpy(dtype="float64")
+        accuracies = _Accuracies(
+            *(
+                own.loc[list(found.models), f"{part}_accuracy"].to_numpy(dtype="float64")
+                for part in ("validation", "test")
+            )
+        )
         choices = []
         for measure in measures:
             clusters = _clusters_of(model_clusters, found, measure, params.clusters_of)
-            choices += list(_list_choices(found, measure, accuracies, clusters, params))
+            choices += list(_list_choices(found, measure, accuracies.validation, clusters, params))
         rows += [
             {"stimulus_set": found.stimulus_set, **row}
             for row in _judge(found, choices, accuracies, similarities)
@@ -138,7 +157,7 @@ def _list_choices(
                     n_draws=params.n_draws,
                     generator=make_generator(params.seed, found.stimulus_set, strategy, size),
                 )
-            except ValueError as problem:
+            except UserError as problem:
                 yield Choice(measure, strategy, size, 0, (), str(problem))
                 continue
             for draw, members in enumerate(sets.tolist()):
@@ -146,12 +165,13 @@ def _list_choices(
 
 
 def _judge(
-    found: FinalPredictions, choices: Sequence[Choice], accuracies: Any, similarities: DataFrame
+    found: FinalPredictions, choices: Sequence[Choice], accuracies: _Accuracies, similarities: DataFrame
 ) -> Iterator[dict[str, Any]]:
     """Give a row for each choice; all sets are judged together."""
     import torch
 
     from rep_kedro.kernels.ensembles import average_within
+    from rep_kedro.kernels.probes import bound_share
 
     members = torch.zeros(len(choices), len(found.models), dtype=torch.bool)
     for row, choice in enumerate(choices):
@@ -165,19 +185,29 @@ def _judge(
         about = {
             **{name: getattr(choice, name) for name in ("measure", "strategy", "n_models", "draw")},
             "models": None,
+            "n_test": len(found.labels),
             "reason": choice.reason,
         }
         if choice.members:
-            single = accuracies[list(choice.members)]
+            chosen = list(choice.members)
+            best = _choose_best(accuracies.validation[chosen])
+            low, high = bound_share(ensemble, len(found.labels))
             about |= {
-                "models": SEPARATOR.join(found.models[index] for index in choice.members),
-                "mean_accuracy": float(single.mean()),
-                "best_accuracy": float(single.max()),
+                "models": SEPARATOR.join(found.models[index] for index in chosen),
+                "mean_accuracy": float(accuracies.test[chosen].mean()),
+                "best_accuracy": nan if best is None else float(accuracies.test[chosen][best]),
                 "ensemble_accuracy": ensemble,
+                "ensemble_low": low,
+                "ensemble_high": high,
                 "mean_similarity": similarity,
-                "reason": _why_undefined(found, choice, similarity),
+                "reason": _why_undefined(found, choice, similarity, is_best_known=best is not None),
             }
         yield about
+
+
+def _choose_best(validation: Any) -> int | None:
+    """Return the place of the largest held-out accuracy; None where one is unknown."""
+    return None if any(isnan(value) for value in validation) else int(validation.argmax())
 
 
 def _measure_ensembles(found: FinalPredictions, members: Tensor) -> Tensor:
@@ -224,7 +254,7 @@ def _matrix_of(similarities: DataFrame, found: FinalPredictions, measure: str) -
     return total / count  # 0 / 0 is NaN
 
 
-def _why_undefined(found: FinalPredictions, choice: Choice, similarity: float) -> str:
+def _why_undefined(found: FinalPredictions, choice: Choice, similarity: float, *, is_best_known: bool) -> str:
     without = [found.models[i] for i in choice.members if found.models[i] not in found.probabilities]
     reasons = []
     if without:
@@ -233,4 +263,6 @@ def _why_undefined(found: FinalPredictions, choice: Choice, similarity: float) -
         )
     if isnan(similarity):
         reasons.append("a similarity between two of the networks is undefined")
+    if not is_best_known:
+        reasons.append(NOT_HELD_OUT)
     return "; ".join(reasons)

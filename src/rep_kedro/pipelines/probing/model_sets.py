@@ -20,6 +20,9 @@ else:
     Generator = Indices = Numbers = Any
 
 
+BY_ACCURACY = ("top", "best_of_each_cluster")
+
+
 def choose_sets(
     strategy: Strategy,
     size: int,
@@ -34,7 +37,8 @@ def choose_sets(
     Args:
         strategy: How to choose.
         size: Networks in a set.
-        accuracies: Of each network, shape (n_models,); of equal ones the first goes before.
+        accuracies: Of each network, shape (n_models,); of equal ones the first goes before. By these the best
+            are chosen: they must not be of the stimuli that judge the sets.
         clusters: Cluster of each network, -1 for none, shape (n_models,); None where there are no clusters.
         n_draws: Number of sets where chance decides. Those of ``random`` and ``random_of_each_cluster``
             differ: all there are, where these are no more. Within one cluster they need not, so that each
@@ -45,13 +49,19 @@ def choose_sets(
         Shape (n_sets, size); one set where nothing is drawn.
 
     Raises:
-        ValueError: If there are too few networks, no clusters, or none that fits the strategy.
+        ValueError: If there are too few networks, no clusters, none that fits the strategy, or an accuracy is
+            unknown by which networks would be chosen.
     """
     import numpy as np
 
     n = len(accuracies)
     if n < size:
         raise UserError(f"{n} networks have probes, a set needs {size}")
+    if strategy in BY_ACCURACY and np.isnan(accuracies).any():
+        raise UserError(
+            "a network has no accuracy on held-out training stimuli, and none is chosen on test stimuli; "
+            "raise probing.held_out_fraction, or leave the strategy out"
+        )
     by_accuracy = np.empty((1, n))
     by_accuracy[0, np.argsort(-accuracies, kind="stable")] = -np.arange(n)
     if strategy == "top":

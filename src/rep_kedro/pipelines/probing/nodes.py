@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rep_kedro.datasets import Planned, code_revision
+from rep_kedro.datasets import MemberKey, Plan, Planned, code_revision, missing_of
 from rep_kedro.errors import UserError
 from rep_kedro.pipelines.probing.fitting import make_probes
 from rep_kedro.pipelines.probing.params import ProbingParams
@@ -21,15 +21,25 @@ else:
     DataFrame = ArrowHandle = TensorsHandle = Any  # Kedro reads the hints
 
 COLUMNS = (
-    *("stimulus_set", "model", "layer", "depth", "is_final", "train_accuracy", "test_accuracy"),
-    *("weight_decay", "learning_rate", "seed", "n_train", "n_test", "n_classes"),
+    *("stimulus_set", "model", "layer", "depth", "is_final", "train_accuracy", "validation_accuracy"),
+    *(
+        "test_accuracy",
+        "test_low",
+        "test_high",
+        "weight_decay",
+        "learning_rate",
+        "seed",
+        "n_train",
+        "n_test",
+        "n_classes",
+    ),
 )
 _log = logging.getLogger(__name__)
 
 
 def plan_probes(
     features: Mapping[str, TensorsHandle], stimulus_subsets: Mapping[str, ArrowHandle], params: ProbingParams
-) -> dict[str, Planned]:
+) -> Plan:
     """Plan the probes of each stimulus set and network: one for each stored layer; and of combinations.
 
     Args:
@@ -38,20 +48,24 @@ def plan_probes(
         params: What to probe and how. Sets with too few classes are left out, and the log says so.
 
     Returns:
-        Plan by ``<stimulus set>/<model>``, or ``<stimulus set>/<combination>``.
+        Plan by ``<stimulus set>/<model>``, or ``<stimulus set>/<combination>``; those whose features or
+        stimuli are missing are left out.
 
     Raises:
         ValueError: If a chosen stimulus set, network or subset is not there, a chosen set has too few
             classes, a subset holds stimuli that the features do not, or a combination cannot be made.
     """
-    chosen = {}
-    for stimulus_set, models in _choose_sets(features, params).items():
-        subset = _require_name("stimulus subset", f"{stimulus_set}/{params.subset}", stimulus_subsets)
-        if _has_classes(stimulus_set, stimulus_subsets[subset], params):
-            chosen[stimulus_set] = (models, subset)
-    plan = {}
-    for source in list_sources(features, stimulus_subsets, chosen, params):
-        subset = chosen[source.key.partition("/")[0]][1]
+    plan, chosen = Plan(), {}
+    for stimulus_set, models in _choose_sets({**features, **missing_of(features)}, params).items():
+        absent = _find_absent(stimulus_set, models, features, stimulus_subsets, params)
+        plan.left_out |= absent
+        here = [model for model in models if str(MemberKey(stimulus_set, model)) not in absent]
+        if here:
+            subset = _require_name("stimulus subset", f"{stimulus_set}/{params.subset}", stimulus_subsets)
+            if _has_classes(stimulus_set, stimulus_subsets[subset], params):
+                chosen[stimulus_set] = (here, subset)
+    for source in list_sources(features, stimulus_subsets, chosen, params, plan.left_out):
+        subset = chosen[MemberKey.parse(source.key).stimulus_set][1]
         plan[source.key] = _plan_one(source, features, stimulus_subsets[subset], params)
     return plan
 
@@ -80,23 +94,30 @@ def tabulate_probe_results(probes: Mapping[str, TensorsHandle]) -> DataFrame:
         probes: Handles by ``<stimulus set>/<model>``.
 
     Returns:
-        Columns as in docs/architecture.md, section 3; ``learning_rate`` is missing for convex probes.
+        Columns as in docs/architecture.md, section 3; ``learning_rate`` is missing for convex probes,
+        ``validation_accuracy`` where no training stimuli could be held out. ``test_low`` and ``test_high``
+        bound what the same probe would reach on other test stimuli.
     """
     import pandas as pd
 
+    from rep_kedro.kernels.probes import bound_share
+
     rows = []
     for key in sorted(probes):
-        stimulus_set, _, model = key.partition("/")
+        stimulus_set, model = MemberKey.parse(key)
         about = {"stimulus_set": stimulus_set, "model": model}
-        rows += [{**about, **row} for row in probes[key].meta["layers"]]
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"learning_rate": "float64"})
+        for row in probes[key].meta["layers"]:
+            low, high = bound_share(row["test_accuracy"], row["n_test"])
+            rows.append({**about, **row, "test_low": low, "test_high": high})
+    numbers = dict.fromkeys(("learning_rate", "validation_accuracy"), "float64")
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(numbers)
 
 
-def _choose_sets(features: Mapping[str, TensorsHandle], params: ProbingParams) -> dict[str, list[str]]:
+def _choose_sets(features: Mapping[str, object], params: ProbingParams) -> dict[str, list[str]]:
     """Return the chosen networks of each chosen stimulus set, sorted."""
     available: dict[str, list[str]] = {}
     for key in sorted(features):
-        stimulus_set, _, model = key.partition("/")
+        stimulus_set, model = MemberKey.parse(key)
         available.setdefault(stimulus_set, []).append(model)
     wanted = available if isinstance(params.stimulus_sets, str) else params.stimulus_sets
     chosen = {}
@@ -107,6 +128,30 @@ def _choose_sets(features: Mapping[str, TensorsHandle], params: ProbingParams) -
             _require_name(f"network with features of {stimulus_set}", model, known) for model in models
         ]
     return chosen
+
+
+def _find_absent(
+    stimulus_set: str,
+    models: list[str],
+    features: Mapping[str, TensorsHandle],
+    stimulus_subsets: Mapping[str, ArrowHandle],
+    params: ProbingParams,
+) -> dict[str, str]:
+    """Return why networks and combinations cannot be probed on a stimulus set, by key."""
+    members = {model: [model] for model in models}
+    members |= {name: list(combination.models) for name, combination in params.combinations.items()}
+    subset = f"{stimulus_set}/{params.subset}"
+    absent = {}
+    for name, parts in members.items():
+        if lost := [part for part in parts if f"{stimulus_set}/{part}" in missing_of(features)]:
+            absent[f"{stimulus_set}/{name}"] = (
+                "its features are missing"
+                if parts == [name]
+                else f"the features of {', '.join(lost)} are missing"
+            )
+        elif subset in missing_of(stimulus_subsets):
+            absent[f"{stimulus_set}/{name}"] = f"stimulus_subsets/{subset} is missing"
+    return absent
 
 
 def _require_name(kind: str, name: str, known: Any) -> str:

@@ -1,5 +1,6 @@
 """Do networks that are alike perform alike? Similarity against the difference of their accuracies."""
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.pipelines.probing.params import GapParams, ProbingParams
@@ -12,8 +13,10 @@ else:
 
 COLUMNS = (
     *("stimulus_set", "measure", "n_pairs", "pearson", "spearman", "pearson_low", "pearson_high"),
-    *("p_value", "p_adjusted", "reason"),
+    *("p_value", "p_adjusted", "p_smallest", "n_tests", "reason"),
 )
+_log = logging.getLogger(__name__)
+RAISE = "raise probing.performance_gaps.n_permutations, or compare more networks"
 REASONS = (
     "",
     "fewer than 3 pairs of networks with a similarity and two accuracies",
@@ -40,7 +43,9 @@ def compute_performance_gaps(
     Returns:
         Columns as in docs/architecture.md, section 3: one row per stimulus set and measure of the
         similarities. Pairs lack where a network has no probe. Undefined values are NaN with their reason.
-        ``p_adjusted`` is corrected for all stimulus sets of the measure.
+        ``p_adjusted`` is corrected for the stimulus sets of the measure; ``n_tests`` counts them,
+        ``p_smallest`` is the smallest corrected p-value that was possible. Where that is above the level, the
+        log says so.
     """
     import pandas as pd
 
@@ -72,7 +77,7 @@ def _tabulate(stimulus_set: str, pairs: DataFrame, accuracy: Series, params: Gap
     mask = _all_pairs(matrices.shape[1])
     found = pairwise_consistency(matrices, mask[None], coefficients=["pearson", "spearman"])
     low, high = _bound(matrices, mask, params)
-    p_values = _test(matrices, params)
+    p_values, smallest = _test(matrices, params)
     columns = {
         "stimulus_set": stimulus_set,
         "measure": measures,
@@ -81,6 +86,7 @@ def _tabulate(stimulus_set: str, pairs: DataFrame, accuracy: Series, params: Gap
         "pearson_low": low.numpy(),
         "pearson_high": high.numpy(),
         "p_value": p_values.numpy(),
+        "p_smallest": smallest.numpy(),
         "reason": [REASONS[code] for code in found.reason_codes[0, :-1, -1].tolist()],
     }
     table = pd.DataFrame(columns)
@@ -148,15 +154,16 @@ def _bound(matrices: Tensor, mask: Tensor, params: GapParams) -> tuple[Tensor, T
     return interval.low[0, :-1, -1], interval.high[0, :-1, -1]
 
 
-def _test(matrices: Tensor, params: GapParams) -> Tensor:
-    """Return p-values of Pearson's r, shape (n_measures,)."""
+def _test(matrices: Tensor, params: GapParams) -> tuple[Tensor, Tensor]:
+    """Return p-values of Pearson's r and the smallest that were possible, each of shape (n_measures,)."""
     import torch
 
     from rep_kedro.kernels.mantel import permute_defined
 
     n_measures, n_models = len(matrices) - 1, matrices.shape[1]
     if not params.n_permutations or n_models < 2:
-        return torch.full((n_measures,), torch.nan, dtype=torch.float64)
+        nothing = torch.full((n_measures,), torch.nan, dtype=torch.float64)
+        return nothing, nothing
     everyone = torch.ones(n_models, dtype=torch.bool)
     test = permute_defined(
         matrices,
@@ -166,17 +173,26 @@ def _test(matrices: Tensor, params: GapParams) -> Tensor:
         generator=torch.Generator().manual_seed(params.seed),
         alternative="two-sided",
     )
-    return test.p_value[:-1, -1]
+    return test.p_value[:-1, -1], test.p_smallest[:-1, -1]
 
 
 def _correct(table: DataFrame, params: GapParams) -> DataFrame:
     """Add the p-values corrected for the stimulus sets of each measure."""
     import torch
 
-    from rep_kedro.kernels.calibration import adjust_p_values
+    from rep_kedro.kernels.families import correct_families, explain_hopeless
 
-    corrected = table.assign(p_adjusted=float("nan"))
-    for rows in table.groupby("measure").groups.values():
-        p_values = torch.tensor(table.loc[rows, "p_value"].to_numpy(dtype="float64"))
-        corrected.loc[rows, "p_adjusted"] = adjust_p_values(p_values, method=params.correction).numpy()
+    measures = sorted(table["measure"].unique())
+    found = correct_families(
+        torch.tensor(table["p_value"].to_numpy(dtype="float64")),
+        torch.tensor(table["p_smallest"].to_numpy(dtype="float64")),
+        torch.tensor([measures.index(name) for name in table["measure"]]),
+        method=params.correction,
+    )
+    corrected = table.assign(
+        **{name: getattr(found, name).numpy() for name in ("p_adjusted", "p_smallest", "n_tests")}
+    )
+    for measure, rows in corrected[corrected["n_tests"] > 0].groupby("measure", sort=True):
+        if why := explain_hopeless("correlations", len(rows), float(rows["p_smallest"].min())):
+            _log.warning("performance gaps under %s: %s; %s", measure, why, RAISE)
     return corrected

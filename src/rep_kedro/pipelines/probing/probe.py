@@ -24,12 +24,15 @@ class FittedProbe:
         bias: Shape (n_classes,), float64.
         setting: The chosen one.
         converged: Whether the fit reached its optimum; None for stochastic probes.
+        validation_accuracy: On held-out training samples, of a probe with the same setting that was fitted on
+            the others; None where none could be held out.
     """
 
     weight: "Tensor"
     bias: "Tensor"
     setting: Setting
     converged: bool | None
+    validation_accuracy: float | None = None
 
 
 def predict(probe: FittedProbe, x: "Tensor") -> "Tensor":

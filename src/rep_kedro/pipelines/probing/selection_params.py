@@ -16,9 +16,10 @@ class ModelSelectionParams(BaseModel):
     """Which sets of networks are judged together.
 
     Attributes:
-        strategies: How sets are chosen. ``top``: the most accurate networks; ``random``: any;
-            ``best_of_each_cluster``: the most accurate of each cluster; ``random_of_each_cluster``: one of
-            each; ``within_one_cluster``: all from one cluster that has enough, each such cluster as likely.
+        strategies: How sets are chosen. ``top``: the most accurate networks (on held-out training
+            stimuli); ``random``: any; ``best_of_each_cluster``: the most accurate of each cluster;
+            ``random_of_each_cluster``: one of each; ``within_one_cluster``: all from one cluster that has
+            enough, each such cluster as likely.
         n_models: Sizes of the sets; a set of k by cluster needs the clustering into k clusters.
         n_draws: How many sets are drawn where chance decides; ``random`` and ``random_of_each_cluster`` draw
             no set twice, and take all sets where there are no more.

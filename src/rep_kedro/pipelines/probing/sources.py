@@ -1,10 +1,10 @@
 """What is probed: features of networks as they are seen, and combinations of networks."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from rep_kedro.datasets import Tensors
+from rep_kedro.datasets import MemberKey, Tensors
 from rep_kedro.pipelines.probing.fitting import make_probes
 from rep_kedro.pipelines.probing.params import ProbingParams
 from rep_kedro.representations import (
@@ -29,6 +29,7 @@ def list_sources(
     stimulus_subsets: "Mapping[str, ArrowHandle]",
     chosen: Mapping[str, tuple[Sequence[str], str]],
     params: ProbingParams,
+    without: Collection[str] = (),
 ) -> Iterator[FeatureSource]:
     """Return what is probed on the chosen stimulus sets; no features are read.
 
@@ -37,6 +38,7 @@ def list_sources(
         stimulus_subsets: Handles by ``<stimulus set>/<subset>``.
         chosen: Networks and key of the subset, by stimulus set.
         params: How features are transformed, and which networks are combined.
+        without: Keys of combinations that cannot be made, because features are missing.
 
     Yields:
         One source for each network and stimulus set, then those of the combinations.
@@ -50,7 +52,7 @@ def list_sources(
         return FittedOn(FITTED_ON, partial(_choose_training, stimulus_subsets[chosen[stimulus_set][1]]))
 
     def view(key: str) -> FeatureView:
-        stimulus_set = key.partition("/")[0]
+        stimulus_set = MemberKey.parse(key).stimulus_set
         handle = features[key]
         return FeatureView(
             handle,
@@ -65,7 +67,7 @@ def list_sources(
             yield view(f"{stimulus_set}/{model}")
     if chosen:
         available = {name: sorted(_models_of(features, name)) for name in chosen}
-        yield from list_combinations(params.combinations, available, view, fitted_on)
+        yield from list_combinations(params.combinations, available, view, fitted_on, without)
 
 
 def probe_source(source: FeatureSource, subset: "ArrowHandle", params: ProbingParams) -> Tensors:
@@ -85,8 +87,8 @@ def probe_source(source: FeatureSource, subset: "ArrowHandle", params: ProbingPa
 
 
 def _models_of(features: "Mapping[str, TensorsHandle]", stimulus_set: str) -> list[str]:
-    prefix = f"{stimulus_set}/"
-    return [key.removeprefix(prefix) for key in features if key.startswith(prefix)]
+    keys = map(MemberKey.parse, features)
+    return [key.name for key in keys if key.stimulus_set == stimulus_set]
 
 
 def _choose_training(subset: "ArrowHandle") -> "Tensor":

@@ -168,6 +168,28 @@ def compute_run_table(**collections: "Mapping[str, Handle]") -> "DataFrame":
     )
 
 
+def list_missing_members(**collections: "Mapping[str, Handle]") -> "DataFrame":
+    """List the members that a run which keeps going could not make, or made without some of their inputs.
+
+    Args:
+        **collections: Handles by key, by name of the collection.
+
+    Returns:
+        Columns as in docs/architecture.md, section 3; no rows where nothing is missing.
+    """
+    import pandas as pd
+
+    from rep_kedro.datasets import missing_of, partial_of
+    from rep_kedro.reporting.contract import COLUMNS
+
+    rows = [
+        {"collection": name, "key": key, "reason": why}
+        for name, handles in collections.items()
+        for key, why in {**missing_of(handles), **partial_of(handles)}.items()
+    ]
+    return pd.DataFrame(rows, columns=list(COLUMNS["missing_members"]))
+
+
 def journal_beside(handles: "Mapping[str, Handle]") -> "Journal":
     """Return the journal of the collection to which the handles belong; empty without members."""
     from rep_kedro.datasets import read_journal

@@ -20,8 +20,8 @@ class ReportingParams(BaseModel):
         n_extreme_pairs: How many most and least similar pairs are listed.
         spread_of: What mean and standard deviation over stimulus sets are of: ``similarity``, or ``angle``
             for its arccos, in which values near 1 are less crowded.
-        set_pair_maps: Kinds of network pairs, such as ``simclr / supervised``, whose consistency is drawn for
-            each two stimulus sets; empty: the objectives with the highest and the lowest median.
+        set_pair_maps: Kinds of network pairs, such as ``[simclr, supervised]``, whose consistency is drawn
+            for each two stimulus sets; empty: the objectives with the highest and the lowest median.
         n_run_rows: Longer tables are cut at so many rows, and say so.
     """
 
@@ -34,7 +34,7 @@ class ReportingParams(BaseModel):
     metrics: list[str] = []
     n_extreme_pairs: int = Field(default=8, ge=1)
     spread_of: Literal["similarity", "angle"] = "similarity"
-    set_pair_maps: list[str] = []
+    set_pair_maps: list[tuple[str, str]] = []
     n_run_rows: int = Field(default=400, ge=1)
 
     @field_validator("measure")

@@ -65,6 +65,12 @@ def create_pipeline(**_: object) -> Pipeline:
         outputs="run_table",
         name="run_table",
     )
+    missing = Node(
+        nodes.list_missing_members,
+        inputs={name: name for name in (*COLLECTIONS, "figures")},
+        outputs="missing_members",
+        name="missing_members",
+    )
     report = Node(
         nodes.compute_report,
         inputs={
@@ -75,4 +81,4 @@ def create_pipeline(**_: object) -> Pipeline:
         outputs="report",
         name="report",
     )
-    return Pipeline([*figures, collected, run_table, report], tags=["cpu"])
+    return Pipeline([*figures, collected, run_table, missing, report], tags=["cpu"])

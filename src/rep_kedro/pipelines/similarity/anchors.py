@@ -1,12 +1,13 @@
 """Anchors compared: is a network's similarity to one kind of network steadier than to another kind?"""
 
+import logging
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from rep_kedro.pipelines.similarity.groups import ALL, ANCHOR
+from rep_kedro.pipelines.similarity.groups import ALL
 from rep_kedro.pipelines.similarity.params import ConsistencyParams
 from rep_kedro.pipelines.similarity.study import Study, explain_small, list_studies, resample
 
@@ -18,8 +19,10 @@ else:
 
 COLUMNS = (
     *("measure", "anchor", "category", "value_a", "value_b", "n_a", "n_b", "median_a", "median_b"),
-    *("statistic", "p_value", "p_adjusted", "difference_low", "difference_high", "reason"),
+    *("statistic", "p_value", "p_adjusted", "p_smallest", "n_tests", "difference_low", "difference_high"),
+    "reason",
 )
+_log = logging.getLogger(__name__)
 NO_INTERVAL = "no interval: most samples of its networks have fewer than three pairs"
 
 
@@ -64,7 +67,9 @@ def compare_anchors(similarities: DataFrame, model_cards: DataFrame, params: Con
         Columns as in docs/architecture.md, section 3: one row per measure, anchor, category and two of its
         values. ``n_a`` and ``n_b`` count pairs of stimulus sets with a defined correlation; a value with
         fewer than ``params.min_pairs`` other networks has none, and the row says so. P-values are corrected
-        by Bonferroni for all tests of the measure.
+        by Bonferroni for the tests of the anchor; ``n_tests`` counts them, ``p_smallest`` is the smallest
+        corrected p-value that so many pairs of stimulus sets allow. Where that is above the level, the log
+        says so.
 
     Raises:
         ValueError: If an anchor is no network of the study.
@@ -74,7 +79,7 @@ def compare_anchors(similarities: DataFrame, model_cards: DataFrame, params: Con
     rows = [
         row
         for study in list_studies(similarities, model_cards, params)
-        for row in _correct(list(_compare(study, model_cards, params)))
+        for row in _correct(study.measure, list(_compare(study, model_cards, params)))
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
@@ -83,10 +88,9 @@ def _compare(study: Study, cards: DataFrame, params: ConsistencyParams) -> Itera
     spreads = _spreads_of(study, cards, params)
     for anchor in params.anchors:
         for category in params.categories:
-            key = f"{ANCHOR}{category}"
-            values = sorted(pair for a, k, pair in spreads if (a, k) == (anchor, key))
+            values = sorted(value for a, k, value in spreads if (a, k) == (anchor, category))
             for value_a, value_b in combinations(values, 2):
-                a, b = spreads[anchor, key, value_a], spreads[anchor, key, value_b]
+                a, b = (spreads[anchor, category, value] for value in (value_a, value_b))
                 yield {
                     "measure": study.measure,
                     "anchor": anchor,
@@ -141,15 +145,15 @@ def _spreads_of(
 
     nothing = torch.full((max(1, params.n_bootstrap),), torch.nan, dtype=torch.float64)
     found = {
-        (str(group.anchor), group.category, group.value): _Spread(nothing[:0], nothing, explain_small(params))
+        (group.anchor, group.category, group.value_b): _Spread(nothing[:0], nothing, explain_small(params))
         for group, _ in study.small_groups
-        if group.anchor is not None
+        if group.anchor
     }
-    places = [index for index, group in enumerate(study.groups) if group.anchor is not None]
+    places = [index for index, group in enumerate(study.groups) if group.anchor]
     replicates = nothing[:, None].repeat(1, len(study.groups))
     if params.n_bootstrap:
         for drawn in resample(study, cards, params):
-            if study.groups[drawn.groups[0]].anchor is not None:
+            if study.groups[drawn.groups[0]].anchor:
                 replicates[:, drawn.groups], _ = replicate_median_consistency(
                     study.matrices,
                     study.masks[drawn.groups],
@@ -162,18 +166,35 @@ def _spreads_of(
         values = direct.coefficients["pearson"][at]
         codes = sorted(set(direct.reason_codes[at].tolist()) - {0})
         reason = "" if (~values.isnan()).any() else "; ".join(REASONS[code] for code in codes)
-        found[str(group.anchor), group.category, group.value] = _Spread(
+        found[group.anchor, group.category, group.value_b] = _Spread(
             values[~values.isnan()], replicates[:, index], reason
         )
-    return {key: spread for key, spread in found.items() if key[1] != f"{ANCHOR}{ALL}"}
+    return {key: spread for key, spread in found.items() if key[1] != ALL}
 
 
-def _correct(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Add the p-values corrected for all rows that have one."""
+def _correct(measure: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Add the p-values corrected for the rows of the same anchor that have one."""
     import torch
 
-    from rep_kedro.kernels.calibration import adjust_p_values
+    from rep_kedro.kernels.families import correct_families, explain_hopeless
+    from rep_kedro.kernels.rank_sum import smallest_rank_sum_p
 
-    p_values = torch.tensor([row["p_value"] for row in rows], dtype=torch.float64)
-    adjusted = adjust_p_values(p_values, method="bonferroni").tolist()
-    return [row | {"p_adjusted": value} for row, value in zip(rows, adjusted, strict=True)]
+    anchors = list(dict.fromkeys(row["anchor"] for row in rows))
+    found = correct_families(
+        torch.tensor([row["p_value"] for row in rows], dtype=torch.float64),
+        torch.tensor([smallest_rank_sum_p(row["n_a"], row["n_b"]) for row in rows], dtype=torch.float64),
+        torch.tensor([anchors.index(row["anchor"]) for row in rows], dtype=torch.int64),
+        method="bonferroni",
+    )
+    corrected = [
+        row | {"p_adjusted": adjusted, "p_smallest": smallest, "n_tests": n_tests}
+        for row, adjusted, smallest, n_tests in zip(
+            rows, found.p_adjusted.tolist(), found.p_smallest.tolist(), found.n_tests.tolist(), strict=True
+        )
+    ]
+    for anchor in anchors:
+        tests = [row for row in corrected if row["anchor"] == anchor and row["n_tests"]]
+        least = min((row["p_smallest"] for row in tests), default=0.0)
+        if why := explain_hopeless("comparisons", len(tests), least):
+            _log.warning("anchor %s under %s: %s; use more stimulus sets", anchor, measure, why)
+    return corrected

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rep_kedro.datasets import MemberKey
 from rep_kedro.measures import Measure, get_measure
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def compute_noise_ceilings(
     rows: list[dict[str, Any]] = []
     left_out: dict[str, str] = {}
     for key, handle in sorted(similarity_matrices.items()):
-        stimulus_set, _, measure_id = key.partition("/")
+        stimulus_set, measure_id = MemberKey.parse(key)
         if has_ceiling(get_measure(measure_id)):
             matrix = handle.matrix()
             own = model_cards.set_index("model").loc[list(matrix.labels)].reset_index()

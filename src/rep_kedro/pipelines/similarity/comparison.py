@@ -47,7 +47,7 @@ def compare_networks(
     by_id = {measure.id: measure for measure in measures}
     try:
         compared = compare_under(matrices, by_id.values(), memory_bytes=memory_bytes, device=device)
-    except ValueError as problem:
+    except UserError as problem:
         raise UserError(name_networks(str(problem), labels)) from problem
     for measure_id, comparison in compared:
         measure = by_id[measure_id]

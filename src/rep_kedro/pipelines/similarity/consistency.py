@@ -1,9 +1,10 @@
 """The consistency tables: do similarities on one stimulus set go with those on another?"""
 
+import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from rep_kedro.pipelines.similarity.groups import Group
+from rep_kedro.pipelines.similarity.groups import GROUP_COLUMNS
 from rep_kedro.pipelines.similarity.params import ConsistencyParams
 from rep_kedro.pipelines.similarity.study import Study, explain_small, list_studies, resample
 
@@ -11,18 +12,23 @@ if TYPE_CHECKING:
     from pandas import DataFrame
     from torch import Tensor
 
-    from rep_kedro.kernels.consistency import Consistency
+    from rep_kedro.kernels.families import Corrected
+    from rep_kedro.kernels.mantel import MantelTest
 else:
-    Consistency = DataFrame = Tensor = Any  # so that Kedro can read the hints
+    Corrected = DataFrame = MantelTest = Tensor = Any  # so that Kedro can read the hints
+
+_log = logging.getLogger(__name__)
 
 COLUMNS = (
-    *("measure", "category", "pair", "stimulus_set_a", "stimulus_set_b", "n_pairs", "n_excluded"),
-    *("pearson", "spearman", "kendall", "pearson_low", "pearson_high", "p_value", "p_adjusted", "reason"),
+    *("measure", *GROUP_COLUMNS, "stimulus_set_a", "stimulus_set_b", "n_pairs", "n_excluded"),
+    *("pearson", "spearman", "kendall", "pearson_low", "pearson_high", "p_value", "p_adjusted"),
+    *("p_smallest", "n_tests", "reason"),
 )
 SUMMARY_COLUMNS = (
-    *("measure", "category", "pair", "n_pairs", "n_set_pairs", "n_defined", "median_pearson", "median_low"),
+    *("measure", *GROUP_COLUMNS, "n_pairs", "n_set_pairs", "n_defined", "median_pearson", "median_low"),
     *("median_high", "smallest", "first_quartile", "third_quartile", "largest", "reason"),
 )
+RAISE = "raise consistency.n_permutations, or compare more networks or fewer stimulus sets"
 QUARTILES = ("smallest", "first_quartile", "median_pearson", "third_quartile", "largest")
 
 
@@ -44,9 +50,10 @@ def compute_consistency(
         rows here: the summary lists them. Whatever is NaN has its reason. The interval is from a bootstrap
         over networks (an anchor stays), the p-value from permutations of network names within the two sets of
         the group, without those networks that have no similarity within the group on one of the two stimulus
-        sets; where a similarity is undefined even so, there is no p-value. ``p_adjusted`` is corrected for
-        all correlations of the measure, those with anchors among themselves, so that naming anchors changes
-        no other row.
+        sets; where a similarity is undefined even so, there is no p-value. ``p_adjusted`` is corrected
+        within a family: the correlations of the measure over all networks, those of one category, those of
+        the model sets, those of one anchor; ``n_tests`` is its size, ``p_smallest`` the smallest corrected
+        p-value that was possible. Where that is above the level, the log says so.
 
     Raises:
         ValueError: If a set of networks or an anchor names what no network has.
@@ -97,7 +104,8 @@ def _tabulate(study: Study, cards: DataFrame, params: ConsistencyParams) -> Data
 
     found = pairwise_consistency(study.matrices, study.masks)
     low, high = _bound(study, cards, params)
-    p_values = _test_groups(study, params)[:, study.set_pairs[0], study.set_pairs[1]]
+    test = _test_groups(study, params)
+    corrected = _correct(study, test, params)
     n_set_pairs = study.set_pairs.shape[1]
     numbers = {
         "n_pairs": found.n_pairs,
@@ -111,13 +119,15 @@ def _tabulate(study: Study, cards: DataFrame, params: ConsistencyParams) -> Data
     )
     columns = {
         "measure": study.measure,
-        "category": np.repeat([group.category for group in study.groups], n_set_pairs),
-        "pair": np.repeat([group.pair for group in study.groups], n_set_pairs),
+        **{
+            name: np.repeat([group.columns()[name] for group in study.groups], n_set_pairs)
+            for name in GROUP_COLUMNS
+        },
         "stimulus_set_a": first,
         "stimulus_set_b": second,
         **{name: _flatten(values, study).numpy() for name, values in numbers.items()},
-        "p_value": p_values.flatten().numpy(),
-        "p_adjusted": _adjust(p_values, study.groups, params).flatten().numpy(),
+        "p_value": _flatten(test.p_value, study).numpy(),
+        **{name: getattr(corrected, name).numpy() for name in ("p_adjusted", "p_smallest", "n_tests")},
         "reason": np.array(REASONS)[_flatten(found.reason_codes, study).numpy()],
     }
     return _explain_missing(pd.DataFrame(columns)[list(COLUMNS)], params)
@@ -162,39 +172,45 @@ def _bound(study: Study, cards: DataFrame, params: ConsistencyParams) -> tuple[T
     return low, high
 
 
-def _test_groups(study: Study, params: ConsistencyParams) -> Tensor:
-    """Return p-values of all groups and pairs of stimulus sets, shape (n_groups, n_sets, n_sets)."""
+def _test_groups(study: Study, params: ConsistencyParams) -> MantelTest:
+    """Return tests of all groups and pairs of stimulus sets, each (n_groups, n_sets, n_sets)."""
     import torch
 
-    from rep_kedro.kernels.mantel import permute_defined
+    from rep_kedro.kernels.mantel import MantelTest, permute_defined
 
     n_sets = len(study.stimulus_sets)
-    p_values = torch.full((len(study.groups), n_sets, n_sets), torch.nan, dtype=torch.float64)
-    if not params.n_permutations:
-        return p_values
-    for index, group in enumerate(study.groups):
-        p_values[index] = permute_defined(
+    found = MantelTest(*torch.full((3, len(study.groups), n_sets, n_sets), torch.nan, dtype=torch.float64))
+    for index, group in enumerate(study.groups if params.n_permutations else []):
+        test = permute_defined(
             study.matrices,
             group.members_a,
             group.members_b,
             params.n_permutations,
             generator=torch.Generator().manual_seed(params.seed),
-        ).p_value
-    return p_values
+        )
+        found.p_value[index], found.p_smallest[index] = test.p_value, test.p_smallest
+    return found
 
 
-def _adjust(p_values: Tensor, groups: list[Group], params: ConsistencyParams) -> Tensor:
-    """Correct for the number of tests, shape (n_groups, n_set_pairs); anchors make a family of their own."""
+def _correct(study: Study, test: MantelTest, params: ConsistencyParams) -> Corrected:
+    """Correct for the number of tests of each family; the log names families in which none can pass."""
     import torch
 
-    from rep_kedro.kernels.calibration import adjust_p_values
+    from rep_kedro.kernels.families import correct_families, explain_hopeless
 
-    adjusted = torch.full_like(p_values, torch.nan)
-    anchored = torch.tensor([group.anchor is not None for group in groups])
-    for family in (anchored, ~anchored):
-        if family.any():
-            adjusted[family] = adjust_p_values(p_values[family], method=params.correction)
-    return adjusted
+    families = list(dict.fromkeys(group.family for group in study.groups))
+    of_groups = torch.tensor([families.index(group.family) for group in study.groups])
+    of_tests = of_groups.repeat_interleave(study.set_pairs.shape[1])
+    p_values, smallest = (_flatten(values, study) for values in (test.p_value, test.p_smallest))
+    found = correct_families(p_values, smallest, of_tests, method=params.correction)
+    for index, (anchor, category) in enumerate(families):
+        own = (of_tests == index) & ~p_values.isnan()
+        if own.any():
+            n_tests, least = int(own.sum()), float(found.p_smallest[own].min())
+            if why := explain_hopeless("correlations", n_tests, least):
+                what = f"anchor {anchor}" if anchor else f"category {category}"
+                _log.warning("consistency of %s, %s: %s; %s", study.measure, what, why, RAISE)
+    return found
 
 
 def _summaries_of(study: Study, cards: DataFrame, params: ConsistencyParams) -> Iterator[dict[str, Any]]:
@@ -222,8 +238,7 @@ def _summaries_of(study: Study, cards: DataFrame, params: ConsistencyParams) -> 
             reasons.add(NO_INTERVAL)
         yield {
             "measure": study.measure,
-            "category": group.category,
-            "pair": group.pair,
+            **group.columns(),
             "n_pairs": int(found.n_pairs[at].max()),
             "n_set_pairs": study.set_pairs.shape[1],
             **_describe(found.coefficients["pearson"][at]),
@@ -238,8 +253,7 @@ def _mention_small(study: Study, params: ConsistencyParams) -> Iterator[dict[str
     for group, n_pairs in study.small_groups:
         yield {
             "measure": study.measure,
-            "category": group.category,
-            "pair": group.pair,
+            **group.columns(),
             "n_pairs": n_pairs,
             "n_set_pairs": study.set_pairs.shape[1],
             **_describe(study.matrices[:0, 0, 0]),

@@ -20,7 +20,7 @@ else:
 
 ALL = "all"
 MODEL_SETS = "model_sets"
-ANCHOR = "anchor: "  # begins the category of groups that pair one network with others
+GROUP_COLUMNS = ("anchor", "category", "value_a", "value_b")
 ABSENT = "none"  # value of a network that has none in a column: trained on nothing
 
 
@@ -29,24 +29,30 @@ class Group:
     """Pairs of networks {a, b}, a of the first set and b of the second.
 
     Attributes:
-        category: ``all``, a category of the model cards, ``model_sets``, or one of the first two behind
-            ``anchor: ``.
-        pair: Names of the two sets.
+        category: ``all``, a category of the model cards, or ``model_sets``.
+        value_a: What the networks of the first set are: ``all``, their value of the category, the name of
+            their set; of an anchor its own name.
+        value_b: The same for the second set.
         members_a: Which networks are in the first set, bool, shape (n_models,).
         members_b: The same for the second set.
-        anchor: The one network of the first set, where it is held fixed.
+        anchor: The one network of the first set, where it is held fixed; else empty.
     """
 
     category: str
-    pair: str
+    value_a: str
+    value_b: str
     members_a: Tensor
     members_b: Tensor
-    anchor: str | None = None
+    anchor: str = ""
 
     @property
-    def value(self) -> str:
-        """What the networks are that an anchor is paired with: ``all``, or their value of the category."""
-        return self.pair.removeprefix(f"{self.anchor} / ")
+    def family(self) -> tuple[str, str]:
+        """Which groups are tested together: those of one anchor, else those of one category."""
+        return (self.anchor, "" if self.anchor else self.category)
+
+    def columns(self) -> dict[str, str]:
+        """Return what tables say of the group."""
+        return {name: getattr(self, name) for name in GROUP_COLUMNS}
 
 
 def list_groups(models: Sequence[str], cards: DataFrame, params: ConsistencyParams) -> list[Group]:
@@ -68,48 +74,43 @@ def list_groups(models: Sequence[str], cards: DataFrame, params: ConsistencyPara
 
     values = _values_by_column(models, cards, params)
     everyone = torch.ones(len(models), dtype=torch.bool)
-    groups = [Group(ALL, ALL, everyone, everyone)]
+    groups = [Group(ALL, ALL, ALL, everyone, everyone)]
     for category in params.categories:
         own = values[category]
         members = {value: torch.tensor([v == value for v in own]) for value in sorted(set(own))}
         groups += [
-            Group(category, f"{a} / {b}", members[a], members[b])
+            Group(category, a, b, members[a], members[b])
             for a, b in combinations_with_replacement(members, 2)
         ]
     sets = {name: _members_of(name, steps, values) for name, steps in params.model_sets.items()}
     for a, b in params.set_pairs:
-        groups.append(Group(MODEL_SETS, f"{a} / {b}", sets[a], sets[b]))
-    return [*groups, *_list_anchored(models, cards, params, values)]
+        groups.append(Group(MODEL_SETS, a, b, sets[a], sets[b]))
+    return [*groups, *_list_anchored(models, params, values)]
 
 
 def _list_anchored(
-    models: Sequence[str], cards: DataFrame, params: ConsistencyParams, values: Mapping[str, list[str]]
+    models: Sequence[str], params: ConsistencyParams, values: Mapping[str, list[str]]
 ) -> Iterator[Group]:
     """Yield each anchor with all other networks, and with those of each value of each category."""
     import torch
 
-    for anchor in _compared_anchors(models, cards, params):
+    for anchor in _compared_anchors(models, params):
         alone = torch.tensor([model == anchor for model in models])
-        yield Group(f"{ANCHOR}{ALL}", f"{anchor} / {ALL}", alone, torch.ones_like(alone), anchor)
+        yield Group(ALL, anchor, ALL, alone, torch.ones_like(alone), anchor)
         for category in params.categories:
             own = values[category]
             for value in sorted(set(own)):
                 members = torch.tensor([v == value for v in own])
-                yield Group(f"{ANCHOR}{category}", f"{anchor} / {value}", alone, members, anchor)
+                yield Group(category, anchor, value, alone, members, anchor)
 
 
-def _compared_anchors(models: Sequence[str], cards: DataFrame, params: ConsistencyParams) -> Iterator[str]:
-    """Yield the anchors that are compared; the log names those that are not, though the study has them."""
-    known = sorted({*models, *cards["model"]})
+def _compared_anchors(models: Sequence[str], params: ConsistencyParams) -> Iterator[str]:
+    """Yield the anchors that are compared; the log names those that are not."""
     for anchor in params.anchors:
         if anchor in models:
             yield anchor
-        elif anchor in known:
-            _log.warning("anchor %s is left out: it is none of the networks in similarity.models", anchor)
         else:
-            close = get_close_matches(anchor, known, n=3)
-            hint = f"did you mean {' or '.join(close)}" if close else f"there are: {', '.join(known)}"
-            raise UserError(f"unknown network {anchor!r} in consistency.anchors; {hint}")
+            _log.warning("anchor %s is left out: it is none of the networks that are compared", anchor)
 
 
 def size_class_of(n_parameters: float, limits: Mapping[str, float | None]) -> str:

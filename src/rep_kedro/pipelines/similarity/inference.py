@@ -1,14 +1,21 @@
 """How far similarities lie above chance, and how sure they are: nulls by permutation, jackknife errors."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
-from math import isfinite, isnan
+from math import factorial, isfinite, isnan
 from typing import TYPE_CHECKING, Any
 
-from rep_kedro.datasets import Batch, Planned, code_revision
+from rep_kedro.datasets import Batch, MemberKey, Plan, Planned, code_revision
 from rep_kedro.errors import UserError
 from rep_kedro.measures import Measure, get_measure
 from rep_kedro.pipelines.similarity.params import InferenceParams, SimilarityParams
-from rep_kedro.pipelines.similarity.selection import NO_SUBSETS, Selection, choose_device, select_features
+from rep_kedro.pipelines.similarity.selection import (
+    NO_SUBSETS,
+    Selection,
+    choose_device,
+    leave_out_sets,
+    select_features,
+)
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -17,10 +24,12 @@ if TYPE_CHECKING:
 else:
     ArrowHandle = DataFrame = TensorsHandle = Any  # so that Kedro can read the hints
 
+_log = logging.getLogger(__name__)
 COLUMNS = (
-    *("stimulus_set", "measure", "model_a", "model_b", "similarity", "standard_error", "similarity_low"),
-    *("similarity_high", "p_value", "p_adjusted", "null_mean", "threshold", "calibrated", "n_stimuli"),
-    *("n_permutations", "n_bootstrap", "reason"),
+    *("stimulus_set", "measure", "model_a", "model_b", "similarity", "is_biased", "standard_error"),
+    *("similarity_low", "similarity_high", "interval_covers", "p_value", "p_adjusted", "p_smallest"),
+    *("n_tests", "null_mean", "threshold", "calibrated", "n_stimuli", "n_permutations", "n_bootstrap"),
+    "reason",
 )
 STORED = (
     *("similarity", "standard_error", "similarity_low", "similarity_high", "p_value", "null_mean"),
@@ -33,6 +42,7 @@ UNDEFINED_BY_RANK = (
     "ranks of two networks add up to more than their number; see similarity_inference.max_stimuli"
 )
 NO_INTERVAL = "no interval: the similarity is undefined in more than a tenth of the resamples"
+RAISE = "raise similarity_inference.n_permutations, or set similarity_inference.correction to maximum"
 NOT_RESAMPLED = "no interval: similarity_inference.n_bootstrap is 0"
 NOT_PERMUTED = "no p-value: similarity_inference.n_permutations is 0"
 
@@ -42,7 +52,7 @@ def plan_similarity_nulls(
     similarity: SimilarityParams,
     params: InferenceParams,
     stimulus_subsets: Mapping[str, ArrowHandle] = NO_SUBSETS,
-) -> dict[str, Planned]:
+) -> Plan:
     """Plan what chance makes of the similarities, for each stimulus set and chosen measure.
 
     Args:
@@ -62,12 +72,14 @@ def plan_similarity_nulls(
         ValueError: If a measure has no null, or as for the similarity matrices.
     """
     if not (params.n_permutations or params.n_bootstrap):
-        return {}
+        return Plan()
     measures = [require_null(measure_id) for measure_id in params.measures]
-    plan = {}
+    plan = Plan()
+    leave_out_sets(plan, params.measures, features, similarity, stimulus_subsets)
     for selection in select_features(features, similarity, stimulus_subsets):
         layers = selection.layers(similarity.layer)
         batch = _null_batch(selection, layers, similarity, params)
+        members = {}
         for measure in measures:
             recipe = {
                 "measure": measure.recipe(),
@@ -76,7 +88,8 @@ def plan_similarity_nulls(
                 **params.model_dump(include=RECIPE_PARAMS),
                 "code": code_revision("rep_kedro.pipelines.similarity.stimulus_intervals"),
             }
-            plan[f"{selection.stimulus_set}/{measure.id}"] = Planned(recipe, batch)
+            members[measure.id] = Planned(recipe, batch)
+        selection.enter(plan, members)
     return plan
 
 
@@ -109,17 +122,37 @@ def tabulate_similarity_inference(
 
     Returns:
         Columns as in docs/architecture.md, section 3. ``p_adjusted`` is corrected for the pairs of the same
-        stimulus set and measure.
+        stimulus set and measure; ``n_tests`` counts them, ``p_smallest`` is the smallest corrected p-value
+        that was possible. Where that is above the level, the log says so. ``is_biased`` says whether the
+        similarity depends on the number of stimuli, and ``interval_covers`` what its interval is for.
     """
     import pandas as pd
 
+    from rep_kedro.kernels.families import explain_hopeless
+    from rep_kedro.pipelines.similarity.stimulus_intervals import is_biased, say_what_is_covered
+
     rows: list[dict[str, Any]] = []
     for key, handle in sorted(similarity_nulls.items()):
-        stimulus_set, _, measure_id = key.partition("/")
-        counts = get_measure(measure_id).fewest_stimuli.counts
-        undefined = UNDEFINED if counts == "nothing" else UNDEFINED_BY_RANK
-        for row in _rows_of(handle, params.correction, undefined):
-            rows.append({"stimulus_set": stimulus_set, "measure": measure_id, **row})
+        stimulus_set, measure_id = MemberKey.parse(key)
+        measure = get_measure(measure_id)
+        undefined = UNDEFINED if measure.fewest_stimuli.counts == "nothing" else UNDEFINED_BY_RANK
+        about = (measure.family.value, measure.parameters)
+        covered = say_what_is_covered(*about, int(handle.meta["n_stimuli"]))
+        own = list(_rows_of(handle, params.correction, undefined))
+        least = min((row["p_smallest"] for row in own if row["n_tests"]), default=0.0)
+        if why := explain_hopeless("similarities", own[0]["n_tests"] if own else 0, least):
+            _log.warning("%s on %s: %s; %s", measure_id, stimulus_set, why, RAISE)
+        for row in own:
+            has_interval = not isnan(row["similarity_low"])
+            rows.append(
+                {
+                    "stimulus_set": stimulus_set,
+                    "measure": measure_id,
+                    **row,
+                    "is_biased": is_biased(*about),
+                    "interval_covers": covered if has_interval else "",
+                }
+            )
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -127,15 +160,21 @@ def _rows_of(handle: TensorsHandle, correction: str, undefined: str) -> Iterator
     import numpy as np
     import torch
 
-    from rep_kedro.kernels.calibration import adjust_p_values
+    from rep_kedro.kernels.families import correct_families
 
     labels = list(handle.meta["labels"])
     upper = np.triu_indices(len(labels), k=1)
     values = {name: np.array(handle.tensor(name))[upper] for name in STORED}
+    p_values = torch.from_numpy(values["p_value"])
+    smallest = torch.full_like(p_values, _smallest_p(handle.meta))
+    families = torch.zeros(len(p_values), dtype=torch.int64)
+    corrected = correct_families(
+        p_values, smallest, families, method="holm" if correction == "maximum" else correction
+    )
+    adjusted, p_smallest = corrected.p_adjusted.numpy(), corrected.p_smallest.numpy()
     if correction == "maximum":
         adjusted = np.array(handle.tensor("p_maximum"))[upper]
-    else:
-        adjusted = adjust_p_values(torch.from_numpy(values["p_value"]), method=correction).numpy()
+        p_smallest = np.where(np.isnan(adjusted), np.nan, _smallest_p(handle.meta))
     for index, (i, j) in enumerate(zip(*upper, strict=True)):
         row = {name: float(column[index]) for name, column in values.items()}
         yield {
@@ -143,9 +182,16 @@ def _rows_of(handle: TensorsHandle, correction: str, undefined: str) -> Iterator
             "model_b": labels[j],
             **row,
             "p_adjusted": float(adjusted[index]),
+            "p_smallest": float(p_smallest[index]),
+            "n_tests": int(corrected.n_tests[index]),
             **{name: int(handle.meta[name]) for name in ("n_stimuli", "n_permutations", "n_bootstrap")},
             "reason": undefined if isnan(row["similarity"]) else _reason_of(row, handle.meta),
         }
+
+
+def _smallest_p(meta: Mapping[str, Any]) -> float:
+    """Return the smallest p-value that permutations of the stimuli can give."""
+    return max(1 / (int(meta["n_permutations"]) + 1), 1 / factorial(int(meta["n_stimuli"])))
 
 
 def _reason_of(row: Mapping[str, float], meta: Mapping[str, Any]) -> str:
@@ -176,7 +222,7 @@ def _null_batch(
         device = choose_device(similarity.device)
         used = [x[chosen].to(device) for x in representations.values()]
         for key in keys:
-            measure = get_measure(key.partition("/")[2])
+            measure = get_measure(MemberKey.parse(key).name)
             family = measure.family.value
             found = summarise_null(
                 used,

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rep_kedro.datasets import MemberKey
 from rep_kedro.errors import UserError
 from rep_kedro.measures import Measure, get_measure
 from rep_kedro.pipelines.similarity.dissimilarity import Closeness, average_matrices, measure_closeness
@@ -86,7 +87,7 @@ def _select_matrices(
     """Read the matrices of the wanted measures, by measure and stimulus set."""
     by_measure: dict[str, dict[str, MatrixHandle]] = {}
     for key in sorted(handles):
-        stimulus_set, _, measure_id = key.partition("/")
+        stimulus_set, measure_id = MemberKey.parse(key)
         if stimulus_set == MEAN:
             raise UserError(f"stimulus set {MEAN!r} has the name of the mean over sets; give it another name")
         by_measure.setdefault(measure_id, {})[stimulus_set] = handles[key]

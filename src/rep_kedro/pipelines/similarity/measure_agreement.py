@@ -3,7 +3,7 @@
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from rep_kedro.pipelines.similarity.groups import ANCHOR
+from rep_kedro.pipelines.similarity.groups import GROUP_COLUMNS
 from rep_kedro.pipelines.similarity.params import ConsistencyParams
 from rep_kedro.pipelines.similarity.study import draw_counts, stack_similarities
 
@@ -89,8 +89,8 @@ def _compare_consistency(
 
     from rep_kedro.kernels.agreement import compare_values_of_set_pairs
 
-    key = ["category", "pair", "stimulus_set_a", "stimulus_set_b"]
-    own = consistency[~consistency["category"].str.startswith(ANCHOR)]
+    key = [*GROUP_COLUMNS, "stimulus_set_a", "stimulus_set_b"]
+    own = consistency[consistency["anchor"] == ""]
     first, second = (own.loc[own["measure"] == name, [*key, "pearson"]] for name in names)
     joined = first.merge(second, on=key, suffixes=("_a", "_b"))
     stimulus_sets = sorted(set(joined["stimulus_set_a"]) | set(joined["stimulus_set_b"]))

@@ -3,12 +3,18 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rep_kedro.datasets import Batch, Planned, code_revision
+from rep_kedro.datasets import Batch, MemberKey, Plan, Planned, code_revision
 from rep_kedro.errors import UserError
 from rep_kedro.measures import Measure, get_measure
 from rep_kedro.pipelines.similarity.outputs import plan_output_similarities
 from rep_kedro.pipelines.similarity.params import SimilarityParams
-from rep_kedro.pipelines.similarity.selection import NO_SUBSETS, Selection, choose_device, select_features
+from rep_kedro.pipelines.similarity.selection import (
+    NO_SUBSETS,
+    Selection,
+    choose_device,
+    leave_out_sets,
+    select_features,
+)
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -19,11 +25,10 @@ else:
         Any  # so that Kedro can read the hints
     )
 
-PAIR_SEPARATOR = " / "
 _CARD_COLUMNS = ("objective", "architecture")
 COLUMNS = (
     *("stimulus_set", "measure", "model_a", "model_b", "similarity", "reason"),
-    *(f"{name}_{side}" for name in _CARD_COLUMNS for side in ("a", "b", "pair")),
+    *(f"{name}_{side}" for name in _CARD_COLUMNS for side in ("a", "b")),
 )
 
 
@@ -31,7 +36,7 @@ def plan_similarity_matrices(
     features: Mapping[str, TensorsHandle],
     params: SimilarityParams,
     stimulus_subsets: Mapping[str, ArrowHandle] = NO_SUBSETS,
-) -> dict[str, Planned]:
+) -> Plan:
     """Plan one similarity matrix for each stimulus set and measure.
 
     The measures of one stimulus set share a batch: what they have in common is computed once.
@@ -43,7 +48,7 @@ def plan_similarity_matrices(
 
     Returns:
         Plan by ``<stimulus set>/<measure>``. A matrix has shape (n_models, n_models); both axes carry the
-        network names in alphabetical order.
+        network names in alphabetical order. Networks without features are left out, and the plan says so.
 
     Raises:
         ValueError: If a chosen stimulus set, network or layer has no features, two networks saw other stimuli
@@ -51,11 +56,13 @@ def plan_similarity_matrices(
     """
     measures = [m for m in map(get_measure, params.measures) if m.compares == "features"]
     plan = plan_output_similarities(features, params, stimulus_subsets)
+    leave_out_sets(plan, params.measures, features, params, stimulus_subsets)
     if not measures:
         return plan
     for selection in select_features(features, params, stimulus_subsets):
         layers = selection.layers(params.layer)
         batch = _comparison_batch(selection, layers, params)
+        members = {}
         for measure in measures:
             recipe = {
                 "measure": measure.recipe(),
@@ -63,7 +70,8 @@ def plan_similarity_matrices(
                 "layers": layers,
                 "code": code_revision(measure.module, "rep_kedro.pipelines.similarity.comparison"),
             }
-            plan[f"{selection.stimulus_set}/{measure.id}"] = Planned(recipe, batch)
+            members[measure.id] = Planned(recipe, batch)
+        selection.enter(plan, members)
     return plan
 
 
@@ -90,7 +98,7 @@ def tabulate_similarities(
     cards = model_cards.set_index("model")
     rows: list[dict[str, Any]] = []
     for key, handle in sorted(similarity_matrices.items()):
-        stimulus_set, _, measure_id = key.partition("/")
+        stimulus_set, measure_id = MemberKey.parse(key)
         matrix = handle.matrix()
         missing = sorted(set(matrix.labels) - set(cards.index))
         if missing:
@@ -116,9 +124,7 @@ def _rows_of(
                 "reason": matrix.reasons.get((model_a, model_b), ""),
             }
             for name in _CARD_COLUMNS:
-                pair = (facts[model_a][name], facts[model_b][name])
-                row[f"{name}_a"], row[f"{name}_b"] = pair
-                row[f"{name}_pair"] = PAIR_SEPARATOR.join(sorted(pair))
+                row[f"{name}_a"], row[f"{name}_b"] = facts[model_a][name], facts[model_b][name]
             yield row
 
 
@@ -128,7 +134,7 @@ def _comparison_batch(selection: Selection, layers: Mapping[str, str], params: S
 
         found = compare_networks(
             selection.load(layers),
-            [get_measure(key.partition("/")[2]) for key in keys],
+            [get_measure(MemberKey.parse(key).name) for key in keys],
             memory_bytes=params.memory_bytes,
             device=choose_device(params.device),
         )

@@ -5,6 +5,7 @@ matrix, neighbour lists, directions); permutations of stimuli then only reorder 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from math import exp, isnan
 from typing import Any
 
 import torch
@@ -12,20 +13,26 @@ from torch import Tensor
 
 from rep_kedro.errors import UserError
 from rep_kedro.kernels.calibration import adjust_by_maximum, calibrate
+from rep_kedro.kernels.centred import CentredFeatures, centre
 from rep_kedro.kernels.centring import build_linear_grams, centre_dissimilarities, centre_grams
-from rep_kedro.kernels.distance_sums import Distance, GaussianKernel, median_distance, squared_distance_tile
-from rep_kedro.kernels.gram import CentredFeatures, centre
+from rep_kedro.kernels.distance_sums import Distance, SquaredDistance, median_distance
+from rep_kedro.kernels.distinct_stimuli import count_distinct_pairs, find_copies
+from rep_kedro.kernels.gaussian_kernel import GaussianKernel
 from rep_kedro.kernels.jackknife import jackknife_linear_cka
 from rep_kedro.kernels.linear_map_nulls import STATISTICS, permute_linear_maps, prepare_linear_maps
 from rep_kedro.kernels.nearest import Points, find_neighbours, prepare_points
 from rep_kedro.kernels.permutation import permute_linear_cka, permute_matrices, permute_neighbours
+from rep_kedro.kernels.rdm_ranks import level_ties
 from rep_kedro.kernels.resampling import draw_permutations
 from rep_kedro.kernels.rsa import prepare_for_rdm
+from rep_kedro.kernels.squared_distances import squared_distance_tile
+from rep_kedro.kernels.stimulus_sample import sample_stimuli, suffices_for_sums
+from rep_kedro.measures.compare import in_one_type
 
 GRAMS, RDMS, NEIGHBOURS = "gram matrices", "dissimilarity matrices", "nearest neighbours"
 LINEAR_MAPS = "linear maps"
 MIN_STIMULI = 4
-NEIGHBOUR_BYTES = 2**25
+NEIGHBOUR_BYTES = GRAM_BYTES = 2**25
 FEATURE_SPEED = 3  # so many times quicker are products of features than looking up entries of matrices
 Parameters = Mapping[str, Any]
 
@@ -96,13 +103,29 @@ def summarise_null(
     permutations = torch.cat(
         [torch.arange(n_stimuli)[None], draw_permutations(n_stimuli, n_permutations, generator=generator)]
     )
-    values = _prepare(representations, family, parameters)(permutations).cpu()
+    representations = in_one_type(representations)
+    refused = _find_refused(representations, parameters)
+    if refused.all():
+        values = torch.full((len(permutations), *refused.shape), torch.nan, dtype=torch.float64)
+    else:
+        values = _prepare(representations, family, parameters)(permutations).cpu()
+        values.masked_fill_(refused, torch.nan)
     observed, null = values[0], values[1:]  # the first permutation is the identity
     return {
         "similarity": observed,
         **_compare_with_null(observed, null, level, larger_is_more_similar),
         "standard_error": _estimate_error(representations, family, parameters),
     }
+
+
+def _find_refused(representations: Sequence[Tensor], parameters: Parameters) -> Tensor:
+    """Tell for which pairs of networks there are fewer different stimuli than the measure needs."""
+    n_models, n_stimuli = len(representations), len(representations[0])
+    fewest = max(MIN_STIMULI, int(parameters.get("n_neighbours", 0)) + 1)
+    if n_stimuli < fewest:
+        return torch.ones(n_models, n_models, dtype=torch.bool)
+    n_distinct = count_distinct_pairs([find_copies(x) for x in representations], n_stimuli)
+    return (n_distinct < fewest).fill_diagonal_(False)
 
 
 def _compare_with_null(
@@ -150,8 +173,24 @@ def build_grams(representations: Sequence[Tensor], parameters: Parameters) -> Te
         elif parameters["kernel"] == "distance":
             Distance()(gram.clone(), index, gram)
         else:
-            GaussianKernel([_width_of(model, parameters)])(gram.clone(), 0, gram)
+            gram.copy_(_gaussian_gram(model, gram, parameters))
     return grams
+
+
+def _gaussian_gram(model: CentredFeatures, squared: Tensor, parameters: Parameters) -> Tensor:
+    """Return a Gaussian kernel matrix; NaN where its width is zero.
+
+    The debiased estimator does not look at the diagonal, which would drown the entries of a narrow kernel.
+    """
+    width = _width_of(model, parameters)
+    if isnan(width):
+        return torch.full_like(squared, torch.nan)
+    kernel = GaussianKernel([width], [model], sample_stimuli([model]), memory_bytes=GRAM_BYTES)
+    gram = torch.empty_like(squared)
+    kernel(squared, 0, gram)
+    if parameters["estimator"] == "debiased":
+        return gram.fill_diagonal_(0)
+    return gram.mul_(exp(-kernel.log_factors[0])).fill_diagonal_(kernel.at_zero[0])
 
 
 def build_dissimilarities(representations: Sequence[Tensor], parameters: Parameters) -> Tensor:
@@ -167,7 +206,10 @@ def build_dissimilarities(representations: Sequence[Tensor], parameters: Paramet
     rdms = []
     for x in representations:
         squared = _squared_distances(prepare_for_rdm(x.double(), parameters["rdm"]))
-        values = squared.sqrt() if parameters["rdm"] == "euclidean" else squared
+        if parameters["compare"] in ("spearman", "rho_a"):  # ranks see no root, but rounding of ties
+            values = level_ties(squared.flatten()).view_as(squared)
+        else:
+            values = squared.sqrt() if parameters["rdm"] == "euclidean" else squared
         flaw = prepare_for_rdm(x, parameters["rdm"]).flaw  # by the digits that the features have
         rdms.append(torch.full_like(values, torch.nan) if flaw else values)
     return torch.stack(rdms)
@@ -202,16 +244,38 @@ def _prepare(
         debiased = parameters["estimator"] == "debiased"
         n_models, n_stimuli = len(representations), len(representations[0])
         width = sum(x.shape[1] for x in representations)
-        if parameters["kernel"] == "linear" and width**2 <= FEATURE_SPEED * n_models**2 * n_stimuli:
+        is_quick = parameters["kernel"] == "linear" and width**2 <= FEATURE_SPEED * n_models**2 * n_stimuli
+        if is_quick and _may_centre_sums(representations):
             return lambda orders: permute_linear_cka(representations, orders, debiased=debiased)
-        unit = centre_grams(build_grams(representations, parameters), debiased=debiased)
+        unit = _one_by_one(
+            representations, lambda x: centre_grams(build_grams(x, parameters), debiased=debiased)
+        )
     else:
-        rdms = build_dissimilarities(representations, parameters)
-        if parameters["compare"] == "whitened_cosine":
-            unit = centre_grams(rdms, debiased=False)  # to whiten dissimilarities is to centre them twice
-        else:
-            unit = centre_dissimilarities(rdms, coefficient=parameters["compare"])
+        unit = _one_by_one(
+            representations, lambda x: _centre_rdms(build_dissimilarities(x, parameters), parameters)
+        )
     return lambda orders: permute_matrices(unit, orders)
+
+
+def _one_by_one(representations: Sequence[Tensor], prepare: Callable[[Sequence[Tensor]], Tensor]) -> Tensor:
+    """Stack what is prepared for each network, without what preparing leaves behind."""
+    n = len(representations[0])
+    out = torch.empty(len(representations), n, n, dtype=torch.float64, device=representations[0].device)
+    for index, x in enumerate(representations):
+        out[index] = prepare([x])[0]
+    return out
+
+
+def _centre_rdms(rdms: Tensor, parameters: Parameters) -> Tensor:
+    if parameters["compare"] == "whitened_cosine":
+        return centre_grams(rdms, debiased=False)  # to whiten dissimilarities is to centre them twice
+    return centre_dissimilarities(rdms, coefficient=parameters["compare"])
+
+
+def _may_centre_sums(representations: Sequence[Tensor]) -> bool:
+    """Tell whether linear CKA may be centred after products are summed: no stimulus outweighs all others."""
+    models = [centre(x, dtype=torch.float64) for x in representations]
+    return suffices_for_sums(sample_stimuli(models), [SquaredDistance()])
 
 
 def _squared_distances(model: CentredFeatures) -> Tensor:

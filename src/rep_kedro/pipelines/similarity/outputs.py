@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from rep_kedro.datasets import Batch, Planned, code_revision
+from rep_kedro.datasets import Batch, MemberKey, Plan, Planned, code_revision
 from rep_kedro.errors import UserError
 from rep_kedro.measures import Measure, get_measure
 from rep_kedro.pipelines.similarity.params import SimilarityParams
@@ -25,7 +25,7 @@ def plan_output_similarities(
     features: Mapping[str, TensorsHandle],
     params: SimilarityParams,
     stimulus_subsets: Mapping[str, ArrowHandle],
-) -> dict[str, Planned]:
+) -> Plan:
     """Plan one matrix for each stimulus set and chosen measure of outputs.
 
     Args:
@@ -42,12 +42,13 @@ def plan_output_similarities(
     """
     measures = [m for m in map(get_measure, params.measures) if m.compares == "outputs"]
     layer = params.outputs_layer
+    plan = Plan()
     if not measures or layer is None:
-        return {}
-    plan = {}
+        return plan
     for selection in select_features(features, params.model_copy(update={"transform": ()}), stimulus_subsets):
         having = _choose_with_outputs(selection, layer)
         batch = _output_batch(selection, having, layer, params)
+        members = {}
         for measure in measures:
             recipe = {
                 "measure": measure.recipe(),
@@ -55,7 +56,8 @@ def plan_output_similarities(
                 "layers": dict.fromkeys(having, layer),
                 "code": code_revision(measure.module, "rep_kedro.pipelines.similarity.outputs"),
             }
-            plan[f"{selection.stimulus_set}/{measure.id}"] = Planned(recipe, batch)
+            members[measure.id] = Planned(recipe, batch)
+        selection.enter(plan, members)
     return plan
 
 
@@ -76,7 +78,7 @@ def _output_batch(selection: Selection, having: Sequence[str], layer: str, param
     def compute(keys: Sequence[str]) -> Iterator[tuple[str, object]]:
         sources = {model: selection.sources[model] for model in having}
         outputs = Selection(selection.stimulus_set, sources).load(dict.fromkeys(having, layer))
-        measures = [get_measure(key.partition("/")[2]) for key in keys]
+        measures = [get_measure(MemberKey.parse(key).name) for key in keys]
         found = compare_outputs(
             outputs, tuple(selection.sources), layer, measures,
             memory_bytes=params.memory_bytes, device=choose_device(params.device),

@@ -123,7 +123,8 @@ class ConsistencyParams(BaseModel):
             out.
         confidence: Coverage that the intervals aim at.
         n_permutations: Permutations of network names for the p-values; 0 leaves them out.
-        correction: How p-values are corrected for the number of correlations of one measure.
+        correction: How p-values are corrected for the number of correlations of one measure within a family:
+            all networks, each category, the model sets, each anchor.
         seed: Of bootstrap and permutations.
     """
 

@@ -172,7 +172,7 @@ def group_networks(
             labels = _group_by_linkage(closeness.dissimilarities, wanted)
         else:
             labels = _group_by_exemplars(closeness.dissimilarities, params)
-    except ValueError as problem:
+    except UserError as problem:
         return Grouped(wanted, None, reason=str(problem))
     labels = renumber_clusters(labels)
     n_found = int(labels.max()) + 1

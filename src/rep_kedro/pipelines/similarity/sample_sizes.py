@@ -3,11 +3,17 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rep_kedro.datasets import Batch, Planned, code_revision
+from rep_kedro.datasets import Batch, MemberKey, Plan, Planned, code_revision
 from rep_kedro.errors import UserError
 from rep_kedro.measures import Measure, get_measure
 from rep_kedro.pipelines.similarity.params import SampleSizeParams, SimilarityParams
-from rep_kedro.pipelines.similarity.selection import NO_SUBSETS, Selection, choose_device, select_features
+from rep_kedro.pipelines.similarity.selection import (
+    NO_SUBSETS,
+    Selection,
+    choose_device,
+    leave_out_sets,
+    select_features,
+)
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -30,7 +36,7 @@ def plan_sample_size_curves(
     similarity: SimilarityParams,
     params: SampleSizeParams,
     stimulus_subsets: Mapping[str, ArrowHandle] = NO_SUBSETS,
-) -> dict[str, Planned]:
+) -> Plan:
     """Plan the similarities on nested subsets of the stimuli, for each stimulus set and chosen measure.
 
     Args:
@@ -48,12 +54,14 @@ def plan_sample_size_curves(
         ValueError: If a measure has no curve, or as for the similarity matrices.
     """
     if not params.n_orders:
-        return {}
+        return Plan()
     measures = [require_curve(measure_id) for measure_id in params.measures]
-    plan = {}
+    plan = Plan()
+    leave_out_sets(plan, params.measures, features, similarity, stimulus_subsets)
     for selection in select_features(features, similarity, stimulus_subsets):
         layers = selection.layers(similarity.layer)
         batch = _curve_batch(selection, layers, similarity, params)
+        members = {}
         for measure in measures:
             recipe = {
                 "measure": measure.recipe(),
@@ -62,7 +70,8 @@ def plan_sample_size_curves(
                 **params.model_dump(include={"sizes", "n_orders", "max_stimuli", "seed"}),
                 "code": code_revision("rep_kedro.pipelines.similarity.subset_curves"),
             }
-            plan[f"{selection.stimulus_set}/{measure.id}"] = Planned(recipe, batch)
+            members[measure.id] = Planned(recipe, batch)
+        selection.enter(plan, members)
     return plan
 
 
@@ -80,7 +89,7 @@ def tabulate_sample_sizes(sample_size_curves: Mapping[str, TensorsHandle]) -> Da
 
     rows: list[dict[str, Any]] = []
     for key, handle in sorted(sample_size_curves.items()):
-        stimulus_set, _, measure_id = key.partition("/")
+        stimulus_set, measure_id = MemberKey.parse(key)
         for row in _rows_of(handle):
             rows.append({"stimulus_set": stimulus_set, "measure": measure_id, **row})
     return pd.DataFrame(rows, columns=list(COLUMNS))
@@ -169,7 +178,7 @@ def _curve_batch(
         orders = draw_permutations(len(chosen), params.n_orders, generator=generator)
         first, second = torch.triu_indices(len(used), len(used), offset=1)
         for key in keys:
-            measure = get_measure(key.partition("/")[2])
+            measure = get_measure(MemberKey.parse(key).name)
             curves = trace_measure(used, measure.family.value, measure.parameters, orders, sizes)
             pairs = curves.cpu()[:, :, first, second]
             yield key, Tensors({CURVES: pairs}, {"labels": list(representations), "sizes": sizes})

@@ -1,12 +1,13 @@
 """Which features are compared: networks, stimulus sets, stimuli, layers; checked before anything is read."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from rep_kedro.datasets import MemberKey, Plan, Planned, missing_of
 from rep_kedro.errors import UserError
 from rep_kedro.pipelines.similarity.params import SimilarityParams
 from rep_kedro.representations import FeatureSource, FeatureView, RowFinder
@@ -29,15 +30,30 @@ class Selection:
     Attributes:
         stimulus_set: Its name.
         sources: Features by network, in alphabetical order, as they are seen.
+        missing: Networks whose features are missing.
     """
 
     stimulus_set: str
     sources: Mapping[str, FeatureSource]
+    missing: tuple[str, ...] = ()
 
     @property
     def references(self) -> list[dict[str, Any]]:
         """What the features are, for recipes."""
         return [dict(source.reference) for source in self.sources.values()]
+
+    def enter(self, plan: Plan, members: Mapping[str, Planned]) -> None:
+        """Add members of this stimulus set to a plan, with what they lack.
+
+        Args:
+            plan: What is planned so far.
+            members: By id of the measure; they compare the networks that are there.
+        """
+        for measure_id, planned in members.items():
+            key = f"{self.stimulus_set}/{measure_id}"
+            plan[key] = planned
+            if self.missing:
+                plan.partial[key] = f"made without {', '.join(self.missing)}, whose features are missing"
 
     def layers(self, layer: str) -> dict[str, str]:
         """Return the layer of each network; ``final`` means its last.
@@ -77,7 +93,7 @@ def select_features(
         stimulus_subsets: Handles by ``<stimulus set>/<subset>``.
 
     Yields:
-        One selection for each stimulus set.
+        One selection for each stimulus set of which there are features.
 
     Raises:
         ValueError: If a chosen stimulus set or network has no features, two networks saw other stimuli or
@@ -85,11 +101,15 @@ def select_features(
     """
     finder = RowFinder(stimulus_subsets)
     available: dict[str, list[str]] = {}
-    for key in sorted(features):
-        stimulus_set, _, model = key.partition("/")
+    missing = missing_of(features)
+    for key in sorted({*features, *missing}):
+        stimulus_set, model = MemberKey.parse(key)
         available.setdefault(stimulus_set, []).append(model)
     for stimulus_set in _choose("stimulus set", params.stimulus_sets, list(available)):
-        models = _choose("network", params.models, available[stimulus_set])
+        chosen = _choose("network", params.models, available[stimulus_set])
+        models = [model for model in chosen if f"{stimulus_set}/{model}" in features]
+        if not models or f"{stimulus_set}/{params.subset}" in missing_of(stimulus_subsets):
+            continue
         handles = {model: features[f"{stimulus_set}/{model}"] for model in models}
         _require_same_stimuli(stimulus_set, handles)
         subset = _require_subset(stimulus_set, params.subset, stimulus_subsets)
@@ -104,7 +124,39 @@ def select_features(
                 )
                 for model, handle in handles.items()
             },
+            tuple(model for model in chosen if model not in models),
         )
+
+
+def leave_out_sets(
+    plan: Plan,
+    measure_ids: Iterable[str],
+    features: Mapping[str, TensorsHandle],
+    params: SimilarityParams,
+    stimulus_subsets: Mapping[str, ArrowHandle] = NO_SUBSETS,
+) -> None:
+    """Say in a plan on which stimulus sets nothing can be compared, as all features or stimuli are missing.
+
+    Args:
+        plan: What is planned.
+        measure_ids: Measures of the plan.
+        features: Handles by ``<stimulus set>/<model>``.
+        params: Which stimulus sets and stimuli are compared.
+        stimulus_subsets: Handles by ``<stimulus set>/<subset>``.
+    """
+    gone = _sets_of(missing_of(features)) - _sets_of(features)
+    absent = {name: f"features/{name}/* are missing" for name in gone}
+    for key in missing_of(stimulus_subsets):
+        name, _, subset = key.partition("/")
+        if subset == params.subset:
+            absent[name] = f"stimulus_subsets/{key} is missing"
+    for name, why in sorted(absent.items()):
+        if isinstance(params.stimulus_sets, str) or name in params.stimulus_sets:
+            plan.left_out |= {f"{name}/{measure_id}": why for measure_id in measure_ids}
+
+
+def _sets_of(keys: Iterable[str]) -> set[str]:
+    return {key.partition("/")[0] for key in keys}
 
 
 def choose_device(name: str) -> str:
@@ -144,7 +196,9 @@ def _require_subset(
         return None
     key = f"{stimulus_set}/{subset}"
     if key not in stimulus_subsets:
-        known = sorted(k.partition("/")[2] for k in stimulus_subsets if k.startswith(f"{stimulus_set}/"))
+        known = sorted(
+            k.name for k in map(MemberKey.parse, stimulus_subsets) if k.stimulus_set == stimulus_set
+        )
         close = get_close_matches(subset, known, n=3)
         hint = f"did you mean {' or '.join(close)}" if close else f"there are: {', '.join(known) or 'none'}"
         raise UserError(

@@ -99,6 +99,35 @@ def explain_no_bootstrap(family: str, parameters: Parameters) -> str:
     return {GRAMS: "", LINEAR_MAPS: NO_BOOTSTRAP_MAPS}.get(family, NO_BOOTSTRAP)
 
 
+def is_biased(family: str, parameters: Parameters) -> bool:
+    """Tell whether a measure's value on few stimuli differs on average from that on very many.
+
+    Debiased CKA and the RSA coefficients without centring are ratios of means over pairs of different stimuli
+    and settle at once; all others (biased CKA, whitened RSA, linear maps, nearest neighbours) depend on the
+    number of stimuli.
+
+    Args:
+        family: Of the measure, as in the registry.
+        parameters: Of the measure; it must have a null (``nulls.has_null``).
+    """
+    if family == GRAMS:
+        return bool(parameters["estimator"] == "biased")
+    return family != RDMS or parameters["compare"] == "whitened_cosine"
+
+
+def say_what_is_covered(family: str, parameters: Parameters, n_stimuli: int) -> str:
+    """Say what the intervals of a measure with a bootstrap are for.
+
+    Args:
+        family: Of the measure, as in the registry.
+        parameters: Of the measure.
+        n_stimuli: How many stimuli were compared.
+    """
+    if is_biased(family, parameters):
+        return f"the mean over samples of {n_stimuli} stimuli, not the value in their population"
+    return "the value in the population of stimuli"
+
+
 def _prepare(
     representations: Sequence[Tensor], family: str, parameters: Parameters
 ) -> Callable[[Tensor], Tensor]:

@@ -135,7 +135,7 @@ def resample(study: Study, cards: DataFrame, params: ConsistencyParams) -> Itera
 
     for anchor in dict.fromkeys(group.anchor for group in study.groups):
         strata = strata_of(study.models, cards, params)
-        if anchor is not None:
+        if anchor:
             strata[study.models.index(anchor)] = len(study.models)
         generator = torch.Generator().manual_seed(params.seed)
         of_models = draw_counts(strata, params, generator)

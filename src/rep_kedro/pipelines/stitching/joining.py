@@ -1,6 +1,6 @@
 """Joins networks of one kind: streams the moments of all pairs, fits their maps, runs what lies behind them.
 
-Each network sees each image once per split; only the part behind a joint runs again.
+Each network sees each image once per split for some pairs at a time; only the part behind a joint runs again.
 """
 
 import math
@@ -27,9 +27,13 @@ from rep_kedro.models.layers import LayerReader
 from rep_kedro.models.network import LayeredNetwork
 from rep_kedro.models.sources.trained import preprocessing_of, restore_trained_network
 from rep_kedro.pipelines.stitching.params import StitchingParams
+from rep_kedro.stimuli.limits import Limits, limits_of
 
 if TYPE_CHECKING:
     from rep_kedro.datasets import ArrowHandle, TensorsHandle
+
+
+PAIRS_AT_A_TIME = 16
 
 
 class Joint(NamedTuple):
@@ -41,10 +45,12 @@ class Joint(NamedTuple):
 
 
 class _Split(NamedTuple):
-    """Stimuli of one split, encoded, with their labels."""
+    """Stimuli of one split, encoded, with their labels and names."""
 
     images: Any
     labels: Tensor
+    names: list[str]
+    limits: Limits
 
 
 def join_networks(
@@ -54,6 +60,9 @@ def join_networks(
     params: StitchingParams,
 ) -> Iterator[tuple[tuple[str, str], Tensors]]:
     """Yield the maps and results of each pair of networks.
+
+    Pairs are done some at a time, so that results come early and few networks are held at once; both
+    directions of a pair are done together.
 
     Args:
         handles: Networks of one definition with a head, by name.
@@ -67,9 +76,18 @@ def join_networks(
     Raises:
         ValueError: If a split is empty or has stimuli without a label.
     """
-    group = _Group(handles, params)
-    joints = [Joint(*pair, layer) for pair in pairs for layer in group.depths]
     splits = _read_splits(stimulus_set)
+    ordered = sorted(pairs, key=lambda pair: (sorted(pair), pair))
+    for start in range(0, len(ordered), PAIRS_AT_A_TIME):
+        chosen = ordered[start : start + PAIRS_AT_A_TIME]
+        needed = {name: handles[name] for name in sorted({name for pair in chosen for name in pair})}
+        yield from _join_some(_Group(needed, params), splits, chosen, params)
+
+
+def _join_some(
+    group: "_Group", splits: "Mapping[str, _Split]", pairs: Sequence[tuple[str, str]], params: StitchingParams
+) -> Iterator[tuple[tuple[str, str], Tensors]]:
+    joints = [Joint(*pair, layer) for pair in pairs for layer in group.depths]
     maps = {joint: fit_map(moments, params) for joint, moments in group.stream(splits["train"], joints)}
     outputs = group.run_joints(splits["test"], maps)
     test_moments = dict(group.stream(splits["test"], joints))
@@ -150,11 +168,15 @@ class _Group:
         """Yield the activations of all networks, batch by batch."""
         from rep_kedro.stimuli.decoding import decode_images
 
-        form = {"size_px": self.preprocessing.size_px, "channels": len(self.preprocessing.mean)}
+        form: dict[str, Any] = {
+            "size_px": self.preprocessing.size_px,
+            "channels": len(self.preprocessing.mean),
+        }
         for start in range(0, len(split.labels), self.params.batch_size):
             encoded = split.images.slice(start, self.params.batch_size)
-            pixels = torch.from_numpy(decode_images(encoded, **form)).to(self.params.device)
-            images = self.preprocessing.scale(pixels)
+            names = split.names[start : start + len(encoded)]
+            pixels = torch.from_numpy(decode_images(encoded, **form, names=names, limits=split.limits))
+            images = self.preprocessing.scale(pixels.to(self.params.device))
             for name, network in self.networks.items():
                 if name not in self._readers:
                     self._readers[name] = LayerReader(network, list(self.depths), example=images[:1])
@@ -170,7 +192,7 @@ def _sorted(joint: Joint) -> Joint:
 def _read_splits(stimulus_set: "ArrowHandle") -> dict[str, _Split]:
     import pyarrow.compute as pc
 
-    table = stimulus_set.table(["image", "label", "split"])
+    table = stimulus_set.table(["stimulus_id", "image", "label", "split"])
     splits = {}
     for name in ("train", "test"):
         rows = table.filter(pc.equal(table["split"], name))
@@ -179,7 +201,9 @@ def _read_splits(stimulus_set: "ArrowHandle") -> dict[str, _Split]:
                 f"split {name!r} of stimulus set {stimulus_set.key} has {len(rows)} stimuli, "
                 f"{rows['label'].null_count} of them without a label; stitching needs labels"
             )
-        splits[name] = _Split(rows["image"], torch.tensor(rows["label"].to_pylist()))
+        names = [f"{stimulus_set.key}: {stimulus_id}" for stimulus_id in rows["stimulus_id"].to_pylist()]
+        labels = torch.tensor(rows["label"].to_pylist())
+        splits[name] = _Split(rows["image"], labels, names, limits_of(stimulus_set.meta))
     return splits
 
 

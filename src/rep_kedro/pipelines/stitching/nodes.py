@@ -1,15 +1,13 @@
 """Nodes of the stitching pipeline: which networks are joined; the collection decides what is to do."""
 
-import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from functools import partial
-from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from rep_kedro.datasets import Batch, Planned, code_revision
-from rep_kedro.errors import UserError
+from rep_kedro.datasets import Batch, MemberKey, Plan, Planned, code_revision, missing_of
+from rep_kedro.models.study import FeaturesParams
+from rep_kedro.pipelines.stitching.kinds import Kind, group_networks
 from rep_kedro.pipelines.stitching.params import StitchingParams
 
 if TYPE_CHECKING:
@@ -23,51 +21,102 @@ COLUMNS = (
     *("stimulus_set", "front_model", "end_model", "layer", "depth", "front_accuracy", "end_accuracy"),
     *("stitched_accuracy", "relative_accuracy", "agreement", "map_r2", "n_fit", "n_test"),
 )
-SEPARATOR = "-to-"
 _RECIPE_PARAMS = ("layers", "map_family", "map_rank", "relative_cutoff")
+_LONG_WORK = 50  # joined pairs: what they take is said before
 _log = logging.getLogger(__name__)
+
+Pair = tuple[str, str]
 
 
 def plan_stitches(
-    stimulus_sets: Mapping[str, ArrowHandle], networks: Mapping[str, TensorsHandle], params: StitchingParams
-) -> dict[str, Planned]:
-    """Plan one member for each ordered pair of networks that differ in nothing but their seed.
+    stimulus_sets: Mapping[str, ArrowHandle],
+    networks: Mapping[str, TensorsHandle],
+    features: FeaturesParams,
+    params: StitchingParams,
+) -> Plan:
+    """Plan one member for each ordered pair of networks that differ in nothing but their seed or weights.
 
-    Pairs of one kind of network share a batch: each network runs once.
+    Pairs of one kind of network share a batch.
 
     Args:
         stimulus_sets: Handles by name; nothing is read while planning.
         networks: Handles by name; those without a head are left out.
+        features: Names the networks from elsewhere; those of source `checkpoint` are joined too.
         params: Which networks to join, where, and how.
 
     Returns:
-        Plan by ``<stimulus set>/<front>-to-<end>``; empty, with a warning, if no network has a partner.
+        Plan by ``<stimulus set>/<front>-to-<end>``; empty, with a warning, if no network has a partner. The
+        pairs of a network that is missing are left out under its name.
 
     Raises:
-        ValueError: If a chosen stimulus set or network is not there.
+        ValueError: If a chosen stimulus set or network is not there, or cannot be cut.
     """
-    plan: dict[str, Planned] = {}
-    files = _open_checkpoints(networks, params)
-    networks = {**networks, **files}
-    groups = _group_networks(stimulus_sets, networks, params) | _group_checkpoints(
-        stimulus_sets, files, params
-    )
-    for (stimulus_set, _), names in sorted(groups.items()):
-        handles = {name: networks[name] for name in names}
-        pairs = [pair for pair in product(names, names) if pair[0] != pair[1] or params.include_self]
-        batch = Batch(partial(_join, handles, stimulus_sets[stimulus_set], params))
-        for front, end in pairs:
+    plan = Plan()
+    plan.left_out = _find_absent(stimulus_sets, networks, params)
+    networks = {name: handle for name, handle in networks.items() if name not in plan.left_out}
+    n_all = 0
+    kinds = group_networks(stimulus_sets, networks, features, params, absent=plan.left_out)
+    pairs_of = [choose_pairs(kind.names, params) for kind in kinds]
+    is_long = sum(map(len, pairs_of)) > _LONG_WORK
+    for kind, pairs in zip(kinds, pairs_of, strict=True):
+        n_all += len(kind.names) * (len(kind.names) - 1)
+        named = {str(MemberKey(kind.stimulus_set, f"{front}-to-{end}")): (front, end) for front, end in pairs}
+        stimulus_set = stimulus_sets[kind.stimulus_set]
+        batch = Batch(
+            partial(_join, kind, named, stimulus_set, params),
+            partial(_expect, kind, named, stimulus_set, params) if is_long else None,
+        )
+        for key, (front, end) in named.items():
             recipe = {
-                "front": networks[front].reference,
-                "end": networks[end].reference,
-                "stimulus_set": stimulus_sets[stimulus_set].reference,
+                "front": kind.handles[front].reference,
+                "end": kind.handles[end].reference,
+                "stimulus_set": stimulus_set.reference,
                 **params.model_dump(mode="json", include=set(_RECIPE_PARAMS)),
                 "code": code_revision("rep_kedro.pipelines.stitching.joining", "rep_kedro.stimuli.decoding"),
             }
-            plan[f"{stimulus_set}/{front}{SEPARATOR}{end}"] = Planned(recipe, batch)
+            plan[key] = Planned(recipe, batch)
+    _tell_plan(plan, n_all, params)
+    return plan
+
+
+def choose_pairs(names: Sequence[str], params: StitchingParams) -> list[Pair]:
+    """Return the ordered pairs of a kind of network that are joined, each pair in both directions.
+
+    Networks are joined with those next to them in the ring of their sorted names, so that all have equally
+    many partners, and a further network changes the partners of its neighbours alone.
+
+    Args:
+        names: Of the networks.
+        params: Number of partners, and whether each is joined with itself.
+
+    Example:
+        >>> few = StitchingParams(max_partners_per_network=2)
+        >>> choose_pairs(["a", "b", "c", "d", "e"], few)[:3]
+        [('a', 'b'), ('a', 'e'), ('b', 'a')]
+    """
+    ring, most = sorted(names), params.max_partners_per_network
+    n = len(ring)
+    if most is None or most >= n - 1:
+        steps = set(range(1, n))
+    else:
+        steps = {step % n for reach in range(1, most // 2 + 1) for step in (reach, -reach)}
+        steps |= {n // 2} if most % 2 and n % 2 == 0 else set()
+    steps |= {0} if params.include_self else set()
+    return [(ring[i], ring[j]) for i in range(n) for j in sorted((i + step) % n for step in steps)]
+
+
+def _tell_plan(plan: Mapping[str, Planned], n_all: int, params: StitchingParams) -> None:
     if not plan:
         _log.warning("nothing to stitch: no two networks with a head differ in their seed alone")
-    return plan
+    n_left = n_all - sum(planned.recipe["front"] != planned.recipe["end"] for planned in plan.values())
+    if n_left:
+        _log.info(
+            "stitching leaves out %s of %s pairs: each network is joined with at most %d of its kind"
+            " (stitching.max_partners_per_network; null for all)",
+            f"{n_left:,}",
+            f"{n_all:,}",
+            params.max_partners_per_network,
+        )
 
 
 def tabulate_stitching_results(stitches: Mapping[str, TensorsHandle]) -> DataFrame:
@@ -83,87 +132,53 @@ def tabulate_stitching_results(stitches: Mapping[str, TensorsHandle]) -> DataFra
 
     rows = []
     for key in sorted(stitches):
-        stimulus_set, _, pair = key.partition("/")
-        front, _, end = pair.partition(SEPARATOR)
-        about = {"stimulus_set": stimulus_set, "front_model": front, "end_model": end}
+        recipe = stitches[key].recipe
+        about = {
+            "stimulus_set": recipe["stimulus_set"]["key"],
+            "front_model": recipe["front"]["key"],
+            "end_model": recipe["end"]["key"],
+        }
         rows += [{**about, **row} for row in stitches[key].meta["layers"]]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     return table.astype({"relative_accuracy": "float64", "map_r2": "float64"})
 
 
-def _group_networks(
+def _find_absent(
     stimulus_sets: Mapping[str, ArrowHandle], networks: Mapping[str, TensorsHandle], params: StitchingParams
-) -> dict[tuple[str, str], list[str]]:
-    """Return networks with a head that differ in their seed alone, by training set and name without seed."""
-    models = [name for name in sorted(networks) if name not in params.checkpoints]
-    if not isinstance(params.models, str):
-        models = [_require_name("network", name, networks) for name in params.models]
-    if not isinstance(params.stimulus_sets, str):
-        for name in params.stimulus_sets:
-            _require_name("stimulus set", name, stimulus_sets)
-    groups: dict[tuple[str, str], list[str]] = {}
-    for name in models:
-        meta = networks[name].meta
-        wanted = isinstance(params.stimulus_sets, str) or meta["stimulus_set"] in params.stimulus_sets
-        if meta["n_classes"] is None or not wanted:
-            continue
-        trained_on = _require_name("stimulus set", meta["stimulus_set"], stimulus_sets)
-        groups.setdefault((trained_on, name.removesuffix(f"_s{meta['seed']}")), []).append(name)
-    return {key: names for key, names in groups.items() if len(names) > 1 or params.include_self}
-
-
-def _open_checkpoints(networks: Mapping[str, TensorsHandle], params: StitchingParams) -> dict[str, Any]:
-    """Return the files of weights in the guise of networks trained here.
-
-    Raises:
-        ValueError: If a file is missing, has no head, or has the name of a network.
-    """
-    if not params.checkpoints:
-        return {}
-    from rep_kedro.models.sources.checkpoint import CheckpointHandle
-
-    files = {}
-    for name, spec in params.checkpoints.items():
-        if name in networks:
-            raise UserError(f"stitching.checkpoints.{name} has the name of a network trained here")
-        if spec.n_classes is None:
-            raise UserError(f"stitching.checkpoints.{name} has no head: give n_classes, or leave it out")
-        files[name] = CheckpointHandle(name, spec)
-    return files
-
-
-def _group_checkpoints(
-    stimulus_sets: Mapping[str, ArrowHandle], files: Mapping[str, Any], params: StitchingParams
-) -> dict[tuple[str, str], list[str]]:
-    """Return files that differ in their weights alone, by training set and form."""
-    groups: dict[tuple[str, str], list[str]] = {}
-    for name in sorted(files):
-        trained_on = _require_name("stimulus set", str(params.checkpoints[name].trained_on), stimulus_sets)
-        form = json.dumps(files[name].meta, sort_keys=True)
-        groups.setdefault((trained_on, form), []).append(name)
-    return {key: names for key, names in groups.items() if len(names) > 1 or params.include_self}
-
-
-def _require_name(kind: str, name: str, known: Any) -> str:
-    if name in known:
-        return name
-    close = get_close_matches(name, known)
-    hint = f", did you mean {close[0]!r}" if close else ""
-    raise UserError(f"no {kind} {name!r}{hint}; there are: {', '.join(sorted(known))}")
+) -> dict[str, str]:
+    """Return why chosen networks cannot be joined: they, or the images they were trained on, are missing."""
+    absent = {name: f"networks/{name} is missing" for name in missing_of(networks)}
+    for name, handle in networks.items():
+        trained_on = handle.meta["stimulus_set"]
+        if trained_on in missing_of(stimulus_sets):
+            absent[name] = f"stimulus_sets/{trained_on} is missing"
+    wanted = absent if isinstance(params.models, str) else params.models
+    return {name: why for name, why in absent.items() if name in wanted}
 
 
 def _join(
-    handles: Mapping[str, TensorsHandle],
+    kind: Kind,
+    named: Mapping[str, Pair],
     stimulus_set: ArrowHandle,
     params: StitchingParams,
     keys: Sequence[str],
 ) -> Iterator[tuple[str, object]]:
     from rep_kedro.pipelines.stitching.joining import join_networks
 
-    by_pair = {}
-    for key in keys:
-        front, _, end = key.partition("/")[2].partition(SEPARATOR)
-        by_pair[front, end] = key
-    needed = {name: handles[name] for name in handles if any(name in pair for pair in by_pair)}
-    for pair, joined in join_networks(needed, stimulus_set, list(by_pair), params):
+    by_pair = {named[key]: key for key in keys}
+    for pair, joined in join_networks(kind.handles, stimulus_set, list(by_pair), params):
         yield by_pair[pair], joined
+
+
+def _expect(
+    kind: Kind,
+    named: Mapping[str, Pair],
+    stimulus_set: ArrowHandle,
+    params: StitchingParams,
+    keys: Sequence[str],
+    journal: Mapping[tuple[str, str], Mapping[str, Any]],
+) -> Any:
+    from rep_kedro.pipelines.stitching.expectation import expect_joints
+
+    front = kind.handles[named[keys[0]][0]]
+    return expect_joints(front, stimulus_set, params, keys, journal)

@@ -5,7 +5,6 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from rep_kedro.errors import UserError
-from rep_kedro.models.sources.specs import CheckpointModel
 
 
 class StitchingParams(BaseModel):
@@ -17,10 +16,12 @@ class StitchingParams(BaseModel):
 
     Attributes:
         stimulus_sets: Names of stimulus sets, or ``all`` that networks with a head were trained on.
-        models: Names of networks trained here, or ``all``.
-        checkpoints: Files of weights for this project's architectures, by name, as in ``features.models``;
-            those of one architecture, input and number of classes are joined on the stimulus set that their
-            ``trained_on`` names. ``<name>: ${features.models.<name>}`` repeats an entry.
+        models: Names of networks, or ``all`` that can be cut: those trained here, and entries of source
+            ``checkpoint`` in ``features.models`` with a head; of these, networks of one architecture, input
+            and number of classes are joined on the stimulus set that their ``trained_on`` names.
+        max_partners_per_network: With how many others of its kind each network is joined, in both
+            directions; null for all. Partners are neighbours in the order of names, equally many for each
+            (one fewer where an odd number cannot be shared out).
         layers: ``kept`` for the layers whose features are kept, ``cut_points`` for every layer that no
             connection jumps over.
         map_family: ``affine`` (least squares), ``orthogonal`` (Procrustes) or ``reduced_rank``.
@@ -36,7 +37,7 @@ class StitchingParams(BaseModel):
 
     stimulus_sets: Literal["all"] | list[str] = "all"
     models: Literal["all"] | list[str] = "all"
-    checkpoints: dict[str, CheckpointModel] = {}
+    max_partners_per_network: int | None = Field(default=4, ge=2)
     layers: Literal["kept", "cut_points"] = "kept"
     map_family: Literal["affine", "orthogonal", "reduced_rank"] = "affine"
     map_rank: PositiveInt | None = None

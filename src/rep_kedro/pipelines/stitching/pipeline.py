@@ -11,7 +11,7 @@ def create_pipeline(**_: object) -> Pipeline:
         [
             Node(
                 nodes.plan_stitches,
-                inputs=["stimulus_sets", "networks", "params:stitching"],
+                inputs=["stimulus_sets", "networks", "params:features", "params:stitching"],
                 outputs="stitches",
                 name="stitches",
                 tags=["gpu"],

@@ -1,26 +1,28 @@
 """Nodes of the training pipeline: which networks there shall be, and how their training went."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from rep_kedro.datasets import Batch, Planned, Tensors, code_revision
+from rep_kedro.datasets import Batch, Plan, Planned, code_revision, missing_of
 from rep_kedro.errors import UserError
-from rep_kedro.models.architecture import load_architecture
+from rep_kedro.models.architecture_files import load_architecture
 from rep_kedro.pipelines.training.params import NetworkSpec, TrainingParams
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
     from rep_kedro.datasets import ArrowHandle, TensorsHandle
-    from rep_kedro.objectives.training import TrainedNetwork, TrainingStimuli
+    from rep_kedro.pipelines.training.work import Networks
 else:
-    DataFrame = ArrowHandle = TensorsHandle = TrainedNetwork = TrainingStimuli = Any  # Kedro reads the hints
+    DataFrame = ArrowHandle = TensorsHandle = Networks = Any  # Kedro reads the hints
 
+_log = logging.getLogger(__name__)
 HISTORY_COLUMNS = ("model", "architecture", "objective", "seed", "epoch", "metric", "value")
 
 
-def plan_networks(stimulus_sets: Mapping[str, ArrowHandle], params: TrainingParams) -> dict[str, Planned]:
+def plan_networks(stimulus_sets: Mapping[str, ArrowHandle], params: TrainingParams) -> Plan:
     """Plan one network per architecture, objective and seed.
 
     All networks share a batch: the images are decoded once for each input size.
@@ -30,27 +32,39 @@ def plan_networks(stimulus_sets: Mapping[str, ArrowHandle], params: TrainingPara
         params: Which networks to train on what.
 
     Returns:
-        Plan by `<architecture>_<objective>[_<label>]_s<seed>`.
+        Plan by `<architecture>_<objective>[_<label>]_s<seed>`; empty if there are no grids. All are left out
+        if the stimulus set is missing.
 
     Raises:
-        ValueError: If the stimulus set is unknown.
+        ValueError: If the stimulus set is unknown, has too few training images, or lacks labels that an
+            objective needs.
     """
     from rep_kedro.objectives.registry import make_objective
+    from rep_kedro.pipelines.training.portable import ARITHMETIC
 
+    plan, specs = Plan(), params.networks()
+    if not specs:
+        _log.info("training.grids is empty: no network is trained here")
+        return plan
+    if params.stimulus_set in missing_of(stimulus_sets):
+        plan.left_out = dict.fromkeys(specs, f"stimulus_sets/{params.stimulus_set} is missing")
+        return plan
     handle = _require_stimulus_set(stimulus_sets, params.stimulus_set)
-    networks = params.networks()
+    _require_trainable(params.stimulus_set, handle.meta, specs)
+    networks = {name: (spec, load_architecture(spec.architecture)) for name, spec in specs.items()}
     batch = Batch(lambda names: _train_networks(names, networks, handle, params))
-    plan = {}
-    for name, spec in networks.items():
+    for name, (spec, architecture) in networks.items():
         objective = make_objective(spec.objective, spec.options)
         recipe = {
-            "architecture": load_architecture(spec.architecture).as_json(),
+            "architecture": architecture.as_json(),
             "objective": objective.as_json(),
             "seed": spec.seed,
             "schedule": spec.schedule and spec.schedule.model_dump(mode="json"),
             "stimulus_set": handle.reference,
             "code": code_revision(type(objective).__module__, "rep_kedro.objectives.training"),
         }
+        if params.portable:
+            recipe["arithmetic"] = ARITHMETIC
         plan[name] = Planned(recipe, batch)
     return plan
 
@@ -82,77 +96,14 @@ def tabulate_training_history(networks: Mapping[str, TensorsHandle]) -> DataFram
 
 
 def _train_networks(
-    names: Sequence[str], networks: Mapping[str, NetworkSpec], handle: ArrowHandle, params: TrainingParams
+    names: Sequence[str], networks: Networks, handle: ArrowHandle, params: TrainingParams
 ) -> Iterator[tuple[str, object]]:
-    """Train the named networks one after the other; one that fails does not stop the others."""
-    from rep_kedro.objectives.registry import make_objective
-    from rep_kedro.objectives.training import train_network
+    """Train the named networks: in a process of its own where every machine shall give the same bytes."""
+    from rep_kedro.pipelines.training import portable, work
 
-    stimuli: dict[tuple[int, int], TrainingStimuli] = {}
-    for name in names:
-        spec = networks[name]
-        architecture = load_architecture(spec.architecture)
-        try:
-            form = (architecture.input.size_px, architecture.input.channels)
-            if form not in stimuli:
-                stimuli[form] = _decode_splits(handle, *form)
-            trained = train_network(
-                name,
-                architecture,
-                make_objective(spec.objective, spec.options),
-                seed=spec.seed,
-                schedule=spec.schedule,
-                stimuli=stimuli[form],
-                device=params.device,
-            )
-        except (ArithmeticError, RuntimeError, ValueError) as error:
-            yield name, error
-        else:
-            yield name, _to_member(trained, spec, params.stimulus_set)
-
-
-def _to_member(trained: TrainedNetwork, spec: NetworkSpec, stimulus_set: str) -> Tensors:
-    network = trained.network
-    history = [{**metrics, "epoch": int(metrics["epoch"])} for metrics in trained.history]
-    # Batch counters are left out: nothing reads them, and a scalar is no array to every reader of the format.
-    state = {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
-    return Tensors(
-        state,
-        {
-            "architecture": spec.architecture,
-            "definition": network.architecture.as_json(),
-            "objective": spec.objective,
-            "seed": spec.seed,
-            "stimulus_set": stimulus_set,
-            "n_classes": network.n_classes,
-            "input_px": network.architecture.input.size_px,
-            "history": history,
-            "test_accuracy": history[-1].get("test_accuracy"),
-        },
-    )
-
-
-def _decode_splits(handle: ArrowHandle, size_px: int, channels: int) -> TrainingStimuli:
-    """Return the training and the test images of a stimulus set."""
-    import pyarrow.compute as pc
-    import torch
-
-    from rep_kedro.objectives.training import LabelledImages, TrainingStimuli
-    from rep_kedro.stimuli.decoding import decode_images
-
-    table = handle.table(["image", "label", "split"])
-    found = {}
-    for split in ("train", "test"):
-        rows = table.filter(pc.equal(table["split"], split))
-        if split == "train" and len(rows) == 0:
-            raise UserError(f"stimulus set {handle.key!r} has no split 'train' to learn from")
-        labels = rows["label"]
-        found[split] = LabelledImages(
-            torch.from_numpy(decode_images(rows["image"], size_px=size_px, channels=channels)),
-            None if labels.null_count else torch.tensor(labels.to_pylist(), dtype=torch.int64),
-        )
-    n_classes = len(handle.meta["class_names"]) if handle.meta.get("class_names") else None
-    return TrainingStimuli(found["train"], found["test"], n_classes)
+    if params.portable:
+        return portable.train_portably(names, networks, handle)
+    return work.train_networks(names, networks, handle, device=params.device)
 
 
 def _require_stimulus_set(stimulus_sets: Mapping[str, ArrowHandle], name: str) -> ArrowHandle:
@@ -161,3 +112,33 @@ def _require_stimulus_set(stimulus_sets: Mapping[str, ArrowHandle], name: str) -
         hint = f", did you mean {close[0]!r}" if close else ""
         raise UserError(f"unknown stimulus set {name!r}{hint}; known: {', '.join(sorted(stimulus_sets))}")
     return stimulus_sets[name]
+
+
+def _require_trainable(
+    stimulus_set: str, meta: Mapping[str, Any], networks: Mapping[str, NetworkSpec]
+) -> None:
+    """Refuse a stimulus set that some network cannot learn from, before any image is decoded."""
+    from rep_kedro.objectives.registry import make_objective
+
+    about = f"training.stimulus_set {stimulus_set!r}"
+    counts = meta["counts"]
+    n_train = counts.get("train", 0)
+    if n_train == 0:
+        held = ", ".join(f"{split} {n}" for split, n in sorted(counts.items()))
+        raise UserError(
+            f"{about} has no split 'train' to learn from ({held}); choose another set, or draw its splits"
+            " (test_fraction)"
+        )
+    n_labelled = sum(meta["class_counts"].get("train", {}).values())
+    for name, spec in networks.items():
+        objective = make_objective(spec.objective, spec.options)
+        if objective.has_head and n_labelled < n_train:
+            raise UserError(
+                f"network {name!r}: objective {spec.objective!r} needs labels, and {n_train - n_labelled} of"
+                f" {n_train} training images of {about} have none; choose another set or objective"
+            )
+        if objective.trains and spec.schedule is not None and spec.schedule.batch_size > n_train:
+            raise UserError(
+                f"network {name!r}: batch_size {spec.schedule.batch_size} exceeds the {n_train} training"
+                f" images of {about}"
+            )

@@ -6,7 +6,7 @@ from typing import Annotated, Any, NamedTuple, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rep_kedro.errors import UserError
-from rep_kedro.models.architecture import load_architecture
+from rep_kedro.models.architecture_files import load_architecture
 from rep_kedro.objectives.schedule import Schedule
 
 Seed = Annotated[int, Field(ge=0)]
@@ -77,16 +77,28 @@ class TrainingParams(_Strict):
 
     Attributes:
         stimulus_set: Name of the stimulus set; its splits `train` and `test` are used.
-        device: Where to compute, such as `cpu` or `cuda`. Part of no recipe: networks trained elsewhere are
-            kept, though their last digits would differ.
-        grids: Networks, by objective.
+        portable: Train on the CPU so that every x86-64 processor with AVX2 gives the same bytes. False trains
+            with whatever the machine is fastest with.
+        device: Where to compute, such as `cpu` or `cuda`; another than `cpu` only where `portable` is false.
+            Part of no recipe: networks trained elsewhere are kept, though their last digits would differ.
+        grids: Networks, by objective; empty in a study of imported networks alone.
         overrides: By network name, as `cnn_simclr_s0`.
     """
 
     stimulus_set: str
+    portable: bool = True
     device: str = "cpu"
-    grids: tuple[NetworkGrid, ...] = Field(min_length=1)
+    grids: tuple[NetworkGrid, ...] = ()
     overrides: dict[str, Override] = {}
+
+    @model_validator(mode="after")
+    def _require_cpu_where_portable(self) -> Self:
+        if self.portable and self.device != "cpu":
+            raise UserError(
+                f"training is portable on the CPU only, and device is {self.device!r};"
+                " set training.portable to false, or training.device to cpu"
+            )
+        return self
 
     @model_validator(mode="after")
     def _require_networks(self) -> Self:

@@ -9,6 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rep_kedro.reporting.figures.performance import CROWDED_DPI, written_r
+from rep_kedro.reporting.names import shortened
+from rep_kedro.reporting.pairs import KIND
 from rep_kedro.reporting.style import (
     COLOUR_MAP,
     INK,
@@ -17,7 +19,6 @@ from rep_kedro.reporting.style import (
     RASTER_DPI,
     add_legend,
     plot_note,
-    shortened,
     start_figure,
     styled,
 )
@@ -30,7 +31,6 @@ Ends = tuple[float, float]
 MOST_PANELS = 3
 CROWDED = 0.95  # values above it are written with three digits
 MOST_INTERVALS = 6  # so many measures leave room for intervals in the cells
-ANCHOR = "anchor: "
 ALL_COLOUR, KIND_COLOUR = "#d4539b", "#1f77b4"
 
 
@@ -51,8 +51,8 @@ def plot_measure_agreement(
     """
     if not len(measure_agreement):
         return plot_note(TITLE, "one measure has none to be compared with")
-    own = consistency[~consistency["category"].astype(str).str.startswith(ANCHOR)]
-    key = ["category", "pair", "stimulus_set_a", "stimulus_set_b"]
+    own = consistency[consistency["anchor"] == ""]
+    key = ["category", *KIND, "stimulus_set_a", "stimulus_set_b"]
     wide = (
         own.assign(pearson=pd.to_numeric(own["pearson"]))
         .pivot_table(index=key, columns="measure", values="pearson", aggfunc="first", observed=True)

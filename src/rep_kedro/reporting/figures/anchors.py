@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from rep_kedro.reporting.figures.boxes import CATEGORY_TITLES, draw_row, legend_handles, limits_of, note_row
+from rep_kedro.reporting.names import drawn, shortened
 from rep_kedro.reporting.style import (
     INK,
     MUTED,
@@ -16,17 +17,15 @@ from rep_kedro.reporting.style import (
     grid_of_panels,
     palette_for,
     plot_note,
-    shortened,
     start_figure,
     styled,
-    written,
 )
 from rep_kedro.reporting.tables import in_order
 from rep_kedro.reporting.texts import figure_texts
 
 TITLE = figure_texts("anchors")["title"]
-PREFIX = "anchor: "
 EVERYONE = "all others"
+UNTESTED = "too few stimulus sets to find a difference"
 LEVEL = 0.01  # of the rank-sum test, corrected
 MOST_PANELS, MOST_VALUES, MOST_STARS = 6, 6, 6
 N_COLUMNS = 2
@@ -57,16 +56,9 @@ def plot_anchors(consistency: pd.DataFrame, anchor_comparisons: pd.DataFrame, *,
         One row per value of each category. A bracket with a star joins two values where the corrected
         rank-sum test is below 0.01 and the interval of the difference of medians leaves out 0.
     """
-    own = consistency[
-        consistency["category"].astype(str).str.startswith(PREFIX) & (consistency["measure"] == measure)
-    ]
+    own = consistency[(consistency["anchor"] != "") & (consistency["measure"] == measure)]
     if not len(own) or own["pearson"].isna().all():
         return plot_note(TITLE, f"no network is an anchor with a defined consistency ({measure})")
-    own = own.assign(
-        anchor=[str(pair).rpartition(" / ")[0] for pair in own["pair"]],
-        value=[str(pair).rpartition(" / ")[2] for pair in own["pair"]],
-        category=own["category"].astype(str).str.removeprefix(PREFIX),
-    )
     for column in ("pearson", "pearson_low", "pearson_high"):
         own[column] = pd.to_numeric(own[column])
     return _plot(own, anchor_comparisons[anchor_comparisons["measure"] == measure], measure)
@@ -85,7 +77,8 @@ def _plot(own: pd.DataFrame, comparisons: pd.DataFrame, measure: str) -> Figure:
     for panel, anchor in zip(panels, shown, strict=True):
         _draw_anchor(panel, rows, own[own["anchor"] == anchor])
         n_starred, n_tests = _draw_stars(panel, rows, comparisons[comparisons["anchor"] == anchor])
-        panel.set_title(f"{shortened(anchor, 34)}:  {n_starred} of {n_tests} differences are marked")
+        found = f"{n_starred} of {n_tests} differences are marked" if n_tests else UNTESTED
+        panel.set_title(f"{shortened(anchor, 34)}:  {found}")
     panels[0].set_yticks([row.y for row in rows], [_label(row) for row in rows])
     panels[0].set_ylim(rows[-1].y + 0.6, -0.6)
     panels[0].set_xlim(low, high)
@@ -108,7 +101,7 @@ def _lay_out(own: pd.DataFrame) -> list[_Row]:
         if category == "all":
             continue
         part = own[own["category"] == category]
-        by_size = part.groupby("value")["n_pairs"].max().sort_values(ascending=False, kind="stable")
+        by_size = part.groupby("value_b")["n_pairs"].max().sort_values(ascending=False, kind="stable")
         values = sorted((str(value) for value in by_size.index[:MOST_VALUES]), key=_by_size)
         colours = _colours_of(values)
         y += GAP
@@ -129,14 +122,14 @@ def _colours_of(values: Sequence[str]) -> Mapping[str, str]:
 
 
 def _label(row: _Row) -> str:
-    return row.value if row.category == "all" else shortened(written(row.value), 26)
+    return row.value if row.category == "all" else shortened(drawn(row.value), 26)
 
 
 def _draw_anchor(axes: Axes, rows: Sequence[_Row], own: pd.DataFrame) -> None:
     for row in rows:
         chosen = own[own["category"] == row.category]
         if row.category != "all":
-            chosen = chosen[chosen["value"] == row.value]
+            chosen = chosen[chosen["value_b"] == row.value]
         if len(chosen):
             draw_row(axes, row.y, chosen, [row.colour])
         else:
@@ -168,7 +161,8 @@ def _draw_stars(axes: Axes, rows: Sequence[_Row], comparisons: pd.DataFrame) -> 
         lane = free[0] if free else len(lanes)
         lanes[lane : lane + 1] = [bottom]
         _draw_bracket(axes, 1.015 + LANE * lane, top, bottom)
-    return len(marked), int(comparisons["p_adjusted"].notna().sum())
+    is_able = comparisons["p_adjusted"].notna() & (comparisons["p_smallest"] < LEVEL)
+    return len(marked), int(is_able.sum())
 
 
 def _draw_bracket(axes: Axes, x: float, top: float, bottom: float) -> None:

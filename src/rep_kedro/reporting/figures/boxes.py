@@ -75,7 +75,7 @@ def legend_handles(n_set_pairs: int, overall: str | None) -> list[Line2D | Recta
 def limits_of(rows: pd.DataFrame) -> tuple[float, float]:
     """Return limits of a shared axis that hold what is drawn: points with intervals, or boxes."""
     if len(rows[["stimulus_set_a", "stimulus_set_b"]].drop_duplicates()) > FEW_SET_PAIRS:
-        low = float(rows.groupby(["category", "pair"])["pearson"].quantile(0.05).min())
+        low = float(rows.groupby(["category", "value_a", "value_b"])["pearson"].quantile(0.05).min())
     else:
         low = float(np.nanmin(rows[["pearson", "pearson_low", "pearson_high"]].to_numpy(dtype=np.float64)))
     return max(-1.0, float(np.floor(low * 10) / 10)) - 0.01, 1.015

@@ -14,6 +14,8 @@ from rep_kedro.reporting.figures.boxes import (
     legend_handles,
     limits_of,
 )
+from rep_kedro.reporting.names import Kind, drawn_kind, shortened
+from rep_kedro.reporting.pairs import KIND, of_kind
 from rep_kedro.reporting.style import (
     FURTHER_COLOURS,
     MUTED,
@@ -21,16 +23,13 @@ from rep_kedro.reporting.style import (
     grid_of_panels,
     palette_for,
     plot_note,
-    shortened,
     start_figure,
     styled,
-    written,
 )
 from rep_kedro.reporting.tables import in_order
 from rep_kedro.reporting.texts import figure_texts
 
 TITLE = figure_texts("consistency_by_category")["title"]
-ANCHOR = "anchor: "
 MOST_ROWS = 12  # in a panel; of more kinds of pairs the highest and the lowest are drawn
 N_COLUMNS = 2
 
@@ -49,14 +48,14 @@ def plot_consistency_by_category(
         One row per kind of pair, sorted by median, the highest on top, in the colours of the two values. Line
         and band: median and middle half over all network pairs.
     """
-    own = consistency[
-        (consistency["measure"] == measure) & ~consistency["category"].astype(str).str.startswith(ANCHOR)
-    ]
+    own = consistency[(consistency["measure"] == measure) & (consistency["anchor"] == "")]
     if not len(own) or own["pearson"].isna().all():
         return plot_note(TITLE, f"no defined consistency of the measure {measure!r}")
     numbers = ["pearson", "pearson_low", "pearson_high"]
     own = own.assign(**{name: pd.to_numeric(own[name]) for name in numbers})
-    summary = consistency_summary[consistency_summary["measure"] == measure]
+    summary = consistency_summary[
+        (consistency_summary["measure"] == measure) & (consistency_summary["anchor"] == "")
+    ]
     n_small = {
         str(category): int((part["n_defined"] == 0).sum()) for category, part in summary.groupby("category")
     }
@@ -92,10 +91,10 @@ def _plot(own: pd.DataFrame, n_small: Mapping[str, int], measure: str) -> Figure
     return figure
 
 
-def _rank(rows: pd.DataFrame) -> list[str]:
+def _rank(rows: pd.DataFrame) -> list[Kind]:
     """Return the kinds of pair with a defined value by falling median."""
-    medians = rows.groupby("pair")["pearson"].median().dropna()
-    return [str(pair) for pair in medians.sort_values(ascending=False, kind="stable").index]
+    medians = rows.groupby(list(KIND))["pearson"].median().dropna()
+    return list(medians.sort_values(ascending=False, kind="stable").index)
 
 
 def _title_of(category: str, n_kinds: int, n_small: int) -> str:
@@ -112,14 +111,14 @@ def _title_of(category: str, n_kinds: int, n_small: int) -> str:
     )
 
 
-def _draw_category(axes: Axes, rows: pd.DataFrame, ranked: Sequence[str]) -> None:
+def _draw_category(axes: Axes, rows: pd.DataFrame, ranked: Sequence[Kind]) -> None:
     half = MOST_ROWS // 2
     shown = list(ranked) if len(ranked) <= MOST_ROWS else [*ranked[:half], *ranked[-half:]]
-    values = sorted({value for pair in ranked for value in pair.split(" / ")})
+    values = sorted({value for kind in ranked for value in kind})
     palette = palette_for(values)
     is_many = len(values) > len(FURTHER_COLOURS)
-    for y, pair in enumerate(reversed(shown)):
-        colours = [MUTED] if is_many else [palette.colour(value) for value in pair.split(" / ")]
-        draw_row(axes, y, rows[rows["pair"] == pair], list(dict.fromkeys(colours)))
-    axes.set_yticks(range(len(shown)), [written(pair) for pair in reversed(shown)])
+    for y, kind in enumerate(reversed(shown)):
+        colours = [MUTED] if is_many else [palette.colour(value) for value in kind]
+        draw_row(axes, y, of_kind(rows, kind), list(dict.fromkeys(colours)))
+    axes.set_yticks(range(len(shown)), [drawn_kind(kind) for kind in reversed(shown)])
     axes.grid(axis="y", visible=False)

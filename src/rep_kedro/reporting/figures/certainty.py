@@ -13,6 +13,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from rep_kedro.reporting.figures.performance import MOST_PANELS, N_COLUMNS, panels_and_title
+from rep_kedro.reporting.names import drawn, shortened
 from rep_kedro.reporting.style import (
     INK,
     MUTED,
@@ -21,10 +22,8 @@ from rep_kedro.reporting.style import (
     add_legend,
     grid_of_panels,
     plot_note,
-    shortened,
     start_figure,
     styled,
-    written,
 )
 from rep_kedro.reporting.tables import objectives_in_order, palette_of
 from rep_kedro.reporting.texts import figure_texts
@@ -105,7 +104,7 @@ def _kinds_of(rows: pd.DataFrame) -> tuple[list[str], list[str]]:
         if values.duplicated(named).any():
             named.append(column)
     names = rows[named].fillna("").astype(str).to_numpy().tolist()
-    labels = [shortened(", ".join(written(part) for part in parts if part), 40) for parts in names]
+    labels = [shortened(", ".join(drawn(part) for part in parts if part), 40) for parts in names]
     return ["\n".join(parts) for parts in names], labels
 
 

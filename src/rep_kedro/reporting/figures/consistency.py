@@ -5,16 +5,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from rep_kedro.reporting.figures.boxes import draw_overall, draw_row, legend_handles, limits_of
-from rep_kedro.reporting.style import (
-    MUTED,
-    Palette,
-    add_legend,
-    plot_note,
-    shortened,
-    start_figure,
-    styled,
-    written,
-)
+from rep_kedro.reporting.names import Kind, drawn_kind, shortened
+from rep_kedro.reporting.pairs import KIND, of_kind
+from rep_kedro.reporting.style import MUTED, Palette, add_legend, plot_note, start_figure, styled
 from rep_kedro.reporting.tables import palette_of
 from rep_kedro.reporting.texts import figure_texts
 
@@ -46,25 +39,24 @@ def plot_consistency(consistency: pd.DataFrame, model_cards: pd.DataFrame, *, me
 
 @styled
 def _plot(consistency: pd.DataFrame, palette: Palette, measure: str) -> Figure:
-    ranked = {
-        category: pairs_by_median(consistency[consistency["category"] == category])
+    consistency = consistency[consistency["anchor"] == ""]
+    ranked: dict[str, list[Kind]] = {
+        category: kinds_by_median(consistency[consistency["category"] == category])
         for category in CATEGORY_TITLES
         if (consistency["category"] == category).any()
-    } or {"all": ["all"]}
-    heights = [len(pairs) + 1.3 for pairs in ranked.values()]
+    } or {"all": [("all", "all")]}
+    heights = [len(kinds) + 1.3 for kinds in ranked.values()]
     figure = start_figure(TITLE, 1.5 + 0.36 * sum(heights))
     panels = figure.subplots(len(ranked), 1, sharex=True, squeeze=False, height_ratios=heights).ravel()
-    overall = _values(consistency, "all", "all")
-    for panel, (category, pairs) in zip(panels, ranked.items(), strict=True):
-        draw_overall(panel, overall)
-        for position, pair in enumerate(reversed(pairs)):
-            rows = consistency[(consistency["category"] == category) & (consistency["pair"] == pair)]
-            colours = (
-                [palette.colour(name) for name in pair.split(" / ")] if category == "objective" else [MUTED]
-            )
+    overall = consistency.loc[consistency["category"] == "all", "pearson"]
+    for panel, (category, kinds) in zip(panels, ranked.items(), strict=True):
+        draw_overall(panel, overall.dropna().to_numpy(dtype=np.float64))
+        for position, kind in enumerate(reversed(kinds)):
+            rows = of_kind(consistency[consistency["category"] == category], kind)
+            colours = [palette.colour(name) for name in kind] if category == "objective" else [MUTED]
             draw_row(panel, position, rows, colours)
-        panel.set_yticks(range(len(pairs)), [written(pair) for pair in reversed(pairs)])
-        panel.set_ylim(-0.6, len(pairs) - 0.4)
+        panel.set_yticks(range(len(kinds)), [drawn_kind(kind) for kind in reversed(kinds)])
+        panel.set_ylim(-0.6, len(kinds) - 0.4)
         panel.grid(axis="y", visible=False)
         panel.set_title(CATEGORY_TITLES.get(category, "all pairs of networks"))
     panels[-1].set_xlabel(
@@ -77,14 +69,7 @@ def _plot(consistency: pd.DataFrame, palette: Palette, measure: str) -> Figure:
     return figure
 
 
-def pairs_by_median(rows: pd.DataFrame) -> list[str]:
+def kinds_by_median(rows: pd.DataFrame) -> list[Kind]:
     """Return the kinds of pair by falling median consistency; those without a defined value last."""
-    medians = rows.groupby("pair")["pearson"].median()
-    return [
-        str(pair) for pair in medians.sort_values(ascending=False, na_position="last", kind="stable").index
-    ]
-
-
-def _values(consistency: pd.DataFrame, category: str, pair: str) -> "np.ndarray":
-    rows = consistency[(consistency["category"] == category) & (consistency["pair"] == pair)]
-    return rows["pearson"].dropna().to_numpy(dtype=np.float64)
+    medians = rows.groupby(list(KIND))["pearson"].median()
+    return list(medians.sort_values(ascending=False, na_position="last", kind="stable").index)

@@ -1,6 +1,5 @@
 """Which kinds of network are there, and how many of each? Counts for every two properties."""
 
-import math
 from itertools import combinations
 
 import numpy as np
@@ -9,16 +8,8 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rep_kedro.reporting.style import (
-    INK,
-    PAPER,
-    grid_of_panels,
-    plot_note,
-    shortened,
-    start_figure,
-    styled,
-    written,
-)
+from rep_kedro.reporting.names import drawn, shortened
+from rep_kedro.reporting.style import INK, PAPER, grid_of_panels, plot_note, start_figure, styled
 from rep_kedro.reporting.texts import figure_texts
 
 TITLE = figure_texts("categories")["title"]
@@ -48,26 +39,24 @@ def plot_categories(model_cards: pd.DataFrame) -> Figure:
 
 
 def properties_of(model_cards: pd.DataFrame) -> pd.DataFrame:
-    """Return the properties of each network as text, in the order in which they are shown."""
-    columns = {
-        name: [NONE if pd.isna(value) else written(str(value)) for value in model_cards[column]]
-        for column, name in PROPERTIES.items()
-    }
-    columns[SIZE] = [decade_of(count) for count in pd.to_numeric(model_cards["n_parameters"])]
+    """Return the properties of each network, in the order in which they are shown.
+
+    Texts as the cards have them, missing ones NaN; the number of parameters as the power of ten below it.
+    """
+    columns = {name: model_cards[column].astype(object) for column, name in PROPERTIES.items()}
+    counts = pd.to_numeric(model_cards["n_parameters"]).astype("float64")
+    columns[SIZE] = pd.Series(np.floor(np.log10(counts.where(counts >= 1)) + 1e-9))
     return pd.DataFrame(columns)
 
 
-def decade_of(count: float) -> str:
-    """Return the powers of ten between which a count lies, as people write them.
+def decade_of(exponent: float) -> str:
+    """Return two powers of ten, the lower given, as people write them.
 
     Example:
-        >>> decade_of(65_432), decade_of(25_000_000), decade_of(float("nan"))
-        ('10 k to 100 k', '10 M to 100 M', 'unknown')
+        >>> decade_of(4), decade_of(7)
+        ('10 k to 100 k', '10 M to 100 M')
     """
-    if not count >= 1:
-        return "unknown"
-    low = 10.0 ** math.floor(math.log10(count) + 1e-9)
-    return f"{_with_unit(low)} to {_with_unit(10 * low)}"
+    return f"{_with_unit(10.0**exponent)} to {_with_unit(10.0 ** (exponent + 1))}"
 
 
 def _with_unit(count: float) -> str:
@@ -89,27 +78,30 @@ def _plot(values: pd.DataFrame) -> Figure:
 
 
 def _counts(values: pd.DataFrame, row: str, column: str) -> pd.DataFrame:
-    table = pd.crosstab(_with_others(values[row]), _with_others(values[column]))
-    return table.loc[_in_order(table.index), _in_order(table.columns)]
+    """Return how many networks have each two properties, under the labels of both."""
+    (row_places, row_labels), (places, labels) = (_placed(values[name]) for name in (row, column))
+    table = pd.crosstab(row_places, places)
+    return pd.DataFrame(
+        table.to_numpy(),
+        index=pd.Index([row_labels[int(place)] for place in table.index.to_numpy()], name=row),
+        columns=pd.Index([labels[int(place)] for place in table.columns.to_numpy()], name=column),
+    )
 
 
-def _with_others(values: pd.Series) -> pd.Series:
+def _placed(values: pd.Series) -> tuple[pd.Series, list[str]]:
+    """Return the place of each value in the order of display, and the labels in that order.
+
+    Values by name, sizes by size; of very many the rarest share one place; what is missing comes last.
+    """
     counts = values.value_counts(sort=True)
-    if len(counts) <= MOST_VALUES:
-        return values
-    rare = set(counts.index[MOST_VALUES - 1 :])
-    return values.where(~values.isin(rare), f"{len(rare)} others")
-
-
-def _in_order(names: pd.Index) -> list[str]:
-    """Return values by name, sizes by size; what stands for nothing or for many comes last."""
-
-    def place(name: str) -> tuple[bool, float, str]:
-        number, _, unit = name.partition(" to ")[0].partition(" ")
-        size = float(number) * UNITS[unit] if number.isdigit() and unit in UNITS else 0.0
-        return (name in (NONE, "unknown") or name.endswith(" others"), size, name.lower())
-
-    return sorted((str(name) for name in names), key=place)
+    rare = set(counts.index[MOST_VALUES - 1 :]) if len(counts) > MOST_VALUES else set()
+    is_size = values.name == SIZE
+    kept = sorted(set(counts.index) - rare, key=lambda value: value if is_size else str(value).lower())
+    labels = [decade_of(value) if is_size else drawn(str(value)) for value in kept]
+    places = {value: place for place, value in enumerate(kept)} | dict.fromkeys(rare, len(kept))
+    absent = "unknown" if is_size else NONE
+    labels += [f"{len(rare)} others"] * bool(rare) + [absent]
+    return values.map(places).fillna(len(labels) - 1).astype("int64"), labels
 
 
 def _draw_counts(axes: Axes, table: pd.DataFrame, largest: int) -> None:

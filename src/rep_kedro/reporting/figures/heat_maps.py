@@ -11,15 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Patch, Rectangle
 
-from rep_kedro.reporting.style import (
-    COLOUR_MAP,
-    MUTED,
-    Palette,
-    add_legend,
-    make_square,
-    shortened,
-    written,
-)
+from rep_kedro.reporting.names import drawn, shortened
+from rep_kedro.reporting.style import COLOUR_MAP, MUTED, Palette, add_legend, make_square
 from rep_kedro.reporting.tables import objectives_in_order
 
 MOST_LABELS = 40
@@ -93,7 +86,7 @@ def label_networks(axes: Axes, order: list[str], *, with_names: bool) -> None:
 def add_strip_legend(figure: Figure, objectives: list[str], palette: Palette, *, has_undefined: bool) -> None:
     """Say below the panels which colour is which objective, and what hatching means."""
     handles = [
-        Patch(color=palette.colour(name), label=written(name)) for name in objectives_in_order(objectives)
+        Patch(color=palette.colour(name), label=drawn(name)) for name in objectives_in_order(objectives)
     ]
     if has_undefined:
         handles.append(Patch(facecolor="#ffffff", edgecolor=MUTED, hatch="////", label="undefined"))

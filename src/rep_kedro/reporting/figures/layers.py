@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from rep_kedro.reporting.names import drawn
 from rep_kedro.reporting.style import (
     INK,
     MUTED,
@@ -17,7 +18,6 @@ from rep_kedro.reporting.style import (
     plot_note,
     start_figure,
     styled,
-    written,
 )
 from rep_kedro.reporting.tables import (
     at_delta,
@@ -134,7 +134,7 @@ def _draw_lines(
 def _finish_panel(
     axes: Axes, architecture: str, objective: str, layers: Sequence[str], *, is_first: bool
 ) -> None:
-    title = f"{written(architecture)}, {written(objective)}"
+    title = f"{drawn(architecture)}, {drawn(objective)}"
     axes.set_title(title)
     label_layers(axes, layers, 10)
     if is_first:
@@ -174,7 +174,7 @@ def plot_stitching(
     fronts = with_traits(rows, model_cards, "front_model")
     ends = with_traits(rows, model_cards, "end_model")
     pairs = [
-        f"{written(a)} → {written(b)}" if a != b else written(a)
+        f"{drawn(a)} → {drawn(b)}" if a != b else drawn(a)
         for a, b in zip(fronts["architecture"], ends["architecture"], strict=True)
     ]
     return _plot_stitching(
@@ -202,7 +202,7 @@ def _plot_stitching(rows: pd.DataFrame, palette: Palette) -> Figure:
                 )  # fmt: skip
             if not len(shown):
                 panel.text(0.5, 0.5, "none stitched", color=MUTED, ha="center", transform=panel.transAxes)
-            panel.set_title(f"{architecture}: {written(end)} goes on", color=INK)
+            panel.set_title(f"{architecture}: {drawn(end)} goes on", color=INK)
             label_layers(panel, layers, 10)
         axes_row[0].set_ylabel("relative accuracy\n(stitched / alone)")
         axes_row[0].set_xlabel("layer at which they are joined →", loc="left", fontsize=8)
@@ -220,7 +220,7 @@ def _plot_stitching(rows: pd.DataFrame, palette: Palette) -> Figure:
 def _front_handles(fronts: Sequence[str], palette: Palette) -> list[Line2D]:
     handles = [
         Line2D([], [], color=palette.colour(name), marker=palette.marker(name), linewidth=2, markersize=5,
-               label=written(name))
+               label=drawn(name))
         for name in fronts
     ]  # fmt: skip
     return [*handles, Line2D([], [], color=INK, linewidth=1, linestyle=":", label="as good as alone")]

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from rep_kedro.reporting.clusters import MEAN, choose_clusters
+from rep_kedro.reporting.names import drawn, shortened
 from rep_kedro.reporting.style import (
     INK,
     MUTED,
@@ -18,11 +19,9 @@ from rep_kedro.reporting.style import (
     add_legend,
     make_square,
     plot_note,
-    shortened,
     start_figure,
     styled,
     title_with_sets,
-    written,
 )
 from rep_kedro.reporting.tables import in_order, objectives_in_order, palette_of, with_traits
 from rep_kedro.reporting.texts import figure_texts
@@ -179,10 +178,10 @@ def _add_legend(
     shown = with_traits(placed, model_cards)
     palette, markers = palette_of(model_cards), _markers_of(model_cards)
     handles = [
-        _mark("o", palette.colour(name), written(name)) for name in objectives_in_order(shown["objective"])
+        _mark("o", palette.colour(name), drawn(name)) for name in objectives_in_order(shown["objective"])
     ]
     architectures = sorted(set(shown["architecture"]) - {UNKNOWN})
-    handles += [_mark(markers[name], MUTED, written(name)) for name in architectures if name in markers]
+    handles += [_mark(markers[name], MUTED, drawn(name)) for name in architectures if name in markers]
     if any(name not in markers for name in architectures):
         handles.append(_mark(OTHER_MARKER, MUTED, "other architectures"))
     if len(clusters):

@@ -8,6 +8,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from rep_kedro.reporting.figures.similarity import architecture_handles, filled_architecture
+from rep_kedro.reporting.names import shortened
 from rep_kedro.reporting.style import (
     MANY_POINTS,
     RASTER_DPI,
@@ -17,7 +18,6 @@ from rep_kedro.reporting.style import (
     percent_formatter,
     percent_locator,
     plot_note,
-    shortened,
     start_figure,
     styled,
     write_percents,

@@ -6,15 +6,9 @@ from matplotlib.figure import Figure
 
 from rep_kedro.reporting.figures.performance import CROWDED_DPI, panels_of_sets, written_r
 from rep_kedro.reporting.figures.spread import add_kind_legend, draw_kind
-from rep_kedro.reporting.style import (
-    MANY_POINTS,
-    RASTER_DPI,
-    Palette,
-    plot_note,
-    shortened,
-    start_figure,
-    styled,
-)
+from rep_kedro.reporting.names import shortened
+from rep_kedro.reporting.pairs import kinds_of, of_kind, with_kinds
+from rep_kedro.reporting.style import MANY_POINTS, RASTER_DPI, Palette, plot_note, start_figure, styled
 from rep_kedro.reporting.tables import in_order, palette_of, pearson
 from rep_kedro.reporting.texts import figure_texts
 
@@ -43,7 +37,7 @@ def plot_prediction_agreement(
     joined = agreement_and_similarity(prediction_agreement, similarities)
     if not len(joined):
         return plot_note(TITLE, f"no pair has both a similarity ({measure}) and two lists of predictions")
-    joined = joined.assign(within_range=within_range(joined))
+    joined = with_kinds(joined, "objective").assign(within_range=within_range(joined))
     return _plot(joined, palette_of(model_cards), measure)
 
 
@@ -85,13 +79,13 @@ def _plot(joined: pd.DataFrame, palette: Palette, measure: str) -> Figure:
     grid = figure.subplots(len(ROWS), max(len(names), 2), squeeze=False, sharex="col", sharey="row")
     for spare in grid[:, len(names) :].ravel():
         spare.set_axis_off()
-    kinds = sorted(set(joined["objective_pair"].astype(str)))
+    kinds = sorted(set(kinds_of(joined)))
     for column, name in zip(grid.T, names, strict=False):
         rows = joined[joined["stimulus_set"] == name]
         for panel, value in zip(column, ROWS, strict=True):
             defined = rows.dropna(subset=[value])
             for kind in kinds:
-                part = defined[defined["objective_pair"] == kind]
+                part = of_kind(defined, kind)
                 draw_kind(
                     panel, part["similarity"], part[value], kind, palette, len(rows), rasterized=is_crowded
                 )

@@ -8,16 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from rep_kedro.reporting.style import (
-    INK,
-    MUTED,
-    add_legend,
-    plot_note,
-    shortened,
-    start_figure,
-    styled,
-    write_percents,
-)
+from rep_kedro.reporting.names import shortened
+from rep_kedro.reporting.style import INK, MUTED, add_legend, plot_note, start_figure, styled, write_percents
 from rep_kedro.reporting.tables import in_order
 from rep_kedro.reporting.texts import figure_texts
 

@@ -9,14 +9,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from rep_kedro.reporting.style import CORNER, INK, MUTED, plot_note, shortened, start_figure, styled, written
+from rep_kedro.reporting.names import Kind, drawn_kind, shortened
+from rep_kedro.reporting.pairs import KIND, kinds_of, of_kind
+from rep_kedro.reporting.style import CORNER, INK, MUTED, plot_note, start_figure, styled
 from rep_kedro.reporting.texts import figure_texts
 
 TITLE = figure_texts("set_pairs")["title"]
 LOWEST = -0.44  # lower end of the scale in the similarity-consistency study; lower values lower it
 FEW_SETS = 9  # up to so many, values are written into the cells
 COLOURS = "RdBu"
-ANCHOR = "anchor: "
 
 
 def plot_set_pairs(
@@ -24,7 +25,7 @@ def plot_set_pairs(
     stimulus_cards: pd.DataFrame,
     *,
     measure: str,
-    set_pair_maps: Sequence[str] = (),
+    set_pair_maps: Sequence[Kind] = (),
 ) -> Figure:
     """Draw consistency as maps, stimulus set by stimulus set: all network pairs, and two kinds of them.
 
@@ -32,15 +33,13 @@ def plot_set_pairs(
         consistency: The contract's table.
         stimulus_cards: Gives the groups; sets are ordered by group, then name.
         measure: Which similarity measure.
-        set_pair_maps: Kinds of pairs (column ``pair``) to draw beside all; by default the kinds with the
-            highest and the lowest median among the objectives.
+        set_pair_maps: Kinds of pairs (two values, in either order) to draw after all; by default the kinds
+            with the highest and the lowest median among the objectives.
 
     Returns:
         One map per kind, all on one scale with white at 0.
     """
-    own = consistency[
-        (consistency["measure"] == measure) & ~consistency["category"].astype(str).str.startswith(ANCHOR)
-    ]
+    own = consistency[(consistency["measure"] == measure) & (consistency["anchor"] == "")]
     own = own.assign(pearson=pd.to_numeric(own["pearson"]))
     if not len(own) or own["pearson"].isna().all():
         return plot_note(TITLE, f"no defined consistency of the measure {measure!r}")
@@ -49,7 +48,7 @@ def plot_set_pairs(
         set(own["stimulus_set_a"]) | set(own["stimulus_set_b"]),
         key=lambda name: (str(groups.get(name, "")), str(name)),
     )
-    chosen = [("all", "all"), *(_places_of(own, set_pair_maps) if set_pair_maps else _extremes(own))]
+    chosen = [("all", ("all", "all")), *(_places_of(own, set_pair_maps) if set_pair_maps else _extremes(own))]
     return _plot(own, chosen, sets, groups, measure)
 
 
@@ -59,24 +58,29 @@ def groups_of_sets(stimulus_cards: pd.DataFrame) -> dict[str, str]:
     return {str(name): str(group) for name, group in zip(known["stimulus_set"], known["group"], strict=True)}
 
 
-def _places_of(own: pd.DataFrame, pairs: Sequence[str]) -> list[tuple[str, str]]:
-    """Return category and pair of each named kind that is there."""
-    first = own.drop_duplicates("pair").set_index("pair")["category"]
-    return [(str(first[pair]), pair) for pair in pairs if pair in first.index]
+def _places_of(own: pd.DataFrame, wanted: Sequence[Kind]) -> list[tuple[str, Kind]]:
+    """Return category and values of each wanted kind that is there."""
+    there = dict.fromkeys(zip(own["category"].astype(str), kinds_of(own), strict=True))
+    return [
+        next(place for place in there if place[1] in (kind, kind[::-1]))
+        for kind in map(tuple, wanted)
+        if any(place[1] in (kind, kind[::-1]) for place in there)
+    ]
 
 
-def _extremes(own: pd.DataFrame) -> list[tuple[str, str]]:
+def _extremes(own: pd.DataFrame) -> list[tuple[str, Kind]]:
     """Return the kinds of pairs of objectives with the highest and the lowest median."""
-    medians = own[own["category"] == "objective"].groupby("pair")["pearson"].median().dropna()
+    medians = own[own["category"] == "objective"].groupby(list(KIND))["pearson"].median().dropna()
     if not len(medians):
         return []
-    return [("objective", str(pair)) for pair in dict.fromkeys((medians.idxmax(), medians.idxmin()))]
+    ranked: list[Kind] = list(medians.sort_values(ascending=False, kind="stable").index)
+    return [("objective", kind) for kind in dict.fromkeys((ranked[0], ranked[-1]))]
 
 
 @styled
 def _plot(
     own: pd.DataFrame,
-    chosen: Sequence[tuple[str, str]],
+    chosen: Sequence[tuple[str, Kind]],
     sets: Sequence[str],
     groups: Mapping[str, str],
     measure: str,
@@ -85,12 +89,12 @@ def _plot(
     figure = start_figure(TITLE, 0.95 + 0.075 * longest + 8.0 / max(len(chosen), 2))
     panels = figure.subplots(1, len(chosen), squeeze=False, sharey=True).ravel()
     low = LOWEST
-    for panel, (category, pair) in zip(panels, chosen, strict=True):
-        rows = own[(own["category"] == category) & (own["pair"] == pair)]
+    for panel, (category, kind) in zip(panels, chosen, strict=True):
+        rows = of_kind(own[own["category"] == category], kind)
         image = _draw_map(panel, rows, sets, groups)
         median = rows["pearson"].median()
         low = np.fmin(low, rows["pearson"].min())
-        name = "all network pairs" if category == "all" else written(pair)
+        name = "all network pairs" if category == "all" else drawn_kind(kind)
         panel.set_title(f"{name}\nmedian {median:.2f}".replace("-0", "−0"))
     panels[0].set_yticks(range(len(sets)), [shortened(name, 18) for name in sets])
     bar = figure.colorbar(

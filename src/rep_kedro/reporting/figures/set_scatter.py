@@ -10,7 +10,8 @@ from matplotlib.ticker import MaxNLocator
 
 from rep_kedro.reporting.figures.performance import CROWDED_DPI, written_r
 from rep_kedro.reporting.figures.spread import FEW_POINTS, draw_kind
-from rep_kedro.reporting.pairs import objectives_of, pairs_by_set
+from rep_kedro.reporting.names import drawn, shortened
+from rep_kedro.reporting.pairs import kinds_of, of_kind, pairs_by_set
 from rep_kedro.reporting.style import (
     INK,
     MANY_POINTS,
@@ -19,10 +20,8 @@ from rep_kedro.reporting.style import (
     RASTER_DPI,
     Palette,
     plot_note,
-    shortened,
     start_figure,
     styled,
-    written,
 )
 from rep_kedro.reporting.tables import objectives_in_order, palette_of, pearson
 from rep_kedro.reporting.texts import figure_texts
@@ -31,8 +30,8 @@ TITLE = figure_texts("set_scatter")["title"]
 MOST_LINES = 7
 NAMES = {
     1: ("",),
-    2: ("most consistent", "least consistent"),
-    3: ("most consistent", "median", "least consistent"),
+    2: ("highest", "lowest"),
+    3: ("highest", "median", "lowest"),
 }
 
 
@@ -45,7 +44,7 @@ def plot_set_scatter(similarities: pd.DataFrame, model_cards: pd.DataFrame, *, m
         measure: Named on the axes.
 
     Returns:
-        Columns: the most, the median and the least consistent pair of stimulus sets. Above: all pairs of
+        Columns: the pair of stimulus sets with the highest, the median and the lowest r. Above: all pairs of
         networks; below: pairs of networks of one objective, a line of least squares for each objective.
     """
     wide = pairs_by_set(similarities)
@@ -56,7 +55,7 @@ def plot_set_scatter(similarities: pd.DataFrame, model_cards: pd.DataFrame, *, m
 
 
 def chosen_set_pairs(wide: pd.DataFrame) -> list[tuple[str, str]]:
-    """Return the most, the median and the least consistent pair of stimulus sets; fewer if there are fewer.
+    """Return the pairs of stimulus sets with the highest, the median and the lowest r; fewer of few.
 
     Args:
         wide: As :func:`rep_kedro.reporting.pairs.pairs_by_set` gives it.
@@ -105,16 +104,14 @@ def _draw_all(axes: Axes, both: pd.DataFrame, *, is_crowded: bool) -> None:
 def _draw_within(axes: Axes, both: pd.DataFrame, palette: Palette, *, is_crowded: bool) -> None:
     """Draw the pairs of one objective, each objective with its line and its r."""
     a, b = both.columns
-    kinds = both.index.get_level_values("objective_pair").astype(str)
-    within = {kind: objectives_of(kind)[0] for kind in set(kinds) if len(set(objectives_of(kind))) == 1}
-    of_objective = {objective: both[kinds == kind] for kind, objective in within.items()}
+    within = {value_a for value_a, value_b in kinds_of(both) if value_a == value_b}
+    of_objective = {objective: of_kind(both, (objective, objective)) for objective in within}
     for place, objective in enumerate(objectives_in_order(of_objective)):
         part, colour = of_objective[objective], palette.colour(objective)
-        kind = f"{objective} / {objective}"
-        draw_kind(axes, part[a], part[b], kind, palette, len(both), rasterized=is_crowded)
+        draw_kind(axes, part[a], part[b], (objective, objective), palette, len(both), rasterized=is_crowded)
         _draw_line(axes, part[a], part[b], colour)
         if place < MOST_LINES:
-            told = f"{written(objective)}: {written_r(pearson(part[a], part[b]))}, n = {len(part)}"
+            told = f"{drawn(objective)}: {written_r(pearson(part[a], part[b]))}, n = {len(part)}"
             axes.text(
                 0.02, 0.97 - 0.07 * place, told, color=colour, fontsize=7.5, va="top", zorder=5,
                 transform=axes.transAxes, bbox={"facecolor": PAPER, "alpha": 0.8, "pad": 1, "linewidth": 0},

@@ -15,6 +15,7 @@ from rep_kedro.reporting.figures.heat_maps import (
     draw_strips,
     label_networks,
 )
+from rep_kedro.reporting.names import drawn, shortened
 from rep_kedro.reporting.style import (
     CORNER,
     GRID,
@@ -24,11 +25,9 @@ from rep_kedro.reporting.style import (
     grid_of_panels,
     make_square,
     plot_note,
-    shortened,
     start_figure,
     styled,
     title_with_sets,
-    written,
 )
 from rep_kedro.reporting.tables import (
     cluster_order,
@@ -176,9 +175,9 @@ def architecture_handles(model_cards: pd.DataFrame) -> list[Line2D]:
     """Return legend entries that say which architecture is filled and which are hollow."""
     first = filled_architecture(model_cards)
     others = sorted(set(trait_of(model_cards, "architecture").values()) - {first})
-    named = [(first, INK), (", ".join(written(name) for name in others), "#ffffff")] if others else []
+    named = [(first, INK), (", ".join(drawn(name) for name in others), "#ffffff")] if others else []
     return [
         Line2D([], [], linestyle="none", marker="o", markersize=7, markerfacecolor=face, markeredgecolor=INK,
-               label=shortened(written(name), 40))
+               label=shortened(drawn(name), 40))
         for name, face in named
     ]  # fmt: skip

@@ -1,5 +1,6 @@
 """How alike is each pair of networks in the mean over stimulus sets, and how much does that vary?"""
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -9,17 +10,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from rep_kedro.reporting.figures.performance import CROWDED_DPI, written_r
-from rep_kedro.reporting.pairs import mean_and_spread, objectives_of, pairs_by_set
+from rep_kedro.reporting.names import Kind, drawn_kind, shortened
+from rep_kedro.reporting.pairs import kinds_of, mean_and_spread, of_kind, pairs_by_set
 from rep_kedro.reporting.style import (
     MANY_POINTS,
     RASTER_DPI,
     Palette,
     add_legend,
     plot_note,
-    shortened,
     start_figure,
     styled,
-    written,
 )
 from rep_kedro.reporting.tables import palette_of, pearson
 from rep_kedro.reporting.texts import figure_texts
@@ -58,10 +58,9 @@ def _plot(moments: pd.DataFrame, palette: Palette, measure: str, spread_of: str)
     is_crowded = len(moments) > MANY_POINTS
     figure = start_figure(TITLE, 4.7, CROWDED_DPI if is_crowded else RASTER_DPI)
     axes = figure.subplots()
-    kinds = moments.index.get_level_values("objective_pair").astype(str)
-    by_size = kinds.value_counts().index.tolist()  # rare kinds on top
+    by_size = [kind for kind, _ in Counter(kinds_of(moments)).most_common()]  # rare kinds on top
     for kind in by_size:
-        part = moments[kinds == kind]
+        part = of_kind(moments, kind)
         draw_kind(axes, part["mean"], part["std"], kind, palette, len(moments), rasterized=is_crowded)
     unit = "radians" if spread_of == "angle" else "no unit"
     what = "angle (arccos of the similarity)" if spread_of == "angle" else "similarity"
@@ -77,7 +76,7 @@ def _plot(moments: pd.DataFrame, palette: Palette, measure: str, spread_of: str)
 
 
 def draw_kind(
-    axes: Axes, x: pd.Series, y: pd.Series, kind: str, palette: Palette, n_all: int, **options: Any
+    axes: Axes, x: pd.Series, y: pd.Series, kind: Kind, palette: Palette, n_all: int, **options: Any
 ) -> None:
     """Draw the pairs of one kind: inside in the colour of the one objective, edge in that of the other."""
     size = 6.5 if n_all < FEW_POINTS else 4 if n_all < MANY_POINTS // 2 else 2.8
@@ -85,10 +84,10 @@ def draw_kind(
     axes.plot(np.asarray(x), np.asarray(y), linestyle="none", **look, **options)
 
 
-def add_kind_legend(figure: Figure, kinds: list[str], palette: Palette) -> None:
+def add_kind_legend(figure: Figure, kinds: list[Kind], palette: Palette) -> None:
     """Add one entry per kind of pair below the panels."""
     handles = [
-        Line2D([], [], linestyle="none", label=written(kind), **_look(kind, palette, 7)) for kind in kinds
+        Line2D([], [], linestyle="none", label=drawn_kind(kind), **_look(kind, palette, 7)) for kind in kinds
     ]
     add_legend(
         figure, handles, N_LEGEND_COLUMNS,
@@ -96,8 +95,8 @@ def add_kind_legend(figure: Figure, kinds: list[str], palette: Palette) -> None:
     )  # fmt: skip
 
 
-def _look(kind: str, palette: Palette, size: float) -> dict[str, Any]:
-    inside, edge = objectives_of(kind)
+def _look(kind: Kind, palette: Palette, size: float) -> dict[str, Any]:
+    inside, edge = kind
     marker = palette.marker(inside) if inside == edge else "o"
     return {
         "marker": marker,

@@ -11,16 +11,9 @@ from rep_kedro.reporting.figures.heat_maps import (
     draw_strips,
     label_networks,
 )
+from rep_kedro.reporting.names import shortened
 from rep_kedro.reporting.pairs import mean_and_spread, pairs_by_set, square
-from rep_kedro.reporting.style import (
-    COLOUR_MAP,
-    UNKNOWN,
-    grid_of_panels,
-    plot_note,
-    shortened,
-    start_figure,
-    styled,
-)
+from rep_kedro.reporting.style import COLOUR_MAP, UNKNOWN, grid_of_panels, plot_note, start_figure, styled
 from rep_kedro.reporting.tables import cluster_order, in_order, palette_of, trait_of
 from rep_kedro.reporting.texts import figure_texts
 

@@ -9,17 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
+from rep_kedro.datasets import MemberKey
 from rep_kedro.reporting.figures.certainty import LINE_COLOURS
-from rep_kedro.reporting.style import (
-    INK,
-    PAPER,
-    add_legend,
-    grid_of_panels,
-    plot_note,
-    shortened,
-    start_figure,
-    styled,
-)
+from rep_kedro.reporting.names import shortened
+from rep_kedro.reporting.style import INK, PAPER, add_legend, grid_of_panels, plot_note, start_figure, styled
 from rep_kedro.reporting.texts import figure_texts
 
 TITLE = figure_texts("subset_sizes")["title"]
@@ -54,7 +47,7 @@ def plot_subset_sizes(sample_size_curves: Mapping[str, CurveHandle]) -> Figure:
     steps: dict[str, list[str]] = {}
     differences: Differences = {}
     for key in sorted(sample_size_curves):
-        stimulus_set, _, measure = key.rpartition("/")
+        stimulus_set, measure = MemberKey.parse(key)
         handle = sample_size_curves[key]
         sizes = [int(size) for size in handle.meta["sizes"]]
         curves = np.asarray(handle.tensor(CURVES), dtype=np.float64)

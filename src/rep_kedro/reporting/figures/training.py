@@ -8,17 +8,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from rep_kedro.reporting.names import drawn, shortened
 from rep_kedro.reporting.style import (
     MUTED,
     Palette,
     add_legend,
     grid_of_panels,
     plot_note,
-    shortened,
     start_figure,
     styled,
     write_percents,
-    written,
 )
 from rep_kedro.reporting.tables import objectives_in_order, palette_of
 from rep_kedro.reporting.texts import figure_texts
@@ -93,7 +92,7 @@ def _plot(rows: pd.DataFrame, palette: Palette, panels: list[tuple[str, str]]) -
             )
         _finish_panel(panel, objective, metric)
     handles = [
-        Line2D([], [], color=MUTED, linestyle=styles[name], label=written(name)) for name in architectures
+        Line2D([], [], color=MUTED, linestyle=styles[name], label=drawn(name)) for name in architectures
     ]
     add_legend(figure, handles, 6)
     return figure
@@ -101,7 +100,7 @@ def _plot(rows: pd.DataFrame, palette: Palette, panels: list[tuple[str, str]]) -
 
 def _finish_panel(axes: Axes, objective: str, metric: str) -> None:
     readable = shortened(metric.replace("_", " ").replace("rankme", "RankMe"), 24)
-    axes.set_title(f"{written(objective)}: {readable}")
+    axes.set_title(f"{drawn(objective)}: {readable}")
     axes.set_xlabel("epoch", fontsize=8)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     if metric.endswith("accuracy"):

@@ -1,9 +1,11 @@
 """Do other similarity measures say the same?"""
 
+from typing import Any
+
 import pandas as pd
 
 from rep_kedro.reporting.content import ReportContent
-from rep_kedro.reporting.page import Column, Section, counted, make_table, write_number
+from rep_kedro.reporting.page import Column, Section, counted, list_in_words, make_table, write_number
 from rep_kedro.reporting.sections.absences import lack_in_words
 from rep_kedro.reporting.sections.similarity import undefined_in_words, with_numbers
 
@@ -47,21 +49,20 @@ def describe(content: ReportContent) -> list[Section]:
 
 
 def agreement_in_words(rows: pd.DataFrame, measure: str) -> list[str]:
-    """Give the largest and the smallest correlation of the report's measure with another."""
+    """Give the correlation of the report's measure with each other, by name, with its interval."""
     sentences = []
     for compared, what in COMPARED.items():
         is_own = (rows["measure_a"] == measure) | (rows["measure_b"] == measure)
         own = rows[is_own & (rows["compared"] == compared)].dropna(subset=["pearson"])
-        if not len(own):
-            continue
-        ranked = own.sort_values("pearson", ascending=False, kind="stable")
-        first, last = ranked.iloc[0], ranked.iloc[-1]
-        told = f"{_other(first, measure)} (r\u00a0=\u00a0{write_number(first['pearson'], digits=2)})"
-        if len(ranked) > 1:
-            told += f", least with those under {_other(last, measure)}"
-            told += f" (r\u00a0=\u00a0{write_number(last['pearson'], digits=2)})"
-        sentences.append(f"{what} under {measure} agree most with those under {told}.")
+        found = sorted(f"{_other(row, measure)} ({_with_interval(row)})" for _, row in own.iterrows())
+        if found:
+            sentences.append(f"{what} under {measure} correlate with those under {list_in_words(found, 12)}.")
     return sentences
+
+
+def _with_interval(row: "pd.Series[Any]") -> str:
+    r, low, high = (write_number(row[name], digits=2) for name in ("pearson", "pearson_low", "pearson_high"))
+    return f"r\u00a0=\u00a0{r}" if pd.isna(row["pearson_low"]) else f"r\u00a0=\u00a0{r}, {low} to {high}"
 
 
 def _other(row: "pd.Series[str]", measure: str) -> str:

@@ -1,11 +1,12 @@
 """Of one network held fixed: is who is like it the same on other images?"""
 
+from typing import Any
+
 import pandas as pd
 
+from rep_kedro.reporting.names import written
 from rep_kedro.reporting.page import Column, Table, list_in_words, make_table, write_number
-from rep_kedro.reporting.style import written
 
-ALL = "anchor: all"
 LEVEL = 0.01
 COLUMNS = {
     "anchor": Column("anchor"),
@@ -19,47 +20,53 @@ COLUMNS = {
     "p_adjusted": Column("p, corrected", "number"),
     "reason": Column("why undefined"),
 }
-NUMBERS = ("median_a", "median_b", "difference_low", "difference_high", "p_adjusted")
+NUMBERS = ("median_a", "median_b", "difference_low", "difference_high", "p_adjusted", "p_smallest")
 
 
 def anchors_in_words(summary: pd.DataFrame) -> list[str]:
-    """Give the median consistency of each anchor with all other networks.
+    """Give the median consistency of each anchor with all other networks, with its interval.
 
     Args:
         summary: ``consistency_summary``, rows of one measure.
     """
-    rows = summary[(summary["category"] == ALL) & summary["median_pearson"].notna()]
+    rows = summary[(summary["anchor"] != "") & (summary["category"] == "all")]
+    rows = rows[rows["median_pearson"].notna()].sort_values("anchor", kind="stable")
     if not len(rows):
         return []
-    rows = rows.sort_values("median_pearson", ascending=False, kind="stable")
-    told = [
-        f"{str(row.pair).rpartition(' / ')[0]} (median {write_number(row.median_pearson, digits=2)})"
-        for row in rows.itertuples()
-    ]
+    told = [f"{row.anchor} (median {_with_interval(row)})" for row in rows.itertuples()]
     return [f"Who is like one given network, on one stimulus set and another: {list_in_words(told)}."]
 
 
+def _with_interval(row: Any) -> str:
+    median, low, high = (
+        write_number(getattr(row, name), digits=2) for name in ("median_pearson", "median_low", "median_high")
+    )
+    return median if pd.isna(row.median_low) else f"{median}, {low} to {high}"
+
+
 def comparisons_in_words(comparisons: pd.DataFrame) -> list[str]:
-    """Count the kinds of network that differ, and name the clearest difference."""
+    """Count the kinds of network that differ, among the comparisons that could have shown it."""
     tested = comparisons.dropna(subset=["p_adjusted"])
     if not len(tested):
         return []
-    is_beyond = (tested["p_adjusted"] < LEVEL) & (tested["difference_low"] * tested["difference_high"] > 0)
-    sentence = (
-        f"Consistency with an anchor differs between kinds of network in {int(is_beyond.sum())} of "
-        f"{len(tested)} comparisons (corrected p < {LEVEL} and an interval that leaves out 0)"
-    )
-    clear = tested[is_beyond]
-    if not len(clear):
-        return [f"{sentence}."]
-    gap = (clear["median_a"] - clear["median_b"]).abs()
-    first = clear.iloc[int(gap.to_numpy().argmax())]
-    high, low = ("a", "b") if first["median_a"] > first["median_b"] else ("b", "a")
-    return [
-        f"{sentence}; most with {first['anchor']}: {written(first[f'value_{high}'])} networks "
-        f"{write_number(first[f'median_{high}'], digits=2)}, {written(first[f'value_{low}'])} networks "
-        f"{write_number(first[f'median_{low}'], digits=2)}."
-    ]
+    able = tested[tested["p_smallest"] < LEVEL]
+    sentences = []
+    if len(able):
+        is_beyond = (able["p_adjusted"] < LEVEL) & (able["difference_low"] * able["difference_high"] > 0)
+        sentences.append(
+            f"Consistency with an anchor differs between kinds of network in {int(is_beyond.sum())} of "
+            f"{len(able)} comparisons (p < {LEVEL}, corrected for those of the anchor, and an interval that "
+            f"leaves out 0)."
+        )
+    n_unable = len(tested) - len(able)
+    if n_unable:
+        least = write_number(tested["p_smallest"].min(), digits=2)
+        sentences.append(
+            f"In {n_unable} of {len(tested)} comparisons of an anchor's kinds of network nothing could be "
+            f"found: with so few pairs of stimulus sets the corrected p cannot be below {LEVEL} (smallest "
+            f"possible: {least})."
+        )
+    return sentences
 
 
 def anchor_table(comparisons: pd.DataFrame, measure: str, most_rows: int) -> list[Table]:

@@ -5,12 +5,18 @@ from collections.abc import Sequence
 import pandas as pd
 
 from rep_kedro.reporting.content import ReportContent
+from rep_kedro.reporting.names import written
 from rep_kedro.reporting.page import Column, Section, Table, counted, list_in_words, make_table, write_number
 from rep_kedro.reporting.sections.absences import absence_in_words
-from rep_kedro.reporting.sections.similarity import be, undefined_in_words, with_numbers
-from rep_kedro.reporting.style import written
+from rep_kedro.reporting.sections.chance import chance_in_words
+from rep_kedro.reporting.sections.similarity import undefined_in_words, with_numbers
+from rep_kedro.reporting.tables import in_order
 
-LEVEL = 0.05
+BIASED = (
+    "The estimates are biased: with more stimuli they would be smaller, and no interval here covers the "
+    "value in the population."
+)
+CHANCE = "for stimuli matched at random"
 PAIR_COLUMNS = {
     "stimulus_set": Column("stimulus set"),
     "model_a": Column("network"),
@@ -19,6 +25,7 @@ PAIR_COLUMNS = {
     "standard_error": Column("standard error", "number", absent="–"),
     "similarity_low": Column("interval from", "number", absent="–"),
     "similarity_high": Column("to", "number", absent="–"),
+    "interval_covers": Column("interval is for"),
     "threshold": Column("chance stays below", "number"),
     "calibrated": Column("above chance (0 to 1)", "number"),
     "p_value": Column("p", "number"),
@@ -44,7 +51,7 @@ SIZE_COLUMNS = {
 }
 PAIR_NUMBERS = (
     *("similarity", "standard_error", "similarity_low", "similarity_high", "threshold", "calibrated"),
-    *("p_value", "p_adjusted"),
+    *("p_value", "p_adjusted", "p_smallest"),
 )
 SIZE_NUMBERS = ("n_stimuli", "mean_similarity", "mean_change", "largest_change", "pearson_with_all")
 CEILING_NUMBERS = ("ceiling_low", "ceiling_high", "others_mean", "others_largest")
@@ -60,7 +67,12 @@ def describe(content: ReportContent) -> list[Section]:
     return [
         Section(
             anchor="certainty",
-            answers=[*chance_in_words(pairs), *ceiling_in_words(ceilings), *sizes_in_words(of_measure)],
+            answers=[
+                *chance_in_words(pairs, "similarities", CHANCE),
+                *errors_in_words(pairs),
+                *ceiling_in_words(ceilings),
+                *sizes_in_words(of_measure),
+            ],
             details=intervals_in_words(pairs),
             notes=[
                 *undefined_in_words(pairs, "similarity", "similarities set against chance"),
@@ -81,39 +93,39 @@ def describe(content: ReportContent) -> list[Section]:
     ]
 
 
-def chance_in_words(pairs: pd.DataFrame) -> list[str]:
-    """Count the similarities above chance, and give their standard error."""
-    tested = pairs.dropna(subset=["p_adjusted"])
-    if not len(tested):
+def errors_in_words(pairs: pd.DataFrame) -> list[str]:
+    """Give the standard error of the similarities."""
+    errors = pairs["standard_error"].dropna()
+    if not len(errors):
         return []
-    n_above = int((tested["p_adjusted"] <= LEVEL).sum())
-    n_permutations = int(tested["n_permutations"].min())
-    told = (
-        f"{n_above} of {len(tested)} similarities {be(n_above)} larger than for stimuli matched at random "
-        f"(p ≤ {LEVEL}, corrected for the pairs of each stimulus set; {n_permutations} permutations)"
-    )
-    errors = tested["standard_error"].dropna()
-    if len(errors):
-        told += (
-            f"; their standard error over the choice of stimuli is {write_number(errors.median())} "
-            f"in the median and at most {write_number(errors.max())}"
-        )
-    return [f"{told}."]
+    return [
+        f"Their standard error over the choice of stimuli is {write_number(errors.median())} in the "
+        f"median and at most {write_number(errors.max())}."
+    ]
 
 
 def intervals_in_words(pairs: pd.DataFrame) -> list[str]:
-    """Say how wide the bootstrap intervals of the similarities are, and how many leave out 0."""
+    """Say what the bootstrap intervals of the similarities are for, how wide they are, and which leave out 0.
+
+    Whether a biased similarity could be 0 is left open: its interval does not cover the population.
+    """
     known = pairs.dropna(subset=["similarity_low", "similarity_high"])
     if not len(known):
         return []
     width = known["similarity_high"] - known["similarity_low"]
-    n_beyond = int(((known["similarity_low"] > 0) | (known["similarity_high"] < 0)).sum())
-    return [
-        f"With other stimuli of the same kind, {n_beyond} of {len(known)} similarities would hardly be 0: "
-        f"their intervals leave it out (bootstrap over stimuli, {int(known['n_bootstrap'].min())} samples; "
-        f"the intervals are {write_number(width.median())} wide in the median and at most "
-        f"{write_number(width.max())})."
+    sentences = [
+        f"Intervals of the similarities (bootstrap over stimuli, {int(known['n_bootstrap'].min())} samples) "
+        f"are {write_number(width.median())} wide in the median and at most {write_number(width.max())}, "
+        f"and they are for {list_in_words(in_order(known['interval_covers']))}."
     ]
+    is_biased = known["is_biased"].astype(bool)
+    if is_biased.any():
+        sentences.append(BIASED)
+    fair = known[~is_biased]
+    if len(fair):
+        n_beyond = int(((fair["similarity_low"] > 0) | (fair["similarity_high"] < 0)).sum())
+        sentences.append(f"{n_beyond:,} of {len(fair):,} intervals leave out 0.")
+    return sentences
 
 
 def ceiling_in_words(ceilings: pd.DataFrame) -> list[str]:
@@ -165,8 +177,9 @@ def _tables(
         ordered = pairs.sort_values("calibrated", ascending=False, kind="stable")
         tables.append(
             make_table(
-                ordered, PAIR_COLUMNS, f"Pairs beside chance, most certain first ({content.measure})",
+                ordered, PAIR_COLUMNS, f"Pairs compared with chance, sorted by estimate ({content.measure})",
                 most_rows=2 * content.n_extreme_pairs, is_folded=True,
+                note=BIASED if pairs["is_biased"].any() else None,
             )
         )  # fmt: skip
     if len(ceilings):

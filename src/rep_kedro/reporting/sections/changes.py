@@ -6,10 +6,11 @@ from rep_kedro.reporting.comparison import (
     CONSISTENCY_KEYS,
     SIMILARITY_KEYS,
     compare_values,
+    missing_columns,
     summarise_changes,
 )
 from rep_kedro.reporting.content import ReportContent
-from rep_kedro.reporting.page import Column, Section, Table, make_table, write_number
+from rep_kedro.reporting.page import Column, Section, Table, list_in_words, make_table, write_number
 
 NO_EARLIER = "No earlier version was given, so nothing is compared."
 N_LARGEST_CHANGES = 12
@@ -19,7 +20,8 @@ COMPARED = (
 )
 HEADERS = {
     "category": "grouped by",
-    "pair": "kind of pair",
+    "value_a": "kind",
+    "value_b": "other kind",
     "stimulus_set": "stimulus set",
     "stimulus_set_a": "stimulus set",
     "stimulus_set_b": "other set",
@@ -44,7 +46,12 @@ def describe(content: ReportContent) -> list[Section]:
     parts = [
         (label, compare_values(content.table(name), content.earlier[name], keys, value))
         for name, label, keys, value in COMPARED
-        if name in content.earlier
+        if name in content.earlier and not missing_columns(content.earlier[name], keys, value)
+    ]
+    notes = [
+        f"The earlier table {name} has no {list_in_words(missing)}: it is of an older form and not compared."
+        for name, _, keys, value in COMPARED
+        if name in content.earlier and (missing := missing_columns(content.earlier[name], keys, value))
     ]
     revision = next((table.attrs.get("revision") for table in content.earlier.values()), None)
     named = [f"The earlier version is {revision}."] if parts and revision else []
@@ -52,7 +59,7 @@ def describe(content: ReportContent) -> list[Section]:
         Section(
             anchor="changes",
             answers=[*named, *(_changes_in_words(label, compared) for label, compared in parts)],
-            notes=[] if parts else [NO_EARLIER],
+            notes=notes if parts or notes else [NO_EARLIER],
             tables=[table for label, compared in parts for table in _change_tables(label, compared)],
         )
     ]

@@ -3,9 +3,9 @@
 import pandas as pd
 
 from rep_kedro.reporting.clusters import MEAN, choose_clusters
+from rep_kedro.reporting.names import written
 from rep_kedro.reporting.page import Column, Table, counted, list_in_words, make_table, write_number
 from rep_kedro.reporting.pairs import mean_and_spread, pairs_by_set
-from rep_kedro.reporting.style import written
 from rep_kedro.reporting.tables import objectives_in_order, trait_of
 
 MOST_NAMES = 4
@@ -48,22 +48,20 @@ def clusters_in_words(clusters: pd.DataFrame, model_cards: pd.DataFrame) -> list
         told.append(f"{int(str(cluster)) + 1}: {counts}{listed}")
     mean = write_number(clusters["silhouette"].mean(), digits=2)
     return [
-        f"By mean similarity the networks fall into {counted(len(told), 'cluster')} (mean silhouette "
-        f"{mean}). {'; '.join(told)}."
+        f"Shown is a clustering of the networks into {counted(len(told), 'cluster')}, by mean similarity. Of "
+        f"the numbers of clusters that were tried it has the highest mean silhouette ({mean}), which other "
+        f"networks may give to another. {'; '.join(told)}."
     ]
 
 
 def spread_in_words(similarities: pd.DataFrame) -> list[str]:
-    """Name the pair whose similarity differs most between stimulus sets."""
+    """Say how much the similarity of a pair differs between stimulus sets."""
     moments = _moments(similarities)
     if len(moments) < 2:
         return []
-    most = moments.iloc[0]
     return [
         f"Between stimulus sets, similarity has a standard deviation of "
-        f"{write_number(moments['std'].median())} in the median over pairs; it differs most for "
-        f"{most['model_a']} and {most['model_b']} ({write_number(most['std'])} around a mean of "
-        f"{write_number(most['mean'])})."
+        f"{write_number(moments['std'].median())} in the median over pairs."
     ]
 
 

@@ -5,12 +5,15 @@ from collections.abc import Sequence
 import pandas as pd
 
 from rep_kedro.reporting.content import ReportContent
+from rep_kedro.reporting.headlines import ends_in_words, rank_consistency
+from rep_kedro.reporting.names import written_kind
 from rep_kedro.reporting.page import Column, Section, Table, counted, make_table, write_number
+from rep_kedro.reporting.pairs import kinds_of
 from rep_kedro.reporting.sections.absences import absence_in_words
 from rep_kedro.reporting.sections.anchors import NUMBERS as COMPARISON_NUMBERS
 from rep_kedro.reporting.sections.anchors import anchor_table, anchors_in_words, comparisons_in_words
-from rep_kedro.reporting.sections.similarity import medians_by_falling, undefined_in_words, with_numbers
-from rep_kedro.reporting.style import written
+from rep_kedro.reporting.sections.chance import chance_in_words
+from rep_kedro.reporting.sections.similarity import undefined_in_words, with_numbers
 
 BY_MEASURE_COLUMNS = {
     "measure": Column("measure"),
@@ -20,6 +23,7 @@ BY_MEASURE_COLUMNS = {
     "n_all": Column("pairs of stimulus sets", "count"),
 }
 DETAIL_COLUMNS = {
+    "anchor": Column("anchor"),
     "category": Column("grouped by"),
     "pair": Column("kind of pair"),
     "stimulus_set_a": Column("stimulus set"),
@@ -34,6 +38,7 @@ DETAIL_COLUMNS = {
     "reason": Column("why undefined"),
 }
 SUMMARY_COLUMNS = {
+    "anchor": Column("anchor"),
     "category": Column("grouped by"),
     "pair": Column("kind of pair"),
     "n_pairs": Column("network pairs", "count"),
@@ -45,12 +50,12 @@ SUMMARY_COLUMNS = {
     "n_defined": Column("defined", "count"),
 }
 SUMMARY_NUMBERS = ("median_pearson", "median_low", "median_high", "smallest", "largest")
-LEVEL = 0.05
+TESTED = ("p_value", "p_adjusted", "p_smallest")
 
 
 def describe(content: ReportContent) -> list[Section]:
     """Say how far similarities on one stimulus set tell those on another."""
-    rows = with_numbers(content.of_measure("consistency"), "pearson", "spearman", "p_value", "p_adjusted")
+    rows = with_numbers(content.of_measure("consistency"), "pearson", "spearman", *TESTED)
     summary = with_numbers(content.of_measure("consistency_summary"), *SUMMARY_NUMBERS)
     comparisons = with_numbers(content.of_measure("anchor_comparisons"), *COMPARISON_NUMBERS)
     n_set_pairs = len(rows[["stimulus_set_a", "stimulus_set_b"]].drop_duplicates())
@@ -58,7 +63,11 @@ def describe(content: ReportContent) -> list[Section]:
     return [
         Section(
             anchor="consistency",
-            answers=[*consistency_in_words(rows), *certainty_in_words(rows, summary)],
+            answers=[
+                *consistency_in_words(rows),
+                *certainty_in_words(rows, summary),
+                *(kinds_in_words(content.of_measure("similarities")) if len(rows) else []),
+            ],
             details=[*anchors_in_words(summary), *comparisons_in_words(comparisons)],
             notes=[
                 *undefined_in_words(rows, "pearson", "consistency values"),
@@ -83,15 +92,14 @@ def describe(content: ReportContent) -> list[Section]:
 
 def _absence_of_anchors(comparisons: pd.DataFrame, summary: pd.DataFrame) -> list[str]:
     """Say that anchors were not compared although there are some."""
-    has_anchors = summary["category"].astype(str).str.startswith("anchor: ").any()
-    if len(comparisons) or not has_anchors:
+    if len(comparisons) or not (summary["anchor"] != "").any():
         return []
     return ["This run made no table anchor_comparisons: kinds of network are not compared by their anchors."]
 
 
 def consistency_in_words(rows: pd.DataFrame) -> list[str]:
-    """Give the median over all pairs, and the kinds with the highest and the lowest."""
-    overall = rows[rows["category"] == "all"]["pearson"].dropna()
+    """Give the median over all pairs of networks."""
+    overall = _of_all(rows)["pearson"].dropna()
     sentences = []
     if len(overall):
         median, low, high = (
@@ -103,54 +111,43 @@ def consistency_in_words(rows: pd.DataFrame) -> list[str]:
             if len(overall) > 1
             else f"Over all network pairs, consistency is {median} (one pair of stimulus sets)."
         )
-    medians = medians_by_falling(rows[rows["category"] == "objective"], "pair", "pearson")
-    if len(medians) > 1:
-        (best, highest), *_, (worst, lowest) = medians
-        sentences.append(
-            f"Among pairs grouped by objective, it is highest for {written(best)} pairs (median "
-            f"{write_number(highest, digits=2)}{_size(rows, best)}) and lowest for {written(worst)} pairs "
-            f"({write_number(lowest, digits=2)}{_size(rows, worst)}); with few pairs it swings, "
-            f"see the intervals."
-        )
-        if len(overall) and overall.median() > highest:
-            sentences.append(
-                "All pairs together are more consistent than any such group: differences between groups "
-                "count there as well, and they hold on other images."
-            )
     return sentences
+
+
+def kinds_in_words(similarities: pd.DataFrame) -> list[str]:
+    """Name the objectives whose pairs are most and least consistent, where that can be said."""
+    return ends_in_words(
+        rank_consistency(similarities),
+        rank_consistency(similarities, smallest=True),
+        "By objective, {name} pairs are {end} consistent (median r)",
+        "By objective, which pairs are {end} consistent (median r)",
+    )
 
 
 def certainty_in_words(rows: pd.DataFrame, summary: pd.DataFrame) -> list[str]:
     """Give the interval of the overall median, and how many correlations are beyond chance."""
     sentences = []
-    overall = summary[(summary["category"] == "all") & summary["median_low"].notna()]
+    overall = _of_all(summary)
+    overall = overall[overall["median_low"].notna()]
     if len(overall):
         low, high = (write_number(overall.iloc[0][name], digits=2) for name in ("median_low", "median_high"))
         sentences.append(
             f"Other networks of these kinds on other stimulus sets might put that median between {low} "
             f"and {high} (bootstrap interval over networks and stimulus sets)."
         )
-    tested = rows[rows["category"] == "all"].dropna(subset=["p_adjusted"])
-    if len(tested):
-        n_beyond = int((tested["p_adjusted"] <= LEVEL).sum())
-        sentences.append(
-            f"{n_beyond} of these {len(tested)} correlations are larger than with the names of the networks "
-            f"permuted (p ≤ {LEVEL}, corrected)."
-        )
-    return sentences
+    return sentences + chance_in_words(
+        _of_all(rows), "correlations", "with the names of the networks permuted"
+    )
 
 
-def _size(rows: pd.DataFrame, pair: str) -> str:
-    """How many network pairs the correlations of one kind rest on."""
-    counts = rows[(rows["category"] == "objective") & (rows["pair"] == pair)]["n_pairs"]
-    low, high = int(counts.min()), int(counts.max())
-    return f", {low} network pairs" if low == high else f", {low} to {high} network pairs"
+def _of_all(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[(rows["category"] == "all") & (rows["anchor"] == "")]
 
 
 def _tables(content: ReportContent, rows: pd.DataFrame, summary: pd.DataFrame) -> Sequence[Table]:
     everything = with_numbers(content.table("consistency"), "pearson", "spearman")
     by_measure = (
-        everything[everything["category"] == "all"]
+        _of_all(everything)
         .groupby("measure", sort=True)
         .agg(
             pearson=("pearson", "median"),
@@ -160,8 +157,10 @@ def _tables(content: ReportContent, rows: pd.DataFrame, summary: pd.DataFrame) -
         )
         .reset_index()
     )
-    detail = rows.assign(pair=rows["pair"].map(written), reason=rows["reason"].replace("", None))
-    kinds = summary.assign(pair=summary["pair"].map(written))
+    detail = rows.assign(
+        pair=[written_kind(kind) for kind in kinds_of(rows)], reason=rows["reason"].replace("", None)
+    )
+    kinds = summary.assign(pair=[written_kind(kind) for kind in kinds_of(summary)])
     kinds = kinds.sort_values("median_pearson", ascending=False, na_position="last", kind="stable")
     return [
         make_table(by_measure, BY_MEASURE_COLUMNS, "Consistency over all network pairs, by measure"),

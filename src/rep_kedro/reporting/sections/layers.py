@@ -3,9 +3,10 @@
 import pandas as pd
 
 from rep_kedro.reporting.content import ReportContent
-from rep_kedro.reporting.page import Column, Section, Table, counted, list_in_words, make_table, write_number
-from rep_kedro.reporting.sections.similarity import medians_by_falling, with_numbers
-from rep_kedro.reporting.style import written
+from rep_kedro.reporting.headlines import rank_columns
+from rep_kedro.reporting.names import written
+from rep_kedro.reporting.page import Column, Section, Table, counted, list_in_words, make_table
+from rep_kedro.reporting.sections.similarity import with_numbers
 from rep_kedro.reporting.tables import at_delta, in_order, nearest_delta, with_traits
 
 LAYER_COLUMNS = {
@@ -65,13 +66,22 @@ def _notes(content: ReportContent, shown: pd.DataFrame, delta: float) -> list[st
 
 
 def saturation_in_words(rows: pd.DataFrame) -> list[str]:
-    """Name the fullest layer per architecture."""
-    told = []
+    """Name the fullest layer of each architecture, where that can be said."""
+    sentences = []
     for architecture, part in rows.groupby("architecture", sort=True):
-        if fullest := medians_by_falling(part, "layer", "saturation")[:1]:
-            layer, value = fullest[0]
-            told.append(f"{written(str(architecture))} in {layer} ({write_number(value, 'percent', 0)})")
-    return [f"Layers are fullest, by median over networks: {list_in_words(told, 8)}."] if told else []
+        wide = part.pivot_table(index="model", columns="layer", values="saturation", sort=False)
+        ranking = rank_columns(wide)
+        if ranking is not None:
+            name = written(str(architecture))
+            sentences.append(
+                ranking.in_words(
+                    f"In {name} the fullest layer is {{name}} (mean saturation)",
+                    f"In {name}, which layer is fullest (mean saturation)",
+                    kind="percent",
+                    digits=0,
+                )
+            )
+    return sentences
 
 
 def border_in_words(content: ReportContent) -> list[str]:

@@ -4,18 +4,19 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from rep_kedro.kernels.families import LEVEL
 from rep_kedro.reporting.content import ReportContent
 from rep_kedro.reporting.figures.performance import written_r
 from rep_kedro.reporting.page import Column, Section, Table, counted, list_in_words, make_table
 from rep_kedro.reporting.sections.absences import absence_in_words
+from rep_kedro.reporting.sections.chance import hopeless_in_words, split_tests
 from rep_kedro.reporting.sections.predictions import NUMBERS as PREDICTION_NUMBERS
 from rep_kedro.reporting.sections.predictions import prediction_table, predictions_in_words
 from rep_kedro.reporting.sections.similarity import undefined_in_words, with_numbers
 from rep_kedro.reporting.tables import pearson, performance_gaps
 
 MOST_SETS = 6
-LEVEL = 0.05
-GAP_NUMBERS = ("pearson", "spearman", "pearson_low", "pearson_high", "p_value", "p_adjusted")
+GAP_NUMBERS = ("pearson", "spearman", "pearson_low", "pearson_high", "p_value", "p_adjusted", "p_smallest")
 GAP_COLUMNS = {
     "stimulus_set": Column("stimulus set"),
     "n_pairs": Column("network pairs", "count"),
@@ -78,16 +79,18 @@ def gaps_in_words(gaps: pd.DataFrame) -> list[str]:
 
 def certainty_in_words(correlations: pd.DataFrame) -> list[str]:
     """Count the stimulus sets on which that correlation is beyond chance."""
-    tested = correlations.dropna(subset=["p_adjusted"])
-    if not len(tested):
-        return []
-    is_beyond = tested["p_adjusted"] <= LEVEL
-    n_falling = int((is_beyond & (tested["pearson"] < 0)).sum())
-    n_rising = int((is_beyond & (tested["pearson"] > 0)).sum())
-    return [
-        f"Alike networks perform more alike on {n_falling} of {counted(len(tested), 'stimulus set')}, and "
-        f"less alike on {n_rising}, than with the names of the networks permuted (p ≤ {LEVEL}, corrected)."
-    ]
+    tested, able = split_tests(correlations)
+    sentences = []
+    if len(able):
+        is_beyond = able["p_adjusted"] <= LEVEL
+        n_falling = int((is_beyond & (able["pearson"] < 0)).sum())
+        n_rising = int((is_beyond & (able["pearson"] > 0)).sum())
+        sentences.append(
+            f"The more similar two networks, the closer their accuracies, on {n_falling} of "
+            f"{counted(len(able), 'stimulus set')}; the farther apart on {n_rising} (compared with permuted "
+            f"names of the networks, p ≤ {LEVEL}, corrected)."
+        )
+    return sentences + hopeless_in_words(tested, able, "correlations")
 
 
 def _tables(correlations: pd.DataFrame, agreement: pd.DataFrame, measure: str) -> Sequence[Table]:

@@ -4,9 +4,10 @@ import pandas as pd
 
 from rep_kedro.reporting.figures.performance import written_r
 from rep_kedro.reporting.figures.predictions import agreement_and_similarity
-from rep_kedro.reporting.page import Column, Table, list_in_words, make_table, write_number
-from rep_kedro.reporting.sections.similarity import medians_by_falling
-from rep_kedro.reporting.style import written
+from rep_kedro.reporting.headlines import rank_kinds
+from rep_kedro.reporting.names import written_kind
+from rep_kedro.reporting.page import Column, Table, list_in_words, make_table
+from rep_kedro.reporting.pairs import KIND, kinds_of, with_kinds
 from rep_kedro.reporting.tables import pearson
 
 NUMBERS = ("disagreement", "error_consistency", "jensen_shannon")
@@ -30,15 +31,30 @@ def predictions_in_words(agreement: pd.DataFrame, similarities: pd.DataFrame) ->
     ]
     if told:
         sentences.append(f"Similarity with error consistency (κ): {list_in_words(told, MOST_SETS)}.")
-    medians = medians_by_falling(agreement, "objective_pair", "error_consistency")
-    if len(medians) > 1:
-        (best, highest), *_, (worst, lowest) = medians
-        sentences.append(
-            f"{_capitalised(written(best))} pairs err most alike (median κ "
-            f"{write_number(highest, digits=2)}), {written(worst)} pairs least "
-            f"({write_number(lowest, digits=2)})."
-        )
+    if len(agreement):
+        ranking = rank_kinds(with_errors(agreement), "error_consistency", error="error")
+        if ranking is not None:
+            sentences.append(
+                ranking.in_words(
+                    "{name} pairs have the most errors in common (mean κ)",
+                    "By objective, which pairs have the most errors in common (mean κ)",
+                )
+            )
     return sentences
+
+
+def with_errors(agreement: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with the standard error of each kappa over test images.
+
+    Source: Fleiss, Cohen & Everitt 1969, Psychol Bull 72:323 (large samples, chance agreement as known).
+    """
+    a, b, kappa = (
+        agreement[name].astype("float64") for name in ("accuracy_a", "accuracy_b", "error_consistency")
+    )
+    by_chance = a * b + (1 - a) * (1 - b)
+    agree = (kappa * (1 - by_chance) + by_chance).clip(0, 1)
+    n_test = agreement["n_test"].astype("float64")
+    return agreement.assign(error=(agree * (1 - agree) / n_test) ** 0.5 / (1 - by_chance))
 
 
 def prediction_table(agreement: pd.DataFrame) -> list[Table]:
@@ -46,8 +62,8 @@ def prediction_table(agreement: pd.DataFrame) -> list[Table]:
     if not len(agreement):
         return []
     rows = (
-        agreement.assign(pair=agreement["objective_pair"].map(written))
-        .groupby("pair", sort=True)
+        with_kinds(agreement, "objective")
+        .groupby(list(KIND), sort=True)
         .agg(
             error_consistency=("error_consistency", "median"),
             disagreement=("disagreement", "median"),
@@ -57,9 +73,6 @@ def prediction_table(agreement: pd.DataFrame) -> list[Table]:
         .reset_index()
         .sort_values("error_consistency", ascending=False, kind="stable", na_position="last")
     )
+    rows = rows.assign(pair=[written_kind(kind) for kind in kinds_of(rows)])
     caption = "Agreement of test predictions by objective, over all pairs and stimulus sets"
     return [make_table(rows, COLUMNS, caption, is_folded=True)]
-
-
-def _capitalised(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -1,11 +1,15 @@
 """What can be read out of the networks?"""
 
+import math
+
 import pandas as pd
 
+from rep_kedro.kernels.families import LEVEL
 from rep_kedro.reporting.content import ReportContent
 from rep_kedro.reporting.figures.performance import written_r
+from rep_kedro.reporting.headlines import rank_groups
+from rep_kedro.reporting.names import written
 from rep_kedro.reporting.page import Column, Section, Table, counted, list_in_words, make_table, write_number
-from rep_kedro.reporting.style import written
 from rep_kedro.reporting.tables import best_layers, pearson, rank_and_accuracy, with_traits
 
 BEST_COLUMNS = {
@@ -13,16 +17,19 @@ BEST_COLUMNS = {
     "model": Column("network"),
     "architecture": Column("architecture"),
     "objective": Column("objective"),
-    "layer": Column("best layer"),
+    "layer": Column("chosen layer"),
     "is_final": Column("final layer?", "truth"),
+    "validation_accuracy": Column("held-out accuracy", "percent", 1),
     "test_accuracy": Column("test accuracy", "percent", 1),
+    "test_low": Column("interval from", "percent", 1),
+    "test_high": Column("to", "percent", 1),
     "train_accuracy": Column("train accuracy", "percent", 1),
     "n_test": Column("test images", "count"),
     "n_classes": Column("classes", "count"),
 }
 BEST_NOTE = (
-    "The best layer was picked by the accuracy shown, which is therefore a little too high; "
-    "figures use the final layer."
+    "Layers are chosen by their accuracy on held-out training images; test images only judge them. The "
+    "interval is for other test images (Wilson, 95 %). Figures use the final layer."
 )
 
 
@@ -33,12 +40,15 @@ def describe(content: ReportContent) -> list[Section]:
     best = with_traits(best_layers(probes), content.table("model_cards"))
     notes = [] if len(probes) else ["This run made no table probe_results: the question stays unanswered."]
     n_undefined = int(probes["test_accuracy"].isna().sum())
+    if len(probes) and not len(best):
+        notes.append("No training images were held out: which layer reads out best is not said.")
     notes += [f"{n_undefined} of {len(probes)} probe accuracies are undefined."] if n_undefined else []
     shown = f"final layers; {counted(len(ranks), 'point')} in all; accuracy on test images"
     return [
         Section(
             anchor="readout",
-            answers=[*best_in_words(best), *ranks_in_words(ranks)],
+            answers=[*accuracies_in_words(best), *leaders_in_words(best)],
+            details=ranks_in_words(ranks),
             notes=notes,
             figures=[content.block("figure_rankme", shown)],
             tables=[_best_table(best, content.n_run_rows)] if len(best) else [],
@@ -48,18 +58,50 @@ def describe(content: ReportContent) -> list[Section]:
 
 def _best_table(best: pd.DataFrame, n_rows: int) -> Table:
     readable = best.assign(**{trait: best[trait].map(written) for trait in ("objective", "architecture")})
-    caption = "Probe results: each network's best layer"
+    caption = "Probe results: of each network the layer that reads held-out images best"
     return make_table(readable, BEST_COLUMNS, caption, most_rows=n_rows, note=BEST_NOTE)
 
 
-def best_in_words(best: pd.DataFrame) -> list[str]:
-    """Name the network and layer with the highest accuracy on each stimulus set."""
+def accuracies_in_words(best: pd.DataFrame) -> list[str]:
+    """Give the mean test accuracy on each stimulus set, with its interval over networks and images."""
     told = []
     for name, part in best.groupby("stimulus_set", sort=True):
-        top = part.iloc[0]
-        accuracy = write_number(top["test_accuracy"], "percent", 1)
-        told.append(f"{name} {accuracy} ({top['model']}, layer {top['layer']})")
-    return [f"Best read-out: {list_in_words(told, 8)}."] if told else []
+        mean, half = _mean_and_half_width(part)
+        ends = [write_number(min(max(end, 0.0), 1.0), "percent", 1) for end in (mean - half, mean + half)]
+        interval = "" if math.isnan(half) else f", {' to '.join(ends)}"
+        told.append(f"{name} {write_number(mean, 'percent', 1)}{interval}")
+    return [f"Mean test accuracy of each network's chosen layer: {list_in_words(told, 8)}."] if told else []
+
+
+def _mean_and_half_width(part: pd.DataFrame) -> tuple[float, float]:
+    """Return the mean accuracy, and half of its 95 % interval for other networks and images."""
+    accuracy = part["test_accuracy"].astype("float64")
+    mean, n_images = float(accuracy.mean()), int(part["n_test"].min())
+    variance = float(accuracy.var()) / len(accuracy) + mean * (1 - mean) / n_images
+    return mean, 1.96 * variance**0.5
+
+
+def leaders_in_words(best: pd.DataFrame) -> list[str]:
+    """Name the objective whose networks read out best on each stimulus set, where that can be said."""
+    sentences = []
+    parts = [(str(name), part) for name, part in best.groupby("stimulus_set", sort=True)]
+    for name, part in parts:
+        ranking = rank_groups(
+            part["test_accuracy"].astype("float64"),
+            part["objective"].map(written),
+            n_images=int(part["n_test"].min()),
+            level=LEVEL / len(parts),
+        )
+        if ranking is not None:
+            sentences.append(
+                ranking.in_words(
+                    f"On {name}, {{name}} networks read out best",
+                    f"On {name}, which networks read out best",
+                    kind="percent",
+                    digits=1,
+                )
+            )
+    return sentences
 
 
 def ranks_in_words(ranks: pd.DataFrame) -> list[str]:

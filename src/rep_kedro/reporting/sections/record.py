@@ -4,8 +4,8 @@ import pandas as pd
 
 from rep_kedro.reporting.content import ReportContent
 from rep_kedro.reporting.figures.training import curves_of
+from rep_kedro.reporting.names import written
 from rep_kedro.reporting.page import Column, Section, Table, counted, list_in_words, make_table
-from rep_kedro.reporting.style import written
 from rep_kedro.reporting.tables import in_order
 
 CARD_COLUMNS = {

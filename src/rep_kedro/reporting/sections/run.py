@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from rep_kedro.datasets.platform import UNRECORDED, tell_counts
 from rep_kedro.reporting.content import ReportContent
 from rep_kedro.reporting.page import Column, Section, Table, counted, make_table
 from rep_kedro.reporting.sections.similarity import with_numbers
@@ -28,6 +29,10 @@ RUN_COLUMNS = {
     "short_digest": Column("recipe digest"),
 }
 VERSION_COLUMNS = {"letter": Column("set"), "versions": Column("package versions")}
+PLATFORM_NOTE = (
+    "Numbers from different platforms differ in their last digits, which training amplifies:"
+    " small differences between such networks may be those of the machines."
+)
 SEED_NOTE = "Where there is no seed, the recipe names none: nothing was drawn at random in that step."
 
 
@@ -73,7 +78,7 @@ def _describe_results(content: ReportContent) -> Section:
     table = with_numbers(content.table("run_table"), "seconds")
     return Section(
         anchor="run",
-        answers=_results_in_words(table),
+        answers=[*_results_in_words(table), *platforms_in_words(table)],
         notes=[] if len(table) else ["This run has no run table."],
         tables=_run_tables(table, content.n_run_rows) if len(table) else [],
     )
@@ -87,6 +92,16 @@ def _results_in_words(table: pd.DataFrame) -> list[str]:
     counts = f"{counted(len(table), 'result')} in {counted(n_collections, 'collection')}"
     told = f"{counts} took {n_seconds} to compute"
     return [f"{told}; {n_untimed:,} of them have no time on record." if n_untimed else f"{told}."]
+
+
+def platforms_in_words(table: pd.DataFrame) -> list[str]:
+    """Name the collections whose members were computed on several platforms, with counts."""
+    found = []
+    for name, part in table.groupby("collection", sort=False):
+        if part["platform"].notna().any():
+            told = tell_counts(part["platform"].fillna(UNRECORDED))
+            found += [f"Members of {name} come from different platforms: {told}."] if told else []
+    return [*found, PLATFORM_NOTE] if found else []
 
 
 def _run_tables(table: pd.DataFrame, n_rows: int) -> list[Table]:

@@ -2,19 +2,22 @@
 
 import pandas as pd
 
+from rep_kedro.kernels.families import LEVEL
 from rep_kedro.reporting.content import ReportContent
 from rep_kedro.reporting.figures.selection import STRATEGIES
-from rep_kedro.reporting.page import Column, Section, counted, make_table, write_number
+from rep_kedro.reporting.headlines import rank_columns
+from rep_kedro.reporting.page import Column, Section, counted, make_table
 from rep_kedro.reporting.sections.absences import absence_in_words
 from rep_kedro.reporting.sections.similarity import undefined_in_words, with_numbers
 
 ACCURACIES = ("mean_accuracy", "best_accuracy", "ensemble_accuracy")
 NUMBERS = (*ACCURACIES, "mean_similarity")
+NAMES = {strategy: words for strategy, (words, *_) in STRATEGIES.items()}
 COLUMNS = {
     "n_models": Column("networks", "count"),
     "name": Column("chosen"),
     "ensemble_accuracy": Column("ensemble", "percent", 1),
-    "best_accuracy": Column("its best network", "percent", 1),
+    "best_accuracy": Column("its network that is best on held-out images", "percent", 1),
     "mean_accuracy": Column("its networks, mean", "percent", 1),
     "mean_similarity": Column("similarity among them", "number", 2, absent="–"),
     "n_sets": Column("stimulus sets", "count"),
@@ -25,7 +28,7 @@ def describe(content: ReportContent) -> list[Section]:
     """Say which way of choosing a few networks makes the most accurate ensemble."""
     rows = with_numbers(content.of_measure("model_selection"), *NUMBERS)
     means = strategy_means(rows)
-    told = selection_in_words(means)
+    told = selection_in_words(rows)
     return [
         Section(
             anchor="selection",
@@ -67,28 +70,30 @@ def strategy_means(rows: pd.DataFrame) -> pd.DataFrame:
         parts.append(means.reset_index().assign(n_models=n_models))
     columns = ["strategy", "n_models", *NUMBERS, "n_sets"]
     table = pd.concat(parts)[columns] if parts else pd.DataFrame({name: [] for name in columns})
-    names = {strategy: words for strategy, (words, *_) in STRATEGIES.items()}
-    table = table.assign(name=[names.get(str(strategy), str(strategy)) for strategy in table["strategy"]])
+    table = table.assign(name=[NAMES.get(str(strategy), str(strategy)) for strategy in table["strategy"]])
     return table.sort_values(["n_models", "ensemble_accuracy"], ascending=[True, False], kind="stable")
 
 
-def selection_in_words(means: pd.DataFrame) -> list[str]:
-    """Name the best way to choose, for each number of networks."""
+def selection_in_words(rows: pd.DataFrame) -> list[str]:
+    """Name the best way to choose, for each number of networks, where that can be said.
+
+    Stimulus sets are drawn: what holds on these must hold on others.
+    """
     sentences = []
-    for n_models, part in means.groupby("n_models", sort=True):
-        if len(part) < 2:
-            continue
-        best, worst = part.iloc[0], part.iloc[-1]
-        gain = 100 * (best["ensemble_accuracy"] - best["best_accuracy"])
-        side = "above" if gain >= 0 else "below"
-        sentences.append(
-            f"Ensembles of {n_models} do best when their networks are chosen as “{best['name']}” "
-            f"({write_number(best['ensemble_accuracy'], 'percent', 1)}, {_over(int(best['n_sets']))}; "
-            f"{write_number(abs(gain), digits=1)} points {side} the best network among them), "
-            f"and worst as “{worst['name']}” ({write_number(worst['ensemble_accuracy'], 'percent', 1)})."
-        )
+    defined = rows.dropna(subset=["ensemble_accuracy"])
+    sizes = [(int(str(size)), part) for size, part in defined.groupby("n_models", sort=True)]
+    for n_models, part in sizes:
+        wide = part.pivot_table(
+            index="stimulus_set", columns="strategy", values="ensemble_accuracy", sort=False
+        ).rename(columns=NAMES)
+        ranking = rank_columns(wide, level=LEVEL / len(sizes))
+        if ranking is not None:
+            sentences.append(
+                ranking.in_words(
+                    f"Of these networks, ensembles of {n_models} are most accurate when chosen as “{{name}}”",
+                    f"Of these networks, which choice makes the most accurate ensembles of {n_models}",
+                    kind="percent",
+                    digits=1,
+                )
+            )
     return sentences
-
-
-def _over(n_sets: int) -> str:
-    return f"mean over {n_sets} stimulus sets" if n_sets > 1 else "on one stimulus set"

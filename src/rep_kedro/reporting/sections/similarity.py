@@ -5,7 +5,10 @@ from collections.abc import Sequence
 import pandas as pd
 
 from rep_kedro.reporting.content import ReportContent
+from rep_kedro.reporting.headlines import ends_in_words, rank_kinds, rank_sameness
+from rep_kedro.reporting.names import written_kind
 from rep_kedro.reporting.page import Column, Section, Table, counted, make_table, write_number
+from rep_kedro.reporting.pairs import KIND, kinds_of, with_kinds
 from rep_kedro.reporting.sections.absences import absence_in_words
 from rep_kedro.reporting.sections.clusters import (
     best_clusters,
@@ -13,17 +16,19 @@ from rep_kedro.reporting.sections.clusters import (
     spread_in_words,
     tables_of,
 )
-from rep_kedro.reporting.style import written
 from rep_kedro.reporting.tables import in_order
 
 BY_OBJECTIVE_COLUMNS = {
     "pair": Column("objectives of the two networks"),
-    "median": Column("median similarity", "number"),
+    "mean": Column("mean similarity", "number"),
+    "median": Column("median", "number"),
     "min": Column("smallest", "number"),
     "max": Column("largest", "number"),
     "count": Column("defined values", "count"),
     "size": Column("all values", "count"),
 }
+NORMAL_QUANTILE = 1.96  # of intervals that cover 95 %
+ORDER_NOTE = "Sorted by the estimates; other networks of these kinds may give another order."
 PAIR_COLUMNS = {
     "model_a": Column("network"),
     "model_b": Column("other network"),
@@ -34,7 +39,7 @@ PAIR_COLUMNS = {
 
 
 def describe(content: ReportContent) -> list[Section]:
-    """Say which networks and kinds of networks are most and least alike."""
+    """Say how similar networks are, and which kinds of them are most and least similar."""
     rows = with_numbers(content.of_measure("similarities"), "similarity")
     cards, clusters = content.table("model_cards"), best_clusters(content.of_measure("model_clusters"))
     n_models = len(set(rows["model_a"]) | set(rows["model_b"]))
@@ -45,7 +50,10 @@ def describe(content: ReportContent) -> list[Section]:
     return [
         Section(
             anchor="alike",
-            answers=[*pairs_in_words(rows), *objectives_in_words(rows)],
+            answers=[
+                *pairs_in_words(rows),
+                *objectives_in_words(rows, content.of_measure("similarity_inference")),
+            ],
             details=[*clusters_in_words(clusters, cards), *spread_in_words(rows)],
             notes=[
                 *undefined_in_words(rows, "similarity", "similarity values"),
@@ -91,47 +99,56 @@ def pair_means(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def pairs_in_words(rows: pd.DataFrame) -> list[str]:
-    """Name the most and the least similar pair."""
+    """Say how similar networks are; which pair comes first is left to the tables."""
     means = pair_means(rows)
     if not len(means):
         return []
-    first, last = means.iloc[0], means.iloc[-1]
     n_sets = rows["stimulus_set"].nunique()
     over = f"means over {n_sets} stimulus sets" if n_sets > 1 else "on the one stimulus set"
     if len(means) == 1:
-        mean = write_number(first["mean"])
-        return [f"{first['model_a']} and {first['model_b']} have a similarity of {mean} ({over})."]
-    most = (
-        f"Most alike are {first['model_a']} and {first['model_b']}: similarity {write_number(first['mean'])}"
-    )
-    least = f"least alike are {last['model_a']} and {last['model_b']}: {write_number(last['mean'])}"
-    return [f"{most}; {least} ({over})."]
-
-
-def objectives_in_words(rows: pd.DataFrame) -> list[str]:
-    """Compare kinds of pairs by their median similarity."""
-    medians = medians_by_falling(rows, "objective_pair", "similarity")
-    if len(medians) < 2:
-        return []
-    (best, highest), *_, (worst, lowest) = medians
-    sentences = [
-        f"By objective, {written(best)} pairs are most alike (median {write_number(highest)}) and "
-        f"{written(worst)} pairs least ({write_number(lowest)})."
+        only = means.iloc[0]
+        mean = write_number(only["mean"])
+        return [f"{only['model_a']} and {only['model_b']} have a similarity of {mean} ({over})."]
+    low, median, high = (write_number(means["mean"].quantile(share)) for share in (0.25, 0.5, 0.75))
+    return [
+        f"The similarity of two networks has a median of {median}, and lies between {low} and {high} for the "
+        f"middle half of {len(means):,} pairs ({over})."
     ]
-    is_same = rows["objective_a"] == rows["objective_b"]
-    same, other = rows[is_same]["similarity"].median(), rows[~is_same]["similarity"].median()
-    if pd.notna(same) and pd.notna(other):
+
+
+def objectives_in_words(rows: pd.DataFrame, inference: pd.DataFrame) -> list[str]:
+    """Name the objectives whose networks are most and least similar, where that can be said.
+
+    Args:
+        rows: ``similarities``, of one measure.
+        inference: ``similarity_inference`` of that measure: how sure similarities are over stimuli.
+    """
+    rows, error = with_errors(rows, inference)
+    sentences = ends_in_words(
+        rank_kinds(rows, "similarity", error=error),
+        rank_kinds(rows, "similarity", error=error, smallest=True),
+        "By objective, {name} pairs are {end} similar",
+        "By objective, which pairs are {end} similar",
+    )
+    sameness = rank_sameness(rows, "similarity", error=error)
+    if sameness is not None:
         sentences.append(
-            f"Median similarity is {write_number(same)} between networks of the same objective and "
-            f"{write_number(other)} between networks of different objectives."
+            sameness.in_words(
+                "Networks of {name} are more similar",
+                "Whether networks of the same objective are more similar",
+            )
         )
     return sentences
 
 
-def medians_by_falling(rows: pd.DataFrame, group: str, column: str) -> list[tuple[str, float]]:
-    """Return (group, median) with the highest first; groups without a defined value are left out."""
-    medians = rows.groupby(group)[column].median().dropna().sort_values(ascending=False, kind="stable")
-    return [(str(name), float(value)) for name, value in medians.items()]
+def with_errors(rows: pd.DataFrame, inference: pd.DataFrame) -> tuple[pd.DataFrame, str | None]:
+    """Return similarities with their standard errors over stimuli, and that column's name if there is one."""
+    low, high = (pd.to_numeric(inference[name]) for name in ("similarity_low", "similarity_high"))
+    known = inference.assign(error=(high - low) / (2 * NORMAL_QUANTILE)).dropna(subset=["error"])
+    if not len(known):
+        return rows, None
+    keys = ["stimulus_set", "model_a", "model_b"]
+    return rows.merge(known[[*keys, "error"]], on=keys, how="left"), "error"
 
 
 def be(n: int) -> str:
@@ -154,12 +171,13 @@ def undefined_in_words(rows: pd.DataFrame, column: str, what: str) -> list[str]:
 
 def _tables(rows: pd.DataFrame, n_extreme: int) -> Sequence[Table]:
     by_objective = (
-        rows.assign(pair=rows["objective_pair"].map(written))
-        .groupby("pair", sort=True)["similarity"]
-        .agg(["median", "min", "max", "count", "size"])
+        with_kinds(rows, "objective")
+        .groupby(list(KIND), sort=True)["similarity"]
+        .agg(["mean", "median", "min", "max", "count", "size"])
         .reset_index()
-        .sort_values("median", ascending=False, kind="stable")
+        .sort_values("mean", ascending=False, kind="stable")
     )
+    by_objective = by_objective.assign(pair=[written_kind(kind) for kind in kinds_of(by_objective)])
     means = pair_means(rows)
     if len(means) <= 2 * n_extreme:
         extremes, caption = means, "All pairs"
@@ -172,6 +190,7 @@ def _tables(rows: pd.DataFrame, n_extreme: int) -> Sequence[Table]:
             by_objective,
             BY_OBJECTIVE_COLUMNS,
             "Similarity by objective, over all network pairs and stimulus sets",
+            note=ORDER_NOTE,
         ),
-        make_table(extremes, PAIR_COLUMNS, caption, is_folded=True),
+        make_table(extremes, PAIR_COLUMNS, caption, note=ORDER_NOTE, is_folded=True),
     ]

@@ -48,9 +48,10 @@ def describe(content: ReportContent) -> list[Section]:
 
 
 def stitching_in_words(rows: pd.DataFrame, objective: dict[str, str]) -> list[str]:
-    """Compare stitching within one objective and across objectives, and name the hardest layer.
+    """Give medians of stitching within one objective and across objectives.
 
-    Untrained networks that go on stand apart: they classify near chance, and almost any map is as good.
+    Untrained networks that go on are listed by themselves: they classify near chance, and almost any map is
+    as good.
     """
     rows = rows.rename(columns={"relative_accuracy": "value"}).dropna(subset=["value"])
     front, end = rows["front_model"].map(objective), rows["end_model"].map(objective)
@@ -65,11 +66,4 @@ def stitching_in_words(rows: pd.DataFrame, objective: dict[str, str]) -> list[st
         for part, words in kinds
         if len(part)
     ]
-    sentences = [f"Median relative accuracy is {list_in_words(told)}."] if told else []
-    if is_trained.any():
-        worst = rows[is_trained].sort_values("value", kind="stable").iloc[0]
-        sentences.append(
-            f"The lowest into a trained network is {write_number(worst['value'], digits=2)}: "
-            f"{worst['front_model']} into {worst['end_model']} at {worst['layer']}."
-        )
-    return sentences
+    return [f"Median relative accuracy is {list_in_words(told)}."] if told else []

@@ -7,29 +7,38 @@ names. Images are read some at a time.
 import gzip
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
 
+from rep_kedro.errors import MissingFileError
 from rep_kedro.stimuli.base import FileSourceSpec, require_path
+from rep_kedro.stimuli.limits import Limits
 from rep_kedro.stimuli.png import encode_png
 from rep_kedro.stimuli.record import DamagedSourceError, DamageLog, Stimulus, StimulusStream
+from rep_kedro.stimuli.split_rule import split_files
+from rep_kedro.stimuli.walking import note_unread, walk_files
 
 if TYPE_CHECKING:
     import numpy as np
 
 _UINT8 = 0x08
 _BYTES_AT_A_TIME = 4 << 20
-_MAX_ROW_BYTES = 1 << 30
-_ROLES = {"train": "train", "t10k": "test", "test": "test"}
+_IMAGES, _LABELS = re.compile(r"images.idx3[^/]*$"), re.compile(r"labels.idx1[^/]*$")
+_NEUTRAL = ("images", "idx", "ubyte", "gz")
 
 
 class IdxSpec(FileSourceSpec):
-    """Folders with files in idx format."""
+    """Folders with files in idx format.
+
+    Attributes:
+        transpose: Exchange rows and columns of each image: EMNIST's files hold them transposed.
+    """
 
     source: Literal["idx"] = "idx"
+    transpose: bool = False
 
 
 def read(spec: IdxSpec, log: DamageLog) -> StimulusStream:
@@ -39,22 +48,25 @@ def read(spec: IdxSpec, log: DamageLog) -> StimulusStream:
         FileNotFoundError: If a folder or file is missing.
         DamagedSourceError: If a file is truncated or of another format, or counts differ.
     """
-    parts = [(split, IdxFile(images), IdxFile(labels)) for split, images, labels in _find_pairs(spec)]
+    parts = [
+        (split, IdxFile(images, spec.limits), IdxFile(labels, spec.limits))
+        for split, images, labels in _find_pairs(spec, log)
+    ]
     for split, images, labels in parts:
         if len(images.shape) != 3 or labels.shape != images.shape[:1]:
             raise DamagedSourceError(
                 f"{images.name} ({split}) holds images {images.shape} for labels {labels.shape}, expected"
                 " (n, height, width) and (n,)"
             )
-    class_names = spec.class_names
-    if class_names is None:
-        largest = max((int(rows.max()) for _, _, labels in parts for rows in labels.rows()), default=-1)
-        class_names = [str(label) for label in range(largest + 1)]
-    return StimulusStream(class_names, _stimuli(parts), is_encoded_here=True)
+    return StimulusStream(spec.class_names, _stimuli(parts, spec), is_encoded_here=True)
 
 
 class IdxFile:
     """One file in idx format, read from its beginning to its end.
+
+    Args:
+        file: Plain or gzipped.
+        limits: Of a row and its pixels.
 
     Attributes:
         name: The file's name.
@@ -66,8 +78,9 @@ class IdxFile:
     Source: Y. LeCun, C. Cortes, C. Burges, "The MNIST database", section FILE FORMATS.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, limits: Limits) -> None:
         self._file = require_path(file)
+        self._limits = limits
         self.name = file.name
         with self._opened() as stream:
             self.shape = self._read_shape(stream)
@@ -109,8 +122,14 @@ class IdxFile:
             )
         sizes = stream.read(4 * start[3])
         shape = tuple(int.from_bytes(sizes[at : at + 4], "big") for at in range(0, len(sizes), 4))
-        if len(sizes) < 4 * start[3] or prod(shape[1:]) > _MAX_ROW_BYTES:
-            raise DamagedSourceError(f"{self.name} has an impossible header, {start.hex()} {sizes.hex()}")
+        if len(sizes) < 4 * start[3] or not 1 <= len(shape) <= 3 or 0 in shape[1:]:
+            raise DamagedSourceError(
+                f"{self.name} has an impossible header, {start.hex()} {sizes.hex()[:48]}"
+            )
+        self._limits.require_stimuli(shape[0], self.name)
+        if len(shape) == 3:
+            self._limits.require_pixels(shape[2], shape[1], f"an image of {self.name}")
+        self._limits.require_bytes(prod(shape[1:]), f"a row of {self.name}")
         return shape
 
     @contextmanager
@@ -131,10 +150,11 @@ def _is_compressed(file: Path) -> bool:
         return stream.read(2) == b"\x1f\x8b"
 
 
-def _stimuli(parts: list[tuple[str, IdxFile, IdxFile]]) -> Iterator[Stimulus]:
+def _stimuli(parts: list[tuple[str, IdxFile, IdxFile]], spec: IdxSpec) -> Iterator[Stimulus]:
     for split, images, labels in parts:
         pairs = zip(_one_by_one(images), _one_by_one(labels), strict=True)
-        for position, (image, label) in enumerate(pairs):
+        for position, (stored, label) in enumerate(pairs):
+            image = stored.T if spec.transpose else stored
             yield Stimulus(f"{split}/{position:06d}", encode_png(image), int(label), split)
 
 
@@ -143,31 +163,71 @@ def _one_by_one(file: IdxFile) -> "Iterator[np.ndarray]":
         yield from rows
 
 
-def _find_pairs(spec: IdxSpec) -> list[tuple[str, Path, Path]]:
+def _find_pairs(spec: IdxSpec, log: DamageLog) -> list[tuple[str, Path, Path]]:
     """Return (split, images, labels) of all pairs, train first."""
     pairs = []
-    for split, folders in spec.roots().items():
-        found = [pair for folder in folders for pair in _pairs_in(require_path(folder), spec)]
-        named = [pair for pair in found if not split or pair[0] == split]
-        if split and len(named or found) != 1:
-            raise DamagedSourceError(
-                f"expected one pair of idx files for {split}, found {len(named or found)}"
-            )
-        pairs += [(split or own, images, labels) for own, images, labels in (named or found)]
+    for split, places in spec.roots().items():
+        for place in places:
+            pairs += _pairs_at(require_path(place), split, spec, log)
     if len({split for split, _, _ in pairs}) != len(pairs):
-        raise DamagedSourceError(f"several pairs for one split: {[images.name for _, images, _ in pairs]}")
+        raise DamagedSourceError(
+            f"several pairs for one split: {[images.name for _, images, _ in pairs]}; name one for each, such"
+            " as `splits: {train: FILE, test: FILE}`"
+        )
     return sorted(pairs, key=lambda pair: pair[0] != "train")
 
 
-def _pairs_in(folder: Path, spec: IdxSpec) -> Iterator[tuple[str, Path, Path]]:
-    files = {path.name: path for path in folder.iterdir()} if folder.is_dir() else {folder.name: folder}
-    images = [name for name in sorted(files) if re.search(r"images.idx3", name)]
-    if not images:
-        raise DamagedSourceError(f"no idx images (such as train-images-idx3-ubyte.gz) in {folder}")
-    for name in images:
-        plain = name.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1")
-        labels = [folder / candidate for candidate in (plain, f"{plain}.gz") if candidate in files]
-        if not labels:
-            raise FileNotFoundError(f"no labels {plain} or {plain}.gz beside {name} in {folder}")
-        role = next((role for word, role in _ROLES.items() if word in name), spec.split)
-        yield role, files[name], labels[0]
+def _pairs_at(place: Path, split: str, spec: IdxSpec, log: DamageLog) -> list[tuple[str, Path, Path]]:
+    folder = place if place.is_dir() else place.parent
+    files = (
+        dict(walk_files(folder, log)) if place.is_dir() else {path.name: path for path in folder.iterdir()}
+    )
+    there = files if place.is_dir() else [place.name]
+    names = [name for name in there if _IMAGES.search(name)]
+    if not names:
+        raise DamagedSourceError(f"no idx images (such as train-images-idx3-ubyte.gz) in {place}")
+    labels = {name: _labels_of(name, files, folder) for name in names}
+    if place.is_dir():
+        for name in sorted(files.keys() - {*names, *labels.values()}):
+            _note_left_over(name, log)
+    if split:
+        return [(split, files[name], files[labels[name]]) for name in _of_role(split, names, spec, folder)]
+    pairs = []
+    for name, own in zip(names, split_files(names, spec, str(folder), _NEUTRAL), strict=True):
+        if own is None:
+            log.left_out[name] += 1
+        else:
+            pairs.append((own, files[name], files[labels[name]]))
+    return pairs
+
+
+def _of_role(split: str, names: list[str], spec: IdxSpec, folder: Path) -> list[str]:
+    """Return the images of a folder that are meant by a split; the only ones if there are no others."""
+    if len(names) == 1:
+        return names
+    roles = split_files(names, spec, str(folder), _NEUTRAL)
+    named = [name for name, own in zip(names, roles, strict=True) if own == split]
+    if len(named) != 1:
+        raise DamagedSourceError(
+            f"expected one pair of idx files for {split} in {folder}, found {len(named)}"
+        )
+    return named
+
+
+def _labels_of(name: str, files: Mapping[str, Path], folder: Path) -> str:
+    start, _, file = name.rpartition("/")
+    plain = re.sub(r"(?i)\.gz$", "", file).replace("images", "labels").replace("idx3", "idx1")
+    wanted = (f"{start}/{candidate}".lstrip("/") for candidate in (plain, f"{plain}.gz"))
+    there = [path for path in wanted if path in files]
+    if not there:
+        raise MissingFileError(f"no labels {plain} or {plain}.gz for {name} in {folder}")
+    return there[0]
+
+
+def _note_left_over(name: str, log: DamageLog) -> None:
+    if _LABELS.search(name):
+        log.add(name, "labels without images")
+    elif "idx" in name.lower():
+        log.add(name, "an idx file that is neither images nor their labels")
+    else:
+        note_unread(name, log)

@@ -4,27 +4,37 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from rep_kedro.stimuli.base import SPLIT_NAMES, FileSourceSpec, require_path
+from rep_kedro.stimuli.base import FileSourceSpec, require_path
+from rep_kedro.stimuli.class_folders import Level, class_of_folders
+from rep_kedro.stimuli.classes import order_names, require_distinct
 from rep_kedro.stimuli.decoding import IMAGE_SUFFIXES
+from rep_kedro.stimuli.limits import Limits, TooLargeError
 from rep_kedro.stimuli.record import DamagedSourceError, DamageLog, Stimulus, StimulusStream
+from rep_kedro.stimuli.split_rule import Folders, split_folders
 from rep_kedro.stimuli.walking import walk_files
 
 
 class ImageFolderSpec(FileSourceSpec):
     """Image files below a folder.
 
-    If all folders at the top are named train, test or val (or training, valid, validation), they are the
-    splits. Below, the first folder's name is the class; without such folders the set has no labels.
+    Folders named after splits are the splits (``rep_kedro.stimuli.split_rule``). Below them a folder's name
+    is the class (``rep_kedro.stimuli.class_folders``); without such folders the set has no labels.
+
+    Attributes:
+        classes: Which of folders in folders names the class: the ``first``, the ``last`` (that
+            holds the image), or ``none``. Where it is not given, folders that could be read both ways are
+            refused.
     """
 
     source: Literal["image_folder"] = "image_folder"
+    classes: Level | None = None
 
 
 class _Entry(NamedTuple):
     stimulus_id: str
     file: Path
-    class_name: str | None
     split: str
+    folders: Folders
 
 
 def read(spec: ImageFolderSpec, log: DamageLog) -> StimulusStream:
@@ -33,6 +43,7 @@ def read(spec: ImageFolderSpec, log: DamageLog) -> StimulusStream:
     Raises:
         FileNotFoundError: If a folder is missing.
         DamagedSourceError: If there is no image, or a class that ``class_names`` does not list.
+        UserError: If folders could be splits or classes, or classes of two levels.
     """
     entries = [
         entry for split, roots in spec.roots().items() for entry in _list_entries(split, roots, spec, log)
@@ -42,24 +53,33 @@ def read(spec: ImageFolderSpec, log: DamageLog) -> StimulusStream:
         raise DamagedSourceError(
             f"no image in {_places(spec)}; known endings: {', '.join(sorted(IMAGE_SUFFIXES))}"
         )
-    found = sorted({entry.class_name for entry in entries if entry.class_name is not None})
+    folders = {(entry.split, entry.folders) for entry in entries}
+    class_of = class_of_folders(folders, spec.classes, _places(spec), log)
+    found = order_names(name for name in class_of.values() if name is not None)
+    require_distinct(found, is_settled=bool(spec.class_names or spec.label_map))
     class_names = spec.class_names or found
-    unknown = sorted(set(found) - set(class_names))
+    unknown = [name for name in found if name not in set(class_names)]
     if unknown:
         raise DamagedSourceError(f"class folders {unknown} are not among class_names {class_names}")
-    return StimulusStream(class_names or None, _stimuli(entries, class_names, log))
-
-
-def _stimuli(entries: list[_Entry], class_names: list[str], log: DamageLog) -> Iterator[Stimulus]:
     labels = {name: label for label, name in enumerate(class_names)}
+    label_of = {key: None if name is None else labels[name] for key, name in class_of.items()}
+    return StimulusStream(class_names or None, _stimuli(entries, label_of, spec.limits, log))
+
+
+def _stimuli(
+    entries: list[_Entry], label_of: dict[tuple[str, Folders], int | None], limits: Limits, log: DamageLog
+) -> Iterator[Stimulus]:
     for entry in entries:
         try:
+            limits.require_bytes(entry.file.stat().st_size, "the file")
             image = entry.file.read_bytes()
+        except TooLargeError as problem:
+            log.add(entry.stimulus_id, str(problem))
+            continue
         except OSError as problem:
             log.add(entry.stimulus_id, f"cannot be read: {problem.strerror}")
             continue
-        label = None if entry.class_name is None else labels[entry.class_name]
-        yield Stimulus(entry.stimulus_id, image, label, entry.split)
+        yield Stimulus(entry.stimulus_id, image, label_of[entry.split, entry.folders], entry.split)
 
 
 def _list_entries(split: str, roots: list[Path], spec: ImageFolderSpec, log: DamageLog) -> Iterator[_Entry]:
@@ -70,22 +90,19 @@ def _list_entries(split: str, roots: list[Path], spec: ImageFolderSpec, log: Dam
         files = []
         for relative, file in walk_files(root, log):
             if file.suffix.lower() in IMAGE_SUFFIXES:
-                files.append((relative, file))
+                files.append((relative, file, tuple(relative.split("/")[:-1])))
             else:
                 log.add(relative, f"unknown ending {file.suffix!r}")
-        has_splits = not split and bool(files) and all(_split_of(relative) for relative, _ in files)
-        for relative, file in files:
-            folders = relative.split("/")[:-1]
-            own_split = (_split_of(relative) or "") if has_splits else (split or spec.split)
-            classes = folders[1:] if has_splits else folders
-            stimulus_id = f"{split}/{relative}" if split else relative
-            yield _Entry(stimulus_id, file, classes[0] if classes else None, own_split)
-
-
-def _split_of(relative: str) -> str | None:
-    """Return the split that the first folder of a path names, if it does."""
-    first, separator, _ = relative.partition("/")
-    return SPLIT_NAMES.get(first.lower()) if separator else None
+        folders = {parts for _, _, parts in files}
+        place_of = split_folders(folders, spec, str(root), stated=split)
+        for relative, file, parts in files:
+            place = place_of[parts]
+            if place is not None:
+                yield _Entry(f"{split}/{relative}" if split else relative, file, *place)
+            elif spec.splits is not None:
+                log.left_out[parts[0] if parts else "."] += 1
+            else:
+                log.add(relative, "an image outside of the folders of the splits")
 
 
 def _note_empty_classes(root: Path, log: DamageLog) -> None:

@@ -8,18 +8,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from rep_kedro.stimuli.base import FileSourceSpec, require_path, split_of
+from rep_kedro.stimuli.base import FileSourceSpec, require_path
+from rep_kedro.stimuli.classes import order_names, require_distinct, require_few_classes
 from rep_kedro.stimuli.columnar import ColumnarFile, require_all_counted
 from rep_kedro.stimuli.record import DamagedSourceError, DamageLog, Stimulus, StimulusStream
-from rep_kedro.stimuli.strict import suggest
+from rep_kedro.stimuli.split_rule import split_files
+from rep_kedro.stimuli.strict import shorten, suggest
+from rep_kedro.stimuli.walking import note_unread, walk_files
+
+_ENDINGS = frozenset({".parquet", ".parq", ".pq"})
 
 
 class ParquetSpec(FileSourceSpec):
     """Parquet files.
 
     Attributes:
-        path: One file, or a folder; files or folders whose names begin with train, test, val or validation
-            are those splits.
+        path: One file, or a folder; names of files or folders may say the split
+            (``rep_kedro.stimuli.split_rule``).
         image_column: Column of the encoded images.
         label_column: Column of the labels, whole numbers or text; None for a set without labels.
         id_column: Column of stable ids; without one the id is the position within the split.
@@ -37,8 +42,9 @@ def read(spec: ParquetSpec, log: DamageLog) -> StimulusStream:
     Raises:
         FileNotFoundError: If a file is missing.
         DamagedSourceError: If a file is no Parquet file, or a column is missing or of a wrong type.
+        UserError: If names could be those of splits, or not.
     """
-    files = _list_files(spec)
+    files = _list_files(spec, log)
     for _, file in files:
         _require_columns(file, spec)
     class_names = spec.class_names or _declared_names(files[0][1], spec) or _find_names(files, spec)
@@ -51,18 +57,11 @@ def _stimuli(
     labels_by_name = {name: label for label, name in enumerate(class_names or [])}
     counts: dict[str, int] = {}
     for split, file in files:
-        for row in _rows(file, spec):
+        for image, elsewhere, found, own_id in _rows(file, spec):
             position = counts.get(split, 0)
             counts[split] = position + 1
-            stimulus_id = (
-                f"{split}/{position:06d}" if spec.id_column is None else f"{split}/{row[spec.id_column]}"
-            )
-            image = row[spec.image_column]
-            elsewhere = image.get("path") if isinstance(image, dict) else None
-            image = image.get("bytes") if isinstance(image, dict) else image
-            label = None if spec.label_column is None else row[spec.label_column]
-            if isinstance(label, str):
-                label = labels_by_name.get(label, label)
+            stimulus_id = f"{split}/{position:06d}" if spec.id_column is None else f"{split}/{own_id}"
+            label = labels_by_name.get(found, found) if isinstance(found, str) else found
             if not isinstance(label, int | None):
                 log.add(stimulus_id, f"class {label!r} is not among class_names")
             elif image is None:
@@ -70,13 +69,36 @@ def _stimuli(
                     stimulus_id,
                     f"no bytes in the image column{(elsewhere and f', only a path {elsewhere!r}') or ''}",
                 )
+            elif image.size > spec.limits.record_bytes:
+                log.add(stimulus_id, str(spec.limits.too_many_bytes(image.size, "the image")))
             else:
-                yield Stimulus(stimulus_id, image, label, split)
+                yield Stimulus(stimulus_id, image.to_pybytes(), label, split)
 
 
-def _rows(file: Path, spec: ParquetSpec) -> Iterator[dict[str, Any]]:
-    for batch in ColumnarFile(file).batches(_columns(spec)):
-        yield from batch.to_pylist()
+def _rows(file: Path, spec: ParquetSpec) -> Iterator[tuple[Any, Any, Any, Any]]:
+    """Yield a view of the image, the path of one that is elsewhere, label and id; None if absent."""
+    for batch in ColumnarFile(file, spec.limits).batches(_columns(spec)):
+        images = batch.column(spec.image_column)
+        paths = _part(images, "path")
+        found = _part(images, "bytes")
+        contents = images if found is None else found
+        others = [_cells(batch, name) for name in (spec.label_column, spec.id_column)]
+        for row, (label, own_id) in enumerate(zip(*others, strict=True)):
+            elsewhere = None if paths is None else paths[row].as_py()
+            yield contents[row].as_buffer(), elsewhere, label, own_id
+
+
+def _part(images: Any, name: str) -> Any:
+    """Return a field of a column of structures, null where the whole is null; None if there is none."""
+    import pyarrow.types as pt
+
+    place = images.type.get_field_index(name) if pt.is_struct(images.type) else -1
+    return images.flatten()[place] if place >= 0 else None
+
+
+def _cells(batch: Any, column: str | None) -> list[Any]:
+    cells: list[Any] = [None] * batch.num_rows if column is None else batch.column(column).to_pylist()
+    return cells
 
 
 def _columns(spec: ParquetSpec) -> list[str]:
@@ -86,7 +108,7 @@ def _columns(spec: ParquetSpec) -> list[str]:
 def _require_columns(file: Path, spec: ParquetSpec) -> None:
     import pyarrow.types as pt
 
-    schema = ColumnarFile(file).schema
+    schema = ColumnarFile(file, spec.limits).schema
     for name in _columns(spec):
         if name not in schema.names:
             raise DamagedSourceError(f"{file.name} has no column {name!r}; {suggest(name, schema.names)}")
@@ -109,13 +131,16 @@ def _require_columns(file: Path, spec: ParquetSpec) -> None:
 
 def _declared_names(file: Path, spec: ParquetSpec) -> list[str] | None:
     """Return the class names of Hugging Face's description in the file, if there are any."""
-    metadata = ColumnarFile(file).schema.metadata or {}
+    metadata = ColumnarFile(file, spec.limits).schema.metadata or {}
     try:
         features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
         names = features[spec.label_column]["names"]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         return None
-    return names_in_order(names)
+    try:
+        return names_in_order(names)
+    except (TypeError, ValueError) as problem:
+        raise DamagedSourceError(f"{file.name} names its classes in an unknown form: {problem}") from problem
 
 
 def names_in_order(names: Any) -> list[str]:
@@ -126,31 +151,50 @@ def names_in_order(names: Any) -> list[str]:
 
 
 def _find_names(files: list[tuple[str, Path]], spec: ParquetSpec) -> list[str] | None:
-    """Return the sorted labels of a text column; numbers have no names."""
+    """Return the labels of text columns, in order; numbers have no names."""
     if spec.label_column is None:
         return None
-    found = set()
+    found = set[object]()
+    is_text = {file.name: ColumnarFile(file, spec.limits).holds_text(spec.label_column) for _, file in files}
+    if len(set(is_text.values())) > 1:
+        raise DamagedSourceError(
+            f"column {spec.label_column!r} is text in some files, numbers in others:"
+            f" {shorten(sorted(is_text))}"
+        )
     for _, file in files:
-        for batch in ColumnarFile(file).batches([spec.label_column]):
-            found.update(batch.column(0).unique().to_pylist())
-    found.discard(None)
-    if not found:
-        return None
-    if all(isinstance(name, str) for name in found):
-        return sorted(found)
-    return [str(label) for label in range(max(found) + 1)]
+        if any(is_text.values()):
+            for batch in ColumnarFile(file, spec.limits).batches([spec.label_column]):
+                found.update(batch.column(0).unique().to_pylist())
+                require_few_classes(len(found), f"column {spec.label_column!r} of {file.name}")
+    names = order_names(name for name in found if isinstance(name, str))
+    require_distinct(names, is_settled=spec.label_map is not None)
+    return names or None
 
 
-def _list_files(spec: ParquetSpec) -> list[tuple[str, Path]]:
+def _list_files(spec: ParquetSpec, log: DamageLog) -> list[tuple[str, Path]]:
     files = []
     for split, paths in spec.roots().items():
         for path in paths:
             if require_path(path).is_file():
-                files.append((split or split_of(path.name) or spec.split, path))
+                own = split or split_files([path.name], spec, str(path.parent))[0]
+                files += [(own, path)] if own is not None else []
                 continue
-            below = sorted(file.relative_to(path).as_posix() for file in path.rglob("*.parquet"))
-            if not below:
-                raise DamagedSourceError(f"no Parquet files (*.parquet) in {path}")
-            require_all_counted(path / name for name in below)
-            files += [(split or split_of(name) or spec.split, path / name) for name in below]
+            files += _list_folder(split, path, spec, log)
     return sorted(files, key=lambda file: file[0] != "train")
+
+
+def _list_folder(split: str, folder: Path, spec: ParquetSpec, log: DamageLog) -> Iterator[tuple[str, Path]]:
+    there = dict(walk_files(folder, log))
+    names = [name for name, file in there.items() if file.suffix.lower() in _ENDINGS]
+    for name in there.keys() - set(names):
+        note_unread(name, log)
+    if not names:
+        log.require_none()
+        raise DamagedSourceError(f"no Parquet files (*.parquet) in {folder}")
+    require_all_counted(there[name] for name in names)
+    splits = [split] * len(names) if split else split_files(names, spec, str(folder))
+    for name, own in zip(names, splits, strict=True):
+        if own is None:
+            log.left_out[name] += 1
+        else:
+            yield own, there[name]

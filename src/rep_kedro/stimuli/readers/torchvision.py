@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from rep_kedro.errors import UserError
 from rep_kedro.stimuli.base import FileSourceSpec, require_path
-from rep_kedro.stimuli.decoding import flatten_image
+from rep_kedro.stimuli.pixels import flatten_image
 from rep_kedro.stimuli.png import encode_png
 from rep_kedro.stimuli.record import DamagedSourceError, DamageLog, Stimulus, StimulusStream
 from rep_kedro.stimuli.strict import suggest
@@ -40,6 +40,8 @@ class TorchvisionSpec(FileSourceSpec):
     def _require_path(self) -> "TorchvisionSpec":
         if self.path is None:
             raise UserError("source 'torchvision' needs path, the root folder that torchvision expects")
+        if self.splits is not None:
+            raise UserError("source 'torchvision' chooses its splits with official_splits, not with splits")
         return self
 
 

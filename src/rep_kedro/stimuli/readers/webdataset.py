@@ -1,36 +1,51 @@
-"""WebDataset shards in the layout of CLIP_benchmark, read member by member.
+"""WebDataset shards, such as in the layout of CLIP_benchmark, read member by member.
 
-A folder for each split holds ``nshards.txt`` and ``0.tar``, ``1.tar``, ...; members that share a key
-(``s0000012.jpg``, ``s0000012.cls``) are one sample and stand one after another. ``classnames.txt`` lies
-beside the split folders. Nothing is ever unpacked to disk.
+Members that share a key (``s0000012.jpg``, ``s0000012.cls``) are one sample and follow one another. Folders
+or the names of shards say the split. A folder's ``nshards.txt`` counts its shards; ``classnames.txt`` is in
+the folder of the shards or one above. Nothing is ever unpacked to disk.
 """
 
+import json
 import re
-import tarfile
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Literal, NamedTuple
 
-from rep_kedro.stimuli.base import SPLIT_NAMES, FileSourceSpec, require_path
+from rep_kedro.errors import UserError
+from rep_kedro.stimuli.base import FileSourceSpec, require_path
 from rep_kedro.stimuli.decoding import IMAGE_SUFFIXES
+from rep_kedro.stimuli.limits import Limits
 from rep_kedro.stimuli.record import DamagedSourceError, DamageLog, Stimulus, StimulusStream
+from rep_kedro.stimuli.split_names import parse_name
+from rep_kedro.stimuli.split_rule import split_files
+from rep_kedro.stimuli.tar_members import read_members, tar_stem
+from rep_kedro.stimuli.walking import note_unread, walk_files
 
-_BLOCK_BYTES = 512
-_MAX_MEMBER_BYTES = 1 << 30
+_COMPANIONS = frozenset({"nshards.txt", "classnames.txt"})
 
 
 class WebdatasetSpec(FileSourceSpec):
     """Tar shards.
 
     Attributes:
-        path: A folder with ``train/`` and ``test/``, or one folder of shards.
+        path: A folder of shards, or of folders of shards, or one shard.
         image_ending: Ending of the image members, such as ``jpg``; None takes any known one.
-        label_ending: Ending of the members with the label, a whole number as text.
+        label_ending: Ending of the members with the label: a whole number or a name of ``class_names``, as
+            text or JSON. ``none`` for a set without labels. Where it is not given it is ``cls``, and samples
+            that have other members instead are refused.
+        label_key: Key of the label, where the member is a JSON mapping.
     """
 
     source: Literal["webdataset"] = "webdataset"
     image_ending: str | None = None
-    label_ending: str = "cls"
+    label_ending: str | None = None
+    label_key: str | None = None
+
+
+class _Shard(NamedTuple):
+    split: str
+    file: Path
+    key: str  # <split>/<folders below the split's>/<name without its ending>
 
 
 def read(spec: WebdatasetSpec, log: DamageLog) -> StimulusStream:
@@ -39,44 +54,92 @@ def read(spec: WebdatasetSpec, log: DamageLog) -> StimulusStream:
     Raises:
         FileNotFoundError: If a folder or a shard that ``nshards.txt`` counts is missing.
         DamagedSourceError: If a folder holds no shards, or class names disagree.
+        UserError: If names could be those of splits, or not.
     """
-    folders = _split_folders(spec)
-    class_names = spec.class_names or _read_class_names([folder for _, folder in folders])
-    shards = [(split, shard) for split, folder in folders for shard in _list_shards(folder, split, log)]
-    return StimulusStream(class_names, _stimuli(shards, spec, log))
+    shards = [
+        shard
+        for split, roots in spec.roots().items()
+        for root in roots
+        for shard in _list_shards(split, require_path(root), spec, log)
+    ]
+    shards.sort(key=lambda shard: shard.split != "train")
+    places = [place for shard in shards for place in (shard.file.parent.parent, shard.file.parent)]
+    class_names = spec.class_names or _read_class_names(places)
+    return StimulusStream(class_names, _stimuli(shards, class_names, spec, log))
 
 
-def _stimuli(shards: list[tuple[str, Path]], spec: WebdatasetSpec, log: DamageLog) -> Iterator[Stimulus]:
-    for split, shard in shards:
-        for key, members in _samples(shard, f"{split}/{shard.name}", log):
-            stimulus_id = f"{split}/{shard.name.split('.')[0]}/{key}"
-            stimulus = _to_stimulus(stimulus_id, members, split, spec, log)
+def _stimuli(
+    shards: list[_Shard], class_names: list[str] | None, spec: WebdatasetSpec, log: DamageLog
+) -> Iterator[Stimulus]:
+    reader = _SampleReader(class_names, spec, log)
+    for shard in shards:
+        for key, members in _samples(shard.file, f"{shard.split}/{shard.file.name}", spec.limits, log):
+            stimulus = reader.to_stimulus(f"{shard.key}/{key}", members, shard.split)
             if stimulus is not None:
                 yield stimulus
 
 
-def _to_stimulus(
-    stimulus_id: str, members: dict[str, bytes], split: str, spec: WebdatasetSpec, log: DamageLog
-) -> Stimulus | None:
-    wanted = IMAGE_SUFFIXES if spec.image_ending is None else {f".{spec.image_ending.lstrip('.').lower()}"}
-    images = [ending for ending in members if f".{ending}" in wanted]
-    if len(images) != 1:
-        log.add(stimulus_id, f"{len(images)} images among the members {sorted(members)}, expected one")
-        return None
-    text = members.get(spec.label_ending)
-    if text is None:
-        return Stimulus(stimulus_id, members[images[0]], None, split)
-    try:
-        return Stimulus(stimulus_id, members[images[0]], int(text), split)
-    except ValueError:
-        log.add(stimulus_id, f"label {text[:20]!r} is not a whole number")
-        return None
+class _SampleReader:
+    """Finds image and label among the members of samples."""
+
+    def __init__(self, class_names: list[str] | None, spec: WebdatasetSpec, log: DamageLog) -> None:
+        self._labels = {name: label for label, name in enumerate(class_names or [])}
+        self._log = log
+        ending = spec.image_ending
+        self._images = IMAGE_SUFFIXES if ending is None else {f".{ending.lstrip('.').lower()}"}
+        self._ending = (spec.label_ending or "cls").lstrip(".").lower()
+        self._key = spec.label_key
+        self._is_sure = spec.label_ending is not None
+
+    def to_stimulus(self, stimulus_id: str, members: dict[str, bytes], split: str) -> Stimulus | None:
+        """Return one sample as a stimulus; None for one that went to the log.
+
+        Raises:
+            UserError: If the label could be in a member that the parameters do not name.
+        """
+        images = [ending for ending in members if f".{ending}" in self._images]
+        if len(images) != 1:
+            self._log.add(
+                stimulus_id, f"{len(images)} images among the members {sorted(members)}, expected one"
+            )
+            return None
+        label, content = None, members.get(self._ending)
+        others = sorted(members.keys() - set(images))
+        if content is not None:
+            self._is_sure = True
+            label, problem = self._parse(content)
+            if label is None:
+                self._log.add(stimulus_id, problem)
+                return None
+        elif others and not self._is_sure:
+            raise UserError(
+                f"{stimulus_id} has no member .cls with the label, but .{', .'.join(others)}; say"
+                f" `label_ending: {others[0]}`, or `label_ending: none` for a set without labels"
+            )
+        return Stimulus(stimulus_id, members[images[0]], label, split)
+
+    def _parse(self, content: bytes) -> tuple[int | None, str]:
+        """Return the label in a member, or why there is none."""
+        text = content.decode("utf-8", "replace").strip()
+        if self._key is not None:
+            try:
+                text = str(json.loads(text)[self._key])
+            except (ValueError, TypeError, KeyError, RecursionError):
+                return None, f"label {text[:20]!r} is no JSON mapping with the key {self._key!r}"
+        text = text.strip('"')
+        if re.fullmatch(r"[+-]?[0-9]{1,20}", text):
+            return int(text), ""
+        hint = "; say label_key" if text.startswith("{") else ""
+        reason = f"label {text[:20]!r} is neither a whole number nor among the class names{hint}"
+        return self._labels.get(text), reason
 
 
-def _samples(shard: Path, name: str, log: DamageLog) -> Iterator[tuple[str, dict[str, bytes]]]:
+def _samples(
+    shard: Path, name: str, limits: Limits, log: DamageLog
+) -> Iterator[tuple[str, dict[str, bytes]]]:
     """Yield (key, members by ending) of one shard; members that cannot be used go to the log."""
     key, members = "", dict[str, bytes]()
-    for member, content in _members(shard, name, log):
+    for member, content in read_members(shard, name, limits, log):
         stem, _, ending = member.rpartition("/")[2].partition(".")
         folder = member.rpartition("/")[0]
         member_key = f"{folder}/{stem}" if folder else stem
@@ -87,99 +150,80 @@ def _samples(shard: Path, name: str, log: DamageLog) -> Iterator[tuple[str, dict
         if ending.lower() in members:
             log.add(f"{name}:{member}", "occurs twice")
         members[ending.lower()] = content
+        n_bytes = sum(map(len, members.values()))
+        if n_bytes > limits.record_bytes:
+            log.add(f"{name}:{member}", str(limits.too_many_bytes(n_bytes, "its sample")))
+            del members[ending.lower()]
     if members:
         yield key, members
 
 
-def _members(shard: Path, name: str, log: DamageLog) -> Iterator[tuple[str, bytes]]:
-    try:
-        with tarfile.open(shard, mode="r:*") as archive:
-            for member in archive:
-                content = _read_member(archive, member, name, log)
-                if content is not None:
-                    yield _tidy(member.name), content
-                archive.members = []  # type: ignore[attr-defined]  # the archive would keep every header
-            _require_end_mark(archive)
-    except (tarfile.TarError, EOFError, OSError) as problem:
-        log.add(name, f"truncated or damaged archive: {problem}")
+def _list_shards(split: str, root: Path, spec: WebdatasetSpec, log: DamageLog) -> list[_Shard]:
+    """Return the shards of one place in their order; whatever else is there goes to the log."""
+    if root.is_file():
+        own = split or split_files([root.name], spec, str(root.parent))[0]
+        return [] if own is None else [_Shard(own, root, f"{own}/{tar_stem(root.name) or root.name}")]
+    files = dict(walk_files(root, log))
+    names = sorted((name for name in files if tar_stem(files[name].name)), key=_in_order)
+    around = {place for name in names for place in (files[name].parent, files[name].parent.parent)}
+    for name in sorted(files.keys() - set(names)):
+        if files[name].name not in _COMPANIONS or files[name].parent not in around:
+            note_unread(name, log)
+    if not names:
+        log.require_none()
+        raise DamagedSourceError(f"no shards (*.tar) in {root}")
+    names = [name for name in names if _is_counted(name, files, log)]
+    for counted in sorted(name for name in files if files[name].name == "nshards.txt"):
+        _require_all(files[counted])
+    splits = [split] * len(names) if split else split_files(names, spec, str(root))
+    shards = []
+    for name, own in zip(names, splits, strict=True):
+        if own is None:
+            log.left_out[name] += 1
+        else:
+            shards.append(_Shard(own, files[name], f"{own}/{_id_of(name)}"))
+    return shards
 
 
-def _read_member(
-    archive: tarfile.TarFile, member: tarfile.TarInfo, name: str, log: DamageLog
-) -> bytes | None:
-    path = PurePosixPath(member.name)
-    if path.is_absolute() or ".." in path.parts or re.match(r"[A-Za-z]:|.*\\", member.name):
-        log.add(f"{name}:{member.name}", "a path that leads out of the archive")
-    elif member.isdir():
-        pass
-    elif not member.isreg():
-        log.add(f"{name}:{member.name}", "a link or device, not a file")
-    elif member.size > _MAX_MEMBER_BYTES:
-        log.add(f"{name}:{member.name}", f"{member.size} bytes, more than {_MAX_MEMBER_BYTES}")
-    elif path.name.startswith("."):
-        log.ignored.append(f"{name}:{member.name}")
-    else:
-        file = archive.extractfile(member)
-        content = file.read() if file else b""
-        if len(content) == member.size:
-            return content
-        raise tarfile.ReadError(f"{member.name} has {len(content)} of {member.size} bytes")
-    return None
+def _in_order(name: str) -> list[tuple[int, str]]:
+    """Return what sorts numbers in names as numbers."""
+    return [(int(part) if part.isdigit() else -1, part) for part in re.split(r"(\d+)", name)]
 
 
-def _require_end_mark(archive: tarfile.TarFile) -> None:
-    """Raise if the zeros that end an archive are missing; the library takes any bad header for the end."""
-    file = archive.fileobj
-    assert file is not None  # noqa: S101  an open archive has one
-    file.seek(archive.offset)
-    block = file.read(_BLOCK_BYTES)
-    if len(block) < _BLOCK_BYTES or any(block):
-        raise tarfile.ReadError("no end mark")
+def _id_of(name: str) -> str:
+    """Return a shard's path without folders that say a split and without its ending."""
+    *folders, file = name.split("/")
+    kept = [folder for folder in folders if not ((said := parse_name(folder)) and not said.rest)]
+    return "/".join([*kept, tar_stem(file) or file])
 
 
-def _tidy(name: str) -> str:
-    return str(PurePosixPath(name))
+def _is_counted(name: str, files: Mapping[str, Path], log: DamageLog) -> bool:
+    """Say whether ``nshards.txt`` counts a shard, or there is none; others go to the log."""
+    counted = files[name].parent / "nshards.txt"
+    number = tar_stem(files[name].name) or ""
+    if counted.is_file() and not (number.isdigit() and int(number) < _number_in(counted)):
+        log.add(name, f"a shard that {counted.name} does not count")
+        return False
+    return True
 
 
-def _split_folders(spec: WebdatasetSpec) -> list[tuple[str, Path]]:
-    if spec.splits is not None:
-        return [(split, require_path(path)) for split, paths in spec.splits.items() for path in paths]
-    [root] = spec.roots()[""]
-    below = sorted(require_path(root).iterdir()) if root.is_dir() else []
-    parts = [(SPLIT_NAMES[path.name.lower()], path) for path in below if path.name.lower() in SPLIT_NAMES]
-    return sorted(parts, key=lambda part: part[0] != "train") or [(spec.split, root)]
+def _require_all(counted: Path) -> None:
+    there = {tar_stem(path.name) for path in counted.parent.iterdir()}
+    for number in range(_number_in(counted)):
+        if str(number) not in there:
+            require_path(counted.parent / f"{number}.tar")
 
 
-def _list_shards(folder: Path, split: str, log: DamageLog) -> list[Path]:
-    if folder.is_file():
-        return [folder]
-    shards = [path for path in folder.iterdir() if re.search(r"\.tar(\.gz)?$", path.name)]
-    counted = folder / "nshards.txt"
-    if counted.exists():
-        text = counted.read_text(encoding="utf-8").strip()
-        if not text.isdigit():
-            raise DamagedSourceError(f"{counted} holds {text[:20]!r}, expected the number of shards")
-        wanted = [require_path(folder / f"{number}.tar") for number in range(int(text))]
-        for path in sorted(set(shards) - set(wanted)):
-            log.add(f"{split}/{path.name}", f"a shard that {counted.name} does not count")
-        return wanted
-    if not shards:
-        raise DamagedSourceError(f"no shards (*.tar) in {folder}")
-    return sorted(
-        shards, key=lambda path: [(int(part) if part.isdigit() else -1, part) for part in _parts(path)]
-    )
-
-
-def _parts(path: Path) -> list[str]:
-    return re.split(r"(\d+)", path.name)
+def _number_in(counted: Path) -> int:
+    text = counted.read_text(encoding="utf-8", errors="replace").strip()
+    if not (text.isascii() and text.isdigit() and len(text) < 8):
+        raise DamagedSourceError(f"{counted} holds {text[:20]!r}, expected the number of shards")
+    return int(text)
 
 
 def _read_class_names(folders: list[Path]) -> list[str] | None:
-    """Return the names that lie in or beside the split folders, if any."""
-    places = dict.fromkeys(
-        place / "classnames.txt" for folder in folders for place in (folder.parent, folder)
-    )
-    found = [place for place in places if place.is_file()]
+    """Return the names in the folder of the shards or one above, if any."""
+    found = [place for folder in dict.fromkeys(folders) if (place := folder / "classnames.txt").is_file()]
     names = [_read_names(place) for place in found]
     if any(other != names[0] for other in names[1:]):
         raise DamagedSourceError(f"class names disagree between {', '.join(map(str, found))}")

@@ -1,0 +1,20 @@
+"""``python -m rep_kedro run``: Kedro's command line, with signals answered from the first instant."""
+
+from rep_kedro import interrupts
+
+interrupts.answer_early()  # before Kedro is imported, for that takes a while
+interrupts.watch_parent()
+
+
+def main() -> None:
+    """Run Kedro's command line under its own name."""
+    import sys
+
+    from kedro.framework.cli.cli import main as run_kedro
+
+    sys.argv[0] = "kedro"
+    run_kedro()
+
+
+if __name__ == "__main__":
+    main()

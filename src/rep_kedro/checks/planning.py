@@ -1,0 +1,90 @@
+"""Plans of collections as the configuration has them now, whatever plans are stored; nothing is computed."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from rep_kedro.checks.stale import make_pipeline
+from rep_kedro.pipelines import PIPELINES
+
+if TYPE_CHECKING:
+    from kedro.pipeline.node import Node
+
+    from rep_kedro.datasets import Planned
+
+_log = logging.getLogger("rep_kedro")
+
+
+def expect_configured(catalog: Any, names: Iterable[str]) -> None:
+    """Make collections hold the members that the configuration plans, and no others.
+
+    The planners of everything that they follow from are asked, from the images on. What cannot be planned
+    now, say because images are not on this machine, is used as it is stored, and the log says so.
+
+    Args:
+        catalog: Its collections are changed for the life of this process; nothing is written.
+        names: Collections that a run reads.
+    """
+    for node in _planners(catalog, names):
+        try:
+            plans = plan_node(catalog, node)
+        except Exception as problem:  # whatever it is, the pipeline that makes the collection will say so
+            _log.debug("%s is used as it is stored: %s", node.name, problem)
+            continue
+        for name in node.outputs:
+            n_stored = catalog.get(name).expect(plans[name], or_as_stored=True)
+            if n_stored and name in names:
+                _log.warning("%s: %d members cannot be planned now and are used as stored", name, n_stored)
+
+
+def plan_node(catalog: Any, node: "Node") -> dict[str, "Mapping[str, Planned]"]:
+    """Let a planner plan; its inputs are those that the catalog has.
+
+    Returns:
+        Plans by collection.
+    """
+    plans: dict[str, Mapping[str, Planned]] = node.run(
+        {name: _load_input(catalog, node, name) for name in node.inputs}
+    )
+    return plans
+
+
+def free_inputs(node: "Node") -> list[str]:
+    """Return the inputs of a node that are no parameters."""
+    return [name for name in node.inputs if name != "parameters" and not name.startswith("params:")]
+
+
+def _planners(catalog: Any, names: Iterable[str]) -> "list[Node]":
+    """Return the nodes that plan collections from collections alone, as far as the names follow from them."""
+    from kedro.pipeline import Pipeline
+
+    from rep_kedro.datasets import CollectionDataset
+
+    def is_collection(name: str) -> bool:
+        return isinstance(catalog.get(name), CollectionDataset)
+
+    whole: Pipeline = sum((make_pipeline(name) for name in PIPELINES), Pipeline([]))
+    wanted = [name for name in names if name in whole.all_outputs() and is_collection(name)]
+    if not wanted:
+        return []
+    chosen = whole.to_outputs(*wanted).nodes
+    return [node for node in chosen if all(map(is_collection, [*free_inputs(node), *node.outputs]))]
+
+
+def _load_input(catalog: Any, node: "Node", name: str) -> Any:
+    """Load what there is of a collection, and parameters as the model that the node's signature names."""
+    from rep_kedro.datasets import CollectionDataset
+
+    dataset = catalog.get(name)
+    value = dataset.load_partial() if isinstance(dataset, CollectionDataset) else catalog.load(name)
+    if not name.startswith("params:") or not isinstance(value, Mapping):
+        return value
+    from inspect import signature
+    from typing import get_type_hints
+
+    from pydantic import BaseModel
+
+    function = getattr(node.func, "func", node.func)
+    bound = signature(function).bind_partial(*node.inputs).arguments
+    kind = next((get_type_hints(function).get(key) for key, source in bound.items() if source == name), None)
+    return kind.model_validate(value) if isinstance(kind, type) and issubclass(kind, BaseModel) else value

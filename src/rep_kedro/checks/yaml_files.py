@@ -1,0 +1,96 @@
+"""Configuration files are read within bounds: their size, depth and what aliases make of them.
+
+A few hundred bytes of YAML can refer to themselves, unfold to gigabytes or nest deeper than Python's stack:
+events are counted first, in one pass over the file, and no parser builds objects of what is refused here.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from rep_kedro.errors import UserError
+
+MAX_BYTES = 4_000_000
+MAX_DEPTH = 40
+MAX_NODES = 200_000
+MAX_DIGITS = 100
+_NUMBER = re.compile(r"[-+]?(0[xob])?[0-9a-fA-F_.:]+([eE][-+]?[0-9]+)?")
+
+
+def require_bounded(path: Path) -> None:
+    """Refuse a file that is no file, too large, no UTF-8 text, or unfolds to too much.
+
+    Raises:
+        UserError: If it is one of these; the message has the line. Broken YAML is left to whoever parses it.
+    """
+    import yaml
+
+    shown = shown_path(path)
+    if path.is_dir():
+        raise UserError(f"{shown} is a folder where a file is expected; rename or remove it")
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise UserError(
+                f"{shown} has {path.stat().st_size:,} bytes, a configuration file may have {MAX_BYTES:,}"
+            )
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise UserError(f"{shown} is not UTF-8 text") from None
+    except OSError as problem:
+        raise UserError(f"{shown} cannot be read: {problem.strerror or problem}") from problem
+    counter = _Counter(shown)
+    try:
+        for event in yaml.parse(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+            counter.count(event)
+    except yaml.YAMLError:
+        return
+
+
+def shown_path(path: Path) -> str:
+    """Return a path as the user would write it from the project's folder."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+class _Counter:
+    """Counts what a file's nodes unfold to, event by event."""
+
+    def __init__(self, shown: str) -> None:
+        self._shown = shown
+        self._open: list[tuple[Any, int]] = []  # anchor and count so far of each collection around
+        self._sizes: dict[str, int] = {}
+        self._total = 0
+
+    def count(self, event: Any) -> None:
+        import yaml
+
+        if isinstance(event, yaml.CollectionStartEvent):
+            self._open.append((event.anchor, self._total))
+            if len(self._open) > MAX_DEPTH:
+                self._refuse(event, f"is nested more than {MAX_DEPTH} levels deep")
+            self._add(event, 1)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = self._open.pop()
+            if anchor is not None:
+                self._sizes[anchor] = self._total - before
+        elif isinstance(event, yaml.ScalarEvent):
+            self._require_short(event)
+            self._add(event, 1)
+            if event.anchor is not None:
+                self._sizes[event.anchor] = 1
+        elif isinstance(event, yaml.AliasEvent):
+            if any(anchor == event.anchor for anchor, _ in self._open):
+                self._refuse(event, f"refers to itself: *{event.anchor} is inside of &{event.anchor}")
+            self._add(event, self._sizes.get(str(event.anchor), 0))
+
+    def _add(self, event: Any, n_nodes: int) -> None:
+        self._total += n_nodes
+        if self._total > MAX_NODES:
+            self._refuse(event, f"unfolds to more than {MAX_NODES:,} values")
+
+    def _require_short(self, event: Any) -> None:
+        value = event.value
+        if event.implicit[0] and len(value) > MAX_DIGITS and _NUMBER.fullmatch(value):
+            self._refuse(event, f"has a number of {len(value):,} digits, {MAX_DIGITS} may be")
+
+    def _refuse(self, event: Any, why: str) -> None:
+        raise UserError(f"{self._shown}, line {event.start_mark.line + 1}: {why}")

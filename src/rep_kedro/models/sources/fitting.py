@@ -1,0 +1,243 @@
+"""Whether a file's weights are those of a network: names, shapes and types, before any number is copied."""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from rep_kedro.errors import UserError
+from rep_kedro.models.sources.file_content import read_content
+from rep_kedro.models.sources.file_kinds import show_name
+from rep_kedro.models.sources.files import is_here
+from rep_kedro.models.sources.places import StatePlace
+from rep_kedro.models.sources.readings import Reading, find_states, list_readings, tell_content
+
+_SHOWN = 3
+_COUNTER = "num_batches_tracked"
+_FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
+Change = Callable[[dict[str, Tensor], nn.Module], Mapping[str, Tensor]]
+_log = logging.getLogger(__name__)
+
+
+class _Misfit(NamedTuple):
+    """What keeps a reading from being the network's."""
+
+    missing: list[str]
+    unexpected: list[str]
+    shapes: list[str]
+    types: list[str]
+
+
+def fit_weights(
+    content: Any, module: nn.Module, spec: StatePlace, name: str, change: Change | None = None
+) -> dict[str, Tensor]:
+    """Return the tensors of a file that are the network's, under the network's names.
+
+    Args:
+        content: What the file holds.
+        module: The network; on the meta device, if only to be asked whether they fit.
+        spec: Which tensors to take and what may be missing.
+        name: What messages call the file.
+        change: A library's own changes to files of those who published the architecture.
+
+    Raises:
+        ValueError: If nothing fits, or several things do; one line says what the file holds.
+    """
+    own = {key: value for key, value in module.state_dict().items() if isinstance(value, Tensor)}
+    needed = {key for key in own if not _matches(key, spec.left_out) and not key.endswith(_COUNTER)}
+    states = _within(find_states(content), content, spec, name)
+    try:
+        readings = list_readings(states, needed, spec)
+    except ValueError as error:
+        raise UserError(f"{name}: {error}") from error
+    changed = [(reading, _change(reading, module, change)) for reading in readings]
+    judged = [(reading, state, _compare(state, own, spec)) for reading, state in changed]
+    fitting = [(reading, state) for reading, state, misfit in judged if not any(misfit)]
+    if len(fitting) > 1:
+        choices = " or ".join(f"({reading.settings()})" for reading, _ in fitting[:_SHOWN])
+        more = f" or {len(fitting) - _SHOWN} more" if len(fitting) > _SHOWN else ""
+        raise UserError(f"{name} holds {len(fitting)} sets of weights that fit; say which: {choices}{more}")
+    if not fitting:
+        told = _tell_misfit(name, *judged[0], own)
+        held = f"; the file holds {tell_content(content)}" if judged[0][2].missing else ""
+        raise UserError(f"{told}{held}")
+    reading, state = fitting[0]
+    if not any(value.is_meta for value in own.values()):
+        _tell_reading(name, reading, state, own)
+    used = {key: value for key, value in state.items() if key in own and value.shape == own[key].shape}
+    if not used:
+        raise UserError(
+            f"{name}: none of its tensors is used; left_out: {list(spec.left_out)} leaves out all"
+        )
+    return used
+
+
+def load_file(spec: StatePlace, module: nn.Module, kind: str, change: Change | None = None) -> None:
+    """Copy the weights of a file into a network.
+
+    Raises:
+        ValueError: If they do not fit, or hold values that are not finite where the network's own are.
+    """
+    name = f"{kind} {spec.path or spec.url}"
+    state = fit_weights(read_content(spec, kind), module, spec, name, change)
+    own = module.state_dict()
+    for key, value in state.items():
+        if own[key].is_floating_point():
+            broken = int((~torch.isfinite(value.to(own[key].dtype)) & torch.isfinite(own[key])).sum())
+            if broken:
+                raise UserError(
+                    f"{name}: {key} holds {broken} of {value.numel()} values that are not finite"
+                    " (NaN or infinite); the file is of a failed training, or damaged"
+                )
+    module.load_state_dict(state, strict=False)
+
+
+def require_fitting_file(
+    spec: StatePlace, module: nn.Module, kind: str, change: Change | None = None
+) -> None:
+    """Refuse a file whose weights are not those of a network; no number is read, and nothing fetched.
+
+    Args:
+        spec: Where the file is, and which of its tensors to take.
+        module: The network on the meta device.
+        kind: What messages call the file.
+        change: See `fit_weights`.
+
+    Raises:
+        ValueError: If the file is here and does not fit.
+    """
+    if is_here(spec):
+        content = read_content(spec, kind, only_shapes=True)
+        fit_weights(content, module, spec, f"{kind} {spec.path or spec.url}", change)
+
+
+def _within(
+    states: dict[str, dict[str, Tensor]], content: Any, spec: StatePlace, name: str
+) -> dict[str, dict[str, Tensor]]:
+    """Return the states at or below the path that the entry names, all if it names none."""
+    if not states:
+        raise UserError(f"{name} is no state dict of tensors: it holds {tell_content(content)}")
+    path = spec.within
+    chosen = {key: state for key, state in states.items() if not path or f"{key}.".startswith(f"{path}.")}
+    if not chosen:
+        raise UserError(f"{name} has no part {path!r} with tensors; there is {tell_content(content)}")
+    return chosen
+
+
+def _change(reading: Reading, module: nn.Module, change: Change | None) -> dict[str, Tensor]:
+    """Return the tensors after the library's own changes; where these fail, as they are."""
+    tensors = dict(reading.tensors)
+    if change is None:
+        return tensors
+    try:
+        return {
+            key: value for key, value in change(dict(tensors), module).items() if isinstance(value, Tensor)
+        }
+    except Exception:  # made for files of other networks; what does not fit is told by name
+        _log.debug("the library's changes to names failed", exc_info=True)
+        return tensors
+
+
+def _compare(state: Mapping[str, Tensor], own: Mapping[str, Tensor], spec: StatePlace) -> _Misfit:
+    may_lack = [*spec.left_out, f"*{_COUNTER}"]
+    shapes, types = [], []
+    for key in (key for key in state if key in own):
+        if state[key].shape != own[key].shape:
+            if not _matches(key, spec.left_out):
+                shapes.append(key)
+        elif not _has_fitting_type(state[key], own[key], key):
+            types.append(key)
+    return _Misfit(
+        missing=[key for key in own if key not in state and not _matches(key, may_lack)],
+        unexpected=[key for key in state if key not in own and not _matches(key, spec.ignored)],
+        shapes=shapes,
+        types=types,
+    )
+
+
+def _has_fitting_type(value: Tensor, own: Tensor, key: str) -> bool:
+    if value.layout != torch.strided or value.is_quantized or value.is_meta:
+        return False
+    if own.is_floating_point():
+        return value.dtype in _FLOATS
+    if own.is_complex() or own.dtype == torch.bool:
+        return value.dtype == own.dtype
+    is_whole = not (value.is_floating_point() or value.is_complex() or value.dtype == torch.bool)
+    return is_whole or key.endswith(_COUNTER)
+
+
+def _tell_misfit(
+    name: str, reading: Reading, state: Mapping[str, Tensor], misfit: _Misfit, own: Mapping[str, Tensor]
+) -> str:
+    if misfit.types:
+        key = misfit.types[0]
+        return (
+            f"{name} has numbers of type {_type(state[key])} where the network has {_type(own[key])}"
+            f" ({_listed(misfit.types)}): quantised weights and masks are not read;"
+            " use a file of the floating-point weights"
+        )
+    parts = []
+    if misfit.missing:
+        parts.append(f"it lacks {_listed(misfit.missing)}")
+    if misfit.unexpected:
+        parts.append(f"it also has {_listed(reading.sources.get(k, k) for k in misfit.unexpected)}")
+    if misfit.shapes:
+        pairs = [f"{key} is {_side(state[key])}, not {_side(own[key])}" for key in misfit.shapes[:_SHOWN]]
+        more = len(misfit.shapes) - _SHOWN
+        parts.append(f"{', '.join(pairs)}{f' and {more} more' if more > 0 else ''}")
+    where = f" ({show_name(reading.within)})" if reading.within else ""
+    return f"{name}{where} does not fit: {'; '.join(parts)}; {_advise(misfit, state, own)}"
+
+
+def _advise(misfit: _Misfit, state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
+    """Return which settings may help: of a head with another number of classes, n_classes."""
+    heads = {(state[key].shape[:1], own[key].shape[:1]) for key in misfit.shapes}
+    if len(heads) == 1 and not misfit.missing and (width := heads.pop()[0]):
+        layers = ", ".join(dict.fromkeys(key.rpartition(".")[0] for key in misfit.shapes))
+        return f"say n_classes: {width[0]}, or left_out: [{layers}]"
+    return "see left_out, ignored, prefix, within and rename"
+
+
+def _tell_reading(
+    name: str, reading: Reading, state: Mapping[str, Tensor], own: Mapping[str, Tensor]
+) -> None:
+    """Log what is not taken as it is."""
+    if reading.outside:
+        _log.info("%s: left out what is not behind %r: %s", name, reading.prefix, _listed(reading.outside))
+    drawn = [key for key in own if _is_left(key, state, own)]
+    if drawn:
+        _log.info("%s: not in the file, or of another shape, so drawn: %s", name, _listed(drawn))
+    kinds = {
+        _type(value)
+        for key, value in state.items()
+        if key in own and own[key].is_floating_point() and value.dtype != own[key].dtype
+    }
+    if kinds:
+        _log.info("%s: %s converted to float32", name, " and ".join(sorted(kinds)))
+
+
+def _is_left(key: str, state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> bool:
+    return not key.endswith(_COUNTER) and (key not in state or state[key].shape != own[key].shape)
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    """Tell whether a pattern fits a name, or the name of a layer that it is in."""
+    return any(fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*") for pattern in patterns)
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = list(names)
+    more = len(names) - _SHOWN
+    return f"{', '.join(map(show_name, names[:_SHOWN]))}{f' and {more} more' if more > 0 else ''}"
+
+
+def _type(tensor: Tensor) -> str:
+    layout = "" if tensor.layout == torch.strided else "sparse "
+    return layout + str(tensor.dtype).removeprefix("torch.")
+
+
+def _side(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "one number"

@@ -1,0 +1,158 @@
+"""Names and numbers of classes, where a source declares none or counts them in its own way."""
+
+import re
+import unicodedata
+from collections.abc import Collection, Iterable, Iterator, Sequence
+
+from rep_kedro.errors import UserError
+from rep_kedro.stimuli.record import DamagedSourceError, DamageLog, Stimulus
+
+_NUMBER = re.compile(r"([0-9]{1,18})")
+MAX_FOUND_CLASSES = 1 << 16  # classes without names; where there are more, they are something else
+LOOK_LIKE_IDS = (
+    "labels look like ids, not classes; name another label column (or none), class_names or a label_map"
+)
+
+
+def order_names(found: Iterable[str]) -> list[str]:
+    """Return the distinct names in the order of their labels: by their letters, or by their numbers.
+
+    Example:
+        >>> order_names(["10", "9", "2"]), order_names(["b10", "b9"]), order_names(["b10", "b9", "a"])
+        (['2', '9', '10'], ['b9', 'b10'], ['a', 'b10', 'b9'])
+    """
+    names = set(found)
+    numbers = numbers_of(names)
+    return sorted(names, key=lambda name: (numbers.get(name, 0), name))
+
+
+def numbers_of(names: Iterable[str]) -> dict[str, int]:
+    """Return the number in each name, where that is all in which the names differ; else nothing.
+
+    Example:
+        >>> numbers_of(["class_10", "class_9"]), numbers_of(["10", "cat"])
+        ({'class_10': 10, 'class_9': 9}, {})
+    """
+    parts = {name: _NUMBER.split(name) for name in names}
+    frames = {(len(part), part[0], part[-1]) for part in parts.values()}
+    if len(frames) != 1 or next(iter(frames))[0] != 3:
+        return {}
+    return {name: int(number) for name, (_, number, _) in parts.items()}
+
+
+def is_number(name: str) -> bool:
+    """Say whether a name is a whole number in digits."""
+    return bool(_NUMBER.fullmatch(name))
+
+
+def require_distinct(names: Collection[str], *, is_settled: bool) -> None:
+    """Require that no two names differ in case, in separators or in leading zeros only.
+
+    Args:
+        names: Of classes that were found.
+        is_settled: True where the parameters say what becomes of them (class_names or label_map).
+
+    Raises:
+        UserError: Names the first two, and what to write.
+    """
+    if is_settled:
+        return
+    known: dict[str, str] = {}
+    for name in sorted(names):
+        twin = known.setdefault(_plain(name), name)
+        if twin != name:
+            raise UserError(
+                f"classes {twin!r} and {name!r} differ in case, separators or leading zeros only; rename one,"
+                f" or join them with `label_map: {{classes: {{{name}: [{twin!r}, {name!r}], ...}}}}`, or list"
+                " both in class_names to keep them apart"
+            )
+
+
+def _plain(name: str) -> str:
+    if is_number(name):
+        return str(int(name))
+    return re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", name).casefold()).strip()
+
+
+def name_by_number(labels: Collection[int]) -> list[str] | None:
+    """Return names for labels that have none: their numbers, from 0 on; None where there are no labels.
+
+    Raises:
+        UserError: If the labels look like ids.
+
+    Example:
+        >>> name_by_number({0, 3})
+        ['0', '1', '2', '3']
+    """
+    if not labels:
+        return None
+    largest = max(labels)
+    if largest >= MAX_FOUND_CLASSES:
+        raise UserError(f"labels up to {largest}: {LOOK_LIKE_IDS}")
+    return [str(label) for label in range(largest + 1)]
+
+
+def require_few_classes(n_classes: int, where: str) -> None:
+    """Raise if there are more different labels than there may be classes.
+
+    Raises:
+        DamagedSourceError: Says what to do.
+    """
+    if n_classes > MAX_FOUND_CLASSES:
+        raise DamagedSourceError(f"{where}: more than {MAX_FOUND_CLASSES:,} different {LOOK_LIKE_IDS}")
+
+
+class Numbering:
+    """How a source numbers its classes, found out while its stimuli pass.
+
+    Attributes:
+        n_classes: Number of the source's class names; None where it has none.
+        largest: Largest label so far; -1 before the first.
+    """
+
+    def __init__(self, class_names: Sequence[str] | None, first_label: int | None) -> None:
+        self.n_classes = len(class_names) if class_names is not None else None
+        self.largest = -1
+        self._smallest: int | None = None
+        self._first = first_label
+
+    def follow(self, stimuli: Iterator[Stimulus], log: DamageLog) -> Iterator[Stimulus]:
+        """Yield the stimuli, their labels counted from 0 where the parameters state the first one."""
+        for stimulus in stimuli:
+            if stimulus.label is None:
+                yield stimulus
+                continue
+            label = stimulus.label - (self._first or 0)
+            self.largest = max(self.largest, label)
+            self._smallest = label if self._smallest is None else min(self._smallest, label)
+            if label < 0 <= stimulus.label:
+                log.add(stimulus.stimulus_id, f"label {stimulus.label} is below first_label {self._first}")
+            else:
+                yield stimulus._replace(label=label)
+
+    def is_from_one(self) -> bool:
+        """Say whether labels run from 1 to K for K names, which fits one way of counting alone."""
+        return self._first is None and self._smallest == 1 and self.largest == self.n_classes
+
+    def hint(self) -> str:
+        """Return what to try where labels are too large by one and none is 0."""
+        may_be = self._first is None and (self._smallest or 0) > 0
+        return ", counted from 0; say first_label: 1 if the source counts from 1" if may_be else ""
+
+    def note_doubt(self, class_names: Sequence[str] | None, log: DamageLog) -> None:
+        """Note that the first class has no stimulus, which may mean that labels are counted from 1."""
+        if class_names and self._first is None and self._smallest == 1 and self.largest < len(class_names):
+            log.notes.append(
+                f"no stimulus has label 0 ({class_names[0]}); if the source counts from 1, say first_label: 1"
+            )
+
+    def require_unmapped(self, log: DamageLog, *, is_mapped: bool) -> None:
+        """Note that labels are counted from 1; refuse where a label map has taken them for others.
+
+        Raises:
+            UserError: If the labels went through a label map.
+        """
+        finding = f"labels run from 1 to {self.n_classes}, as many as there are class names"
+        if is_mapped:
+            raise UserError(f"{finding}; say first_label: 1, so that label_map meets the right classes")
+        log.notes.append(f"{finding}: the first class has label 1 (to state it: first_label: 1)")

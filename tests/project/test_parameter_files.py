@@ -1,0 +1,127 @@
+"""Parameter files of any content: one line, in bounded time and memory."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rep_kedro.checks.config_loader import BoundedConfigLoader
+from rep_kedro.checks.plain_values import require_plain_values
+from rep_kedro.checks.yaml_files import MAX_BYTES
+from rep_kedro.errors import UserError
+
+BASE = "ingest: {threads: 1, stimulus_sets: {digits: {source: digits}}}\n"
+
+
+def unfolding_aliases(n_levels: int) -> str:
+    lines = ["a0: &a0 [x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, n_levels)]
+    return "\n".join(lines)
+
+
+def unfolding_references(n_levels: int) -> str:
+    return "\n".join(["x0: abcdefgh", *(f"x{i}: ${{x{i - 1}}}${{x{i - 1}}}" for i in range(1, n_levels))])
+
+
+def load(folder: Path, content: str | bytes) -> dict[str, Any]:
+    """Load parameters from a file with this content, and check their values."""
+    for name in ("base", "local"):
+        (folder / name).mkdir(exist_ok=True)
+    (folder / "base/parameters.yml").write_text(
+        "ingest: {threads: 1, stimulus_sets: {digits: {source: digits}}}\n"
+    )
+    path = folder / "local/parameters.yml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    loader = BoundedConfigLoader(
+        str(folder), base_env="base", default_run_env="local", merge_strategy={"parameters": "soft"}
+    )
+    parameters = loader["parameters"]
+    require_plain_values(parameters, loader)
+    return parameters
+
+
+MISTAKES = {
+    "null as a key": (
+        "ingest: {stimulus_sets: {null: {source: digits}}}",
+        "Incompatible key type 'NoneType'",
+    ),
+    "null as the only key": ("null: 1", "Incompatible key type 'NoneType'"),
+    "list as a key": ("? [a, b]\n: 1", "unhashable key"),
+    "an alias of itself": (
+        "ingest: &a {stimulus_sets: *a}",
+        "line 1: refers to itself: \\*a is inside of &a",
+    ),
+    "an alias of itself in a list": ("x:\n  &a [1, [*a]]", "line 2: refers to itself"),
+    "5,001 digits": (f"threads: {'1' * 5001}", "line 1: has a number of 5,001 digits, 100 may be"),
+    "5,001 hexadecimal digits": (f"threads: 0x{'f' * 5001}", "has a number of 5,003 digits"),
+    "more than 64 bits": (f"threads: {'9' * 90}", "parameter threads in .*: should be at most"),
+    "3,000 levels of lists": (f"a: {'[' * 3000}{']' * 3000}", "line 1: is nested more than 40 levels deep"),
+    "3,000 levels of mappings": (f"a: {'{a: ' * 3000}1{'}' * 3000}", "is nested more than 40 levels deep"),
+    "300 indented levels": ("".join(f"{' ' * i}a:\n" for i in range(300)), "line 41: is nested"),
+    "aliases that unfold": (unfolding_aliases(12), "unfolds to more than 200,000 values"),
+    "references that unfold": (unfolding_references(60), "unfolds to more than 1,000,000 characters"),
+    "references in a circle": ("a: ${b}\nb: ${a}", "Recursive interpolation"),
+    "a reference to itself": ("a: ${a}", "Recursive interpolation"),
+    "a reference within a reference": ("a: ${b.${c}}\nc: d", "a reference within a reference"),
+    "half a reference": ("a: ${", "no viable alternative"),
+    "a reference to nothing": ("a: ${nothing}", "key a: Interpolation key 'nothing' not found"),
+    "NaN": ("a: {b: [1, .nan]}", r"parameter a.b.1 in .*: should be a finite number, got nan"),
+    "infinity": ("a: -.inf", "parameter a in .*: should be a finite number, got -inf"),
+    "a key twice": ("a: {b: 1, b: 2}", "line 1, column 11: found duplicate key b"),
+    "a tab": ("a:\n\tb: 1", "line 2, column 1: found character"),
+    "Latin-1": (b"a: \xff\xe4", "is not UTF-8 text"),
+    "UTF-16": ("a: 1".encode("utf-16"), "is not UTF-8 text"),
+    "a zero byte": (b"a: \x00", "unacceptable character"),
+    "an escaped zero": ('a: "b\\0c"', r"parameter a in .*: 'b\\x00c' has characters that no text can hold"),
+    "half a character": ('a: "\\uD800"', "has characters that no text can hold"),
+    "a list": ("[1]", "must hold `key: value` lines, not a list"),
+    "a number": ("3", "must hold `key: value` lines, not a single value"),
+    "a list where a mapping is in base": (
+        "ingest: {stimulus_sets: [a]}",
+        "Cannot merge DictConfig with ListConfig",
+    ),
+    "two documents": ("a: 1\n---\na: 2", "another document"),
+    "code": ("a: !!python/object/apply:os.system ['true']", "could not determine a constructor"),
+    "an object": (
+        "a: !!python/object/apply:pathlib.Path [b]",
+        "should be text, a number, true",
+    ),
+    "a set": ("a: !!set {b, c}", "not a supported primitive type"),
+    "too large": (b"#" * (MAX_BYTES + 1), "has 4,000,001 bytes, a configuration file may have 4,000,000"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_file_that_cannot_be_right_is_answered_in_one_line(name: str, tmp_path: Path) -> None:
+    content, why = MISTAKES[name]
+    with pytest.raises(UserError, match=why) as told:
+        load(tmp_path, content)
+    assert len(str(told.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "key", "value"),
+    [
+        ("", "ingest", {"threads": 1, "stimulus_sets": {"digits": {"source": "digits"}}}),
+        ("# nothing", "ingest", {"threads": 1, "stimulus_sets": {"digits": {"source": "digits"}}}),
+        ("\ufeffthreads: 2", "threads", 2),
+        ("a: &x [1, 2]\nb: [*x, *x]", "b", [[1, 2], [1, 2]]),
+        ("a: {b: 3}\nc: ${a.b}", "c", 3),
+        ("a: '${.b} and ${.b}'\nb: 1", "a", None),
+        (f"a: '{'1' * 5001}'", "a", "1" * 5001),
+        ("a: 2020-01-01", "a", "2020-01-01"),
+    ],
+)
+def test_what_is_sound_is_read(content: str, key: str, value: Any, tmp_path: Path) -> None:
+    if value is None:
+        assert load(tmp_path, content)[key] == "1 and 1"
+    else:
+        assert load(tmp_path, content)[key] == value
+
+
+def test_a_folder_with_the_name_of_a_file_is_told(tmp_path: Path) -> None:
+    load(tmp_path, "")
+    (tmp_path / "local/parameters.yml").unlink()
+    (tmp_path / "local/parameters.yml").mkdir()
+    with pytest.raises(UserError, match=r"parameters.yml is a folder where a file is expected"):
+        BoundedConfigLoader(str(tmp_path), base_env="base", default_run_env="local")
