@@ -21,7 +21,6 @@ from matplotlib.figure import Figure
 from rep_kedro.commands.verify import examine
 from rep_kedro.datasets import (
     CollectionDataset,
-    FigureDataset,
     LabelledMatrix,
     Planned,
     TableDataset,
@@ -62,7 +61,6 @@ MEMBERS = {
 }
 FILES = {
     "table": (TableDataset, lambda: pd.DataFrame({"model": ["a", None], "x": [1.5, np.nan]})),
-    "figure": (FigureDataset, draw_figure),
     "page": (TextDataset, lambda: "<!doctype html><title>größe</title>\n"),
 }
 FORMATS = [*MEMBERS, *FILES, "plan"]

@@ -45,7 +45,7 @@ for ax in axes:
     ax.fill_between([1, 2], [0, 1], hatch="//", clip_path=None)
     ax.imshow([[1, 2], [3, 4]])
     ax.legend()
-FigureDataset(filepath=str(folder / "f.svg")).save(figure)
+DrawingDataset(filepath=str(folder / "f.svg")).save(figure)
 TextDataset(filepath=str(folder / "r.html")).save("größe")
 """
 

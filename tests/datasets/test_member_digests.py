@@ -66,7 +66,6 @@ def test_text_that_looks_like_a_seal_changes_nothing(tmp_path, kind, monkeypatch
     figure = flip_bits.draw_figure()
     figure.suptitle(BLANK_SEAL)
     monkeypatch.setitem(flip_bits.MEMBERS, "drawing", ("DrawingDataset", ".svg", lambda: figure))
-    monkeypatch.setitem(flip_bits.FILES, "figure", (flip_bits.FigureDataset, lambda: figure))
     monkeypatch.setitem(flip_bits.FILES, "page", (flip_bits.TextDataset, lambda: f"<p>{BLANK_SEAL}\n"))
     assert missed_flips(tmp_path, kind, flips=5, seed=1)[0] == []
 

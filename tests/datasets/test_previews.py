@@ -9,7 +9,7 @@ import pytest
 
 from rep_kedro.datasets import (
     CollectionDataset,
-    FigureDataset,
+    FigureCollectionDataset,
     LabelledMatrix,
     Planned,
     TableDataset,
@@ -108,7 +108,7 @@ def test_a_field_is_told_in_a_few_words(value, shown):
         (CollectionDataset, "TablePreview"),
         (MatrixCollectionDataset, "PlotlyPreview"),
         (TableDataset, "TablePreview"),
-        (FigureDataset, "HTMLPreview"),
+        (FigureCollectionDataset, "HTMLPreview"),
     ],
 )
 def test_each_preview_names_the_kind_that_kedro_viz_looks_for(dataset, kind):

@@ -1,6 +1,5 @@
-"""Tables, figures and texts: one file each, replaced in one step, never written into."""
+"""Tables and texts: one file each, replaced in one step, never written into."""
 
-import base64
 import os
 import re
 
@@ -8,15 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from kedro.io import DatasetError
-from matplotlib.figure import Figure
 
-from rep_kedro.datasets import FigureDataset, TableDataset, TextDataset
-
-
-def make_figure():
-    figure = Figure()
-    figure.subplots().plot([1, 2], [3, 4], label="ä")
-    return figure
+from rep_kedro.datasets import TableDataset, TextDataset
 
 
 def make_frame():
@@ -27,7 +19,6 @@ def make_frame():
 
 CASES = [
     (TableDataset, make_frame),
-    (FigureDataset, make_figure),
     (TextDataset, lambda: "größe \U0001f600\r\n\n"),
 ]
 
@@ -88,16 +79,6 @@ def test_a_text_comes_back(tmp_path):
     assert dataset.load() == "größe \u2028\U0001f600\n"
     written = (tmp_path / "r.html").read_text()
     assert re.fullmatch("größe \u2028\U0001f600\n<!-- sealed-by-sha256-[0-9a-f]{64} -->\n", written)
-
-
-def test_a_figure_is_svg_without_date_and_with_text_as_text(tmp_path):
-    dataset = FigureDataset(filepath=str(tmp_path / "f.svg"))
-    dataset.save(make_figure())
-    svg = dataset.load()
-    assert svg.startswith("<svg ")
-    assert "<dc:date>" not in svg
-    encoded = dataset.preview().split("data:image/svg+xml;base64,")[1].split('"')[0]
-    assert base64.b64decode(encoded).decode() == svg
 
 
 def test_a_table_comes_back_with_types_and_gaps(tmp_path):

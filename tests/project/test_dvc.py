@@ -15,7 +15,7 @@ SECRETS = {
     "AWS_SECRET_ACCESS_KEY": "testing",
     "AWS_DEFAULT_REGION": "us-east-1",
 }
-STORE_LIMIT_BYTES = 5_000_000
+STORE_LIMIT_BYTES = 8_000_000
 
 
 @pytest.fixture(scope="module")

@@ -72,6 +72,10 @@ class FakeHandle:
     def digest(self) -> str:
         return f"{abs(hash(self.key)) % 16**8:08x}" * 4
 
+    @property
+    def reference(self) -> dict:
+        return {"key": self.key, "digest": self.digest}
+
     def matrix(self) -> FakeMatrix:
         assert self.content is not None
         return self.content

@@ -229,4 +229,4 @@ def test_figures_of_many_sets_and_networks_stay_small(study, measure):
     )
     figure = plot_model_maps(positions, clusters, cards, measure=measure)
     assert len(panels_of(figure)) == 8
-    assert len(render_svg(figure)) < 120_000
+    assert len(render_svg(figure)) < 400_000

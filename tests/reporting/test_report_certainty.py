@@ -28,7 +28,7 @@ def draw_ceilings(study, measure, **changed):
 
 
 def test_bars_reach_from_the_lower_to_the_upper_ceiling_of_each_kind(study, figures, measure):
-    axes = next(a for a in figures["figure_noise_ceiling"].axes if a.get_title(loc="left") == "digits")
+    axes = next(a for a in figures["noise_ceiling"].axes if a.get_title(loc="left") == "digits")
     rows = study.noise_ceilings.query("measure == @measure and stimulus_set == 'digits'")
     drawn = sorted((bar.get_x(), bar.get_x() + bar.get_width()) for bar in axes.patches)
     np.testing.assert_allclose(drawn, sorted(zip(rows["ceiling_low"], rows["ceiling_high"], strict=True)))
@@ -46,7 +46,7 @@ def test_bars_reach_from_the_lower_to_the_upper_ceiling_of_each_kind(study, figu
 
 def test_the_line_of_chance_is_the_largest_threshold_and_is_left_out_without_a_null(study, figures, measure):
     threshold = study.similarity_inference.query("measure == @measure")["threshold"].max()
-    [axes, *_] = figures["figure_noise_ceiling"].axes
+    [axes, *_] = figures["noise_ceiling"].axes
     assert any(np.allclose(line.get_xdata(), threshold) for line in axes.lines if line.get_linestyle() == ":")
     without = draw_ceilings(study, measure, similarity_inference=require_table("similarity_inference", None))
     assert not any(line.get_linestyle() == ":" for axes in without.axes for line in axes.lines)
@@ -60,7 +60,7 @@ def test_kinds_that_differ_in_their_training_set_are_told_apart(study, measure):
 
 
 def test_curves_are_the_tables_means_at_every_number_of_stimuli(study, figures, measure):
-    figure = figures["figure_sample_sizes"]
+    figure = figures["sample_sizes"]
     n_sets = study.sample_sizes["stimulus_set"].nunique()
     names = [axes.get_title(loc="left") for axes in figure.axes[:n_sets]]
     rows = study.sample_sizes.query("measure == @measure and stimulus_set == 'shapes'")

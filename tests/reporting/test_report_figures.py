@@ -21,7 +21,7 @@ from rep_kedro.reporting.tables import (
 )
 
 NOTE = "Nothing to draw"
-LARGEST_BYTES = 120_000
+LARGEST_BYTES = 250_000
 
 
 def text_of(figure):
@@ -34,7 +34,7 @@ def drawn_axes(figure):
 
 def test_heat_maps_show_the_matrices_in_clustered_order(study, figures, measure):
     matrices = matrices_of(study.matrices, measure)
-    figure = figures["figure_similarity"]
+    figure = figures["similarity"]
     order = cluster_order(mean_matrix(matrices))
     panels = drawn_axes(figure)
     assert [axes.get_title(loc="left") for axes in panels] == ["mean over stimulus sets", *matrices]
@@ -53,7 +53,7 @@ def test_clustered_order_keeps_alike_networks_together():
 
 def test_strips_have_the_objectives_colours_in_the_same_order(study, figures, measure):
     matrices = matrices_of(study.matrices, measure)
-    figure = figures["figure_similarity"]
+    figure = figures["similarity"]
     objective = study.model_cards.set_index("model")["objective"]
     order = cluster_order(mean_matrix(matrices))
     strips = [c for c in drawn_axes(figure)[0].collections if isinstance(c, mpl.collections.PatchCollection)]
@@ -107,7 +107,7 @@ def test_positions_that_were_not_asked_for_are_said_to_be_missing(study, measure
 
 
 def test_consistency_rows_stand_by_median_and_show_every_value(study, figures, measure):
-    figure = figures["figure_consistency"]
+    figure = figures["consistency"]
     rows = study.consistency[study.consistency["measure"] == measure]
     rows = rows[rows["anchor"] == ""]
     by_objective = rows[rows["category"] == "objective"]
@@ -152,7 +152,7 @@ def test_undefined_consistency_is_written_into_its_row(study, measure):
 
 
 def test_performance_gap_plots_the_accuracy_difference_of_final_layers(study, figures, measure):
-    figure = figures["figure_performance_gap"]
+    figure = figures["performance_gap"]
     axes = drawn_axes(figure)[0]
     accuracy = final_layers(study.probe_results).set_index(["stimulus_set", "model"])["test_accuracy"]
     rows = study.similarities.query("measure == @measure and stimulus_set == 'digits'")
@@ -187,7 +187,7 @@ def test_more_stimulus_sets_than_panels_are_counted_in_the_title(study, measure)
 
 
 def test_rankme_is_plotted_against_the_same_layers_accuracy(study, figures):
-    figure = figures["figure_rankme"]
+    figure = figures["rankme"]
     axes = drawn_axes(figure)[0]
     drawn = np.concatenate([np.column_stack(line.get_data()) for line in axes.lines])
     diagnostics = study.layer_diagnostics.query("stimulus_set == 'digits' and delta == 0.99")
@@ -198,7 +198,7 @@ def test_rankme_is_plotted_against_the_same_layers_accuracy(study, figures):
 
 
 def test_saturation_follows_depth_and_shades_from_the_border(study, figures):
-    figure = figures["figure_saturation"]
+    figure = figures["saturation"]
     axes = next(a for a in drawn_axes(figure) if a.get_title(loc="left") == "ResNet, supervised")
     assert [label.get_text() for label in axes.get_xticklabels()] == [
         "stem",
@@ -231,7 +231,7 @@ def test_saturation_without_receptive_fields_marks_no_border(study):
 
 
 def test_stitching_shows_the_mean_per_objective_of_the_beginning_network(study, figures):
-    figure = figures["figure_stitching"]
+    figure = figures["stitching"]
     axes = next(a for a in drawn_axes(figure) if a.get_title(loc="left") == "CNN: supervised goes on")
     rows = study.stitching_results.query("end_model == 'cnn_supervised_s0'")
     rows = rows[rows["front_model"].str.contains("untrained")]
@@ -243,7 +243,7 @@ def test_stitching_shows_the_mean_per_objective_of_the_beginning_network(study, 
 
 
 def test_training_draws_each_history_in_its_own_panel(study, figures):
-    figure = figures["figure_training"]
+    figure = figures["training"]
     titles = [axes.get_title(loc="left") for axes in drawn_axes(figure)]
     assert titles == [
         "SimCLR: loss",
@@ -273,21 +273,9 @@ def test_every_figure_is_small_the_same_twice_and_asks_nothing_of_the_network(st
     assert first == second
     for name, svg in first.items():
         assert len(svg.encode()) < LARGEST_BYTES, name
-        assert "<dc:date>" not in svg
+        assert "<dc:" not in svg, "no date, no version of matplotlib"
         assert "<text" in svg, f"{name} holds outlines instead of text"
         assert "http" not in inline_svg(svg, "x", "title").replace("http://www.w3.org/", "")
-
-
-def test_a_figure_saved_by_the_catalog_has_the_same_bytes_twice(figures, tmp_path):
-    from rep_kedro.datasets import FigureDataset
-
-    saved = []
-    for index in range(2):
-        dataset = FigureDataset(filepath=str(tmp_path / f"{index}.svg"))
-        dataset.save(figures["figure_similarity"])
-        saved.append(dataset.load())
-    assert saved[0] == saved[1]
-    assert len(saved[0].encode()) < LARGEST_BYTES
 
 
 def test_empty_tables_give_a_figure_that_says_so(study, measure):

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from rep_kedro.datasets import FigureCollectionDataset
 from rep_kedro.pipelines.reporting import nodes
 from rep_kedro.pipelines.reporting.params import ReportingParams
-from rep_kedro.pipelines.reporting.pipeline import COLLECTIONS, FIGURES, create_pipeline
+from rep_kedro.pipelines.reporting.pipeline import COLLECTIONS, create_pipeline
 from rep_kedro.pipelines.reporting.study_figures import STUDY_FIGURES
 from rep_kedro.reporting.comparison import SIMILARITY_KEYS, compare_values, summarise_changes
 from rep_kedro.reporting.run_table import build_run_table, find_seed
@@ -71,7 +71,7 @@ def test_the_pipeline_writes_figures_run_table_and_report(
     )
     SequentialRunner().run(pipeline, catalog)
     html = catalog.load("report")
-    assert html.count("<figcaption>") == len(FIGURES) + len(STUDY_FIGURES)
+    assert html.count("<figcaption>") == len(STUDY_FIGURES)
     assert "Kornblith et al. 2019" in html
     assert "was not made in this run" not in html
     n_results = sum(len(entries[name]) for name in COLLECTIONS)

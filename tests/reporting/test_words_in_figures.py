@@ -1,5 +1,6 @@
 """Words in figures are text, whatever they say: never markup, mathematics or a reference."""
 
+import re
 from html.parser import HTMLParser
 
 import pytest
@@ -82,3 +83,24 @@ def test_every_label_of_a_figure_is_shown_as_the_text_it_is(words):
     assert set(drawing.tags) <= DRAWING
     assert not [name for name, _ in drawing.attributes if name.startswith("on")]
     assert dict(drawing.attributes)["aria-label"] == words
+
+
+def test_every_mark_is_kept_and_ids_are_those_of_the_figure_alone():
+    figure = Figure()
+    axes = figure.subplots()
+    axes.scatter(range(7), range(7), alpha=0.5)
+    axes.plot([1, 2, 3], [3, 1, 2], marker="s", label="marked")
+    axes.legend()
+    drawing = Drawing(inline_svg(render_svg(figure), "f7", "title"))
+    named = {name: [value for key, value in drawing.attributes if key == name] for name in ("id", "href")}
+    counts = [named["href"].count(mark) for mark in set(named["href"])]
+    assert {7, 4} <= set(counts), "seven points, and three with the legend's"
+    clips = re.findall(r"url\(#([^)]+)\)", " ".join(value or "" for _, value in drawing.attributes))
+    assert set(named["id"]) == {href[1:] for href in named["href"]} | set(clips)
+    assert all(name.startswith("f7") for name in named["id"])
+
+
+def test_the_rules_and_the_header_of_a_drawing_stay_out_of_the_page():
+    apart = '<style>@import "x"; p{color:red}</style><metadata>{}</metadata>'
+    drawing = inline_svg(f"<svg>{apart}<g> <text> a </text>\n</g></svg>", "x", "t")
+    assert drawing == '<svg role="img" aria-label="t"><g><text> a </text></g></svg>'

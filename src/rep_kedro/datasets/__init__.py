@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from rep_kedro.datasets.arrow import ArrowDataset, ArrowHandle
     from rep_kedro.datasets.collection import CollectionDataset
     from rep_kedro.datasets.drawing import DrawingDataset, DrawingHandle, FigureCollectionDataset
-    from rep_kedro.datasets.figure import FigureDataset
     from rep_kedro.datasets.journal import read_journal
     from rep_kedro.datasets.keys import MemberKey
     from rep_kedro.datasets.matrix import (
@@ -41,7 +40,6 @@ _HOMES = {
     "FigureCollectionDataset": "drawing",
     "EarlierTableDataset": "table",
     "Expectation": "plan",
-    "FigureDataset": "figure",
     "Handles": "partial",
     "LabelledMatrix": "matrix",
     "MatrixCollectionDataset": "matrix",
@@ -75,7 +73,6 @@ __all__ = [
     "EarlierTableDataset",
     "Expectation",
     "FigureCollectionDataset",
-    "FigureDataset",
     "Handles",
     "LabelledMatrix",
     "MatrixCollectionDataset",

@@ -20,7 +20,7 @@ class ReportContent:
 
     Attributes:
         tables: By the contract's names; every one present, those that were not made are empty.
-        figures: Figures or SVG text by name (``figure_similarity``, ...).
+        figures: Figures or SVG text by name (``similarity``, ...).
         parameters: The run's parameters, nested.
         measure: The similarity measure that the sentences speak of.
         delta: The threshold of saturation.

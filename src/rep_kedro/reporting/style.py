@@ -64,7 +64,6 @@ RC: Any = {
     "figure.facecolor": PAPER,
     "figure.titlesize": 12,
     "figure.titleweight": "bold",
-    "font.family": ["DejaVu Sans"],
     "font.size": 9,
     "grid.color": GRID,
     "grid.linewidth": 0.6,

@@ -1,10 +1,11 @@
-"""Figures inside a page: ids and classes made unique, for a page holds many; nothing in them can run.
+"""Figures inside a page: only a drawing's elements, with ids that are unique on the page.
 
 What a drawing may hold is decided by its elements and attributes; its words are text, whatever they say.
+Indentation, unused ids and matplotlib's one style rule (the page has it too) are left out.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape, quoteattr
 
@@ -15,25 +16,15 @@ from rep_kedro.datasets.figure import render_svg
 from rep_kedro.errors import UserError
 
 _PROLOGUE = re.compile(r"^.*?(?=<svg[\s>])", re.DOTALL)
-_ELEMENTS = {
-    *("svg", "g", "defs", "style", "path", "use", "text", "tspan", "image", "clipPath", "pattern", "rect"),
-    *(
-        "circle",
-        "ellipse",
-        "line",
-        "polygon",
-        "polyline",
-        "linearGradient",
-        "radialGradient",
-        "stop",
-        "title",
-    ),
+_WITH_WORDS = {"text", "tspan", "title"}
+_ELEMENTS = _WITH_WORDS | {
+    *("svg", "g", "defs", "path", "use", "image", "clipPath", "pattern", "rect", "circle", "ellipse"),
+    *("line", "polygon", "polyline", "linearGradient", "radialGradient", "stop"),
 }
-_LEFT_OUT = {"metadata"}
+_LEFT_OUT = {"metadata", "style"}
 _OF_THE_PAGE = {"width", "height", "id", "role", "aria-label"}
 _REFERENCE = re.compile(r"url\(\s*(?!#)|expression\(|@|\\", re.IGNORECASE)
 _LOCAL_URL = re.compile(r"url\(#([^)]+)\)")
-_CLASS_RULE = re.compile(r"\.([a-z]+)\{")
 
 
 def inline_svg(figure: Figure | str, prefix: str, title: str) -> Markup:
@@ -41,7 +32,7 @@ def inline_svg(figure: Figure | str, prefix: str, title: str) -> Markup:
 
     Args:
         figure: A figure, or the text of an SVG document that was made from one.
-        prefix: Put before every id and class; letters, digits and ``-``.
+        prefix: Put before every id; letters, digits and ``-``.
         title: Read aloud by screen readers in place of the drawing.
 
     Raises:
@@ -64,7 +55,7 @@ def inline_svg(figure: Figure | str, prefix: str, title: str) -> Markup:
         )
     attributes = {name: value for name, value in root.attrib.items() if name not in _OF_THE_PAGE}
     root.attrib = {**attributes, "role": "img", "aria-label": title}
-    return Markup(_write(root, prefix))  # noqa: S704 - checked above
+    return Markup(_write(root, prefix, set(_references(root))))  # noqa: S704 - checked above
 
 
 def _active_content(root: ET.Element) -> Iterator[str]:
@@ -75,8 +66,6 @@ def _active_content(root: ET.Element) -> Iterator[str]:
             continue
         if tag not in _ELEMENTS:
             yield f"element {tag}"
-        if tag == "style" and _REFERENCE.search(element.text or ""):
-            yield "a style that refers to something else"
         for name, value in element.attrib.items():
             if _local(name).lower().startswith("on"):
                 yield f"attribute {_local(name)}"
@@ -87,26 +76,36 @@ def _active_content(root: ET.Element) -> Iterator[str]:
                 yield f"attribute {_local(name)} with {value[:40]}"
 
 
-def _write(element: ET.Element, prefix: str) -> str:
+def _references(root: ET.Element) -> Iterator[str]:
+    """Yield the ids that something in the drawing refers to."""
+    for element in root.iter():
+        for name, value in element.attrib.items():
+            yield from _LOCAL_URL.findall(value)
+            if _local(name) == "href" and value.startswith("#"):
+                yield value[1:]
+
+
+def _write(element: ET.Element, prefix: str, wanted: Collection[str]) -> str:
     tag = _local(element.tag)
     if tag in _LEFT_OUT:
         return ""
     parts = [tag]
-    for name, value in element.attrib.items():
-        parts.append(f"{_local(name)}={quoteattr(_renamed(_local(name), value, prefix))}")
-    text = element.text or ""
-    if tag == "style":
-        text = _LOCAL_URL.sub(rf"url(#{prefix}\1)", _CLASS_RULE.sub(rf".{prefix}\1{{", text))
-    inner = escape(text) + "".join(_write(child, prefix) + escape(child.tail or "") for child in element)
+    for full_name, value in element.attrib.items():
+        name = _local(full_name)
+        if name != "id" or value in wanted:
+            parts.append(f"{name}={quoteattr(_renamed(name, value, prefix))}")
+    inner = escape(element.text or "") if tag in _WITH_WORDS else ""
+    for child in element:
+        inner += _write(child, prefix, wanted) + (escape(child.tail or "") if tag in _WITH_WORDS else "")
     opening = " ".join(parts)
     return f"<{opening}>{inner}</{tag}>" if inner else f"<{opening}/>"
 
 
 def _renamed(name: str, value: str, prefix: str) -> str:
-    """Return an attribute's value with the drawing's own names made unique on the page."""
+    """Return an attribute's value with the drawing's own ids made unique on the page."""
     if name == "aria-label":
         return value
-    if name in ("id", "class"):
+    if name == "id":
         return f"{prefix}{value}"
     if name == "href" and value.startswith("#"):
         return f"#{prefix}{value[1:]}"

@@ -1,4 +1,4 @@
-"""Nodes of the reporting pipeline: hand tables to the drawing functions; nothing new is computed."""
+"""Nodes of the reporting pipeline: what was run, what is missing, and the report; nothing new is computed."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -6,153 +6,12 @@ from typing import TYPE_CHECKING, Any
 from rep_kedro.pipelines.reporting.params import ReportingParams
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from pandas import DataFrame
 
     from rep_kedro.datasets import DrawingHandle
     from rep_kedro.reporting.run_table import Handle, Journal
-    from rep_kedro.reporting.tables import MatrixHandle
 else:
-    DataFrame = DrawingHandle = Figure = Handle = Journal = MatrixHandle = (
-        Any  # so that Kedro can read the hints
-    )
-
-
-def plot_similarity(
-    similarity_matrices: "Mapping[str, MatrixHandle]", model_cards: "DataFrame", params: ReportingParams
-) -> "Figure":
-    """Draw heat maps of similarity per stimulus set and of their mean."""
-    from rep_kedro.reporting.figures.similarity import plot_similarity_maps
-    from rep_kedro.reporting.tables import matrices_of, require_table
-
-    return plot_similarity_maps(
-        matrices_of(similarity_matrices, params.measure),
-        require_table("model_cards", model_cards),
-        measure=params.measure,
-        n_panels=params.n_heat_maps,
-    )
-
-
-def plot_noise_ceiling(
-    noise_ceilings: "DataFrame",
-    similarity_inference: "DataFrame",
-    model_cards: "DataFrame",
-    params: ReportingParams,
-) -> "Figure":
-    """Draw chance, other networks and noise ceiling of each kind of network."""
-    from rep_kedro.reporting.figures import certainty
-    from rep_kedro.reporting.tables import require_table
-
-    return certainty.plot_noise_ceiling(
-        require_table("noise_ceilings", noise_ceilings),
-        require_table("similarity_inference", similarity_inference),
-        require_table("model_cards", model_cards),
-        measure=params.measure,
-    )
-
-
-def plot_sample_sizes(sample_sizes: "DataFrame", params: ReportingParams) -> "Figure":
-    """Draw similarities over the number of stimuli."""
-    from rep_kedro.reporting.figures import certainty
-    from rep_kedro.reporting.tables import require_table
-
-    return certainty.plot_sample_sizes(require_table("sample_sizes", sample_sizes))
-
-
-def plot_consistency(consistency: "DataFrame", model_cards: "DataFrame", params: ReportingParams) -> "Figure":
-    """Draw consistency across stimulus sets by kind of network pair."""
-    from rep_kedro.reporting.figures import consistency as figures
-    from rep_kedro.reporting.tables import require_table
-
-    return figures.plot_consistency(
-        require_table("consistency", consistency),
-        require_table("model_cards", model_cards),
-        measure=params.measure,
-    )
-
-
-def plot_performance_gap(
-    similarities: "DataFrame", probe_results: "DataFrame", params: ReportingParams
-) -> "Figure":
-    """Draw accuracy differences against similarity."""
-    from rep_kedro.reporting.figures import performance
-    from rep_kedro.reporting.tables import require_table
-
-    return performance.plot_performance_gap(
-        require_table("similarities", similarities),
-        require_table("probe_results", probe_results),
-        measure=params.measure,
-    )
-
-
-def plot_rankme(
-    layer_diagnostics: "DataFrame",
-    probe_results: "DataFrame",
-    model_cards: "DataFrame",
-    params: ReportingParams,
-) -> "Figure":
-    """Draw probe accuracy against RankMe."""
-    from rep_kedro.reporting.figures import performance
-    from rep_kedro.reporting.tables import require_table
-
-    return performance.plot_rankme(
-        require_table("layer_diagnostics", layer_diagnostics),
-        require_table("probe_results", probe_results),
-        require_table("model_cards", model_cards),
-        delta=params.delta,
-    )
-
-
-def plot_saturation(
-    layer_diagnostics: "DataFrame",
-    probe_results: "DataFrame",
-    receptive_fields: "DataFrame",
-    model_cards: "DataFrame",
-    params: ReportingParams,
-) -> "Figure":
-    """Draw saturation, probe accuracy and the border layer along the layers."""
-    from rep_kedro.reporting.figures import layers
-    from rep_kedro.reporting.tables import chosen_stimulus_set, require_table
-
-    diagnostics = require_table("layer_diagnostics", layer_diagnostics)
-    probes = require_table("probe_results", probe_results)
-    return layers.plot_saturation(
-        diagnostics,
-        probes,
-        require_table("receptive_fields", receptive_fields),
-        require_table("model_cards", model_cards),
-        stimulus_set=chosen_stimulus_set(params.stimulus_set, diagnostics, probes),
-        delta=params.delta,
-    )
-
-
-def plot_stitching(
-    stitching_results: "DataFrame", model_cards: "DataFrame", params: ReportingParams
-) -> "Figure":
-    """Draw relative accuracy of stitched networks along the layers."""
-    from rep_kedro.reporting.figures import layers
-    from rep_kedro.reporting.tables import chosen_stimulus_set, require_table
-
-    results = require_table("stitching_results", stitching_results)
-    return layers.plot_stitching(
-        results,
-        require_table("model_cards", model_cards),
-        stimulus_set=chosen_stimulus_set(params.stimulus_set, results),
-    )
-
-
-def plot_training(
-    training_history: "DataFrame", model_cards: "DataFrame", params: ReportingParams
-) -> "Figure":
-    """Draw training curves."""
-    from rep_kedro.reporting.figures import training
-    from rep_kedro.reporting.tables import require_table
-
-    return training.plot_training(
-        require_table("training_history", training_history),
-        require_table("model_cards", model_cards),
-        metrics=tuple(params.metrics),
-    )
+    DataFrame = DrawingHandle = Handle = Journal = Any  # so that Kedro can read the hints
 
 
 def compute_run_table(**collections: "Mapping[str, Handle]") -> "DataFrame":
@@ -212,25 +71,19 @@ def compute_report(
         params: What the report speaks of.
         parameters: All parameters of the run, for the record.
         figures: The collection's figures by name.
-        **inputs: The contract's tables and the other figures by their catalog names;
-            ``earlier_similarities`` and ``earlier_consistency``, empty or None where no earlier version is
-            named.
+        **inputs: The contract's tables by name; ``earlier_similarities`` and ``earlier_consistency``, empty
+            or None where no earlier version is named.
     """
     from rep_kedro.reporting.content import make_content
     from rep_kedro.reporting.report import build_report
 
-    singles = {name: value for name, value in inputs.items() if name.startswith("figure_")}
     earlier = {
         name.removeprefix("earlier_"): value for name, value in inputs.items() if name.startswith("earlier_")
     }
-    tables = {
-        name: value
-        for name, value in inputs.items()
-        if name not in singles and not name.startswith("earlier_")
-    }
+    tables = {name: value for name, value in inputs.items() if not name.startswith("earlier_")}
     content = make_content(
         tables,
-        singles | {name: figure.svg() for name, figure in figures.items()},
+        {name: figure.svg() for name, figure in figures.items()},
         absences={name: figure.nothing_to_draw for name, figure in figures.items() if figure.nothing_to_draw},
         stimulus_set=params.stimulus_set,
         earlier=earlier,

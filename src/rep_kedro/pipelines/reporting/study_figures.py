@@ -1,42 +1,44 @@
 """The figures of the collection ``figures``: what draws each, from which rows, with which parameters.
 
-A figure is one entry of :data:`STUDY_FIGURES`, and its words stand in ``reporting/templates/captions.yml``.
+A figure is one entry of :data:`STUDY_FIGURES`; its caption is in ``reporting/templates/captions.yml``.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from rep_kedro.datasets import Planned, code_revision
+from rep_kedro.datasets import MemberKey, Planned, code_revision
+from rep_kedro.datasets.plan import Json
 from rep_kedro.pipelines.reporting.params import ReportingParams
+from rep_kedro.reporting.contract import COLUMNS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-ALL = "all rows"
-OF_MEASURE = "rows of the report's measure"
+ALL = "all rows or members"
+OF_MEASURE = "rows or members of the report's measure"
 _FIGURES = "rep_kedro.reporting.figures"
 
 
 @dataclass(frozen=True)
 class StudyFigure:
-    """How one figure comes about.
+    """What one figure is made from.
 
     Attributes:
-        draw: ``module:function`` below ``rep_kedro.reporting.figures``. The function is given the tables and
-            parameters by their names, as keyword arguments, and returns a figure; where there is nothing to
-            draw, that of :func:`rep_kedro.reporting.style.plot_note`.
-        tables: Which rows of which tables it uses: :data:`ALL` or :data:`OF_MEASURE`.
-        parameters: The fields of :class:`ReportingParams` it is given.
-        members: The collections it is given whole, as handles by key.
+        draw: ``module:function`` below ``rep_kedro.reporting.figures``, so that matplotlib is imported only
+            to draw. The function receives inputs and parameters by their names, as keyword arguments, and
+            returns a figure; where there is nothing to draw, that of
+            :func:`rep_kedro.reporting.style.plot_note`.
+        inputs: Tables of the contract and collections (as handles by key), each with the part that the figure
+            uses: :data:`ALL` or :data:`OF_MEASURE`.
+        parameters: The fields of :class:`ReportingParams` it uses.
     """
 
     draw: str
-    tables: Mapping[str, str] = field(default_factory=dict)
+    inputs: Mapping[str, str]
     parameters: tuple[str, ...] = ("measure",)
-    members: tuple[str, ...] = ()
 
     @property
     def module(self) -> str:
@@ -50,6 +52,40 @@ class StudyFigure:
 
 
 STUDY_FIGURES: dict[str, StudyFigure] = {
+    "similarity": StudyFigure(
+        "similarity:plot_similarity",
+        {"similarity_matrices": OF_MEASURE, "model_cards": ALL},
+        parameters=("measure", "n_heat_maps"),
+    ),
+    "consistency": StudyFigure(
+        "consistency:plot_consistency", {"consistency": OF_MEASURE, "model_cards": ALL}
+    ),
+    "noise_ceiling": StudyFigure(
+        "certainty:plot_noise_ceiling",
+        {"noise_ceilings": OF_MEASURE, "similarity_inference": OF_MEASURE, "model_cards": ALL},
+    ),
+    "sample_sizes": StudyFigure("certainty:plot_sample_sizes", {"sample_sizes": ALL}, parameters=()),
+    "performance_gap": StudyFigure(
+        "performance:plot_performance_gap", {"similarities": OF_MEASURE, "probe_results": ALL}
+    ),
+    "rankme": StudyFigure(
+        "performance:plot_rankme",
+        {"layer_diagnostics": ALL, "probe_results": ALL, "model_cards": ALL},
+        parameters=("delta",),
+    ),
+    "saturation": StudyFigure(
+        "layers:plot_saturation",
+        {"layer_diagnostics": ALL, "probe_results": ALL, "receptive_fields": ALL, "model_cards": ALL},
+        parameters=("stimulus_set", "delta"),
+    ),
+    "stitching": StudyFigure(
+        "layers:plot_stitching",
+        {"stitching_results": ALL, "model_cards": ALL},
+        parameters=("stimulus_set",),
+    ),
+    "training": StudyFigure(
+        "training:plot_training", {"training_history": ALL, "model_cards": ALL}, parameters=("metrics",)
+    ),
     "mean_and_spread": StudyFigure(
         "spread:plot_mean_and_spread",
         {"similarities": OF_MEASURE, "model_cards": ALL},
@@ -62,9 +98,7 @@ STUDY_FIGURES: dict[str, StudyFigure] = {
         "set_scatter:plot_set_scatter", {"similarities": OF_MEASURE, "model_cards": ALL}
     ),
     "categories": StudyFigure("cross_tables:plot_categories", {"model_cards": ALL}, parameters=()),
-    "subset_sizes": StudyFigure(
-        "subset_sizes:plot_subset_sizes", members=("sample_size_curves",), parameters=()
-    ),
+    "subset_sizes": StudyFigure("subset_sizes:plot_subset_sizes", {"sample_size_curves": ALL}, parameters=()),
     "prediction_agreement": StudyFigure(
         "predictions:plot_prediction_agreement",
         {"prediction_agreement": ALL, "similarities": OF_MEASURE, "model_cards": ALL},
@@ -96,13 +130,14 @@ STUDY_FIGURES: dict[str, StudyFigure] = {
         "gaps:plot_gap_correlations", {"performance_gaps": OF_MEASURE, "stimulus_cards": ALL}
     ),
 }
-TABLES = tuple(sorted({table for figure in STUDY_FIGURES.values() for table in figure.tables}))
-COLLECTIONS = tuple(sorted({name for figure in STUDY_FIGURES.values() for name in figure.members}))
+_INPUTS = {name for figure in STUDY_FIGURES.values() for name in figure.inputs}
+TABLES = tuple(sorted(_INPUTS & set(COLUMNS)))
+COLLECTIONS = tuple(sorted(_INPUTS - set(COLUMNS)))
 MODULES = tuple(sorted({figure.module for figure in STUDY_FIGURES.values()}))
 
 
 def plan_figures(params: ReportingParams, **inputs: Any) -> dict[str, Planned]:
-    """Plan one member per figure; a figure whose rows, parameters and code are unchanged is kept.
+    """Plan one member per figure; a figure whose inputs, parameters and code are unchanged is kept.
 
     Args:
         params: What the figures speak of.
@@ -111,38 +146,46 @@ def plan_figures(params: ReportingParams, **inputs: Any) -> dict[str, Planned]:
     Returns:
         Plan by the figure's name.
     """
-    from rep_kedro.reporting.contract import COLUMNS
-    from rep_kedro.reporting.digests import rows_digest
     from rep_kedro.reporting.tables import require_table
     from rep_kedro.reporting.texts import figure_texts
 
     whole = {name: require_table(name, inputs.get(name))[list(COLUMNS[name])] for name in TABLES}
-    measured = {
-        name: table[table["measure"] == params.measure] for name, table in whole.items() if "measure" in table
+    whole |= {name: inputs[name] for name in COLLECTIONS}
+    wanted = {item for figure in STUDY_FIGURES.values() for item in figure.inputs.items()}
+    parts = {
+        (name, part): whole[name] if part == ALL else _of_measure(whole[name], params.measure)
+        for name, part in wanted
     }
-    digests = {
-        (name, rows): rows_digest(table)
-        for rows, chosen in ((ALL, whole), (OF_MEASURE, measured))
-        for name, table in chosen.items()
-    }
+    digests = {item: _content_of(part) for item, part in parts.items()}
     plan = {}
     for name, figure in STUDY_FIGURES.items():
-        used = {table: (whole if rows == ALL else measured)[table] for table, rows in figure.tables.items()}
-        used |= {collection: inputs[collection] for collection in figure.members}
-        chosen = {name: getattr(params, name) for name in figure.parameters}
         recipe = {
             "draw": figure.draw,
-            "tables": {table: digests[table, rows] for table, rows in figure.tables.items()},
-            "members": {
-                collection: [handle.reference for _, handle in sorted(inputs[collection].items())]
-                for collection in figure.members
-            },
+            "inputs": {item[0]: digests[item] for item in figure.inputs.items()},
             "parameters": params.model_dump(mode="json", include=set(figure.parameters)),
             "title": figure_texts(name)["title"],
             "code": code_revision(figure.module),
         }
-        plan[name] = Planned(recipe, partial(_draw, figure, used | chosen))
+        arguments = {item[0]: parts[item] for item in figure.inputs.items()}
+        arguments |= {field: getattr(params, field) for field in figure.parameters}
+        plan[name] = Planned(recipe, partial(_draw, figure, arguments))
     return plan
+
+
+def _of_measure(whole: Any, measure: str) -> Any:
+    """Return the rows of a table, or the members of a collection, that are of one measure."""
+    if isinstance(whole, Mapping):
+        return {key: handle for key, handle in whole.items() if MemberKey.parse(key).name == measure}
+    return whole[whole["measure"] == measure]
+
+
+def _content_of(part: Any) -> Json:
+    """Return what a recipe says of rows or members: a digest, or references."""
+    from rep_kedro.reporting.digests import rows_digest
+
+    if isinstance(part, Mapping):
+        return [handle.reference for _, handle in sorted(part.items())]
+    return rows_digest(part)
 
 
 def _draw(figure: StudyFigure, arguments: Mapping[str, Any]) -> "Figure":

@@ -28,8 +28,8 @@ from rep_kedro.reporting.style import (
 from rep_kedro.reporting.tables import objectives_in_order, palette_of
 from rep_kedro.reporting.texts import figure_texts
 
-CEILING_TITLE = figure_texts("figure_noise_ceiling")["title"]
-SIZES_TITLE = figure_texts("figure_sample_sizes")["title"]
+CEILING_TITLE = figure_texts("noise_ceiling")["title"]
+SIZES_TITLE = figure_texts("sample_sizes")["title"]
 LINE_STYLES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
 PANELS_IN = 0.88 * WIDTH_IN  # width of all panels of a row
 DIGIT_IN, GAP_IN = 0.071, 0.07  # of tick labels

@@ -11,7 +11,7 @@ from rep_kedro.reporting.style import MUTED, Palette, add_legend, plot_note, sta
 from rep_kedro.reporting.tables import palette_of
 from rep_kedro.reporting.texts import figure_texts
 
-TITLE = figure_texts("figure_consistency")["title"]
+TITLE = figure_texts("consistency")["title"]
 CATEGORY_TITLES = {
     "objective": "by the objectives of the two networks",
     "architecture": "by their architectures",

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from rep_kedro.reporting.names import drawn
+from rep_kedro.reporting.names import drawn, shortened
 from rep_kedro.reporting.style import (
     INK,
     MUTED,
@@ -21,6 +21,7 @@ from rep_kedro.reporting.style import (
 )
 from rep_kedro.reporting.tables import (
     at_delta,
+    chosen_stimulus_set,
     in_order,
     layers_in_order,
     nearest_delta,
@@ -30,9 +31,10 @@ from rep_kedro.reporting.tables import (
 )
 from rep_kedro.reporting.texts import figure_texts
 
-SATURATION_TITLE = figure_texts("figure_saturation")["title"]
-STITCHING_TITLE = figure_texts("figure_stitching")["title"]
+SATURATION_TITLE = figure_texts("saturation")["title"]
+STITCHING_TITLE = figure_texts("stitching")["title"]
 BORDER_SHADE = "#e9edf0"
+TITLE_CHARS = 96  # of all titles in a row of panels
 
 
 def plot_saturation(
@@ -51,13 +53,14 @@ def plot_saturation(
         probe_results: The contract's table.
         receptive_fields: The contract's table; gives the border layer.
         model_cards: Gives objective and architecture.
-        stimulus_set: The images that are shown.
+        stimulus_set: The images to show; None, or images without results: the first that have both.
         delta: Share of variance that defines saturation.
 
     Returns:
         Thin lines: single networks; thick: their mean. Both quantities are fractions in [0, 1]. Shaded: from
         the border layer on, the first whose input already sees the whole image.
     """
+    stimulus_set = chosen_stimulus_set(stimulus_set, layer_diagnostics, probe_results)
     rows = layer_diagnostics[layer_diagnostics["stimulus_set"] == stimulus_set].dropna(subset=["saturation"])
     if not len(rows):
         return plot_note(SATURATION_TITLE, f"no saturation for the stimulus set {stimulus_set!r}")
@@ -85,7 +88,8 @@ def _plot_saturation(
                 panel, of_architecture[kind], "saturation", layers, palette.colour(objective), marker="o"
             )
             _draw_lines(panel, probes[probe_kind], "test_accuracy", layers, INK, marker="s", linestyle="--")
-            _finish_panel(panel, architecture, objective, layers, is_first=panel is axes_row[0])
+            title = shortened(f"{drawn(architecture)}, {drawn(objective)}", TITLE_CHARS // len(objectives))
+            _finish_panel(panel, title, layers, is_first=panel is axes_row[0])
             panel.set_ylim(-0.03, 1.05)
         axes_row[0].set_ylabel("fraction (0 to 1)")
     _add_saturation_legend(figure, rows)
@@ -131,10 +135,7 @@ def _draw_lines(
     )
 
 
-def _finish_panel(
-    axes: Axes, architecture: str, objective: str, layers: Sequence[str], *, is_first: bool
-) -> None:
-    title = f"{drawn(architecture)}, {drawn(objective)}"
+def _finish_panel(axes: Axes, title: str, layers: Sequence[str], *, is_first: bool) -> None:
     axes.set_title(title)
     label_layers(axes, layers, 10)
     if is_first:
@@ -161,12 +162,13 @@ def plot_stitching(
     Args:
         stitching_results: The contract's table.
         model_cards: Gives objective and architecture.
-        stimulus_set: The images that are shown.
+        stimulus_set: The images to show; None, or images without results: the first that have some.
 
     Returns:
         A panel per architecture pair and objective of the network that goes on; a colour per objective of the
         network that begins. 1 means: as accurate as the network that goes on is by itself.
     """
+    stimulus_set = chosen_stimulus_set(stimulus_set, stitching_results)
     rows = stitching_results[stitching_results["stimulus_set"] == stimulus_set]
     rows = rows.dropna(subset=["relative_accuracy"])
     if not len(rows):

@@ -33,8 +33,8 @@ from rep_kedro.reporting.tables import (
 )
 from rep_kedro.reporting.texts import figure_texts
 
-GAP_TITLE = figure_texts("figure_performance_gap")["title"]
-RANK_TITLE = figure_texts("figure_rankme")["title"]
+GAP_TITLE = figure_texts("performance_gap")["title"]
+RANK_TITLE = figure_texts("rankme")["title"]
 N_COLUMNS = 3
 MOST_PANELS = 12
 ROOM = 0.05  # around the points, in shares of the largest accuracy difference

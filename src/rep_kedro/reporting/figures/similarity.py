@@ -30,8 +30,10 @@ from rep_kedro.reporting.style import (
     title_with_sets,
 )
 from rep_kedro.reporting.tables import (
+    MatrixHandle,
     cluster_order,
     in_order,
+    matrices_of,
     mean_matrix,
     objectives_in_order,
     palette_of,
@@ -39,10 +41,29 @@ from rep_kedro.reporting.tables import (
 )
 from rep_kedro.reporting.texts import figure_texts
 
-MAPS_TITLE = figure_texts("figure_similarity")["title"]
+MAPS_TITLE = figure_texts("similarity")["title"]
 POSITIONS_TITLE = figure_texts("similarity_map")["title"]
 MEAN, MEAN_PANEL = "mean", "mean over stimulus sets"
 N_COLUMNS = 2
+
+
+def plot_similarity(
+    similarity_matrices: Mapping[str, MatrixHandle],
+    model_cards: pd.DataFrame,
+    *,
+    measure: str,
+    n_heat_maps: int,
+) -> Figure:
+    """Draw the stored similarity matrices of one measure; see :func:`plot_similarity_maps`.
+
+    Args:
+        similarity_matrices: Handles by ``<stimulus set>/<measure>``.
+        model_cards: Gives each network's objective.
+        measure: Which similarity measure.
+        n_heat_maps: At most this many stimulus sets are drawn in addition to their mean.
+    """
+    matrices = matrices_of(similarity_matrices, measure)
+    return plot_similarity_maps(matrices, model_cards, measure=measure, n_panels=n_heat_maps)
 
 
 def plot_similarity_maps(

@@ -1,5 +1,6 @@
 """How did training go? One small panel per objective and metric."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -22,14 +23,14 @@ from rep_kedro.reporting.style import (
 from rep_kedro.reporting.tables import objectives_in_order, palette_of
 from rep_kedro.reporting.texts import figure_texts
 
-TITLE = figure_texts("figure_training")["title"]
+TITLE = figure_texts("training")["title"]
 N_COLUMNS = 4
 MOST_PANELS = 16
 LINE_STYLES: tuple[Any, ...] = ("-", "--", ":", "-.")
 
 
 def plot_training(
-    training_history: pd.DataFrame, model_cards: pd.DataFrame, *, metrics: tuple[str, ...] = ()
+    training_history: pd.DataFrame, model_cards: pd.DataFrame, *, metrics: Sequence[str] = ()
 ) -> Figure:
     """Draw every metric of every objective over the epochs, each panel with its own scale.
 
@@ -45,9 +46,8 @@ def plot_training(
     rows = curves_of(training_history)
     rows = rows[rows["metric"].isin(metrics)] if metrics else rows
     if not len(rows):
-        return plot_note(
-            TITLE, "no training history" + (f" of the metrics {', '.join(metrics)}" if metrics else "")
-        )
+        wanted = f" of the metrics {', '.join(metrics)}" if metrics else ""
+        return plot_note(TITLE, f"no network has a training history{wanted}")
     return _plot(rows, palette_of(model_cards), panels_of(rows, metrics)[:MOST_PANELS])
 
 
@@ -58,7 +58,7 @@ def curves_of(training_history: pd.DataFrame) -> pd.DataFrame:
     return rows[n_epochs > 1]
 
 
-def panels_of(rows: pd.DataFrame, metrics: tuple[str, ...]) -> list[tuple[str, str]]:
+def panels_of(rows: pd.DataFrame, metrics: Sequence[str]) -> list[tuple[str, str]]:
     """Return (objective, metric) of every panel: objectives in their order, the wanted metrics in theirs."""
     order = metrics or tuple(sorted(set(rows["metric"]), key=lambda metric: (metric != "loss", metric)))
     held = set(zip(rows["objective"].astype(str), rows["metric"], strict=True))

@@ -82,10 +82,10 @@ def describe(content: ReportContent) -> list[Section]:
             ],
             figures=[
                 content.block(
-                    "figure_noise_ceiling",
+                    "noise_ceiling",
                     f"measure {content.measure}; {counted(n_kinds, 'kind')} of network with repeats",
                 ),
-                content.block("figure_sample_sizes", f"nested random subsets; {_orders(sizes)}"),
+                content.block("sample_sizes", f"nested random subsets; {_orders(sizes)}"),
                 content.block("subset_sizes", f"nested random subsets; {_orders(sizes)}", is_folded=True),
             ],
             tables=_tables(content, pairs, ceilings, sizes),

@@ -76,7 +76,7 @@ def describe(content: ReportContent) -> list[Section]:
                 *_absence_of_anchors(comparisons, summary),
             ],
             figures=[
-                content.block("figure_consistency", shown),
+                content.block("consistency", shown),
                 content.block("set_pairs", shown),
                 content.block("set_scatter", f"measure {content.measure}", is_folded=True),
                 content.block("consistency_by_category", shown, is_folded=True),

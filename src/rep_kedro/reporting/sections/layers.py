@@ -44,7 +44,7 @@ def describe(content: ReportContent) -> list[Section]:
                 *border_in_words(content),
             ],
             notes=_notes(content, shown, delta),
-            figures=[content.block("figure_saturation", what if len(shown) else "nothing")],
+            figures=[content.block("saturation", what if len(shown) else "nothing")],
             tables=[_layer_table(content, shown)] if len(shown) else [],
         )
     ]

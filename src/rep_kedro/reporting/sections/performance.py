@@ -59,7 +59,7 @@ def describe(content: ReportContent) -> list[Section]:
                 *undefined_in_words(agreement, "error_consistency", "values of error consistency"),
             ],
             figures=[
-                content.block("figure_performance_gap", f"{shown}; {counted(len(gaps), 'point')} in all"),
+                content.block("performance_gap", f"{shown}; {counted(len(gaps), 'point')} in all"),
                 content.block("gap_correlations", f"{shown}; {counted(len(correlations), 'stimulus set')}"),
                 content.block("prediction_agreement", f"{shown}; test images"),
             ],

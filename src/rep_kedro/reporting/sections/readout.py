@@ -50,7 +50,7 @@ def describe(content: ReportContent) -> list[Section]:
             answers=[*accuracies_in_words(best), *leaders_in_words(best)],
             details=ranks_in_words(ranks),
             notes=notes,
-            figures=[content.block("figure_rankme", shown)],
+            figures=[content.block("rankme", shown)],
             tables=[_best_table(best, content.n_run_rows)] if len(best) else [],
         )
     ]

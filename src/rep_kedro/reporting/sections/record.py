@@ -49,9 +49,7 @@ def _describe_networks(content: ReportContent) -> Section:
         notes=notes,
         figures=[
             content.block("categories", counted(len(cards), "network"), is_folded=True),
-            content.block(
-                "figure_training", counted(curves_of(history)["model"].nunique(), "trained network")
-            ),
+            content.block("training", counted(curves_of(history)["model"].nunique(), "trained network")),
         ],
         tables=[_cards_table(cards)] if len(cards) else [],
     )

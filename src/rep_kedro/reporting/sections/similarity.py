@@ -62,7 +62,7 @@ def describe(content: ReportContent) -> list[Section]:
                 *absence_in_words(content.of_measure("model_clusters"), content, "model_clusters"),
             ],
             figures=[
-                content.block("figure_similarity", f"{shown}; all panels share one colour scale"),
+                content.block("similarity", f"{shown}; all panels share one colour scale"),
                 content.block("model_maps", f"{shown}; 1 − similarity as distance"),
                 content.block(
                     "similarity_map",

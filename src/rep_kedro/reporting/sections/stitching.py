@@ -41,7 +41,7 @@ def describe(content: ReportContent) -> list[Section]:
             anchor="stitching",
             answers=stitching_in_words(rows, trait_of(content.table("model_cards"), "objective")),
             notes=notes,
-            figures=[content.block("figure_stitching", shown)],
+            figures=[content.block("stitching", shown)],
             tables=[table] if len(rows) else [],
         )
     ]
