@@ -9,6 +9,8 @@ import pytest
 
 from rep_kedro.pipelines.reporting.params import ReportingParams
 from rep_kedro.pipelines.reporting.study_figures import COLLECTIONS, TABLES, plan_figures
+from rep_kedro.reporting.pairs import PAIR, square
+from rep_kedro.reporting.tables import in_order, require_table
 
 MEASURE = "cka_linear_debiased"
 
@@ -51,7 +53,21 @@ def load_scales():
 
 @pytest.fixture(scope="session")
 def draw_tables():
-    return lambda tables: draw_figures(SimpleNamespace(tables=tables, matrices={}))
+    """Return a function that draws made-up tables, and the similarity matrices that go with them."""
+
+    def draw(tables):
+        study, matrices = load_synthetic_study(), {}
+        names = list(tables["model_cards"]["model"])
+        for stimulus_set in in_order(tables["probe_results"]["stimulus_set"]):
+            rows = tables["similarities"]
+            rows = rows[rows["stimulus_set"] == stimulus_set] if len(rows) else None
+            frame = require_table("similarities", rows).set_index(list(PAIR))["similarity"]
+            values = square(frame, names).fillna(1.0).to_numpy()
+            key = f"{stimulus_set}/{MEASURE}"
+            matrices[key] = study.FakeHandle(key, {}, study.FakeMatrix(values, tuple(names)))
+        return draw_figures(SimpleNamespace(tables=tables, matrices=matrices))
+
+    return draw
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from rep_kedro.reporting.figures.subset_sizes import plot_subset_sizes
 from rep_kedro.reporting.pairs import mean_and_spread, pairs_by_set, square
 from rep_kedro.reporting.texts import figure_texts
 
-MOST_BYTES = 1_200_000
+MOST_BYTES = {"performance_gap": 1_200_000, "prediction_agreement": 600_000}  # 64 networks on 23 sets
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +150,7 @@ def test_figures_are_drawn_at_every_scale(scales, n_models, n_sets, draw_tables,
     for name, figure in draw_tables(tables).items():
         path = tmp_path / f"{name}.svg"
         DrawingDataset(filepath=str(path), key=name).save(figure)
-        assert path.stat().st_size < MOST_BYTES, name
+        assert path.stat().st_size < MOST_BYTES.get(name, 350_000), name
 
 
 def test_mean_and_spread_are_those_over_the_stimulus_sets(study, measure):

@@ -1,6 +1,6 @@
 """The look that all figures share: sizes, fonts, one colour and one marker per objective.
 
-A colour never stands alone: the marker says the same, and labels name what they mark. Labels come from
+A colour is never the only sign: the marker says the same, and labels name what they mark. Labels come from
 outside, so they are cleaned of control characters, cut to length and never read as mathematics.
 """
 
@@ -30,8 +30,8 @@ INK, MUTED, GRID, PAPER = "#1c2227", "#5d6770", "#d9dde1", "#ffffff"
 COLOUR_MAP = "viridis"
 UNKNOWN = "unknown"
 
-# Hues of the similarity-consistency study (image-text blue, self-supervised orange, supervised green). Its
-# green (#2ca02c) cannot be told from its orange by red-blind readers, so the green is darker here.
+# Hues of the similarity-consistency study (image-text blue, self-supervised orange, supervised green). The
+# green is darker here: red-blind readers cannot distinguish that of the study (#2ca02c) from its orange.
 OBJECTIVE_COLOURS: Mapping[str, str] = {
     "supervised": "#25541c",
     "simclr": "#ff7f0e",
@@ -80,7 +80,7 @@ RC: Any = {
     "ytick.labelsize": 8,
 }
 RASTER_DPI = 160
-CORNER = "NW"  # where square panels stand in their place
+CORNER = "NW"  # of its place, where a square panel is anchored
 LEGEND_SHARE = 0.97  # of the figure's width, at most
 MANY_POINTS = 3000  # beyond this, points are drawn as one embedded image so that the file stays small
 
@@ -183,7 +183,7 @@ def grid_of_panels(figure: Figure, n_panels: int, n_columns: int, **shared: Any)
 
 
 def title_with_sets(title: str, n_shown: int, n_sets: int) -> str:
-    """Return a title that says how many stimulus sets have a panel beside the mean, where not all have one.
+    """Return a title that says how many stimulus sets have a panel next to the mean, where not all have one.
 
     Example:
         >>> title_with_sets("Who?", 3, 5), title_with_sets("Who?", 3, 3)
@@ -243,7 +243,7 @@ def plot_note(title: str, note: str) -> Figure:
 def make_square(axes: Axes) -> None:
     """Give both axes one scale; the panel keeps its upper left corner, so that its labels keep their room.
 
-    A colour bar at the side would move the panel away, unless it is told ``panchor=CORNER``.
+    A colour bar at the side moves the panel away, unless it is given ``panchor=CORNER``.
     """
     axes.set_aspect("equal")
     axes.set_anchor(CORNER)

@@ -1,4 +1,4 @@
-"""The report's fixed words: questions, captions, what misleads; kept as data beside the template."""
+"""The report's fixed words: questions, captions, what misleads; kept as data next to the template."""
 
 from functools import cache
 from importlib.resources import files

@@ -15,7 +15,7 @@ class ReportingParams(BaseModel):
         measure: Id of the similarity measure of figures and sentences; larger must mean more similar.
         stimulus_set: Images of the figures that follow the layers; None: the first that was analysed.
         delta: Threshold of saturation that is shown.
-        n_heat_maps: At most so many stimulus sets have a heat map of their own, beside the mean.
+        n_heat_maps: At most this many stimulus sets have a heat map of their own, in addition to the mean.
         metrics: Training metrics to draw, in this order; empty: all.
         n_extreme_pairs: How many most and least similar pairs are listed.
         spread_of: What mean and standard deviation over stimulus sets are of: ``similarity``, or ``angle``

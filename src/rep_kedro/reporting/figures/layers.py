@@ -63,7 +63,7 @@ def plot_saturation(
     stimulus_set = chosen_stimulus_set(stimulus_set, layer_diagnostics, probe_results)
     rows = layer_diagnostics[layer_diagnostics["stimulus_set"] == stimulus_set].dropna(subset=["saturation"])
     if not len(rows):
-        return plot_note(SATURATION_TITLE, f"no saturation for the stimulus set {stimulus_set!r}")
+        return plot_note(SATURATION_TITLE, f"no saturation was computed on {_written_set(stimulus_set)}")
     rows = with_traits(at_delta(rows, delta), model_cards)
     probes = with_traits(probe_results[probe_results["stimulus_set"] == stimulus_set], model_cards)
     return _plot_saturation(rows, probes, with_traits(receptive_fields, model_cards), palette_of(model_cards))
@@ -94,6 +94,10 @@ def _plot_saturation(
         axes_row[0].set_ylabel("fraction (0 to 1)")
     _add_saturation_legend(figure, rows)
     return figure
+
+
+def _written_set(stimulus_set: str | None) -> str:
+    return "any stimulus set" if stimulus_set is None else f"the stimulus set {stimulus_set!r}"
 
 
 def border_position(receptive_fields: pd.DataFrame, layers: Sequence[str]) -> int | None:
@@ -172,7 +176,7 @@ def plot_stitching(
     rows = stitching_results[stitching_results["stimulus_set"] == stimulus_set]
     rows = rows.dropna(subset=["relative_accuracy"])
     if not len(rows):
-        return plot_note(STITCHING_TITLE, f"no stitched networks on the stimulus set {stimulus_set!r}")
+        return plot_note(STITCHING_TITLE, f"no networks were stitched on {_written_set(stimulus_set)}")
     fronts = with_traits(rows, model_cards, "front_model")
     ends = with_traits(rows, model_cards, "end_model")
     pairs = [

@@ -75,10 +75,10 @@ def plot_similarity_maps(
         matrices: Square frames labelled by network, by stimulus set.
         model_cards: Gives each network's objective.
         measure: Written to the colour bar.
-        n_panels: At most so many stimulus sets are drawn beside their mean.
+        n_panels: At most this many stimulus sets are drawn in addition to their mean.
 
     Returns:
-        One panel per stimulus set and one for the mean. Rows and columns stand in the order of
+        One panel per stimulus set and one for the mean. Rows and columns are in the order of
         average-linkage clustering of 1 - mean similarity; undefined entries are hatched.
     """
     if not matrices:
@@ -127,7 +127,7 @@ def plot_similarity_positions(
         model_positions: The contract's table.
         model_cards: Gives objective and architecture of each network.
         measure: Whose map.
-        n_panels: At most so many stimulus sets are drawn beside their mean.
+        n_panels: At most this many stimulus sets are drawn in addition to their mean.
 
     Returns:
         One panel per stimulus set and one for the mean, all with one scale.

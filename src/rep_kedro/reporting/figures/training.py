@@ -40,7 +40,7 @@ def plot_training(
         metrics: Which metrics, in this order; empty: all, by name with the loss first.
 
     Returns:
-        One line per network; the line style tells the architecture. Networks with a single epoch on record,
+        One line per network; the line style shows the architecture. Networks with a single epoch on record,
         such as untrained ones, have no curve and are left out.
     """
     rows = curves_of(training_history)
