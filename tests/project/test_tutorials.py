@@ -26,7 +26,8 @@ def test_two_models_are_compared_as_the_tutorial_says(tmp_path: Path) -> None:
     assert "similarity_matrices" in run_in(project, "kedro", "run", "--env=two", "--dry-run").stdout
     run_in(project, "kedro", "run", "--env=two")
     similarities = pd.read_parquet(project / "data/07_model_output/similarities.parquet")
-    assert set(zip(similarities["model_a"], similarities["model_b"], strict=True)) == {("resnet18", "vit_tiny")}
+    pairs = set(zip(similarities["model_a"], similarities["model_b"], strict=True))
+    assert pairs == {("resnet18", "vit_tiny")}
     assert set(similarities["stimulus_set"]) == {"digits"}
     assert similarities["similarity"].notna().all()
     assert (project / "data/08_reporting/report.html").exists()
