@@ -19,15 +19,9 @@ def count_components(affinities: Numbers) -> int:
         >>> count_components(np.array([[1.0, 0.5, 0], [0.5, 1, 0], [0, 0, 1]]))
         2
     """
-    unseen, count = set(range(len(affinities))), 0
-    while unseen:
-        count += 1
-        reached = [unseen.pop()]
-        while reached:
-            near = unseen & set(np.flatnonzero(affinities[reached.pop()] > 0).tolist())
-            unseen -= near
-            reached += near
-    return count
+    from scipy.sparse.csgraph import connected_components
+
+    return int(connected_components(affinities > 0, directed=False, return_labels=False))
 
 
 def embed_affinities(affinities: Numbers, n_dims: int) -> Numbers:
