@@ -16,7 +16,7 @@ class Dimensions:
         intrinsic_dimension: Leading principal components that carry the share ``delta`` of the variance; None
             where nothing varies.
         saturation: The same as a share of the channels, NaN where nothing varies.
-        effective_rank: Entropy of the covariance, exponentiated, NaN where nothing varies.
+        effective_rank: exp of the entropy of the eigenvalues as shares, NaN where nothing varies.
         participation_ratio: (sum lambda)^2 / sum lambda^2, NaN where nothing varies.
         rankme: RankMe of the samples as they are, not centred; NaN where all are zero.
     """

@@ -30,8 +30,8 @@ def measures(family: str | None = None) -> DataFrame:
 
     Example:
         >>> import rep_kedro
-        >>> rep_kedro.measures("cka").loc["cka_linear_debiased", ["title", "low", "high"]].tolist()
-        ['CKA (linear, debiased)', -1.0, 1.0]
+        >>> rep_kedro.measures("cka").at["cka_linear_debiased", "title"]
+        'CKA (linear, debiased)'
     """
     import pandas as pd
 
