@@ -73,7 +73,7 @@ class SimilarityMatrix:
 
         n, measure = len(self.names), get_measure(self.measure)
         if ax is None:
-            side = 2.4 + 0.45 * n
+            side = 2.4 + min(0.45 * n, 10)
             ax = plt.subplots(figsize=(side + 0.8, side), layout="constrained")[1]
         low, high = (end if math.isfinite(end) else None for end in measure.value_range)
         if low is not None and low < 0:  # few values are negative: half of the colours would go to waste
@@ -103,7 +103,7 @@ class SimilarityMatrix:
 
     def _headline(self) -> str:
         measure = get_measure(self.measure)
-        return f"{measure.title}" + ("" if measure.symmetric else "; row a is asked of column b")
+        return measure.title + ("" if measure.symmetric else "; directed, from row to column")
 
     def _notes(self) -> list[str]:
         """Return each reason once, with the first pair that it is for."""

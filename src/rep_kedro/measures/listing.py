@@ -21,9 +21,10 @@ def measures(family: str | None = None) -> DataFrame:
 
     Returns:
         One row for each measure, indexed by its id: ``title``, ``family``, the smallest and largest possible
-        value (``low``, ``high``), ``larger_is_more_similar``, ``symmetric`` (False: row a is asked of column
-        b), ``compares`` (``features`` or the ``outputs`` of classifiers), ``fewest_stimuli``, ``invariances``
-        (changes of one representation that leave the value unchanged) and ``source``.
+        value (``low``, ``high``), ``larger_is_more_similar``, ``symmetric`` (False: entry (a, b) says what is
+        asked from a of b), ``compares`` (``features``, or the ``outputs`` of classifiers),
+        ``fewest_stimuli``, ``invariances`` (changes of one representation that leave the value unchanged) and
+        ``source``.
 
     Raises:
         UserError: If the family is unknown.
