@@ -2,8 +2,8 @@
 
 Spectral clustering needs a step that turns rows of eigenvectors into groups; two that draw next to nothing
 are here, k-means is for a library. All eigenvectors are computed: items are networks, hundreds at most.
-scikit-learn gives the same clusters but for an item without affinity to any other, which breaks its embedding;
-its silhouettes are 0 where they are undefined.
+scikit-learn's clusters are the same by pivots and differ by chance otherwise, but an item without affinity to
+any other breaks its embedding, and its silhouettes are 0 where they are undefined.
 """
 
 import numpy as np
