@@ -42,8 +42,18 @@ def test_a_spectrum_is_that_of_the_pipeline(tmp_path):
         assert getattr(found, name) == getattr(row, name), name
 
 
-def test_what_does_not_vary_has_no_dimension_and_a_reason():
-    found = rep_kedro.spectrum(np.full((5, 3), 0.1))
+def test_more_features_than_samples_have_the_spectrum_of_their_covariance():
+    wide = np.hstack([X[:9], X[:9, ::-1] ** 2, np.sin(X[:9])])  # 9 samples of 18 features
+    found = rep_kedro.spectrum(wide)
+    expected = np.linalg.eigvalsh(np.cov(wide.T, bias=True))[::-1]
+    np.testing.assert_allclose(found.eigenvalues, expected, rtol=1e-9, atol=1e-12 * expected[0])
+    assert found.intrinsic_dimension == reference.smallest_k_reaching(found.eigenvalues.tolist(), 0.99)
+    assert found.saturation == found.intrinsic_dimension / 18
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (3, 5)])
+def test_what_does_not_vary_has_no_dimension_and_a_reason(shape):
+    found = rep_kedro.spectrum(np.full(shape, 0.1))
     assert found.reason == "the features do not vary"
     assert found.intrinsic_dimension is None
     assert math.isnan(found.saturation)

@@ -11,10 +11,9 @@ from torch import nn
 
 from rep_kedro.api.arrays import Array, to_matrix
 from rep_kedro.errors import UserError
-from rep_kedro.kernels.dimensions import measure_dimensions
+from rep_kedro.kernels.dimensions import compute_covariance_eigenvalues, measure_dimensions
 from rep_kedro.kernels.receptive_field import BORDER_RULES, BorderRule
-from rep_kedro.kernels.spectrum import SaturationRule, compute_eigenvalues
-from rep_kedro.kernels.streaming import StreamedMoments
+from rep_kedro.kernels.spectrum import SaturationRule
 from rep_kedro.models.fields import find_layer_fields
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ def spectrum(
         UserError: If it is no finite matrix of at least two samples, or ``delta`` or ``rule`` is not allowed.
 
     Cost:
-        Memory 8 * n_features^2 bytes, time O(n_samples * n_features^2 + n_features^3).
+        With m the smaller and k the larger of both sides, memory O(m * k), time O(m^2 * k).
 
     Example:
         >>> found = spectrum([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
@@ -69,10 +68,7 @@ def spectrum(
         ([1.0, 1.0], 2, 2.0)
     """
     x = to_matrix(representation, "the representation", fewest=2).cpu()
-    moments = StreamedMoments(x.shape[1])
-    moments.update(x)
-    eigenvalues = compute_eigenvalues(moments.covariance())
-    is_constant = moments.is_constant()
+    eigenvalues, is_constant = compute_covariance_eigenvalues(x)
     try:
         found = measure_dimensions(
             None if is_constant else eigenvalues,

@@ -1,11 +1,13 @@
-"""The dimensions of one layer in one call, from its two spectra."""
+"""The spectrum of samples that are in memory, and the dimensions of one layer from its two spectra."""
 
 import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from rep_kedro.kernels import spectrum
+from rep_kedro.kernels.streaming import RELATIVE_ROUNDING, StreamedMoments
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,31 @@ class Dimensions:
     effective_rank: float
     participation_ratio: float
     rankme: float
+
+
+def compute_covariance_eigenvalues(samples: Tensor) -> tuple[Tensor, bool]:
+    """Return the eigenvalues of the covariance of samples, and whether the samples are all the same.
+
+    Args:
+        samples: Finite, shape (n_samples, n_features).
+
+    Returns:
+        Shape (n_features,), float64, descending; and True where nothing varies beyond rounding.
+
+    Cost:
+        Memory of 8 * n_features * min(n_samples, n_features) bytes: of more features than samples, the
+        covariance is never built.
+    """
+    n_samples, n_features = samples.shape
+    if n_features <= n_samples:
+        moments = StreamedMoments(n_features, device=samples.device)
+        moments.update(samples)
+        return spectrum.compute_eigenvalues(moments.covariance()), moments.is_constant()
+    raw = samples.to(torch.float64)
+    centred = raw - raw.mean(dim=0)
+    is_constant = bool(centred.square().sum() <= RELATIVE_ROUNDING * raw.square().sum())
+    eigenvalues = torch.linalg.svdvals(centred).square() / n_samples
+    return torch.nn.functional.pad(eigenvalues, (0, n_features - n_samples)), is_constant
 
 
 def measure_dimensions(
