@@ -1,13 +1,11 @@
 """One labelled matrix for each measure, from the features of all networks on one stimulus set."""
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from rep_kedro.errors import UserError
-from rep_kedro.measures.compare import compare_under
 from rep_kedro.measures.measure import Measure
+from rep_kedro.measures.named import compare_named
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,7 +16,6 @@ else:
 
 # they ask of one network whether nearness is mutual, or count ranks from one
 NOT_EXTREME_FOR_ITSELF = ("cycle_knn", "information_imbalance")
-_NUMBERED = re.compile(r"\b(?:model|representation) (\d+)\b")
 
 
 def compare_networks(
@@ -43,37 +40,19 @@ def compare_networks(
     from rep_kedro.datasets import LabelledMatrix
 
     labels = tuple(representations)
-    matrices = list(representations.values())
-    by_id = {measure.id: measure for measure in measures}
-    try:
-        compared = compare_under(matrices, by_id.values(), memory_bytes=memory_bytes, device=device)
-    except UserError as problem:
-        raise UserError(name_networks(str(problem), labels)) from problem
-    for measure_id, comparison in compared:
-        measure = by_id[measure_id]
+    for measure, values, reasons in compare_named(
+        representations, measures, memory_bytes=memory_bytes, device=device
+    ):
         meta: dict[str, Any] = {
             "measure": measure.recipe(),
-            "n_stimuli": len(matrices[0]),
-            "n_features": [x.shape[1] for x in matrices],
+            "n_stimuli": len(next(iter(representations.values()))),
+            "n_features": [x.shape[1] for x in representations.values()],
             "symmetric": measure.symmetric,
         }
         self_value = self_value_of(measure)
         if self_value is not None:
             meta["self_value"] = self_value
-        reasons = {
-            (labels[i], labels[j]): name_networks(why, labels) for (i, j), why in comparison.reasons.items()
-        }
-        yield measure_id, LabelledMatrix(comparison.values, labels, reasons, meta)
-
-
-def name_networks(text: str, labels: Sequence[str]) -> str:
-    """Put the names of networks in place of their numbers.
-
-    Example:
-        >>> name_networks("model 1: all its dissimilarities are equal", ["vit", "cnn"])
-        'cnn: all its dissimilarities are equal'
-    """
-    return _NUMBERED.sub(lambda found: labels[int(found[1])], text)
+        yield measure.id, LabelledMatrix(values, labels, reasons, meta)
 
 
 def self_value_of(measure: Measure) -> float | None:
