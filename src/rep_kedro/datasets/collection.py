@@ -20,11 +20,12 @@ from rep_kedro.datasets.atomic import sweep_partials
 from rep_kedro.datasets.earlier import fetch_earlier, is_earlier
 from rep_kedro.datasets.journal import read_failures, read_journal
 from rep_kedro.datasets.keys import require_inside, require_keys
-from rep_kedro.datasets.member import DamagedMemberError, MemberDataset, MemberHandle
+from rep_kedro.datasets.member import MemberDataset, MemberHandle
 from rep_kedro.datasets.partial import Handles, left_out_of, list_gaps, partial_of, shorten_gaps
 from rep_kedro.datasets.plan import Planned, Shard, canonical_json, digest_of_text, strict_json
 from rep_kedro.datasets.plan_file import CollectionError, StoredPlan, read_plan, write_plan
 from rep_kedro.datasets.previews import TablePreview, preview_members
+from rep_kedro.datasets.seal import DamagedMemberError
 from rep_kedro.datasets.work import MemberWork, Worker, tell_expectation
 
 _log = logging.getLogger(__name__)

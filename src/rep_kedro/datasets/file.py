@@ -7,8 +7,7 @@ from kedro.io import AbstractDataset, DatasetError
 
 from rep_kedro.datasets.atomic import sweep_partials_of
 from rep_kedro.datasets.earlier import fetch_earlier, is_earlier
-from rep_kedro.datasets.member import DamagedMemberError
-from rep_kedro.datasets.seal import has_seal, require_seal
+from rep_kedro.datasets.seal import DamagedMemberError, has_seal, require_seal
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
