@@ -5,11 +5,14 @@ import logging
 import os
 import sys
 from collections.abc import Iterable
+from copy import copy
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from rep_kedro.checks.names import suggest_known
+from rep_kedro.checks.yaml_files import require_bounded
 from rep_kedro.commands.command import ProjectCommand
 from rep_kedro.interrupts import WORKER_VARIABLE
 from rep_kedro.pipelines import PIPELINES
@@ -178,6 +181,22 @@ def _keep_shardable(options: dict[str, Any], selection: "Pipeline") -> "Pipeline
     return selection.only_nodes(*kept)
 
 
+def _bound_config(option: click.Parameter) -> click.Parameter:
+    """Return one of Kedro's options; the file of ``--config`` is bounded like all other YAML."""
+    read = option.callback
+    if option.name != "config" or read is None:
+        return option
+
+    def read_bounded(context: click.Context, parameter: click.Parameter, path: str | None) -> Any:
+        if path:
+            require_bounded(Path(path))
+        return read(context, parameter, path)
+
+    bounded = copy(option)
+    bounded.callback = read_bounded
+    return bounded
+
+
 def _build() -> click.Command:
     from kedro.framework.cli.project import run as kedro_run
 
@@ -195,7 +214,9 @@ def _build() -> click.Command:
             " none is used), or one for each of cuda:0,cuda:1 or cpu,cpu.",
         ),
     ]
-    return ProjectCommand(name="run", params=[*kedro_run.params, *own], callback=_run, help=_HELP)
+    return ProjectCommand(
+        name="run", params=[*map(_bound_config, kedro_run.params), *own], callback=_run, help=_HELP
+    )
 
 
 command = _build()
