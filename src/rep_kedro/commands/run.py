@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from kedro.pipeline import Pipeline
 
 _RUNNERS = ("SequentialRunner", "ThreadRunner", "ParallelRunner")
+_KEEPS_GOING = "rep_kedro.commands.keep_going.KeepGoingRunner"
 _LISTS = ("node_names", "from_nodes", "to_nodes", "from_inputs", "to_outputs", "tags")
 _HELP = """Run the pipelines, or those of --pipelines; what is there and unchanged is kept.
 
@@ -59,6 +60,8 @@ def _run(**options: Any) -> Any:
     dry_run, workers = options.pop("dry_run"), options.pop("workers")
     if options.pop("keep_going"):
         options["params"]["keep_going"] = True
+    if options["params"].get("keep_going"):
+        options["runner"] = _keep_going_runner(options["runner"])
     if options["params"].get("shard") is not None:
         if workers:
             raise click.UsageError(
@@ -120,6 +123,19 @@ def _with_texts(params: dict[str, Any]) -> dict[str, Any]:
 def _require_runner(runner: str | None) -> None:
     if runner and "." not in runner and runner not in _RUNNERS:
         raise click.ClickException(f"unknown runner {runner!r}; {suggest_known(runner, _RUNNERS)}")
+
+
+def _keep_going_runner(runner: str | None) -> str:
+    """Return the runner that goes on after a failing node.
+
+    Raises:
+        click.UsageError: If another one is wanted.
+    """
+    if runner not in (None, "SequentialRunner", _KEEPS_GOING):
+        raise click.UsageError(
+            f"--keep-going has a runner of its own: leave out --runner={runner}; --workers shares the work"
+        )
+    return _KEEPS_GOING
 
 
 def _select(options: dict[str, Any]) -> "Pipeline":

@@ -168,24 +168,26 @@ def compute_run_table(**collections: "Mapping[str, Handle]") -> "DataFrame":
     )
 
 
-def list_missing_members(**collections: "Mapping[str, Handle]") -> "DataFrame":
-    """List the members that a run which keeps going could not make, or made without some of their inputs.
+def list_missing_members(**inputs: Any) -> "DataFrame":
+    """List what a run with ``--keep-going`` could not make, or made without some of its inputs.
 
     Args:
-        **collections: Handles by key, by name of the collection.
+        **inputs: Collections (handles by key), tables and figures by their catalog names. A table, figure or
+            whole collection that could not be made is :func:`~rep_kedro.datasets.partial.nothing_because`.
 
     Returns:
         Columns as in docs/architecture.md, section 3; no rows where nothing is missing.
     """
     import pandas as pd
 
-    from rep_kedro.datasets import missing_of, partial_of
+    from rep_kedro.datasets import Handles
     from rep_kedro.reporting.contract import COLUMNS
 
     rows = [
         {"collection": name, "key": key, "reason": why}
-        for name, handles in collections.items()
-        for key, why in {**missing_of(handles), **partial_of(handles)}.items()
+        for name, handles in inputs.items()
+        if isinstance(handles, Handles)
+        for key, why in {**handles.missing, **handles.partial}.items()
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS["missing_members"]))
 
@@ -216,10 +218,15 @@ def compute_report(
             ``earlier_similarities`` and ``earlier_consistency``, empty or None where no earlier version is
             named.
     """
+    from rep_kedro.datasets.partial import is_lost
     from rep_kedro.reporting.content import make_content
     from rep_kedro.reporting.report import build_report
 
-    singles = {name: value for name, value in inputs.items() if name.startswith("figure_")}
+    singles = {
+        name: None if is_lost(value) else value
+        for name, value in inputs.items()
+        if name.startswith("figure_")
+    }
     earlier = {
         name.removeprefix("earlier_"): value for name, value in inputs.items() if name.startswith("earlier_")
     }

@@ -41,6 +41,9 @@ FIGURES: dict[str, tuple[Callable[..., Any], list[str]]] = {
     "figure_stitching": (nodes.plot_stitching, ["stitching_results", "model_cards"]),
     "figure_training": (nodes.plot_training, ["training_history", "model_cards"]),
 }
+READ_WHAT_IS_THERE = ("study_figures", "run_table", "missing_members", "report")
+"""Nodes that say what is missing, and so run whatever ``kedro run --keep-going`` could not make."""
+
 EARLIER = ("earlier_similarities", "earlier_consistency")
 
 
@@ -67,7 +70,9 @@ def create_pipeline(**_: object) -> Pipeline:
     )
     missing = Node(
         nodes.list_missing_members,
-        inputs={name: name for name in (*COLLECTIONS, "figures")},
+        inputs={
+            name: name for name in (*COLLECTIONS, "figures", *TABLES, *FIGURES) if name != "missing_members"
+        },
         outputs="missing_members",
         name="missing_members",
     )

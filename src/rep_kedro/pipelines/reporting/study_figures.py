@@ -9,7 +9,8 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from rep_kedro.datasets import Planned, code_revision
+from rep_kedro.datasets import Plan, Planned, code_revision
+from rep_kedro.datasets.partial import is_lost
 from rep_kedro.pipelines.reporting.params import ReportingParams
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ COLLECTIONS = tuple(sorted({name for figure in STUDY_FIGURES.values() for name i
 MODULES = tuple(sorted({figure.module for figure in STUDY_FIGURES.values()}))
 
 
-def plan_figures(params: ReportingParams, **inputs: Any) -> dict[str, Planned]:
+def plan_figures(params: ReportingParams, **inputs: Any) -> Plan:
     """Plan one member per figure; a figure whose rows, parameters and code are unchanged is kept.
 
     Args:
@@ -109,7 +110,7 @@ def plan_figures(params: ReportingParams, **inputs: Any) -> dict[str, Planned]:
         **inputs: The contract's tables and the collections that :data:`STUDY_FIGURES` names.
 
     Returns:
-        Plan by the figure's name.
+        Plan by the figure's name; a figure is left out where one of its inputs could not be made.
     """
     from rep_kedro.reporting.contract import COLUMNS
     from rep_kedro.reporting.digests import rows_digest
@@ -125,8 +126,11 @@ def plan_figures(params: ReportingParams, **inputs: Any) -> dict[str, Planned]:
         for rows, chosen in ((ALL, whole), (OF_MEASURE, measured))
         for name, table in chosen.items()
     }
-    plan = {}
+    plan = Plan()
     for name, figure in STUDY_FIGURES.items():
+        if lost := [used for used in (*figure.tables, *figure.members) if is_lost(inputs.get(used))]:
+            plan.left_out[name] = f"{', '.join(lost)} {'are' if len(lost) > 1 else 'is'} missing"
+            continue
         used = {table: (whole if rows == ALL else measured)[table] for table, rows in figure.tables.items()}
         used |= {collection: inputs[collection] for collection in figure.members}
         chosen = {name: getattr(params, name) for name in figure.parameters}
