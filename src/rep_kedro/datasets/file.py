@@ -69,8 +69,8 @@ class FileDataset(AbstractDataset[_In, _Out], Generic[_In, _Out]):
         Raises:
             OSError: If the folder cannot be written.
         """
-        write_bytes_atomically(self._reason_path, why.encode())
         Path(self._filepath).unlink(missing_ok=True)
+        write_bytes_atomically(self._reason_path, why.encode())
 
     def why_missing(self) -> str | None:
         """Return why the last run could not make the file; None if it is there or was never tried."""
