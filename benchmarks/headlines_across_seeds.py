@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from html import unescape
 from itertools import combinations
 from pathlib import Path
@@ -23,11 +24,22 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("conf", "src", "pyproject.toml", "README.md", "dvc.yaml", ".telemetry")
-WINNER = re.compile(
-    r"(By objective, |On [^,]+, |In [^,]+, |Of these networks, |In [^ ]+ )?"
-    r"(?P<name>[^.;:()]+?) (?P<what>pairs are (?:most|least) (?:similar|consistent)|are more similar|"
-    r"pairs have the most errors in common|networks read out best)"
+HEADLINES = tuple(
+    map(
+        re.compile,
+        (
+            r"By objective, (?P<name>.+) pairs are (most|least) (similar|consistent)",
+            r"Networks of (?P<name>.+) are more similar",
+            r"(?P<name>.+) pairs have the most errors in common",
+            r"On .+?, (?P<name>.+) networks read out best",
+            r"In .+? the fullest layer is (?P<name>.+) \(mean saturation\)",
+            r"Of these networks, ensembles of \d+ are most accurate when chosen as “(?P<name>[^”]+)”",
+        ),
+    )
 )
+"""How the report says that something is ahead of every other."""
+MARK = "from every other"
+"""What all these sentences end with, and no other sentence."""
 
 
 def train_from(base_seed: int, folder: Path) -> str:
@@ -64,12 +76,35 @@ def text_of(page: str) -> str:
 
 
 def winners_of(text: str) -> dict[str, str]:
-    """Return who is named for what."""
+    """Return who is named for what.
+
+    Raises:
+        ValueError: If a headline is of a kind that this script does not know.
+    """
     found = {}
     for sentence in re.split(r"(?<=[.?]) ", text):
-        if "cannot be said" not in sentence and (match := WINNER.search(sentence)):
-            found[f"{match[1] or ''}{match['what']}"] = match["name"]
+        if MARK not in sentence:
+            continue
+        match = next((match for headline in HEADLINES if (match := headline.search(sentence))), None)
+        if match is None:
+            raise ValueError(f"unknown kind of headline, add it to HEADLINES: {sentence!r}")
+        start, end = match.span("name")
+        found[f"{sentence[match.start() : start]}...{sentence[end : match.end()]}"] = match["name"]
     return found
+
+
+def find_contradictions(named: Mapping[int, Mapping[str, str]]) -> list[str]:
+    """Return a line for each headline that names one winner in a report and another in a second one.
+
+    Args:
+        named: Who is named for what, by base seed.
+    """
+    return [
+        f"{what}: {named[a][what]} from seed {a}, {named[b][what]} from seed {b}"
+        for a, b in combinations(named, 2)
+        for what in named[a]
+        if what in named[b] and named[a][what] != named[b][what]
+    ]
 
 
 def main() -> int:
@@ -92,14 +127,9 @@ def main() -> int:
         named[seed] = winners_of(text)
         sys.stdout.write(f"base seed {seed}: {folder}, {text.count('cannot be said')} left open\n")
         sys.stdout.writelines(f"  {what}: {name}\n" for what, name in named[seed].items())
-    contradictions = [
-        f"{what}: {named[a][what]} from seed {a}, {named[b][what]} from seed {b}\n"
-        for a, b in combinations(named, 2)
-        for what in named[a]
-        if what in named[b] and named[a][what] != named[b][what]
-    ]
+    contradictions = find_contradictions(named)
     sys.stdout.write(f"{len(contradictions)} contradictions\n")
-    sys.stdout.writelines(contradictions)
+    sys.stdout.writelines(f"{line}\n" for line in contradictions)
     return bool(contradictions)
 
 

@@ -27,6 +27,18 @@ def store(folder, values, member=TENSORS):
     return run_plan(folder, plan, member)
 
 
+def store_networks(folder, networks):
+    """Store networks under their names, with recipes as of training; return their handles."""
+    plan = {
+        name: Planned(
+            {field: network.meta[field] for field in ("architecture", "objective", "seed", "stimulus_set")},
+            lambda network=network: network,
+        )
+        for name, network in networks.items()
+    }
+    return run_plan(folder, plan)
+
+
 def make_subset(labels, splits):
     """Return the table of a stimulus subset."""
     ids = [f"stimulus-{i}" for i in range(len(labels))]

@@ -105,7 +105,7 @@ class ProjectHooks:
             for name in sorted(pipeline.inputs())
             if not name.startswith("params:")
             and name != "parameters"
-            and (why := _why_missing(catalog, name))
+            and (why := _why_missing(catalog, name, keep_going=bool(options.get("keep_going"))))
         }
         if problems:
             raise DatasetError(_missing_message(problems))
@@ -145,7 +145,7 @@ class ProjectHooks:
             format_seconds(time.perf_counter() - self._run_began),
             peak / _BYTES_PER_MB,
         )
-        if "report" in pipeline.all_outputs():
+        if "report" in pipeline.all_outputs() and catalog.exists("report"):
             _log.info("report: %s", _shown_path(catalog.get("report")))
         is_part = WORKER_VARIABLE in os.environ or (run_params.get("runtime_params") or {}).get("shard")
         changed = {name for name, dataset in collections.items() if dataset.counts and dataset.counts[0]}
@@ -195,11 +195,14 @@ def _limit_threads(n_threads: int | None) -> None:
         sys.modules["torch"].set_num_threads(n_threads)
 
 
-def _why_missing(catalog: DataCatalog, name: str) -> str:
-    """Return why an input cannot be read, or an empty text."""
+def _why_missing(catalog: DataCatalog, name: str, *, keep_going: bool) -> str:
+    """Return why an input cannot be read, or an empty text; a run that keeps going goes on without some."""
     from rep_kedro.datasets import CollectionDataset
+    from rep_kedro.datasets.file import FileDataset
 
     dataset = catalog.get(name)
+    if isinstance(dataset, FileDataset) and (why := dataset.why_missing()):
+        return "" if keep_going else why
     if not isinstance(dataset, CollectionDataset):
         return "" if catalog.exists(name) else "has not been made yet"
     if not dataset.folder.exists():

@@ -11,20 +11,65 @@ import sys
 import time
 import traceback
 from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import tqdm.contrib.logging  # noqa: F401
 
-from rep_kedro.datasets import Batch, CollectionDataset, Planned, Tensors
+from rep_kedro.datasets import Batch, CollectionDataset, Planned, Tensors, atomic, seal, work
 from rep_kedro.datasets.journal import append_to_journal, journal_path, package_versions
 
 N_LARGE = 600_000
 WARM = ("numpy.random", "pandas", "pyarrow.compute", "pyarrow.pandas_compat", "rep_kedro.datasets.arrow")
 WORK_S = 0.002
 HELD_S = 600  # until a signal ends the process
-hold_after = None
+
+
+class Hold:
+    """Where a task waits for a signal: at the nth time that it reaches a point of making a member.
+
+    Args:
+        point: ``compute`` (before the value is there), ``write`` (half of the file is written), ``move`` (the
+            file is whole but not in its place), ``journal`` (it is in its place but not in the journal).
+        after: How many times the point is passed before.
+        sign: The file that is made when the task waits.
+    """
+
+    def __init__(self, point, after, sign):
+        self._point, self._left, self._sign = point, after, sign
+
+    def reach(self, point, before_waiting=lambda: None):
+        """Pass a point, or wait there."""
+        if point != self._point:
+            return
+        self._left -= 1
+        if self._left < 0:
+            before_waiting()
+            Path(self._sign).touch()
+            time.sleep(HELD_S)
+
+    def install(self):
+        """Let the collection reach the points that are within its own code."""
+        append = work.append_to_journal
+
+        def write_and_hold(path, write):
+            def write_half(partial):
+                write(partial)
+                self.reach("move")
+                self.reach("write", lambda: os.truncate(partial, partial.stat().st_size // 2))
+
+            return atomic.write_atomically(path, write_half)
+
+        def hold_and_append(*arguments, **line):
+            self.reach("journal")
+            append(*arguments, **line)
+
+        seal.write_atomically, work.append_to_journal = write_and_hold, hold_and_append
+
+
+hold = None  # of this child, which runs one task
 
 
 def note(log, line):
@@ -32,11 +77,8 @@ def note(log, line):
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.write(descriptor, f"{line}\n".encode())
     os.close(descriptor)
-    global hold_after  # noqa: PLW0603 - of this child, which runs one task
-    if hold_after is not None:
-        hold_after -= 1
-        if hold_after < 0:
-            time.sleep(HELD_S)
+    if hold is not None:
+        hold.reach("compute")
 
 
 def numbers(seed, n):
@@ -81,10 +123,12 @@ def tables_plan(log):
     return plan | {f"batched_{i}": Planned({"batched": i}, batch) for i in range(5)}
 
 
-def save_both(folder, log, shard=None, hold=None):
-    """Fill a collection of tensors and one of tables; stop and wait after so many members, if wanted."""
-    global hold_after  # noqa: PLW0603 - of this child, which runs one task
-    hold_after = hold
+def save_both(folder, log, shard=None, hold_at=None):
+    """Fill a collection of tensors and one of tables; wait where arguments of :class:`Hold` say, if given."""
+    global hold  # noqa: PLW0603 - of this child
+    if hold_at is not None:
+        hold = Hold(*hold_at)
+        hold.install()
     for name, member, plan in (
         ("features", "rep_kedro.datasets.TensorsDataset", tensors_plan(log)),
         ("tables", "rep_kedro.datasets.ArrowDataset", tables_plan(log)),
@@ -147,8 +191,6 @@ def run_child(order):
     code = 0
     try:
         logging.disable(logging.CRITICAL)
-        from pathlib import Path
-
         arguments = {
             k: Path(v) if k in ("folder", "path") and order["task"] == "append_lines" else v
             for k, v in order["arguments"].items()

@@ -4,28 +4,26 @@ import os
 import random
 import signal
 import time
-from contextlib import suppress
 
 import pytest
 
-N_FOLDERS, N_KILLS_EACH = 13, 2
+POINTS = ("compute", "write", "move", "journal")  # as `child_tasks.Hold` has them
+N_FOLDERS_EACH, N_KILLS_EACH = 3, 2
 N_MEMBERS = 40
 
 
-def wait_for(condition, deadline_s=60.0):
-    """Wait until a condition holds, or the time is over."""
-    until = time.monotonic() + deadline_s
-    while not condition() and time.monotonic() < until:
-        time.sleep(0.0002)
-
-
-def is_writing(folder):
-    """Tell whether a file is being written."""
-    for place in (folder / "features", folder / "tables", folder / "features" / "a"):
-        with suppress(FileNotFoundError), os.scandir(place) as entries:
-            if any(entry.name.endswith(".partial") for entry in entries):
-                return True
-    return False
+def start_held(children, folder, point, after):
+    """Start a run and return its process id when it waits at a point."""
+    sign = folder / "waits"
+    sign.unlink(missing_ok=True)
+    hold_at = (point, after, str(sign))
+    arguments = {"folder": str(folder), "log": str(folder / "log"), "hold_at": hold_at}
+    pid = children.start("save_both", folder / "errors", **arguments)
+    until = time.monotonic() + 300
+    while not sign.exists():
+        assert time.monotonic() < until, f"the run never reached {hold_at}"
+        time.sleep(0.001)
+    return pid
 
 
 def files_of(below, folder):
@@ -33,7 +31,7 @@ def files_of(below, folder):
     return {
         name: b
         for name, b in below(folder).items()
-        if not name.endswith((".jsonl", ".partial", "log", "errors"))
+        if not name.endswith((".jsonl", ".partial", "log", "errors", "waits"))
     }
 
 
@@ -44,40 +42,38 @@ def undisturbed(children, tmp_path_factory):
     return folder
 
 
-def test_a_run_killed_at_any_moment_is_completed_to_the_same_bytes(
-    children, quick_folder, undisturbed, bytes_below
+@pytest.mark.parametrize("point", POINTS)
+def test_a_run_killed_at_any_point_is_completed_to_the_same_bytes(
+    children, quick_folder, undisturbed, bytes_below, point
 ):
     reference = files_of(bytes_below, undisturbed)
-    assert len(reference) == 42
-    rng = random.Random(0)  # noqa: S311
-    n_killed = 0
-    for number in range(N_FOLDERS):
+    plans = {"features/plan.json", "tables/plan.json"}
+    assert len(reference) == N_MEMBERS + len(plans)
+    rng = random.Random(POINTS.index(point))  # noqa: S311
+    for number in range(N_FOLDERS_EACH):
         folder = quick_folder / str(number)
         folder.mkdir()
         log = folder / "log"
-        for kill in range(N_KILLS_EACH):
+        for _ in range(N_KILLS_EACH):
             finished = set(files_of(bytes_below, folder))
             log.write_text("")
-            n_before = rng.randrange(max(1, N_MEMBERS - 2 - len(finished)))
-            pid = children.start("save_both", folder / "errors", folder=str(folder), log=str(log))
-            wait_for(lambda: len(computed(log)) >= n_before)  # noqa: B023
-            time.sleep(rng.uniform(0, 0.005))
-            if (number + kill) % 2:
-                wait_for(lambda: is_writing(folder), deadline_s=5.0)  # noqa: B023
+            n_to_do = N_MEMBERS - len(finished - plans)
+            after = rng.randrange(n_to_do)
+            pid = start_held(children, folder, point, after)
+            n_partial = len(list(folder.rglob("*.partial")))
             os.kill(pid, signal.SIGKILL)
-            n_killed += children.wait(pid) == -signal.SIGKILL
+            assert children.wait(pid) == -signal.SIGKILL
             found = files_of(bytes_below, folder)
             assert {name: reference[name] for name in found} == found
+            assert len(found.keys() - finished - plans) == after + (point == "journal")
+            assert n_partial == (point in ("write", "move"))
             assert not finished & set(computed(log))
         finished = set(found)
         log.write_text("")
         assert children.run("save_both", folder / "errors", folder=str(folder), log=str(log)) == 0
         assert files_of(bytes_below, folder) == reference
-        assert sorted(computed(log)) == sorted(
-            set(reference) - finished - {"features/plan.json", "tables/plan.json"}
-        )
+        assert sorted(computed(log)) == sorted(set(reference) - finished - plans)
         assert list(folder.rglob("*.partial")) == []
-    assert n_killed >= 1  # how many end by themselves before the signal comes depends on the machine
 
 
 def computed(log):
@@ -89,13 +85,12 @@ def computed(log):
 def test_an_interrupt_keeps_what_is_done_and_sweeps_at_once(children, tmp_path, bytes_below):
     log = tmp_path / "log"
     log.write_text("")
-    pid = children.start("save_both", tmp_path / "errors", folder=str(tmp_path), log=str(log), hold=10)
-    wait_for(lambda: len(computed(log)) > 10)
+    pid = start_held(children, tmp_path, "write", 10)
     os.kill(pid, signal.SIGINT)
     assert children.wait(pid) == 130
     assert list(tmp_path.rglob("*.partial")) == []
     finished = set(files_of(bytes_below, tmp_path))
-    assert finished
+    assert len([name for name in finished if not name.endswith("plan.json")]) == 10
     log.write_text("")
     assert children.run("save_both", tmp_path / "errors", folder=str(tmp_path), log=str(log)) == 0
     assert not finished & set(computed(log))

@@ -4,8 +4,18 @@ import json
 
 import numpy as np
 import pytest
+from kedro.io import DatasetError
 
-from rep_kedro.datasets import CollectionDataset, CollectionError, Plan, Planned, Tensors, missing_of
+from rep_kedro.datasets import (
+    CollectionDataset,
+    CollectionError,
+    Plan,
+    Planned,
+    Tensors,
+    TextDataset,
+    missing_of,
+)
+from rep_kedro.datasets.partial import is_lost
 
 TENSORS = "rep_kedro.datasets.TensorsDataset"
 
@@ -76,3 +86,32 @@ def test_what_cannot_be_planned_now_is_expected_as_stored(tmp_path):
     now = collection(tmp_path)
     assert now.expect(plan_of({"b": "no file b.pt"}, a=good), or_as_stored=True) == 1
     assert list(now.load()) == ["a", "b"]
+
+
+def test_a_file_that_was_given_up_says_why_until_it_is_made_again(tmp_path):
+    dataset = TextDataset(filepath=str(tmp_path / "made" / "page.html"))
+    dataset.give_up("no tables")  # also where there was none
+    dataset.save("old")
+    assert dataset.why_missing() is None
+    dataset.give_up("tables is missing")
+    assert dataset.why_missing() == "tables is missing"
+    with pytest.raises(DatasetError, match=r"page has not been made yet: tables is missing"):
+        dataset.path_to_read()
+    dataset.save("new")
+    assert [path.name for path in (tmp_path / "made").iterdir()] == ["page.html"]
+    assert dataset.why_missing() is None
+
+
+def test_a_collection_that_was_given_up_keeps_its_members_for_the_next_plan(tmp_path):
+    made = collection(tmp_path, keep_going=True)
+    made.save(plan_of(a=good, b=good))
+    before = content(tmp_path)
+    made.give_up("no plan")
+    assert (made.why_missing(), made.unplanned()) == ("no plan", [])
+    lost = made.load()
+    assert (lost, lost.missing, is_lost(lost)) == ({}, {"*": "no plan"}, True)
+    with pytest.raises(CollectionError, match=r"c is incomplete: .*no plan"):
+        collection(tmp_path).load()
+    made.save(plan_of(a=fail, b=fail))
+    assert (made.counts, made.why_missing(), content(tmp_path)) == ((0, 2), None, before)
+    assert not is_lost(made.load())

@@ -3,15 +3,20 @@
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from scipy.stats import binomtest
 from tests.reference.ensembles import ensemble_accuracy, mean_within
 from tests.small_collections import ARROW, make_subset, run_plan, store
+from tests.small_study import ROOT
 
-from rep_kedro.datasets import Planned, Tensors
+from rep_kedro.datasets import Planned, TableDataset, Tensors
+from rep_kedro.datasets.validators import TableContract
+from rep_kedro.errors import UserError
 from rep_kedro.pipelines.probing import model_selection
 from rep_kedro.pipelines.probing.model_selection import COLUMNS, compute_model_selection
 from rep_kedro.pipelines.probing.model_sets import choose_sets, make_generator
 from rep_kedro.pipelines.probing.selection_params import STRATEGIES, ModelSelectionParams
+from rep_kedro.reporting.digests import rows_digest
 
 CLASSES = [2, 5, 9]
 LABELS = [2, 5, 9, 5, 2, 9, 9, 5, 2, 2, 5, 9, 2, 5]
@@ -108,7 +113,7 @@ def run(study, clusters=None, similarities=None, **params):
 
 def sets_of(table, strategy, n_models=3):
     rows = table[(table["strategy"] == strategy) & (table["n_models"] == n_models)]
-    return [text.split(" + ") for text in rows["models"]]
+    return rows["models"].tolist()
 
 
 def test_every_set_is_judged_as_by_the_definition(study, probabilities):
@@ -119,7 +124,7 @@ def test_every_set_is_judged_as_by_the_definition(study, probabilities):
     stored = {m: (p / p.sum(1, keepdims=True)).tolist() for m, p in probabilities.items()}
     columns = [CLASSES.index(label) for label in LABELS]
     for row in table.to_dict("records"):
-        chosen = row["models"].split(" + ")
+        chosen = row["models"]
         places = [MODELS.index(model) for model in chosen]
         assert len(set(chosen)) == row["n_models"]
         assert row["ensemble_accuracy"] == pytest.approx(ensemble_accuracy(stored, columns, chosen))
@@ -193,6 +198,20 @@ def test_draws_depend_on_the_seed_alone_and_not_on_what_else_is_asked(study):
     assert sets_of(run(study, n_draws=5, seed=1), "random") != sets_of(part, "random")
 
 
+def test_chosen_networks_are_lists_of_names_in_the_contract_and_in_the_file(study, tmp_path):
+    catalog = yaml.safe_load((ROOT / "conf/base/catalog_probing.yml").read_text())
+    contract = TableContract(**catalog["model_selection"]["validator"]["options"])
+    table = run(study, n_models=[3, 9])
+    dataset = TableDataset(filepath=str(tmp_path / "model_selection.parquet"))
+    dataset.save(contract.validate(table))
+    stored = contract.validate(dataset.load())
+    assert [None if names is None else list(names) for names in stored["models"]] == table["models"].tolist()
+    assert rows_digest(stored) == rows_digest(table)
+    joined = table.assign(models=table["models"].map(lambda names: names and " + ".join(names)))
+    with pytest.raises(UserError, match="column models is not texts in"):
+        contract.validate(joined)
+
+
 def test_random_sets_are_the_same_for_all_measures(study):
     other = "cka_linear_biased"
     clusters = pd.concat([make_clusters(), make_clusters(measure=other)])
@@ -254,13 +273,13 @@ def test_probes_of_what_was_not_compared_are_in_no_set(study):
     few = make_clusters(clusters={3: [0, 0, 1, 1, 2]}, models=MODELS[:5])
     assert sets_of(run(study, few), "top") == [["net_b", "net_c", "net_d"]]
     table = run(study, few, n_draws=40)
-    assert not table["models"].str.contains("net_f|net_g|net_h", na=False).any()
+    assert not {"net_f", "net_g", "net_h"} & set(table["models"].dropna().explode())
 
 
 def test_without_probabilities_there_is_no_ensemble_and_a_reason(tmp_path, probabilities):
     study = make_study(tmp_path, probabilities | {"net_b": None})
     table = run(study, n_draws=10)
-    with_b = table["models"].str.contains("net_b")
+    with_b = table["models"].map(lambda chosen: "net_b" in chosen)
     assert table["ensemble_accuracy"].isna().tolist() == with_b.tolist()
     assert (
         table[with_b]["reason"].str.startswith("no probabilities are stored for net_b: set probing.")

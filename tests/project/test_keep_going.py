@@ -83,6 +83,34 @@ def remove_causes(folder: Path) -> None:
     path.write_text(yaml.safe_dump(content))
 
 
+BUGS = {  # a function that makes a table, and a planner
+    "similarity/consistency.py": ("def compute_consistency(", "raise RuntimeError('no such table')"),
+    "stitching/nodes.py": ("def plan_stitches(", "raise RuntimeError('no such plan')"),
+}
+LOST = {
+    "consistency/*": "RuntimeError: no such table",
+    "measure_agreement/*": "consistency is missing",
+    "figure_consistency/*": "consistency is missing",
+    "figures/set_pairs": "consistency is missing",
+    "figures/anchors": "consistency is missing",
+    "figures/consistency_by_category": "consistency is missing",
+    "figures/measure_agreement": "measure_agreement, consistency are missing",
+    "stitches/*": "RuntimeError: no such plan",
+    "stitching_results/*": "stitches is missing",
+    "figure_stitching/*": "stitching_results is missing",
+}
+
+
+def put_bugs(folder: Path) -> None:
+    """Let a function that makes a table and a planner raise, whatever they are given."""
+    for module, (head, bug) in BUGS.items():
+        path = folder / "src/rep_kedro/pipelines" / module
+        before, _, after = path.read_text().partition(head)
+        signature, quotes, docstring_and_body = after.partition('"""')
+        docstring, end, body = docstring_and_body.partition('"""')
+        path.write_text(f"{before}{head}{signature}{quotes}{docstring}{end}\n    {bug}{body}")
+
+
 def run(folder: Path, *options: str) -> Any:
     return run_in(folder, "kedro", "run", "--env=test", *options, check=False)
 
@@ -180,3 +208,74 @@ def test_workers_keep_going_too(tmp_path: Path) -> None:
     assert "networks: cnn_supervised_hot_s5: training of network" in told
     made = folder / "data/test/04_feature/features"
     assert len(list(made.rglob("*.safetensors"))) == 12  # four networks on three sets
+
+
+@pytest.fixture(scope="module")
+def buggy(study: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """The small study, run again with --keep-going after bugs came into it; and the answer."""
+    folder = tmp_path_factory.mktemp("buggy") / "study"
+    shutil.copytree(study, folder)
+    put_bugs(folder)
+    return folder, run(folder, "--keep-going")
+
+
+def test_a_table_or_a_plan_that_fails_is_missing_and_all_else_is_made(
+    buggy: tuple[Path, Any], study: Path
+) -> None:
+    folder, answer = buggy
+    told = answer.stdout + answer.stderr
+    assert answer.returncode == INCOMPLETE, told
+    assert missing_in(folder) == LOST
+    assert f"incomplete: {len(LOST)} results are missing" in told
+    assert "consistency failed: RuntimeError: no such table" in told
+    assert told.count("Traceback") == len(BUGS)
+    report = (folder / "data/test/08_reporting/report.html").read_text()
+    assert report.index('<section id="missing">') < report.index('<section id="alike">')
+    assert "RuntimeError: no such plan" in report
+    results, whole = results_of(folder), results_of(study)
+    reasons = {f"{name}.missing" for name in whole.keys() - results.keys()}
+    assert {Path(name).stem for name in whole.keys() - results.keys()} == {
+        *("consistency", "measure_agreement", "figure_consistency", "stitching_results", "figure_stitching")
+    }
+    assert results.keys() - whole.keys() == reasons
+    assert {name for name in whole.keys() & results.keys() if whole[name] != results[name]} == {
+        "07_model_output/stitches/plan.json",
+        "08_reporting/figures/plan.json",
+        "08_reporting/missing_members.parquet",
+    }
+
+
+def test_what_a_run_could_not_make_is_refused_as_input_with_the_reason(buggy: tuple[Path, Any]) -> None:
+    answer = run(buggy[0], "--pipelines=reporting")
+    assert answer.returncode == 1
+    assert "consistency: RuntimeError: no such table" in answer.stderr
+    assert "stitches is incomplete: 1 of 1 members are not as planned (*: RuntimeError" in answer.stderr
+
+
+def test_workers_and_later_runs_know_what_is_missing(study: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    shutil.copytree(study, folder)
+    put_bugs(folder)
+    answer = run(folder, "--keep-going", "--workers=2", "--pipelines=similarity,stitching")
+    assert answer.returncode == INCOMPLETE, answer.stderr
+    answer = run(folder, "--keep-going", "--pipelines=reporting")
+    assert answer.returncode == INCOMPLETE, answer.stderr
+    assert missing_in(folder) == LOST
+
+
+def test_when_the_bugs_are_gone_nothing_of_them_is_left(
+    buggy: tuple[Path, Any], study: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "study"
+    shutil.copytree(buggy[0], folder)
+    for module in BUGS:
+        shutil.copy(study / "src/rep_kedro/pipelines" / module, folder / "src/rep_kedro/pipelines" / module)
+    answer = run(folder)
+    assert answer.returncode == 0, answer.stderr
+    assert results_of(folder) == results_of(study)
+
+
+def test_another_runner_is_refused(tmp_path: Path) -> None:
+    answer = run(copy_project(tmp_path), "--keep-going", "--runner=ThreadRunner")
+    assert answer.returncode == 2
+    assert "--keep-going has a runner of its own: leave out --runner=ThreadRunner" in answer.stderr

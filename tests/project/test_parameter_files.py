@@ -1,5 +1,6 @@
 """Parameter files of any content: one line, in bounded time and memory."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from rep_kedro.checks.config_loader import BoundedConfigLoader
 from rep_kedro.checks.plain_values import require_plain_values
 from rep_kedro.checks.yaml_files import MAX_BYTES
+from rep_kedro.commands.run import command
 from rep_kedro.errors import UserError
 
 BASE = "ingest: {threads: 1, stimulus_sets: {digits: {source: digits}}}\n"
@@ -40,7 +42,7 @@ def load(folder: Path, content: str | bytes) -> dict[str, Any]:
     return parameters
 
 
-MISTAKES = {
+MISTAKES: dict[str, tuple[str | bytes, str]] = {
     "null as a key": (
         "ingest: {stimulus_sets: {null: {source: digits}}}",
         "Incompatible key type 'NoneType'",
@@ -125,3 +127,20 @@ def test_a_folder_with_the_name_of_a_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "local/parameters.yml").mkdir()
     with pytest.raises(UserError, match=r"parameters.yml is a folder where a file is expected"):
         BoundedConfigLoader(str(tmp_path), base_env="base", default_run_env="local")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["an alias of itself", "5,001 digits", "3,000 levels of lists", "aliases that unfold", "too large"],
+)
+def test_the_file_of_the_option_config_is_bounded_too(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content, why = MISTAKES[name]
+    path = tmp_path / "options.yml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(SystemExit):
+        command.main([f"--config={path}", "--dry-run"], prog_name="run")
+    told = capsys.readouterr().err
+    assert re.search(why, told)
+    assert len(told.splitlines()) == 1

@@ -451,7 +451,7 @@ def make_selection(cards):
                         "strategy": strategy,
                         "n_models": n_models,
                         "draw": draw,
-                        "models": None if is_missing else " + ".join(sorted(cards.model[:n_models])),
+                        "models": None if is_missing else sorted(cards.model[:n_models]),
                         "mean_accuracy": np.nan if is_missing else best - 0.05,
                         "best_accuracy": np.nan if is_missing else best,
                         "ensemble_accuracy": np.nan if is_missing else best + gain + 0.01 * n_models,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from tests.small_collections import ARROW, make_network, make_stimuli, run_plan, store
+from tests.small_collections import ARROW, make_network, make_stimuli, run_plan, store, store_networks
 
 from rep_kedro.errors import UserError
 from rep_kedro.models.sources.trained import restore_trained_network
@@ -19,7 +19,7 @@ from rep_kedro.pipelines.stitching.params import StitchingParams
 def study(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
     labels, splits = [i % 3 for i in range(40)], ["train"] * 24 + ["test"] * 16
-    networks = store(
+    networks = store_networks(
         tmp_path / "networks",
         {
             f"cnn_s{seed}": make_network("cnn", seed=seed, n_classes=3, stimulus_set="noise")

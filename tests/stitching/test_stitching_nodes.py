@@ -7,7 +7,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 from tests.reference import stitching as reference
-from tests.small_collections import ARROW, make_network, make_stimuli, run_plan, store
+from tests.small_collections import ARROW, make_network, make_stimuli, run_plan, store, store_networks
 
 from rep_kedro.models.sources.trained import preprocessing_of, restore_trained_network
 from rep_kedro.models.study import FeaturesParams
@@ -39,7 +39,7 @@ def study(tmp_path, stimuli):
         "cnn_simclr_s1": network("cnn", 1, n_classes=None, objective="simclr"),
     }
     sets = {"noise": make_stimuli(*stimuli, class_names=["a", "b", "c"])}
-    return store(tmp_path / "stimulus_sets", sets, ARROW), store(tmp_path / "networks", networks)
+    return store(tmp_path / "stimulus_sets", sets, ARROW), store_networks(tmp_path / "networks", networks)
 
 
 def _stitch(tmp_path, study, **params):
@@ -55,6 +55,23 @@ def test_networks_are_joined_with_those_that_differ_in_their_seed_alone(study):
         "noise/cnn_supervised_s1-to-cnn_supervised_s0",
         "noise/small_resnet_supervised_s0-to-small_resnet_supervised_s1",
         "noise/small_resnet_supervised_s1-to-small_resnet_supervised_s0",
+    ]
+
+
+def test_what_networks_have_in_common_is_in_their_recipes_not_in_their_names(tmp_path, study, stimuli):
+    def network(seed, **given):
+        return make_network("cnn", seed=seed, n_classes=N_CLASSES, stimulus_set="noise", **given)
+
+    named = {
+        "elder": network(0),
+        "younger": network(1),
+        "cnn_s0": network(0, objective="a"),
+        "cnn_s1": network(1, objective="b"),
+    }
+    networks = store_networks(tmp_path / "named", named)
+    assert list(plan_stitches(study[0], networks, FeaturesParams(), StitchingParams())) == [
+        "noise/elder-to-younger",
+        "noise/younger-to-elder",
     ]
 
 

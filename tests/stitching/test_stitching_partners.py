@@ -7,7 +7,15 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from tests.small_collections import ARROW, TENSORS, make_network, make_stimuli, run_plan, store
+from tests.small_collections import (
+    ARROW,
+    TENSORS,
+    make_network,
+    make_stimuli,
+    run_plan,
+    store,
+    store_networks,
+)
 
 from rep_kedro.datasets import CollectionDataset
 from rep_kedro.models.network import build_network
@@ -23,7 +31,8 @@ N_SEEDS = 100
 def _named(architecture, seed):
     """Return a handle of an untrained network whose weights nobody reads."""
     meta = {"seed": seed, "n_classes": 10, "stimulus_set": "noise", "architecture": architecture}
-    return SimpleNamespace(meta=meta, reference={"key": f"{architecture}_{seed}", "digest": str(seed)})
+    reference = {"key": f"{architecture}_{seed}", "digest": str(seed)}
+    return SimpleNamespace(meta=meta, recipe=meta, reference=reference)
 
 
 @pytest.fixture
@@ -94,7 +103,7 @@ def study(tmp_path):
         for seed in range(5)
     }
     sets = {"noise": make_stimuli(pixels, labels, splits, ["a", "b", "c"])}
-    return store(tmp_path / "sets", sets, ARROW), store(tmp_path / "networks", networks)
+    return store(tmp_path / "sets", sets, ARROW), store_networks(tmp_path / "networks", networks)
 
 
 def test_some_pairs_at_a_time_give_what_all_at_once_give(study, tmp_path, monkeypatch):

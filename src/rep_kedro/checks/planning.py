@@ -73,9 +73,11 @@ def _planners(catalog: Any, names: Iterable[str]) -> "list[Node]":
 
 def _load_input(catalog: Any, node: "Node", name: str) -> Any:
     """Load what there is of a collection, and parameters as the model that the node's signature names."""
-    from rep_kedro.datasets import CollectionDataset
+    from rep_kedro.datasets import CollectionDataset, CollectionError
 
     dataset = catalog.get(name)
+    if isinstance(dataset, CollectionDataset) and (why := dataset.why_missing()):
+        raise CollectionError(f"{name} is missing: {why}")
     value = dataset.load_partial() if isinstance(dataset, CollectionDataset) else catalog.load(name)
     if not name.startswith("params:") or not isinstance(value, Mapping):
         return value

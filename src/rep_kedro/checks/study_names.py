@@ -107,14 +107,17 @@ def _stored_names(collection: str, pipeline: "Pipeline", catalog: Any, *, part: 
     """Return a part of the keys ``<a>/<b>`` of a collection, if it is there and this run does not make it."""
     from kedro.io import DatasetError
 
+    from rep_kedro.datasets.keys import MemberKey
     from rep_kedro.datasets.plan_file import read_plan
 
     if collection in pipeline.all_outputs() or collection not in catalog:
         return set()
     folder = getattr(catalog.get(collection), "folder", None)
+    if folder is None:
+        return set()
     try:
-        return {key.split("/", 1)[part] for key in read_plan(folder, collection).members} if folder else set()
-    except (DatasetError, IndexError):
+        return {tuple(key)[part] for key in map(MemberKey.parse, read_plan(folder, collection).members)}
+    except (DatasetError, UserError):
         return set()
 
 

@@ -85,7 +85,9 @@ def _look(catalog: Any, features: Any, params: "FeaturesParams") -> _Outlook:
             raise
         return _look_without_stimuli(catalog, params, why.splitlines()[0])
     names = sorted({MemberKey.parse(key).stimulus_set for key in plan})
-    n_stimuli = {name: len(subsets[f"{name}/{params.subset}"].table(["stimulus_id"])) for name in names}
+    n_stimuli = {
+        name: len(subsets[str(MemberKey(name, params.subset))].table(["stimulus_id"])) for name in names
+    }
     pending: dict[str, dict[str, int]] = {MemberKey.parse(key).name: {} for key in plan}
     n_members = dict.fromkeys(pending, 0)
     to_do = set(features.pending(plan))

@@ -5,11 +5,14 @@ import logging
 import os
 import sys
 from collections.abc import Iterable
+from copy import copy
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from rep_kedro.checks.names import suggest_known
+from rep_kedro.checks.yaml_files import require_bounded
 from rep_kedro.commands.command import ProjectCommand
 from rep_kedro.interrupts import WORKER_VARIABLE
 from rep_kedro.pipelines import PIPELINES
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from kedro.pipeline import Pipeline
 
 _RUNNERS = ("SequentialRunner", "ThreadRunner", "ParallelRunner")
+_KEEPS_GOING = "rep_kedro.commands.keep_going.KeepGoingRunner"
 _LISTS = ("node_names", "from_nodes", "to_nodes", "from_inputs", "to_outputs", "tags")
 _HELP = """Run the pipelines, or those of --pipelines; what is there and unchanged is kept.
 
@@ -56,6 +60,8 @@ def _run(**options: Any) -> Any:
     dry_run, workers = options.pop("dry_run"), options.pop("workers")
     if options.pop("keep_going"):
         options["params"]["keep_going"] = True
+    if options["params"].get("keep_going"):
+        options["runner"] = _keep_going_runner(options["runner"])
     if options["params"].get("shard") is not None:
         if workers:
             raise click.UsageError(
@@ -119,6 +125,19 @@ def _require_runner(runner: str | None) -> None:
         raise click.ClickException(f"unknown runner {runner!r}; {suggest_known(runner, _RUNNERS)}")
 
 
+def _keep_going_runner(runner: str | None) -> str:
+    """Return the runner that goes on after a failing node.
+
+    Raises:
+        click.UsageError: If another one is wanted.
+    """
+    if runner not in (None, "SequentialRunner", _KEEPS_GOING):
+        raise click.UsageError(
+            f"--keep-going has a runner of its own: leave out --runner={runner}; --workers shares the work"
+        )
+    return _KEEPS_GOING
+
+
 def _select(options: dict[str, Any]) -> "Pipeline":
     """Return the nodes that the options choose, as Kedro will.
 
@@ -178,6 +197,22 @@ def _keep_shardable(options: dict[str, Any], selection: "Pipeline") -> "Pipeline
     return selection.only_nodes(*kept)
 
 
+def _bound_config(option: click.Parameter) -> click.Parameter:
+    """Return one of Kedro's options; the file of ``--config`` is bounded like all other YAML."""
+    read = option.callback
+    if option.name != "config" or read is None:
+        return option
+
+    def read_bounded(context: click.Context, parameter: click.Parameter, path: str | None) -> Any:
+        if path:
+            require_bounded(Path(path))
+        return read(context, parameter, path)
+
+    bounded = copy(option)
+    bounded.callback = read_bounded
+    return bounded
+
+
 def _build() -> click.Command:
     from kedro.framework.cli.project import run as kedro_run
 
@@ -195,7 +230,9 @@ def _build() -> click.Command:
             " none is used), or one for each of cuda:0,cuda:1 or cpu,cpu.",
         ),
     ]
-    return ProjectCommand(name="run", params=[*kedro_run.params, *own], callback=_run, help=_HELP)
+    return ProjectCommand(
+        name="run", params=[*map(_bound_config, kedro_run.params), *own], callback=_run, help=_HELP
+    )
 
 
 command = _build()

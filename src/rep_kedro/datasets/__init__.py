@@ -19,11 +19,12 @@ if TYPE_CHECKING:
         MatrixDataset,
         MatrixHandle,
     )
-    from rep_kedro.datasets.member import DamagedMemberError, MemberHandle
+    from rep_kedro.datasets.member import MemberHandle
     from rep_kedro.datasets.partial import Handles, Plan, missing_of, partial_of
     from rep_kedro.datasets.plan import Batch, Expectation, Planned, Shard
     from rep_kedro.datasets.plan_file import CollectionError
     from rep_kedro.datasets.revision import code_revision
+    from rep_kedro.datasets.seal import DamagedMemberError
     from rep_kedro.datasets.table import EarlierTableDataset, TableDataset
     from rep_kedro.datasets.tensors import Tensors, TensorsDataset, TensorsHandle
     from rep_kedro.datasets.text import TextDataset
@@ -34,7 +35,7 @@ _HOMES = {
     "Batch": "plan",
     "CollectionDataset": "collection",
     "CollectionError": "plan_file",
-    "DamagedMemberError": "member",
+    "DamagedMemberError": "seal",
     "DrawingDataset": "drawing",
     "DrawingHandle": "drawing",
     "FigureCollectionDataset": "drawing",

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from rep_kedro.datasets.member import (
     HEADER_KEY,
-    DamagedMemberError,
     Header,
     MemberDataset,
     MemberHandle,
@@ -23,7 +22,7 @@ from rep_kedro.datasets.member import (
     unreadable,
 )
 from rep_kedro.datasets.plan import Json
-from rep_kedro.datasets.seal import BLANK_SEAL, write_sealed
+from rep_kedro.datasets.seal import BLANK_SEAL, DamagedMemberError, write_sealed
 
 if TYPE_CHECKING:
     import pandas as pd

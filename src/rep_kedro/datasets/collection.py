@@ -20,11 +20,12 @@ from rep_kedro.datasets.atomic import sweep_partials
 from rep_kedro.datasets.earlier import fetch_earlier, is_earlier
 from rep_kedro.datasets.journal import read_failures, read_journal
 from rep_kedro.datasets.keys import require_inside, require_keys
-from rep_kedro.datasets.member import DamagedMemberError, MemberDataset, MemberHandle
-from rep_kedro.datasets.partial import Handles, left_out_of, list_gaps, partial_of, shorten_gaps
+from rep_kedro.datasets.member import MemberDataset, MemberHandle
+from rep_kedro.datasets.partial import WHOLE, Handles, left_out_of, list_gaps, partial_of, shorten_gaps
 from rep_kedro.datasets.plan import Planned, Shard, canonical_json, digest_of_text, strict_json
 from rep_kedro.datasets.plan_file import CollectionError, StoredPlan, read_plan, write_plan
 from rep_kedro.datasets.previews import TablePreview, preview_members
+from rep_kedro.datasets.seal import DamagedMemberError
 from rep_kedro.datasets.work import MemberWork, Worker, tell_expectation
 
 _log = logging.getLogger(__name__)
@@ -134,6 +135,23 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
             head = f"{self.name}: {len(failed)} of {len(keys)} members failed (the others are done and kept)"
             raise CollectionError(list_gaps(head, failed))
 
+    def give_up(self, why: str) -> None:
+        """Keep the reason why nothing can be planned instead of a plan; members stay for the next plan.
+
+        Raises:
+            OSError: If the folder cannot be written.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_plan(self.folder, self.name, {}, {WHOLE: why}, {})
+        self._expected = None
+
+    def why_missing(self) -> str | None:
+        """Return why the last run could not plan the collection; None if it could, or never tried."""
+        try:
+            return (self._expected or self._read_plan()).left_out.get(WHOLE)
+        except CollectionError:
+            return None
+
     def load(self) -> Handles:
         """Return a lazy handle for each planned member, by key.
 
@@ -220,6 +238,8 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
     def unplanned(self) -> list[Path]:
         """Return the files of members that are no longer planned."""
         plan = self._read_plan()
+        if WHOLE in plan.left_out:  # which members are wanted is not known
+            return []
         kept = {self._path_of(key) for key in plan.members}
         return sorted(path for path in self.folder.rglob(f"*{self._format.suffix}") if path not in kept)
 

@@ -12,7 +12,6 @@ from rep_kedro.datasets.collection import CollectionDataset
 from rep_kedro.datasets.figure import render_svg
 from rep_kedro.datasets.member import (
     HEADER_KEY,
-    DamagedMemberError,
     Header,
     MemberDataset,
     MemberHandle,
@@ -20,7 +19,7 @@ from rep_kedro.datasets.member import (
     unreadable,
 )
 from rep_kedro.datasets.previews import HTMLPreview, preview_svg
-from rep_kedro.datasets.seal import BLANK_SEAL, MARK, sealed
+from rep_kedro.datasets.seal import BLANK_SEAL, MARK, DamagedMemberError, sealed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,10 +5,9 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from kedro.io import AbstractDataset, DatasetError
 
-from rep_kedro.datasets.atomic import sweep_partials_of
+from rep_kedro.datasets.atomic import sweep_partials_of, write_bytes_atomically
 from rep_kedro.datasets.earlier import fetch_earlier, is_earlier
-from rep_kedro.datasets.member import DamagedMemberError
-from rep_kedro.datasets.seal import has_seal, require_seal
+from rep_kedro.datasets.seal import DamagedMemberError, has_seal, require_seal
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -42,7 +41,8 @@ class FileDataset(AbstractDataset[_In, _Out], Generic[_In, _Out]):
         """
         path = Path(self._filepath) if self._earlier is None else fetch_earlier(*self._earlier)
         if not path.exists():
-            raise DatasetError(f"{self._filepath.stem} has not been made yet: there is no {path}")
+            why = self.why_missing() or f"there is no {path}"
+            raise DatasetError(f"{self._filepath.stem} has not been made yet: {why}")
         if self._earlier is None or has_seal(path):
             try:
                 require_seal(path, at_end=self.seal_at_end)
@@ -60,7 +60,30 @@ class FileDataset(AbstractDataset[_In, _Out], Generic[_In, _Out]):
             raise DatasetError(f"{self._filepath.stem} of an earlier revision can only be read")
         path = Path(self._filepath)
         sweep_partials_of(path)
+        self._reason_path.unlink(missing_ok=True)
         return path
+
+    def give_up(self, why: str) -> None:
+        """Remove the file, whose inputs have changed since, and keep the reason why there is no other.
+
+        Raises:
+            OSError: If the folder cannot be written.
+        """
+        Path(self._filepath).unlink(missing_ok=True)
+        write_bytes_atomically(self._reason_path, why.encode())
+
+    def why_missing(self) -> str | None:
+        """Return why the last run could not make the file; None if it is there or was never tried."""
+        if self._exists():
+            return None
+        try:
+            return self._reason_path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return None
+
+    @property
+    def _reason_path(self) -> Path:
+        return Path(f"{self._filepath}.missing")
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath)}

@@ -9,17 +9,13 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
-from kedro.io import AbstractDataset, DatasetError
+from kedro.io import AbstractDataset
 
 from rep_kedro.datasets.plan import Json, digest_of, strict_json
-from rep_kedro.errors import UserError
+from rep_kedro.datasets.seal import DamagedMemberError, require_seal
 
 HEADER_KEY = "rep_kedro"
 _UNSEALED = "/1"
-
-
-class DamagedMemberError(DatasetError, UserError):
-    """A file that is truncated, of another format, or not of this project."""
 
 
 @dataclass(frozen=True)
@@ -124,8 +120,6 @@ class MemberHandle:
         Raises:
             DamagedMemberError: If anything in the file is not what was written.
         """
-        from rep_kedro.datasets.seal import require_seal
-
         if self.is_sealed:
             require_seal(self.path, at_end=self.seal_at_end)
 

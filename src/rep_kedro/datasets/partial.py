@@ -1,10 +1,13 @@
-"""What travels with plans and handles where not everything can be had: which members lack, and why."""
+"""What travels with plans and handles where something is missing: which members, and why."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 from rep_kedro.datasets.plan import Planned
+
+WHOLE = "*"
+"""The key under which a table, a figure or a whole collection is missing."""
 
 _SHOWN = 5
 _NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -45,6 +48,16 @@ class Handles(dict[str, Any]):
 def missing_of(handles: Mapping[str, Any]) -> Mapping[str, str]:
     """Return why members are missing, by key; nothing for handles in a plain dict."""
     return getattr(handles, "missing", _NOTHING)
+
+
+def nothing_because(why: str) -> Handles:
+    """Return what stands for a table, a figure or a collection that could not be made."""
+    return Handles({}, {WHOLE: why}, {})
+
+
+def is_lost(value: object) -> bool:
+    """Return whether a node's input is what :func:`nothing_because` returns."""
+    return isinstance(value, Handles) and WHOLE in value.missing
 
 
 def left_out_of(plan: Mapping[str, Planned]) -> Mapping[str, str]:

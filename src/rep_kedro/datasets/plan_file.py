@@ -9,9 +9,8 @@ from kedro.io import DatasetError
 
 from rep_kedro.datasets.atomic import write_bytes_atomically
 from rep_kedro.datasets.keys import require_keys
-from rep_kedro.datasets.member import DamagedMemberError
 from rep_kedro.datasets.plan import digest_of_text
-from rep_kedro.datasets.seal import BLANK_SEAL, require_seal, sealed
+from rep_kedro.datasets.seal import BLANK_SEAL, DamagedMemberError, require_seal, sealed
 from rep_kedro.errors import UserError
 
 _PLAN_FILE = "plan.json"

@@ -11,8 +11,10 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from kedro.io import DatasetError
+
 from rep_kedro.datasets.atomic import write_atomically
-from rep_kedro.datasets.member import DamagedMemberError
+from rep_kedro.errors import UserError
 
 MARK = "sealed-by-sha256-"
 _DIGITS = 64
@@ -20,6 +22,10 @@ _ZEROS = b"0" * _DIGITS
 BLANK_SEAL = MARK + _ZEROS.decode()
 """What a writer puts where the digest belongs."""
 _COMMENT = re.compile(rf"<!-- {MARK}[0-9a-f]{{{_DIGITS}}} -->\n\Z")
+
+
+class DamagedMemberError(DatasetError, UserError):
+    """A file that is truncated, of another format, or not of this project."""
 
 
 def write_sealed(path: Path, write: Callable[[Path], None], *, at_end: bool = False) -> int:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from rep_kedro.datasets.member import (
     HEADER_KEY,
-    DamagedMemberError,
     Header,
     MemberDataset,
     MemberHandle,
@@ -21,7 +20,7 @@ from rep_kedro.datasets.member import (
     unreadable,
 )
 from rep_kedro.datasets.plan import Json
-from rep_kedro.datasets.seal import BLANK_SEAL, write_sealed
+from rep_kedro.datasets.seal import BLANK_SEAL, DamagedMemberError, write_sealed
 from rep_kedro.errors import UserError
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rep_kedro.datasets.matrix import LabelledMatrix
     from rep_kedro.datasets.tensors import Tensors
 
-_KINDS = ("text", "integer", "number", "fraction", "flag")
+_KINDS = ("text", "texts", "integer", "number", "fraction", "flag")
 _DIAGONAL_TOLERANCE = 1e-6
 _SHOWN = 3
 
@@ -22,8 +22,8 @@ class TableContract:
 
     Args:
         key: Columns that together are unique.
-        columns: Kind of each required column: ``text``, ``integer``, ``number``, ``fraction`` (0 to 1) or
-            ``flag``; with ``?`` behind it, values may be missing.
+        columns: Kind of each required column: ``text``, ``texts`` (a list of texts), ``integer``,
+            ``number``, ``fraction`` (0 to 1) or ``flag``; with ``?`` behind it, values may be missing.
         may_be_empty: Whether a table without rows is allowed.
         explained: Numbers that may be missing only where the column ``reason`` says why; those that the table
             does not have are passed over.
@@ -76,6 +76,8 @@ class TableContract:
         present = column[~absent]
         if base == "text":
             wrong = ~present.map(lambda value: isinstance(value, str))
+        elif base == "texts":
+            wrong = ~present.map(_is_texts)
         elif base == "flag":
             wrong = ~present.map(lambda value: isinstance(value, bool | _numpy_bool()))
         else:
@@ -93,6 +95,13 @@ class TableContract:
             silent = data[absent & (data["reason"] == "")]
             if len(silent):
                 raise UserError(f"column {name} has {len(silent)} missing values without a reason")
+
+
+def _is_texts(value: object) -> bool:
+    """Return whether a cell is a list of texts, as made or as read from a file."""
+    from numpy import ndarray
+
+    return isinstance(value, list | ndarray) and all(isinstance(text, str) for text in value)
 
 
 def require_stimulus_set(data: "pa.Table") -> None:

@@ -128,14 +128,11 @@ class Worker:
         return why
 
     def _raise_if_storage(self, problem: BaseException) -> None:
-        cause: BaseException | None = problem
-        while cause is not None:
-            if isinstance(cause, OSError) and cause.errno in _STORAGE_ERRORS:
-                raise DatasetError(
-                    f"cannot write {self._name} in {self._journal.parent}: {os.strerror(cause.errno)}; "
-                    f"{self.n_done + self._n_kept} members are whole and kept: mend that and run again"
-                ) from problem
-            cause = cause.__cause__ or cause.__context__
+        if why := storage_trouble(problem):
+            raise DatasetError(
+                f"cannot write {self._name} in {self._journal.parent}: {why}; "
+                f"{self.n_done + self._n_kept} members are whole and kept: mend that and run again"
+            ) from problem
 
     def _tell(
         self, item: MemberWork, why: str | None, seconds: float, n_work: int, n_failed: int, elapsed: float
@@ -233,6 +230,16 @@ def _batch_values(
         why = problem
     for item in waiting.values():
         yield item, [why], 0.0
+
+
+def storage_trouble(problem: BaseException) -> str | None:
+    """Return what is wrong with the disk if that is behind a problem: it is full, or may not be written."""
+    cause: BaseException | None = problem
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in _STORAGE_ERRORS:
+            return os.strerror(cause.errno)
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def is_unexpected(problem: BaseException) -> bool:

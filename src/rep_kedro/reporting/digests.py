@@ -3,6 +3,7 @@
 import hashlib
 import json
 
+import numpy as np
 import pandas as pd
 
 _DIGEST_CHARS = 32
@@ -12,7 +13,7 @@ def rows_digest(table: pd.DataFrame) -> str:
     """Return a digest of the columns' names and values, in the order of the rows; the index does not count.
 
     Args:
-        table: Numbers, truths and text; missing values of any kind are equal.
+        table: Numbers, truths, text and lists of text; missing values of any kind are equal.
 
     Example:
         >>> import pandas as pd
@@ -24,5 +25,10 @@ def rows_digest(table: pd.DataFrame) -> str:
     digest = hashlib.sha256()
     for name in table.columns:
         values = table[name].astype(object).where(table[name].notna(), None).tolist()
-        digest.update(json.dumps([str(name), values], default=str).encode())
+        digest.update(json.dumps([str(name), values], default=_plain).encode())
     return digest.hexdigest()[:_DIGEST_CHARS]
+
+
+def _plain(value: object) -> object:
+    """Return a value as JSON data: a list for a cell that holds one, else its text."""
+    return value.tolist() if isinstance(value, np.ndarray) else str(value)

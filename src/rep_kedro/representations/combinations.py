@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from rep_kedro.datasets import code_revision
+from rep_kedro.datasets import MemberKey, code_revision
 from rep_kedro.errors import UserError
 from rep_kedro.representations.spec import Combination, describe
 from rep_kedro.representations.views import FeatureView, FittedOn, Reading
@@ -125,9 +125,9 @@ def list_combinations(
         for stimulus_set, models in available.items():
             if name in models:
                 raise UserError(f"combination {name!r} has the name of a network; choose another")
-            if f"{stimulus_set}/{name}" not in without and set(combination.models) & set(models):
+            if str(MemberKey(stimulus_set, name)) not in without and set(combination.models) & set(models):
                 made.append(_combine(name, combination, stimulus_set, models, view, fitted_on))
-        if not made and not any(f"{stimulus_set}/{name}" in without for stimulus_set in available):
+        if not made and not any(str(MemberKey(stimulus_set, name)) in without for stimulus_set in available):
             known = sorted({model for models in available.values() for model in models})
             close = get_close_matches(combination.models[0], known)
             hint = f"did you mean {close[0]!r}" if close else f"there are: {', '.join(known)}"
@@ -152,7 +152,7 @@ def _combine(
             f"combination {name!r} names {missing[0]!r}, which has no features of {stimulus_set!r}{hint}; "
             f"there are: {', '.join(models)}"
         )
-    members = {model: view(f"{stimulus_set}/{model}") for model in combination.models}
+    members = {model: view(str(MemberKey(stimulus_set, model))) for model in combination.models}
     hashes = {str(member.meta["stimulus_ids_sha256"]) for member in members.values()}
     if len(hashes) > 1:
         raise UserError(
@@ -160,7 +160,8 @@ def _combine(
             f"{', '.join(combination.models)}"
         )
     layers = {model: _layer_of(member, combination.layer) for model, member in members.items()}
-    return CombinationView(f"{stimulus_set}/{name}", combination, members, layers, fitted_on(stimulus_set))
+    key = str(MemberKey(stimulus_set, name))
+    return CombinationView(key, combination, members, layers, fitted_on(stimulus_set))
 
 
 def _layer_of(view: FeatureView, layer: str) -> str:

@@ -154,9 +154,8 @@ def _choose_keys(features: Mapping[str, object], params: DiagnosticsParams) -> l
     models = sorted({MemberKey.parse(key).name for key in features})
     wanted_sets = _choose("stimulus set with features", params.stimulus_sets, sets)
     wanted_models = _choose("network with features", params.models, models)
-    return [
-        f"{name}/{model}" for name in wanted_sets for model in wanted_models if f"{name}/{model}" in features
-    ]
+    keys = [str(MemberKey(name, model)) for name in wanted_sets for model in wanted_models]
+    return [key for key in keys if key in features]
 
 
 def _choose(kind: str, wanted: str | list[str], known: list[str]) -> list[str]:
@@ -182,7 +181,7 @@ def _shown(
 ) -> tuple[ArrowHandle, ArrowHandle, TensorsHandle]:
     """Return the stimulus set, subset and features behind a key."""
     name = _require_name("stimulus set", MemberKey.parse(key).stimulus_set, stimulus_sets)
-    subset = _require_name("stimulus subset", f"{name}/{params.subset}", stimulus_subsets)
+    subset = _require_name("stimulus subset", str(MemberKey(name, params.subset)), stimulus_subsets)
     return stimulus_sets[name], stimulus_subsets[subset], features[key]
 
 

@@ -67,7 +67,7 @@ def plan_features(
     for name in chosen:
         for model in (*candidates, *absent_models):
             if why := absent_sets.get(name) or absent_models.get(model):
-                plan.left_out[f"{name}/{model}"] = why
+                plan.left_out[str(MemberKey(name, model))] = why
     is_long = sum(n_stimuli.values()) * len(candidates) > _LONG_READING
     for model, candidate in candidates.items():
         batch = Batch(
@@ -83,7 +83,7 @@ def plan_features(
                 "code": code_revision(*EXTRACTION, *candidate.modules),
                 **params.precision(),
             }
-            plan[f"{name}/{model}"] = Planned(recipe, batch)
+            plan[str(MemberKey(name, model))] = Planned(recipe, batch)
     return plan
 
 
@@ -94,10 +94,9 @@ def _find_absent(
 ) -> dict[str, str]:
     """Return why a stimulus set cannot be shown, by its name."""
     absent = {name: f"stimulus_sets/{name} is missing" for name in missing_of(stimulus_sets)}
-    for key in missing_of(stimulus_subsets):
-        name, _, subset = key.partition("/")
-        if subset == params.subset:
-            absent.setdefault(name, f"stimulus_subsets/{key} is missing")
+    for key in map(MemberKey.parse, missing_of(stimulus_subsets)):
+        if key.name == params.subset:
+            absent.setdefault(key.stimulus_set, f"stimulus_subsets/{key} is missing")
     return absent
 
 
@@ -238,7 +237,7 @@ def _choose(kind: str, wanted: str | Sequence[str], known: Mapping[str, object])
 
 
 def _require_subset(subsets: Mapping[str, ArrowHandle], stimulus_set: str, subset: str) -> ArrowHandle:
-    key = f"{stimulus_set}/{subset}"
+    key = str(MemberKey(stimulus_set, subset))
     if key not in subsets:
         there = sorted(k.name for k in map(MemberKey.parse, subsets) if k.stimulus_set == stimulus_set)
         raise UserError(

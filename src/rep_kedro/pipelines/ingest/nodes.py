@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rep_kedro.datasets import Plan, Planned, code_revision, missing_of
+from rep_kedro.datasets import MemberKey, Plan, Planned, code_revision, missing_of
 from rep_kedro.errors import UserError
 from rep_kedro.pipelines.ingest.params import IngestParams
 from rep_kedro.stimuli.strict import suggest
@@ -74,7 +74,7 @@ def plan_stimulus_subsets(stimulus_sets: "Mapping[str, ArrowHandle]", params: In
         for subset_name, rule in rules.items():
             why = [unfit[name] for name in (set_name, *getattr(rule, "after", [])) if name in unfit]
             if why:
-                plan.left_out[f"{set_name}/{subset_name}"] = why[0]
+                plan.left_out[str(MemberKey(set_name, subset_name))] = why[0]
                 continue
             earlier = [_handle_of(stimulus_sets, name) for name in getattr(rule, "after", [])]
             handle = _handle_of(stimulus_sets, set_name)
@@ -87,7 +87,7 @@ def plan_stimulus_subsets(stimulus_sets: "Mapping[str, ArrowHandle]", params: In
             }
             names = {"set_name": set_name, "subset_name": subset_name}
             compute = partial(_make_subset, handle, rule, **names, earlier=earlier)
-            plan[f"{set_name}/{subset_name}"] = Planned(recipe, compute)
+            plan[str(MemberKey(set_name, subset_name))] = Planned(recipe, compute)
     return plan
 
 

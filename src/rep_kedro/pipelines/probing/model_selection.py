@@ -19,7 +19,6 @@ else:
     ArrowHandle = DataFrame = Tensor = TensorsHandle = Any  # so that Kedro can read the hints
 
 MEAN = "mean"
-SEPARATOR = " + "
 BLOCK_BYTES = 2**27  # probabilities in memory at once; changes speed, not the result
 COLUMNS = (
     *("stimulus_set", "measure", "strategy", "n_models", "draw", "models", "mean_accuracy", "best_accuracy"),
@@ -193,7 +192,7 @@ def _judge(
             best = _choose_best(accuracies.validation[chosen])
             low, high = bound_share(ensemble, len(found.labels))
             about |= {
-                "models": SEPARATOR.join(found.models[index] for index in chosen),
+                "models": [found.models[index] for index in chosen],
                 "mean_accuracy": float(accuracies.test[chosen].mean()),
                 "best_accuracy": nan if best is None else float(accuracies.test[chosen][best]),
                 "ensemble_accuracy": ensemble,

@@ -61,7 +61,9 @@ def plan_probes(
         plan.left_out |= absent
         here = [model for model in models if str(MemberKey(stimulus_set, model)) not in absent]
         if here:
-            subset = _require_name("stimulus subset", f"{stimulus_set}/{params.subset}", stimulus_subsets)
+            subset = _require_name(
+                "stimulus subset", str(MemberKey(stimulus_set, params.subset)), stimulus_subsets
+            )
             if _has_classes(stimulus_set, stimulus_subsets[subset], params):
                 chosen[stimulus_set] = (here, subset)
     for source in list_sources(features, stimulus_subsets, chosen, params, plan.left_out):
@@ -140,17 +142,17 @@ def _find_absent(
     """Return why networks and combinations cannot be probed on a stimulus set, by key."""
     members = {model: [model] for model in models}
     members |= {name: list(combination.models) for name, combination in params.combinations.items()}
-    subset = f"{stimulus_set}/{params.subset}"
+    subset = str(MemberKey(stimulus_set, params.subset))
     absent = {}
     for name, parts in members.items():
-        if lost := [part for part in parts if f"{stimulus_set}/{part}" in missing_of(features)]:
-            absent[f"{stimulus_set}/{name}"] = (
+        if lost := [part for part in parts if str(MemberKey(stimulus_set, part)) in missing_of(features)]:
+            absent[str(MemberKey(stimulus_set, name))] = (
                 "its features are missing"
                 if parts == [name]
                 else f"the features of {', '.join(lost)} are missing"
             )
         elif subset in missing_of(stimulus_subsets):
-            absent[f"{stimulus_set}/{name}"] = f"stimulus_subsets/{subset} is missing"
+            absent[str(MemberKey(stimulus_set, name))] = f"stimulus_subsets/{subset} is missing"
     return absent
 
 

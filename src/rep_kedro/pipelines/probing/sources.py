@@ -64,7 +64,7 @@ def list_sources(
 
     for stimulus_set, (models, _) in chosen.items():
         for model in models:
-            yield view(f"{stimulus_set}/{model}")
+            yield view(str(MemberKey(stimulus_set, model)))
     if chosen:
         available = {name: sorted(_models_of(features, name)) for name in chosen}
         yield from list_combinations(params.combinations, available, view, fitted_on, without)

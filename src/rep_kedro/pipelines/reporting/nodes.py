@@ -27,24 +27,26 @@ def compute_run_table(**collections: "Mapping[str, Handle]") -> "DataFrame":
     )
 
 
-def list_missing_members(**collections: "Mapping[str, Handle]") -> "DataFrame":
-    """List the members that a run which keeps going could not make, or made without some of their inputs.
+def list_missing_members(**inputs: Any) -> "DataFrame":
+    """List what a run with ``--keep-going`` could not make, or made without some of its inputs.
 
     Args:
-        **collections: Handles by key, by name of the collection.
+        **inputs: Collections (handles by key), tables and figures by their catalog names. A table, figure or
+            whole collection that could not be made is :func:`~rep_kedro.datasets.partial.nothing_because`.
 
     Returns:
         Columns as in docs/architecture.md, section 3; no rows where nothing is missing.
     """
     import pandas as pd
 
-    from rep_kedro.datasets import missing_of, partial_of
+    from rep_kedro.datasets import Handles
     from rep_kedro.reporting.contract import COLUMNS
 
     rows = [
         {"collection": name, "key": key, "reason": why}
-        for name, handles in collections.items()
-        for key, why in {**missing_of(handles), **partial_of(handles)}.items()
+        for name, handles in inputs.items()
+        if isinstance(handles, Handles)
+        for key, why in {**handles.missing, **handles.partial}.items()
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS["missing_members"]))
 

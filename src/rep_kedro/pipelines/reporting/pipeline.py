@@ -21,6 +21,9 @@ COLLECTIONS = (
     "stitches",
 )
 TABLES = tuple(COLUMNS)
+READ_WHAT_IS_THERE = ("study_figures", "run_table", "missing_members", "report")
+"""Nodes that say what is missing, and so run whatever ``kedro run --keep-going`` could not make."""
+
 EARLIER = ("earlier_similarities", "earlier_consistency")
 
 
@@ -43,7 +46,7 @@ def create_pipeline(**_: object) -> Pipeline:
     )
     missing = Node(
         nodes.list_missing_members,
-        inputs={name: name for name in (*COLLECTIONS, "figures")},
+        inputs={name: name for name in (*COLLECTIONS, "figures", *TABLES) if name != "missing_members"},
         outputs="missing_members",
         name="missing_members",
     )

@@ -9,7 +9,8 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from rep_kedro.datasets import MemberKey, Planned, code_revision
+from rep_kedro.datasets import MemberKey, Plan, Planned, code_revision
+from rep_kedro.datasets.partial import is_lost
 from rep_kedro.datasets.plan import Json
 from rep_kedro.pipelines.reporting.params import ReportingParams
 from rep_kedro.reporting.contract import COLUMNS
@@ -136,7 +137,7 @@ COLLECTIONS = tuple(sorted(_INPUTS - set(COLUMNS)))
 MODULES = tuple(sorted({figure.module for figure in STUDY_FIGURES.values()}))
 
 
-def plan_figures(params: ReportingParams, **inputs: Any) -> dict[str, Planned]:
+def plan_figures(params: ReportingParams, **inputs: Any) -> Plan:
     """Plan one member per figure; a figure whose inputs, parameters and code are unchanged is kept.
 
     Args:
@@ -144,7 +145,7 @@ def plan_figures(params: ReportingParams, **inputs: Any) -> dict[str, Planned]:
         **inputs: The contract's tables and the collections that :data:`STUDY_FIGURES` names.
 
     Returns:
-        Plan by the figure's name.
+        Plan by the figure's name; a figure is left out where one of its inputs could not be made.
     """
     from rep_kedro.reporting.tables import require_table
     from rep_kedro.reporting.texts import figure_texts
@@ -157,8 +158,11 @@ def plan_figures(params: ReportingParams, **inputs: Any) -> dict[str, Planned]:
         for name, part in wanted
     }
     digests = {item: _content_of(part) for item, part in parts.items()}
-    plan = {}
+    plan = Plan()
     for name, figure in STUDY_FIGURES.items():
+        if lost := [used for used in figure.inputs if is_lost(inputs.get(used))]:
+            plan.left_out[name] = f"{', '.join(lost)} {'are' if len(lost) > 1 else 'is'} missing"
+            continue
         recipe = {
             "draw": figure.draw,
             "inputs": {item[0]: digests[item] for item in figure.inputs.items()},

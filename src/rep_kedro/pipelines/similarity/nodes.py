@@ -139,6 +139,6 @@ def _comparison_batch(selection: Selection, layers: Mapping[str, str], params: S
             device=choose_device(params.device),
         )
         for measure_id, matrix in found:
-            yield f"{selection.stimulus_set}/{measure_id}", matrix
+            yield str(MemberKey(selection.stimulus_set, measure_id)), matrix
 
     return Batch(compute)

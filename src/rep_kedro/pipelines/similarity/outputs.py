@@ -84,7 +84,7 @@ def _output_batch(selection: Selection, having: Sequence[str], layer: str, param
             memory_bytes=params.memory_bytes, device=choose_device(params.device),
         )  # fmt: skip
         for measure_id, matrix in found:
-            yield f"{selection.stimulus_set}/{measure_id}", matrix
+            yield str(MemberKey(selection.stimulus_set, measure_id)), matrix
 
     return Batch(compute)
 

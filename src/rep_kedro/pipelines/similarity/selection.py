@@ -50,7 +50,7 @@ class Selection:
             members: By id of the measure; they compare the networks that are there.
         """
         for measure_id, planned in members.items():
-            key = f"{self.stimulus_set}/{measure_id}"
+            key = str(MemberKey(self.stimulus_set, measure_id))
             plan[key] = planned
             if self.missing:
                 plan.partial[key] = f"made without {', '.join(self.missing)}, whose features are missing"
@@ -102,15 +102,16 @@ def select_features(
     finder = RowFinder(stimulus_subsets)
     available: dict[str, list[str]] = {}
     missing = missing_of(features)
+    without_subset = _sets_without(params.subset, stimulus_subsets)
     for key in sorted({*features, *missing}):
         stimulus_set, model = MemberKey.parse(key)
         available.setdefault(stimulus_set, []).append(model)
     for stimulus_set in _choose("stimulus set", params.stimulus_sets, list(available)):
         chosen = _choose("network", params.models, available[stimulus_set])
-        models = [model for model in chosen if f"{stimulus_set}/{model}" in features]
-        if not models or f"{stimulus_set}/{params.subset}" in missing_of(stimulus_subsets):
+        keys = {model: str(MemberKey(stimulus_set, model)) for model in chosen}
+        handles = {model: features[key] for model, key in keys.items() if key in features}
+        if not handles or stimulus_set in without_subset:
             continue
-        handles = {model: features[f"{stimulus_set}/{model}"] for model in models}
         _require_same_stimuli(stimulus_set, handles)
         subset = _require_subset(stimulus_set, params.subset, stimulus_subsets)
         yield Selection(
@@ -124,7 +125,7 @@ def select_features(
                 )
                 for model, handle in handles.items()
             },
-            tuple(model for model in chosen if model not in models),
+            tuple(model for model in chosen if model not in handles),
         )
 
 
@@ -146,17 +147,20 @@ def leave_out_sets(
     """
     gone = _sets_of(missing_of(features)) - _sets_of(features)
     absent = {name: f"features/{name}/* are missing" for name in gone}
-    for key in missing_of(stimulus_subsets):
-        name, _, subset = key.partition("/")
-        if subset == params.subset:
-            absent[name] = f"stimulus_subsets/{key} is missing"
+    absent |= _sets_without(params.subset, stimulus_subsets)
     for name, why in sorted(absent.items()):
         if isinstance(params.stimulus_sets, str) or name in params.stimulus_sets:
-            plan.left_out |= {f"{name}/{measure_id}": why for measure_id in measure_ids}
+            plan.left_out |= {str(MemberKey(name, measure_id)): why for measure_id in measure_ids}
+
+
+def _sets_without(subset: str | None, stimulus_subsets: Mapping[str, ArrowHandle]) -> dict[str, str]:
+    """Return why stimulus sets lack a subset that could not be drawn, by name of the set."""
+    missing = map(MemberKey.parse, missing_of(stimulus_subsets))
+    return {key.stimulus_set: f"stimulus_subsets/{key} is missing" for key in missing if key.name == subset}
 
 
 def _sets_of(keys: Iterable[str]) -> set[str]:
-    return {key.partition("/")[0] for key in keys}
+    return {MemberKey.parse(key).stimulus_set for key in keys}
 
 
 def choose_device(name: str) -> str:
@@ -194,7 +198,7 @@ def _require_subset(
     """
     if subset is None:
         return None
-    key = f"{stimulus_set}/{subset}"
+    key = str(MemberKey(stimulus_set, subset))
     if key not in stimulus_subsets:
         known = sorted(
             k.name for k in map(MemberKey.parse, stimulus_subsets) if k.stimulus_set == stimulus_set

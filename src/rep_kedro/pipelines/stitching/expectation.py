@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rep_kedro.datasets import Expectation
+from rep_kedro.datasets import Expectation, MemberKey
 from rep_kedro.models.sources.trained import rebuild_trained_network
 from rep_kedro.pipelines.stitching.joining import PAIRS_AT_A_TIME
 from rep_kedro.pipelines.stitching.params import StitchingParams
@@ -44,7 +44,8 @@ def expect_joints(
     known = [
         float(line["seconds"])
         for (key, _), line in journal.items()
-        if key.partition("/")[0] == stimulus_set.key and isinstance(line.get("seconds"), int | float)
+        if MemberKey.parse(key).stimulus_set == stimulus_set.key
+        and isinstance(line.get("seconds"), int | float)
     ]
     seconds = median(known) if known else _estimate_seconds(built, stimulus_set, params, len(cut))
     activations = sum(math.prod(built.shapes[name]) for name in cut) * params.batch_size

@@ -1,4 +1,4 @@
-"""Kinds of networks that can be joined: trained here, and from files, alike in all but seed or weights."""
+"""Kinds of networks that can be joined: trained here or from files, equal in all but seed or weights."""
 
 import json
 import logging
@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rep_kedro.datasets import missing_of
+from rep_kedro.datasets.plan import Json, canonical_json
 from rep_kedro.errors import UserError
 from rep_kedro.models.sources.specs import CheckpointModel, ModelEntry, TrainedModel
 from rep_kedro.models.study import FeaturesParams
@@ -59,18 +60,29 @@ def group_networks(
     entries = {n: e for n, e in features.entries().items() if not isinstance(e, TrainedModel)}
     all_sets = {*stimulus_sets, *missing_of(stimulus_sets)}
     _require_names(dict.fromkeys(all_sets), {*networks, *entries, *absent}, params)
-    found: dict[tuple[str, ...], dict[str, Any]] = {}
+    found: dict[tuple[str, str, str], dict[str, Any]] = {}
     for name, handle in _wanted(networks, params):
         meta = handle.meta
         if meta["n_classes"] is not None and _is_wanted_set(meta["stimulus_set"], params):
             trained_on = _require_name("stimulus set", meta["stimulus_set"], stimulus_sets)
-            kind = ("trained", trained_on, name.removesuffix(f"_s{meta['seed']}"))
+            kind = ("trained", trained_on, _all_but_seed(handle.recipe))
             found.setdefault(kind, {})[name] = handle
     for name, handle, trained_on in _open_files(stimulus_sets, networks, entries, params):
         kind = ("file", trained_on, json.dumps(handle.meta, sort_keys=True))
         found.setdefault(kind, {})[name] = handle
-    kinds = [Kind(kind[1], handles) for kind, handles in sorted(found.items())]
+    kinds = [Kind(trained_on, handles) for (_, trained_on, _), handles in sorted(found.items(), key=_place)]
     return [kind for kind in kinds if len(kind.handles) > 1 or params.include_self]
+
+
+def _all_but_seed(recipe: Mapping[str, Json]) -> str:
+    """Return what networks that differ in their seed alone have in common."""
+    return canonical_json({name: value for name, value in recipe.items() if name != "seed"})
+
+
+def _place(found: tuple[tuple[str, str, str], Mapping[str, Any]]) -> tuple[str, str, str]:
+    """Return where a kind comes in the order of the plan: trained before files, then by names."""
+    (source, trained_on, _), handles = found
+    return source, trained_on, min(handles)
 
 
 def _open_files(
