@@ -9,9 +9,10 @@ from tests.small_collections import ARROW, make_subset, run_plan, store
 
 from rep_kedro.datasets import Planned, Tensors
 from rep_kedro.pipelines.probing import model_selection
-from rep_kedro.pipelines.probing.model_selection import COLUMNS, compute_model_selection
+from rep_kedro.pipelines.probing.model_selection import compute_model_selection
 from rep_kedro.pipelines.probing.model_sets import choose_sets, make_generator
 from rep_kedro.pipelines.probing.selection_params import STRATEGIES, ModelSelectionParams
+from rep_kedro.schemas.probing import MODEL_SELECTION
 
 CLASSES = [2, 5, 9]
 LABELS = [2, 5, 9, 5, 2, 9, 9, 5, 2, 2, 5, 9, 2, 5]
@@ -113,7 +114,7 @@ def sets_of(table, strategy, n_models=3):
 
 def test_every_set_is_judged_as_by_the_definition(study, probabilities):
     table = run(study, n_models=[2, 3], n_draws=6)
-    assert tuple(table.columns) == COLUMNS
+    assert tuple(table.columns) == MODEL_SELECTION.names
     assert (table["reason"] == "").all()
     _, matrix = make_similarities()
     stored = {m: (p / p.sum(1, keepdims=True)).tolist() for m, p in probabilities.items()}
@@ -287,7 +288,7 @@ def test_blocks_of_stimuli_change_nothing(study, monkeypatch):
 
 
 def test_without_clusters_or_probes_the_table_is_empty(study):
-    assert tuple(run(study, make_clusters().iloc[:0]).columns) == COLUMNS
+    assert tuple(run(study, make_clusters().iloc[:0]).columns) == MODEL_SELECTION.names
     assert len(run(study, make_clusters().iloc[:0])) == 0
     results, _, subsets = study
     assert len(run((results, {}, subsets))) == 0

@@ -13,6 +13,7 @@ from rep_kedro.pipelines.similarity import ceilings, inference, sample_sizes
 from rep_kedro.pipelines.similarity.nulls import build_grams, draw_stimuli, has_null, summarise_null
 from rep_kedro.pipelines.similarity.params import InferenceParams, SampleSizeParams, SimilarityParams
 from rep_kedro.pipelines.similarity.stimulus_intervals import NO_BOOTSTRAP
+from rep_kedro.schemas.similarity import NOISE_CEILINGS, SAMPLE_SIZES, SIMILARITY_INFERENCE
 
 N_STIMULI, N_PERMUTATIONS, N_BOOTSTRAP = 26, 19, 40
 SIMILARITY = SimilarityParams(measures=["cka_linear_debiased"])
@@ -151,7 +152,7 @@ def test_the_table_has_every_pair_once_with_its_corrected_p_value(tmp_path, feat
     measures = ["cka_linear_debiased", "mutual_knn_10"]
     handles, params = _infer(tmp_path, features, measures=measures)
     table = inference.tabulate_similarity_inference(handles, params)
-    assert tuple(table.columns) == inference.COLUMNS
+    assert tuple(table.columns) == SIMILARITY_INFERENCE.names
     assert len(table) == 2 * 2 * 3
     assert set(table["n_stimuli"]) == {N_STIMULI}
     has_interval = table["measure"] == measures[0]
@@ -182,8 +183,8 @@ def test_without_draws_nothing_is_planned_and_tables_are_empty(features):
     assert inference.plan_similarity_nulls(features, SIMILARITY, nothing) == {}
     assert sample_sizes.plan_sample_size_curves(features, SIMILARITY, SampleSizeParams(n_orders=0)) == {}
     table = inference.tabulate_similarity_inference({}, InferenceParams())
-    assert tuple(table.columns) == inference.COLUMNS
-    assert tuple(sample_sizes.tabulate_sample_sizes({}).columns) == sample_sizes.COLUMNS
+    assert tuple(table.columns) == SIMILARITY_INFERENCE.names
+    assert tuple(sample_sizes.tabulate_sample_sizes({}).columns) == SAMPLE_SIZES.names
 
 
 def test_the_recipe_of_a_null_changes_with_what_it_depends_on(features):
@@ -355,7 +356,7 @@ def test_measures_that_are_no_cosines_and_lone_networks_have_no_ceiling(tmp_path
         handles = _store_matrix(tmp_path, VALUES, tuple("abcd"), measure)
         assert len(ceilings.compute_noise_ceilings(handles, CARDS)) == 0
     table = ceilings.compute_noise_ceilings(_store_matrix(tmp_path / "one", [[1.0]], ("d",)), CARDS)
-    assert tuple(table.columns) == ceilings.COLUMNS
+    assert tuple(table.columns) == NOISE_CEILINGS.names
     assert len(table) == 0
 
 

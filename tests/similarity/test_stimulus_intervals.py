@@ -18,6 +18,7 @@ from rep_kedro.pipelines.similarity.stimulus_intervals import (
     has_bootstrap,
     summarise_bootstrap,
 )
+from rep_kedro.schemas.similarity import SIMILARITY_INFERENCE
 
 SIMILARITY = SimilarityParams(measures=["cka_linear_debiased"])
 WITH_INTERVAL = [
@@ -190,7 +191,7 @@ def test_copies_of_a_network_are_as_alike_as_can_be(tmp_path, name):
 def test_one_network_has_no_pairs(tmp_path):
     table = _make_table(tmp_path, _draw(torch.Generator().manual_seed(1), 20)[:1])
     assert table.empty
-    assert tuple(table.columns) == inference.COLUMNS
+    assert tuple(table.columns) == SIMILARITY_INFERENCE.names
 
 
 @pytest.mark.parametrize("name", ["cka_linear_debiased", "cka_linear_biased", "rsa_cosine_pearson"])

@@ -9,6 +9,7 @@ from rep_kedro.pipelines.probing.final_predictions import (
     StoredProbabilities,
     read_final_predictions,
 )
+from rep_kedro.schemas.probing import PREDICTION_AGREEMENT
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -18,11 +19,6 @@ if TYPE_CHECKING:
 else:
     ArrowHandle = DataFrame = Tensor = TensorsHandle = Any  # Kedro reads the hints
 
-COLUMNS = (
-    *("stimulus_set", "model_a", "model_b", "n_test", "accuracy_a", "accuracy_b", "disagreement"),
-    *("disagreement_low_bound", "disagreement_high_bound", "error_consistency", "jensen_shannon", "reason"),
-    *("objective_a", "objective_b", "architecture_a", "architecture_b"),
-)
 BLOCK_BYTES = 2**27  # probabilities in memory at once; changes speed, not the result
 NO_PROBABILITIES = "no probabilities are stored for {}: set probing.keep_probabilities"
 
@@ -40,14 +36,12 @@ def compare_predictions(
         model_cards: One row per network.
 
     Returns:
-        Columns as in docs/architecture.md, section 3. Error consistency is NaN where it is 0 / 0, the
+        Columns as in docs/tables.md. Error consistency is NaN where it is 0 / 0, the
         Jensen-Shannon divergence where probabilities are not stored; ``reason`` says why.
 
     Raises:
         ValueError: If a network has no card, or as for ``read_final_predictions``.
     """
-    import pandas as pd
-
     cards = model_cards.set_index("model")
     rows: list[dict[str, Any]] = []
     for found in read_final_predictions(probes, stimulus_subsets):
@@ -58,7 +52,7 @@ def compare_predictions(
             for trait in ("objective", "architecture"):
                 row |= {f"{trait}_{side}": str(cards.at[row[f"model_{side}"], trait]) for side in "ab"}
             rows.append(row)
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return PREDICTION_AGREEMENT.frame(rows)
 
 
 def _rows_of(found: FinalPredictions) -> Iterator[dict[str, Any]]:

@@ -175,19 +175,17 @@ def list_missing_members(**collections: "Mapping[str, Handle]") -> "DataFrame":
         **collections: Handles by key, by name of the collection.
 
     Returns:
-        Columns as in docs/architecture.md, section 3; no rows where nothing is missing.
+        Columns as in docs/tables.md; no rows where nothing is missing.
     """
-    import pandas as pd
-
     from rep_kedro.datasets import missing_of, partial_of
-    from rep_kedro.reporting.contract import COLUMNS
+    from rep_kedro.schemas.run import MISSING_MEMBERS
 
     rows = [
         {"collection": name, "key": key, "reason": why}
         for name, handles in collections.items()
         for key, why in {**missing_of(handles), **partial_of(handles)}.items()
     ]
-    return pd.DataFrame(rows, columns=list(COLUMNS["missing_members"]))
+    return MISSING_MEMBERS.frame(rows)
 
 
 def journal_beside(handles: "Mapping[str, Handle]") -> "Journal":

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rep_kedro.datasets import MemberKey
 from rep_kedro.measures import Measure, get_measure
+from rep_kedro.schemas.similarity import NOISE_CEILINGS
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -15,11 +16,8 @@ if TYPE_CHECKING:
 else:
     DataFrame = LabelledMatrix = MatrixHandle = Any  # so that Kedro can read the hints
 
-COLUMNS = (
-    *("stimulus_set", "measure", "source", "architecture", "objective", "trained_on", "n_repeats"),
-    *("ceiling_low", "ceiling_high", "others_mean", "others_largest", "reason"),
-)
 _log = logging.getLogger(__name__)
+UNDEFINED = "a similarity between the repeats is undefined, or their mean vanishes"
 _SAME = ("source", "architecture", "objective", "trained_on")
 _COSINES = ("pearson", "spearman", "cosine", "whitened_cosine")
 
@@ -51,12 +49,10 @@ def compute_noise_ceilings(
         model_cards: One row per network.
 
     Returns:
-        Columns as in docs/architecture.md, section 3: one row per stimulus set, measure and group of repeats.
+        Columns as in docs/tables.md: one row per stimulus set, measure and group of repeats.
         ``others_mean`` and ``others_largest`` are over similarities of the repeats with networks of other
         kinds.
     """
-    import pandas as pd
-
     rows: list[dict[str, Any]] = []
     left_out: dict[str, str] = {}
     for key, handle in sorted(similarity_matrices.items()):
@@ -77,7 +73,7 @@ def compute_noise_ceilings(
             len(left_out),
             ", ".join(f"{model} ({why})" for model, why in sorted(left_out.items())),
         )
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return NOISE_CEILINGS.frame(rows)
 
 
 @dataclass(frozen=True)
@@ -142,5 +138,5 @@ def _rows_of(matrix: LabelledMatrix, own: DataFrame, kinds: Sequence[_Kind]) -> 
             "ceiling_high": high,
             "others_mean": float(others.mean()) if others.size else np.nan,
             "others_largest": float(others.max()) if others.size else np.nan,
-            "reason": "a similarity between the repeats is undefined" if np.isnan(low) else "",
+            "reason": UNDEFINED if np.isnan(low + high) else "",
         }

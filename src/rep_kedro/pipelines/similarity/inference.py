@@ -16,6 +16,7 @@ from rep_kedro.pipelines.similarity.selection import (
     leave_out_sets,
     select_features,
 )
+from rep_kedro.schemas.similarity import SIMILARITY_INFERENCE
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -25,12 +26,6 @@ else:
     ArrowHandle = DataFrame = TensorsHandle = Any  # so that Kedro can read the hints
 
 _log = logging.getLogger(__name__)
-COLUMNS = (
-    *("stimulus_set", "measure", "model_a", "model_b", "similarity", "is_biased", "standard_error"),
-    *("similarity_low", "similarity_high", "interval_covers", "p_value", "p_adjusted", "p_smallest"),
-    *("n_tests", "null_mean", "threshold", "calibrated", "n_stimuli", "n_permutations", "n_bootstrap"),
-    "reason",
-)
 STORED = (
     *("similarity", "standard_error", "similarity_low", "similarity_high", "p_value", "null_mean"),
     *("threshold", "calibrated"),
@@ -121,13 +116,11 @@ def tabulate_similarity_inference(
         params: How p-values are corrected for the number of pairs.
 
     Returns:
-        Columns as in docs/architecture.md, section 3. ``p_adjusted`` is corrected for the pairs of the same
+        Columns as in docs/tables.md. ``p_adjusted`` is corrected for the pairs of the same
         stimulus set and measure; ``n_tests`` counts them, ``p_smallest`` is the smallest corrected p-value
         that was possible. Where that is above the level, the log says so. ``is_biased`` says whether the
         similarity depends on the number of stimuli, and ``interval_covers`` what its interval is for.
     """
-    import pandas as pd
-
     from rep_kedro.kernels.families import explain_hopeless
     from rep_kedro.pipelines.similarity.stimulus_intervals import is_biased, say_what_is_covered
 
@@ -153,7 +146,7 @@ def tabulate_similarity_inference(
                     "interval_covers": covered if has_interval else "",
                 }
             )
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return SIMILARITY_INFERENCE.frame(rows)
 
 
 def _rows_of(handle: TensorsHandle, correction: str, undefined: str) -> Iterator[dict[str, Any]]:

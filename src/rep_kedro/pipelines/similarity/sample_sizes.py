@@ -14,6 +14,7 @@ from rep_kedro.pipelines.similarity.selection import (
     leave_out_sets,
     select_features,
 )
+from rep_kedro.schemas.similarity import SAMPLE_SIZES
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -22,10 +23,6 @@ if TYPE_CHECKING:
 else:
     ArrowHandle = DataFrame = TensorsHandle = Any  # so that Kedro can read the hints
 
-COLUMNS = (
-    *("stimulus_set", "measure", "n_stimuli", "n_orders", "n_pairs", "mean_similarity", "first_quartile"),
-    *("third_quartile", "mean_change", "largest_change", "pearson_with_all", "reason"),
-)
 CURVES = "similarity"
 NO_PAIRS = "no pair of networks has a defined similarity"
 FEW_PAIRS = "no correlation with all: it needs three pairs of networks with similarities that differ"
@@ -82,17 +79,15 @@ def tabulate_sample_sizes(sample_size_curves: Mapping[str, TensorsHandle]) -> Da
         sample_size_curves: Handles by ``<stimulus set>/<measure>``.
 
     Returns:
-        Columns as in docs/architecture.md, section 3: one row per stimulus set, measure and size. Quartiles
+        Columns as in docs/tables.md: one row per stimulus set, measure and size. Quartiles
         are over pairs of networks and orders, changes are absolute differences from the largest size.
     """
-    import pandas as pd
-
     rows: list[dict[str, Any]] = []
     for key, handle in sorted(sample_size_curves.items()):
         stimulus_set, measure_id = MemberKey.parse(key)
         for row in _rows_of(handle):
             rows.append({"stimulus_set": stimulus_set, "measure": measure_id, **row})
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return SAMPLE_SIZES.frame(rows)
 
 
 def _rows_of(handle: TensorsHandle) -> Iterator[dict[str, Any]]:
