@@ -10,14 +10,13 @@ from rep_kedro.datasets import LabelledMatrix, Planned
 from rep_kedro.kernels.resampling import draw_permutations
 from rep_kedro.measures import MEASURES, compare_models, get_measure
 from rep_kedro.pipelines.similarity import ceilings, inference, sample_sizes
-from rep_kedro.pipelines.similarity.nulls import build_grams, draw_stimuli, has_null, summarise_null
+from rep_kedro.pipelines.similarity.nulls import build_grams, draw_stimuli, summarise_null
 from rep_kedro.pipelines.similarity.params import InferenceParams, SampleSizeParams, SimilarityParams
-from rep_kedro.pipelines.similarity.stimulus_intervals import NO_BOOTSTRAP
 from rep_kedro.schemas.similarity import NOISE_CEILINGS, SAMPLE_SIZES, SIMILARITY_INFERENCE
 
 N_STIMULI, N_PERMUTATIONS, N_BOOTSTRAP = 26, 19, 40
 SIMILARITY = SimilarityParams(measures=["cka_linear_debiased"])
-WITH_NULL = [name for name, m in MEASURES.items() if has_null(m.family.value, m.parameters)]
+WITH_NULL = [name for name, m in MEASURES.items() if m.inference]
 MATRIX = "rep_kedro.datasets.MatrixDataset"
 
 
@@ -39,8 +38,7 @@ def _value(x, y, name):
 def _summarise(representations, name, **choices):
     measure = get_measure(name)
     settings = {"n_permutations": N_PERMUTATIONS, "level": 0.1, "seed": 3, **choices}
-    settings["larger_is_more_similar"] = measure.larger_is_more_similar
-    return summarise_null(representations, measure.family.value, measure.parameters, **settings)
+    return summarise_null(representations, measure, **settings)
 
 
 def test_nulls_are_known_for_four_families():
@@ -156,7 +154,9 @@ def test_the_table_has_every_pair_once_with_its_corrected_p_value(tmp_path, feat
     assert len(table) == 2 * 2 * 3
     assert set(table["n_stimuli"]) == {N_STIMULI}
     has_interval = table["measure"] == measures[0]
-    assert table["reason"].tolist() == ["" if has else NO_BOOTSTRAP for has in has_interval]
+    no_interval = MEASURES[measures[1]].inference.no_interval
+    assert no_interval
+    assert table["reason"].tolist() == ["" if has else no_interval for has in has_interval]
     for column in ("similarity_low", "similarity_high"):
         assert table[column].notna().tolist() == has_interval.tolist()
     assert table["n_bootstrap"].tolist() == [40 if has else 0 for has in has_interval]
@@ -203,7 +203,10 @@ def test_the_recipe_of_a_null_changes_with_what_it_depends_on(features):
 
 
 def test_measures_without_a_null_or_a_curve_are_refused(features):
-    with pytest.raises(ValueError, match="no permutation null for measure 'pwcca'; there is one for CKA"):
+    with pytest.raises(
+        ValueError,
+        match=r"no permutation null for measure 'pwcca'; there is one for .*cca.* and others: change",
+    ):
         inference.plan_similarity_nulls(features, SIMILARITY, InferenceParams(measures=["pwcca"]))
     with pytest.raises(ValueError, match="no curve over the number of stimuli for measure 'mutual_knn_10'"):
         sample_sizes.plan_sample_size_curves(

@@ -58,6 +58,7 @@ def compare_predictions(
 def _rows_of(found: FinalPredictions) -> Iterator[dict[str, Any]]:
     from rep_kedro.kernels.agreement_bounds import bound_disagreement
     from rep_kedro.kernels.functional import pairwise_disagreement, pairwise_error_consistency
+    from rep_kedro.kernels.undefined import explain
 
     n_test = len(found.labels)
     n_right = (found.predictions == found.labels).sum(dim=1)
@@ -73,7 +74,8 @@ def _rows_of(found: FinalPredictions) -> Iterator[dict[str, Any]]:
     accuracies = (n_right.double() / n_test).tolist()
     for i, model_a in enumerate(found.models):
         for j, model_b in enumerate(found.models[i + 1 :], start=i + 1):
-            reasons = [f"error consistency: {undefined[i, j]}"] if (i, j) in undefined else []
+            why = explain(undefined.get((i, j), ()), found.models)
+            reasons = [f"error consistency: {why}"] if why else []
             without = [model for model in (model_a, model_b) if model not in found.probabilities]
             reasons += [NO_PROBABILITIES.format(" and ".join(without))] if without else []
             yield {

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.datasets import MemberKey
-from rep_kedro.measures import Measure, get_measure
+from rep_kedro.measures import get_measure
 from rep_kedro.schemas.similarity import NOISE_CEILINGS
 
 if TYPE_CHECKING:
@@ -19,18 +19,6 @@ else:
 _log = logging.getLogger(__name__)
 UNDEFINED = "a similarity between the repeats is undefined, or their mean vanishes"
 _SAME = ("source", "architecture", "objective", "trained_on")
-_COSINES = ("pearson", "spearman", "cosine", "whitened_cosine")
-
-
-def has_ceiling(measure: Measure) -> bool:
-    """Tell whether a measure is the cosine of what it prepares for each network: CKA, and most of RSA."""
-    parameters = measure.parameters
-    match measure.family.value:
-        case "gram matrices":
-            return "transform" not in parameters
-        case "dissimilarity matrices":
-            return parameters["compare"] in _COSINES
-    return False
 
 
 def compute_noise_ceilings(
@@ -57,7 +45,7 @@ def compute_noise_ceilings(
     left_out: dict[str, str] = {}
     for key, handle in sorted(similarity_matrices.items()):
         stimulus_set, measure_id = MemberKey.parse(key)
-        if has_ceiling(get_measure(measure_id)):
+        if get_measure(measure_id).is_cosine:
             matrix = handle.matrix()
             own = model_cards.set_index("model").loc[list(matrix.labels)].reset_index()
             kinds = list(_list_kinds(own))

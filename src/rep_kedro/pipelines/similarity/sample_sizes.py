@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from rep_kedro.datasets import Batch, MemberKey, Plan, Planned, code_revision
 from rep_kedro.errors import UserError
-from rep_kedro.measures import Measure, get_measure
+from rep_kedro.measures import Measure, closest_measures, get_measure
 from rep_kedro.pipelines.similarity.params import SampleSizeParams, SimilarityParams
 from rep_kedro.pipelines.similarity.selection import (
     NO_SUBSETS,
@@ -73,7 +73,7 @@ def plan_sample_size_curves(
 
 
 def tabulate_sample_sizes(sample_size_curves: Mapping[str, TensorsHandle]) -> DataFrame:
-    """Say for every number of stimuli how the similarities lie, and how far from those on all stimuli.
+    """Describe the similarities on every number of stimuli, and how far they are from those on all stimuli.
 
     Args:
         sample_size_curves: Handles by ``<stimulus set>/<measure>``.
@@ -133,15 +133,12 @@ def require_curve(measure_id: str) -> Measure:
     Raises:
         ValueError: If it cannot.
     """
-    from rep_kedro.pipelines.similarity.nulls import has_null
-    from rep_kedro.pipelines.similarity.stimulus_intervals import has_bootstrap
-
     measure = get_measure(measure_id)
-    about = (measure.family.value, measure.parameters)
-    if not (has_null(*about) and has_bootstrap(*about)):
+    if not measure.has_interval:
+        others = ", ".join(closest_measures(measure_id, lambda other: other.has_interval))
         raise UserError(
-            f"no curve over the number of stimuli for measure {measure_id!r}; there is one for CKA (biased, "
-            "debiased) and RSA (Pearson, Spearman): change sample_sizes.measures"
+            f"no curve over the number of stimuli for measure {measure_id!r}; there is one for {others} and"
+            " others: change sample_sizes.measures"
         )
     return measure
 
@@ -174,7 +171,7 @@ def _curve_batch(
         first, second = torch.triu_indices(len(used), len(used), offset=1)
         for key in keys:
             measure = get_measure(MemberKey.parse(key).name)
-            curves = trace_measure(used, measure.family.value, measure.parameters, orders, sizes)
+            curves = trace_measure(used, measure, orders, sizes)
             pairs = curves.cpu()[:, :, first, second]
             yield key, Tensors({CURVES: pairs}, {"labels": list(representations), "sizes": sizes})
 
