@@ -12,7 +12,7 @@ export HF_HUB_OFFLINE ?= 1
 export KEDRO_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fuzz bench bench-peers viz report store lock audit clean
+.PHONY: help run test test-all coverage check docs fuzz bench bench-peers viz report store lock audit clean
 
 help: ## list what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -31,8 +31,18 @@ run: $(STAMP) ## the whole study on the embedded default, then the report (conf/
 	@$(BIN)/python -m rep_kedro run
 	@echo "report: data/08_reporting/report.html"
 
-test: $(STAMP) ## all tests that this machine can run
+test: $(STAMP) ## the tests without the slow ones: a few minutes
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+
+test-all: $(STAMP) ## all tests that this machine can run
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+coverage: $(STAMP) ## all tests, then the lines that none of them ran (build/coverage/index.html)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered --cov-report=html:build/coverage
+
+docs: $(STAMP) ## the documentation site, warnings as errors (build/docs/index.html)
+	@$(BIN)/sphinx-build -q -W --keep-going -j auto docs build/docs
+	@echo "documentation: build/docs/index.html"
 
 check: $(STAMP) ## format, lint, types, import contracts, generated files
 	@$(BIN)/ruff format --check .

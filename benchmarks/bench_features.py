@@ -22,9 +22,10 @@ import torch
 from PIL import Image
 
 from rep_kedro.datasets import ArrowDataset, ArrowHandle
+from rep_kedro.models.reading import Reading, steady
 from rep_kedro.models.sources.specs import TimmModel
 from rep_kedro.models.sources.zoo import load_model
-from rep_kedro.pipelines.features.extraction import Reading, extract_features, steady
+from rep_kedro.pipelines.features.extraction import extract_features
 from rep_kedro.pipelines.features.images import make_pixels
 
 SIDE_PX = 256
@@ -66,7 +67,7 @@ def compare(options: argparse.Namespace) -> dict[str, object]:
         autocast=options.autocast,
         channels_last=options.channels_last,
     )
-    reading.place(model)
+    reading.place(model.module)
     encoded = draw_photographs(options.n_images)
     pixels = torch.from_numpy(make_pixels(encoded, model.preprocessing))
     inputs = [model.preprocessing.scale(part.to(options.device)) for part in pixels.split(options.batch_size)]

@@ -2,9 +2,10 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 from rep_kedro.errors import UserError
 
@@ -66,3 +67,17 @@ def require_percentiles(n_bootstrap: int, confidence: float) -> None:
             f"{n_bootstrap} resamples have no interval of {confidence:g}; "
             f"set n_bootstrap to at least {least}, or to 0 for none"
         )
+
+
+def without_nulls(entries: Any) -> Any:
+    """Return a mapping without its null entries, by which an environment removes what ``conf/base`` has.
+
+    Anything but a mapping is returned as it is.
+
+    Example:
+        >>> without_nulls({"digits": None, "mine": {"source": "npz"}})
+        {'mine': {'source': 'npz'}}
+    """
+    if not isinstance(entries, Mapping):
+        return entries
+    return {name: entry for name, entry in entries.items() if entry is not None}

@@ -205,7 +205,7 @@ def test_the_image_layout_is_the_one_asked_for(inputs):
     network = inputs[2]["cnn_supervised_s0"]
     model = LoadedModel(restore_trained_network(network), preprocessing_of(network), ("relu1",))
     reading = extraction.Reading(4, channels_last=True)
-    reading.place(model)
+    reading.place(model.module)
     images = extraction._to_input(torch.zeros(2, 3, 16, 16, dtype=torch.uint8), model, reading)
     assert images.is_contiguous(memory_format=torch.channels_last)
     weight = model.module.get_submodule("conv2").weight

@@ -136,7 +136,7 @@ def _used_names(parameters: Mapping[str, Any], read: Iterable[str]) -> Iterator[
                 yield ("probing", "combinations", name, "models"), NETWORK, model
     if "consistency" in read:
         for name, steps in (parameters["consistency"].get("model_sets") or {}).items():
-            for anchor in (step.get("anchor") for step in steps):
+            for anchor in (step.get("anchor") for step in steps or ()):
                 if anchor is not None:
                     yield ("consistency", "model_sets", name), ANY_NETWORK, anchor
 

@@ -20,12 +20,10 @@ LETTERS = "RSTLPCWA"  # of the invariances, in their order
 @click.option("--family", default=None, help="Only measures of this family.")
 def command(family: str | None) -> None:
     """List the similarity measures: range, direction, fewest stimuli, inference, invariances, source."""
-    from rep_kedro.measures import MEASURES, Invariance
+    from rep_kedro.measures import Invariance
+    from rep_kedro.measures.listing import select_measures
 
-    families = sorted({measure.family.name.lower() for measure in MEASURES.values()})
-    if family is not None and family.lower() not in families:
-        raise click.ClickException(f"unknown family {family!r}; known: {', '.join(families)}")
-    chosen = [m for m in MEASURES.values() if family is None or m.family.name.lower() == family.lower()]
+    chosen = select_measures(family)
     letters = dict(zip(Invariance, LETTERS, strict=True))
     rows = [COLUMNS, *(_row(measure, letters) for measure in chosen)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -177,33 +177,6 @@ def adjust_p_values(p_values: Tensor, *, method: str = "holm") -> Tensor:
     return found.reshape(p_values.shape)
 
 
-def compare_distributions(first: Tensor, second: Tensor) -> tuple[float, float]:
-    """Test with Wilcoxon's rank sum whether values of two groups tend to be larger in one.
-
-    Takes values as independent: consistencies of stimulus-set pairs are not, and their p-values are too
-    small.
-
-    Args:
-        first: Values, shape (n_first,), without NaN.
-        second: Values, shape (n_second,), without NaN.
-
-    Returns:
-        Statistic (normal under the null hypothesis, positive if the first are larger) and two-sided p-value.
-
-    Raises:
-        ValueError: If a group is empty or holds NaN.
-
-    Source: scipy.stats.ranksums, as in Ciernik et al. 2024, arXiv:2411.05561, appendix F.
-    """
-    from scipy import stats
-
-    for name, values in (("first", first), ("second", second)):
-        if values.numel() == 0 or values.isnan().any():
-            raise ValueError(f"{name} group must hold values without NaN, got {values.numel()} values")
-    found = stats.ranksums(first.cpu().numpy(), second.cpu().numpy())
-    return float(found.statistic), float(found.pvalue)
-
-
 def _require_same_shape(observed: Tensor, null: Tensor) -> None:
     if null.shape[1:] != observed.shape or len(null) == 0:
         raise ValueError(

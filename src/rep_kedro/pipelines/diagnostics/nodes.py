@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -115,32 +116,26 @@ def compute_layer_diagnostics(spectra: Mapping[str, TensorsHandle], params: Diag
 def _measure_layer(
     handle: TensorsHandle, about: Mapping[str, Any], params: DiagnosticsParams
 ) -> dict[float, dict[str, Any]]:
-    """Return the values of one layer for each delta; none where they are undefined."""
+    """Return the values of one layer for each delta; missing where they are undefined."""
     import torch
 
-    from rep_kedro.kernels import spectrum
+    from rep_kedro.kernels.dimensions import measure_dimensions
 
     layer = about["layer"]
     sigma = torch.from_numpy(handle.tensor(f"{layer}/feature_sigma").copy())
-    shared: dict[str, Any] = {}
-    if sigma.max() > 0.0:
-        shared["rankme"] = spectrum.measure_rankme_uncentred_sigma(sigma, epsilon=params.rankme_epsilon)
-    else:
+    if not sigma.max() > 0.0:
         _log.warning("no RankMe of layer %s of %s: all its features are zero", layer, handle.key)
+    eigenvalues = None
     if about["reason"]:
         _log.warning("no dimension of layer %s of %s: %s", layer, handle.key, about["reason"])
-        return dict.fromkeys(params.deltas, shared)
-    eigenvalues = torch.from_numpy(handle.tensor(f"{layer}/eigenvalues").copy())
-    shared["effective_rank"] = spectrum.measure_effective_rank_centred_lambda(eigenvalues)
-    shared["participation_ratio"] = spectrum.measure_participation_ratio_centred_lambda(eigenvalues)
+    else:
+        eigenvalues = torch.from_numpy(handle.tensor(f"{layer}/eigenvalues").copy())
     return {
-        delta: {
-            **shared,
-            "intrinsic_dimension": spectrum.measure_intrinsic_dimension(
-                eigenvalues, delta=delta, rule=params.rule
-            ),
-            "saturation": spectrum.measure_saturation(eigenvalues, delta=delta, rule=params.rule),
-        }
+        delta: asdict(
+            measure_dimensions(
+                eigenvalues, sigma, delta=delta, rule=params.rule, epsilon=params.rankme_epsilon
+            )
+        )
         for delta in params.deltas
     }
 

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 else:
     DataFrame = TensorsHandle = Any  # Kedro reads the hints
 
-_CALL = "@"
 _log = logging.getLogger(__name__)
 
 
@@ -91,68 +90,25 @@ def _rows_of(
     *,
     is_foreign: bool = False,
 ) -> list[dict[str, Any]]:
-    import torch
+    from rep_kedro.models.fields import find_layer_fields
 
-    from rep_kedro.kernels.receptive_field import find_border_layer, follow_receptive_fields
-    from rep_kedro.models.graph import network_graph
-
-    with torch.device("meta" if is_foreign else "cpu"):
-        graph = network_graph(module, input_px=input_px if is_foreign else None)
-    fields, unknown = follow_receptive_fields(graph, input_px)
-    order = [layer.name for layer in graph]
-    wide = [name for name in _wide_convolutions(module, order) if name in fields]
-    if is_foreign and not wide:
-        why = next(iter(unknown.values()), "it has no convolution wider than one pixel")
-        raise UserError(why)
-    # Behind an unknown step no border can be found; what is known lies before it.
-    border = find_border_layer(fields, wide, input_px, rule=params.border_rule)
-    first = len(order) if border is None else order.index(border)
-    ends = {name: _end_of(name, order) for name in layers}
-    known = {name: end for name, end in ends.items() if end in fields}
-    _log_unknown(model, ends, unknown)
-    is_beyond = {name: order.index(end) >= first for name, end in known.items()}
-    marked = next((name for name in known if is_beyond[name]), None)
+    found = find_layer_fields(module, layers, input_px, rule=params.border_rule)
+    if is_foreign and found.no_convolution:
+        raise UserError(found.no_convolution)
+    for why in dict.fromkeys(found.unknown.values()):
+        names = ", ".join(name for name, reason in found.unknown.items() if reason == why)
+        _log.info("no receptive fields of %s, layers %s: %s", model, names, why)
     return [
         {
             "model": model,
             "layer": name,
             "depth": depth,
-            "receptive_field_px": fields[known[name]].size_px,
-            "jump_px": fields[known[name]].jump_px,
+            "receptive_field_px": found.known[name].receptive_field_px,
+            "jump_px": found.known[name].jump_px,
             "input_px": input_px,
-            "is_border": name == marked,
-            "is_beyond_border": is_beyond[name],
+            "is_border": found.known[name].is_border,
+            "is_beyond_border": found.known[name].is_beyond_border,
         }
         for depth, name in enumerate(layers)
-        if name in known
+        if name in found.known
     ]
-
-
-def _log_unknown(model: str, ends: Mapping[str, str], unknown: Mapping[str, str]) -> None:
-    """Say of which layers the receptive field is not known, and why."""
-    missing = {name: unknown[end] for name, end in ends.items() if end in unknown}
-    for why in dict.fromkeys(missing.values()):
-        names = ", ".join(name for name, reason in missing.items() if reason == why)
-        _log.info("no receptive fields of %s, layers %s: %s", model, names, why)
-
-
-def _wide_convolutions(module: "nn.Module", order: Sequence[str]) -> list[str]:
-    """Return the steps that are convolutions wider than one pixel."""
-    from torch.nn import Conv2d
-
-    parts = dict(module.named_modules())
-    found = ((name, parts.get(name.partition(_CALL)[0])) for name in order)
-    return [name for name, part in found if isinstance(part, Conv2d) and max(part.kernel_size) > 1]
-
-
-def _end_of(layer: str, order: Sequence[str]) -> str:
-    """Return the step that gives a layer's output.
-
-    Raises:
-        ValueError: If no step belongs to the layer.
-    """
-    base, _, call = layer.partition(_CALL)
-    end = base if call in {"", "1"} else layer
-    if end not in order:
-        raise UserError(f"layer {layer!r} is not among the steps that can be followed")
-    return end

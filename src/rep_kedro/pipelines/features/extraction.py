@@ -1,24 +1,19 @@
 """Showing stimuli to a network and keeping what its layers say.
 
-Images are decoded ahead of the network, into pinned memory where it works on a GPU. A batch that does not fit
-into memory is shown in halves, and so are all that follow.
+Images are decoded ahead of the network, into pinned memory where it works on a GPU.
 """
 
-import logging
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from rep_kedro.datasets import Tensors
-from rep_kedro.errors import NotFiniteError, UserError
-from rep_kedro.kernels.precision import full_precision
-from rep_kedro.models.layers import LayerReader
+from rep_kedro.errors import UserError
 from rep_kedro.models.pooling_names import Pooling
+from rep_kedro.models.reading import Reading, read_batches
 from rep_kedro.models.sources.loaded import LoadedModel, read_layers
 from rep_kedro.pipelines.features.images import hash_stimulus_ids, make_pixels
 from rep_kedro.stimuli.limits import Limits, limits_of
@@ -28,39 +23,6 @@ if TYPE_CHECKING:
     from rep_kedro.datasets import ArrowHandle
 
 _Named = tuple[list[bytes], Sequence[str]]  # encoded images, and their names
-_CPU_IS_FULL = "can't allocate memory"
-_log = logging.getLogger(__name__)
-
-
-@dataclass
-class Reading:
-    """How a network is read; one object serves all stimulus sets of a network, so that it learns once.
-
-    Attributes:
-        batch_size: Images at a time; halved where memory does not suffice.
-        device: Where the network is.
-        decode_threads: Threads that decode images ahead.
-        autocast: Type of mixed precision; None computes in float32.
-        channels_last: Lay the images out with the channels innermost.
-    """
-
-    batch_size: int
-    device: str = "cpu"
-    decode_threads: int = 1
-    autocast: str | None = None
-    channels_last: bool = False
-
-    def place(self, model: LoadedModel) -> None:
-        """Move a network to where and how it is read."""
-        model.module.to(self.device)
-        if self.channels_last:
-            model.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def precision(self) -> AbstractContextManager[object]:
-        """Return the context in which the network computes."""
-        if self.autocast is None:
-            return nullcontext()
-        return torch.autocast(torch.device(self.device).type, dtype=getattr(torch, self.autocast))
 
 
 def extract_features(
@@ -91,29 +53,15 @@ def extract_features(
     stimulus_ids, rows = locate_stimuli(stimulus_set, subset)
     if not stimulus_ids:
         raise UserError(f"subset {subset.key!r} is empty, there is nothing to show")
-    reader: LayerReader | None = None
-    parts: dict[str, list[torch.Tensor]] = {}
     limits = limits_of(stimulus_set.meta)
     encoded = _with_names(stream_images(stimulus_set, rows, batch_size=reading.batch_size), stimulus_ids)
-    for pixels in _decode_ahead(encoded, model, reading, limits):
-        start = 0
-        while start < len(pixels):
-            shown = pixels[start : start + reading.batch_size]
-            try:
-                images = _to_input(shown, model, reading)
-                with reading.precision():
-                    if reader is None:
-                        reader = read_layers(model, images[:1])
-                    read = reader.read(images, pooling)
-                kept = {layer: features.cpu() for layer, features in read.items()}
-            except RuntimeError as error:
-                _halve(reading, len(shown), error)
-                continue
-            for layer, features in kept.items():
-                parts.setdefault(layer, []).append(features)
-            start += len(shown)
-    joined = {layer: torch.cat(batches) for layer, batches in parts.items()}
-    _require_finite(joined)
+    joined = read_batches(
+        _decode_ahead(encoded, model, reading, limits),
+        lambda pixels: _to_input(pixels, model, reading),
+        lambda image: read_layers(model, image),
+        pooling=pooling,
+        reading=reading,
+    )
     return Tensors(
         joined,
         {
@@ -161,40 +109,3 @@ def _decode(batch: _Named, model: LoadedModel, reading: Reading, limits: Limits)
 def _to_input(pixels: torch.Tensor, model: LoadedModel, reading: Reading) -> torch.Tensor:
     images = model.preprocessing.scale(pixels.to(reading.device, non_blocking=True))
     return images.contiguous(memory_format=torch.channels_last) if reading.channels_last else images
-
-
-def _halve(reading: Reading, n_shown: int, error: RuntimeError) -> None:
-    """Halve the batch after an error of memory; raise any other, and that of a single image."""
-    is_full = isinstance(error, torch.OutOfMemoryError) or _CPU_IS_FULL in str(error)
-    if not is_full or n_shown == 1:
-        raise error
-    reading.batch_size = n_shown // 2
-    _log.warning("%d images at a time do not fit into memory, going on with %d", n_shown, reading.batch_size)
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-
-
-@contextmanager
-def steady(threads: int | None) -> Iterator[None]:
-    """Compute in full float32, on the CPU with this many threads."""
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(threads or before)
-        convolutions = torch.backends.cudnn.flags(
-            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-        )
-        with full_precision(), convolutions:
-            yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _require_finite(features: dict[str, torch.Tensor]) -> None:
-    for layer, values in features.items():
-        n_broken = int((~torch.isfinite(values)).sum())
-        if n_broken:
-            rows = (~torch.isfinite(values)).any(dim=1).nonzero().flatten()
-            raise NotFiniteError(
-                f"layer {layer!r} gave {n_broken} of {values.numel()} features that are not finite,"
-                f" first for stimulus number {int(rows[0])}"
-            )

@@ -170,13 +170,14 @@ def _extract_all(
 ) -> Iterator[tuple[str, object]]:
     """Show several stimulus sets to one network; a set that fails does not stop the others."""
     from rep_kedro.datasets.platform import PLATFORM, describe_platform
-    from rep_kedro.pipelines.features.extraction import Reading, extract_features, steady
+    from rep_kedro.models.reading import Reading, steady
+    from rep_kedro.pipelines.features.extraction import extract_features
 
     align = _alignment_of(candidate)
     model = candidate.load()
     shared = {"batch_size", "device", "decode_threads", "autocast", "channels_last"}
     reading = Reading(**params.model_dump(include=shared))
-    reading.place(model)
+    reading.place(model.module)
     for key in keys:
         name = MemberKey.parse(key).stimulus_set
         try:

@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from rep_kedro.errors import UserError
+from rep_kedro.parameter_rules import without_nulls
 from rep_kedro.stimuli.base import PlainName
 from rep_kedro.stimuli.sources import AnySource
 from rep_kedro.stimuli.strict import StrictModel, suggest
@@ -43,10 +44,10 @@ class IngestParams(StrictModel):
         if not isinstance(values, Mapping) or not isinstance(values.get("stimulus_sets"), Mapping):
             return values
         sets, subsets = values["stimulus_sets"], values.get("stimulus_subsets")
-        kept = {**values, "stimulus_sets": _without_nulls(sets)}
+        kept = {**values, "stimulus_sets": without_nulls(sets)}
         if isinstance(subsets, Mapping):
             kept["stimulus_subsets"] = {
-                name: _without_nulls(rules)
+                name: without_nulls(rules)
                 for name, rules in subsets.items()
                 if rules is not None and not (name in sets and sets[name] is None)
             }
@@ -78,12 +79,6 @@ class IngestParams(StrictModel):
             }
             for set_name in self.stimulus_sets
         }
-
-
-def _without_nulls(entries: Any) -> Any:
-    if not isinstance(entries, Mapping):
-        return entries
-    return {name: entry for name, entry in entries.items() if entry is not None}
 
 
 def _repeat(subset_name: str, rule: AnyRule) -> dict[str, AnyRule]:

@@ -13,10 +13,14 @@ from rep_kedro.pipelines.similarity.study import Study, explain_small, list_stud
 from rep_kedro.schemas.consistency import ANCHOR_COMPARISONS
 
 if TYPE_CHECKING:
+    from numpy import float64, int64
+    from numpy.typing import NDArray
     from pandas import DataFrame
     from torch import Tensor
+
+    Numbers = NDArray[float64] | NDArray[int64]
 else:
-    DataFrame = Tensor = Any  # so that Kedro can read the hints
+    DataFrame = Numbers = Tensor = Any  # so that Kedro can read the hints
 
 _log = logging.getLogger(__name__)
 NO_INTERVAL = "no interval: most samples of its networks have fewer than three pairs"
@@ -105,10 +109,9 @@ def _contrast(a: _Spread, b: _Spread, confidence: float) -> dict[str, float]:
     import torch
 
     from rep_kedro.kernels.bootstrap import weighted_median
-    from rep_kedro.kernels.rank_sum import rank_sum_test
     from rep_kedro.kernels.resampling import summarise_replicates
 
-    statistic, p_value = rank_sum_test(a.values, b.values)
+    statistic, p_value = _test_rank_sum(a.values.numpy(), b.values.numpy())
     medians = [float(weighted_median(s.values, torch.ones_like(s.values))) for s in (a, b)]
     low, high = math.nan, math.nan
     if all(spread.has_interval() for spread in (a, b)):
@@ -126,6 +129,23 @@ def _contrast(a: _Spread, b: _Spread, confidence: float) -> dict[str, float]:
         "difference_low": low,
         "difference_high": high,
     }
+
+
+def _test_rank_sum(first: Numbers, second: Numbers) -> tuple[float, float]:
+    """Return the standardised rank sum of the first sample and its p-value; NaN where a sample is empty."""
+    from scipy.stats import ranksums
+
+    if not (len(first) and len(second)):
+        return math.nan, math.nan
+    found = ranksums(first, second)
+    return float(found.statistic), float(found.pvalue)
+
+
+def _smallest_p(n_first: int, n_second: int) -> float:
+    """Return the p-value of two samples of these sizes that do not overlap; NaN where one is empty."""
+    import numpy as np
+
+    return _test_rank_sum(np.arange(n_first) + n_second, np.arange(n_second))[1]
 
 
 def _spreads_of(
@@ -171,12 +191,11 @@ def _correct(measure: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     import torch
 
     from rep_kedro.kernels.families import correct_families, explain_hopeless
-    from rep_kedro.kernels.rank_sum import smallest_rank_sum_p
 
     anchors = list(dict.fromkeys(row["anchor"] for row in rows))
     found = correct_families(
         torch.tensor([row["p_value"] for row in rows], dtype=torch.float64),
-        torch.tensor([smallest_rank_sum_p(row["n_a"], row["n_b"]) for row in rows], dtype=torch.float64),
+        torch.tensor([_smallest_p(row["n_a"], row["n_b"]) for row in rows], dtype=torch.float64),
         torch.tensor([anchors.index(row["anchor"]) for row in rows], dtype=torch.int64),
         method="bonferroni",
     )

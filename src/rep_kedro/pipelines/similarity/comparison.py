@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from rep_kedro.measures.compare import compare_under
 from rep_kedro.measures.measure import Measure
+from rep_kedro.measures.named import compare_named
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,18 +36,15 @@ def compare_networks(
     from rep_kedro.datasets import LabelledMatrix
 
     labels = tuple(representations)
-    matrices = list(representations.values())
-    by_id = {measure.id: measure for measure in measures}
-    compared = compare_under(matrices, by_id.values(), memory_bytes=memory_bytes, device=device, names=labels)
-    for measure_id, comparison in compared:
-        measure = by_id[measure_id]
+    for measure, values, reasons in compare_named(
+        representations, measures, memory_bytes=memory_bytes, device=device
+    ):
         meta: dict[str, Any] = {
             "measure": measure.recipe(),
-            "n_stimuli": len(matrices[0]),
-            "n_features": [x.shape[1] for x in matrices],
+            "n_stimuli": len(next(iter(representations.values()))),
+            "n_features": [x.shape[1] for x in representations.values()],
             "symmetric": measure.symmetric,
         }
         if measure.self_value is not None:
             meta["self_value"] = measure.self_value
-        reasons = {(labels[i], labels[j]): why for (i, j), why in comparison.reasons.items()}
-        yield measure_id, LabelledMatrix(comparison.values, labels, reasons, meta)
+        yield measure.id, LabelledMatrix(values, labels, reasons, meta)

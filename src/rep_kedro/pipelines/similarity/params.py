@@ -1,13 +1,13 @@
 """Parameters of the similarity pipeline, checked before any node runs."""
 
 from difflib import get_close_matches
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from rep_kedro.errors import UserError
 from rep_kedro.measures import get_measure
-from rep_kedro.parameter_rules import require_once, require_percentiles
+from rep_kedro.parameter_rules import require_once, require_percentiles, without_nulls
 from rep_kedro.representations.spec import Transform
 
 SetColumn = Literal["model", "objective", "architecture", "source", "trained_on", "training_data", "size"]
@@ -114,7 +114,8 @@ class ConsistencyParams(BaseModel):
             its name; others keep their own.
         size_limits: Size classes for the category ``size``, by rising number of parameters that a network
             stays below; the last has no limit.
-        model_sets: Sets of networks by name, each a list of steps that are followed in their order.
+        model_sets: Sets of networks by name, each a list of steps that are followed in their order; null
+            removes a set of ``conf/base``.
         set_pairs: Pairs of these sets; a set may be paired with itself.
         anchors: Names of networks, each compared with all others and with those of each value of each
             category.
@@ -142,6 +143,11 @@ class ConsistencyParams(BaseModel):
     n_permutations: int = Field(default=4999, ge=0)
     correction: Literal["holm", "bonferroni", "benjamini-hochberg"] = "holm"
     seed: int = Field(default=0, ge=0)
+
+    @field_validator("model_sets", mode="before")
+    @classmethod
+    def _drop_nulls(cls, sets: Any) -> Any:
+        return without_nulls(sets)
 
     @field_validator("size_limits")
     @classmethod

@@ -1,0 +1,93 @@
+"""Arrays of any kind as torch tensors; what cannot be one is refused by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rep_kedro.errors import UserError
+from rep_kedro.parameter_rules import require_once
+
+Array: TypeAlias = Any  # numpy.ndarray, torch.Tensor, or what numpy.asarray takes
+Representations: TypeAlias = Mapping[str, Array] | Sequence[Array]
+
+
+def name_tensors(representations: Representations, names: Sequence[str] | None) -> dict[str, Tensor]:
+    """Return tensors by name.
+
+    Args:
+        representations: By name, or a sequence; its members are called x0, x1 and so on without
+            names.
+        names: Of the members of a sequence.
+
+    Raises:
+        UserError: If it is a single array, names do not fit, or a member does not hold real numbers.
+    """
+    if isinstance(representations, np.ndarray | Tensor | str):
+        raise UserError("representations must be a list of arrays or a dict of them by name, got one array")
+    if isinstance(representations, Mapping):
+        if names is not None:
+            raise UserError("representations have names already, as keys of the dict; leave names out")
+        members = {str(name): array for name, array in representations.items()}
+    else:
+        arrays = list(representations)
+        labels = [f"x{index}" for index in range(len(arrays))] if names is None else list(map(str, names))
+        if len(labels) != len(arrays):
+            raise UserError(f"{len(arrays)} representations need as many names, got {len(labels)}")
+        require_once(labels, "names")
+        members = dict(zip(labels, arrays, strict=True))
+    return {name: to_tensor(array, f"the representation {name!r}") for name, array in members.items()}
+
+
+def to_tensor(array: Array, what: str) -> Tensor:
+    """Return a tensor that shares the array's memory where torch allows it.
+
+    Args:
+        array: Numbers.
+        what: What it is, for messages.
+
+    Raises:
+        UserError: If it does not hold real numbers of a type that torch knows.
+    """
+    if isinstance(array, Tensor):
+        return array.detach()
+    numbers = np.asarray(array)
+    if numbers.dtype.kind not in "biuf" or numbers.dtype == np.longdouble:
+        raise UserError(
+            f"{what} has type {numbers.dtype}; give real numbers: floats of up to 64 bits, integers, booleans"
+        )
+    if numbers.dtype.kind == "u" and numbers.dtype.itemsize > 1:
+        numbers = numbers.astype(np.float64)  # torch does not compute with wider unsigned integers
+    # torch refuses foreign byte order and negative strides, and warns of memory that is read-only
+    return torch.from_numpy(np.require(numbers, numbers.dtype.newbyteorder("="), ["C", "W"]))
+
+
+def to_matrix(array: Array, what: str, *, fewest: int) -> Tensor:
+    """Return a finite matrix (n_samples, n_features).
+
+    Args:
+        array: Numbers.
+        what: What it is, for messages.
+        fewest: Samples that are needed.
+
+    Raises:
+        UserError: If it is no matrix, too small, or holds NaN or infinity.
+    """
+    x = to_tensor(array, what)
+    if x.ndim != 2 or x.shape[1] == 0:
+        raise UserError(
+            f"{what} has shape {tuple(x.shape)}; give (n_samples, n_features) with at least one feature"
+        )
+    if len(x) < fewest:
+        raise UserError(f"{what} has shape {tuple(x.shape)}; give at least {fewest} samples (rows)")
+    is_finite = torch.isfinite(x).all(dim=1)
+    if not bool(is_finite.all()):
+        rows = (~is_finite).nonzero().flatten()
+        raise UserError(
+            f"{what} holds NaN or infinity in {len(rows)} of {len(x)} samples, first in sample {int(rows[0])}"
+        )
+    return x if x.is_floating_point() else x.double()

@@ -1,0 +1,139 @@
+"""What is one layer like? The spectrum of its representation, and what its positions see of the image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+from rep_kedro.api.arrays import Array, to_matrix
+from rep_kedro.errors import UserError
+from rep_kedro.kernels.dimensions import compute_covariance_eigenvalues, measure_dimensions
+from rep_kedro.kernels.receptive_field import BORDER_RULES, BorderRule
+from rep_kedro.kernels.spectrum import SaturationRule
+from rep_kedro.models.fields import find_layer_fields
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """The spectrum of a representation and its dimensions.
+
+    Attributes:
+        eigenvalues: Of the covariance of the features, largest first, float64, (n_features,).
+        intrinsic_dimension: Leading components that carry the share ``delta`` of the variance; None where
+            nothing varies.
+        saturation: The same as a share of the features.
+        effective_rank: exp of the entropy of the eigenvalues as shares.
+        participation_ratio: (sum of eigenvalues)^2 / sum of their squares.
+        rankme: exp of the entropy of the singular values, of the representation as it is.
+        reason: Why values are NaN; empty if none is.
+    """
+
+    eigenvalues: np.ndarray = field(repr=False, compare=False)
+    intrinsic_dimension: int | None
+    saturation: float
+    effective_rank: float
+    participation_ratio: float
+    rankme: float
+    reason: str
+
+
+def spectrum(
+    representation: Array, *, delta: float = 0.99, rule: SaturationRule = "reach", epsilon: float = 1e-7
+) -> Spectrum:
+    """Return the eigenvalues of a representation and what they say of its dimension.
+
+    Args:
+        representation: Shape (n_samples, n_features), at least two samples; of numpy or torch.
+        delta: Share of the variance that the intrinsic dimension must carry.
+        rule: ``reach``: the smallest number of components that carries the share; ``delve`` repeats the delve
+            library.
+        epsilon: Added to each singular value share by RankMe.
+
+    Raises:
+        UserError: If it is no finite matrix of at least two samples, or ``delta`` or ``rule`` is not allowed.
+
+    Cost:
+        With m the smaller and k the larger of both sides, memory O(m * k), time O(m^2 * k).
+
+    Example:
+        >>> found = spectrum([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+        >>> found.eigenvalues.tolist(), found.intrinsic_dimension, found.participation_ratio
+        ([1.0, 1.0], 2, 2.0)
+    """
+    x = to_matrix(representation, "the representation", fewest=2).cpu()
+    eigenvalues, is_constant = compute_covariance_eigenvalues(x)
+    try:
+        found = measure_dimensions(
+            None if is_constant else eigenvalues,
+            torch.linalg.svdvals(x.double()),
+            delta=delta,
+            rule=rule,
+            epsilon=epsilon,
+        )
+    except ValueError as problem:
+        raise UserError(str(problem)) from problem
+    return Spectrum(
+        eigenvalues=eigenvalues.numpy(),
+        intrinsic_dimension=found.intrinsic_dimension,
+        saturation=found.saturation,
+        effective_rank=found.effective_rank,
+        participation_ratio=found.participation_ratio,
+        rankme=found.rankme,
+        reason="the features do not vary" if is_constant else "",
+    )
+
+
+def receptive_field(model: nn.Module, size: int, *, border_rule: BorderRule = "input") -> DataFrame:
+    """Return what one position of each layer sees of the image, and where the border is.
+
+    Behind the border nothing local can be added: positions see the whole image already. Weights are not read
+    and nothing is computed; the network is left as it is.
+
+    Args:
+        model: A network that torch.fx can trace, or one of this project.
+        size: Side of the image in pixels.
+        border_rule: ``input``: the border is the first convolution fed by positions that see the whole image;
+            ``smallest_path``: the first from which on even the smallest field over all paths exceeds the
+            image, for networks with skip connections.
+
+    Returns:
+        One row for each module that a pass reaches, indexed by layer: ``receptive_field_px`` (may exceed the
+        image), ``jump_px`` between neighbouring positions, ``is_border`` (the first layer at or behind the
+        border), ``is_beyond_border``, and ``reason`` where the receptive field is not known.
+
+    Raises:
+        UserError: If the network cannot be traced or does not take images of this size.
+
+    Example:
+        >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3, stride=2))
+        >>> receptive_field(network, 32)["receptive_field_px"].tolist()
+        [3, 3, 5]
+    """
+    import pandas as pd
+
+    if border_rule not in BORDER_RULES:
+        raise UserError(f"unknown border_rule {border_rule!r}; known: {', '.join(BORDER_RULES)}")
+    if size < 1:
+        raise UserError(f"size must be at least 1 pixel, got {size}")
+    found = find_layer_fields(model, None, size, rule=border_rule)
+    rows = {
+        layer: {
+            "receptive_field_px": field.receptive_field_px,
+            "jump_px": field.jump_px,
+            "is_border": field.is_border,
+            "is_beyond_border": field.is_beyond_border,
+            "reason": "",
+        }
+        for layer, field in found.known.items()
+    } | {layer: {"reason": why} for layer, why in found.unknown.items()}
+    columns = ["receptive_field_px", "jump_px", "is_border", "is_beyond_border", "reason"]
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("layer")
+    kinds = {"receptive_field_px": "Int64", "jump_px": "Int64"} | dict.fromkeys(columns[2:4], "boolean")
+    return table.astype(kinds)

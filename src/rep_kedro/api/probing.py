@@ -1,0 +1,166 @@
+"""What can be read out of a representation? A linear probe and its accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rep_kedro.api.arrays import Array, to_matrix
+from rep_kedro.errors import UserError
+from rep_kedro.kernels.probe_choice import FittedProbe, LbfgsFit, fit_layers
+from rep_kedro.kernels.probes import (
+    NothingToHoldOutError,
+    bound_share,
+    measure_accuracy,
+    measure_balanced_accuracy,
+)
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """How well a linear probe reads the classes.
+
+    Attributes:
+        accuracy: Share of test samples whose class is hit.
+        low: Lower end of Wilson's interval of the accuracy over test samples, 95 %.
+        high: Upper end.
+        balanced_accuracy: Mean over the classes of the test samples.
+        train_accuracy: On the training samples.
+        validation_accuracy: On held-out training samples, of a probe that was fitted on the others; None
+            where none could be held out.
+        weight_decay: The chosen one.
+        converged: Whether the fit reached its optimum.
+        n_train: Training samples.
+        n_test: Test samples.
+        n_classes: Classes of training and test samples.
+        predictions: Label that the probe gives each test sample.
+    """
+
+    accuracy: float
+    low: float
+    high: float
+    balanced_accuracy: float
+    train_accuracy: float
+    validation_accuracy: float | None
+    weight_decay: float
+    converged: bool
+    n_train: int
+    n_test: int
+    n_classes: int
+    predictions: np.ndarray = field(repr=False, compare=False)
+
+
+def probe(
+    train_x: Array,
+    train_y: Array,
+    test_x: Array,
+    test_y: Array,
+    *,
+    weight_decays: Sequence[float] = LbfgsFit.weight_decays,
+    held_out_fraction: float = 0.2,
+    seed: int = 0,
+) -> ProbeResult:
+    """Fit a linear probe (multinomial logistic regression on standardised features) and test it.
+
+    The weight decay is chosen on held-out training samples; then the probe is fitted again on all of them.
+
+    Args:
+        train_x: Features, (n_train, n_features), of numpy or torch.
+        train_y: Labels, (n_train,): integers, booleans or strings.
+        test_x: Features, (n_test, n_features); they are seen only for the accuracy.
+        test_y: Labels, (n_test,).
+        weight_decays: Penalties w in mean cross-entropy + w / 2 * |W|^2, to choose from.
+        held_out_fraction: Share of each class on which the weight decay is chosen.
+        seed: Of the held-out part.
+
+    Raises:
+        UserError: If shapes or labels do not fit together, features are not finite, there are fewer than two
+            classes to train on, or too few samples to hold some out.
+
+    Example:
+        >>> labels = np.arange(60) % 3
+        >>> x = np.eye(3)[labels] + np.random.default_rng(0).normal(scale=0.5, size=(60, 3))
+        >>> found = probe(x[:40], labels[:40], x[40:], labels[40:])
+        >>> found.accuracy, round(found.low, 3), round(found.high, 3), found.weight_decay
+        (0.95, 0.764, 0.991, 0.1)
+    """
+    train, test = to_matrix(train_x, "train_x", fewest=2), to_matrix(test_x, "test_x", fewest=1)
+    if train.shape[1] != test.shape[1]:
+        raise UserError(
+            f"train_x has {train.shape[1]} features, test_x {test.shape[1]}; give the same features of both"
+        )
+    classes, own, theirs = _index_classes(
+        _to_labels(train_y, "train_y", len(train)), _to_labels(test_y, "test_y", len(test))
+    )
+    if not weight_decays or min(weight_decays) <= 0:
+        raise UserError(f"weight_decays must be above 0, at least one, got {list(weight_decays)}")
+    if not 0 < held_out_fraction < 1:
+        raise UserError(f"held_out_fraction must be between 0 and 1, got {held_out_fraction}")
+    fitted = _fit(train.cpu(), own, len(classes), tuple(weight_decays), held_out_fraction, seed)
+    predictions = fitted.predict(test.cpu())
+    accuracy = measure_accuracy(predictions, theirs).item()
+    low, high = bound_share(accuracy, len(test))
+    return ProbeResult(
+        accuracy=accuracy,
+        low=low,
+        high=high,
+        balanced_accuracy=measure_balanced_accuracy(predictions, theirs).item(),
+        train_accuracy=measure_accuracy(fitted.predict(train.cpu()), own).item(),
+        validation_accuracy=fitted.validation_accuracy,
+        weight_decay=fitted.setting.weight_decay,
+        converged=bool(fitted.converged),
+        n_train=len(train),
+        n_test=len(test),
+        n_classes=len(classes),
+        predictions=classes[predictions.numpy()],
+    )
+
+
+def _fit(
+    x: Tensor,
+    labels: Tensor,
+    n_classes: int,
+    weight_decays: tuple[float, ...],
+    held_out_fraction: float,
+    seed: int,
+) -> FittedProbe:
+    try:
+        return fit_layers(
+            {"x": x},
+            labels,
+            n_classes=n_classes,
+            fit=LbfgsFit(weight_decays),
+            held_out_fraction=held_out_fraction,
+            seed=seed,
+        )["x"]
+    except NothingToHoldOutError as problem:
+        raise UserError(
+            f"{problem}; give more training samples of each class, a larger held_out_fraction,"
+            " or one weight decay"
+        ) from problem
+
+
+def _to_labels(labels: Array, what: str, n_samples: int) -> np.ndarray:
+    found = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    if found.shape != (n_samples,):
+        raise UserError(f"{what} has shape {found.shape}; give one label for each of {n_samples} samples")
+    if found.dtype.kind not in "biuUT":
+        raise UserError(f"{what} has type {found.dtype}; give integers, booleans or strings")
+    return found
+
+
+def _index_classes(train_y: np.ndarray, test_y: np.ndarray) -> tuple[np.ndarray, Tensor, Tensor]:
+    """Return the classes, ascending, and the index of each sample's class, of training and test samples."""
+    if (train_y.dtype.kind in "UT") != (test_y.dtype.kind in "UT"):
+        raise UserError(
+            f"train_y has type {train_y.dtype}, test_y {test_y.dtype}; give both as numbers or as strings"
+        )
+    if len(np.unique(train_y)) < 2:
+        raise UserError("train_y holds one class; a probe needs at least two")
+    classes, indices = np.unique(np.concatenate([train_y, test_y]), return_inverse=True)
+    codes = torch.from_numpy(indices.astype(np.int64))
+    return classes, codes[: len(train_y)], codes[len(train_y) :]

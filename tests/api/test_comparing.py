@@ -1,0 +1,158 @@
+"""Similarities of arrays: the values of the definitions and of the pipeline, labelled."""
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tests.reference.cka import linear_cka
+
+import rep_kedro
+from rep_kedro.measures import MEASURES
+from rep_kedro.pipelines.similarity.comparison import compare_networks
+
+mpl.use("agg")
+N = 30
+
+
+@pytest.fixture
+def arrays():
+    rng = np.random.default_rng(0)
+    shared = rng.normal(size=(N, 4))
+    return {
+        name: shared @ rng.normal(size=(4, d)) + rng.normal(size=(N, d))
+        for name, d in (("cnn", 5), ("vit", 7))
+    }
+
+
+@pytest.mark.parametrize("estimator", ["debiased", "biased"])
+def test_the_value_of_two_is_that_of_the_definition(arrays, estimator):
+    found = rep_kedro.similarity(list(arrays.values()), f"cka_linear_{estimator}")
+    expected = linear_cka(*arrays.values(), estimator)
+    assert found.value == pytest.approx(expected, rel=1e-10)
+    assert found.values.dtype == np.float64
+    assert found.names == ("x0", "x1")
+
+
+def test_values_and_reasons_are_those_of_the_pipeline(arrays):
+    arrays = arrays | {"dead": np.zeros((N, 3))}
+    chosen = ["procrustes", "cka_linear_debiased", "linear_regression_r2", "mutual_knn_10"]
+    found = rep_kedro.compare(arrays, chosen)
+    assert list(found) == chosen
+    tensors = {name: torch.from_numpy(x) for name, x in arrays.items()}
+    pipeline = compare_networks(
+        tensors, [MEASURES[name] for name in chosen], memory_bytes=2**20, device="cpu"
+    )
+    for measure_id, matrix in pipeline:
+        np.testing.assert_array_equal(found[measure_id].values, matrix.values)
+        assert found[measure_id].reasons == matrix.reasons
+        assert found[measure_id].names == matrix.labels
+    assert np.isnan(found["cka_linear_debiased"].values[0, 2])
+    assert ("cnn", "dead") in found["cka_linear_debiased"].reasons
+
+
+def test_numpy_torch_frames_and_views_give_the_same(arrays):
+    x, y = arrays.values()
+    expected = rep_kedro.similarity([x, y]).value
+    read_only = y.copy()
+    read_only.flags.writeable = False
+    for other in (
+        torch.from_numpy(y).requires_grad_(),
+        pd.DataFrame(y),
+        y.tolist(),
+        y[::-1][::-1],
+        read_only,
+    ):
+        assert rep_kedro.similarity([x, other]).value == expected
+    assert rep_kedro.similarity([x, y.astype(">f8")]).value == expected
+    counts = (100 * np.abs(x)).astype(np.uint16)
+    assert rep_kedro.similarity([counts, y]).value == rep_kedro.similarity([counts.astype(float), y]).value
+
+
+def test_entry_a_b_of_a_directed_measure_asks_a_of_b(arrays):
+    found = rep_kedro.similarity(arrays, "linear_regression_r2")
+    assert found.value == found.values[0, 1] != found.values[1, 0]
+    assert repr(found).splitlines()[0].endswith("; directed, from row to column")
+
+
+def test_it_prints_as_a_labelled_table_with_reasons(arrays):
+    found = rep_kedro.similarity([*arrays.values(), np.ones((N, 2))], names=["cnn", "<vit>", "flat"])
+    head, columns, *rows, note = repr(found).splitlines()
+    assert head == "CKA (linear, debiased)"
+    assert columns.split() == ["cnn", "<vit>", "flat"]
+    assert rows[0].split() == ["cnn", "1.0000", f"{found.values[0, 1]:.4f}", "NaN"]
+    assert note.startswith("undefined for cnn, flat and 4 more: ")
+    assert "&lt;vit&gt;" in found._repr_html_()
+    assert "<vit>" not in found._repr_html_()
+    frame = found.to_frame()
+    assert frame.at["cnn", "<vit>"] == found.values[0, 1]
+    frame.iloc[0, 0] = 7
+    assert found.values[0, 0] != 7
+
+
+@pytest.mark.parametrize("measure", ["cka_linear_debiased", "procrustes", "gulp_1"])
+def test_a_plot_shows_the_values_and_the_names(arrays, measure):
+    found = rep_kedro.similarity(arrays | {"flat": np.ones((N, 2))}, measure)
+    axes = found.plot()
+    np.testing.assert_array_equal(axes.images[0].get_array().filled(np.nan), found.values)
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["cnn", "vit", "flat"]
+    assert axes.get_title() == MEASURES[measure].title
+    assert {text.get_text() for text in axes.texts} >= {"–", f"{found.values[0, 1]:.2f}"}
+    assert found.plot(axes) is axes
+    mpl.pyplot.close(axes.figure)
+
+
+X = np.random.default_rng(1).normal(size=(6, 3))
+HOLE = np.where(np.arange(6)[:, None] == 2, np.nan, X)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (([X, X[:5]],), r"x1 holds 5 stimuli, x0 holds 6; all must hold the same stimuli"),
+        (({"a": X, "b c": HOLE},), r"b c holds NaN or infinity in 1 of 6 stimuli, first in stimulus 2"),
+        (([X[:3]],), r"x0 holds 3 stimuli, need at least 4"),
+        (([X[0]],), r"x0 has shape \(3,\), need \(n_stimuli, n_features\)"),
+        ((X,), r"must be a list of arrays or a dict of them by name, got one array"),
+        (([],), r"no representations to compare"),
+        (([[["a"]]],), r"the representation 'x0' has type <U1; give real numbers"),
+        (([X * 1j],), r"the representation 'x0' has type complex128"),
+        (([X], "cka_linear_debiasd"), r"unknown similarity measure 'cka_linear_debiasd'; did you mean cka_"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_compared_is_refused_in_one_line(given, message):
+    with pytest.raises(rep_kedro.UserError, match=message):
+        rep_kedro.similarity(*given)
+
+
+def test_names_that_do_not_fit_are_refused(arrays):
+    with pytest.raises(rep_kedro.UserError, match="2 representations need as many names, got 1"):
+        rep_kedro.similarity([X, X], names=["a"])
+    with pytest.raises(rep_kedro.UserError, match="names are listed twice: \\['a'\\]"):
+        rep_kedro.similarity([X, X], names=["a", "a"])
+    with pytest.raises(rep_kedro.UserError, match="have names already"):
+        rep_kedro.similarity(arrays, names=["a", "b"])
+    with pytest.raises(rep_kedro.UserError, match="value is for two representations, got 1; use values"):
+        _ = rep_kedro.similarity([X]).value
+
+
+def test_measures_to_compare_are_a_list_of_different_ids():
+    with pytest.raises(rep_kedro.UserError, match="measures must be a list of ids, got 'procrustes'"):
+        rep_kedro.compare([X], "procrustes")
+    with pytest.raises(rep_kedro.UserError, match="measures are listed twice: \\['procrustes'\\]"):
+        rep_kedro.compare([X], ["procrustes", "procrustes"])
+    with pytest.raises(rep_kedro.UserError, match="no measure was named"):
+        rep_kedro.compare([X], [])
+
+
+def test_the_table_of_measures_is_that_of_the_registry():
+    table = rep_kedro.measures()
+    assert list(table.index) == list(MEASURES)
+    row = table.loc["linear_regression_r2"]
+    assert (row["family"], row["symmetric"], row["high"]) == ("linear_map", False, 1.0)
+    for name, measure in MEASURES.items():
+        assert set(table.at[name, "invariances"]) == measure.invariances
+        assert (table.at[name, "low"], table.at[name, "high"]) == measure.value_range
+    assert set(rep_kedro.measures("RSA")["family"]) == {"rsa"}
+    with pytest.raises(rep_kedro.UserError, match="unknown family 'kernels'; known: cka"):
+        rep_kedro.measures("kernels")

@@ -1,0 +1,126 @@
+"""Spectra and receptive fields: those of the definitions and of the diagnostics pipeline."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from tests.reference import spectrum as reference
+from tests.small_collections import make_features, make_network, run_plan, store
+from torch import nn
+
+import rep_kedro
+from rep_kedro.models.sources.trained import restore_trained_network
+from rep_kedro.pipelines.diagnostics.nodes import compute_layer_diagnostics, plan_spectra
+from rep_kedro.pipelines.diagnostics.params import DiagnosticsParams
+from rep_kedro.pipelines.diagnostics.receptive_fields import compute_receptive_fields
+
+X = np.random.default_rng(0).normal(size=(40, 6)) @ np.diag([5, 3, 2, 1, 0.5, 0.1]) + 2
+
+
+@pytest.mark.parametrize("rule", ["reach", "delve"])
+@pytest.mark.parametrize("delta", [0.9, 0.99])
+def test_a_spectrum_is_that_of_the_definition(delta, rule):
+    found = rep_kedro.spectrum(X, delta=delta, rule=rule)
+    eigenvalues = np.linalg.eigvalsh(np.array(reference.covariance(X.tolist())))[::-1]
+    np.testing.assert_allclose(found.eigenvalues, eigenvalues, rtol=1e-9)
+    dimension = {"reach": reference.smallest_k_reaching, "delve": reference.delve_dimension}[rule]
+    assert found.intrinsic_dimension == dimension(eigenvalues.tolist(), delta)
+    assert found.saturation == found.intrinsic_dimension / 6
+    assert found.effective_rank == pytest.approx(reference.exp_entropy(eigenvalues.tolist()), rel=1e-9)
+    assert found.participation_ratio == pytest.approx(reference.participation_ratio(eigenvalues.tolist()))
+    sigma = np.linalg.svd(X, compute_uv=False).tolist()
+    assert found.rankme == pytest.approx(reference.exp_entropy(sigma, epsilon=1e-7), rel=1e-9)
+
+
+def test_a_spectrum_is_that_of_the_pipeline(tmp_path):
+    features = store(tmp_path / "features", {"set/net": make_features({"layer": X})})
+    plan = plan_spectra({}, {}, features, {}, DiagnosticsParams())
+    (row,) = compute_layer_diagnostics(run_plan(tmp_path / "spectra", plan), DiagnosticsParams()).itertuples()
+    found = rep_kedro.spectrum(torch.from_numpy(X.astype(np.float32)))
+    for name in ("intrinsic_dimension", "saturation", "rankme", "effective_rank", "participation_ratio"):
+        assert getattr(found, name) == getattr(row, name), name
+
+
+def test_more_features_than_samples_have_the_spectrum_of_their_covariance():
+    wide = np.hstack([X[:9], X[:9, ::-1] ** 2, np.sin(X[:9])])  # 9 samples of 18 features
+    found = rep_kedro.spectrum(wide)
+    expected = np.linalg.eigvalsh(np.cov(wide.T, bias=True))[::-1]
+    np.testing.assert_allclose(found.eigenvalues, expected, rtol=1e-9, atol=1e-12 * expected[0])
+    assert found.intrinsic_dimension == reference.smallest_k_reaching(found.eigenvalues.tolist(), 0.99)
+    assert found.saturation == found.intrinsic_dimension / 18
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (3, 5)])
+def test_what_does_not_vary_has_no_dimension_and_a_reason(shape):
+    found = rep_kedro.spectrum(np.full(shape, 0.1))
+    assert found.reason == "the features do not vary"
+    assert found.intrinsic_dimension is None
+    assert math.isnan(found.saturation)
+    assert found.rankme == pytest.approx(1.0, abs=1e-4)
+    assert math.isnan(rep_kedro.spectrum(np.zeros((5, 3))).rankme)
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "message"),
+    [
+        (X[:1], {}, r"the representation has shape \(1, 6\); give at least 2 samples"),
+        (X[0], {}, r"the representation has shape \(6,\); give \(n_samples, n_features\)"),
+        (X * np.nan, {}, r"the representation holds NaN or infinity in 40 of 40 samples"),
+        (X, {"delta": 2}, r"delta must be above 0 and at most 1, got 2"),
+        (X, {"rule": "delft"}, r"unknown rule 'delft'"),
+    ],
+)
+def test_what_has_no_spectrum_is_refused_in_one_line(given, options, message):
+    with pytest.raises(rep_kedro.UserError, match=message):
+        rep_kedro.spectrum(given, **options)
+
+
+@pytest.mark.parametrize("rule", ["input", "smallest_path"])
+def test_receptive_fields_are_those_of_the_pipeline(tmp_path, rule):
+    stored = {"net": make_network("resnet20", seed=0, n_classes=3, stimulus_set="noise")}
+    networks = store(tmp_path / "networks", stored)
+    expected = compute_receptive_fields(networks, DiagnosticsParams(border_rule=rule)).set_index("layer")
+    size = int(networks["net"].meta["input_px"])
+    found = rep_kedro.receptive_field(restore_trained_network(networks["net"]), size, border_rule=rule)
+    shared = ["receptive_field_px", "jump_px", "is_beyond_border"]
+    assert len(expected) > 3
+    assert found.loc[expected.index, shared].values.tolist() == expected[shared].values.tolist()
+
+
+def test_receptive_fields_of_a_plain_network_and_its_border():
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 4, 5, padding=2),
+        nn.Conv2d(4, 4, 3, padding=1),
+    ).train()  # fmt: skip
+    weights = [parameter.clone() for parameter in network.parameters()]
+    found = rep_kedro.receptive_field(network, 8)
+    assert found["receptive_field_px"].tolist() == [3, 3, 4, 12, 16]
+    assert found["jump_px"].tolist() == [1, 1, 2, 2, 2]
+    assert found.index[found["is_border"]].tolist() == ["4"]
+    assert found["is_beyond_border"].tolist() == [False] * 4 + [True]
+    assert all(part.training for part in network.modules())
+    assert all(map(torch.equal, network.parameters(), weights))
+    assert {parameter.device.type for parameter in network.parameters()} == {"cpu"}
+
+
+def test_layers_whose_receptive_field_is_not_known_say_why():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ConvTranspose2d(4, 4, 2), nn.ReLU())
+    found = rep_kedro.receptive_field(network, 8)
+    assert found["receptive_field_px"].isna().tolist() == [False, True, True]
+    assert found["reason"].tolist()[0] == ""
+    assert all(found["reason"].tolist()[1:])
+
+
+def test_networks_that_cannot_be_followed_are_refused_in_one_line():
+    class Branching(nn.Module):
+        def forward(self, x):
+            return x if x.sum() > 0 else -x
+
+    with pytest.raises(rep_kedro.UserError, match=r"torch\.fx cannot trace Branching"):
+        rep_kedro.receptive_field(Branching(), 8)
+    with pytest.raises(rep_kedro.UserError, match="size must be at least 1 pixel, got 0"):
+        rep_kedro.receptive_field(nn.Conv2d(3, 3, 3), 0)
+    with pytest.raises(rep_kedro.UserError, match="unknown border_rule 'first'; known: input, smallest_path"):
+        rep_kedro.receptive_field(nn.Conv2d(3, 3, 3), 8, border_rule="first")
