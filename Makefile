@@ -50,6 +50,7 @@ check: $(STAMP) ## format, lint, types, import contracts, generated files
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/kedro dvc-sync --check
+	@$(BIN)/kedro tables --check
 
 fuzz: $(STAMP) ## two minutes of spoiled files (FUZZ_ARGS="--seed 1 --seconds 600 --kind image")
 	@$(BIN)/python -m tests.fuzz.fuzz $(FUZZ_ARGS)

@@ -150,8 +150,8 @@ def time_inference(n_models: int, n_stimuli: int) -> None:
         for _ in range(n_models)
     ]
     measure = get_measure("cka_linear_debiased")
-    about = (models, measure.family.value, measure.parameters)
-    permute = partial(summarise_null, *about, larger_is_more_similar=True, level=0.05, seed=0)
+    about = (models, measure)
+    permute = partial(summarise_null, *about, level=0.05, seed=0)
     orders = torch.stack([torch.randperm(n_stimuli, generator=generator) for _ in range(3)])
     sizes = [size for size in (50, 100, 200, 500, 1000) if size <= n_stimuli]
     ways: dict[str, tuple[Callable[[int], object], int, int]] = {

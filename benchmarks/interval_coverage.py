@@ -62,8 +62,7 @@ def measure_coverage(kind: str, name: str, n_stimuli: int, n_draws: int, n_resam
         networks = draw_networks(kind, n_stimuli, generator)
         found = summarise_bootstrap(
             networks,
-            measure.family.value,
-            measure.parameters,
+            measure,
             n_bootstrap=n_resamples,
             confidence=CONFIDENCE,
             seed=draw,

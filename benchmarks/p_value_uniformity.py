@@ -44,9 +44,7 @@ def p_of_similarity(name: str, seed: int, n_permutations: int) -> float:
     measure = get_measure(name)
     found = summarise_null(
         networks,
-        measure.family.value,
-        measure.parameters,
-        larger_is_more_similar=measure.larger_is_more_similar,
+        measure,
         n_permutations=n_permutations,
         level=0.05,
         seed=seed,

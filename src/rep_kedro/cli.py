@@ -11,6 +11,7 @@ _COMMANDS = {
     "plan": "Tell what extracting features would compute and take.",
     "prune": "Remove members of collections that are no longer planned.",
     "run": "Run the pipeline.",
+    "tables": "Write docs/tables.md, the columns of every table, or check it.",
     "verify": "Check that every artifact is there, whole and as planned.",
 }
 

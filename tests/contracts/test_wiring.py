@@ -15,6 +15,7 @@ from rep_kedro.checks.parameters import UNTYPED, read_parameters
 from rep_kedro.measures import MEASURES
 from rep_kedro.pipeline_registry import register_pipelines
 from rep_kedro.pipelines import PIPELINES
+from rep_kedro.schemas import TABLES
 
 ROOT = Path(__file__).parents[2]
 REGISTERED = register_pipelines()
@@ -131,11 +132,11 @@ def test_every_input_is_made_or_configured() -> None:
     assert free <= set(CATALOG)
 
 
-def test_every_table_has_a_contract_with_a_key() -> None:
-    for name in WHOLE.all_outputs():
-        if CATALOG[name]["type"].endswith(".TableDataset"):
-            options = CATALOG[name]["validator"]["options"]
-            assert set(options["key"]) <= set(options["columns"]), name
+def test_every_table_has_the_contract_of_its_name() -> None:
+    made = [name for name in WHOLE.all_outputs() if CATALOG[name]["type"].endswith(".TableDataset")]
+    assert set(made) == set(TABLES)
+    for name in made:
+        assert CATALOG[name]["validator"]["options"] == {"table": name}
 
 
 def test_results_stand_in_folders_of_their_own() -> None:

@@ -1,12 +1,10 @@
 """What inference stores is checked before it is written; each broken promise is named."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from rep_kedro.datasets import CollectionDataset, Planned, Tensors
 from rep_kedro.datasets.inference_validators import require_sample_size_curve, require_similarity_null
-from rep_kedro.datasets.validators import TableContract
 
 NAMES = ("similarity", "null_mean", "threshold", "similarity_low", "similarity_high")
 NAMES += ("standard_error", "p_value", "p_maximum", "calibrated")
@@ -99,14 +97,3 @@ def test_a_refused_member_is_named_by_its_key_and_not_written(tmp_path):
     with pytest.raises(Exception, match=r"digits/cka.*p_value has 2 values outside.*kedro verify"):
         collection.save({"digits/cka": Planned({"of": "cka"}, lambda: bad)})
     assert not list((tmp_path / "similarity_nulls").rglob("*.safetensors"))
-
-
-def test_numbers_that_need_a_reason_are_those_that_a_table_names():
-    columns = {"model": "text", "jensen_shannon": "fraction?", "other": "number?", "reason": "text"}
-    contract = TableContract(["model"], columns, explained=["jensen_shannon"])
-    table = pd.DataFrame(
-        {"model": ["a", "b"], "jensen_shannon": [0.5, np.nan], "other": [np.nan, 1.0], "reason": ["", "why"]}
-    )
-    contract.validate(table)
-    with pytest.raises(ValueError, match="column jensen_shannon has 1 missing values without a reason"):
-        contract.validate(table.assign(reason=""))

@@ -20,9 +20,10 @@ from tests.small_collections import (
 
 from rep_kedro.datasets import Planned, Tensors
 from rep_kedro.models.sources.trained import preprocessing_of, restore_trained_network
-from rep_kedro.pipelines.diagnostics.nodes import LAYER_COLUMNS, compute_layer_diagnostics, plan_spectra
+from rep_kedro.pipelines.diagnostics.nodes import compute_layer_diagnostics, plan_spectra
 from rep_kedro.pipelines.diagnostics.params import DiagnosticsParams
-from rep_kedro.pipelines.diagnostics.receptive_fields import COLUMNS, compute_receptive_fields
+from rep_kedro.pipelines.diagnostics.receptive_fields import compute_receptive_fields
+from rep_kedro.schemas.diagnostics import LAYER_DIAGNOSTICS, RECEPTIVE_FIELDS
 
 N_STIMULI = 12
 LAYERS = ("relu1", "relu2", "relu3", "relu5")
@@ -99,7 +100,7 @@ def test_the_table_says_what_the_spectra_say(tmp_path, study):
     spectra = _spectra(tmp_path, study)
     params = DiagnosticsParams(deltas=(0.9, 0.99))
     table = compute_layer_diagnostics(spectra, params)
-    assert list(table.columns) == list(LAYER_COLUMNS)
+    assert list(table.columns) == list(LAYER_DIAGNOSTICS.names)
     assert len(table) == 2 * (len(LAYERS) + 1)
     for row in table.itertuples():
         handle = spectra[f"{row.stimulus_set}/{row.model}"]
@@ -180,7 +181,7 @@ def _stored(tmp_path, architecture):
 
 def test_receptive_fields_of_the_plain_network_are_those_of_the_recursion(tmp_path):
     table = compute_receptive_fields(_stored(tmp_path, "cnn"), DiagnosticsParams())
-    assert list(table.columns) == list(COLUMNS)
+    assert list(table.columns) == list(RECEPTIVE_FIELDS.names)
     # r + (k - 1) j, strides 1 2 1 2 1: conv1 3, conv2 5, conv3 9, conv4 13, conv5 21 on 16 pixels.
     assert table[["layer", "depth", "receptive_field_px", "jump_px"]].values.tolist() == [
         ["relu1", 0, 3, 1],

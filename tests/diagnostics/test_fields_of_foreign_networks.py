@@ -9,9 +9,10 @@ from tests.small_collections import ARROW, make_network, make_stimuli, make_subs
 from rep_kedro.models.network import build_network
 from rep_kedro.models.outline import build_on_meta
 from rep_kedro.pipelines.diagnostics.params import DiagnosticsParams
-from rep_kedro.pipelines.diagnostics.receptive_fields import COLUMNS, compute_receptive_fields
+from rep_kedro.pipelines.diagnostics.receptive_fields import compute_receptive_fields
 from rep_kedro.pipelines.features.nodes import plan_features
 from rep_kedro.pipelines.features.params import FeaturesParams
+from rep_kedro.schemas.diagnostics import RECEPTIVE_FIELDS
 
 DRAWN = {"pretrained": False}
 
@@ -61,7 +62,7 @@ def _sizes(fields, model):
 
 
 def test_a_published_architecture_has_the_published_fields(fields):
-    assert list(fields.columns) == list(COLUMNS)
+    assert list(fields.columns) == list(RECEPTIVE_FIELDS.names)
     # 7, then 3 x 3 convolutions and strides: 11, 43, 99, 211, 435 as published for ResNet-18
     assert _sizes(fields, "resnet") | {"avgpool": 0} == {
         **{"layer1": 43, "layer2": 99, "layer3": 211, "layer4": 435},

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from tests.kernels.in_words import in_words
 from tests.reference import cka as reference
 
 from rep_kedro.kernels import distance_sums, stimulus_sample
@@ -26,7 +27,7 @@ def draw(n=30, widths=(6, 9, 40), seed=0):
 def compare(representations, memory_bytes=10**7, dtype=torch.float64, **request):
     tensors = [torch.as_tensor(x).to(dtype) for x in representations]
     [(_, values, reasons)] = compare_cka(tensors, {"asked": request}, memory_bytes=memory_bytes)
-    return values, reasons
+    return values, in_words(reasons)
 
 
 def gaussian(width, unit="abs", estimator="debiased", **more):

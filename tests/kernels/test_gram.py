@@ -9,6 +9,7 @@ from rep_kedro.kernels import centred, gram
 from rep_kedro.kernels.centred import centre, centre_all
 from rep_kedro.kernels.cosines import cosines
 from rep_kedro.kernels.gram import PairSums, linear_pair_sums, tiles
+from rep_kedro.kernels.undefined import Undefined, explain
 
 WIDTHS = (3, 7, 5)
 
@@ -184,5 +185,6 @@ def test_cosines_explain_every_undefined_entry_by_the_models_at_fault():
     assert values[0, 0] == 1
     assert values.isnan().sum() == 8
     assert set(reasons) == {(a, b) for a in range(3) for b in range(3)} - {(0, 0)}
-    assert reasons[0, 1] == reasons[1, 0] == "model 1: nothing left"
-    assert reasons[1, 2] == "model 1: nothing left; model 2: broken"
+    assert reasons[0, 1] == reasons[1, 0] == (Undefined("nothing left", model=1),)
+    assert reasons[1, 2] == (Undefined("nothing left", model=1), Undefined("broken", model=2))
+    assert explain(reasons[1, 2], ["vit", "cnn", "mlp"]) == "cnn: nothing left; mlp: broken"

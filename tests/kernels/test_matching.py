@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import optimize
+from tests.kernels.in_words import in_words
 from tests.reference import matching as reference
 
 from rep_kedro.kernels import transport
@@ -20,7 +21,7 @@ def draw_related(widths=(4, 6, 4, 5), n_stimuli=25, seed=0):
 def compare(representations, statistic):
     tensors = [torch.as_tensor(x) for x in representations]
     ((_, values, reasons),) = compare_units(tensors, {"it": {"statistic": statistic}}, memory_bytes=2**20)
-    return values, reasons
+    return values, in_words(reasons)
 
 
 @pytest.mark.parametrize("statistic", sorted(MATCHES))
@@ -117,7 +118,7 @@ def test_idle_units_are_left_out_and_models_of_idle_units_have_a_reason(statisti
     torch.testing.assert_close(values[:2, :2], expected, rtol=1e-12, atol=1e-12)
     assert set(reasons) == {(0, 2), (1, 2), (2, 0), (2, 1), (2, 2)}
     assert values[:, 2].isnan().all()
-    assert reasons[0, 2] == "one of the models has no unit that tells stimuli apart"
+    assert reasons[0, 2] == "model 2: it has no unit that varies over stimuli"
 
 
 @pytest.mark.parametrize("factor", [1e-200, 1e-3, 1e200])

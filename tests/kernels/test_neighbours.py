@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from tests.kernels.in_words import in_words
 from tests.reference import neighbours as reference
 
 from rep_kedro.kernels.nearest import find_neighbours, iterate_blocks, prepare_points
@@ -23,7 +24,7 @@ def make_request(statistic, distance="cosine", k=K):
 def compare(representations, requests, memory_bytes=2**24):
     tensors = [torch.as_tensor(x) for x in representations]
     answers = compare_neighbours(tensors, requests, memory_bytes=memory_bytes)
-    return {name: (values, reasons) for name, values, reasons in answers}
+    return {name: (values, in_words(reasons)) for name, values, reasons in answers}
 
 
 def compare_one(representations, statistic, distance="cosine", k=K, memory_bytes=2**24):
@@ -232,9 +233,10 @@ def test_models_without_directions_have_no_value_and_a_reason():
         undefined = {(a, b) for a in range(4) for b in range(4) if {a, b} & blind}
         assert set(reasons) == undefined
         assert {tuple(pair) for pair in values.isnan().nonzero().tolist()} == undefined
-        assert reasons[0, 3].startswith("representation 3 does not tell stimuli apart")
+        what = "one direction" if name.endswith("cosine") else "the same features"
+        assert reasons[0, 3] == f"model 3: all stimuli have {what} up to rounding"
         if 1 in blind:
-            assert reasons[0, 1].startswith("representation 1 has 2 of 30 rows that are all zero")
+            assert reasons[0, 1].startswith("model 1: 2 of 30 stimuli have no feature other than zero")
     only_blind = compare([constant, constant], requests)
     assert all(values.isnan().all() and len(reasons) == 4 for values, reasons in only_blind.values())
 
@@ -250,7 +252,8 @@ def test_alignment_that_is_not_positive_and_cosines_of_nothing_have_a_reason():
     values, reasons = compare(corners, {"it": make_request("cknna_reference", k=1)})["it"]
     assert values.isnan().all()
     assert set(reasons) == {(0, 0), (0, 1), (1, 0), (1, 1)}
-    assert reasons[0, 1].startswith("the alignment of one of the models with itself is 0, not positive")
+    assert reasons[0, 0].startswith("model 0: its alignment with itself is 0, not positive")
+    assert reasons[0, 1] == f"{reasons[0, 0]}; {reasons[1, 1]}"
 
 
 def test_reasons_stay_with_their_models_where_others_are_left_out():
@@ -262,7 +265,7 @@ def test_reasons_stay_with_their_models_where_others_are_left_out():
         (1, 2),
         (2, 1),
     }
-    assert {pair for pair, why in reasons.items() if why.startswith("representation 0")} == {
+    assert {pair for pair, why in reasons.items() if why.startswith("model 0: ")} == {
         (0, 0),
         (0, 1),
         (0, 2),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
+from tests.kernels.in_words import in_words
 from tests.reference import rsa as reference
 
 from rep_kedro.kernels import rdm_ranks
@@ -32,7 +33,7 @@ def compare(representations, rdm, how, memory_bytes=10**7, dtype=torch.float64):
     tensors = [torch.as_tensor(x).to(dtype) for x in representations]
     request = {"asked": {"rdm": rdm, "compare": how}}
     [(_, values, reasons)] = compare_rsa(tensors, request, memory_bytes=memory_bytes)
-    return values, reasons
+    return values, in_words(reasons)
 
 
 def expected(representations, rdm, how):

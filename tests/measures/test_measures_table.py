@@ -38,6 +38,8 @@ def test_a_row_says_what_the_measure_declares(name, rows):
     assert row["direction"].startswith("similarity") == measure.larger_is_more_similar
     assert row["direction"].endswith("directed") != measure.symmetric
     assert row["stimuli"] == str(measure.fewest_stimuli)
+    assert row["inference"].startswith("null") == (measure.inference is not None)
+    assert row["inference"].endswith("interval") == measure.has_interval
     assert row["title"] == measure.title
     assert row["source"].startswith(measure.source)
     kept = {i for i, letter in zip(Invariance, LETTERS, strict=True) if letter in row["unchanged"]}

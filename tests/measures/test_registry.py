@@ -52,15 +52,6 @@ def test_measures_with_equal_parameters_have_recipes_of_their_own():
     assert len(set(recipes)) == len(recipes)
 
 
-@ALL
-def test_the_module_of_a_measure_holds_its_familys_function(measure):
-    from importlib import import_module
-
-    module, _, function = measure.family.runner.partition(":")
-    assert measure.module == module
-    assert callable(getattr(import_module(module), function))
-
-
 def test_an_unknown_name_is_answered_with_names_like_it():
     with pytest.raises(
         ValueError,

@@ -13,10 +13,11 @@ from rep_kedro.datasets import Planned, TableDataset, Tensors
 from rep_kedro.datasets.validators import TableContract
 from rep_kedro.errors import UserError
 from rep_kedro.pipelines.probing import model_selection
-from rep_kedro.pipelines.probing.model_selection import COLUMNS, compute_model_selection
+from rep_kedro.pipelines.probing.model_selection import compute_model_selection
 from rep_kedro.pipelines.probing.model_sets import choose_sets, make_generator
 from rep_kedro.pipelines.probing.selection_params import STRATEGIES, ModelSelectionParams
 from rep_kedro.reporting.digests import rows_digest
+from rep_kedro.schemas.probing import MODEL_SELECTION
 
 CLASSES = [2, 5, 9]
 LABELS = [2, 5, 9, 5, 2, 9, 9, 5, 2, 2, 5, 9, 2, 5]
@@ -118,7 +119,7 @@ def sets_of(table, strategy, n_models=3):
 
 def test_every_set_is_judged_as_by_the_definition(study, probabilities):
     table = run(study, n_models=[2, 3], n_draws=6)
-    assert tuple(table.columns) == COLUMNS
+    assert tuple(table.columns) == MODEL_SELECTION.names
     assert (table["reason"] == "").all()
     _, matrix = make_similarities()
     stored = {m: (p / p.sum(1, keepdims=True)).tolist() for m, p in probabilities.items()}
@@ -208,7 +209,7 @@ def test_chosen_networks_are_lists_of_names_in_the_contract_and_in_the_file(stud
     assert [None if names is None else list(names) for names in stored["models"]] == table["models"].tolist()
     assert rows_digest(stored) == rows_digest(table)
     joined = table.assign(models=table["models"].map(lambda names: names and " + ".join(names)))
-    with pytest.raises(UserError, match="column models is not texts in"):
+    with pytest.raises(UserError, match="column models is not list of texts in"):
         contract.validate(joined)
 
 
@@ -306,7 +307,7 @@ def test_blocks_of_stimuli_change_nothing(study, monkeypatch):
 
 
 def test_without_clusters_or_probes_the_table_is_empty(study):
-    assert tuple(run(study, make_clusters().iloc[:0]).columns) == COLUMNS
+    assert tuple(run(study, make_clusters().iloc[:0]).columns) == MODEL_SELECTION.names
     assert len(run(study, make_clusters().iloc[:0])) == 0
     results, _, subsets = study
     assert len(run((results, {}, subsets))) == 0

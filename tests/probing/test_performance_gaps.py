@@ -12,7 +12,8 @@ from tests.reference import agreement as reference
 
 from rep_kedro.kernels.resampling import draw_bootstrap_counts, draw_permutations
 from rep_kedro.pipelines.probing.params import ProbingParams
-from rep_kedro.pipelines.probing.performance_gaps import COLUMNS, compute_performance_gaps
+from rep_kedro.pipelines.probing.performance_gaps import compute_performance_gaps
+from rep_kedro.schemas.probing import PERFORMANCE_GAPS
 
 N = 7
 MODELS = [f"net_{letter}" for letter in "abcdefg"]
@@ -54,7 +55,7 @@ def _probes(accuracy, stimulus_set="birds", models=MODELS):
 def test_correlations_intervals_and_p_values_agree_with_written_out_samples():
     similarity, accuracy = _draw()
     found = compute_performance_gaps(_pairs(similarity), _probes(accuracy), _params(confidence=0.8))
-    assert tuple(found.columns) == COLUMNS
+    assert tuple(found.columns) == PERFORMANCE_GAPS.names
     row = found.iloc[0]
     gaps = np.abs(accuracy[:, None] - accuracy)
     assert row["n_pairs"] == 21
@@ -182,7 +183,7 @@ def test_tables_without_rows_give_a_table_without_rows():
     similarity, accuracy = _draw()
     found = compute_performance_gaps(_pairs(similarity)[:0], _probes(accuracy), _params())
     assert found.empty
-    assert tuple(found.columns) == COLUMNS
+    assert tuple(found.columns) == PERFORMANCE_GAPS.names
     nothing = compute_performance_gaps(_pairs(similarity), _probes(accuracy)[:0], _params())
     assert nothing["pearson"].isna().all()
 

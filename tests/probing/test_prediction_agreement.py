@@ -8,6 +8,7 @@ from tests.small_collections import ARROW, make_subset, run_plan, store
 
 from rep_kedro.datasets import Planned, Tensors
 from rep_kedro.pipelines.probing import agreement
+from rep_kedro.schemas.probing import PREDICTION_AGREEMENT
 
 CLASSES = [2, 5, 9]
 LABELS = [2, 5, 9, 5, 2, 9, 9, 5, 2, 2, 5]
@@ -54,7 +55,7 @@ def study(tmp_path, probabilities):
 
 def test_every_pair_is_compared_once_as_by_hand(study, probabilities):
     table = agreement.compare_predictions(*study, CARDS)
-    assert tuple(table.columns) == agreement.COLUMNS
+    assert tuple(table.columns) == PREDICTION_AGREEMENT.names
     assert table[["model_a", "model_b"]].values.tolist() == [["ape", "bee"], ["ape", "cat"], ["bee", "cat"]]
     for trait in ("objective", "architecture"):
         of_model = CARDS.set_index("model")[trait]
@@ -112,7 +113,7 @@ def test_one_network_or_none_has_no_pairs(tmp_path, probabilities):
     probes, subsets = _make_probes(tmp_path, {"ape": (LABELS, probabilities["ape"])})
     for found in (probes, {}):
         table = agreement.compare_predictions(found, subsets, CARDS)
-        assert tuple(table.columns) == agreement.COLUMNS
+        assert tuple(table.columns) == PREDICTION_AGREEMENT.names
         assert table.empty
 
 

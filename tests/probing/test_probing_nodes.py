@@ -15,9 +15,10 @@ from tests.small_collections import ARROW, make_features, make_subset, run_plan,
 from rep_kedro.datasets import Planned
 from rep_kedro.kernels.probes import draw_held_out
 from rep_kedro.pipelines.probing.final_predictions import read_final_predictions
-from rep_kedro.pipelines.probing.nodes import COLUMNS, plan_probes, tabulate_probe_results
+from rep_kedro.pipelines.probing.nodes import plan_probes, tabulate_probe_results
 from rep_kedro.pipelines.probing.params import ProbingParams
 from rep_kedro.representations.chain import apply_steps, unpack_steps
+from rep_kedro.schemas.probing import PROBE_RESULTS
 
 N_TRAIN, N_TEST = 60, 30
 SPLITS = ["train"] * N_TRAIN + ["test"] * N_TEST
@@ -55,7 +56,7 @@ def _probe(tmp_path, study, **params):
 
 def test_every_layer_of_every_network_gets_a_row(tmp_path, study):
     table = tabulate_probe_results(_probe(tmp_path, study))
-    assert list(table.columns) == list(COLUMNS)
+    assert list(table.columns) == list(PROBE_RESULTS.names)
     assert table[["stimulus_set", "model", "layer", "depth", "is_final"]].values.tolist() == [
         ["letters", model, layer, depth, layer == "clear"]
         for model in ("net_a", "net_b")

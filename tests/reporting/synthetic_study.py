@@ -16,6 +16,8 @@ from rep_kedro.pipelines.similarity.consistency import compute_consistency
 from rep_kedro.pipelines.similarity.measure_agreement import compare_measures
 from rep_kedro.pipelines.similarity.params import ConsistencyParams
 from rep_kedro.reporting.pairs import with_kinds
+from rep_kedro.schemas.columns import Kind
+from rep_kedro.schemas.ingest import STIMULUS_CARDS
 
 ARCHITECTURES = {
     "cnn": ["conv1", "conv2", "conv3", "conv4"],
@@ -92,6 +94,15 @@ class Study:
         return self.tables[name]
 
 
+def make_stimulus_cards() -> pd.DataFrame:
+    """Return cards of the stimulus sets; only title and group matter here."""
+    counts = {column.name: 0 for column in STIMULUS_CARDS.columns if column.kind is Kind.INTEGER}
+    return STIMULUS_CARDS.frame(
+        {**counts, "stimulus_set": name, "group": group, "source": "digits", "sha256": "0"}
+        for name, group in zip(STIMULUS_SETS, ("drawn", "natural", "drawn"), strict=True)
+    )
+
+
 def make_study(seed: int = 0) -> Study:
     rng = np.random.default_rng(seed)
     cards = make_cards(rng)
@@ -102,9 +113,7 @@ def make_study(seed: int = 0) -> Study:
     )
     probes = make_probes(cards, rng)
     tables = {
-        "stimulus_cards": pd.DataFrame(
-            {"stimulus_set": STIMULUS_SETS, "title": None, "group": ["drawn", "natural", "drawn"]}
-        ),
+        "stimulus_cards": make_stimulus_cards(),
         "model_cards": cards,
         "similarities": similarities,
         "consistency": consistency,

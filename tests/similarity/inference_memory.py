@@ -23,9 +23,7 @@ def infer(n_models, n_stimuli, name):
     measure = MEASURES[name]
     summarise_null(
         models,
-        measure.family.value,
-        measure.parameters,
-        larger_is_more_similar=measure.larger_is_more_similar,
+        measure,
         n_permutations=2,
         level=0.5,
         seed=0,

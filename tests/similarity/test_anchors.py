@@ -9,9 +9,10 @@ import torch
 from tests.reference.rank_sum import rank_sum
 
 from rep_kedro.kernels.resampling import draw_bootstrap_counts
-from rep_kedro.pipelines.similarity.anchors import COLUMNS, compare_anchors
+from rep_kedro.pipelines.similarity.anchors import compare_anchors
 from rep_kedro.pipelines.similarity.consistency import compute_consistency, summarise_consistency
 from rep_kedro.pipelines.similarity.params import ConsistencyParams
+from rep_kedro.schemas.consistency import ANCHOR_COMPARISONS
 
 N = 12
 MODELS = [f"net_{letter}" for letter in "abcdefghijkl"]
@@ -83,7 +84,7 @@ def test_the_rank_sum_test_is_that_of_counting_on_the_rows_of_the_consistency_ta
         similarities, params = _tabulate(_draw(seed)), _params(anchors=["net_b", "net_g"])
         table = compute_consistency(similarities, CARDS, params)
         found = compare_anchors(similarities, CARDS, params)
-        assert tuple(found.columns) == COLUMNS
+        assert tuple(found.columns) == ANCHOR_COMPARISONS.names
         assert len(found) == 2 * 3
         tested = found["p_value"].notna()
         for row in found[tested].itertuples():
@@ -183,7 +184,7 @@ def test_without_anchors_or_with_one_stimulus_set_there_are_no_comparisons():
         compare_anchors(_tabulate(_draw(n_sets=1)), CARDS, _params()),
     ):
         assert table.empty
-        assert tuple(table.columns) == COLUMNS
+        assert tuple(table.columns) == ANCHOR_COMPARISONS.names
 
 
 def test_without_a_bootstrap_there_is_no_interval_and_still_a_test():

@@ -10,13 +10,12 @@ from pydantic import ValidationError
 from rep_kedro.kernels.bootstrap import NO_INTERVAL
 from rep_kedro.kernels.mantel import NO_TEST
 from rep_kedro.pipelines.similarity.consistency import (
-    COLUMNS,
-    SUMMARY_COLUMNS,
     compute_consistency,
     summarise_consistency,
 )
 from rep_kedro.pipelines.similarity.groups import list_groups, size_class_of
 from rep_kedro.pipelines.similarity.params import ConsistencyParams
+from rep_kedro.schemas.consistency import CONSISTENCY, CONSISTENCY_SUMMARY
 
 MODELS = [f"net_{letter}" for letter in "abcdef"]
 SETS = ("clouds", "letters", "shapes")
@@ -103,7 +102,7 @@ def test_size_classes_begin_at_their_limits(n_parameters, expected):
 def test_every_category_has_every_unordered_pair_of_its_values(matrices):
     params = _params(categories=["objective", "architecture", "source", "trained_on", "size"])
     table = compute_consistency(_tabulate(matrices), CARDS, params)
-    assert tuple(table.columns) == COLUMNS
+    assert tuple(table.columns) == CONSISTENCY.names
     summary = summarise_consistency(_tabulate(matrices), CARDS, params)
     values = zip(summary["category"], summary["value_a"], summary["value_b"], strict=True)
     pairs = {}
@@ -155,7 +154,7 @@ def test_groups_with_too_few_pairs_are_one_row_of_the_summary_and_no_row_of_the_
         assert small[["median_pearson", "median_low", "smallest"]].isna().all(axis=None)
         kinds = ["value_a", "value_b"]
         assert small.merge(table, on=["category", *kinds]).empty
-        assert tuple(table.columns) == COLUMNS
+        assert tuple(table.columns) == CONSISTENCY.names
     assert table.empty
 
 
@@ -308,7 +307,7 @@ def test_without_permutations_or_bootstrap_there_are_no_p_values_or_intervals(ma
 def test_the_summary_describes_the_rows_of_the_detailed_table(matrices):
     table = compute_consistency(_tabulate(matrices), CARDS, _params())
     summary = summarise_consistency(_tabulate(matrices), CARDS, _params())
-    assert tuple(summary.columns) == SUMMARY_COLUMNS
+    assert tuple(summary.columns) == CONSISTENCY_SUMMARY.names
     assert not summary.duplicated(["measure", "category", "value_a", "value_b"]).any()
     for row in summary.itertuples():
         values = _of_group(table, row)["pearson"]

@@ -9,25 +9,26 @@ from rep_kedro.datasets import Tensors
 from rep_kedro.datasets.inference_validators import require_similarity_null
 from rep_kedro.kernels.linear_map_nulls import permute_linear_maps, prepare_linear_maps
 from rep_kedro.kernels.resampling import draw_permutations
-from rep_kedro.measures import MEASURES, compare_models, get_measure
+from rep_kedro.measures import MEASURES, Family, compare_models, get_measure
 from rep_kedro.pipelines.similarity import inference
-from rep_kedro.pipelines.similarity.nulls import LINEAR_MAPS, RDMS, has_null, summarise_null
+from rep_kedro.pipelines.similarity.nulls import summarise_null
 from rep_kedro.pipelines.similarity.params import InferenceParams, SimilarityParams
-from rep_kedro.pipelines.similarity.stimulus_intervals import NO_BOOTSTRAP_MAPS, NO_BOOTSTRAP_RSA
 
 N_STIMULI = 30
-MAPS = [
-    name
-    for name, m in MEASURES.items()
-    if m.family.value == LINEAR_MAPS and has_null(m.family.value, m.parameters)
-]
+MAPS = [name for name, m in MEASURES.items() if m.family is Family.LINEAR_MAP and m.inference]
 DISTANCES = [name for name in MAPS if not MEASURES[name].larger_is_more_similar]
 OF_RDMS = [
     name
     for name, m in MEASURES.items()
-    if m.family.value == RDMS and m.parameters["compare"] in ("cosine", "rho_a", "whitened_cosine")
+    if m.family is Family.RSA and m.parameters["compare"] in ("cosine", "rho_a", "whitened_cosine")
 ]
 SIMILARITY = SimilarityParams(measures=["cka_linear_debiased"])
+
+
+def no_interval(name):
+    """Return why a measure has no interval."""
+    assert get_measure(name).inference.no_interval
+    return get_measure(name).inference.no_interval
 
 
 def _draw(seed=0, n=N_STIMULI, widths=(5, 8, 40), shared=1.0, dtype=torch.float64):
@@ -50,8 +51,7 @@ def _values(representations, name):
 def _summarise(representations, name, **choices):
     measure = get_measure(name)
     settings = {"n_permutations": 19, "level": 0.1, "seed": 3, **choices}
-    settings["larger_is_more_similar"] = measure.larger_is_more_similar
-    return summarise_null(representations, measure.family.value, measure.parameters, **settings)
+    return summarise_null(representations, measure, **settings)
 
 
 @pytest.mark.parametrize("name", [*MAPS, *OF_RDMS])
@@ -166,9 +166,12 @@ def test_the_table_of_distances_says_why_there_are_no_intervals(tmp_path):
         require_similarity_null(Tensors({name: handle.tensor(name) for name in handle.names}, handle.meta))
     assert handles["letters/size_and_shape"].meta["largest_value"] is None
     table = inference.tabulate_similarity_inference(handles, params).set_index("measure")
-    assert set(table.loc["procrustes", "reason"]) == {NO_BOOTSTRAP_MAPS}
-    assert set(table.loc["rsa_cosine_cosine", "reason"]) == {NO_BOOTSTRAP_RSA}
-    assert table.loc["cca_mean", "reason"].tolist() == [NO_BOOTSTRAP_MAPS, *[inference.UNDEFINED_BY_RANK] * 2]
+    assert set(table.loc["procrustes", "reason"]) == {no_interval("procrustes")}
+    assert set(table.loc["rsa_cosine_cosine", "reason"]) == {no_interval("rsa_cosine_cosine")}
+    assert table.loc["cca_mean", "reason"].tolist() == [
+        no_interval("cca_mean"),
+        *[inference.UNDEFINED_BY_RANK] * 2,
+    ]
     assert table["similarity_low"].isna().all()
     assert table["p_value"].notna().sum() == 3 * 4 - 2
     assert set(table["n_bootstrap"]) == {0}

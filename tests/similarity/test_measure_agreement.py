@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from rep_kedro.pipelines.similarity.consistency import compute_consistency
-from rep_kedro.pipelines.similarity.measure_agreement import COLUMNS, compare_measures
+from rep_kedro.pipelines.similarity.measure_agreement import compare_measures
 from rep_kedro.pipelines.similarity.params import ConsistencyParams
+from rep_kedro.schemas.consistency import MEASURE_AGREEMENT
 
 MODELS = [f"net_{letter}" for letter in "abcdefgh"]
 SETS = ("birds", "clouds", "letters")
@@ -34,7 +35,7 @@ def test_every_two_measures_have_a_row_for_similarity_and_one_for_consistency():
     similarities = _similarities()
     consistency = compute_consistency(similarities, CARDS, PARAMS)
     found = compare_measures(similarities, consistency, PARAMS)
-    assert tuple(found.columns) == COLUMNS
+    assert tuple(found.columns) == MEASURE_AGREEMENT.names
     assert list(zip(found["measure_a"], found["measure_b"], found["compared"], strict=True)) == [
         (a, b, compared)
         for a, b in (("cka", "knn"), ("cka", "rsa"), ("knn", "rsa"))
@@ -83,7 +84,7 @@ def test_one_measure_has_nothing_to_be_compared_with():
     similarities = _similarities(measures=("rsa",))
     found = compare_measures(similarities, compute_consistency(similarities, CARDS, PARAMS), PARAMS)
     assert found.empty
-    assert tuple(found.columns) == COLUMNS
+    assert tuple(found.columns) == MEASURE_AGREEMENT.names
 
 
 def test_the_seed_decides_the_intervals():

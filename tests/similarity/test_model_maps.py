@@ -16,7 +16,8 @@ from rep_kedro.pipelines.similarity.dissimilarity import (
     measure_closeness,
 )
 from rep_kedro.pipelines.similarity.map_params import ClusterParams, ModelMapsParams
-from rep_kedro.pipelines.similarity.maps import CLUSTER_COLUMNS, POSITION_COLUMNS, compute_model_maps
+from rep_kedro.pipelines.similarity.maps import compute_model_maps
+from rep_kedro.schemas.model_maps import MODEL_CLUSTERS, MODEL_POSITIONS
 
 CKA, ANGLE, GULP, DIRECTED, NO_TOP = (
     *("cka_linear_debiased", "cka_linear_angular", "gulp_1", "linear_regression_r2", "cknna_reference_10"),
@@ -82,7 +83,7 @@ def test_groups_are_found_and_numbered_by_their_first_network(method, assign_lab
     assert labels_of(clusters, "set_0") == labels_of(clusters, "set_1") == labels_of(clusters)
     of_three = clusters[clusters["n_clusters"] == 3]
     assert (of_three["silhouette"] > 0.5).all()
-    assert tuple(clusters.columns) == CLUSTER_COLUMNS
+    assert tuple(clusters.columns) == MODEL_CLUSTERS.names
 
 
 @pytest.mark.parametrize("seed", [2, 3, 5])
@@ -177,7 +178,7 @@ def test_scaling_keeps_distances_and_all_maps_are_turned_to_fit_the_mean():
     stress = positions[positions["method"] == "mds"]["stress"]
     assert (stress < 0.01).all()
     assert positions[positions["method"] == "tsne"]["divergence"].notna().all()
-    assert tuple(positions.columns) == POSITION_COLUMNS
+    assert tuple(positions.columns) == MODEL_POSITIONS.names
 
 
 @pytest.mark.parametrize("kind", ["metric", "nonmetric", "classical"])
@@ -371,7 +372,7 @@ def test_inputs_are_left_as_they_are():
 def test_measures_without_matrices_are_left_out_and_the_log_says_so(caplog):
     positions, clusters = run(study(1), measures=["cka_linear_biased"])
     assert len(positions) == len(clusters) == 0
-    assert tuple(positions.columns) == POSITION_COLUMNS
+    assert tuple(positions.columns) == MODEL_POSITIONS.names
     assert f"no maps of cka_linear_biased: similarity.measures has {CKA}" in caplog.text
 
 

@@ -5,9 +5,9 @@ import pytest
 from tests.measures.hard_inputs import HARD_INPUTS, compare
 
 from rep_kedro.measures import MEASURES
-from rep_kedro.pipelines.similarity.nulls import has_null, summarise_null
+from rep_kedro.pipelines.similarity.nulls import summarise_null
 
-NAMES = [name for name, measure in MEASURES.items() if has_null(measure.family.value, measure.parameters)]
+NAMES = [name for name, measure in MEASURES.items() if measure.inference]
 LARGEST_DIFFERENCE = 1e-5  # relative to the range: float32 in the one table, float64 in the other
 
 
@@ -23,9 +23,7 @@ def test_inference_is_about_the_value_in_the_table_of_similarities(name, hard):
     measure = MEASURES[name]
     values = summarise_null(
         models,
-        measure.family.value,
-        measure.parameters,
-        larger_is_more_similar=measure.larger_is_more_similar,
+        measure,
         n_permutations=0,
         level=0.05,
         seed=0,

@@ -10,13 +10,13 @@ from rep_kedro.datasets import LabelledMatrix, Planned
 from rep_kedro.kernels.resampling import draw_permutations
 from rep_kedro.measures import MEASURES, compare_models, get_measure
 from rep_kedro.pipelines.similarity import ceilings, inference, sample_sizes
-from rep_kedro.pipelines.similarity.nulls import build_grams, draw_stimuli, has_null, summarise_null
+from rep_kedro.pipelines.similarity.nulls import build_grams, draw_stimuli, summarise_null
 from rep_kedro.pipelines.similarity.params import InferenceParams, SampleSizeParams, SimilarityParams
-from rep_kedro.pipelines.similarity.stimulus_intervals import NO_BOOTSTRAP
+from rep_kedro.schemas.similarity import NOISE_CEILINGS, SAMPLE_SIZES, SIMILARITY_INFERENCE
 
 N_STIMULI, N_PERMUTATIONS, N_BOOTSTRAP = 26, 19, 40
 SIMILARITY = SimilarityParams(measures=["cka_linear_debiased"])
-WITH_NULL = [name for name, m in MEASURES.items() if has_null(m.family.value, m.parameters)]
+WITH_NULL = [name for name, m in MEASURES.items() if m.inference]
 MATRIX = "rep_kedro.datasets.MatrixDataset"
 
 
@@ -38,8 +38,7 @@ def _value(x, y, name):
 def _summarise(representations, name, **choices):
     measure = get_measure(name)
     settings = {"n_permutations": N_PERMUTATIONS, "level": 0.1, "seed": 3, **choices}
-    settings["larger_is_more_similar"] = measure.larger_is_more_similar
-    return summarise_null(representations, measure.family.value, measure.parameters, **settings)
+    return summarise_null(representations, measure, **settings)
 
 
 def test_nulls_are_known_for_four_families():
@@ -151,11 +150,13 @@ def test_the_table_has_every_pair_once_with_its_corrected_p_value(tmp_path, feat
     measures = ["cka_linear_debiased", "mutual_knn_10"]
     handles, params = _infer(tmp_path, features, measures=measures)
     table = inference.tabulate_similarity_inference(handles, params)
-    assert tuple(table.columns) == inference.COLUMNS
+    assert tuple(table.columns) == SIMILARITY_INFERENCE.names
     assert len(table) == 2 * 2 * 3
     assert set(table["n_stimuli"]) == {N_STIMULI}
     has_interval = table["measure"] == measures[0]
-    assert table["reason"].tolist() == ["" if has else NO_BOOTSTRAP for has in has_interval]
+    no_interval = MEASURES[measures[1]].inference.no_interval
+    assert no_interval
+    assert table["reason"].tolist() == ["" if has else no_interval for has in has_interval]
     for column in ("similarity_low", "similarity_high"):
         assert table[column].notna().tolist() == has_interval.tolist()
     assert table["n_bootstrap"].tolist() == [40 if has else 0 for has in has_interval]
@@ -182,8 +183,8 @@ def test_without_draws_nothing_is_planned_and_tables_are_empty(features):
     assert inference.plan_similarity_nulls(features, SIMILARITY, nothing) == {}
     assert sample_sizes.plan_sample_size_curves(features, SIMILARITY, SampleSizeParams(n_orders=0)) == {}
     table = inference.tabulate_similarity_inference({}, InferenceParams())
-    assert tuple(table.columns) == inference.COLUMNS
-    assert tuple(sample_sizes.tabulate_sample_sizes({}).columns) == sample_sizes.COLUMNS
+    assert tuple(table.columns) == SIMILARITY_INFERENCE.names
+    assert tuple(sample_sizes.tabulate_sample_sizes({}).columns) == SAMPLE_SIZES.names
 
 
 def test_the_recipe_of_a_null_changes_with_what_it_depends_on(features):
@@ -202,7 +203,10 @@ def test_the_recipe_of_a_null_changes_with_what_it_depends_on(features):
 
 
 def test_measures_without_a_null_or_a_curve_are_refused(features):
-    with pytest.raises(ValueError, match="no permutation null for measure 'pwcca'; there is one for CKA"):
+    with pytest.raises(
+        ValueError,
+        match=r"no permutation null for measure 'pwcca'; there is one for .*cca.* and others: change",
+    ):
         inference.plan_similarity_nulls(features, SIMILARITY, InferenceParams(measures=["pwcca"]))
     with pytest.raises(ValueError, match="no curve over the number of stimuli for measure 'mutual_knn_10'"):
         sample_sizes.plan_sample_size_curves(
@@ -308,7 +312,8 @@ def test_repeats_differ_in_their_seed_alone_and_bound_what_others_can_reach(tmp_
     [row] = ceilings.compute_noise_ceilings(_store_matrix(tmp_path, VALUES, tuple("abcd")), CARDS).to_dict(
         "records"
     )
-    assert (row["architecture"], row["objective"], row["trained_on"]) == ("cnn", "untrained", None)
+    assert (row["architecture"], row["objective"]) == ("cnn", "untrained")
+    assert pd.isna(row["trained_on"])
     assert row["n_repeats"] == 2
     assert row["ceiling_low"] == pytest.approx(0.5)
     assert row["ceiling_high"] == pytest.approx(np.sqrt(0.75))
@@ -355,7 +360,7 @@ def test_measures_that_are_no_cosines_and_lone_networks_have_no_ceiling(tmp_path
         handles = _store_matrix(tmp_path, VALUES, tuple("abcd"), measure)
         assert len(ceilings.compute_noise_ceilings(handles, CARDS)) == 0
     table = ceilings.compute_noise_ceilings(_store_matrix(tmp_path / "one", [[1.0]], ("d",)), CARDS)
-    assert tuple(table.columns) == ceilings.COLUMNS
+    assert tuple(table.columns) == NOISE_CEILINGS.names
     assert len(table) == 0
 
 
@@ -368,4 +373,4 @@ def test_a_ceiling_over_an_undefined_similarity_says_so(tmp_path):
     )
     [row] = ceilings.compute_noise_ceilings(handles, CARDS).to_dict("records")
     assert np.isnan(row["ceiling_low"])
-    assert row["reason"] == "a similarity between the repeats is undefined"
+    assert row["reason"] == ceilings.UNDEFINED

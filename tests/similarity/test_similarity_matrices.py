@@ -13,11 +13,7 @@ from rep_kedro.datasets.validators import require_similarity_matrix
 from rep_kedro.kernels.cka import pairwise_linear_cka
 from rep_kedro.measures import MEASURES
 from rep_kedro.pipelines.similarity import nodes
-from rep_kedro.pipelines.similarity.comparison import (
-    NOT_EXTREME_FOR_ITSELF,
-    compare_networks,
-    self_value_of,
-)
+from rep_kedro.pipelines.similarity.comparison import compare_networks
 from rep_kedro.pipelines.similarity.nodes import plan_similarity_matrices
 from rep_kedro.pipelines.similarity.params import SimilarityParams
 
@@ -178,7 +174,7 @@ def test_a_network_and_its_double_are_as_alike_as_one_with_itself(tmp_path, comp
         matrix = handles[f"letters/{name}"].matrix()
         one, double = matrix.labels.index("a"), matrix.labels.index("double")
         assert matrix.values[one, double] == pytest.approx(matrix.values[one, one], abs=1e-12), name
-        expected = self_value_of(MEASURES[name])
+        expected = MEASURES[name].self_value
         assert matrix.meta.get("self_value") == expected
         assert matrix.meta["symmetric"] is MEASURES[name].symmetric
         if expected is not None:
@@ -187,13 +183,12 @@ def test_a_network_and_its_double_are_as_alike_as_one_with_itself(tmp_path, comp
 
 
 def test_measures_that_are_not_extreme_or_not_bounded_name_no_value_of_a_network_with_itself():
-    without = {name for name, measure in MEASURES.items() if self_value_of(measure) is None}
+    without = {name for name, measure in MEASURES.items() if measure.self_value is None}
     unbounded = {name for name, measure in MEASURES.items() if np.inf in map(abs, measure.value_range)}
-    others = {MEASURES[name].parameters["statistic"] for name in without - unbounded}
     assert unbounded <= without
-    assert others == set(NOT_EXTREME_FOR_ITSELF)
-    assert self_value_of(MEASURES["cka_linear_debiased"]) == 1.0
-    assert self_value_of(MEASURES["procrustes"]) == 0.0
+    assert without - unbounded == {name for name in MEASURES if not MEASURES[name].is_extreme_for_itself}
+    assert MEASURES["cka_linear_debiased"].self_value == 1.0
+    assert MEASURES["procrustes"].self_value == 0.0
 
 
 def test_a_matrix_with_a_wrong_diagonal_is_refused(tmp_path, features):

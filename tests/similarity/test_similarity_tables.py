@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 from tests.small_collections import TENSORS, make_features, run_plan, store
@@ -14,7 +13,7 @@ from rep_kedro.datasets import CollectionDataset, LabelledMatrix, Planned, Table
 from rep_kedro.datasets.validators import TableContract
 from rep_kedro.pipelines.similarity.consistency import compute_consistency
 from rep_kedro.pipelines.similarity.map_params import ModelMapsParams
-from rep_kedro.pipelines.similarity.nodes import COLUMNS, tabulate_similarities
+from rep_kedro.pipelines.similarity.nodes import tabulate_similarities
 from rep_kedro.pipelines.similarity.params import (
     ConsistencyParams,
     InferenceParams,
@@ -22,6 +21,7 @@ from rep_kedro.pipelines.similarity.params import (
     SimilarityParams,
 )
 from rep_kedro.pipelines.similarity.pipeline import create_pipeline
+from rep_kedro.schemas.similarity import SIMILARITIES
 
 MATRIX = "rep_kedro.datasets.MatrixDataset"
 MATRIX = "rep_kedro.datasets.MatrixDataset"
@@ -50,11 +50,6 @@ CARDS = pd.DataFrame(
 )
 
 
-def contract_of(table):
-    """Return the contract that the catalog gives a table."""
-    return TableContract(**yaml.safe_load(CATALOG.read_text())[table]["validator"]["options"])
-
-
 def _matrices(tmp_path, values_by_key, reasons=None):
     plan = {}
     for key, values in values_by_key.items():
@@ -73,7 +68,7 @@ def test_a_symmetric_measure_gives_one_row_per_pair_of_networks(tmp_path):
         tmp_path, {"letters/cka_linear_biased": [[1, 0.5, 0.4], [0.5, 1, 0.3], [0.4, 0.3, 1]]}
     )
     table = tabulate_similarities(handles, CARDS)
-    assert tuple(table.columns) == COLUMNS
+    assert tuple(table.columns) == SIMILARITIES.names
     assert table[["stimulus_set", "measure", "model_a", "model_b", "similarity"]].values.tolist() == [
         ["letters", "cka_linear_biased", "net_a", "net_b", 0.5],
         ["letters", "cka_linear_biased", "net_a", "net_c", 0.4],
@@ -118,7 +113,7 @@ def test_an_undefined_similarity_keeps_its_reason(tmp_path):
 def test_one_network_has_no_pairs_but_a_table(tmp_path):
     handles = _matrices(tmp_path, {"letters/cka_linear_biased": [[1.0]], "clouds/cka_linear_biased": [[1.0]]})
     table = tabulate_similarities(handles, CARDS)
-    assert tuple(table.columns) == COLUMNS
+    assert tuple(table.columns) == SIMILARITIES.names
     assert len(table) == 0
     assert len(compute_consistency(table, CARDS, ConsistencyParams())) == 0
 
@@ -159,7 +154,7 @@ def test_the_pipeline_runs_from_features_to_all_tables_of_the_catalog(tmp_path):
         catalog[name] = TableDataset(filepath=str(tmp_path / f"{name}.parquet"))
     SequentialRunner().run(create_pipeline(), catalog)
     for name in TABLES:
-        contract_of(name).validate(catalog.load(name))
+        TableContract(name).validate(catalog.load(name))
     similarities, found = catalog.load("similarities"), catalog.load("consistency")
     assert len(similarities) == 3 * (3 + 6)
     assert sorted(found["measure"].unique()) == ["cka_linear_debiased", "linear_regression_r2"]

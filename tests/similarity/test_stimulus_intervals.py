@@ -11,20 +11,12 @@ from rep_kedro.datasets.inference_validators import require_similarity_null
 from rep_kedro.kernels.resampling import draw_bootstrap_counts, summarise_replicates
 from rep_kedro.measures import MEASURES, compare_models, get_measure
 from rep_kedro.pipelines.similarity import inference
-from rep_kedro.pipelines.similarity.nulls import has_null
 from rep_kedro.pipelines.similarity.params import InferenceParams, SimilarityParams
-from rep_kedro.pipelines.similarity.stimulus_intervals import (
-    NO_BOOTSTRAP,
-    has_bootstrap,
-    summarise_bootstrap,
-)
+from rep_kedro.pipelines.similarity.stimulus_intervals import summarise_bootstrap
+from rep_kedro.schemas.similarity import SIMILARITY_INFERENCE
 
 SIMILARITY = SimilarityParams(measures=["cka_linear_debiased"])
-WITH_INTERVAL = [
-    name
-    for name, m in MEASURES.items()
-    if has_null(m.family.value, m.parameters) and has_bootstrap(m.family.value, m.parameters)
-]
+WITH_INTERVAL = [name for name, measure in MEASURES.items() if measure.has_interval]
 N_BOOTSTRAP = 40
 
 
@@ -44,8 +36,7 @@ def _summarise(representations, name, n_bootstrap=N_BOOTSTRAP, confidence=0.95, 
     measure = get_measure(name)
     return summarise_bootstrap(
         representations,
-        measure.family.value,
-        measure.parameters,
+        measure,
         n_bootstrap=n_bootstrap,
         confidence=confidence,
         seed=seed,
@@ -168,7 +159,10 @@ def test_the_table_says_why_a_number_is_missing(tmp_path):
     few = _make_table(tmp_path / "c", [x[:5] for x in layers]).iloc[0]
     assert few["reason"] == inference.NO_INTERVAL
     neighbours = _make_table(tmp_path / "d", layers, measures=["mutual_knn_10"], n_permutations=0).iloc[0]
-    assert neighbours["reason"] == f"{inference.NOT_PERMUTED}; {NO_BOOTSTRAP}"
+    assert (
+        neighbours["reason"]
+        == f"{inference.NOT_PERMUTED}; {get_measure('mutual_knn_10').inference.no_interval}"
+    )
     blind = _make_table(tmp_path / "e", [layers[0], torch.ones(20, 3)]).iloc[0]
     assert blind["reason"] == inference.UNDEFINED
     assert blind[["similarity", "p_value", "similarity_low", "calibrated"]].isna().all()
@@ -190,7 +184,7 @@ def test_copies_of_a_network_are_as_alike_as_can_be(tmp_path, name):
 def test_one_network_has_no_pairs(tmp_path):
     table = _make_table(tmp_path, _draw(torch.Generator().manual_seed(1), 20)[:1])
     assert table.empty
-    assert tuple(table.columns) == inference.COLUMNS
+    assert tuple(table.columns) == SIMILARITY_INFERENCE.names
 
 
 @pytest.mark.parametrize("name", ["cka_linear_debiased", "cka_linear_biased", "rsa_cosine_pearson"])

@@ -11,8 +11,9 @@ from tests.small_collections import ARROW, make_network, make_stimuli, run_plan,
 
 from rep_kedro.models.sources.trained import preprocessing_of, restore_trained_network
 from rep_kedro.models.study import FeaturesParams
-from rep_kedro.pipelines.stitching.nodes import COLUMNS, plan_stitches, tabulate_stitching_results
+from rep_kedro.pipelines.stitching.nodes import plan_stitches, tabulate_stitching_results
 from rep_kedro.pipelines.stitching.params import StitchingParams
+from rep_kedro.schemas.stitching import STITCHING_RESULTS
 
 N_TRAIN, N_TEST, N_CLASSES = 24, 20, 3
 
@@ -90,7 +91,7 @@ def test_a_network_joined_with_itself_is_the_network(tmp_path, study):
 
 def test_every_kept_cut_point_gets_a_row(tmp_path, study):
     table = tabulate_stitching_results(_stitch(tmp_path, study))
-    assert list(table.columns) == list(COLUMNS)
+    assert list(table.columns) == list(STITCHING_RESULTS.names)
     cnn = table[table["front_model"] == "cnn_supervised_s0"]
     assert cnn[["end_model", "layer", "depth"]].values.tolist() == [
         ["cnn_supervised_s1", layer, depth]
@@ -174,7 +175,7 @@ def test_networks_without_a_partner_are_told_and_nothing_is_planned(study, caplo
             == {}
         )
     assert "nothing to stitch" in caplog.text
-    assert list(tabulate_stitching_results({}).columns) == list(COLUMNS)
+    assert list(tabulate_stitching_results({}).columns) == list(STITCHING_RESULTS.names)
 
 
 def test_stimuli_without_labels_fail_with_a_reason(tmp_path, study, stimuli):

@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 ERROR_CONSISTENCY = "error consistency needs labels: it is a column of the table prediction_agreement"
 OUTPUTS_LAYER = "; compares logits: name their layer with similarity.outputs_layer"
-COLUMNS = ("id", "range", "direction", "stimuli", "unchanged", "title", "source")
+COLUMNS = ("id", "range", "direction", "stimuli", "inference", "unchanged", "title", "source")
 LETTERS = "RSTLPCWA"  # of the invariances, in their order
 
 
 @click.command(name="measures", cls=ProjectCommand)
 @click.option("--family", default=None, help="Only measures of this family.")
 def command(family: str | None) -> None:
-    """List the similarity measures: id, range, direction, fewest stimuli, invariances, title, source."""
+    """List the similarity measures: range, direction, fewest stimuli, inference, invariances, source."""
     from rep_kedro.measures import Invariance
     from rep_kedro.measures.listing import select_measures
 
@@ -43,6 +43,7 @@ def _row(measure: "Measure", letters: "dict[Invariance, str]") -> tuple[str, ...
         f"{low:g} to {high:g}",
         direction if measure.symmetric else f"{direction}, directed",
         str(measure.fewest_stimuli),
+        "null, interval" if measure.has_interval else "null" if measure.inference else "",
         "".join(letters[i] if i in measure.invariances else "." for i in letters),
         measure.title,
         measure.source + (OUTPUTS_LAYER if measure.compares == "outputs" else ""),
@@ -51,7 +52,7 @@ def _row(measure: "Measure", letters: "dict[Invariance, str]") -> tuple[str, ...
 
 def _legend(chosen: "Sequence[Measure]", letters: "dict[Invariance, str]") -> list[str]:
     lines = ["", "directed: row a is asked of column b, and the other way round in the mirrored cell"]
-    lines += ["stimuli: the fewest with which the measure says anything; more leave less to chance"]
+    lines += ["stimuli: the fewest with which the measure is defined; more leave less to chance"]
     if any(measure.fewest_stimuli.counts != "nothing" for measure in chosen):
         lines += [
             "  r_a, r_b: ranks of the centred features, their numbers unless some depend on others",
@@ -60,6 +61,7 @@ def _legend(chosen: "Sequence[Measure]", letters: "dict[Invariance, str]") -> li
     shown = [
         f"  {letter}: {i.value}" for i, letter in letters.items() if any(i in m.invariances for m in chosen)
     ]
+    lines += ["inference: whether there is a permutation null, and a bootstrap interval over stimuli"]
     lines += ["unchanged, in one of the two networks, by", *shown]
     if any(measure.compares == "outputs" for measure in chosen):
         lines += [ERROR_CONSISTENCY]

@@ -3,6 +3,8 @@
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from rep_kedro.schemas.similarity import SIMILARITY_INFERENCE
+
 if TYPE_CHECKING:
     from rep_kedro.datasets.tensors import Tensors
 
@@ -10,16 +12,10 @@ _CHECK = "kedro verify checks the features that it is made of"
 # a rounding error above 1 is allowed where float32 features are compared; debiased values have no lower bound
 _MOST = 1 + 1e-5
 _VALUES = ("similarity", "null_mean", "threshold", "similarity_low", "similarity_high")
+_COLUMNS = {column.name: (column.low, column.high) for column in SIMILARITY_INFERENCE.columns}
 _NULL_RANGES = {
-    "similarity": (-float("inf"), _MOST),
-    "null_mean": (-float("inf"), _MOST),
-    "threshold": (-float("inf"), _MOST),
-    "similarity_low": (-float("inf"), _MOST),
-    "similarity_high": (-float("inf"), _MOST),
-    "standard_error": (0.0, float("inf")),
-    "p_value": (0.0, 1.0),
-    "p_maximum": (0.0, 1.0),
-    "calibrated": (0.0, 1.0),
+    **{name: _COLUMNS[name] for name in (*_VALUES, "standard_error", "p_value", "calibrated")},
+    "p_maximum": _COLUMNS["p_adjusted"],
 }
 
 
@@ -65,7 +61,7 @@ def require_sample_size_curve(data: "Tensors") -> None:
         raise ValueError(f"numbers of stimuli must be positive and rise, got {sizes}; {_CHECK}")
     n_pairs = n_models * (n_models - 1) // 2
     values = _matrix_of(data, "similarity", (None, len(sizes), n_pairs))
-    _require_range("similarity", values, *_NULL_RANGES["similarity"])
+    _require_range("similarity", values, -float("inf"), _MOST)
 
 
 def _require_labels(data: "Tensors") -> int:

@@ -1,9 +1,11 @@
 """Contracts of artifacts: checked before anything is written, each broken one named in one line."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.errors import UserError
+from rep_kedro.schemas import get_table
+from rep_kedro.schemas.columns import Column, Kind, is_texts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -12,96 +14,99 @@ if TYPE_CHECKING:
     from rep_kedro.datasets.matrix import LabelledMatrix
     from rep_kedro.datasets.tensors import Tensors
 
-_KINDS = ("text", "texts", "integer", "number", "fraction", "flag")
 _DIAGONAL_TOLERANCE = 1e-6
+_RANGE_TOLERANCE = 1e-9  # of a correlation, say, by rounding
 _SHOWN = 3
 
 
 class TableContract:
-    """What a table must hold.
+    """What a table must hold: the declaration in ``rep_kedro.schemas``.
 
     Args:
-        key: Columns that together are unique.
-        columns: Kind of each required column: ``text``, ``texts`` (a list of texts), ``integer``,
-            ``number``, ``fraction`` (0 to 1) or ``flag``; with ``?`` behind it, values may be missing.
-        may_be_empty: Whether a table without rows is allowed.
-        explained: Numbers that may be missing only where the column ``reason`` says why; those that the table
-            does not have are passed over.
+        table: Name of the table.
+
+    Raises:
+        UserError: If there is no such table.
     """
 
-    def __init__(
-        self,
-        key: Sequence[str],
-        columns: Mapping[str, str],
-        *,
-        may_be_empty: bool = False,
-        explained: Sequence[str] = ("similarity", "pearson"),
-    ) -> None:
-        unknown = sorted({kind for kind in columns.values() if kind.rstrip("?") not in _KINDS})
-        if unknown:
-            raise ValueError(f"unknown kinds of column: {', '.join(unknown)}; known: {', '.join(_KINDS)}")
-        self._key = list(key)
-        self._columns = dict(columns)
-        self._may_be_empty = may_be_empty
-        self._explained = frozenset(explained)
+    def __init__(self, table: str) -> None:
+        self._table = get_table(table)
 
     def validate(self, data: "pd.DataFrame") -> "pd.DataFrame":
         """Return the table unchanged.
 
         Raises:
-            ValueError: If a column is missing or of another kind, a key is repeated, a value is out of range
-                or missing without a reason, or the table is empty.
+            UserError: If columns differ from the declaration, a key is repeated, a value is of another kind,
+                out of range or missing without a reason, or the table is empty and must not be.
         """
-        missing = [name for name in self._columns if name not in data.columns]
-        if missing and not (self._may_be_empty and data.empty):
-            raise UserError(f"columns are missing: {', '.join(missing)}")
+        names = self._table.names
+        missing = [name for name in names if name not in data.columns]
+        unknown = [str(name) for name in data.columns if name not in names]
+        if missing or unknown:
+            found = (("columns are missing", missing), ("columns are not declared", unknown))
+            raise UserError("; ".join(f"{what}: {', '.join(which)}" for what, which in found if which))
         if data.empty:
-            if self._may_be_empty:
+            if self._table.empty_when:
                 return data
             raise UserError("the table has no rows")
-        repeated = data[data.duplicated(self._key, keep=False)]
+        repeated = data[data.duplicated(list(self._table.key), keep=False)]
         if len(repeated):
-            raise UserError(f"{len(repeated)} rows share a key, e.g. {_shown(repeated[self._key])}")
-        for name, kind in self._columns.items():
-            self._require_kind(data, name, kind)
+            raise UserError(
+                f"{len(repeated)} rows share a key, e.g. {_shown(repeated[list(self._table.key)])}"
+            )
+        for column in self._table.columns:
+            _require_column(data, column)
         return data
 
-    def _require_kind(self, data: "pd.DataFrame", name: str, kind: str) -> None:
-        import pandas as pd
 
-        column, base = data[name], kind.rstrip("?")
-        absent = column.isna()
-        if absent.any() and not kind.endswith("?"):
-            raise UserError(f"column {name} has {int(absent.sum())} missing values")
-        present = column[~absent]
-        if base == "text":
-            wrong = ~present.map(lambda value: isinstance(value, str))
-        elif base == "texts":
-            wrong = ~present.map(_is_texts)
-        elif base == "flag":
-            wrong = ~present.map(lambda value: isinstance(value, bool | _numpy_bool()))
-        else:
-            numbers = pd.to_numeric(present, errors="coerce")
-            wrong = numbers.isna() | numbers.abs().eq(float("inf"))
-            if base == "integer":
-                wrong |= numbers % 1 != 0
-            if base == "fraction":
-                wrong |= ~numbers.between(0, 1)
-        if wrong.any():
-            raise UserError(
-                f"column {name} is not {base} in {int(wrong.sum())} rows, e.g. {_shown(present[wrong])}"
-            )
-        if absent.any() and name in self._explained and "reason" in data.columns:
-            silent = data[absent & (data["reason"] == "")]
-            if len(silent):
-                raise UserError(f"column {name} has {len(silent)} missing values without a reason")
+def _require_column(data: "pd.DataFrame", column: Column) -> None:
+    """Require values of the column's kind and range, and missing ones only where they may be."""
+    values = data[column.name]
+    absent = values.isna()
+    present = values[~absent]
+    wrong = ~_are_of_kind(present, column)
+    if wrong.any():
+        raise UserError(
+            f"column {column.name} is not {column.kind} in {int(wrong.sum())} rows,"
+            f" e.g. {_shown(present[wrong])}"
+        )
+    outside = ~_are_in_range(present, column)
+    if outside.any():
+        raise UserError(
+            f"column {column.name} has {int(outside.sum())} values outside {column.range_in_words},"
+            f" e.g. {_shown(present[outside])}"
+        )
+    if column.is_explained:
+        absent &= data["reason"] == ""
+    elif column.missing:
+        return
+    if absent.any():
+        without = " without a reason" if column.is_explained else ""
+        raise UserError(f"column {column.name} has {int(absent.sum())} missing values{without}")
 
 
-def _is_texts(value: object) -> bool:
-    """Return whether a cell is a list of texts, as made or as read from a file."""
-    from numpy import ndarray
+def _are_of_kind(values: Any, column: Column) -> Any:
+    """Tell which values are of the column's kind; numbers are finite."""
+    import numpy as np
+    import pandas as pd
 
-    return isinstance(value, list | ndarray) and all(isinstance(text, str) for text in value)
+    if column.kind is Kind.TEXT:
+        return values.map(lambda value: isinstance(value, str)).astype(bool)
+    if column.kind is Kind.TEXTS:
+        return values.map(is_texts).astype(bool)
+    if column.kind is Kind.FLAG:
+        return values.map(lambda value: isinstance(value, bool | np.bool_)).astype(bool)
+    numbers = pd.to_numeric(values, errors="coerce").astype("float64")
+    return np.isfinite(numbers) & ((numbers % 1 == 0) | (column.kind is Kind.NUMBER))
+
+
+def _are_in_range(values: Any, column: Column) -> Any:
+    """Tell which values are among those allowed, or in the range up to rounding."""
+    if column.values:
+        return values.isin(column.values)
+    if column.kind in (Kind.TEXT, Kind.TEXTS, Kind.FLAG):
+        return values.notna()
+    return values.between(column.low - _RANGE_TOLERANCE, column.high + _RANGE_TOLERANCE)
 
 
 def require_stimulus_set(data: "pa.Table") -> None:
@@ -205,9 +210,3 @@ def _require_columns(data: "pa.Table", names: Sequence[str]) -> None:
 
 def _shown(values: Any) -> str:
     return "; ".join(str(value) for value in values.head(_SHOWN).to_numpy().tolist())
-
-
-def _numpy_bool() -> type:
-    import numpy as np
-
-    return np.bool_

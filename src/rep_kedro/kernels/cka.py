@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rep_kedro.kernels.centred import CentredFeatures, centre_all
-from rep_kedro.kernels.cosines import Reasons, cosines, flaws_of
+from rep_kedro.kernels.cosines import cosines, flaws_of
 from rep_kedro.kernels.distance_sums import (
     Distance,
     SquaredDistance,
@@ -28,6 +28,7 @@ from rep_kedro.kernels.stimulus_sample import (
     suffices_for_products,
     suffices_for_sums,
 )
+from rep_kedro.kernels.undefined import Reasons
 
 Parameters = Mapping[str, Any]
 Answer = tuple[str, Tensor, Reasons]

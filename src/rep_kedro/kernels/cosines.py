@@ -6,14 +6,13 @@ import torch
 from torch import Tensor
 
 from rep_kedro.kernels.centred import CentredFeatures
-
-Reasons = dict[tuple[int, int], str]
+from rep_kedro.kernels.undefined import Reasons, pair_reasons
 
 
 def cosines(
     products: Tensor, rounding: Tensor, flaws: Mapping[int, str], *, if_zero: str
 ) -> tuple[Tensor, Reasons]:
-    """Divide inner products by the norms that stand on their diagonal.
+    """Divide inner products by the norms on their diagonal.
 
     Args:
         products: Inner products, shape (n_models, n_models), float64.
@@ -30,17 +29,6 @@ def cosines(
     squared[list(why)] = torch.nan
     values = (products + products.T) / 2 / torch.outer(squared, squared).sqrt()
     return values, pair_reasons(why, len(values))
-
-
-def pair_reasons(why: Mapping[int, str], n_models: int) -> Reasons:
-    """Spread a reason for one model over its row and its column."""
-    reasons: Reasons = {}
-    for model, reason in why.items():
-        for other in range(n_models):
-            text = f"model {model}: {reason}"
-            for pair in {(model, other), (other, model)}:
-                reasons[pair] = f"{reasons[pair]}; {text}" if pair in reasons else text
-    return reasons
 
 
 def flaws_of(models: Sequence[CentredFeatures]) -> dict[int, str]:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Reasons = dict[tuple[int, int], str]
+from rep_kedro.kernels.undefined import Reasons, Undefined
 
 STATISTICS = ("disagreement", "cohen_kappa", "jensen_shannon")
 SUM_TOLERANCE = 1e-3  # how far rows of probabilities, stored in float16 or better, may be from 1
@@ -170,8 +170,10 @@ def _exceed_chance(classes: Tensor, what_both_do: str) -> tuple[Tensor, Reasons]
         by_chance += torch.outer(counts, counts)
     kappa = (n_stimuli * agreed - by_chance) / (n_stimuli**2 - by_chance)
     undefined = by_chance == n_stimuli**2
-    reason = f"both models {what_both_do}: agreement beyond chance is 0 / 0"
-    return kappa.masked_fill(undefined, torch.nan), {(a, b): reason for a, b in undefined.nonzero().tolist()}
+    reason = Undefined(f"both models {what_both_do}: agreement beyond chance is 0 / 0")
+    return kappa.masked_fill(undefined, torch.nan), {
+        (a, b): (reason,) for a, b in undefined.nonzero().tolist()
+    }
 
 
 def _require_statistic(name: str, parameters: Mapping[str, Any]) -> None:

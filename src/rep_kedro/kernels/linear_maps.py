@@ -17,6 +17,7 @@ from rep_kedro.kernels.cca import (
     measure_pwcca,
     measure_svcca,
 )
+from rep_kedro.kernels.centred import SAME
 from rep_kedro.kernels.model_pairs import PairValues
 from rep_kedro.kernels.procrustes import (
     Rotations,
@@ -28,6 +29,7 @@ from rep_kedro.kernels.procrustes import (
     measure_size_and_shape,
 )
 from rep_kedro.kernels.regression import measure_gulp, measure_linear_regression
+from rep_kedro.kernels.undefined import Reasons, Undefined, pair_reasons
 
 FORMULAS: dict[str, Callable[..., PairValues]] = {
     "cca_mean": measure_cca_mean,
@@ -53,7 +55,7 @@ def compare_linear_maps(
     requests: Mapping[str, Mapping[str, Any]],
     *,
     memory_bytes: int,
-) -> Iterator[tuple[str, Tensor, dict[tuple[int, int], str]]]:
+) -> Iterator[tuple[str, Tensor, Reasons]]:
     """Compare all models under measures that look for a linear map between them.
 
     Args:
@@ -99,12 +101,12 @@ def _compare_all(
     by_bases: Mapping[str, Callable[..., PairValues]],
     memory_bytes: int,
     with_loadings: bool,
-) -> Iterator[tuple[str, Tensor, dict[tuple[int, int], str]]]:
+) -> Iterator[tuple[str, Tensor, Reasons]]:
     if by_rotation:
         rotations = compute_rotations(representations, memory_bytes=memory_bytes)
         for name, statistic in by_rotation.items():
-            reasons = _explain_blind_models(rotations.blind, len(representations))
-            yield name, ROTATION_FORMULAS[statistic](rotations), reasons
+            why = dict.fromkeys(rotations.blind, SAME)
+            yield name, ROTATION_FORMULAS[statistic](rotations), pair_reasons(why, len(representations))
     if by_bases:
         bases = compute_bases(representations, with_loadings=with_loadings)
         yield from _compare_bases(bases, by_bases, memory_bytes)
@@ -112,34 +114,23 @@ def _compare_all(
 
 def _compare_bases(
     bases: Sequence[Basis], formulas: Mapping[str, Callable[..., PairValues]], memory_bytes: int
-) -> Iterator[tuple[str, Tensor, dict[tuple[int, int], str]]]:
+) -> Iterator[tuple[str, Tensor, Reasons]]:
     shape = (len(bases), len(bases))
     device = bases[0].directions.device
     matrices = {name: torch.full(shape, torch.nan, dtype=torch.float64, device=device) for name in formulas}
-    blind = [model for model, basis in enumerate(bases) if basis.rank == 0]
-    reasons = {name: _explain_blind_models(blind, len(bases)) for name in formulas}
+    why = {model: SAME for model, basis in enumerate(bases) if basis.rank == 0}
+    reasons = {name: pair_reasons(why, len(bases)) for name in formulas}
     for block in iterate_pair_blocks(bases, memory_bytes=memory_bytes):
         for name, formula in formulas.items():
             values = formula(block)
             matrices[name][block.second, block.first] = values.backward
             matrices[name][block.first, block.second] = values.forward
             for position, reason in values.backward_reasons.items():
-                reasons[name][block.second[position], block.first[position]] = reason
+                reasons[name][block.second[position], block.first[position]] = (Undefined(reason),)
             for position, reason in values.forward_reasons.items():
-                reasons[name][block.first[position], block.second[position]] = reason
+                reasons[name][block.first[position], block.second[position]] = (Undefined(reason),)
     for name, matrix in matrices.items():
         yield name, matrix, reasons[name]
-
-
-def _explain_blind_models(blind: Sequence[int], n_models: int) -> dict[tuple[int, int], str]:
-    reason = {
-        model: f"representation {model} does not tell stimuli apart: all its rows are the same up to rounding"
-        for model in blind
-    }
-    every = range(n_models)
-    return {
-        (a, b): reason[a] if a in reason else reason[b] for a in every for b in every if {a, b} & set(blind)
-    }
 
 
 def _bind_formula(name: str, parameters: Mapping[str, Any]) -> Callable[..., PairValues] | str:

@@ -7,6 +7,7 @@ optimal transport.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import combinations_with_replacement
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from rep_kedro.kernels.basis import RELATIVE_ZERO, require_same_stimuli
 from rep_kedro.kernels.transport import Matrix, transport_mass
+from rep_kedro.kernels.undefined import Reasons, pair_reasons
 
 Places: TypeAlias = NDArray[np.intp]
 
@@ -33,7 +35,7 @@ def compare_units(
     requests: Mapping[str, Mapping[str, Any]],
     *,
     memory_bytes: int,
-) -> Iterator[tuple[str, Tensor, dict[tuple[int, int], str]]]:
+) -> Iterator[tuple[str, Tensor, Reasons]]:
     """Compare all models by the best pairing of their units.
 
     ``permutation_match`` is the mean correlation of paired units, the narrower model's each with another unit
@@ -71,33 +73,25 @@ def compare_units(
 
 def _compare_all(
     representations: Sequence[Tensor], statistics: Mapping[str, str]
-) -> Iterator[tuple[str, Tensor, dict[tuple[int, int], str]]]:
+) -> Iterator[tuple[str, Tensor, Reasons]]:
     units = [_normalise_units(x) for x in representations]
+    idle = {model: NO_UNITS for model, own in enumerate(units) if not own.normalised.numel()}
+    kept = [model for model in range(len(units)) if model not in idle]
     for name, statistic in statistics.items():
         values = torch.full((len(units), len(units)), torch.nan, dtype=torch.float64)
-        reasons = {}
-        for a, first in enumerate(units):
-            for b, second in enumerate(units[a:], start=a):
-                value = MATCHES[statistic](first, second)
-                if isinstance(value, str):
-                    reasons[a, b] = reasons[b, a] = value
-                else:
-                    values[a, b] = values[b, a] = value
-        yield name, values.to(representations[0].device), reasons
+        for a, b in combinations_with_replacement(kept, 2):
+            values[a, b] = values[b, a] = MATCHES[statistic](units[a], units[b])
+        yield name, values.to(representations[0].device), pair_reasons(idle, len(units))
 
 
-def match_by_permutation(first: Units, second: Units) -> float | str:
-    """Return the mean correlation of the best pairs, or why there are none."""
-    if not (first.normalised.numel() and second.normalised.numel()):
-        return NO_UNITS
+def match_by_permutation(first: Units, second: Units) -> float:
+    """Return the mean correlation of the best pairs."""
     correlations = _multiply(first.normalised, second.normalised)
     return _sum_best_pairs(correlations) / len(correlations.diagonal())
 
 
-def permute_like_procrustes(first: Units, second: Units) -> float | str:
-    """Return the distance of unit-norm representations after the best permutation, or why there is none."""
-    if not (first.joint.numel() and second.joint.numel()):
-        return NO_UNITS
+def permute_like_procrustes(first: Units, second: Units) -> float:
+    """Return the distance of unit-norm representations after the best permutation."""
     rows, columns = _find_best_pairs(_multiply(first.joint, second.joint))
     ours, theirs = first.joint.cpu().numpy(), second.joint.cpu().numpy()
     # differences of units, so that a model and its double are at distance 0 and not the root of a rounding
@@ -106,10 +100,8 @@ def permute_like_procrustes(first: Units, second: Units) -> float | str:
     return float(np.linalg.norm([paired, *(np.linalg.norm(units) for units in alone)]))
 
 
-def match_softly(first: Units, second: Units) -> float | str:
-    """Return the soft-matching distance, or why there is none."""
-    if not (first.normalised.numel() and second.normalised.numel()):
-        return NO_UNITS
+def match_softly(first: Units, second: Units) -> float:
+    """Return the soft-matching distance."""
     correlation = transport_mass(_multiply(first.normalised, second.normalised))
     return float(np.sqrt(max(0.0, 2 - 2 * correlation)))
 
@@ -155,8 +147,8 @@ def _parse_statistic(name: str, parameters: Mapping[str, Any]) -> str:
     return statistic
 
 
-NO_UNITS = "one of the models has no unit that tells stimuli apart"
-MATCHES: dict[str, Callable[[Units, Units], float | str]] = {
+NO_UNITS = "it has no unit that varies over stimuli"
+MATCHES: dict[str, Callable[[Units, Units], float]] = {
     "permutation_match": match_by_permutation,
     "permutation_procrustes": permute_like_procrustes,
     "soft_match": match_softly,

@@ -95,15 +95,15 @@ def prepare_points(representation: Tensor, distance: Distance) -> Points | str:
     if distance == "euclidean":
         model = centre(representation, dtype=torch.float64)
         if model.flaw:
-            return "does not tell stimuli apart: all its rows are the same up to rounding"
+            return model.flaw
         return Points(model, distance)
     silent = int((representation == 0).all(dim=1).sum())
     if silent:
         n = len(representation)
-        return f"has {silent} of {n} rows that are all zero, so that cosines with them are undefined"
+        return f"{silent} of {n} stimuli have no feature other than zero, so that cosine is undefined"
     model = prepare_for_rdm(representation, "cosine", dtype=torch.float64)
     if model.flaw:
-        return "does not tell stimuli apart: all its rows have one direction up to rounding"
+        return "all stimuli have one direction up to rounding"
     return Points(model, distance)
 
 

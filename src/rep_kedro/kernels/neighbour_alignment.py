@@ -8,8 +8,7 @@ from torch import Tensor
 
 from rep_kedro.kernels.nearest import Neighbours
 from rep_kedro.kernels.neighbour_lists import Places, iterate_places
-
-Reasons = dict[tuple[int, int], str]
+from rep_kedro.kernels.undefined import Reasons, pair_reasons
 
 
 def compare_cknna(
@@ -126,19 +125,15 @@ def _find_mutual(model: Neighbours, memory_bytes: int) -> Tensor:
 def _divide_by_norms(products: Tensor) -> tuple[Tensor, Reasons]:
     """Divide by the roots of the diagonal; a model whose own product is not positive has no value."""
     own = products.diagonal()
-    undefined = (own <= 0).nonzero().flatten().tolist()
+    why = {
+        model: f"its alignment with itself is {own[model].item():.3g}, not positive, so that nothing can be"
+        " divided by it; take more neighbours"
+        for model in (own <= 0).nonzero().flatten().tolist()
+    }
     squared = own.clone()
-    squared[undefined] = torch.nan
-    reasons = {}
-    for model in undefined:
-        text = (
-            f"the alignment of one of the models with itself is {own[model].item():.3g}, not positive,"
-            " so that nothing can be divided by it; take more neighbours"
-        )
-        for other in range(len(products)):
-            reasons[model, other] = reasons[other, model] = text
+    squared[list(why)] = torch.nan
     # one root of the product, so that a model gives exactly 1 with itself
-    return products / torch.outer(squared, squared).sqrt(), reasons
+    return products / torch.outer(squared, squared).sqrt(), pair_reasons(why, len(products))
 
 
 def _empty_matrix(neighbours: Sequence[Neighbours]) -> Tensor:

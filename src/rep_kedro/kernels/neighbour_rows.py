@@ -7,8 +7,7 @@ from torch import Tensor
 
 from rep_kedro.kernels.nearest import Neighbours, Points, iterate_blocks
 from rep_kedro.kernels.neighbour_lists import look_up_places
-
-Reasons = dict[tuple[int, int], str]
+from rep_kedro.kernels.undefined import Reasons, Undefined
 
 
 def compare_second_order_cosine(
@@ -43,11 +42,11 @@ def compare_second_order_cosine(
             not_ours = look_up_places(lists[:, a:], table) == 0
             summed[a, a:] += _sum_cosines(a, found, not_ours)
     cosines = (summed.triu() + summed.triu(1).T) / n_stimuli
-    reason = (
+    reason = Undefined(
         "a stimulus has similarity 0 to all its neighbours in one of the models, so that it has no cosine"
     )
     undefined = cosines.isnan().nonzero().tolist()
-    return cosines.clamp(-1, 1), {(a, b): reason for a, b in undefined}
+    return cosines.clamp(-1, 1), {(a, b): (reason,) for a, b in undefined}
 
 
 def _look_up_similarities(points: Points, rows: slice, lists: Tensor) -> Tensor:

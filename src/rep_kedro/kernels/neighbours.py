@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -19,7 +19,7 @@ from rep_kedro.kernels.nearest import (
     prepare_points,
     require_neighbour_count,
 )
-from rep_kedro.kernels.neighbour_alignment import Reasons, compare_cknna, compare_cknna_reference
+from rep_kedro.kernels.neighbour_alignment import compare_cknna, compare_cknna_reference
 from rep_kedro.kernels.neighbour_lists import (
     Places,
     compare_cycles,
@@ -29,6 +29,7 @@ from rep_kedro.kernels.neighbour_lists import (
     sum_rank_similarity,
 )
 from rep_kedro.kernels.neighbour_rows import compare_information_imbalance, compare_second_order_cosine
+from rep_kedro.kernels.undefined import Reasons, pair_reasons
 
 LIST_STATISTICS: dict[str, Callable[[Places, int], Tensor]] = {
     "mutual_knn": sum_mutual_share,
@@ -59,7 +60,7 @@ def compare_neighbours(
 
     ``mutual_knn`` is the mean share of neighbours in common (n_neighbours / (n_stimuli - 1) by chance);
     ``jaccard`` divides by all neighbours of either model; ``rank_similarity`` weighs common neighbours by how
-    early and how alike they stand in the lists, 0 for a stimulus without any; ``cycle_knn`` is the share of
+    early and how close they are in the lists, 0 for a stimulus without any; ``cycle_knn`` is the share of
     stimuli that lie on a way to a neighbour in b and on to a neighbour of that in a; the others are in the
     modules that compute them.
 
@@ -165,12 +166,11 @@ def _spread(
     matrix = values.new_full((n_models, n_models), torch.nan)
     index = torch.tensor(kept, dtype=torch.int64, device=values.device)
     matrix[index[:, None], index] = values
-    spread = {(kept[a], kept[b]): reason for (a, b), reason in reasons.items()}
-    for model, why in refused.items():
-        for other in range(n_models):
-            for pair in ((model, other), (other, model)):
-                spread.setdefault(pair, f"representation {model} {why}")
-    return matrix, spread
+    spread = {
+        (kept[a], kept[b]): tuple(replace(r, model=None if r.model is None else kept[r.model]) for r in own)
+        for (a, b), own in reasons.items()
+    }
+    return matrix, spread | pair_reasons(refused, n_models)
 
 
 def _parse_request(name: str, parameters: Mapping[str, Any], n_stimuli: int) -> Request:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rep_kedro.kernels.centred import CentredFeatures
-from rep_kedro.kernels.cosines import Reasons, cosines, pair_reasons
+from rep_kedro.kernels.cosines import cosines
 from rep_kedro.kernels.squared_distances import squared_distance_tile
+from rep_kedro.kernels.undefined import Reasons, pair_reasons
 
 EXPONENTS = 64  # powers of two below the largest value; what is smaller is zero beside it
 EXPONENT_BITS, MANTISSA_BITS = 6, 52

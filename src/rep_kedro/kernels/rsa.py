@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from rep_kedro.kernels.centred import CentredFeatures, centre, room_for, smallest_spread
-from rep_kedro.kernels.cosines import Reasons, cosines, flaws_of
+from rep_kedro.kernels.cosines import cosines, flaws_of
 from rep_kedro.kernels.distance_sums import Distance, distance_pair_sums
 from rep_kedro.kernels.gram import PairSums, linear_pair_sums
 from rep_kedro.kernels.rdm_ranks import compare_ranks
 from rep_kedro.kernels.stimulus_sample import sample_stimuli, suffices_for_distances, suffices_for_products
+from rep_kedro.kernels.undefined import Reasons
 
 Parameters = Mapping[str, Any]
 Answer = tuple[str, Tensor, Reasons]

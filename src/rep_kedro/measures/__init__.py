@@ -10,8 +10,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from rep_kedro.measures.compare import Comparison, compare_under
-from rep_kedro.measures.measure import Family, Invariance, Measure
-from rep_kedro.measures.registry import MEASURES, compare_models, get_measure
+from rep_kedro.measures.measure import Family, Inference, Invariance, Measure
+from rep_kedro.measures.registry import MEASURES, closest_measures, compare_models, get_measure
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -20,8 +20,10 @@ __all__ = [
     "MEASURES",
     "Comparison",
     "Family",
+    "Inference",
     "Invariance",
     "Measure",
+    "closest_measures",
     "compare_models",
     "compare_under",
     "get_measure",

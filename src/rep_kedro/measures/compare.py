@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -41,19 +40,28 @@ def compare_under(
     *,
     memory_bytes: int,
     device: torch.device | str | None = None,
+    names: Sequence[str] | None = None,
 ) -> Iterator[tuple[str, Comparison]]:
     """Compare every pair of models under every measure, sharing all preparation.
 
     The same as ``rep_kedro.measures.compare_models``, with measures in place of their ids: what is imported
     here does not grow with the registry, so that a new measure does not change the revision of this code.
+
+    Args:
+        representations: One matrix for each model.
+        measures: From the registry.
+        memory_bytes: Working memory.
+        device: Where to compute.
+        names: What reasons and errors call the models; ``representation 0`` and so on by default.
     """
     from rep_kedro.kernels.precision import in_full_precision
 
     chosen = list(measures)
     if memory_bytes <= 0:
         raise UserError(f"memory_bytes must be positive, got {memory_bytes}")
-    _require_comparable(representations)
-    return in_full_precision(_compare_families(list(representations), chosen, memory_bytes, device))
+    called = names or [f"representation {index}" for index in range(len(representations))]
+    _require_comparable(representations, called)
+    return in_full_precision(_compare_families(list(representations), chosen, memory_bytes, device, called))
 
 
 def _compare_families(
@@ -61,14 +69,16 @@ def _compare_families(
     measures: list[Measure],
     memory_bytes: int,
     device: torch.device | str | None,
+    names: Sequence[str],
 ) -> Iterator[tuple[str, Comparison]]:
     from rep_kedro.kernels.distinct_stimuli import find_copies
+    from rep_kedro.kernels.undefined import explain
 
     if not measures:
         return
     prepared = in_one_type(representations, device)
     order, copies = list(Family), [find_copies(x) for x in prepared]
-    for family, group in groupby(sorted(measures, key=lambda m: order.index(m.family)), lambda m: m.family):
+    for _, group in groupby(sorted(measures, key=lambda m: order.index(m.family)), lambda m: m.family):
         by_id = {measure.id: measure for measure in group}
         refusals = {
             name: _refusals(measure, prepared) | _too_few_different(measure, copies, len(prepared[0]))
@@ -79,11 +89,11 @@ def _compare_families(
             yield name, _refused(refusals[name], len(prepared))
         if not by_id:
             continue
-        module, _, function = family.runner.partition(":")
-        runner = getattr(import_module(module), function)
+        runner = next(iter(by_id.values())).runner
         requests = {name: dict(measure.parameters) for name, measure in by_id.items()}
         for name, values, reasons in runner(prepared, requests, memory_bytes=memory_bytes):
-            yield name, _conclude(values, reasons, refusals[name])
+            said = {pair: explain(why, names) for pair, why in reasons.items()}
+            yield name, _conclude(values, said, refusals[name])
 
 
 def in_one_type(representations: Sequence[Tensor], device: torch.device | str | None = None) -> list[Tensor]:
@@ -160,30 +170,29 @@ def _conclude(
     return Comparison(matrix, {pair: known.get(pair, NO_REASON) for pair in undefined})
 
 
-def _require_comparable(representations: Sequence[Tensor]) -> None:
+def _require_comparable(representations: Sequence[Tensor], names: Sequence[str]) -> None:
     import torch
 
     if not representations:
         raise UserError("no representations to compare, need at least one")
-    for index, x in enumerate(representations):
+    for name, x in zip(names, representations, strict=True):
         if x.ndim != 2 or x.shape[1] == 0:
             raise UserError(
-                f"representation {index} has shape {tuple(x.shape)},"
-                " need (n_stimuli, n_features) with at least one feature"
+                f"{name} has shape {tuple(x.shape)}, need (n_stimuli, n_features) with at least one feature"
             )
         if len(x) != len(representations[0]):
             raise UserError(
-                f"representation {index} holds {len(x)} stimuli,"
-                f" representation 0 holds {len(representations[0])}; all must hold the same stimuli"
+                f"{name} holds {len(x)} stimuli,"
+                f" {names[0]} holds {len(representations[0])}; all must hold the same stimuli"
             )
         if len(x) < MIN_STIMULI:
-            raise UserError(f"representation {index} holds {len(x)} stimuli, need at least {MIN_STIMULI}")
+            raise UserError(f"{name} holds {len(x)} stimuli, need at least {MIN_STIMULI}")
         if x.is_complex():
-            raise UserError(f"representation {index} is complex, need real numbers")
+            raise UserError(f"{name} is complex, need real numbers")
         # a finite sum has finite terms, and is found thirty times as fast
         if not torch.isfinite(x.sum()) and not torch.isfinite(x).all():
             rows = (~torch.isfinite(x).all(dim=1)).nonzero().flatten()
             raise UserError(
-                f"representation {index} holds NaN or infinity in {len(rows)} of {len(x)} stimuli,"
+                f"{name} holds NaN or infinity in {len(rows)} of {len(x)} stimuli,"
                 f" first in stimulus {int(rows[0])}"
             )

@@ -1,17 +1,27 @@
 """What a similarity measure is and what it promises; no arithmetic here.
 
-A measure names its family. A family is one function of ``rep_kedro.kernels`` that prepares every
-model once and then answers all measures of the family from that preparation.
+A measure names its family and the function that compares all models under measures of the family: it prepares
+every model once and answers all of them from that preparation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Literal, TypeAlias
+from math import isfinite
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rep_kedro.kernels.undefined import Reasons
+
+    Representations: TypeAlias = Sequence[Tensor]
+    Answer: TypeAlias = tuple[str, Tensor, Reasons]
 
 Json: TypeAlias = str | int | float | bool | None
+Requests: TypeAlias = Mapping[str, Mapping[str, Any]]
 Refusal: TypeAlias = Callable[[int, int, int], str | None]
 
 MIN_STIMULI = 4  # below it no debiased measure exists, and three stimuli have three distances
@@ -39,28 +49,6 @@ class Family(StrEnum):
     MATCHING = "matched units"
     NEIGHBOUR = "nearest neighbours"
     FUNCTIONAL = "model outputs"
-
-    @property
-    def runner(self) -> str:
-        """``module:function`` that compares all models under measures of this family.
-
-        The function takes ``(representations, requests, *, memory_bytes)``: the matrices, shape
-        (n_stimuli, n_features_i), checked and on one device; and the parameters of each measure by
-        its id. It yields ``(id, values, reasons)`` for each of them: a float64 tensor (n_models,
-        n_models), NaN where undefined, and a sentence for each NaN by its (row, column). Entry
-        (a, b) of a directed measure says what is asked *from* a *of* b.
-        """
-        return _RUNNERS[self]
-
-
-_RUNNERS = {
-    Family.CKA: "rep_kedro.kernels.cka:compare_cka",
-    Family.RSA: "rep_kedro.kernels.rsa:compare_rsa",
-    Family.LINEAR_MAP: "rep_kedro.kernels.linear_maps:compare_linear_maps",
-    Family.MATCHING: "rep_kedro.kernels.matching:compare_units",
-    Family.NEIGHBOUR: "rep_kedro.kernels.neighbours:compare_neighbours",
-    Family.FUNCTIONAL: "rep_kedro.kernels.functional:compare_functional",
-}
 
 
 @dataclass(frozen=True)
@@ -92,6 +80,46 @@ class FewestStimuli:
         return f"{counted} + {self.constant}" if self.constant else counted
 
 
+class Runner(Protocol):
+    """A function that compares all models under measures of one family."""
+
+    __module__: str
+
+    def __call__(
+        self, representations: Representations, requests: Requests, *, memory_bytes: int
+    ) -> Iterator[Answer]:
+        """Yield id, values and reasons of each measure.
+
+        Args:
+            representations: Matrices, shape (n_stimuli, n_features_i), checked and on one device.
+            requests: Parameters of each measure by its id.
+            memory_bytes: Working memory.
+
+        Yields:
+            Id, a float64 tensor (n_models, n_models), NaN where undefined, and a reason for each NaN by its
+            (row, column). Entry (a, b) of a directed measure says what is asked *from* a *of* b.
+        """
+
+
+@dataclass(frozen=True)
+class Inference:
+    """What can be inferred about values of a measure that has a permutation null.
+
+    Attributes:
+        is_biased: Whether the value on few stimuli differs on average from that on very many.
+        no_interval: Why there is no bootstrap interval over stimuli; empty where there is one.
+        has_standard_error: Whether there is a jackknife standard error.
+    """
+
+    is_biased: bool
+    no_interval: str = ""
+    has_standard_error: bool = False
+
+    def recipe(self) -> dict[str, Json]:
+        """Return as plain JSON what stored nulls and intervals depend on."""
+        return asdict(self)
+
+
 def never_refuse(n_stimuli: int, n_features_a: int, n_features_b: int) -> str | None:
     """Refuse nothing: the measure is defined at any size that ``compare_models`` lets in."""
     return None
@@ -105,6 +133,7 @@ class Measure:
         id: Stable name, used in file names and recipes; parameters are part of it.
         title: Name for readers and figures.
         family: Which preparation it needs.
+        runner: Compares all models under measures of the family.
         source: Where the formula is from: authors, year, identifier.
         value_range: Smallest and largest possible value.
         larger_is_more_similar: False for distances.
@@ -114,11 +143,15 @@ class Measure:
         fewest_stimuli: How many stimuli it needs; with fewer it has no value but a reason.
         refusal: Reason why (n_stimuli, n_features_a, n_features_b) cannot be compared, or None.
         compares: What its rows are: features, or outputs (logits) of classifiers.
+        inference: What is known of its null; None if it has no permutation null.
+        is_cosine: Whether it is the cosine of what it prepares for each model, so that noise ceilings exist.
+        is_extreme_for_itself: Whether a model compared with itself has the most similar value of the range.
     """
 
     id: str
     title: str
     family: Family
+    runner: Runner
     source: str
     value_range: tuple[float, float]
     larger_is_more_similar: bool
@@ -128,6 +161,24 @@ class Measure:
     fewest_stimuli: FewestStimuli = FewestStimuli()
     refusal: Refusal = never_refuse
     compares: Literal["features", "outputs"] = "features"
+    inference: Inference | None = None
+    is_cosine: bool = False
+    is_extreme_for_itself: bool = True
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether it has bootstrap intervals over stimuli, and curves over their number."""
+        return self.inference is not None and not self.inference.no_interval
+
+    @property
+    def self_value(self) -> float | None:
+        """What a model compared with itself gives; None where that depends on the model.
+
+        Measures without bounds have the units of the features, so that no one tolerance fits them.
+        """
+        if not (self.is_extreme_for_itself and all(map(isfinite, self.value_range))):
+            return None
+        return self.value_range[1 if self.larger_is_more_similar else 0]
 
     def recipe(self) -> dict[str, Json | dict[str, Json]]:
         """Return as plain JSON all that a value depends on, the code apart."""
@@ -136,4 +187,4 @@ class Measure:
     @property
     def module(self) -> str:
         """Module whose code makes the values; the code revision of a recipe is taken from it."""
-        return self.family.runner.partition(":")[0]
+        return self.runner.__module__

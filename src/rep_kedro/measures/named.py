@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from rep_kedro.errors import UserError
 from rep_kedro.measures.compare import compare_under
 from rep_kedro.measures.measure import Measure
 
@@ -16,7 +14,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Reasons = dict[tuple[str, str], str]
-_NUMBERED = re.compile(r"\b(?:model|representation) (\d+)\b")
 
 
 def compare_named(
@@ -44,27 +41,18 @@ def compare_named(
     """
     labels = tuple(representations)
     by_id = {measure.id: measure for measure in measures}
-    try:
-        compared = compare_under(
-            list(representations.values()), by_id.values(), memory_bytes=memory_bytes, device=device
-        )
-    except UserError as problem:
-        raise UserError(name_networks(str(problem), labels)) from problem
+    compared = compare_under(
+        list(representations.values()),
+        by_id.values(),
+        memory_bytes=memory_bytes,
+        device=device,
+        names=labels,
+    )
     return (
         (
             by_id[measure_id],
             found.values,
-            {(labels[i], labels[j]): name_networks(why, labels) for (i, j), why in found.reasons.items()},
+            {(labels[i], labels[j]): why for (i, j), why in found.reasons.items()},
         )
         for measure_id, found in compared
     )
-
-
-def name_networks(text: str, labels: Sequence[str]) -> str:
-    """Put the names of networks in place of their numbers.
-
-    Example:
-        >>> name_networks("model 1: all its dissimilarities are equal", ["vit", "cnn"])
-        'cnn: all its dissimilarities are equal'
-    """
-    return _NUMBERED.sub(lambda found: labels[int(found[1])], text)

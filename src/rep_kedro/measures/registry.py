@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -37,6 +37,11 @@ def get_measure(measure_id: str) -> Measure:
     close = get_close_matches(measure_id, MEASURES, n=4, cutoff=0.6)
     hint = f"did you mean {', '.join(close)}" if close else f"known: {', '.join(sorted(MEASURES))}"
     raise UserError(f"unknown similarity measure {measure_id!r}; {hint}")
+
+
+def closest_measures(measure_id: str, may: Callable[[Measure], bool], n: int = 4) -> list[str]:
+    """Return the ids of measures for which ``may`` holds that look most like an id, the closest first."""
+    return get_close_matches(measure_id, [m.id for m in ENTRIES if may(m)], n=n, cutoff=0.0)
 
 
 def compare_models(

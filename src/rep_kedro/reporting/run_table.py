@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import pandas as pd
 
 from rep_kedro.datasets.platform import PLATFORM, platform_in_words
-from rep_kedro.reporting.contract import COLUMNS
+from rep_kedro.schemas.run import RUN_TABLE
 
 Journal = Mapping[tuple[str, str], Mapping[str, Any]]
 
@@ -46,8 +46,7 @@ def build_run_table(
         for collection, handles in collections.items()
         for key in sorted(handles)
     ]
-    table = pd.DataFrame(rows, columns=list(COLUMNS["run_table"]))
-    return table.astype({"seed": "Int64", "seconds": "float64"})
+    return RUN_TABLE.frame(rows)
 
 
 def _row(collection: str, key: str, handle: Handle, journal: Journal) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from math import pi
 
-from rep_kedro.measures.measure import Family, Invariance, Json, Measure
+from rep_kedro.measures.families.cka import compare
+from rep_kedro.measures.measure import Family, Inference, Invariance, Json, Measure
 
 ISOMETRIES = frozenset({Invariance.ROTATION, Invariance.TRANSLATION, Invariance.UNIT_PERMUTATION})
 SIMILARITIES = ISOMETRIES | {Invariance.ISOTROPIC_SCALING}
@@ -30,12 +31,25 @@ def _entry(
         id=measure_id,
         title=title,
         family=Family.CKA,
+        runner=compare,
         source=source,
         value_range=value_range,
         larger_is_more_similar=larger_is_more_similar,
         invariances=invariances,
         parameters=parameters,
+        inference=_inference_of(parameters),
+        is_cosine="transform" not in parameters,
     )
+
+
+def _inference_of(parameters: dict[str, Json]) -> Inference | None:
+    """Return what is known of a cosine of matrices centred in one of the two ways."""
+    estimator = parameters["estimator"]
+    if estimator not in ("biased", "debiased") or "transform" in parameters:
+        return None
+    is_biased = estimator == "biased"
+    is_linear = parameters["kernel"] == "linear"
+    return Inference(is_biased, has_standard_error=is_linear and not is_biased)
 
 
 def _rbf_entries(width: float) -> tuple[Measure, ...]:

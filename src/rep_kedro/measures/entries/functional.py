@@ -1,5 +1,6 @@
 """Measures on the outputs of classifiers."""
 
+from rep_kedro.measures.families.functional import compare
 from rep_kedro.measures.measure import Family, Invariance, Measure
 
 # logits: adding one number to all of them changes no probability, one positive factor changes no decision
@@ -11,6 +12,7 @@ ENTRIES = (
         id="disagreement",
         title="Disagreement",
         family=Family.FUNCTIONAL,
+        runner=compare,
         source="Klabunde et al. 2025, doi:10.1145/3728458, section 4.2",
         value_range=(0.0, 1.0),
         larger_is_more_similar=False,
@@ -22,6 +24,7 @@ ENTRIES = (
         id="cohen_kappa",
         title="Agreement beyond chance (Cohen's kappa)",
         family=Family.FUNCTIONAL,
+        runner=compare,
         source="Cohen 1960, doi:10.1177/001316446002000104",
         value_range=(-1.0, 1.0),
         larger_is_more_similar=True,
@@ -33,6 +36,7 @@ ENTRIES = (
         id="jensen_shannon",
         title="Jensen-Shannon divergence (bit)",
         family=Family.FUNCTIONAL,
+        runner=compare,
         source="Lin 1991, doi:10.1109/18.61115",
         value_range=(0.0, 1.0),
         larger_is_more_similar=False,

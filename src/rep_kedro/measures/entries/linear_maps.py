@@ -1,6 +1,7 @@
 """Measures that look for a linear map from one model to another: CCA, Procrustes, shape, regression, GULP."""
 
-from rep_kedro.measures.measure import Family, FewestStimuli, Invariance, Json, Measure
+from rep_kedro.measures.families.linear_maps import compare
+from rep_kedro.measures.measure import Family, FewestStimuli, Inference, Invariance, Json, Measure
 
 SIMPLE = frozenset({Invariance.TRANSLATION, Invariance.UNIT_PERMUTATION})
 SCALED = SIMPLE | {Invariance.ISOTROPIC_SCALING}
@@ -18,6 +19,11 @@ UNBOUNDED = float("inf")
 ANY = FewestStimuli()
 SPACES_MEET = FewestStimuli(0, "ranks")  # subspaces of more ranks than stimuli have directions in common
 COMPONENTS_MEET = FewestStimuli(0, "components")
+CLOSER_FIT = Inference(
+    is_biased=True,
+    no_interval="no interval for linear maps: a resample has fewer different stimuli,"
+    " which a map fits more closely",
+)
 FITS_ALL = FewestStimuli(2, "ranks", "row")  # a predictor of n - 1 ranks fits anything
 
 
@@ -36,12 +42,14 @@ def _entry(
         id=measure_id,
         title=title,
         family=Family.LINEAR_MAP,
+        runner=compare,
         source=source,
         value_range=value_range,
         larger_is_more_similar=True,
         invariances=invariances,
         symmetric=symmetric,
         fewest_stimuli=fewest_stimuli,
+        inference=CLOSER_FIT if symmetric else None,
         parameters=parameters,
     )
 
@@ -60,11 +68,13 @@ def _distance(
         id=measure_id,
         title=title,
         family=Family.LINEAR_MAP,
+        runner=compare,
         source=source,
         value_range=(0.0, largest),
         larger_is_more_similar=False,
         invariances=invariances,
         fewest_stimuli=fewest_stimuli,
+        inference=CLOSER_FIT,
         parameters=parameters,
     )
 

@@ -1,5 +1,6 @@
 """Measures that pair single units of two models."""
 
+from rep_kedro.measures.families.matching import compare
 from rep_kedro.measures.measure import Family, Invariance, Measure
 
 UNITS = frozenset({Invariance.TRANSLATION, Invariance.UNIT_PERMUTATION, Invariance.ISOTROPIC_SCALING})
@@ -9,6 +10,7 @@ ENTRIES = (
         id="permutation_match",
         title="Correlation of paired units",
         family=Family.MATCHING,
+        runner=compare,
         source="Li et al. 2016, arXiv:1511.07543",
         value_range=(-1.0, 1.0),
         larger_is_more_similar=True,
@@ -19,6 +21,7 @@ ENTRIES = (
         id="permutation_procrustes",
         title="Procrustes distance by permutation",
         family=Family.MATCHING,
+        runner=compare,
         source="Williams et al. 2021, arXiv:2110.14739, section 2.2",
         value_range=(0.0, 2.0),
         larger_is_more_similar=False,
@@ -29,6 +32,7 @@ ENTRIES = (
         id="soft_match",
         title="Soft-matching distance",
         family=Family.MATCHING,
+        runner=compare,
         source="Khosla & Williams 2023, arXiv:2311.09466",
         value_range=(0.0, 2.0),
         larger_is_more_similar=False,

@@ -1,6 +1,9 @@
 """Measures on the nearest neighbours of each stimulus."""
 
-from rep_kedro.measures.measure import Family, FewestStimuli, Invariance, Json, Measure
+from typing import Any
+
+from rep_kedro.measures.families.neighbours import compare
+from rep_kedro.measures.measure import Family, FewestStimuli, Inference, Invariance, Json, Measure
 
 BY_COSINE = frozenset(
     {
@@ -23,36 +26,48 @@ HUH = "Huh et al. 2024, arXiv:2405.07987"
 WANG = "Wang et al. 2022, IEEE TKDE 34:927, https://openreview.net/forum?id=Xas3rL5UJT"
 GLIELMO = "Glielmo et al. 2022, doi:10.1093/pnasnexus/pgac039"
 
+OF_LISTS = Inference(
+    is_biased=True,
+    no_interval="no interval for nearest neighbours: a resample has fewer different stimuli,"
+    " and so farther neighbours",
+)
+
 
 def _entry(
     measure_id: str,
     title: str,
     source: str,
     *,
-    value_range: tuple[float, float] = (0.0, 1.0),
-    symmetric: bool = True,
+    statistic: str,
     distance: str = "cosine",
-    larger_is_more_similar: bool = True,
     n_neighbours: int | None = None,
-    **parameters: Json,
+    **facts: Any,
 ) -> Measure:
+    """Return a measure; ``facts`` are fields of it, a similarity in [0, 1] by default."""
     lists: dict[str, Json] = {} if n_neighbours is None else {"n_neighbours": n_neighbours}
+    usual = {"value_range": (0.0, 1.0), "larger_is_more_similar": True}
     return Measure(
         id=measure_id,
         title=title,
         family=Family.NEIGHBOUR,
+        runner=compare,
         source=source,
-        value_range=value_range,
-        larger_is_more_similar=larger_is_more_similar,
         invariances=BY_COSINE if distance == "cosine" else BY_EUCLIDEAN,
-        symmetric=symmetric,
         fewest_stimuli=FewestStimuli(1 + n_neighbours) if n_neighbours else FewestStimuli(),
-        parameters={"distance": distance, **parameters, **lists},
+        parameters={"distance": distance, "statistic": statistic, **lists},
+        **{**usual, **facts},
     )
 
 
 ENTRIES = (
-    _entry("mutual_knn_10", "Mutual kNN (k = 10)", HUH, statistic="mutual_knn", n_neighbours=10),
+    _entry(
+        "mutual_knn_10",
+        "Mutual kNN (k = 10)",
+        HUH,
+        statistic="mutual_knn",
+        n_neighbours=10,
+        inference=OF_LISTS,
+    ),
     _entry(
         "mutual_knn_10_euclidean",
         "Mutual kNN (k = 10, Euclidean)",
@@ -60,8 +75,9 @@ ENTRIES = (
         distance="euclidean",
         statistic="mutual_knn",
         n_neighbours=10,
+        inference=OF_LISTS,
     ),
-    _entry("jaccard_10", "Jaccard (k = 10)", WANG, statistic="jaccard", n_neighbours=10),
+    _entry("jaccard_10", "Jaccard (k = 10)", WANG, statistic="jaccard", n_neighbours=10, inference=OF_LISTS),
     _entry(
         "rank_similarity_10", "Rank similarity (k = 10)", WANG, statistic="rank_similarity", n_neighbours=10
     ),
@@ -70,6 +86,7 @@ ENTRIES = (
         "Cycle kNN (k = 10)",
         HUH,
         symmetric=False,
+        is_extreme_for_itself=False,  # asks one model whether nearness is mutual
         statistic="cycle_knn",
         n_neighbours=10,
     ),
@@ -99,6 +116,7 @@ ENTRIES = (
         symmetric=False,
         distance="euclidean",
         larger_is_more_similar=False,
+        is_extreme_for_itself=False,  # ranks count from one
         statistic="information_imbalance",
     ),
     _entry(
@@ -108,6 +126,7 @@ ENTRIES = (
         value_range=(0.0, 2.0),
         symmetric=False,
         larger_is_more_similar=False,
+        is_extreme_for_itself=False,  # ranks count from one
         statistic="information_imbalance",
     ),
 )

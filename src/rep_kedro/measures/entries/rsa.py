@@ -1,10 +1,15 @@
 """Measures on representational dissimilarity matrices (RDMs): four kinds of RDM, six ways to compare them."""
 
+from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
-from rep_kedro.measures.measure import Family, Invariance, Measure, Refusal, never_refuse
+from rep_kedro.measures.families.rsa import compare
+from rep_kedro.measures.measure import Family, Inference, Invariance, Measure, Refusal, never_refuse
 
 KRIEGESKORTE = "Kriegeskorte et al. 2008, doi:10.3389/neuro.06.004.2008"
+SCHUTT = "Schütt et al. 2023, doi:10.7554/eLife.82566"
+DIEDRICHSEN = "Diedrichsen et al. 2021, arXiv:2007.02789"
 MAX_STIMULI_TAU = 1000
 
 UNITS = frozenset({Invariance.UNIT_PERMUTATION, Invariance.ISOTROPIC_SCALING})
@@ -24,33 +29,52 @@ def _refuse_many_stimuli(n_stimuli: int, n_features_a: int, n_features_b: int, *
 
 REFUSE_TAU: Refusal = partial(_refuse_many_stimuli, most=MAX_STIMULI_TAU)
 
-# how RDMs are compared: title, source, value range, refusal
-COMPARISONS: dict[str, tuple[str, str, tuple[float, float], Refusal]] = {
-    "pearson": ("Pearson", KRIEGESKORTE, (-1.0, 1.0), never_refuse),
-    "spearman": ("Spearman", KRIEGESKORTE, (-1.0, 1.0), never_refuse),
-    "rho_a": ("rho-a", "Schütt et al. 2023, doi:10.7554/eLife.82566", (-1.0, 1.0), never_refuse),
-    "tau_a": ("tau-a", "Nili et al. 2014, doi:10.1371/journal.pcbi.1003553", (-1.0, 1.0), REFUSE_TAU),
-    "cosine": ("cosine", "Diedrichsen et al. 2021, arXiv:2007.02789", (0.0, 1.0), never_refuse),
-    "whitened_cosine": (
-        "whitened cosine",
-        "Diedrichsen et al. 2021, arXiv:2007.02789",
-        (-1.0, 1.0),
-        never_refuse,
+NO_INTERVAL = "no interval for RSA by this coefficient: only Pearson's and Spearman's are resampled"
+UNBIASED = Inference(is_biased=False)
+NOT_RESAMPLED = Inference(is_biased=False, no_interval=NO_INTERVAL)
+
+
+class Comparison(NamedTuple):
+    """How RDMs are compared."""
+
+    title: str
+    source: str
+    inference: Inference | None
+    is_cosine: bool = True
+    value_range: tuple[float, float] = (-1.0, 1.0)
+    refusal: Refusal = never_refuse
+
+
+COMPARISONS = {
+    "pearson": Comparison("Pearson", KRIEGESKORTE, UNBIASED),
+    "spearman": Comparison("Spearman", KRIEGESKORTE, UNBIASED),
+    "rho_a": Comparison("rho-a", SCHUTT, NOT_RESAMPLED, is_cosine=False),
+    "tau_a": Comparison(
+        "tau-a",
+        "Nili et al. 2014, doi:10.1371/journal.pcbi.1003553",
+        None,
+        is_cosine=False,
+        refusal=REFUSE_TAU,
     ),
+    "cosine": Comparison("cosine", DIEDRICHSEN, NOT_RESAMPLED, value_range=(0.0, 1.0)),
+    "whitened_cosine": Comparison("whitened cosine", DIEDRICHSEN, replace(NOT_RESAMPLED, is_biased=True)),
 }
 
 ENTRIES = tuple(
     Measure(
-        id=f"rsa_{rdm}_{compare}",
-        title=f"RSA ({rdm.replace('_', ' ')} RDM, {title})",
+        id=f"rsa_{rdm}_{name}",
+        title=f"RSA ({rdm.replace('_', ' ')} RDM, {how.title})",
         family=Family.RSA,
-        source=source,
-        value_range=value_range,
+        runner=compare,
+        source=how.source,
+        value_range=how.value_range,
         larger_is_more_similar=True,
         invariances=invariances,
-        parameters={"rdm": rdm, "compare": compare},
-        refusal=refusal,
+        parameters={"rdm": rdm, "compare": name},
+        refusal=how.refusal,
+        inference=how.inference,
+        is_cosine=how.is_cosine,
     )
     for rdm, invariances in RDMS.items()
-    for compare, (title, source, value_range, refusal) in COMPARISONS.items()
+    for name, how in COMPARISONS.items()
 )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rep_kedro.datasets import Batch, MemberKey, Plan, Planned, code_revision, missing_of
 from rep_kedro.errors import UserError
 from rep_kedro.pipelines.diagnostics.params import DiagnosticsParams
+from rep_kedro.schemas.diagnostics import LAYER_DIAGNOSTICS
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -18,10 +19,6 @@ if TYPE_CHECKING:
 else:
     DataFrame = ArrowHandle = TensorsHandle = Any  # Kedro reads the hints
 
-LAYER_COLUMNS = (
-    *("stimulus_set", "model", "layer", "depth", "n_channels", "n_samples", "delta"),
-    *("intrinsic_dimension", "saturation", "rankme", "effective_rank", "participation_ratio"),
-)
 _SPECTRA = "rep_kedro.pipelines.diagnostics.spectra"
 _log = logging.getLogger(__name__)
 
@@ -102,23 +99,18 @@ def compute_layer_diagnostics(spectra: Mapping[str, TensorsHandle], params: Diag
         params: Shares of variance, rule and epsilon.
 
     Returns:
-        Columns as in docs/architecture.md, section 3; one row for each layer and delta.
+        Columns as in docs/tables.md; one row for each layer and delta.
     """
-    import pandas as pd
-
     rows: list[dict[str, Any]] = []
     for key in sorted(spectra):
         stimulus_set, model = MemberKey.parse(key)
         for about in spectra[key].meta["layers"]:
             measured = _measure_layer(spectra[key], about, params)
             for delta in params.deltas:
-                rows.append(
-                    {"stimulus_set": stimulus_set, "model": model, "delta": delta, **about, **measured[delta]}
-                )
+                key_values = {"stimulus_set": stimulus_set, "model": model, "delta": delta}
+                rows.append(LAYER_DIAGNOSTICS.pick({**key_values, **about, **measured[delta]}))
     _log.info("RankMe with epsilon %g, intrinsic dimension by rule %r", params.rankme_epsilon, params.rule)
-    table = pd.DataFrame(rows, columns=list(LAYER_COLUMNS))
-    numbers = dict.fromkeys(LAYER_COLUMNS[-4:], "float64")
-    return table.astype({"intrinsic_dimension": "Int64", **numbers})
+    return LAYER_DIAGNOSTICS.frame(rows)
 
 
 def _measure_layer(

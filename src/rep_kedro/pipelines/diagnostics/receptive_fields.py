@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rep_kedro.datasets import MemberKey
 from rep_kedro.errors import UserError
 from rep_kedro.pipelines.diagnostics.params import DiagnosticsParams
+from rep_kedro.schemas.diagnostics import RECEPTIVE_FIELDS
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -16,10 +17,6 @@ if TYPE_CHECKING:
 else:
     DataFrame = TensorsHandle = Any  # Kedro reads the hints
 
-COLUMNS = (
-    *("model", "layer", "depth", "receptive_field_px", "jump_px", "input_px"),
-    *("is_border", "is_beyond_border"),
-)
 _log = logging.getLogger(__name__)
 
 
@@ -40,10 +37,8 @@ def compute_receptive_fields(
         features: Handles by `<stimulus set>/<model>`; their recipes tell of the networks from elsewhere.
 
     Returns:
-        Columns as in docs/architecture.md, section 3.
+        Columns as in docs/tables.md.
     """
-    import pandas as pd
-
     rows = [row for name in sorted(networks) for row in _rows_of_trained(name, networks[name], params)]
     foreign = {MemberKey.parse(key).name: handle for key, handle in sorted((features or {}).items())}
     for name, handle in sorted(foreign.items()):
@@ -55,7 +50,7 @@ def compute_receptive_fields(
             _log.info("no receptive fields of %s: %s", name, problem)
         except Exception as problem:  # another library's code; one network does not end the run
             _log.warning("no receptive fields of %s: %s: %s", name, type(problem).__name__, problem)
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return RECEPTIVE_FIELDS.frame(rows)
 
 
 def _rows_of_trained(model: str, handle: TensorsHandle, params: DiagnosticsParams) -> list[dict[str, Any]]:

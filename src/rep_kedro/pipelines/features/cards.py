@@ -14,6 +14,7 @@ from rep_kedro.models.sources.specs import (
     ZooEntry,
 )
 from rep_kedro.pipelines.features.params import FeaturesParams
+from rep_kedro.schemas.features import MODEL_CARDS
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -21,20 +22,6 @@ if TYPE_CHECKING:
     from rep_kedro.datasets import TensorsHandle
 else:
     DataFrame = TensorsHandle = Any  # so that Kedro can read the hints
-
-CARD_COLUMNS = (
-    "model",
-    "source",
-    "architecture",
-    "objective",
-    "seed",
-    "trained_on",
-    "n_parameters",
-    "n_flops",
-    "n_layers",
-    "feature_width",
-    "test_accuracy",
-)
 
 
 def compute_model_cards(
@@ -53,8 +40,6 @@ def compute_model_cards(
         MACs); `n_layers` and `feature_width` (of the final layer) as stored; `test_accuracy` on the
         training's own stimulus set, null where there is no head.
     """
-    import pandas as pd
-
     entries = params.entries()
     stored = {MemberKey.parse(key).name: handle for key, handle in sorted(features.items(), reverse=True)}
     rows = []
@@ -73,8 +58,7 @@ def compute_model_cards(
                 "feature_width": handle.shape(handle.meta["final_layer"])[1],
             }
         )
-    cards = pd.DataFrame(rows, columns=list(CARD_COLUMNS))
-    return cards.astype({"seed": "Int64", "test_accuracy": "Float64"})
+    return MODEL_CARDS.frame(rows)
 
 
 def _describe_trained(handle: TensorsHandle) -> dict[str, Any]:

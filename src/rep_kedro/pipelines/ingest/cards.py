@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.pipelines.ingest.params import IngestParams
+from rep_kedro.schemas.ingest import STIMULUS_CARDS
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -11,14 +12,6 @@ if TYPE_CHECKING:
     from rep_kedro.datasets import ArrowHandle
 else:
     ArrowHandle = DataFrame = Any  # so that Kedro can read the hints
-
-COLUMNS: Mapping[str, str] = {
-    **{name: "object" for name in ("stimulus_set", "title", "group", "source", "sha256")},
-    **{name: "Int64" for name in ("n_stimuli", "n_train", "n_test", "n_other")},
-    "test_is": "object",
-    **{name: "Int64" for name in ("n_classes", "image_size_px", "n_copies", "n_copies_across_splits")},
-    **{name: "Int64" for name in ("n_damaged", "n_left_out", "n_ignored")},
-}
 
 
 def describe_stimulus_sets(stimulus_sets: "Mapping[str, ArrowHandle]", params: IngestParams) -> "DataFrame":
@@ -29,18 +22,11 @@ def describe_stimulus_sets(stimulus_sets: "Mapping[str, ArrowHandle]", params: I
         params: What is said of the sets there.
 
     Returns:
-        Columns stimulus_set, title and group (as given in the parameters, else null), source, sha256 (of ids,
-        images, labels and splits), n_stimuli, n_train, n_test, n_other (in other splits), test_is (where the
-        split test comes from: ``test``, ``val`` or ``drawn``; null without one), n_classes (with at least one
-        stimulus), image_size_px (null unless all images are squares of one size), n_copies (exact ones,
-        beyond the first), n_copies_across_splits (of training stimuli, in other splits), n_damaged (items
-        left out because they cannot be used), n_left_out (stimuli, or files of stimuli, that the parameters
-        leave out), n_ignored (hidden files and files without stimuli).
+        Columns as in docs/tables.md.
     """
-    import pandas as pd
-
-    rows = [_describe(name, handle.meta, params) for name, handle in sorted(stimulus_sets.items())]
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict(COLUMNS))
+    return STIMULUS_CARDS.frame(
+        _describe(name, handle.meta, params) for name, handle in sorted(stimulus_sets.items())
+    )
 
 
 def _describe(name: str, meta: Mapping[str, Any], params: IngestParams) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from rep_kedro.pipelines.probing.final_predictions import (
     StoredProbabilities,
     read_final_predictions,
 )
+from rep_kedro.schemas.probing import PREDICTION_AGREEMENT
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -18,11 +19,6 @@ if TYPE_CHECKING:
 else:
     ArrowHandle = DataFrame = Tensor = TensorsHandle = Any  # Kedro reads the hints
 
-COLUMNS = (
-    *("stimulus_set", "model_a", "model_b", "n_test", "accuracy_a", "accuracy_b", "disagreement"),
-    *("disagreement_low_bound", "disagreement_high_bound", "error_consistency", "jensen_shannon", "reason"),
-    *("objective_a", "objective_b", "architecture_a", "architecture_b"),
-)
 BLOCK_BYTES = 2**27  # probabilities in memory at once; changes speed, not the result
 NO_PROBABILITIES = "no probabilities are stored for {}: set probing.keep_probabilities"
 
@@ -40,14 +36,12 @@ def compare_predictions(
         model_cards: One row per network.
 
     Returns:
-        Columns as in docs/architecture.md, section 3. Error consistency is NaN where it is 0 / 0, the
+        Columns as in docs/tables.md. Error consistency is NaN where it is 0 / 0, the
         Jensen-Shannon divergence where probabilities are not stored; ``reason`` says why.
 
     Raises:
         ValueError: If a network has no card, or as for ``read_final_predictions``.
     """
-    import pandas as pd
-
     cards = model_cards.set_index("model")
     rows: list[dict[str, Any]] = []
     for found in read_final_predictions(probes, stimulus_subsets):
@@ -58,12 +52,13 @@ def compare_predictions(
             for trait in ("objective", "architecture"):
                 row |= {f"{trait}_{side}": str(cards.at[row[f"model_{side}"], trait]) for side in "ab"}
             rows.append(row)
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return PREDICTION_AGREEMENT.frame(rows)
 
 
 def _rows_of(found: FinalPredictions) -> Iterator[dict[str, Any]]:
     from rep_kedro.kernels.agreement_bounds import bound_disagreement
     from rep_kedro.kernels.functional import pairwise_disagreement, pairwise_error_consistency
+    from rep_kedro.kernels.undefined import explain
 
     n_test = len(found.labels)
     n_right = (found.predictions == found.labels).sum(dim=1)
@@ -79,7 +74,8 @@ def _rows_of(found: FinalPredictions) -> Iterator[dict[str, Any]]:
     accuracies = (n_right.double() / n_test).tolist()
     for i, model_a in enumerate(found.models):
         for j, model_b in enumerate(found.models[i + 1 :], start=i + 1):
-            reasons = [f"error consistency: {undefined[i, j]}"] if (i, j) in undefined else []
+            why = explain(undefined.get((i, j), ()), found.models)
+            reasons = [f"error consistency: {why}"] if why else []
             without = [model for model in (model_a, model_b) if model not in found.probabilities]
             reasons += [NO_PROBABILITIES.format(" and ".join(without))] if without else []
             yield {

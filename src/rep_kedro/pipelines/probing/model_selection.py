@@ -9,6 +9,7 @@ from rep_kedro.errors import UserError
 from rep_kedro.pipelines.probing.final_predictions import FinalPredictions, read_final_predictions
 from rep_kedro.pipelines.probing.model_sets import choose_sets, make_generator
 from rep_kedro.pipelines.probing.selection_params import ModelSelectionParams, Strategy
+from rep_kedro.schemas.probing import MODEL_SELECTION
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -20,14 +21,6 @@ else:
 
 MEAN = "mean"
 BLOCK_BYTES = 2**27  # probabilities in memory at once; changes speed, not the result
-COLUMNS = (
-    *("stimulus_set", "measure", "strategy", "n_models", "draw", "models", "mean_accuracy", "best_accuracy"),
-    *("ensemble_accuracy", "ensemble_low", "ensemble_high", "n_test", "mean_similarity", "reason"),
-)
-NUMBERS = (
-    *("mean_accuracy", "best_accuracy", "ensemble_accuracy", "ensemble_low", "ensemble_high"),
-    "mean_similarity",
-)
 NOT_HELD_OUT = "no held-out accuracy of its networks: which is best is not decided on test stimuli"
 
 
@@ -82,15 +75,13 @@ def compute_model_selection(
         params: Which sets.
 
     Returns:
-        Columns as in docs/architecture.md, section 3; accuracies in [0, 1] on the test stimuli.
+        Columns as in docs/tables.md; accuracies in [0, 1] on the test stimuli.
         ``best_accuracy`` is that of the network that reads the held-out stimuli best; ``ensemble_low`` and
         ``ensemble_high`` bound what the same ensemble would reach on other test stimuli.
 
     Raises:
         ValueError: As for ``read_final_predictions``.
     """
-    import pandas as pd
-
     measures = list(dict.fromkeys(model_clusters["measure"].astype(str)))
     finals = probe_results[probe_results["is_final"].astype(bool)]
     rows: list[dict[str, Any]] = []
@@ -112,7 +103,7 @@ def compute_model_selection(
             {"stimulus_set": found.stimulus_set, **row}
             for row in _judge(found, choices, accuracies, similarities)
         ]
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict.fromkeys(NUMBERS, "float64"))
+    return MODEL_SELECTION.frame(rows)
 
 
 def _keep(every: FinalPredictions, networks: frozenset[str]) -> FinalPredictions:

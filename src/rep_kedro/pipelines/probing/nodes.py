@@ -12,6 +12,7 @@ from rep_kedro.pipelines.probing.fitting import make_probes
 from rep_kedro.pipelines.probing.params import ProbingParams
 from rep_kedro.pipelines.probing.sources import list_sources, probe_source
 from rep_kedro.representations import FeatureSource
+from rep_kedro.schemas.probing import PROBE_RESULTS
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -20,20 +21,6 @@ if TYPE_CHECKING:
 else:
     DataFrame = ArrowHandle = TensorsHandle = Any  # Kedro reads the hints
 
-COLUMNS = (
-    *("stimulus_set", "model", "layer", "depth", "is_final", "train_accuracy", "validation_accuracy"),
-    *(
-        "test_accuracy",
-        "test_low",
-        "test_high",
-        "weight_decay",
-        "learning_rate",
-        "seed",
-        "n_train",
-        "n_test",
-        "n_classes",
-    ),
-)
 _log = logging.getLogger(__name__)
 
 
@@ -96,12 +83,10 @@ def tabulate_probe_results(probes: Mapping[str, TensorsHandle]) -> DataFrame:
         probes: Handles by ``<stimulus set>/<model>``.
 
     Returns:
-        Columns as in docs/architecture.md, section 3; ``learning_rate`` is missing for convex probes,
+        Columns as in docs/tables.md; ``learning_rate`` is missing for convex probes,
         ``validation_accuracy`` where no training stimuli could be held out. ``test_low`` and ``test_high``
         bound what the same probe would reach on other test stimuli.
     """
-    import pandas as pd
-
     from rep_kedro.kernels.probes import bound_share
 
     rows = []
@@ -110,9 +95,8 @@ def tabulate_probe_results(probes: Mapping[str, TensorsHandle]) -> DataFrame:
         about = {"stimulus_set": stimulus_set, "model": model}
         for row in probes[key].meta["layers"]:
             low, high = bound_share(row["test_accuracy"], row["n_test"])
-            rows.append({**about, **row, "test_low": low, "test_high": high})
-    numbers = dict.fromkeys(("learning_rate", "validation_accuracy"), "float64")
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(numbers)
+            rows.append(PROBE_RESULTS.pick({**about, **row, "test_low": low, "test_high": high}))
+    return PROBE_RESULTS.frame(rows)
 
 
 def _choose_sets(features: Mapping[str, object], params: ProbingParams) -> dict[str, list[str]]:

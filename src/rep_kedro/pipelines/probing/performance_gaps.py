@@ -4,6 +4,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.pipelines.probing.params import GapParams, ProbingParams
+from rep_kedro.schemas.probing import PERFORMANCE_GAPS
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -11,10 +12,6 @@ if TYPE_CHECKING:
 else:
     DataFrame = Series = Tensor = Any  # Kedro reads the hints
 
-COLUMNS = (
-    *("stimulus_set", "measure", "n_pairs", "pearson", "spearman", "pearson_low", "pearson_high"),
-    *("p_value", "p_adjusted", "p_smallest", "n_tests", "reason"),
-)
 _log = logging.getLogger(__name__)
 RAISE = "raise probing.performance_gaps.n_permutations, or compare more networks"
 REASONS = (
@@ -41,7 +38,7 @@ def compute_performance_gaps(
         params: ``params.performance_gaps``: bootstrap, permutations.
 
     Returns:
-        Columns as in docs/architecture.md, section 3: one row per stimulus set and measure of the
+        Columns as in docs/tables.md: one row per stimulus set and measure of the
         similarities. Pairs lack where a network has no probe. Undefined values are NaN with their reason.
         ``p_adjusted`` is corrected for the stimulus sets of the measure; ``n_tests`` counts them,
         ``p_smallest`` is the smallest corrected p-value that was possible. Where that is above the level, the
@@ -60,8 +57,8 @@ def compute_performance_gaps(
         for stimulus_set, pairs in similarities.groupby("stimulus_set", sort=True)
     ]
     if not tables:
-        return pd.DataFrame(columns=list(COLUMNS))
-    return _correct(pd.concat(tables, ignore_index=True), params.performance_gaps)[list(COLUMNS)]
+        return PERFORMANCE_GAPS.frame([])
+    return PERFORMANCE_GAPS.frame(_correct(pd.concat(tables, ignore_index=True), params.performance_gaps))
 
 
 def _tabulate(stimulus_set: str, pairs: DataFrame, accuracy: Series, params: GapParams) -> DataFrame:

@@ -35,12 +35,10 @@ def list_missing_members(**inputs: Any) -> "DataFrame":
             whole collection that could not be made is :func:`~rep_kedro.datasets.partial.nothing_because`.
 
     Returns:
-        Columns as in docs/architecture.md, section 3; no rows where nothing is missing.
+        Columns as in docs/tables.md; no rows where nothing is missing.
     """
-    import pandas as pd
-
     from rep_kedro.datasets import Handles
-    from rep_kedro.reporting.contract import COLUMNS
+    from rep_kedro.schemas.run import MISSING_MEMBERS
 
     rows = [
         {"collection": name, "key": key, "reason": why}
@@ -48,7 +46,7 @@ def list_missing_members(**inputs: Any) -> "DataFrame":
         if isinstance(handles, Handles)
         for key, why in {**handles.missing, **handles.partial}.items()
     ]
-    return pd.DataFrame(rows, columns=list(COLUMNS["missing_members"]))
+    return MISSING_MEMBERS.frame(rows)
 
 
 def journal_beside(handles: "Mapping[str, Handle]") -> "Journal":

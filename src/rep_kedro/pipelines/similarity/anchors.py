@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rep_kedro.pipelines.similarity.groups import ALL
 from rep_kedro.pipelines.similarity.params import ConsistencyParams
 from rep_kedro.pipelines.similarity.study import Study, explain_small, list_studies, resample
+from rep_kedro.schemas.consistency import ANCHOR_COMPARISONS
 
 if TYPE_CHECKING:
     from numpy import float64, int64
@@ -21,11 +22,6 @@ if TYPE_CHECKING:
 else:
     DataFrame = Numbers = Tensor = Any  # so that Kedro can read the hints
 
-COLUMNS = (
-    *("measure", "anchor", "category", "value_a", "value_b", "n_a", "n_b", "median_a", "median_b"),
-    *("statistic", "p_value", "p_adjusted", "p_smallest", "n_tests", "difference_low", "difference_high"),
-    "reason",
-)
 _log = logging.getLogger(__name__)
 NO_INTERVAL = "no interval: most samples of its networks have fewer than three pairs"
 
@@ -68,7 +64,7 @@ def compare_anchors(similarities: DataFrame, model_cards: DataFrame, params: Con
         params: Anchors, categories, bootstrap.
 
     Returns:
-        Columns as in docs/architecture.md, section 3: one row per measure, anchor, category and two of its
+        Columns as in docs/tables.md: one row per measure, anchor, category and two of its
         values. ``n_a`` and ``n_b`` count pairs of stimulus sets with a defined correlation; a value with
         fewer than ``params.min_pairs`` other networks has none, and the row says so. P-values are corrected
         by Bonferroni for the tests of the anchor; ``n_tests`` counts them, ``p_smallest`` is the smallest
@@ -78,14 +74,12 @@ def compare_anchors(similarities: DataFrame, model_cards: DataFrame, params: Con
     Raises:
         ValueError: If an anchor is no network of the study.
     """
-    import pandas as pd
-
     rows = [
         row
         for study in list_studies(similarities, model_cards, params)
         for row in _correct(study.measure, list(_compare(study, model_cards, params)))
     ]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return ANCHOR_COMPARISONS.frame(rows)
 
 
 def _compare(study: Study, cards: DataFrame, params: ConsistencyParams) -> Iterator[dict[str, Any]]:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.datasets import MemberKey
-from rep_kedro.measures import Measure, get_measure
+from rep_kedro.measures import get_measure
+from rep_kedro.schemas.similarity import NOISE_CEILINGS
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -15,24 +16,9 @@ if TYPE_CHECKING:
 else:
     DataFrame = LabelledMatrix = MatrixHandle = Any  # so that Kedro can read the hints
 
-COLUMNS = (
-    *("stimulus_set", "measure", "source", "architecture", "objective", "trained_on", "n_repeats"),
-    *("ceiling_low", "ceiling_high", "others_mean", "others_largest", "reason"),
-)
 _log = logging.getLogger(__name__)
+UNDEFINED = "a similarity between the repeats is undefined, or their mean vanishes"
 _SAME = ("source", "architecture", "objective", "trained_on")
-_COSINES = ("pearson", "spearman", "cosine", "whitened_cosine")
-
-
-def has_ceiling(measure: Measure) -> bool:
-    """Tell whether a measure is the cosine of what it prepares for each network: CKA, and most of RSA."""
-    parameters = measure.parameters
-    match measure.family.value:
-        case "gram matrices":
-            return "transform" not in parameters
-        case "dissimilarity matrices":
-            return parameters["compare"] in _COSINES
-    return False
 
 
 def compute_noise_ceilings(
@@ -51,17 +37,15 @@ def compute_noise_ceilings(
         model_cards: One row per network.
 
     Returns:
-        Columns as in docs/architecture.md, section 3: one row per stimulus set, measure and group of repeats.
+        Columns as in docs/tables.md: one row per stimulus set, measure and group of repeats.
         ``others_mean`` and ``others_largest`` are over similarities of the repeats with networks of other
         kinds.
     """
-    import pandas as pd
-
     rows: list[dict[str, Any]] = []
     left_out: dict[str, str] = {}
     for key, handle in sorted(similarity_matrices.items()):
         stimulus_set, measure_id = MemberKey.parse(key)
-        if has_ceiling(get_measure(measure_id)):
+        if get_measure(measure_id).is_cosine:
             matrix = handle.matrix()
             own = model_cards.set_index("model").loc[list(matrix.labels)].reset_index()
             kinds = list(_list_kinds(own))
@@ -77,7 +61,7 @@ def compute_noise_ceilings(
             len(left_out),
             ", ".join(f"{model} ({why})" for model, why in sorted(left_out.items())),
         )
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return NOISE_CEILINGS.frame(rows)
 
 
 @dataclass(frozen=True)
@@ -142,5 +126,5 @@ def _rows_of(matrix: LabelledMatrix, own: DataFrame, kinds: Sequence[_Kind]) -> 
             "ceiling_high": high,
             "others_mean": float(others.mean()) if others.size else np.nan,
             "others_largest": float(others.max()) if others.size else np.nan,
-            "reason": "a similarity between the repeats is undefined" if np.isnan(low) else "",
+            "reason": UNDEFINED if np.isnan(low + high) else "",
         }

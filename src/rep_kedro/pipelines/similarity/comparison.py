@@ -1,7 +1,6 @@
 """One labelled matrix for each measure, from the features of all networks on one stimulus set."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.measures.measure import Measure
@@ -13,9 +12,6 @@ if TYPE_CHECKING:
     from rep_kedro.datasets import LabelledMatrix
 else:
     LabelledMatrix = Tensor = Any  # so that Kedro can read the hints
-
-# they ask of one network whether nearness is mutual, or count ranks from one
-NOT_EXTREME_FOR_ITSELF = ("cycle_knn", "information_imbalance")
 
 
 def compare_networks(
@@ -49,20 +45,6 @@ def compare_networks(
             "n_features": [x.shape[1] for x in representations.values()],
             "symmetric": measure.symmetric,
         }
-        self_value = self_value_of(measure)
-        if self_value is not None:
-            meta["self_value"] = self_value
+        if measure.self_value is not None:
+            meta["self_value"] = measure.self_value
         yield measure.id, LabelledMatrix(values, labels, reasons, meta)
-
-
-def self_value_of(measure: Measure) -> float | None:
-    """Return what a measure gives for a network and itself; None where that depends on the network.
-
-    Measures without bounds have the units of the features, so that no one tolerance fits them.
-    """
-    low, high = measure.value_range
-    if measure.parameters.get("statistic") in NOT_EXTREME_FOR_ITSELF or not (
-        isfinite(low) and isfinite(high)
-    ):
-        return None
-    return high if measure.larger_is_more_similar else low

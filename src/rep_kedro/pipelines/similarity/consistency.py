@@ -4,9 +4,9 @@ import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from rep_kedro.pipelines.similarity.groups import GROUP_COLUMNS
 from rep_kedro.pipelines.similarity.params import ConsistencyParams
 from rep_kedro.pipelines.similarity.study import Study, explain_small, list_studies, resample
+from rep_kedro.schemas.consistency import CONSISTENCY, CONSISTENCY_SUMMARY, GROUP_COLUMNS
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -19,15 +19,6 @@ else:
 
 _log = logging.getLogger(__name__)
 
-COLUMNS = (
-    *("measure", *GROUP_COLUMNS, "stimulus_set_a", "stimulus_set_b", "n_pairs", "n_excluded"),
-    *("pearson", "spearman", "kendall", "pearson_low", "pearson_high", "p_value", "p_adjusted"),
-    *("p_smallest", "n_tests", "reason"),
-)
-SUMMARY_COLUMNS = (
-    *("measure", *GROUP_COLUMNS, "n_pairs", "n_set_pairs", "n_defined", "median_pearson", "median_low"),
-    *("median_high", "smallest", "first_quartile", "third_quartile", "largest", "reason"),
-)
 RAISE = "raise consistency.n_permutations, or compare more networks or fewer stimulus sets"
 QUARTILES = ("smallest", "first_quartile", "median_pearson", "third_quartile", "largest")
 
@@ -45,7 +36,7 @@ def compute_consistency(
         params: Groups, bootstrap, permutations.
 
     Returns:
-        Columns as in docs/architecture.md, section 3: one row per measure, group of network pairs and
+        Columns as in docs/tables.md: one row per measure, group of network pairs and
         unordered pair of stimulus sets. Groups with fewer than ``params.min_pairs`` pairs of networks have no
         rows here: the summary lists them. Whatever is NaN has its reason. The interval is from a bootstrap
         over networks (an anchor stays), the p-value from permutations of network names within the two sets of
@@ -65,7 +56,7 @@ def compute_consistency(
         for study in list_studies(similarities, model_cards, params)
         if study.groups
     ]
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))
+    return CONSISTENCY.frame(pd.concat(tables, ignore_index=True) if tables else [])
 
 
 def summarise_consistency(
@@ -83,17 +74,15 @@ def summarise_consistency(
         params: Groups and bootstrap.
 
     Returns:
-        Columns as in docs/architecture.md, section 3: one row per measure and group of network pairs; groups
+        Columns as in docs/tables.md: one row per measure and group of network pairs; groups
         with fewer than ``params.min_pairs`` pairs of networks come last, NaN with the reason.
     """
-    import pandas as pd
-
     rows = [
         row
         for study in list_studies(similarities, model_cards, params)
         for row in (*_summaries_of(study, model_cards, params), *_mention_small(study, params))
     ]
-    return pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
+    return CONSISTENCY_SUMMARY.frame(rows)
 
 
 def _tabulate(study: Study, cards: DataFrame, params: ConsistencyParams) -> DataFrame:
@@ -130,7 +119,7 @@ def _tabulate(study: Study, cards: DataFrame, params: ConsistencyParams) -> Data
         **{name: getattr(corrected, name).numpy() for name in ("p_adjusted", "p_smallest", "n_tests")},
         "reason": np.array(REASONS)[_flatten(found.reason_codes, study).numpy()],
     }
-    return _explain_missing(pd.DataFrame(columns)[list(COLUMNS)], params)
+    return _explain_missing(pd.DataFrame(columns), params)
 
 
 def _explain_missing(table: DataFrame, params: ConsistencyParams) -> DataFrame:

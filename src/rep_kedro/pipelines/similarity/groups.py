@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rep_kedro.errors import UserError
 from rep_kedro.pipelines.similarity.params import ConsistencyParams, SetStep
+from rep_kedro.schemas.consistency import GROUP_COLUMNS
 
 _log = logging.getLogger(__name__)
 
@@ -20,7 +21,6 @@ else:
 
 ALL = "all"
 MODEL_SETS = "model_sets"
-GROUP_COLUMNS = ("anchor", "category", "value_a", "value_b")
 ABSENT = "none"  # value of a network that has none in a column: trained on nothing
 
 

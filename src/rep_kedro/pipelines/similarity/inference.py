@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rep_kedro.datasets import Batch, MemberKey, Plan, Planned, code_revision
 from rep_kedro.errors import UserError
-from rep_kedro.measures import Measure, get_measure
+from rep_kedro.measures import Inference, Measure, closest_measures, get_measure
 from rep_kedro.pipelines.similarity.params import InferenceParams, SimilarityParams
 from rep_kedro.pipelines.similarity.selection import (
     NO_SUBSETS,
@@ -16,6 +16,7 @@ from rep_kedro.pipelines.similarity.selection import (
     leave_out_sets,
     select_features,
 )
+from rep_kedro.schemas.similarity import SIMILARITY_INFERENCE
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -25,12 +26,6 @@ else:
     ArrowHandle = DataFrame = TensorsHandle = Any  # so that Kedro can read the hints
 
 _log = logging.getLogger(__name__)
-COLUMNS = (
-    *("stimulus_set", "measure", "model_a", "model_b", "similarity", "is_biased", "standard_error"),
-    *("similarity_low", "similarity_high", "interval_covers", "p_value", "p_adjusted", "p_smallest"),
-    *("n_tests", "null_mean", "threshold", "calibrated", "n_stimuli", "n_permutations", "n_bootstrap"),
-    "reason",
-)
 STORED = (
     *("similarity", "standard_error", "similarity_low", "similarity_high", "p_value", "null_mean"),
     *("threshold", "calibrated"),
@@ -38,10 +33,12 @@ STORED = (
 RECIPE_PARAMS = {"n_permutations", "n_bootstrap", "confidence", "level", "max_stimuli", "seed"}
 UNDEFINED = "the similarity is undefined; the table of similarities says why"
 UNDEFINED_BY_RANK = (
-    "the similarity is undefined on the stimuli that are used: a network does not tell them apart, or the "
+    "the similarity is undefined on the stimuli that are used: they do not differ for a network, or the "
     "ranks of two networks add up to more than their number; see similarity_inference.max_stimuli"
 )
 NO_INTERVAL = "no interval: the similarity is undefined in more than a tenth of the resamples"
+BIASED = "the mean over samples of {} stimuli, not the value in their population"
+UNBIASED = "the value in the population of stimuli"
 RAISE = "raise similarity_inference.n_permutations, or set similarity_inference.correction to maximum"
 NOT_RESAMPLED = "no interval: similarity_inference.n_bootstrap is 0"
 NOT_PERMUTED = "no p-value: similarity_inference.n_permutations is 0"
@@ -80,9 +77,10 @@ def plan_similarity_nulls(
         layers = selection.layers(similarity.layer)
         batch = _null_batch(selection, layers, similarity, params)
         members = {}
-        for measure in measures:
+        for measure, inference in measures:
             recipe = {
                 "measure": measure.recipe(),
+                "inference": inference.recipe(),
                 "features": selection.references,
                 "layers": layers,
                 **params.model_dump(include=RECIPE_PARAMS),
@@ -93,22 +91,20 @@ def plan_similarity_nulls(
     return plan
 
 
-def require_null(measure_id: str) -> Measure:
-    """Return a measure that has a permutation null.
+def require_null(measure_id: str) -> tuple[Measure, Inference]:
+    """Return a measure that has a permutation null, and what is known of it.
 
     Raises:
         ValueError: If it has none.
     """
-    from rep_kedro.pipelines.similarity.nulls import has_null
-
     measure = get_measure(measure_id)
-    if not has_null(measure.family.value, measure.parameters):
+    if measure.inference is None:
+        others = ", ".join(closest_measures(measure_id, lambda other: other.inference is not None))
         raise UserError(
-            f"no permutation null for measure {measure_id!r}; there is one for CKA (biased, debiased), RSA "
-            "(all but tau-a), mutual kNN, Jaccard, CCA, SVCCA, eigenspace overlap, NBS, Procrustes, shape "
-            "distances and GULP: change similarity_inference.measures"
+            f"no permutation null for measure {measure_id!r}; there is one for {others} and others: change"
+            " similarity_inference.measures"
         )
-    return measure
+    return measure, measure.inference
 
 
 def tabulate_similarity_inference(
@@ -121,23 +117,19 @@ def tabulate_similarity_inference(
         params: How p-values are corrected for the number of pairs.
 
     Returns:
-        Columns as in docs/architecture.md, section 3. ``p_adjusted`` is corrected for the pairs of the same
+        Columns as in docs/tables.md. ``p_adjusted`` is corrected for the pairs of the same
         stimulus set and measure; ``n_tests`` counts them, ``p_smallest`` is the smallest corrected p-value
         that was possible. Where that is above the level, the log says so. ``is_biased`` says whether the
         similarity depends on the number of stimuli, and ``interval_covers`` what its interval is for.
     """
-    import pandas as pd
-
     from rep_kedro.kernels.families import explain_hopeless
-    from rep_kedro.pipelines.similarity.stimulus_intervals import is_biased, say_what_is_covered
 
     rows: list[dict[str, Any]] = []
     for key, handle in sorted(similarity_nulls.items()):
         stimulus_set, measure_id = MemberKey.parse(key)
-        measure = get_measure(measure_id)
+        measure, inference = require_null(measure_id)
         undefined = UNDEFINED if measure.fewest_stimuli.counts == "nothing" else UNDEFINED_BY_RANK
-        about = (measure.family.value, measure.parameters)
-        covered = say_what_is_covered(*about, int(handle.meta["n_stimuli"]))
+        covered = BIASED.format(handle.meta["n_stimuli"]) if inference.is_biased else UNBIASED
         own = list(_rows_of(handle, params.correction, undefined))
         least = min((row["p_smallest"] for row in own if row["n_tests"]), default=0.0)
         if why := explain_hopeless("similarities", own[0]["n_tests"] if own else 0, least):
@@ -149,11 +141,11 @@ def tabulate_similarity_inference(
                     "stimulus_set": stimulus_set,
                     "measure": measure_id,
                     **row,
-                    "is_biased": is_biased(*about),
+                    "is_biased": inference.is_biased,
                     "interval_covers": covered if has_interval else "",
                 }
             )
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return SIMILARITY_INFERENCE.frame(rows)
 
 
 def _rows_of(handle: TensorsHandle, correction: str, undefined: str) -> Iterator[dict[str, Any]]:
@@ -211,10 +203,7 @@ def _null_batch(
         from rep_kedro.datasets import Tensors
         from rep_kedro.kernels.model_pairs import mirror
         from rep_kedro.pipelines.similarity.nulls import draw_stimuli, summarise_null
-        from rep_kedro.pipelines.similarity.stimulus_intervals import (
-            explain_no_bootstrap,
-            summarise_bootstrap,
-        )
+        from rep_kedro.pipelines.similarity.stimulus_intervals import summarise_bootstrap
 
         representations = selection.load(layers)
         n_stimuli = len(next(iter(representations.values())))
@@ -222,33 +211,28 @@ def _null_batch(
         device = choose_device(similarity.device)
         used = [x[chosen].to(device) for x in representations.values()]
         for key in keys:
-            measure = get_measure(MemberKey.parse(key).name)
-            family = measure.family.value
+            measure, inference = require_null(MemberKey.parse(key).name)
             found = summarise_null(
                 used,
-                family,
-                measure.parameters,
-                larger_is_more_similar=measure.larger_is_more_similar,
+                measure,
                 n_permutations=params.n_permutations,
                 level=params.level,
                 seed=params.seed,
             )
             found |= summarise_bootstrap(
                 used,
-                family,
-                measure.parameters,
+                measure,
                 n_bootstrap=params.n_bootstrap,
                 confidence=params.confidence,
                 seed=params.seed,
             )
-            no_bootstrap = explain_no_bootstrap(family, measure.parameters)
             largest = measure.value_range[1]
             meta = {
                 "labels": list(representations),
                 "n_stimuli": len(chosen),
                 "n_permutations": params.n_permutations,
-                "n_bootstrap": 0 if no_bootstrap else params.n_bootstrap,
-                "no_interval": no_bootstrap if params.n_bootstrap else NOT_RESAMPLED,
+                "n_bootstrap": 0 if inference.no_interval else params.n_bootstrap,
+                "no_interval": inference.no_interval if params.n_bootstrap else NOT_RESAMPLED,
                 "largest_value": largest if isfinite(largest) else None,
             }
             yield key, Tensors({name: mirror(values) for name, values in found.items()}, meta)

@@ -18,6 +18,7 @@ from rep_kedro.pipelines.similarity.placing import (
     place_by_mds,
     place_by_tsne,
 )
+from rep_kedro.schemas.model_maps import MODEL_CLUSTERS, MODEL_POSITIONS
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -28,10 +29,6 @@ else:
 
 MEAN = "mean"
 _log = logging.getLogger(__name__)
-POSITION_COLUMNS = (
-    *("stimulus_set", "measure", "method", "model", "x", "y", "stress", "divergence", "reason"),
-)
-CLUSTER_COLUMNS = ("stimulus_set", "measure", "n_clusters", "model", "cluster", "silhouette", "reason")
 ALONE = "alone in its cluster"
 
 
@@ -47,15 +44,13 @@ def compute_model_maps(
         params: Which measures, and how. A measure without matrices is left out, and the log says so.
 
     Returns:
-        Positions and clusters, columns as in docs/architecture.md, section 3. ``mean`` stands for the mean
+        Positions and clusters, columns as in docs/tables.md. ``mean`` stands for the mean
         over stimulus sets. Maps of one method are turned and mirrored to fit that of the mean, which lies
         along its principal axes; multidimensional scaling is in units of dissimilarity.
 
     Raises:
         ValueError: If a stimulus set is named like the mean.
     """
-    import pandas as pd
-
     positions: list[dict[str, Any]] = []
     clusters: list[dict[str, Any]] = []
     numbers_of_networks: set[int] = set()
@@ -72,13 +67,7 @@ def compute_model_maps(
         for method in params.methods:
             positions += [{"measure": measure_id, **row} for row in _position_rows(closeness, method, params)]
     _tell_perplexity(numbers_of_networks, params)
-    numbers = ["x", "y", "stress", "divergence"]
-    return (
-        pd.DataFrame(positions, columns=list(POSITION_COLUMNS)).astype(dict.fromkeys(numbers, "float64")),
-        pd.DataFrame(clusters, columns=list(CLUSTER_COLUMNS)).astype(
-            {"n_clusters": "int64", "cluster": "Int64", "silhouette": "float64"}
-        ),
-    )
+    return MODEL_POSITIONS.frame(positions), MODEL_CLUSTERS.frame(clusters)
 
 
 def _select_matrices(

@@ -3,9 +3,9 @@
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from rep_kedro.pipelines.similarity.groups import GROUP_COLUMNS
 from rep_kedro.pipelines.similarity.params import ConsistencyParams
 from rep_kedro.pipelines.similarity.study import draw_counts, stack_similarities
+from rep_kedro.schemas.consistency import GROUP_COLUMNS, MEASURE_AGREEMENT
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -15,10 +15,6 @@ else:
     Agreement = DataFrame = Any  # so that Kedro can read the hints
 
 SIMILARITY, CONSISTENCY = "similarity", "consistency"
-COLUMNS = (
-    *("measure_a", "measure_b", "compared", "n", "pearson", "spearman", "pearson_low", "pearson_high"),
-    "reason",
-)
 
 
 def compare_measures(similarities: DataFrame, consistency: DataFrame, params: ConsistencyParams) -> DataFrame:
@@ -30,13 +26,11 @@ def compare_measures(similarities: DataFrame, consistency: DataFrame, params: Co
         params: Bootstrap.
 
     Returns:
-        Columns as in docs/architecture.md, section 3: two rows for each two measures. ``similarity``: means
+        Columns as in docs/tables.md: two rows for each two measures. ``similarity``: means
         over the stimulus sets that both measures have, per pair of networks; the interval draws networks and
         stimulus sets. ``consistency``: Pearson's r per group of network pairs and pair of stimulus sets; the
         interval draws stimulus sets. With few stimulus sets both are rough.
     """
-    import pandas as pd
-
     rows = []
     for names in combinations(sorted(similarities["measure"].unique()), 2):
         found = {
@@ -57,7 +51,7 @@ def compare_measures(similarities: DataFrame, consistency: DataFrame, params: Co
             }
             for compared, agreement in found.items()
         ]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return MEASURE_AGREEMENT.frame(rows)
 
 
 def _compare_similarities(

@@ -15,6 +15,7 @@ from rep_kedro.pipelines.similarity.selection import (
     leave_out_sets,
     select_features,
 )
+from rep_kedro.schemas.similarity import SIMILARITIES, TRAITS
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -24,12 +25,6 @@ else:
     ArrowHandle = DataFrame = LabelledMatrix = MatrixHandle = TensorsHandle = (
         Any  # so that Kedro can read the hints
     )
-
-_CARD_COLUMNS = ("objective", "architecture")
-COLUMNS = (
-    *("stimulus_set", "measure", "model_a", "model_b", "similarity", "reason"),
-    *(f"{name}_{side}" for name in _CARD_COLUMNS for side in ("a", "b")),
-)
 
 
 def plan_similarity_matrices(
@@ -87,14 +82,12 @@ def tabulate_similarities(
         model_cards: One row per network.
 
     Returns:
-        Columns as in docs/architecture.md, section 3; NaN similarities keep their reason. No rows where there
+        Columns as in docs/tables.md; NaN similarities keep their reason. No rows where there
         is only one network.
 
     Raises:
         ValueError: If a network has no card.
     """
-    import pandas as pd
-
     cards = model_cards.set_index("model")
     rows: list[dict[str, Any]] = []
     for key, handle in sorted(similarity_matrices.items()):
@@ -104,13 +97,13 @@ def tabulate_similarities(
         if missing:
             raise UserError(f"networks without a model card: {', '.join(missing)}; run the features pipeline")
         rows += _rows_of(matrix, stimulus_set, get_measure(measure_id), cards)
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return SIMILARITIES.frame(rows)
 
 
 def _rows_of(
     matrix: LabelledMatrix, stimulus_set: str, measure: Measure, cards: DataFrame
 ) -> Iterator[dict[str, Any]]:
-    facts = {model: {name: str(cards.at[model, name]) for name in _CARD_COLUMNS} for model in matrix.labels}
+    facts = {model: {name: str(cards.at[model, name]) for name in TRAITS} for model in matrix.labels}
     for i, model_a in enumerate(matrix.labels):
         for j, model_b in enumerate(matrix.labels):
             if i == j or (measure.symmetric and j < i):
@@ -123,7 +116,7 @@ def _rows_of(
                 "similarity": float(matrix.values[i, j]),
                 "reason": matrix.reasons.get((model_a, model_b), ""),
             }
-            for name in _CARD_COLUMNS:
+            for name in TRAITS:
                 row[f"{name}_a"], row[f"{name}_b"] = facts[model_a][name], facts[model_b][name]
             yield row
 

@@ -19,7 +19,7 @@ from rep_kedro.kernels.distance_sums import Distance, SquaredDistance, median_di
 from rep_kedro.kernels.distinct_stimuli import count_distinct_pairs, find_copies
 from rep_kedro.kernels.gaussian_kernel import GaussianKernel
 from rep_kedro.kernels.jackknife import jackknife_linear_cka
-from rep_kedro.kernels.linear_map_nulls import STATISTICS, permute_linear_maps, prepare_linear_maps
+from rep_kedro.kernels.linear_map_nulls import permute_linear_maps, prepare_linear_maps
 from rep_kedro.kernels.nearest import Points, find_neighbours, prepare_points
 from rep_kedro.kernels.permutation import permute_linear_cka, permute_matrices, permute_neighbours
 from rep_kedro.kernels.rdm_ranks import level_ties
@@ -28,45 +28,18 @@ from rep_kedro.kernels.rsa import prepare_for_rdm
 from rep_kedro.kernels.squared_distances import squared_distance_tile
 from rep_kedro.kernels.stimulus_sample import sample_stimuli, suffices_for_sums
 from rep_kedro.measures.compare import in_one_type
+from rep_kedro.measures.measure import Family, Measure
 
-GRAMS, RDMS, NEIGHBOURS = "gram matrices", "dissimilarity matrices", "nearest neighbours"
-LINEAR_MAPS = "linear maps"
 MIN_STIMULI = 4
 NEIGHBOUR_BYTES = GRAM_BYTES = 2**25
 FEATURE_SPEED = 3  # so many times quicker are products of features than looking up entries of matrices
 Parameters = Mapping[str, Any]
 
 
-def has_null(family: str, parameters: Parameters) -> bool:
-    """Tell whether a measure has a permutation null here.
-
-    Args:
-        family: What measures of its family share, as in the registry.
-        parameters: Of the measure, as in the registry.
-
-    Returns:
-        True for CKA (linear, Gaussian, distance kernel; biased or debiased; not transformed), RSA but by
-        tau-a, mutual nearest neighbours and their Jaccard index, and the undirected measures of linear maps:
-        CCA, SVCCA, eigenspace overlap, Procrustes and its kin, shape distances, GULP.
-    """
-    match family:
-        case "gram matrices":
-            return parameters["estimator"] in ("biased", "debiased") and "transform" not in parameters
-        case "dissimilarity matrices":
-            return str(parameters["compare"]) != "tau_a"
-        case "nearest neighbours":
-            return parameters["statistic"] in ("mutual_knn", "jaccard")
-        case "linear maps":
-            return parameters["statistic"] in STATISTICS
-    return False
-
-
 def summarise_null(
     representations: Sequence[Tensor],
-    family: str,
-    parameters: Parameters,
+    measure: Measure,
     *,
-    larger_is_more_similar: bool,
     n_permutations: int,
     level: float,
     seed: int,
@@ -75,9 +48,7 @@ def summarise_null(
 
     Args:
         representations: One matrix per network, shape (n_stimuli, n_features_i), row s for the same stimulus.
-        family: Of the measure.
-        parameters: Of the measure; it must have a null (``has_null``).
-        larger_is_more_similar: False for a distance: small values are then the unlikely ones.
+        measure: One that has a null (``inference``); of a distance small values are the unlikely ones.
         n_permutations: How many permutations of the stimuli; 0 leaves all but similarity and error NaN.
         level: Chance of an unrelated pair to exceed the threshold; to stay below it with a distance.
         seed: Of the permutations.
@@ -88,8 +59,8 @@ def summarise_null(
         all pairs by the most similar null value of each permutation), ``threshold``, ``calibrated`` (the
         share of the way from the threshold to the largest similarity, or to distance 0, that is covered; 0
         where the threshold is not passed), ``null_mean``, and ``standard_error``
-        (jackknife; NaN for other measures than debiased linear CKA, for four stimuli, and on the diagonal,
-        where nothing varies).
+        (jackknife; NaN for measures without one, for four stimuli, and on the diagonal, where nothing
+        varies).
 
     Raises:
         ValueError: If there are fewer than four stimuli.
@@ -104,24 +75,24 @@ def summarise_null(
         [torch.arange(n_stimuli)[None], draw_permutations(n_stimuli, n_permutations, generator=generator)]
     )
     representations = in_one_type(representations)
-    refused = _find_refused(representations, parameters)
+    refused = _find_refused(representations, measure)
     if refused.all():
         values = torch.full((len(permutations), *refused.shape), torch.nan, dtype=torch.float64)
     else:
-        values = _prepare(representations, family, parameters)(permutations).cpu()
+        values = _prepare(representations, measure)(permutations).cpu()
         values.masked_fill_(refused, torch.nan)
     observed, null = values[0], values[1:]  # the first permutation is the identity
     return {
         "similarity": observed,
-        **_compare_with_null(observed, null, level, larger_is_more_similar),
-        "standard_error": _estimate_error(representations, family, parameters),
+        **_compare_with_null(observed, null, level, measure.larger_is_more_similar),
+        "standard_error": _estimate_error(representations, measure),
     }
 
 
-def _find_refused(representations: Sequence[Tensor], parameters: Parameters) -> Tensor:
-    """Tell for which pairs of networks there are fewer different stimuli than the measure needs."""
+def _find_refused(representations: Sequence[Tensor], measure: Measure) -> Tensor:
+    """Find the pairs of networks with fewer different stimuli than the measure needs."""
     n_models, n_stimuli = len(representations), len(representations[0])
-    fewest = max(MIN_STIMULI, int(parameters.get("n_neighbours", 0)) + 1)
+    fewest = measure.fewest_stimuli.given(0, 0)
     if n_stimuli < fewest:
         return torch.ones(n_models, n_models, dtype=torch.bool)
     n_distinct = count_distinct_pairs([find_copies(x) for x in representations], n_stimuli)
@@ -160,8 +131,8 @@ def build_grams(representations: Sequence[Tensor], parameters: Parameters) -> Te
         parameters: Kernel, and for Gaussian ones width, its unit, and the seed of the median.
 
     Returns:
-        Kernel matrices up to a factor and a constant, which CKA does not see; NaN for a network that does not
-        tell stimuli apart.
+        Kernel matrices up to a factor and a constant, which CKA does not see; NaN for a network whose
+        stimuli do not differ.
     """
     if parameters["kernel"] == "linear":
         return build_linear_grams(representations)
@@ -231,30 +202,34 @@ def _width_of(model: CentredFeatures, parameters: Parameters) -> float:
     return width / model.unit if width > 0 else float("nan")
 
 
-def _prepare(
-    representations: Sequence[Tensor], family: str, parameters: Parameters
-) -> Callable[[Tensor], Tensor]:
+def _prepare(representations: Sequence[Tensor], measure: Measure) -> Callable[[Tensor], Tensor]:
     """Prepare every network once; return the function from permutations to values."""
-    if family == NEIGHBOURS:
-        return _prepare_neighbours(representations, parameters)
-    if family == LINEAR_MAPS:
-        prepared = prepare_linear_maps(representations, parameters)
-        return lambda orders: permute_linear_maps(prepared, orders)
-    if family == GRAMS:
-        debiased = parameters["estimator"] == "debiased"
-        n_models, n_stimuli = len(representations), len(representations[0])
-        width = sum(x.shape[1] for x in representations)
-        is_quick = parameters["kernel"] == "linear" and width**2 <= FEATURE_SPEED * n_models**2 * n_stimuli
-        if is_quick and _may_centre_sums(representations):
-            return lambda orders: permute_linear_cka(representations, orders, debiased=debiased)
-        unit = _one_by_one(
-            representations, lambda x: centre_grams(build_grams(x, parameters), debiased=debiased)
-        )
-    else:
-        unit = _one_by_one(
-            representations, lambda x: _centre_rdms(build_dissimilarities(x, parameters), parameters)
-        )
+    return _PREPARED_BY[measure.family](representations, measure.parameters)
+
+
+def _prepare_grams(representations: Sequence[Tensor], parameters: Parameters) -> Callable[[Tensor], Tensor]:
+    debiased = parameters["estimator"] == "debiased"
+    n_models, n_stimuli = len(representations), len(representations[0])
+    width = sum(x.shape[1] for x in representations)
+    is_quick = parameters["kernel"] == "linear" and width**2 <= FEATURE_SPEED * n_models**2 * n_stimuli
+    if is_quick and _may_centre_sums(representations):
+        return lambda orders: permute_linear_cka(representations, orders, debiased=debiased)
+    unit = _one_by_one(representations, lambda x: centre_grams(build_grams(x, parameters), debiased=debiased))
     return lambda orders: permute_matrices(unit, orders)
+
+
+def _prepare_rdms(representations: Sequence[Tensor], parameters: Parameters) -> Callable[[Tensor], Tensor]:
+    unit = _one_by_one(
+        representations, lambda x: _centre_rdms(build_dissimilarities(x, parameters), parameters)
+    )
+    return lambda orders: permute_matrices(unit, orders)
+
+
+def _prepare_linear_maps(
+    representations: Sequence[Tensor], parameters: Parameters
+) -> Callable[[Tensor], Tensor]:
+    prepared = prepare_linear_maps(representations, parameters)
+    return lambda orders: permute_linear_maps(prepared, orders)
 
 
 def _one_by_one(representations: Sequence[Tensor], prepare: Callable[[Sequence[Tensor]], Tensor]) -> Tensor:
@@ -273,7 +248,7 @@ def _centre_rdms(rdms: Tensor, parameters: Parameters) -> Tensor:
 
 
 def _may_centre_sums(representations: Sequence[Tensor]) -> bool:
-    """Tell whether linear CKA may be centred after products are summed: no stimulus outweighs all others."""
+    """Find whether linear CKA may be centred after products are summed: no stimulus outweighs all others."""
     models = [centre(x, dtype=torch.float64) for x in representations]
     return suffices_for_sums(sample_stimuli(models), [SquaredDistance()])
 
@@ -322,10 +297,18 @@ def _adjust_pairs(observed: Tensor, null: Tensor) -> Tensor:
     return torch.where(upper, adjusted, adjusted.T)
 
 
-def _estimate_error(representations: Sequence[Tensor], family: str, parameters: Parameters) -> Tensor:
-    has_error = family == GRAMS and parameters["kernel"] == "linear" and parameters["estimator"] == "debiased"
+def _estimate_error(representations: Sequence[Tensor], measure: Measure) -> Tensor:
+    has_error = measure.inference is not None and measure.inference.has_standard_error
     if has_error and len(representations[0]) > MIN_STIMULI:
         error = jackknife_linear_cka(representations).standard_error.cpu()
     else:
         error = torch.full((len(representations),) * 2, torch.nan, dtype=torch.float64)
     return error.fill_diagonal_(torch.nan)
+
+
+_PREPARED_BY = {
+    Family.CKA: _prepare_grams,
+    Family.RSA: _prepare_rdms,
+    Family.NEIGHBOUR: _prepare_neighbours,
+    Family.LINEAR_MAP: _prepare_linear_maps,
+}

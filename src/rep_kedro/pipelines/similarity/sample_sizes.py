@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from rep_kedro.datasets import Batch, MemberKey, Plan, Planned, code_revision
 from rep_kedro.errors import UserError
-from rep_kedro.measures import Measure, get_measure
+from rep_kedro.measures import Measure, closest_measures, get_measure
 from rep_kedro.pipelines.similarity.params import SampleSizeParams, SimilarityParams
 from rep_kedro.pipelines.similarity.selection import (
     NO_SUBSETS,
@@ -14,6 +14,7 @@ from rep_kedro.pipelines.similarity.selection import (
     leave_out_sets,
     select_features,
 )
+from rep_kedro.schemas.similarity import SAMPLE_SIZES
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -22,10 +23,6 @@ if TYPE_CHECKING:
 else:
     ArrowHandle = DataFrame = TensorsHandle = Any  # so that Kedro can read the hints
 
-COLUMNS = (
-    *("stimulus_set", "measure", "n_stimuli", "n_orders", "n_pairs", "mean_similarity", "first_quartile"),
-    *("third_quartile", "mean_change", "largest_change", "pearson_with_all", "reason"),
-)
 CURVES = "similarity"
 NO_PAIRS = "no pair of networks has a defined similarity"
 FEW_PAIRS = "no correlation with all: it needs three pairs of networks with similarities that differ"
@@ -76,23 +73,21 @@ def plan_sample_size_curves(
 
 
 def tabulate_sample_sizes(sample_size_curves: Mapping[str, TensorsHandle]) -> DataFrame:
-    """Say for every number of stimuli how the similarities lie, and how far from those on all stimuli.
+    """Describe the similarities on every number of stimuli, and how far they are from those on all stimuli.
 
     Args:
         sample_size_curves: Handles by ``<stimulus set>/<measure>``.
 
     Returns:
-        Columns as in docs/architecture.md, section 3: one row per stimulus set, measure and size. Quartiles
+        Columns as in docs/tables.md: one row per stimulus set, measure and size. Quartiles
         are over pairs of networks and orders, changes are absolute differences from the largest size.
     """
-    import pandas as pd
-
     rows: list[dict[str, Any]] = []
     for key, handle in sorted(sample_size_curves.items()):
         stimulus_set, measure_id = MemberKey.parse(key)
         for row in _rows_of(handle):
             rows.append({"stimulus_set": stimulus_set, "measure": measure_id, **row})
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return SAMPLE_SIZES.frame(rows)
 
 
 def _rows_of(handle: TensorsHandle) -> Iterator[dict[str, Any]]:
@@ -138,15 +133,12 @@ def require_curve(measure_id: str) -> Measure:
     Raises:
         ValueError: If it cannot.
     """
-    from rep_kedro.pipelines.similarity.nulls import has_null
-    from rep_kedro.pipelines.similarity.stimulus_intervals import has_bootstrap
-
     measure = get_measure(measure_id)
-    about = (measure.family.value, measure.parameters)
-    if not (has_null(*about) and has_bootstrap(*about)):
+    if not measure.has_interval:
+        others = ", ".join(closest_measures(measure_id, lambda other: other.has_interval))
         raise UserError(
-            f"no curve over the number of stimuli for measure {measure_id!r}; there is one for CKA (biased, "
-            "debiased) and RSA (Pearson, Spearman): change sample_sizes.measures"
+            f"no curve over the number of stimuli for measure {measure_id!r}; there is one for {others} and"
+            " others: change sample_sizes.measures"
         )
     return measure
 
@@ -179,7 +171,7 @@ def _curve_batch(
         first, second = torch.triu_indices(len(used), len(used), offset=1)
         for key in keys:
             measure = get_measure(MemberKey.parse(key).name)
-            curves = trace_measure(used, measure.family.value, measure.parameters, orders, sizes)
+            curves = trace_measure(used, measure, orders, sizes)
             pairs = curves.cpu()[:, :, first, second]
             yield key, Tensors({CURVES: pairs}, {"labels": list(representations), "sizes": sizes})
 

@@ -1,13 +1,12 @@
-"""How far the similarities of all networks may lie elsewhere for other stimuli: bootstrap intervals.
+"""How far the similarities of all networks vary with the choice of stimuli: bootstrap intervals.
 
 A resample never compares an image with its own copy. Intervals are percentiles of the resamples. In
 simulations with 40 and 150 stimuli (benchmarks/interval_coverage.py) nominally 95 % of them covered the mean
-over draws in 90 to 96 % of the draws for related networks, in 83 to 96 % for networks almost alike, and in
+over draws in 90 to 96 % of the draws for related networks, in 83 to 96 % for nearly equal networks, and in
 99 % or more for unrelated ones, where the bootstrap is too wide.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -15,10 +14,9 @@ from torch import Tensor
 from rep_kedro.kernels.gaussian_bootstrap import resample_gaussian_cka
 from rep_kedro.kernels.resampling import draw_bootstrap_counts, summarise_replicates
 from rep_kedro.kernels.stimulus_bootstrap import resample_cka, resample_rsa
+from rep_kedro.measures.measure import Family, Measure
 from rep_kedro.pipelines.similarity.nulls import (
-    GRAMS,
-    LINEAR_MAPS,
-    RDMS,
+    Parameters,
     build_dissimilarities,
     build_grams,
     build_squared_distances,
@@ -26,21 +24,11 @@ from rep_kedro.pipelines.similarity.nulls import (
 
 LOW, HIGH = "similarity_low", "similarity_high"
 SMALLEST_SHARE = 0.9  # of the resamples must be defined, else the interval is that of the lucky ones
-NO_BOOTSTRAP = (
-    "no interval for nearest neighbours: a resample has fewer different stimuli, and so farther neighbours"
-)
-NO_BOOTSTRAP_MAPS = (
-    "no interval for linear maps: a resample has fewer different stimuli, which a map fits more closely"
-)
-NO_BOOTSTRAP_RSA = "no interval for RSA by this coefficient: only Pearson's and Spearman's are resampled"
-RESAMPLED_RSA = ("pearson", "spearman")
-Parameters = Mapping[str, Any]
 
 
 def summarise_bootstrap(
     representations: Sequence[Tensor],
-    family: str,
-    parameters: Parameters,
+    measure: Measure,
     *,
     n_bootstrap: int,
     confidence: float,
@@ -54,8 +42,7 @@ def summarise_bootstrap(
 
     Args:
         representations: One matrix per network, shape (n_stimuli, n_features_i), row s for the same stimulus.
-        family: Of the measure, as in the registry.
-        parameters: Of the measure; it must have a null (``nulls.has_null``).
+        measure: Any; those without a bootstrap get no intervals.
         n_bootstrap: How many resamples; 0 gives no intervals.
         confidence: Coverage that the intervals aim at.
         seed: Of the resamples.
@@ -69,12 +56,12 @@ def summarise_bootstrap(
     """
     n_models, n_stimuli = len(representations), len(representations[0])
     nothing = torch.full((n_models, n_models), torch.nan, dtype=torch.float64)
-    if not n_bootstrap or not has_bootstrap(family, parameters):
+    if not n_bootstrap or not measure.has_interval:
         return {LOW: nothing, HIGH: nothing.clone()}
     counts = draw_bootstrap_counts(
         torch.zeros(n_stimuli, dtype=torch.int64), n_bootstrap, generator=torch.Generator().manual_seed(seed)
     )
-    replicates = _prepare(representations, family, parameters)(counts).cpu()
+    replicates = _prepare(representations, measure)(counts).cpu()
     found = summarise_replicates(replicates, nothing, confidence=confidence)
     defined = (found.n_defined >= SMALLEST_SHARE * n_bootstrap).fill_diagonal_(False)
     return {
@@ -82,57 +69,10 @@ def summarise_bootstrap(
     }
 
 
-def has_bootstrap(family: str, parameters: Parameters) -> bool:
-    """Tell whether a measure that has a null has a bootstrap over stimuli as well."""
-    return not explain_no_bootstrap(family, parameters)
-
-
-def explain_no_bootstrap(family: str, parameters: Parameters) -> str:
-    """Say why a measure has no bootstrap over stimuli; empty where it has one.
-
-    Args:
-        family: Of the measure, as in the registry.
-        parameters: Of the measure; it must have a null (``nulls.has_null``).
-    """
-    if family == RDMS:
-        return "" if parameters["compare"] in RESAMPLED_RSA else NO_BOOTSTRAP_RSA
-    return {GRAMS: "", LINEAR_MAPS: NO_BOOTSTRAP_MAPS}.get(family, NO_BOOTSTRAP)
-
-
-def is_biased(family: str, parameters: Parameters) -> bool:
-    """Tell whether a measure's value on few stimuli differs on average from that on very many.
-
-    Debiased CKA and the RSA coefficients without centring are ratios of means over pairs of different stimuli
-    and settle at once; all others (biased CKA, whitened RSA, linear maps, nearest neighbours) depend on the
-    number of stimuli.
-
-    Args:
-        family: Of the measure, as in the registry.
-        parameters: Of the measure; it must have a null (``nulls.has_null``).
-    """
-    if family == GRAMS:
-        return bool(parameters["estimator"] == "biased")
-    return family != RDMS or parameters["compare"] == "whitened_cosine"
-
-
-def say_what_is_covered(family: str, parameters: Parameters, n_stimuli: int) -> str:
-    """Say what the intervals of a measure with a bootstrap are for.
-
-    Args:
-        family: Of the measure, as in the registry.
-        parameters: Of the measure.
-        n_stimuli: How many stimuli were compared.
-    """
-    if is_biased(family, parameters):
-        return f"the mean over samples of {n_stimuli} stimuli, not the value in their population"
-    return "the value in the population of stimuli"
-
-
-def _prepare(
-    representations: Sequence[Tensor], family: str, parameters: Parameters
-) -> Callable[[Tensor], Tensor]:
+def _prepare(representations: Sequence[Tensor], measure: Measure) -> Callable[[Tensor], Tensor]:
     """Prepare every network once; return the function from counts to values."""
-    if family == RDMS:
+    parameters: Parameters = measure.parameters
+    if measure.family is Family.RSA:
         rdms = build_dissimilarities(representations, parameters)
         return lambda counts: resample_rsa(rdms, counts, coefficient=parameters["compare"])
     debiased = parameters["estimator"] == "debiased"

@@ -1,29 +1,26 @@
 """Similarities of all networks on nested subsets of the stimuli, prepared once for each network."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 from torch import Tensor
 
 from rep_kedro.kernels.centring import centre_dissimilarities, centre_grams
 from rep_kedro.kernels.gaussian_bootstrap import build_median_grams
 from rep_kedro.kernels.sample_size import trace_by_sample_size
+from rep_kedro.measures.measure import Family, Measure
 from rep_kedro.pipelines.similarity.nulls import (
     MIN_STIMULI,
-    RDMS,
+    Parameters,
     build_dissimilarities,
     build_grams,
     build_squared_distances,
 )
 
-Parameters = Mapping[str, Any]
-
 
 def trace_measure(
     representations: Sequence[Tensor],
-    family: str,
-    parameters: Parameters,
+    measure: Measure,
     orders: Tensor,
     sizes: Sequence[int],
 ) -> Tensor:
@@ -31,8 +28,7 @@ def trace_measure(
 
     Args:
         representations: One matrix per network, shape (n_stimuli, n_features_i), row s for the same stimulus.
-        family: Of the measure, as in the registry.
-        parameters: Of the measure; it must have a bootstrap (``stimulus_intervals.has_bootstrap``).
+        measure: One that has intervals (``measure.has_interval``).
         orders: Orders of the stimuli, int64, shape (n_orders, n_stimuli).
         sizes: Numbers of stimuli, 4 to n_stimuli.
 
@@ -40,15 +36,16 @@ def trace_measure(
         What the measure gives on each subset, float64, shape (n_orders, n_sizes, n_models, n_models); widths
         in units of the median distance are those of the subset.
     """
-    matrices, prepare = _prepare(representations, family, parameters)
+    matrices, prepare = _prepare(representations, measure)
     return trace_by_sample_size(matrices, orders, sizes, prepare, least=MIN_STIMULI)
 
 
 def _prepare(
-    representations: Sequence[Tensor], family: str, parameters: Parameters
+    representations: Sequence[Tensor], measure: Measure
 ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
     """Return matrices over stimuli, and what makes of a part of them matrices of length one."""
-    if family == RDMS:
+    parameters: Parameters = measure.parameters
+    if measure.family is Family.RSA:
         rdms = build_dissimilarities(representations, parameters)
         return rdms, partial(centre_dissimilarities, coefficient=parameters["compare"])
     debiased = parameters["estimator"] == "debiased"

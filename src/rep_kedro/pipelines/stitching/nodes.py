@@ -9,6 +9,7 @@ from rep_kedro.datasets import Batch, MemberKey, Plan, Planned, code_revision, m
 from rep_kedro.models.study import FeaturesParams
 from rep_kedro.pipelines.stitching.kinds import Kind, group_networks
 from rep_kedro.pipelines.stitching.params import StitchingParams
+from rep_kedro.schemas.stitching import STITCHING_RESULTS
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
 else:
     DataFrame = ArrowHandle = TensorsHandle = Any  # Kedro reads the hints
 
-COLUMNS = (
-    *("stimulus_set", "front_model", "end_model", "layer", "depth", "front_accuracy", "end_accuracy"),
-    *("stitched_accuracy", "relative_accuracy", "agreement", "map_r2", "n_fit", "n_test"),
-)
 _RECIPE_PARAMS = ("layers", "map_family", "map_rank", "relative_cutoff")
 _LONG_WORK = 50  # joined pairs: what they take is said before
 _log = logging.getLogger(__name__)
@@ -126,10 +123,8 @@ def tabulate_stitching_results(stitches: Mapping[str, TensorsHandle]) -> DataFra
         stitches: Handles by ``<stimulus set>/<front>-to-<end>``.
 
     Returns:
-        Columns as in docs/architecture.md, section 3; ``map_r2`` is that of the test split.
+        Columns as in docs/tables.md; ``map_r2`` is that of the test split.
     """
-    import pandas as pd
-
     rows = []
     for key in sorted(stitches):
         recipe = stitches[key].recipe
@@ -138,9 +133,8 @@ def tabulate_stitching_results(stitches: Mapping[str, TensorsHandle]) -> DataFra
             "front_model": recipe["front"]["key"],
             "end_model": recipe["end"]["key"],
         }
-        rows += [{**about, **row} for row in stitches[key].meta["layers"]]
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
-    return table.astype({"relative_accuracy": "float64", "map_r2": "float64"})
+        rows += [STITCHING_RESULTS.pick({**about, **row}) for row in stitches[key].meta["layers"]]
+    return STITCHING_RESULTS.frame(rows)
 
 
 def _find_absent(

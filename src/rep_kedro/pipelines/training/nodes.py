@@ -9,6 +9,7 @@ from rep_kedro.datasets import Batch, Plan, Planned, code_revision, missing_of
 from rep_kedro.errors import UserError
 from rep_kedro.models.architecture_files import load_architecture
 from rep_kedro.pipelines.training.params import NetworkSpec, TrainingParams
+from rep_kedro.schemas.training import TRAINING_HISTORY
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -19,7 +20,6 @@ else:
     DataFrame = ArrowHandle = TensorsHandle = Networks = Any  # Kedro reads the hints
 
 _log = logging.getLogger(__name__)
-HISTORY_COLUMNS = ("model", "architecture", "objective", "seed", "epoch", "metric", "value")
 
 
 def plan_networks(stimulus_sets: Mapping[str, ArrowHandle], params: TrainingParams) -> Plan:
@@ -76,23 +76,20 @@ def tabulate_training_history(networks: Mapping[str, TensorsHandle]) -> DataFram
         networks: Handles by name.
 
     Returns:
-        Columns `model`, `architecture`, `objective`, `seed`, `epoch` (0 is before training), `metric`,
-        `value`.
+        Columns as in docs/tables.md.
     """
-    import pandas as pd
-
     rows = []
     for name in sorted(networks):
         meta = networks[name].meta
-        about = (name, meta["architecture"], meta["objective"], meta["seed"])
+        about = {"model": name, **{key: meta[key] for key in ("architecture", "objective", "seed")}}
         for metrics in meta["history"]:
-            epoch = metrics["epoch"]
+            about["epoch"] = metrics["epoch"]
             rows += [
-                (*about, epoch, metric, float(metrics[metric]))
+                {**about, "metric": metric, "value": float(metrics[metric])}
                 for metric in sorted(metrics)
                 if metric != "epoch"
             ]
-    return pd.DataFrame(rows, columns=list(HISTORY_COLUMNS))
+    return TRAINING_HISTORY.frame(rows)
 
 
 def _train_networks(

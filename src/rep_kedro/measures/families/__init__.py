@@ -1,0 +1,1 @@
+"""One function for each family of measures; its kernel, and torch with it, is imported by the first call."""

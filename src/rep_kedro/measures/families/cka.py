@@ -1,0 +1,16 @@
+"""CKA and its relatives share centred Gram and distance matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rep_kedro.measures.measure import Answer, Representations, Requests
+
+
+def compare(representations: Representations, requests: Requests, *, memory_bytes: int) -> Iterator[Answer]:
+    """Compare all models under measures of this family."""
+    from rep_kedro.kernels.cka import compare_cka
+
+    return compare_cka(representations, requests, memory_bytes=memory_bytes)

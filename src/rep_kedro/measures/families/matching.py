@@ -1,0 +1,16 @@
+"""Measures that pair units share centred units."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rep_kedro.measures.measure import Answer, Representations, Requests
+
+
+def compare(representations: Representations, requests: Requests, *, memory_bytes: int) -> Iterator[Answer]:
+    """Compare all models under measures of this family."""
+    from rep_kedro.kernels.matching import compare_units
+
+    return compare_units(representations, requests, memory_bytes=memory_bytes)

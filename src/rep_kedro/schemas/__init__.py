@@ -1,0 +1,49 @@
+"""What each table holds, declared once: columns, types, ranges, keys and meaning.
+
+Nodes build their tables with these declarations, the catalog validates with them, docs/tables.md is written
+from them. Importing them needs neither pandas nor pyarrow nor torch.
+"""
+
+from difflib import get_close_matches
+
+from rep_kedro.errors import UserError
+from rep_kedro.schemas import (
+    consistency,
+    diagnostics,
+    features,
+    ingest,
+    model_maps,
+    probing,
+    run,
+    similarity,
+    stitching,
+    training,
+)
+from rep_kedro.schemas.table import Table
+
+BY_TOPIC: dict[str, tuple[Table, ...]] = {
+    "Stimulus sets": ingest.TABLES,
+    "Training": training.TABLES,
+    "Networks": features.TABLES,
+    "Layers": diagnostics.TABLES,
+    "Similarity": similarity.TABLES,
+    "Consistency": consistency.TABLES,
+    "Maps and clusters": model_maps.TABLES,
+    "Probes and predictions": probing.TABLES,
+    "Stitching": stitching.TABLES,
+    "The run": run.TABLES,
+}
+TABLES: dict[str, Table] = {table.name: table for tables in BY_TOPIC.values() for table in tables}
+
+
+def get_table(name: str) -> Table:
+    """Return the declaration of a table.
+
+    Raises:
+        UserError: If there is none of this name; the message offers names like it, or all.
+    """
+    if name in TABLES:
+        return TABLES[name]
+    close = get_close_matches(name, TABLES, n=3)
+    hint = f"did you mean {' or '.join(close)}" if close else f"known: {', '.join(TABLES)}"
+    raise UserError(f"no table is named {name!r}; {hint}")

@@ -1,0 +1,63 @@
+"""Tables of the diagnostics pipeline."""
+
+from rep_kedro.schemas.columns import DEPTH, LAYER, MODEL, STIMULUS_SET, count, flag, fraction, number
+from rep_kedro.schemas.table import Table
+
+_CONSTANT = "the layer does not vary; the log says why"
+
+LAYER_DIAGNOSTICS = Table(
+    "layer_diagnostics",
+    "One row for each layer and share of variance: what the layer's spectrum says about its dimension.",
+    key=("stimulus_set", "model", "layer", "delta"),
+    columns=(
+        STIMULUS_SET,
+        MODEL,
+        LAYER,
+        DEPTH,
+        count("n_channels", "channels: rows and columns of the covariance"),
+        count("n_samples", "samples of the covariance: stimuli, or stimuli times positions"),
+        fraction("delta", "share of the variance that the intrinsic dimension explains"),
+        count(
+            "intrinsic_dimension",
+            "principal components that explain `delta` of the variance",
+            missing=_CONSTANT,
+        ),
+        fraction("saturation", "`intrinsic_dimension` divided by `n_channels`", missing=_CONSTANT),
+        number(
+            "rankme",
+            "RankMe: exponential of the entropy of the features' singular values, uncentred",
+            low=0,
+            missing="all features are zero",
+        ),
+        number(
+            "effective_rank",
+            "exponential of the entropy of the covariance's eigenvalues",
+            low=0,
+            missing=_CONSTANT,
+        ),
+        number(
+            "participation_ratio",
+            "squared sum of the covariance's eigenvalues divided by the sum of their squares",
+            low=0,
+            missing=_CONSTANT,
+        ),
+    ),
+)
+
+RECEPTIVE_FIELDS = Table(
+    "receptive_fields",
+    "One row for each layer of a convolutional network: what one position of the layer sees of the image.",
+    key=("model", "layer"),
+    columns=(
+        MODEL,
+        LAYER,
+        DEPTH,
+        count("receptive_field_px", "side length of the receptive field, px"),
+        count("jump_px", "distance of neighbouring positions in the image, px"),
+        count("input_px", "side length of the input image, px"),
+        flag("is_border", "whether it is the first layer whose input already sees the whole image"),
+        flag("is_beyond_border", "whether it is that layer or a later one"),
+    ),
+)
+
+TABLES = (LAYER_DIAGNOSTICS, RECEPTIVE_FIELDS)

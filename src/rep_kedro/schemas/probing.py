@@ -1,0 +1,148 @@
+"""Tables of the probing pipeline."""
+
+from rep_kedro.schemas.columns import (
+    DEPTH,
+    LAYER,
+    MEASURE,
+    MODEL,
+    REASON,
+    STIMULUS_SET,
+    WITH_REASON,
+    correlation,
+    count,
+    flag,
+    fraction,
+    integer,
+    number,
+    p_values,
+    text,
+    texts,
+)
+from rep_kedro.schemas.similarity import TRAITS_OF_PAIR
+from rep_kedro.schemas.table import Table
+
+PROBE_RESULTS = Table(
+    "probe_results",
+    "One row for each layer: how well a linear probe reads the labels from it.",
+    key=("stimulus_set", "model", "layer"),
+    columns=(
+        STIMULUS_SET,
+        MODEL,
+        LAYER,
+        DEPTH,
+        flag("is_final", "whether it is the network's final layer"),
+        fraction("train_accuracy", "accuracy on training stimuli"),
+        fraction(
+            "validation_accuracy",
+            "accuracy on held-out training stimuli, by which layers and networks are chosen",
+            missing="no training stimuli are held out",
+        ),
+        fraction("test_accuracy", "accuracy on test stimuli"),
+        fraction("test_low", "lower end of its interval (Wilson, 95 %)"),
+        fraction("test_high", "upper end of its interval"),
+        number("weight_decay", "weight decay that was chosen", low=0, missing="none"),
+        number("learning_rate", "learning rate that was chosen", low=0, missing="the probe is convex"),
+        integer("seed", "seed of held-out stimuli and batches"),
+        count("n_train", "training stimuli, held-out ones included"),
+        count("n_test", "test stimuli"),
+        count("n_classes", "classes"),
+    ),
+    empty_when="no stimulus set has labels",
+)
+
+PREDICTION_AGREEMENT = Table(
+    "prediction_agreement",
+    "One row for each stimulus set and pair of networks: do their final probes make the same predictions?",
+    key=("stimulus_set", "model_a", "model_b"),
+    columns=(
+        STIMULUS_SET,
+        text("model_a", "first network"),
+        text("model_b", "second network"),
+        count("n_test", "test stimuli"),
+        fraction("accuracy_a", "test accuracy of `model_a`"),
+        fraction("accuracy_b", "test accuracy of `model_b`"),
+        fraction("disagreement", "share of test stimuli with different predictions"),
+        fraction("disagreement_low_bound", "smallest disagreement that the two accuracies allow"),
+        fraction("disagreement_high_bound", "largest disagreement that the two accuracies allow"),
+        correlation("error_consistency", "Cohen's kappa of being right", missing=WITH_REASON),
+        fraction(
+            "jensen_shannon",
+            "Jensen-Shannon divergence of the probabilities, mean over test stimuli, bit",
+            missing=WITH_REASON,
+        ),
+        REASON,
+        *TRAITS_OF_PAIR,
+    ),
+    empty_when="no stimulus set has labels, or there is only one network",
+)
+
+PERFORMANCE_GAPS = Table(
+    "performance_gaps",
+    "One row for each stimulus set and measure: do similar networks have similar accuracies?",
+    key=("stimulus_set", "measure"),
+    columns=(
+        STIMULUS_SET,
+        MEASURE,
+        count("n_pairs", "pairs of networks with a similarity and two accuracies"),
+        correlation(
+            "pearson",
+            "Pearson's r of similarity and absolute difference of the final probes' test accuracies",
+            missing=WITH_REASON,
+        ),
+        correlation("spearman", "Spearman's rank correlation of the same", missing=WITH_REASON),
+        correlation(
+            "pearson_low",
+            "lower end of the interval of `pearson`: bootstrap over networks",
+            missing="no interval",
+        ),
+        correlation("pearson_high", "its upper end", missing="no interval"),
+        *p_values(
+            "the stimulus sets of the measure",
+            "two-sided p-value of permuted names of networks",
+            missing="no permutations, or no test",
+        ),
+        REASON,
+    ),
+    empty_when="there is only one network",
+)
+
+MODEL_SELECTION = Table(
+    "model_selection",
+    "One row for each chosen set of networks: accuracy of its ensemble, similarity of its members.",
+    key=("stimulus_set", "measure", "strategy", "n_models", "draw"),
+    columns=(
+        STIMULUS_SET,
+        text("measure", "id of the similarity measure whose clusters and similarities count"),
+        text(
+            "strategy",
+            "how the set is chosen; accuracies for it are `validation_accuracy`",
+            values=("top", "random", "best_of_each_cluster", "random_of_each_cluster", "within_one_cluster"),
+        ),
+        count("n_models", "networks in the set"),
+        count("draw", "number of the draw, from 0"),
+        texts("models", "names of the networks", missing=WITH_REASON),
+        fraction(
+            "mean_accuracy",
+            "mean test accuracy of the networks' final probes",
+            missing=WITH_REASON,
+        ),
+        fraction(
+            "best_accuracy",
+            "test accuracy of the network that is best on held-out stimuli",
+            missing=WITH_REASON,
+        ),
+        fraction(
+            "ensemble_accuracy",
+            "test accuracy of the average of their probabilities",
+            missing=WITH_REASON,
+        ),
+        fraction("ensemble_low", "lower end of its interval (Wilson, 95 %)", missing=WITH_REASON),
+        fraction("ensemble_high", "upper end of its interval", missing=WITH_REASON),
+        count("n_test", "test stimuli"),
+        number("mean_similarity", "mean similarity of two networks of the set", missing=WITH_REASON),
+        REASON,
+    ),
+    empty_when="no stimulus set has labels",
+)
+
+TABLES = (PROBE_RESULTS, PREDICTION_AGREEMENT, PERFORMANCE_GAPS, MODEL_SELECTION)
