@@ -7,7 +7,7 @@ under every supported Python.
 
 import ast
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +15,7 @@ _PACKAGE = "rep_kedro"
 _ROOT = Path(__file__).parents[1]
 _NEUTRAL = f"{_PACKAGE}.datasets"  # file formats carry their own version in each header
 _DIGEST_CHARS = 16
+_BLOCKS = frozenset({"body", "orelse", "finalbody", "handlers", "cases"})  # fields that hold statements
 
 
 @cache
@@ -90,31 +91,31 @@ def _tree(name: str) -> ast.Module:
 
 @cache
 def _module_digest(name: str) -> str:
-    digest = hashlib.sha256()
-    for piece in _pieces(_tree(name)):
-        digest.update(piece.encode("utf-8", "surrogatepass"))
-    return digest.hexdigest()
+    pieces: list[str] = []
+    _write_pieces(_tree(name), pieces.append)
+    return hashlib.sha256("".join(pieces).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _pieces(node: object) -> Iterator[str]:
-    """Yield a syntax tree as text, without places, explanations and what differs between Python versions."""
+def _write_pieces(node: object, write: Callable[[str], None]) -> None:
+    """Write a syntax tree as text, without places, explanations and what differs between Python versions."""
     if isinstance(node, ast.Constant):
-        yield f"{type(node.value).__name__} {node.value!r};"
+        write(f"{type(node.value).__name__} {node.value!r};")
     elif isinstance(node, ast.AST):
-        yield f"{type(node).__name__}("
-        for field, value in ast.iter_fields(node):
+        write(f"{type(node).__name__}(")
+        for field in node._fields:
+            value = getattr(node, field, None)
             if value is not None and value != []:
-                yield f"{field}="
-                yield from _pieces(value)
-        yield ")"
+                write(f"{field}=")
+                _write_pieces(value, write)
+        write(")")
     elif isinstance(node, list):
-        yield "["
+        write("[")
         for element in node:
             if not _is_explanation(element):
-                yield from _pieces(element)
-        yield "]"
+                _write_pieces(element, write)
+        write("]")
     else:
-        yield f"{node!r};"
+        write(f"{node!r};")
 
 
 def _is_explanation(node: object) -> bool:
@@ -125,7 +126,7 @@ def _is_explanation(node: object) -> bool:
 @cache
 def _imports(name: str) -> tuple[str, ...]:
     found: set[str] = set()
-    for node in ast.walk(_tree(name)):
+    for node in _statements(_tree(name)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names if alias.name.split(".")[0] == _PACKAGE}
         elif isinstance(node, ast.ImportFrom):
@@ -133,6 +134,18 @@ def _imports(name: str) -> tuple[str, ...]:
             if base.split(".")[0] == _PACKAGE:
                 found |= {_module_of(base, alias.name) for alias in node.names}
     return tuple(sorted(found - {_PACKAGE}))
+
+
+def _statements(node: ast.AST) -> Iterator[ast.stmt]:
+    """Yield the statements in a syntax tree, on every level; imports are statements."""
+    todo = [node]
+    while todo:
+        node = todo.pop()
+        for field in _BLOCKS.intersection(node._fields):
+            for inner in getattr(node, field):
+                todo.append(inner)
+                if isinstance(inner, ast.stmt):
+                    yield inner
 
 
 def _base_of(node: ast.ImportFrom, name: str) -> str:

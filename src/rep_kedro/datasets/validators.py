@@ -1,8 +1,11 @@
 """Contracts of artifacts: checked before anything is written, each broken one named in one line."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from rep_kedro.datasets.member import MemberHandle
+from rep_kedro.datasets.plan import Planned, digest_of
 from rep_kedro.errors import UserError
 
 if TYPE_CHECKING:
@@ -40,31 +43,58 @@ class TableContract:
         unknown = sorted({kind for kind in columns.values() if kind.rstrip("?") not in _KINDS})
         if unknown:
             raise ValueError(f"unknown kinds of column: {', '.join(unknown)}; known: {', '.join(_KINDS)}")
+        self._terms = {
+            "key": list(key),
+            "columns": dict(columns),
+            "may_be_empty": may_be_empty,
+            "explained": sorted(explained),
+        }
         self._key = list(key)
         self._columns = dict(columns)
         self._may_be_empty = may_be_empty
         self._explained = frozenset(explained)
 
-    def validate(self, data: "pd.DataFrame") -> "pd.DataFrame":
-        """Return the table unchanged.
+    def validate(self, data: Any) -> Any:
+        """Return a table unchanged, and a plan of one with the contract in it.
+
+        The contract is part of a planned table's recipe, so that a kept table fulfils today's contract; that
+        of a handle on a stored table was checked when the table was computed.
+
+        Args:
+            data: A DataFrame; or what is planned of one, which is checked when it is computed; or a handle.
 
         Raises:
             ValueError: If a column is missing or of another kind, a key is repeated, a value is out of range
                 or missing without a reason, or the table is empty.
         """
+        if isinstance(data, Planned):
+            recipe = {**data.recipe, "contract": digest_of(self._terms)}
+            return Planned(recipe, partial(self._checked, data))
+        if not isinstance(data, MemberHandle):
+            self._require(data)
+        return data
+
+    def _checked(self, planned: Planned) -> Any:
+        table: Any = planned.value()
+        try:
+            self._require(table)
+        except UserError as problem:
+            raise UserError(f"it breaks its contract in the catalog: {problem}") from problem
+        return table
+
+    def _require(self, data: "pd.DataFrame") -> None:
         missing = [name for name in self._columns if name not in data.columns]
         if missing and not (self._may_be_empty and data.empty):
             raise UserError(f"columns are missing: {', '.join(missing)}")
         if data.empty:
             if self._may_be_empty:
-                return data
+                return
             raise UserError("the table has no rows")
         repeated = data[data.duplicated(self._key, keep=False)]
         if len(repeated):
             raise UserError(f"{len(repeated)} rows share a key, e.g. {_shown(repeated[self._key])}")
         for name, kind in self._columns.items():
             self._require_kind(data, name, kind)
-        return data
 
     def _require_kind(self, data: "pd.DataFrame", name: str, kind: str) -> None:
         import pandas as pd

@@ -111,8 +111,8 @@ def plan_figures(params: ReportingParams, **inputs: Any) -> dict[str, Planned]:
     Returns:
         Plan by the figure's name.
     """
+    from rep_kedro.datasets.rows import rows_digest
     from rep_kedro.reporting.contract import COLUMNS
-    from rep_kedro.reporting.digests import rows_digest
     from rep_kedro.reporting.tables import require_table
     from rep_kedro.reporting.texts import figure_texts
 

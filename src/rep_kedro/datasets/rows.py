@@ -1,18 +1,20 @@
-"""The digest of a table's rows: equal digests, equal figures."""
+"""The digest of a table's rows: equal digests, equal tables."""
 
 import hashlib
 import json
+from typing import TYPE_CHECKING
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 _DIGEST_CHARS = 32
 
 
-def rows_digest(table: pd.DataFrame) -> str:
+def rows_digest(table: "pd.DataFrame") -> str:
     """Return a digest of the columns' names and values, in the order of the rows; the index does not count.
 
     Args:
-        table: Numbers, truths and text; missing values of any kind are equal.
+        table: Numbers, truth values and text; missing values of any kind are equal.
 
     Example:
         >>> import pandas as pd
