@@ -77,10 +77,12 @@ class ProjectHooks:
     def after_catalog_created(self, catalog: DataCatalog) -> None:
         """Let all parameters be those of the configuration; Kedro puts models for those that this run reads.
 
-        The report lists them, and must not depend on which pipelines a run has.
+        The report lists them, and must not depend on the pipelines and options of a run.
         """
-        if self._loader is not None:
-            catalog["parameters"] = dict(self._loader["parameters"])
+        dataset = catalog.get("parameters")
+        if dataset is not None and self._loader is not None:
+            parameters = self._loader["parameters"]
+            dataset.save({name: value for name, value in parameters.items() if name not in RUN_OPTIONS})
 
     @hook_impl
     def before_pipeline_run(

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from kedro.pipeline import Pipeline
     from kedro.pipeline.node import Node
 
+    from rep_kedro.datasets import Planned
+
 _log = logging.getLogger("rep_kedro")
 
 
@@ -69,6 +71,17 @@ def plan_node(catalog: Any, node: "Node") -> dict[str, Any]:
     inputs = {name: _load_input(catalog, node, name) for name in node.inputs}
     plans: dict[str, Any] = node.run(inputs | open_tables(node, inputs))
     return plans
+
+
+def as_saved(catalog: Any, name: str, planned: "Planned") -> "Planned":
+    """Return what is planned of a single file as the catalog saves it: with its contract in the recipe."""
+    from kedro.validation.core import resolve_validator
+
+    spec = catalog.validator_specs.get(name)
+    if spec is None:
+        return planned
+    checked: Planned = resolve_validator(spec).validate(planned)
+    return checked
 
 
 def free_inputs(node: "Node") -> list[str]:

@@ -1,4 +1,4 @@
-"""What datasets of one file share: local or of an earlier revision, replaced atomically, kept if unchanged."""
+"""What datasets of one file share: earlier revisions, atomic replacement, what keeps an unchanged file."""
 
 import logging
 import time
