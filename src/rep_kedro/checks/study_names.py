@@ -47,7 +47,10 @@ def require_known_names(
     for keys, kind, name in _used_names(parameters, read):
         if known.get(kind) and name not in known[kind]:
             lines.append(f"{_told_place(keys, given, loader)}: {_why_unknown(kind, name, known)}")
-    unfit = [*_unfit_measures(parameters, read, pipeline, catalog), *_unsound_architectures(parameters, read, catalog)]
+    unfit = [
+        *_unfit_measures(parameters, read, pipeline, catalog),
+        *_unsound_architectures(parameters, read, catalog),
+    ]
     for keys, why in unfit:
         lines.append(f"{_told_place(keys, given, loader)}: {why}")
     if lines:
