@@ -200,9 +200,10 @@ def _tell_counts(made: Mapping[str, Any]) -> str:
     counts = {name: dataset.counts for name, dataset in made.items() if is_collection[name]}
     files = {name: dataset.counts for name, dataset in made.items() if not is_collection[name]}
     n_files = sum(kept for _, kept in files.values())
+    kept_files = f"{n_files} single file{'s' * (n_files != 1)}"
     if not any(computed for computed, _ in [*counts.values(), *files.values()]):
         kept = [f"{sum(kept for _, kept in counts.values())} members"] * bool(counts)
-        kept += [f"{n_files} tables and pages"] * bool(files)
+        kept += [kept_files] * bool(files)
         return f"nothing to compute: all {' and '.join(kept)} were kept" if kept else ""
     parts = []
     for name, (n_computed, n_kept) in counts.items():
@@ -210,7 +211,7 @@ def _tell_counts(made: Mapping[str, Any]) -> str:
         parts.append(f"{name} {' and '.join(told) or '0'}")
     computed = [name for name, (n_computed, _) in files.items() if n_computed]
     parts += [f"computed {', '.join(computed)}"] * bool(computed)
-    parts += [f"{n_files} tables and pages kept"] * bool(n_files)
+    parts += [f"{kept_files} kept"] * bool(n_files)
     return "; ".join(parts)
 
 
