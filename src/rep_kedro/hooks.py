@@ -16,7 +16,7 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from rep_kedro.checks.options import RUN_OPTIONS
-from rep_kedro.checks.planning import expect_configured
+from rep_kedro.checks.planning import expect_configured, load_handles, open_tables
 from rep_kedro.checks.stale import make_pipeline, tell_stale
 from rep_kedro.interrupts import WORKER_VARIABLE
 
@@ -74,6 +74,17 @@ class ProjectHooks:
         require_devices(parameters)
 
     @hook_impl
+    def after_catalog_created(self, catalog: DataCatalog) -> None:
+        """Let all parameters be those of the configuration; Kedro puts models for those that this run reads.
+
+        The report lists them, and must not depend on the pipelines and options of a run.
+        """
+        dataset = catalog.get("parameters")
+        if dataset is not None and self._loader is not None:
+            parameters = self._loader["parameters"]
+            dataset.save({name: value for name, value in parameters.items() if name not in RUN_OPTIONS})
+
+    @hook_impl
     def before_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
     ) -> None:
@@ -100,6 +111,7 @@ class ProjectHooks:
             made = _collections(pipeline, catalog)
             require_recompute(str(options["recompute"]), made, _collections(_requested(None), catalog))
         expect_configured(catalog, pipeline.inputs())
+        load_handles(catalog, pipeline)
         problems = {
             name: why
             for name in sorted(pipeline.inputs())
@@ -111,9 +123,10 @@ class ProjectHooks:
             raise DatasetError(_missing_message(problems))
 
     @hook_impl
-    def before_node_run(self, node: Node) -> None:
-        """Note when a node began."""
+    def before_node_run(self, node: Node, inputs: dict[str, Any]) -> dict[str, Any] | None:
+        """Note when a node began; give tables, not handles on them, to a node without a recipe."""
         self._began[node.name] = time.perf_counter()
+        return open_tables(node, inputs)
 
     @hook_impl
     def on_node_error(self, error: Exception, node: Node) -> None:
@@ -133,8 +146,8 @@ class ProjectHooks:
         """Tell what was computed and kept, how long it took, where the report is, and what is now stale."""
         from rep_kedro.datasets.work import format_seconds
 
-        collections = _collections(pipeline, catalog)
-        counts = _tell_counts(collections)
+        made = _counted(pipeline, catalog)
+        counts = _tell_counts(made)
         if counts:
             _log.info("%s", counts)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
@@ -148,7 +161,7 @@ class ProjectHooks:
         if "report" in pipeline.all_outputs() and catalog.exists("report"):
             _log.info("report: %s", _shown_path(catalog.get("report")))
         is_part = WORKER_VARIABLE in os.environ or (run_params.get("runtime_params") or {}).get("shard")
-        changed = {name for name, dataset in collections.items() if dataset.counts and dataset.counts[0]}
+        changed = {name for name, dataset in made.items() if dataset.counts and dataset.counts[0]}
         if changed and not is_part:
             told = tell_stale(changed, pipeline, catalog, env=run_params.get("env"))
             if told:
@@ -172,17 +185,33 @@ def _collections(pipeline: Pipeline, catalog: DataCatalog) -> dict[str, Any]:
     return {name: dataset for name, dataset in found.items() if isinstance(dataset, CollectionDataset)}
 
 
-def _tell_counts(collections: Mapping[str, Any]) -> str:
-    """Return how many members each collection computed and kept, in one line."""
-    counts = {name: dataset.counts for name, dataset in collections.items() if dataset.counts}
-    if not counts:
-        return ""
-    if not any(computed for computed, _ in counts.values()):
-        return f"nothing to compute: all {sum(kept for _, kept in counts.values())} members were kept"
+def _counted(pipeline: Pipeline, catalog: DataCatalog) -> dict[str, Any]:
+    """Return the collections and single files that a run kept or computed, in the order of the run."""
+    names = [name for node in pipeline.nodes for name in node.outputs]
+    found = {name: catalog.get(name) for name in names}
+    return {name: dataset for name, dataset in found.items() if getattr(dataset, "counts", None)}
+
+
+def _tell_counts(made: Mapping[str, Any]) -> str:
+    """Return how many members each collection computed and kept, and which single files, in one line."""
+    from rep_kedro.datasets import CollectionDataset
+
+    is_collection = {name: isinstance(dataset, CollectionDataset) for name, dataset in made.items()}
+    counts = {name: dataset.counts for name, dataset in made.items() if is_collection[name]}
+    files = {name: dataset.counts for name, dataset in made.items() if not is_collection[name]}
+    n_files = sum(kept for _, kept in files.values())
+    kept_files = f"{n_files} single file{'s' * (n_files != 1)}"
+    if not any(computed for computed, _ in [*counts.values(), *files.values()]):
+        kept = [f"{sum(kept for _, kept in counts.values())} members"] * bool(counts)
+        kept += [kept_files] * bool(files)
+        return f"nothing to compute: all {' and '.join(kept)} were kept" if kept else ""
     parts = []
-    for name, (computed, kept) in counts.items():
-        told = [f"{computed} computed"] * bool(computed) + [f"{kept} kept"] * bool(kept)
+    for name, (n_computed, n_kept) in counts.items():
+        told = [f"{n_computed} computed"] * bool(n_computed) + [f"{n_kept} kept"] * bool(n_kept)
         parts.append(f"{name} {' and '.join(told) or '0'}")
+    computed = [name for name, (n_computed, _) in files.items() if n_computed]
+    parts += [f"computed {', '.join(computed)}"] * bool(computed)
+    parts += [f"{kept_files} kept"] * bool(n_files)
     return "; ".join(parts)
 
 

@@ -55,7 +55,7 @@ def project(tmp_path, monkeypatch):
         return code_revision(module)
 
     def clear():
-        for cached in (revision.code_revision, revision._tree, revision._module_digest, revision._imports):
+        for cached in (revision.code_revision, revision._facts_of, revision._imports):
             cached.cache_clear()
 
     write(SOURCES)

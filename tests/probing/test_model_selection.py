@@ -10,13 +10,13 @@ from tests.small_collections import ARROW, make_subset, run_plan, store
 from tests.small_study import ROOT
 
 from rep_kedro.datasets import Planned, TableDataset, Tensors
+from rep_kedro.datasets.rows import rows_digest
 from rep_kedro.datasets.validators import TableContract
 from rep_kedro.errors import UserError
 from rep_kedro.pipelines.probing import model_selection
 from rep_kedro.pipelines.probing.model_selection import compute_model_selection
 from rep_kedro.pipelines.probing.model_sets import choose_sets, make_generator
 from rep_kedro.pipelines.probing.selection_params import STRATEGIES, ModelSelectionParams
-from rep_kedro.reporting.digests import rows_digest
 from rep_kedro.schemas.probing import MODEL_SELECTION
 
 CLASSES = [2, 5, 9]

@@ -32,7 +32,12 @@ def test_where_all_is_there_nothing_would_be_computed(study: Path) -> None:
     assert {row[0] for row in rows.values()} == {"0"}
     assert rows["networks"][:2] == ["0", "4"]
     assert rows["features"][:2] == ["0", "12"]
-    assert "made anew by every run: " in told
+    kept = next(line for line in told.splitlines() if line.startswith("tables and pages to keep: "))
+    assert {"model_cards", "consistency", "model_positions", "report"} <= {
+        name.strip() for name in kept.partition(":")[2].split(",")
+    }
+    assert "tables and pages to compute" not in told
+    assert "that follow from what changes" not in told
     assert told.splitlines()[-1] == "nothing was computed or written (--dry-run)"
     assert _state(study) == before
 
@@ -45,6 +50,9 @@ def test_what_is_gone_would_be_computed_and_what_follows_has_a_bound(own_study: 
     assert rows["features"][:2] == ["1", "11"]
     assert rows["networks"][0] == "0"
     assert "probes: follows from features" in told
+    follows = next(line for line in told.splitlines() if line.startswith("tables and pages that follow"))
+    assert "similarities" in follows
+    assert "training_history" not in follows
     assert "12 members of 4 networks and 3 stimulus sets; 1 to compute, 11 kept" in told
     assert _state(own_study) == before
 

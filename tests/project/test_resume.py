@@ -55,9 +55,33 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bytes_and_repeats_not
 
 
 def test_a_second_run_computes_nothing(own_study: Path) -> None:
-    told = _summaries(run_in(own_study, "kedro", "run", "--env=test").stderr)
+    before = _single_files(own_study)
+    text = run_in(own_study, "kedro", "run", "--env=test").stderr
+    told = _summaries(text)
     assert set(told) == {*COLLECTIONS, "figures"}
     assert {name: computed for name, (computed, _) in told.items()} == dict.fromkeys(told, 0)
+    assert "nothing to compute: all " in text
+    assert _single_files(own_study) == before
+
+
+def test_another_threshold_of_saturation_computes_what_depends_on_it(own_study: Path) -> None:
+    before = _single_files(own_study)
+    run_in(own_study, "kedro", "run", "--env=test", "--params=diagnostics.deltas=[0.5]")
+    after = _single_files(own_study)
+    changed = {path.stem for path, state in after.items() if before[path] != state}
+    assert changed == {"layer_diagnostics", "report"}
+
+
+def test_a_damaged_table_is_computed_again_and_nothing_else(own_study: Path) -> None:
+    before = _single_files(own_study)
+    damaged = next(path for path in before if path.stem == "consistency")
+    damaged.write_bytes(damaged.read_bytes()[:-50])
+    run_in(own_study, "kedro", "run", "--env=test", "--pipelines=similarity")
+    after = _single_files(own_study)
+    assert {path: content for path, (_, content) in after.items()} == {
+        path: content for path, (_, content) in before.items()
+    }
+    assert [path for path in after if after[path] != before[path]] == [damaged]
 
 
 def test_other_epochs_of_one_network_recompute_it_and_exactly_its_descendants(own_study: Path) -> None:
@@ -144,6 +168,12 @@ def test_inference_that_is_switched_off_is_left_out_of_the_study(own_study: Path
 @pytest.fixture(autouse=True)
 def _in_order(study: Path) -> None:
     """The undisturbed study comes first, so that it is not made while a test measures."""
+
+
+def _single_files(folder: Path) -> dict[Path, tuple[int, bytes]]:
+    """Return time and bytes of the tables and of the report."""
+    found = [path for path in (folder / "data" / "test").glob("*/*") if path.suffix in {".parquet", ".html"}]
+    return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in sorted(found)}
 
 
 def _members(folder: Path) -> list[Path]:

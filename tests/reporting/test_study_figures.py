@@ -7,11 +7,10 @@ import pytest
 from kedro.io import DatasetError
 
 from rep_kedro.checks.references import require_compared_measure
-from rep_kedro.datasets import DamagedMemberError, DrawingDataset, FigureCollectionDataset
+from rep_kedro.datasets import DamagedMemberError, DrawingDataset, FigureCollectionDataset, rows_digest
 from rep_kedro.pipelines.reporting.params import ReportingParams
 from rep_kedro.pipelines.reporting.study_figures import COLLECTIONS, STUDY_FIGURES, TABLES, plan_figures
 from rep_kedro.reporting.contract import COLUMNS
-from rep_kedro.reporting.digests import rows_digest
 from rep_kedro.reporting.figures.cross_tables import plot_categories, properties_of
 from rep_kedro.reporting.figures.performance import panels_of_sets
 from rep_kedro.reporting.figures.predictions import agreement_and_similarity, within_range

@@ -1,7 +1,7 @@
 """Architectures to be trained, before anything runs: do their layers fit together?"""
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rep_kedro.pipelines.training.params import TrainingParams
@@ -9,15 +9,41 @@ if TYPE_CHECKING:
 _SOME_CLASSES = 10
 
 
-def find_unsound_architectures(training: "TrainingParams") -> Iterator[tuple[str, str]]:
-    """Yield the name of each architecture to train whose layers do not fit together, and why."""
+def find_unsound_architectures(
+    training: "TrainingParams", built: Collection[str] = ()
+) -> Iterator[tuple[str, str]]:
+    """Yield the name of each architecture to train whose layers do not fit together, and why.
+
+    Args:
+        training: Which architectures are to be trained.
+        built: Definitions of which a network has been built, as canonical JSON; they need no check.
+    """
+    from rep_kedro.datasets.plan import canonical_json
+    from rep_kedro.models.architecture_files import load_architecture
+
+    names = dict.fromkeys(name for grid in training.grids for name in grid.architectures)
+    unbuilt = [name for name in names if canonical_json(load_architecture(name).as_json()) not in built]
+    if not unbuilt:
+        return
     import torch
 
     from rep_kedro.models.network import build_network
 
-    for name in dict.fromkeys(name for grid in training.grids for name in grid.architectures):
+    for name in unbuilt:
         try:
             with torch.device("meta"):
                 build_network(name, n_classes=_SOME_CLASSES, seed=0)
         except ValueError as problem:
             yield name, str(problem)
+
+
+def stored_definitions(catalog: Any) -> set[str]:
+    """Return the definitions of the networks that are stored, as canonical JSON."""
+    from rep_kedro.datasets import CollectionError
+    from rep_kedro.datasets.plan import canonical_json
+
+    try:
+        networks = catalog.get("networks").load_partial()
+    except CollectionError:  # none has been trained yet
+        return set()
+    return {canonical_json(handle.meta.get("definition")) for handle in networks.values()}

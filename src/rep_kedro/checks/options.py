@@ -89,7 +89,7 @@ def require_recompute(wanted: str, made: Iterable[str], collections: Iterable[st
         if not matched:
             raise UserError(
                 f"recompute names no collection: {pattern!r}; {suggest_known(collection, collections)}"
-                " (tables and single figures are made anew by each run)"
+                " (delete the file of a table or of the report to make it again)"
             )
         if not set(matched) & set(made):
             raise UserError(

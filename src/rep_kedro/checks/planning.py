@@ -8,6 +8,7 @@ from rep_kedro.checks.stale import make_pipeline
 from rep_kedro.pipelines import PIPELINES
 
 if TYPE_CHECKING:
+    from kedro.pipeline import Pipeline
     from kedro.pipeline.node import Node
 
     from rep_kedro.datasets import Planned
@@ -37,16 +38,50 @@ def expect_configured(catalog: Any, names: Iterable[str]) -> None:
                 _log.warning("%s: %d members cannot be planned now and are used as stored", name, n_stored)
 
 
-def plan_node(catalog: Any, node: "Node") -> dict[str, "Mapping[str, Planned]"]:
+def load_handles(catalog: Any, pipeline: "Pipeline") -> None:
+    """Make the tables of a run load as lazy handles, so that only what is needed is read.
+
+    Args:
+        catalog: Its tables are changed for the life of this process.
+        pipeline: The nodes of the run.
+    """
+    from rep_kedro.datasets import TableDataset
+
+    for name in pipeline.datasets():
+        dataset = catalog.get(name)
+        if isinstance(dataset, TableDataset):
+            dataset.loads_handles = True
+
+
+def open_tables(node: "Node", inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tables among a node's inputs, read from their handles; nothing for a node with a recipe."""
+    from rep_kedro.datasets import RecipeNode, TableHandle
+
+    if isinstance(node, RecipeNode):
+        return {}
+    return {name: value.frame() for name, value in inputs.items() if isinstance(value, TableHandle)}
+
+
+def plan_node(catalog: Any, node: "Node") -> dict[str, Any]:
     """Let a planner plan; its inputs are those that the catalog has.
 
     Returns:
-        Plans by collection.
+        Plans by collection; of a node with a recipe, what is planned by single file.
     """
-    plans: dict[str, Mapping[str, Planned]] = node.run(
-        {name: _load_input(catalog, node, name) for name in node.inputs}
-    )
+    inputs = {name: _load_input(catalog, node, name) for name in node.inputs}
+    plans: dict[str, Any] = node.run(inputs | open_tables(node, inputs))
     return plans
+
+
+def as_saved(catalog: Any, name: str, planned: "Planned") -> "Planned":
+    """Return what is planned of a single file as the catalog saves it: with its contract in the recipe."""
+    from kedro.validation.core import resolve_validator
+
+    spec = catalog.validator_specs.get(name)
+    if spec is None:
+        return planned
+    checked: Planned = resolve_validator(spec).validate(planned)
+    return checked
 
 
 def free_inputs(node: "Node") -> list[str]:

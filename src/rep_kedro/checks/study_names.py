@@ -47,7 +47,10 @@ def require_known_names(
     for keys, kind, name in _used_names(parameters, read):
         if known.get(kind) and name not in known[kind]:
             lines.append(f"{_told_place(keys, given, loader)}: {_why_unknown(kind, name, known)}")
-    unfit = [*_unfit_measures(parameters, read, pipeline, catalog), *_unsound_architectures(parameters, read)]
+    unfit = [
+        *_unfit_measures(parameters, read, pipeline, catalog),
+        *_unsound_architectures(parameters, read, catalog),
+    ]
     for keys, why in unfit:
         lines.append(f"{_told_place(keys, given, loader)}: {why}")
     if lines:
@@ -176,14 +179,16 @@ def _unfit_measures(
                 )
 
 
-def _unsound_architectures(parameters: Mapping[str, Any], read: Iterable[str]) -> Iterator[tuple[Keys, str]]:
+def _unsound_architectures(
+    parameters: Mapping[str, Any], read: Iterable[str], catalog: Any
+) -> Iterator[tuple[Keys, str]]:
     """Yield where an architecture is to be trained whose layers do not fit together, and why."""
-    from rep_kedro.checks.architectures import find_unsound_architectures
+    from rep_kedro.checks.architectures import find_unsound_architectures, stored_definitions
     from rep_kedro.pipelines.training.params import TrainingParams
 
     training = _read(TrainingParams, parameters, "training") if "training" in read else None
     if training is not None:
-        for name, why in find_unsound_architectures(training):
+        for name, why in find_unsound_architectures(training, stored_definitions(catalog)):
             yield ("training", "grids"), f"architecture {name!r}: {why}"
 
 

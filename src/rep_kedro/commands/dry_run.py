@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rep_kedro.checks.planning import expect_configured, free_inputs, plan_node
+from rep_kedro.checks.planning import as_saved, expect_configured, free_inputs, load_handles, plan_node
 from rep_kedro.commands.explain import explain
 from rep_kedro.commands.plan import align_columns, tell_plan
 from rep_kedro.datasets.partial import left_out_of, own_reasons, partial_of
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 _UNKNOWN = "-"
 _FEATURES = "features"
+_KEPT, _COMPUTED, _ALWAYS = "tables and pages to keep", "tables and pages to compute", "made by every run"
+_FOLLOWS = "tables and pages that follow from what changes"
+_STATES = (_COMPUTED, _FOLLOWS, _ALWAYS, _KEPT)
 
 
 class _Outlook(NamedTuple):
@@ -42,13 +45,15 @@ def tell_dry_run(context: Any, selection: "Pipeline", shard: str | None) -> Iter
         selection: The nodes.
         shard: Part of each collection that would be worked, as `3/64`; None for all.
     """
-    outlooks, tables = _look(context.catalog, selection, shard)
+    outlooks, files = _look(context.catalog, selection, shard)
     if outlooks:
         yield from align_columns([("collection", "to compute", "kept", "time", "disk"), *map(_row, outlooks)])
         yield ""
     yield from (f"{outlook.name}: {outlook.remark}" for outlook in outlooks if outlook.remark)
-    if tables:
-        yield f"made anew by every run: {', '.join(tables)}"
+    for state in _STATES:
+        names = [name for name, found in files.items() if found == state]
+        if names:
+            yield f"{state}: {', '.join(names)}"
     if any(outlook.name == _FEATURES and outlook.n_pending != 0 for outlook in outlooks):
         yield ""
         try:
@@ -59,32 +64,50 @@ def tell_dry_run(context: Any, selection: "Pipeline", shard: str | None) -> Iter
     yield "nothing was computed or written (--dry-run)"
 
 
-def _look(catalog: Any, selection: "Pipeline", shard: str | None) -> tuple[list[_Outlook], list[str]]:
-    """Go through the nodes in the order of the run; each planner plans from what those before it plan."""
+def _look(catalog: Any, selection: "Pipeline", shard: str | None) -> tuple[list[_Outlook], dict[str, str]]:
+    """Go through the nodes in the order of the run; each planner plans from what those before it plan.
+
+    Returns:
+        An outlook for each collection, and what would happen to each single file, by name.
+    """
     from rep_kedro.datasets import CollectionDataset
 
     made = selection.all_outputs()
     outlooks: list[_Outlook] = []
-    tables: list[str] = []
+    files: dict[str, str] = {}
     unsettled: set[str] = set()  # outputs whose content will be another than what is there now
     expect_configured(catalog, selection.inputs())
+    load_handles(catalog, selection)
     for node in selection.nodes:
         collections = [name for name in node.outputs if isinstance(catalog.get(name), CollectionDataset)]
-        own_tables = [name for name in node.outputs if name not in collections]
-        tables += own_tables
+        own_files = [name for name in node.outputs if name not in collections]
         waits_for = sorted(unsettled & set(free_inputs(node)))
-        tables_change = any(name in tables for name in waits_for)
+        files_change = any(name in files for name in waits_for)
         lacking = sorted(name for name in free_inputs(node) if name not in made and _lacks(catalog, name))
-        if own_tables:
-            if waits_for or lacking or not all(map(catalog.exists, own_tables)):
-                unsettled |= set(node.outputs)
+        if own_files:
+            found_files = {name: _FOLLOWS for name in own_files}
+            if not (waits_for or lacking):
+                found_files = _look_at_files(catalog, node)
+            files |= found_files
+            unsettled |= {name for name, state in found_files.items() if state in (_FOLLOWS, _COMPUTED)}
             continue
         remark = f"needs {', '.join(lacking)}, which is not there" if lacking else ""
         remark = remark or f"follows from {', '.join(waits_for)}" * bool(waits_for)
-        found = _look_at_node(catalog, node, shard, tables_change=tables_change)
+        found = _look_at_node(catalog, node, shard, tables_change=files_change)
         outlooks += [outlook._replace(remark=remark or outlook.remark) for outlook in found]
         unsettled |= {outlook.name for outlook in outlooks if outlook.n_pending != 0}
-    return outlooks, tables
+    return outlooks, files
+
+
+def _look_at_files(catalog: Any, node: "Node") -> dict[str, str]:
+    """Compare what a node plans for single files with what is there."""
+    from rep_kedro.datasets import RecipeNode
+
+    if not isinstance(node, RecipeNode):
+        return {name: _ALWAYS if catalog.exists(name) else _COMPUTED for name in node.outputs}
+    plans = plan_node(catalog, node)
+    is_pending = {name: catalog.get(name).pending(as_saved(catalog, name, plans[name])) for name in plans}
+    return {name: _COMPUTED if pending else _KEPT for name, pending in is_pending.items()}
 
 
 def _lacks(catalog: Any, name: str) -> bool:

@@ -60,10 +60,8 @@ def _stage(name: str, pipeline: Any, config: dict[str, Any], files: dict[str, st
     }
     if parameters:
         stage["params"] = [{file: sorted(keys)} for file, keys in sorted(parameters.items())]
-    stage["outs"] = [
-        {path: {"persist": True}} if _is_collection(path) else path
-        for path in _data_of(sorted(pipeline.all_outputs()), config, with_journal=True)
-    ]
+    made = _data_of(sorted(pipeline.all_outputs()), config, with_journal=True)
+    stage["outs"] = [{path: {"persist": True}} for path in made]  # a run keeps what is up to date
     return stage
 
 
@@ -77,10 +75,6 @@ def _data_of(entries: list[str], config: dict[str, Any], *, with_journal: bool) 
         if with_journal and "member" in config[entry]:
             paths.append(f"{path}.journal.jsonl")
     return paths
-
-
-def _is_collection(path: str) -> bool:
-    return not Path(path).suffix or path.endswith(".journal.jsonl")
 
 
 def _code_of(name: str) -> list[str]:

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
         MatrixHandle,
     )
     from rep_kedro.datasets.member import MemberHandle
+    from rep_kedro.datasets.node import RecipeNode, only, reference_of
     from rep_kedro.datasets.partial import Handles, Plan, missing_of, partial_of
     from rep_kedro.datasets.plan import Batch, Expectation, Planned, Shard
     from rep_kedro.datasets.plan_file import CollectionError
     from rep_kedro.datasets.revision import code_revision
+    from rep_kedro.datasets.rows import rows_digest
     from rep_kedro.datasets.seal import DamagedMemberError
-    from rep_kedro.datasets.table import EarlierTableDataset, TableDataset
+    from rep_kedro.datasets.table import EarlierTableDataset, TableDataset, TableHandle
     from rep_kedro.datasets.tensors import Tensors, TensorsDataset, TensorsHandle
     from rep_kedro.datasets.text import TextDataset
 
@@ -50,16 +52,21 @@ _HOMES = {
     "MemberKey": "keys",
     "Plan": "partial",
     "Planned": "plan",
+    "RecipeNode": "node",
     "Shard": "plan",
     "TableDataset": "table",
+    "TableHandle": "table",
     "Tensors": "tensors",
     "TensorsDataset": "tensors",
     "TensorsHandle": "tensors",
     "TextDataset": "text",
     "code_revision": "revision",
     "missing_of": "partial",
+    "only": "node",
     "partial_of": "partial",
     "read_journal": "journal",
+    "reference_of": "node",
+    "rows_digest": "rows",
 }
 
 __all__ = [
@@ -83,16 +90,21 @@ __all__ = [
     "MemberKey",
     "Plan",
     "Planned",
+    "RecipeNode",
     "Shard",
     "TableDataset",
+    "TableHandle",
     "Tensors",
     "TensorsDataset",
     "TensorsHandle",
     "TextDataset",
     "code_revision",
     "missing_of",
+    "only",
     "partial_of",
     "read_journal",
+    "reference_of",
+    "rows_digest",
 ]
 
 

@@ -140,7 +140,7 @@ class Expectation:
 
 @dataclass(frozen=True)
 class Planned:
-    """One member of a collection as planned.
+    """One member of a collection, or a single file, as planned.
 
     Attributes:
         recipe: Plain JSON data that says everything the member's bytes depend on.
@@ -149,6 +149,16 @@ class Planned:
 
     recipe: Mapping[str, Json]
     compute: Callable[[], object] | Batch
+
+    def value(self) -> object:
+        """Compute what is planned, where it shares no work with others.
+
+        Raises:
+            TypeError: If a batch makes it together with others.
+        """
+        if isinstance(self.compute, Batch):
+            raise TypeError("a batch makes this together with other members of a collection")
+        return self.compute()
 
 
 _SHARD = re.compile(r"(\d+)/(\d+)", re.ASCII)

@@ -5,11 +5,11 @@ what depends on it, and an edited comment nothing. No module is imported for it;
 under every supported Python.
 """
 
-import ast
 import hashlib
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+
+from rep_kedro.datasets.source_facts import SourceFacts, read_facts
 
 _PACKAGE = "rep_kedro"
 _ROOT = Path(__file__).parents[1]
@@ -39,7 +39,7 @@ def code_revision(*modules: str) -> str:
         raise ValueError("code_revision needs at least one module name")
     digest = hashlib.sha256()
     for name in sorted(_closure(modules)):
-        digest.update(f"{name}:{_module_digest(name)};".encode())
+        digest.update(f"{name}:{_facts_of(name).digest};".encode())
     return digest.hexdigest()[:_DIGEST_CHARS]
 
 
@@ -84,65 +84,28 @@ def _path_of(name: str) -> Path | None:
 
 
 @cache
-def _tree(name: str) -> ast.Module:
-    return ast.parse(_source_of(name).read_bytes())
-
-
-@cache
-def _module_digest(name: str) -> str:
-    digest = hashlib.sha256()
-    for piece in _pieces(_tree(name)):
-        digest.update(piece.encode("utf-8", "surrogatepass"))
-    return digest.hexdigest()
-
-
-def _pieces(node: object) -> Iterator[str]:
-    """Yield a syntax tree as text, without places, explanations and what differs between Python versions."""
-    if isinstance(node, ast.Constant):
-        yield f"{type(node.value).__name__} {node.value!r};"
-    elif isinstance(node, ast.AST):
-        yield f"{type(node).__name__}("
-        for field, value in ast.iter_fields(node):
-            if value is not None and value != []:
-                yield f"{field}="
-                yield from _pieces(value)
-        yield ")"
-    elif isinstance(node, list):
-        yield "["
-        for element in node:
-            if not _is_explanation(element):
-                yield from _pieces(element)
-        yield "]"
-    else:
-        yield f"{node!r};"
-
-
-def _is_explanation(node: object) -> bool:
-    """Tell whether a statement does nothing: a docstring or a ``pass``."""
-    return isinstance(node, ast.Pass) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+def _facts_of(name: str) -> SourceFacts:
+    return read_facts(_source_of(name).read_bytes())
 
 
 @cache
 def _imports(name: str) -> tuple[str, ...]:
     found: set[str] = set()
-    for node in ast.walk(_tree(name)):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names if alias.name.split(".")[0] == _PACKAGE}
-        elif isinstance(node, ast.ImportFrom):
-            base = _base_of(node, name)
-            if base.split(".")[0] == _PACKAGE:
-                found |= {_module_of(base, alias.name) for alias in node.names}
+    for module, level, attribute in _facts_of(name).imports:
+        base = _base_of(module, level, name)
+        if base.split(".")[0] == _PACKAGE:
+            found.add(_module_of(base, attribute) if attribute else base)
     return tuple(sorted(found - {_PACKAGE}))
 
 
-def _base_of(node: ast.ImportFrom, name: str) -> str:
-    """Return the module that a ``from`` imports from, relative ones resolved."""
-    if node.level == 0:
-        return node.module or ""
+def _base_of(module: str, level: int, name: str) -> str:
+    """Return the module that an import in the module ``name`` imports from, relative ones resolved."""
+    if level == 0:
+        return module
     parts = name.split(".")
     if _source_of(name).name == "__init__.py":
         parts.append("__init__")
-    return ".".join([*parts[: -node.level], *([node.module] if node.module else [])])
+    return ".".join([*parts[:-level], *([module] if module else [])])
 
 
 def _module_of(base: str, attribute: str) -> str:

@@ -1,64 +1,109 @@
-"""Tidy tables: pandas DataFrames in Parquet with deterministic bytes."""
+"""Tidy tables: pandas DataFrames in Parquet with deterministic bytes and the recipe in the header."""
 
-from typing import TYPE_CHECKING
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from kedro.io import DatasetError
 
-from rep_kedro.datasets.arrow import write_parquet
-from rep_kedro.datasets.file import FileDataset
+from rep_kedro.datasets.arrow import ArrowHandle, write_parquet
+from rep_kedro.datasets.file import KeptFileDataset
+from rep_kedro.datasets.member import HEADER_KEY, Header, header_from
+from rep_kedro.datasets.plan import Json, digest_of
 from rep_kedro.datasets.previews import TablePreview, preview_table
+from rep_kedro.datasets.rows import rows_digest
+from rep_kedro.datasets.seal import DamagedMemberError
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_FORMAT = "table/2"
+_ROWS = "rows"
 _PREVIEW_ROWS = 20
 
 
-class TableDataset(FileDataset["pd.DataFrame", "pd.DataFrame"]):
-    """One table in one Parquet file, replaced atomically; the index is not stored."""
+class TableHandle(ArrowHandle):
+    """Lazy access to one table; what is made of it depends on its rows, whatever they were made of."""
 
-    def save(self, data: "pd.DataFrame") -> None:
-        """Write the table.
+    @cached_property
+    def digest(self) -> str:
+        """Digest of the rows; from the header, or of the rows themselves where the header has none."""
+        return str(self.meta.get(_ROWS) or rows_digest(self.frame()))
 
-        Raises:
-            DatasetError: If the data is not a DataFrame with unique text column names.
-        """
-        import pandas as pd
-        import pyarrow as pa
+    @property
+    def reference(self) -> dict[str, str]:
+        """What the recipe of something made from the table holds of it."""
+        return {_ROWS: self.digest}
 
-        name = self._filepath.stem
-        if not isinstance(data, pd.DataFrame):
-            raise DatasetError(f"{name}: expected a DataFrame, received {type(data).__name__}")
-        wrong = [column for column in data.columns if not isinstance(column, str)]
-        wrong += data.columns[data.columns.duplicated()].to_list()
-        if wrong:
-            raise DatasetError(f"{name}: column names must be unique text, received {wrong[0]!r}")
-        write_parquet(self.path_to_write(), pa.Table.from_pandas(data, preserve_index=False))
 
-    def load(self) -> "pd.DataFrame":
-        """Return the table.
+def opened(value: Any) -> Any:
+    """Return the table of a handle on one; anything else as it is."""
+    return value.frame() if isinstance(value, TableHandle) else value
+
+
+class TableDataset(KeptFileDataset[Any]):
+    """One table in one Parquet file, replaced atomically; the index is not stored.
+
+    Attributes:
+        loads_handles: Whether loading gives a :class:`TableHandle` in place of the table, so that a run reads
+            only tables from which it computes something.
+    """
+
+    loads_handles = False
+
+    def load(self) -> Any:
+        """Return the table, or a lazy handle on it (see :attr:`loads_handles`).
 
         Raises:
             DatasetError: If it has not been made yet, or the file is damaged.
         """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         path = self.path_to_read()
         try:
-            with pq.ParquetFile(path, page_checksum_verification=True) as file:
-                table: pd.DataFrame = file.read().to_pandas()
-        except (pa.ArrowException, OSError) as problem:
-            raise DatasetError(
-                f"{path} is damaged or not a Parquet file: {' '.join(str(problem).split())}; "
-                "run the pipeline that makes it again"
-            ) from problem
-        return table
+            handle = TableHandle(path, self._header(path))
+            return handle if self.loads_handles else handle.frame()
+        except DamagedMemberError as problem:
+            raise DatasetError(f"{problem}; run the pipeline that makes it again") from problem
 
     def preview(self, nrows: int = _PREVIEW_ROWS) -> TablePreview:
         """Return the first rows for Kedro-Viz."""
-        frame = self.load().head(nrows).astype(object)
+        frame = opened(self.load()).head(nrows).astype(object)
         return preview_table(list(frame.columns), frame.itertuples(index=False, name=None))
+
+    def _write(self, path: Path, value: Any, recipe: Json) -> None:
+        import pandas as pd
+        import pyarrow as pa
+
+        if not isinstance(value, pd.DataFrame):
+            raise DatasetError(f"{self.name}: expected a DataFrame, received {type(value).__name__}")
+        wrong = [column for column in value.columns if not isinstance(column, str)]
+        wrong += value.columns[value.columns.duplicated()].to_list()
+        if wrong:
+            raise DatasetError(f"{self.name}: column names must be unique text, received {wrong[0]!r}")
+        header = Header(_FORMAT, "", recipe, {_ROWS: rows_digest(value)})
+        table = pa.Table.from_pandas(value, preserve_index=False)
+        metadata = {**(table.schema.metadata or {}), HEADER_KEY: header.to_json()}
+        write_parquet(path, table.replace_schema_metadata(metadata))
+
+    def _stored_recipe(self, path: Path) -> str | None:
+        try:
+            header = self._header(path)
+        except DamagedMemberError:
+            return None
+        return digest_of(header.recipe) if header.recipe else None
+
+    def _header(self, path: Path) -> Header:
+        """Return a file's header; an empty one of a table that was written before tables had headers."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            metadata = pq.read_metadata(path).metadata or {}
+        except (pa.ArrowException, OSError, ValueError) as problem:
+            raise DamagedMemberError(
+                f"{path} is damaged or not a Parquet file: {' '.join(str(problem).split())}"
+            ) from problem
+        text = metadata.get(HEADER_KEY.encode())
+        return Header(_FORMAT, "", {}, {}) if text is None else header_from(text, path, _FORMAT)
 
 
 class EarlierTableDataset(TableDataset):
@@ -70,7 +115,7 @@ class EarlierTableDataset(TableDataset):
 
         if self._earlier is None or not self._earlier[1].get("rev"):
             return pd.DataFrame()
-        table = super().load()
+        table: pd.DataFrame = opened(super().load())
         table.attrs["revision"] = str(self._earlier[1]["rev"])
         return table
 

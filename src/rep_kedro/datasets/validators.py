@@ -1,8 +1,11 @@
 """Contracts of artifacts: checked before anything is written, each broken one named in one line."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from rep_kedro.datasets.member import MemberHandle
+from rep_kedro.datasets.plan import Planned, digest_of
 from rep_kedro.errors import UserError
 from rep_kedro.schemas import get_table
 from rep_kedro.schemas.columns import Column, Kind, is_texts
@@ -32,13 +35,51 @@ class TableContract:
     def __init__(self, table: str) -> None:
         self._table = get_table(table)
 
-    def validate(self, data: "pd.DataFrame") -> "pd.DataFrame":
-        """Return the table unchanged.
+    def validate(self, data: Any) -> Any:
+        """Return a table unchanged, and a plan of one with the contract in it.
+
+        The contract is part of a planned table's recipe, so that a kept table fulfils today's contract; that
+        of a handle on a stored table was checked when the table was computed.
+
+        Args:
+            data: A DataFrame; or what is planned of one, which is checked when it is computed; or a handle.
 
         Raises:
             UserError: If columns differ from the declaration, a key is repeated, a value is of another kind,
                 out of range or missing without a reason, or the table is empty and must not be.
         """
+        if isinstance(data, Planned):
+            return Planned({**data.recipe, "contract": self._digest()}, partial(self._checked, data))
+        if not isinstance(data, MemberHandle):
+            self._require(data)
+        return data
+
+    def _digest(self) -> str:
+        """Return what the contract demands, its words apart."""
+        columns = [
+            [
+                each.name,
+                each.kind.value,
+                bool(each.missing),
+                each.is_explained,
+                *map(str, (each.low, each.high)),
+                *each.values,
+            ]
+            for each in self._table.columns
+        ]
+        return digest_of(
+            {"key": list(self._table.key), "columns": columns, "empty": bool(self._table.empty_when)}
+        )
+
+    def _checked(self, planned: Planned) -> Any:
+        table: Any = planned.value()
+        try:
+            self._require(table)
+        except UserError as problem:
+            raise UserError(f"it breaks its contract in the catalog: {problem}") from problem
+        return table
+
+    def _require(self, data: "pd.DataFrame") -> None:
         names = self._table.names
         missing = [name for name in names if name not in data.columns]
         unknown = [str(name) for name in data.columns if name not in names]
@@ -47,7 +88,7 @@ class TableContract:
             raise UserError("; ".join(f"{what}: {', '.join(which)}" for what, which in found if which))
         if data.empty:
             if self._table.empty_when:
-                return data
+                return
             raise UserError("the table has no rows")
         repeated = data[data.duplicated(list(self._table.key), keep=False)]
         if len(repeated):
@@ -56,7 +97,6 @@ class TableContract:
             )
         for column in self._table.columns:
             _require_column(data, column)
-        return data
 
 
 def _require_column(data: "pd.DataFrame", column: Column) -> None:

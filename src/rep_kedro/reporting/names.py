@@ -6,6 +6,7 @@ what joins the two is for the eye alone.
 
 from collections.abc import Mapping
 
+UNKNOWN = "unknown"
 Kind = tuple[str, str]
 """What the two networks of a pair are: their objectives, their architectures, the sets they come from."""
 

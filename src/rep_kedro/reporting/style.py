@@ -21,6 +21,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from rep_kedro.datasets.figure import every_letter
+from rep_kedro.reporting.names import UNKNOWN as UNKNOWN  # noqa: PLC0414 - drawing modules take it from here
 from rep_kedro.reporting.names import drawn, shortened
 
 P = ParamSpec("P")
@@ -28,7 +29,6 @@ P = ParamSpec("P")
 WIDTH_IN = 10.4
 INK, MUTED, GRID, PAPER = "#1c2227", "#5d6770", "#d9dde1", "#ffffff"
 COLOUR_MAP = "viridis"
-UNKNOWN = "unknown"
 
 # Hues of the similarity-consistency study (image-text blue, self-supervised orange, supervised green). The
 # green is darker here: red-blind readers cannot distinguish that of the study (#2ca02c) from its orange.

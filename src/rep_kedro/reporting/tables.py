@@ -5,14 +5,17 @@ nothing; a table that lacks a column is an error.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pandas as pd
 
 from rep_kedro.datasets import MemberKey
 from rep_kedro.reporting.contract import COLUMNS
-from rep_kedro.reporting.style import UNKNOWN, Palette, palette_for
+from rep_kedro.reporting.names import UNKNOWN
+
+if TYPE_CHECKING:
+    from rep_kedro.reporting.style import Palette
 
 
 class SimilarityMatrix(Protocol):
@@ -49,8 +52,10 @@ def require_table(name: str, table: pd.DataFrame | None) -> pd.DataFrame:
     return table
 
 
-def palette_of(model_cards: pd.DataFrame) -> Palette:
+def palette_of(model_cards: pd.DataFrame) -> "Palette":
     """Return the run's palette, from the objectives of its model cards."""
+    from rep_kedro.reporting.style import palette_for  # draws; who only reads tables does not wait for it
+
     return palette_for(str(name) for name in model_cards["objective"].dropna())
 
 

@@ -1,15 +1,15 @@
 """The report's fixed words: questions, captions, what misleads; kept as data next to the template."""
 
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
-TEMPLATES = "templates"
+TEMPLATE_FOLDER = Path(__file__).with_name("templates")
 
 
 def read_template(name: str) -> str:
     """Return a file of the template folder as text."""
-    return files("rep_kedro.reporting").joinpath(TEMPLATES, name).read_text(encoding="utf-8")
+    return (TEMPLATE_FOLDER / name).read_text(encoding="utf-8")
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from rep_kedro.datasets import RecipeNode, only
 from rep_kedro.pipelines.diagnostics import nodes, receptive_fields
 
 
@@ -16,18 +17,20 @@ def create_pipeline(**_: object) -> Pipeline:
                 name="spectra",
                 tags=["gpu"],
             ),
-            Node(
+            RecipeNode(
                 nodes.compute_layer_diagnostics,
                 inputs=["spectra", "params:diagnostics"],
                 outputs="layer_diagnostics",
                 name="layer_diagnostics",
+                counts={"params:diagnostics": only({"deltas", "rule", "rankme_epsilon"})},
                 tags=["cpu"],
             ),
-            Node(
+            RecipeNode(
                 receptive_fields.compute_receptive_fields,
                 inputs=["networks", "params:diagnostics", "features"],
                 outputs="receptive_fields",
                 name="receptive_fields",
+                counts={"params:diagnostics": only({"border_rule"})},
                 tags=["cpu"],
             ),
         ]

@@ -24,6 +24,15 @@ else:
     DataFrame = TensorsHandle = Any  # so that Kedro can read the hints
 
 
+def counted_parameters(params: FeaturesParams) -> dict[str, Any]:
+    """Return what the cards depend on: the networks' entries, but not where their files are."""
+    entries = {
+        name: entry.model_dump(mode="json", exclude={"path", "url"})
+        for name, entry in params.entries().items()
+    }
+    return {"models": entries, "pooling": params.pooling}
+
+
 def compute_model_cards(
     networks: Mapping[str, TensorsHandle], features: Mapping[str, TensorsHandle], params: FeaturesParams
 ) -> DataFrame:

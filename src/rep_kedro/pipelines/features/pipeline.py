@@ -2,7 +2,9 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from rep_kedro.datasets import RecipeNode
 from rep_kedro.pipelines.features import cards, nodes
+from rep_kedro.pipelines.features.forms import KNOWN_FORMS
 
 
 def create_pipeline(**_: object) -> Pipeline:
@@ -16,11 +18,13 @@ def create_pipeline(**_: object) -> Pipeline:
                 name="features",
                 tags=["gpu"],
             ),
-            Node(
+            RecipeNode(
                 cards.compute_model_cards,
                 inputs=["networks", "features", "params:features"],
                 outputs="model_cards",
                 name="model_cards",
+                counts={"params:features": cards.counted_parameters},
+                data=[KNOWN_FORMS],
                 tags=["cpu"],
             ),
         ]

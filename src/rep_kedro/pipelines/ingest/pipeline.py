@@ -2,6 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from rep_kedro.datasets import RecipeNode, only
 from rep_kedro.pipelines.ingest import cards, nodes
 
 
@@ -23,11 +24,12 @@ def create_pipeline(**_: object) -> Pipeline:
                 name="stimulus_subsets",
                 tags=["cpu"],
             ),
-            Node(
+            RecipeNode(
                 cards.describe_stimulus_sets,
                 inputs=["stimulus_sets", "params:ingest"],
                 outputs="stimulus_cards",
                 name="stimulus_cards",
+                counts={"params:ingest": only({"stimulus_sets": {"__all__": {"title", "group", "source"}}})},
                 tags=["cpu"],
             ),
         ]

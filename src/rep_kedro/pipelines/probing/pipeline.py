@@ -2,6 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from rep_kedro.datasets import RecipeNode
 from rep_kedro.pipelines.probing import agreement, model_selection, nodes, performance_gaps
 
 
@@ -16,28 +17,28 @@ def create_pipeline(**_: object) -> Pipeline:
                 name="probes",
                 tags=["cpu"],
             ),
-            Node(
+            RecipeNode(
                 nodes.tabulate_probe_results,
                 inputs="probes",
                 outputs="probe_results",
                 name="probe_results",
                 tags=["cpu"],
             ),
-            Node(
+            RecipeNode(
                 agreement.compare_predictions,
                 inputs=["probes", "stimulus_subsets", "model_cards"],
                 outputs="prediction_agreement",
                 name="prediction_agreement",
                 tags=["cpu"],
             ),
-            Node(
+            RecipeNode(
                 performance_gaps.compute_performance_gaps,
                 inputs=["similarities", "probe_results", "params:probing"],
                 outputs="performance_gaps",
                 name="performance_gaps",
                 tags=["cpu"],
             ),
-            Node(
+            RecipeNode(
                 model_selection.compute_model_selection,
                 inputs=[
                     "model_clusters",

@@ -27,6 +27,16 @@ def compute_run_table(**collections: "Mapping[str, Handle]") -> "DataFrame":
     )
 
 
+def with_journal(handles: "Mapping[str, Handle]") -> dict[str, Any]:
+    """Return what the run table depends on: the members, and the times in the journal of their collection."""
+    from rep_kedro.datasets import reference_of
+    from rep_kedro.datasets.plan import digest_of
+
+    journal = journal_beside(handles)
+    lines = {key: journal.get((key, handle.digest), {}) for key, handle in handles.items()}
+    return {"members": reference_of(handles), "journal": digest_of(lines)}
+
+
 def list_missing_members(**inputs: Any) -> "DataFrame":
     """List what a run with ``--keep-going`` could not make, or made without some of its inputs.
 

@@ -2,8 +2,10 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from rep_kedro.datasets import RecipeNode
 from rep_kedro.pipelines.reporting import nodes, study_figures
 from rep_kedro.reporting.contract import COLUMNS
+from rep_kedro.reporting.texts import TEMPLATE_FOLDER
 
 NAMED_MODULES = study_figures.MODULES
 """Drawing modules that are named as data, which no import shows."""
@@ -38,19 +40,20 @@ def create_pipeline(**_: object) -> Pipeline:
         outputs="figures",
         name="study_figures",
     )
-    run_table = Node(
+    run_table = RecipeNode(
         nodes.compute_run_table,
         inputs={name: name for name in COLLECTIONS},
         outputs="run_table",
         name="run_table",
+        counts=dict.fromkeys(COLLECTIONS, nodes.with_journal),
     )
-    missing = Node(
+    missing = RecipeNode(
         nodes.list_missing_members,
         inputs={name: name for name in (*COLLECTIONS, "figures", *TABLES) if name != "missing_members"},
         outputs="missing_members",
         name="missing_members",
     )
-    report = Node(
+    report = RecipeNode(
         nodes.compute_report,
         inputs={
             "params": "params:reporting",
@@ -59,5 +62,6 @@ def create_pipeline(**_: object) -> Pipeline:
         },
         outputs="report",
         name="report",
+        data=[TEMPLATE_FOLDER],
     )
     return Pipeline([figures, run_table, missing, report], tags=["cpu"])

@@ -2,6 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from rep_kedro.datasets import RecipeNode
 from rep_kedro.pipelines.similarity import (
     anchors,
     ceilings,
@@ -28,35 +29,35 @@ def _compare() -> list[Node]:
             name="similarity_matrices",
             tags=["gpu"],
         ),
-        Node(
+        RecipeNode(
             nodes.tabulate_similarities,
             inputs=["similarity_matrices", "model_cards"],
             outputs="similarities",
             name="similarities",
             tags=["cpu"],
         ),
-        Node(
+        RecipeNode(
             consistency.compute_consistency,
             inputs=["similarities", "model_cards", "params:consistency"],
             outputs="consistency",
             name="consistency",
             tags=["cpu"],
         ),
-        Node(
+        RecipeNode(
             consistency.summarise_consistency,
             inputs=["similarities", "model_cards", "params:consistency"],
             outputs="consistency_summary",
             name="consistency_summary",
             tags=["cpu"],
         ),
-        Node(
+        RecipeNode(
             anchors.compare_anchors,
             inputs=["similarities", "model_cards", "params:consistency"],
             outputs="anchor_comparisons",
             name="anchor_comparisons",
             tags=["cpu"],
         ),
-        Node(
+        RecipeNode(
             measure_agreement.compare_measures,
             inputs=["similarities", "consistency", "params:consistency"],
             outputs="measure_agreement",
@@ -75,7 +76,7 @@ def _infer() -> list[Node]:
             name="similarity_nulls",
             tags=["gpu"],
         ),
-        Node(
+        RecipeNode(
             inference.tabulate_similarity_inference,
             inputs=["similarity_nulls", "params:similarity_inference"],
             outputs="similarity_inference",
@@ -89,21 +90,21 @@ def _infer() -> list[Node]:
             name="sample_size_curves",
             tags=["gpu"],
         ),
-        Node(
+        RecipeNode(
             sample_sizes.tabulate_sample_sizes,
             inputs="sample_size_curves",
             outputs="sample_sizes",
             name="sample_sizes",
             tags=["cpu"],
         ),
-        Node(
+        RecipeNode(
             ceilings.compute_noise_ceilings,
             inputs=["similarity_matrices", "model_cards"],
             outputs="noise_ceilings",
             name="noise_ceilings",
             tags=["cpu"],
         ),
-        Node(
+        RecipeNode(
             maps.compute_model_maps,
             inputs=["similarity_matrices", "params:model_maps"],
             outputs=["model_positions", "model_clusters"],

@@ -2,6 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from rep_kedro.datasets import RecipeNode
 from rep_kedro.pipelines.stitching import nodes
 
 
@@ -16,7 +17,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 name="stitches",
                 tags=["gpu"],
             ),
-            Node(
+            RecipeNode(
                 nodes.tabulate_stitching_results,
                 inputs="stitches",
                 outputs="stitching_results",

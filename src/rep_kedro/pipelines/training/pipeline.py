@@ -2,6 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from rep_kedro.datasets import RecipeNode
 from rep_kedro.pipelines.training import nodes
 
 
@@ -16,7 +17,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 name="networks",
                 tags=["gpu"],
             ),
-            Node(
+            RecipeNode(
                 nodes.tabulate_training_history,
                 inputs="networks",
                 outputs="training_history",

@@ -1,15 +1,16 @@
-"""The digest of a table's rows: equal digests, equal figures."""
+"""The digest of a table's rows: equal digests, equal tables."""
 
 import hashlib
 import json
+from typing import TYPE_CHECKING
 
-import numpy as np
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 _DIGEST_CHARS = 32
 
 
-def rows_digest(table: pd.DataFrame) -> str:
+def rows_digest(table: "pd.DataFrame") -> str:
     """Return a digest of the columns' names and values, in the order of the rows; the index does not count.
 
     Args:
@@ -31,4 +32,6 @@ def rows_digest(table: pd.DataFrame) -> str:
 
 def _plain(value: object) -> object:
     """Return a value as JSON data: a list for a cell that holds one, else its text."""
+    import numpy as np
+
     return value.tolist() if isinstance(value, np.ndarray) else str(value)
