@@ -70,7 +70,7 @@ def test_the_pipeline_writes_figures_run_table_and_report(
         filepath=str(tmp_path / "figures"), member="rep_kedro.datasets.DrawingDataset"
     )
     SequentialRunner().run(pipeline, catalog)
-    html = catalog.load("report")
+    html = catalog.load("report").value()
     assert html.count("<figcaption>") == len(STUDY_FIGURES)
     assert "Kornblith et al. 2019" in html
     assert "was not made in this run" not in html

@@ -92,7 +92,8 @@ def reference_of(value: Any) -> Json:
     """Return what the recipe of something made from a value holds of it.
 
     Args:
-        value: Handles by key, a handle, a table, a text, a model of parameters, or plain JSON data.
+        value: Handles by key, a handle, what is planned, a table, a text, a model of parameters, or plain
+            JSON data.
 
     Returns:
         Plain JSON data. Of handles by key their number and a digest of their references and of what is
@@ -100,8 +101,8 @@ def reference_of(value: Any) -> Json:
     """
     from pydantic import BaseModel
 
-    if isinstance(value, MemberHandle):
-        return value.reference
+    if isinstance(value, MemberHandle | Planned):
+        return value.reference if isinstance(value, MemberHandle) else dict(value.recipe)
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if isinstance(value, str):

@@ -9,7 +9,7 @@ from kedro.io import DatasetError
 from rep_kedro.datasets.arrow import ArrowHandle, write_parquet
 from rep_kedro.datasets.file import KeptFileDataset
 from rep_kedro.datasets.member import HEADER_KEY, Header, header_from
-from rep_kedro.datasets.plan import Json, digest_of
+from rep_kedro.datasets.plan import Json, Planned, digest_of
 from rep_kedro.datasets.previews import TablePreview, preview_table
 from rep_kedro.datasets.rows import rows_digest
 from rep_kedro.datasets.seal import DamagedMemberError
@@ -37,7 +37,9 @@ class TableHandle(ArrowHandle):
 
 
 def opened(value: Any) -> Any:
-    """Return the table of a handle on one; anything else as it is."""
+    """Return the table of a handle on one, the value of what is only planned; anything else as it is."""
+    if isinstance(value, Planned):  # made by a node of the same run, and in no entry of the catalog
+        return value.value()
     return value.frame() if isinstance(value, TableHandle) else value
 
 
