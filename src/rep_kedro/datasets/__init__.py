@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     )
     from rep_kedro.datasets.member import DamagedMemberError, MemberHandle
     from rep_kedro.datasets.partial import Handles, Plan, missing_of, partial_of
-    from rep_kedro.datasets.plan import Batch, Expectation, Planned, Shard
+    from rep_kedro.datasets.plan import Batch, Planned, Shard
     from rep_kedro.datasets.plan_file import CollectionError
     from rep_kedro.datasets.revision import code_revision
     from rep_kedro.datasets.table import EarlierTableDataset, TableDataset
@@ -40,7 +40,6 @@ _HOMES = {
     "DrawingHandle": "drawing",
     "FigureCollectionDataset": "drawing",
     "EarlierTableDataset": "table",
-    "Expectation": "plan",
     "FigureDataset": "figure",
     "Handles": "partial",
     "LabelledMatrix": "matrix",
@@ -73,7 +72,6 @@ __all__ = [
     "DrawingDataset",
     "DrawingHandle",
     "EarlierTableDataset",
-    "Expectation",
     "FigureCollectionDataset",
     "FigureDataset",
     "Handles",

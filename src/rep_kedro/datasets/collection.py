@@ -25,7 +25,7 @@ from rep_kedro.datasets.partial import Handles, left_out_of, list_gaps, partial_
 from rep_kedro.datasets.plan import Planned, Shard, canonical_json, digest_of_text, strict_json
 from rep_kedro.datasets.plan_file import CollectionError, StoredPlan, read_plan, write_plan
 from rep_kedro.datasets.previews import TablePreview, preview_members
-from rep_kedro.datasets.work import MemberWork, Worker, tell_expectation
+from rep_kedro.datasets.work import MemberWork, Worker
 
 _log = logging.getLogger(__name__)
 
@@ -127,7 +127,6 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
         todo = [key for key in keys if self._is_to_do(key, recipes[key], refused)]
         work = [MemberWork(key, data[key], self._dataset_for(key, data[key])) for key in todo]
         worker = Worker(self.name, self.folder, self._validate, n_kept=len(keys) - len(todo) - len(refused))
-        tell_expectation(self.name, work, read_journal(self.folder) if work else {})
         failed = refused | worker.run(work)
         self.counts = (worker.n_done, len(keys) - len(todo) - len(refused))
         if failed and not self._keep_going:
