@@ -222,9 +222,9 @@ def test_cards_tell_what_every_network_is(inputs, features):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"stimulus_sets": ["dot"]}, "unknown stimulus set 'dot', did you mean 'dots'; known: dots, spots"),
+        ({"stimulus_sets": ["dot"]}, "unknown stimulus set 'dot'; did you mean 'dots'"),
         ({"subset": "analyses"}, "stimulus set 'dots' has no subset 'analyses'; there are: analysis, few"),
-        ({"networks": ["cnn_supervised_s9"]}, "unknown network 'cnn_supervised_s9', did you mean"),
+        ({"networks": ["cnn_supervised_s9"]}, "unknown network 'cnn_supervised_s9'; did you mean"),
         ({"models": {"cnn_supervised_s0": VIT}}, "has the name of a network trained here"),
     ],
 )
@@ -236,10 +236,10 @@ def test_unknown_names_are_refused_while_planning(inputs, changes, message):
 @pytest.mark.parametrize(
     ("entry", "why"),
     [
-        ({**VIT, "name": "test_vti"}, "features.models.x: unknown timm model 'test_vti', did"),
+        ({**VIT, "name": "test_vti"}, "features.models.x: unknown timm model 'test_vti'; did"),
         (
             {"source": "trained", "network": "cnn_supervisd_s0"},
-            "features.models.x: unknown network 'cnn_supervisd_s0', did you mean 'cnn_supervised_s0'",
+            "features.models.x: unknown network 'cnn_supervisd_s0'; did you mean 'cnn_supervised_s0'",
         ),
     ],
 )
@@ -288,7 +288,7 @@ def test_weights_that_cannot_be_had_fail_in_one_line(inputs, tmp_path):
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({**VIT, "layer": ["a"]}, "unknown key 'layer', did you mean 'layers'"),
+        ({**VIT, "layer": ["a"]}, "unknown key 'layer'; did you mean 'layers'"),
         ({**VIT, "source": "tim"}, "does not match any of the expected tags"),
         ({**VIT, "pooling": "mean"}, "Input should be 'average'"),
         ({**VIT, "layers": []}, "at least 1 item"),

@@ -110,7 +110,7 @@ def test_a_subset_that_follows_other_sets_depends_on_them(tmp_path):
     assert plan["shapes/after"].recipe["earlier_sets"] == [sets["digits"].reference]
     subsets = store(plan, tmp_path / "subsets")
     assert subsets["shapes/after"].table() != subsets["shapes/alone"].table()
-    with pytest.raises(UserError, match="no stimulus set 'shapes'; allowed: digits"):
+    with pytest.raises(UserError, match="no stimulus set 'shapes'; known: digits"):
         plan_stimulus_subsets({"digits": sets["digits"]}, params)
 
 

@@ -103,7 +103,7 @@ def test_stopping_before_the_start_is_refused():
 
 def test_an_unknown_layer_is_answered_with_a_close_match():
     network = build_network("cnn", n_classes=10, seed=0)
-    with pytest.raises(ValueError, match="unknown layer 'rleu1', did you mean 'relu1'"):
+    with pytest.raises(ValueError, match="unknown layer 'rleu1'; did you mean 'relu1'"):
         network.run(torch.zeros(1, 3, 16, 16), stop_at="rleu1")
 
 
@@ -157,12 +157,12 @@ def test_a_widened_resnet_is_the_published_one_for_32_pixels(factor, n_scalars):
 
 
 def test_no_name_claims_to_be_the_resnet():
-    with pytest.raises(ValueError, match="unknown architecture 'resnet', did you mean 'resnet20'"):
+    with pytest.raises(ValueError, match=r"unknown architecture 'resnet' .*did you mean 'resnet20'"):
         load_architecture("resnet")
 
 
 def test_an_unknown_architecture_is_answered_with_a_close_match():
-    with pytest.raises(ValueError, match="unknown architecture 'small_resnt', did you mean 'small_resnet'"):
+    with pytest.raises(ValueError, match=r"unknown architecture 'small_resnt' .*did you mean 'small_resnet'"):
         load_architecture("small_resnt")
 
 

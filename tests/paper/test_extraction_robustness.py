@@ -201,7 +201,7 @@ def test_groups_add_their_networks_and_null_leaves_one_out():
     [
         (
             {"groups": "mre", "model_groups": {"more": {}}},
-            "unknown group 'mre', did you mean 'more'; known: more",
+            "unknown group 'mre'; did you mean 'more'",
         ),
         ({"groups": "more"}, "unknown group 'more'; known: none"),
         (

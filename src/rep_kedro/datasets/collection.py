@@ -7,7 +7,6 @@ the collection compares recipes with what is stored and calls only the functions
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -26,6 +25,7 @@ from rep_kedro.datasets.plan import Planned, Shard, canonical_json, digest_of_te
 from rep_kedro.datasets.plan_file import CollectionError, StoredPlan, read_plan, write_plan
 from rep_kedro.datasets.previews import TablePreview, preview_members
 from rep_kedro.datasets.work import MemberWork, Worker
+from rep_kedro.errors import suggest
 
 _log = logging.getLogger(__name__)
 
@@ -260,9 +260,8 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
         """Refuse a name to recompute that is of this collection but meets no planned member."""
         for pattern in self._recompute:
             if pattern.startswith(f"{self.name}/") and not any(self._is_meant(pattern, key) for key in data):
-                close = get_close_matches(pattern, [f"{self.name}/{key}" for key in data], n=3)
-                hint = f"; did you mean {', '.join(close)}?" if close else ""
-                raise DatasetError(f"recompute {pattern!r} meets none of {len(data)} planned members{hint}")
+                hint = suggest(pattern, [f"{self.name}/{key}" for key in data])
+                raise DatasetError(f"recompute {pattern!r} fits none of {len(data)} planned members; {hint}")
 
     def _is_meant(self, pattern: str, key: str) -> bool:
         return pattern == self.name or fnmatchcase(f"{self.name}/{key}", pattern)

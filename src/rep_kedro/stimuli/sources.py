@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, TypeAdapter
 
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, suggest
 from rep_kedro.stimuli.base import SourceSpec
 from rep_kedro.stimuli.readers.digits import DigitsSpec
 from rep_kedro.stimuli.readers.hugging_face import HuggingFaceSpec
@@ -19,7 +19,6 @@ from rep_kedro.stimuli.readers.shapes import ShapesSpec
 from rep_kedro.stimuli.readers.torchvision import TorchvisionSpec
 from rep_kedro.stimuli.readers.webdataset import WebdatasetSpec
 from rep_kedro.stimuli.record import DamageLog, StimulusStream
-from rep_kedro.stimuli.strict import suggest
 
 SOURCES: dict[str, type[SourceSpec]] = {
     "digits": DigitsSpec,
@@ -41,7 +40,7 @@ def _require_known_source(entry: Any) -> Any:
         if source is None:
             raise UserError(f"no source given; allowed: {', '.join(SOURCES)}")
         if not isinstance(source, str) or source not in SOURCES:
-            raise UserError(f"unknown source {source!r}; {suggest(str(source), SOURCES)}")
+            raise UserError(f"unknown source {source!r}; {suggest(source, SOURCES)}")
     return entry
 
 

@@ -1,27 +1,13 @@
 """Parameter models that refuse unknown keys and say which known one was probably meant."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, suggest
 
 SHOWN_NAMES = 5  # so many are named in a message; the count says how many more there are
-
-
-def suggest(unknown: str, known: Iterable[str]) -> str:
-    """Return the tail of an error message about an unknown name: a close match, and all that is allowed.
-
-    Example:
-        >>> suggest("digit", ["digits", "shapes"])
-        "did you mean 'digits'? allowed: digits, shapes"
-    """
-    names = sorted(known)
-    close = get_close_matches(str(unknown), names, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}allowed: {', '.join(names) or 'nothing'}"
 
 
 def shorten(names: Sequence[str]) -> str:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, NonNegativeInt, TypeAdapter, model_validator
 
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, suggest
 from rep_kedro.stimuli.splits import group_rows, hash_of, rank_by_seed, share_equally
-from rep_kedro.stimuli.strict import StrictModel, suggest
+from rep_kedro.stimuli.strict import StrictModel
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -257,7 +257,7 @@ def _require_known_rule(entry: Any) -> Any:
     if isinstance(entry, Mapping):
         rule = entry.get("rule", "stratified")
         if not isinstance(rule, str) or rule not in RULES:
-            raise UserError(f"unknown rule {rule!r}; {suggest(str(rule), RULES)}")
+            raise UserError(f"unknown rule {rule!r}; {suggest(rule, RULES)}")
         return {**entry, "rule": rule}
     return entry
 

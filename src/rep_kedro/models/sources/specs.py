@@ -1,11 +1,10 @@
 """Entries of the model registry: a few lines of YAML per network, checked before any node runs."""
 
-from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, require_known
 from rep_kedro.models.architecture import require_scaling
 from rep_kedro.models.architecture_files import load_architecture
 from rep_kedro.models.pooling_names import Layout, Pooling
@@ -51,10 +50,7 @@ class _Entry(BaseModel):
     def _refuse_unknown_keys(cls, values: Any) -> Any:
         if isinstance(values, dict):
             for key in values:
-                if key not in cls.model_fields:
-                    close = get_close_matches(str(key), cls.model_fields, n=1)
-                    hint = f", did you mean {close[0]!r}" if close else ""
-                    raise UserError(f"unknown key {key!r}{hint}; known: {', '.join(cls.model_fields)}")
+                require_known("key", key, cls.model_fields)
         return values
 
     def recipe(self) -> dict[str, Any]:

@@ -1,12 +1,11 @@
 """Nodes of the features pipeline: which network is shown which stimuli, and what each network is."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rep_kedro.datasets import Batch, MemberKey, Plan, Planned, code_revision, missing_of
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, require_known
 from rep_kedro.models.pooling_names import Pooling
 from rep_kedro.models.sources.places import Alignment
 from rep_kedro.models.sources.specs import ModelEntry, TrainedModel
@@ -205,10 +204,7 @@ def _choose(kind: str, wanted: str | Sequence[str], known: Mapping[str, object])
     if isinstance(wanted, str):
         return sorted(known)
     for name in wanted:
-        if name not in known:
-            close = get_close_matches(name, known)
-            hint = f", did you mean {close[0]!r}" if close else ""
-            raise UserError(f"unknown {kind} {name!r}{hint}; known: {', '.join(sorted(known))}")
+        require_known(kind, name, known)
     return list(wanted)
 
 

@@ -5,10 +5,10 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, suggest
 from rep_kedro.stimuli.base import PlainName
 from rep_kedro.stimuli.sources import AnySource
-from rep_kedro.stimuli.strict import StrictModel, suggest
+from rep_kedro.stimuli.strict import StrictModel
 from rep_kedro.stimuli.subsets import (
     AllRule,
     AnyRule,
