@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from tests.small_collections import ARROW, make_network, make_stimuli, make_subset, run_plan, store
 
 from rep_kedro.datasets import CollectionError, Handles
-from rep_kedro.models.network import scale_images
+from rep_kedro.models.network import scale_images_in_unit_range
 from rep_kedro.models.sources.trained import restore_trained_network
 from rep_kedro.pipelines.features.cards import compute_model_cards
 from rep_kedro.pipelines.features.nodes import plan_features
@@ -75,7 +75,8 @@ def test_rows_are_the_subset_in_its_order_and_values_those_of_the_network(inputs
     handle = features["dots/cnn_supervised_s0"]
     images = stimulus_sets["dots"].table(["image"])["image"].take(PERMUTED)
     network = restore_trained_network(networks["cnn_supervised_s0"])
-    x = scale_images(torch.from_numpy(decode_images(images, size_px=16)), network.architecture)
+    pixels = torch.from_numpy(decode_images(images, size_px=16))
+    x = scale_images_in_unit_range(pixels.float() / 255, network.architecture)
     with torch.no_grad():
         expected = network.run(x, stop_at="relu3").mean(dim=(2, 3))
     torch.testing.assert_close(torch.from_numpy(handle.tensor("relu3").copy()), expected)

@@ -5,8 +5,8 @@ import torch
 from pydantic import ValidationError
 
 from rep_kedro.models.architecture import Architecture
-from rep_kedro.models.architecture_files import architecture_names, load_architecture
-from rep_kedro.models.network import build_network, restore_network, scale_images
+from rep_kedro.models.architecture_files import FOLDER, load_architecture
+from rep_kedro.models.network import build_network, restore_network, scale_images_in_unit_range
 
 
 def _define(*layers, keep=("a",)):
@@ -61,7 +61,7 @@ def test_the_default_architectures_are_small_and_keep_sixty_channels(name):
     assert [network.shapes[layer][0] for layer in network.kept_layers] == [8, 12, 16, 24]
 
 
-@pytest.mark.parametrize("name", architecture_names())
+@pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.yml")))
 def test_running_in_two_parts_at_any_cut_point_gives_the_same_bits(name):
     network = build_network(name, n_classes=5, seed=1).eval()
     side = network.architecture.input.size_px
@@ -209,8 +209,8 @@ def test_a_definition_survives_json():
 
 def test_images_are_scaled_channel_by_channel():
     definition = load_architecture("cnn")
-    images = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 3, 1, 1)
-    assert scale_images(images, definition)[:, 0, 0, 0].tolist() == [-1.0, 1.0]
+    images = torch.tensor([0.0, 1.0]).view(2, 1, 1, 1).expand(2, 3, 1, 1)
+    assert scale_images_in_unit_range(images, definition)[:, 0, 0, 0].tolist() == [-1.0, 1.0]
 
 
 def test_the_subsampling_shortcut_takes_every_second_pixel_and_pads_channels_on_both_sides():

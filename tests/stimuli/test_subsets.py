@@ -6,11 +6,13 @@ from collections import Counter
 import numpy as np
 import pyarrow as pa
 import pytest
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from rep_kedro.errors import UserError
 from rep_kedro.stimuli import select_stimuli
-from rep_kedro.stimuli.subsets import Population, parse_rule, share_in_proportion
+from rep_kedro.stimuli.subsets import AnyRule, Population, share_in_proportion
+
+parse_rule = TypeAdapter(AnyRule).validate_python
 
 
 def population(train_counts, test_counts=(), seed=0):

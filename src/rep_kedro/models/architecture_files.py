@@ -31,11 +31,6 @@ def look_in(configuration: Path) -> None:
     _configuration["folder"] = configuration
 
 
-def architecture_names() -> list[str]:
-    """Return the names of the architectures that come with the package."""
-    return sorted(path.stem for path in _files(FOLDER))
-
-
 def load_architecture(name: str) -> Architecture:
     """Return the architecture called `name`; `<name>_w<n>` multiplies its widths by n.
 
@@ -50,7 +45,7 @@ def load_architecture(name: str) -> Architecture:
         where = f"{_configuration['folder']}/<environment>/architectures/<name>.yml"
         raise UserError(
             f"unknown architecture {name[:_SHOWN_CHARS]!r} (your own go to {where}); "
-            f"{suggest(Path(base).stem, files)}"
+            f"{suggest(Path(base).name, files)}"
         )
     state = files[base].stat()
     architecture = _read(files[base], state.st_mtime_ns, state.st_size)

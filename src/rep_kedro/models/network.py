@@ -182,11 +182,6 @@ def restore_network(
     return network.eval()
 
 
-def scale_images(images: Tensor, architecture: Architecture) -> Tensor:
-    """Return uint8 images (n, c, h, w) as the float32 input that the architecture asks for."""
-    return scale_images_in_unit_range(images.float() / 255, architecture)
-
-
 def scale_images_in_unit_range(images: Tensor, architecture: Architecture) -> Tensor:
     """Return float images (n, c, h, w), in [0, 1], as the input that the architecture asks for."""
     mean, std = (

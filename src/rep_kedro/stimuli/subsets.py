@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, NonNegativeInt, TypeAdapter, model_validator
+from pydantic import BeforeValidator, Field, NonNegativeInt, model_validator
 
 from rep_kedro.errors import UserError, suggest
 from rep_kedro.stimuli.splits import group_rows, hash_of, rank_by_seed, share_equally
@@ -267,16 +267,6 @@ AnyRule = Annotated[
     Field(discriminator="rule"),
     BeforeValidator(_require_known_rule),
 ]
-_ANY_RULE: TypeAdapter[Any] = TypeAdapter(AnyRule)
-
-
-def parse_rule(entry: Mapping[str, Any]) -> Any:
-    """Return the checked rule of one subset; without ``rule`` it is ``stratified``.
-
-    Raises:
-        pydantic.ValidationError: If the rule or a key is unknown, or a value is out of range.
-    """
-    return _ANY_RULE.validate_python(entry)
 
 
 def share_in_proportion(total: int, sizes: Sequence[int]) -> list[int]:
