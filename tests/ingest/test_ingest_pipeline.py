@@ -134,7 +134,7 @@ def test_a_source_that_cannot_be_read_is_named_with_its_set(tmp_path):
     [
         (
             {"stimulus_sets": {}, "stimulus_sts": {}},
-            "unknown key 'stimulus_sts'; did you mean 'stimulus_sets'",
+            "stimulus_sts\n  Extra inputs are not permitted",
         ),
         ({"stimulus_sets": {"a b": {"source": "digits"}}}, "name 'a b' must consist of letters"),
         (

@@ -201,8 +201,8 @@ def test_the_published_bootstrap_is_drawn_as_the_study_did():
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({"rule": "stratifed"}, "unknown rule 'stratifed'; did you mean 'stratified'"),
-        ({"per_clas": {"train": 3}}, "unknown key 'per_clas'; did you mean 'per_class'"),
+        ({"rule": "stratifed"}, "Input tag 'stratifed' found using 'rule' does not match"),
+        ({"per_clas": {"train": 3}}, "per_clas\n  Extra inputs are not permitted"),
         ({}, "needs either per_class or total"),
         ({"per_class": {"train": 3}, "total": {"train": 3}}, "needs either per_class or total, not both"),
         ({"per_class": {"train": -3}}, "greater than or equal to 0"),

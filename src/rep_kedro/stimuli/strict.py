@@ -1,11 +1,8 @@
-"""Parameter models that refuse unknown keys and say which known one was probably meant."""
+"""The base of parameter models, and lists of names in messages."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from pydantic import BaseModel, ConfigDict, model_validator
-
-from rep_kedro.errors import UserError, suggest
+from pydantic import BaseModel, ConfigDict
 
 SHOWN_NAMES = 5  # so many are named in a message; the count says how many more there are
 
@@ -22,15 +19,6 @@ def shorten(names: Sequence[str]) -> str:
 
 
 class StrictModel(BaseModel):
-    """Frozen parameters; an unknown key is an error with a close match."""
+    """Frozen parameters; an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_unknown_keys(cls, values: Any) -> Any:
-        if isinstance(values, Mapping):
-            for key in values:
-                if key not in cls.model_fields:
-                    raise UserError(f"unknown key {key!r}; {suggest(str(key), cls.model_fields)}")
-        return values

@@ -244,28 +244,14 @@ class PublishedClassCapRule(SubsetRule):
         return sorted(drawn)
 
 
-RULES: dict[str, type[SubsetRule]] = {
-    "all": AllRule,
-    "stratified": StratifiedRule,
-    "published_per_class": PublishedPerClassRule,
-    "published_bootstrap": PublishedBootstrapRule,
-    "published_class_cap": PublishedClassCapRule,
-}
-
-
-def _require_known_rule(entry: Any) -> Any:
-    if isinstance(entry, Mapping):
-        rule = entry.get("rule", "stratified")
-        if not isinstance(rule, str) or rule not in RULES:
-            raise UserError(f"unknown rule {rule!r}; {suggest(rule, RULES)}")
-        return {**entry, "rule": rule}
-    return entry
+def _with_default_rule(entry: Any) -> Any:
+    return {"rule": "stratified", **entry} if isinstance(entry, Mapping) else entry
 
 
 AnyRule = Annotated[
     AllRule | StratifiedRule | PublishedPerClassRule | PublishedBootstrapRule | PublishedClassCapRule,
     Field(discriminator="rule"),
-    BeforeValidator(_require_known_rule),
+    BeforeValidator(_with_default_rule),
 ]
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
-from rep_kedro.errors import UserError, require_known
+from rep_kedro.errors import UserError
 from rep_kedro.models.architecture import require_scaling
 from rep_kedro.models.architecture_files import load_architecture
 from rep_kedro.models.pooling_names import Layout, Pooling
@@ -44,14 +44,6 @@ class _Entry(BaseModel):
         if self.alignment and (len(self.layers) != 1 or set("*?") & set(self.layers[0])):
             raise UserError(f"alignment is of one layer; name it in layers, got {list(self.layers)}")
         return self
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_unknown_keys(cls, values: Any) -> Any:
-        if isinstance(values, dict):
-            for key in values:
-                require_known("key", key, cls.model_fields)
-        return values
 
     def recipe(self) -> dict[str, Any]:
         """Return what the network depends on; files count by their content, which is told elsewhere."""
