@@ -1,4 +1,9 @@
-"""Errors that are meant for users: one class, and kinds of it that are also errors of the library."""
+"""Errors that are meant for users: one class, kinds of it, and the message about an unknown name."""
+
+from collections.abc import Collection, Iterable
+from difflib import get_close_matches
+
+_SHOWN = 20
 
 
 class UserError(ValueError):
@@ -19,3 +24,34 @@ class MissingFileError(FileNotFoundError, UserError):
 
 class NotFiniteError(FloatingPointError, UserError):
     """Training or a network gave NaN or infinity."""
+
+
+def suggest(unknown: object, known: Iterable[object]) -> str:
+    """Return the end of a message about an unknown name: close matches, or else what is known.
+
+    Example:
+        >>> suggest("simlarity", ["similarity", "probing"])
+        "did you mean 'similarity'?"
+        >>> suggest("x", ["similarity", "probing"])
+        'known: probing, similarity'
+    """
+    names = sorted({str(name) for name in known} - {str(unknown)})
+    if close := close_names(unknown, names):
+        return f"did you mean {' or '.join(map(repr, close))}?"
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"known: {', '.join(names[:_SHOWN]) or 'none'}{more}"
+
+
+def close_names(unknown: object, known: Iterable[object]) -> list[str]:
+    """Return up to three known names that resemble an unknown one, the closest first."""
+    return get_close_matches(str(unknown), [str(name) for name in known])
+
+
+def require_known(kind: str, name: object, known: Collection[object]) -> None:
+    """Refuse a name that is not known.
+
+    Raises:
+        UserError: The message has close matches, or else what is known.
+    """
+    if name not in known:
+        raise UserError(f"unknown {kind} {name!r}; {suggest(name, known)}")

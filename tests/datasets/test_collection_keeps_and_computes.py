@@ -111,7 +111,7 @@ def test_recompute_names_collections_or_members(counted, recompute, computed):
 
 def test_recompute_of_a_member_that_is_not_planned_is_refused(counted):
     with pytest.raises(
-        DatasetError, match=r"'things/x/resnet5' meets none of 1 planned .* mean things/x/resnet50\?"
+        DatasetError, match=r"'things/x/resnet5' fits none of 1 planned .* mean 'things/x/resnet50'\?"
     ):
         counted.save({"x/resnet50": {}}, recompute="things/x/resnet5")
 

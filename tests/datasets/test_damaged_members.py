@@ -80,7 +80,7 @@ def test_a_safetensors_file_with_more_than_it_tells_is_refused(tmp_path):
     made = make_tensors(tmp_path)
     made.path.write_bytes(made.path.read_bytes() + b"x")
     require_refused_and_rebuilt(
-        made, r"a\.safetensors is truncated or overlong: \d+ bytes where its header tells"
+        made, r"a\.safetensors is truncated or overlong: \d+ bytes where its header says"
     )
 
 

@@ -160,7 +160,7 @@ def test_a_batch_size_changes_no_recipe(study):
     [
         ({"models": ["cnn_supervised_s1"]}, "did you mean 'cnn_supervised_s0'"),
         ({"stimulus_sets": ["nose"]}, "did you mean 'noise'"),
-        ({"subset": "analyse"}, "no stimulus subset 'noise/analyse', did you mean 'noise/analysis'"),
+        ({"subset": "analyse"}, "unknown stimulus subset 'noise/analyse'; did you mean 'noise/analysis'"),
     ],
 )
 def test_unknown_names_are_refused_with_close_matches(study, params, message):

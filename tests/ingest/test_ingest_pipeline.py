@@ -110,7 +110,7 @@ def test_a_subset_that_follows_other_sets_depends_on_them(tmp_path):
     assert plan["shapes/after"].recipe["earlier_sets"] == [sets["digits"].reference]
     subsets = store(plan, tmp_path / "subsets")
     assert subsets["shapes/after"].table() != subsets["shapes/alone"].table()
-    with pytest.raises(UserError, match="no stimulus set 'shapes'; allowed: digits"):
+    with pytest.raises(UserError, match="no stimulus set 'shapes'; known: digits"):
         plan_stimulus_subsets({"digits": sets["digits"]}, params)
 
 
@@ -134,7 +134,7 @@ def test_a_source_that_cannot_be_read_is_named_with_its_set(tmp_path):
     [
         (
             {"stimulus_sets": {}, "stimulus_sts": {}},
-            "unknown key 'stimulus_sts'; did you mean 'stimulus_sets'",
+            "stimulus_sts\n  Extra inputs are not permitted",
         ),
         ({"stimulus_sets": {"a b": {"source": "digits"}}}, "name 'a b' must consist of letters"),
         (

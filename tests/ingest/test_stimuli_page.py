@@ -2,13 +2,14 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 
 from rep_kedro.pipelines.ingest.params import IngestParams
-from rep_kedro.stimuli.sources import SOURCES
-from rep_kedro.stimuli.subsets import RULES
+from rep_kedro.stimuli.sources import AnySource
+from rep_kedro.stimuli.subsets import AnyRule
 
 PAGE = (Path(__file__).parents[2] / "docs" / "stimuli.md").read_text(encoding="utf-8")
 BLOCKS = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.DOTALL)]
@@ -20,11 +21,17 @@ def test_the_pages_examples_are_valid(block, monkeypatch):
     IngestParams(stimulus_sets=block)
 
 
+def _names(union, key):
+    """Return the names by which parameters choose among the models of a union."""
+    return [model.model_fields[key].default for model in get_args(get_args(union)[0])]
+
+
 def test_every_source_rule_and_label_map_is_named():
     used = {entry["source"] for block in BLOCKS for entry in block.values()}
     maps = (Path(__file__).parents[2] / "src/rep_kedro/stimuli/label_maps").glob("*.yml")
-    assert used | {"photograph_patches", "shapes"} == set(SOURCES)
-    for name in (*SOURCES, *RULES, *(path.stem for path in maps)):
+    sources, rules = _names(AnySource, "source"), _names(AnyRule, "rule")
+    assert used | {"photograph_patches", "shapes"} == set(sources)
+    for name in (*sources, *rules, *(path.stem for path in maps)):
         assert f"`{name}`" in PAGE or f"source: {name}" in PAGE or f" {name} " in PAGE, name
 
 

@@ -100,7 +100,7 @@ def test_hooks_and_running_in_part_agree():
 
 
 def test_an_unknown_name_is_answered_with_close_matches(images):
-    with pytest.raises(ValueError, match=r"unknown layer 'layr1', did you mean 'layer1'"):
+    with pytest.raises(ValueError, match=r"unknown layer 'layr1'; did you mean 'layer1'"):
         LayerReader(_torchvision_resnet18(), ["layr1"], example=images[:1])
 
 

@@ -65,20 +65,20 @@ def test_the_image_side_of_a_two_sided_model_is_read_by_tokens():
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({**TIMM, "name": "resnet81"}, "unknown timm model 'resnet81', did you mean 'resnet18'"),
+        ({**TIMM, "name": "resnet81"}, "unknown timm model 'resnet81'; did you mean 'resnet18'"),
         (
             {**TIMM, "name": "resnet18.best"},
             r"timm has no weights 'resnet18\.best'; known: resnet18\.a1_in1k",
         ),
         (
             {**TORCHVISION, "name": "resnet81"},
-            "unknown torchvision model 'resnet81', did you mean 'resnet18'",
+            "unknown torchvision model 'resnet81'; did you mean 'resnet18'",
         ),
         (
             {**TORCHVISION, "weights": "BEST"},
             "torchvision has no weights 'BEST' for 'resnet18'; known: IMAGENET1K_V1",
         ),
-        ({**OPEN_CLIP, "name": "ViT-B-33"}, "unknown open_clip model 'ViT-B-33', did you mean 'ViT-B-32'"),
+        ({**OPEN_CLIP, "name": "ViT-B-33"}, "unknown open_clip model 'ViT-B-33'; did you mean 'ViT-B-32'"),
         (
             {**OPEN_CLIP, "name": "ViT-B-32", "pretrained": "opnai"},
             "open_clip has no weights 'opnai' for 'ViT-B-32'",

@@ -1,7 +1,6 @@
 """Extraction when memory is short, in mixed precision, with channels innermost; groups of networks."""
 
 import json
-import re
 
 import numpy as np
 import pytest
@@ -139,29 +138,6 @@ def test_pixels_for_a_gpu_are_decoded_into_pinned_memory(inputs, monkeypatch, de
     assert np.array_equal(pixels.numpy(), extraction.make_pixels(images, model.preprocessing))
 
 
-def test_what_long_reading_takes_is_told_before_it_begins(inputs, tmp_path, monkeypatch, caplog):
-    caplog.set_level("INFO")
-    run_plan(tmp_path / "short", plan_features(*inputs, _params()))
-    assert "of memory" not in caplog.text
-    monkeypatch.setattr("rep_kedro.pipelines.features.nodes._LONG_READING", 20)
-    run_plan(tmp_path / "long", plan_features(*inputs, _params()))
-    told = [record.getMessage() for record in caplog.records]
-    (at,) = [position for position, line in enumerate(told) if "of memory" in line]
-    assert re.fullmatch(
-        r"long: 2 to compute, about .* s, \d+\.\d kB of disk, [\d.]+ [MG]B of memory", told[at]
-    )
-    assert "[1/2]" in told[at + 1]
-
-
-def test_a_network_without_an_estimate_is_read_all_the_same(inputs, tmp_path, monkeypatch):
-    def fail(*_, **__):
-        raise RuntimeError("no form")
-
-    monkeypatch.setattr("rep_kedro.pipelines.features.nodes._LONG_READING", 0)
-    monkeypatch.setattr("rep_kedro.pipelines.features.expectation.find_form", fail)
-    assert len(run_plan(tmp_path, plan_features(*inputs, _params()))) == 2
-
-
 def test_precision_is_recorded_where_it_is_changed_and_only_there(inputs):
     def recipe(**changes):
         return json.dumps(plan_features(*inputs, _params(**changes))["dots/cnn_supervised_s0"].recipe)
@@ -225,7 +201,7 @@ def test_groups_add_their_networks_and_null_leaves_one_out():
     [
         (
             {"groups": "mre", "model_groups": {"more": {}}},
-            "unknown group 'mre', did you mean 'more'; known: more",
+            "unknown group 'mre'; did you mean 'more'",
         ),
         ({"groups": "more"}, "unknown group 'more'; known: none"),
         (

@@ -1,14 +1,16 @@
 """The 64 networks of the study: all can be built, give the widths of the study, and are labelled rightly."""
 
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from rep_kedro.models.outline import outline_network
 from rep_kedro.models.sources.loaded import LoadedModel, read_layers
 from rep_kedro.models.sources.specs import OpenClipModel, TimmModel, TorchvisionModel, WeightsFileModel
 from rep_kedro.models.sources.zoo import build_model, resolve_preprocessing, runner_of
-from rep_kedro.pipelines.features.forms import compute_form, describe_form, name_form
+from rep_kedro.pipelines.features.cards import compute_model_cards
 
 MISLABELLED = {
     *("vit_base_patch16_224", "vit_large_patch16_224", "convnext_base", "convnext_large"),
@@ -28,9 +30,13 @@ OBJECTIVES = {"Sup": "supervised", "SSL": "self-supervised", "Img-Txt": "image-t
 CLASSES = {"CNN": "convolutional", "TX": "transformer"}
 
 
-def _form(params, name):
-    entry = params.entries()[name]
-    return describe_form(entry, pooling=entry.pooling or params.pooling)
+def _widths(params, names):
+    """Return the number of features of each layer that is read, by network."""
+    entries = {name: params.entries()[name] for name in names}
+    return {
+        name: list(outline_network(entry).reader.widths(entry.pooling or params.pooling).values())
+        for name, entry in entries.items()
+    }
 
 
 def test_they_are_the_networks_of_the_study(networks, published):
@@ -39,8 +45,9 @@ def test_they_are_the_networks_of_the_study(networks, published):
     assert networks.networks == []
 
 
+@pytest.mark.slow
 def test_each_gives_features_as_wide_as_in_the_study(networks, published):
-    widths = {name: list(_form(networks, name).widths.values()) for name in networks.entries()}
+    widths = _widths(networks, published)
     assert widths == {name: [int(row["width"])] for name, row in published.items()}
     assert sum(width for (width,) in widths.values()) == 84_480
 
@@ -107,10 +114,10 @@ def test_weights_of_image_text_models_meet_the_activation_they_were_trained_with
 
 
 def test_parameters_are_counted_as_in_the_study_where_it_counts_the_same_module(networks, published):
-    same = [
-        name for name, row in published.items() if row["source"] in {"timm", "torchvision"} and name != "x"
-    ]
-    assert {name: _form(networks, name).n_parameters for name in same} == {
+    same = [name for name, row in published.items() if row["source"] in {"timm", "torchvision"}]
+    handle = SimpleNamespace(meta={"layers": ["x"], "final_layer": "x"}, shape=lambda _: (1, 1))
+    cards = compute_model_cards({}, {f"dots/{name}": handle for name in same}, networks)
+    assert dict(zip(cards["model"], cards["n_parameters"], strict=True)) == {
         name: int(published[name]["n_parameters"]) for name in same
     }
     assert len(same) == 31
@@ -123,7 +130,7 @@ def test_further_networks_stand_in_groups_that_are_left_alone_unless_asked_for(n
         "middle": 36,
     }
     assert len(all_groups.entries()) == 64 + 53
-    widths = {name: list(_form(all_groups, name).widths.values()) for name in networks.model_groups["places"]}
+    widths = _widths(all_groups, networks.model_groups["places"])
     assert sorted(widths.values()) == sorted(2 * [[4096], [2208], [512], [2048]])
     for name, entry in networks.model_groups["middle"].items():
         (layer,) = entry.layers
@@ -146,23 +153,12 @@ ALIGNED = {
 
 def test_aligned_networks_read_what_the_map_is_for(networks, all_groups):
     group = networks.model_groups["aligned"]
-    assert {name: next(iter(_form(all_groups, name).widths.values())) for name in group} == ALIGNED
+    assert _widths(all_groups, group) == {name: [width] for name, width in ALIGNED.items()}
     for name, entry in group.items():
         assert bool(entry.alignment) == (name.endswith("_gLocal") or name == "DreamSim_open_clip_vitb32")
         plain = networks.models.get(name.removesuffix("_gLocal"))
         if plain is not None:
             assert entry.model_copy(update={"alignment": None}) == plain
-
-
-@pytest.mark.slow
-def test_stored_forms_are_those_that_networks_without_weights_have(networks):
-    seen = set()
-    for entry in networks.entries().values():
-        pooling = entry.pooling or networks.pooling
-        if name_form(entry, pooling) in seen:
-            continue
-        seen.add(name_form(entry, pooling))
-        assert compute_form(entry, pooling=pooling) == describe_form(entry, pooling=pooling)
 
 
 @pytest.mark.slow

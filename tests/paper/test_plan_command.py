@@ -8,26 +8,11 @@ from pathlib import Path
 import pytest
 
 from rep_kedro.datasets import CollectionDataset, Planned, Tensors
-from rep_kedro.pipelines.features.estimate import (
-    Speed,
-    estimate_network,
-    measure_speed,
-    process_bytes,
-    reckon_seconds,
-    seconds_by_model,
-)
-from rep_kedro.pipelines.features.forms import NetworkForm
+from rep_kedro.pipelines.features.estimate import estimate_networks, mean_seconds
 
 ROOT = Path(__file__).parents[2]
 KEDRO = Path(sys.executable).parent / "kedro"
-FORM = NetworkForm(
-    n_parameters=1000,
-    n_flops=2_000_000,
-    activation_bytes=300,
-    traffic_bytes=4000,
-    n_inputs=48,
-    widths={"a": 10, "b": 5},
-)
+FLOPS = {"net": 2_000_000, "twice": 4_000_000, "half": 1_000_000, "giant": 20_000_001}
 
 
 def _kedro(*command):
@@ -37,22 +22,29 @@ def _kedro(*command):
     )
 
 
+def _estimates(pending, seconds):
+    found = estimate_networks(pending, seconds, width_of=len, flops_of=FLOPS.__getitem__)
+    return {each.model: each for each in found}
+
+
 def test_an_estimate_adds_up_what_is_pending():
-    found = estimate_network(
-        "net", FORM, [100, 40], n_members=3, batch_size=64, seconds_per_stimulus=0.5, is_measured=True
-    )
-    assert (found.n_members, found.n_pending, found.n_stimuli) == (3, 2, 140)
-    assert found.seconds == 70
-    assert found.disk_bytes == 140 * 15 * 4
-    own = 4 * 1000 + 64 * (300 + 48 * (3 * 4 + 3)) + 2 * 100 * 15 * 4
-    assert found.memory_bytes - own == pytest.approx(process_bytes(), rel=0.2)
+    found = _estimates({"net": {"dots": 100, "spots": 40}, "twice": {}}, {"net": 0.5})
+    assert list(found) == ["net"]
+    assert (found["net"].n_pending, found["net"].n_stimuli) == (2, 140)
+    assert (found["net"].n_bytes, found["net"].seconds) == (140 * 3 * 4, 70)
 
 
-def test_nothing_pending_takes_nothing():
-    found = estimate_network(
-        "net", FORM, [], n_members=3, batch_size=64, seconds_per_stimulus=0.5, is_measured=False
-    )
-    assert (found.seconds, found.disk_bytes, found.memory_bytes) == (0, 0, 0)
+def test_a_network_never_read_takes_the_mean_time_per_operation_of_networks_of_its_size():
+    pending = {"net": {"dots": 10}, "twice": {}, "half": {}, "giant": {"dots": 10}}
+    found = _estimates(pending, {"twice": 4.0, "half": 3.0, "elsewhere": 1e9})
+    assert found["net"].seconds == pytest.approx(10 * (4.0 / 2 + 3.0 * 2) / 2)
+    assert found["giant"].seconds == pytest.approx(10 * 4.0 * 20_000_001 / 4_000_000)  # half is too small
+    assert list(found) == ["giant", "net"]
+
+
+def test_there_is_no_estimate_where_nothing_was_measured():
+    assert _estimates({"net": {"dots": 1}}, {})["net"].seconds is None
+    assert _estimates({"giant": {"dots": 1}, "net": {}}, {"net": 1.0})["giant"].seconds is None
 
 
 def test_times_of_earlier_runs_are_shared_out_over_stimuli():
@@ -62,23 +54,7 @@ def test_times_of_earlier_runs_are_shared_out_over_stimuli():
         ("gone/net", "z"): {"seconds": 99.0},
         ("dots/other", "x"): {"seconds": None},
     }
-    assert seconds_by_model(journal, {"dots": 10, "spots": 30}) == {"net": 0.1}
-
-
-def test_the_rate_of_the_machine_is_that_of_a_computer():
-    speed = measure_speed("cpu", 1)
-    assert 1e8 < speed.flops < 1e15
-    assert 1e7 < speed.large_bytes < 1e13
-    assert 1e7 < speed.small_bytes < 1e13
-    assert 1e5 < speed.n_inputs < 1e11
-    assert measure_speed("cpu", 1) is speed
-
-
-def test_seconds_are_those_of_operations_memory_and_decoding():
-    speed = Speed(flops=1e6, small_bytes=4e3, large_bytes=1e3, n_inputs=96, image_seconds=0.25)
-    assert reckon_seconds(FORM, speed, batch_size=64) == 2 + 1 + 0.25 + 0.5
-    assert reckon_seconds(FORM, speed, batch_size=64, decode_threads=2) == 2 + 1 + 0.125 + 0.25
-    assert reckon_seconds(FORM, speed, batch_size=10**6) == 2 + 4 + 0.25 + 0.5
+    assert mean_seconds(journal, {"dots": 10, "spots": 30}) == {"net": 0.1}
 
 
 def test_a_collection_tells_what_is_pending_and_writes_nothing(tmp_path):
@@ -98,7 +74,7 @@ def test_the_plan_of_the_whole_study_computes_nothing(published):
         in ended.stdout
     )
     # 4 bytes for each of 179,147 images and the 84,480 numbers that the networks say of each
-    assert "60.5 GB of disk" in ended.stdout
+    assert "disk: 60.5 GB; time: no estimate yet" in ended.stdout
     assert {line.split()[0] for line in ended.stdout.splitlines()[1:65]} == set(published)
     assert not (ROOT / "data" / "paper").exists()
 

@@ -226,9 +226,12 @@ def test_a_set_without_classes_that_was_asked_for_is_an_error(study):
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"stimulus_sets": ["leters"]}, "no stimulus set with features 'leters', did you mean 'letters'"),
-        ({"models": ["net_c"], "stimulus_sets": ["letters"]}, "'net_c', did you mean 'net_"),
-        ({"subset": "analyses"}, "no stimulus subset 'clouds/analyses'"),
+        (
+            {"stimulus_sets": ["leters"]},
+            "unknown stimulus set with features 'leters'; did you mean 'letters'",
+        ),
+        ({"models": ["net_c"], "stimulus_sets": ["letters"]}, "'net_c'; did you mean 'net_"),
+        ({"subset": "analyses"}, "unknown stimulus subset 'clouds/analyses'"),
     ],
 )
 def test_unknown_names_are_refused_with_close_matches(study, params, message):

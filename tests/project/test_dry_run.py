@@ -90,5 +90,5 @@ def test_the_whole_study_of_the_paper_is_planned_without_its_data() -> None:
     assert ended.returncode == 0, ended.stderr
     assert "stimulus_sets: not all can be planned now: stimulus set 'imagenet1k': no file" in ended.stdout
     assert "1,472 members of 64 networks and 23 stimulus sets; 1,472 to compute, 0 kept" in ended.stdout
-    assert "60.5 GB of disk" in ended.stdout
+    assert "disk: 60.5 GB; time: no estimate yet" in ended.stdout
     assert not (ROOT / "data" / "paper").exists()

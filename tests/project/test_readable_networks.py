@@ -51,17 +51,17 @@ def test_every_mistake_has_a_line_with_its_place_and_close_matches(parameters): 
         *(f"models.{name}" for name in models if name != "right"),
         "model_groups.more.grouped",
     ]
-    assert lines["models.layer"].startswith("unknown layer 'layr4', did you mean 'layer4'")
-    assert lines["models.name"].startswith("unknown timm model 'resnet81', did you mean 'resnet18'")
+    assert lines["models.layer"].startswith("unknown layer 'layr4'; did you mean 'layer4'")
+    assert lines["models.name"].startswith("unknown timm model 'resnet81'; did you mean 'resnet18'")
     assert lines["models.size"].startswith("'swin_tiny_patch4_window7_224' cannot be built: ")
     assert lines["models.pooling"].startswith("layer 'layer4': pooling 'cls' needs tokens, got a map")
     assert lines["models.idle"].startswith("layer 'blocks.0.attn.attn_drop' exists, but is never called")
     assert lines["models.call"].startswith(
         "layer 'layer1.0.relu' is called 2 times; name one of layer1.0.relu@1"
     )
-    assert lines["models.own"].startswith("unknown layer 'rleu1', did you mean 'relu1'")
-    assert lines["models.file"].startswith("unknown layer 'rleu3', did you mean 'relu3'")
-    assert lines["model_groups.more.grouped"].startswith("unknown layer 'layer9', did you mean 'layer")
+    assert lines["models.own"].startswith("unknown layer 'rleu1'; did you mean 'relu1'")
+    assert lines["models.file"].startswith("unknown layer 'rleu3'; did you mean 'relu3'")
+    assert lines["model_groups.more.grouped"].startswith("unknown layer 'layer9'; did you mean 'layer")
 
 
 def test_runs_that_make_no_features_build_no_network(parameters, monkeypatch):  # noqa: F811

@@ -96,7 +96,7 @@ MISTAKES = {
         {"similarity": {"measures": ["cka_liner"]}},
     ),
     "unknown architecture": Mistake(
-        "unknown architecture 'cnnn', did you mean 'cnn'",
+        "unknown architecture 'cnnn'",
         ("--pipelines=training",),
         grid(architectures=["cnnn"], schedule=SCHEDULE),
     ),

@@ -209,7 +209,7 @@ def test_a_transform_leaves_what_it_reads_as_it_is():
     ("steps", "message"),
     [
         (["unit_lenght"], "unknown transform 'unit_lenght'; did you mean 'unit_length'"),
-        (["whiten"], "unknown transform 'whiten'; known: unit_length, centre, standardise, pca"),
+        (["whiten"], "unknown transform 'whiten'; known: centre, pca, standardise, unit_length"),
         (["pca"], "principal components are written"),
         ([3], "a transform is one of unit_length, centre, standardise or .*, got 3"),
         ([{"pca": {}}], "pca needs either n_components or variance"),

@@ -110,13 +110,11 @@ def test_the_list_of_measures_says_what_compares_outputs_and_where_error_consist
     assert "outputs_layer" not in CliRunner().invoke(command, ["--family", "cka"]).output
 
 
-@pytest.mark.parametrize(
-    ("layer", "hint"), [("lats", "did you mean late;"), ("head", "there are: fc, late;")]
-)
+@pytest.mark.parametrize(("layer", "hint"), [("lats", "did you mean 'late'"), ("head", "known: fc, late")])
 def test_a_layer_of_logits_that_no_network_has_is_refused(features, layer, hint):
     made = SimilarityParams(measures=FUNCTIONAL, outputs_layer=layer)
     message = (
-        f"no network with features of letters has a layer '{layer}' for similarity.outputs_layer; {hint}"
+        f"no network with features of letters has a layer '{layer}' for similarity.outputs_layer .*; {hint}"
     )
     with pytest.raises(ValueError, match=message):
         plan_similarity_matrices(features, made)

@@ -207,12 +207,12 @@ def test_one_network_is_compared_with_itself_alone(tmp_path, features):
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"stimulus_sets": ["leters"]}, r"no features of stimulus set 'leters'; did you mean letters$"),
-        ({"stimulus_sets": ["q"]}, r"no features of stimulus set 'q'; there are: clouds, letters$"),
-        ({"models": ["net_d"]}, r"no features of network 'net_d'; did you mean net_b or net_a$"),
+        ({"stimulus_sets": ["leters"]}, r"no features of stimulus set 'leters'; did you mean 'letters'\?$"),
+        ({"stimulus_sets": ["q"]}, r"no features of stimulus set 'q'; known: clouds, letters$"),
+        ({"models": ["net_d"]}, r"no features of network 'net_d'; did you mean 'net_b' or 'net_a'\?$"),
         (
             {"models": ["net_c"]},
-            r"no features of network 'net_c'; did you mean net_b or net_a$",
+            r"no features of network 'net_c'; did you mean 'net_b' or 'net_a'\?$",
         ),  # not on clouds
         ({"layer": "last"}, r"clouds/net_a has no layer 'last'; there are: early, late$"),
     ],
@@ -223,7 +223,7 @@ def test_unknown_names_are_refused_with_close_matches(features, params, message)
 
 
 def test_an_unknown_or_doubled_measure_is_refused_before_any_node_runs():
-    with pytest.raises(ValidationError, match="'cka_linear'; did you mean cka_linear_"):
+    with pytest.raises(ValidationError, match="'cka_linear'; did you mean 'cka_linear_"):
         _params(measures=["cka_linear"])
     with pytest.raises(ValidationError, match=r"measures are listed twice: \['cka_linear_biased'\]"):
         _params(measures=[*PAIR, PAIR[0]])

@@ -152,8 +152,8 @@ def test_nulls_and_sample_sizes_see_what_the_matrices_see(tmp_path, features, su
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"subset": "fe"}, "'letters' has no subset 'fe' for similarity.subset; did you mean few"),
-        ({"subset": "q"}, "no subset 'q' for similarity.subset; there are: analysis, drawn, few"),
+        ({"subset": "fe"}, "'letters' has no subset 'fe' for similarity.subset; did you mean 'few'"),
+        ({"subset": "q"}, "no subset 'q' for similarity.subset; known: analysis, drawn, few"),
     ],
 )
 def test_an_unknown_subset_is_refused_while_planning(features, subsets, params, message):

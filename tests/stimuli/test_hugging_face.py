@@ -80,7 +80,7 @@ def test_a_folder_of_parquet_shards_has_splits_and_class_names(make_set, tmp_pat
     assert table["image"].to_pylist() == [jpeg(0), jpeg(10), jpeg(1), jpeg(11), jpeg(7)]
     _, meta = make_set(source="hugging_face", path=tmp_path, official_splits={"test": "validation"})
     assert meta["counts"] == {"test": 1}
-    with pytest.raises(DamagedSourceError, match="no split 'validatoin'; allowed: train, val"):
+    with pytest.raises(DamagedSourceError, match="no split 'validatoin'; known: train, val"):
         make_set(source="hugging_face", path=tmp_path, official_splits={"test": "validatoin"})
     (tmp_path / "data" / "train-00001-of-00002.parquet").unlink()
     with pytest.raises(DamagedSourceError, match=r"1 of 2 files of 'train' are missing .* train-00001-of"):

@@ -95,7 +95,9 @@ def test_networks_that_cannot_be_joined_are_left_out_with_their_reasons(study, t
         plan = _plan(study, files)
     assert sorted(plan) == ["noise/cnn_s0-to-cnn_s1", "noise/cnn_s1-to-cnn_s0"]
     assert "bare (it has no head; give n_classes)" in caplog.text
-    assert "elsewhere (trained_on 'nose' is no stimulus set here, did you mean 'noise')" in caplog.text
+    assert (
+        "elsewhere (trained_on 'nose' is no stimulus set of this study; did you mean 'noise')" in caplog.text
+    )
     assert "foreign (only networks of this project's architectures can be cut)" in caplog.text
 
 
@@ -103,7 +105,7 @@ def test_networks_that_cannot_be_joined_are_left_out_with_their_reasons(study, t
     ("changes", "message"),
     [
         ({"n_classes": None}, "stitching.models: 'a' cannot be joined: it has no head; give n_classes"),
-        ({"trained_on": "nose"}, "'nose' is no stimulus set here, did you mean 'noise'"),
+        ({"trained_on": "nose"}, "'nose' is no stimulus set of this study; did you mean 'noise'"),
         ({"path": "gone.safetensors"}, r"checkpoint gone\.safetensors does not exist"),
     ],
 )
@@ -115,7 +117,7 @@ def test_wanted_files_that_cannot_be_joined_are_refused_while_planning(study, tm
 def test_chosen_networks_may_be_from_files_and_trained_here(study, tmp_path):
     files = {name: _entry(tmp_path, f"cnn_s{i}") for i, name in enumerate(("a", "b"))}
     assert sorted(_plan(study, files, models=["a", "b"])) == ["noise/a-to-b", "noise/b-to-a"]
-    with pytest.raises(UserError, match="no network 'c'; there are: a, b, cnn_s0, cnn_s1"):
+    with pytest.raises(UserError, match="unknown network 'c'; known: a, b, cnn_s0, cnn_s1"):
         _plan(study, files, models=["c"])
 
 

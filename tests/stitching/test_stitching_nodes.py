@@ -189,8 +189,11 @@ def test_stimuli_without_labels_fail_with_a_reason(tmp_path, study, stimuli):
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"models": ["cnn_supervized_s0"]}, "no network 'cnn_supervized_s0', did you mean 'cnn_supervised_s"),
-        ({"stimulus_sets": ["noises"]}, "no stimulus set 'noises', did you mean 'noise'"),
+        (
+            {"models": ["cnn_supervized_s0"]},
+            "unknown network 'cnn_supervized_s0'; did you mean 'cnn_supervised_s",
+        ),
+        ({"stimulus_sets": ["noises"]}, "unknown stimulus set 'noises'; did you mean 'noise'"),
     ],
 )
 def test_unknown_names_are_refused_with_close_matches(study, params, message):

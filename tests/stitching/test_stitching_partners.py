@@ -1,6 +1,5 @@
 """How many networks are joined: bounded for each, equally many for all, and nothing finished is lost."""
 
-import json
 import logging
 from collections import Counter
 from types import SimpleNamespace
@@ -18,10 +17,8 @@ from tests.small_collections import (
 )
 
 from rep_kedro.datasets import CollectionDataset
-from rep_kedro.models.network import build_network
 from rep_kedro.models.study import FeaturesParams
 from rep_kedro.pipelines.stitching import joining
-from rep_kedro.pipelines.stitching.expectation import expect_joints
 from rep_kedro.pipelines.stitching.nodes import choose_pairs, plan_stitches
 from rep_kedro.pipelines.stitching.params import StitchingParams
 
@@ -137,25 +134,3 @@ def test_what_is_finished_before_an_interrupt_is_kept(study, tmp_path, monkeypat
     again = CollectionDataset(filepath=str(tmp_path / "out"), member=TENSORS)
     again.save(plan)
     assert again.counts == (12, 8)
-
-
-def test_many_joints_are_announced_with_what_they_take(study, tmp_path, monkeypatch, caplog):
-    from rep_kedro.pipelines.stitching import nodes
-
-    monkeypatch.setattr(nodes, "_LONG_WORK", 10)
-    plan = plan_stitches(*study, FeaturesParams(), StitchingParams(batch_size=10))
-    with caplog.at_level(logging.INFO):
-        run_plan(tmp_path / "out", plan)
-    assert "20 to compute, about " in caplog.text
-    first = next(i for i, line in enumerate(caplog.messages) if "to compute, about" in line)
-    assert not any("[1/20]" in line for line in caplog.messages[:first])
-
-
-def test_an_expectation_is_that_of_earlier_joints_where_there_are_any(study):
-    sets, networks = study
-    network = networks["cnn_untrained_s0"]
-    journal = {(f"noise/{i}", "x"): json.loads(line) for i, line in enumerate(['{"seconds": 3.0}'] * 3)}
-    found = expect_joints(network, sets["noise"], StitchingParams(), ["noise/a"] * 7, journal)
-    assert found.seconds == pytest.approx(21)
-    widths = [build_network("cnn", n_classes=3, seed=0).shapes[f"relu{i}"][0] for i in (1, 2, 3, 5)]
-    assert found.disk_bytes == 7 * 8 * sum(width * (width + 1) for width in widths)

@@ -4,9 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from rep_kedro.checks.names import suggest_known
 from rep_kedro.checks.yaml_files import shown_path
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, suggest
 
 _SUFFIXES = frozenset({".yml", ".yaml", ".json"})
 _TOP_KEYS = ("catalog", "credentials", "globals", "logging", "parameters")
@@ -36,8 +35,7 @@ def require_environment(loader: Loader) -> None:
     for name in _environments(loader):
         if name not in environments:
             raise UserError(
-                f"there is no environment {name!r} in {shown_path(source)}; "
-                f"{suggest_known(name, environments)}"
+                f"there is no environment {name!r} in {shown_path(source)}; {suggest(name, environments)}"
             )
 
 

@@ -6,8 +6,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from rep_kedro.checks.names import suggest_known
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, suggest
 
 RUN_OPTIONS = ("shard", "recompute", "compare_with", "keep_going")
 _DEVICES = ("cpu", "cuda", "mps")
@@ -59,7 +58,7 @@ def require_devices(parameters: Mapping[str, Any]) -> None:
 def _require_device(place: str, device: str) -> None:
     kind, _, index = device.partition(":")
     if kind not in _DEVICES or (index and not index.isdigit()):
-        raise UserError(f"{place}: unknown device {device!r}; {suggest_known(kind, _DEVICES)}")
+        raise UserError(f"{place}: unknown device {device!r}; {suggest(kind, _DEVICES)}")
     if kind == "cpu":
         return
     import torch
@@ -88,7 +87,7 @@ def require_recompute(wanted: str, made: Iterable[str], collections: Iterable[st
         matched = [name for name in collections if fnmatchcase(name, collection)]
         if not matched:
             raise UserError(
-                f"recompute names no collection: {pattern!r}; {suggest_known(collection, collections)}"
+                f"recompute names no collection: {pattern!r}; {suggest(collection, collections)}"
                 " (delete the file of a table or of the report to make it again)"
             )
         if not set(matched) & set(made):
@@ -114,7 +113,7 @@ def require_revision(revision: str, root: Path) -> None:
         raise UserError(
             f"compare_with {revision!r} needs the project's git history, and {root} is no git repository"
         )
-    hint = suggest_known(revision, known)
+    hint = suggest(revision, known)
     raise UserError(f"compare_with names no tag, branch or commit: {revision!r}; {hint}")
 
 

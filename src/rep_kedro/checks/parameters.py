@@ -5,8 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 from rep_kedro.checks.configuration import Loader, find_origin
-from rep_kedro.checks.names import suggest_known
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, suggest
 
 if TYPE_CHECKING:
     from kedro.pipeline import Pipeline
@@ -47,7 +46,7 @@ def require_known_parameters(
     for name in parameters:
         if name not in known:
             place = "--params" if name in given else find_origin(loader, (name,)) or "the configuration"
-            lines.append(f"unknown parameter {name!r} in {place}; {suggest_known(name, known)}")
+            lines.append(f"unknown parameter {name!r} in {place}; {suggest(name, known)}")
     if lines:
         raise UserError("\n".join(lines))
 
@@ -194,7 +193,7 @@ def _reason(error: Any, hint: str) -> str:
     if kind == "union_tag_invalid":
         tags = [tag.strip(" '") for tag in error["ctx"]["expected_tags"].split(",")]
         name = error["ctx"]["discriminator"].strip("'")
-        return f"unknown {name} {error['ctx']['tag']!r}; {suggest_known(error['ctx']['tag'], tags)}"
+        return f"unknown {name} {error['ctx']['tag']!r}; {suggest(error['ctx']['tag'], tags)}"
     if kind == "union_tag_not_found":
         return f"key {error['ctx']['discriminator']} is missing, got {_shown(error['input'])}"
     if kind in _YAML_WORDS:
@@ -216,7 +215,7 @@ def _hint(error: Any, model: Any, value: Any) -> str:
         known = _options_at(place[:-2], value)
     else:
         known = {name for found in _models_at(model, loc[:-1]) for name in found.model_fields}
-    return f"; {suggest_known(loc[-1], known)}" if known else ""
+    return f"; {suggest(loc[-1], known)}" if known else ""
 
 
 def _options_at(place: Loc, value: Any) -> set[str]:

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from rep_kedro.checks.configuration import Loader, find_origin
-from rep_kedro.checks.names import suggest_known
 from rep_kedro.checks.parameters import is_given
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, suggest
 
 
 def require_compared_measure(parameters: Mapping[str, Any], given: Mapping[str, Any], loader: Loader) -> None:
@@ -49,7 +48,7 @@ def require_known_anchors(parameters: Mapping[str, Any], given: Mapping[str, Any
             where = _place("consistency", "anchors", given, loader)
             raise UserError(
                 f"parameter consistency.anchors{where}: {anchor!r} is no network of this study; "
-                f"{suggest_known(anchor, known)} (or set consistency.anchors: [])"
+                f"{suggest(anchor, known)} (or set consistency.anchors: [])"
             )
 
 

@@ -4,9 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rep_kedro.checks.configuration import Loader, find_origin
-from rep_kedro.checks.names import suggest_known
 from rep_kedro.checks.parameters import is_given, read_parameters
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, suggest
 
 if TYPE_CHECKING:
     from kedro.pipeline import Pipeline
@@ -78,7 +77,7 @@ def find_networks(parameters: Mapping[str, Any], *, with_unseen: bool = False) -
 
 
 def _why_unknown(kind: str, name: str, known: Mapping[str, frozenset[str]]) -> str:
-    hint = suggest_known(name, known[kind])
+    hint = suggest(name, known[kind])
     if kind == NETWORK and name in known[ANY_NETWORK]:
         return f"{name!r} is trained here, but features.networks leaves it out; {hint}"
     return f"{name!r} is no {NETWORK if kind == ANY_NETWORK else kind} of this study; {hint}"

@@ -1,11 +1,11 @@
-"""``kedro run --dry-run``: what a run would compute, keep and take; nothing is computed or written."""
+"""``kedro run --dry-run``: what a run would compute, keep and need; nothing is computed or written."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rep_kedro.checks.planning import as_saved, expect_configured, free_inputs, load_handles, plan_node
 from rep_kedro.commands.explain import explain
-from rep_kedro.commands.plan import align_columns, tell_plan
+from rep_kedro.commands.plan import NO_ESTIMATE, align_columns, tell_plan
 from rep_kedro.datasets.partial import left_out_of, own_reasons, partial_of
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def tell_dry_run(context: Any, selection: "Pipeline", shard: str | None) -> Iter
     """
     outlooks, files = _look(context.catalog, selection, shard)
     if outlooks:
-        yield from align_columns([("collection", "to compute", "kept", "time", "disk"), *map(_row, outlooks)])
+        yield from align_columns([("collection", "to compute", "kept", "disk", "time"), *map(_row, outlooks)])
         yield ""
     yield from (f"{outlook.name}: {outlook.remark}" for outlook in outlooks if outlook.remark)
     for state in _STATES:
@@ -154,7 +154,7 @@ def _look_at_node(catalog: Any, node: "Node", shard: str | None, *, tables_chang
 
 
 def _with_times(dataset: Any, name: str, n_pending: int, n_kept: int) -> _Outlook:
-    """Add what the members of earlier runs took on average."""
+    """Add time and disk: the means over members of earlier runs."""
     from rep_kedro.datasets.journal import read_journal
 
     lines = list(read_journal(dataset.folder).values())
@@ -173,15 +173,15 @@ def _mean(values: list[Any]) -> float | None:
 def _row(outlook: _Outlook) -> tuple[str, ...]:
     from rep_kedro.datasets.work import format_bytes, format_seconds
 
-    def told(value: Any, form: Any) -> str:
-        return _UNKNOWN if value is None else f"{'<= ' if outlook.is_bound else ''}{form(value)}"
+    def bounded(value: Any, form: Any, otherwise: str = _UNKNOWN) -> str:
+        return otherwise if value is None else f"{'<= ' if outlook.is_bound else ''}{form(value)}"
 
     return (
         outlook.name,
-        told(outlook.n_pending, "{:,}".format),
-        _UNKNOWN if outlook.is_bound else told(outlook.n_kept, "{:,}".format),
-        told(outlook.seconds, format_seconds),
-        told(outlook.n_bytes, format_bytes),
+        bounded(outlook.n_pending, "{:,}".format),
+        _UNKNOWN if outlook.is_bound else bounded(outlook.n_kept, "{:,}".format),
+        bounded(outlook.n_bytes, format_bytes),
+        bounded(outlook.seconds, format_seconds, _UNKNOWN if outlook.n_pending is None else NO_ESTIMATE),
     )
 
 

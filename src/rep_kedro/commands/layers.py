@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rep_kedro.checks.names import suggest_known
 from rep_kedro.commands.command import ProjectCommand
+from rep_kedro.errors import suggest
 
 if TYPE_CHECKING:
     from rep_kedro.pipelines.features.listing import LayerRow
@@ -51,7 +51,7 @@ def _find(model: str, params: "FeaturesParams", catalog: Any) -> tuple[list["Lay
     if entry is None and model in networks:
         entry = TrainedModel(source="trained", network=model)
     if entry is None:
-        raise click.ClickException(f"no network {model!r}; {suggest_known(model, {*entries, *networks})}")
+        raise click.ClickException(f"no network {model!r}; {suggest(model, {*entries, *networks})}")
     if isinstance(entry, TrainedModel):
         if entry.network not in networks:
             raise click.ClickException(f"network {entry.network!r} is not there; run the training pipeline")

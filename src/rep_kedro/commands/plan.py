@@ -1,6 +1,7 @@
 """``kedro plan``: what a run of the features pipeline would do and take; nothing is computed or written."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from rep_kedro.pipelines.features.params import FeaturesParams
 
 _FACTS = "features.stimulus_facts"
+NO_ESTIMATE = "no estimate yet"
+"""In place of a time, where the journal has nothing to take it from."""
 
 
 class _Outlook(NamedTuple):
@@ -34,7 +37,7 @@ class _Outlook(NamedTuple):
 )
 @click.option("--by-set", is_flag=True, help="One line for each stimulus set, too.")
 def command(env: str | None, params: dict[str, Any], by_set: bool) -> None:
-    """Tell what a run of the features pipeline would compute, and about how long it would take.
+    """Show what a run of the features pipeline would compute, and how long it takes by earlier runs.
 
     Members that are there with an equal recipe are kept. Where the stimulus sets are not there yet, their
     sizes are taken from the parameter `stimulus_facts`.
@@ -49,7 +52,7 @@ def tell_plan(context: Any, *, by_set: bool = False) -> Iterable[str]:
 
     Args:
         context: The project's context.
-        by_set: Tell it for each stimulus set, too.
+        by_set: Add a line for each stimulus set.
 
     Raises:
         ValueError: If nothing is known of a stimulus set that is wanted.
@@ -62,7 +65,7 @@ def tell_plan(context: Any, *, by_set: bool = False) -> Iterable[str]:
     features = catalog.get("features")
     outlook = _look(catalog, features, params)
     estimates = _estimate(outlook, catalog, params, read_journal(features.folder))
-    yield from _report(estimates, outlook, params)
+    yield from _report(estimates, outlook)
     if by_set:
         yield from _report_sets(outlook)
 
@@ -128,55 +131,48 @@ def _trained_networks(catalog: Any, params: "FeaturesParams") -> list[str]:
 def _estimate(
     outlook: _Outlook, catalog: Any, params: "FeaturesParams", journal: Mapping[Any, Any]
 ) -> list["NetworkEstimate"]:
-    from rep_kedro.pipelines.features.expectation import expect_network
+    from rep_kedro.pipelines.features.estimate import estimate_networks, flops_of, mean_seconds, width_of
 
-    networks = catalog.load("networks") if catalog.exists("networks") else {}
-    estimates = [
-        expect_network(
-            model,
-            networks,
-            params,
-            list(pending.values()),
-            n_members=outlook.n_members[model],
-            n_stimuli=outlook.n_stimuli,
-            journal=journal,
-        )
-        for model, pending in outlook.pending.items()
-    ]
-    return sorted(estimates, key=lambda each: -each.seconds)
+    study: dict[str, Any] = {
+        "networks": catalog.load("networks") if catalog.exists("networks") else {},
+        "params": params,
+    }
+    return estimate_networks(
+        outlook.pending,
+        mean_seconds(journal, outlook.n_stimuli),
+        width_of=partial(width_of, **study),
+        flops_of=partial(flops_of, **study),
+    )
 
 
-def _report(estimates: list["NetworkEstimate"], outlook: _Outlook, params: "FeaturesParams") -> Iterable[str]:
+def _report(estimates: list["NetworkEstimate"], outlook: _Outlook) -> Iterable[str]:
     from rep_kedro.datasets.work import format_bytes, format_seconds
 
-    rows = [("network", "to compute", "images", "GFLOP/image", "time", "disk", "peak memory")]
+    rows = [("network", "to compute", "images", "disk", "time")]
     for each in estimates:
         rows.append(
             (
                 each.model,
-                f"{each.n_pending} of {each.n_members}",
+                f"{each.n_pending} of {outlook.n_members[each.model]}",
                 f"{each.n_stimuli:,}",
-                f"{each.n_flops / 1e9:,.3g}",
-                format_seconds(each.seconds) + ("" if each.is_measured or not each.n_pending else " ~"),
-                format_bytes(each.disk_bytes),
-                format_bytes(each.memory_bytes),
+                format_bytes(each.n_bytes),
+                NO_ESTIMATE if each.seconds is None else format_seconds(each.seconds),
             )
         )
-    yield from align_columns(rows)
-    yield ""
-    n_planned, n_pending = sum(e.n_members for e in estimates), sum(e.n_pending for e in estimates)
+    if estimates:
+        yield from align_columns(rows)
+        yield ""
+    n_planned, n_pending = sum(outlook.n_members.values()), sum(each.n_pending for each in estimates)
     yield (
-        f"features: {n_planned:,} members of {len(estimates)} networks and {len(outlook.n_stimuli)} stimulus"
-        f" sets; {n_pending:,} to compute, {n_planned - n_pending:,} kept"
+        f"features: {n_planned:,} members of {len(outlook.n_members)} networks and {len(outlook.n_stimuli)}"
+        f" stimulus sets; {n_pending:,} to compute, {n_planned - n_pending:,} kept"
     )
-    yield (
-        f"about {format_seconds(sum(e.seconds for e in estimates))} on {params.device},"
-        f" {format_bytes(sum(e.disk_bytes for e in estimates))} of disk,"
-        f" {format_bytes(max((e.memory_bytes for e in estimates), default=0))} of memory at most"
-        f" with {params.batch_size} images at a time"
-    )
-    if any(each.n_pending and not each.is_measured for each in estimates):
-        yield "times with ~ are reckoned from operations and a short measurement; others from earlier runs"
+    if estimates:
+        known = [each.seconds for each in estimates if each.seconds is not None]
+        n_unknown = len(estimates) - len(known)
+        time = f"about {format_seconds(sum(known))}, as earlier runs took" if known else NO_ESTIMATE
+        rest = f" (without {n_unknown} networks that have {NO_ESTIMATE})" if known and n_unknown else ""
+        yield f"disk: {format_bytes(sum(each.n_bytes for each in estimates))}; time: {time}{rest}"
     yield from outlook.remarks
 
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rep_kedro.checks.names import suggest_known
 from rep_kedro.checks.yaml_files import require_bounded
 from rep_kedro.commands.command import ProjectCommand
+from rep_kedro.errors import suggest
 from rep_kedro.interrupts import WORKER_VARIABLE
 from rep_kedro.pipelines import PIPELINES
 
@@ -110,7 +110,7 @@ def _requested(options: dict[str, Any]) -> list[str]:
     names = [name.strip("[]' ") for name in names]  # a list in the file of --config comes as text
     for name in names:
         if name not in (*PIPELINES, "__default__"):
-            raise click.ClickException(f"unknown pipeline {name!r}; {suggest_known(name, PIPELINES)}")
+            raise click.ClickException(f"unknown pipeline {name!r}; {suggest(name, PIPELINES)}")
     return [] if "__default__" in names else names
 
 
@@ -122,7 +122,7 @@ def _with_texts(params: dict[str, Any]) -> dict[str, Any]:
 
 def _require_runner(runner: str | None) -> None:
     if runner and "." not in runner and runner not in _RUNNERS:
-        raise click.ClickException(f"unknown runner {runner!r}; {suggest_known(runner, _RUNNERS)}")
+        raise click.ClickException(f"unknown runner {runner!r}; {suggest(runner, _RUNNERS)}")
 
 
 def _keep_going_runner(runner: str | None) -> str:
@@ -160,9 +160,7 @@ def _select(options: dict[str, Any]) -> "Pipeline":
         for name in options[option] or ():
             if name not in known[kind] and not (kind == "dataset" and name in datasets):
                 where = f"of {', '.join(options['pipelines'])}" if options["pipelines"] else "here"
-                raise click.ClickException(
-                    f"unknown {kind} {name!r} {where}; {suggest_known(name, known[kind])}"
-                )
+                raise click.ClickException(f"unknown {kind} {name!r} {where}; {suggest(name, known[kind])}")
     filters = {option: list(options[option] or ()) or None for option in _LISTS}
     return chosen.filter(**filters, node_namespaces=list(options["namespaces"] or ()) or None)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rep_kedro.datasets.member import MemberHandle
     from rep_kedro.datasets.node import RecipeNode, only, reference_of
     from rep_kedro.datasets.partial import Handles, Plan, missing_of, partial_of
-    from rep_kedro.datasets.plan import Batch, Expectation, Planned, Shard
+    from rep_kedro.datasets.plan import Batch, Planned, Shard
     from rep_kedro.datasets.plan_file import CollectionError
     from rep_kedro.datasets.revision import code_revision
     from rep_kedro.datasets.rows import rows_digest
@@ -42,7 +42,6 @@ _HOMES = {
     "DrawingHandle": "drawing",
     "FigureCollectionDataset": "drawing",
     "EarlierTableDataset": "table",
-    "Expectation": "plan",
     "Handles": "partial",
     "LabelledMatrix": "matrix",
     "MatrixCollectionDataset": "matrix",
@@ -79,7 +78,6 @@ __all__ = [
     "DrawingDataset",
     "DrawingHandle",
     "EarlierTableDataset",
-    "Expectation",
     "FigureCollectionDataset",
     "Handles",
     "LabelledMatrix",

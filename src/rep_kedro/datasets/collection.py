@@ -7,7 +7,6 @@ the collection compares recipes with what is stored and calls only the functions
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -26,7 +25,8 @@ from rep_kedro.datasets.plan import Planned, Shard, canonical_json, digest_of_te
 from rep_kedro.datasets.plan_file import CollectionError, StoredPlan, read_plan, write_plan
 from rep_kedro.datasets.previews import TablePreview, preview_members
 from rep_kedro.datasets.seal import DamagedMemberError
-from rep_kedro.datasets.work import MemberWork, Worker, tell_expectation
+from rep_kedro.datasets.work import MemberWork, Worker
+from rep_kedro.errors import suggest
 
 _log = logging.getLogger(__name__)
 
@@ -128,7 +128,6 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
         todo = [key for key in keys if self._is_to_do(key, recipes[key], refused)]
         work = [MemberWork(key, data[key], self._dataset_for(key, data[key])) for key in todo]
         worker = Worker(self.name, self.folder, self._validate, n_kept=len(keys) - len(todo) - len(refused))
-        tell_expectation(self.name, work, read_journal(self.folder) if work else {})
         failed = refused | worker.run(work)
         self.counts = (worker.n_done, len(keys) - len(todo) - len(refused))
         if failed and not self._keep_going:
@@ -281,9 +280,8 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
         """Refuse a name to recompute that is of this collection but meets no planned member."""
         for pattern in self._recompute:
             if pattern.startswith(f"{self.name}/") and not any(self._is_meant(pattern, key) for key in data):
-                close = get_close_matches(pattern, [f"{self.name}/{key}" for key in data], n=3)
-                hint = f"; did you mean {', '.join(close)}?" if close else ""
-                raise DatasetError(f"recompute {pattern!r} meets none of {len(data)} planned members{hint}")
+                hint = suggest(pattern, [f"{self.name}/{key}" for key in data])
+                raise DatasetError(f"recompute {pattern!r} fits none of {len(data)} planned members; {hint}")
 
     def _is_meant(self, pattern: str, key: str) -> bool:
         return pattern == self.name or fnmatchcase(f"{self.name}/{key}", pattern)

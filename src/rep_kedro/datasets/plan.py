@@ -106,36 +106,10 @@ class Batch:
     Args:
         compute: Called with the keys still to do; yields (key, value) as each is ready. A value that is
             an Exception fails that member only; raising fails all members not yet yielded.
-        expect: Called with the keys still to do and the collection's journal before anything is computed;
-            returns what they will take. None where nobody needs to know.
     """
 
-    def __init__(
-        self,
-        compute: Callable[[Sequence[str]], Iterator[tuple[str, object]]],
-        expect: "Callable[[Sequence[str], Journal], Expectation] | None" = None,
-    ) -> None:
+    def __init__(self, compute: Callable[[Sequence[str]], Iterator[tuple[str, object]]]) -> None:
         self.compute = compute
-        self.expect = expect
-
-
-Journal = Mapping[tuple[str, str], Mapping[str, Any]]
-"""Lines of a collection's journal by key and recipe digest."""
-
-
-@dataclass(frozen=True)
-class Expectation:
-    """What some members will take.
-
-    Attributes:
-        seconds: Time.
-        disk_bytes: Size of their files.
-        memory_bytes: The most memory of the process.
-    """
-
-    seconds: float
-    disk_bytes: int
-    memory_bytes: int
 
 
 @dataclass(frozen=True)

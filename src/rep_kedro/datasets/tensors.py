@@ -39,7 +39,7 @@ _ORDER = {name: place for place, name in enumerate(_DTYPES)}  # the library's or
 
 @dataclass(frozen=True)
 class Tensors:
-    """The value of a member: named arrays (numpy or torch) and what the maker tells about them."""
+    """The value of a member: named arrays (numpy or torch) and what the maker says about them."""
 
     tensors: dict[str, Any]
     meta: dict[str, Json] = field(default_factory=dict)
@@ -143,7 +143,11 @@ class TensorsDataset(MemberDataset):
 
 
 def write_safetensors(path: Path, arrays: "Mapping[str, np.ndarray[Any, Any]]", header: Header) -> int:
-    """Write arrays atomically as the safetensors library does, one after another and without a copy.
+    """Write arrays atomically, one after another without a copy, with the bytes of the safetensors library.
+
+    The library's ``save_file`` cannot serve here: it writes to a temporary file of its own, which only its
+    owner may read (mode 0600) and which nothing sweeps after a kill, and it reports a full disk as a
+    ``SafetensorError`` without ``errno``, which does not stop the run.
 
     Returns:
         The file's size in bytes.
@@ -163,8 +167,8 @@ def write_safetensors(path: Path, arrays: "Mapping[str, np.ndarray[Any, Any]]", 
         return (arrays[name].reshape(-1).view("u1").data for name in names if arrays[name].size)
 
     # The seal comes first in the header, so that nothing else in the file is taken for it.
-    told = '{"digest":"' + BLANK_SEAL + '",' + header.to_json().removeprefix("{")
-    whole = {_METADATA: {HEADER_KEY: told}, **layout}
+    text_of_header = '{"digest":"' + BLANK_SEAL + '",' + header.to_json().removeprefix("{")
+    whole = {_METADATA: {HEADER_KEY: text_of_header}, **layout}
     text = json.dumps(whole, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % _LENGTH_BYTES)
     if len(text) > _MAX_HEADER_BYTES:
@@ -221,13 +225,13 @@ def _read_layout(path: Path) -> tuple[dict[str, Any], dict[str, Any], int]:
         raise DamagedMemberError(f"{path} is not a safetensors file: its header is unreadable") from problem
     if start + end != size:
         raise DamagedMemberError(
-            f"{path} is truncated or overlong: {size} bytes where its header tells {start + end}"
+            f"{path} is truncated or overlong: {size} bytes where its header says {start + end}"
         )
     return metadata, layout, start
 
 
 def _require_layout(layout: dict[str, Any]) -> int:
-    """Check that the tensors lie side by side and have the size that type and shape tell; return the end."""
+    """Check that tensors follow without gaps, each of the size of its type and shape; return the end."""
     end = 0
     for entry in sorted(layout.values(), key=lambda entry: entry["data_offsets"]):
         begin, following = entry["data_offsets"]

@@ -15,7 +15,7 @@ from kedro.io import DatasetError
 
 from rep_kedro.datasets.journal import append_failure, append_to_journal, journal_path
 from rep_kedro.datasets.member import MemberDataset
-from rep_kedro.datasets.plan import Batch, Journal, Planned, digest_of
+from rep_kedro.datasets.plan import Batch, Planned, digest_of
 from rep_kedro.errors import UserError
 
 _STORAGE_ERRORS = {
@@ -154,34 +154,6 @@ class Worker:
             told = "for the same reason" if why == self._last_why else why
             _log.error("%s [%d/%d] %s failed: %s%s", self._name, n_ended, n_work, item.key, told, remaining)
         self._last_why = why
-
-
-def tell_expectation(name: str, work: Sequence[MemberWork], journal: Journal) -> None:
-    """Tell before long work what it will take, if all its batches know.
-
-    Args:
-        name: The collection's name.
-        work: Members to make.
-        journal: Of the collection.
-    """
-    by_batch: dict[Batch, list[str]] = {}
-    for item in work:
-        batch = item.planned.compute
-        if not isinstance(batch, Batch) or batch.expect is None:
-            return
-        by_batch.setdefault(batch, []).append(item.key)
-    try:
-        found = [batch.expect(keys, journal) for batch, keys in by_batch.items() if batch.expect]
-    except Exception as problem:  # an estimate is a courtesy; what is wrong is told where it matters
-        _log.debug("%s: no estimate: %s", name, problem)
-        return
-    if found:
-        _log.info(
-            "%s: %d to compute, about %s, %s of disk, %s of memory",
-            name, len(work), format_seconds(sum(each.seconds for each in found)),
-            format_bytes(sum(each.disk_bytes for each in found)),
-            format_bytes(max(each.memory_bytes for each in found)),
-        )  # fmt: skip
 
 
 def _values_of(work: Sequence[MemberWork]) -> Iterator[tuple[MemberWork, list[object], float]]:

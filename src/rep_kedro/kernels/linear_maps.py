@@ -1,7 +1,6 @@
 """All pairs of models under all linear-map measures: one basis for each model, one product for each pair."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from functools import partial
 from inspect import signature
 from typing import Any
@@ -139,9 +138,7 @@ def _bind_formula(name: str, parameters: Mapping[str, Any]) -> Callable[..., Pai
     statistic = settings.pop("statistic", None)
     known = sorted([*FORMULAS, *ROTATION_FORMULAS])
     if statistic not in known:
-        close = get_close_matches(str(statistic), known, n=3)
-        hint = f"did you mean {', '.join(close)}" if close else f"known: {', '.join(known)}"
-        raise ValueError(f"request {name!r} has unknown statistic {statistic!r}; {hint}")
+        raise ValueError(f"request {name!r} has unknown statistic {statistic!r}; known: {', '.join(known)}")
     formula = FORMULAS.get(statistic)
     accepted = sorted(set(signature(formula).parameters) - {"block"}) if formula else []
     if sorted(settings) != accepted:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, require_known
 from rep_kedro.measures.compare import Comparison, compare_under
 from rep_kedro.measures.entries import cka, functional, linear_maps, matching, neighbours, rsa
 from rep_kedro.measures.measure import Measure
@@ -32,11 +32,8 @@ def get_measure(measure_id: str) -> Measure:
     Raises:
         ValueError: If the id is unknown; the message offers the ids that look like it, or all.
     """
-    if measure_id in MEASURES:
-        return MEASURES[measure_id]
-    close = get_close_matches(measure_id, MEASURES, n=4, cutoff=0.6)
-    hint = f"did you mean {', '.join(close)}" if close else f"known: {', '.join(sorted(MEASURES))}"
-    raise UserError(f"unknown similarity measure {measure_id!r}; {hint}")
+    require_known("similarity measure", measure_id, MEASURES)
+    return MEASURES[measure_id]
 
 
 def closest_measures(measure_id: str, may: Callable[[Measure], bool], n: int = 4) -> list[str]:

@@ -5,14 +5,13 @@
 
 import re
 from collections.abc import Iterator
-from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 
 import yaml
 from pydantic import ValidationError
 
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, suggest
 from rep_kedro.models.architecture import Architecture
 
 FOLDER = Path(__file__).parent / "architectures"
@@ -32,11 +31,6 @@ def look_in(configuration: Path) -> None:
     _configuration["folder"] = configuration
 
 
-def architecture_names() -> list[str]:
-    """Return the names of the architectures that come with the package."""
-    return sorted(path.stem for path in _files(FOLDER))
-
-
 def load_architecture(name: str) -> Architecture:
     """Return the architecture called `name`; `<name>_w<n>` multiplies its widths by n.
 
@@ -48,12 +42,10 @@ def load_architecture(name: str) -> Architecture:
     if name not in files and (match := _WIDENED.fullmatch(name)):
         base, factor = _WIDENED_AS.get(match[1], match[1]), int(match[2])
     if base not in files:
-        close = get_close_matches(Path(base).stem, files)
-        hint = f", did you mean {close[0]!r}" if close else ""
         where = f"{_configuration['folder']}/<environment>/architectures/<name>.yml"
         raise UserError(
-            f"unknown architecture {name[:_SHOWN_CHARS]!r}{hint}; known: {', '.join(sorted(files))};"
-            f" your own go to {where}"
+            f"unknown architecture {name[:_SHOWN_CHARS]!r} (your own go to {where}); "
+            f"{suggest(Path(base).name, files)}"
         )
     state = files[base].stat()
     architecture = _read(files[base], state.st_mtime_ns, state.st_size)

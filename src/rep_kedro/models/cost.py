@@ -6,6 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from rep_kedro.models.outline import build_on_meta
+from rep_kedro.models.sources.specs import ZooEntry
+from rep_kedro.models.sources.trained import NetworkHandle, rebuild_trained_network
+from rep_kedro.models.sources.zoo import resolve_preprocessing, runner_of
+
 
 @dataclass(frozen=True)
 class NetworkCost:
@@ -26,7 +31,7 @@ def count_cost(
 ) -> NetworkCost:
     """Return parameters and operations; nothing is computed, only shapes are followed.
 
-    The module is moved to the meta device and loses its weights.
+    The module moves to the meta device and loses its weights; its parameters no longer require gradients.
 
     Args:
         module: The network.
@@ -36,9 +41,25 @@ def count_cost(
     from torch.utils.flop_counter import FlopCounterMode
 
     n_parameters = sum(parameter.numel() for parameter in module.parameters())
-    module.to("meta").eval()
+    module.to("meta").eval().requires_grad_(False)  # the counter fails on gradients of shared parameters
     counter = FlopCounterMode(display=False)
     # On the meta device attention takes the path that the counter knows.
     with torch.no_grad(), counter:
         (run or module)(torch.empty(1, *input_shape, device="meta"))
     return NetworkCost(n_parameters, counter.get_total_flops())
+
+
+def count_trained_cost(handle: NetworkHandle) -> NetworkCost:
+    """Return the cost of a network trained here; its weights are not read."""
+    network = rebuild_trained_network(handle)
+    spec = network.architecture.input
+    return count_cost(network, (spec.channels, spec.size_px, spec.size_px))
+
+
+def count_zoo_cost(entry: ZooEntry) -> NetworkCost:
+    """Return the cost of a network from elsewhere, of its image side where there is also a text side."""
+    preprocessing, network = resolve_preprocessing(entry), build_on_meta(entry)
+    image_shape = (len(preprocessing.mean), preprocessing.size_px, preprocessing.size_px)
+    cost = count_cost(network, image_shape, run=runner_of(network))
+    image_side = getattr(network, "visual", network)
+    return NetworkCost(sum(parameter.numel() for parameter in image_side.parameters()), cost.n_flops)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, suggest
 from rep_kedro.kernels.receptive_field import BorderRule, find_border_layer, follow_receptive_fields
 from rep_kedro.models.graph import network_graph
-from rep_kedro.models.network import LayeredNetwork, unknown_layer
+from rep_kedro.models.network import LayeredNetwork
 from rep_kedro.models.survey import CALL_SEPARATOR
 
 
@@ -119,5 +119,5 @@ def _end_of(layer: str, order: Sequence[str]) -> str:
     base, _, call = layer.partition(CALL_SEPARATOR)
     end = base if call in {"", "1"} else layer
     if end not in order:
-        raise UserError(f"cannot follow layer {layer!r}: {unknown_layer(layer, order)}")
+        raise UserError(f"cannot follow layer {layer!r}: unknown layer; {suggest(layer, order)}")
     return end

@@ -12,9 +12,9 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor, nn
 
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, suggest
 from rep_kedro.models.activation_form import Evidence, Form, Prefix, find_form, find_prefix, is_grid
-from rep_kedro.models.network import LayeredNetwork, unknown_layer
+from rep_kedro.models.network import LayeredNetwork
 from rep_kedro.models.pooling import pool_activation
 from rep_kedro.models.pooling_names import Layout, Pooling
 from rep_kedro.models.survey import CALL_SEPARATOR, Call, Survey, listening, sole_tensor, survey_network
@@ -208,7 +208,7 @@ def select_layers(
                 f" {_called_near(idle[0], known)}"
             )
         if not matches:
-            raise UserError(unknown_layer(pattern, known))
+            raise UserError(f"unknown layer {pattern!r}; {suggest(pattern, known)}")
         chosen.update(matches)
     return tuple(name for name in known if name in chosen)
 
@@ -219,7 +219,7 @@ def _called_near(layer: str, known: Sequence[str]) -> str:
     near = [name for name in known if name.rpartition(".")[0] == parent]
     if near:
         return f"called in {parent or 'the network'} are {', '.join(near[:_SHOWN])}"
-    return f"choose {parent!r}" if parent in known else unknown_layer(layer, known)
+    return f"choose {parent!r}" if parent in known else f"unknown layer {layer!r}; {suggest(layer, known)}"
 
 
 def _matching(pattern: str, names: Sequence[str]) -> list[str]:

@@ -1,12 +1,11 @@
 """Networks built from an architecture: a module that can stop at, and go on from, any layer it names."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, suggest
 from rep_kedro.models.architecture import INPUT, Architecture, Layer, Linear
 from rep_kedro.models.architecture_files import load_architecture
 from rep_kedro.models.modules import draw_weights, make_module
@@ -114,7 +113,7 @@ class LayeredNetwork(nn.Module):
 
     def _index(self, name: str) -> int:
         if name not in self._layers:
-            raise UserError(unknown_layer(name, self.layer_names))
+            raise UserError(f"unknown layer {name!r}; {suggest(name, self.layer_names)}")
         return self.layer_names.index(name)
 
     def _crossing(self, index: int) -> list[str]:
@@ -183,11 +182,6 @@ def restore_network(
     return network.eval()
 
 
-def scale_images(images: Tensor, architecture: Architecture) -> Tensor:
-    """Return uint8 images (n, c, h, w) as the float32 input that the architecture asks for."""
-    return scale_images_in_unit_range(images.float() / 255, architecture)
-
-
 def scale_images_in_unit_range(images: Tensor, architecture: Architecture) -> Tensor:
     """Return float images (n, c, h, w), in [0, 1], as the input that the architecture asks for."""
     mean, std = (
@@ -195,12 +189,3 @@ def scale_images_in_unit_range(images: Tensor, architecture: Architecture) -> Te
         for values in (architecture.input.mean, architecture.input.std)
     )
     return (images - mean) / std
-
-
-def unknown_layer(name: str, known: Iterable[str]) -> str:
-    """Return the message for a layer name that does not exist."""
-    known = list(known)
-    close = get_close_matches(name, known)
-    if close:
-        return f"unknown layer {name!r}, did you mean {' or '.join(map(repr, close))}?"
-    return f"unknown layer {name!r}; known: {', '.join(known[:40])}{', ...' if len(known) > 40 else ''}"

@@ -1,11 +1,10 @@
 """Which networks a study reads, and how: parameters of the features pipeline, which stitching reads too."""
 
-from difflib import get_close_matches
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, require_known
 from rep_kedro.models.pooling_names import Pooling
 from rep_kedro.models.sources.specs import ModelEntry
 
@@ -87,11 +86,7 @@ class FeaturesParams(BaseModel):
         found = {name: entry for name, entry in self.models.items() if entry is not None}
         wanted = self.groups.replace("+", " ").split() if isinstance(self.groups, str) else self.groups
         for group in wanted:
-            if group not in self.model_groups:
-                close = get_close_matches(group, self.model_groups)
-                hint = f", did you mean {close[0]!r}" if close else ""
-                known = ", ".join(self.model_groups) or "none"
-                raise UserError(f"unknown group {group!r}{hint}; known: {known}")
+            require_known("group", group, self.model_groups)
             for name, entry in self.model_groups[group].items():
                 if found.get(name, entry) != entry:
                     raise UserError(f"group {group!r} has another {name!r} than there is already")

@@ -3,11 +3,10 @@
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.datasets import MemberKey, code_revision
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, suggest
 from rep_kedro.representations.spec import Combination, describe
 from rep_kedro.representations.views import FeatureView, FittedOn, Reading
 
@@ -128,9 +127,8 @@ def list_combinations(
             if str(MemberKey(stimulus_set, name)) not in without and set(combination.models) & set(models):
                 made.append(_combine(name, combination, stimulus_set, models, view, fitted_on))
         if not made and not any(str(MemberKey(stimulus_set, name)) in without for stimulus_set in available):
-            known = sorted({model for models in available.values() for model in models})
-            close = get_close_matches(combination.models[0], known)
-            hint = f"did you mean {close[0]!r}" if close else f"there are: {', '.join(known)}"
+            known = {model for models in available.values() for model in models}
+            hint = suggest(combination.models[0], known)
             raise UserError(f"combination {name!r} names no network with features; {hint}")
         found += made
     return found
@@ -146,11 +144,9 @@ def _combine(
 ) -> CombinationView:
     missing = [model for model in combination.models if model not in models]
     if missing:
-        close = get_close_matches(missing[0], models)
-        hint = f", did you mean {close[0]!r}" if close else ""
         raise UserError(
-            f"combination {name!r} names {missing[0]!r}, which has no features of {stimulus_set!r}{hint}; "
-            f"there are: {', '.join(models)}"
+            f"combination {name!r} names {missing[0]!r}, which has no features of {stimulus_set!r}; "
+            f"{suggest(missing[0], models)}"
         )
     members = {model: view(str(MemberKey(stimulus_set, model))) for model in combination.models}
     hashes = {str(member.meta["stimulus_ids_sha256"]) for member in members.values()}

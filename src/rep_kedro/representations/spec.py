@@ -1,7 +1,6 @@
 """Transforms of features and combinations of networks, as parameters say them."""
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -16,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, close_names, suggest
 
 PLAIN_STEPS = ("unit_length", "centre", "standardise")
 
@@ -55,9 +54,8 @@ class PcaStep(BaseModel):
 
 def _require_known_step(step: Any) -> Any:
     if isinstance(step, str) and step not in PLAIN_STEPS:
-        close = get_close_matches(step, [*PLAIN_STEPS, "pca"])
-        hint = f"did you mean {close[0]!r}" if close else f"known: {', '.join(PLAIN_STEPS)}, pca"
-        if step == "pca" or close[:1] == ["pca"]:
+        hint = suggest(step, [*PLAIN_STEPS, "pca"])
+        if step == "pca" or "pca" in close_names(step, [*PLAIN_STEPS, "pca"])[:1]:
             hint = "principal components are written {pca: {variance: 0.99}} or {pca: {n_components: 50}}"
         raise UserError(f"unknown transform {step!r}; {hint}")
     if not isinstance(step, str | Mapping | PcaStep):

@@ -4,9 +4,7 @@ Nodes build their tables with these declarations, the catalog validates with the
 from them. Importing them needs neither pandas nor pyarrow nor torch.
 """
 
-from difflib import get_close_matches
-
-from rep_kedro.errors import UserError
+from rep_kedro.errors import require_known
 from rep_kedro.schemas import (
     consistency,
     diagnostics,
@@ -42,8 +40,5 @@ def get_table(name: str) -> Table:
     Raises:
         UserError: If there is none of this name; the message offers names like it, or all.
     """
-    if name in TABLES:
-        return TABLES[name]
-    close = get_close_matches(name, TABLES, n=3)
-    hint = f"did you mean {' or '.join(close)}" if close else f"known: {', '.join(TABLES)}"
-    raise UserError(f"no table is named {name!r}; {hint}")
+    require_known("table", name, TABLES)
+    return TABLES[name]

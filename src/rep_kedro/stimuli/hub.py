@@ -4,10 +4,9 @@ What is in the cache is never fetched again, and a commit that is named in full 
 ``HF_HUB_OFFLINE`` is set, or the hub cannot be reached, only the cache is used.
 """
 
-import logging
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from rep_kedro.errors import UserError
 from rep_kedro.stimuli.fingerprint import digest_files
 from rep_kedro.stimuli.record import DamagedSourceError
 
-_log = logging.getLogger(__name__)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _TIMEOUT_S = 15.0
@@ -31,32 +29,17 @@ def resolve_commit(repo: str, revision: str) -> str:
         revision: A branch, a tag, or 40 hexadecimal digits, which are returned as they are.
 
     Raises:
-        DamagedSourceError: If there is no such repository or revision, or it is neither in the cache nor to
-            be reached.
+        DamagedSourceError: If there is no such repository or revision, or it is in neither cache nor hub.
     """
+    from huggingface_hub import snapshot_download
+
     if _COMMIT.fullmatch(revision):
         return revision
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
-
     with _reasons(repo, revision):
-        try:
-            commit = HfApi().dataset_info(repo, revision=revision, timeout=_TIMEOUT_S).sha
-        except Exception as problem:
-            is_answer = isinstance(problem, HfHubHTTPError) and problem.response.status_code < 500
-            commit = None if is_answer else _cached_commit(repo, revision)
-            if commit is None:
-                raise
-            _log.warning(
-                "revision %r of %s is taken from the cache, %s, for the hub cannot be asked",
-                revision,
-                repo,
-                commit,
-            )
-    if commit is None:
-        raise DamagedSourceError(f"the hub names no commit of {repo!r} for the revision {revision!r}")
-    _remember_commit(repo, revision, commit)
-    return commit
+        # The folder is named after the commit; the client keeps in its cache what the revision means.
+        return Path(
+            snapshot_download(repo, repo_type="dataset", revision=revision, allow_patterns=["README.md"])
+        ).name
 
 
 def fetch_snapshot(repo: str, commit: str, patterns: Sequence[str]) -> Path:
@@ -68,17 +51,17 @@ def fetch_snapshot(repo: str, commit: str, patterns: Sequence[str]) -> Path:
         patterns: Of the files that are needed, such as ``*.parquet``.
 
     Raises:
-        DamagedSourceError: If the files are neither in the cache nor to be had.
+        DamagedSourceError: If neither the cache nor the hub gives the files.
+        UserError: If they are larger than what is fetched at once.
     """
     from huggingface_hub import HfApi, constants, snapshot_download
+    from huggingface_hub.file_download import repo_folder_name
 
+    folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repo, repo_type="dataset")
     with _reasons(repo, commit):
-        is_known = (_repository(repo) / "snapshots" / commit).is_dir()
-        if not is_known and not constants.HF_HUB_OFFLINE:
-            HfApi().dataset_info(
-                repo, revision=commit, timeout=_TIMEOUT_S
-            )  # fails at once; fetching tries long
-            require_modest_snapshot(repo, repo_type="dataset", revision=commit, patterns=patterns)
+        if not (folder / "snapshots" / commit).is_dir() and not constants.HF_HUB_OFFLINE:
+            HfApi().dataset_info(repo, revision=commit, timeout=_TIMEOUT_S)  # fetching tries for a minute
+        require_modest_snapshot(repo, repo_type="dataset", revision=commit, patterns=patterns)
         return Path(
             snapshot_download(
                 repo, repo_type="dataset", revision=commit, allow_patterns=list(patterns), max_workers=4
@@ -101,30 +84,6 @@ def require_intact(files: Sequence[Path]) -> None:
                 f"{file.name} in the cache of the hub is not what the hub holds; remove {file.resolve()} and"
                 " fetch it again"
             )
-
-
-def _repository(repo: str) -> Path:
-    """Return the folder of a data set in the hub's cache."""
-    from huggingface_hub import constants
-    from huggingface_hub.file_download import repo_folder_name
-
-    return Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repo, repo_type="dataset")
-
-
-def _cached_commit(repo: str, revision: str) -> str | None:
-    """Return the commit that the cache knows for a branch or tag, if any."""
-    named = _repository(repo) / "refs" / revision
-    text = named.read_text(encoding="ascii").strip() if named.is_file() else ""
-    return text if _COMMIT.fullmatch(text) else None
-
-
-def _remember_commit(repo: str, revision: str, commit: str) -> None:
-    """Write down in the cache what a branch or tag means, as the hub's client does that fetches by name."""
-    from rep_kedro.datasets.atomic import write_bytes_atomically
-
-    if _cached_commit(repo, revision) != commit:
-        with suppress(OSError):
-            write_bytes_atomically(_repository(repo) / "refs" / revision, commit.encode("ascii"))
 
 
 @contextmanager

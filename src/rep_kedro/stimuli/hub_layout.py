@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from rep_kedro.errors import suggest
 from rep_kedro.stimuli.base import FileSourceSpec
 from rep_kedro.stimuli.columnar import require_all_counted
 from rep_kedro.stimuli.plain_yaml import load_plain_yaml
 from rep_kedro.stimuli.record import DamagedSourceError, DamageLog
 from rep_kedro.stimuli.split_names import OUR_SPLITS, canonical_split
 from rep_kedro.stimuli.split_rule import split_files
-from rep_kedro.stimuli.strict import suggest
 from rep_kedro.stimuli.tar_members import tar_stem
 from rep_kedro.stimuli.walking import note_unread, walk_files
 

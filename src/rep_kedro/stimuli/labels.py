@@ -12,12 +12,12 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, suggest
 from rep_kedro.parameter_rules import expand_path
 from rep_kedro.stimuli.classes import is_number, numbers_of
 from rep_kedro.stimuli.plain_yaml import load_plain_yaml
 from rep_kedro.stimuli.record import DamageLog, Stimulus, StimulusStream
-from rep_kedro.stimuli.strict import StrictModel, suggest
+from rep_kedro.stimuli.strict import StrictModel
 
 Labels = list[int | str]
 LOOK_LIKE_IDS = "labels look like ids; give class_names, a label_map, or another column of labels"
@@ -106,9 +106,7 @@ def _only_one(found: list[int], label: int | str, names: list[str]) -> int:
         return found[0]
     if found:
         raise UserError(f"label_map: the source has several classes named {label!r}")
-    raise UserError(
-        f"label_map names the class {label!r}, which the source lacks; {suggest(str(label), names)}"
-    )
+    raise UserError(f"label_map names the class {label!r}, which the source lacks; {suggest(label, names)}")
 
 
 def _load_shipped(entry: Any) -> Any:

@@ -11,11 +11,10 @@ from math import prod
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, suggest
 from rep_kedro.stimuli.base import require_path
 from rep_kedro.stimuli.limits import Limits
 from rep_kedro.stimuli.record import DamagedSourceError
-from rep_kedro.stimuli.strict import suggest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,8 +68,7 @@ class NpzArray:
     def __init__(self, file: Path, name: str, there: Mapping[str, zipfile.ZipInfo], limits: Limits) -> None:
         if name not in there:
             raise DamagedSourceError(
-                f"{file.name} has no array {name!r}; {suggest(name, there)}; name it with `images:` or"
-                " `labels:`"
+                f"{file.name} has no array {name!r} (`images:` or `labels:` names it); {suggest(name, there)}"
             )
         self.file, self.name, self._member = file, name, there[name]
         if self._member.compress_type not in _METHODS:

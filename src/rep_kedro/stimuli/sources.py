@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, TypeAdapter
+from pydantic import Field, TypeAdapter
 
-from rep_kedro.errors import UserError
 from rep_kedro.stimuli.base import SourceSpec
 from rep_kedro.stimuli.readers.digits import DigitsSpec
 from rep_kedro.stimuli.readers.hugging_face import HuggingFaceSpec
@@ -19,31 +18,6 @@ from rep_kedro.stimuli.readers.shapes import ShapesSpec
 from rep_kedro.stimuli.readers.torchvision import TorchvisionSpec
 from rep_kedro.stimuli.readers.webdataset import WebdatasetSpec
 from rep_kedro.stimuli.record import DamageLog, StimulusStream
-from rep_kedro.stimuli.strict import suggest
-
-SOURCES: dict[str, type[SourceSpec]] = {
-    "digits": DigitsSpec,
-    "hugging_face": HuggingFaceSpec,
-    "idx": IdxSpec,
-    "image_folder": ImageFolderSpec,
-    "npz": NpzSpec,
-    "parquet": ParquetSpec,
-    "photograph_patches": PhotographPatchesSpec,
-    "shapes": ShapesSpec,
-    "torchvision": TorchvisionSpec,
-    "webdataset": WebdatasetSpec,
-}
-
-
-def _require_known_source(entry: Any) -> Any:
-    if isinstance(entry, Mapping):
-        source = entry.get("source")
-        if source is None:
-            raise UserError(f"no source given; allowed: {', '.join(SOURCES)}")
-        if not isinstance(source, str) or source not in SOURCES:
-            raise UserError(f"unknown source {source!r}; {suggest(str(source), SOURCES)}")
-    return entry
-
 
 AnySource = Annotated[
     DigitsSpec
@@ -57,7 +31,6 @@ AnySource = Annotated[
     | TorchvisionSpec
     | WebdatasetSpec,
     Field(discriminator="source"),
-    BeforeValidator(_require_known_source),
 ]
 _ANY_SOURCE: TypeAdapter[Any] = TypeAdapter(AnySource)
 

@@ -9,10 +9,10 @@ readings.
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, suggest
 from rep_kedro.stimuli.base import FileSourceSpec
 from rep_kedro.stimuli.split_names import SplitName, parse_name, require_one_name_each
-from rep_kedro.stimuli.strict import SHOWN_NAMES, shorten, suggest
+from rep_kedro.stimuli.strict import SHOWN_NAMES, shorten
 
 Folders = tuple[str, ...]
 

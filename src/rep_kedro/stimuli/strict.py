@@ -1,27 +1,10 @@
-"""Parameter models that refuse unknown keys and say which known one was probably meant."""
+"""The base of parameter models, and lists of names in messages."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
-from typing import Any
+from collections.abc import Sequence
 
-from pydantic import BaseModel, ConfigDict, model_validator
-
-from rep_kedro.errors import UserError
+from pydantic import BaseModel, ConfigDict
 
 SHOWN_NAMES = 5  # so many are named in a message; the count says how many more there are
-
-
-def suggest(unknown: str, known: Iterable[str]) -> str:
-    """Return the tail of an error message about an unknown name: a close match, and all that is allowed.
-
-    Example:
-        >>> suggest("digit", ["digits", "shapes"])
-        "did you mean 'digits'? allowed: digits, shapes"
-    """
-    names = sorted(known)
-    close = get_close_matches(str(unknown), names, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}allowed: {', '.join(names) or 'nothing'}"
 
 
 def shorten(names: Sequence[str]) -> str:
@@ -36,15 +19,6 @@ def shorten(names: Sequence[str]) -> str:
 
 
 class StrictModel(BaseModel):
-    """Frozen parameters; an unknown key is an error with a close match."""
+    """Frozen parameters; an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_unknown_keys(cls, values: Any) -> Any:
-        if isinstance(values, Mapping):
-            for key in values:
-                if key not in cls.model_fields:
-                    raise UserError(f"unknown key {key!r}; {suggest(str(key), cls.model_fields)}")
-        return values

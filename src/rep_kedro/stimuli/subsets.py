@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, NonNegativeInt, TypeAdapter, model_validator
+from pydantic import BeforeValidator, Field, NonNegativeInt, model_validator
 
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, suggest
 from rep_kedro.stimuli.splits import group_rows, hash_of, rank_by_seed, share_equally
-from rep_kedro.stimuli.strict import StrictModel, suggest
+from rep_kedro.stimuli.strict import StrictModel
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -244,39 +244,15 @@ class PublishedClassCapRule(SubsetRule):
         return sorted(drawn)
 
 
-RULES: dict[str, type[SubsetRule]] = {
-    "all": AllRule,
-    "stratified": StratifiedRule,
-    "published_per_class": PublishedPerClassRule,
-    "published_bootstrap": PublishedBootstrapRule,
-    "published_class_cap": PublishedClassCapRule,
-}
-
-
-def _require_known_rule(entry: Any) -> Any:
-    if isinstance(entry, Mapping):
-        rule = entry.get("rule", "stratified")
-        if not isinstance(rule, str) or rule not in RULES:
-            raise UserError(f"unknown rule {rule!r}; {suggest(str(rule), RULES)}")
-        return {**entry, "rule": rule}
-    return entry
+def _with_default_rule(entry: Any) -> Any:
+    return {"rule": "stratified", **entry} if isinstance(entry, Mapping) else entry
 
 
 AnyRule = Annotated[
     AllRule | StratifiedRule | PublishedPerClassRule | PublishedBootstrapRule | PublishedClassCapRule,
     Field(discriminator="rule"),
-    BeforeValidator(_require_known_rule),
+    BeforeValidator(_with_default_rule),
 ]
-_ANY_RULE: TypeAdapter[Any] = TypeAdapter(AnyRule)
-
-
-def parse_rule(entry: Mapping[str, Any]) -> Any:
-    """Return the checked rule of one subset; without ``rule`` it is ``stratified``.
-
-    Raises:
-        pydantic.ValidationError: If the rule or a key is unknown, or a value is out of range.
-    """
-    return _ANY_RULE.validate_python(entry)
 
 
 def share_in_proportion(total: int, sizes: Sequence[int]) -> list[int]:

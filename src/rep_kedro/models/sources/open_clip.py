@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import torch
 from torch import nn
 
 from rep_kedro._torchvision import mend_torchvision
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, suggest
 from rep_kedro.models.preprocessing import Preprocessing
 from rep_kedro.models.sources.hub import fetch_folder, identify_copy, is_on_hub, read_config
 from rep_kedro.models.sources.loaded import drawn_from, explained
@@ -116,9 +115,8 @@ def _require_config(spec: OpenClipModel) -> dict[str, Any]:
         return {**content["model_cfg"], "preprocess_cfg": content.get("preprocess_cfg", {})}
     config = open_clip.get_model_config(spec.name)
     if config is None:
-        close = get_close_matches(spec.name, open_clip.list_models())
-        hint = f", did you mean {' or '.join(map(repr, close))}" if close else ""
-        raise UserError(f"unknown open_clip model {spec.name!r}{hint}")
+        hint = suggest(spec.name, open_clip.list_models())
+        raise UserError(f"unknown open_clip model {spec.name!r}; {hint}")
     tags = open_clip.list_pretrained_tags_by_model(spec.name)
     if spec.pretrained is not None and spec.pretrained not in tags:
         raise UserError(

@@ -1,6 +1,5 @@
 """Entries of the model registry: a few lines of YAML per network, checked before any node runs."""
 
-from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
@@ -45,17 +44,6 @@ class _Entry(BaseModel):
         if self.alignment and (len(self.layers) != 1 or set("*?") & set(self.layers[0])):
             raise UserError(f"alignment is of one layer; name it in layers, got {list(self.layers)}")
         return self
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_unknown_keys(cls, values: Any) -> Any:
-        if isinstance(values, dict):
-            for key in values:
-                if key not in cls.model_fields:
-                    close = get_close_matches(str(key), cls.model_fields, n=1)
-                    hint = f", did you mean {close[0]!r}" if close else ""
-                    raise UserError(f"unknown key {key!r}{hint}; known: {', '.join(cls.model_fields)}")
-        return values
 
     def recipe(self) -> dict[str, Any]:
         """Return what the network depends on; files count by their content, which is told elsewhere."""

@@ -1,13 +1,12 @@
 """Models of timm."""
 
 import math
-from difflib import get_close_matches
 from typing import Any
 
 from torch import nn
 
 from rep_kedro._torchvision import mend_torchvision
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, suggest
 from rep_kedro.models.preprocessing import Preprocessing
 from rep_kedro.models.sources.hub import fetch_folder, identify_copy, is_on_hub, read_config
 from rep_kedro.models.sources.loaded import drawn_from, explained
@@ -116,9 +115,7 @@ def _require_config(spec: TimmModel) -> dict[str, Any]:
         return dict(resolved.to_dict())
     base, _, tag = spec.name.partition(".")
     if not timm.is_model(base):
-        close = get_close_matches(base, timm.list_models())
-        hint = f", did you mean {' or '.join(map(repr, close))}" if close else ""
-        raise UserError(f"unknown timm model {spec.name!r}{hint}")
+        raise UserError(f"unknown timm model {spec.name!r}; {suggest(base, timm.list_models())}")
     tags = timm.list_pretrained(f"{base}.*")
     if tag and spec.name not in tags:
         raise UserError(f"timm has no weights {spec.name!r}; known: {', '.join(tags) or 'none'}")

@@ -1,13 +1,12 @@
 """Models of torchvision."""
 
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from rep_kedro._torchvision import mend_torchvision
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, require_known
 from rep_kedro.models.preprocessing import Preprocessing
 from rep_kedro.models.sources.loaded import drawn_from, explained
 from rep_kedro.models.sources.published import checkpoint_folder, digest_at_address
@@ -108,10 +107,7 @@ def _require_name(name: str) -> None:
     mend_torchvision()
     from torchvision.models import list_models
 
-    if name not in list_models():
-        close = get_close_matches(name, list_models())
-        hint = f", did you mean {' or '.join(map(repr, close))}" if close else ""
-        raise UserError(f"unknown torchvision model {name!r}{hint}")
+    require_known("torchvision model", name, list_models())
 
 
 def _require_weights(spec: TorchvisionModel, name: str) -> Any:

@@ -3,12 +3,11 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.datasets import Batch, MemberKey, Plan, Planned, code_revision, missing_of
-from rep_kedro.errors import UserError
+from rep_kedro.errors import require_known
 from rep_kedro.pipelines.diagnostics.params import DiagnosticsParams
 from rep_kedro.schemas.diagnostics import LAYER_DIAGNOSTICS
 
@@ -157,11 +156,8 @@ def _choose(kind: str, wanted: str | list[str], known: list[str]) -> list[str]:
 
 
 def _require_name(kind: str, name: str, known: Any) -> str:
-    if name in known:
-        return name
-    close = get_close_matches(name, known)
-    hint = f", did you mean {close[0]!r}" if close else ""
-    raise UserError(f"no {kind} {name!r}{hint}; there are: {', '.join(sorted(known))}")
+    require_known(kind, name, known)
+    return name
 
 
 def _shown(

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.datasets import MemberKey
-from rep_kedro.models.pooling_names import Pooling
 from rep_kedro.models.sources.specs import (
     CheckpointModel,
     OpenClipModel,
@@ -61,7 +60,7 @@ def compute_model_cards(
                 **(
                     _describe_trained(networks[entry.network])
                     if isinstance(entry, TrainedModel)
-                    else _describe_zoo_model(entry, params.pooling)
+                    else _describe_zoo_model(entry)
                 ),
                 "n_layers": len(handle.meta["layers"]),
                 "feature_width": handle.shape(handle.meta["final_layer"])[1],
@@ -71,12 +70,9 @@ def compute_model_cards(
 
 
 def _describe_trained(handle: TensorsHandle) -> dict[str, Any]:
-    from rep_kedro.models.cost import count_cost
-    from rep_kedro.models.sources.trained import rebuild_trained_network
+    from rep_kedro.models.cost import count_trained_cost
 
-    network = rebuild_trained_network(handle)
-    spec = network.architecture.input
-    cost = count_cost(network, (spec.channels, spec.size_px, spec.size_px))
+    cost = count_trained_cost(handle)
     is_trained = handle.meta["objective"] != "untrained"
     return {
         "architecture": handle.meta["architecture"],
@@ -89,10 +85,10 @@ def _describe_trained(handle: TensorsHandle) -> dict[str, Any]:
     }
 
 
-def _describe_zoo_model(entry: ZooEntry, default_pooling: Pooling) -> dict[str, Any]:
-    from rep_kedro.pipelines.features.forms import describe_form
+def _describe_zoo_model(entry: ZooEntry) -> dict[str, Any]:
+    from rep_kedro.models.cost import count_zoo_cost
 
-    form = describe_form(entry, pooling=entry.pooling or default_pooling)
+    cost = count_zoo_cost(entry)
     drawn_with = None
     if isinstance(entry, TimmModel | TorchvisionModel | OpenClipModel) and not entry.has_published_weights:
         drawn_with = entry.seed
@@ -102,7 +98,7 @@ def _describe_zoo_model(entry: ZooEntry, default_pooling: Pooling) -> dict[str, 
         "objective": entry.objective if drawn_with is None else "untrained",
         "seed": entry.seed if isinstance(entry, CheckpointModel) else drawn_with,
         "trained_on": entry.trained_on if drawn_with is None else None,
-        "n_parameters": form.n_parameters,
-        "n_flops": form.n_flops,
+        "n_parameters": cost.n_parameters,
+        "n_flops": cost.n_flops,
         "test_accuracy": None,
     }

@@ -1,12 +1,11 @@
 """Nodes of the features pipeline: which network is shown which stimuli, and what each network is."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rep_kedro.datasets import Batch, Expectation, MemberKey, Plan, Planned, code_revision, missing_of
-from rep_kedro.errors import UserError
+from rep_kedro.datasets import Batch, MemberKey, Plan, Planned, code_revision, missing_of
+from rep_kedro.errors import UserError, require_known
 from rep_kedro.models.pooling_names import Pooling
 from rep_kedro.models.sources.places import Alignment
 from rep_kedro.models.sources.specs import ModelEntry, TrainedModel
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 else:
     DataFrame = ArrowHandle = TensorsHandle = LoadedModel = Any  # so that Kedro can read the hints
 
-_LONG_READING = 20_000  # images, counted for each network: what they take is told before
 EXTRACTION = ("rep_kedro.pipelines.features.extraction", "rep_kedro.stimuli.decoding")
 
 
@@ -62,18 +60,13 @@ def plan_features(
     chosen = _choose("stimulus set", params.stimulus_sets, {**stimulus_sets, **missing_of(stimulus_sets)})
     sets = [name for name in chosen if name not in absent_sets]
     shown = {name: _require_subset(stimulus_subsets, name, params.subset) for name in sets}
-    n_stimuli = {name: subset.n_rows() for name, subset in shown.items()}
     candidates, absent_models = _list_candidates(networks, params)
     for name in chosen:
         for model in (*candidates, *absent_models):
             if why := absent_sets.get(name) or absent_models.get(model):
                 plan.left_out[str(MemberKey(name, model))] = why
-    is_long = sum(n_stimuli.values()) * len(candidates) > _LONG_READING
     for model, candidate in candidates.items():
-        batch = Batch(
-            partial(_extract_all, candidate, stimulus_sets, shown, params),
-            partial(_expect, model, networks, n_stimuli, params) if is_long else None,
-        )
+        batch = Batch(partial(_extract_all, candidate, stimulus_sets, shown, params))
         for name in sets:
             recipe = {
                 "model": candidate.recipe,
@@ -197,24 +190,6 @@ def _extract_all(
             yield key, features
 
 
-def _expect(
-    model: str,
-    networks: Mapping[str, TensorsHandle],
-    n_stimuli: Mapping[str, int],
-    params: FeaturesParams,
-    keys: Sequence[str],
-    journal: Mapping[tuple[str, str], Mapping[str, Any]],
-) -> Expectation:
-    """Return what some members of one network will take."""
-    from rep_kedro.pipelines.features.expectation import expect_network
-
-    pending = [n_stimuli[MemberKey.parse(key).stimulus_set] for key in keys]
-    found = expect_network(
-        model, networks, params, pending, n_members=len(pending), n_stimuli=n_stimuli, journal=journal
-    )
-    return Expectation(found.seconds, found.disk_bytes, found.memory_bytes)
-
-
 def _alignment_of(candidate: _Candidate) -> Callable[[Any], Any]:
     """Return what is done to the features of a network: nothing, unless its entry names an alignment."""
     if candidate.alignment is None:
@@ -229,10 +204,7 @@ def _choose(kind: str, wanted: str | Sequence[str], known: Mapping[str, object])
     if isinstance(wanted, str):
         return sorted(known)
     for name in wanted:
-        if name not in known:
-            close = get_close_matches(name, known)
-            hint = f", did you mean {close[0]!r}" if close else ""
-            raise UserError(f"unknown {kind} {name!r}{hint}; known: {', '.join(sorted(known))}")
+        require_known(kind, name, known)
     return list(wanted)
 
 

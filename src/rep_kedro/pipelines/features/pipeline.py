@@ -4,7 +4,6 @@ from kedro.pipeline import Node, Pipeline
 
 from rep_kedro.datasets import RecipeNode
 from rep_kedro.pipelines.features import cards, nodes
-from rep_kedro.pipelines.features.forms import KNOWN_FORMS
 
 
 def create_pipeline(**_: object) -> Pipeline:
@@ -24,7 +23,6 @@ def create_pipeline(**_: object) -> Pipeline:
                 outputs="model_cards",
                 name="model_cards",
                 counts={"params:features": cards.counted_parameters},
-                data=[KNOWN_FORMS],
                 tags=["cpu"],
             ),
         ]

@@ -5,11 +5,11 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, suggest
 from rep_kedro.parameter_rules import without_nulls
 from rep_kedro.stimuli.base import PlainName
 from rep_kedro.stimuli.sources import AnySource
-from rep_kedro.stimuli.strict import StrictModel, suggest
+from rep_kedro.stimuli.strict import StrictModel
 from rep_kedro.stimuli.subsets import (
     AllRule,
     AnyRule,

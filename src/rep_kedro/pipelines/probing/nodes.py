@@ -2,12 +2,11 @@
 
 import logging
 from collections.abc import Mapping
-from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.datasets import MemberKey, Plan, Planned, code_revision, missing_of
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, require_known
 from rep_kedro.pipelines.probing.fitting import make_probes
 from rep_kedro.pipelines.probing.params import ProbingParams
 from rep_kedro.pipelines.probing.sources import list_sources, probe_source
@@ -141,11 +140,8 @@ def _find_absent(
 
 
 def _require_name(kind: str, name: str, known: Any) -> str:
-    if name in known:
-        return name
-    close = get_close_matches(name, known)
-    hint = f", did you mean {close[0]!r}" if close else ""
-    raise UserError(f"no {kind} {name!r}{hint}; there are: {', '.join(sorted(known))}")
+    require_known(kind, name, known)
+    return name
 
 
 def _has_classes(stimulus_set: str, subset: ArrowHandle, params: ProbingParams) -> bool:

@@ -3,11 +3,10 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from itertools import combinations_with_replacement
 from typing import TYPE_CHECKING, Any
 
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, close_names, suggest
 from rep_kedro.pipelines.similarity.params import ConsistencyParams, SetStep
 from rep_kedro.schemas.consistency import GROUP_COLUMNS
 
@@ -176,11 +175,9 @@ def _matches(name: str, step: SetStep, values: Mapping[str, list[str]]) -> Itera
     for column, allowed in wanted.items():
         for value in allowed:
             if value not in values[column]:
-                known = sorted(set(values[column]))
-                close = get_close_matches(value, known, n=3)
-                if step.exclude is not None and not close:
+                if step.exclude is not None and not close_names(value, values[column]):
                     continue
-                hint = f"did you mean {' or '.join(close)}" if close else f"there are: {', '.join(known)}"
+                hint = suggest(value, values[column])
                 raise UserError(f"model set {name!r}: no network has {column} {value!r}; {hint}")
     for index in range(len(values["model"])):
         yield all(values[column][index] in allowed for column, allowed in wanted.items())

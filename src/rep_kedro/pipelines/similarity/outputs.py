@@ -4,11 +4,10 @@ Outputs are compared as they are, never transformed: centred logits would pick o
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.datasets import Batch, MemberKey, Plan, Planned, code_revision
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, suggest
 from rep_kedro.measures import get_measure
 from rep_kedro.pipelines.similarity.params import SimilarityParams
 from rep_kedro.pipelines.similarity.selection import Selection, choose_device, select_features
@@ -66,11 +65,9 @@ def _choose_with_outputs(selection: Selection, layer: str) -> list[str]:
     if having:
         return having
     known = {str(name) for source in selection.sources.values() for name in source.meta["layers"]}
-    close = get_close_matches(layer, sorted(known), n=3)
-    hint = f"did you mean {' or '.join(close)}" if close else f"there are: {', '.join(sorted(known))}"
     raise UserError(
         f"no network with features of {selection.stimulus_set} has a layer {layer!r} for "
-        f"similarity.outputs_layer; {hint}; layers to read are named in features.models"
+        f"similarity.outputs_layer (features.models names the layers to read); {suggest(layer, known)}"
     )
 
 

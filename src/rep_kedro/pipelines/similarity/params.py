@@ -1,11 +1,10 @@
 """Parameters of the similarity pipeline, checked before any node runs."""
 
-from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, require_known
 from rep_kedro.measures import get_measure
 from rep_kedro.parameter_rules import require_once, require_percentiles, without_nulls
 from rep_kedro.representations.spec import Transform
@@ -176,10 +175,7 @@ class ConsistencyParams(BaseModel):
     @model_validator(mode="after")
     def _sets_are_known(self) -> Self:
         for name in (name for pair in self.set_pairs for name in pair):
-            if name not in self.model_sets:
-                close = get_close_matches(name, self.model_sets, n=3)
-                hint = f"did you mean {' or '.join(close)}" if close else "name it in consistency.model_sets"
-                raise UserError(f"unknown model set {name!r}; {hint}")
+            require_known("model set", name, self.model_sets)
         return self
 
     @model_validator(mode="after")

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.datasets import MemberKey, Plan, Planned, missing_of
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, suggest
 from rep_kedro.pipelines.similarity.params import SimilarityParams
 from rep_kedro.representations import FeatureSource, FeatureView, RowFinder
 from rep_kedro.representations.views import require_finite, share_memory
@@ -182,9 +181,7 @@ def _choose(kind: str, wanted: str | list[str], available: list[str]) -> list[st
         return sorted(available)
     for name in wanted:
         if name not in available:
-            close = get_close_matches(name, available, n=3)
-            hint = f"did you mean {' or '.join(close)}" if close else f"there are: {', '.join(available)}"
-            raise UserError(f"no features of {kind} {name!r}; {hint}")
+            raise UserError(f"no features of {kind} {name!r}; {suggest(name, available)}")
     return sorted(set(wanted))
 
 
@@ -200,13 +197,10 @@ def _require_subset(
         return None
     key = str(MemberKey(stimulus_set, subset))
     if key not in stimulus_subsets:
-        known = sorted(
-            k.name for k in map(MemberKey.parse, stimulus_subsets) if k.stimulus_set == stimulus_set
-        )
-        close = get_close_matches(subset, known, n=3)
-        hint = f"did you mean {' or '.join(close)}" if close else f"there are: {', '.join(known) or 'none'}"
+        known = [k.name for k in map(MemberKey.parse, stimulus_subsets) if k.stimulus_set == stimulus_set]
         raise UserError(
-            f"stimulus set {stimulus_set!r} has no subset {subset!r} for similarity.subset; {hint}"
+            f"stimulus set {stimulus_set!r} has no subset {subset!r} for similarity.subset; "
+            f"{suggest(subset, known)}"
         )
     return stimulus_subsets[key]
 

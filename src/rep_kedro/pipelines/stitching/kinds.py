@@ -3,12 +3,11 @@
 import json
 import logging
 from collections.abc import Collection, Iterator, Mapping
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rep_kedro.datasets import missing_of
 from rep_kedro.datasets.plan import Json, canonical_json
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, require_known, suggest
 from rep_kedro.models.sources.specs import CheckpointModel, ModelEntry, TrainedModel
 from rep_kedro.models.study import FeaturesParams
 from rep_kedro.pipelines.stitching.params import StitchingParams
@@ -117,9 +116,8 @@ def _why_not(entry: ModelEntry, stimulus_sets: Mapping[str, object]) -> str:
     if entry.n_classes is None:
         return "it has no head; give n_classes"
     if entry.trained_on not in stimulus_sets:
-        close = get_close_matches(str(entry.trained_on), stimulus_sets)
-        hint = f", did you mean {close[0]!r}" if close else ""
-        return f"trained_on {entry.trained_on!r} is no stimulus set here{hint}"
+        hint = suggest(entry.trained_on, stimulus_sets)
+        return f"trained_on {entry.trained_on!r} is no stimulus set of this study; {hint}"
     return ""
 
 
@@ -140,8 +138,5 @@ def _require_names(stimulus_sets: Mapping[str, object], models: set[str], params
 
 
 def _require_name(kind: str, name: str, known: Mapping[str, object]) -> str:
-    if name in known:
-        return name
-    close = get_close_matches(name, known)
-    hint = f", did you mean {close[0]!r}" if close else ""
-    raise UserError(f"no {kind} {name!r}{hint}; there are: {', '.join(sorted(known))}")
+    require_known(kind, name, known)
+    return name

@@ -19,7 +19,6 @@ else:
     DataFrame = ArrowHandle = TensorsHandle = Any  # Kedro reads the hints
 
 _RECIPE_PARAMS = ("layers", "map_family", "map_rank", "relative_cutoff")
-_LONG_WORK = 50  # joined pairs: what they take is said before
 _log = logging.getLogger(__name__)
 
 Pair = tuple[str, str]
@@ -53,16 +52,12 @@ def plan_stitches(
     networks = {name: handle for name, handle in networks.items() if name not in plan.left_out}
     n_all = 0
     kinds = group_networks(stimulus_sets, networks, features, params, absent=plan.left_out)
-    pairs_of = [choose_pairs(kind.names, params) for kind in kinds]
-    is_long = sum(map(len, pairs_of)) > _LONG_WORK
-    for kind, pairs in zip(kinds, pairs_of, strict=True):
+    for kind in kinds:
+        pairs = choose_pairs(kind.names, params)
         n_all += len(kind.names) * (len(kind.names) - 1)
         named = {str(MemberKey(kind.stimulus_set, f"{front}-to-{end}")): (front, end) for front, end in pairs}
         stimulus_set = stimulus_sets[kind.stimulus_set]
-        batch = Batch(
-            partial(_join, kind, named, stimulus_set, params),
-            partial(_expect, kind, named, stimulus_set, params) if is_long else None,
-        )
+        batch = Batch(partial(_join, kind, named, stimulus_set, params))
         for key, (front, end) in named.items():
             recipe = {
                 "front": kind.handles[front].reference,
@@ -162,17 +157,3 @@ def _join(
     by_pair = {named[key]: key for key in keys}
     for pair, joined in join_networks(kind.handles, stimulus_set, list(by_pair), params):
         yield by_pair[pair], joined
-
-
-def _expect(
-    kind: Kind,
-    named: Mapping[str, Pair],
-    stimulus_set: ArrowHandle,
-    params: StitchingParams,
-    keys: Sequence[str],
-    journal: Mapping[tuple[str, str], Mapping[str, Any]],
-) -> Any:
-    from rep_kedro.pipelines.stitching.expectation import expect_joints
-
-    front = kind.handles[named[keys[0]][0]]
-    return expect_joints(front, stimulus_set, params, keys, journal)

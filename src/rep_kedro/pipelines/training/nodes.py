@@ -2,11 +2,10 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.datasets import Batch, Plan, Planned, code_revision, missing_of
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, require_known
 from rep_kedro.models.architecture_files import load_architecture
 from rep_kedro.pipelines.training.params import NetworkSpec, TrainingParams
 from rep_kedro.schemas.training import TRAINING_HISTORY
@@ -49,7 +48,8 @@ def plan_networks(stimulus_sets: Mapping[str, ArrowHandle], params: TrainingPara
     if params.stimulus_set in missing_of(stimulus_sets):
         plan.left_out = dict.fromkeys(specs, f"stimulus_sets/{params.stimulus_set} is missing")
         return plan
-    handle = _require_stimulus_set(stimulus_sets, params.stimulus_set)
+    require_known("stimulus set", params.stimulus_set, stimulus_sets)
+    handle = stimulus_sets[params.stimulus_set]
     _require_trainable(params.stimulus_set, handle.meta, specs)
     networks = {name: (spec, load_architecture(spec.architecture)) for name, spec in specs.items()}
     batch = Batch(lambda names: _train_networks(names, networks, handle, params))
@@ -101,14 +101,6 @@ def _train_networks(
     if params.portable:
         return portable.train_portably(names, networks, handle)
     return work.train_networks(names, networks, handle, device=params.device)
-
-
-def _require_stimulus_set(stimulus_sets: Mapping[str, ArrowHandle], name: str) -> ArrowHandle:
-    if name not in stimulus_sets:
-        close = get_close_matches(name, stimulus_sets)
-        hint = f", did you mean {close[0]!r}" if close else ""
-        raise UserError(f"unknown stimulus set {name!r}{hint}; known: {', '.join(sorted(stimulus_sets))}")
-    return stimulus_sets[name]
 
 
 def _require_trainable(

@@ -1,11 +1,10 @@
 """Parameters of the training pipeline, checked before any node runs."""
 
-from difflib import get_close_matches
 from typing import Annotated, Any, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, suggest
 from rep_kedro.models.architecture_files import load_architecture
 from rep_kedro.objectives.schedule import Schedule
 
@@ -122,9 +121,7 @@ class TrainingParams(_Strict):
                     found[name] = self._make_spec(name, architecture, grid, seed)
         for name in self.overrides:
             if name not in found:
-                close = get_close_matches(name, found)
-                hint = f", did you mean {close[0]!r}" if close else ""
-                raise UserError(f"override for unknown network {name!r}{hint}; known: {', '.join(found)}")
+                raise UserError(f"override for unknown network {name!r}; {suggest(name, found)}")
         return found
 
     def _make_spec(self, name: str, architecture: str, grid: NetworkGrid, seed: int) -> NetworkSpec:

@@ -11,14 +11,13 @@ from typing import Any, Literal
 
 from pydantic import model_validator
 
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, suggest
 from rep_kedro.stimuli.base import FileSourceSpec, require_path
 from rep_kedro.stimuli.hub import fetch_snapshot, require_intact, resolve_commit
 from rep_kedro.stimuli.hub_layout import Layout, look_at
 from rep_kedro.stimuli.readers import parquet, webdataset
 from rep_kedro.stimuli.record import DamagedSourceError, DamageLog, StimulusStream
 from rep_kedro.stimuli.split_names import canonical_split, require_one_name_each
-from rep_kedro.stimuli.strict import suggest
 
 DEFAULT_FILES = ("*.parquet", "*.arrow", "*.tar", "*.tar.gz", "*.json", "*.txt", "README.md")
 

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import model_validator
 
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, suggest
 from rep_kedro.stimuli.base import FileSourceSpec, PlainName, SourcePath, require_path
 from rep_kedro.stimuli.npy_rows import NpzArray, list_arrays
 from rep_kedro.stimuli.png import encode_png
 from rep_kedro.stimuli.record import DamagedSourceError, DamageLog, Stimulus, StimulusStream
 from rep_kedro.stimuli.split_names import parse_name
 from rep_kedro.stimuli.split_rule import split_files
-from rep_kedro.stimuli.strict import suggest
 from rep_kedro.stimuli.walking import note_unread, walk_files
 
 if TYPE_CHECKING:

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+from rep_kedro.errors import suggest
 from rep_kedro.stimuli.base import FileSourceSpec, require_path
 from rep_kedro.stimuli.classes import order_names, require_distinct, require_few_classes
 from rep_kedro.stimuli.columnar import ColumnarFile, require_all_counted
 from rep_kedro.stimuli.record import DamagedSourceError, DamageLog, Stimulus, StimulusStream
 from rep_kedro.stimuli.split_rule import split_files
-from rep_kedro.stimuli.strict import shorten, suggest
+from rep_kedro.stimuli.strict import shorten
 from rep_kedro.stimuli.walking import note_unread, walk_files
 
 _ENDINGS = frozenset({".parquet", ".parq", ".pq"})

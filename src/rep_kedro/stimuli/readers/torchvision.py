@@ -12,12 +12,11 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, suggest
 from rep_kedro.stimuli.base import FileSourceSpec, require_path
 from rep_kedro.stimuli.pixels import flatten_image
 from rep_kedro.stimuli.png import encode_png
 from rep_kedro.stimuli.record import DamagedSourceError, DamageLog, Stimulus, StimulusStream
-from rep_kedro.stimuli.strict import suggest
 
 
 class TorchvisionSpec(FileSourceSpec):
