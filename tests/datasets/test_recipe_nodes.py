@@ -29,6 +29,8 @@ from rep_kedro.datasets import (
 )
 from rep_kedro.datasets.partial import Handles
 from rep_kedro.datasets.validators import TableContract
+from rep_kedro.schemas.columns import Column, integer, text
+from rep_kedro.schemas.table import Table
 
 CALLS: list[str] = []
 
@@ -287,8 +289,14 @@ def test_the_reference_of_a_table_is_that_of_its_rows_with_or_without_a_header(t
     assert handle.reference == {"rows": rows_digest(handle.frame())}
 
 
-def test_a_broken_contract_names_the_table_and_leaves_the_file_alone(study):
-    contract = TableContract(key=["n"], columns={"n": "integer", "unit": "integer"})
+def contract_of(monkeypatch: pytest.MonkeyPatch, *columns: Column) -> TableContract:
+    declared = Table("counted", "Rows of a test.", key=("n",), columns=columns)
+    monkeypatch.setattr("rep_kedro.datasets.validators.get_table", lambda name: declared)
+    return TableContract("counted")
+
+
+def test_a_broken_contract_names_the_table_and_leaves_the_file_alone(study, monkeypatch):
+    contract = contract_of(monkeypatch, integer("n", "number"), integer("unit", "of it"))
     planned = Planned({}, lambda: pd.DataFrame({"n": [1], "unit": ["x"]}))
     before = study.state()
     with pytest.raises(DatasetError, match="breaks its contract in the catalog: column unit is not integer"):
@@ -296,13 +304,16 @@ def test_a_broken_contract_names_the_table_and_leaves_the_file_alone(study):
     assert study.state() == before
 
 
-def test_another_contract_computes_again(study):
+def test_another_contract_computes_again(study, monkeypatch):
     planned = Planned({"x": 1}, lambda: pd.DataFrame({"n": [1], "unit": ["x"]}))
     table = study.tables["counted"]
-    strict = TableContract(key=["n"], columns={"n": "integer", "unit": "text"})
-    table.save(strict.validate(planned))
-    assert not table.pending(strict.validate(planned))
-    assert table.pending(TableContract(key=["n"], columns={"n": "integer"}).validate(planned))
+    contract = contract_of(monkeypatch, integer("n", "number"), text("unit", "of it"))
+    table.save(contract.validate(planned))
+    assert not table.pending(contract.validate(planned))
+    other = contract_of(monkeypatch, integer("n", "number"), text("unit", "of it", missing="never known"))
+    assert table.pending(other.validate(planned))
+    in_other_words = contract_of(monkeypatch, integer("n", "a count"), text("unit", "what is counted"))
+    assert not table.pending(in_other_words.validate(planned))
 
 
 def test_a_recipe_that_json_cannot_hold_is_refused(tmp_path):
