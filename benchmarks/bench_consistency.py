@@ -19,16 +19,16 @@ import numpy as np
 import pandas as pd
 import torch
 
+from rep_kedro.analyses.consistency.anchors import compare_anchors
+from rep_kedro.analyses.consistency.consistency import compute_consistency, summarise_consistency
+from rep_kedro.analyses.consistency.measure_agreement import compare_measures
+from rep_kedro.analyses.inference.nulls import summarise_null
+from rep_kedro.analyses.inference.stimulus_intervals import summarise_bootstrap
+from rep_kedro.analyses.inference.subset_curves import trace_measure
+from rep_kedro.analyses.predictions.performance_gaps import compute_performance_gaps
+from rep_kedro.analyses.probing.params import ProbingParams
+from rep_kedro.analyses.similarity.params import ConsistencyParams
 from rep_kedro.measures import get_measure
-from rep_kedro.pipelines.probing.params import ProbingParams
-from rep_kedro.pipelines.probing.performance_gaps import compute_performance_gaps
-from rep_kedro.pipelines.similarity.anchors import compare_anchors
-from rep_kedro.pipelines.similarity.consistency import compute_consistency, summarise_consistency
-from rep_kedro.pipelines.similarity.measure_agreement import compare_measures
-from rep_kedro.pipelines.similarity.nulls import summarise_null
-from rep_kedro.pipelines.similarity.params import ConsistencyParams
-from rep_kedro.pipelines.similarity.stimulus_intervals import summarise_bootstrap
-from rep_kedro.pipelines.similarity.subset_curves import trace_measure
 
 CELLS = (  # objective, training data, architecture, size, how many networks
     *(

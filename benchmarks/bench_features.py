@@ -22,11 +22,11 @@ import torch
 from PIL import Image
 
 from rep_kedro.datasets import ArrowDataset, ArrowHandle
+from rep_kedro.features.extraction import extract_features
+from rep_kedro.features.images import make_pixels
 from rep_kedro.models.reading import Reading, steady
 from rep_kedro.models.sources.specs import TimmModel
 from rep_kedro.models.sources.zoo import load_model
-from rep_kedro.pipelines.features.extraction import extract_features
-from rep_kedro.pipelines.features.images import make_pixels
 
 SIDE_PX = 256
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor
 
-from rep_kedro.kernels.linear_maps import compare_linear_maps
+from rep_kedro.kernels.similarity.linear_maps import compare_linear_maps
 
 Matrix = NDArray[np.float64]
 ALPHAS = (1.0, 0.5, 0.0)

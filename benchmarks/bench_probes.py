@@ -20,8 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rep_kedro.kernels.probe_adamw import INITIAL_SPREAD, AdamWSettings, fit_probes_adamw
-from rep_kedro.kernels.probe_lbfgs import fit_probes_lbfgs
+from rep_kedro.kernels.probes.adamw import INITIAL_SPREAD, AdamWSettings, fit_probes_adamw
+from rep_kedro.kernels.probes.lbfgs import fit_probes_lbfgs
 
 LEARNING_RATES = (1e-1, 1e-2, 1e-3, 1e-4)
 WEIGHT_DECAYS = tuple(10.0 ** (-6 + 7 * i / 13) for i in range(14))

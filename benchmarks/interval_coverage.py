@@ -13,8 +13,8 @@ import sys
 import torch
 from torch import Tensor
 
+from rep_kedro.analyses.inference.stimulus_intervals import HIGH, LOW, summarise_bootstrap
 from rep_kedro.measures import compare_models, get_measure
-from rep_kedro.pipelines.similarity.stimulus_intervals import HIGH, LOW, summarise_bootstrap
 
 POPULATION = 3000
 CONFIDENCE = 0.95

@@ -24,11 +24,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from rep_kedro.kernels.mantel import permute_defined
+from rep_kedro.analyses.consistency.anchors import compare_anchors
+from rep_kedro.analyses.inference.nulls import summarise_null
+from rep_kedro.analyses.similarity.params import ConsistencyParams
+from rep_kedro.kernels.statistics.mantel import permute_defined
 from rep_kedro.measures import get_measure
-from rep_kedro.pipelines.similarity.anchors import compare_anchors
-from rep_kedro.pipelines.similarity.nulls import summarise_null
-from rep_kedro.pipelines.similarity.params import ConsistencyParams
 
 MEASURES = (
     *("cka_linear_debiased", "cka_linear_biased", "cka_rbf_median_0.4_debiased", "rsa_correlation_spearman"),

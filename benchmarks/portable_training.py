@@ -29,9 +29,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 from rep_kedro.datasets import ArrowDataset, CollectionDataset  # noqa: E402
 from rep_kedro.models.architecture_files import load_architecture  # noqa: E402
 from rep_kedro.pipelines.training.nodes import plan_networks  # noqa: E402
-from rep_kedro.pipelines.training.params import TrainingParams  # noqa: E402
-from rep_kedro.pipelines.training.portable import ARITHMETIC  # noqa: E402
 from rep_kedro.stimuli.png import encode_png  # noqa: E402
+from rep_kedro.training.params import TrainingParams  # noqa: E402
+from rep_kedro.training.portable import ARITHMETIC  # noqa: E402
 
 STILL = {"flip_probability": 0.5, "brightness": 0.3, "contrast": 0.4, "noise_std": 0.05}
 SCHEDULE = {"epochs": 1, "batch_size": 64, "learning_rate": 0.02}
@@ -70,7 +70,7 @@ def digests(stimulus_set: Path, emulator: list[str]) -> dict[str, str]:
     paths = [str(ROOT / "src"), *(path for path in sys.path if path.endswith("site-packages"))]
     settings = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
     process = subprocess.Popen(  # noqa: S603 - this program
-        [*emulator, os.path.realpath(sys.executable), "-m", "rep_kedro.pipelines.training.portable"],
+        [*emulator, os.path.realpath(sys.executable), "-m", "rep_kedro.training.portable"],
         env=os.environ | ARITHMETIC | settings,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

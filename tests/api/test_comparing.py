@@ -8,8 +8,8 @@ import torch
 from tests.reference.cka import linear_cka
 
 import rep_kedro
+from rep_kedro.analyses.similarity.comparison import compare_networks
 from rep_kedro.measures import MEASURES
-from rep_kedro.pipelines.similarity.comparison import compare_networks
 
 mpl.use("agg")
 N = 30

@@ -9,8 +9,8 @@ from sklearn.preprocessing import StandardScaler
 from tests.small_collections import ARROW, make_features, make_subset, run_plan, store
 
 import rep_kedro
+from rep_kedro.analyses.probing.params import ProbingParams
 from rep_kedro.pipelines.probing.nodes import plan_probes, tabulate_probe_results
-from rep_kedro.pipelines.probing.params import ProbingParams
 
 N_TRAIN, N_TEST = 60, 30
 LABELS = np.arange(N_TRAIN + N_TEST) % 3

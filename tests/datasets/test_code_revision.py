@@ -14,7 +14,7 @@ SOURCES = {
     "kernels/__init__": "",
     "kernels/cka": """
         \"\"\"Doc.\"\"\"
-        import rep_kedro.kernels.gram as gram
+        import rep_kedro.kernels.similarity.gram as gram
         SCALE = 2.0
 
         def compare(x, *, debiased=True):
@@ -28,7 +28,7 @@ SOURCES = {
     "kernels/deep/inner": "from ..star import *\nfrom ...datasets.plan import Planned\n",
     "kernels/star": "sum = max\n",
     "kernels/distant": "import os\n",
-    "kernels/unrelated": "import rep_kedro.kernels.cka\n",
+    "kernels/unrelated": "import rep_kedro.kernels.similarity.cka\n",
     "kernels/circle": "from rep_kedro.kernels import circle\n",
     "datasets/__init__": "",
     "datasets/plan": "Planned = 1\n",
@@ -49,7 +49,7 @@ def project(tmp_path, monkeypatch):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(textwrap.dedent(source), encoding="utf-8")
 
-    def change(changes=None, module="rep_kedro.kernels.cka"):
+    def change(changes=None, module="rep_kedro.kernels.similarity.cka"):
         write(changes or {})
         clear()
         return code_revision(module)
@@ -160,7 +160,7 @@ def test_unknown_modules_are_refused(names, message):
 
 
 def test_the_order_of_names_does_not_matter():
-    names = ("rep_kedro.kernels.cka", "rep_kedro.kernels.streaming")
+    names = ("rep_kedro.kernels.similarity.cka", "rep_kedro.kernels.layers.streaming")
     assert code_revision(*names) == code_revision(*names[::-1])
     assert code_revision(*names) != code_revision(names[1])
 
@@ -168,7 +168,7 @@ def test_the_order_of_names_does_not_matter():
 def test_no_module_is_imported_for_its_revision():
     code = (
         "import sys; from rep_kedro.datasets.revision import code_revision;"
-        "code_revision('rep_kedro.kernels.cka');"
+        "code_revision('rep_kedro.kernels.similarity.cka');"
         "sys.exit('torch' in sys.modules)"
     )
     for seed in ("1", "2"):

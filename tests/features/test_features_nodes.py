@@ -11,11 +11,11 @@ from safetensors.torch import save_file
 from tests.small_collections import ARROW, make_network, make_stimuli, make_subset, run_plan, store
 
 from rep_kedro.datasets import CollectionError, Handles
+from rep_kedro.features.cards import compute_model_cards
+from rep_kedro.features.params import FeaturesParams
 from rep_kedro.models.network import scale_images_in_unit_range
 from rep_kedro.models.sources.trained import restore_trained_network
-from rep_kedro.pipelines.features.cards import compute_model_cards
 from rep_kedro.pipelines.features.nodes import plan_features
-from rep_kedro.pipelines.features.params import FeaturesParams
 from rep_kedro.stimuli.decoding import decode_images
 
 N_STIMULI = 9

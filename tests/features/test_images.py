@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from rep_kedro._torchvision import mend_torchvision
+from rep_kedro.features.images import make_pixels
 from rep_kedro.models.preprocessing import Preprocessing
-from rep_kedro.pipelines.features.images import make_pixels
 
 HALF = (0.5, 0.5, 0.5)
 

@@ -79,14 +79,14 @@ def run_parameters(folder):
 
 
 def _parameter_models():
-    from rep_kedro.pipelines.diagnostics.params import DiagnosticsParams
-    from rep_kedro.pipelines.features.params import FeaturesParams
-    from rep_kedro.pipelines.ingest.params import IngestParams
-    from rep_kedro.pipelines.probing.params import ProbingParams
+    from rep_kedro.analyses.diagnostics.params import DiagnosticsParams
+    from rep_kedro.analyses.probing.params import ProbingParams
+    from rep_kedro.analyses.similarity.params import SimilarityParams
+    from rep_kedro.analyses.stitching.params import StitchingParams
+    from rep_kedro.features.params import FeaturesParams
     from rep_kedro.pipelines.reporting.params import ReportingParams
-    from rep_kedro.pipelines.similarity.params import SimilarityParams
-    from rep_kedro.pipelines.stitching.params import StitchingParams
-    from rep_kedro.pipelines.training.params import TrainingParams
+    from rep_kedro.stimuli.params import IngestParams
+    from rep_kedro.training.params import TrainingParams
 
     return {
         "diagnostics": DiagnosticsParams, "features": FeaturesParams, "ingest": IngestParams,

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from rep_kedro.kernels.centred import centre_all
-from rep_kedro.kernels.cka import compare_cka
-from rep_kedro.kernels.gram import linear_pair_sums
+from rep_kedro.kernels.similarity.centred import centre_all
+from rep_kedro.kernels.similarity.cka import compare_cka
+from rep_kedro.kernels.similarity.gram import linear_pair_sums
 from rep_kedro.measures import compare_models
 
 AGREED = {  # from the first model of the second, and the other way round

@@ -68,7 +68,7 @@ def test_values_of_the_similarity_consistency_study_are_met_to_nine_digits():
 
 
 def test_the_median_width_of_the_study_is_the_root_of_the_median_square():
-    from rep_kedro.kernels.cka import compare_cka
+    from rep_kedro.kernels.similarity.cka import compare_cka
 
     request = {"kernel": "gaussian", "width": 1.0, "width_unit": "median", "seed": 0}
     for estimator, value in (("debiased", 0.5233846793277), ("biased", 0.6121988974034)):
@@ -115,7 +115,7 @@ def test_many_measures_at_once_equal_each_alone_and_come_grouped_by_family():
 
 
 def test_preparation_is_done_once_for_all_measures_that_share_it(monkeypatch):
-    from rep_kedro.kernels import cka, rdm_ranks
+    from rep_kedro.kernels.similarity import cka, rdm_ranks
 
     calls = []
     for module, name in ((cka, "linear_pair_sums"), (cka, "distance_pair_sums"), (rdm_ranks, "_rank_into")):

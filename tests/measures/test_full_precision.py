@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from rep_kedro.kernels import cka
 from rep_kedro.kernels.precision import full_precision, in_full_precision
+from rep_kedro.kernels.similarity import cka
 from rep_kedro.measures import MEASURES, compare_models
 from rep_kedro.models.reading import steady
-from rep_kedro.objectives.training import _repeatable
+from rep_kedro.training.loop import _repeatable
 
 MATMUL = torch.backends.cuda.matmul
 ON_CPU = torch.backends.mkldnn.matmul

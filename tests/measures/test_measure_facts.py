@@ -3,7 +3,7 @@
 import pytest
 
 from rep_kedro.datasets.revision import module_closure
-from rep_kedro.kernels.linear_map_nulls import STATISTICS
+from rep_kedro.kernels.statistics.linear_map_nulls import STATISTICS
 from rep_kedro.measures import MEASURES, Family, closest_measures
 
 

@@ -9,11 +9,11 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors.numpy import save_file
 from tests.small_collections import ARROW, make_network, make_stimuli, make_subset, run_plan, store
 
+from rep_kedro.features.params import FeaturesParams
 from rep_kedro.models.alignment import load_alignment
 from rep_kedro.models.sources.places import Alignment
 from rep_kedro.models.sources.specs import ModelEntry
 from rep_kedro.pipelines.features.nodes import plan_features
-from rep_kedro.pipelines.features.params import FeaturesParams
 
 RNG = np.random.default_rng(0)
 ARRAYS = {

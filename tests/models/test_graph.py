@@ -6,7 +6,7 @@ from pydantic import TypeAdapter
 from torch import nn
 
 from rep_kedro._torchvision import mend_torchvision
-from rep_kedro.kernels.receptive_field import compute_receptive_fields, follow_receptive_fields
+from rep_kedro.kernels.layers.receptive_field import compute_receptive_fields, follow_receptive_fields
 from rep_kedro.models.graph import network_graph
 from rep_kedro.models.network import build_network
 from rep_kedro.models.outline import build_on_meta

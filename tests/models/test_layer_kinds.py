@@ -6,7 +6,7 @@ from pydantic import TypeAdapter
 from safetensors.torch import save_file
 from torch.nn.functional import conv2d, pad
 
-from rep_kedro.kernels.receptive_field import compute_receptive_fields, follow_receptive_fields
+from rep_kedro.kernels.layers.receptive_field import compute_receptive_fields, follow_receptive_fields
 from rep_kedro.models.architecture import Architecture
 from rep_kedro.models.architecture_files import load_architecture
 from rep_kedro.models.graph import network_graph

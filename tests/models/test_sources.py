@@ -4,12 +4,12 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 
+from rep_kedro.features.listing import list_entry_layers
 from rep_kedro.models.cost import count_cost
 from rep_kedro.models.sources.checkpoint import CheckpointHandle
 from rep_kedro.models.sources.loaded import read_layers
 from rep_kedro.models.sources.specs import ModelEntry
 from rep_kedro.models.sources.zoo import build_model, describe_model, load_model, resolve_preprocessing
-from rep_kedro.pipelines.features.listing import list_entry_layers
 
 
 def _entry(**content):

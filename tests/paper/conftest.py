@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from kedro.config import OmegaConfigLoader
 
-from rep_kedro.pipelines.features.params import FeaturesParams
-from rep_kedro.pipelines.ingest.params import IngestParams
+from rep_kedro.features.params import FeaturesParams
+from rep_kedro.stimuli.params import IngestParams
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = Path(__file__).with_name("published_networks.csv")

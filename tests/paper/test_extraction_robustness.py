@@ -9,10 +9,10 @@ from pydantic import ValidationError
 from tests.small_collections import ARROW, make_network, make_stimuli, make_subset, run_plan, store
 
 from rep_kedro.datasets import CollectionError
+from rep_kedro.features import extraction
+from rep_kedro.features.params import FeaturesParams
 from rep_kedro.models.layers import LayerReader
-from rep_kedro.pipelines.features import extraction
 from rep_kedro.pipelines.features.nodes import plan_features
-from rep_kedro.pipelines.features.params import FeaturesParams
 from rep_kedro.stimuli.limits import DEFAULT_LIMITS
 
 N_STIMULI = 13

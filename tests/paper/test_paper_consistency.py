@@ -5,9 +5,9 @@ from collections import Counter
 import pandas as pd
 import pytest
 
-from rep_kedro.kernels.consistency import mask_model_pairs
-from rep_kedro.pipelines.similarity.groups import list_groups
-from rep_kedro.pipelines.similarity.params import ConsistencyParams, InferenceParams, SampleSizeParams
+from rep_kedro.analyses.consistency.groups import list_groups
+from rep_kedro.analyses.similarity.params import ConsistencyParams, InferenceParams, SampleSizeParams
+from rep_kedro.kernels.statistics.consistency import mask_model_pairs
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from rep_kedro.features.cards import compute_model_cards
 from rep_kedro.models.outline import outline_network
 from rep_kedro.models.sources.loaded import LoadedModel, read_layers
 from rep_kedro.models.sources.specs import OpenClipModel, TimmModel, TorchvisionModel, WeightsFileModel
 from rep_kedro.models.sources.zoo import build_model, resolve_preprocessing, runner_of
-from rep_kedro.pipelines.features.cards import compute_model_cards
 
 MISLABELLED = {
     *("vit_base_patch16_224", "vit_large_patch16_224", "convnext_base", "convnext_large"),

@@ -67,7 +67,7 @@ def test_the_cap_is_the_limit_shared_by_the_classes(n_per_class, expected, inges
 
 
 def test_an_unset_place_is_named(parameters, monkeypatch):
-    from rep_kedro.pipelines.ingest.params import IngestParams
+    from rep_kedro.stimuli.params import IngestParams
 
     monkeypatch.delenv("REP_PAPER_DATA", raising=False)
     with pytest.raises(ValueError, match="environment variable REP_PAPER_DATA, which is not set"):

@@ -1,7 +1,7 @@
 """The study's features have rows of length one; similarities are on subsets, probes may be on whole sets."""
 
-from rep_kedro.pipelines.probing.params import ProbingParams
-from rep_kedro.pipelines.similarity.params import SimilarityParams
+from rep_kedro.analyses.probing.params import ProbingParams
+from rep_kedro.analyses.similarity.params import SimilarityParams
 from rep_kedro.stimuli.subsets import AllRule
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rep_kedro.datasets import CollectionDataset, Planned, Tensors
-from rep_kedro.pipelines.features.estimate import estimate_networks, mean_seconds
+from rep_kedro.features.estimate import estimate_networks, mean_seconds
 
 ROOT = Path(__file__).parents[2]
 KEDRO = Path(sys.executable).parent / "kedro"

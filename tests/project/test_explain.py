@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from rep_kedro.commands.explain import explain
 from rep_kedro.datasets import CollectionError, DamagedMemberError
 from rep_kedro.errors import MissingFileError, NotFiniteError, UserError
-from rep_kedro.kernels.centring import centre_grams
+from rep_kedro.kernels.statistics.centring import centre_grams
 from rep_kedro.stimuli.record import DamagedSourceError
 
 

@@ -341,7 +341,7 @@ class _Code:
 
 @pytest.mark.parametrize("bug", ["{}['key']", "int('x')", "raise RuntimeError('broken')"])
 def test_a_bug_keeps_its_traceback_and_names_its_node(own_study: Path, bug: str) -> None:
-    module = own_study / "src/rep_kedro/pipelines/similarity/nodes.py"
+    module = own_study / "src/rep_kedro/analyses/similarity/matrices.py"
     head, function, rest = module.read_text().partition("def tabulate_similarities(")
     rest = rest.replace("    import pandas as pd\n", f"    import pandas as pd\n    {bug}\n", 1)
     module.write_text(head + function + rest)

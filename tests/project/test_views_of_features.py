@@ -16,7 +16,7 @@ from safetensors import safe_open
 from tests.project.conftest import run_in
 
 from rep_kedro.datasets import MatrixDataset
-from rep_kedro.kernels.cka import pairwise_linear_cka
+from rep_kedro.kernels.similarity.cka import pairwise_linear_cka
 
 PARAMETERS = """\
 ingest:

@@ -5,14 +5,14 @@ import pytest
 import torch
 from tests.real.published import load_published, needs_published, read_cifar10, read_pooled
 
-from rep_kedro.kernels.receptive_field import compute_receptive_fields, find_border_layer
-from rep_kedro.kernels.spectrum import (
+from rep_kedro.kernels.layers.receptive_field import compute_receptive_fields, find_border_layer
+from rep_kedro.kernels.layers.spectrum import (
     compute_eigenvalues,
     measure_effective_rank_centred_lambda,
     measure_intrinsic_dimension,
     measure_rankme_uncentred_sigma,
 )
-from rep_kedro.kernels.streaming import StreamedMoments, flatten_positions
+from rep_kedro.kernels.layers.streaming import StreamedMoments, flatten_positions
 from rep_kedro.models.architecture import Conv
 from rep_kedro.models.graph import network_graph
 from rep_kedro.models.layers import LayerReader

@@ -7,7 +7,7 @@ import pytest
 import torch
 from tests.real.published import ROOT, needs_published, read_cifar10
 
-from rep_kedro.kernels.functional import (
+from rep_kedro.kernels.similarity.functional import (
     pairwise_cohen_kappa,
     pairwise_disagreement,
     pairwise_error_consistency,

@@ -13,9 +13,9 @@ from tests.real.similarity_facts import (
     read_features,
 )
 
+from rep_kedro.analyses.model_maps.maps import compute_model_maps
+from rep_kedro.analyses.model_maps.params import ModelMapsParams
 from rep_kedro.datasets import LabelledMatrix
-from rep_kedro.pipelines.similarity.map_params import ModelMapsParams
-from rep_kedro.pipelines.similarity.maps import compute_model_maps
 
 pytestmark = needs_published
 RECIPE = [*SEEDS, *SAME_ORDER[1:]]

@@ -6,10 +6,10 @@ import pytest
 from kedro.config import OmegaConfigLoader
 from tests.real.published import PROJECT, needs_published
 
-from rep_kedro.pipelines.features.params import FeaturesParams
-from rep_kedro.pipelines.ingest.params import IngestParams
-from rep_kedro.pipelines.training.params import TrainingParams
+from rep_kedro.features.params import FeaturesParams
 from rep_kedro.settings import CONFIG_LOADER_ARGS
+from rep_kedro.stimuli.params import IngestParams
+from rep_kedro.training.params import TrainingParams
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ from itertools import combinations, product
 import numpy as np
 import pandas as pd
 
-from rep_kedro.pipelines.probing.params import ProbingParams
-from rep_kedro.pipelines.probing.performance_gaps import compute_performance_gaps
-from rep_kedro.pipelines.similarity.anchors import compare_anchors
-from rep_kedro.pipelines.similarity.consistency import compute_consistency
-from rep_kedro.pipelines.similarity.measure_agreement import compare_measures
-from rep_kedro.pipelines.similarity.params import ConsistencyParams
+from rep_kedro.analyses.consistency.anchors import compare_anchors
+from rep_kedro.analyses.consistency.consistency import compute_consistency
+from rep_kedro.analyses.consistency.measure_agreement import compare_measures
+from rep_kedro.analyses.predictions.performance_gaps import compute_performance_gaps
+from rep_kedro.analyses.probing.params import ProbingParams
+from rep_kedro.analyses.similarity.params import ConsistencyParams
 from rep_kedro.reporting.pairs import with_kinds
 from rep_kedro.schemas.columns import Kind
 from rep_kedro.schemas.ingest import STIMULUS_CARDS

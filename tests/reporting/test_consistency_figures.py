@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 
 from rep_kedro.datasets.figure import render_svg
-from rep_kedro.reporting.figures.agreement import plot_measure_agreement
-from rep_kedro.reporting.figures.anchors import plot_anchors
-from rep_kedro.reporting.figures.categories import plot_consistency_by_category
-from rep_kedro.reporting.figures.consistency import plot_consistency
-from rep_kedro.reporting.figures.gaps import plot_gap_correlations
-from rep_kedro.reporting.figures.set_pairs import plot_set_pairs
+from rep_kedro.reporting.agreement.figures import plot_measure_agreement
+from rep_kedro.reporting.anchors.figures import plot_anchors
+from rep_kedro.reporting.consistency.categories import plot_consistency_by_category
+from rep_kedro.reporting.consistency.figures import plot_consistency
+from rep_kedro.reporting.consistency.set_pairs import plot_set_pairs
+from rep_kedro.reporting.performance.gaps import plot_gap_correlations
 
 MEASURE = "cka_linear_debiased"
 SETS = [f"set_{index:02d}" for index in range(6)]

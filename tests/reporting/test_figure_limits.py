@@ -7,8 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rep_kedro.reporting.figures import certainty, maps, performance, similarity
-from rep_kedro.reporting.figures.subset_sizes import plot_subset_sizes
+from rep_kedro.reporting.certainty import figures as certainty
+from rep_kedro.reporting.certainty.subset_sizes import plot_subset_sizes
+from rep_kedro.reporting.model_maps import figures as maps
+from rep_kedro.reporting.performance import figures as performance
+from rep_kedro.reporting.similarity import figures as similarity
 from rep_kedro.reporting.tables import final_layers, matrices_of
 
 SOME_ROOM_PT = 2

@@ -15,9 +15,9 @@ from rep_kedro.reporting.headlines import (
     rank_kinds,
     rank_sameness,
 )
-from rep_kedro.reporting.sections.readout import accuracies_in_words, leaders_in_words
-from rep_kedro.reporting.sections.selection import selection_in_words
-from rep_kedro.reporting.sections.similarity import objectives_in_words, pairs_in_words
+from rep_kedro.reporting.readout.text import accuracies_in_words, leaders_in_words
+from rep_kedro.reporting.selection.text import selection_in_words
+from rep_kedro.reporting.similarity.text import objectives_in_words, pairs_in_words
 from rep_kedro.reporting.tables import best_layers
 
 OBJECTIVES = ("image / text", 'a + "b"', "c\nd")

@@ -7,9 +7,9 @@ import pytest
 from matplotlib.colors import to_hex
 
 from rep_kedro.datasets.figure import render_svg
-from rep_kedro.reporting.clusters import choose_clusters
-from rep_kedro.reporting.figures.maps import MARKERS, plot_model_maps
-from rep_kedro.reporting.figures.selection import STRATEGIES, plot_model_selection
+from rep_kedro.reporting.model_maps.clusters import choose_clusters
+from rep_kedro.reporting.model_maps.figures import MARKERS, plot_model_maps
+from rep_kedro.reporting.selection.figures import STRATEGIES, plot_model_selection
 from rep_kedro.reporting.style import OBJECTIVE_COLOURS
 
 

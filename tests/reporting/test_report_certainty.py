@@ -5,11 +5,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from rep_kedro.reporting.certainty import figures as certainty
+from rep_kedro.reporting.certainty import text as section
+from rep_kedro.reporting.certainty.chance import chance_in_words
+from rep_kedro.reporting.consistency import text as consistency_section
 from rep_kedro.reporting.content import make_content
-from rep_kedro.reporting.figures import certainty
-from rep_kedro.reporting.sections import certainty as section
-from rep_kedro.reporting.sections import consistency as consistency_section
-from rep_kedro.reporting.sections.chance import chance_in_words
 from rep_kedro.reporting.style import OBJECTIVE_COLOURS
 from rep_kedro.reporting.tables import require_table
 

@@ -7,8 +7,12 @@ import pytest
 from matplotlib.colors import to_hex
 
 from rep_kedro.datasets.figure import render_svg
-from rep_kedro.reporting.figures import consistency, layers, performance, similarity, training
+from rep_kedro.reporting.consistency import figures as consistency
+from rep_kedro.reporting.layers import figures as layers
 from rep_kedro.reporting.names import drawn_kind
+from rep_kedro.reporting.networks import figures as training
+from rep_kedro.reporting.performance import figures as performance
+from rep_kedro.reporting.similarity import figures as similarity
 from rep_kedro.reporting.style import OBJECTIVE_COLOURS, palette_for
 from rep_kedro.reporting.svg import inline_svg
 from rep_kedro.reporting.tables import (

@@ -18,9 +18,9 @@ from rep_kedro.pipelines.reporting import nodes
 from rep_kedro.pipelines.reporting.params import ReportingParams
 from rep_kedro.pipelines.reporting.pipeline import COLLECTIONS, create_pipeline
 from rep_kedro.pipelines.reporting.study_figures import STUDY_FIGURES
-from rep_kedro.reporting.comparison import SIMILARITY_KEYS, compare_values, summarise_changes
-from rep_kedro.reporting.run_table import build_run_table, find_seed
-from rep_kedro.reporting.sections.run import PLATFORM_NOTE, platforms_in_words
+from rep_kedro.reporting.run.comparison import SIMILARITY_KEYS, compare_values, summarise_changes
+from rep_kedro.reporting.run.run_table import build_run_table, find_seed
+from rep_kedro.reporting.run.text import PLATFORM_NOTE, platforms_in_words
 
 
 @pytest.fixture

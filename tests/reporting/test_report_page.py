@@ -13,7 +13,7 @@ from rep_kedro.reporting.content import make_content
 from rep_kedro.reporting.contract import COLUMNS
 from rep_kedro.reporting.page import Column, list_in_words, make_table, write_number
 from rep_kedro.reporting.report import build_report
-from rep_kedro.reporting.sections.stitching import stitching_in_words
+from rep_kedro.reporting.stitching.text import stitching_in_words
 from rep_kedro.reporting.svg import inline_svg
 
 ANCHORS = [

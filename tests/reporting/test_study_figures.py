@@ -10,14 +10,14 @@ from rep_kedro.checks.references import require_compared_measure
 from rep_kedro.datasets import DamagedMemberError, DrawingDataset, FigureCollectionDataset, rows_digest
 from rep_kedro.pipelines.reporting.params import ReportingParams
 from rep_kedro.pipelines.reporting.study_figures import COLLECTIONS, STUDY_FIGURES, TABLES, plan_figures
+from rep_kedro.reporting.certainty.subset_sizes import plot_subset_sizes
 from rep_kedro.reporting.contract import COLUMNS
-from rep_kedro.reporting.figures.cross_tables import plot_categories, properties_of
-from rep_kedro.reporting.figures.performance import panels_of_sets
-from rep_kedro.reporting.figures.predictions import agreement_and_similarity, within_range
-from rep_kedro.reporting.figures.set_scatter import chosen_set_pairs, plot_set_scatter
-from rep_kedro.reporting.figures.spread import plot_mean_and_spread
-from rep_kedro.reporting.figures.subset_sizes import plot_subset_sizes
 from rep_kedro.reporting.pairs import mean_and_spread, pairs_by_set, square
+from rep_kedro.reporting.performance.figures import panels_of_sets
+from rep_kedro.reporting.predictions.figures import agreement_and_similarity, within_range
+from rep_kedro.reporting.similarity.cross_tables import plot_categories, properties_of
+from rep_kedro.reporting.similarity.set_scatter import chosen_set_pairs, plot_set_scatter
+from rep_kedro.reporting.similarity.spread import plot_mean_and_spread
 from rep_kedro.reporting.texts import figure_texts
 
 MOST_BYTES = {"performance_gap": 1_200_000, "prediction_agreement": 600_000}  # 64 networks on 23 sets

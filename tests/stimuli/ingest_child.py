@@ -11,8 +11,8 @@ from pathlib import Path
 
 from rep_kedro.datasets import ArrowDataset
 from rep_kedro.pipelines.ingest.nodes import plan_stimulus_sets
-from rep_kedro.pipelines.ingest.params import IngestParams
 from rep_kedro.stimuli import spool
+from rep_kedro.stimuli.params import IngestParams
 
 
 def anonymous_bytes():

@@ -8,8 +8,8 @@ from tests.stimuli.trees import picture, plant
 
 from rep_kedro.datasets import ArrowDataset
 from rep_kedro.pipelines.ingest.nodes import plan_stimulus_sets, plan_stimulus_subsets
-from rep_kedro.pipelines.ingest.params import IngestParams
 from rep_kedro.stimuli.copies import count_copies, first_of_copies
+from rep_kedro.stimuli.params import IngestParams
 from rep_kedro.stimuli.splits import draw_test_rows
 
 

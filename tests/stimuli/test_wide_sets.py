@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from rep_kedro.pipelines.ingest.nodes import plan_stimulus_sets
-from rep_kedro.pipelines.ingest.params import IngestParams
 from rep_kedro.stimuli import decode_images
+from rep_kedro.stimuli.params import IngestParams
 from rep_kedro.stimuli.png import encode_png
 from rep_kedro.stimuli.record import DamagedSourceError
 

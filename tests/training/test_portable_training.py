@@ -16,10 +16,10 @@ import torch
 from tests.small_collections import ARROW, make_stimuli, run_plan, store
 
 from rep_kedro.datasets import CollectionError, TensorsDataset
-from rep_kedro.kernels.portable import portable_sqrt
-from rep_kedro.pipelines.training import portable
+from rep_kedro.kernels.training.portable import portable_sqrt
 from rep_kedro.pipelines.training.nodes import plan_networks
-from rep_kedro.pipelines.training.params import TrainingParams
+from rep_kedro.training import portable
+from rep_kedro.training.params import TrainingParams
 
 IS_X86 = platform.machine() in ("x86_64", "AMD64") and torch.cpu._is_avx2_supported()
 GOLDEN = {
@@ -114,7 +114,7 @@ import sys
 from pathlib import Path
 from rep_kedro.datasets import ArrowDataset, CollectionDataset
 from rep_kedro.pipelines.training.nodes import plan_networks
-from rep_kedro.pipelines.training.params import TrainingParams
+from rep_kedro.training.params import TrainingParams
 schedule = {"batch_size": 32, "learning_rate": 0.02}
 supervised = {"objective": "supervised", "architectures": ["cnn"]}
 grids = [

@@ -12,7 +12,7 @@ from rep_kedro.datasets import CollectionError
 from rep_kedro.errors import UserError
 from rep_kedro.models.sources.trained import restore_trained_network
 from rep_kedro.pipelines.training.nodes import plan_networks, tabulate_training_history
-from rep_kedro.pipelines.training.params import TrainingParams
+from rep_kedro.training.params import TrainingParams
 
 SCHEDULE = {"epochs": 2, "batch_size": 8, "learning_rate": 0.01}
 GRIDS = [

@@ -11,9 +11,9 @@ from torch import nn
 
 from rep_kedro.api.arrays import Array, to_matrix
 from rep_kedro.errors import UserError
-from rep_kedro.kernels.dimensions import compute_covariance_eigenvalues, measure_dimensions
-from rep_kedro.kernels.receptive_field import BORDER_RULES, BorderRule
-from rep_kedro.kernels.spectrum import SaturationRule
+from rep_kedro.kernels.layers.dimensions import compute_covariance_eigenvalues, measure_dimensions
+from rep_kedro.kernels.layers.receptive_field import BORDER_RULES, BorderRule
+from rep_kedro.kernels.layers.spectrum import SaturationRule
 from rep_kedro.models.fields import find_layer_fields
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from rep_kedro.api.arrays import Array, to_matrix
 from rep_kedro.errors import UserError
-from rep_kedro.kernels.probe_choice import FittedProbe, LbfgsFit, fit_layers
-from rep_kedro.kernels.probes import (
+from rep_kedro.kernels.probes.choice import FittedProbe, LbfgsFit, fit_layers
+from rep_kedro.kernels.probes.probe import (
     NothingToHoldOutError,
     bound_share,
     measure_accuracy,

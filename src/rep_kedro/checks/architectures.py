@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rep_kedro.pipelines.training.params import TrainingParams
+    from rep_kedro.training.params import TrainingParams
 
 _SOME_CLASSES = 10
 

@@ -220,7 +220,7 @@ def _hint(error: Any, model: Any, value: Any) -> str:
 
 def _options_at(place: Loc, value: Any) -> set[str]:
     """Return the options of the objective that a grid names."""
-    from rep_kedro.objectives.registry import OBJECTIVES
+    from rep_kedro.training.objectives.registry import OBJECTIVES
 
     for part in place:
         value = value[part]

@@ -23,8 +23,8 @@ from rep_kedro.models.sources.specs import (
 if TYPE_CHECKING:
     from kedro.pipeline import Pipeline
 
+    from rep_kedro.features.params import FeaturesParams
     from rep_kedro.models.pooling_names import Pooling
-    from rep_kedro.pipelines.features.params import FeaturesParams
 
 _log = logging.getLogger(__name__)
 _LIBRARIES = ("timm", "torchvision", "open_clip_torch", "torch")
@@ -56,7 +56,7 @@ def require_readable_networks(
     """
     if "features" not in pipeline.all_outputs():
         return
-    from rep_kedro.pipelines.features.params import FeaturesParams
+    from rep_kedro.features.params import FeaturesParams
 
     params = FeaturesParams.model_validate(parameters["features"])
     lines = []
@@ -103,7 +103,7 @@ def _require_layers_of_trained(entry: TrainedModel, parameters: Mapping[str, Any
     """Compare layers with the definition, where the network is one that this configuration trains."""
     from rep_kedro.models.architecture_files import load_architecture
     from rep_kedro.models.layers import select_layers
-    from rep_kedro.pipelines.training.params import TrainingParams
+    from rep_kedro.training.params import TrainingParams
 
     spec = TrainingParams.model_validate(parameters["training"]).networks().get(entry.network)
     if entry.layers and spec is not None:

@@ -63,8 +63,8 @@ def find_networks(parameters: Mapping[str, Any], *, with_unseen: bool = False) -
         parameters: Nested.
         with_unseen: Whether networks count, too, that are trained here and have no features made.
     """
-    from rep_kedro.pipelines.features.params import FeaturesParams
-    from rep_kedro.pipelines.training.params import TrainingParams
+    from rep_kedro.features.params import FeaturesParams
+    from rep_kedro.training.params import TrainingParams
 
     features = _read(FeaturesParams, parameters, "features")
     if features is None:
@@ -87,7 +87,7 @@ def _known_names(
     parameters: Mapping[str, Any], pipeline: "Pipeline", catalog: Any
 ) -> dict[str, frozenset[str]]:
     """Return the known names by kind; none where the parameters that define them are not valid."""
-    from rep_kedro.pipelines.ingest.params import IngestParams
+    from rep_kedro.stimuli.params import IngestParams
 
     known: dict[str, frozenset[str]] = {}
     if networks := find_networks(parameters):
@@ -151,15 +151,15 @@ def _unfit_measures(
 ) -> Iterator[tuple[Keys, str]]:
     """Yield where a measure stands that cannot be used there, and why."""
     if "similarity_inference" in read:
-        from rep_kedro.pipelines.similarity.inference import require_null
-        from rep_kedro.pipelines.similarity.params import InferenceParams
+        from rep_kedro.analyses.inference.inference import require_null
+        from rep_kedro.analyses.similarity.params import InferenceParams
 
         inference = InferenceParams.model_validate(parameters["similarity_inference"])
         wanted = inference.measures if inference.n_permutations or inference.n_bootstrap else []
         yield from ((("similarity_inference", "measures"), why) for why in _refusals(require_null, wanted))
     if "sample_sizes" in read:
-        from rep_kedro.pipelines.similarity.params import SampleSizeParams
-        from rep_kedro.pipelines.similarity.sample_sizes import require_curve
+        from rep_kedro.analyses.inference.sample_sizes import require_curve
+        from rep_kedro.analyses.similarity.params import SampleSizeParams
 
         sizes = SampleSizeParams.model_validate(parameters["sample_sizes"])
         wanted = sizes.measures if sizes.n_orders else []
@@ -183,7 +183,7 @@ def _unsound_architectures(
 ) -> Iterator[tuple[Keys, str]]:
     """Yield where an architecture is to be trained whose layers do not fit together, and why."""
     from rep_kedro.checks.architectures import find_unsound_architectures, stored_definitions
-    from rep_kedro.pipelines.training.params import TrainingParams
+    from rep_kedro.training.params import TrainingParams
 
     training = _read(TrainingParams, parameters, "training") if "training" in read else None
     if training is not None:

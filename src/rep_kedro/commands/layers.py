@@ -8,8 +8,8 @@ from rep_kedro.commands.command import ProjectCommand
 from rep_kedro.errors import suggest
 
 if TYPE_CHECKING:
-    from rep_kedro.pipelines.features.listing import LayerRow
-    from rep_kedro.pipelines.features.params import FeaturesParams
+    from rep_kedro.features.listing import LayerRow
+    from rep_kedro.features.params import FeaturesParams
 
 
 @click.command(name="layers", cls=ProjectCommand)
@@ -24,7 +24,7 @@ def command(model: str, env: str | None) -> None:
     Those that are read have a star.
     """
     from rep_kedro.commands.session import open_context
-    from rep_kedro.pipelines.features.params import FeaturesParams
+    from rep_kedro.features.params import FeaturesParams
 
     context = open_context(env)
     params = FeaturesParams.model_validate(context.config_loader["parameters"]["features"])
@@ -40,9 +40,9 @@ def _find(model: str, params: "FeaturesParams", catalog: Any) -> tuple[list["Lay
     Raises:
         click.ClickException: If there is no such network; the message has close matches.
     """
+    from rep_kedro.features.listing import list_entry_layers, list_trained_layers
     from rep_kedro.models.layers import select_layers
     from rep_kedro.models.sources.specs import TrainedModel
-    from rep_kedro.pipelines.features.listing import list_entry_layers, list_trained_layers
 
     entries = {name: entry for group in params.model_groups.values() for name, entry in group.items()}
     entries |= params.entries()

@@ -13,8 +13,8 @@ from rep_kedro.datasets import MemberKey
 from rep_kedro.errors import UserError
 
 if TYPE_CHECKING:
-    from rep_kedro.pipelines.features.estimate import NetworkEstimate
-    from rep_kedro.pipelines.features.params import FeaturesParams
+    from rep_kedro.features.estimate import NetworkEstimate
+    from rep_kedro.features.params import FeaturesParams
 
 _FACTS = "features.stimulus_facts"
 NO_ESTIMATE = "no estimate yet"
@@ -58,7 +58,7 @@ def tell_plan(context: Any, *, by_set: bool = False) -> Iterable[str]:
         ValueError: If nothing is known of a stimulus set that is wanted.
     """
     from rep_kedro.datasets.journal import read_journal
-    from rep_kedro.pipelines.features.params import FeaturesParams
+    from rep_kedro.features.params import FeaturesParams
 
     params = FeaturesParams.model_validate(context.config_loader["parameters"]["features"])
     catalog = context.catalog
@@ -131,7 +131,7 @@ def _trained_networks(catalog: Any, params: "FeaturesParams") -> list[str]:
 def _estimate(
     outlook: _Outlook, catalog: Any, params: "FeaturesParams", journal: Mapping[Any, Any]
 ) -> list["NetworkEstimate"]:
-    from rep_kedro.pipelines.features.estimate import estimate_networks, flops_of, mean_seconds, width_of
+    from rep_kedro.features.estimate import estimate_networks, flops_of, mean_seconds, width_of
 
     study: dict[str, Any] = {
         "networks": catalog.load("networks") if catalog.exists("networks") else {},

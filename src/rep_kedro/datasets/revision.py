@@ -26,7 +26,7 @@ def code_revision(*modules: str) -> str:
     takes from those.
 
     Args:
-        modules: Dotted names, such as ``rep_kedro.kernels.cka``. Name the narrowest modules that
+        modules: Dotted names, such as ``rep_kedro.kernels.similarity.cka``. Name the narrowest modules that
             determine the value; a registry that lists everything would make every value depend on all.
 
     Returns:

@@ -71,7 +71,7 @@ def _compare_families(
     device: torch.device | str | None,
     names: Sequence[str],
 ) -> Iterator[tuple[str, Comparison]]:
-    from rep_kedro.kernels.distinct_stimuli import find_copies
+    from rep_kedro.kernels.similarity.distinct_stimuli import find_copies
     from rep_kedro.kernels.undefined import explain
 
     if not measures:
@@ -130,7 +130,7 @@ def _too_few_different(
     measure: Measure, copies: Sequence[Tensor | None], n_stimuli: int
 ) -> dict[tuple[int, int], str]:
     """Return for each two models that saw too few different stimuli why they cannot be compared."""
-    from rep_kedro.kernels.distinct_stimuli import count_distinct, describe_count
+    from rep_kedro.kernels.similarity.distinct_stimuli import count_distinct, describe_count
 
     fewest = measure.fewest_stimuli.given(0, 0)
     rows = range(len(copies))

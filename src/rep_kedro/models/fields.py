@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from rep_kedro.errors import UserError, suggest
-from rep_kedro.kernels.receptive_field import BorderRule, find_border_layer, follow_receptive_fields
+from rep_kedro.kernels.layers.receptive_field import BorderRule, find_border_layer, follow_receptive_fields
 from rep_kedro.models.graph import network_graph
 from rep_kedro.models.network import LayeredNetwork
 from rep_kedro.models.survey import CALL_SEPARATOR

@@ -9,7 +9,7 @@ import torch
 from torch import fx, nn
 
 from rep_kedro.errors import UserError
-from rep_kedro.kernels.receptive_field import LayerGeometry
+from rep_kedro.kernels.layers.receptive_field import LayerGeometry
 from rep_kedro.models.architecture import INPUT, Conv, Deconv, Pad, Pool, Subsample
 from rep_kedro.models.network import LayeredNetwork
 from rep_kedro.models.steps import Shape, Step, count_tokens, describe_function, describe_module

@@ -13,11 +13,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from rep_kedro.kernels.bootstrap import replicate_median_consistency
-from rep_kedro.kernels.consistency import stack_model_pairs
-from rep_kedro.kernels.families import LEVEL
-from rep_kedro.kernels.headlines import find_leader, resample_kinds, resample_units
-from rep_kedro.kernels.resampling import draw_bootstrap_counts
+from rep_kedro.kernels.statistics.bootstrap import replicate_median_consistency
+from rep_kedro.kernels.statistics.consistency import stack_model_pairs
+from rep_kedro.kernels.statistics.families import LEVEL
+from rep_kedro.kernels.statistics.headlines import find_leader, resample_kinds, resample_units
+from rep_kedro.kernels.statistics.resampling import draw_bootstrap_counts
 from rep_kedro.reporting.names import Kind, written_kind
 from rep_kedro.reporting.page import list_in_words, write_number
 from rep_kedro.reporting.pairs import kinds_of, with_kinds

@@ -11,24 +11,21 @@ from functools import cache
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from rep_kedro.reporting.agreement import text as agreement
+from rep_kedro.reporting.certainty import text as certainty
+from rep_kedro.reporting.consistency import text as consistency
 from rep_kedro.reporting.content import ReportContent
+from rep_kedro.reporting.layers import text as layers
+from rep_kedro.reporting.networks import text as record
 from rep_kedro.reporting.page import Section, counted, list_in_words
-from rep_kedro.reporting.sections import (
-    agreement,
-    certainty,
-    changes,
-    consistency,
-    layers,
-    missing,
-    performance,
-    readout,
-    record,
-    run,
-    selection,
-    similarity,
-    stitching,
-)
-from rep_kedro.reporting.sections.changes import NO_EARLIER
+from rep_kedro.reporting.performance import text as performance
+from rep_kedro.reporting.readout import text as readout
+from rep_kedro.reporting.run import changes, missing
+from rep_kedro.reporting.run import text as run
+from rep_kedro.reporting.run.changes import NO_EARLIER
+from rep_kedro.reporting.selection import text as selection
+from rep_kedro.reporting.similarity import text as similarity
+from rep_kedro.reporting.stitching import text as stitching
 from rep_kedro.reporting.tables import in_order
 from rep_kedro.reporting.texts import read_template
 

@@ -11,6 +11,6 @@ if TYPE_CHECKING:
 
 def compare(representations: Representations, requests: Requests, *, memory_bytes: int) -> Iterator[Answer]:
     """Compare all models under measures of this family."""
-    from rep_kedro.kernels.cka import compare_cka
+    from rep_kedro.kernels.similarity.cka import compare_cka
 
     return compare_cka(representations, requests, memory_bytes=memory_bytes)

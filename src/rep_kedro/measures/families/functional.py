@@ -11,6 +11,6 @@ if TYPE_CHECKING:
 
 def compare(representations: Representations, requests: Requests, *, memory_bytes: int) -> Iterator[Answer]:
     """Compare all models under measures of this family."""
-    from rep_kedro.kernels.functional import compare_functional
+    from rep_kedro.kernels.similarity.functional import compare_functional
 
     return compare_functional(representations, requests, memory_bytes=memory_bytes)

@@ -11,6 +11,6 @@ if TYPE_CHECKING:
 
 def compare(representations: Representations, requests: Requests, *, memory_bytes: int) -> Iterator[Answer]:
     """Compare all models under measures of this family."""
-    from rep_kedro.kernels.linear_maps import compare_linear_maps
+    from rep_kedro.kernels.similarity.linear_maps import compare_linear_maps
 
     return compare_linear_maps(representations, requests, memory_bytes=memory_bytes)

@@ -11,6 +11,6 @@ if TYPE_CHECKING:
 
 def compare(representations: Representations, requests: Requests, *, memory_bytes: int) -> Iterator[Answer]:
     """Compare all models under measures of this family."""
-    from rep_kedro.kernels.matching import compare_units
+    from rep_kedro.kernels.similarity.matching import compare_units
 
     return compare_units(representations, requests, memory_bytes=memory_bytes)

@@ -11,6 +11,6 @@ if TYPE_CHECKING:
 
 def compare(representations: Representations, requests: Requests, *, memory_bytes: int) -> Iterator[Answer]:
     """Compare all models under measures of this family."""
-    from rep_kedro.kernels.neighbours import compare_neighbours
+    from rep_kedro.kernels.similarity.neighbours import compare_neighbours
 
     return compare_neighbours(representations, requests, memory_bytes=memory_bytes)

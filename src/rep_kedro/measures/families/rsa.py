@@ -11,6 +11,6 @@ if TYPE_CHECKING:
 
 def compare(representations: Representations, requests: Requests, *, memory_bytes: int) -> Iterator[Answer]:
     """Compare all models under measures of this family."""
-    from rep_kedro.kernels.rsa import compare_rsa
+    from rep_kedro.kernels.similarity.rsa import compare_rsa
 
     return compare_rsa(representations, requests, memory_bytes=memory_bytes)

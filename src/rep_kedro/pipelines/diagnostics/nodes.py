@@ -6,9 +6,9 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from rep_kedro.analyses.diagnostics.params import DiagnosticsParams
 from rep_kedro.datasets import Batch, MemberKey, Plan, Planned, code_revision, missing_of
 from rep_kedro.errors import require_known
-from rep_kedro.pipelines.diagnostics.params import DiagnosticsParams
 from rep_kedro.schemas.diagnostics import LAYER_DIAGNOSTICS
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 else:
     DataFrame = ArrowHandle = TensorsHandle = Any  # Kedro reads the hints
 
-_SPECTRA = "rep_kedro.pipelines.diagnostics.spectra"
+_SPECTRA = "rep_kedro.analyses.diagnostics.spectra"
 _log = logging.getLogger(__name__)
 
 
@@ -118,7 +118,7 @@ def _measure_layer(
     """Return the values of one layer for each delta; missing where they are undefined."""
     import torch
 
-    from rep_kedro.kernels.dimensions import measure_dimensions
+    from rep_kedro.kernels.layers.dimensions import measure_dimensions
 
     layer = about["layer"]
     sigma = torch.from_numpy(handle.tensor(f"{layer}/feature_sigma").copy())
@@ -174,7 +174,7 @@ def _shown(
 
 
 def _make_from_features(features: TensorsHandle) -> object:
-    from rep_kedro.pipelines.diagnostics.spectra import spectra_of_features
+    from rep_kedro.analyses.diagnostics.spectra import spectra_of_features
 
     return spectra_of_features(features)
 
@@ -185,6 +185,6 @@ def _make_from_network(
     params: DiagnosticsParams,
     keys: Sequence[str],
 ) -> Iterator[tuple[str, object]]:
-    from rep_kedro.pipelines.diagnostics.spectra import stream_spectra
+    from rep_kedro.analyses.diagnostics.spectra import stream_spectra
 
     yield from stream_spectra(network, shown, keys, batch_size=params.batch_size, device=params.device)

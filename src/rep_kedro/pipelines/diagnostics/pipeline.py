@@ -2,8 +2,9 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from rep_kedro.analyses.diagnostics import receptive_fields
 from rep_kedro.datasets import RecipeNode, only
-from rep_kedro.pipelines.diagnostics import nodes, receptive_fields
+from rep_kedro.pipelines.diagnostics import nodes
 
 
 def create_pipeline(**_: object) -> Pipeline:

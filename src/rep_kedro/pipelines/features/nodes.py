@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rep_kedro.datasets import Batch, MemberKey, Plan, Planned, code_revision, missing_of
 from rep_kedro.errors import UserError, require_known
+from rep_kedro.features.params import FeaturesParams
 from rep_kedro.models.pooling_names import Pooling
 from rep_kedro.models.sources.places import Alignment
 from rep_kedro.models.sources.specs import ModelEntry, TrainedModel
-from rep_kedro.pipelines.features.params import FeaturesParams
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 else:
     DataFrame = ArrowHandle = TensorsHandle = LoadedModel = Any  # so that Kedro can read the hints
 
-EXTRACTION = ("rep_kedro.pipelines.features.extraction", "rep_kedro.stimuli.decoding")
+EXTRACTION = ("rep_kedro.features.extraction", "rep_kedro.stimuli.decoding")
 
 
 class _Candidate(NamedTuple):
@@ -162,8 +162,8 @@ def _extract_all(
 ) -> Iterator[tuple[str, object]]:
     """Show several stimulus sets to one network; a set that fails does not stop the others."""
     from rep_kedro.datasets.platform import PLATFORM, describe_platform
+    from rep_kedro.features.extraction import extract_features
     from rep_kedro.models.reading import Reading, steady
-    from rep_kedro.pipelines.features.extraction import extract_features
 
     align = _alignment_of(candidate)
     model = candidate.load()

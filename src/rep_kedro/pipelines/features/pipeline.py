@@ -3,7 +3,8 @@
 from kedro.pipeline import Node, Pipeline
 
 from rep_kedro.datasets import RecipeNode
-from rep_kedro.pipelines.features import cards, nodes
+from rep_kedro.features import cards
+from rep_kedro.pipelines.features import nodes
 
 
 def create_pipeline(**_: object) -> Pipeline:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rep_kedro.datasets import MemberKey, Plan, Planned, code_revision, missing_of
 from rep_kedro.errors import UserError, suggest
-from rep_kedro.pipelines.ingest.params import IngestParams
+from rep_kedro.stimuli.params import IngestParams
 
 if TYPE_CHECKING:
     import pyarrow as pa

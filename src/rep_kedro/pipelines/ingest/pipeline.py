@@ -3,7 +3,8 @@
 from kedro.pipeline import Node, Pipeline
 
 from rep_kedro.datasets import RecipeNode, only
-from rep_kedro.pipelines.ingest import cards, nodes
+from rep_kedro.pipelines.ingest import nodes
+from rep_kedro.stimuli import cards
 
 
 def create_pipeline(**_: object) -> Pipeline:

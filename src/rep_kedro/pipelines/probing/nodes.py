@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from rep_kedro.analyses.probing.fitting import make_probes
+from rep_kedro.analyses.probing.params import ProbingParams
+from rep_kedro.analyses.probing.sources import list_sources, probe_source
 from rep_kedro.datasets import MemberKey, Plan, Planned, code_revision, missing_of
 from rep_kedro.errors import UserError, require_known
-from rep_kedro.pipelines.probing.fitting import make_probes
-from rep_kedro.pipelines.probing.params import ProbingParams
-from rep_kedro.pipelines.probing.sources import list_sources, probe_source
-from rep_kedro.representations import FeatureSource
+from rep_kedro.features import FeatureSource
 from rep_kedro.schemas.probing import PROBE_RESULTS
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _plan_one(
         "held_out_fraction": params.held_out_fraction,
         "keep_probabilities": params.keep_probabilities,
         "seed": params.seed,
-        "code": code_revision("rep_kedro.pipelines.probing.fitting"),
+        "code": code_revision("rep_kedro.analyses.probing.fitting"),
     }
     if source.is_plain:
         return Planned(recipe, partial(make_probes, features[source.key], subset, params))
@@ -86,7 +86,7 @@ def tabulate_probe_results(probes: Mapping[str, TensorsHandle]) -> DataFrame:
         ``validation_accuracy`` where no training stimuli could be held out. ``test_low`` and ``test_high``
         bound what the same probe would reach on other test stimuli.
     """
-    from rep_kedro.kernels.probes import bound_share
+    from rep_kedro.kernels.probes.probe import bound_share
 
     rows = []
     for key in sorted(probes):

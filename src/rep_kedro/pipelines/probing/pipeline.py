@@ -2,8 +2,10 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from rep_kedro.analyses.predictions import agreement, performance_gaps
+from rep_kedro.analyses.selection import model_selection
 from rep_kedro.datasets import RecipeNode
-from rep_kedro.pipelines.probing import agreement, model_selection, nodes, performance_gaps
+from rep_kedro.pipelines.probing import nodes
 
 
 def create_pipeline(**_: object) -> Pipeline:

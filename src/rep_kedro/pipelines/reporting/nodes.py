@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from rep_kedro.datasets import DrawingHandle
-    from rep_kedro.reporting.run_table import Handle, Journal
+    from rep_kedro.reporting.run.run_table import Handle, Journal
 else:
     DataFrame = DrawingHandle = Handle = Journal = Any  # so that Kedro can read the hints
 
@@ -20,7 +20,7 @@ def compute_run_table(**collections: "Mapping[str, Handle]") -> "DataFrame":
     Args:
         **collections: Handles by key, by name of the collection.
     """
-    from rep_kedro.reporting.run_table import build_run_table
+    from rep_kedro.reporting.run.run_table import build_run_table
 
     return build_run_table(
         collections, {name: journal_beside(handles) for name, handles in collections.items()}

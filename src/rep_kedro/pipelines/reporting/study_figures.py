@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 ALL = "all rows or members"
 OF_MEASURE = "rows or members of the report's measure"
-_FIGURES = "rep_kedro.reporting.figures"
+_FIGURES = "rep_kedro.reporting"
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class StudyFigure:
     """What one figure is made from.
 
     Attributes:
-        draw: ``module:function`` below ``rep_kedro.reporting.figures``, so that matplotlib is imported only
+        draw: ``module:function`` below ``rep_kedro.reporting``, so that matplotlib is imported only
             to draw. The function receives inputs and parameters by their names, as keyword arguments, and
             returns a figure; where there is nothing to draw, that of
             :func:`rep_kedro.reporting.style.plot_note`.
@@ -54,81 +54,81 @@ class StudyFigure:
 
 STUDY_FIGURES: dict[str, StudyFigure] = {
     "similarity": StudyFigure(
-        "similarity:plot_similarity",
+        "similarity.figures:plot_similarity",
         {"similarity_matrices": OF_MEASURE, "model_cards": ALL},
         parameters=("measure", "n_heat_maps"),
     ),
     "consistency": StudyFigure(
-        "consistency:plot_consistency", {"consistency": OF_MEASURE, "model_cards": ALL}
+        "consistency.figures:plot_consistency", {"consistency": OF_MEASURE, "model_cards": ALL}
     ),
     "noise_ceiling": StudyFigure(
-        "certainty:plot_noise_ceiling",
+        "certainty.figures:plot_noise_ceiling",
         {"noise_ceilings": OF_MEASURE, "similarity_inference": OF_MEASURE, "model_cards": ALL},
     ),
-    "sample_sizes": StudyFigure("certainty:plot_sample_sizes", {"sample_sizes": ALL}, parameters=()),
+    "sample_sizes": StudyFigure("certainty.figures:plot_sample_sizes", {"sample_sizes": ALL}, parameters=()),
     "performance_gap": StudyFigure(
-        "performance:plot_performance_gap", {"similarities": OF_MEASURE, "probe_results": ALL}
+        "performance.figures:plot_performance_gap", {"similarities": OF_MEASURE, "probe_results": ALL}
     ),
     "rankme": StudyFigure(
-        "performance:plot_rankme",
+        "performance.figures:plot_rankme",
         {"layer_diagnostics": ALL, "probe_results": ALL, "model_cards": ALL},
         parameters=("delta",),
     ),
     "saturation": StudyFigure(
-        "layers:plot_saturation",
+        "layers.figures:plot_saturation",
         {"layer_diagnostics": ALL, "probe_results": ALL, "receptive_fields": ALL, "model_cards": ALL},
         parameters=("stimulus_set", "delta"),
     ),
     "stitching": StudyFigure(
-        "layers:plot_stitching",
+        "layers.figures:plot_stitching",
         {"stitching_results": ALL, "model_cards": ALL},
         parameters=("stimulus_set",),
     ),
     "training": StudyFigure(
-        "training:plot_training", {"training_history": ALL, "model_cards": ALL}, parameters=("metrics",)
+        "networks.figures:plot_training", {"training_history": ALL, "model_cards": ALL}, parameters=("metrics",)
     ),
     "mean_and_spread": StudyFigure(
-        "spread:plot_mean_and_spread",
+        "similarity.spread:plot_mean_and_spread",
         {"similarities": OF_MEASURE, "model_cards": ALL},
         parameters=("measure", "spread_of"),
     ),
     "mean_and_std_maps": StudyFigure(
-        "spread_maps:plot_mean_and_std_maps", {"similarities": OF_MEASURE, "model_cards": ALL}
+        "similarity.spread_maps:plot_mean_and_std_maps", {"similarities": OF_MEASURE, "model_cards": ALL}
     ),
     "set_scatter": StudyFigure(
-        "set_scatter:plot_set_scatter", {"similarities": OF_MEASURE, "model_cards": ALL}
+        "similarity.set_scatter:plot_set_scatter", {"similarities": OF_MEASURE, "model_cards": ALL}
     ),
-    "categories": StudyFigure("cross_tables:plot_categories", {"model_cards": ALL}, parameters=()),
-    "subset_sizes": StudyFigure("subset_sizes:plot_subset_sizes", {"sample_size_curves": ALL}, parameters=()),
+    "categories": StudyFigure("similarity.cross_tables:plot_categories", {"model_cards": ALL}, parameters=()),
+    "subset_sizes": StudyFigure("certainty.subset_sizes:plot_subset_sizes", {"sample_size_curves": ALL}, parameters=()),
     "prediction_agreement": StudyFigure(
-        "predictions:plot_prediction_agreement",
+        "predictions.figures:plot_prediction_agreement",
         {"prediction_agreement": ALL, "similarities": OF_MEASURE, "model_cards": ALL},
     ),
     "similarity_map": StudyFigure(
-        "similarity:plot_similarity_positions", {"model_positions": OF_MEASURE, "model_cards": ALL}
+        "similarity.figures:plot_similarity_positions", {"model_positions": OF_MEASURE, "model_cards": ALL}
     ),
     "model_maps": StudyFigure(
-        "maps:plot_model_maps",
+        "model_maps.figures:plot_model_maps",
         {"model_positions": OF_MEASURE, "model_clusters": OF_MEASURE, "model_cards": ALL},
     ),
-    "model_selection": StudyFigure("selection:plot_model_selection", {"model_selection": OF_MEASURE}),
+    "model_selection": StudyFigure("selection.figures:plot_model_selection", {"model_selection": OF_MEASURE}),
     "consistency_by_category": StudyFigure(
-        "categories:plot_consistency_by_category",
+        "consistency.categories:plot_consistency_by_category",
         {"consistency": OF_MEASURE, "consistency_summary": OF_MEASURE},
     ),
     "set_pairs": StudyFigure(
-        "set_pairs:plot_set_pairs",
+        "consistency.set_pairs:plot_set_pairs",
         {"consistency": OF_MEASURE, "stimulus_cards": ALL},
         parameters=("measure", "set_pair_maps"),
     ),
     "anchors": StudyFigure(
-        "anchors:plot_anchors", {"consistency": OF_MEASURE, "anchor_comparisons": OF_MEASURE}
+        "anchors.figures:plot_anchors", {"consistency": OF_MEASURE, "anchor_comparisons": OF_MEASURE}
     ),
     "measure_agreement": StudyFigure(
-        "agreement:plot_measure_agreement", {"measure_agreement": ALL, "consistency": ALL}
+        "agreement.figures:plot_measure_agreement", {"measure_agreement": ALL, "consistency": ALL}
     ),
     "gap_correlations": StudyFigure(
-        "gaps:plot_gap_correlations", {"performance_gaps": OF_MEASURE, "stimulus_cards": ALL}
+        "performance.gaps:plot_gap_correlations", {"performance_gaps": OF_MEASURE, "stimulus_cards": ALL}
     ),
 }
 _INPUTS = {name for figure in STUDY_FIGURES.values() for name in figure.inputs}

@@ -2,17 +2,11 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from rep_kedro.analyses.consistency import anchors, consistency, measure_agreement
+from rep_kedro.analyses.inference import ceilings, inference, sample_sizes
+from rep_kedro.analyses.model_maps import maps
+from rep_kedro.analyses.similarity import matrices as nodes
 from rep_kedro.datasets import RecipeNode
-from rep_kedro.pipelines.similarity import (
-    anchors,
-    ceilings,
-    consistency,
-    inference,
-    maps,
-    measure_agreement,
-    nodes,
-    sample_sizes,
-)
 
 
 def create_pipeline(**_: object) -> Pipeline:

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from rep_kedro.analyses.stitching.kinds import Kind, group_networks
+from rep_kedro.analyses.stitching.params import StitchingParams
 from rep_kedro.datasets import Batch, MemberKey, Plan, Planned, code_revision, missing_of
 from rep_kedro.models.study import FeaturesParams
-from rep_kedro.pipelines.stitching.kinds import Kind, group_networks
-from rep_kedro.pipelines.stitching.params import StitchingParams
 from rep_kedro.schemas.stitching import STITCHING_RESULTS
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def plan_stitches(
                 "end": kind.handles[end].reference,
                 "stimulus_set": stimulus_set.reference,
                 **params.model_dump(mode="json", include=set(_RECIPE_PARAMS)),
-                "code": code_revision("rep_kedro.pipelines.stitching.joining", "rep_kedro.stimuli.decoding"),
+                "code": code_revision("rep_kedro.analyses.stitching.joining", "rep_kedro.stimuli.decoding"),
             }
             plan[key] = Planned(recipe, batch)
     _tell_plan(plan, n_all, params)
@@ -152,7 +152,7 @@ def _join(
     params: StitchingParams,
     keys: Sequence[str],
 ) -> Iterator[tuple[str, object]]:
-    from rep_kedro.pipelines.stitching.joining import join_networks
+    from rep_kedro.analyses.stitching.joining import join_networks
 
     by_pair = {named[key]: key for key in keys}
     for pair, joined in join_networks(kind.handles, stimulus_set, list(by_pair), params):

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 from rep_kedro.datasets import Batch, Plan, Planned, code_revision, missing_of
 from rep_kedro.errors import UserError, require_known
 from rep_kedro.models.architecture_files import load_architecture
-from rep_kedro.pipelines.training.params import NetworkSpec, TrainingParams
 from rep_kedro.schemas.training import TRAINING_HISTORY
+from rep_kedro.training.params import NetworkSpec, TrainingParams
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
     from rep_kedro.datasets import ArrowHandle, TensorsHandle
-    from rep_kedro.pipelines.training.work import Networks
+    from rep_kedro.training.work import Networks
 else:
     DataFrame = ArrowHandle = TensorsHandle = Networks = Any  # Kedro reads the hints
 
@@ -38,8 +38,8 @@ def plan_networks(stimulus_sets: Mapping[str, ArrowHandle], params: TrainingPara
         ValueError: If the stimulus set is unknown, has too few training images, or lacks labels that an
             objective needs.
     """
-    from rep_kedro.objectives.registry import make_objective
-    from rep_kedro.pipelines.training.portable import ARITHMETIC
+    from rep_kedro.training.objectives.registry import make_objective
+    from rep_kedro.training.portable import ARITHMETIC
 
     plan, specs = Plan(), params.networks()
     if not specs:
@@ -61,7 +61,7 @@ def plan_networks(stimulus_sets: Mapping[str, ArrowHandle], params: TrainingPara
             "seed": spec.seed,
             "schedule": spec.schedule and spec.schedule.model_dump(mode="json"),
             "stimulus_set": handle.reference,
-            "code": code_revision(type(objective).__module__, "rep_kedro.objectives.training"),
+            "code": code_revision(type(objective).__module__, "rep_kedro.training.loop"),
         }
         if params.portable:
             recipe["arithmetic"] = ARITHMETIC
@@ -96,7 +96,7 @@ def _train_networks(
     names: Sequence[str], networks: Networks, handle: ArrowHandle, params: TrainingParams
 ) -> Iterator[tuple[str, object]]:
     """Train the named networks: in a process of its own where every machine shall give the same bytes."""
-    from rep_kedro.pipelines.training import portable, work
+    from rep_kedro.training import portable, work
 
     if params.portable:
         return portable.train_portably(names, networks, handle)
@@ -107,7 +107,7 @@ def _require_trainable(
     stimulus_set: str, meta: Mapping[str, Any], networks: Mapping[str, NetworkSpec]
 ) -> None:
     """Refuse a stimulus set that some network cannot learn from, before any image is decoded."""
-    from rep_kedro.objectives.registry import make_objective
+    from rep_kedro.training.objectives.registry import make_objective
 
     about = f"training.stimulus_set {stimulus_set!r}"
     counts = meta["counts"]

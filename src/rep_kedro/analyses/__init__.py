@@ -1,0 +1,1 @@
+"""The science between kernels and pipelines: one package for each question."""

@@ -1,0 +1,1 @@
+"""What is one layer like: spectrum, dimension, receptive field?"""

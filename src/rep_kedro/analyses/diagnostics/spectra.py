@@ -1,0 +1,129 @@
+"""Spectra of the layers of one network: streamed over the positions of its maps, or over stored features."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from rep_kedro.datasets import Tensors
+from rep_kedro.errors import UserError
+from rep_kedro.kernels.layers.spectrum import compute_eigenvalues
+from rep_kedro.kernels.layers.streaming import StreamedMoments, flatten_positions
+
+if TYPE_CHECKING:
+    from rep_kedro.datasets import ArrowHandle, TensorsHandle
+    from rep_kedro.models.preprocessing import Preprocessing
+
+
+def stream_spectra(
+    network: "TensorsHandle",
+    shown: Mapping[str, tuple["ArrowHandle", "ArrowHandle", "TensorsHandle"]],
+    keys: Sequence[str],
+    *,
+    batch_size: int,
+    device: str,
+) -> Iterator[tuple[str, object]]:
+    """Yield the spectra of a network trained here on several stimulus sets; it is loaded once.
+
+    Args:
+        network: The network.
+        shown: By key, the stimulus set, the subset, and the features of that subset.
+        keys: Which to make.
+        batch_size: Images at a time.
+        device: Where the network runs.
+
+    Yields:
+        Key and spectra, or the error that stopped this set alone.
+    """
+    from rep_kedro.models.sources.trained import preprocessing_of, restore_trained_network
+
+    module = restore_trained_network(network).to(device)
+    for key in keys:
+        stimulus_set, subset, features = shown[key]
+        try:
+            batches = _decode_batches(
+                stimulus_set, subset, preprocessing_of(network), batch_size=batch_size, device=device
+            )
+            moments = _stream_layers(module, list(features.meta["layers"]), batches)
+            yield key, _to_member(moments, features, samples="positions")
+        except Exception as error:
+            yield key, error
+
+
+def spectra_of_features(features: "TensorsHandle") -> Tensors:
+    """Return spectra with stimuli as samples, for a network whose maps are not at hand."""
+    moments = {}
+    for name in features.meta["layers"]:
+        values = _read(features, name)
+        moments[name] = StreamedMoments(values.shape[1])
+        moments[name].update(values)
+    return _to_member(moments, features, samples="stimuli")
+
+
+def _stream_layers(
+    module: torch.nn.Module, layers: Sequence[str], batches: Iterator[torch.Tensor]
+) -> dict[str, StreamedMoments]:
+    """Return the moments of each layer's channels over all positions of all images."""
+    from rep_kedro.models.layers import LayerReader
+
+    reader: LayerReader | None = None
+    moments: dict[str, StreamedMoments] = {}
+    for images in batches:
+        reader = reader or LayerReader(module, layers, example=images[:1])
+        for name, activation in reader.read(images).items():
+            samples = flatten_positions(activation).cpu()
+            moments.setdefault(name, StreamedMoments(samples.shape[1])).update(samples)
+    return moments
+
+
+def _decode_batches(
+    stimulus_set: "ArrowHandle",
+    subset: "ArrowHandle",
+    preprocessing: "Preprocessing",
+    *,
+    batch_size: int,
+    device: str,
+) -> Iterator[torch.Tensor]:
+    """Yield the subset's images as the network takes them."""
+    from rep_kedro.stimuli.decoding import decode_images
+    from rep_kedro.stimuli.limits import limits_of
+    from rep_kedro.stimuli.selection import locate_stimuli, stream_images
+
+    names, rows = locate_stimuli(stimulus_set, subset)
+    if not rows:
+        raise UserError(f"subset {subset.key!r} is empty, there is nothing to show")
+    form: dict[str, Any] = {"size_px": preprocessing.size_px, "channels": len(preprocessing.mean)}
+    limits, start = limits_of(stimulus_set.meta), 0
+    for encoded in stream_images(stimulus_set, rows, batch_size=batch_size):
+        pixels = decode_images(encoded, **form, names=names[start : start + len(encoded)], limits=limits)
+        start += len(encoded)
+        yield preprocessing.scale(torch.from_numpy(pixels).to(device))
+
+
+def _to_member(moments: Mapping[str, StreamedMoments], features: "TensorsHandle", *, samples: str) -> Tensors:
+    """Return both spectra and the mean of each layer, and the singular values of its stored features."""
+    tensors: dict[str, Any] = {}
+    rows = []
+    for depth, name in enumerate(features.meta["layers"]):
+        state = moments[name]
+        values = _read(features, name).to(torch.float64)
+        tensors[f"{name}/eigenvalues"] = compute_eigenvalues(state.covariance())
+        tensors[f"{name}/uncentred_eigenvalues"] = compute_eigenvalues(state.second_moment())
+        tensors[f"{name}/mean"] = state.mean
+        tensors[f"{name}/feature_sigma"] = torch.linalg.svdvals(values)
+        rows.append(
+            {
+                "layer": name,
+                "depth": depth,
+                "n_channels": state.n_features,
+                "n_samples": state.n_samples,
+                "trace": state.covariance().trace().item(),
+                "n_stimuli": len(values),
+                "reason": "the channels do not vary" if state.is_constant() else None,
+            }
+        )
+    return Tensors(tensors, {"samples": samples, "layers": rows})
+
+
+def _read(features: "TensorsHandle", name: str) -> torch.Tensor:
+    return torch.from_numpy(features.tensor(name).copy())

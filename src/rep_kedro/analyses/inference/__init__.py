@@ -1,0 +1,1 @@
+"""How far is a similarity from chance, and how sure is it?"""

@@ -1,0 +1,130 @@
+"""How similar a network can be to what networks share that differ in their seed alone."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rep_kedro.datasets import MemberKey
+from rep_kedro.measures import get_measure
+from rep_kedro.schemas.similarity import NOISE_CEILINGS
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from rep_kedro.datasets import LabelledMatrix, MatrixHandle
+else:
+    DataFrame = LabelledMatrix = MatrixHandle = Any  # so that Kedro can read the hints
+
+_log = logging.getLogger(__name__)
+UNDEFINED = "a similarity between the repeats is undefined, or their mean vanishes"
+_SAME = ("source", "architecture", "objective", "trained_on")
+
+
+def compute_noise_ceilings(
+    similarity_matrices: Mapping[str, MatrixHandle], model_cards: DataFrame
+) -> DataFrame:
+    """Bound the similarity with what repeats share, and set similarities with other networks beside it.
+
+    Repeats are networks of one kind (source, architecture, objective and training set) that differ in a known
+    seed; there must be at least two. Of networks with the same seed the first by name is taken; the others,
+    and networks of a kind with repeats whose seed is unknown (further files, copies, checkpoints on the way),
+    are neither repeats nor among the other networks, and the log names them.
+
+    Args:
+        similarity_matrices: Handles by ``<stimulus set>/<measure>``; measures that are no cosines are left
+            out.
+        model_cards: One row per network.
+
+    Returns:
+        Columns as in docs/tables.md: one row per stimulus set, measure and group of repeats.
+        ``others_mean`` and ``others_largest`` are over similarities of the repeats with networks of other
+        kinds.
+    """
+    rows: list[dict[str, Any]] = []
+    left_out: dict[str, str] = {}
+    for key, handle in sorted(similarity_matrices.items()):
+        stimulus_set, measure_id = MemberKey.parse(key)
+        if get_measure(measure_id).is_cosine:
+            matrix = handle.matrix()
+            own = model_cards.set_index("model").loc[list(matrix.labels)].reset_index()
+            kinds = list(_list_kinds(own))
+            for kind in kinds:
+                left_out |= kind.left_out
+            rows += [
+                {"stimulus_set": stimulus_set, "measure": measure_id, **row}
+                for row in _rows_of(matrix, own, kinds)
+            ]
+    if left_out:
+        _log.info(
+            "noise ceilings leave %d networks out: %s",
+            len(left_out),
+            ", ".join(f"{model} ({why})" for model, why in sorted(left_out.items())),
+        )
+    return NOISE_CEILINGS.frame(rows)
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """Networks of one source, architecture, objective and training set.
+
+    Attributes:
+        everyone: Places of its networks.
+        repeats: Places of those with known seeds that differ, two at least.
+        left_out: By name of every other network: why.
+    """
+
+    everyone: list[int]
+    repeats: list[int]
+    left_out: dict[str, str]
+
+
+def _list_kinds(own: DataFrame) -> Iterator[_Kind]:
+    """Yield the kinds that have repeats, from one row per network."""
+    for indices in own.groupby(list(_SAME), sort=True, dropna=False).indices.values():
+        members = own.iloc[indices].sort_values("model")
+        known = members.dropna(subset=["seed"])
+        repeats = known.drop_duplicates("seed")
+        if len(repeats) < 2:
+            continue
+        first_with = dict(zip(repeats["seed"], repeats["model"], strict=True))
+        others = members.drop(repeats.index)
+        yield _Kind(
+            sorted(int(index) for index in indices),
+            sorted(int(index) for index in repeats.index),
+            {
+                model: f"has the seed of {first_with[seed]}" if seed in first_with else "its seed is unknown"
+                for model, seed in zip(others["model"], others["seed"], strict=True)
+            },
+        )
+
+
+def _rows_of(matrix: LabelledMatrix, own: DataFrame, kinds: Sequence[_Kind]) -> Iterator[dict[str, Any]]:
+    import numpy as np
+    import torch
+
+    from rep_kedro.kernels.statistics.noise_ceiling import estimate_noise_ceiling
+
+    if not kinds:
+        return
+    members = np.zeros((len(kinds), len(own)), dtype=bool)
+    for group, kind in enumerate(kinds):
+        members[group, kind.repeats] = True
+    found = estimate_noise_ceiling(torch.from_numpy(matrix.values.copy()), torch.from_numpy(members))
+    for group, kind in enumerate(kinds):
+        facts = own.loc[kind.repeats[0], list(_SAME)]
+        others = np.delete(matrix.values[kind.repeats], kind.everyone, axis=1)
+        others = others[np.isfinite(others)]
+        low, high = float(found.lower[group]), float(found.upper[group])
+        yield {
+            **{
+                name: None if facts[name] is None or facts[name] != facts[name] else str(facts[name])
+                for name in _SAME
+            },
+            "n_repeats": len(kind.repeats),
+            "ceiling_low": low,
+            "ceiling_high": high,
+            "others_mean": float(others.mean()) if others.size else np.nan,
+            "others_largest": float(others.max()) if others.size else np.nan,
+            "reason": UNDEFINED if np.isnan(low + high) else "",
+        }

@@ -1,0 +1,1 @@
+"""Do similar networks make the same errors, and perform equally well?"""

@@ -1,0 +1,1 @@
+"""What can a linear probe read from a layer?"""

@@ -1,0 +1,1 @@
+"""Which few networks together make the best ensemble?"""

@@ -1,0 +1,127 @@
+"""Every layer of a network: what comes out, what it holds, what it sees of the image."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rep_kedro.errors import UserError
+from rep_kedro.models.sources.specs import ZooEntry
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from rep_kedro.datasets import TensorsHandle
+
+
+class LayerRow(NamedTuple):
+    """One call of one layer.
+
+    Attributes:
+        layer: Name as an entry's `layers` takes it.
+        kind: Class of the module.
+        shape: Of the output for one image, without the batch axis; None if it is no tensor.
+        n_parameters: Of the layer with all its parts.
+        receptive_field_px: Side of what one position sees, padding included; None where it is not known.
+    """
+
+    layer: str
+    kind: str
+    shape: tuple[int, ...] | None
+    n_parameters: int
+    receptive_field_px: int | None
+
+
+def list_entry_layers(entry: ZooEntry) -> list[LayerRow]:
+    """Return the layers of a network from elsewhere, in order of execution; no weight is loaded."""
+    import torch
+
+    from rep_kedro.models.outline import build_on_meta
+    from rep_kedro.models.sources.zoo import resolve_preprocessing, runner_of
+
+    preprocessing = resolve_preprocessing(entry)
+    module, side = build_on_meta(entry), preprocessing.size_px
+    image = torch.empty(1, len(preprocessing.mean), side, side, device="meta")
+    return _list_layers(module, image, runner_of(module))
+
+
+def list_trained_layers(network: "TensorsHandle") -> list[LayerRow]:
+    """Return the layers of a network trained here, in order of execution."""
+    import torch
+
+    from rep_kedro.models.sources.trained import rebuild_trained_network
+
+    module = rebuild_trained_network(network).to("meta").eval()
+    spec = module.architecture.input
+    return _list_layers(module, torch.empty(1, spec.channels, spec.size_px, spec.size_px, device="meta"))
+
+
+def _list_layers(
+    module: "nn.Module", image: "torch.Tensor", run: "Callable[[torch.Tensor], object] | None" = None
+) -> list[LayerRow]:
+    import torch
+
+    calls: list[tuple[str, tuple[int, ...] | None]] = []
+    handles = []
+    for name, part in module.named_modules():
+        if name:
+            handles.append(
+                part.register_forward_hook(lambda _, __, out, name=name: calls.append((name, _shape_of(out))))
+            )
+    try:
+        with torch.no_grad():
+            (run or module)(image)
+    finally:
+        for handle in handles:
+            handle.remove()
+    fields = _fields_of_image_side(module, image.shape[-1])
+    totals, seen = Counter(name for name, _ in calls), Counter[str]()
+    rows: list[LayerRow] = []
+    for name, shape in calls:
+        seen[name] += 1
+        part = module.get_submodule(name)
+        traced = name if seen[name] == 1 else f"{name}@{seen[name]}"
+        rows.append(
+            LayerRow(
+                layer=name if totals[name] == 1 else f"{name}@{seen[name]}",
+                kind=type(part).__name__,
+                shape=shape,
+                n_parameters=sum(parameter.numel() for parameter in part.parameters()),
+                receptive_field_px=fields.get(traced),
+            )
+        )
+    return rows
+
+
+def _shape_of(output: Any) -> tuple[int, ...] | None:
+    first = output[0] if isinstance(output, tuple | list) and output else output
+    return tuple(first.shape[1:]) if hasattr(first, "shape") else None
+
+
+def _fields_of_image_side(module: "nn.Module", input_px: int) -> Mapping[str, int]:
+    """Return the receptive fields of what images go through: of two-sided models, the image side alone."""
+    from torch import nn
+
+    from rep_kedro.models.sources.zoo import runner_of
+
+    tower = getattr(module, "visual", None)
+    if runner_of(module) is None:
+        return _receptive_fields(module, input_px)
+    if not isinstance(tower, nn.Module):
+        return {}
+    return {f"visual.{name}": side for name, side in _receptive_fields(tower, input_px).items()}
+
+
+def _receptive_fields(module: "nn.Module", input_px: int) -> Mapping[str, int]:
+    """Return the receptive fields that are known, none where the network cannot be followed."""
+    import torch
+
+    from rep_kedro.kernels.layers.receptive_field import follow_receptive_fields
+    from rep_kedro.models.graph import network_graph
+
+    try:
+        with torch.device("meta"):
+            graph = network_graph(module, input_px=input_px)
+    except UserError:
+        return {}
+    return {name: field.size_px for name, field in follow_receptive_fields(graph, input_px)[0].items()}

@@ -1,0 +1,1 @@
+"""What one layer is like: spectra, receptive fields, linear maps between layers."""

@@ -1,0 +1,1 @@
+"""Linear probes, and ensembles of their predictions."""

@@ -1,0 +1,293 @@
+"""Linear probes by convex optimisation: multinomial logistic regression with an L2 penalty, at its optimum.
+
+All layers and all weight decays descend together by L-BFGS in float64, each with its own step length.
+Features are first turned onto their principal axes, where the Hessian is nearly diagonal: that changes
+neither loss nor optimum, and saves a fifth to a third of the steps.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rep_kedro.kernels.probes.probe import require_labels
+
+HISTORY = 12  # pairs of steps and gradient changes that L-BFGS remembers
+SUFFICIENT_DECREASE = 1e-4  # Armijo's constant
+MAX_HALVINGS = 30
+ROUNDING = (
+    1e-15  # relative rounding of a loss: without it, the last steps before the optimum look like ascents
+)
+
+
+@dataclass(frozen=True)
+class ConvexProbes:
+    """Optima of all settings.
+
+    Attributes:
+        weights: For each layer a tensor (n_decays, n_features + 1, n_classes), float64; last row: the bias.
+        loss: Penalised mean loss in nats, (n_layers, n_decays).
+        gradient_norm: Euclidean norm of its gradient, (n_layers, n_decays).
+        converged: Whether that norm is below the tolerance, (n_layers, n_decays).
+        n_iterations: Steps taken by the slowest setting.
+    """
+
+    weights: tuple[Tensor, ...]
+    loss: Tensor
+    gradient_norm: Tensor
+    converged: Tensor
+    n_iterations: int
+
+
+def fit_probes_lbfgs(
+    layers: Sequence[Tensor],
+    labels: Tensor,
+    *,
+    n_classes: int,
+    weight_decays: Sequence[float],
+    tolerance: float = 1e-6,
+    max_iterations: int = 500,
+) -> ConvexProbes:
+    """Fit a multinomial logistic regression for every layer and every weight decay.
+
+    Minimises mean cross-entropy + weight_decay / 2 * |W|^2; the bias is not penalised. With n samples this is
+    scikit-learn's LogisticRegression with C = 1 / (n * weight_decay). The optimum is unique: there is no
+    seed.
+
+    Args:
+        layers: One matrix for each layer, (n_samples, n_features_i), the same samples in the same order;
+            standardised features make one weight decay mean the same for all layers.
+        labels: Class indices from 0 to n_classes - 1, shape (n_samples,).
+        n_classes: Number of classes, at least 2; a class without samples is allowed.
+        weight_decays: Penalties, all above zero (without one, separable classes have no finite optimum).
+        tolerance: Settings stop when the norm of their gradient is below this.
+        max_iterations: Steps after which settings stop unconverged.
+
+    Returns:
+        Optima, losses and what tells whether they are optima.
+
+    Raises:
+        ValueError: If labels, layers or weight decays do not fit this description.
+
+    Cost:
+        Each step n_samples * n_features * n_classes * n_decays * n_layers * 4 multiply-adds, in float64.
+
+    Source:
+        Nocedal & Wright 2006, Numerical Optimization, algorithms 7.4 (two loops) and 3.1 (backtracking);
+        Böhning 1992, doi:10.1007/BF00048682 (the Hessian's bound, here the shape of the first guess).
+    """
+    _require_problem(layers, labels, n_classes=n_classes, weight_decays=weight_decays)
+    axes = [_turn_to_principal_axes(x) for x in layers]
+    width = max(turned.shape[1] for turned, _, _ in axes)
+    padded = torch.stack([_append_ones(turned, width) for turned, _, _ in axes])
+    decay = torch.tensor(weight_decays, dtype=torch.float64, device=padded.device)
+    problem = _Problem(padded, labels, n_classes, decay)
+    state, n_iterations = _descend(problem, tolerance=tolerance, max_iterations=max_iterations)
+    norm = state.gradient_norm
+    return ConvexProbes(
+        weights=tuple(
+            _turn_back(state.point[i], rotation=rotation, mean=mean)
+            for i, (_, rotation, mean) in enumerate(axes)
+        ),
+        loss=state.loss,
+        gradient_norm=norm,
+        converged=norm <= tolerance,
+        n_iterations=n_iterations,
+    )
+
+
+def _require_problem(
+    layers: Sequence[Tensor], labels: Tensor, *, n_classes: int, weight_decays: Sequence[float]
+) -> None:
+    if not layers or not weight_decays:
+        raise ValueError(
+            f"probes need a layer and a weight decay, got {len(layers)} and {len(weight_decays)}"
+        )
+    if any(decay <= 0.0 for decay in weight_decays):
+        raise ValueError(f"weight decays of a convex probe must be above 0, got {list(weight_decays)}")
+    for i, x in enumerate(layers):
+        if x.ndim != 2 or len(x) != len(labels):
+            raise ValueError(
+                f"layer {i} must have shape ({len(labels)}, n_features) like the labels, got {tuple(x.shape)}"
+            )
+        if not bool(torch.isfinite(x).all()):
+            raise ValueError(f"features of layer {i} must be finite, got NaN or infinity")
+    require_labels(labels, n_classes=n_classes, n_samples=len(layers[0]))
+
+
+def _turn_to_principal_axes(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return centred features on their principal axes, the axes (n_features, n_axes), and the mean."""
+    mean = x.to(torch.float64).mean(dim=0)
+    centred = x.to(torch.float64) - mean
+    if x.shape[1] <= x.shape[0]:
+        rotation = torch.linalg.eigh(centred.T @ centred).eigenvectors
+    else:  # the optimum lies in the span of the samples, so the other directions can go
+        rotation = torch.linalg.svd(centred, full_matrices=False).Vh.T
+    return centred @ rotation, rotation, mean
+
+
+def _append_ones(turned: Tensor, width: int) -> Tensor:
+    """Pad with empty features (their weights stay zero), then append the constant feature of the bias."""
+    padded = turned.new_zeros(len(turned), width + 1)
+    padded[:, : turned.shape[1]] = turned
+    padded[:, -1] = 1.0
+    return padded
+
+
+def _turn_back(point: Tensor, *, rotation: Tensor, mean: Tensor) -> Tensor:
+    """Return weights for the features as they came, (n_decays, n_features + 1, n_classes)."""
+    weight = torch.einsum("fa,ack->kfc", rotation, point[: rotation.shape[1]])
+    bias = point[-1].T - torch.einsum("f,kfc->kc", mean, weight)
+    return torch.cat([weight, bias.unsqueeze(1)], dim=1)
+
+
+class _Problem:
+    """Loss and gradient of all settings; points have shape (layers, axes + 1, classes, decays)."""
+
+    def __init__(self, features: Tensor, labels: Tensor, n_classes: int, decay: Tensor) -> None:
+        self.features = features
+        self.target = labels.to(features.device)[None, :, None, None]
+        self.shape = (len(features), features.shape[2], n_classes, len(decay))
+        penalised = features.new_ones(features.shape[2], 1, 1)
+        penalised[-1] = 0.0
+        self.penalty = penalised * decay  # (axes + 1, 1, decays); the bias is free
+        self.curvature = features.square().mean(dim=1)[:, :, None, None]
+
+    def keep_decays(self, keep: Tensor) -> None:
+        """Go on with some of the weight decays only."""
+        self.penalty = self.penalty[..., keep]
+        self.shape = (*self.shape[:3], int(keep.sum()))
+
+    def logits(self, point: Tensor) -> Tensor:
+        """Return (layers, samples, classes, decays)."""
+        return torch.bmm(self.features, point.flatten(2)).view(-1, self.features.shape[1], *self.shape[2:])
+
+    def cross_entropy(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mean loss of each setting, (layers, decays), and the probabilities, like the logits."""
+        target = self.target.expand(logits.shape[0], -1, -1, logits.shape[3])
+        top = logits.amax(dim=2, keepdim=True)
+        chosen = (logits.gather(2, target) - top).squeeze(2)
+        powers = (logits - top).exp_()
+        total = powers.sum(dim=2, keepdim=True)
+        return (total.squeeze(2).log() - chosen).mean(dim=1), powers.div_(total)
+
+    def gradient(self, point: Tensor, probabilities: Tensor) -> Tensor:
+        """Return the gradient of the penalised loss at a point; takes the labels off the probabilities."""
+        n_samples = probabilities.shape[1]
+        target = self.target.expand(probabilities.shape[0], -1, -1, probabilities.shape[3])
+        residual = probabilities.scatter_add_(
+            2, target, probabilities.new_full((), -1.0).expand(target.shape)
+        )
+        slope = torch.bmm(self.features.mT, residual.flatten(2)) / n_samples
+        return slope.view(self.shape) + self.penalty * point
+
+    def scale(self, probabilities: Tensor) -> Tensor:
+        """Return the diagonal guess of the inverse Hessian, the softmax taken as its mean p (1 - p)."""
+        n_samples, n_classes = probabilities.shape[1:3]
+        spread = (1.0 - probabilities.square().sum(dim=(1, 2)) / n_samples) / n_classes
+        diagonal = spread[:, None, None, :] * self.curvature + self.penalty
+        return torch.where(diagonal > 0.0, 1.0 / diagonal, torch.ones_like(diagonal))
+
+
+@dataclass
+class _State:
+    """Where all settings of a problem stand."""
+
+    point: Tensor
+    logits: Tensor
+    loss: Tensor
+    gradient: Tensor
+    scale: Tensor
+
+    @property
+    def gradient_norm(self) -> Tensor:
+        return self.gradient.square().sum(dim=(1, 2)).sqrt()
+
+    def keep_decays(self, keep: Tensor) -> "_State":
+        return _State(*(value[..., keep] for value in vars(self).values()))
+
+
+def _descend(problem: _Problem, *, tolerance: float, max_iterations: int) -> tuple[_State, int]:
+    """Run L-BFGS on all settings until the last one has converged or given up."""
+    state = _start(problem)
+    done = _State(*(torch.empty_like(value) for value in vars(state).values()))
+    rest = torch.arange(problem.shape[3])
+    history: list[_Pair] = []
+    for n_iterations in range(max_iterations + 1):
+        active = state.gradient_norm > tolerance
+        going = active.any(dim=0) if n_iterations < max_iterations else torch.zeros_like(active[0])
+        if not bool(going.all()):
+            for kept, value in zip(vars(done).values(), vars(state).values(), strict=True):
+                kept[..., rest[~going]] = value[..., ~going]
+            if not bool(going.any()):
+                break
+            problem.keep_decays(going)
+            state, rest, active = state.keep_decays(going), rest[going], active[:, going]
+            history = [_Pair(*(part[..., going] for part in pair)) for pair in history]
+        state, pair = _advance(problem, state, history, active=active)
+        history = [*history[-HISTORY + 1 :], pair]
+    return done, n_iterations
+
+
+def _start(problem: _Problem) -> _State:
+    """Return the state of zero weights, where the penalty is zero too."""
+    point = problem.features.new_zeros(problem.shape)
+    logits = problem.logits(point)
+    loss, probabilities = problem.cross_entropy(logits)
+    scale = problem.scale(probabilities)
+    return _State(point, logits, loss, problem.gradient(point, probabilities), scale)
+
+
+class _Pair(NamedTuple):
+    """A step, the change of the gradient over it, and the inverse of their product (0: nothing to learn)."""
+
+    moved: Tensor
+    change: Tensor
+    inverse: Tensor
+
+
+def _advance(
+    problem: _Problem, state: _State, history: list[_Pair], *, active: Tensor
+) -> tuple[_State, _Pair]:
+    """Take one step with every active setting: halve it until the loss has gone down enough."""
+    direction = -_multiply_inverse_hessian(state.gradient, history, state.scale)
+    direction_logits = problem.logits(direction)
+    slope = (state.gradient * direction).sum(dim=(1, 2))
+    step = active.to(direction.dtype)
+    highest = state.loss + ROUNDING * state.loss.abs()
+    for _ in range(MAX_HALVINGS):
+        logits = torch.addcmul(state.logits, step[:, None, None, :], direction_logits)
+        point = torch.addcmul(state.point, step[:, None, None, :], direction)
+        loss, probabilities = problem.cross_entropy(logits)
+        loss += 0.5 * (problem.penalty * point.square()).sum(dim=(1, 2))
+        failed = loss > highest + SUFFICIENT_DECREASE * step * slope
+        if not bool(failed.any()):
+            break
+        step = torch.where(failed, 0.5 * step, step)
+    scale = problem.scale(probabilities)
+    gradient = problem.gradient(point, probabilities)
+    moved, change = point - state.point, gradient - state.gradient
+    product = _dot(moved, change)
+    inverse = torch.where(product > 0.0, 1.0 / product, torch.zeros_like(product))
+    return _State(point, logits, loss, gradient, scale), _Pair(moved, change, inverse)
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """Return the inner product of each setting, (layers, 1, 1, decays)."""
+    return (a * b).sum(dim=(1, 2), keepdim=True)
+
+
+def _multiply_inverse_hessian(gradient: Tensor, history: list[_Pair], scale: Tensor) -> Tensor:
+    """Return the L-BFGS guess of the inverse Hessian times the gradient (two loops)."""
+    product = gradient.clone()
+    weights = []
+    for pair in reversed(history):
+        weight = pair.inverse * _dot(pair.moved, product)
+        weights.append(weight)
+        product -= weight * pair.change
+    product *= scale
+    for pair, weight in zip(history, reversed(weights), strict=True):
+        product += (weight - pair.inverse * _dot(pair.change, product)) * pair.moved
+    return product

@@ -1,0 +1,1 @@
+"""How similar two models are, for all pairs of models at once."""

@@ -1,0 +1,1 @@
+"""Augmentation and arithmetic of training that is the same on every processor."""

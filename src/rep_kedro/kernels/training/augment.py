@@ -1,0 +1,146 @@
+"""Random views of images, one draw per image, whole batches at once.
+
+Random numbers are drawn on the CPU and moved, so that a seed gives the same views on every device. Images
+are float tensors in [0, 1].
+"""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from rep_kedro.kernels.training.portable import portable_sqrt
+
+
+def draw_affine_views(
+    images: Tensor,
+    generator: torch.Generator,
+    *,
+    zoom: tuple[float, float] = (1.0, 1.0),
+    rotation_deg: float = 0.0,
+    shift_fraction: float = 0.0,
+    shear: float = 0.0,
+    stretch: float = 0.0,
+) -> Tensor:
+    """Return each image turned, scaled, sheared and shifted by its own draw, bilinear, edges repeated.
+
+    Args:
+        images: Shape (n, c, h, w), float.
+        generator: CPU generator of the draws.
+        zoom: Smallest and largest magnification, drawn log-uniformly; 2 shows the middle quarter of the area.
+        rotation_deg: Largest rotation to either side.
+        shift_fraction: Largest shift along each axis to either side, as a fraction of the image side.
+        shear: Largest shear to either side.
+        stretch: Largest change of the aspect ratio to either side, as a natural logarithm.
+
+    Returns:
+        Views of the same shape, dtype and device.
+
+    Raises:
+        ValueError: If the zoom range is not positive and ascending.
+    """
+    if not 0 < zoom[0] <= zoom[1]:
+        raise ValueError(f"zoom must be a positive ascending pair, got {zoom}")
+    n = len(images)
+    draws = torch.rand(6, n, generator=generator, dtype=torch.float64)
+    symmetric = 2 * draws - 1
+    scale = torch.exp(math.log(zoom[0]) + draws[0] * (math.log(zoom[1]) - math.log(zoom[0])))
+    angle = symmetric[1] * math.radians(rotation_deg)
+    across, down = torch.exp(symmetric[5] * stretch / 2), torch.exp(-symmetric[5] * stretch / 2)
+    cos, sin, slant = angle.cos(), angle.sin(), symmetric[4] * shear
+    # Output to input coordinates, in [-1, 1]: a magnified view reads a smaller part of the input.
+    rows = [
+        torch.stack([cos / across, (slant * cos - sin) / across, 2 * symmetric[2] * shift_fraction * scale]),
+        torch.stack([sin / down, (slant * sin + cos) / down, 2 * symmetric[3] * shift_fraction * scale]),
+    ]
+    matrices = torch.stack(rows).permute(2, 0, 1) / scale.view(n, 1, 1)
+    grid = functional.affine_grid(matrices.to(images), list(images.shape), align_corners=False)
+    return functional.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def draw_crops(
+    images: Tensor,
+    generator: torch.Generator,
+    *,
+    area: tuple[float, float] = (0.2, 1.0),
+    ratio: float = 4 / 3,
+) -> Tensor:
+    """Return one random crop of each image, resized to the full side (bilinear).
+
+    Args:
+        images: Shape (n, c, h, w), float.
+        generator: CPU generator of the draws.
+        area: Smallest and largest share of the area, uniform, in (0, 1].
+        ratio: Largest aspect ratio; drawn log-uniformly between 1 / ratio and ratio.
+
+    Returns:
+        Crops of the same shape, dtype and device; a crop never leaves the image.
+
+    Raises:
+        ValueError: If the range of areas is not within (0, 1], or the ratio is below 1.
+    """
+    if not 0 < area[0] <= area[1] <= 1:
+        raise ValueError(f"area must be an ascending pair within (0, 1], got {area}")
+    if ratio < 1:
+        raise ValueError(f"ratio must be at least 1, got {ratio}")
+    n = len(images)
+    draws = torch.rand(4, n, generator=generator, dtype=torch.float64)
+    share = area[0] + draws[0] * (area[1] - area[0])
+    aspect = torch.exp((2 * draws[1] - 1) * math.log(ratio))
+    width, height = portable_sqrt(share * aspect).clamp(max=1), portable_sqrt(share / aspect).clamp(max=1)
+    matrices = torch.zeros(n, 2, 3, dtype=torch.float64)
+    matrices[:, 0, 0], matrices[:, 1, 1] = width, height
+    matrices[:, 0, 2] = (2 * draws[2] - 1) * (1 - width)
+    matrices[:, 1, 2] = (2 * draws[3] - 1) * (1 - height)
+    grid = functional.affine_grid(matrices.to(images), list(images.shape), align_corners=False)
+    return functional.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def draw_flips(images: Tensor, generator: torch.Generator, *, probability: float = 0.5) -> Tensor:
+    """Return the images, each mirrored left to right with the given probability."""
+    mirrored = torch.rand(len(images), generator=generator) < probability
+    return torch.where(mirrored.to(images.device).view(-1, 1, 1, 1), images.flip(-1), images)
+
+
+def draw_colours(
+    images: Tensor,
+    generator: torch.Generator,
+    *,
+    brightness: float = 0.0,
+    contrast: float = 0.0,
+    saturation: float = 0.0,
+    grey_probability: float = 0.0,
+) -> Tensor:
+    """Return the images with brightness, contrast and saturation changed at random, clipped to [0, 1].
+
+    Args:
+        images: Shape (n, c, h, w), in [0, 1].
+        generator: CPU generator of the draws.
+        brightness: Pixels are multiplied by a draw from [1 - brightness, 1 + brightness]; the next two
+            likewise.
+        contrast: Around the image's own mean.
+        saturation: Around the grey image; no effect on one channel.
+        grey_probability: Share of images that lose their colour altogether.
+
+    Raises:
+        ValueError: If an amount is not in [0, 1].
+    """
+    for name, amount in (("brightness", brightness), ("contrast", contrast), ("saturation", saturation)):
+        if not 0 <= amount <= 1:
+            raise ValueError(f"{name} must be in [0, 1], got {amount}")
+    draws = torch.rand(4, len(images), generator=generator).to(images).view(4, -1, 1, 1, 1)
+    factors = 2 * draws - 1
+    views = images * (1 + brightness * factors[0])
+    mean = views.mean(dim=(1, 2, 3), keepdim=True)
+    views = mean + (views - mean) * (1 + contrast * factors[1])
+    colour = torch.where(draws[3] < grey_probability, torch.zeros_like(draws[2]), 1 + saturation * factors[2])
+    grey = views.mean(dim=1, keepdim=True)
+    return (grey + (views - grey) * colour).clamp(0, 1)
+
+
+def draw_noise(images: Tensor, generator: torch.Generator, *, std: float) -> Tensor:
+    """Return the images with independent Gaussian noise added to each pixel, not clipped."""
+    if std == 0:
+        return images
+    return images + std * torch.randn(images.shape, generator=generator).to(images)

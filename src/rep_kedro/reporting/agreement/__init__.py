@@ -1,0 +1,1 @@
+"""Do other measures of similarity agree?"""

@@ -1,0 +1,1 @@
+"""Of one network held fixed: which networks are similar to it, also on other images?"""

@@ -1,0 +1,201 @@
+"""How sure are these similarities?"""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from rep_kedro.reporting.certainty.chance import chance_in_words
+from rep_kedro.reporting.content import ReportContent
+from rep_kedro.reporting.names import written
+from rep_kedro.reporting.page import Column, Section, Table, counted, list_in_words, make_table, write_number
+from rep_kedro.reporting.run.absences import absence_in_words
+from rep_kedro.reporting.similarity.text import undefined_in_words, with_numbers
+from rep_kedro.reporting.tables import in_order
+
+BIASED = (
+    "The estimates are biased: with more stimuli they would be smaller, and no interval here covers the "
+    "value in the population."
+)
+CHANCE = "for stimuli matched at random"
+PAIR_COLUMNS = {
+    "stimulus_set": Column("stimulus set"),
+    "model_a": Column("network"),
+    "model_b": Column("other network"),
+    "similarity": Column("similarity", "number"),
+    "standard_error": Column("standard error", "number", absent="–"),
+    "similarity_low": Column("interval from", "number", absent="–"),
+    "similarity_high": Column("to", "number", absent="–"),
+    "interval_covers": Column("interval is for"),
+    "threshold": Column("chance stays below", "number"),
+    "calibrated": Column("above chance (0 to 1)", "number"),
+    "p_value": Column("p", "number"),
+    "p_adjusted": Column("p, corrected", "number"),
+}
+CEILING_COLUMNS = {
+    "stimulus_set": Column("stimulus set"),
+    "kind": Column("kind of network"),
+    "n_repeats": Column("networks", "count"),
+    "ceiling_low": Column("lower bound", "number"),
+    "ceiling_high": Column("upper bound", "number"),
+    "others_mean": Column("other networks, mean", "number"),
+    "others_largest": Column("other networks, largest", "number"),
+}
+SIZE_COLUMNS = {
+    "measure": Column("measure"),
+    "stimulus_set": Column("stimulus set"),
+    "n_stimuli": Column("stimuli", "count"),
+    "mean_similarity": Column("mean similarity", "number"),
+    "mean_change": Column("mean |difference| from all", "number"),
+    "largest_change": Column("largest", "number"),
+    "pearson_with_all": Column("Pearson r with all", "number"),
+}
+PAIR_NUMBERS = (
+    *("similarity", "standard_error", "similarity_low", "similarity_high", "threshold", "calibrated"),
+    *("p_value", "p_adjusted", "p_smallest"),
+)
+SIZE_NUMBERS = ("n_stimuli", "mean_similarity", "mean_change", "largest_change", "pearson_with_all")
+CEILING_NUMBERS = ("ceiling_low", "ceiling_high", "others_mean", "others_largest")
+
+
+def describe(content: ReportContent) -> list[Section]:
+    """Say how far similarities are above chance, how sure they are, and what seeds alone change."""
+    pairs = with_numbers(content.of_measure("similarity_inference"), *PAIR_NUMBERS)
+    ceilings = with_numbers(content.of_measure("noise_ceilings"), *CEILING_NUMBERS)
+    sizes = with_numbers(content.table("sample_sizes"), *SIZE_NUMBERS)
+    of_measure = sizes[sizes["measure"] == content.measure]
+    n_kinds = len(ceilings[["architecture", "objective", "trained_on", "source"]].drop_duplicates())
+    return [
+        Section(
+            anchor="certainty",
+            answers=[
+                *chance_in_words(pairs, "similarities", CHANCE),
+                *errors_in_words(pairs),
+                *ceiling_in_words(ceilings),
+                *sizes_in_words(of_measure),
+            ],
+            details=intervals_in_words(pairs),
+            notes=[
+                *undefined_in_words(pairs, "similarity", "similarities set against chance"),
+                *absence_in_words(pairs, content, "similarity_inference"),
+                *absence_in_words(ceilings, content, "noise_ceilings"),
+                *absence_in_words(of_measure, content, "sample_sizes"),
+            ],
+            figures=[
+                content.block(
+                    "noise_ceiling",
+                    f"measure {content.measure}; {counted(n_kinds, 'kind')} of network with repeats",
+                ),
+                content.block("sample_sizes", f"nested random subsets; {_orders(sizes)}"),
+                content.block("subset_sizes", f"nested random subsets; {_orders(sizes)}", is_folded=True),
+            ],
+            tables=_tables(content, pairs, ceilings, sizes),
+        )
+    ]
+
+
+def errors_in_words(pairs: pd.DataFrame) -> list[str]:
+    """Give the standard error of the similarities."""
+    errors = pairs["standard_error"].dropna()
+    if not len(errors):
+        return []
+    return [
+        f"Their standard error over the choice of stimuli is {write_number(errors.median())} in the "
+        f"median and at most {write_number(errors.max())}."
+    ]
+
+
+def intervals_in_words(pairs: pd.DataFrame) -> list[str]:
+    """Say what the bootstrap intervals of the similarities are for, how wide they are, and which leave out 0.
+
+    Whether a biased similarity could be 0 is left open: its interval does not cover the population.
+    """
+    known = pairs.dropna(subset=["similarity_low", "similarity_high"])
+    if not len(known):
+        return []
+    width = known["similarity_high"] - known["similarity_low"]
+    sentences = [
+        f"Intervals of the similarities (bootstrap over stimuli, {int(known['n_bootstrap'].min())} samples) "
+        f"are {write_number(width.median())} wide in the median and at most {write_number(width.max())}, "
+        f"and they are for {list_in_words(in_order(known['interval_covers']))}."
+    ]
+    is_biased = known["is_biased"].astype(bool)
+    if is_biased.any():
+        sentences.append(BIASED)
+    fair = known[~is_biased]
+    if len(fair):
+        n_beyond = int(((fair["similarity_low"] > 0) | (fair["similarity_high"] < 0)).sum())
+        sentences.append(f"{n_beyond:,} of {len(fair):,} intervals leave out 0.")
+    return sentences
+
+
+def ceiling_in_words(ceilings: pd.DataFrame) -> list[str]:
+    """Say how far other networks stay below what networks share that differ in their seed alone."""
+    defined = ceilings.dropna(subset=["ceiling_low", "others_mean"])
+    if not len(defined):
+        return []
+    told = [
+        f"{write_number(part['ceiling_low'].mean(), digits=2)} on {name} (other networks "
+        f"{write_number(part['others_mean'].mean(), digits=2)})"
+        for name, part in defined.groupby("stimulus_set", sort=True)
+    ]
+    return [
+        f"Networks that differ in their seed alone have a mean similarity, as lower noise ceiling, of "
+        f"{list_in_words(told)}."
+    ]
+
+
+def sizes_in_words(rows: pd.DataFrame) -> list[str]:
+    """Say how much the similarities change from the last but one number of stimuli to all."""
+    told = []
+    for name, part in rows.dropna(subset=["mean_change"]).groupby("stimulus_set", sort=True):
+        ordered = part.sort_values("n_stimuli")
+        if len(ordered) > 1:
+            before, last = ordered.iloc[-2], ordered.iloc[-1]
+            told.append(
+                f"{write_number(before['mean_change'])} from {write_number(before['n_stimuli'], 'count')} to "
+                f"{write_number(last['n_stimuli'], 'count')} stimuli of {name}"
+            )
+    return (
+        [f"With more stimuli, similarities still change by a mean of {list_in_words(told)}."] if told else []
+    )
+
+
+def _orders(sizes: pd.DataFrame) -> str:
+    if not len(sizes):
+        return "none"
+    n_orders = int(sizes["n_orders"].max())
+    return (
+        f"mean over {n_orders} random order{'s' if n_orders > 1 else ''} of the stimuli and all network pairs"
+    )
+
+
+def _tables(
+    content: ReportContent, pairs: pd.DataFrame, ceilings: pd.DataFrame, sizes: pd.DataFrame
+) -> Sequence[Table]:
+    tables = []
+    if len(pairs):
+        ordered = pairs.sort_values("calibrated", ascending=False, kind="stable")
+        tables.append(
+            make_table(
+                ordered, PAIR_COLUMNS, f"Pairs compared with chance, sorted by estimate ({content.measure})",
+                most_rows=2 * content.n_extreme_pairs, is_folded=True,
+                note=BIASED if pairs["is_biased"].any() else None,
+            )
+        )  # fmt: skip
+    if len(ceilings):
+        names = ceilings[["objective", "architecture"]].astype(str).to_numpy().tolist()
+        kinds = [", ".join(map(written, parts)) for parts in names]
+        tables.append(
+            make_table(
+                ceilings.assign(kind=kinds), CEILING_COLUMNS, f"Noise ceilings ({content.measure})",
+                most_rows=content.n_run_rows, is_folded=True,
+            )
+        )  # fmt: skip
+    if len(sizes):
+        tables.append(
+            make_table(
+                sizes, SIZE_COLUMNS, "Similarity by number of stimuli, all measures that were followed",
+                most_rows=content.n_run_rows, is_folded=True,
+            )
+        )  # fmt: skip
+    return tables

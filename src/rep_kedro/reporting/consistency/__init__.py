@@ -1,0 +1,1 @@
+"""Does similarity on some images hold on other images?"""

@@ -1,0 +1,113 @@
+"""What are the layers like?"""
+
+import pandas as pd
+
+from rep_kedro.reporting.content import ReportContent
+from rep_kedro.reporting.headlines import rank_columns
+from rep_kedro.reporting.names import written
+from rep_kedro.reporting.page import Column, Section, Table, counted, list_in_words, make_table
+from rep_kedro.reporting.similarity.text import with_numbers
+from rep_kedro.reporting.tables import at_delta, in_order, nearest_delta, with_traits
+
+LAYER_COLUMNS = {
+    "model": Column("network"),
+    "layer": Column("layer"),
+    "depth": Column("depth", "count"),
+    "n_channels": Column("channels", "count"),
+    "n_samples": Column("samples", "count"),
+    "intrinsic_dimension": Column("dimensions at δ", "count"),
+    "saturation": Column("saturation", "percent", 1),
+    "rankme": Column("RankMe", "number", 1),
+    "effective_rank": Column("effective rank", "number", 1),
+    "participation_ratio": Column("participation ratio", "number", 1),
+}
+FIELD_COLUMNS = {
+    "receptive_field_px": Column("receptive field (px)", "count"),
+    "input_px": Column("input (px)", "count"),
+}
+
+
+def describe(content: ReportContent) -> list[Section]:
+    """Say how full the layers are and where the border lies."""
+    diagnostics = content.table("layer_diagnostics")
+    shown = diagnostics[diagnostics["stimulus_set"] == content.stimulus_set]
+    shown = with_numbers(at_delta(shown, content.delta), "saturation")
+    delta = nearest_delta(shown, content.delta)
+    what = (
+        f"stimulus set {content.stimulus_set}; δ = {delta:g}; {counted(shown['model'].nunique(), 'network')}"
+    )
+    return [
+        Section(
+            anchor="layers",
+            answers=[
+                *saturation_in_words(with_traits(shown, content.table("model_cards"))),
+                *border_in_words(content),
+            ],
+            notes=_notes(content, shown, delta),
+            figures=[content.block("saturation", what if len(shown) else "nothing")],
+            tables=[_layer_table(content, shown)] if len(shown) else [],
+        )
+    ]
+
+
+def _notes(content: ReportContent, shown: pd.DataFrame, delta: float) -> list[str]:
+    notes = []
+    if not len(content.table("layer_diagnostics")):
+        notes.append("This run made no table layer_diagnostics: the question stays unanswered.")
+    elif not len(shown):
+        notes.append(f"The table layer_diagnostics has no rows of the stimulus set {content.stimulus_set}.")
+    elif delta != content.delta:
+        notes.append(f"Saturation was not computed at δ = {content.delta:g}; shown is δ = {delta:g}.")
+    if n_undefined := int(shown["saturation"].isna().sum()):
+        notes.append(f"{n_undefined} of {len(shown)} saturations are undefined.")
+    if not len(content.table("receptive_fields")):
+        notes.append("This run made no table receptive_fields: no border layer is marked.")
+    return notes
+
+
+def saturation_in_words(rows: pd.DataFrame) -> list[str]:
+    """Name the fullest layer of each architecture, where that can be said."""
+    sentences = []
+    for architecture, part in rows.groupby("architecture", sort=True):
+        wide = part.pivot_table(index="model", columns="layer", values="saturation", sort=False)
+        ranking = rank_columns(wide)
+        if ranking is not None:
+            name = written(str(architecture))
+            sentences.append(
+                ranking.in_words(
+                    f"In {name} the fullest layer is {{name}} (mean saturation)",
+                    f"In {name}, which layer is fullest (mean saturation)",
+                    kind="percent",
+                    digits=0,
+                )
+            )
+    return sentences
+
+
+def border_in_words(content: ReportContent) -> list[str]:
+    """Name the border layer of each architecture."""
+    fields = content.table("receptive_fields")
+    if not len(fields):
+        return []
+    fields = with_traits(fields, content.table("model_cards"))
+    borders = fields[fields["is_border"].astype(bool)]
+    told = [
+        f"{written(str(architecture))} at {list_in_words(in_order(part['layer']))}"
+        for architecture, part in borders.groupby("architecture", sort=True)
+    ]
+    without = sorted(set(fields["architecture"]) - set(borders["architecture"]))
+    sentences = [f"Border layer: {list_in_words(told, 8)}."] if told else []
+    if without:
+        names = list_in_words([written(name) for name in without])
+        sentences.append(f"In {names} no analysed layer comes after one that sees the whole image.")
+    return sentences
+
+
+def _layer_table(content: ReportContent, shown: pd.DataFrame) -> Table:
+    fields, columns = content.table("receptive_fields"), LAYER_COLUMNS
+    if len(fields):
+        sizes = fields[["model", "layer", *FIELD_COLUMNS]].drop_duplicates(["model", "layer"])
+        shown = shown.merge(sizes, on=["model", "layer"], how="left")
+        columns = {**LAYER_COLUMNS, **FIELD_COLUMNS}
+    caption = f"Layer by layer on {content.stimulus_set}"
+    return make_table(shown, columns, caption, most_rows=content.n_run_rows, is_folded=True)

@@ -1,0 +1,1 @@
+"""Which networks were compared, and how were they trained?"""

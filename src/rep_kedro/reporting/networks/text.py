@@ -1,0 +1,89 @@
+"""Which networks were compared, how were they trained, and how are the measures cited?"""
+
+import pandas as pd
+
+from rep_kedro.reporting.content import ReportContent
+from rep_kedro.reporting.names import written
+from rep_kedro.reporting.networks.figures import curves_of
+from rep_kedro.reporting.page import Column, Section, Table, counted, list_in_words, make_table
+from rep_kedro.reporting.tables import in_order
+
+CARD_COLUMNS = {
+    "model": Column("network"),
+    "source": Column("source"),
+    "architecture": Column("architecture"),
+    "objective": Column("objective"),
+    "seed": Column("seed", "count", absent="–"),
+    "trained_on": Column("trained on"),
+    "n_parameters": Column("parameters", "count"),
+    "n_flops": Column("FLOPs per image", "count"),
+    "n_layers": Column("layers", "count"),
+    "feature_width": Column("features", "count"),
+    "test_accuracy": Column("own test accuracy", "percent", 1, absent="none"),
+}
+FACT_COLUMNS = {
+    "id": Column("measure"),
+    "title": Column("what it is"),
+    "range": Column("range"),
+    "invariances": Column("does not change under"),
+    "source": Column("cite"),
+}
+
+
+def describe(content: ReportContent) -> list[Section]:
+    """Say what was compared, how training went, and whom to cite."""
+    return [_describe_networks(content), _describe_measures(content)]
+
+
+def _describe_networks(content: ReportContent) -> Section:
+    cards, history = content.table("model_cards"), content.table("training_history")
+    notes = (
+        []
+        if len(cards)
+        else ["This run made no table model_cards: objectives and architectures are unknown."]
+    )
+    notes += [] if len(history) else ["This run trained no networks, or kept no history."]
+    return Section(
+        anchor="networks",
+        answers=networks_in_words(cards),
+        notes=notes,
+        figures=[
+            content.block("categories", counted(len(cards), "network"), is_folded=True),
+            content.block("training", counted(curves_of(history)["model"].nunique(), "trained network")),
+        ],
+        tables=[_cards_table(cards)] if len(cards) else [],
+    )
+
+
+def networks_in_words(cards: pd.DataFrame) -> list[str]:
+    """Count networks, architectures and objectives."""
+    if not len(cards):
+        return []
+    objectives = [written(name) for name in sorted(set(cards["objective"].dropna().astype(str)))]
+    architectures = [written(name) for name in sorted(set(cards["architecture"].dropna().astype(str)))]
+    return [
+        f"{counted(len(cards), 'network')}: {counted(len(architectures), 'architecture')} "
+        f"({list_in_words(architectures)}), {counted(len(objectives), 'objective')} "
+        f"({list_in_words(objectives)})."
+    ]
+
+
+def _cards_table(cards: pd.DataFrame) -> Table:
+    readable = cards.assign(**{trait: cards[trait].map(written) for trait in ("objective", "architecture")})
+    return make_table(readable, CARD_COLUMNS, "Model cards")
+
+
+def _describe_measures(content: ReportContent) -> Section:
+    used = in_order(content.table("similarities")["measure"])
+    known = {fact["id"]: fact for fact in content.measure_facts}
+    unlisted = [name for name in used if name not in known]
+    blank = dict.fromkeys(FACT_COLUMNS, "–")
+    facts = pd.DataFrame([{**blank, "id": name, **known.get(name, {})} for name in used])
+    notes = [] if used else ["No measure was used."]
+    if unlisted:
+        notes.append(f"The registry of measures does not know {list_in_words(unlisted)}: no source is given.")
+    return Section(
+        anchor="measures",
+        notes=notes,
+        tables=[make_table(facts, FACT_COLUMNS, "Measures used in this run")] if used else [],
+    )

@@ -1,0 +1,1 @@
+"""Do networks that represent images similarly perform equally well?"""

@@ -1,0 +1,181 @@
+"""Does performance follow the representation? Similarity beside accuracy gaps, RankMe beside accuracy."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+
+from rep_kedro.reporting.names import shortened
+from rep_kedro.reporting.similarity.figures import architecture_handles, filled_architecture
+from rep_kedro.reporting.style import (
+    MANY_POINTS,
+    RASTER_DPI,
+    UNKNOWN,
+    add_legend,
+    grid_of_panels,
+    percent_formatter,
+    percent_locator,
+    plot_note,
+    start_figure,
+    styled,
+    write_percents,
+)
+from rep_kedro.reporting.tables import (
+    in_order,
+    objectives_in_order,
+    palette_of,
+    pearson,
+    performance_gaps,
+    rank_and_accuracy,
+    with_traits,
+)
+from rep_kedro.reporting.texts import figure_texts
+
+GAP_TITLE = figure_texts("performance_gap")["title"]
+RANK_TITLE = figure_texts("rankme")["title"]
+N_COLUMNS = 3
+MOST_PANELS = 12
+ROOM = 0.05  # around the points, in shares of the largest accuracy difference
+CROWDED_DPI = 90  # thousands of points are embedded as an image; finer ones would weigh megabytes
+
+
+def plot_performance_gap(similarities: pd.DataFrame, probe_results: pd.DataFrame, *, measure: str) -> Figure:
+    """Draw the accuracy difference of two networks against their similarity, one panel per stimulus set.
+
+    Args:
+        similarities: The contract's table.
+        probe_results: The contract's table; the probes of the final layers count.
+        measure: Which similarity measure.
+
+    Returns:
+        One point per pair of networks, coloured by the larger accuracy; Pearson's r and n in the titles.
+    """
+    gaps = performance_gaps(similarities, probe_results, measure)
+    if not len(gaps):
+        return plot_note(GAP_TITLE, f"no pair has both a similarity ({measure}) and two probe accuracies")
+    return _plot_gaps(gaps, measure)
+
+
+def sets_by_r(gaps: pd.DataFrame) -> list[str]:
+    """Return the stimulus sets in their order; where not all get a panel, from the most falling cloud on."""
+    names = in_order(gaps["stimulus_set"])
+    if len(names) <= MOST_PANELS:
+        return names
+    r = {str(name): pearson(part["similarity"], part["gap"]) for name, part in gaps.groupby("stimulus_set")}
+    return sorted(names, key=lambda name: (np.isnan(r[name]), r[name]))
+
+
+@styled
+def _plot_gaps(gaps: pd.DataFrame, measure: str) -> Figure:
+    names, title = panels_of_sets(sets_by_r(gaps), GAP_TITLE, MOST_PANELS)
+    n_rows = -(-len(names) // N_COLUMNS)
+    dpi = CROWDED_DPI if len(gaps) > MANY_POINTS else RASTER_DPI
+    figure = start_figure(title, 0.8 + 3.25 * n_rows, dpi)
+    axes = grid_of_panels(figure, len(names), min(N_COLUMNS, len(names)), sharex=True, sharey=True)
+    low, high = float(gaps["larger_accuracy"].min()), float(gaps["larger_accuracy"].max())
+    for index, (panel, name) in enumerate(zip(axes, names, strict=True)):
+        rows = gaps[gaps["stimulus_set"] == name]
+        points = panel.scatter(
+            rows["similarity"], rows["gap"], c=rows["larger_accuracy"], cmap=colormaps["cividis"],
+            s=22 if len(rows) < MANY_POINTS // 4 else 8,
+            vmin=low, vmax=high, alpha=0.85, linewidths=0, rasterized=len(gaps) > MANY_POINTS,
+        )  # fmt: skip
+        panel.set_title(_title_of(name, rows, "similarity", "gap"))
+        if index % N_COLUMNS == 0:
+            panel.set_ylabel("|accuracy difference|\n(percentage points)")
+    largest = float(gaps.loc[gaps["stimulus_set"].isin(names), "gap"].max()) or 1.0
+    axes[0].set_ylim(-ROOM * largest, (1 + ROOM) * largest)  # shared by all panels; marks at 0 are whole
+    write_percents(axes[0].yaxis)
+    figure.supxlabel(f"similarity of the two networks ({shortened(measure, 40)}), no unit", fontsize=9)
+    bar = figure.colorbar(
+        points, ax=axes, shrink=0.85, aspect=28, label="larger accuracy of the two (%)",
+        ticks=percent_locator(), format=percent_formatter(),
+    )  # fmt: skip
+    bar.solids.set(rasterized=True, alpha=1)  # type: ignore[union-attr]
+    bar.outline.set_visible(False)
+    return figure
+
+
+def _title_of(name: str, rows: pd.DataFrame, x: str, y: str) -> str:
+    """Return stimulus set, correlation and number of points, in two lines: panels are narrow."""
+    return f"{shortened(name, 28)}\n{written_r(pearson(rows[x], rows[y]))}, n\u00a0=\u00a0{len(rows)}"
+
+
+def panels_and_title(rows: pd.DataFrame, title: str) -> tuple[list[str], str]:
+    """Return the stimulus sets that get a panel, and the title; it says so where some get none."""
+    return panels_of_sets(in_order(rows["stimulus_set"]), title, MOST_PANELS)
+
+
+def panels_of_sets(names: Sequence[str], title: str, most: int) -> tuple[list[str], str]:
+    """Return names evenly spaced in their order, the first and the last among them, and the title.
+
+    Example:
+        >>> panels_of_sets(["a", "b", "c", "d", "e"], "How?", 3)
+        (['a', 'c', 'e'], 'How? (3 of 5 stimulus sets)')
+    """
+    if len(names) <= most:
+        return list(names), title
+    places = np.linspace(0, len(names) - 1, most).round().astype(int)
+    return [names[place] for place in places], f"{title} ({most} of {len(names)} stimulus sets)"
+
+
+def written_r(r: float) -> str:
+    """Return a correlation for a title.
+
+    Example:
+        >>> written_r(-0.456).split(), written_r(float("nan"))
+        (['r', '=', '−0.46'], 'r undefined')
+    """
+    return "r undefined" if np.isnan(r) else f"r\u00a0=\u00a0{r:.2f}".replace("-", "−")
+
+
+def plot_rankme(
+    layer_diagnostics: pd.DataFrame, probe_results: pd.DataFrame, model_cards: pd.DataFrame, *, delta: float
+) -> Figure:
+    """Draw probe accuracy against RankMe of the final layer, one panel per stimulus set.
+
+    Args:
+        layer_diagnostics: The contract's table.
+        probe_results: The contract's table.
+        model_cards: Gives objective (colour and marker) and architecture (filled or hollow).
+        delta: Picks one row per layer where there are several thresholds; RankMe does not depend on it.
+
+    Returns:
+        One point per network, RankMe on a shared axis without unit, accuracy in percent.
+    """
+    joined = with_traits(rank_and_accuracy(layer_diagnostics, probe_results, delta), model_cards)
+    if not len(joined):
+        return plot_note(RANK_TITLE, "no final layer has both a RankMe and a probe accuracy")
+    return _plot_ranks(joined, model_cards)
+
+
+@styled
+def _plot_ranks(joined: pd.DataFrame, model_cards: pd.DataFrame) -> Figure:
+    palette, filled = palette_of(model_cards), filled_architecture(model_cards)
+    names, title = panels_and_title(joined, RANK_TITLE)
+    n_rows = -(-len(names) // N_COLUMNS)
+    figure = start_figure(title, 1.0 + 3.15 * n_rows)
+    axes = grid_of_panels(figure, len(names), min(N_COLUMNS, len(names)), sharey=True)
+    for index, (panel, name) in enumerate(zip(axes, names, strict=True)):
+        rows = joined[joined["stimulus_set"] == name]
+        for (objective, architecture), part in rows.groupby(["objective", "architecture"], sort=True):
+            colour = palette.colour(str(objective))
+            panel.plot(
+                part["rankme"], part["test_accuracy"], linestyle="none", markersize=7,
+                marker=palette.marker(str(objective)), markeredgecolor=colour, markeredgewidth=1.4, alpha=0.9,
+                markerfacecolor=colour if architecture == filled else "#ffffff",
+            )  # fmt: skip
+        panel.set_title(_title_of(name, rows, "rankme", "test_accuracy"))
+        if index % N_COLUMNS == 0:
+            panel.set_ylabel("probe accuracy on test images (%)")
+        panel.margins(0.08)
+    write_percents(axes[0].yaxis)
+    for panel in axes:
+        panel.set_xlabel("RankMe (effective dimensions)")
+    objectives = objectives_in_order(name for name in joined["objective"] if name != UNKNOWN)
+    handles = palette.legend_handles(objectives) + architecture_handles(model_cards)
+    if handles:
+        add_legend(figure, handles, 8)
+    return figure

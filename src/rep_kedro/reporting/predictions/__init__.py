@@ -1,0 +1,1 @@
+"""Do networks that represent images similarly make the same errors?"""

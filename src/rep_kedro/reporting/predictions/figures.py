@@ -1,0 +1,98 @@
+"""Do networks that represent images alike also err alike?"""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from rep_kedro.reporting.names import shortened
+from rep_kedro.reporting.pairs import kinds_of, of_kind, with_kinds
+from rep_kedro.reporting.performance.figures import CROWDED_DPI, panels_of_sets, written_r
+from rep_kedro.reporting.similarity.spread import add_kind_legend, draw_kind
+from rep_kedro.reporting.style import MANY_POINTS, RASTER_DPI, Palette, plot_note, start_figure, styled
+from rep_kedro.reporting.tables import in_order, palette_of, pearson
+from rep_kedro.reporting.texts import figure_texts
+
+TITLE = figure_texts("prediction_agreement")["title"]
+MOST_PANELS = 4
+ROWS = {
+    "error_consistency": "error consistency (Cohen's κ,\n1: alike, 0: by chance)",
+    "within_range": "disagreement, from the least (0)\nto the most (1) that accuracies allow",
+}
+
+
+def plot_prediction_agreement(
+    prediction_agreement: pd.DataFrame, similarities: pd.DataFrame, model_cards: pd.DataFrame, *, measure: str
+) -> Figure:
+    """Draw error consistency and disagreement of the final probes' test predictions against similarity.
+
+    Args:
+        prediction_agreement: The contract's table.
+        similarities: The contract's table, rows of the measure.
+        model_cards: Gives the objectives' colours.
+        measure: Which similarity.
+
+    Returns:
+        One column per stimulus set, one point per pair of networks.
+    """
+    joined = agreement_and_similarity(prediction_agreement, similarities)
+    if not len(joined):
+        return plot_note(TITLE, f"no pair has both a similarity ({measure}) and two lists of predictions")
+    joined = with_kinds(joined, "objective").assign(within_range=within_range(joined))
+    return _plot(joined, palette_of(model_cards), measure)
+
+
+def agreement_and_similarity(prediction_agreement: pd.DataFrame, similarities: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of ``prediction_agreement`` with the similarity of the two networks, where defined.
+
+    Args:
+        prediction_agreement: The contract's table.
+        similarities: The contract's table, rows of one measure.
+    """
+    columns = ["stimulus_set", "first", "second"]
+    sides = [
+        table.assign(
+            first=np.minimum(table["model_a"].astype(str), table["model_b"].astype(str)),
+            second=np.maximum(table["model_a"].astype(str), table["model_b"].astype(str)),
+        )
+        for table in (prediction_agreement, similarities)
+    ]
+    values = sides[1][[*columns, "similarity"]].astype({"similarity": "float64"})
+    joined = sides[0].merge(values, on=columns, how="inner")
+    return joined.dropna(subset=["similarity", "disagreement"]).drop(columns=["first", "second"])
+
+
+def within_range(rows: pd.DataFrame) -> pd.Series:
+    """Return where the disagreement lies between the least (0) and the most (1) that the accuracies allow.
+
+    NaN where the accuracies leave no choice.
+    """
+    low, high = (rows[f"disagreement_{end}_bound"].astype("float64") for end in ("low", "high"))
+    room = (high - low).where(high > low)
+    return (rows["disagreement"].astype("float64") - low) / room
+
+
+@styled
+def _plot(joined: pd.DataFrame, palette: Palette, measure: str) -> Figure:
+    names, title = panels_of_sets(in_order(joined["stimulus_set"]), TITLE, MOST_PANELS)
+    is_crowded = len(joined) > MANY_POINTS
+    figure = start_figure(title, 6.4, CROWDED_DPI if is_crowded else RASTER_DPI)
+    grid = figure.subplots(len(ROWS), max(len(names), 2), squeeze=False, sharex="col", sharey="row")
+    for spare in grid[:, len(names) :].ravel():
+        spare.set_axis_off()
+    kinds = sorted(set(kinds_of(joined)))
+    for column, name in zip(grid.T, names, strict=False):
+        rows = joined[joined["stimulus_set"] == name]
+        for panel, value in zip(column, ROWS, strict=True):
+            defined = rows.dropna(subset=[value])
+            for kind in kinds:
+                part = of_kind(defined, kind)
+                draw_kind(
+                    panel, part["similarity"], part[value], kind, palette, len(rows), rasterized=is_crowded
+                )
+            r = written_r(pearson(defined["similarity"], defined[value]))
+            panel.set_title(f"{shortened(name, 22)}: {r}" if value == "error_consistency" else r)
+        column[-1].set_xlabel(f"similarity ({shortened(measure, 24)})")
+    for panel, label in zip(grid[:, 0], ROWS.values(), strict=True):
+        panel.set_ylabel(label)
+    add_kind_legend(figure, kinds, palette)
+    return figure

@@ -1,0 +1,113 @@
+"""What can be read out of the networks?"""
+
+import math
+
+import pandas as pd
+
+from rep_kedro.kernels.statistics.families import LEVEL
+from rep_kedro.reporting.content import ReportContent
+from rep_kedro.reporting.headlines import rank_groups
+from rep_kedro.reporting.names import written
+from rep_kedro.reporting.page import Column, Section, Table, counted, list_in_words, make_table, write_number
+from rep_kedro.reporting.performance.figures import written_r
+from rep_kedro.reporting.tables import best_layers, pearson, rank_and_accuracy, with_traits
+
+BEST_COLUMNS = {
+    "stimulus_set": Column("stimulus set"),
+    "model": Column("network"),
+    "architecture": Column("architecture"),
+    "objective": Column("objective"),
+    "layer": Column("chosen layer"),
+    "is_final": Column("final layer?", "truth"),
+    "validation_accuracy": Column("held-out accuracy", "percent", 1),
+    "test_accuracy": Column("test accuracy", "percent", 1),
+    "test_low": Column("interval from", "percent", 1),
+    "test_high": Column("to", "percent", 1),
+    "train_accuracy": Column("train accuracy", "percent", 1),
+    "n_test": Column("test images", "count"),
+    "n_classes": Column("classes", "count"),
+}
+BEST_NOTE = (
+    "Layers are chosen by their accuracy on held-out training images; test images only judge them. The "
+    "interval is for other test images (Wilson, 95 %). Figures use the final layer."
+)
+
+
+def describe(content: ReportContent) -> list[Section]:
+    """Say what linear probes read out of each network, and whether RankMe foretells it."""
+    probes = content.table("probe_results")
+    ranks = rank_and_accuracy(content.table("layer_diagnostics"), probes, content.delta)
+    best = with_traits(best_layers(probes), content.table("model_cards"))
+    notes = [] if len(probes) else ["This run made no table probe_results: the question stays unanswered."]
+    n_undefined = int(probes["test_accuracy"].isna().sum())
+    if len(probes) and not len(best):
+        notes.append("No training images were held out: which layer reads out best is not said.")
+    notes += [f"{n_undefined} of {len(probes)} probe accuracies are undefined."] if n_undefined else []
+    shown = f"final layers; {counted(len(ranks), 'point')} in all; accuracy on test images"
+    return [
+        Section(
+            anchor="readout",
+            answers=[*accuracies_in_words(best), *leaders_in_words(best)],
+            details=ranks_in_words(ranks),
+            notes=notes,
+            figures=[content.block("rankme", shown)],
+            tables=[_best_table(best, content.n_run_rows)] if len(best) else [],
+        )
+    ]
+
+
+def _best_table(best: pd.DataFrame, n_rows: int) -> Table:
+    readable = best.assign(**{trait: best[trait].map(written) for trait in ("objective", "architecture")})
+    caption = "Probe results: of each network the layer that reads held-out images best"
+    return make_table(readable, BEST_COLUMNS, caption, most_rows=n_rows, note=BEST_NOTE)
+
+
+def accuracies_in_words(best: pd.DataFrame) -> list[str]:
+    """Give the mean test accuracy on each stimulus set, with its interval over networks and images."""
+    told = []
+    for name, part in best.groupby("stimulus_set", sort=True):
+        mean, half = _mean_and_half_width(part)
+        ends = [write_number(min(max(end, 0.0), 1.0), "percent", 1) for end in (mean - half, mean + half)]
+        interval = "" if math.isnan(half) else f", {' to '.join(ends)}"
+        told.append(f"{name} {write_number(mean, 'percent', 1)}{interval}")
+    return [f"Mean test accuracy of each network's chosen layer: {list_in_words(told, 8)}."] if told else []
+
+
+def _mean_and_half_width(part: pd.DataFrame) -> tuple[float, float]:
+    """Return the mean accuracy, and half of its 95 % interval for other networks and images."""
+    accuracy = part["test_accuracy"].astype("float64")
+    mean, n_images = float(accuracy.mean()), int(part["n_test"].min())
+    variance = float(accuracy.var()) / len(accuracy) + mean * (1 - mean) / n_images
+    return mean, 1.96 * variance**0.5
+
+
+def leaders_in_words(best: pd.DataFrame) -> list[str]:
+    """Name the objective whose networks read out best on each stimulus set, where that can be said."""
+    sentences = []
+    parts = [(str(name), part) for name, part in best.groupby("stimulus_set", sort=True)]
+    for name, part in parts:
+        ranking = rank_groups(
+            part["test_accuracy"].astype("float64"),
+            part["objective"].map(written),
+            n_images=int(part["n_test"].min()),
+            level=LEVEL / len(parts),
+        )
+        if ranking is not None:
+            sentences.append(
+                ranking.in_words(
+                    f"On {name}, {{name}} networks read out best",
+                    f"On {name}, which networks read out best",
+                    kind="percent",
+                    digits=1,
+                )
+            )
+    return sentences
+
+
+def ranks_in_words(ranks: pd.DataFrame) -> list[str]:
+    """Give the correlation of RankMe with accuracy on each stimulus set."""
+    told = [
+        f"{name} ({written_r(pearson(part['rankme'], part['test_accuracy']))}, n\u00a0=\u00a0{len(part)})"
+        for name, part in ranks.groupby("stimulus_set", sort=True)
+    ]
+    return [f"RankMe with probe accuracy: {list_in_words(told, 12)}."] if told else []

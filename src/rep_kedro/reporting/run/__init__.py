@@ -1,0 +1,1 @@
+"""What was run, what is missing, and what changed."""

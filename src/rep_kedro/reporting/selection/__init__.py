@@ -1,0 +1,1 @@
+"""Which few networks do best together?"""

@@ -1,0 +1,1 @@
+"""Which networks represent the same images similarly?"""

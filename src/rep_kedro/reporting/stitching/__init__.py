@@ -1,0 +1,1 @@
+"""Can one network continue from another network's layer?"""

@@ -1,0 +1,69 @@
+"""Can one network go on from another network's layer?"""
+
+import pandas as pd
+
+from rep_kedro.reporting.content import ReportContent
+from rep_kedro.reporting.page import Column, Section, counted, list_in_words, make_table, write_number
+from rep_kedro.reporting.similarity.text import with_numbers
+from rep_kedro.reporting.tables import chosen_stimulus_set, trait_of
+
+STITCH_COLUMNS = {
+    "front_model": Column("network that begins"),
+    "end_model": Column("network that goes on"),
+    "layer": Column("joined at"),
+    "front_accuracy": Column("first alone", "percent", 1),
+    "end_accuracy": Column("second alone", "percent", 1),
+    "stitched_accuracy": Column("stitched", "percent", 1),
+    "relative_accuracy": Column("relative", "number", 3),
+    "agreement": Column("agreement with second", "percent", 1),
+    "map_r2": Column("fit of the map (R²)", "number", 2),
+    "n_test": Column("test images", "count"),
+}
+
+
+def describe(content: ReportContent) -> list[Section]:
+    """Say how well networks go on from other networks' layers."""
+    everything = with_numbers(content.table("stitching_results"), "relative_accuracy")
+    stimulus_set = chosen_stimulus_set(content.stimulus_set, everything)
+    rows = everything[everything["stimulus_set"] == stimulus_set]
+    rows = rows.sort_values("relative_accuracy", ascending=False, kind="stable")
+    n_undefined = int(rows["relative_accuracy"].isna().sum())
+    notes = [] if len(rows) else ["This run stitched no networks: the question stays unanswered."]
+    notes += [f"{n_undefined} of {len(rows)} relative accuracies are undefined."] if n_undefined else []
+    shown = (
+        f"stimulus set {stimulus_set}; {counted(len(rows), 'stitched network')}" if len(rows) else "nothing"
+    )
+    table = make_table(
+        rows, STITCH_COLUMNS, "All stitched networks", most_rows=content.n_run_rows, is_folded=True
+    )
+    return [
+        Section(
+            anchor="stitching",
+            answers=stitching_in_words(rows, trait_of(content.table("model_cards"), "objective")),
+            notes=notes,
+            figures=[content.block("stitching", shown)],
+            tables=[table] if len(rows) else [],
+        )
+    ]
+
+
+def stitching_in_words(rows: pd.DataFrame, objective: dict[str, str]) -> list[str]:
+    """Give medians of stitching within one objective and across objectives.
+
+    Untrained networks that go on are listed by themselves: they classify near chance, and almost any map is
+    as good.
+    """
+    rows = rows.rename(columns={"relative_accuracy": "value"}).dropna(subset=["value"])
+    front, end = rows["front_model"].map(objective), rows["end_model"].map(objective)
+    is_trained = end != "untrained"
+    kinds = (
+        (rows[is_trained & (front == end)], "into trained networks of the same objective"),
+        (rows[is_trained & (front != end)], "into trained networks of another objective"),
+        (rows[~is_trained], "into untrained networks, which are near chance by themselves"),
+    )
+    told = [
+        f"{write_number(part['value'].median(), digits=2)} {words} (n\u00a0=\u00a0{len(part)})"
+        for part, words in kinds
+        if len(part)
+    ]
+    return [f"Median relative accuracy is {list_in_words(told)}."] if told else []

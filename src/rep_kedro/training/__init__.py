@@ -1,0 +1,1 @@
+"""Training small networks: the loop, its schedule, its processes."""

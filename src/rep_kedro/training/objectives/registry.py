@@ -1,0 +1,29 @@
+"""All training objectives by name."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rep_kedro.errors import UserError
+from rep_kedro.training.objectives.protocol import Objective
+from rep_kedro.training.objectives.simclr import SimCLR
+from rep_kedro.training.objectives.supervised import Supervised
+from rep_kedro.training.objectives.untrained import Untrained
+from rep_kedro.training.objectives.vicreg import VICReg
+
+OBJECTIVES: dict[str, type[Objective]] = {
+    "supervised": Supervised,
+    "simclr": SimCLR,
+    "vicreg": VICReg,
+    "untrained": Untrained,
+}
+
+
+def make_objective(name: str, options: Mapping[str, Any]) -> Objective:
+    """Return the objective called `name` with these settings.
+
+    Raises:
+        ValueError: If the name or an option is unknown, or a value is not allowed.
+    """
+    if name not in OBJECTIVES:
+        raise UserError(f"unknown objective {name!r}; known: {', '.join(OBJECTIVES)}")
+    return OBJECTIVES[name].model_validate(dict(options))

@@ -1,0 +1,135 @@
+"""Files of weights are joined as networks trained here are."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from tests.small_collections import ARROW, make_network, make_stimuli, run_plan, store, store_networks
+
+from rep_kedro.analyses.stitching.params import StitchingParams
+from rep_kedro.errors import UserError
+from rep_kedro.models.sources.trained import restore_trained_network
+from rep_kedro.models.study import FeaturesParams
+from rep_kedro.pipelines.stitching.nodes import plan_stitches, tabulate_stitching_results
+
+
+@pytest.fixture
+def study(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
+    labels, splits = [i % 3 for i in range(40)], ["train"] * 24 + ["test"] * 16
+    networks = store_networks(
+        tmp_path / "networks",
+        {
+            f"cnn_s{seed}": make_network("cnn", seed=seed, n_classes=3, stimulus_set="noise")
+            for seed in (0, 1)
+        },
+    )
+    for name, handle in networks.items():
+        save_file(restore_trained_network(handle).state_dict(), tmp_path / f"{name}.safetensors")
+    sets = store(tmp_path / "sets", {"noise": make_stimuli(pixels, labels, splits, ["a", "b", "c"])}, ARROW)
+    return sets, networks
+
+
+def _entry(tmp_path, name, **changes):
+    entry = {"source": "checkpoint", "architecture": "cnn", "n_classes": 3, "trained_on": "noise"}
+    return {**entry, "path": str(tmp_path / f"{name}.safetensors"), **changes}
+
+
+def _plan(study, entries, **params):
+    return plan_stitches(
+        *study, FeaturesParams.model_validate({"models": entries}), StitchingParams(batch_size=10, **params)
+    )
+
+
+def test_files_give_what_the_networks_that_they_were_saved_from_give(study, tmp_path):
+    files = {f"file_{seed}": _entry(tmp_path, f"cnn_s{seed}") for seed in (0, 1)}
+    table = tabulate_stitching_results(run_plan(tmp_path / "out", _plan(study, files)))
+    own = table[table["front_model"] == "cnn_s0"].drop(columns=["front_model", "end_model"])
+    file = table[table["front_model"] == "file_0"].drop(columns=["front_model", "end_model"])
+    assert len(own) == 4
+    assert own.to_dict("list") == file.to_dict("list")
+    assert len(table) == 16
+
+
+def test_only_files_of_one_form_are_joined(study, tmp_path):
+    torch.manual_seed(0)
+    files = {
+        "a": _entry(tmp_path, "cnn_s0"),
+        "b": _entry(tmp_path, "cnn_s1"),
+        "c": _entry(tmp_path, "cnn_s1", mean=[0.1, 0.2, 0.3]),
+    }
+    plan = _plan(study, files)
+    assert sorted(plan) == [
+        "noise/a-to-b",
+        "noise/b-to-a",
+        "noise/cnn_s0-to-cnn_s1",
+        "noise/cnn_s1-to-cnn_s0",
+    ]
+    recipe = plan["noise/a-to-b"].recipe
+    assert recipe["front"]["key"] == "a"
+    assert len(recipe["front"]["digest"]) == 64
+    assert str(tmp_path) not in json.dumps(recipe)
+
+
+def test_which_tensors_of_a_file_are_read_is_part_of_the_recipe(study, tmp_path):
+    states = [restore_trained_network(study[1][f"cnn_s{seed}"]).state_dict() for seed in (0, 1)]
+    torch.save({"model": states[0], "model_ema": states[1]}, tmp_path / "both.pth")
+    both = {"path": str(tmp_path / "both.pth")}
+    plans = [
+        _plan(study, {"a": _entry(tmp_path, "cnn_s1"), "b": _entry(tmp_path, "x", **both, within=part)})
+        for part in ("model", "model_ema")
+    ]
+    first, second = (plan["noise/a-to-b"].recipe["end"]["digest"] for plan in plans)
+    assert first != second
+
+
+def test_networks_that_cannot_be_joined_are_left_out_with_their_reasons(study, tmp_path, caplog):
+    files = {
+        "bare": _entry(tmp_path, "cnn_s0", n_classes=None),
+        "elsewhere": _entry(tmp_path, "cnn_s0", trained_on="nose"),
+        "foreign": {"source": "timm", "name": "resnet18", "pretrained": False, "layers": ["layer4"]},
+    }
+    with caplog.at_level("INFO"):
+        plan = _plan(study, files)
+    assert sorted(plan) == ["noise/cnn_s0-to-cnn_s1", "noise/cnn_s1-to-cnn_s0"]
+    assert "bare (it has no head; give n_classes)" in caplog.text
+    assert (
+        "elsewhere (trained_on 'nose' is no stimulus set of this study; did you mean 'noise')" in caplog.text
+    )
+    assert "foreign (only networks of this project's architectures can be cut)" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"n_classes": None}, "stitching.models: 'a' cannot be joined: it has no head; give n_classes"),
+        ({"trained_on": "nose"}, "'nose' is no stimulus set of this study; did you mean 'noise'"),
+        ({"path": "gone.safetensors"}, r"checkpoint gone\.safetensors does not exist"),
+    ],
+)
+def test_wanted_files_that_cannot_be_joined_are_refused_while_planning(study, tmp_path, changes, message):
+    with pytest.raises(UserError, match=message):
+        _plan(study, {"a": _entry(tmp_path, "cnn_s0", **changes)}, models=["a"])
+
+
+def test_chosen_networks_may_be_from_files_and_trained_here(study, tmp_path):
+    files = {name: _entry(tmp_path, f"cnn_s{i}") for i, name in enumerate(("a", "b"))}
+    assert sorted(_plan(study, files, models=["a", "b"])) == ["noise/a-to-b", "noise/b-to-a"]
+    with pytest.raises(UserError, match="unknown network 'c'; known: a, b, cnn_s0, cnn_s1"):
+        _plan(study, files, models=["c"])
+
+
+def test_names_that_hold_the_word_between_front_and_end_are_told_apart(study, tmp_path):
+    files = {name: _entry(tmp_path, f"cnn_s{i}") for i, name in enumerate(("a-to-b", "b"))}
+    table = tabulate_stitching_results(run_plan(tmp_path / "out", _plan(study, files, models=list(files))))
+    assert set(zip(table["front_model"], table["end_model"], strict=True)) == {
+        ("a-to-b", "b"),
+        ("b", "a-to-b"),
+    }
+
+
+def test_a_file_does_not_take_the_name_of_a_network(study, tmp_path):
+    with pytest.raises(UserError, match=r"features\.models\.cnn_s0 has the name of a network"):
+        _plan(study, {"cnn_s0": _entry(tmp_path, "cnn_s0")})

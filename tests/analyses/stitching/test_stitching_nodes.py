@@ -1,0 +1,210 @@
+"""The stitching pipeline on small networks with drawn weights."""
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+from tests.reference import stitching as reference
+from tests.small_collections import ARROW, make_network, make_stimuli, run_plan, store, store_networks
+
+from rep_kedro.analyses.stitching.params import StitchingParams
+from rep_kedro.models.sources.trained import preprocessing_of, restore_trained_network
+from rep_kedro.models.study import FeaturesParams
+from rep_kedro.pipelines.stitching.nodes import plan_stitches, tabulate_stitching_results
+from rep_kedro.schemas.stitching import STITCHING_RESULTS
+
+N_TRAIN, N_TEST, N_CLASSES = 24, 20, 3
+
+
+@pytest.fixture(scope="module")
+def stimuli():
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, size=(N_TRAIN + N_TEST, 16, 16, 3), dtype=np.uint8)
+    labels = [i % N_CLASSES for i in range(len(pixels))]
+    return pixels, labels, ["train"] * N_TRAIN + ["test"] * N_TEST
+
+
+@pytest.fixture
+def study(tmp_path, stimuli):
+    def network(architecture, seed, n_classes=N_CLASSES, **given):
+        return make_network(architecture, seed=seed, n_classes=n_classes, stimulus_set="noise", **given)
+
+    networks = {
+        "cnn_supervised_s0": network("cnn", 0),
+        "cnn_supervised_s1": network("cnn", 1),
+        "small_resnet_supervised_s0": network("small_resnet", 0),
+        "small_resnet_supervised_s1": network("small_resnet", 1),
+        "cnn_simclr_s0": network("cnn", 0, n_classes=None, objective="simclr"),
+        "cnn_simclr_s1": network("cnn", 1, n_classes=None, objective="simclr"),
+    }
+    sets = {"noise": make_stimuli(*stimuli, class_names=["a", "b", "c"])}
+    return store(tmp_path / "stimulus_sets", sets, ARROW), store_networks(tmp_path / "networks", networks)
+
+
+def _stitch(tmp_path, study, **params):
+    return run_plan(
+        tmp_path / "stitches",
+        plan_stitches(*study, FeaturesParams(), StitchingParams(batch_size=10, **params)),
+    )
+
+
+def test_networks_are_joined_with_those_that_differ_in_their_seed_alone(study):
+    assert list(plan_stitches(*study, FeaturesParams(), StitchingParams())) == [
+        "noise/cnn_supervised_s0-to-cnn_supervised_s1",
+        "noise/cnn_supervised_s1-to-cnn_supervised_s0",
+        "noise/small_resnet_supervised_s0-to-small_resnet_supervised_s1",
+        "noise/small_resnet_supervised_s1-to-small_resnet_supervised_s0",
+    ]
+
+
+def test_what_networks_have_in_common_is_in_their_recipes_not_in_their_names(tmp_path, study, stimuli):
+    def network(seed, **given):
+        return make_network("cnn", seed=seed, n_classes=N_CLASSES, stimulus_set="noise", **given)
+
+    named = {
+        "elder": network(0),
+        "younger": network(1),
+        "cnn_s0": network(0, objective="a"),
+        "cnn_s1": network(1, objective="b"),
+    }
+    networks = store_networks(tmp_path / "named", named)
+    assert list(plan_stitches(study[0], networks, FeaturesParams(), StitchingParams())) == [
+        "noise/elder-to-younger",
+        "noise/younger-to-elder",
+    ]
+
+
+def test_a_network_joined_with_itself_is_the_network(tmp_path, study):
+    handles = _stitch(tmp_path, study, include_self=True, layers="cut_points")
+    table = tabulate_stitching_results(handles)
+    itself = table[table["front_model"] == table["end_model"]]
+    assert set(itself["front_model"]) == {name for name in study[1] if "supervised" in name}
+    assert len(itself) > 4 * 10
+    assert (itself["relative_accuracy"] == 1.0).all()
+    assert (itself["agreement"] == 1.0).all()
+    # Test images leave what the training images span in the deepest layers of a net with 24 of them.
+    maps = [row["map_r2"] for row in handles["noise/cnn_supervised_s0-to-cnn_supervised_s0"].meta["layers"]]
+    assert min(maps[:9]) == pytest.approx(1.0, abs=1e-9)
+
+
+def test_every_kept_cut_point_gets_a_row(tmp_path, study):
+    table = tabulate_stitching_results(_stitch(tmp_path, study))
+    assert list(table.columns) == list(STITCHING_RESULTS.names)
+    cnn = table[table["front_model"] == "cnn_supervised_s0"]
+    assert cnn[["end_model", "layer", "depth"]].values.tolist() == [
+        ["cnn_supervised_s1", layer, depth]
+        for depth, layer in enumerate(("relu1", "relu2", "relu3", "relu5"))
+    ]
+    assert set(table["n_fit"]) == {N_TRAIN}
+    assert set(table["n_test"]) == {N_TEST}
+
+
+@pytest.mark.parametrize("layer", ["relu1", "relu3"])
+def test_maps_and_accuracies_equal_those_of_whole_passes(tmp_path, study, stimuli, layer):
+    handles = _stitch(tmp_path, study, models=["cnn_supervised_s0", "cnn_supervised_s1"])
+    handle = handles["noise/cnn_supervised_s1-to-cnn_supervised_s0"]
+    front, end = (restore_trained_network(study[1][f"cnn_supervised_s{seed}"]) for seed in (1, 0))
+    pixels, labels, _ = stimuli
+    scale = preprocessing_of(study[1]["cnn_supervised_s0"]).scale
+    images = scale(torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy()))
+    with torch.no_grad():
+        x, y = (network.run(images, stop_at=layer) for network in (front, end))
+
+    def rows(maps):
+        return maps.permute(0, 2, 3, 1).flatten(0, 2).double()
+
+    weight, bias = reference.affine_map(rows(x[:N_TRAIN]), rows(y[:N_TRAIN]))
+    np.testing.assert_allclose(handle.tensor(f"{layer}/weight"), weight, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(handle.tensor(f"{layer}/bias"), bias, rtol=0, atol=1e-6)
+    with torch.no_grad():
+        mapped = torch.einsum("ef,nfhw->nehw", weight.float(), x[N_TRAIN:]) + bias.float()[:, None, None]
+        stitched = end.run(mapped, start_after=layer).argmax(1)
+        alone, of_front = end(images[N_TRAIN:]).argmax(1), front(images[N_TRAIN:]).argmax(1)
+    truth = torch.tensor(labels[N_TRAIN:])
+    row = next(row for row in handle.meta["layers"] if row["layer"] == layer)
+    assert row["stitched_accuracy"] == (stitched == truth).double().mean().item()
+    assert row["end_accuracy"] == (alone == truth).double().mean().item()
+    assert row["front_accuracy"] == (of_front == truth).double().mean().item()
+    assert row["agreement"] == (stitched == alone).double().mean().item()
+    expected = reference.r2(weight, bias, rows(x[N_TRAIN:]), rows(y[N_TRAIN:]))
+    assert row["map_r2"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_other_families_of_maps_are_at_most_as_good_on_what_they_were_fitted_on(tmp_path, study):
+    plan = {
+        name: run_plan(
+            tmp_path / name,
+            plan_stitches(*study, FeaturesParams(), StitchingParams(map_family=name, map_rank=rank)),
+        )
+        for name, rank in (("affine", None), ("orthogonal", None), ("reduced_rank", 2))
+    }
+    key = "noise/cnn_supervised_s0-to-cnn_supervised_s1"
+    weight = plan["orthogonal"][key].tensor("relu2/weight")
+    np.testing.assert_allclose(weight @ weight.T, np.eye(len(weight)), atol=1e-10)
+    assert np.linalg.matrix_rank(plan["reduced_rank"][key].tensor("relu2/weight")) == 2
+    assert np.linalg.matrix_rank(plan["affine"][key].tensor("relu2/weight")) > 2
+
+
+def test_one_missing_pair_is_made_without_the_others(tmp_path, study):
+    plan = plan_stitches(*study, FeaturesParams(), StitchingParams())
+    keys = [key for key in plan if "resnet" in key]
+    whole = run_plan(tmp_path / "whole", plan)
+    alone = run_plan(tmp_path / "alone", {keys[1]: plan[keys[1]]})
+    assert alone[keys[1]].meta == whole[keys[1]].meta
+
+
+def test_a_batch_size_changes_no_recipe_but_a_map_does(study):
+    def recipe(**params):
+        return plan_stitches(*study, FeaturesParams(), StitchingParams(**params))[
+            "noise/cnn_supervised_s0-to-cnn_supervised_s1"
+        ].recipe
+
+    assert recipe() == recipe(batch_size=7)
+    assert recipe() != recipe(map_family="orthogonal")
+    assert recipe() != recipe(layers="cut_points")
+
+
+def test_networks_without_a_partner_are_told_and_nothing_is_planned(study, caplog):
+    with caplog.at_level(logging.WARNING):
+        assert (
+            plan_stitches(
+                *study, FeaturesParams(), StitchingParams(models=["cnn_supervised_s0", "cnn_simclr_s0"])
+            )
+            == {}
+        )
+    assert "nothing to stitch" in caplog.text
+    assert list(tabulate_stitching_results({}).columns) == list(STITCHING_RESULTS.names)
+
+
+def test_stimuli_without_labels_fail_with_a_reason(tmp_path, study, stimuli):
+    pixels, labels, splits = stimuli
+    bare = store(tmp_path / "bare", {"noise": make_stimuli(pixels, [None, *labels[1:]], splits)}, ARROW)
+    plan = plan_stitches(bare, study[1], FeaturesParams(), StitchingParams())
+    with pytest.raises(Exception, match="1 of them without a label; stitching needs labels"):
+        run_plan(tmp_path / "failed", plan)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        (
+            {"models": ["cnn_supervized_s0"]},
+            "unknown network 'cnn_supervized_s0'; did you mean 'cnn_supervised_s",
+        ),
+        ({"stimulus_sets": ["noises"]}, "unknown stimulus set 'noises'; did you mean 'noise'"),
+    ],
+)
+def test_unknown_names_are_refused_with_close_matches(study, params, message):
+    with pytest.raises(ValueError, match=message):
+        plan_stitches(*study, FeaturesParams(), StitchingParams(**params))
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"map_rank": 3}, {"map_family": "reduced_rank"}, {"map_family": "permutation"}, {"epochs": 3}],
+)
+def test_parameters_that_make_no_sense_are_refused(params):
+    with pytest.raises(ValidationError):
+        StitchingParams(**params)

@@ -1,0 +1,146 @@
+"""Random views: what they do to an image, that they repeat, that the defaults do nothing."""
+
+import math
+
+import pytest
+import torch
+from tests.reference import augment as reference
+
+from rep_kedro.kernels.training import augment
+
+
+@pytest.fixture
+def images():
+    return torch.rand(5, 3, 12, 12, generator=torch.Generator().manual_seed(1))
+
+
+def _generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_affine_views_without_any_range_are_the_images(images):
+    views = augment.draw_affine_views(images, _generator())
+    torch.testing.assert_close(views, images, atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "ranges",
+    [
+        {"zoom": (0.7, 1.5)},
+        {"rotation_deg": 40.0},
+        {"shift_fraction": 0.2},
+        {"shear": 0.3},
+        {"stretch": 0.4},
+        {"zoom": (0.8, 1.2), "rotation_deg": 20.0, "shift_fraction": 0.1, "shear": 0.2, "stretch": 0.2},
+    ],
+)
+def test_affine_views_agree_with_sampling_pixel_by_pixel(images, ranges):
+    views = augment.draw_affine_views(images.double(), _generator(3), **ranges)
+    expected = reference.affine_views(images.double(), _generator(3), **ranges)
+    torch.testing.assert_close(views, expected, atol=1e-10, rtol=0)
+
+
+def test_crops_agree_with_sampling_pixel_by_pixel(images):
+    crops = augment.draw_crops(images.double(), _generator(3), area=(0.2, 0.8), ratio=1.5)
+    expected = reference.crops(images.double(), _generator(3), area=(0.2, 0.8), ratio=1.5)
+    torch.testing.assert_close(crops, expected, atol=1e-10, rtol=0)
+
+
+def test_a_crop_of_the_whole_area_is_the_image(images):
+    torch.testing.assert_close(
+        augment.draw_crops(images, _generator(), area=(1.0, 1.0), ratio=1.0), images, atol=2e-6, rtol=0
+    )
+
+
+def test_crops_never_show_what_is_not_in_the_image(images):
+    crops = augment.draw_crops(images, _generator(), area=(0.1, 0.9), ratio=2.0)
+    assert crops.amin() >= images.amin()
+    assert crops.amax() <= images.amax()
+
+
+def test_a_rotation_by_half_a_turn_turns_the_image_round(images, monkeypatch):
+    monkeypatch.setattr(torch, "rand", lambda *shape, **_: torch.ones(shape, dtype=torch.float64))
+    views = augment.draw_affine_views(images.double(), _generator(), rotation_deg=180.0)
+    torch.testing.assert_close(views, images.double().flip(-1, -2), atol=1e-10, rtol=0)
+
+
+def test_every_image_gets_its_own_draw(images):
+    same = images[:1].expand(5, -1, -1, -1)
+    views = augment.draw_affine_views(same, _generator(), rotation_deg=30.0)
+    colours = augment.draw_colours(same, _generator(), brightness=0.5)
+    for result in (views, colours):
+        assert all(not torch.equal(result[i], result[j]) for i in range(5) for j in range(i))
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda x, g: augment.draw_affine_views(x, g, rotation_deg=30.0, zoom=(0.5, 2.0)),
+        augment.draw_crops,
+        augment.draw_flips,
+        lambda x, g: augment.draw_colours(x, g, brightness=0.4, contrast=0.4, saturation=0.4),
+        lambda x, g: augment.draw_noise(x, g, std=0.1),
+    ],
+)
+def test_a_seed_repeats_itself_another_does_not_and_the_images_stay_as_they_were(images, draw):
+    before = images.clone()
+    first, again, other = (
+        draw(images, _generator(1)),
+        draw(images, _generator(1)),
+        draw(images, _generator(2)),
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert torch.equal(images, before)
+    assert first.dtype == images.dtype
+    assert first.shape == images.shape
+
+
+def test_a_flip_is_a_mirror_or_nothing(images):
+    views = augment.draw_flips(images, _generator())
+    kinds = [
+        "same" if torch.equal(v, x) else "mirrored" if torch.equal(v, x.flip(-1)) else "other"
+        for v, x in zip(views, images, strict=True)
+    ]
+    assert set(kinds) == {"same", "mirrored"}
+    assert torch.equal(augment.draw_flips(images, _generator(), probability=1.0), images.flip(-1))
+
+
+def test_colours_by_hand(monkeypatch):
+    image = torch.tensor([0.2, 0.4, 0.6]).view(1, 3, 1, 1)
+    monkeypatch.setattr(torch, "rand", lambda *shape, **_: torch.ones(shape))  # every factor 1 + amount
+    brighter = augment.draw_colours(image, _generator(), brightness=0.5)
+    assert brighter.flatten().tolist() == pytest.approx([0.3, 0.6, 0.9])
+    contrast = augment.draw_colours(image, _generator(), contrast=0.5)
+    assert contrast.flatten().tolist() == pytest.approx([0.1, 0.4, 0.7])
+    both_ends = augment.draw_colours(image, _generator(), brightness=1.0)
+    assert both_ends.flatten().tolist() == pytest.approx([0.4, 0.8, 1.0])
+    monkeypatch.setattr(torch, "rand", lambda *shape, **_: torch.zeros(shape))
+    grey = augment.draw_colours(image, _generator(), grey_probability=0.5)
+    assert grey.flatten().tolist() == pytest.approx([0.4, 0.4, 0.4])
+
+
+def test_noise_has_the_asked_spread():
+    noise = augment.draw_noise(torch.zeros(4, 3, 64, 64), _generator(), std=0.1)
+    assert noise.std().item() == pytest.approx(0.1, rel=0.02)
+    assert abs(noise.mean().item()) < 0.1 / math.sqrt(noise.numel()) * 4
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda x, g: augment.draw_affine_views(x, g, zoom=(0.0, 1.0)),
+            "zoom must be a positive ascending pair",
+        ),
+        (
+            lambda x, g: augment.draw_crops(x, g, area=(0.5, 1.5)),
+            r"area must be an ascending pair within \(0, 1\]",
+        ),
+        (lambda x, g: augment.draw_crops(x, g, ratio=0.5), "ratio must be at least 1, got 0.5"),
+        (lambda x, g: augment.draw_colours(x, g, contrast=1.5), r"contrast must be in \[0, 1\], got 1.5"),
+    ],
+)
+def test_impossible_ranges_are_refused(images, call, message):
+    with pytest.raises(ValueError, match=message):
+        call(images, _generator())

@@ -1,0 +1,65 @@
+"""The registry of objectives: each is whole, configurable, and answers mistakes."""
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from rep_kedro.models.network import build_network
+from rep_kedro.training.objectives.registry import OBJECTIVES, make_objective
+from rep_kedro.training.objectives.views import Views
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_every_objective_says_what_it_is_and_survives_json(name):
+    objective = make_objective(name, {})
+    assert objective.id == name
+    assert objective.source
+    content = objective.as_json()
+    assert content.pop("id") == name
+    assert make_objective(name, content) == objective
+
+
+@pytest.mark.parametrize("name", [name for name in OBJECTIVES if OBJECTIVES[name].trains])
+def test_every_loss_reaches_every_parameter_and_repeats(name):
+    def compute():
+        network = build_network("cnn", n_classes=4 if objective.has_head else None, seed=0)
+        projector = objective.build_projector(24, torch.Generator().manual_seed(0))
+        images = torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+        losses = objective.compute_losses(
+            network, projector, images, torch.arange(8) % 4, torch.Generator().manual_seed(2)
+        )
+        losses["loss"].backward()
+        return losses, [p.grad for p in [*network.parameters(), *projector.parameters()]]
+
+    objective = make_objective(name, {})
+    (losses, gradients), (again, _) = compute(), compute()
+    assert all(g is not None and torch.isfinite(g).all() for g in gradients)
+    assert {k: v.item() for k, v in losses.items()} == {k: v.item() for k, v in again.items()}
+
+
+def test_the_control_has_no_loss():
+    with pytest.raises(TypeError, match="objective 'untrained' has no loss"):
+        make_objective("untrained", {}).compute_losses(None, None, None, None, None)
+
+
+def test_unknown_names_and_options_are_refused():
+    with pytest.raises(
+        ValueError, match="unknown objective 'simclear'; known: supervised, simclr, vicreg, untrained"
+    ):
+        make_objective("simclear", {})
+    with pytest.raises(ValidationError, match="temprature"):
+        make_objective("simclr", {"temprature": 0.1})
+    with pytest.raises(ValidationError, match="greater than 0"):
+        make_objective("simclr", {"temperature": 0})
+
+
+def test_views_that_change_nothing_return_the_images():
+    images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert Views().draw(images, torch.Generator().manual_seed(0)) is images
+
+
+@pytest.mark.parametrize("name", [name for name in Views.model_fields])
+def test_every_setting_of_the_views_does_something(name):
+    images = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    pair = {"crop_area": (0.3, 0.5), "zoom": (1.5, 2.0)}.get(name, 0.9)
+    assert not torch.equal(Views(**{name: pair}).draw(images, torch.Generator().manual_seed(0)), images)
