@@ -6,16 +6,9 @@ import re
 import pytest
 from tests.browser.conftest import fetch
 
-PIPELINES = [
-    "ingest",
-    "training",
-    "features",
-    "diagnostics",
-    "similarity",
-    "probing",
-    "stitching",
-    "reporting",
-]
+from rep_kedro.pipelines import PIPELINES, SIMILARITY_PARTS
+
+ALL_PIPELINES = [*PIPELINES, *SIMILARITY_PARTS]
 LAYERS = ["stimuli", "networks", "features", "results", "report"]
 WITHOUT_CONTENT = {"earlier_similarities", "earlier_consistency"}  # no revision was named
 WITHOUT_PREVIEW = {"report"}  # a page of its own
@@ -69,10 +62,10 @@ def test_every_dataset_has_a_layer(viz):
 
 def test_each_pipeline_can_be_chosen(graph, viz):
     whole = graph.locator(".pipeline-node").count()
-    for name in PIPELINES:
+    for name in ALL_PIPELINES:
         graph.locator(".pipeline-list .dropdown__label").click()
         offered = graph.locator(".pipeline-list .menu-option__content").all_text_contents()
-        assert offered == [*PIPELINES, "__default__"]
+        assert offered == [*ALL_PIPELINES, "__default__"]
         graph.locator(".pipeline-list .menu-option__content", has_text=re.compile(f"^{name}$")).click()
         of_pipeline = {
             node["id"] for node in ask(viz, f"pipelines/{name}")["nodes"] if node["type"] == "task"

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from rep_kedro.checks.parameters import UNTYPED, read_parameters
 from rep_kedro.measures import MEASURES
 from rep_kedro.pipeline_registry import register_pipelines
-from rep_kedro.pipelines import PIPELINES
+from rep_kedro.pipelines import PIPELINES, SIMILARITY_PARTS
 from rep_kedro.schemas import TABLES
 
 ROOT = Path(__file__).parents[2]
@@ -40,9 +40,11 @@ CATALOG = catalog()
 
 
 def test_the_pipelines_are_those_of_the_documentation() -> None:
-    assert set(REGISTERED) == {*PIPELINES, "__default__"}
+    assert set(REGISTERED) == {*PIPELINES, *SIMILARITY_PARTS, "__default__"}
     named = [node.name for name in PIPELINES for node in REGISTERED[name].nodes]
     assert sorted(named) == sorted(NODES)
+    parts = [node.name for name in SIMILARITY_PARTS for node in REGISTERED[name].nodes]
+    assert sorted(parts) == sorted(node.name for node in REGISTERED["similarity"].nodes)
 
 
 @pytest.mark.parametrize("name", NODES)

@@ -15,7 +15,7 @@ from rep_kedro.checks.yaml_files import require_bounded
 from rep_kedro.commands.command import ProjectCommand
 from rep_kedro.errors import suggest
 from rep_kedro.interrupts import WORKER_VARIABLE
-from rep_kedro.pipelines import PIPELINES
+from rep_kedro.pipelines import PIPELINES, SIMILARITY_PARTS
 
 if TYPE_CHECKING:
     from kedro.pipeline import Pipeline
@@ -109,8 +109,9 @@ def _requested(options: dict[str, Any]) -> list[str]:
     names = [options["pipeline"]] if options["pipeline"] else list(options["pipelines"] or [])
     names = [name.strip("[]' ") for name in names]  # a list in the file of --config comes as text
     for name in names:
-        if name not in (*PIPELINES, "__default__"):
-            raise click.ClickException(f"unknown pipeline {name!r}; {suggest(name, PIPELINES)}")
+        known = (*PIPELINES, *SIMILARITY_PARTS)
+        if name not in (*known, "__default__"):
+            raise click.ClickException(f"unknown pipeline {name!r}; {suggest(name, known)}")
     return [] if "__default__" in names else names
 
 

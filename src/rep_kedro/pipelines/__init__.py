@@ -1,4 +1,4 @@
-"""The eight pipelines; they meet only in the catalog."""
+"""The eight pipelines, and the parts of similarity; they meet only in the catalog."""
 
 PIPELINES = (
     "ingest",
@@ -10,3 +10,5 @@ PIPELINES = (
     "stitching",
     "reporting",
 )
+SIMILARITY_PARTS = ("comparison", "inference", "consistency", "model_maps")
+"""Pipelines whose sum is ``similarity``; each can also be run alone."""

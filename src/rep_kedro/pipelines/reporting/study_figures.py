@@ -85,7 +85,9 @@ STUDY_FIGURES: dict[str, StudyFigure] = {
         parameters=("stimulus_set",),
     ),
     "training": StudyFigure(
-        "networks.figures:plot_training", {"training_history": ALL, "model_cards": ALL}, parameters=("metrics",)
+        "networks.figures:plot_training",
+        {"training_history": ALL, "model_cards": ALL},
+        parameters=("metrics",),
     ),
     "mean_and_spread": StudyFigure(
         "similarity.spread:plot_mean_and_spread",
@@ -99,7 +101,9 @@ STUDY_FIGURES: dict[str, StudyFigure] = {
         "similarity.set_scatter:plot_set_scatter", {"similarities": OF_MEASURE, "model_cards": ALL}
     ),
     "categories": StudyFigure("similarity.cross_tables:plot_categories", {"model_cards": ALL}, parameters=()),
-    "subset_sizes": StudyFigure("certainty.subset_sizes:plot_subset_sizes", {"sample_size_curves": ALL}, parameters=()),
+    "subset_sizes": StudyFigure(
+        "certainty.subset_sizes:plot_subset_sizes", {"sample_size_curves": ALL}, parameters=()
+    ),
     "prediction_agreement": StudyFigure(
         "predictions.figures:plot_prediction_agreement",
         {"prediction_agreement": ALL, "similarities": OF_MEASURE, "model_cards": ALL},

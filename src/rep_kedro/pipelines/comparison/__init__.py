@@ -1,0 +1,1 @@
+"""How similar is each pair of networks on each stimulus set?"""

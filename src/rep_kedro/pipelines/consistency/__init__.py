@@ -1,0 +1,1 @@
+"""Does similarity on one stimulus set carry over to another?"""

@@ -1,0 +1,1 @@
+"""How far are the similarities from chance, and how sure are they?"""
