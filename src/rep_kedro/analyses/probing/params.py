@@ -76,7 +76,7 @@ class GapParams(_Strict):
 class ProbingParams(_Strict):
     """What is read out of which features, and how.
 
-    A stimulus set whose training split has fewer than ``min_classes`` classes with a label is left out, and
+    Probes are fitted on features standardised by the training stimuli, after ``transform``. A stimulus set whose training split has fewer than ``min_classes`` classes with a label is left out, and
     the log says so.
 
     Attributes:
