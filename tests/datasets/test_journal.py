@@ -3,9 +3,10 @@
 import json
 import os
 
+import pyarrow as pa
 import pytest
 
-from rep_kedro.datasets import read_journal
+from rep_kedro.datasets import Batch, CollectionDataset, Planned, read_journal, work
 from rep_kedro.datasets.journal import append_failure, append_to_journal, journal_path, read_failures
 
 
@@ -73,6 +74,31 @@ def test_times_and_sizes_that_are_none_are_ignored_and_the_rest_of_the_line_coun
     journal_path(tmp_path / "c").write_text(text)
     found = read_journal(tmp_path / "c")["a", "d"]
     assert found == {"key": "a", "recipe_digest": "d", "computed_at": "2026-01-01"}
+
+
+def test_time_spent_together_is_shared_and_what_is_left_counts_only_what_waits(tmp_path, caplog, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(work.time, "perf_counter", lambda: clock[0])
+
+    def compute(keys):
+        for start in range(0, len(keys), 2):
+            clock[0] += 100.0
+            for key in keys[start : start + 2]:
+                clock[0] += 1.0
+                yield key, pa.table({"key": [key]})
+
+    batch = Batch(compute, n_together=2)
+    collection = CollectionDataset(filepath=str(tmp_path / "c"), member="rep_kedro.datasets.ArrowDataset")
+    with caplog.at_level("INFO"):
+        collection.save({key: Planned({}, batch) for key in "abc"})
+    seconds = {key: line["seconds"] for (key, _), line in read_journal(tmp_path / "c").items()}
+    assert seconds == {"a": 50.5, "b": 51.5, "c": 101.0}
+    lines = [line for line in caplog.messages if "/3]" in line]
+    assert lines == [
+        "c [1/3] a in 50.5 s; about 50.5 s left",
+        "c [2/3] b in 51.5 s; about 51.0 s left",
+        "c [3/3] c in 1 min 41 s",
+    ]
 
 
 def test_a_failure_is_no_time_and_is_made_up_for(tmp_path):

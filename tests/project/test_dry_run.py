@@ -5,7 +5,12 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tests.project.conftest import BIN, ROOT, run_in
+import yaml
+from safetensors.torch import save_file
+from tests.project.conftest import BIN, ROOT, copy_project, run_in
+
+from rep_kedro.models.architecture_files import load_architecture
+from rep_kedro.models.network import build_network
 
 
 def _state(study: Path) -> dict[Path, tuple[int, int]]:
@@ -73,6 +78,36 @@ def test_an_input_that_is_not_there_is_named(own_study: Path) -> None:
     shutil.rmtree(own_study / "data/test/04_feature/features")
     told = run_in(own_study, "kedro", "run", "--dry-run", "--env=test", "--pipelines=probing").stdout
     assert "probes: needs features, which is not there" in told
+
+
+def test_a_first_study_of_files_is_listed_before_and_after_its_images_are_there(tmp_path: Path) -> None:
+    project = copy_project(tmp_path)
+    models = {}
+    for seed in (0, 1):
+        network = build_network(load_architecture("cnn"), n_classes=10, seed=seed)
+        state = {name: value.contiguous() for name, value in network.state_dict().items()}
+        save_file(state, tmp_path / f"{seed}.safetensors")
+        models[f"net{seed}"] = {
+            "source": "checkpoint", "architecture": "cnn", "n_classes": 10, "trained_on": "digits",
+            "path": str(tmp_path / f"{seed}.safetensors"),
+        }  # fmt: skip
+    local = {"training": {"grids": []}, "features": {"models": models}}
+    (project / "conf/local/parameters.yml").write_text(yaml.safe_dump(local))
+    asked = ("kedro", "run", "--pipelines=ingest,training,features,stitching", "--dry-run")
+    first = run_in(project, *asked)
+    rows = _rows(first.stdout)
+    assert rows["stimulus_sets"][0] == "3"
+    assert rows["features"][:2] == ["<=", "6"]
+    assert rows["stitches"][:2] == ["<=", "2"]
+    assert "networks: follows" not in first.stdout
+    assert "stitched" not in first.stdout + first.stderr
+    assert "nothing to stitch" not in first.stdout + first.stderr
+    run_in(project, "kedro", "run", "--pipelines=ingest")
+    told = run_in(project, *asked).stdout
+    assert "run the ingest pipeline first" not in told
+    assert _rows(told)["features"][:4] == ["6", "0", "190.1", "kB"]
+    assert "disk: 190.1 kB; time: no estimate yet" in told
+    assert _rows(told)["stitches"][:2] == ["2", "0"]
 
 
 def test_a_mistake_is_refused_as_by_a_run(study: Path) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rep_kedro.checks.planning import as_saved, expect_configured, free_inputs, load_handles, plan_node
 from rep_kedro.commands.explain import explain
-from rep_kedro.commands.plan import NO_ESTIMATE, align_columns, tell_plan
+from rep_kedro.commands.plan import NO_ESTIMATE, align_columns, look_ahead
 from rep_kedro.datasets.partial import left_out_of, own_reasons, partial_of
 
 if TYPE_CHECKING:
@@ -45,7 +45,11 @@ def tell_dry_run(context: Any, selection: "Pipeline", shard: str | None) -> Iter
         selection: The nodes.
         shard: Part of each collection that would be worked, as `3/64`; None for all.
     """
-    outlooks, files = _look(context.catalog, selection, shard)
+    catalog = context.catalog
+    outlooks, files = _look(catalog, selection, shard)
+    networks: list[str] = []
+    if not shard:
+        outlooks, networks = _detail_features(context, catalog, outlooks)
     if outlooks:
         yield from align_columns([("collection", "to compute", "kept", "disk", "time"), *map(_row, outlooks)])
         yield ""
@@ -54,14 +58,29 @@ def tell_dry_run(context: Any, selection: "Pipeline", shard: str | None) -> Iter
         names = [name for name, found in files.items() if found == state]
         if names:
             yield f"{state}: {', '.join(names)}"
-    if any(outlook.name == _FEATURES and outlook.n_pending != 0 for outlook in outlooks):
-        yield ""
-        try:
-            yield from tell_plan(context)
-        except Exception as problem:
-            yield f"features: {_reason(problem)}"
+    yield from networks
     yield ""
     yield "nothing was computed or written (--dry-run)"
+
+
+def _detail_features(
+    context: Any, catalog: Any, outlooks: list[_Outlook]
+) -> tuple[list[_Outlook], list[str]]:
+    """Return the outlooks, disk and time of features summed over networks, and lines about these."""
+    if all(outlook.name != _FEATURES or outlook.n_pending == 0 for outlook in outlooks):
+        return outlooks, []
+    try:
+        found = look_ahead(context, catalog)
+        lines = ["", *found.describe()]
+    except Exception as problem:
+        return outlooks, ["", f"features: {_reason(problem)}"]
+    if not found.estimates:
+        return outlooks, lines
+    known = [
+        each._replace(seconds=found.seconds, n_bytes=found.n_bytes) if each.name == _FEATURES else each
+        for each in outlooks
+    ]
+    return known, lines
 
 
 def _look(catalog: Any, selection: "Pipeline", shard: str | None) -> tuple[list[_Outlook], dict[str, str]]:
@@ -91,10 +110,12 @@ def _look(catalog: Any, selection: "Pipeline", shard: str | None) -> tuple[list[
             files |= found_files
             unsettled |= {name for name, state in found_files.items() if state in (_FOLLOWS, _COMPUTED)}
             continue
-        remark = f"needs {', '.join(lacking)}, which is not there" if lacking else ""
-        remark = remark or f"follows from {', '.join(waits_for)}" * bool(waits_for)
+        needs = f"needs {', '.join(lacking)}, which is not there" if lacking else ""
+        follows = f"follows from {', '.join(waits_for)}" if waits_for else ""
         found = _look_at_node(catalog, node, shard, tables_change=files_change)
-        outlooks += [outlook._replace(remark=remark or outlook.remark) for outlook in found]
+        for outlook in found:
+            remark = needs or ("" if outlook.n_pending == 0 else follows) or outlook.remark
+            outlooks.append(outlook._replace(remark=remark))
         unsettled |= {outlook.name for outlook in outlooks if outlook.n_pending != 0}
     return outlooks, files
 

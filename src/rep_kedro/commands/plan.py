@@ -30,6 +30,70 @@ class _Outlook(NamedTuple):
     remarks: list[str]
 
 
+class FeaturesOutlook(NamedTuple):
+    """What a run of the features pipeline would compute and take, by network."""
+
+    estimates: "list[NetworkEstimate]"
+    outlook: _Outlook
+
+    @property
+    def n_bytes(self) -> float:
+        """Disk that is needed."""
+        return sum(each.n_bytes for each in self.estimates)
+
+    @property
+    def seconds(self) -> float | None:
+        """Time of the networks that earlier runs allow to estimate; None if there are none."""
+        known = [each.seconds for each in self.estimates if each.seconds is not None]
+        return sum(known) if known else None
+
+    def describe(self) -> Iterable[str]:
+        """Yield a table of networks, and sums."""
+        from rep_kedro.datasets.work import format_bytes, format_seconds
+
+        n_members, estimates = self.outlook.n_members, self.estimates
+        rows = [("network", "to compute", "images", "disk", "time")]
+        for each in estimates:
+            rows.append(
+                (
+                    each.model,
+                    f"{each.n_pending} of {n_members[each.model]}",
+                    f"{each.n_stimuli:,}",
+                    format_bytes(each.n_bytes),
+                    NO_ESTIMATE if each.seconds is None else format_seconds(each.seconds),
+                )
+            )
+        if estimates:
+            yield from align_columns(rows)
+            yield ""
+        n_planned, n_pending = sum(n_members.values()), sum(each.n_pending for each in estimates)
+        yield (
+            f"features: {n_planned:,} members of {len(n_members)} networks and {len(self.outlook.n_stimuli)}"
+            f" stimulus sets; {n_pending:,} to compute, {n_planned - n_pending:,} kept"
+        )
+        if estimates:
+            yield f"disk: {format_bytes(self.n_bytes)}; time: {self._time()}"
+        yield from self.outlook.remarks
+
+    def _time(self) -> str:
+        from rep_kedro.datasets.work import format_seconds
+
+        if self.seconds is None:
+            return NO_ESTIMATE
+        n_unknown = sum(each.seconds is None for each in self.estimates)
+        rest = f" (without {n_unknown} networks that have {NO_ESTIMATE})" if n_unknown else ""
+        return f"about {format_seconds(self.seconds)}, as earlier runs took{rest}"
+
+    def describe_sets(self) -> Iterable[str]:
+        """Yield a table of stimulus sets."""
+        rows = [("stimulus set", "images", "networks to compute")]
+        for name, n_stimuli in self.outlook.n_stimuli.items():
+            n_networks = sum(name in pending for pending in self.outlook.pending.values())
+            rows.append((name, f"{n_stimuli:,}", str(n_networks)))
+        yield ""
+        yield from align_columns(rows)
+
+
 @click.command(name="plan", cls=ProjectCommand)
 @click.option("--env", "-e", default=None, help="Configuration environment.")
 @click.option(
@@ -42,41 +106,40 @@ def command(env: str | None, params: dict[str, Any], by_set: bool) -> None:
     Members that are there with an equal recipe are kept. Where the stimulus sets are not there yet, their
     sizes are taken from the parameter `stimulus_facts`.
     """
+    from rep_kedro.checks.planning import expect_configured
     from rep_kedro.commands.session import open_context
 
-    click.echo("\n".join(tell_plan(open_context(env, params), by_set=by_set)))
+    context = open_context(env, params)
+    catalog = context.catalog  # made at each access
+    expect_configured(catalog, ["stimulus_sets", "stimulus_subsets", "networks"])
+    outlook = look_ahead(context, catalog)
+    click.echo("\n".join([*outlook.describe(), *(outlook.describe_sets() if by_set else ())]))
 
 
-def tell_plan(context: Any, *, by_set: bool = False) -> Iterable[str]:
-    """Yield, line by line, what a run of the features pipeline would compute and take.
+def look_ahead(context: Any, catalog: Any) -> "FeaturesOutlook":
+    """Return what a run of the features pipeline would compute and take.
 
     Args:
         context: The project's context.
-        by_set: Add a line for each stimulus set.
+        catalog: Its catalog, whose collections hold what the configuration plans.
 
     Raises:
-        ValueError: If nothing is known of a stimulus set that is wanted.
+        UserError: If nothing is known of a stimulus set that is wanted.
     """
     from rep_kedro.datasets.journal import read_journal
     from rep_kedro.features.params import FeaturesParams
 
     params = FeaturesParams.model_validate(context.config_loader["parameters"]["features"])
-    catalog = context.catalog
     features = catalog.get("features")
     outlook = _look(catalog, features, params)
-    estimates = _estimate(outlook, catalog, params, read_journal(features.folder))
-    yield from _report(estimates, outlook)
-    if by_set:
-        yield from _report_sets(outlook)
+    return FeaturesOutlook(_estimate(outlook, catalog, params, read_journal(features.folder)), outlook)
 
 
 def _look(catalog: Any, features: Any, params: "FeaturesParams") -> _Outlook:
     """Compare the plan with what is there; fall back on what is known of sets that are not."""
-    from rep_kedro.checks.planning import expect_configured
     from rep_kedro.datasets.partial import left_out_of
     from rep_kedro.pipelines.features.nodes import plan_features
 
-    expect_configured(catalog, ["stimulus_sets", "stimulus_subsets", "networks"])
     try:
         sets, subsets, networks = (
             catalog.load(name) for name in ("stimulus_sets", "stimulus_subsets", "networks")
@@ -109,8 +172,8 @@ def _look_without_stimuli(catalog: Any, params: "FeaturesParams", why: str) -> _
     unknown = [name for name in wanted if name not in facts]
     if unknown or not wanted:
         raise UserError(
-            f"{why}; and {_FACTS} says nothing of {', '.join(unknown) or 'any stimulus set'}, so there is"
-            " nothing to plan with: run the ingest pipeline first"
+            f"no disk and time yet: {why}; and {_FACTS} states no sizes of"
+            f" {', '.join(unknown) or 'stimulus sets'}: run the ingest pipeline first"
         )
     n_stimuli = {name: facts[name].n_analysis for name in wanted}
     models = [*_trained_networks(catalog, params), *params.entries()]
@@ -143,46 +206,6 @@ def _estimate(
         width_of=partial(width_of, **study),
         flops_of=partial(flops_of, **study),
     )
-
-
-def _report(estimates: list["NetworkEstimate"], outlook: _Outlook) -> Iterable[str]:
-    from rep_kedro.datasets.work import format_bytes, format_seconds
-
-    rows = [("network", "to compute", "images", "disk", "time")]
-    for each in estimates:
-        rows.append(
-            (
-                each.model,
-                f"{each.n_pending} of {outlook.n_members[each.model]}",
-                f"{each.n_stimuli:,}",
-                format_bytes(each.n_bytes),
-                NO_ESTIMATE if each.seconds is None else format_seconds(each.seconds),
-            )
-        )
-    if estimates:
-        yield from align_columns(rows)
-        yield ""
-    n_planned, n_pending = sum(outlook.n_members.values()), sum(each.n_pending for each in estimates)
-    yield (
-        f"features: {n_planned:,} members of {len(outlook.n_members)} networks and {len(outlook.n_stimuli)}"
-        f" stimulus sets; {n_pending:,} to compute, {n_planned - n_pending:,} kept"
-    )
-    if estimates:
-        known = [each.seconds for each in estimates if each.seconds is not None]
-        n_unknown = len(estimates) - len(known)
-        time = f"about {format_seconds(sum(known))}, as earlier runs took" if known else NO_ESTIMATE
-        rest = f" (without {n_unknown} networks that have {NO_ESTIMATE})" if known and n_unknown else ""
-        yield f"disk: {format_bytes(sum(each.n_bytes for each in estimates))}; time: {time}{rest}"
-    yield from outlook.remarks
-
-
-def _report_sets(outlook: _Outlook) -> Iterable[str]:
-    rows = [("stimulus set", "images", "networks to compute")]
-    for name, n_stimuli in outlook.n_stimuli.items():
-        n_networks = sum(name in pending for pending in outlook.pending.values())
-        rows.append((name, f"{n_stimuli:,}", str(n_networks)))
-    yield ""
-    yield from align_columns(rows)
 
 
 def align_columns(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:

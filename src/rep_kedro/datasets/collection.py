@@ -158,8 +158,11 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
             CollectionError: If the collection was not made, or, unless the run keeps going, a member is
                 missing, of another recipe, damaged, or made without some of its inputs.
         """
-        stored = self._read_plan()
-        found = self._look_for(self._expected or stored)
+        expected = self._expected
+        if expected is None or any(expected):  # where no member is planned, none need be made
+            stored = self._read_plan()
+            expected = expected or stored
+        found = self._look_for(expected)
         gaps = found.partial | found.missing
         if gaps and not self._keep_going:
             n_members = len(found) + len(found.missing)

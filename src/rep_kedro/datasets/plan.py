@@ -106,10 +106,15 @@ class Batch:
     Args:
         compute: Called with the keys still to do; yields (key, value) as each is ready. A value that is
             an Exception fails that member only; raising fails all members not yet yielded.
+        n_together: How many members are worked on together before the first of them is yielded; that time
+            is shared equally among them.
     """
 
-    def __init__(self, compute: Callable[[Sequence[str]], Iterator[tuple[str, object]]]) -> None:
+    def __init__(
+        self, compute: Callable[[Sequence[str]], Iterator[tuple[str, object]]], *, n_together: int = 1
+    ) -> None:
         self.compute = compute
+        self.n_together = n_together
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from kedro.io import DatasetError
 
@@ -33,6 +33,18 @@ class MemberWork:
     key: str
     planned: Planned
     dataset: MemberDataset
+
+
+class _Spent(NamedTuple):
+    """What a member took.
+
+    Attributes:
+        seconds: Its own time and its share of what was spent on it together with others.
+        n_ready: How many other members were worked on together with it and are still to be yielded.
+    """
+
+    seconds: float
+    n_ready: int = 0
 
 
 class Worker:
@@ -79,12 +91,12 @@ class Worker:
             ) as bar,
             logging_redirect_tqdm(),
         ):
-            for item, box, seconds in _values_of(work):
-                why = self._finish(item, box.pop(), seconds)  # nothing else holds the value now
+            for item, box, spent in _values_of(work):
+                why = self._finish(item, box.pop(), spent.seconds)  # nothing else holds the value now
                 if why is not None:
                     failed[item.key] = why
                 bar.update()
-                self._tell(item, why, seconds, len(work), len(failed), time.perf_counter() - began)
+                self._log_member(item, why, spent, len(work), len(failed), time.perf_counter() - began)
         _log.info(
             "%s: %d members: %d computed, %d kept, %d failed in %s, %s written",
             self._name, len(work) + self._n_kept, self.n_done, self._n_kept, len(failed),
@@ -134,12 +146,13 @@ class Worker:
                 f"{self.n_done + self._n_kept} members are whole and kept: mend that and run again"
             ) from problem
 
-    def _tell(
-        self, item: MemberWork, why: str | None, seconds: float, n_work: int, n_failed: int, elapsed: float
+    def _log_member(
+        self, item: MemberWork, why: str | None, spent: "_Spent", n_work: int, n_failed: int, elapsed: float
     ) -> None:
         n_ended = self.n_done + n_failed
-        left = elapsed / n_ended * (n_work - n_ended)
-        remaining = f"; about {format_seconds(left)} left" if n_ended < n_work else ""
+        n_paid = n_ended + spent.n_ready
+        left = elapsed / n_paid * (n_work - n_paid)
+        remaining = f"; about {format_seconds(left)} left" if n_paid < n_work else ""
         if why is None:
             _log.info(
                 "%s [%d/%d] %s in %s%s",
@@ -147,7 +160,7 @@ class Worker:
                 n_ended,
                 n_work,
                 item.key,
-                format_seconds(seconds),
+                format_seconds(spent.seconds),
                 remaining,
             )
         else:
@@ -156,8 +169,8 @@ class Worker:
         self._last_why = why
 
 
-def _values_of(work: Sequence[MemberWork]) -> Iterator[tuple[MemberWork, list[object], float]]:
-    """Yield each item with a box that holds its value, or the exception that took its place, and the seconds.
+def _values_of(work: Sequence[MemberWork]) -> Iterator[tuple[MemberWork, list[object], _Spent]]:
+    """Yield each item with a box that holds its value, or the exception in its place, and what it took.
 
     The taker empties the box, so that a large value is freed before the next is computed.
     """
@@ -176,14 +189,15 @@ def _values_of(work: Sequence[MemberWork]) -> Iterator[tuple[MemberWork, list[ob
                 box.append(compute())
             except Exception as problem:
                 box.append(problem)
-            yield items[0], box, time.perf_counter() - began
+            yield items[0], box, _Spent(time.perf_counter() - began)
 
 
 def _batch_values(
     batch: Batch, items: Sequence[MemberWork]
-) -> Iterator[tuple[MemberWork, list[object], float]]:
+) -> Iterator[tuple[MemberWork, list[object], _Spent]]:
     waiting = {item.key: item for item in items}
     why: Exception = RuntimeError("its batch ended without a value for it")
+    share, n_ready = 0.0, 0
     try:
         values = iter(batch.compute(list(waiting)))
         while waiting:
@@ -197,11 +211,16 @@ def _batch_values(
                     f"its batch gave {key!r} where one of its waiting keys and a value were expected"
                 )
                 break
-            yield waiting.pop(key), box, time.perf_counter() - began
+            seconds = time.perf_counter() - began
+            if n_ready == 0:
+                n_ready = min(batch.n_together, len(waiting))
+                share, seconds = seconds / n_ready, 0.0
+            n_ready -= 1
+            yield waiting.pop(key), box, _Spent(share + seconds, n_ready)
     except Exception as problem:
         why = problem
     for item in waiting.values():
-        yield item, [why], 0.0
+        yield item, [why], _Spent(0.0)
 
 
 def storage_trouble(problem: BaseException) -> str | None:

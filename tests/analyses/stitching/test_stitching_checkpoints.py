@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from tests.small_collections import ARROW, make_network, make_stimuli, run_plan, store, store_networks
 
 from rep_kedro.analyses.stitching.params import StitchingParams
+from rep_kedro.datasets.partial import Handles
 from rep_kedro.errors import UserError
 from rep_kedro.models.sources.trained import restore_trained_network
 from rep_kedro.models.study import FeaturesParams
@@ -39,7 +40,11 @@ def _entry(tmp_path, name, **changes):
 
 def _plan(study, entries, **params):
     return plan_stitches(
-        *study, FeaturesParams.model_validate({"models": entries}), StitchingParams(batch_size=10, **params)
+        study[0],
+        {},
+        study[1],
+        FeaturesParams.model_validate({"models": entries}),
+        StitchingParams(batch_size=10, **params),
     )
 
 
@@ -73,6 +78,41 @@ def test_only_files_of_one_form_are_joined(study, tmp_path):
     assert str(tmp_path) not in json.dumps(recipe)
 
 
+def test_files_of_different_objectives_are_joined_only_if_asked(study, tmp_path, caplog):
+    files = {
+        "adversarial": _entry(tmp_path, "cnn_s0", objective="adversarial"),
+        "mixed": _entry(tmp_path, "cnn_s1", objective="mixed"),
+        "unstated": _entry(tmp_path, "cnn_s1"),
+    }
+    with caplog.at_level("INFO"):
+        assert not _plan(study, files, models=list(files))
+    assert (
+        "not stitched: adversarial (no other file has its architecture, input, n_classes and trained_on,"
+        " and its objective; see stitching.across_objectives)" in caplog.text
+    )
+    assert "nothing to stitch: no two networks with a head are of one kind" in caplog.text
+    assert len(_plan(study, files, models=list(files), across_objectives=True)) == 6
+    alike = {name: {**entry, "objective": "mixed"} for name, entry in files.items() if name != "unstated"}
+    assert sorted(_plan(study, alike, models=list(alike))) == [
+        "noise/adversarial-to-mixed",
+        "noise/mixed-to-adversarial",
+    ]
+
+
+def test_files_are_paired_before_the_images_are_there(study, tmp_path, caplog):
+    files = {f"file_{seed}": _entry(tmp_path, f"cnn_s{seed}") for seed in (0, 1)}
+    features = FeaturesParams.model_validate({"models": files})
+    sets = Handles({}, {"noise": "missing"}, {})
+    with caplog.at_level("INFO"):
+        plan = plan_stitches(sets, Handles({}, {}, {}), {}, features, StitchingParams())
+    assert not plan
+    assert plan.left_out == {
+        "noise/file_0-to-file_1": "stimulus_sets/noise is missing",
+        "noise/file_1-to-file_0": "stimulus_sets/noise is missing",
+    }
+    assert "stitch" not in caplog.text
+
+
 def test_which_tensors_of_a_file_are_read_is_part_of_the_recipe(study, tmp_path):
     states = [restore_trained_network(study[1][f"cnn_s{seed}"]).state_dict() for seed in (0, 1)]
     torch.save({"model": states[0], "model_ema": states[1]}, tmp_path / "both.pth")
@@ -96,7 +136,7 @@ def test_networks_that_cannot_be_joined_are_left_out_with_their_reasons(study, t
     assert sorted(plan) == ["noise/cnn_s0-to-cnn_s1", "noise/cnn_s1-to-cnn_s0"]
     assert "bare (it has no head; give n_classes)" in caplog.text
     assert (
-        "elsewhere (trained_on 'nose' is no stimulus set of this study; did you mean 'noise')" in caplog.text
+        "elsewhere (trained_on 'nose' is no stimulus set of this study; did you mean 'noise'?)" in caplog.text
     )
     assert "foreign (only networks of this project's architectures can be cut)" in caplog.text
 

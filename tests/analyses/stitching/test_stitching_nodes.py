@@ -1,5 +1,6 @@
 """The stitching pipeline on small networks with drawn weights."""
 
+import json
 import logging
 
 import numpy as np
@@ -10,6 +11,9 @@ from tests.reference import stitching as reference
 from tests.small_collections import ARROW, make_network, make_stimuli, run_plan, store, store_networks
 
 from rep_kedro.analyses.stitching.params import StitchingParams
+from rep_kedro.analyses.stitching.splits import read_splits
+from rep_kedro.datasets.partial import Handles
+from rep_kedro.errors import UserError
 from rep_kedro.models.sources.trained import preprocessing_of, restore_trained_network
 from rep_kedro.models.study import FeaturesParams
 from rep_kedro.pipelines.stitching.nodes import plan_stitches, tabulate_stitching_results
@@ -46,12 +50,12 @@ def study(tmp_path, stimuli):
 def _stitch(tmp_path, study, **params):
     return run_plan(
         tmp_path / "stitches",
-        plan_stitches(*study, FeaturesParams(), StitchingParams(batch_size=10, **params)),
+        plan_stitches(study[0], {}, study[1], FeaturesParams(), StitchingParams(batch_size=10, **params)),
     )
 
 
 def test_networks_are_joined_with_those_that_differ_in_their_seed_alone(study):
-    assert list(plan_stitches(*study, FeaturesParams(), StitchingParams())) == [
+    assert list(plan_stitches(study[0], {}, study[1], FeaturesParams(), StitchingParams())) == [
         "noise/cnn_supervised_s0-to-cnn_supervised_s1",
         "noise/cnn_supervised_s1-to-cnn_supervised_s0",
         "noise/small_resnet_supervised_s0-to-small_resnet_supervised_s1",
@@ -70,10 +74,76 @@ def test_what_networks_have_in_common_is_in_their_recipes_not_in_their_names(tmp
         "cnn_s1": network(1, objective="b"),
     }
     networks = store_networks(tmp_path / "named", named)
-    assert list(plan_stitches(study[0], networks, FeaturesParams(), StitchingParams())) == [
+    assert list(plan_stitches(study[0], {}, networks, FeaturesParams(), StitchingParams())) == [
         "noise/elder-to-younger",
         "noise/younger-to-elder",
     ]
+
+
+def test_networks_of_different_objectives_are_joined_if_asked(tmp_path, study):
+    named = {
+        name: make_network(
+            "cnn", seed=seed, n_classes=N_CLASSES, stimulus_set="noise", objective=name.split("_")[0]
+        )
+        for seed, name in enumerate(("a_s0", "b_s1"))
+    }
+    networks = store_networks(tmp_path / "named", named)
+    assert not plan_stitches(study[0], {}, networks, FeaturesParams(), StitchingParams())
+    plan = plan_stitches(study[0], {}, networks, FeaturesParams(), StitchingParams(across_objectives=True))
+    assert list(plan) == ["noise/a_s0-to-b_s1", "noise/b_s1-to-a_s0"]
+
+
+def _subset(tmp_path, study, rows):
+    table = study[0]["noise"].table(["stimulus_id", "label", "split"]).take(rows)
+    table = table.replace_schema_metadata({b"meta": json.dumps({"n_stimuli": len(rows)}).encode()})
+    return store(tmp_path / "subsets", {"noise/few": table}, ARROW)
+
+
+def test_a_subset_gives_what_a_set_of_these_images_alone_gives(tmp_path, study, stimuli):
+    rows = [40, 3, 0, 7, 5, 30, 2, 25, 11, 28, 9, 4]
+    params = StitchingParams(batch_size=10, subset="few", models=["cnn_supervised_s0", "cnn_supervised_s1"])
+    subsets = _subset(tmp_path, study, rows)
+    plan = plan_stitches(study[0], subsets, study[1], FeaturesParams(), params)
+    key = "noise/cnn_supervised_s0-to-cnn_supervised_s1"
+    assert plan[key].recipe["stimulus_subset"] == subsets["noise/few"].reference
+    pixels, labels, splits = stimuli
+    chosen = sorted(rows)
+    only = make_stimuli(
+        pixels[chosen], [labels[i] for i in chosen], [splits[i] for i in chosen], class_names=["a", "b", "c"]
+    )
+    alone = plan_stitches(
+        store(tmp_path / "alone", {"noise": only}, ARROW),
+        {},
+        study[1],
+        FeaturesParams(),
+        params.model_copy(update={"subset": None}),
+    )
+    found, wanted = run_plan(tmp_path / "few", plan)[key], run_plan(tmp_path / "whole", alone)[key]
+    assert found.meta == wanted.meta
+    assert found.meta["layers"][0]["n_fit"] == 8
+    assert found.meta["layers"][0]["n_test"] == 4
+    assert all(np.array_equal(found.tensor(name), wanted.tensor(name)) for name in wanted.names)
+
+
+def test_of_more_images_so_many_are_drawn(tmp_path, study):
+    table = tabulate_stitching_results(_stitch(tmp_path, study, n_fit=9, n_test=7))
+    assert set(table["n_fit"]) == {9}
+    assert set(table["n_test"]) == {7}
+    first, again, other = (
+        read_splits(study[0]["noise"], None, StitchingParams(n_fit=9, seed=seed))["train"].names
+        for seed in (0, 0, 1)
+    )
+    assert first == again
+    assert first != other
+
+
+def test_a_subset_that_is_not_there_is_named(study):
+    with pytest.raises(UserError, match="unknown stimulus subset 'noise/few'"):
+        plan_stitches(study[0], {}, study[1], FeaturesParams(), StitchingParams(subset="few"))
+    subsets = Handles({}, {"noise/few": "missing"}, {})
+    plan = plan_stitches(study[0], subsets, study[1], FeaturesParams(), StitchingParams(subset="few"))
+    assert not plan
+    assert set(plan.left_out.values()) == {"stimulus_subsets/noise/few is missing"}
 
 
 def test_a_network_joined_with_itself_is_the_network(tmp_path, study):
@@ -136,7 +206,9 @@ def test_other_families_of_maps_are_at_most_as_good_on_what_they_were_fitted_on(
     plan = {
         name: run_plan(
             tmp_path / name,
-            plan_stitches(*study, FeaturesParams(), StitchingParams(map_family=name, map_rank=rank)),
+            plan_stitches(
+                study[0], {}, study[1], FeaturesParams(), StitchingParams(map_family=name, map_rank=rank)
+            ),
         )
         for name, rank in (("affine", None), ("orthogonal", None), ("reduced_rank", 2))
     }
@@ -148,7 +220,7 @@ def test_other_families_of_maps_are_at_most_as_good_on_what_they_were_fitted_on(
 
 
 def test_one_missing_pair_is_made_without_the_others(tmp_path, study):
-    plan = plan_stitches(*study, FeaturesParams(), StitchingParams())
+    plan = plan_stitches(study[0], {}, study[1], FeaturesParams(), StitchingParams())
     keys = [key for key in plan if "resnet" in key]
     whole = run_plan(tmp_path / "whole", plan)
     alone = run_plan(tmp_path / "alone", {keys[1]: plan[keys[1]]})
@@ -157,7 +229,7 @@ def test_one_missing_pair_is_made_without_the_others(tmp_path, study):
 
 def test_a_batch_size_changes_no_recipe_but_a_map_does(study):
     def recipe(**params):
-        return plan_stitches(*study, FeaturesParams(), StitchingParams(**params))[
+        return plan_stitches(study[0], {}, study[1], FeaturesParams(), StitchingParams(**params))[
             "noise/cnn_supervised_s0-to-cnn_supervised_s1"
         ].recipe
 
@@ -170,7 +242,11 @@ def test_networks_without_a_partner_are_told_and_nothing_is_planned(study, caplo
     with caplog.at_level(logging.WARNING):
         assert (
             plan_stitches(
-                *study, FeaturesParams(), StitchingParams(models=["cnn_supervised_s0", "cnn_simclr_s0"])
+                study[0],
+                {},
+                study[1],
+                FeaturesParams(),
+                StitchingParams(models=["cnn_supervised_s0", "cnn_simclr_s0"]),
             )
             == {}
         )
@@ -181,7 +257,7 @@ def test_networks_without_a_partner_are_told_and_nothing_is_planned(study, caplo
 def test_stimuli_without_labels_fail_with_a_reason(tmp_path, study, stimuli):
     pixels, labels, splits = stimuli
     bare = store(tmp_path / "bare", {"noise": make_stimuli(pixels, [None, *labels[1:]], splits)}, ARROW)
-    plan = plan_stitches(bare, study[1], FeaturesParams(), StitchingParams())
+    plan = plan_stitches(bare, {}, study[1], FeaturesParams(), StitchingParams())
     with pytest.raises(Exception, match="1 of them without a label; stitching needs labels"):
         run_plan(tmp_path / "failed", plan)
 
@@ -198,7 +274,7 @@ def test_stimuli_without_labels_fail_with_a_reason(tmp_path, study, stimuli):
 )
 def test_unknown_names_are_refused_with_close_matches(study, params, message):
     with pytest.raises(ValueError, match=message):
-        plan_stitches(*study, FeaturesParams(), StitchingParams(**params))
+        plan_stitches(study[0], {}, study[1], FeaturesParams(), StitchingParams(**params))
 
 
 @pytest.mark.parametrize(

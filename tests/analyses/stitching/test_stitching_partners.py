@@ -41,7 +41,7 @@ def many():
 
 def test_of_two_hundred_networks_each_is_joined_with_four(many, caplog):
     with caplog.at_level(logging.INFO):
-        plan = plan_stitches(*many, FeaturesParams(), StitchingParams())
+        plan = plan_stitches(many[0], {}, many[1], FeaturesParams(), StitchingParams())
     assert len(plan) == 2 * N_SEEDS * 4
     fronts = Counter(key.partition("/")[2].partition("-to-")[0] for key in plan)
     ends = Counter(key.partition("-to-")[2] for key in plan)
@@ -52,7 +52,11 @@ def test_of_two_hundred_networks_each_is_joined_with_four(many, caplog):
 def test_null_joins_all(many, caplog):
     with caplog.at_level(logging.INFO):
         assert (
-            len(plan_stitches(*many, FeaturesParams(), StitchingParams(max_partners_per_network=None)))
+            len(
+                plan_stitches(
+                    many[0], {}, many[1], FeaturesParams(), StitchingParams(max_partners_per_network=None)
+                )
+            )
             == 19_800
         )
     assert "leaves out" not in caplog.text
@@ -104,7 +108,7 @@ def study(tmp_path):
 
 
 def test_some_pairs_at_a_time_give_what_all_at_once_give(study, tmp_path, monkeypatch):
-    plan = plan_stitches(*study, FeaturesParams(), StitchingParams(batch_size=10))
+    plan = plan_stitches(study[0], {}, study[1], FeaturesParams(), StitchingParams(batch_size=10))
     whole = run_plan(tmp_path / "whole", plan)
     monkeypatch.setattr(joining, "PAIRS_AT_A_TIME", 3)
     parts = run_plan(tmp_path / "parts", plan)
@@ -114,7 +118,7 @@ def test_some_pairs_at_a_time_give_what_all_at_once_give(study, tmp_path, monkey
 
 
 def test_what_is_finished_before_an_interrupt_is_kept(study, tmp_path, monkeypatch, caplog):
-    plan = plan_stitches(*study, FeaturesParams(), StitchingParams(batch_size=10))
+    plan = plan_stitches(study[0], {}, study[1], FeaturesParams(), StitchingParams(batch_size=10))
     monkeypatch.setattr(joining, "PAIRS_AT_A_TIME", 4)
     n_fitted, fit = Counter(), joining.fit_map
 

@@ -76,8 +76,8 @@ class GapParams(_Strict):
 class ProbingParams(_Strict):
     """What is read out of which features, and how.
 
-    A stimulus set whose training split has fewer than ``min_classes`` classes with a label is left out, and
-    the log says so.
+    Probes are fitted on features standardised by the training stimuli, after ``transform``. A stimulus set
+    whose training split has fewer than ``min_classes`` classes with a label is left out, and the log says so.
 
     Attributes:
         stimulus_sets: Names of stimulus sets, or ``all`` that have features and enough classes.

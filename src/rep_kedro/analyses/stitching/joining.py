@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from rep_kedro.analyses.stitching.params import StitchingParams
+from rep_kedro.analyses.stitching.params import PAIRS_AT_A_TIME, StitchingParams
+from rep_kedro.analyses.stitching.splits import Split
 from rep_kedro.datasets import Tensors
-from rep_kedro.errors import UserError
 from rep_kedro.kernels.layers.stitching import (
     AffineMap,
     PairedMoments,
@@ -27,13 +27,9 @@ from rep_kedro.kernels.layers.streaming import flatten_positions
 from rep_kedro.models.layers import LayerReader
 from rep_kedro.models.network import LayeredNetwork
 from rep_kedro.models.sources.trained import preprocessing_of, restore_trained_network
-from rep_kedro.stimuli.limits import Limits, limits_of
 
 if TYPE_CHECKING:
-    from rep_kedro.datasets import ArrowHandle, TensorsHandle
-
-
-PAIRS_AT_A_TIME = 16
+    from rep_kedro.datasets import TensorsHandle
 
 
 class Joint(NamedTuple):
@@ -44,18 +40,9 @@ class Joint(NamedTuple):
     layer: str
 
 
-class _Split(NamedTuple):
-    """Stimuli of one split, encoded, with their labels and names."""
-
-    images: Any
-    labels: Tensor
-    names: list[str]
-    limits: Limits
-
-
 def join_networks(
     handles: Mapping[str, "TensorsHandle"],
-    stimulus_set: "ArrowHandle",
+    splits: Mapping[str, Split],
     pairs: Sequence[tuple[str, str]],
     params: StitchingParams,
 ) -> Iterator[tuple[tuple[str, str], Tensors]]:
@@ -66,17 +53,13 @@ def join_networks(
 
     Args:
         handles: Networks of one definition with a head, by name.
-        stimulus_set: What they were trained on, with labels and the splits ``train`` and ``test``.
+        splits: Images of what they were trained on, see `read_splits`.
         pairs: Front and end networks.
         params: Layers and maps.
 
     Yields:
         The pair; for each layer ``<layer>/weight`` and ``<layer>/bias`` (float64) and a row of results.
-
-    Raises:
-        ValueError: If a split is empty or has stimuli without a label.
     """
-    splits = _read_splits(stimulus_set)
     ordered = sorted(pairs, key=lambda pair: (sorted(pair), pair))
     for start in range(0, len(ordered), PAIRS_AT_A_TIME):
         chosen = ordered[start : start + PAIRS_AT_A_TIME]
@@ -85,7 +68,7 @@ def join_networks(
 
 
 def _join_some(
-    group: "_Group", splits: "Mapping[str, _Split]", pairs: Sequence[tuple[str, str]], params: StitchingParams
+    group: "_Group", splits: Mapping[str, Split], pairs: Sequence[tuple[str, str]], params: StitchingParams
 ) -> Iterator[tuple[tuple[str, str], Tensors]]:
     joints = [Joint(*pair, layer) for pair in pairs for layer in group.depths]
     maps = {joint: fit_map(moments, params) for joint, moments in group.stream(splits["train"], joints)}
@@ -132,7 +115,7 @@ class _Group:
         self.depths = {name: depth for depth, name in enumerate(asked) if name in one.cut_points}
         self._readers: dict[str, LayerReader] = {}
 
-    def stream(self, split: _Split, joints: Sequence[Joint]) -> Iterator[tuple[Joint, PairedMoments]]:
+    def stream(self, split: Split, joints: Sequence[Joint]) -> Iterator[tuple[Joint, PairedMoments]]:
         """Yield the moments of each joint over a split; both directions of a pair share one state."""
         states: dict[Joint, PairedMoments] = {}
         for activations in self._read(split):
@@ -149,7 +132,7 @@ class _Group:
             state = states[_sorted(joint)]
             yield joint, state if joint == _sorted(joint) else state.swapped()
 
-    def run_joints(self, split: _Split, maps: Mapping[Joint, AffineMap]) -> dict[str | Joint, Tensor]:
+    def run_joints(self, split: Split, maps: Mapping[Joint, AffineMap]) -> dict[str | Joint, Tensor]:
         """Return the logits of each network and of each joined network over a split."""
         parts: dict[str | Joint, list[Tensor]] = {}
         last = list(self.depths)[-1]
@@ -164,7 +147,7 @@ class _Group:
                     parts.setdefault(joint, []).append(logits.cpu())
         return {key: torch.cat(batches) for key, batches in parts.items()}
 
-    def _read(self, split: _Split) -> Iterator[dict[str, dict[str, Tensor]]]:
+    def _read(self, split: Split) -> Iterator[dict[str, dict[str, Tensor]]]:
         """Yield the activations of all networks, batch by batch."""
         from rep_kedro.stimuli.decoding import decode_images
 
@@ -187,24 +170,6 @@ def _sorted(joint: Joint) -> Joint:
     """Return the joint whose moments are streamed for both directions."""
     first, second = sorted((joint.front, joint.end))
     return Joint(first, second, joint.layer)
-
-
-def _read_splits(stimulus_set: "ArrowHandle") -> dict[str, _Split]:
-    import pyarrow.compute as pc
-
-    table = stimulus_set.table(["stimulus_id", "image", "label", "split"])
-    splits = {}
-    for name in ("train", "test"):
-        rows = table.filter(pc.equal(table["split"], name))
-        if len(rows) == 0 or rows["label"].null_count:
-            raise UserError(
-                f"split {name!r} of stimulus set {stimulus_set.key} has {len(rows)} stimuli, "
-                f"{rows['label'].null_count} of them without a label; stitching needs labels"
-            )
-        names = [f"{stimulus_set.key}: {stimulus_id}" for stimulus_id in rows["stimulus_id"].to_pylist()]
-        labels = torch.tensor(rows["label"].to_pylist())
-        splits[name] = _Split(rows["image"], labels, names, limits_of(stimulus_set.meta))
-    return splits
 
 
 def _compare(outputs: Mapping[str | Joint, Tensor], joint: Joint, labels: Tensor) -> dict[str, Any]:

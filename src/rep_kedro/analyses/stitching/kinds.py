@@ -1,8 +1,7 @@
-"""Kinds of networks that can be joined: trained here or from files, equal in all but seed or weights."""
+"""Kinds of networks that can be joined: trained here with different seeds, or files of one description."""
 
-import json
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rep_kedro.analyses.stitching.params import StitchingParams
@@ -20,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 class Kind(NamedTuple):
-    """Networks that differ in their seed, or in nothing but the numbers of their weights.
+    """Networks that are joined with one another.
 
     Attributes:
         stimulus_set: What they were trained on.
@@ -63,19 +62,40 @@ def group_networks(
     for name, handle in _wanted(networks, params):
         meta = handle.meta
         if meta["n_classes"] is not None and _is_wanted_set(meta["stimulus_set"], params):
-            trained_on = _require_name("stimulus set", meta["stimulus_set"], stimulus_sets)
-            kind = ("trained", trained_on, _all_but_seed(handle.recipe))
+            trained_on = _require_name("stimulus set", meta["stimulus_set"], dict.fromkeys(all_sets))
+            kind = ("trained", trained_on, _shared_recipe(handle.recipe, params))
             found.setdefault(kind, {})[name] = handle
-    for name, handle, trained_on in _open_files(stimulus_sets, networks, entries, params):
-        kind = ("file", trained_on, json.dumps(handle.meta, sort_keys=True))
+    for name, handle, trained_on in _open_files(all_sets, networks, entries, params):
+        shared = handle.meta | ({} if params.across_objectives else {"objective": entries[name].objective})
+        kind = ("file", trained_on, canonical_json(shared))
         found.setdefault(kind, {})[name] = handle
+    _log_files_without_partner(found, params)
     kinds = [Kind(trained_on, handles) for (_, trained_on, _), handles in sorted(found.items(), key=_place)]
     return [kind for kind in kinds if len(kind.handles) > 1 or params.include_self]
 
 
-def _all_but_seed(recipe: Mapping[str, Json]) -> str:
-    """Return what networks that differ in their seed alone have in common."""
-    return canonical_json({name: value for name, value in recipe.items() if name != "seed"})
+def _shared_recipe(recipe: Mapping[str, Json], params: StitchingParams) -> str:
+    """Return what networks of one kind have in common: all but the seed, or all but the training."""
+    own = {"seed", *(("objective", "schedule", "code") if params.across_objectives else ())}
+    return canonical_json({name: value for name, value in recipe.items() if name not in own})
+
+
+def _log_files_without_partner(
+    found: Mapping[tuple[str, str, str], Mapping[str, object]], params: StitchingParams
+) -> None:
+    files = [list(handles) for (source, *_), handles in found.items() if source == "file"]
+    alone = [names[0] for names in files if len(names) == 1]
+    if alone and not params.include_self:
+        why = "no other file has its architecture, input, n_classes and trained_on"
+        if not params.across_objectives:
+            why += ", and its objective; see stitching.across_objectives"
+        _log_left_out([f"{name} ({why})" for name in sorted(alone)])
+
+
+def _log_left_out(left_out: Sequence[str]) -> None:
+    if left_out:
+        more = f" and {len(left_out) - _SHOWN} more" if len(left_out) > _SHOWN else ""
+        _log.info("not stitched: %s%s", ", ".join(left_out[:_SHOWN]), more)
 
 
 def _place(found: tuple[tuple[str, str, str], Mapping[str, Any]]) -> tuple[str, str, str]:
@@ -85,7 +105,7 @@ def _place(found: tuple[tuple[str, str, str], Mapping[str, Any]]) -> tuple[str, 
 
 
 def _open_files(
-    stimulus_sets: Mapping[str, "ArrowHandle"],
+    stimulus_sets: Collection[str],
     networks: Mapping[str, "TensorsHandle"],
     entries: Mapping[str, ModelEntry],
     params: StitchingParams,
@@ -104,12 +124,10 @@ def _open_files(
             left_out.append(f"{name} ({why})")
         elif isinstance(entry, CheckpointModel) and _is_wanted_set(str(entry.trained_on), params):
             yield name, CheckpointHandle(name, entry), str(entry.trained_on)
-    if left_out:
-        more = f" and {len(left_out) - _SHOWN} more" if len(left_out) > _SHOWN else ""
-        _log.info("not stitched: %s%s", ", ".join(left_out[:_SHOWN]), more)
+    _log_left_out(left_out)
 
 
-def _why_not(entry: ModelEntry, stimulus_sets: Mapping[str, object]) -> str:
+def _why_not(entry: ModelEntry, stimulus_sets: Collection[str]) -> str:
     """Return why a network from elsewhere cannot be joined, or nothing."""
     if not isinstance(entry, CheckpointModel):
         return "only networks of this project's architectures can be cut"

@@ -12,7 +12,13 @@ def create_pipeline(**_: object) -> Pipeline:
         [
             Node(
                 nodes.plan_stitches,
-                inputs=["stimulus_sets", "networks", "params:features", "params:stitching"],
+                inputs=[
+                    "stimulus_sets",
+                    "stimulus_subsets",
+                    "networks",
+                    "params:features",
+                    "params:stitching",
+                ],
                 outputs="stitches",
                 name="stitches",
                 tags=["gpu"],

@@ -1,0 +1,74 @@
+"""The images that networks are stitched on: those that maps are fitted on, and those they are tested on."""
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from rep_kedro.analyses.stitching.params import StitchingParams
+from rep_kedro.errors import UserError
+from rep_kedro.stimuli.limits import Limits, limits_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from rep_kedro.datasets import ArrowHandle
+
+
+class Split(NamedTuple):
+    """Stimuli of one split, encoded, with their labels and names."""
+
+    images: Any
+    labels: Tensor
+    names: list[str]
+    limits: Limits
+
+
+def read_splits(
+    stimulus_set: "ArrowHandle", subset: "ArrowHandle | None", params: StitchingParams
+) -> dict[str, Split]:
+    """Return the splits ``train`` and ``test`` of a stimulus set, or of one of its subsets.
+
+    Args:
+        stimulus_set: With images and labels.
+        subset: Whose stimuli are used; all of the set if None.
+        params: The most stimuli of each split; of more, so many are drawn without replacement.
+
+    Raises:
+        UserError: If a split is empty or has stimuli without a label.
+    """
+    table = stimulus_set.table(["stimulus_id", "image", "label", "split"])
+    place = f"stimulus set {stimulus_set.key}"
+    if subset is not None:
+        table = _pick(table, subset)
+        place = f"subset {subset.key}"
+    return {
+        name: _read_split(table, name, most, place, stimulus_set, params.seed)
+        for name, most in (("train", params.n_fit), ("test", params.n_test))
+    }
+
+
+def _pick(table: "pa.Table", subset: "ArrowHandle") -> "pa.Table":
+    """Return the rows of a subset, in the order of the set."""
+    import pyarrow.compute as pc
+
+    return table.filter(pc.is_in(table["stimulus_id"], subset.table(["stimulus_id"])["stimulus_id"]))
+
+
+def _read_split(
+    table: "pa.Table", split: str, most: int | None, place: str, stimulus_set: "ArrowHandle", seed: int
+) -> Split:
+    import pyarrow.compute as pc
+
+    rows = table.filter(pc.equal(table["split"], split))
+    if len(rows) == 0 or rows["label"].null_count:
+        raise UserError(
+            f"split {split!r} of {place} has {len(rows)} stimuli, {rows['label'].null_count} of them without"
+            " a label; stitching needs labels"
+        )
+    if most is not None and len(rows) > most:
+        generator = torch.Generator().manual_seed(seed)
+        rows = rows.take(torch.randperm(len(rows), generator=generator)[:most].sort().values.numpy())
+    names = [f"{stimulus_set.key}: {stimulus_id}" for stimulus_id in rows["stimulus_id"].to_pylist()]
+    labels = torch.tensor(rows["label"].to_pylist())
+    return Split(rows["image"], labels, names, limits_of(stimulus_set.meta))
