@@ -676,3 +676,20 @@ def test_wide_greys_of_torchvision_sets_are_scaled_not_clipped(make_set, tmp_pat
     table, _ = make_set(source="torchvision", name="Wide", path=tmp_path, class_names=["a"])
     decoded = np.asarray(Image.open(io.BytesIO(table["image"][0].as_py())))
     assert decoded.tolist() == [[0, 255], [128, 1]]
+
+
+def test_splits_of_torchvision_sets_that_number_their_classes_differently_are_refused(
+    make_set, tmp_path, monkeypatch
+):
+    from rep_kedro.stimuli.readers import torchvision as reader
+
+    class Part(list):
+        def __init__(self, root, train):
+            super().__init__([(Image.new("L", (2, 2), 10 + train), 0)])
+            self.classes = ["cat", "dog"] if train else ["dog", "cat"]
+
+    monkeypatch.setattr(reader, "_class_of", lambda name: Part)
+    with pytest.raises(DamagedSourceError, match="class names disagree between split train and split test"):
+        make_set(source="torchvision", name="Pets", path=tmp_path)
+    _, meta = make_set(source="torchvision", name="Pets", path=tmp_path, class_names=["a", "b"])
+    assert meta["class_counts"] == {"train": {"a": 1, "b": 0}, "test": {"a": 1, "b": 0}}

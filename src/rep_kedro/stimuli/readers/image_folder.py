@@ -4,13 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from rep_kedro.errors import UserError
 from rep_kedro.stimuli.base import FileSourceSpec, require_path
 from rep_kedro.stimuli.class_folders import Level, class_of_folders
-from rep_kedro.stimuli.classes import order_names, require_distinct
+from rep_kedro.stimuli.classes import order_names, require_distinct, shared_names
 from rep_kedro.stimuli.decoding import IMAGE_SUFFIXES
 from rep_kedro.stimuli.limits import Limits, TooLargeError
 from rep_kedro.stimuli.record import DamagedSourceError, DamageLog, Stimulus, StimulusStream
 from rep_kedro.stimuli.split_rule import Folders, split_folders
+from rep_kedro.stimuli.strict import shorten
 from rep_kedro.stimuli.walking import walk_files
 
 
@@ -61,6 +63,8 @@ def read(spec: ImageFolderSpec, log: DamageLog) -> StimulusStream:
     unknown = [name for name in found if name not in set(class_names)]
     if unknown:
         raise DamagedSourceError(f"class folders {unknown} are not among class_names {class_names}")
+    if shared := shared_names(class_names):
+        raise UserError(f"class_names has several classes named {shorten(shared)}; rename them")
     labels = {name: label for label, name in enumerate(class_names)}
     label_of = {key: None if name is None else labels[name] for key, name in class_of.items()}
     return StimulusStream(class_names or None, _stimuli(entries, label_of, spec.limits, log))
