@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from rep_kedro.stimuli.base import FileSourceSpec
 from rep_kedro.stimuli.classes import names_in_order
-from rep_kedro.stimuli.columnar import require_all_counted
 from rep_kedro.stimuli.plain_yaml import load_plain_yaml
 from rep_kedro.stimuli.record import DamagedSourceError, DamageLog
+from rep_kedro.stimuli.shards import require_all_shards
 from rep_kedro.stimuli.split_names import OUR_SPLITS, canonical_split
 from rep_kedro.stimuli.split_rule import split_files
 from rep_kedro.stimuli.strict import suggest
@@ -245,6 +245,6 @@ def _by_split(folder: Path, files: list[Path], spec: FileSourceSpec) -> dict[str
 
 
 def _whole(splits: dict[str, list[Path]]) -> dict[str, list[Path]]:
-    """Return the tables, if none is missing that names count."""
-    require_all_counted(path for tables in splits.values() for path in tables)
+    """Return the tables, if none is missing among those that their names count."""
+    require_all_shards(path for tables in splits.values() for path in tables)
     return splits

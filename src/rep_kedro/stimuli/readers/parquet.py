@@ -17,8 +17,9 @@ from rep_kedro.stimuli.classes import (
     require_few_classes,
     require_one_list,
 )
-from rep_kedro.stimuli.columnar import ColumnarFile, require_all_counted
+from rep_kedro.stimuli.columnar import ColumnarFile
 from rep_kedro.stimuli.record import DamagedSourceError, DamageLog, Stimulus, StimulusStream
+from rep_kedro.stimuli.shards import require_all_shards
 from rep_kedro.stimuli.split_rule import split_files
 from rep_kedro.stimuli.strict import shorten, suggest
 from rep_kedro.stimuli.walking import note_unread, walk_files
@@ -196,7 +197,7 @@ def _list_folder(split: str, folder: Path, spec: ParquetSpec, log: DamageLog) ->
     if not names:
         log.require_none()
         raise DamagedSourceError(f"no Parquet files (*.parquet) in {folder}")
-    require_all_counted(there[name] for name in names)
+    require_all_shards(there[name] for name in names)
     splits = [split] * len(names) if split else split_files(names, spec, str(folder))
     for name, own in zip(names, splits, strict=True):
         if own is None:

@@ -17,6 +17,7 @@ from rep_kedro.stimuli.classes import LabelsByName, require_one_list
 from rep_kedro.stimuli.decoding import IMAGE_SUFFIXES
 from rep_kedro.stimuli.limits import Limits
 from rep_kedro.stimuli.record import DamagedSourceError, DamageLog, Stimulus, StimulusStream
+from rep_kedro.stimuli.shards import require_all_shards
 from rep_kedro.stimuli.split_names import parse_name
 from rep_kedro.stimuli.split_rule import split_files
 from rep_kedro.stimuli.tar_members import read_members, tar_stem
@@ -184,6 +185,7 @@ def _list_shards(split: str, root: Path, spec: WebdatasetSpec, log: DamageLog) -
     names = [name for name in names if _is_counted(name, files, log)]
     for counted in sorted(name for name in files if files[name].name == "nshards.txt"):
         _require_all(files[counted])
+    require_all_shards(files[name] for name in names)
     splits = [split] * len(names) if split else split_files(names, spec, str(root))
     shards = []
     for name, own in zip(names, splits, strict=True):
