@@ -693,3 +693,44 @@ def test_splits_of_torchvision_sets_that_number_their_classes_differently_are_re
         make_set(source="torchvision", name="Pets", path=tmp_path)
     _, meta = make_set(source="torchvision", name="Pets", path=tmp_path, class_names=["a", "b"])
     assert meta["class_counts"] == {"train": {"a": 1, "b": 0}, "test": {"a": 1, "b": 0}}
+
+
+@pytest.mark.parametrize("empty", ["train/c", "test/a", "val/a/b"])
+@pytest.mark.parametrize("hidden", [None, ".DS_Store", "Thumbs.db"])
+def test_an_empty_class_below_a_split_is_damage(make_set, tmp_path, jpeg, empty, hidden):
+    fill(tmp_path, {"train/a/1.jpg": jpeg(1), "train/b/2.jpg": jpeg(2), "test/b/3.jpg": jpeg(3)})
+    (tmp_path / empty).mkdir(parents=True)
+    if hidden:
+        (tmp_path / empty / hidden).write_bytes(b"x")
+    with pytest.raises(DamagedSourceError, match=rf"1 damaged items: {empty} \(an empty folder\)"):
+        make_set(source="image_folder", path=tmp_path)
+
+
+def test_a_shard_that_was_filled_with_zeros_from_its_middle_on_is_named(make_set, tmp_path, write_tar, jpeg):
+    make_shards(tmp_path, write_tar, jpeg)
+    shard = tmp_path / "train" / "0.tar"
+    content = shard.read_bytes()
+    with tarfile.open(shard) as archive:
+        names = archive.getmembers()
+    middle = names[len(names) // 2].offset
+    shard.write_bytes(content[:middle] + bytes(max(len(content) - middle, 11_264)))
+    with pytest.raises(DamagedSourceError, match=rf"bytes of zeros from byte {middle:,} on, .*are missing"):
+        make_set(source="webdataset", path=tmp_path)
+    gap = content[:middle] + bytes(20 * 512 + 1024) + content[names[-2].offset :]
+    shard.write_bytes(gap)
+    with pytest.raises(DamagedSourceError, match=rf"bytes of zeros from byte {middle:,} on, .*are missing"):
+        make_set(source="webdataset", path=tmp_path)
+
+
+def test_columns_and_arrays_that_are_there_twice_are_refused(make_set, tmp_path, jpeg):
+    images, labels = pa.array([jpeg(0)]), pa.array([0])
+    table = pa.table([images, labels, labels], ["image", "label", "label"])
+    pq.write_table(table, tmp_path / "x.parquet")
+    with pytest.raises(DamagedSourceError, match=r"x\.parquet has 2 columns 'label'; rename all but"):
+        make_set(source="parquet", path=tmp_path / "x.parquet")
+    assert make_set(source="parquet", path=tmp_path / "x.parquet", label_column=None)[1]["n_stimuli"] == 1
+    np.savez(tmp_path / "x.npz", x=np.zeros((1, 2, 2), np.uint8), y=np.array([0]))
+    with pytest.warns(UserWarning, match="Duplicate name"), zipfile.ZipFile(tmp_path / "x.npz", "a") as file:
+        file.writestr("x.npy", b"other")
+    with pytest.raises(DamagedSourceError, match=r"x\.npz has several arrays 'x'; write each name once"):
+        make_set(source="npz", path=tmp_path / "x.npz")

@@ -13,7 +13,7 @@ from rep_kedro.stimuli.limits import Limits, TooLargeError
 from rep_kedro.stimuli.record import DamagedSourceError, DamageLog, Stimulus, StimulusStream
 from rep_kedro.stimuli.split_rule import Folders, split_folders
 from rep_kedro.stimuli.strict import shorten
-from rep_kedro.stimuli.walking import walk_files
+from rep_kedro.stimuli.walking import empty_folders, walk_files
 
 
 class ImageFolderSpec(FileSourceSpec):
@@ -90,7 +90,8 @@ def _list_entries(split: str, roots: list[Path], spec: ImageFolderSpec, log: Dam
     for root in roots:
         if not require_path(root).is_dir():
             raise DamagedSourceError(f"{root} is a file, an image_folder needs a folder")
-        _note_empty_classes(root, log)
+        for folder in empty_folders(root):
+            log.add(folder, "an empty folder")
         files = []
         for relative, file in walk_files(root, log):
             if file.suffix.lower() in IMAGE_SUFFIXES:
@@ -107,12 +108,6 @@ def _list_entries(split: str, roots: list[Path], spec: ImageFolderSpec, log: Dam
                 log.left_out[parts[0] if parts else "."] += 1
             else:
                 log.add(relative, "an image outside of the folders of the splits")
-
-
-def _note_empty_classes(root: Path, log: DamageLog) -> None:
-    for folder in sorted(root.iterdir()):
-        if folder.is_dir() and not folder.name.startswith(".") and not any(folder.iterdir()):
-            log.add(folder.name, "an empty folder")
 
 
 def _places(spec: ImageFolderSpec) -> str:

@@ -126,6 +126,11 @@ def _require_columns(file: Path, spec: ParquetSpec) -> None:
 
     schema = ColumnarFile(file, spec.limits).schema
     for name in _columns(spec):
+        if schema.names.count(name) > 1:
+            raise DamagedSourceError(
+                f"{file.name} has {schema.names.count(name)} columns {name!r}; rename all but the one that is"
+                " meant"
+            )
         if name not in schema.names:
             raise DamagedSourceError(f"{file.name} has no column {name!r}; {suggest(name, schema.names)}")
     image = schema.field(spec.image_column).type
