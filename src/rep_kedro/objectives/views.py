@@ -5,9 +5,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from rep_kedro.kernels.augment import draw_affine_views, draw_colours, draw_crops, draw_flips, draw_noise
+from rep_kedro.parameter_model import PlainNumbers
 
 
-class Views(BaseModel):
+class Views(PlainNumbers, BaseModel):
     """How far a view may differ from its image; the defaults change nothing.
 
     Attributes:

@@ -17,11 +17,12 @@ from pydantic import (
 )
 
 from rep_kedro.errors import UserError
+from rep_kedro.parameter_model import PlainNumbers
 
 PLAIN_STEPS = ("unit_length", "centre", "standardise")
 
 
-class PcaSize(BaseModel):
+class PcaSize(PlainNumbers, BaseModel):
     """How many principal components are kept; one of the two.
 
     Attributes:
@@ -41,7 +42,7 @@ class PcaSize(BaseModel):
         return self
 
 
-class PcaStep(BaseModel):
+class PcaStep(PlainNumbers, BaseModel):
     """Principal components of centred features.
 
     Attributes:
@@ -92,7 +93,7 @@ Reduction = Annotated[
 ]
 
 
-class Combination(BaseModel):
+class Combination(PlainNumbers, BaseModel):
     """Several networks as one: their features side by side, reduced, rows of length one.
 
     Attributes:

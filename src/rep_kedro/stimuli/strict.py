@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from rep_kedro.errors import UserError
+from rep_kedro.parameter_model import PlainNumbers
 
 SHOWN_NAMES = 5  # so many are named in a message; the count says how many more there are
 
@@ -35,7 +36,7 @@ def shorten(names: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
-class StrictModel(BaseModel):
+class StrictModel(PlainNumbers, BaseModel):
     """Frozen parameters; an unknown key is an error with a close match."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -5,9 +5,10 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from rep_kedro.errors import UserError
+from rep_kedro.parameter_model import PlainNumbers
 
 
-class StitchingParams(BaseModel):
+class StitchingParams(PlainNumbers, BaseModel):
     """Which networks are joined where, and by what map.
 
     Networks with a head are joined with those of the same architecture, objective and training that differ in

@@ -8,11 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from rep_kedro.errors import UserError
 from rep_kedro.models.architecture_files import load_architecture
 from rep_kedro.objectives.schedule import Schedule
+from rep_kedro.parameter_model import PlainNumbers
 
 Seed = Annotated[int, Field(ge=0)]
 
 
-class _Strict(BaseModel):
+class _Strict(PlainNumbers, BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
