@@ -101,7 +101,9 @@ def test_classes_that_differ_in_spelling_only_are_refused_until_it_is_stated(mak
         tmp_path, {f"train/{one}/1.png": 1, "train/z/1.png": 2, f"test/{other}/1.png": 3, "test/z/1.png": 4}
     )
     given = {"source": "image_folder", "path": tmp_path}
-    with pytest.raises(UserError, match=r"differ in case, separators or leading zeros only; .*label_map"):
+    with pytest.raises(
+        UserError, match=r"differ in (case, separators or leading zeros|their Unicode form) only; .*map"
+    ):
         make_set(**given)
     _, meta = make_set(**given, label_map={"classes": {"both": [one, other], "z": ["z"]}})
     assert meta["class_counts"] == {"test": {"both": 1, "z": 1}, "train": {"both": 1, "z": 1}}
@@ -319,3 +321,35 @@ def test_one_name_for_two_classes_is_noted_and_no_label_may_use_it(make_set, tmp
     plant(tmp_path / "folders", {"a/1.png": 1, "b/1.png": 2})
     with pytest.raises(UserError, match="class_names has several classes named a; rename them"):
         make_set(source="image_folder", path=tmp_path / "folders", class_names=["a", "b", "a"])
+
+
+def test_forms_of_unicode_are_shown_and_negative_numbers_are_names(make_set, tmp_path):
+    plant(tmp_path / "forms", {"caf\u00e9/1.png": 1, "cafe\u0301/2.png": 2})
+    with pytest.raises(UserError, match=r"'cafe\\u0301' and 'caf\\xe9' differ in their Unicode form only"):
+        make_set(source="image_folder", path=tmp_path / "forms")
+    plant(tmp_path / "signs", {"1/1.png": 1, "-1/2.png": 2})
+    assert make_set(source="image_folder", path=tmp_path / "signs")[1]["class_names"] == ["-1", "1"]
+
+
+@pytest.mark.parametrize(
+    ("fraction", "reason"),
+    [
+        (0.99, "leaves 2 classes without a training stimulus, such as label 0"),
+        (1e-9, "is no stimulus; set a larger"),
+    ],
+)
+def test_a_test_fraction_that_leaves_a_side_empty_is_refused(make_set, tmp_path, fraction, reason):
+    plant(tmp_path, {f"{name}/{number}.png": ord(name) + number for name in "ad" for number in range(3)})
+    with pytest.raises(UserError, match=reason):
+        make_set(source="image_folder", path=tmp_path, test_fraction=fraction)
+
+
+def test_messages_have_one_line_and_say_why_nothing_is_left(make_set, tmp_path):
+    plant(tmp_path, {"a/x\ny.png": b"no image"})
+    with pytest.raises(DamagedSourceError, match=r"1 damaged items: a/x\\ny\.png \(not an image") as caught:
+        make_set(source="image_folder", path=tmp_path)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(
+        DamagedSourceError, match=r"no stimulus is left of source 'image_folder'; 1 damaged items: a/x"
+    ):
+        make_set(source="image_folder", path=tmp_path, on_damaged="skip")

@@ -340,7 +340,7 @@ def test_damaged_idx_files_are_named(make_set, mnist_like):
     with pytest.raises(DamagedSourceError, match=r"train-images-idx3-ubyte.gz is truncated or damaged"):
         make_set(source="idx", path=folder)
     images.write_bytes(gzip.decompress(whole)[:-1])
-    with pytest.raises(DamagedSourceError, match="has 135 bytes, its header asks for 136: truncated"):
+    with pytest.raises(DamagedSourceError, match="is truncated: it has 135 bytes; its header asks for 136"):
         make_set(source="idx", path=folder)
     images.write_bytes(b"\0\0\x0d\x01" + bytes(8))
     with pytest.raises(DamagedSourceError, match="is not an idx file of unsigned bytes"):
@@ -631,10 +631,10 @@ def test_idx_and_npz_files_with_impossible_headers_are_refused(make_set, mnist_l
             ):
                 make_set(source="idx", path=folder)
     images.write_bytes(gzip.compress(idx_bytes(np.zeros((6, 5, 4), np.uint8)) + b"more"))
-    with pytest.raises(DamagedSourceError, match="has more bytes, its header asks for 136"):
+    with pytest.raises(DamagedSourceError, match="has bytes behind its last value; its header asks for 136"):
         make_set(source="idx", path=folder)
     images.write_bytes(gzip.compress(idx_bytes(np.zeros((6, 5, 4), np.uint8))[:-30]))
-    with pytest.raises(DamagedSourceError, match="has 106 bytes, its header asks for 136: truncated"):
+    with pytest.raises(DamagedSourceError, match="is truncated: it has 106 bytes; its header asks for 136"):
         make_set(source="idx", path=folder)
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(

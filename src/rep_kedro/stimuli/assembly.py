@@ -99,9 +99,8 @@ def assemble_stimulus_set(
     if spec.on_damaged == "error":
         log.require_none()
     if not table.num_rows:
-        raise DamagedSourceError(
-            f"no stimulus is left of source {spec.source!r}; damaged: {len(log.damaged)}"
-        )
+        damaged = f"; {len(log.damaged)} damaged items: {log.first_damaged()}" if log.damaged else ""
+        raise DamagedSourceError(f"no stimulus is left of source {spec.source!r}{damaged}")
     findings.require_effect(max_value)
     originals = first_of_copies(table.select(["image"]).to_batches(max_chunksize=_ROWS_PER_BATCH))
     table, test_is = settle_splits(table, spec, originals, log)

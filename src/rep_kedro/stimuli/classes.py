@@ -156,15 +156,18 @@ def require_distinct(names: Collection[str], *, is_settled: bool) -> None:
     for name in sorted(names):
         twin = known.setdefault(_plain(name), name)
         if twin != name:
+            is_one_text = unicodedata.normalize("NFC", twin) == unicodedata.normalize("NFC", name)
+            shown = (ascii(twin), ascii(name)) if is_one_text else (repr(twin), repr(name))
+            in_what = "their Unicode form" if is_one_text else "case, separators or leading zeros"
             raise UserError(
-                f"classes {twin!r} and {name!r} differ in case, separators or leading zeros only; rename one,"
+                f"classes {shown[0]} and {shown[1]} differ in {in_what} only; rename one,"
                 f" or join them with `label_map: {{classes: {{{name}: [{twin!r}, {name!r}], ...}}}}`, or list"
                 " both in class_names to keep them apart"
             )
 
 
 def _plain(name: str) -> str:
-    if is_number(name):
+    if re.fullmatch(r"-?[0-9]{1,18}", name):
         return str(int(name))
     return re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", name).casefold()).strip()
 
