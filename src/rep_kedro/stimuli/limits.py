@@ -12,7 +12,6 @@ from pydantic import Field
 from rep_kedro.stimuli.record import DamagedSourceError
 from rep_kedro.stimuli.strict import StrictModel
 
-
 _ROW_PIXELS = 8  # what a decoder keeps for each row takes as much memory as a few pixels
 
 
