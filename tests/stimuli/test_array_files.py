@@ -117,3 +117,11 @@ def test_transposed_colours_stay_in_their_channels(make_set, tmp_path):
         plant(tmp_path, {"set.npz": npz_of(x=stored, y=[0, 1])})
         table, _ = make_set(source="npz", path=tmp_path / "set.npz", transpose=True)
         assert np.array_equal(pixels_of(table), colours)
+
+
+def test_a_single_number_is_no_array_of_labels(make_set, tmp_path):
+    plant(tmp_path, {"set.npz": npz_of(x=PIXELS, y=np.int64(3))})
+    with pytest.raises(
+        DamagedSourceError, match=r"'y' of set\.npz is a single number, expected one entry for"
+    ):
+        make_set(source="npz", path=tmp_path / "set.npz")

@@ -1,8 +1,13 @@
 """Numbers and names of classes: order, twins, labels counted from 1, labels without names."""
 
+import io
+import json
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from tests.stimuli.trees import idx_of, npz_of, parquet_of, plant, shard_of, tar_of
+from tests.stimuli.trees import idx_of, npz_of, parquet_of, picture, plant, shard_of, tar_of
 
 from rep_kedro.errors import UserError
 from rep_kedro.stimuli.labels import LabelMap
@@ -98,7 +103,9 @@ def test_classes_that_differ_in_spelling_only_are_refused_until_it_is_stated(mak
         tmp_path, {f"train/{one}/1.png": 1, "train/z/1.png": 2, f"test/{other}/1.png": 3, "test/z/1.png": 4}
     )
     given = {"source": "image_folder", "path": tmp_path}
-    with pytest.raises(UserError, match=r"differ in case, separators or leading zeros only; .*label_map"):
+    with pytest.raises(
+        UserError, match=r"differ in (case, separators or leading zeros|their Unicode form) only; .*map"
+    ):
         make_set(**given)
     _, meta = make_set(**given, label_map={"classes": {"both": [one, other], "z": ["z"]}})
     assert meta["class_counts"] == {"test": {"both": 1, "z": 1}, "train": {"both": 1, "z": 1}}
@@ -237,3 +244,114 @@ def test_labels_that_look_like_ids_are_refused(make_set, tmp_path):
 def test_a_set_without_labels_has_no_classes(make_set, tmp_path):
     plant(tmp_path, {"0.tar": tar_of([("a.png", _picture(1))])})
     assert make_set(source="webdataset", path=tmp_path)[1]["class_names"] is None
+
+
+# ---------------------------------------------------------------- names that places declare
+
+
+def declared_parquet(names, *labels):
+    """Return a Parquet file whose description names the classes."""
+    described = {"info": {"features": {"label": {"_type": "ClassLabel", "names": names}}}}
+    table = pa.table({"image": [picture(label) for label in labels], "label": labels})
+    stream = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata({"huggingface": json.dumps(described)}), stream)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("source", ["parquet", "hugging_face"])
+@pytest.mark.parametrize(
+    ("names", "difference"),
+    [
+        (["dog", "cat"], "label 0 is 'cat' in the first, 'dog' in the second"),
+        (["cat", "cow", "dog"], "label 1 is 'dog' in the first, 'cow' in the second"),
+        (["cat"], "label 1 is 'dog' in the first, without a name in the second"),
+    ],
+)
+def test_files_that_number_their_classes_differently_are_refused(
+    make_set, tmp_path, source, names, difference
+):
+    files = {
+        "test.parquet": declared_parquet(names, 0, 0),
+        "train.parquet": declared_parquet(["cat", "dog"], 0, 1),
+    }
+    given = {"source": source, "path": plant(tmp_path, files)}
+    with pytest.raises(
+        DamagedSourceError, match=rf"class names disagree between train\S+ and test\S+ {difference}"
+    ):
+        make_set(**given)
+    assert make_set(**given, class_names=["x", "y"])[1]["class_names"] == ["x", "y"]
+
+
+def test_a_card_that_contradicts_its_tables_is_refused(make_set, tmp_path):
+    card = """---
+dataset_info:
+  features:
+  - {name: image, dtype: image}
+  - {name: label, dtype: {class_label: {names: {'0': dog, '1': cat}}}}
+---
+"""
+    files = {"README.md": card.encode(), "train.parquet": declared_parquet(["cat", "dog"], 0, 1)}
+    plant(tmp_path, files)
+    with pytest.raises(
+        DamagedSourceError, match=r"disagree between README\.md and train\.parquet: label 0 is"
+    ):
+        make_set(source="hugging_face", path=tmp_path)
+    shards = {"README.md": card.encode(), "train/0.tar": shard_of(0, 1), "classnames.txt": b"cat\ndog\n"}
+    plant(tmp_path / "shards", shards)
+    with pytest.raises(
+        DamagedSourceError, match=r"disagree between README\.md and \S+classnames.txt: label 0"
+    ):
+        make_set(source="hugging_face", path=tmp_path / "shards")
+
+
+def test_one_name_for_two_classes_is_noted_and_no_label_may_use_it(make_set, tmp_path):
+    shards = {"0.tar": shard_of(0, 1), "classnames.txt": b"crane\ncrane\n"}
+    _, meta = make_set(source="webdataset", path=plant(tmp_path / "numbers", shards))
+    assert meta["class_counts"] == {"train": {"crane (0)": 1, "crane (1)": 1}}
+    assert meta["notes"] == [
+        "several classes share a name, and stay classes of their own by their labels: crane"
+    ]
+    by_name = tar_of([("a.png", picture(0)), ("a.cls", b"crane")])
+    shards = {"0.tar": by_name, "classnames.txt": b"crane\ncrane\n"}
+    with pytest.raises(DamagedSourceError, match="label 'crane' is the name of several classes"):
+        make_set(source="webdataset", path=plant(tmp_path / "names", shards))
+    files = {"x.parquet": declared_parquet(["a", "b", "a"], 0, 1)}
+    with pytest.raises(
+        DamagedSourceError, match=r"x\.parquet gives several classes one name: a; rename them"
+    ):
+        make_set(source="parquet", path=plant(tmp_path / "declared", files))
+    plant(tmp_path / "folders", {"a/1.png": 1, "b/1.png": 2})
+    with pytest.raises(UserError, match="class_names has several classes named a; rename them"):
+        make_set(source="image_folder", path=tmp_path / "folders", class_names=["a", "b", "a"])
+
+
+def test_forms_of_unicode_are_shown_and_negative_numbers_are_names(make_set, tmp_path):
+    plant(tmp_path / "forms", {"caf\u00e9/1.png": 1, "cafe\u0301/2.png": 2})
+    with pytest.raises(UserError, match=r"'cafe\\u0301' and 'caf\\xe9' differ in their Unicode form only"):
+        make_set(source="image_folder", path=tmp_path / "forms")
+    plant(tmp_path / "signs", {"1/1.png": 1, "-1/2.png": 2})
+    assert make_set(source="image_folder", path=tmp_path / "signs")[1]["class_names"] == ["-1", "1"]
+
+
+@pytest.mark.parametrize(
+    ("fraction", "reason"),
+    [
+        (0.99, "leaves 2 classes without a training stimulus, such as label 0"),
+        (1e-9, "is no stimulus; set a larger"),
+    ],
+)
+def test_a_test_fraction_that_leaves_a_side_empty_is_refused(make_set, tmp_path, fraction, reason):
+    plant(tmp_path, {f"{name}/{number}.png": ord(name) + number for name in "ad" for number in range(3)})
+    with pytest.raises(UserError, match=reason):
+        make_set(source="image_folder", path=tmp_path, test_fraction=fraction)
+
+
+def test_messages_have_one_line_and_say_why_nothing_is_left(make_set, tmp_path):
+    plant(tmp_path, {"a/x\ny.png": b"no image"})
+    with pytest.raises(DamagedSourceError, match=r"1 damaged items: a/x\\ny\.png \(not an image") as caught:
+        make_set(source="image_folder", path=tmp_path)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(
+        DamagedSourceError, match=r"no stimulus is left of source 'image_folder'; 1 damaged items: a/x"
+    ):
+        make_set(source="image_folder", path=tmp_path, on_damaged="skip")

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 from kedro.io import DataCatalog, DatasetError
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from tests.small_collections import ARROW, run_plan
 
 from rep_kedro.datasets import CollectionDataset
@@ -16,6 +16,7 @@ from rep_kedro.pipelines.ingest.nodes import plan_stimulus_sets, plan_stimulus_s
 from rep_kedro.stimuli.assembly import _distinct_names
 from rep_kedro.stimuli.cards import describe_stimulus_sets
 from rep_kedro.stimuli.params import IngestParams
+from rep_kedro.stimuli.subsets import AnyRule
 
 SHAPES = {"source": "shapes", "n_train": 12, "n_test": 6}
 VALIDATORS = "rep_kedro.datasets.validators"
@@ -188,3 +189,26 @@ def test_five_hundred_bootstrap_draws_are_planned_in_a_moment(tmp_path):
     assert len({json.dumps(dict(planned.recipe), sort_keys=True) for planned in plan.values()}) == 500
     assert next(iter(plan)) == "shapes/boot_s0"
     assert list(plan)[-1] == "shapes/boot_s499"
+
+
+@pytest.mark.parametrize(
+    "other", [{"a_s1": {"per_class": {"train": 1}}}, {"a_s1": {"rule": "all"}}, {"a_s": {}, "a_s2": {}}]
+)
+def test_two_subsets_of_one_name_are_refused_whatever_their_order(other):
+    rules = {name: rule or {"rule": "all"} for name, rule in other.items()}
+    rules["a"] = {"per_class": {"train": 1}, "repeats": 3}
+    for order in (rules, dict(reversed(rules.items()))):
+        with pytest.raises(ValidationError, match=r"stimulus_subsets.shapes: .*both name a subset 'a_s[12]'"):
+            IngestParams(stimulus_sets={"shapes": SHAPES}, stimulus_subsets={"shapes": order})
+    params = IngestParams(
+        stimulus_sets={"shapes": SHAPES},
+        stimulus_subsets={"shapes": {"a": rules["a"], "a_s3": {"rule": "all"}}},
+    )
+    assert list(params.rules()["shapes"]) == ["a_s0", "a_s1", "a_s2", "a_s3"]
+
+
+@pytest.mark.parametrize("rule", ["stratified", "published_bootstrap"])
+def test_repeats_have_a_bound(rule):
+    sizes = {"per_class": {"train": 1}} if rule == "stratified" else {}
+    with pytest.raises(ValidationError, match="repeats\n  Input should be less than or equal to 10000"):
+        TypeAdapter(AnyRule).validate_python({"rule": rule, "repeats": 10_001, **sizes})

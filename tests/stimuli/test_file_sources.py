@@ -196,11 +196,11 @@ def test_a_single_folder_of_shards_is_one_split(make_set, tmp_path, write_tar, j
 
 
 def test_shards_without_a_count_come_in_the_order_of_their_numbers(make_set, tmp_path, write_tar, jpeg):
-    for number in (10, 9, 0):
+    for number in (10, 9, 8):
         write_tar(tmp_path / f"part-{number}.tar", shard_members(jpeg, [number]))
     table, _ = make_set(source="webdataset", path=tmp_path)
     assert table["stimulus_id"].to_pylist() == [
-        "train/part-0/s000",
+        "train/part-8/s008",
         "train/part-9/s009",
         "train/part-10/s010",
     ]
@@ -340,7 +340,7 @@ def test_damaged_idx_files_are_named(make_set, mnist_like):
     with pytest.raises(DamagedSourceError, match=r"train-images-idx3-ubyte.gz is truncated or damaged"):
         make_set(source="idx", path=folder)
     images.write_bytes(gzip.decompress(whole)[:-1])
-    with pytest.raises(DamagedSourceError, match="has 135 bytes, its header asks for 136: truncated"):
+    with pytest.raises(DamagedSourceError, match="is truncated: it has 135 bytes; its header asks for 136"):
         make_set(source="idx", path=folder)
     images.write_bytes(b"\0\0\x0d\x01" + bytes(8))
     with pytest.raises(DamagedSourceError, match="is not an idx file of unsigned bytes"):
@@ -631,10 +631,10 @@ def test_idx_and_npz_files_with_impossible_headers_are_refused(make_set, mnist_l
             ):
                 make_set(source="idx", path=folder)
     images.write_bytes(gzip.compress(idx_bytes(np.zeros((6, 5, 4), np.uint8)) + b"more"))
-    with pytest.raises(DamagedSourceError, match="has more bytes, its header asks for 136"):
+    with pytest.raises(DamagedSourceError, match="has bytes behind its last value; its header asks for 136"):
         make_set(source="idx", path=folder)
     images.write_bytes(gzip.compress(idx_bytes(np.zeros((6, 5, 4), np.uint8))[:-30]))
-    with pytest.raises(DamagedSourceError, match="has 106 bytes, its header asks for 136: truncated"):
+    with pytest.raises(DamagedSourceError, match="is truncated: it has 106 bytes; its header asks for 136"):
         make_set(source="idx", path=folder)
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(
@@ -676,3 +676,61 @@ def test_wide_greys_of_torchvision_sets_are_scaled_not_clipped(make_set, tmp_pat
     table, _ = make_set(source="torchvision", name="Wide", path=tmp_path, class_names=["a"])
     decoded = np.asarray(Image.open(io.BytesIO(table["image"][0].as_py())))
     assert decoded.tolist() == [[0, 255], [128, 1]]
+
+
+def test_splits_of_torchvision_sets_that_number_their_classes_differently_are_refused(
+    make_set, tmp_path, monkeypatch
+):
+    from rep_kedro.stimuli.readers import torchvision as reader
+
+    class Part(list):
+        def __init__(self, root, train):
+            super().__init__([(Image.new("L", (2, 2), 10 + train), 0)])
+            self.classes = ["cat", "dog"] if train else ["dog", "cat"]
+
+    monkeypatch.setattr(reader, "_class_of", lambda name: Part)
+    with pytest.raises(DamagedSourceError, match="class names disagree between split train and split test"):
+        make_set(source="torchvision", name="Pets", path=tmp_path)
+    _, meta = make_set(source="torchvision", name="Pets", path=tmp_path, class_names=["a", "b"])
+    assert meta["class_counts"] == {"train": {"a": 1, "b": 0}, "test": {"a": 1, "b": 0}}
+
+
+@pytest.mark.parametrize("empty", ["train/c", "test/a", "val/a/b"])
+@pytest.mark.parametrize("hidden", [None, ".DS_Store", "Thumbs.db"])
+def test_an_empty_class_below_a_split_is_damage(make_set, tmp_path, jpeg, empty, hidden):
+    fill(tmp_path, {"train/a/1.jpg": jpeg(1), "train/b/2.jpg": jpeg(2), "test/b/3.jpg": jpeg(3)})
+    (tmp_path / empty).mkdir(parents=True)
+    if hidden:
+        (tmp_path / empty / hidden).write_bytes(b"x")
+    with pytest.raises(DamagedSourceError, match=rf"1 damaged items: {empty} \(an empty folder\)"):
+        make_set(source="image_folder", path=tmp_path)
+
+
+def test_a_shard_that_was_filled_with_zeros_from_its_middle_on_is_named(make_set, tmp_path, write_tar, jpeg):
+    make_shards(tmp_path, write_tar, jpeg)
+    shard = tmp_path / "train" / "0.tar"
+    content = shard.read_bytes()
+    with tarfile.open(shard) as archive:
+        names = archive.getmembers()
+    middle = names[len(names) // 2].offset
+    shard.write_bytes(content[:middle] + bytes(max(len(content) - middle, 11_264)))
+    with pytest.raises(DamagedSourceError, match=rf"bytes of zeros from byte {middle:,} on, .*are missing"):
+        make_set(source="webdataset", path=tmp_path)
+    gap = content[:middle] + bytes(20 * 512 + 1024) + content[names[-2].offset :]
+    shard.write_bytes(gap)
+    with pytest.raises(DamagedSourceError, match=rf"bytes of zeros from byte {middle:,} on, .*are missing"):
+        make_set(source="webdataset", path=tmp_path)
+
+
+def test_columns_and_arrays_that_are_there_twice_are_refused(make_set, tmp_path, jpeg):
+    images, labels = pa.array([jpeg(0)]), pa.array([0])
+    table = pa.table([images, labels, labels], ["image", "label", "label"])
+    pq.write_table(table, tmp_path / "x.parquet")
+    with pytest.raises(DamagedSourceError, match=r"x\.parquet has 2 columns 'label'; rename all but"):
+        make_set(source="parquet", path=tmp_path / "x.parquet")
+    assert make_set(source="parquet", path=tmp_path / "x.parquet", label_column=None)[1]["n_stimuli"] == 1
+    np.savez(tmp_path / "x.npz", x=np.zeros((1, 2, 2), np.uint8), y=np.array([0]))
+    with pytest.warns(UserWarning, match="Duplicate name"), zipfile.ZipFile(tmp_path / "x.npz", "a") as file:
+        file.writestr("x.npy", b"other")
+    with pytest.raises(DamagedSourceError, match=r"x\.npz has several arrays 'x'; write each name once"):
+        make_set(source="npz", path=tmp_path / "x.npz")

@@ -135,6 +135,28 @@ def test_what_save_to_disk_wrote_is_read(make_set, tmp_path, jpeg):
         make_set(source="hugging_face", path=one)
 
 
+def test_saved_splits_that_number_their_classes_differently_are_refused(make_set, tmp_path, jpeg):
+    for split in ("train", "test"):
+        write_saved(tmp_path / split, [make_table([jpeg(0)], [0], declared=False)], split)
+    (tmp_path / "dataset_dict.json").write_text(json.dumps({"splits": ["train", "test"]}))
+    assert make_set(source="hugging_face", path=tmp_path)[1]["class_names"] == ["cat", "dog"]
+    other = {"label": {"_type": "ClassLabel", "names": ["dog", "cat"]}}
+    (tmp_path / "test" / "dataset_info.json").write_text(json.dumps({"features": other}))
+    with pytest.raises(
+        DamagedSourceError, match=r"between train/dataset_info.json and test/dataset_info.json"
+    ):
+        make_set(source="hugging_face", path=tmp_path)
+
+
+@pytest.mark.parametrize("key", ["_indices_files", "_indices_data_files"])
+def test_a_saved_choice_of_rows_is_refused(make_set, tmp_path, jpeg, key):
+    write_saved(tmp_path / "x", [make_table([jpeg(0)], [0])], None)
+    state = json.loads((tmp_path / "x" / "state.json").read_text())
+    (tmp_path / "x" / "state.json").write_text(json.dumps(state | {key: [{"filename": "indices.arrow"}]}))
+    with pytest.raises(DamagedSourceError, match=r"chooses rows of its tables .*flatten_indices"):
+        make_set(source="hugging_face", path=tmp_path / "x")
+
+
 def test_images_that_lie_elsewhere_are_named(make_set, tmp_path, jpeg):
     structs = [{"bytes": jpeg(0), "path": None}, {"bytes": None, "path": "far/away.jpg"}]
     write_parquet(tmp_path / "train.parquet", pa.table({"image": structs, "label": [0, 1]}))

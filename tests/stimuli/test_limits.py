@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from rep_kedro.stimuli.limits import Limits, TooLargeError
 from rep_kedro.stimuli.png import encode_png
 from rep_kedro.stimuli.record import DamagedSourceError
 
@@ -381,3 +382,14 @@ def test_class_numbers_below_the_limit_keep_their_meaning(make_set, tmp_path):
     table, meta = make_set(source="parquet", path=tmp_path)
     assert table["label"].to_pylist() == [0, 999]
     assert len(meta["class_names"]) == 1000
+
+
+def test_rows_count_in_the_size_of_an_image():
+    limits = Limits(image_pixels=64)
+    limits.require_pixels(8, 8, "the image")
+    limits.require_pixels(1, 8, "the image")
+    limits.require_pixels(64, 1, "the image")
+    with pytest.raises(TooLargeError, match=r"1 x 9 pixels \(a row counts as 8 at least\), the limit is 64"):
+        limits.require_pixels(1, 9, "the image")
+    with pytest.raises(TooLargeError, match=r"13 x 5 pixels, the limit is 64"):
+        limits.require_pixels(13, 5, "the image")

@@ -217,7 +217,7 @@ def test_labels_as_names_or_in_mappings_are_read_when_it_is_stated(make_set, tmp
     members = [("a.png", picture(0)), ("a.json", b'{"label": 3, "text": "x"}')]
     plant(tmp_path / "json", {"0.tar": tar_of(members)})
     given = {"source": "webdataset", "path": tmp_path / "json", "label_ending": "json"}
-    with pytest.raises(DamagedSourceError, match="nor among the class names; say label_key"):
+    with pytest.raises(DamagedSourceError, match="is a JSON mapping; set label_key"):
         make_set(**given)
     assert make_set(**given, label_key="label")[0]["label"].to_pylist() == [3]
     with pytest.raises(DamagedSourceError, match="is no JSON mapping with the key 'lable'"):

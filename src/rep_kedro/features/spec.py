@@ -16,11 +16,12 @@ from pydantic import (
 )
 
 from rep_kedro.errors import UserError, close_names, suggest
+from rep_kedro.parameter_model import PlainNumbers
 
 PLAIN_STEPS = ("unit_length", "centre", "standardise")
 
 
-class PcaSize(BaseModel):
+class PcaSize(PlainNumbers, BaseModel):
     """How many principal components are kept; one of the two.
 
     Attributes:
@@ -40,7 +41,7 @@ class PcaSize(BaseModel):
         return self
 
 
-class PcaStep(BaseModel):
+class PcaStep(PlainNumbers, BaseModel):
     """Principal components of centred features.
 
     Attributes:
@@ -90,7 +91,7 @@ Reduction = Annotated[
 ]
 
 
-class Combination(BaseModel):
+class Combination(PlainNumbers, BaseModel):
     """Several networks as one: their features side by side, reduced, rows of length one.
 
     Attributes:

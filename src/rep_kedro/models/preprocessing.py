@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, PositiveInt, model_validator
 
 from rep_kedro.errors import UserError
 from rep_kedro.models.architecture import require_scaling
+from rep_kedro.parameter_model import PlainNumbers
 
 if TYPE_CHECKING:
     import torch
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from rep_kedro.models.architecture import Architecture
 
 
-class Preprocessing(BaseModel):
+class Preprocessing(PlainNumbers, BaseModel):
     """The largest central square, resized to `resize_px`, its centre of `size_px` cut out, then scaled.
 
     Pixels / 255, less `mean`, divided by `std`. Every network sees the same central square of a stimulus,

@@ -7,11 +7,12 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 from rep_kedro.errors import UserError, require_known
 from rep_kedro.models.pooling_names import Pooling
 from rep_kedro.models.sources.specs import ModelEntry
+from rep_kedro.parameter_model import PlainNumbers
 
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
-class StimulusFacts(BaseModel):
+class StimulusFacts(PlainNumbers, BaseModel):
     """What is known of a stimulus set before it is there.
 
     Attributes:
@@ -31,7 +32,7 @@ class StimulusFacts(BaseModel):
     n_analysis: PositiveInt
 
 
-class FeaturesParams(BaseModel):
+class FeaturesParams(PlainNumbers, BaseModel):
     """Which networks see which images, and what is kept.
 
     Attributes:

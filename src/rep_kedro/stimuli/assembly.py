@@ -9,7 +9,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.stimuli.base import SourceSpec
-from rep_kedro.stimuli.classes import LOOK_LIKE_IDS, MAX_FOUND_CLASSES, Numbering, name_by_number
+from rep_kedro.stimuli.classes import (
+    LOOK_LIKE_IDS,
+    MAX_FOUND_CLASSES,
+    Numbering,
+    name_by_number,
+    note_shared_names,
+    shared_names,
+)
 from rep_kedro.stimuli.copies import count_copies, first_of_copies
 from rep_kedro.stimuli.decoding import CheckedImage, check_images
 from rep_kedro.stimuli.findings import Findings
@@ -71,6 +78,7 @@ def assemble_stimulus_set(
     findings = Findings()
     max_value: int | None = getattr(spec, "max_value", None)
     names_of_source = stream.class_names
+    note_shared_names(stream.class_names, log)
     numbering = Numbering(stream.class_names, getattr(spec, "first_label", None))
     stream = replace(stream, stimuli=numbering.follow(stream.stimuli, log))
     label_map = getattr(spec, "label_map", None)
@@ -91,9 +99,8 @@ def assemble_stimulus_set(
     if spec.on_damaged == "error":
         log.require_none()
     if not table.num_rows:
-        raise DamagedSourceError(
-            f"no stimulus is left of source {spec.source!r}; damaged: {len(log.damaged)}"
-        )
+        damaged = f"; {len(log.damaged)} damaged items: {log.first_damaged()}" if log.damaged else ""
+        raise DamagedSourceError(f"no stimulus is left of source {spec.source!r}{damaged}")
     findings.require_effect(max_value)
     originals = first_of_copies(table.select(["image"]).to_batches(max_chunksize=_ROWS_PER_BATCH))
     table, test_is = settle_splits(table, spec, originals, log)
@@ -285,5 +292,5 @@ def _describe(table: "pa.Table", class_names: Sequence[str] | None) -> dict[str,
 
 def _distinct_names(names: list[str] | None) -> list[str]:
     """Return class names; those that several classes share get the label behind them."""
-    times = Counter(names or [])
-    return [f"{name} ({label})" if times[name] > 1 else name for label, name in enumerate(names or [])]
+    shared = set(shared_names(names or []))
+    return [f"{name} ({label})" if name in shared else name for label, name in enumerate(names or [])]

@@ -2,10 +2,14 @@
 
 import re
 import unicodedata
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
+from typing import Any
 
 from rep_kedro.errors import UserError
 from rep_kedro.stimuli.record import DamagedSourceError, DamageLog, Stimulus
+from rep_kedro.stimuli.strict import shorten
 
 _NUMBER = re.compile(r"([0-9]{1,18})")
 MAX_FOUND_CLASSES = 1 << 16  # classes without names; where there are more, they are something else
@@ -45,6 +49,97 @@ def is_number(name: str) -> bool:
     return bool(_NUMBER.fullmatch(name))
 
 
+def names_in_order(names: Any, place: str) -> list[str]:
+    """Return class names that a description declares as a list, or by label.
+
+    Raises:
+        DamagedSourceError: If they are in another form, or two classes have one name.
+    """
+    try:
+        if isinstance(names, Mapping):
+            names = [names[key] for key in sorted(names, key=int)]
+        ordered = [str(name) for name in names]
+    except (TypeError, ValueError) as problem:
+        raise DamagedSourceError(f"{place} names its classes in an unknown form: {problem}") from problem
+    shared = shared_names(ordered)
+    if shared:
+        raise DamagedSourceError(
+            f"{place} gives several classes one name: {shorten(shared)}; rename them, or set class_names"
+        )
+    return ordered
+
+
+def shared_names(names: Iterable[str]) -> list[str]:
+    """Return the names that several classes have.
+
+    Example:
+        >>> shared_names(["crane", "maillot", "crane"])
+        ['crane']
+    """
+    return [name for name, count in Counter(names).items() if count > 1]
+
+
+def require_one_list(declared: Iterable[tuple[str, Sequence[str]]]) -> list[str] | None:
+    """Return the class names that every place of a source declares; None where none declares any.
+
+    Args:
+        declared: (place, names by label), such as the names in each file of a set.
+
+    Raises:
+        DamagedSourceError: If two places disagree, so that one label means two classes.
+
+    Example:
+        >>> require_one_list([("a.parquet", ["cat", "dog"]), ("b.parquet", ["cat", "dog"])])
+        ['cat', 'dog']
+    """
+    found = dict[tuple[str, ...], str]()
+    for place, names in declared:
+        found.setdefault(tuple(names), place)
+    if len(found) > 1:
+        (names, place), (others, other) = list(found.items())[:2]
+        label = next(n for n, pair in enumerate(zip_longest(names, others)) if pair[0] != pair[1])
+        here, there = (_shown(each[label : label + 1]) for each in (names, others))
+        raise DamagedSourceError(
+            f"class names disagree between {place} and {other}: label {label} is {here} in the first, {there}"
+            " in the second; make each a stimulus set of its own, or set class_names if all files number the"
+            " classes in that order"
+        )
+    return list(next(iter(found))) if found else None
+
+
+def _shown(name: Sequence[str]) -> str:
+    return repr(name[0]) if name else "without a name"
+
+
+class LabelsByName:
+    """Labels of a source whose samples give the names of their classes.
+
+    Args:
+        class_names: By label; None where the source has none.
+    """
+
+    def __init__(self, class_names: Sequence[str] | None) -> None:
+        names = list(class_names or [])
+        self._labels = {name: label for label, name in enumerate(names)}
+        self._shared = set(shared_names(names))
+
+    def find(self, name: str) -> int | str:
+        """Return the label of a class, or why there is none."""
+        if name in self._shared:
+            return f"label {name!r} is the name of several classes"
+        reason = f"label {name[:20]!r} is neither a whole number nor among the class names"
+        return self._labels.get(name, reason)
+
+
+def note_shared_names(class_names: Sequence[str] | None, log: DamageLog) -> None:
+    """Note names that several classes have; their labels keep these classes apart."""
+    shared = shared_names(class_names or [])
+    if shared:
+        log.notes.append(
+            f"several classes share a name, and stay classes of their own by their labels: {shorten(shared)}"
+        )
+
+
 def require_distinct(names: Collection[str], *, is_settled: bool) -> None:
     """Require that no two names differ in case, in separators or in leading zeros only.
 
@@ -61,15 +156,18 @@ def require_distinct(names: Collection[str], *, is_settled: bool) -> None:
     for name in sorted(names):
         twin = known.setdefault(_plain(name), name)
         if twin != name:
+            is_one_text = unicodedata.normalize("NFC", twin) == unicodedata.normalize("NFC", name)
+            shown = (ascii(twin), ascii(name)) if is_one_text else (repr(twin), repr(name))
+            in_what = "their Unicode form" if is_one_text else "case, separators or leading zeros"
             raise UserError(
-                f"classes {twin!r} and {name!r} differ in case, separators or leading zeros only; rename one,"
+                f"classes {shown[0]} and {shown[1]} differ in {in_what} only; rename one,"
                 f" or join them with `label_map: {{classes: {{{name}: [{twin!r}, {name!r}], ...}}}}`, or list"
                 " both in class_names to keep them apart"
             )
 
 
 def _plain(name: str) -> str:
-    if is_number(name):
+    if re.fullmatch(r"-?[0-9]{1,18}", name):
         return str(int(name))
     return re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", name).casefold()).strip()
 

@@ -1,7 +1,6 @@
 """Tables on disk that are read some rows at a time: Parquet, and Arrow's own format."""
 
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,27 +17,6 @@ if TYPE_CHECKING:
 _ROWS_PER_BATCH = 128
 _BYTES_PER_BATCH = 32 << 20
 _READ_BYTES = 1 << 20
-_COUNTED = re.compile(r"(.*)-(\d{5})-of-(\d{5})(\..*)")
-
-
-def require_all_counted(files: Iterable[Path]) -> None:
-    """Require that no file is missing that others count by their names (``train-00000-of-00005.parquet``).
-
-    Raises:
-        DamagedSourceError: Names the first that is missing, and their number.
-    """
-    there = set(files)
-    for path in sorted(there):
-        counted = _COUNTED.fullmatch(path.name)
-        if counted:
-            stem, _, total, ending = counted.groups()
-            names = [f"{stem}-{number:05d}-of-{total}{ending}" for number in range(int(total))]
-            missing = [name for name in names if path.with_name(name) not in there]
-            if missing:
-                raise DamagedSourceError(
-                    f"{len(missing)} of {int(total)} files of {stem!r} are missing in {path.parent}, such as"
-                    f" {missing[0]}"
-                )
 
 
 class ColumnarFile:

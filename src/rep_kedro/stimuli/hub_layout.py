@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 from rep_kedro.errors import suggest
 from rep_kedro.stimuli.base import FileSourceSpec
-from rep_kedro.stimuli.columnar import require_all_counted
+from rep_kedro.stimuli.classes import names_in_order
 from rep_kedro.stimuli.plain_yaml import load_plain_yaml
 from rep_kedro.stimuli.record import DamagedSourceError, DamageLog
+from rep_kedro.stimuli.shards import require_all_shards
 from rep_kedro.stimuli.split_names import OUR_SPLITS, canonical_split
 from rep_kedro.stimuli.split_rule import split_files
 from rep_kedro.stimuli.tar_members import tar_stem
@@ -36,25 +37,25 @@ class Layout:
         kind: Tables (Parquet or Arrow) or shards (tar).
         splits: Files by the data set's name of the split; '' for files that have none.
         folder: Of all files.
-        described: What the set says of itself: of each column its type and class names.
+        described: What the set says of itself: by describing file the class names of each column.
     """
 
     kind: Literal["tables", "shards"]
     splits: dict[str, list[Path]]
     folder: Path
-    described: dict[str, Any] = field(default_factory=dict)
+    described: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def files(self) -> Iterator[Path]:
         """Yield all files that hold stimuli."""
         for places in self.splits.values():
             yield from places
 
-    def class_names(self, label_column: str | None) -> list[str] | None:
-        """Return the names that the set's description gives to the labels, if it does."""
-        names = self.described.get(label_column or "")
-        if isinstance(names, dict):
-            names = [names[key] for key in sorted(names, key=int)]
-        return [str(name) for name in names] if names else None
+    def class_names(self, label_column: str | None) -> Iterator[tuple[str, list[str]]]:
+        """Yield (describing file, names by label) wherever the set names the classes of a column."""
+        for place, columns in self.described.items():
+            names = columns.get(label_column or "")
+            if names:
+                yield place, names_in_order(names, place)
 
 
 def look_at(folder: Path, spec: FileSourceSpec, log: DamageLog, *, config: str | None = None) -> Layout:
@@ -98,7 +99,7 @@ def _look_at_files(
     if "dataset_dict.json" in files or "state.json" in files:
         return _look_at_saved(folder)
     card = _read_card(folder)
-    described = _describe(card, config)
+    described = {"README.md": _describe(card, config)}
     declared = _declared_tables(folder, card, config) if spec.splits is None else {}
     if declared:
         return Layout("tables", _whole(declared), folder, described)
@@ -121,28 +122,26 @@ def _look_at_files(
 
 def _look_at_saved(folder: Path) -> Layout:
     """Look at what ``save_to_disk`` wrote."""
-    splits: dict[str, list[Path]] = {}
+    names = [""]
     if (folder / "dataset_dict.json").is_file():
-        for split in _read_json(folder / "dataset_dict.json")["splits"]:
-            splits[split] = _saved_tables(folder / split)
-        info = next(iter(splits.values()))[0].parent / "dataset_info.json"
-    else:
-        splits[""] = _saved_tables(folder)
-        info = folder / "dataset_info.json"
-    features = (_read_json(info).get("features") or {}) if info.is_file() else {}
-    return Layout(
-        "tables",
-        splits,
-        folder,
-        {name: column.get("names") for name, column in features.items() if isinstance(column, dict)},
-    )
+        names = _read_json(folder / "dataset_dict.json")["splits"]
+    described = {}
+    for split in names:
+        place = Path(split, "dataset_info.json")
+        features = _read_json(folder / place).get("features") if (folder / place).is_file() else None
+        described[place.as_posix()] = {
+            name: column.get("names") for name, column in (features or {}).items() if isinstance(column, dict)
+        }
+    splits = {split: _saved_tables(folder / split) for split in names}
+    return Layout("tables", splits, folder, described)
 
 
 def _saved_tables(folder: Path) -> list[Path]:
     state = _read_json(folder / "state.json")
-    if state.get("_indices_files"):
+    if state.get("_indices_files") or state.get("_indices_data_files"):
         raise DamagedSourceError(
-            f"{folder} holds a choice of rows of other files; save it with flatten_indices()"
+            f"{folder} chooses rows of its tables by an index, which is not read; write the chosen rows"
+            " themselves with `dataset.flatten_indices().save_to_disk(FOLDER)`"
         )
     tables = [folder / Path(entry["filename"]).name for entry in state["_data_files"]]
     missing = [table.name for table in tables if not table.is_file()]
@@ -246,6 +245,6 @@ def _by_split(folder: Path, files: list[Path], spec: FileSourceSpec) -> dict[str
 
 
 def _whole(splits: dict[str, list[Path]]) -> dict[str, list[Path]]:
-    """Return the tables, if none is missing that names count."""
-    require_all_counted(path for tables in splits.values() for path in tables)
+    """Return the tables, if none is missing among those that their names count."""
+    require_all_shards(path for tables in splits.values() for path in tables)
     return splits

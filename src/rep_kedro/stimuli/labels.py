@@ -5,12 +5,12 @@ parameters.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.resources import files
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from rep_kedro.errors import UserError, suggest
 from rep_kedro.parameter_rules import expand_path
@@ -19,9 +19,23 @@ from rep_kedro.stimuli.plain_yaml import load_plain_yaml
 from rep_kedro.stimuli.record import DamageLog, Stimulus, StimulusStream
 from rep_kedro.stimuli.strict import StrictModel
 
-Labels = list[int | str]
-LOOK_LIKE_IDS = "labels look like ids; give class_names, a label_map, or another column of labels"
-MAX_FOUND_CLASSES = 1 << 16  # classes that nobody named; where there are more, they are something else
+
+def _require_label(label: Any) -> Any:
+    if isinstance(label, bool) or not isinstance(label, int | str):
+        shown = str(label).lower() if isinstance(label, bool) else repr(label)
+        raise UserError(f"should be a whole number or the name of a class in quotes, got {shown}")
+    return label
+
+
+def _form_of(labels: Any) -> str:
+    return "by split" if isinstance(labels, Mapping) else "list"
+
+
+Label = Annotated[int | str, BeforeValidator(_require_label)]
+Labels = list[Label]
+AnyLabels = Annotated[
+    Annotated[Labels, Tag("list")] | Annotated[dict[str, Labels], Tag("by split")], Discriminator(_form_of)
+]
 
 
 class LabelMap(StrictModel):
@@ -33,7 +47,7 @@ class LabelMap(StrictModel):
             number is a name. Stimuli with other labels are left out and counted.
     """
 
-    classes: dict[str, Labels | dict[str, Labels]] = Field(min_length=1)
+    classes: dict[str, AnyLabels] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _require_disjoint(self) -> "LabelMap":

@@ -12,6 +12,8 @@ from pydantic import Field
 from rep_kedro.stimuli.record import DamagedSourceError
 from rep_kedro.stimuli.strict import StrictModel
 
+_ROW_PIXELS = 8  # what a decoder keeps for each row takes as much memory as a few pixels
+
 
 class TooLargeError(DamagedSourceError):
     """Something exceeds a limit; the message says what, how large it is, and how to raise the limit."""
@@ -23,7 +25,7 @@ class Limits(StrictModel):
     Attributes:
         record_bytes: One record, unpacked: an encoded image, a member of an archive, a row of an array, a
             page or a buffer of a table.
-        image_pixels: Width times height of one image.
+        image_pixels: Width times height of one image; a row counts as 8 pixels at least.
         stimuli: Stimuli of the set; their ids are held in memory.
     """
 
@@ -42,8 +44,9 @@ class Limits(StrictModel):
 
     def require_pixels(self, width: int, height: int, what: str) -> None:
         """Raise TooLargeError if an image has more pixels than it may."""
-        if width * height > self.image_pixels:
-            size = f"{width:,} x {height:,} pixels"
+        if max(width, _ROW_PIXELS) * height > self.image_pixels:
+            short = f" (a row counts as {_ROW_PIXELS} at least)" if width < _ROW_PIXELS else ""
+            size = f"{width:,} x {height:,} pixels{short}"
             raise TooLargeError(_message(what, size, "image_pixels", self.image_pixels))
 
     def require_stimuli(self, n_stimuli: int, what: str) -> None:

@@ -5,6 +5,7 @@ import shutil
 import tempfile
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import prod
@@ -30,16 +31,23 @@ def list_arrays(file: Path) -> dict[str, zipfile.ZipInfo]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        DamagedSourceError: If it is no archive, or truncated.
+        DamagedSourceError: If it is no archive, or truncated, or has a name twice.
     """
     with require_path(file).open("rb") as stream:
         if stream.read(6) == b"\x93NUMPY":
             raise DamagedSourceError(f"{file.name} holds one array, expected images and labels")
     try:
         with zipfile.ZipFile(file) as archive:
-            return {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            members = archive.infolist()
     except _BAD as problem:
         raise DamagedSourceError(f"{file.name} is not an npz file: {problem}") from problem
+    arrays = {info.filename.removesuffix(".npy"): info for info in members}
+    if len(arrays) < len(members):
+        names = Counter(info.filename.removesuffix(".npy") for info in members)
+        raise DamagedSourceError(
+            f"{file.name} has several arrays {names.most_common(1)[0][0]!r}; write each name once"
+        )
+    return arrays
 
 
 class NpzArray:
@@ -83,6 +91,8 @@ class NpzArray:
         if not is_possible or size != prod(self.shape) * self.dtype.itemsize:
             raise DamagedSourceError(
                 f"array {name!r} of {file.name} has {size} bytes for {self.dtype} {self.shape}"
+                if self.shape
+                else f"array {name!r} of {file.name} is a single number, expected one entry for each image"
             )
         limits.require_stimuli(self.shape[0], f"array {name!r} of {file.name}")
         limits.require_bytes(self._row_bytes(), f"a row of array {name!r} of {file.name}")

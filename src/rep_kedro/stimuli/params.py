@@ -67,6 +67,20 @@ class IngestParams(StrictModel):
                 raise UserError(f"{place}: no stimulus set {name!r}; {suggest(name, self.stimulus_sets)}")
         return self
 
+    @model_validator(mode="after")
+    def _require_distinct_subsets(self) -> "IngestParams":
+        for set_name, rules in self.stimulus_subsets.items():
+            drawn_by: dict[str, str] = {}
+            for subset_name, rule in rules.items():
+                for name in _repeated_names(subset_name, rule):
+                    other = drawn_by.setdefault(name, subset_name)
+                    if other != subset_name:
+                        raise UserError(
+                            f"stimulus_subsets.{set_name}: {other!r} and {subset_name!r} both name a subset"
+                            f" {name!r} (repeats add _s<seed>); rename one"
+                        )
+        return self
+
     def rules(self) -> dict[str, dict[str, AnyRule]]:
         """Return the rule of every subset by set and subset; repeated draws have one entry each."""
         return {
@@ -82,7 +96,13 @@ class IngestParams(StrictModel):
 
 
 def _repeat(subset_name: str, rule: AnyRule) -> dict[str, AnyRule]:
+    names = _repeated_names(subset_name, rule)
+    return {name: rule.model_copy(update=changes) for name, changes in names.items()}
+
+
+def _repeated_names(subset_name: str, rule: AnyRule) -> dict[str, dict[str, int]]:
+    """Return the names of the subsets that a rule draws, and in what each of them differs from it."""
     if not isinstance(rule, StratifiedRule | PublishedBootstrapRule) or rule.repeats == 1:
-        return {subset_name: rule}
+        return {subset_name: {}}
     seeds = range(rule.seed, rule.seed + rule.repeats)
-    return {f"{subset_name}_s{seed}": rule.model_copy(update={"seed": seed, "repeats": 1}) for seed in seeds}
+    return {f"{subset_name}_s{seed}": {"seed": seed, "repeats": 1} for seed in seeds}

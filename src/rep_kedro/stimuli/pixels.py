@@ -16,6 +16,12 @@ from rep_kedro.errors import UserError
 from rep_kedro.stimuli.limits import DEFAULT_LIMITS, Limits, TooLargeError
 from rep_kedro.stimuli.orientation import read_orientation, set_upright, turn_upright
 from rep_kedro.stimuli.png import SIGNATURE, require_checksums
+from rep_kedro.stimuli.stored_values import (
+    palette_size,
+    require_palette_colours,
+    require_portable_range,
+    set_transparent_value,
+)
 from rep_kedro.stimuli.wide_values import Narrowed, is_wide, narrow
 
 if TYPE_CHECKING:
@@ -72,7 +78,9 @@ def decode_image(
             narrowed = None
             if is_wide(image):
                 narrowed = narrow(image, lambda: _open(encoded, limits)[0], max_value=max_value)
+            n_colours = palette_size(image)
             image.load()
+            require_palette_colours(image, n_colours)
             if orientation is None:
                 orientation = read_orientation(image)
             flat = flatten_image(narrowed.image if narrowed else image)
@@ -127,6 +135,8 @@ def _open(encoded: bytes | None, limits: Limits) -> "tuple[Image, int | None]":
         raise UnreadableImageError(f"more than {_MAX_SCANS} scans, each of which goes over the whole image")
     image = JpegImagePlugin.JpegImageFile(stream) if is_jpeg else Image.open(stream, formats=_FORMATS)
     limits.require_pixels(image.width, image.height, "the image")
+    set_transparent_value(image)
+    require_portable_range(image, encoded)
     if image.format == "TIFF":
         _require_plain_tiff(image, limits)
         image.load_end = _do_nothing  # type: ignore[method-assign]  # it would read all metadata

@@ -71,6 +71,12 @@ class DamageLog:
         """Record a file that operating systems leave."""
         self.ignored.append(_as_text(item))
 
+    def first_damaged(self) -> str:
+        """Return the first damaged items with their reasons, and how many more there are."""
+        shown = "; ".join(f"{item} ({reason})" for item, reason in self.damaged[:SHOWN_IN_ERRORS])
+        more = len(self.damaged) - SHOWN_IN_ERRORS
+        return f"{shown}; and {more} more" if more > 0 else shown
+
     def require_none(self) -> None:
         """Raise if anything was recorded.
 
@@ -79,14 +85,13 @@ class DamageLog:
         """
         if not self.damaged:
             return
-        shown = "; ".join(f"{item} ({reason})" for item, reason in self.damaged[:SHOWN_IN_ERRORS])
-        more = len(self.damaged) - SHOWN_IN_ERRORS
-        rest = f"; and {more} more" if more > 0 else ""
         raise DamagedSourceError(
-            f"{len(self.damaged)} damaged items: {shown}{rest}; mend them, or set on_damaged: skip to leave"
-            " them out and record them"
+            f"{len(self.damaged)} damaged items: {self.first_damaged()}; mend them, or set on_damaged: skip"
+            " to leave them out and record them"
         )
 
 
 def _as_text(name: str) -> str:
-    return name.encode("utf-8", "backslashreplace").decode()
+    """Return text of one line in UTF-8; other characters are escaped."""
+    shown = name.encode("utf-8", "backslashreplace").decode()
+    return "".join(c if c.isprintable() or c == " " else ascii(c)[1:-1] for c in shown)

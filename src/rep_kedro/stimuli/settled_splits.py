@@ -53,14 +53,33 @@ def _draw(table: "pa.Table", spec: FileSourceSpec, originals: Sequence[int], log
         seed=spec.seed,
         originals=originals,
     )
-    n_wanted, n_test = round(spec.test_fraction * len(is_test)), sum(is_test)
     n_copies = len(originals) - len(set(originals))
+    _require_both_splits(table["label"].to_pylist(), is_test, spec, has_copies=n_copies > 0)
+    n_wanted, n_test = round(spec.test_fraction * len(is_test)), sum(is_test)
     if n_copies and n_test < n_wanted:
         log.notes.append(
             f"the test split has {n_test} stimuli, not {n_wanted}, for copies stay on one side: {n_copies}"
             " stimuli are exact copies of others"
         )
     return ["test" if test else spec.split for test in is_test]
+
+
+def _require_both_splits(
+    labels: Sequence[int | None], is_test: Sequence[bool], spec: FileSourceSpec, *, has_copies: bool
+) -> None:
+    """Raise where a drawn split leaves a class without training stimuli, or holds none at all."""
+    training = {label for label, test in zip(labels, is_test, strict=True) if not test}
+    lost = sorted(str(label) for label in set(labels) - training)
+    if lost:
+        raise UserError(
+            f"test_fraction {spec.test_fraction:g} leaves {len(lost)} classes without a training stimulus,"
+            f" such as label {lost[0]}; set a smaller one"
+        )
+    if not any(is_test) and not has_copies:
+        raise UserError(
+            f"test_fraction {spec.test_fraction:g} of {len(labels)} stimuli, by class, is no stimulus; set a"
+            " larger one, or 0 for no test split"
+        )
 
 
 def _with_splits(table: "pa.Table", splits: list[str]) -> "pa.Table":

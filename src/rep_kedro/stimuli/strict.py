@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
 
+from rep_kedro.parameter_model import PlainNumbers
+
 SHOWN_NAMES = 5  # so many are named in a message; the count says how many more there are
 
 
@@ -18,7 +20,7 @@ def shorten(names: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
-class StrictModel(BaseModel):
+class StrictModel(PlainNumbers, BaseModel):
     """Frozen parameters; an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -17,6 +17,8 @@ from rep_kedro.stimuli.strict import StrictModel
 if TYPE_CHECKING:
     import pyarrow as pa
 
+MAX_REPEATS = 10_000  # each is a member of a collection
+
 
 @dataclass(frozen=True)
 class Population:
@@ -97,7 +99,7 @@ class StratifiedRule(SubsetRule):
     replace: bool = False
     nested: bool = False
     seed: int = 0
-    repeats: int = Field(default=1, ge=1)
+    repeats: int = Field(default=1, ge=1, le=MAX_REPEATS)
 
     @model_validator(mode="after")
     def _require_one_size(self) -> "StratifiedRule":
@@ -193,7 +195,7 @@ class PublishedBootstrapRule(SubsetRule):
     rule: Literal["published_bootstrap"] = "published_bootstrap"
     per_class: int = Field(default=30, ge=1)
     split: str = "train"
-    repeats: int = Field(default=1, ge=1)
+    repeats: int = Field(default=1, ge=1, le=MAX_REPEATS)
     seed: int = 0
 
     def draw(self, population: Population, *, set_name: str, subset_name: str) -> list[int]:

@@ -12,6 +12,7 @@ from rep_kedro.stimuli.walking import DEBRIS
 
 _BLOCK_BYTES = 512
 _END_BLOCKS = 2  # of zeros end an archive
+_RECORD_BYTES = 10_240  # to a multiple of which archives are filled up with zeros
 _READ_BYTES = 1 << 20
 _TAR = re.compile(r"(?i)(.+?)\.(tar|tar\.gz|tgz|tar\.bz2|tbz2?|tar\.xz|txz)")
 
@@ -76,8 +77,8 @@ def _next_archive(file: CappedStream, end: int) -> tarfile.TarFile | None:
     """Return the archive behind the end mark of another one; None where only zeros follow.
 
     Raises:
-        tarfile.ReadError: If the end mark is missing, which the library takes any zeroed header for, or what
-            follows is no archive.
+        tarfile.ReadError: If the end mark is missing, which the library takes any zeroed header for, if more
+            zeros follow than end an archive, or what follows is no archive.
     """
     file.seek(end)
     n_zeros = 0
@@ -89,9 +90,18 @@ def _next_archive(file: CappedStream, end: int) -> tarfile.TarFile | None:
     else:
         if n_zeros < _BLOCK_BYTES:
             raise tarfile.ReadError("no end mark")
+        _require_no_gap(n_zeros, end)
         return None
+    _require_no_gap(n_zeros, end)
     n_blocks = n_zeros // _BLOCK_BYTES
     if n_blocks < _END_BLOCKS:
         raise tarfile.ReadError(f"no header and no end mark at byte {end}; what follows is not read")
     file.seek(end + n_blocks * _BLOCK_BYTES)
     return tarfile.TarFile(fileobj=file, mode="r")
+
+
+def _require_no_gap(n_zeros: int, end: int) -> None:
+    if n_zeros >= _END_BLOCKS * _BLOCK_BYTES + _RECORD_BYTES:
+        raise tarfile.ReadError(
+            f"{n_zeros:,} bytes of zeros from byte {end:,} on, more than end an archive: members are missing"
+        )

@@ -62,7 +62,7 @@ def _walk(folder: Path, prefix: str, above: tuple[Path, ...], log: DamageLog) ->
     with os.scandir(folder) as entries:
         for entry in entries:
             relative = prefix + entry.name
-            if entry.name.startswith(".") or entry.name.lower() in DEBRIS:
+            if _is_hidden(entry.name):
                 log.ignore(relative)
                 if entry.is_dir(follow_symlinks=False):
                     for image in _images_below(Path(entry.path), f"{relative}/"):
@@ -73,6 +73,20 @@ def _walk(folder: Path, prefix: str, above: tuple[Path, ...], log: DamageLog) ->
                 yield relative, Path(entry.path)
             else:
                 log.add(relative, "a link to nothing, or no regular file")
+
+
+def empty_folders(root: Path) -> list[str]:
+    """Return the folders below another one, relative to it, that hold nothing but hidden files."""
+    found = []
+    for place, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if not _is_hidden(name)]
+        if not folders and all(map(_is_hidden, files)) and place != str(root):
+            found.append(Path(place).relative_to(root).as_posix())
+    return sorted(found)
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name.lower() in DEBRIS
 
 
 def _images_below(folder: Path, prefix: str) -> Iterator[str]:

@@ -6,12 +6,13 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rep_kedro.errors import UserError, suggest
 from rep_kedro.models.architecture_files import load_architecture
+from rep_kedro.parameter_model import PlainNumbers
 from rep_kedro.training.schedule import Schedule
 
 Seed = Annotated[int, Field(ge=0)]
 
 
-class _Strict(BaseModel):
+class _Strict(PlainNumbers, BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 

@@ -2,8 +2,10 @@
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
+from rep_kedro.parameter_model import PlainNumbers
 
-class Schedule(BaseModel):
+
+class Schedule(PlainNumbers, BaseModel):
     """How long and how fast a network learns.
 
     Attributes:

@@ -4,10 +4,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
+from rep_kedro.parameter_model import PlainNumbers
+
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
-class DiagnosticsParams(BaseModel):
+class DiagnosticsParams(PlainNumbers, BaseModel):
     """Which layers are looked at, and with which constants.
 
     Attributes:

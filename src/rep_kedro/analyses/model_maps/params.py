@@ -7,11 +7,12 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from rep_kedro.errors import UserError
 from rep_kedro.measures import get_measure
+from rep_kedro.parameter_model import PlainNumbers
 
 Positive = Annotated[float, Field(gt=0)]
 
 
-class _Strict(BaseModel):
+class _Strict(PlainNumbers, BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 

@@ -5,13 +5,14 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from rep_kedro.features.spec import Combination, Transform
+from rep_kedro.parameter_model import PlainNumbers
 from rep_kedro.parameter_rules import require_once, require_percentiles
 
 Positive = Annotated[float, Field(gt=0)]
 PlainName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 
 
-class _Strict(BaseModel):
+class _Strict(PlainNumbers, BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from rep_kedro.errors import UserError
+from rep_kedro.parameter_model import PlainNumbers
 
 Strategy = Literal["top", "random", "best_of_each_cluster", "random_of_each_cluster", "within_one_cluster"]
 STRATEGIES: tuple[Strategy, ...] = (
@@ -12,7 +13,7 @@ STRATEGIES: tuple[Strategy, ...] = (
 )
 
 
-class ModelSelectionParams(BaseModel):
+class ModelSelectionParams(PlainNumbers, BaseModel):
     """Which sets of networks are judged together.
 
     Attributes:

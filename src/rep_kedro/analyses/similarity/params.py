@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from rep_kedro.errors import UserError, require_known
 from rep_kedro.features.spec import Transform
 from rep_kedro.measures import get_measure
+from rep_kedro.parameter_model import PlainNumbers
 from rep_kedro.parameter_rules import require_once, require_percentiles, without_nulls
 
 SetColumn = Literal["model", "objective", "architecture", "source", "trained_on", "training_data", "size"]
@@ -15,7 +16,7 @@ SIZE_LIMITS = {"small": 1e8, "medium": 3e8, "large": 4e8, "xlarge": None}  # of 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
-class SimilarityParams(BaseModel):
+class SimilarityParams(PlainNumbers, BaseModel):
     """Which networks to compare on which images, and how.
 
     Attributes:
@@ -70,7 +71,7 @@ class SimilarityParams(BaseModel):
         return self
 
 
-class SetStep(BaseModel):
+class SetStep(PlainNumbers, BaseModel):
     """One step of the making of a set of networks: take in, take out, or take in one.
 
     Attributes:
@@ -102,7 +103,7 @@ class SetStep(BaseModel):
         return {column: [value] if isinstance(value, str) else value for column, value in chosen.items()}
 
 
-class ConsistencyParams(BaseModel):
+class ConsistencyParams(PlainNumbers, BaseModel):
     """How similarities are compared across stimulus sets.
 
     Attributes:
@@ -184,7 +185,7 @@ class ConsistencyParams(BaseModel):
         return self
 
 
-class InferenceParams(BaseModel):
+class InferenceParams(PlainNumbers, BaseModel):
     """How similarities are set against chance.
 
     Attributes:
@@ -222,7 +223,7 @@ class InferenceParams(BaseModel):
         return self
 
 
-class SampleSizeParams(BaseModel):
+class SampleSizeParams(PlainNumbers, BaseModel):
     """How similarities are followed over the number of stimuli.
 
     Attributes:

@@ -5,12 +5,13 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from rep_kedro.errors import UserError
+from rep_kedro.parameter_model import PlainNumbers
 
 PAIRS_AT_A_TIME = 16
 """How many pairs share one pass over the images."""
 
 
-class StitchingParams(BaseModel):
+class StitchingParams(PlainNumbers, BaseModel):
     """Which networks are joined where, and by what map.
 
     Networks with a head are joined with others of their kind, in both directions, on the stimulus set they

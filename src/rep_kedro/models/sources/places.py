@@ -5,9 +5,10 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rep_kedro.errors import UserError
+from rep_kedro.parameter_model import PlainNumbers
 
 
-class FilePlace(BaseModel):
+class FilePlace(PlainNumbers, BaseModel):
     """Where a file is: here, or at an address from which it is fetched once.
 
     Attributes:

@@ -9,12 +9,13 @@ from rep_kedro.models.architecture import require_scaling
 from rep_kedro.models.architecture_files import load_architecture
 from rep_kedro.models.pooling_names import Layout, Pooling
 from rep_kedro.models.sources.places import Alignment, StatePlace
+from rep_kedro.parameter_model import PlainNumbers
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-class _Entry(BaseModel):
+class _Entry(PlainNumbers, BaseModel):
     """What every entry may say.
 
     Attributes:

@@ -6,9 +6,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from rep_kedro.errors import UserError
 from rep_kedro.measures import get_measure
+from rep_kedro.parameter_model import PlainNumbers
 
 
-class ReportingParams(BaseModel):
+class ReportingParams(PlainNumbers, BaseModel):
     """What the report speaks of.
 
     Attributes:

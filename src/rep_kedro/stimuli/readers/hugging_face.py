@@ -90,15 +90,15 @@ def read(spec: HuggingFaceSpec, log: DamageLog) -> StimulusStream:
     folder = _folder_of(spec)
     with _unexpected_forms(folder):
         layout = look_at(folder, spec, log, config=spec.config)
-        declared_names = layout.class_names(spec.label_column)
+        declared = list(layout.class_names(spec.label_column))
     if spec.repo is not None:
         require_intact(sorted(layout.files()))
     splits = _choose_splits(layout, spec, log)
-    common = {"class_names": spec.class_names or declared_names, "limits": spec.limits}
+    common = {"class_names": spec.class_names, "limits": spec.limits}
     if layout.kind == "tables":
         columns = {name: getattr(spec, name) for name in ("image_column", "label_column", "id_column")}
         given = {**common, "splits": splits, "label_map": spec.label_map, **columns}
-        return parquet.read(parquet.ParquetSpec.model_validate(given), log)
+        return parquet.read(parquet.ParquetSpec.model_validate(given), log, declared)
     given = {
         **common,
         "path": layout.folder,
@@ -107,7 +107,7 @@ def read(spec: HuggingFaceSpec, log: DamageLog) -> StimulusStream:
         },
         "label_ending": spec.label_ending,
     }
-    return webdataset.read(webdataset.WebdatasetSpec.model_validate(given), log)
+    return webdataset.read(webdataset.WebdatasetSpec.model_validate(given), log, declared)
 
 
 @contextmanager

@@ -111,8 +111,12 @@ class IdxFile:
     def _require_size(self, found: int) -> None:
         expected = self._n_header_bytes() + prod(self.shape)
         if found != expected:
-            size = f"has {found} bytes" if found < expected else "has more bytes"
-            raise DamagedSourceError(f"{self.name} {size}, its header asks for {expected}: truncated?")
+            what = (
+                f"is truncated: it has {found} bytes"
+                if found < expected
+                else "has bytes behind its last value"
+            )
+            raise DamagedSourceError(f"{self.name} {what}; its header asks for {expected}")
 
     def _read_shape(self, stream: IO[bytes]) -> tuple[int, ...]:
         start = stream.read(4)

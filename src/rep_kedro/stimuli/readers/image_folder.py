@@ -4,14 +4,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from rep_kedro.errors import UserError
 from rep_kedro.stimuli.base import FileSourceSpec, require_path
 from rep_kedro.stimuli.class_folders import Level, class_of_folders
-from rep_kedro.stimuli.classes import order_names, require_distinct
+from rep_kedro.stimuli.classes import order_names, require_distinct, shared_names
 from rep_kedro.stimuli.decoding import IMAGE_SUFFIXES
 from rep_kedro.stimuli.limits import Limits, TooLargeError
 from rep_kedro.stimuli.record import DamagedSourceError, DamageLog, Stimulus, StimulusStream
 from rep_kedro.stimuli.split_rule import Folders, split_folders
-from rep_kedro.stimuli.walking import walk_files
+from rep_kedro.stimuli.strict import shorten
+from rep_kedro.stimuli.walking import empty_folders, walk_files
 
 
 class ImageFolderSpec(FileSourceSpec):
@@ -61,6 +63,8 @@ def read(spec: ImageFolderSpec, log: DamageLog) -> StimulusStream:
     unknown = [name for name in found if name not in set(class_names)]
     if unknown:
         raise DamagedSourceError(f"class folders {unknown} are not among class_names {class_names}")
+    if shared := shared_names(class_names):
+        raise UserError(f"class_names has several classes named {shorten(shared)}; rename them")
     labels = {name: label for label, name in enumerate(class_names)}
     label_of = {key: None if name is None else labels[name] for key, name in class_of.items()}
     return StimulusStream(class_names or None, _stimuli(entries, label_of, spec.limits, log))
@@ -86,7 +90,8 @@ def _list_entries(split: str, roots: list[Path], spec: ImageFolderSpec, log: Dam
     for root in roots:
         if not require_path(root).is_dir():
             raise DamagedSourceError(f"{root} is a file, an image_folder needs a folder")
-        _note_empty_classes(root, log)
+        for folder in empty_folders(root):
+            log.add(folder, "an empty folder")
         files = []
         for relative, file in walk_files(root, log):
             if file.suffix.lower() in IMAGE_SUFFIXES:
@@ -103,12 +108,6 @@ def _list_entries(split: str, roots: list[Path], spec: ImageFolderSpec, log: Dam
                 log.left_out[parts[0] if parts else "."] += 1
             else:
                 log.add(relative, "an image outside of the folders of the splits")
-
-
-def _note_empty_classes(root: Path, log: DamageLog) -> None:
-    for folder in sorted(root.iterdir()):
-        if folder.is_dir() and not folder.name.startswith(".") and not any(folder.iterdir()):
-            log.add(folder.name, "an empty folder")
 
 
 def _places(spec: ImageFolderSpec) -> str:

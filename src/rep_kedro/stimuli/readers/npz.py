@@ -15,6 +15,7 @@ from rep_kedro.stimuli.base import FileSourceSpec, PlainName, SourcePath, requir
 from rep_kedro.stimuli.npy_rows import NpzArray, list_arrays
 from rep_kedro.stimuli.png import encode_png
 from rep_kedro.stimuli.record import DamagedSourceError, DamageLog, Stimulus, StimulusStream
+from rep_kedro.stimuli.shards import require_all_shards
 from rep_kedro.stimuli.split_names import parse_name
 from rep_kedro.stimuli.split_rule import split_files
 from rep_kedro.stimuli.walking import note_unread, walk_files
@@ -89,6 +90,7 @@ def _list_files(spec: NpzSpec, log: DamageLog) -> list[tuple[str, Path]]:
                 note_unread(name, log)
             if not names:
                 raise DamagedSourceError(f"no npz files (*.npz) in {place}")
+            require_all_shards(there[name] for name in names if place.is_dir())
             _require_no_labels_apart(names, folder, spec)
             is_by_array = isinstance(spec.images, dict)
             given = [split] * len(names) if split or is_by_array else split_files(names, spec, str(folder))

@@ -4,19 +4,28 @@ The image column holds bytes, or a struct with a field ``bytes``.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 from rep_kedro.errors import suggest
 from rep_kedro.stimuli.base import FileSourceSpec, require_path
-from rep_kedro.stimuli.classes import order_names, require_distinct, require_few_classes
-from rep_kedro.stimuli.columnar import ColumnarFile, require_all_counted
+from rep_kedro.stimuli.classes import (
+    LabelsByName,
+    names_in_order,
+    order_names,
+    require_distinct,
+    require_few_classes,
+    require_one_list,
+)
+from rep_kedro.stimuli.columnar import ColumnarFile
 from rep_kedro.stimuli.record import DamagedSourceError, DamageLog, Stimulus, StimulusStream
+from rep_kedro.stimuli.shards import require_all_shards
 from rep_kedro.stimuli.split_rule import split_files
 from rep_kedro.stimuli.strict import shorten
 from rep_kedro.stimuli.walking import note_unread, walk_files
 
+DeclaredNames = tuple[str, list[str]]  # place and class names
 _ENDINGS = frozenset({".parquet", ".parq", ".pq"})
 
 
@@ -37,34 +46,41 @@ class ParquetSpec(FileSourceSpec):
     id_column: str | None = None
 
 
-def read(spec: ParquetSpec, log: DamageLog) -> StimulusStream:
+def read(spec: ParquetSpec, log: DamageLog, declared: Iterable[DeclaredNames] = ()) -> StimulusStream:
     """Open the source; ids are ``<split>/<position>`` or ``<split>/<id>``.
+
+    Args:
+        spec: The source's parameters.
+        log: Takes what is damaged or not read.
+        declared: (place, class names) that descriptions next to the files declare.
 
     Raises:
         FileNotFoundError: If a file is missing.
-        DamagedSourceError: If a file is no Parquet file, or a column is missing or of a wrong type.
+        DamagedSourceError: If a file is no Parquet file, a column is missing or of a wrong type, or files
+            declare different class names.
         UserError: If names could be those of splits, or not.
     """
     files = _list_files(spec, log)
     for _, file in files:
         _require_columns(file, spec)
-    class_names = spec.class_names or _declared_names(files[0][1], spec) or _find_names(files, spec)
+    in_files = (each for _, file in files for each in _declared_names(file, spec))
+    class_names = spec.class_names or require_one_list([*declared, *in_files]) or _find_names(files, spec)
     return StimulusStream(class_names, _stimuli(files, class_names, spec, log))
 
 
 def _stimuli(
     files: list[tuple[str, Path]], class_names: list[str] | None, spec: ParquetSpec, log: DamageLog
 ) -> Iterator[Stimulus]:
-    labels_by_name = {name: label for label, name in enumerate(class_names or [])}
+    labels = LabelsByName(class_names)
     counts: dict[str, int] = {}
     for split, file in files:
         for image, elsewhere, found, own_id in _rows(file, spec):
             position = counts.get(split, 0)
             counts[split] = position + 1
             stimulus_id = f"{split}/{position:06d}" if spec.id_column is None else f"{split}/{own_id}"
-            label = labels_by_name.get(found, found) if isinstance(found, str) else found
-            if not isinstance(label, int | None):
-                log.add(stimulus_id, f"class {label!r} is not among class_names")
+            label = labels.find(found) if isinstance(found, str) else found
+            if isinstance(label, str):
+                log.add(stimulus_id, label)
             elif image is None:
                 log.add(
                     stimulus_id,
@@ -111,6 +127,11 @@ def _require_columns(file: Path, spec: ParquetSpec) -> None:
 
     schema = ColumnarFile(file, spec.limits).schema
     for name in _columns(spec):
+        if schema.names.count(name) > 1:
+            raise DamagedSourceError(
+                f"{file.name} has {schema.names.count(name)} columns {name!r}; rename all but the one that is"
+                " meant"
+            )
         if name not in schema.names:
             raise DamagedSourceError(f"{file.name} has no column {name!r}; {suggest(name, schema.names)}")
     image = schema.field(spec.image_column).type
@@ -130,25 +151,15 @@ def _require_columns(file: Path, spec: ParquetSpec) -> None:
             )
 
 
-def _declared_names(file: Path, spec: ParquetSpec) -> list[str] | None:
-    """Return the class names of Hugging Face's description in the file, if there are any."""
+def _declared_names(file: Path, spec: ParquetSpec) -> Iterator[DeclaredNames]:
+    """Yield the class names of Hugging Face's description in the file, if there are any."""
     metadata = ColumnarFile(file, spec.limits).schema.metadata or {}
     try:
         features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
         names = features[spec.label_column]["names"]
     except (KeyError, TypeError, ValueError, RecursionError):
-        return None
-    try:
-        return names_in_order(names)
-    except (TypeError, ValueError) as problem:
-        raise DamagedSourceError(f"{file.name} names its classes in an unknown form: {problem}") from problem
-
-
-def names_in_order(names: Any) -> list[str]:
-    """Return class names that are declared as a list, or by position."""
-    if isinstance(names, dict):
-        names = [names[key] for key in sorted(names, key=int)]
-    return [str(name) for name in names]
+        return
+    yield file.name, names_in_order(names, file.name)
 
 
 def _find_names(files: list[tuple[str, Path]], spec: ParquetSpec) -> list[str] | None:
@@ -192,7 +203,7 @@ def _list_folder(split: str, folder: Path, spec: ParquetSpec, log: DamageLog) ->
     if not names:
         log.require_none()
         raise DamagedSourceError(f"no Parquet files (*.parquet) in {folder}")
-    require_all_counted(there[name] for name in names)
+    require_all_shards(there[name] for name in names)
     splits = [split] * len(names) if split else split_files(names, spec, str(folder))
     for name, own in zip(names, splits, strict=True):
         if own is None:

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from rep_kedro.errors import UserError, suggest
 from rep_kedro.stimuli.base import FileSourceSpec, require_path
+from rep_kedro.stimuli.classes import require_one_list
 from rep_kedro.stimuli.pixels import flatten_image
 from rep_kedro.stimuli.png import encode_png
 from rep_kedro.stimuli.record import DamagedSourceError, DamageLog, Stimulus, StimulusStream
@@ -59,8 +60,13 @@ def read(spec: TorchvisionSpec, log: DamageLog) -> StimulusStream:
 
 
 def _stimuli(spec: TorchvisionSpec, root: Path, log: DamageLog) -> Iterator[Stimulus]:
+    declared: list[tuple[str, list[str]]] = []
     for split, arguments in _parts(spec):
-        yield from _stimuli_of_part(_open_part(spec, root, arguments), split, log)
+        part = _open_part(spec, root, arguments)
+        if spec.class_names is None:
+            declared += [(f"split {split}", names) for names in [_names_of(part)] if names]
+            require_one_list(declared)
+        yield from _stimuli_of_part(part, split, log)
 
 
 def _stimuli_of_part(part: Any, split: str, log: DamageLog) -> Iterator[Stimulus]:

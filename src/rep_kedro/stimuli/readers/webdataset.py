@@ -7,15 +7,17 @@ the folder of the shards or one above. Nothing is ever unpacked to disk.
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from rep_kedro.errors import UserError
 from rep_kedro.stimuli.base import FileSourceSpec, require_path
+from rep_kedro.stimuli.classes import LabelsByName, require_one_list
 from rep_kedro.stimuli.decoding import IMAGE_SUFFIXES
 from rep_kedro.stimuli.limits import Limits
 from rep_kedro.stimuli.record import DamagedSourceError, DamageLog, Stimulus, StimulusStream
+from rep_kedro.stimuli.shards import require_all_shards
 from rep_kedro.stimuli.split_names import parse_name
 from rep_kedro.stimuli.split_rule import split_files
 from rep_kedro.stimuli.tar_members import read_members, tar_stem
@@ -48,8 +50,15 @@ class _Shard(NamedTuple):
     key: str  # <split>/<folders below the split's>/<name without its ending>
 
 
-def read(spec: WebdatasetSpec, log: DamageLog) -> StimulusStream:
+def read(
+    spec: WebdatasetSpec, log: DamageLog, declared: Iterable[tuple[str, list[str]]] = ()
+) -> StimulusStream:
     """Open the source; ids are ``<split>/<shard>/<key>``.
+
+    Args:
+        spec: The source's parameters.
+        log: Takes what is damaged or not read.
+        declared: (place, class names) that descriptions next to the shards declare.
 
     Raises:
         FileNotFoundError: If a folder or a shard that ``nshards.txt`` counts is missing.
@@ -64,7 +73,7 @@ def read(spec: WebdatasetSpec, log: DamageLog) -> StimulusStream:
     ]
     shards.sort(key=lambda shard: shard.split != "train")
     places = [place for shard in shards for place in (shard.file.parent.parent, shard.file.parent)]
-    class_names = spec.class_names or _read_class_names(places)
+    class_names = spec.class_names or require_one_list([*declared, *_named_classes(places)])
     return StimulusStream(class_names, _stimuli(shards, class_names, spec, log))
 
 
@@ -83,7 +92,7 @@ class _SampleReader:
     """Finds image and label among the members of samples."""
 
     def __init__(self, class_names: list[str] | None, spec: WebdatasetSpec, log: DamageLog) -> None:
-        self._labels = {name: label for label, name in enumerate(class_names or [])}
+        self._labels = LabelsByName(class_names)
         self._log = log
         ending = spec.image_ending
         self._images = IMAGE_SUFFIXES if ending is None else {f".{ending.lstrip('.').lower()}"}
@@ -129,9 +138,10 @@ class _SampleReader:
         text = text.strip('"')
         if re.fullmatch(r"[+-]?[0-9]{1,20}", text):
             return int(text), ""
-        hint = "; say label_key" if text.startswith("{") else ""
-        reason = f"label {text[:20]!r} is neither a whole number nor among the class names{hint}"
-        return self._labels.get(text), reason
+        if text.startswith("{"):
+            return None, f"label {text[:20]!r} is a JSON mapping; set label_key"
+        label = self._labels.find(text)
+        return (label, "") if isinstance(label, int) else (None, label)
 
 
 def _samples(
@@ -175,6 +185,7 @@ def _list_shards(split: str, root: Path, spec: WebdatasetSpec, log: DamageLog) -
     names = [name for name in names if _is_counted(name, files, log)]
     for counted in sorted(name for name in files if files[name].name == "nshards.txt"):
         _require_all(files[counted])
+    require_all_shards(files[name] for name in names)
     splits = [split] * len(names) if split else split_files(names, spec, str(root))
     shards = []
     for name, own in zip(names, splits, strict=True):
@@ -221,13 +232,12 @@ def _number_in(counted: Path) -> int:
     return int(text)
 
 
-def _read_class_names(folders: list[Path]) -> list[str] | None:
-    """Return the names in the folder of the shards or one above, if any."""
-    found = [place for folder in dict.fromkeys(folders) if (place := folder / "classnames.txt").is_file()]
-    names = [_read_names(place) for place in found]
-    if any(other != names[0] for other in names[1:]):
-        raise DamagedSourceError(f"class names disagree between {', '.join(map(str, found))}")
-    return names[0] if names else None
+def _named_classes(folders: list[Path]) -> Iterator[tuple[str, list[str]]]:
+    """Yield (file, class names) for each list in the folders of the shards or one above."""
+    for folder in dict.fromkeys(folders):
+        place = folder / "classnames.txt"
+        if place.is_file():
+            yield str(place), _read_names(place)
 
 
 def _read_names(place: Path) -> list[str]:

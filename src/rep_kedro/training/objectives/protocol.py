@@ -11,9 +11,10 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from rep_kedro.models.network import LayeredNetwork, scale_images_in_unit_range
+from rep_kedro.parameter_model import PlainNumbers
 
 
-class Objective(BaseModel):
+class Objective(PlainNumbers, BaseModel):
     """Base of all objectives; one file holds one.
 
     Attributes:

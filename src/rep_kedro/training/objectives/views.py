@@ -11,9 +11,10 @@ from rep_kedro.kernels.training.augment import (
     draw_flips,
     draw_noise,
 )
+from rep_kedro.parameter_model import PlainNumbers
 
 
-class Views(BaseModel):
+class Views(PlainNumbers, BaseModel):
     """How far a view may differ from its image; the defaults change nothing.
 
     Attributes:
