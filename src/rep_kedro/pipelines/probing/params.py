@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from rep_kedro.parameter_rules import require_once, require_percentiles
+from rep_kedro.parameter_rules import Count, Seed, require_once, require_percentiles
 from rep_kedro.representations.spec import Combination, Transform
 
 Positive = Annotated[float, Field(gt=0)]
@@ -61,11 +61,11 @@ class GapParams(_Strict):
         seed: Of bootstrap and permutations.
     """
 
-    n_bootstrap: int = Field(default=1000, ge=0)
+    n_bootstrap: Count = 1000
     confidence: float = Field(default=0.95, gt=0, lt=1)
-    n_permutations: int = Field(default=4999, ge=0)
+    n_permutations: Count = 4999
     correction: Literal["holm", "bonferroni", "benjamini-hochberg"] = "holm"
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _percentiles_exist(self) -> Self:
@@ -109,7 +109,7 @@ class ProbingParams(_Strict):
     min_classes: int = Field(default=2, ge=2)
     keep_probabilities: bool = True
     performance_gaps: GapParams = GapParams()
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
 
     @field_validator("stimulus_sets", "models")
     @classmethod
