@@ -19,7 +19,9 @@ COMMANDS = frozenset({"dvc-sync", "layers", "measures", "plan", "prune", "run", 
 """The project's own commands. Others, such as IPython, have their own answers to signals."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_LAST_MOMENT_S = 60.0  # what a worker has to finish the file it is writing once its parent is gone
+_LAST_MOMENT_S = (
+    3.0  # for a worker to clean up once its parent is gone; files take their place at once or not
+)
 _received: int | None = None
 
 

@@ -5,9 +5,17 @@ import re
 from collections.abc import Mapping, Sequence
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from rep_kedro.errors import UserError
+
+MAX_COUNT = 1_000_000
+MAX_SEED = 2**32 - 1  # what NumPy and scikit-learn take
+Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
+"""How many samples, permutations or draws."""
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
 

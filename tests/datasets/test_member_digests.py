@@ -1,4 +1,4 @@
-"""Every flipped bit of every format is found on request; without a request nothing is read for it."""
+"""Every flipped bit of every format is found on request, and those of tensors before they are used."""
 
 import json
 
@@ -41,13 +41,55 @@ def test_a_member_as_it_was_written_passes(handle):
     handle.verify()
 
 
-def test_a_reader_does_not_look_for_flipped_bits(handle):
-    content = bytearray(handle.path.read_bytes())
-    content[-1] ^= 1
-    handle.path.write_bytes(content)
-    assert TensorsDataset.open_checked(handle.path).tensor("x").shape == (40,)
-    with pytest.raises(DamagedMemberError, match=r"a.safetensors is damaged: its content is not what was"):
-        handle.verify()
+def flip(path, byte):
+    content = bytearray(path.read_bytes())
+    content[byte] ^= 64
+    path.write_bytes(content)
+
+
+def test_a_flipped_bit_of_a_tensor_is_found_before_it_is_used(handle):
+    flip(handle.path, -1)
+    made = r"recompute=\w+/a$"
+    for read in (lambda: handle.tensor("x"), lambda: handle.rows("x", slice(1)), lambda: handle.meta):
+        with pytest.raises(DamagedMemberError, match="is damaged: its content is not what was.*" + made):
+            read()
+
+
+def test_a_flipped_digit_of_the_results_in_a_header_is_found(tmp_path):
+    made = store(tmp_path, {"a": VALUE})["a"].path
+    made.write_bytes(made.read_bytes().replace(b'\\"n\\":12', b'\\"n\\":13'))
+    handle = TensorsDataset.open_checked(made)
+    with pytest.raises(DamagedMemberError, match="its content is not what was written"):
+        handle.meta["n"]
+
+
+def test_a_file_is_compared_with_its_seal_once_per_process(handle, monkeypatch):
+    handle.tensor("x")
+    monkeypatch.setattr(type(handle), "verify", lambda self: pytest.fail("read again"))
+    assert TensorsDataset.open_checked(handle.path).tensor("y").shape == (2, 3)
+
+
+@pytest.mark.parametrize("is_planned", [True, False])
+def test_members_of_a_collection_with_a_damaged_plan_are_checked(tmp_path, is_planned):
+    entry = {"filepath": str(tmp_path), "member": "rep_kedro.datasets.TensorsDataset"}
+    handles = store(tmp_path, dict.fromkeys("abc", VALUE))
+    flip(handles["a"].path, -1)
+    handles["c"].path.write_bytes(handles["c"].path.read_bytes()[:-1])
+    if not is_planned:
+        flip(tmp_path / "plan.json", 40)
+    plan, *members = examine(DataCatalog({"made": CollectionDataset(**entry)}), "made", entry)[1]
+    assert ("c: " if is_planned else "plan.json") in plan
+    assert any(why.startswith("a: ") and "is not what was written" in why for why in members)
+    assert any("c.safetensors is truncated" in why for why in (plan, *members))
+    assert not any(why.startswith("b: ") for why in members)
+
+
+def test_of_a_large_file_a_header_is_read_alone(tmp_path):
+    handle = store(tmp_path, {"a": Tensors({"x": np.zeros(1 << 18, np.float32)}, {"n": 12})})["a"]
+    flip(handle.path, -1)
+    assert handle.meta == {"n": 12}
+    with pytest.raises(DamagedMemberError, match="is damaged"):
+        handle.tensor("x")
 
 
 def test_tensors_that_changed_places_are_found(handle):

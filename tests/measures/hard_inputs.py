@@ -55,6 +55,25 @@ def stretch_column(factor):
     return lambda x: torch.cat([factor * x[:, :1], x[:, 1:]], dim=1)
 
 
+def drift(size):
+    """Add to all features of a stimulus a number that grows from stimulus to stimulus."""
+    return lambda x: x + torch.linspace(0, size, len(x), dtype=x.dtype)[:, None]
+
+
+def mix(condition):
+    """Map features by a matrix whose singular values span a range."""
+
+    def function(x):
+        generator = torch.Generator().manual_seed(1)
+        d = x.shape[1]
+        left, right = (
+            torch.linalg.qr(torch.randn(d, d, generator=generator, dtype=x.dtype)).Q for _ in range(2)
+        )
+        return x @ (left * condition ** torch.linspace(0, 1, d, dtype=x.dtype)) @ right
+
+    return function
+
+
 def twice(n, **drawn):
     return HardInput(tuple(torch.cat([x, x]) for x in draw(n, **drawn)))
 
@@ -74,8 +93,15 @@ def scaled(exponent):
 HARD_INPUTS = {
     "as drawn": HardInput(draw()),
     "as drawn, float64": HardInput(draw(dtype=torch.float64)),
-    **{f"one row times {f:g}": change(stretch_row(f)) for f in (1e2, 1e3, 1e4, 1e5, 1e6)},
+    **{f"one row times {f:g}": change(stretch_row(f)) for f in (1e2, 1e3, 1e4, 1e5, 3e5, 1e6)},
+    **{f"one row times {f:g}, float64": change(stretch_row(f), dtype=torch.float64) for f in (3e5, 1e6)},
     **{f"one row of both times {f:g}": change(stretch_row(f), both=True) for f in (1e2, 1e4, 1e6)},
+    **{f"stimuli drift by {c:g}": change(drift(c)) for c in (1e2, 1e3, 1e4, 1e5)},
+    "stimuli drift by 1e5, float64": change(drift(1e5), dtype=torch.float64),
+    **{
+        f"a map of condition {c:g}, float64": change(mix(c), both=both, dtype=torch.float64)
+        for c, both in ((1e6, False), (1e8, False), (1e4, True))
+    },
     "one column times 1e5": change(stretch_column(1e5)),
     "one column of both times 1e5": change(stretch_column(1e5), both=True),
     "one column times 1e-5": change(stretch_column(1e-5)),

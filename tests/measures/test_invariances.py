@@ -12,6 +12,7 @@ N_STIMULI, WIDTHS = 48, (6, 9)
 ROUNDING = 1e-9
 ARCCOS_ROUNDING = 1e-6  # the arccosine of one less 1e-13
 STRETCH = 1e5  # by which one feature or stimulus outgrows the others
+CONDITION = 1e6  # of an invertible map
 
 
 def draw_pair(seed=0, widths=WIDTHS):
@@ -53,7 +54,9 @@ def change(x, invariance, generator):
         Invariance.ISOTROPIC_SCALING: lambda: x * 1.7 * STRETCH,
         Invariance.TRANSLATION: lambda: x + 100 * normal(d),
         Invariance.INVERTIBLE_LINEAR: lambda: (
-            x @ (0.2 * normal(d, d) + torch.eye(d, dtype=x.dtype)) * positive(d)
+            x
+            @ (torch.linalg.qr(normal(d, d)).Q * CONDITION ** torch.linspace(0, 1, d, dtype=x.dtype))
+            @ torch.linalg.qr(normal(d, d)).Q
         ),
         Invariance.UNIT_PERMUTATION: lambda: x[:, torch.randperm(d, generator=generator)],
         Invariance.COLUMN_SCALING: lambda: x * positive(d),

@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 
 from rep_kedro.errors import UserError
 from rep_kedro.models.network import build_network
+from rep_kedro.models.sources.checkpoint import identify_weights
 from rep_kedro.models.sources.specs import ModelEntry
 from rep_kedro.models.sources.zoo import build_model
 
@@ -141,6 +142,40 @@ def test_of_two_sets_of_weights_the_entry_must_choose_one(wrap, first, second, t
         assert f"{key}: {value!r}" in message or f"{key}: '{value}." in message
     assert_read(checkpoint(path, **first), a)
     assert_read(checkpoint(path, **second), b)
+
+
+def test_two_views_of_one_memory_with_other_strides_are_two_sets_of_weights(tmp_path):
+    first = draw()
+    second = dict(first)
+    second["conv1.weight"] = first["conv1.weight"].transpose(2, 3)
+    torch.save({"x": first, "y": second}, tmp_path / "a.pt")
+    assert "holds 2 sets of weights that fit" in refusal(checkpoint(tmp_path / "a.pt"))
+    assert_read(checkpoint(tmp_path / "a.pt", within="y"), second)
+
+
+def test_equal_copies_are_one_set_of_weights(tmp_path):
+    state = draw()
+    copy = {name: value.clone() for name, value in state.items()}
+    torch.save({"model": state, "ema": copy}, tmp_path / "a.pt")
+    assert_read(checkpoint(tmp_path / "a.pt"), state)
+    copy["conv1.weight"][0, 0, 0, 0] += 1
+    torch.save({"model": state, "ema": copy}, tmp_path / "a.pt")
+    assert "holds 2 sets of weights that fit" in refusal(checkpoint(tmp_path / "a.pt"))
+
+
+@pytest.mark.parametrize("path", ["", " "])
+def test_an_empty_path_is_refused(path):
+    with pytest.raises(ValueError, match="path is empty; name a file"):
+        checkpoint(path)
+
+
+@pytest.mark.skipif(
+    not pathlib.Path("/proc/self/mem").exists(), reason="needs a file that opens but cannot be read"
+)
+@pytest.mark.parametrize("read", [build_model, identify_weights])
+def test_a_file_whose_reading_fails_is_named(read):
+    with pytest.raises(UserError, match=r"/proc/self/mem .*cannot be read: Input/output error"):
+        read(checkpoint("/proc/self/mem"))
 
 
 def test_what_is_not_behind_the_prefix_is_left_out_with_a_line(tmp_path, caplog):

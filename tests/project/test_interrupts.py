@@ -114,6 +114,27 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     wait_for(lambda: processes_of(folder) == [])
 
 
+def test_a_worker_that_cannot_answer_ends_with_its_parent_all_the_same() -> None:
+    code = (
+        "import signal, time; from rep_kedro import interrupts; interrupts.watch_parent();"
+        "signal.signal(signal.SIGTERM, lambda *_: None); print('ready', flush=True); time.sleep(600)"
+    )
+    worker = subprocess.Popen(
+        [sys.executable, "-c", code],
+        env={**os.environ, interrupts.WORKER_VARIABLE: "{}"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert worker.stdout is not None
+    assert worker.stdout.readline() == "ready\n"
+    try:
+        worker.communicate(timeout=30)
+    finally:
+        worker.kill()
+    assert worker.returncode == CODES[signal.SIGTERM]
+
+
 def test_kedro_s_own_command_answers_from_the_settings_on(tmp_path: Path) -> None:
     folder = copy_project(tmp_path)
     process = start(folder, "--env=test", "--pipelines=ingest", module="kedro")

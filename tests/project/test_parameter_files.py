@@ -45,9 +45,9 @@ def load(folder: Path, content: str | bytes) -> dict[str, Any]:
 MISTAKES: dict[str, tuple[str | bytes, str]] = {
     "null as a key": (
         "ingest: {stimulus_sets: {null: {source: digits}}}",
-        "Incompatible key type 'NoneType'",
+        r"parameters.yml, line 1: a key in ingest.stimulus_sets is null; name it, or quote it",
     ),
-    "null as the only key": ("null: 1", "Incompatible key type 'NoneType'"),
+    "null as the only key": ("a: 1\nnull: 1", "parameters.yml, line 2: a key is null; name it, or quote it"),
     "list as a key": ("? [a, b]\n: 1", "unhashable key"),
     "an alias of itself": (
         "ingest: &a {stimulus_sets: *a}",
@@ -65,7 +65,11 @@ MISTAKES: dict[str, tuple[str | bytes, str]] = {
     "references in a circle": ("a: ${b}\nb: ${a}", "Recursive interpolation"),
     "a reference to itself": ("a: ${a}", "Recursive interpolation"),
     "a reference within a reference": ("a: ${b.${c}}\nc: d", "a reference within a reference"),
-    "half a reference": ("a: ${", "no viable alternative"),
+    "half a reference": (
+        "a:\n  b: [x, '${']",
+        r"parameters.yml, line 2, key a.b.1: '\$\{' is no reference; write \$\{name of a key\}",
+    ),
+    "a reference without an end": ("a: '${x:y'", r"line 1, key a: '\$\{x:y' is no reference"),
     "a reference to nothing": ("a: ${nothing}", "key a: Interpolation key 'nothing' not found"),
     "NaN": ("a: {b: [1, .nan]}", r"parameter a.b.1 in .*: should be a finite number, got nan"),
     "infinity": ("a: -.inf", "parameter a in .*: should be a finite number, got -inf"),
@@ -80,7 +84,7 @@ MISTAKES: dict[str, tuple[str | bytes, str]] = {
     "a number": ("3", "must hold `key: value` lines, not a single value"),
     "a list where a mapping is in base": (
         "ingest: {stimulus_sets: [a]}",
-        "Cannot merge DictConfig with ListConfig",
+        r"local/parameters.yml, key ingest.stimulus_sets: holds a list, but .*base/parameters.yml has `key",
     ),
     "two documents": ("a: 1\n---\na: 2", "another document"),
     "code": ("a: !!python/object/apply:os.system ['true']", "could not determine a constructor"),

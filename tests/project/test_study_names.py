@@ -16,6 +16,7 @@ from rep_kedro.checks.references import require_known_anchors
 from rep_kedro.checks.stale import find_stale, make_pipeline, tell_stale
 from rep_kedro.checks.study_names import require_known_names
 from rep_kedro.datasets.plan_file import write_plan
+from rep_kedro.errors import UserError
 from rep_kedro.models.architecture_files import look_in
 from rep_kedro.models.network import build_network
 from rep_kedro.pipelines import PIPELINES
@@ -89,6 +90,29 @@ def test_an_unknown_name_is_told_with_its_place(parameters: dict[str, Any], plac
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
     _check(changed, "ingest")  # which reads none of these
+
+
+FOREIGN = {"source": "checkpoint", "architecture": "cnn", "path": "a.pt", "n_classes": 10}
+TAKEN = {
+    "features.models.cnn_simclr_s0": (FOREIGN, "has the name of a network trained here; choose another"),
+    "probing.combinations.cnn_simclr_s1": (
+        {"models": ["cnn_simclr_s0", "cnn_simclr_s1"]},
+        "has the name of a network; choose another",
+    ),
+    "ingest.stimulus_sets.mean": (
+        {"source": "digits"},
+        "has the name of the mean over stimulus sets; choose another",
+    ),
+}
+
+
+@pytest.mark.parametrize("place", TAKEN)
+def test_a_name_that_something_else_has_is_refused(parameters: dict[str, Any], place: str) -> None:
+    changed, (group, key, name), (entry, message) = deepcopy(parameters), place.split("."), TAKEN[place]
+    changed[group][key] = {**(changed[group].get(key) or {}), name: entry}
+    with pytest.raises(UserError) as refused:
+        _check(changed)
+    assert str(refused.value) == f"parameter {place}: {message}"
 
 
 def test_a_network_without_features_may_be_an_anchor_but_is_not_compared(parameters: dict[str, Any]) -> None:

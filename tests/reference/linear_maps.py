@@ -16,8 +16,8 @@ def unit(x):
     return x / np.linalg.norm(x)
 
 
-def span(x, cutoff=1e-5):
-    """Return orthonormal directions of the features; rank is decided on features of one variance."""
+def span(x, cutoff=1e-12):
+    """Return orthonormal directions of the features, given in float64; they get one variance for that."""
     x = centre(x)
     u, s, _ = np.linalg.svd(x / np.linalg.norm(x, axis=0), full_matrices=False)
     return u[:, s > cutoff * s[0]]

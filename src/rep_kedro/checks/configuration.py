@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rep_kedro.checks.yaml_files import shown_path
+from rep_kedro.checks.yaml_places import find_conflict, find_fault
 from rep_kedro.errors import UserError, suggest
 
 _SUFFIXES = frozenset({".yml", ".yaml", ".json"})
@@ -18,6 +19,7 @@ class Loader(Protocol):
     base_env: Any
     default_run_env: Any
     env: Any
+    merge_strategy: Any
 
 
 def require_environment(loader: Loader) -> None:
@@ -45,9 +47,12 @@ def configuration_files(source: Path, loader: Loader) -> list[Path]:
 
 
 def find_unreadable(source: Path, loader: Loader) -> str | None:
-    """Return what is wrong with the first configuration file that cannot be read, or None."""
-    problems = map(_why_unreadable, configuration_files(source, loader))
-    return next(filter(None, problems), None)
+    """Return what is wrong with the first configuration file that cannot be read or merged, or None."""
+    files = configuration_files(source, loader)
+    problem = next(filter(None, map(_why_unreadable, files)), None)
+    if problem is None and "soft" in loader.merge_strategy.values():
+        return find_conflict([path for path in files if _is_parameters(path)])
+    return problem
 
 
 def _why_unreadable(path: Path) -> str | None:
@@ -64,7 +69,7 @@ def _why_unreadable(path: Path) -> str | None:
         why = getattr(problem, "problem", None) or " ".join(str(problem).split())
         return f"{shown}{line}: {why}; this is not valid YAML"
     except (OmegaConfBaseException, RecursionError, ValueError, TypeError) as problem:
-        return f"{shown}: {str(problem).splitlines()[0]}"
+        return find_fault(path) or f"{shown}: {str(problem).splitlines()[0]}"
     except OSError as problem:
         if "scalar" not in str(problem) and problem.errno is None:
             return f"{shown} must hold `key: value` lines, not a single value"

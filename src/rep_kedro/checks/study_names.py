@@ -47,6 +47,7 @@ def require_known_names(
         if known.get(kind) and name not in known[kind]:
             lines.append(f"{_told_place(keys, given, loader)}: {_why_unknown(kind, name, known)}")
     unfit = [
+        *_taken_names(parameters, read, known),
         *_unfit_measures(parameters, read, pipeline, catalog),
         *_unsound_architectures(parameters, read, catalog),
     ]
@@ -144,6 +145,34 @@ def _used_names(parameters: Mapping[str, Any], read: Iterable[str]) -> Iterator[
             for anchor in (step.get("anchor") for step in steps or ()):
                 if anchor is not None:
                     yield ("consistency", "model_sets", name), ANY_NETWORK, anchor
+
+
+def _taken_names(
+    parameters: Mapping[str, Any], read: Iterable[str], known: Mapping[str, frozenset[str]]
+) -> Iterator[tuple[Keys, str]]:
+    """Yield where a name is given that something else has, and what has it."""
+    from rep_kedro.features.params import FeaturesParams
+    from rep_kedro.stimuli.params import IngestParams
+    from rep_kedro.training.params import TrainingParams
+
+    features = _read(FeaturesParams, parameters, "features")
+    training = _read(TrainingParams, parameters, "training")
+    if "features" in read and features is not None and training is not None:
+        seen = training.networks() if isinstance(features.networks, str) else features.networks
+        for name in sorted({*features.entries()} & {*seen}):
+            yield ("features", "models", name), "has the name of a network trained here; choose another"
+    if "probing" in read:
+        for name in sorted({*(parameters["probing"].get("combinations") or {})} & known.get(NETWORK, set())):
+            yield ("probing", "combinations", name), "has the name of a network; choose another"
+    ingest = _read(IngestParams, parameters, "ingest")
+    if {"ingest", "model_maps"} & {*read} and ingest is not None:
+        from rep_kedro.analyses.model_maps.maps import MEAN
+
+        if MEAN in ingest.stimulus_sets:
+            yield (
+                ("ingest", "stimulus_sets", MEAN),
+                "has the name of the mean over stimulus sets; choose another",
+            )
 
 
 def _unfit_measures(

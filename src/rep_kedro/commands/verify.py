@@ -15,7 +15,7 @@ def command(env: str | None) -> None:
     """Check every artifact: present, whole, of the planned recipe, contract kept.
 
     Every byte of every file is compared with the digest in it, so that one flipped bit is found. A run does
-    not do this for members of collections, of which it reads only what it needs.
+    this only for the files that it uses.
     """
     from rep_kedro.commands.project import catalog_config, open_catalog
 
@@ -54,7 +54,12 @@ def examine(catalog: Any, name: str, entry: Mapping[str, Any]) -> tuple[Any, lis
     try:
         artifact = catalog.load(name)
     except Exception as problem:
-        return None, [explain(problem) or repr(problem)]
+        problems = [explain(problem) or repr(problem)]
+        if "member" in entry:  # what is there is checked all the same
+            files = catalog.get(name).load_files()
+            named = {key: why for key, why in files.missing.items() if why not in problems[0]}
+            problems += [*_broken_members(files, entry), *(f"{key}: {why}" for key, why in named.items())]
+        return None, problems
     return artifact, list(_broken_members(artifact, entry))
 
 

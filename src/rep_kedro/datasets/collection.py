@@ -19,7 +19,7 @@ from rep_kedro.datasets.atomic import sweep_partials
 from rep_kedro.datasets.earlier import fetch_earlier, is_earlier
 from rep_kedro.datasets.journal import read_failures, read_journal
 from rep_kedro.datasets.keys import require_inside, require_keys
-from rep_kedro.datasets.member import MemberDataset, MemberHandle
+from rep_kedro.datasets.member import MemberDataset, MemberHandle, rebuilt_by
 from rep_kedro.datasets.partial import WHOLE, Handles, left_out_of, list_gaps, partial_of, shorten_gaps
 from rep_kedro.datasets.plan import Planned, Shard, canonical_json, digest_of_text, strict_json
 from rep_kedro.datasets.plan_file import CollectionError, StoredPlan, read_plan, write_plan
@@ -180,6 +180,19 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
         """
         return self._look_for(self._expected or self._read_plan())
 
+    def load_files(self) -> Handles:
+        """Return a lazy handle for each planned member that is there; without a sound plan for each file."""
+        with suppress(CollectionError):
+            return self.load_partial()
+        found = Handles({}, {}, {})
+        for path in sorted(self.folder.rglob(f"*{self._format.suffix}")):
+            key = path.relative_to(self.folder).as_posix().removesuffix(self._format.suffix)
+            try:
+                found[key] = self._open(key)
+            except DamagedMemberError as problem:
+                found.missing[key] = str(problem)
+        return found
+
     def expect(self, data: Mapping[str, Planned], *, or_as_stored: bool = False) -> int:
         """Load from now on what a plan says, whatever the stored plan does; nothing is written.
 
@@ -298,8 +311,7 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
         except FileNotFoundError:
             return True
         except DamagedMemberError as problem:
-            pattern = f"{self.name}/{key}".replace("+", "?")  # a plus stands between names there
-            refused[key] = f"{problem}; rebuild it with --params recompute={pattern}"
+            refused[key] = f"{problem}; rebuild it with {rebuilt_by(self.name, key)}"
             return False
         return canonical_json(handle.recipe) != recipe
 
@@ -308,6 +320,7 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
         handle = self._format.open_checked(path)
         if handle.key != key:
             raise DamagedMemberError(f"{path} was renamed: by its header it is {handle.key!r}")
+        handle.collection = self.name
         return handle
 
     def _path_of(self, key: str) -> Path:

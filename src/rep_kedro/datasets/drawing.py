@@ -43,7 +43,7 @@ class DrawingHandle(MemberHandle):
         Raises:
             DamagedMemberError: If the content is not what was written.
         """
-        self.verify()
+        self.require_whole()
         return _HEADER.sub("", self.path.read_text(encoding="utf-8"), count=1)
 
 

@@ -15,7 +15,9 @@ from rep_kedro.datasets.plan import Json, digest_of, strict_json
 from rep_kedro.datasets.seal import DamagedMemberError, require_seal
 
 HEADER_KEY = "rep_kedro"
+SMALL_BYTES = 1 << 20  # of a file that is checked as a whole even if only its header is used
 _UNSEALED = "/1"
+_checked: set[tuple[str, int, int, int]] = set()  # files whose seals this process compared
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,16 @@ def unreadable(path: Path, problem: OSError) -> OSError | DamagedMemberError:
     return DamagedMemberError(f"{path} cannot be read: {problem.strerror or problem}")
 
 
+def rebuilt_by(collection: str, key: str) -> str:
+    """Return the option of ``kedro run`` that makes a damaged member again."""
+    return f"--params recompute={collection}/{key}".replace("+", "?")  # a plus stands between names there
+
+
 class MemberHandle:
     """A member that is there, opened only as far as asked.
+
+    Before its tensors are used, or the header of a small file, every byte of the file is compared with its
+    seal, once per file and process. Parquet pages have checksums of their own.
 
     Args:
         path: The member's file.
@@ -92,6 +102,7 @@ class MemberHandle:
         is_sealed: Whether the file has a digest of all its bytes, which :meth:`verify` compares.
         journal: When and in how many seconds the member was computed, with which package versions; empty
             where that is not known. The collection sets it.
+        collection: Name of the collection, where it is opened by one. The collection sets it.
     """
 
     seal_at_end: ClassVar[bool] = False
@@ -100,9 +111,21 @@ class MemberHandle:
         self.path = path
         self.key = header.key
         self.recipe: Mapping[str, Json] = header.recipe
-        self.meta: Mapping[str, Json] = header.meta or {}
+        self._meta: Mapping[str, Json] = header.meta or {}
         self.is_sealed = header.is_sealed
         self.journal: Mapping[str, Json] = {}
+        self.collection = ""
+
+    @property
+    def meta(self) -> Mapping[str, Json]:
+        """What the maker says: labels, counts, results per layer.
+
+        Raises:
+            DamagedMemberError: If the file is small and anything in it is not what was written.
+        """
+        if self.path.exists() and self.path.stat().st_size <= SMALL_BYTES:
+            self.require_whole()
+        return self._meta
 
     @cached_property
     def digest(self) -> str:
@@ -114,14 +137,37 @@ class MemberHandle:
         """Key and recipe digest: what a descendant's recipe holds of this member."""
         return {"key": self.key, "digest": self.digest}
 
+    def require_whole(self) -> None:
+        """Compare every byte of the file with what was written unless this process has done so before.
+
+        Raises:
+            DamagedMemberError: If anything in the file is not what was written.
+        """
+        if self._identity() in _checked:
+            return
+        try:
+            self.verify()
+        except DamagedMemberError as problem:
+            if not self.collection:
+                raise
+            hint = f"rebuild it with kedro run {rebuilt_by(self.collection, self.key)}"
+            raise DamagedMemberError(f"{problem}; {hint}") from problem
+
     def verify(self) -> None:
         """Compare every byte of the file with what was written; a file without a seal passes.
 
         Raises:
             DamagedMemberError: If anything in the file is not what was written.
         """
+        identity = self._identity()
         if self.is_sealed:
             require_seal(self.path, at_end=self.seal_at_end)
+        _checked.add(identity)
+
+    def _identity(self) -> tuple[str, int, int, int]:
+        """Return what is another for a file that was written again."""
+        status = self.path.stat()
+        return str(self.path.absolute()), status.st_ino, status.st_size, status.st_mtime_ns
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.key!r}, digest={self.digest[:8]})"

@@ -68,10 +68,12 @@ class TensorsHandle(MemberHandle):
 
         Raises:
             KeyError: If there is no such tensor; the message lists those there are.
+            DamagedMemberError: If anything in the file is not what was written.
         """
         import numpy as np
 
         entry = self._entry(name)
+        self.require_whole()
         dtype, shape = np.dtype(_DTYPES[entry["dtype"]]), tuple(entry["shape"])
         if 0 in shape:
             empty = np.empty(shape, dtype)

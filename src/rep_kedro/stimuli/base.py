@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, model_validator
 
 from rep_kedro.errors import MissingFileError, UserError
-from rep_kedro.parameter_rules import expand_path
+from rep_kedro.parameter_rules import Seed, expand_path
 from rep_kedro.stimuli.labels import AnyLabelMap
 from rep_kedro.stimuli.limits import Limits
 from rep_kedro.stimuli.strict import StrictModel
@@ -89,7 +89,7 @@ class FileSourceSpec(SourceSpec):
     splits: Literal["none"] | dict[PlainName, SourcePaths] | None = None
     split: PlainName = "train"
     test_fraction: float = Field(default=0.0, ge=0, lt=1)
-    seed: int = 0
+    seed: Seed = 0
     class_names: list[str] | None = None
     first_label: int | None = None
     label_map: AnyLabelMap | None = None

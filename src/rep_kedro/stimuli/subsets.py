@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, NonNegativeInt, model_validator
 
 from rep_kedro.errors import UserError, suggest
+from rep_kedro.parameter_rules import Seed
 from rep_kedro.stimuli.splits import group_rows, hash_of, rank_by_seed, share_equally
 from rep_kedro.stimuli.strict import StrictModel
 
@@ -98,7 +99,7 @@ class StratifiedRule(SubsetRule):
     when_short: Literal["error", "take_all"] = "error"
     replace: bool = False
     nested: bool = False
-    seed: int = 0
+    seed: Seed = 0
     repeats: int = Field(default=1, ge=1, le=MAX_REPEATS)
 
     @model_validator(mode="after")
@@ -164,7 +165,7 @@ class PublishedPerClassRule(SubsetRule):
     rule: Literal["published_per_class"] = "published_per_class"
     per_class: int = Field(ge=1)
     splits: tuple[str, ...] = ("train",)
-    seed: int = 42
+    seed: Seed = 42
 
     def draw(self, population: Population, *, set_name: str, subset_name: str) -> list[int]:
         """Return the rows of the drawn stimuli."""
@@ -196,7 +197,7 @@ class PublishedBootstrapRule(SubsetRule):
     per_class: int = Field(default=30, ge=1)
     split: str = "train"
     repeats: int = Field(default=1, ge=1, le=MAX_REPEATS)
-    seed: int = 0
+    seed: Seed = 0
 
     def draw(self, population: Population, *, set_name: str, subset_name: str) -> list[int]:
         """Return the rows of the drawn stimuli."""
@@ -224,7 +225,7 @@ class PublishedClassCapRule(SubsetRule):
     rule: Literal["published_class_cap"] = "published_class_cap"
     limit: int = Field(default=10_000, ge=1)
     split: str = "train"
-    seed: int = 42
+    seed: Seed = 42
     after: tuple[str, ...] = ()
 
     def draw(

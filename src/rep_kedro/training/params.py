@@ -1,15 +1,14 @@
 """Parameters of the training pipeline, checked before any node runs."""
 
-from typing import Annotated, Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rep_kedro.errors import UserError, suggest
 from rep_kedro.models.architecture_files import load_architecture
 from rep_kedro.parameter_model import PlainNumbers
+from rep_kedro.parameter_rules import Seed
 from rep_kedro.training.schedule import Schedule
-
-Seed = Annotated[int, Field(ge=0)]
 
 
 class _Strict(PlainNumbers, BaseModel):

@@ -127,12 +127,38 @@ def test_a_basis_is_orthonormal_and_rebuilds_the_features_even_if_nearly_depende
     rng = np.random.default_rng(1)
     x = rng.standard_normal((50, 8)) @ np.diag(10.0 ** -np.arange(8)) @ rng.standard_normal((8, 8))
     made = compute_basis(torch.tensor(x), with_loadings=True)
-    assert made.rank in {5, 6}  # spreads of 1e-5 and less are cut
+    assert made.rank == 8
     gram = made.directions.T @ made.directions
     torch.testing.assert_close(gram, torch.eye(made.rank, dtype=torch.float64), rtol=0, atol=1e-13)
     rebuilt = made.norm * made.directions @ made.loadings
     np.testing.assert_allclose(rebuilt.numpy(), reference.centre(x), atol=1e-4 * made.norm)
     torch.testing.assert_close(made.loadings.norm(dim=1), made.spread, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("offset", [0.0, 1.0, 100.0])
+@pytest.mark.parametrize(("n", "rank", "width"), [(60, 5, 8), (200, 10, 64), (100, 30, 256)])
+def test_rounding_of_features_that_a_layer_computed_is_no_direction(n, rank, width, offset, dtype):
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(n, rank, generator=generator, dtype=dtype).relu()
+    features = inputs @ torch.randn(rank, width, generator=generator, dtype=dtype) + offset
+    found = [compute_basis(x) for x in (features, features.double())]
+    assert [basis.rank for basis in found] == [rank, rank]
+    expected = reference.span(inputs.double().numpy())
+    overlap = np.linalg.svd(expected.T @ found[0].directions.numpy(), compute_uv=False)
+    np.testing.assert_allclose(overlap, 1, atol=1e-7)
+
+
+@pytest.mark.parametrize("factor", [1.0, 1e4, 3e5, 1e6, 1e7])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_one_large_stimulus_hides_no_direction(factor, dtype):
+    x, y = (torch.tensor(z, dtype=dtype) for z in draw_related()[:2])
+    x[3] *= factor
+    basis = compute_basis(x)
+    assert basis.rank == x.shape[1]
+    expected = reference.linear_regression(x.double().numpy(), y.double().numpy())
+    found = compare([x, y], ["linear_regression"])["linear_regression"][0]
+    assert float(found[0, 1]) == pytest.approx(expected, abs=1e-8)
 
 
 def test_nbs_is_the_cosine_of_the_angular_procrustes_distance():

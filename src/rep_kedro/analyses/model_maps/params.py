@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from rep_kedro.errors import UserError
 from rep_kedro.measures import get_measure
 from rep_kedro.parameter_model import PlainNumbers
+from rep_kedro.parameter_rules import Seed
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -31,7 +32,7 @@ class TsneParams(_Strict):
     init: Literal["classical", "random"] = "classical"
     n_starts: int = Field(default=1, ge=1)
     max_iterations: int = Field(default=1000, ge=250)
-    seed: int = Field(default=42, ge=0)
+    seed: Seed = 42
 
 
 class MdsParams(_Strict):
@@ -50,7 +51,7 @@ class MdsParams(_Strict):
     n_starts: int = Field(default=5, ge=1)
     tolerance: Positive = 1e-6
     max_iterations: int = Field(default=300, ge=1)
-    seed: int = Field(default=42, ge=0)
+    seed: Seed = 42
 
 
 class ClusterParams(_Strict):
@@ -72,7 +73,7 @@ class ClusterParams(_Strict):
     affinity: Literal["absolute", "positive"] = "absolute"
     assign_labels: Literal["kmeans", "discretize", "cluster_qr"] = "kmeans"
     damping: float = Field(default=0.75, ge=0.5, lt=1)
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
 
     @field_validator("n_clusters")
     @classmethod

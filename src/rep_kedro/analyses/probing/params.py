@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from rep_kedro.features.spec import Combination, Transform
 from rep_kedro.parameter_model import PlainNumbers
-from rep_kedro.parameter_rules import require_once, require_percentiles
+from rep_kedro.parameter_rules import Count, Seed, require_once, require_percentiles
 
 Positive = Annotated[float, Field(gt=0)]
 PlainName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
@@ -62,11 +62,11 @@ class GapParams(_Strict):
         seed: Of bootstrap and permutations.
     """
 
-    n_bootstrap: int = Field(default=1000, ge=0)
+    n_bootstrap: Count = 1000
     confidence: float = Field(default=0.95, gt=0, lt=1)
-    n_permutations: int = Field(default=4999, ge=0)
+    n_permutations: Count = 4999
     correction: Literal["holm", "bonferroni", "benjamini-hochberg"] = "holm"
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _percentiles_exist(self) -> Self:
@@ -110,7 +110,7 @@ class ProbingParams(_Strict):
     min_classes: int = Field(default=2, ge=2)
     keep_probabilities: bool = True
     performance_gaps: GapParams = GapParams()
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
 
     @field_validator("stimulus_sets", "models")
     @classmethod

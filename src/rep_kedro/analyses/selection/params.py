@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from rep_kedro.errors import UserError
 from rep_kedro.parameter_model import PlainNumbers
+from rep_kedro.parameter_rules import Count, Seed
 
 Strategy = Literal["top", "random", "best_of_each_cluster", "random_of_each_cluster", "within_one_cluster"]
 STRATEGIES: tuple[Strategy, ...] = (
@@ -32,9 +33,9 @@ class ModelSelectionParams(PlainNumbers, BaseModel):
 
     strategies: tuple[Strategy, ...] = STRATEGIES
     n_models: tuple[Annotated[int, Field(ge=2)], ...] = (3,)
-    n_draws: int = Field(default=10, ge=1)
+    n_draws: Count = Field(default=10, ge=1)
     clusters_of: Literal["own", "mean"] = "own"
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
 
     @field_validator("strategies", "n_models")
     @classmethod

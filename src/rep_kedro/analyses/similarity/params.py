@@ -8,7 +8,7 @@ from rep_kedro.errors import UserError, require_known
 from rep_kedro.features.spec import Transform
 from rep_kedro.measures import get_measure
 from rep_kedro.parameter_model import PlainNumbers
-from rep_kedro.parameter_rules import require_once, require_percentiles, without_nulls
+from rep_kedro.parameter_rules import Count, Seed, require_once, require_percentiles, without_nulls
 
 SetColumn = Literal["model", "objective", "architecture", "source", "trained_on", "training_data", "size"]
 Category = Literal["objective", "architecture", "source", "trained_on", "training_data", "size"]
@@ -138,11 +138,11 @@ class ConsistencyParams(PlainNumbers, BaseModel):
     set_pairs: list[tuple[str, str]] = []
     anchors: list[str] = []
     min_pairs: int = Field(default=3, ge=3)
-    n_bootstrap: int = Field(default=1000, ge=0)
+    n_bootstrap: Count = 1000
     confidence: Fraction = 0.95
-    n_permutations: int = Field(default=4999, ge=0)
+    n_permutations: Count = 4999
     correction: Literal["holm", "bonferroni", "benjamini-hochberg"] = "holm"
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
 
     @field_validator("model_sets", mode="before")
     @classmethod
@@ -204,13 +204,13 @@ class InferenceParams(PlainNumbers, BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     measures: list[str] = ["cka_linear_debiased"]
-    n_permutations: int = Field(default=199, ge=0)
-    n_bootstrap: int = Field(default=200, ge=0)
+    n_permutations: Count = 199
+    n_bootstrap: Count = 200
     confidence: Fraction = 0.95
     level: Fraction = 0.05
     correction: Literal["maximum", "holm", "bonferroni", "benjamini-hochberg"] = "maximum"
     max_stimuli: int = Field(default=1000, ge=5)
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
 
     @field_validator("measures")
     @classmethod
@@ -239,9 +239,9 @@ class SampleSizeParams(PlainNumbers, BaseModel):
 
     measures: list[str] = ["cka_linear_debiased", "cka_linear_biased"]
     sizes: list[Annotated[int, Field(ge=4)]] = [10, 20, 50, 100, 200, 500]
-    n_orders: int = Field(default=5, ge=0)
+    n_orders: Count = 5
     max_stimuli: int = Field(default=1000, ge=5)
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
 
     @field_validator("measures")
     @classmethod

@@ -13,14 +13,12 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from rep_kedro.kernels.similarity.centred import smallest_spread
 from rep_kedro.kernels.similarity.distinct_stimuli import count_distinct, find_copies
 from rep_kedro.kernels.similarity.model_pairs import are_equal, group_pairs, multiply_pairs
 from rep_kedro.kernels.similarity.nuclear_norm import sum_singular_values
+from rep_kedro.kernels.similarity.span import find_span, rounding_of
 
-RELATIVE_CUTOFF = (
-    1e-10  # eigenvalues this small beside the largest are rounding of the features, not directions
-)
+PRECISE_EIGENVALUE = 1e-10  # eigenvalues of a Gram matrix above this share of the largest have enough digits
 RELATIVE_ZERO = 1e-12  # a centred representation this small beside the raw one does not tell stimuli apart
 
 
@@ -134,16 +132,14 @@ class PairBlock:
         ]
 
 
-def compute_basis(
-    representation: Tensor, *, relative_cutoff: float = RELATIVE_CUTOFF, with_loadings: bool = False
-) -> Basis:
+def compute_basis(representation: Tensor, *, with_loadings: bool = False) -> Basis:
     """Decompose one column-centred representation by the eigenvectors of its smaller side.
+
+    A direction counts if it is more than the rounding of the numbers that the representation holds, see
+    ``rep_kedro.kernels.similarity.span``; the sizes of stimuli and features do not matter.
 
     Args:
         representation: Shape (n_stimuli, n_features), finite, float32 or float64; need not be centred.
-        relative_cutoff: Directions whose eigenvalue, of features of unit variance, is at most this share of
-            the largest are dropped. The default drops spreads below 1e-5 of the largest, where float32
-            features hold nothing but rounding.
         with_loadings: Keep the features seen from the directions as well; projection-weighted CCA needs them.
 
     Returns:
@@ -151,15 +147,13 @@ def compute_basis(
 
     Cost:
         Time O(n_stimuli * n_features * s + s^3) with s the smaller of the two; memory one float64 copy.
+        Several times as long where features depend on each other or spreads differ by more than 1e5.
     """
-    centred, norm = centre_to_unit(representation)
+    centred, norm, raw_norm = _centre(representation)
     copies = find_copies(representation)
     if norm == 0:
         return _empty_basis(centred, copies)
-    directions, spread = _decompose(centred, relative_cutoff)
-    if len(spread) < min(len(centred) - 1, centred.shape[1]):
-        units = _columns_of_unit_norm(centred, representation)
-        directions, spread = _decompose_within(_decompose(units, relative_cutoff)[0], centred)
+    directions, spread = _decompose(representation, centred, raw_norm / norm)
     if not len(spread):
         return _empty_basis(centred, copies)
     spread = spread / torch.linalg.vector_norm(spread)
@@ -177,10 +171,16 @@ def centre_to_unit(representation: Tensor) -> tuple[Tensor, float]:
         The centred representation, float64, and its norm before it was scaled, which is 0 where all stimuli
         are the same up to rounding.
     """
+    centred, norm, _ = _centre(representation)
+    return centred, norm
+
+
+def _centre(representation: Tensor) -> tuple[Tensor, float, float]:
+    """Return what ``centre_to_unit`` does, and the norm before centring."""
     raw = representation.double()
     largest = float(torch.stack(raw.aminmax()).abs().max())
     if largest == 0:
-        return raw, 0.0
+        return raw, 0.0, 0.0
     # dividing by the largest number first keeps squares of very large or very small features in range
     centred = raw / largest
     mean = centred.mean(dim=0)
@@ -188,16 +188,11 @@ def centre_to_unit(representation: Tensor) -> tuple[Tensor, float]:
     norm = float(torch.linalg.vector_norm(centred))
     raw_norm = (norm**2 + len(raw) * float(mean.square().sum())) ** 0.5
     if norm <= RELATIVE_ZERO * raw_norm:
-        return centred, 0.0
-    return centred.div_(norm), norm * largest
+        return centred, 0.0, raw_norm * largest
+    return centred.div_(norm), norm * largest, raw_norm * largest
 
 
-def compute_bases(
-    representations: Sequence[Tensor],
-    *,
-    relative_cutoff: float = RELATIVE_CUTOFF,
-    with_loadings: bool = False,
-) -> list[Basis]:
+def compute_bases(representations: Sequence[Tensor], *, with_loadings: bool = False) -> list[Basis]:
     """Decompose each representation once; see ``compute_basis``.
 
     Raises:
@@ -205,10 +200,7 @@ def compute_bases(
             different numbers of stimuli.
     """
     require_same_stimuli(representations)
-    return [
-        compute_basis(x, relative_cutoff=relative_cutoff, with_loadings=with_loadings)
-        for x in representations
-    ]
+    return [compute_basis(x, with_loadings=with_loadings) for x in representations]
 
 
 def iterate_pair_blocks(bases: Sequence[Basis], *, memory_bytes: int) -> Iterator[PairBlock]:
@@ -254,31 +246,37 @@ def require_same_stimuli(representations: Sequence[Tensor]) -> None:
             raise ValueError(f"representation {index} holds NaN or infinity, need finite numbers")
 
 
-def _decompose(centred: Tensor, relative_cutoff: float) -> tuple[Tensor, Tensor]:
-    """Return directions with eigenvalues above the cut-off, and the spreads along them, descending."""
+def _decompose(representation: Tensor, centred: Tensor, raw_norm: float) -> tuple[Tensor, Tensor]:
+    """Return the directions that are more than rounding, and the spreads along them, descending.
+
+    Args:
+        representation: As it is stored.
+        centred: Centred, of unit norm.
+        raw_norm: Norm of the representation in units of that of the centred one.
+    """
+    low, high = representation.aminmax(dim=0)
+    if bool((low == high).any()):
+        representation, centred = representation[:, low < high], centred[:, low < high]
+    directions, spread = _eigenvectors(centred)
+    rounding = rounding_of(representation)
+    if len(spread) == min(len(centred) - 1, centred.shape[1]) and float(spread[-1]) > rounding * raw_norm:
+        return directions, spread
+    return _decompose_within(find_span(representation, rounding), centred)
+
+
+def _eigenvectors(centred: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the directions whose eigenvalues of the smaller Gram matrix have enough digits."""
     if centred.shape[1] < centred.shape[0]:
-        eigenvalues, axes = _eigenvectors(centred.T @ centred, relative_cutoff)
+        eigenvalues, axes = _precise_eigenvectors(centred.T @ centred)
         return _make_orthonormal(centred @ axes / eigenvalues.sqrt()), eigenvalues.sqrt()
-    eigenvalues, directions = _eigenvectors(centred @ centred.T, relative_cutoff)
+    eigenvalues, directions = _precise_eigenvectors(centred @ centred.T)
     return directions, eigenvalues.sqrt()
 
 
-def _eigenvectors(gram: Tensor, relative_cutoff: float) -> tuple[Tensor, Tensor]:
-    if not len(gram):
-        return gram.new_zeros(0), gram
+def _precise_eigenvectors(gram: Tensor) -> tuple[Tensor, Tensor]:
     eigenvalues, eigenvectors = torch.linalg.eigh(gram)
-    kept = eigenvalues > relative_cutoff * eigenvalues[-1]
+    kept = eigenvalues > PRECISE_EIGENVALUE * eigenvalues[-1]
     return eigenvalues[kept].flip(0), eigenvectors[:, kept].flip(1)
-
-
-def _columns_of_unit_norm(centred: Tensor, representation: Tensor) -> Tensor:
-    """Scale centred features so that none is small beside another; leave out those that do not vary."""
-    size = representation.abs().amax(dim=0).double()
-    norms = torch.linalg.vector_norm(centred, dim=0)
-    spreads = norms * (size.max() / len(centred) ** 0.5)
-    live = spreads > smallest_spread(representation.dtype) * size
-    units: Tensor = centred[:, live] / norms[live]
-    return units
 
 
 def _decompose_within(directions: Tensor, centred: Tensor) -> tuple[Tensor, Tensor]:

@@ -43,8 +43,11 @@ class FileKind(NamedTuple):
 
 def recognise_file(path: Path) -> FileKind:
     """Return what a file is, whatever its name says."""
-    with path.open("rb") as stream:
-        head = stream.read(_HEAD_BYTES)
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(_HEAD_BYTES)
+    except OSError as problem:
+        return FileKind(None, f"a file that cannot be read: {problem.strerror or problem}")
     if not head:
         return FileKind(None, "empty; copy or fetch it again")
     if head.startswith(_ZIP):

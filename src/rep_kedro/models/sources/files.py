@@ -142,8 +142,11 @@ def _require_local(place: FilePlace, kind: str) -> Path:
 
 def _digest(path: Path) -> str:
     stream: BinaryIO
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as problem:
+        raise UserError(f"{path} cannot be read: {problem.strerror or problem}") from problem
 
 
 def _is_offline() -> bool:

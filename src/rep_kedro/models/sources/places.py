@@ -25,6 +25,8 @@ class FilePlace(PlainNumbers, BaseModel):
 
     @model_validator(mode="after")
     def _require_one_place(self) -> Self:
+        if self.path is not None and not self.path.strip():
+            raise UserError("path is empty; name a file")
         if (self.path is None) == (self.url is None):
             raise UserError("say where the file is with either path or url")
         if self.url is not None and self.sha256 is None:

@@ -186,17 +186,26 @@ def _shared_prefix(names: Mapping[str, Tensor]) -> str:
 
 def _distinct(readings: list[Reading]) -> list[Reading]:
     """Return readings of different numbers; a set of weights that is saved twice is one."""
-    seen: dict[tuple[object, ...], Reading] = {}
+    kept: list[Reading] = []
     for reading in readings:
-        places = ((own, _place(t), t.shape) for own, t in sorted(reading.tensors.items()))
-        seen.setdefault(tuple(places), reading)
-    return list(seen.values())
+        if not any(_hold_the_same(reading.tensors, other.tensors) for other in kept):
+            kept.append(reading)
+    return kept
 
 
-def _place(tensor: Tensor) -> object:
-    """Return what is equal for tensors of the same memory."""
-    is_plain = tensor.layout == torch.strided and not tensor.is_meta
-    return tensor.data_ptr() if is_plain else id(tensor)
+def _hold_the_same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(_are_equal(first[name], second[name]) for name in first)
+
+
+def _are_equal(first: Tensor, second: Tensor) -> bool:
+    if first is second:
+        return True
+    if first.shape != second.shape or first.dtype != second.dtype:
+        return False
+    if any(each.layout != torch.strided or each.is_meta for each in (first, second)):
+        return False
+    is_one_view = first.data_ptr() == second.data_ptr() and first.stride() == second.stride()
+    return is_one_view or torch.equal(first, second)
 
 
 def _walk(content: Any) -> Iterator[tuple[str, Any]]:

@@ -10,6 +10,7 @@ from rep_kedro.models.architecture_files import load_architecture
 from rep_kedro.models.pooling_names import Layout, Pooling
 from rep_kedro.models.sources.places import Alignment, StatePlace
 from rep_kedro.parameter_model import PlainNumbers
+from rep_kedro.parameter_rules import Seed
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -77,7 +78,7 @@ class TimmModel(_Entry):
     source: Literal["timm"]
     name: str
     pretrained: bool = True
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     size_px: PositiveInt | None = None
     resize_px: PositiveInt | None = None
     interpolation: Literal["bilinear", "bicubic", "lanczos"] | None = None
@@ -105,7 +106,7 @@ class TorchvisionModel(_Entry):
     source: Literal["torchvision"]
     name: str
     weights: str | None = "DEFAULT"
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     n_classes: PositiveInt | None = None
 
     @model_validator(mode="after")
@@ -131,7 +132,7 @@ class OpenClipModel(_Entry):
     source: Literal["open_clip"]
     name: str
     pretrained: str | None
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     objective: str = "image-text"
 
     @property
@@ -156,7 +157,7 @@ class CheckpointModel(_Entry, StatePlace):
     source: Literal["checkpoint"]
     architecture: str
     n_classes: PositiveInt | None = None
-    seed: int | None = Field(default=None, ge=0)
+    seed: Seed | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     layers: tuple[str, ...] = ()

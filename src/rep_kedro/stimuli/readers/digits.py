@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from rep_kedro.parameter_rules import Seed
 from rep_kedro.stimuli.base import SourceSpec
 from rep_kedro.stimuli.png import encode_png
 from rep_kedro.stimuli.record import DamageLog, Stimulus, StimulusStream
@@ -23,7 +24,7 @@ class DigitsSpec(SourceSpec):
 
     source: Literal["digits"] = "digits"
     test_fraction: float = Field(default=0.3, ge=0, lt=1)
-    seed: int = 0
+    seed: Seed = 0
 
 
 def read(spec: DigitsSpec, log: DamageLog) -> StimulusStream:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from rep_kedro.errors import UserError
+from rep_kedro.parameter_rules import Seed
 from rep_kedro.stimuli.base import SourceSpec
 from rep_kedro.stimuli.png import encode_png
 from rep_kedro.stimuli.record import DamageLog, Stimulus, StimulusStream
@@ -36,7 +37,7 @@ class PhotographPatchesSpec(SourceSpec):
     size_px: int = Field(default=16, ge=1, le=128)
     n_train: int = Field(default=240, ge=0)
     n_test: int = Field(default=120, ge=0)
-    seed: int = 0
+    seed: Seed = 0
 
 
 def read(spec: PhotographPatchesSpec, log: DamageLog) -> StimulusStream:

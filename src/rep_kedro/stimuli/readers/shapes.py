@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from rep_kedro.errors import UserError
+from rep_kedro.parameter_rules import Seed
 from rep_kedro.stimuli.base import SourceSpec
 from rep_kedro.stimuli.png import encode_png
 from rep_kedro.stimuli.record import DamageLog, Stimulus, StimulusStream
@@ -45,7 +46,7 @@ class ShapesSpec(SourceSpec):
     max_size_fraction: float = Field(default=0.9, gt=0.2, le=1)
     min_contrast_levels: int = Field(default=60, ge=0, le=120)
     noise_levels: int = Field(default=4, ge=0, le=127)
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
 
 
 def read(spec: ShapesSpec, log: DamageLog) -> StimulusStream:
