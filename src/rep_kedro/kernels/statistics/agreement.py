@@ -112,8 +112,11 @@ def compare_values_of_set_pairs(
     weights = (set_counts[:, one] * set_counts[:, other]).double()
     replicates = correlate_weighted(rows[:1].expand(len(weights), -1), rows[1:], weights)
     found = _summarise(rows, replicates, confidence)
-    n_set_pairs = set_pairs[:, complete].sort(dim=0).values.unique(dim=1).shape[1]
-    if n_set_pairs != 1 or found.reason or not len(replicates):
+    if (
+        len(set(map(frozenset, set_pairs[:, complete].T.tolist()))) != 1
+        or found.reason
+        or not len(replicates)
+    ):
         return found
     return replace(_summarise(rows, replicates[:0], confidence), reason=ONE_SET_PAIR)
 
