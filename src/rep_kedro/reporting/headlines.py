@@ -65,7 +65,7 @@ class Ranking:
             among = (
                 f"neither {self.names[0]} nor {self.names[1]} is clearly ahead"
                 if n == 2
-                else f"none of the {n} compared is clearly ahead ({list_in_words(self.names, MOST_NAMES)})"
+                else f"none of the {n} is clearly ahead"
             )
             return f"{question} cannot be said: {among}."
         places = sorted((self.leader, *self.rivals), key=lambda place: self.names[place])
