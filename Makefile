@@ -66,7 +66,7 @@ bench-peers: $(STAMP) ## ours against published packages, installed into .venv-p
 
 viz: $(STAMP) ## open the graph in Kedro-Viz; Ctrl-C ends it
 	@PYTHONWARNINGS=ignore:::kedro_viz.api.apps $(BIN)/kedro viz run $(VIZ_ARGS) & viz=$$!; \
-	trap 'trap "" INT TERM; pkill -TERM -P $$viz; kill -TERM $$viz; wait $$viz; exit 0' INT TERM HUP; \
+	trap 'trap "" INT TERM; pkill -TERM -P $$viz; kill -TERM $$viz 2>/dev/null; wait $$viz; exit 0' INT TERM HUP; \
 	wait $$viz
 
 report: $(STAMP) ## make the report again from the results that are there

@@ -202,9 +202,10 @@ def _tell_counts(made: Mapping[str, Any]) -> str:
     n_files = sum(kept for _, kept in files.values())
     kept_files = f"{n_files} single file{'s' * (n_files != 1)}"
     if not any(computed for computed, _ in [*counts.values(), *files.values()]):
-        kept = [f"{sum(kept for _, kept in counts.values())} members"] * bool(counts)
+        n_members = sum(kept for _, kept in counts.values())
+        kept = [f"{n_members} member{'s' * (n_members != 1)}"] * bool(counts)
         kept += [kept_files] * bool(files)
-        return f"nothing to compute: all {' and '.join(kept)} were kept" if kept else ""
+        return f"nothing computed: {' and '.join(kept)} kept" if kept else ""
     parts = []
     for name, (n_computed, n_kept) in counts.items():
         told = [f"{n_computed} computed"] * bool(n_computed) + [f"{n_kept} kept"] * bool(n_kept)

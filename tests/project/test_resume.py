@@ -60,7 +60,7 @@ def test_a_second_run_computes_nothing(own_study: Path) -> None:
     told = _summaries(text)
     assert set(told) == {*COLLECTIONS, "figures"}
     assert {name: computed for name, (computed, _) in told.items()} == dict.fromkeys(told, 0)
-    assert "nothing to compute: all " in text
+    assert "nothing computed: " in text
     assert _single_files(own_study) == before
 
 

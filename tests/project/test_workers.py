@@ -30,7 +30,7 @@ def test_workers_make_what_one_process_makes(study: Path, own_study: Path) -> No
     assert "features 6 computed" in told
     assert (own_study / "data/test/04_feature/model_cards.parquet").exists()
     again = run_in(own_study, "kedro", "run", "--env=test", "--nodes=features", "--workers=2").stderr
-    assert "nothing to compute" in again
+    assert "nothing computed" in again
 
 
 def test_parameters_reach_the_workers_and_recompute_only_its_stage(own_study: Path) -> None:

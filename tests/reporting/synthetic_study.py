@@ -122,7 +122,7 @@ def make_study(seed: int = 0) -> Study:
         "sample_sizes": make_sample_sizes(similarities),
         "noise_ceilings": make_ceilings(matrices, cards),
         "anchor_comparisons": compare_anchors(similarities, cards, QUICK),
-        "measure_agreement": compare_measures(similarities, consistency, QUICK),
+        "measure_agreement": compare_measures(similarities, consistency, cards, QUICK),
         "model_positions": make_positions(matrices, cards),
         "model_clusters": make_clusters(cards),
         "model_selection": make_selection(cards),

@@ -46,7 +46,7 @@ def _pairs(seed, effects=(0.0, 0.0, 0.0), n_per_kind=4, n_sets=3):
 
 def test_a_clear_winner_is_named_with_its_name_whole():
     found = objectives_in_words(_pairs(0, effects=(5.0, 0.0, 0.0)), NO_INFERENCE)
-    assert found[0].startswith("By objective, “image / text” / “image / text” pairs are most similar (5.")
+    assert found[0].startswith("By objective, “image / text” / “image / text” pairs are most similar: 5.")
     assert "at least" in found[0]
 
 
@@ -63,7 +63,7 @@ def test_of_equal_kinds_no_winner_is_named_and_one_sentence_says_so():
 
 def test_a_winner_that_other_stimuli_might_reverse_is_not_named():
     rows = _pairs(0, effects=(1.0, 0.0, 0.0))
-    assert "are most similar (" in objectives_in_words(rows, NO_INFERENCE)[0]
+    assert "are most similar: " in objectives_in_words(rows, NO_INFERENCE)[0]
     unsure = rows.assign(similarity_low=rows["similarity"] - 3, similarity_high=rows["similarity"] + 3)
     assert "cannot be said" in objectives_in_words(rows, unsure)[0]
 
@@ -81,7 +81,7 @@ def test_some_rivals_are_named_in_the_order_of_names():
     other = Ranking(("b", "a", "c"), (0.5, 0.4, 0.1), 2, (), 0.2)
     assert ends_in_words(ranking, other, "{name} is {end} old", "Who is {end} old") == [
         "Who is most old cannot be said: a (0.40) and b (0.50) cannot be separated.",
-        "c is least old (0.10, at least 0.20 from every other).",
+        "c is least old: 0.10, at least 0.20 from every other.",
     ]
 
 
@@ -142,13 +142,15 @@ def test_layers_are_chosen_on_held_out_images_whatever_they_reach_on_test_images
     assert not len(best_layers(_probes(0).assign(validation_accuracy=np.nan)))
     [told] = accuracies_in_words(best)
     mean = best["test_accuracy"].mean()
-    assert f"digits {100 * mean:.1f} %, " in told
+    assert f"digits {100 * mean:.1f} % (95 % interval " in told
     assert " to " in told
 
 
 def test_objectives_are_ranked_by_what_is_read_out_and_ties_are_not():
     [told] = leaders_in_words(best_layers(_probes(0, gain=0.3)))
-    assert told.startswith("On digits, supervised networks read out best (9")
+    assert told.startswith(
+        "On digits, the training objective with the highest mean accuracy is supervised: 9"
+    )
     named = sum("cannot be said" not in leaders_in_words(best_layers(_probes(s)))[0] for s in range(N_RUNS))
     assert named <= 0.1 * N_RUNS
 
@@ -167,5 +169,5 @@ def test_layers_are_ranked_over_the_networks_that_have_them(gap, is_decided):
     ranking = rank_columns(wide)
     assert bool(not ranking.rivals) == is_decided
     if is_decided:
-        assert "fullest layer is first {name} (" in ranking.in_words("fullest layer is {name}", "which")
+        assert "fullest layer is first {name}: " in ranking.in_words("fullest layer is {name}", "which")
     assert rank_groups(pd.Series([0.5]), pd.Series(["one"]), n_images=10) is None

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 def command(model: str, env: str | None) -> None:
     """List every layer of a network in order of execution.
 
-    MODEL is an entry of features.models or features.model_groups, or a network trained here. Told for each
+    MODEL is an entry of features.models or features.model_groups, or a network trained here. Shown for each
     layer: output shape for one image, parameters with those of its parts, and the receptive field in pixels
     (more than the image where it reaches into the padding; `?`: not known, as behind attention in windows).
-    Those that are read have a star.
+    Layers that are read have a star: those of the entry's `layers`, else those that the architecture keeps.
     """
     from rep_kedro.commands.session import open_context
     from rep_kedro.features.params import FeaturesParams
@@ -42,6 +42,7 @@ def _find(model: str, params: "FeaturesParams", catalog: Any) -> tuple[list["Lay
     """
     from rep_kedro.features.listing import list_entry_layers, list_trained_layers
     from rep_kedro.models.layers import select_layers
+    from rep_kedro.models.outline import build_on_meta
     from rep_kedro.models.sources.specs import TrainedModel
 
     entries = {name: entry for group in params.model_groups.values() for name, entry in group.items()}
@@ -58,7 +59,8 @@ def _find(model: str, params: "FeaturesParams", catalog: Any) -> tuple[list["Lay
         handle = networks[entry.network]
         rows, wanted = list_trained_layers(handle), entry.layers or tuple(handle.meta["definition"]["keep"])
     else:
-        rows, wanted = list_entry_layers(entry), entry.layers
+        rows = list_entry_layers(entry)
+        wanted = entry.layers or tuple(getattr(build_on_meta(entry), "kept_layers", ()))
     return rows, select_layers([row.layer for row in rows], wanted) if wanted else ()
 
 

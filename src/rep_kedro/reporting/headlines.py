@@ -59,10 +59,14 @@ class Ranking:
             sentence = winner.replace("{name}", self.names[self.leader], 1)
             value = write_number(self.estimates[self.leader], kind, digits)
             margin = write_number(self.margin, kind, digits)
-            return f"{sentence} ({value}, at least {margin} from every other)."
+            return f"{sentence}: {value}, at least {margin} from every other."
         if self.is_open:
             n = len(self.names)
-            among = "neither is clearly ahead of the other" if n == 2 else f"none of the {n} is clearly ahead"
+            among = (
+                f"neither {self.names[0]} nor {self.names[1]} is clearly ahead"
+                if n == 2
+                else f"none of the {n} is clearly ahead"
+            )
             return f"{question} cannot be said: {among}."
         places = sorted((self.leader, *self.rivals), key=lambda place: self.names[place])
         named = [f"{self.names[i]} ({write_number(self.estimates[i], kind, digits)})" for i in places]

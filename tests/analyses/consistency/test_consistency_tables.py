@@ -284,6 +284,9 @@ def test_few_networks_have_few_permutations_and_more_of_them_do_not_help(n_netwo
     np.testing.assert_allclose(table["p_smallest"], 3 * (1 / n_orders + 1 / 5000), rtol=0.5)
     assert (table["p_adjusted"] >= table["p_smallest"] - 1e-12).all()
     assert ("none of 3 correlations can reach" in caplog.text) == is_hopeless
+    advice = f"{n_networks} networks have {n_orders} orders, so p is at least {3 / n_orders:.2g}"
+    assert (advice in caplog.text) == is_hopeless
+    assert "raise" not in caplog.text
 
 
 def test_benjamini_hochberg_can_pass_where_holm_cannot(caplog):

@@ -34,7 +34,7 @@ def _similarities(measures=("rsa", "cka", "knn"), sets=SETS):
 def test_every_two_measures_have_a_row_for_similarity_and_one_for_consistency():
     similarities = _similarities()
     consistency = compute_consistency(similarities, CARDS, PARAMS)
-    found = compare_measures(similarities, consistency, PARAMS)
+    found = compare_measures(similarities, consistency, CARDS, PARAMS)
     assert tuple(found.columns) == MEASURE_AGREEMENT.names
     assert list(zip(found["measure_a"], found["measure_b"], found["compared"], strict=True)) == [
         (a, b, compared)
@@ -63,7 +63,7 @@ def test_every_two_measures_have_a_row_for_similarity_and_one_for_consistency():
 def test_one_stimulus_set_has_no_consistency_to_compare():
     similarities = _similarities(sets=SETS[:1])
     consistency = compute_consistency(similarities, CARDS, PARAMS)
-    found = compare_measures(similarities, consistency, PARAMS).set_index("compared")
+    found = compare_measures(similarities, consistency, CARDS, PARAMS).set_index("compared")
     assert found.loc["similarity", "pearson"].notna().all()
     assert found.loc["consistency", "pearson"].isna().all()
     assert set(found.loc["consistency", "reason"]) == {"fewer than 3 values that both measures have"}
@@ -75,14 +75,15 @@ def test_sets_that_only_one_measure_has_are_left_out():
     lacking = lacking[lacking["measure"] != "knn"]
     both = lacking[lacking["stimulus_set"] != "birds"]
     found, expected = (
-        compare_measures(table, compute_consistency(both, CARDS, PARAMS), PARAMS) for table in (lacking, both)
+        compare_measures(table, compute_consistency(both, CARDS, PARAMS), CARDS, PARAMS)
+        for table in (lacking, both)
     )
     pd.testing.assert_frame_equal(found, expected)
 
 
 def test_one_measure_has_nothing_to_be_compared_with():
     similarities = _similarities(measures=("rsa",))
-    found = compare_measures(similarities, compute_consistency(similarities, CARDS, PARAMS), PARAMS)
+    found = compare_measures(similarities, compute_consistency(similarities, CARDS, PARAMS), CARDS, PARAMS)
     assert found.empty
     assert tuple(found.columns) == MEASURE_AGREEMENT.names
 
@@ -91,8 +92,30 @@ def test_the_seed_decides_the_intervals():
     similarities = _similarities()
     consistency = compute_consistency(similarities, CARDS, PARAMS)
     one, same, other = (
-        compare_measures(similarities, consistency, PARAMS.model_copy(update={"seed": seed}))
+        compare_measures(similarities, consistency, CARDS, PARAMS.model_copy(update={"seed": seed}))
         for seed in (0, 0, 1)
     )
     pd.testing.assert_frame_equal(one, same)
     assert not one["pearson_low"].equals(other["pearson_low"])
+
+
+def test_one_pair_of_stimulus_sets_has_no_interval_of_consistency_and_says_why():
+    similarities = _similarities(sets=SETS[:2])
+    consistency = compute_consistency(similarities, CARDS, PARAMS)
+    found = compare_measures(similarities, consistency, CARDS, PARAMS).set_index("compared")
+    one_pair = found.loc["consistency"]
+    assert one_pair["pearson"].notna().all()
+    assert one_pair[["pearson_low", "pearson_high"]].isna().all(axis=None)
+    assert set(one_pair["reason"]) == {"no interval: one pair of stimulus sets leaves nothing to resample"}
+    assert (found.loc["similarity", "pearson_low"] < found.loc["similarity", "pearson_high"]).all()
+
+
+def test_groups_that_hold_the_same_pairs_of_networks_count_once():
+    similarities = _similarities()
+    twice = CARDS.assign(source="trained")  # one value: trained/trained holds the pairs of all/all
+    params = PARAMS.model_copy(update={"categories": ["objective", "source"]})
+    found, expected = (
+        compare_measures(similarities, compute_consistency(similarities, twice, own), twice, own)
+        for own in (params, params.model_copy(update={"categories": ["objective"]}))
+    )
+    pd.testing.assert_frame_equal(found, expected)

@@ -19,7 +19,8 @@ else:
 
 _log = logging.getLogger(__name__)
 
-RAISE = "raise consistency.n_permutations, or compare more networks or fewer stimulus sets"
+RAISE = "raise consistency.n_permutations, or compare more networks"
+FEWER = "or fewer stimulus sets"
 QUARTILES = ("smallest", "first_quartile", "median_pearson", "third_quartile", "largest")
 
 
@@ -185,7 +186,8 @@ def _correct(study: Study, test: MantelTest, params: ConsistencyParams) -> Corre
     """Correct for the number of tests of each family; the log names families in which none can pass."""
     import torch
 
-    from rep_kedro.kernels.statistics.families import correct_families, explain_hopeless
+    from rep_kedro.kernels.statistics.families import advise_hopeless, correct_families, explain_hopeless
+    from rep_kedro.kernels.statistics.mantel import count_orders
 
     families = list(dict.fromkeys(group.family for group in study.groups))
     of_groups = torch.tensor([families.index(group.family) for group in study.groups])
@@ -197,8 +199,16 @@ def _correct(study: Study, test: MantelTest, params: ConsistencyParams) -> Corre
         if own.any():
             n_tests, least = int(own.sum()), float(found.p_smallest[own].min())
             if why := explain_hopeless("correlations", n_tests, least):
+                groups = [group for group in study.groups if group.family == (anchor, category)]
+                advice = advise_hopeless(
+                    [count_orders(group.members_a, group.members_b) for group in groups]
+                    * study.set_pairs.shape[1],
+                    max(int((group.members_a | group.members_b).sum()) for group in groups),
+                    method=params.correction,
+                    otherwise=RAISE,
+                )
                 what = f"anchor {anchor}" if anchor else f"category {category}"
-                _log.warning("consistency of %s, %s: %s; %s", study.measure, what, why, RAISE)
+                _log.warning("consistency of %s, %s: %s; %s %s", study.measure, what, why, advice, FEWER)
     return found
 
 

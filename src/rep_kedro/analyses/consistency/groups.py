@@ -87,6 +87,28 @@ def list_groups(models: Sequence[str], cards: DataFrame, params: ConsistencyPara
     return [*groups, *_list_anchored(models, params, values)]
 
 
+def list_distinct_groups(
+    models: Sequence[str], cards: DataFrame, params: ConsistencyParams
+) -> list[dict[str, str]]:
+    """List the groups without an anchor; of those that hold the same pairs of networks, the first alone.
+
+    Args:
+        models: The networks.
+        cards: One row per network.
+        params: Categories, sets of networks and their pairs.
+
+    Returns:
+        The columns that name each group.
+    """
+    from rep_kedro.kernels.statistics.consistency import mask_model_pairs
+
+    found: dict[bytes, dict[str, str]] = {}
+    for group in list_groups(models, cards, params.model_copy(update={"anchors": []})):
+        pairs = mask_model_pairs(group.members_a, group.members_b)
+        found.setdefault(pairs.numpy().tobytes(), group.columns())
+    return list(found.values())
+
+
 def _list_anchored(
     models: Sequence[str], params: ConsistencyParams, values: Mapping[str, list[str]]
 ) -> Iterator[Group]:

@@ -3,6 +3,7 @@
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
+from rep_kedro.analyses.consistency.groups import list_distinct_groups
 from rep_kedro.analyses.consistency.study import draw_counts, stack_similarities
 from rep_kedro.analyses.similarity.params import ConsistencyParams
 from rep_kedro.schemas.consistency import GROUP_COLUMNS, MEASURE_AGREEMENT
@@ -17,21 +18,30 @@ else:
 SIMILARITY, CONSISTENCY = "similarity", "consistency"
 
 
-def compare_measures(similarities: DataFrame, consistency: DataFrame, params: ConsistencyParams) -> DataFrame:
+def compare_measures(
+    similarities: DataFrame, consistency: DataFrame, model_cards: DataFrame, params: ConsistencyParams
+) -> DataFrame:
     """Correlate each two measures: over pairs of networks, and over their consistency values.
 
     Args:
         similarities: The tidy table of similarities.
         consistency: The table of consistency; rows of anchors are left out, being parts of others.
-        params: Bootstrap.
+        model_cards: One row per network, with the columns that ``params.categories`` names.
+        params: Groups and bootstrap.
 
     Returns:
         Columns as in docs/tables.md: two rows for each two measures. ``similarity``: means
         over the stimulus sets that both measures have, per pair of networks; the interval draws networks and
         stimulus sets. ``consistency``: Pearson's r per group of network pairs and pair of stimulus sets; the
-        interval draws stimulus sets. With few stimulus sets both are rough.
+        interval draws stimulus sets, and needs more than one pair of them. Of groups that hold the same pairs
+        of networks the first alone is counted. With few stimulus sets both intervals are rough.
     """
+    import pandas as pd
+
     rows = []
+    models = sorted(set(similarities["model_a"]) | set(similarities["model_b"]))
+    distinct = pd.DataFrame(list_distinct_groups(models, model_cards, params), columns=list(GROUP_COLUMNS))
+    consistency = consistency.merge(distinct, on=list(GROUP_COLUMNS))
     for names in combinations(sorted(similarities["measure"].unique()), 2):
         found = {
             SIMILARITY: _compare_similarities(similarities, names, params),
@@ -84,8 +94,7 @@ def _compare_consistency(
     from rep_kedro.kernels.statistics.agreement import compare_values_of_set_pairs
 
     key = [*GROUP_COLUMNS, "stimulus_set_a", "stimulus_set_b"]
-    own = consistency[consistency["anchor"] == ""]
-    first, second = (own.loc[own["measure"] == name, [*key, "pearson"]] for name in names)
+    first, second = (consistency.loc[consistency["measure"] == name, [*key, "pearson"]] for name in names)
     joined = first.merge(second, on=key, suffixes=("_a", "_b"))
     stimulus_sets = sorted(set(joined["stimulus_set_a"]) | set(joined["stimulus_set_b"]))
     place = {name: index for index, name in enumerate(stimulus_sets)}

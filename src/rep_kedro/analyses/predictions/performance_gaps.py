@@ -1,6 +1,7 @@
 """Do networks that are alike perform alike? Similarity against the difference of their accuracies."""
 
 import logging
+from math import factorial, isqrt
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.analyses.probing.params import GapParams, ProbingParams
@@ -177,7 +178,7 @@ def _correct(table: DataFrame, params: GapParams) -> DataFrame:
     """Add the p-values corrected for the stimulus sets of each measure."""
     import torch
 
-    from rep_kedro.kernels.statistics.families import correct_families, explain_hopeless
+    from rep_kedro.kernels.statistics.families import advise_hopeless, correct_families, explain_hopeless
 
     measures = sorted(table["measure"].unique())
     found = correct_families(
@@ -191,5 +192,9 @@ def _correct(table: DataFrame, params: GapParams) -> DataFrame:
     )
     for measure, rows in corrected[corrected["n_tests"] > 0].groupby("measure", sort=True):
         if why := explain_hopeless("correlations", len(rows), float(rows["p_smallest"].min())):
-            _log.warning("performance gaps under %s: %s; %s", measure, why, RAISE)
+            n_networks = [(1 + isqrt(1 + 8 * n_pairs)) // 2 for n_pairs in rows["n_pairs"].astype(int)]
+            advice = advise_hopeless(
+                [factorial(n) for n in n_networks], max(n_networks), method=params.correction, otherwise=RAISE
+            )
+            _log.warning("performance gaps under %s: %s; %s", measure, why, advice)
     return corrected

@@ -140,7 +140,7 @@ def _keep_one_cluster(keys: Numbers, clusters: Indices, size: int, generator: Ge
     large = labels[counts >= size]
     if not len(large):
         raise UserError(
-            f"no cluster has {size} networks with probes, the largest has {counts.max(initial=0)}"
+            f"no cluster has {size} networks with probes, the largest cluster has {counts.max(initial=0)}"
         )
     chosen = generator.choice(large, len(keys))
     return np.where(clusters == chosen[:, None], keys, -np.inf)

@@ -4,7 +4,7 @@ Pairs share networks and pairs of stimulus sets share sets, so networks and sets
 pair counts as often as both of its units were drawn, and never if they are one unit.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from rep_kedro.kernels.statistics.correlation import correlate_rows, is_constant
 from rep_kedro.kernels.statistics.resampling import Interval, summarise_replicates
 
 MIN_POINTS = 3  # two points always lie on a line
+ONE_SET_PAIR = "no interval: one pair of stimulus sets leaves nothing to resample"
 REASONS = (
     "",
     f"fewer than {MIN_POINTS} values that both measures have",
@@ -30,8 +31,8 @@ class Agreement:
         n: Points with both values.
         pearson: Correlation in [-1, 1], NaN where undefined.
         spearman: The same of ranks.
-        interval: Of Pearson's r, from resampled units; NaN without replicates.
-        reason: Why there is no correlation, the empty string where there is one.
+        interval: Of Pearson's r, from resampled units; NaN without replicates or units to resample.
+        reason: Why there is no correlation, or no interval from the replicates; else empty.
     """
 
     n: int
@@ -98,7 +99,7 @@ def compare_values_of_set_pairs(
 
     Returns:
         Correlations and the interval over stimulus sets; replicates with fewer than two different sets are
-        left out.
+        left out. Values of a single pair of sets have no interval: every replicate is the sample itself.
 
     Raises:
         ValueError: If the two have different shapes.
@@ -110,7 +111,14 @@ def compare_values_of_set_pairs(
     rows, (one, other) = rows[:, complete], set_pairs[:, complete]
     weights = (set_counts[:, one] * set_counts[:, other]).double()
     replicates = correlate_weighted(rows[:1].expand(len(weights), -1), rows[1:], weights)
-    return _summarise(rows, replicates, confidence)
+    found = _summarise(rows, replicates, confidence)
+    if (
+        len(set(map(frozenset, set_pairs[:, complete].T.tolist()))) != 1
+        or found.reason
+        or not len(replicates)
+    ):
+        return found
+    return replace(_summarise(rows, replicates[:0], confidence), reason=ONE_SET_PAIR)
 
 
 def correlate_weighted(first: Tensor, second: Tensor, weights: Tensor) -> Tensor:

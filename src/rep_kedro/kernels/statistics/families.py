@@ -1,5 +1,6 @@
 """Families of tests: p-values corrected within each, and the smallest that the correction could leave."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -54,6 +55,28 @@ def correct_families(p_values: Tensor, smallest: Tensor, families: Tensor, *, me
         p_smallest[own] = adjust_p_values(smallest[own], method=method)
         n_tests[own] = own.sum()
     return Corrected(p_adjusted, p_smallest, n_tests)
+
+
+def advise_hopeless(n_orders: Sequence[int], n_networks: int, *, method: str, otherwise: str) -> str:
+    """Say what lets the tests of a family reach the level: more permutations cannot, with few networks.
+
+    Args:
+        n_orders: Permutations of the networks' names that there are, for each test of the family.
+        n_networks: Most networks of any test.
+        method: As for ``adjust_p_values``.
+        otherwise: The advice where the number of networks would allow a small enough p-value.
+
+    Example:
+        >>> advise_hopeless([24, 24], 4, method="holm", otherwise="raise n_permutations")
+        '4 networks have 24 orders, so p is at least 0.083 whatever n_permutations is: compare more networks'
+    """
+    least = float(adjust_p_values(1 / torch.tensor(n_orders, dtype=torch.float64), method=method).min())
+    if least <= LEVEL:
+        return otherwise
+    return (
+        f"{n_networks} networks have {max(n_orders):,} orders, so p is at least {least:.2g} whatever "
+        "n_permutations is: compare more networks"
+    )
 
 
 def explain_hopeless(tests: str, n_tests: int, p_smallest: float) -> str:

@@ -6,6 +6,7 @@ are permuted, not model pairs, because pairs that share a model are dependent.
 
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
+from math import factorial, prod
 
 import torch
 from torch import Tensor
@@ -47,6 +48,22 @@ def list_strata(members_a: Tensor, members_b: Tensor) -> Tensor:
         Labels, int64, shape (n_models,): 0 in neither, 1 first only, 2 second only, 3 both.
     """
     return members_a.long() + 2 * members_b.long()
+
+
+def count_orders(members_a: Tensor, members_b: Tensor) -> int:
+    """Return how many permutations of the models keep the group of model pairs of two sets.
+
+    Args:
+        members_a: Which models are in the first set, bool, shape (n_models,).
+        members_b: Which models are in the second set, same shape.
+
+    Example:
+        >>> everyone = torch.ones(4, dtype=torch.bool)
+        >>> count_orders(everyone, everyone)
+        24
+    """
+    sizes = list_strata(members_a, members_b).bincount(minlength=4)[1:]
+    return prod(factorial(size) for size in sizes.tolist())
 
 
 def permute_consistency(

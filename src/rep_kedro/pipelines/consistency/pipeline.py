@@ -33,7 +33,7 @@ def create_pipeline(**_: object) -> Pipeline:
             ),
             RecipeNode(
                 measure_agreement.compare_measures,
-                inputs=["similarities", "consistency", "params:consistency"],
+                inputs=["similarities", "consistency", "model_cards", "params:consistency"],
                 outputs="measure_agreement",
                 name="measure_agreement",
                 tags=["cpu"],

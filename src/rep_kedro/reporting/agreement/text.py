@@ -62,7 +62,9 @@ def agreement_in_words(rows: pd.DataFrame, measure: str) -> list[str]:
 
 def _with_interval(row: "pd.Series[Any]") -> str:
     r, low, high = (write_number(row[name], digits=2) for name in ("pearson", "pearson_low", "pearson_high"))
-    return f"r\u00a0=\u00a0{r}" if pd.isna(row["pearson_low"]) else f"r\u00a0=\u00a0{r}, {low} to {high}"
+    if pd.isna(row["pearson_low"]):
+        return "; ".join([f"r\u00a0=\u00a0{r}", *filter(None, [str(row["reason"] or "")])])
+    return f"r\u00a0=\u00a0{r}, interval {low} to {high}"
 
 
 def _other(row: "pd.Series[str]", measure: str) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from rep_kedro.reporting.names import written
-from rep_kedro.reporting.page import Column, Table, list_in_words, make_table, write_number
+from rep_kedro.reporting.page import Column, Table, counted, list_in_words, make_table, write_number
 
 LEVEL = 0.01
 COLUMNS = {
@@ -33,7 +33,7 @@ def anchors_in_words(summary: pd.DataFrame) -> list[str]:
     rows = rows[rows["median_pearson"].notna()].sort_values("anchor", kind="stable")
     if not len(rows):
         return []
-    told = [f"{row.anchor} (median {_with_interval(row)})" for row in rows.itertuples()]
+    told = [f"{row.anchor} (median r = {_with_interval(row)})" for row in rows.itertuples()]
     return [f"Who is like one given network, on one stimulus set and another: {list_in_words(told)}."]
 
 
@@ -41,7 +41,8 @@ def _with_interval(row: Any) -> str:
     median, low, high = (
         write_number(getattr(row, name), digits=2) for name in ("median_pearson", "median_low", "median_high")
     )
-    return median if pd.isna(row.median_low) else f"{median}, {low} to {high}"
+    n = f"over {counted(int(row.n_pairs), 'pair')} of networks"
+    return f"{median} {n}" if pd.isna(row.median_low) else f"{median} {n}, interval {low} to {high}"
 
 
 def comparisons_in_words(comparisons: pd.DataFrame) -> list[str]:

@@ -75,8 +75,8 @@ def saturation_in_words(rows: pd.DataFrame) -> list[str]:
             name = written(str(architecture))
             sentences.append(
                 ranking.in_words(
-                    f"In {name} the fullest layer is {{name}} (mean saturation)",
-                    f"In {name}, which layer is fullest (mean saturation)",
+                    f"In {name}, the layer with the highest mean saturation is {{name}}",
+                    f"In {name}, which layer has the highest mean saturation",
                     kind="percent",
                     digits=0,
                 )

@@ -68,9 +68,13 @@ def accuracies_in_words(best: pd.DataFrame) -> list[str]:
     for name, part in best.groupby("stimulus_set", sort=True):
         mean, half = _mean_and_half_width(part)
         ends = [write_number(min(max(end, 0.0), 1.0), "percent", 1) for end in (mean - half, mean + half)]
-        interval = "" if math.isnan(half) else f", {' to '.join(ends)}"
+        interval = "" if math.isnan(half) else f" (95 % interval {' to '.join(ends)})"
         told.append(f"{name} {write_number(mean, 'percent', 1)}{interval}")
-    return [f"Mean test accuracy of each network's chosen layer: {list_in_words(told, 8)}."] if told else []
+    return (
+        [f"Mean over networks of the test accuracy of the chosen layer: {list_in_words(told, 8)}."]
+        if told
+        else []
+    )
 
 
 def _mean_and_half_width(part: pd.DataFrame) -> tuple[float, float]:
@@ -95,8 +99,8 @@ def leaders_in_words(best: pd.DataFrame) -> list[str]:
         if ranking is not None:
             sentences.append(
                 ranking.in_words(
-                    f"On {name}, {{name}} networks read out best",
-                    f"On {name}, which networks read out best",
+                    f"On {name}, the training objective with the highest mean accuracy is {{name}}",
+                    f"On {name}, which training objective has the highest mean accuracy",
                     kind="percent",
                     digits=1,
                 )

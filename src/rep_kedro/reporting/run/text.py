@@ -57,8 +57,8 @@ def flatten(parameters: Any, prefix: str = "") -> list[tuple[str, str]]:
     """Return (dotted name, value as text) of nested parameters, by name.
 
     Example:
-        >>> flatten({"b": {"c": [1, 2]}, "a": None})
-        [('a', 'none'), ('b.c', '1, 2')]
+        >>> flatten({"b": {"c": [1, [2, None]]}, "a": True})
+        [('a', 'true'), ('b.c', '1, [2, none]')]
     """
     if isinstance(parameters, Mapping) and parameters:
         named = sorted(((str(key), value) for key, value in parameters.items()), key=lambda item: item[0])
@@ -68,10 +68,19 @@ def flatten(parameters: Any, prefix: str = "") -> list[tuple[str, str]]:
     if not prefix:
         return []
     if isinstance(parameters, list | tuple):
-        text = ", ".join(str(item) for item in parameters) or "none"
+        text = ", ".join(map(_plain, parameters)) or "none"
     else:
-        text = "none" if parameters is None or parameters == {} else str(parameters)
+        text = _plain(parameters)
     return [(prefix.removesuffix("."), text)]
+
+
+def _plain(value: Any) -> str:
+    """Return a parameter as its file has it: true and false, and none where nothing is set."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_plain, value))}]"
+    return "none" if value is None or value == {} else str(value)
 
 
 def _describe_results(content: ReportContent) -> Section:
