@@ -14,7 +14,7 @@ SOURCES = {
     "kernels/__init__": "",
     "kernels/cka": """
         \"\"\"Doc.\"\"\"
-        import rep_kedro.kernels.similarity.gram as gram
+        import rep_kedro.kernels.gram as gram
         SCALE = 2.0
 
         def compare(x, *, debiased=True):
@@ -28,7 +28,7 @@ SOURCES = {
     "kernels/deep/inner": "from ..star import *\nfrom ...datasets.plan import Planned\n",
     "kernels/star": "sum = max\n",
     "kernels/distant": "import os\n",
-    "kernels/unrelated": "import rep_kedro.kernels.similarity.cka\n",
+    "kernels/unrelated": "import rep_kedro.kernels.cka\n",
     "kernels/circle": "from rep_kedro.kernels import circle\n",
     "datasets/__init__": "",
     "datasets/plan": "Planned = 1\n",
@@ -49,7 +49,7 @@ def project(tmp_path, monkeypatch):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(textwrap.dedent(source), encoding="utf-8")
 
-    def change(changes=None, module="rep_kedro.kernels.similarity.cka"):
+    def change(changes=None, module="rep_kedro.kernels.cka"):
         write(changes or {})
         clear()
         return code_revision(module)

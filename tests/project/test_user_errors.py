@@ -46,7 +46,7 @@ MISTAKES = {
         "unknown pipeline 'simlarity'; did you mean 'similarity'?", ("--pipeline=simlarity",)
     ),
     "one unknown of several pipelines": Mistake(
-        "unknown pipeline 'a'; known: diagnostics, features", ("--pipelines=a,ingest",)
+        "unknown pipeline 'a'; known: comparison, consistency", ("--pipelines=a,ingest",)
     ),
     "unknown node": Mistake("unknown node 'featurs' here; did you mean 'features'?", ("--nodes=featurs",)),
     "unknown tag": Mistake("unknown tag 'gpuu' here; did you mean 'gpu'?", ("--tags=gpuu",)),
