@@ -135,7 +135,7 @@ def test_of_two_sets_of_weights_the_entry_must_choose_one(wrap, first, second, t
     path = tmp_path / "net.pth"
     torch.save(wrap(a, b), path)
     message = refusal(checkpoint(path))
-    assert "holds 2 sets of weights that fit; say which: " in message
+    assert "holds 2 sets of weights that fit; choose one: " in message
     for choice in (first, second):
         ((key, value),) = choice.items()
         assert f"{key}: {value!r}" in message or f"{key}: '{value}." in message
@@ -213,7 +213,7 @@ def _safetensors():
             lambda: _torch(draw())[:50],
             "is a zip file, as torch writes, that breaks off or is damaged (50 bytes)",
         ),
-        (lambda: _torch(draw(), _use_new_zipfile_serialization=False)[:5000], "is a damaged file of torch"),
+        (lambda: _torch(draw(), _use_new_zipfile_serialization=False)[:5000], "is a damaged torch file"),
         (lambda: _zip({"a.txt": "x", "b.txt": "y"}), "is a zip archive of other files (a.txt, b.txt)"),
         (lambda: _zip({"arr_0.npy": "x"}), "is an archive of numpy arrays"),
         (_compressed, "is a file of torch that was compressed again"),
@@ -223,13 +223,13 @@ def _safetensors():
         (lambda: pickle.dumps({"conv1.weight": [1.0]}), "is a pickle that torch.save did not write"),
         (lambda: b"\x89HDF\r\n\x1a\n" + bytes(50), "is an HDF5 file"),
         (lambda: bytes(range(200, 256)), "is of no known format (it begins with c8 c9"),
-        (lambda: _safetensors()[:-9], "is damaged or no safetensors file"),
-        (lambda: _safetensors()[:20], "is damaged or no safetensors file"),
+        (lambda: _safetensors()[:-9], "is damaged or not a safetensors file"),
+        (lambda: _safetensors()[:20], "is damaged or not a safetensors file"),
         (lambda: _torch([torch.zeros(1)]), "is no state dict of tensors: it holds a list"),
         (lambda: _torch({"epoch": 3, "args": {}}), "it holds epoch (int), args (dict)"),
         (lambda: _torch(torch.zeros(3)), "it holds a Tensor"),
         (lambda: _torch(torch.nn.ReLU()), "holds a whole network (torch.nn.modules.activation.ReLU)"),
-        (lambda: _torch({"fn": print}), "holds more than tensors (print), and reading it could run code"),
+        (lambda: _torch({"fn": print}), "contains more than tensors (print), and reading it could run code"),
         (lambda: _torch({"a": draw()["conv1.weight"]}), "the file holds tensors (a)"),
     ],
 )
@@ -244,7 +244,7 @@ def test_what_is_no_file_of_weights_is_named_in_one_line(content, told, tmp_path
 def test_no_code_of_a_file_is_run(is_new, tmp_path):
     state = {"state_dict": draw(), "args": argparse.Namespace(evil=Exploit(tmp_path / "ran"))}
     torch.save(state, tmp_path / "net.pth", _use_new_zipfile_serialization=is_new)
-    assert "holds more than tensors (posix.system)" in refusal(checkpoint(tmp_path / "net.pth"))
+    assert "contains more than tensors (posix.system)" in refusal(checkpoint(tmp_path / "net.pth"))
     assert not (tmp_path / "ran").exists()
 
 
@@ -257,7 +257,7 @@ def test_a_flipped_bit_in_a_file_of_torch_is_found(tmp_path):
     content = bytearray(_torch(draw()))
     content[len(content) // 2] ^= 1
     (tmp_path / "net.pth").write_bytes(content)
-    assert "is a damaged file of torch" in refusal(checkpoint(tmp_path / "net.pth"))
+    assert "is a damaged torch file" in refusal(checkpoint(tmp_path / "net.pth"))
 
 
 def test_a_file_that_was_written_without_checksums_is_read(tmp_path):
@@ -308,7 +308,7 @@ def test_numbers_that_are_no_floats_are_refused_where_floats_are_needed(kind, tm
     torch.save({**state, "conv1.weight": state["conv1.weight"].to(kind)}, tmp_path / "net.pth")
     message = refusal(checkpoint(tmp_path / "net.pth"))
     name = str(kind).removeprefix("torch.")
-    assert f"has numbers of type {name} where the network has float32 (conv1.weight)" in message
+    assert f"has values of type {name} where the network has float32 (conv1.weight)" in message
 
 
 def test_quantised_and_sparse_tensors_are_refused(tmp_path):

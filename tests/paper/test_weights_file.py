@@ -156,7 +156,7 @@ def test_preprocessing_is_what_the_entry_says():
             r"no part 'modle.trunk' .*; there is model \(a\)",
         ),
         ({"epoch": 3}, {}, r"is no state dict of tensors: it holds epoch \(int\)"),
-        ({"fn": print}, {}, r"holds more than tensors \(print\)"),
+        ({"fn": print}, {}, r"contains more than tensors \(print\)"),
     ],
 )
 def test_files_that_do_not_fit_are_refused_in_one_line(tmp_path, content, changes, message):
@@ -187,7 +187,7 @@ def test_a_head_of_another_size_is_asked_for_or_left_out(architecture, tmp_path)
     "source", [{"source": "timm", "name": "resnet18"}, {"source": "torchvision", "name": "vgg11"}]
 )
 def test_published_weights_keep_their_own_head(source):
-    with pytest.raises(ValueError, match="n_classes: 10 is for drawn weights"):
+    with pytest.raises(ValueError, match="n_classes: 10 applies to random weights"):
         TypeAdapter(ModelEntry).validate_python({**source, "layers": ["x"], "n_classes": 10})
 
 

@@ -60,8 +60,8 @@ MISTAKES: dict[str, tuple[str | bytes, str]] = {
     "3,000 levels of lists": (f"a: {'[' * 3000}{']' * 3000}", "line 1: is nested more than 40 levels deep"),
     "3,000 levels of mappings": (f"a: {'{a: ' * 3000}1{'}' * 3000}", "is nested more than 40 levels deep"),
     "300 indented levels": ("".join(f"{' ' * i}a:\n" for i in range(300)), "line 41: is nested"),
-    "aliases that unfold": (unfolding_aliases(12), "unfolds to more than 200,000 values"),
-    "references that unfold": (unfolding_references(60), "unfolds to more than 1,000,000 characters"),
+    "aliases that unfold": (unfolding_aliases(12), "expands to more than 200,000 values"),
+    "references that unfold": (unfolding_references(60), "expands to more than 1,000,000 characters"),
     "references in a circle": ("a: ${b}\nb: ${a}", "Recursive interpolation"),
     "a reference to itself": ("a: ${a}", "Recursive interpolation"),
     "a reference within a reference": ("a: ${b.${c}}\nc: d", "a reference within a reference"),
@@ -74,10 +74,13 @@ MISTAKES: dict[str, tuple[str | bytes, str]] = {
     "Latin-1": (b"a: \xff\xe4", "is not UTF-8 text"),
     "UTF-16": ("a: 1".encode("utf-16"), "is not UTF-8 text"),
     "a zero byte": (b"a: \x00", "unacceptable character"),
-    "an escaped zero": ('a: "b\\0c"', r"parameter a in .*: 'b\\x00c' has characters that no text can hold"),
-    "half a character": ('a: "\\uD800"', "has characters that no text can hold"),
-    "a list": ("[1]", "must hold `key: value` lines, not a list"),
-    "a number": ("3", "must hold `key: value` lines, not a single value"),
+    "an escaped zero": (
+        'a: "b\\0c"',
+        r"parameter a in .*: 'b\\x00c' has characters that are not valid Unicode text",
+    ),
+    "half a character": ('a: "\\uD800"', "has characters that are not valid Unicode text"),
+    "a list": ("[1]", "must contain `key: value` lines, not a list"),
+    "a number": ("3", "must contain `key: value` lines, not a single value"),
     "a list where a mapping is in base": (
         "ingest: {stimulus_sets: [a]}",
         "Cannot merge DictConfig with ListConfig",
@@ -89,7 +92,7 @@ MISTAKES: dict[str, tuple[str | bytes, str]] = {
         "should be text, a number, true",
     ),
     "a set": ("a: !!set {b, c}", "not a supported primitive type"),
-    "too large": (b"#" * (MAX_BYTES + 1), "has 4,000,001 bytes, a configuration file may have 4,000,000"),
+    "too large": (b"#" * (MAX_BYTES + 1), "has 4,000,001 bytes; configuration files may have 4,000,000"),
 }
 
 

@@ -66,13 +66,16 @@ WRONG = {
     "probing.models": (["cnn_simclr_s9"], "is no network of this study; did you mean"),
     "probing.stimulus_sets": (["digitz"], "is no stimulus set of this study"),
     "probing.subset": ("analsis", "is no stimulus subset of this study"),
-    "probing.combinations": ({"two": {"models": ["cnn_simclr_s0", "x"]}}, "'x' is no network of this study"),
-    "diagnostics.models": (["cnn_simclr_s9"], "is no network of this study"),
+    "probing.combinations": (
+        {"two": {"models": ["cnn_simclr_s0", "x"]}},
+        "'x' is not a network of this study",
+    ),
+    "diagnostics.models": (["cnn_simclr_s9"], "is not a network of this study"),
     "features.stimulus_sets": (["digitz"], "is no stimulus set of this study"),
-    "consistency.model_sets": ({"one": [{"anchor": "x"}]}, "'x' is no network of this study"),
-    "similarity_inference.measures": (["linear_regression_r2"], "no permutation null for measure"),
-    "sample_sizes.measures": (["mutual_knn_10"], "no curve over the number of stimuli for measure"),
-    "model_maps.measures": (["rsa_correlation_pearson"], "is not among similarity.measures; choose of cka_"),
+    "consistency.model_sets": ({"one": [{"anchor": "x"}]}, "'x' is not a network of this study"),
+    "similarity_inference.measures": (["linear_regression_r2"], "has no permutation null"),
+    "sample_sizes.measures": (["mutual_knn_10"], "has no curve over the number of stimuli"),
+    "model_maps.measures": (["rsa_correlation_pearson"], "is not in similarity.measures; choose one of cka_"),
 }
 
 
@@ -118,7 +121,7 @@ def test_what_is_there_may_be_named_unless_the_run_makes_it_anew(
     changed["similarity"]["models"] = ["of_last_year"]
     catalog = Catalog(features=tmp_path)
     _check(changed, "similarity", catalog=catalog)
-    with pytest.raises(ValueError, match="'of_last_year' is no network of this study"):
+    with pytest.raises(ValueError, match="'of_last_year' is not a network of this study"):
         _check(changed, "features", "similarity", catalog=catalog)
 
 

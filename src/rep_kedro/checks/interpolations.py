@@ -23,7 +23,7 @@ def require_bounded_interpolations(content: Mapping[Any, Any]) -> None:
     sizes: dict[str, int] = {}
     for key in content:
         if _size_of(content, (key,), sizes) > MAX_CHARS:
-            raise UserError(f"configuration, key {key}: unfolds to more than {MAX_CHARS:,} characters")
+            raise UserError(f"configuration, key {key}: expands to more than {MAX_CHARS:,} characters")
 
 
 def _size_of(content: Any, path: tuple[Any, ...], sizes: dict[str, int]) -> int:

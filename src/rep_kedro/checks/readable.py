@@ -72,7 +72,7 @@ def require_readable_networks(
     if lines and not given.get("keep_going"):
         raise UserError("\n".join(lines))
     for line in lines:
-        _log.warning("%s; the run goes on without it", line)
+        _log.warning("%s; the run continues without it", line)
 
 
 def _list_entries(params: "FeaturesParams") -> Iterator[tuple[tuple[str, ...], ModelEntry]]:

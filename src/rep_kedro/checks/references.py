@@ -47,7 +47,7 @@ def require_known_anchors(parameters: Mapping[str, Any], given: Mapping[str, Any
         if known and anchor not in known:
             where = _place("consistency", "anchors", given, loader)
             raise UserError(
-                f"parameter consistency.anchors{where}: {anchor!r} is no network of this study; "
+                f"parameter consistency.anchors{where}: {anchor!r} is not a network of this study; "
                 f"{suggest(anchor, known)} (or set consistency.anchors: [])"
             )
 

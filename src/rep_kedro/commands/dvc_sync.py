@@ -10,7 +10,7 @@ import click
 from rep_kedro.commands.command import ProjectCommand
 
 _HEADER = (
-    "# Written by `kedro dvc-sync` from the registered pipelines; a test holds it in sync. Do not edit.\n"
+    "# Written by `kedro dvc-sync` from the registered pipelines; a test keeps it in sync. Do not edit.\n"
 )
 _ENV = "base"
 _FORMATS = "src/rep_kedro/datasets"

@@ -1,4 +1,4 @@
-"""``kedro plan``: what a run of the features pipeline would do and take; nothing is computed or written."""
+"""``kedro plan``: show what a run of the features pipeline would compute, without computing or writing."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 _FACTS = "features.stimulus_facts"
 NO_ESTIMATE = "no estimate yet"
-"""In place of a time, where the journal has nothing to take it from."""
+"""Shown instead of a time where the journal has no earlier run."""
 
 
 class _Outlook(NamedTuple):
-    """What is planned, as far as it can be known now."""
+    """The plan, as far as it is known now."""
 
     pending: dict[str, dict[str, int]]  # by network and stimulus set: how many images
     n_members: dict[str, int]  # by network, pending or not
@@ -35,12 +35,12 @@ class _Outlook(NamedTuple):
 @click.option(
     "--params", default="", callback=_split_params, help="Extra parameters, as for kedro run: key=value,..."
 )
-@click.option("--by-set", is_flag=True, help="One line for each stimulus set, too.")
+@click.option("--by-set", is_flag=True, help="Add one line for each stimulus set.")
 def command(env: str | None, params: dict[str, Any], by_set: bool) -> None:
-    """Show what a run of the features pipeline would compute, and how long it takes by earlier runs.
+    """Show what a run of the features pipeline would compute, and how long by the times of earlier runs.
 
-    Members that are there with an equal recipe are kept. Where the stimulus sets are not there yet, their
-    sizes are taken from the parameter `stimulus_facts`.
+    Stored members with an equal recipe are kept. The sizes of stimulus sets that are not stored yet come from
+    the parameter `stimulus_facts`.
     """
     from rep_kedro.commands.session import open_context
 
@@ -48,14 +48,14 @@ def command(env: str | None, params: dict[str, Any], by_set: bool) -> None:
 
 
 def tell_plan(context: Any, *, by_set: bool = False) -> Iterable[str]:
-    """Yield, line by line, what a run of the features pipeline would compute and take.
+    """Yield lines about what a run of the features pipeline would compute, its disk space and time.
 
     Args:
         context: The project's context.
         by_set: Add a line for each stimulus set.
 
     Raises:
-        ValueError: If nothing is known of a stimulus set that is wanted.
+        ValueError: If nothing is known about a requested stimulus set.
     """
     from rep_kedro.datasets.journal import read_journal
     from rep_kedro.features.params import FeaturesParams
@@ -71,7 +71,7 @@ def tell_plan(context: Any, *, by_set: bool = False) -> Iterable[str]:
 
 
 def _look(catalog: Any, features: Any, params: "FeaturesParams") -> _Outlook:
-    """Compare the plan with what is there; fall back on what is known of sets that are not."""
+    """Compare the plan with what is stored; use `stimulus_facts` for stimulus sets that are not."""
     from rep_kedro.checks.planning import expect_configured
     from rep_kedro.datasets.partial import left_out_of
     from rep_kedro.pipelines.features.nodes import plan_features
@@ -109,8 +109,8 @@ def _look_without_stimuli(catalog: Any, params: "FeaturesParams", why: str) -> _
     unknown = [name for name in wanted if name not in facts]
     if unknown or not wanted:
         raise UserError(
-            f"{why}; and {_FACTS} says nothing of {', '.join(unknown) or 'any stimulus set'}, so there is"
-            " nothing to plan with: run the ingest pipeline first"
+            f"{why}; {_FACTS} has no entry for {', '.join(unknown) or 'any stimulus set'} either, so nothing"
+            " can be planned: run the ingest pipeline first"
         )
     n_stimuli = {name: facts[name].n_analysis for name in wanted}
     models = [*_trained_networks(catalog, params), *params.entries()]
@@ -118,7 +118,7 @@ def _look_without_stimuli(catalog: Any, params: "FeaturesParams", why: str) -> _
         pending={model: dict(n_stimuli) for model in models},
         n_members=dict.fromkeys(models, len(n_stimuli)),
         n_stimuli=n_stimuli,
-        remarks=[f"sizes of the stimulus sets are those that {_FACTS} states, for: {why}"],
+        remarks=[f"sizes of the stimulus sets come from {_FACTS}, because {why}"],
     )
 
 
@@ -170,7 +170,7 @@ def _report(estimates: list["NetworkEstimate"], outlook: _Outlook) -> Iterable[s
     if estimates:
         known = [each.seconds for each in estimates if each.seconds is not None]
         n_unknown = len(estimates) - len(known)
-        time = f"about {format_seconds(sum(known))}, as earlier runs took" if known else NO_ESTIMATE
+        time = f"about {format_seconds(sum(known))}, from earlier runs" if known else NO_ESTIMATE
         rest = f" (without {n_unknown} networks that have {NO_ESTIMATE})" if known and n_unknown else ""
         yield f"disk: {format_bytes(sum(each.n_bytes for each in estimates))}; time: {time}{rest}"
     yield from outlook.remarks
@@ -186,7 +186,7 @@ def _report_sets(outlook: _Outlook) -> Iterable[str]:
 
 
 def align_columns(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
-    """Yield the rows as text, the first column to the left and all others to the right."""
+    """Yield the rows as text, the first column left-aligned and all others right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for first, *rest in rows:
         cells = [cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True)]

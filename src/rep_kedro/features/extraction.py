@@ -52,7 +52,7 @@ def extract_features(
     """
     stimulus_ids, rows = locate_stimuli(stimulus_set, subset)
     if not stimulus_ids:
-        raise UserError(f"subset {subset.key!r} is empty, there is nothing to show")
+        raise UserError(f"subset {subset.key!r} is empty: it has no stimuli for the networks")
     limits = limits_of(stimulus_set.meta)
     encoded = _with_names(stream_images(stimulus_set, rows, batch_size=reading.batch_size), stimulus_ids)
     joined = read_batches(

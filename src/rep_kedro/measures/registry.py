@@ -71,6 +71,6 @@ def compare_models(
     names = list(measure_ids)
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
-        raise UserError(f"similarity measures asked for more than once: {', '.join(doubled)}")
+        raise UserError(f"similarity measures are requested more than once: {', '.join(doubled)}")
     measures = [get_measure(name) for name in names]
     return compare_under(representations, measures, memory_bytes=memory_bytes, device=device)

@@ -86,7 +86,7 @@ def find_layer_fields(
             for name, end in known.items()
         },
         {name: unknown[end] for name, end in ends.items() if end in unknown},
-        "" if wide else next(iter(unknown.values()), "it has no convolution wider than one pixel"),
+        "" if wide else next(iter(unknown.values()), "no convolution is wider than one pixel"),
     )
 
 

@@ -159,5 +159,5 @@ def _follow_shapes(module: nn.Module, graph: fx.Graph, input_px: int) -> dict[fx
             Watcher(fx.GraphModule(module, graph)).run(torch.zeros(1, n_channels, input_px, input_px))
     except Exception as error:  # the network's own code, which may raise anything
         cause = " ".join(str(error).split())[:200]
-        raise UserError(f"{type(module).__name__} cannot be followed with one image: {cause}") from error
+        raise UserError(f"{type(module).__name__} cannot be traced with one image: {cause}") from error
     return shapes

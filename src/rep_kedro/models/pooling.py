@@ -75,7 +75,7 @@ def _require_prefix(form: Form, pooling: Pooling, n_tokens: int) -> int:
     if form.n_prefix_tokens is None:
         raise UserError(
             f"pooling {pooling!r} needs to know which of the {n_tokens} tokens are patches, and no grid of"
-            " patches fits them; say n_prefix_tokens, or use average"
+            " patches fits them; set n_prefix_tokens, or use average"
         )
     return form.n_prefix_tokens
 

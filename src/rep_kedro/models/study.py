@@ -89,7 +89,7 @@ class FeaturesParams(BaseModel):
             require_known("group", group, self.model_groups)
             for name, entry in self.model_groups[group].items():
                 if found.get(name, entry) != entry:
-                    raise UserError(f"group {group!r} has another {name!r} than there is already")
+                    raise UserError(f"group {group!r} redefines {name!r} with another value")
                 found[name] = entry
         return found
 

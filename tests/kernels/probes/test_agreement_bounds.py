@@ -37,8 +37,8 @@ def test_bounds_in_accuracies_are_those_of_churn():
     [
         ([1], 0, 2, "at least 1 stimulus and 2 classes, got 0 and 2"),
         ([1], 3, 1, "got 3 and 1"),
-        ([4], 3, 2, r"whole numbers from 0 to 3, got \[4\]"),
-        ([-1], 3, 2, r"whole numbers from 0 to 3, got \[-1\]"),
+        ([4], 3, 2, r"integers from 0 to 3, got \[4\]"),
+        ([-1], 3, 2, r"integers from 0 to 3, got \[-1\]"),
         ([0.5], 3, 2, "whole numbers"),
     ],
 )

@@ -109,7 +109,7 @@ def _compared_anchors(models: Sequence[str], params: ConsistencyParams) -> Itera
         if anchor in models:
             yield anchor
         else:
-            _log.warning("anchor %s is left out: it is none of the networks that are compared", anchor)
+            _log.warning("anchor %s is left out: it is not among the compared networks", anchor)
 
 
 def size_class_of(n_parameters: float, limits: Mapping[str, float | None]) -> str:
@@ -162,7 +162,7 @@ def _members_of(name: str, steps: Sequence[SetStep], values: Mapping[str, list[s
         matched = torch.tensor(list(_matches(name, step, values)))
         members = members & ~matched if step.exclude is not None else members | matched
     if not members.any():
-        _log.warning("model set %s is empty: no network here fits its steps in consistency.model_sets", name)
+        _log.warning("model set %s is empty: no network matches its steps in consistency.model_sets", name)
     return members
 
 

@@ -57,7 +57,7 @@ def compute_noise_ceilings(
             ]
     if left_out:
         _log.info(
-            "noise ceilings leave %d networks out: %s",
+            "noise ceilings leave out %d networks: %s",
             len(left_out),
             ", ".join(f"{model} ({why})" for model, why in sorted(left_out.items())),
         )

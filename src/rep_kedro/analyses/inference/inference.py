@@ -101,7 +101,7 @@ def require_null(measure_id: str) -> tuple[Measure, Inference]:
     if measure.inference is None:
         others = ", ".join(closest_measures(measure_id, lambda other: other.inference is not None))
         raise UserError(
-            f"no permutation null for measure {measure_id!r}; there is one for {others} and others: change"
+            f"measure {measure_id!r} has no permutation null; {others} and others have one: change"
             " similarity_inference.measures"
         )
     return measure, measure.inference

@@ -78,7 +78,7 @@ def _select_matrices(
     for key in sorted(handles):
         stimulus_set, measure_id = MemberKey.parse(key)
         if stimulus_set == MEAN:
-            raise UserError(f"stimulus set {MEAN!r} has the name of the mean over sets; give it another name")
+            raise UserError(f"stimulus set name {MEAN!r} is reserved for the mean over sets; rename the set")
         by_measure.setdefault(measure_id, {})[stimulus_set] = handles[key]
     chosen = sorted(by_measure) if wanted is None else wanted
     for name in chosen:
@@ -120,9 +120,7 @@ def _tell_perplexity(numbers_of_networks: set[int], params: ModelMapsParams) -> 
     taken = {n: limit_perplexity(n, params.tsne) for n in sorted(numbers_of_networks) if n >= MIN_TSNE}
     fewer = [f"{value:.3g} for {n} networks" for n, value in taken.items() if value < wanted]
     if fewer and "tsne" in params.methods:
-        _log.info(
-            "t-SNE takes perplexity %s, not %g: at most a third of the others", ", ".join(fewer), wanted
-        )
+        _log.info("t-SNE uses perplexity %s, not %g: at most a third of the others", ", ".join(fewer), wanted)
 
 
 def _place(model: str, positions: Mapping[str, Any], placed: Placed, found: Closeness) -> dict[str, Any]:

@@ -18,7 +18,7 @@ REASONS = (
     "",
     "fewer than 3 pairs of networks with a similarity and two accuracies",
     "similarities do not vary",
-    "accuracies do not vary, or all differ alike",
+    "accuracies do not vary, or all differ equally",
     "neither similarities nor differences of accuracies vary",
 )
 

@@ -136,7 +136,7 @@ def _require_one_subset(
         key = str(reference["key"])
         if key not in stimulus_subsets or stimulus_subsets[key].digest != reference["digest"]:
             raise UserError(
-                f"probes {stimulus_set}/{model} are of a stimulus subset {key} that is no longer there; "
+                f"probes {stimulus_set}/{model} used stimulus subset {key}, which no longer exists; "
                 "run the probing pipeline again"
             )
         found.setdefault(key, model)

@@ -63,8 +63,8 @@ class SimilarityParams(BaseModel):
         of_outputs = [name for name in self.measures if get_measure(name).compares == "outputs"]
         if of_outputs and self.outputs_layer is None:
             raise UserError(
-                f"{of_outputs[0]} compares outputs (logits) of classifiers, and layer {self.layer!r} need "
-                "not hold them; name the layer of the logits with similarity.outputs_layer, "
+                f"{of_outputs[0]} compares outputs (logits) of classifiers, which layer {self.layer!r} may "
+                "not contain; name the layer of the logits with similarity.outputs_layer, "
                 "or leave the measure out"
             )
         return self
@@ -89,7 +89,7 @@ class SetStep(BaseModel):
     @model_validator(mode="after")
     def _one_thing(self) -> Self:
         if sum(value is not None for value in (self.include, self.exclude, self.anchor)) != 1:
-            raise UserError("a step of a model set is one of include, exclude and anchor")
+            raise UserError("a step of a model set must be one of include, exclude and anchor")
         return self
 
     def conditions(self) -> dict[str, list[str]]:
@@ -154,7 +154,7 @@ class ConsistencyParams(BaseModel):
         *bounded, last = limits.values() if limits else [0.0]
         numbers = [limit for limit in bounded if limit is not None]
         if last is not None or len(numbers) < len(bounded) or numbers != sorted(set(numbers)):
-            raise UserError(f"size limits must rise, and the last must be null, got {limits}")
+            raise UserError(f"size limits must increase, and the last must be null, got {limits}")
         return limits
 
     @field_validator("training_data_classes")
@@ -163,7 +163,7 @@ class ConsistencyParams(BaseModel):
         names = [name for members in classes.values() for name in members]
         doubled = sorted({name for name in names if names.count(name) > 1})
         if doubled:
-            raise UserError(f"training data are in two of training_data_classes: {doubled}")
+            raise UserError(f"training data appear in two of training_data_classes: {doubled}")
         return classes
 
     @field_validator("anchors")

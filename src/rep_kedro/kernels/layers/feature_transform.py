@@ -29,8 +29,8 @@ class ZeroLengthError(ValueError):
 
     def __init__(self, rows: list[int], n_rows: int) -> None:
         super().__init__(
-            f"{n_rows} rows have length zero and cannot be given length one, such as rows {rows}; "
-            "leave the unit length or those rows out"
+            f"{n_rows} rows have length zero and cannot be scaled to length one, such as rows {rows}; "
+            "leave out unit_length or those rows"
         )
         self.rows = rows
 
@@ -68,8 +68,7 @@ class AffineMap:
         """
         if x.ndim != 2 or x.shape[1] != len(self.offset):
             raise ValueError(
-                f"features must have shape (n_rows, {len(self.offset)}) as those fitted on, "
-                f"got {tuple(x.shape)}"
+                f"features must have shape (n_rows, {len(self.offset)}) as in the fit, got {tuple(x.shape)}"
             )
         mapped = x.new_empty(len(x), self.n_outputs)
         for rows in _blocks(len(x), ROWS_PER_BLOCK):

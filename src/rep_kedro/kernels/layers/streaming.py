@@ -76,7 +76,7 @@ class StreamedMoments:
         mean = batch.mean(dim=0)
         if not bool(torch.isfinite(mean).all()):
             features = (~torch.isfinite(mean)).nonzero().flatten().tolist()
-            raise ValueError(f"samples must be finite, got other values in features {features[:8]}")
+            raise ValueError(f"samples must be finite, got NaN or infinity in features {features[:8]}")
         centred = batch - mean
         self._combine(len(batch), mean, centred.T @ centred)
 
@@ -88,7 +88,8 @@ class StreamedMoments:
         """
         if other.n_features != self.n_features:
             raise ValueError(
-                f"states to merge must have as many features, got {self.n_features} and {other.n_features}"
+                "states to merge must have the same number of features, "
+                f"got {self.n_features} and {other.n_features}"
             )
         if other.n_samples:
             self._combine(other.n_samples, other.mean, other.scatter)

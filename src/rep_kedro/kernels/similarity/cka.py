@@ -37,7 +37,7 @@ DEFAULT_MEMORY_BYTES = 2**28
 SMALL_ANGLE = 0.015  # radians: the cosine is within 1e-4 of one
 MIN_BATCH = 8  # batches may be half as large, and four stimuli are the least
 ZERO_BIASED = "its centred kernel matrix is zero"
-ZERO_WIDTH = "the median distance between its stimuli, unit of the kernel's width, is zero"
+ZERO_WIDTH = "the median distance between its stimuli, the unit of the kernel width, is zero"
 ZERO_DEBIASED = "its debiased self-similarity is zero, as when all stimuli are equally far apart"
 
 

@@ -143,7 +143,7 @@ def _bind_formula(name: str, parameters: Mapping[str, Any]) -> Callable[..., Pai
     accepted = sorted(set(signature(formula).parameters) - {"block"}) if formula else []
     if sorted(settings) != accepted:
         raise ValueError(
-            f"request {name!r} gives {statistic} the parameters {sorted(settings)}, it takes {accepted}"
+            f"request {name!r} gives {statistic} the parameters {sorted(settings)}; it takes {accepted}"
         )
     if formula is None:
         return str(statistic)

@@ -141,7 +141,7 @@ def _parse_statistic(name: str, parameters: Mapping[str, Any]) -> str:
         raise ValueError(f"request {name!r} has unknown statistic {statistic!r}; known: {known}")
     others = sorted(set(parameters) - {"statistic"})
     if others:
-        raise ValueError(f"request {name!r} gives {statistic} the parameters {others}, it takes none")
+        raise ValueError(f"request {name!r} gives {statistic} the parameters {others}; it takes none")
     return statistic
 
 

@@ -126,8 +126,8 @@ def _divide_by_norms(products: Tensor) -> tuple[Tensor, Reasons]:
     """Divide by the roots of the diagonal; a model whose own product is not positive has no value."""
     own = products.diagonal()
     why = {
-        model: f"its alignment with itself is {own[model].item():.3g}, not positive, so that nothing can be"
-        " divided by it; take more neighbours"
+        model: f"its alignment with itself is {own[model].item():.3g}, which is not positive and cannot be a"
+        " divisor; use more neighbours"
         for model in (own <= 0).nonzero().flatten().tolist()
     }
     squared = own.clone()

@@ -185,13 +185,13 @@ def _parse_request(name: str, parameters: Mapping[str, Any], n_stimuli: int) -> 
         settings = {"n_neighbours": 1, **settings}
     if set(settings) != {"n_neighbours", "distance"}:
         raise ValueError(
-            f"request {name!r} gives {statistic} the parameters {sorted(settings)}, it takes ['distance',"
+            f"request {name!r} gives {statistic} the parameters {sorted(settings)}; it takes ['distance',"
             " 'n_neighbours']"
         )
     distances = ("cosine",) if statistic in COSINE_ONLY else DISTANCES
     if settings["distance"] not in distances:
         raise ValueError(
-            f"request {name!r} asks {statistic} for distance {settings['distance']!r},"
+            f"request {name!r} has unknown distance {settings['distance']!r} for {statistic};"
             f" known: {', '.join(distances)}"
         )
     require_neighbour_count(settings["n_neighbours"], n_stimuli)

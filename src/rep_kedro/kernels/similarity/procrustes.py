@@ -148,7 +148,7 @@ def measure_shape_angular(block: PairBlock, *, alpha: float) -> PairValues:
     Source: Williams et al. 2021, arXiv:2110.14739, equation 8.
     """
     if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha is {alpha}, must lie in [0, 1]")
+        raise ValueError(f"alpha must be in [0, 1], got {alpha}")
     first = mix_spreads(block.spread_first, _sizes(block, block.first)[:, None], alpha)
     second = mix_spreads(block.spread_second, _sizes(block, block.second)[:, None], alpha)
     cosine = block.sum_weighted(first, second).clamp(max=1.0)

@@ -92,8 +92,8 @@ def _models_held(n_models: int, n_stimuli: int, memory_bytes: int) -> int:
     least = (KEY_BYTES + RANK_BYTES * min(2, n_models)) * n_entries
     if memory_bytes < least:
         raise ValueError(
-            f"ranks of the RDMs of two models of {n_stimuli} stimuli take {least} bytes, memory_bytes is"
-            f" {memory_bytes}; allow more memory or compare fewer stimuli"
+            f"ranks of the RDMs of two models for {n_stimuli} stimuli take {least} bytes, but memory_bytes"
+            f" is {memory_bytes}; allow more memory or compare fewer stimuli"
         )
     return min(n_models, (memory_bytes - KEY_BYTES * n_entries) // (RANK_BYTES * n_entries))
 

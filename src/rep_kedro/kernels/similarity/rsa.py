@@ -152,10 +152,8 @@ def _describe_rows(x: Tensor, kind: str) -> tuple[Tensor, Tensor, str | None]:
     flat = int(n_flat)
     if not flat:
         return means, norms, None
-    what = (
-        "equal features throughout, up to rounding" if kind == "correlation" else "no feature other than zero"
-    )
-    return means, norms, f"{flat} of {len(x)} stimuli have {what}, so that {kind} is undefined"
+    what = "the same value in all features, up to rounding" if kind == "correlation" else "only zero features"
+    return means, norms, f"{flat} of {len(x)} stimuli have {what}, so {kind} is undefined"
 
 
 def _norms_of(rows: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from rep_kedro.kernels.statistics.resampling import Interval, summarise_replicat
 MIN_POINTS = 3  # two points always lie on a line
 REASONS = (
     "",
-    f"fewer than {MIN_POINTS} values that both measures have",
+    f"fewer than {MIN_POINTS} values defined under both measures",
     "the values of the first measure do not vary",
     "the values of the second measure do not vary",
     "the values of neither measure vary",

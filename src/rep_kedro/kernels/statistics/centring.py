@@ -67,7 +67,7 @@ def count_stimuli(representations: Sequence[Tensor]) -> int:
     """
     counts = sorted({len(x) for x in representations})
     if len(counts) != 1:
-        raise ValueError(f"representations must hold the same stimuli, got row counts {counts}")
+        raise ValueError(f"representations must have the same stimuli, got row counts {counts}")
     return counts[0]
 
 

@@ -216,7 +216,7 @@ def flatten_model_pairs(similarities: Tensor, pair_masks: Tensor) -> tuple[Tenso
 def _require_symmetric(matrix: Tensor, index: int) -> None:
     if matrix.isinf().any():
         raise ValueError(
-            f"similarity matrix {index} holds an infinite value; missing similarities must be NaN"
+            f"similarity matrix {index} contains an infinite value; missing similarities must be NaN"
         )
     missing = matrix.isnan()
     gap = torch.where(missing | missing.T, 0.0, matrix - matrix.T).abs()

@@ -82,7 +82,7 @@ def find_leader(
     """
     n = len(estimates)
     if replicates.ndim != 2 or replicates.shape[1] != n or len(n_units) != n or not n:
-        raise ValueError(f"{n} estimates need replicates of as many columns, got {tuple(replicates.shape)}")
+        raise ValueError(f"replicates must have {n} columns, one per estimate, got {tuple(replicates.shape)}")
     if estimates.isnan().any():
         raise ValueError("an estimate is NaN; leave the candidate out")
     leader = int(estimates.argmax())

@@ -61,7 +61,7 @@ def fetch_folder(name: str, config: str, *, with_weights: bool) -> HubFolder:
         with explained(f"repository {repository!r}", "*.safetensors"):
             folder = Path(snapshot_download(repository, revision=commit, allow_patterns=list(_READ)))
             if not any(folder.glob("*.safetensors")):
-                raise FileNotFoundError("no safetensors among its files")
+                raise FileNotFoundError("the repository has no safetensors file")
     return HubFolder(folder, repository, commit)
 
 

@@ -71,9 +71,9 @@ def explained(model: str, weights: object) -> Iterator[None]:
         why = (
             "HF_HUB_OFFLINE is set and they are not in the local cache"
             if HF_HUB_OFFLINE
-            else f"not in the local cache, and not to be fetched now ({type(error).__name__}: {cause})"
+            else f"they are not in the local cache and cannot be fetched ({type(error).__name__}: {cause})"
         )
         raise UserError(
-            f"no weights {weights!r} for {model}: fetch them once with a network, "
-            f"or write pretrained: false for drawn weights; {why}"
+            f"no weights {weights!r} for {model}: {why}; fetch them once while online, "
+            f"or set pretrained: false for random weights"
         ) from error

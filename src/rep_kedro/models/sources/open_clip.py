@@ -34,7 +34,9 @@ def resolve_preprocessing(spec: OpenClipModel) -> Preprocessing:
     size = config["vision_cfg"]["image_size"]
     sides = {size} if isinstance(size, int) else set(size)
     if len(sides) > 1:
-        raise UserError(f"open_clip model {spec.name!r} takes images of {size} pixels; networks need squares")
+        raise UserError(
+            f"open_clip model {spec.name!r} takes images of {size} pixels; only square images are supported"
+        )
     size = sides.pop()
     return Preprocessing(
         size_px=size,
@@ -143,6 +145,6 @@ def _require_activation(name: str, tag: str, config: dict[str, Any]) -> None:
     fits = other != name and tag in open_clip.list_pretrained_tags_by_model(other)
     hint = f"name: {other}" if fits and other in open_clip.list_models() else "another model or tag"
     raise UserError(
-        f"open_clip model {name!r} computes with {kinds[0]}, and its weights {tag!r} were trained with"
+        f"open_clip model {name!r} computes with {kinds[0]}, but its weights {tag!r} were trained with"
         f" {kinds[1]}: choose {hint}"
     )

@@ -25,9 +25,9 @@ class FilePlace(BaseModel):
     @model_validator(mode="after")
     def _require_one_place(self) -> Self:
         if (self.path is None) == (self.url is None):
-            raise UserError("say where the file is with either path or url")
+            raise UserError("set either path or url of the file")
         if self.url is not None and self.sha256 is None:
-            raise UserError(f"url {self.url} needs sha256, so that no other file is taken for it")
+            raise UserError(f"url {self.url} needs sha256 to identify the file")
         return self
 
 

@@ -108,7 +108,7 @@ def load_model(spec: ZooEntry, *, weights: Mapping[str, Any] | None = None) -> L
 def _require_same(planned: Mapping[str, Any], found: Mapping[str, Any]) -> None:
     if planned != found:
         raise UserError(
-            f"the weights were {dict(planned)} when the run was planned and are {dict(found)} now; run again"
+            f"the weights changed since planning, from {dict(planned)} to {dict(found)}; run again"
         )
 
 

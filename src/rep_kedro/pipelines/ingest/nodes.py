@@ -125,7 +125,7 @@ def _make_stimulus_set(name: str, spec: "SourceSpec", threads: int) -> "pa.Table
         _log.warning("stimulus set %r: %s", name, note)
     left_out = tell_left_out(meta)
     if left_out:
-        _log.warning("stimulus set %r holds %d stimuli, without %s", name, meta["n_stimuli"], left_out)
+        _log.warning("stimulus set %r has %d stimuli, without %s", name, meta["n_stimuli"], left_out)
     for remark in remarks_on_images(meta):
         _log.warning("stimulus set %r: %s", name, remark)
     return table

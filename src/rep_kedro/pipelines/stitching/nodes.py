@@ -99,11 +99,11 @@ def choose_pairs(names: Sequence[str], params: StitchingParams) -> list[Pair]:
 
 def _tell_plan(plan: Mapping[str, Planned], n_all: int, params: StitchingParams) -> None:
     if not plan:
-        _log.warning("nothing to stitch: no two networks with a head differ in their seed alone")
+        _log.warning("nothing to stitch: no two networks with a head differ only in their seed")
     n_left = n_all - sum(planned.recipe["front"] != planned.recipe["end"] for planned in plan.values())
     if n_left:
         _log.info(
-            "stitching leaves out %s of %s pairs: each network is joined with at most %d of its kind"
+            "stitching leaves out %s of %s pairs: each network is stitched to at most %d of its kind"
             " (stitching.max_partners_per_network; null for all)",
             f"{n_left:,}",
             f"{n_all:,}",

@@ -51,7 +51,7 @@ class Objective(BaseModel):
             labels: Shape (n,), int64; objectives without a head do not read them.
             generator: CPU generator of the augmentations.
         """
-        raise TypeError(f"objective {self.id!r} has no loss: its networks stay as drawn")
+        raise TypeError(f"objective {self.id!r} has no loss: its networks keep their initial weights")
 
     def as_json(self) -> dict[str, Any]:
         """Return id and settings as plain JSON data."""
