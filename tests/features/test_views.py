@@ -126,7 +126,7 @@ def test_copies_of_stimuli_are_rows_of_their_own_and_the_log_says_so(tmp_path, h
     with caplog.at_level(logging.WARNING):
         rows = RowFinder(subsets).find(handle, subsets["letters/drawn"])
     assert rows.indices.tolist() == [5, 5, 1, 5]
-    assert "letters/drawn holds 2 copies of stimuli" in caplog.text
+    assert "letters/drawn contains 2 copies of stimuli" in caplog.text
 
 
 def test_a_subset_that_does_not_lie_within_that_of_the_features_is_refused(tmp_path):

@@ -101,7 +101,7 @@ def test_as_many_channels_as_rows_are_refused_where_nothing_tells_them_apart():
         "norm": 3,
     }
     assert LayerReader(network, ["plain"], example=example, layout="nhwc").widths("average") == {"plain": 8}
-    with pytest.raises(UserError, match=r"'norm': .* has its channels last, but the entry says layout: nchw"):
+    with pytest.raises(UserError, match=r"'norm': .* has its channels last, but the entry sets layout: nchw"):
         LayerReader(network, ["norm"], example=example, layout="nchw").widths("average")
 
 

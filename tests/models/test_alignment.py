@@ -65,13 +65,16 @@ def test_large_offsets_keep_their_digits(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"weights": None}, "must hold weights, and bias, mean and std if wanted; it holds bias, mean, std"),
-        ({"scale": np.ones(2)}, "it holds bias, mean, scale, std, weights"),
+        (
+            {"weights": None},
+            "must contain weights, and optionally bias, mean and std; it has bias, mean, std",
+        ),
+        ({"scale": np.ones(2)}, "it has bias, mean, scale, std, weights"),
         ({"weights": np.ones(6)}, r"weights must be a matrix, got shape \(6,\)"),
         ({"bias": np.ones(6)}, r"bias must be one number or 4, got shape \(6,\)"),
         ({"std": np.ones((2, 3))}, r"std must be one number or 6, got shape \(2, 3\)"),
         ({"std": np.array([1, 1, 0, 1, 1, 1])}, "std must be positive, its smallest value is 0"),
-        ({"mean": np.full(6, np.nan)}, "mean holds numbers that are not finite"),
+        ({"mean": np.full(6, np.nan)}, "mean contains NaN or infinity"),
         ({"weights": np.array([["a", "b"]])}, "contains values that are not numbers"),
         ({"weights": np.array([[print]], dtype=object)}, "is damaged or contains more than arrays"),
     ],

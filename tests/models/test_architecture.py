@@ -175,7 +175,7 @@ def test_an_unknown_architecture_is_answered_with_a_close_match():
             "layer 'b' takes its input from 'z', which is not an earlier layer",
         ),
         ([A, {"name": "b", "kind": "add"}], "layer 'b' of kind add has 1 inputs; it takes two or more"),
-        ([A, {"name": "b", "kind": "relu", "from": ["a", "input"]}], "kind relu has 2 inputs, it takes one"),
+        ([A, {"name": "b", "kind": "relu", "from": ["a", "input"]}], "kind relu has 2 inputs; it takes one"),
         ([A, {"name": "b", "kind": "rleu"}], "does not match any of the expected tags"),
         ([{**A, "padings": 1}], "Extra inputs are not permitted"),
     ],

@@ -124,7 +124,7 @@ def test_a_layer_that_is_never_called_is_not_called_unknown(pattern):
     network.add_module("block", _Bypass())
     with pytest.raises(
         UserError,
-        match=r"layer 'block\.drop' exists but is never called: .* called in block are block\.inner",
+        match=r"layer 'block\.drop' exists but is never called: .* layers called in block: block\.inner",
     ):
         LayerReader(network.eval(), [pattern], example=torch.zeros(1, 3))
 

@@ -108,7 +108,7 @@ def test_the_hub_is_asked_for_the_digest_of_what_is_not_here(monkeypatch):
 
 
 def test_weights_that_nobody_published_are_refused_while_planning():
-    with pytest.raises(UserError, match="timm has no published weights for 'samvit_base_patch16_224'; write"):
+    with pytest.raises(UserError, match="timm has no published weights for 'samvit_base_patch16_224'; set"):
         _weights(source="timm", name="samvit_base_patch16_224")
 
 

@@ -113,9 +113,9 @@ def test_weights_that_cannot_be_had_offline_are_refused_in_one_line(entry, messa
     ("name", "content", "message"),
     [
         ("net.pt", {"fn": print}, "contains more than tensors"),
-        ("net.pt", [torch.zeros(1)], "is no state dict of tensors: it holds a list"),
+        ("net.pt", [torch.zeros(1)], "is not a state dict of tensors: it contains a list"),
         ("net.pt", {"conv1.weight": torch.zeros(1)}, "does not fit: it lacks"),
-        ("net.bin", {}, "is no state dict of tensors: it holds nothing"),
+        ("net.bin", {}, "is not a state dict of tensors: it contains nothing"),
     ],
 )
 def test_a_file_that_is_no_checkpoint_is_refused_without_running_it(name, content, message, tmp_path):

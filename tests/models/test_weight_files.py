@@ -225,7 +225,7 @@ def _safetensors():
         (lambda: bytes(range(200, 256)), "is of no known format (it begins with c8 c9"),
         (lambda: _safetensors()[:-9], "is damaged or not a safetensors file"),
         (lambda: _safetensors()[:20], "is damaged or not a safetensors file"),
-        (lambda: _torch([torch.zeros(1)]), "is no state dict of tensors: it holds a list"),
+        (lambda: _torch([torch.zeros(1)]), "is not a state dict of tensors: it contains a list"),
         (lambda: _torch({"epoch": 3, "args": {}}), "it holds epoch (int), args (dict)"),
         (lambda: _torch(torch.zeros(3)), "it holds a Tensor"),
         (lambda: _torch(torch.nn.ReLU()), "holds a whole network (torch.nn.modules.activation.ReLU)"),

@@ -155,7 +155,7 @@ def test_preprocessing_is_what_the_entry_says():
             {"within": "modle.trunk"},
             r"no part 'modle.trunk' .*; there is model \(a\)",
         ),
-        ({"epoch": 3}, {}, r"is no state dict of tensors: it holds epoch \(int\)"),
+        ({"epoch": 3}, {}, r"is not a state dict of tensors: it contains epoch \(int\)"),
         ({"fn": print}, {}, r"contains more than tensors \(print\)"),
     ],
 )

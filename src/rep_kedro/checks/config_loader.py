@@ -1,4 +1,4 @@
-"""Kedro's configuration loader, bounded, and with every mistake in a file answered in one line."""
+"""Kedro's configuration loader with bounds, and with every error in a file reported in one line."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The configuration as files: is the environment there, is each file readable, where does a key stand?"""
+"""The configuration as files: does the environment exist, is each file readable, where is a key set?"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path

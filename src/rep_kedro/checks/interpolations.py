@@ -1,4 +1,4 @@
-"""What interpolations such as ``${features.layer}`` unfold to, reckoned before any is resolved."""
+"""The size to which interpolations such as ``${features.layer}`` expand, computed before any is resolved."""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Values that no parameter can have: NaN, infinity, numbers beyond 64 bits, broken text."""
+"""Values that no parameter may have: NaN, infinity, numbers beyond 64 bits, invalid text."""
 
 import math
 from collections.abc import Iterator, Mapping

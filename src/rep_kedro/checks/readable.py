@@ -1,4 +1,4 @@
-"""Networks to be read: can each be built, and has it the layers that its entry names? Before any work."""
+"""Check before any work that each network can be built and has the layers that its entry names."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""Names that one parameter takes from others: are they there?"""
+"""Check that names in one parameter exist where another parameter defines them."""
 
 from collections.abc import Mapping
 from pathlib import Path

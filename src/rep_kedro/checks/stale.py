@@ -1,4 +1,4 @@
-"""Which pipelines read what a run has changed, and were not part of it."""
+"""Pipelines that depend on what a run changed but were not part of it."""
 
 from collections.abc import Iterable
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Names of networks, images and measures that parameters take from one another, before anything runs."""
+"""Check names of networks, images and measures in parameters before anything runs."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar

@@ -1,4 +1,4 @@
-"""Configuration files are read within bounds: their size, depth and what aliases make of them.
+"""Read configuration files within bounds on size, depth and the expansion of aliases.
 
 A few hundred bytes of YAML can refer to themselves, unfold to gigabytes or nest deeper than Python's stack:
 events are counted first, in one pass over the file, and no parser builds objects of what is refused here.

@@ -1,4 +1,4 @@
-"""``kedro dvc-sync``: dvc.yaml written from the registered pipelines, so that the two cannot part."""
+"""``kedro dvc-sync``: write dvc.yaml from the registered pipelines, which keeps the two in sync."""
 
 import sys
 from importlib import import_module

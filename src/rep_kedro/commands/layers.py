@@ -1,4 +1,4 @@
-"""``kedro layers``: every layer of a network, so that an entry can name those to read."""
+"""``kedro layers``: list every layer of a network, to choose those that an entry reads."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,4 +1,4 @@
-"""The model cards: what every network is, in one row."""
+"""The model cards: one row of facts for every network."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""Several networks as one: their features side by side."""
+"""Several networks as one: their concatenated features."""
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence

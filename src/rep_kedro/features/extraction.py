@@ -1,4 +1,4 @@
-"""Showing stimuli to a network and keeping what its layers say.
+"""Run a network on stimuli and keep the outputs of its layers.
 
 Images are decoded ahead of the network, into pinned memory where it works on a GPU.
 """

@@ -1,4 +1,4 @@
-"""From encoded images to the pixels that a network is shown."""
+"""From encoded images to the pixels that a network receives."""
 
 import hashlib
 from collections.abc import Sequence

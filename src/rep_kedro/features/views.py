@@ -1,4 +1,4 @@
-"""Features of one network, seen through chosen rows and a transform; read when they are asked for."""
+"""Features of one network through selected rows and a transform, read lazily."""
 
 import logging
 import warnings

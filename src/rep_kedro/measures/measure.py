@@ -1,4 +1,4 @@
-"""What a similarity measure is and what it promises; no arithmetic here.
+"""The properties of a similarity measure, without arithmetic.
 
 A measure names its family and the function that compares all models under measures of the family: it prepares
 every model once and answers all of them from that preparation.

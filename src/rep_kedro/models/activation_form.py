@@ -1,4 +1,4 @@
-"""Where stimuli, channels and tokens are in a layer's output, from its shape and what else a pass shows.
+"""The axes of stimuli, channels and tokens in a layer's output, from its shape and other evidence.
 
 Libraries disagree, and so do layers of one network: maps have their channels first or last, tokens come
 before or behind the stimuli, class tokens join late. Nothing here is assumed for a whole network: each layer

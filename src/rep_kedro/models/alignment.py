@@ -1,4 +1,4 @@
-"""Features laid over another space by an affine map, such as one that was fitted to judgements of people.
+"""Features mapped into another space by an affine map, such as one fitted to human judgements.
 
 Source: Muttenthaler et al. 2023, Improving neural network representations using human similarity judgments
 (gLocal); the layout of its files is that of its published `transform.npz`.

@@ -1,4 +1,4 @@
-"""Receptive fields of the layers of any network that can be followed step by step, and its border."""
+"""Receptive fields of the layers of any traceable network, and its border layer."""
 
 import copy
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Networks built from an architecture: a module that can stop at, and go on from, any layer it names."""
+"""Networks built from an architecture: a module that can stop at, and continue from, any layer by name."""
 
 from collections.abc import Mapping, Sequence
 

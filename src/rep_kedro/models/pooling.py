@@ -1,4 +1,4 @@
-"""From activations to features: one row of numbers per stimulus, whatever the layer's layout."""
+"""From activations to features: one row of numbers per stimulus, for any layout of the layer."""
 
 from typing import get_args
 

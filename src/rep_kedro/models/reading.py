@@ -1,4 +1,4 @@
-"""Reading the layers of a network for many stimuli, batch by batch.
+"""Read the layers of a network for many stimuli, batch by batch.
 
 A batch that does not fit into memory is read in halves, and so are all that follow.
 """

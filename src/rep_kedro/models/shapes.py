@@ -1,4 +1,4 @@
-"""What goes into and comes out of each layer of an architecture, found on torch's meta device.
+"""Input and output shapes of each layer of an architecture, found on torch's meta device.
 
 Nothing is allocated before it is known to be of a size that a machine can hold.
 """

@@ -1,4 +1,4 @@
-"""What one step of a traced network does to positions: the geometry of its kind, or why it is not known."""
+"""The geometry of one step of a traced network, or why it is unknown."""
 
 import operator
 from collections.abc import Callable, Iterable, Sequence

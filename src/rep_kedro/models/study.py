@@ -1,4 +1,4 @@
-"""Which networks a study reads, and how: parameters of the features pipeline, which stitching reads too."""
+"""The networks that a study reads, and how: parameters of the features pipeline, also used by stitching."""
 
 from typing import Annotated, Literal, Self
 

@@ -1,4 +1,4 @@
-"""One pass through a network: which of its parts are called, in which order, and what they give."""
+"""One pass through a network: which of its modules are called, in which order, and their outputs."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""The training itself: decodes the images, trains one network after another, makes members of them."""
+"""The training work: decode the images, train one network after another, and return members."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING

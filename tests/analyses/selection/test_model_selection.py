@@ -245,7 +245,10 @@ def test_what_cannot_be_chosen_has_a_row_with_a_reason(study):
     table = run(study, clusters, n_models=[3, 4, 5, 9], n_draws=2)
     table = table[table["draw"] == 0].set_index(["strategy", "n_models"])
     assert table.at[("top", 9), "reason"] == "8 networks have probes; a set needs 9"
-    assert "no clustering into 5; add 5 to model_maps" in table.at[("best_of_each_cluster", 5), "reason"]
+    assert (
+        "no clustering into 5 clusters; add 5 to model_maps"
+        in table.at[("best_of_each_cluster", 5), "reason"]
+    )
     assert table.at[("within_one_cluster", 4), "reason"] == (
         "no cluster has 4 networks with probes; the largest has 2"
     )

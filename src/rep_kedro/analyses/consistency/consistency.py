@@ -1,4 +1,4 @@
-"""The consistency tables: do similarities on one stimulus set go with those on another?"""
+"""The consistency tables: correlations of similarities on one stimulus set with those on another."""
 
 import logging
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Which pairs of networks are looked at together: all, by category, by pairs of sets, those of an anchor."""
+"""Groups of network pairs: all, by category, by pairs of sets, those of an anchor."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence

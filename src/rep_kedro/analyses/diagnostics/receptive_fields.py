@@ -1,4 +1,4 @@
-"""Receptive fields of convolutional networks: what a position of each layer sees of the image."""
+"""Receptive fields of convolutional networks: the image region that a position of each layer sees."""
 
 import logging
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""How similar a network can be to what networks share that differ in their seed alone."""
+"""Noise ceilings: similarity to what networks that differ only in their seed have in common."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence

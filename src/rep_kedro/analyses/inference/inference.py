@@ -1,4 +1,4 @@
-"""How far similarities lie above chance, and how sure they are: nulls by permutation, jackknife errors."""
+"""Similarities compared with chance, and their uncertainty: permutation nulls, jackknife errors."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence

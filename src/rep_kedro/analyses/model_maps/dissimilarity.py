@@ -1,4 +1,4 @@
-"""How far apart networks are: dissimilarities from the values of any measure, and their mean over images.
+"""Dissimilarities of networks from the values of any measure, and their mean over stimulus sets.
 
 Direction and range of a measure decide what is done; they are read from the registry, never guessed from
 numbers. Networks with undefined values are left out by name, as few as possible.

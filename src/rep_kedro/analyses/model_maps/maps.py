@@ -1,4 +1,4 @@
-"""Maps and clusters of networks: who lies near whom on each stimulus set, and on average."""
+"""Maps and clusters of networks on each stimulus set, and on average."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence

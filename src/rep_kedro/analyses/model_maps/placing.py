@@ -1,4 +1,4 @@
-"""Places of networks on a plane, and their groups: the steps between dissimilarities and the tables."""
+"""Positions of networks on a plane, and their groups: the steps between dissimilarities and tables."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""Whether networks err alike: predictions of their final probes, compared for all pairs."""
+"""Do networks make the same errors? Predictions of their final probes, compared for all pairs."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""Do networks that are alike perform alike? Similarity against the difference of their accuracies."""
+"""Do similar networks perform equally well? Similarity against the difference of accuracies."""
 
 import logging
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""What the probes of the final layers say of the test stimuli, side by side for all networks."""
+"""Predictions of the final layers' probes on the test stimuli, for all networks."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What probes are to say: class labels of stimuli, and which of them train and test."""
+"""Targets of probes: class labels of stimuli, and their split into training and test."""
 
 import hashlib
 from collections.abc import Mapping

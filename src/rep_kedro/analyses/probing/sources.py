@@ -1,4 +1,4 @@
-"""What is probed: features of networks as they are seen, and combinations of networks."""
+"""What is probed: features of networks through views, and combinations of networks."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial

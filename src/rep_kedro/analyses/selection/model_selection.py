@@ -1,4 +1,4 @@
-"""Which few networks together: accuracy of ensembles, and how alike their members are, by strategy."""
+"""Ensembles of a few networks: their accuracy, and how similar their members are, by strategy."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace

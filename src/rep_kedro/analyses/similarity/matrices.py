@@ -1,4 +1,4 @@
-"""Nodes of the similarity pipeline: what is to be compared; the collection decides what is to do."""
+"""Plans of the similarity matrices, and the table made from them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any

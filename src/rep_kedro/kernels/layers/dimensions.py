@@ -1,4 +1,4 @@
-"""The spectrum of samples that are in memory, and the dimensions of one layer from its two spectra."""
+"""The spectrum of samples in memory, and the dimensions of one layer from its two spectra."""
 
 import math
 from dataclasses import dataclass

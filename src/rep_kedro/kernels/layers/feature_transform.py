@@ -1,4 +1,4 @@
-"""Transforms of features that are made before networks are compared or read out.
+"""Transforms of features before networks are compared or probed.
 
 Rows of length one, centring, standardising and principal components. What a transform learns, it learns
 from the rows it is fitted on (training stimuli, say) and applies to all others. Sums are in float64, some

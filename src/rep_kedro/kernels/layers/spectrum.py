@@ -1,4 +1,4 @@
-"""What a spectrum says about dimensionality.
+"""Measures of dimensionality from a spectrum.
 
 Two spectra occur and give other numbers, so each name says which it takes: ``lambda`` are eigenvalues of a
 covariance (squared scale), ``sigma`` singular values of a sample matrix; ``centred`` means that the mean was

@@ -1,4 +1,4 @@
-"""Maps from one network's channels to another's, and what is left of the function behind such a map.
+"""Maps from one network's channels to another's, and how well the network works after such a map.
 
 Everything about a pair of layers that a linear map needs is in the joint moments of their channels,
 streamed once; both directions and every family of maps are read off them. Each position of an image is a

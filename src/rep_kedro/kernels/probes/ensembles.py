@@ -1,4 +1,4 @@
-"""Sets of models judged together: ensembles of their probabilities, and how alike their members are.
+"""Sets of models: the accuracy of their averaged probabilities, and how similar their members are.
 
 All sets are rows of one membership matrix, so that a thousand sets cost two matrix products.
 """

@@ -1,4 +1,4 @@
-"""What every linear probe needs: standardisation, a held-out part, predictions, accuracy, a choice of decay.
+"""Shared parts of linear probes: standardisation, a held-out part, predictions, accuracy, a choice of decay.
 
 The fits themselves are in ``probe_lbfgs`` (convex, exact optimum) and ``probe_adamw`` (stochastic, many
 settings at once).

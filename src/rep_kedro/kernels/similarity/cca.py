@@ -1,4 +1,4 @@
-"""Canonical correlations: what two models have in common when each may be mapped linearly at will.
+"""Canonical correlations: what two models have in common up to any linear maps.
 
 The canonical correlations are the singular values of the product of two orthonormal bases, so the spread of
 the features along the bases is forgotten. Two subspaces whose ranks add up to more than there are stimuli

@@ -1,4 +1,4 @@
-"""Which stimuli are copies of each other, to every one of two models.
+"""Stimuli that are copies of each other for both of two models.
 
 What two models must have in common depends on how many different stimuli they saw, not on how often.
 """

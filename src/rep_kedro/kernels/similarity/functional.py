@@ -1,4 +1,4 @@
-"""How alike the decisions of classifiers are, for all pairs of models at once.
+"""Similarity of the decisions of classifiers, for all pairs of models at once.
 
 Disagreement and agreement beyond chance look at the class that a model picks, the Jensen-Shannon divergence
 at all its probabilities, error consistency at which stimuli it gets right.

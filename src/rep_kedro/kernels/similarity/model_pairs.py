@@ -1,4 +1,4 @@
-"""Pairs of models for measures that are read from one matrix product for each pair."""
+"""Pairs of models for measures that need one matrix product for each pair."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence

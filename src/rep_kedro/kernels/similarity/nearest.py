@@ -1,4 +1,4 @@
-"""Nearest stimuli of every stimulus in one model, found once and in an order that nothing can change.
+"""Nearest stimuli of every stimulus in one model, found once, in a deterministic order.
 
 Distance and stimulus index are packed into one integer, so that no two candidates are equal and a plain
 selection of the smallest integers is the answer: ties go to the lowest index on any device and for any number

@@ -1,4 +1,4 @@
-"""CKNNA: kernel alignment that looks at common nearest neighbours alone, in two forms that differ."""
+"""CKNNA: kernel alignment restricted to common nearest neighbours, in two forms that differ."""
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby

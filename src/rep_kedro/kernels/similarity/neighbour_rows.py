@@ -1,4 +1,4 @@
-"""Neighbour measures that also ask one model for its similarities to the neighbours found in another."""
+"""Neighbour measures that also use one model's similarities to the neighbours found in another."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Procrustes and its kin: how far two models stay apart after the best rotation of one onto the other.
+"""Procrustes and its relatives: the distance of two models after the best rotation of one onto the other.
 
 All of them are functions of one number for each pair, the nuclear norm of the product of the centred
 representations of unit norm (their fidelity), which needs neither the rotation itself nor equal feature

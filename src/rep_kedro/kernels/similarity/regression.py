@@ -1,4 +1,4 @@
-"""What a linear read-out of one model can know of another: regression and the GULP distance.
+"""How well a linear read-out of one model predicts another: regression and the GULP distance.
 
 Both need only the squared entries of the product of two bases, so they cost nothing beyond it.
 """

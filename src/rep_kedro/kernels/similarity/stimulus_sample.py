@@ -1,4 +1,4 @@
-"""What float32 holds of a model, judged from some of its stimuli in float64.
+"""Rounding errors of float32 for a model, estimated from some of its stimuli in float64.
 
 Products of float32 features are off by roundings of the size of the features. Where one stimulus outweighs
 all others, where stimuli are far closer to each other than to their mean, or where a kernel is narrow beside

@@ -1,4 +1,4 @@
-"""Exact optimal transport between evenly spread masses, by linear programmes over few of all routes.
+"""Exact optimal transport between uniform masses, by linear programmes over few of all routes.
 
 Nearly all routes carry nothing in the optimum. So a programme over the best routes of each row and column is
 solved, its prices tell which of the other routes would gain, these are added, and so on until none is left:

@@ -1,4 +1,4 @@
-"""Do two measures of similarity say the same? Correlations over pairs; intervals that know of dependence.
+"""Agreement of two similarity measures: correlations over model pairs, with intervals for dependent pairs.
 
 Pairs share networks and pairs of stimulus sets share sets, so networks and sets are resampled, not pairs: a
 pair counts as often as both of its units were drawn, and never if they are one unit.

@@ -1,4 +1,4 @@
-"""What inference prepares once for each model: centred, scaled or ranked matrices over stimuli, in float64.
+"""Per-model inputs of inference: centred, scaled or ranked matrices over stimuli, in float64.
 
 Here they are kept whole, since resampling and permuting use them many times; measures on many stimuli stream
 them instead. A model that does not tell stimuli apart gets NaN.

@@ -1,4 +1,4 @@
-"""Groups of items from their affinities, and how well each item lies in its group.
+"""Groups of items from their affinities, and how well each item fits its group.
 
 Spectral clustering needs a step that turns rows of eigenvectors into groups; two that draw next to nothing
 are here, k-means is for a library. All eigenvectors are computed: items are networks, hundreds at most.

@@ -1,4 +1,4 @@
-"""Consistency: do similarities between models on one stimulus set go with those on another?
+"""Consistency: the correlation of model similarities on one stimulus set with those on another.
 
 For each set of model pairs the similarities on a stimulus set are one row; the consistency of two stimulus
 sets is the correlation of their rows. All pairs of stimulus sets and all sets of model pairs are done

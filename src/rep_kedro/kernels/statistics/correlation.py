@@ -1,4 +1,4 @@
-"""Correlations between rows that may have missing places, many groups of rows at once.
+"""Correlations between rows with missing entries, many groups of rows at once.
 
 Every coefficient is the cosine of two prepared vectors (centred values, centred ranks, signs of differences),
 so one product of the prepared rows with themselves gives all pairs of rows; the square root of its diagonal

@@ -1,4 +1,4 @@
-"""Families of tests: p-values corrected within each, and the smallest that the correction could leave."""
+"""Families of tests: p-values corrected within each, and the smallest that the correction can reach."""
 
 from dataclasses import dataclass
 

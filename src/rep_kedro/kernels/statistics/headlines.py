@@ -1,4 +1,4 @@
-"""Which of several candidates has the largest value, where that can be said at all.
+"""The largest of several candidates, where it can be separated from the others.
 
 The largest of many estimates is too large (the winner's curse), so its own interval says nothing. The leader
 is compared with every other candidate, on the same resamples, and corrected for their number.

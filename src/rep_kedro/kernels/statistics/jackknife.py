@@ -1,4 +1,4 @@
-"""Standard error of debiased linear CKA from leaving out each stimulus, without starting afresh.
+"""Standard error of debiased linear CKA by leaving out each stimulus, without recomputation.
 
 Leaving out stimulus i takes its row and column out of three sums: of products of entries, of products of row
 sums, and of entries. All three changes follow from row i and the product of each matrix with the row sums of

@@ -1,4 +1,4 @@
-"""Permutation nulls of measures that look for a linear map: CCA, Procrustes and its kin, shape, GULP.
+"""Permutation nulls of linear-map measures: CCA, Procrustes and its relatives, shape metrics, GULP.
 
 Each of these measures reads one number off the product of two matrices over stimuli, one for each model: the
 sum of its singular values or of its squared entries. What makes a value of it (ranks, norms, an angle) does

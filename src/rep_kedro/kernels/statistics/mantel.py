@@ -1,4 +1,4 @@
-"""Mantel-type permutation test of consistency: do models keep their relations on another stimulus set?
+"""Mantel-type permutation test of consistency: do models keep their similarities on another stimulus set?
 
 Under the null hypothesis the models of one stimulus set are matched at random with those of the other. Names
 are permuted, not model pairs, because pairs that share a model are dependent.

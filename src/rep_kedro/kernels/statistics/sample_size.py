@@ -1,4 +1,4 @@
-"""How many stimuli a similarity needs: the same measure on fewer and fewer of them."""
+"""How many stimuli a similarity needs: the same measure on smaller and smaller subsets."""
 
 from collections.abc import Callable, Sequence
 

@@ -1,4 +1,4 @@
-"""How similarities depend on the stimuli that happened to be shown: bootstrap and subsets.
+"""Variation of similarities with the choice of stimuli: bootstrap and subsets.
 
 A resample is a vector of counts. A stimulus is never compared with its own copy: pairs of draws of one
 stimulus are missing, so that counts[i] * counts[j] weighs the pair of stimuli i and j, and centring is over

@@ -1,4 +1,4 @@
-"""What a file of weights holds: tensors by name, nested as it was saved; no code of the file is run.
+"""The content of a file of weights: tensors by name, nested as saved, without running code of the file.
 
 Objects of a few classes that people save beside weights, such as the arguments of the training, become
 placeholders: neither the class nor anything else of its module is imported.

@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes: names of files say little, and downloads often bring something else."""
+"""Recognise a file by its first bytes: names are unreliable, and downloads may return something else."""
 
 import zipfile
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Files of weights: here, or fetched once from an address, and never another than the one that is meant."""
+"""Files of weights: local, or fetched once from a URL and checked by digest."""
 
 import hashlib
 import logging

@@ -1,4 +1,4 @@
-"""Networks that others keep on Hugging Face in the layout of timm or open_clip: `hf-hub:<owner>/<name>`."""
+"""Networks on Hugging Face in the layout of timm or open_clip: `hf-hub:<owner>/<name>`."""
 
 import json
 import re

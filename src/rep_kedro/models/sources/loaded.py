@@ -1,4 +1,4 @@
-"""A network that is ready to be read, wherever it came from."""
+"""A network that is ready to be read, from any source."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

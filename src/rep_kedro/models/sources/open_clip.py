@@ -1,4 +1,4 @@
-"""The image side of models of open_clip."""
+"""The image encoder of open_clip models."""
 
 import logging
 from collections.abc import Iterator

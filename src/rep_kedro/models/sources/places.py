@@ -1,4 +1,4 @@
-"""Where files of networks are, and what of them is read."""
+"""Where files of networks are, and which of their tensors are read."""
 
 from typing import Literal, Self
 

@@ -1,4 +1,4 @@
-"""Which bytes published weights are: the digest of the file that a library keeps or would fetch.
+"""Identity of published weights: the digest of the file that a library keeps or would fetch.
 
 A recipe must say the same before and after the file is fetched, and something else once another file is in
 its place. What names its own digest (in its address, or on Hugging Face) is therefore asked for it while it

@@ -1,4 +1,4 @@
-"""Nodes of the diagnostics pipeline: which layers are looked at, and what their spectra say."""
+"""Nodes of the diagnostics pipeline: the layers to analyse, and the results from their spectra."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Nodes of the features pipeline: which network is shown which stimuli, and what each network is."""
+"""Nodes of the features pipeline: the stimuli for each network, and the model cards."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial

@@ -1,4 +1,4 @@
-"""Nodes of the ingest pipeline: they say which sets and subsets there are; collections do the rest."""
+"""Nodes of the ingest pipeline: they plan stimulus sets and subsets; collections compute them."""
 
 import logging
 from collections.abc import Mapping

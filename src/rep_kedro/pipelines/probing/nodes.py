@@ -1,4 +1,4 @@
-"""Nodes of the probing pipeline: what is to be read out; the collection decides what is to do."""
+"""Nodes of the probing pipeline: they plan the probes; the collection decides what to compute."""
 
 import logging
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Nodes of the reporting pipeline: what was run, what is missing, and the report; nothing new is computed."""
+"""Nodes of the reporting pipeline: the run, missing results, and the report; nothing new is computed."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""The figures of the collection ``figures``: what draws each, from which rows, with which parameters.
+"""The figures of the collection ``figures``: drawing function, rows and parameters of each.
 
 A figure is one entry of :data:`STUDY_FIGURES`; its caption is in ``reporting/templates/captions.yml``.
 """

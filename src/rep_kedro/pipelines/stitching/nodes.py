@@ -1,4 +1,4 @@
-"""Nodes of the stitching pipeline: which networks are joined; the collection decides what is to do."""
+"""Nodes of the stitching pipeline: they choose the pairs; the collection decides what to compute."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence

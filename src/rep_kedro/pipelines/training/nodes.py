@@ -1,4 +1,4 @@
-"""Nodes of the training pipeline: which networks there shall be, and how their training went."""
+"""Nodes of the training pipeline: the networks to train, and the history of their training."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence

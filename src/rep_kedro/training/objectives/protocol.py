@@ -1,4 +1,4 @@
-"""What a training objective is: settings, an optional projector, and a loss from images and labels.
+"""The interface of a training objective: settings, an optional projector, and a loss from images and labels.
 
 An objective is a frozen record of its settings, so that it can be read from parameters and written into a
 recipe.
