@@ -96,7 +96,7 @@ def test_a_network_of_another_device_comes_back(network, images, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "options", "message"),
     [
-        (lambda x: x, {"layers": "44"}, r"unknown layer '44', did you mean '4'"),
+        (lambda x: x, {"layers": "44"}, r"unknown layer '44'; did you mean '4'"),
         (lambda x: x, {"layers": []}, r"no layers are requested"),
         (lambda x: x, {"pool": "mean"}, r"unknown pooling 'mean'; known: average, flatten"),
         (lambda x: x, {"pool": "cls"}, r"layer '0': pooling 'cls' needs tokens"),

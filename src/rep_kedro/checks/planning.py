@@ -20,7 +20,7 @@ def expect_configured(catalog: Any, names: Iterable[str]) -> None:
     """Make collections expect the members that the configuration plans, and no others.
 
     All planners upstream run, starting from the images. What cannot be planned now, for example because
-    images are not on this machine, is used as stored, and the log says so.
+    images are not on this machine, is used as stored, and the log reports it.
 
     Args:
         catalog: Its collections change for this process only; nothing is written.

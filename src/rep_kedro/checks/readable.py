@@ -47,7 +47,7 @@ def require_readable_networks(
         parameters: Valid parameters, nested.
         given: Those of the command line.
         pipeline: The nodes that will run; networks matter if these make features.
-        loader: Says where a parameter is written.
+        loader: The loader, which knows the file of each parameter.
         may_lack_files: Whether files of weights may be missing, as where a study is planned without its data.
 
     Raises:

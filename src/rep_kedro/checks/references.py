@@ -15,7 +15,7 @@ def require_compared_measure(parameters: Mapping[str, Any], given: Mapping[str, 
     Args:
         parameters: Valid parameters, nested.
         given: Those of the command line.
-        loader: Tells where a parameter stands.
+        loader: The loader, which knows the file of each parameter.
 
     Raises:
         ValueError: If it is none; the message has its place and the measures there are.
@@ -35,7 +35,7 @@ def require_known_anchors(parameters: Mapping[str, Any], given: Mapping[str, Any
     Args:
         parameters: Valid parameters, nested.
         given: Those of the command line.
-        loader: Tells where a parameter stands.
+        loader: The loader, which knows the file of each parameter.
 
     Raises:
         ValueError: If one is none; the message has its place, and close matches or the networks there are.
@@ -63,7 +63,7 @@ def drop_default_anchors(
     Args:
         parameters: Nested, perhaps not valid; not changed.
         given: Those of the command line.
-        loader: Tells where a parameter stands.
+        loader: The loader, which knows the file of each parameter.
     """
     training, consistency = parameters.get("training"), parameters.get("consistency")
     trains = not isinstance(training, Mapping) or training.get("grids") != []

@@ -37,7 +37,7 @@ def extract_features(
 
     Args:
         model: A network, placed as `reading` says.
-        stimulus_set: Holds the images.
+        stimulus_set: The handle of the images.
         subset: Names the stimuli and their order.
         pooling: From activation to features.
         reading: How the network is read; its batch size is halved where memory does not suffice.

@@ -97,7 +97,7 @@ class Runner(Protocol):
 
         Yields:
             Id, a float64 tensor (n_models, n_models), NaN where undefined, and a reason for each NaN by its
-            (row, column). Entry (a, b) of a directed measure says what is asked *from* a *of* b.
+            (row, column). Entry (a, b) of a directed measure goes *from* a *to* b.
         """
 
 

@@ -56,7 +56,7 @@ def compare_models(
         measure_ids: Names from the registry, each at most once.
         memory_bytes: Working memory beyond the features, one prepared copy of them and some tens of
             megabytes. Changes speed and memory, not the result.
-        device: Where to compute; None computes where the features lie.
+        device: Where to compute; None computes on the device of the features.
 
     Returns:
         Iterator over (measure id, Comparison), grouped by family, each as soon as it is ready.

@@ -84,8 +84,8 @@ def find_form(
         shape: Of the output for one stimulus, with the batch axis.
         evidence: What else is known.
         pooling: What the output is wanted for; only some poolings depend on the prefix.
-        layout: Where channels or tokens are, as an entry says.
-        n_prefix_tokens: Tokens before the patches, as an entry says.
+        layout: Where channels or tokens are, as set in an entry.
+        n_prefix_tokens: Tokens before the patches, as set in an entry.
 
     Raises:
         ValueError: If the shape leaves several readings open, or contradicts what the entry says.
@@ -141,7 +141,7 @@ def _channel_axis(shape: Sequence[int], evidence: Evidence, layout: Layout) -> i
 
 
 def is_grid(sides: Sequence[int], image_px: tuple[int, int] | None) -> bool:
-    """Tell whether two sides may be those of a map: they have the proportions of the image."""
+    """Return whether two sides may be those of a map: they have the proportions of the image."""
     height, width = image_px or (1, 1)
     if height == width:
         return sides[0] == sides[1]

@@ -37,7 +37,7 @@ class LayerFields:
     """The receptive fields of some layers.
 
     Attributes:
-        known: By layer, in the order asked for.
+        known: By layer, in the requested order.
         unknown: Why, by layer whose receptive field is not known.
         no_convolution: Why no border can be found; empty where there is a convolution wider than one pixel.
     """

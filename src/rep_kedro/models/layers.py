@@ -45,7 +45,7 @@ class LayerReader:
 
     Raises:
         ValueError: If the network is in training mode, a name or pattern fits no layer that a pass reaches, a
-            module is called several times and the name does not say which call, or no layer was asked for.
+            module is called several times and the name does not say which call, or no layer was requested.
     """
 
     def __init__(
@@ -188,7 +188,7 @@ def select_layers(
 
     Raises:
         ValueError: If a name or pattern fits nothing, names a module that is called several times without
-            saying which call, or if nothing was asked for.
+            saying which call, or if nothing was requested.
 
     Example:
         >>> select_layers(["conv1", "relu1", "conv2", "relu2"], ["relu*", "conv1"])

@@ -85,7 +85,7 @@ class LayeredNetwork(nn.Module):
             The output of `stop_at`.
 
         Raises:
-            ValueError: If a layer is unknown, `start_after` is no cut point, or `stop_at` lies before it.
+            ValueError: If a layer is unknown, `start_after` is not a cut point, or `stop_at` comes before it.
         """
         names = self.layer_names
         first = 0 if start_after is None else self._index(start_after) + 1

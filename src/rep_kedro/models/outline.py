@@ -73,7 +73,7 @@ def _outline(entry: ZooEntry) -> Outline:
 
 
 def require_readable(entry: ZooEntry, pooling: Pooling) -> dict[str, int]:
-    """Check that a network can be read as its entry says.
+    """Check that a network can be read by its entry.
 
     Args:
         entry: The network.

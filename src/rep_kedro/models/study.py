@@ -43,7 +43,7 @@ class FeaturesParams(BaseModel):
             another configuration defines.
         model_groups: More networks, by group and name, that are left alone unless `groups` names their group.
         groups: Names of groups to add; one text may name several, as `places+middle`.
-        pooling: From activation to features, unless an entry says otherwise.
+        pooling: From activation to features, unless an entry overrides it.
         batch_size: Images at a time. Part of no recipe: it changes memory and speed, and at most last digits.
         device: Where to compute, such as `cpu` or `cuda`; part of no recipe.
         threads: CPU threads of torch, part of no recipe; null for all. Small networks are fastest on one, and

@@ -122,7 +122,7 @@ def _receive(process: "subprocess.Popen[bytes]") -> tuple[str, Tensors | Excepti
 
 
 def _has_avx2() -> bool:
-    """Tell whether the processor has the instructions, whatever torch in this process is limited to."""
+    """Return whether the processor has the instructions, whatever torch in this process is limited to."""
     import torch
 
     return bool(torch.cpu._is_avx2_supported())

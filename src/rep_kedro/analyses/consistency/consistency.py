@@ -44,7 +44,7 @@ def compute_consistency(
         sets; where a similarity is undefined even so, there is no p-value. ``p_adjusted`` is corrected
         within a family: the correlations of the measure over all networks, those of one category, those of
         the model sets, those of one anchor; ``n_tests`` is its size, ``p_smallest`` the smallest corrected
-        p-value that was possible. Where that is above the level, the log says so.
+        p-value that was possible. Where that is above the level, the log reports it.
 
     Raises:
         ValueError: If a set of networks or an anchor names what no network has.

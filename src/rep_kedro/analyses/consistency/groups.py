@@ -167,7 +167,7 @@ def _members_of(name: str, steps: Sequence[SetStep], values: Mapping[str, list[s
 
 
 def _matches(name: str, step: SetStep, values: Mapping[str, list[str]]) -> Iterator[bool]:
-    """Say for each network whether it has one of the values of every column.
+    """Return for each network whether it has one of the values of every column.
 
     A set may exclude what this study happens to lack, unless it looks like a misspelling.
     """

@@ -43,7 +43,7 @@ def plan_sample_size_curves(
         stimulus_subsets: Handles by ``<stimulus set>/<subset>``; ids are read where a subset is named.
 
     Returns:
-        Plan by ``<stimulus set>/<measure>``; empty without orders. A member holds ``similarity``, shape
+        Plan by ``<stimulus set>/<measure>``; empty without orders. A member contains ``similarity``, shape
         (n_orders, n_sizes, n_pairs), pairs of different networks in the order of rows above the diagonal;
         meta: ``labels``, ``sizes``.
 

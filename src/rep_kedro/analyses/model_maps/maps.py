@@ -37,14 +37,14 @@ def compute_model_maps(
 ) -> tuple[DataFrame, DataFrame]:
     """Place networks on planes and group them, on each stimulus set and by the mean over stimulus sets.
 
-    Networks with undefined similarities are left out; their rows say why.
+    Networks with undefined similarities are left out; their rows give the reason.
 
     Args:
         similarity_matrices: Handles by ``<stimulus set>/<measure>``.
-        params: Which measures, and how. A measure without matrices is left out, and the log says so.
+        params: Which measures, and how. A measure without matrices is left out, and the log reports it.
 
     Returns:
-        Positions and clusters, columns as in docs/tables.md. ``mean`` stands for the mean
+        Positions and clusters, columns as in docs/tables.md. ``mean`` is the mean
         over stimulus sets. Maps of one method are turned and mirrored to fit that of the mean, which lies
         along its principal axes; multidimensional scaling is in units of dissimilarity.
 
@@ -115,7 +115,7 @@ def _position_rows(
 
 
 def _tell_perplexity(numbers_of_networks: set[int], params: ModelMapsParams) -> None:
-    """Say in one line where t-SNE takes another perplexity than was asked for."""
+    """Say in one line where t-SNE takes another perplexity than was requested."""
     wanted = params.tsne.perplexity
     taken = {n: limit_perplexity(n, params.tsne) for n in sorted(numbers_of_networks) if n >= MIN_TSNE}
     fewer = [f"{value:.3g} for {n} networks" for n, value in taken.items() if value < wanted]

@@ -30,7 +30,7 @@ def compute_performance_gaps(
 
     Pairs share networks, so intervals draw networks (a network is no pair with its own copy), and p-values
     permute the networks' names (two-sided), without networks that have no similarity to any. Negative:
-    networks that are alike perform alike.
+    similar networks perform equally well.
 
     Args:
         similarities: The tidy table of similarities; directed measures enter with their mean.

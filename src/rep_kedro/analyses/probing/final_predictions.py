@@ -17,7 +17,7 @@ else:
 
 
 class StoredProbabilities(Mapping[str, Tensor]):
-    """Class probabilities by network, read when asked for; networks without them are left out.
+    """Class probabilities by network, read on access; networks without them are left out.
 
     A matrix is float64, shape (n_test, n_classes), with rows that sum to 1. It is stored in float16, so that
     a probability is off by up to a two-thousandth of it, and one below 3e-8 is zero.

@@ -44,7 +44,7 @@ def list_sources(
         One source for each network and stimulus set, then those of the combinations.
 
     Raises:
-        ValueError: If a subset holds stimuli that features do not, or a combination cannot be made.
+        ValueError: If a subset has stimuli that the features do not have, or a combination cannot be made.
     """
     finder = RowFinder(stimulus_subsets)
 

@@ -21,7 +21,7 @@ class SimilarityParams(BaseModel):
     Attributes:
         stimulus_sets: Names of stimulus sets, or ``all`` that have features.
         models: Names of networks, or ``all`` that have features.
-        subset: Name of the stimulus subset on which networks are compared; it must lie within the one that
+        subset: Name of the stimulus subset on which networks are compared; it must be part of the one that
             the features were made of, which null takes whole.
         layer: Name of a layer that all chosen networks have, or ``final`` for each network's last.
         transform: What is done to the features first, in this order: ``unit_length`` (rows), ``centre``,
@@ -106,9 +106,9 @@ class ConsistencyParams(BaseModel):
     """How similarities are compared across stimulus sets.
 
     Attributes:
-        categories: Columns of the model cards by which pairs of networks are grouped, besides all pairs; the
-            bootstrap draws networks within the values of the first. ``size`` and ``training_data`` are
-            classes of ``n_parameters`` and ``trained_on``.
+        categories: Columns of the model cards by which pairs of networks are grouped, in addition to all
+            pairs; the bootstrap draws networks within the values of the first. ``size`` and ``training_data``
+            are classes of ``n_parameters`` and ``trained_on``.
         training_data_classes: Training data that count as one value of the category ``training_data``, by
             its name; others keep their own.
         size_limits: Size classes for the category ``size``, by rising number of parameters that a network

@@ -96,7 +96,7 @@ def select_features(
 
     Raises:
         ValueError: If a chosen stimulus set or network has no features, two networks saw other stimuli or
-            saw them in another order, or a subset is not there or holds stimuli that they did not see.
+            saw them in another order, or a subset is not there or has stimuli that they did not see.
     """
     finder = RowFinder(stimulus_subsets)
     available: dict[str, list[str]] = {}

@@ -15,8 +15,8 @@ from rep_kedro.kernels.layers.streaming import StreamedMoments
 
 ROWS_PER_BLOCK = 1024
 COLUMNS_PER_BLOCK = 1024
-RELATIVE_ROUNDING = 1e-7  # of float32: a spread this small beside the mean tells nothing
-RELATIVE_CUTOFF = 1e-10  # variance this small beside the largest is rounding of float32 features
+RELATIVE_ROUNDING = 1e-7  # of float32: a spread this small relative to the mean is noise
+RELATIVE_CUTOFF = 1e-10  # variance this small relative to the largest is rounding of float32 features
 _SHOWN = 3
 
 

@@ -1,6 +1,6 @@
 """Linear probes by stochastic gradient descent, hundreds of settings as one weight tensor.
 
-Settings that see the same batches (learning rates x weight decays) lie side by side in one matrix, so a
+Settings that see the same batches (learning rates x weight decays) are columns of one matrix, so a
 step is two matrix products for all of them; seeds and layers, which have batches of their own, are the
 batch axis of those products. Gradient and AdamW are written out: the softmax's gradient is its value minus
 the label.
@@ -64,7 +64,7 @@ class AdamWSettings:
 def fit_probes_adamw(layers: Tensor, labels: Tensor, *, n_classes: int, settings: AdamWSettings) -> Tensor:
     """Train a linear classifier for each layer, seed and setting.
 
-    The value of one probe does not depend on which others are trained beside it, up to rounding. Equal
+    The value of one probe does not depend on which others are trained with it, up to rounding. Equal
     seeds give equal values on one device and thread count.
 
     Args:

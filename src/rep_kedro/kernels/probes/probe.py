@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-RELATIVE_ROUNDING = 1e-7  # of float32: a spread this small beside the mean tells nothing
+RELATIVE_ROUNDING = 1e-7  # of float32: a spread this small relative to the mean is noise
 
 
 class NothingToHoldOutError(ValueError):

@@ -58,7 +58,7 @@ def compare_units(
         ValueError: If a statistic or parameter is unknown, or representations do not fit together.
 
     Cost:
-        Time O(n_models^2 * n_units^3) on the CPU, wherever the features lie.
+        Time O(n_models^2 * n_units^3) on the CPU, for features on any device.
 
     Source:
         Li et al. 2016, arXiv:1511.07543 (permutation by correlation); Williams et al. 2021, arXiv:2110.14739,

@@ -111,7 +111,7 @@ def _look_up_kernels(kernels: Sequence[Tensor], places: Places, n_neighbours: in
 
 
 def _find_mutual(model: Neighbours, memory_bytes: int) -> Tensor:
-    """Tell by 1 which neighbours of a stimulus have it among their own neighbours, else 0."""
+    """Return 1 for the neighbours of a stimulus that have it among their own neighbours, else 0."""
     n_stimuli, n_neighbours = model.indices.shape
     rows_per_block = max(1, memory_bytes // (16 * n_neighbours**2))
     blocks = []

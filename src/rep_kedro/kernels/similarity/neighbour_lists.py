@@ -32,7 +32,7 @@ class Places:
     places: Tensor
 
     def common(self, n_neighbours: int) -> Tensor:
-        """Tell which neighbours both models list among their first ``n_neighbours``."""
+        """Return which neighbours both models list among their first ``n_neighbours``."""
         front = self.places[:, :, :n_neighbours]
         return (front > 0) & (front <= n_neighbours)
 

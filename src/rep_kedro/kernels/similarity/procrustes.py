@@ -23,7 +23,7 @@ class Rotations:
 
     Attributes:
         fidelity: Nuclear norm of the product of two centred representations of unit norm, in [0, 1], shape
-            (n_models, n_models), float64, symmetric; NaN for a model that does not tell stimuli apart.
+            (n_models, n_models), float64, symmetric; NaN for a model that does not distinguish stimuli.
         norms: Frobenius norms of the centred representations, shape (n_models,), float64.
     """
 
@@ -32,7 +32,7 @@ class Rotations:
 
     @property
     def blind(self) -> list[int]:
-        """Models that do not tell stimuli apart."""
+        """Models that do not distinguish stimuli."""
         return [model for model, norm in enumerate(self.norms.tolist()) if norm == 0]
 
 

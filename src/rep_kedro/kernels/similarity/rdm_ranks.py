@@ -85,7 +85,7 @@ def compare_ranks(
 
 
 def _models_held(n_models: int, n_stimuli: int, memory_bytes: int) -> int:
-    """Return how many models' ranks fit into the memory beside the sorting of one."""
+    """Return how many models' ranks fit into the memory in addition to the sorting of one."""
     if n_stimuli > MAX_STIMULI:
         raise ValueError(f"rank correlation of RDMs takes at most {MAX_STIMULI} stimuli, got {n_stimuli}")
     n_entries = n_stimuli * (n_stimuli - 1) // 2

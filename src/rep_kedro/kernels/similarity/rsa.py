@@ -52,7 +52,7 @@ def compare_rsa(
         Iterator over (name, similarities (n_models, n_models) float64, reason for each NaN).
 
     Raises:
-        ValueError: If an RDM or a comparison is unknown, or the memory cannot hold the ranks of two models.
+        ValueError: If an RDM or a comparison is unknown, or the memory cannot fit the ranks of two models.
 
     Source:
         Kriegeskorte et al. 2008, doi:10.3389/neuro.06.004.2008 (RSA); Diedrichsen et al. 2021,

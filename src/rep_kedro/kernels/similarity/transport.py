@@ -16,7 +16,7 @@ Matrix: TypeAlias = NDArray[np.float64]
 
 FIRST_ROUTES = 8  # of each row and of each column, to start with
 ADDED_ROUTES = 4  # of each row and of each column, in each round
-ROUNDING = 1e-10  # gain, beside the largest, that a route must promise to be added
+ROUNDING = 1e-10  # gain, relative to the largest, that a route must promise to be added
 MAX_ROUNDS = 1000
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rep_kedro.kernels.statistics.correlation import COEFFICIENTS, correlate_rows, is_constant
 
-MIN_MODEL_PAIRS = 3  # two points always lie on a line
+MIN_MODEL_PAIRS = 3  # two points are always on a line
 SYMMETRY_TOLERANCE = (
     1e-9  # of the largest similarity: entries [a, b] and [b, a] that differ by more are two numbers
 )

@@ -1,7 +1,7 @@
 """The largest of several candidates, where it can be separated from the others.
 
-The largest of many estimates is too large (the winner's curse), so its own interval says nothing. The leader
-is compared with every other candidate, on the same resamples, and corrected for their number.
+The largest of many estimates is too large (the winner's curse), so its own interval is not informative. The
+leader is compared with every other candidate on the same resamples, corrected for their number.
 """
 
 import math

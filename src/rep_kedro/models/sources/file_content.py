@@ -42,7 +42,7 @@ class Placeholder:
 
 
 def read_content(place: FilePlace, kind: str, *, only_shapes: bool = False) -> Any:
-    """Return what a file holds; it is recognised by its content and fetched if it has an address.
+    """Return the content of a file; it is recognised by its content and fetched if it has an address.
 
     Args:
         place: Where the file is.
@@ -51,7 +51,7 @@ def read_content(place: FilePlace, kind: str, *, only_shapes: bool = False) -> A
 
     Raises:
         ValueError: If it is missing, damaged, of another digest than stated, no file of weights, or holds
-            objects whose reading could run code; one line says which.
+            objects whose reading could run code; the message names them.
     """
     path = require_file(place, kind)
     name = f"{kind} {place.path or place.url}"

@@ -33,7 +33,7 @@ class FileKind(NamedTuple):
     """What a file is.
 
     Attributes:
-        readable: How weights can be read from it; None if it holds none that can be read.
+        readable: How weights can be read from it; None if it contains none that can be read.
         told: What it is and what to do, as the end of a sentence that begins with "is".
     """
 
@@ -42,7 +42,7 @@ class FileKind(NamedTuple):
 
 
 def recognise_file(path: Path) -> FileKind:
-    """Return what a file is, whatever its name says."""
+    """Return the kind of a file, by its content."""
     with path.open("rb") as stream:
         head = stream.read(_HEAD_BYTES)
     if not head:
@@ -82,7 +82,7 @@ def show_name(name: object) -> str:
 
 
 def _recognise_zip(path: Path) -> FileKind:
-    """Tell files of torch from other zip files; torch compresses nothing, so neither is anything unpacked."""
+    """Distinguish torch files from other zip files; torch does not compress, so nothing is unpacked."""
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()

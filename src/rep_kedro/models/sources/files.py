@@ -57,7 +57,7 @@ def require_file(place: FilePlace, kind: str) -> Path:
 
 
 def is_here(place: FilePlace) -> bool:
-    """Tell whether a file need not be fetched; a local one that is missing counts as here."""
+    """Return whether a file need not be fetched; a local one that is missing counts as here."""
     return place.url is None or place.sha256 is None or _copy_of(place.url, place.sha256).is_file()
 
 

@@ -61,7 +61,7 @@ def drawn_from(seed: int) -> Iterator[None]:
 
 @contextmanager
 def explained(model: str, weights: object) -> Iterator[None]:
-    """Say in one line that weights cannot be had, whatever the library raises."""
+    """Say in one line that weights are unavailable, whatever the library raises."""
     from huggingface_hub.constants import HF_HUB_OFFLINE
 
     try:

@@ -73,7 +73,7 @@ def build(spec: OpenClipModel, *, with_weights: bool) -> nn.Module:
     """Return the whole model; its images go through `encode_image`.
 
     Raises:
-        ValueError: If the name or tag is unknown, or the weights cannot be had.
+        ValueError: If the name or tag is unknown, or the weights are unavailable.
     """
     _require_config(spec)
     import open_clip

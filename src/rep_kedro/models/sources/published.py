@@ -129,7 +129,7 @@ def _digest_stated_by_hub(repository: str, name: str, revision: str) -> str | No
 
 @cache
 def _is_hub_there() -> bool:
-    """Tell whether the hub may be asked and answers, once for the life of the process."""
+    """Return whether the hub may be asked and answers, once for the life of the process."""
     from huggingface_hub.constants import ENDPOINT, HF_HUB_OFFLINE
 
     if HF_HUB_OFFLINE:

@@ -15,7 +15,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class _Entry(BaseModel):
-    """What every entry may say.
+    """The keys that every entry may have.
 
     Attributes:
         layers: Names of submodules, or glob patterns, whose features are kept.
@@ -48,14 +48,14 @@ class _Entry(BaseModel):
         return self
 
     def recipe(self) -> dict[str, Any]:
-        """Return what the network depends on; files count by their content, which is told elsewhere."""
+        """Return what the network depends on; files count by their content, which is recorded elsewhere."""
         remarks = {"objective", "trained_on", "architecture_class"}
         files = {"path", "url", "sha256"}
         return self.model_dump(mode="json", exclude={*remarks, *files, "layers", "pooling", "alignment"})
 
 
 class TrainedModel(_Entry):
-    """A network of the training pipeline; all its kept layers unless `layers` says otherwise."""
+    """A network of the training pipeline; all its kept layers unless `layers` selects others."""
 
     source: Literal["trained"]
     network: str

@@ -67,7 +67,7 @@ def build(spec: TimmModel, *, with_weights: bool) -> nn.Module:
     """Return the network.
 
     Raises:
-        ValueError: If the name is unknown or the weights cannot be had.
+        ValueError: If the name is unknown or the weights are unavailable.
     """
     _require_config(spec)
     import timm

@@ -29,9 +29,9 @@ def plan_stimulus_sets(params: IngestParams) -> Plan:
         params: Which sets there are.
 
     Returns:
-        Plan by set name. A set is the table of ``rep_kedro.stimuli.assembly``; its recipe holds the source's
-        parameters without places, and the fingerprint of its files. A set whose files are missing or cannot
-        be read is left out.
+        Plan by set name. A set is the table of ``rep_kedro.stimuli.assembly``; its recipe contains the
+        source's parameters without paths, and the fingerprint of its files. A set whose files are missing or
+        unreadable is left out.
     """
     from rep_kedro.stimuli.fingerprint import fingerprint_source
     from rep_kedro.stimuli.sources import reader_module

@@ -78,7 +78,7 @@ def compute_report(
     """Write the report as one self-contained HTML page.
 
     Args:
-        params: What the report speaks of.
+        params: The measure and options of the report.
         parameters: All parameters of the run, for the record.
         figures: The collection's figures by name.
         **inputs: The contract's tables by name; ``earlier_similarities`` and ``earlier_consistency``, empty

@@ -9,7 +9,7 @@ from rep_kedro.measures import get_measure
 
 
 class ReportingParams(BaseModel):
-    """What the report speaks of.
+    """The measure and options of the report.
 
     Attributes:
         measure: Id of the similarity measure of figures and sentences; larger must mean more similar.

@@ -145,7 +145,7 @@ def plan_figures(params: ReportingParams, **inputs: Any) -> Plan:
     """Plan one member per figure; a figure whose inputs, parameters and code are unchanged is kept.
 
     Args:
-        params: What the figures speak of.
+        params: Parameters of the reporting pipeline.
         **inputs: The contract's tables and the collections that :data:`STUDY_FIGURES` names.
 
     Returns:
