@@ -53,7 +53,7 @@ def _unfold(content: Any, path: tuple[Any, ...], sizes: dict[str, int]) -> int:
 
 
 def _target(path: tuple[Any, ...], reference: str) -> tuple[Any, ...]:
-    """Return the path that a reference means; dots in front count from where it stands."""
+    """Return the path that a reference means; leading dots count from its own place."""
     names = reference.lstrip(".")
     n_up = len(reference) - len(names)
     parts = tuple(re.split(r"[.\[\]]+", names.rstrip("]"))) if names else ()

@@ -77,7 +77,7 @@ def drop_default_anchors(
 
 
 def _place(name: str, key: str, given: Mapping[str, Any], loader: Loader) -> str:
-    """Return where a parameter stands, as part of a sentence; empty if nowhere."""
+    """Return where a parameter is set, as part of a sentence; empty if nowhere."""
     inner = given.get(name)
     is_given = isinstance(inner, Mapping) and key in inner
     origin = "--params" if is_given else find_origin(loader, (name, key))

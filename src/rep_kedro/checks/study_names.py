@@ -149,7 +149,7 @@ def _used_names(parameters: Mapping[str, Any], read: Iterable[str]) -> Iterator[
 def _unfit_measures(
     parameters: Mapping[str, Any], read: Iterable[str], pipeline: "Pipeline", catalog: Any
 ) -> Iterator[tuple[Keys, str]]:
-    """Yield where a measure stands that cannot be used there, and why."""
+    """Yield the places of measures that cannot be used there, with reasons."""
     if "similarity_inference" in read:
         from rep_kedro.analyses.inference.inference import require_null
         from rep_kedro.analyses.similarity.params import InferenceParams

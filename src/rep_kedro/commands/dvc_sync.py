@@ -78,7 +78,7 @@ def _data_of(entries: list[str], config: dict[str, Any], *, with_journal: bool) 
 
 
 def _code_of(name: str) -> list[str]:
-    """Return the source files a pipeline uses, the data folders beside them, and the formats' folder."""
+    """Return the source files of a pipeline, the data folders next to them, and the formats' folder."""
     from rep_kedro.datasets.revision import module_closure
 
     root = Path.cwd()
@@ -91,7 +91,7 @@ def _code_of(name: str) -> list[str]:
 
 
 def _data_folders(room: Path) -> list[Path]:
-    """Return the folders of a room that hold data and no code: architectures, label maps, templates."""
+    """Return the folders of a room with data and no code: architectures, label maps, templates."""
     folders = [path for path in room.rglob("*") if path.is_dir() and path.name != "__pycache__"]
     return [folder for folder in folders if not any(folder.glob("*.py")) and any(folder.glob("*.*"))]
 

@@ -53,7 +53,7 @@ class Family(StrEnum):
 
 @dataclass(frozen=True)
 class FewestStimuli:
-    """How many stimuli a measure needs to say something of two models.
+    """The number of stimuli for which a measure of two models is defined.
 
     Attributes:
         constant: Stimuli needed whatever the models; with ``counts``, on top of what is counted.

@@ -37,7 +37,7 @@ def get_measure(measure_id: str) -> Measure:
 
 
 def closest_measures(measure_id: str, may: Callable[[Measure], bool], n: int = 4) -> list[str]:
-    """Return the ids of measures for which ``may`` holds that look most like an id, the closest first."""
+    """Return the ids of measures that pass ``may`` and resemble an id most, closest first."""
     return get_close_matches(measure_id, [m.id for m in ENTRIES if may(m)], n=n, cutoff=0.0)
 
 

@@ -53,7 +53,7 @@ class Prefix(NamedTuple):
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known besides a layer's shape.
+    """Evidence about a layer in addition to its shape.
 
     Attributes:
         image_px: Height and width of the stimulus.

@@ -99,7 +99,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _read_yaml(path: Path) -> object:
-    """Return what a file of YAML holds, unless it is large or unfolds to much."""
+    """Return the content of a YAML file, unless it is large or its aliases expand to too much."""
     size = path.stat().st_size
     if size > _LARGEST_FILE:
         raise UserError(f"architecture {_shown(path)} has {size} bytes; at most {_LARGEST_FILE} are allowed")

@@ -24,7 +24,7 @@ _SAME = ("source", "architecture", "objective", "trained_on")
 def compute_noise_ceilings(
     similarity_matrices: Mapping[str, MatrixHandle], model_cards: DataFrame
 ) -> DataFrame:
-    """Bound the similarity with what repeats share, and set similarities with other networks beside it.
+    """Bound the similarity with what repeats share, and list similarities with other networks next to it.
 
     Repeats are networks of one kind (source, architecture, objective and training set) that differ in a known
     seed; there must be at least two. Of networks with the same seed the first by name is taken; the others,

@@ -110,7 +110,7 @@ def require_null(measure_id: str) -> tuple[Measure, Inference]:
 def tabulate_similarity_inference(
     similarity_nulls: Mapping[str, TensorsHandle], params: InferenceParams
 ) -> DataFrame:
-    """List what chance says of every unordered pair of networks.
+    """List the comparison with chance for every unordered pair of networks.
 
     Args:
         similarity_nulls: Handles by ``<stimulus set>/<measure>``.

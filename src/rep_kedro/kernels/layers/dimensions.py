@@ -12,7 +12,7 @@ from rep_kedro.kernels.layers.streaming import RELATIVE_ROUNDING, StreamedMoment
 
 @dataclass(frozen=True)
 class Dimensions:
-    """What the spectra of a layer say of its dimension.
+    """Measures of a layer's dimension from its spectra.
 
     Attributes:
         intrinsic_dimension: Leading principal components that carry the share ``delta`` of the variance; None

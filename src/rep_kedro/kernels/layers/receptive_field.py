@@ -164,7 +164,7 @@ def find_border_layer(
 def _unite(name: str, sources: Mapping[str, ReceptiveField]) -> ReceptiveField:
     """Return what a position sees that reads the same position of several maps.
 
-    One number per channel beside a map, as of squeeze and excitation, is read by every position of the map.
+    A single number per channel, as in squeeze and excitation, is read by every position of the map.
     """
     fields = list(sources.values())
     maps = {source: field for source, field in sources.items() if field.map_size > 1} or dict(sources)

@@ -1,8 +1,8 @@
 """Representational similarity analysis (RSA): compare dissimilarity matrices (RDMs) of all models at once.
 
-An RDM says how unlike each two stimuli are to a model. What Pearson, cosine and whitened cosine need of
-RDMs are sums of products, mostly without an elementwise pass; what rank correlations need are ranks,
-made once for each model.
+An RDM contains the dissimilarity of every two stimuli for a model. What Pearson, cosine and whitened cosine
+need of RDMs are sums of products, mostly without an elementwise pass; what rank correlations need are
+ranks, made once for each model.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -13,7 +13,7 @@ ADJUSTMENTS = ("benjamini-hochberg", "bonferroni", "holm")
 
 @dataclass(frozen=True)
 class CalibratedSimilarity:
-    """What a permutation null says about observed similarities; all tensors have the same shape.
+    """Observed similarities compared with a permutation null; all tensors have the same shape.
 
     Attributes:
         p_value: (1 + number of null values not below the observed one) / (n_permutations + 1).

@@ -116,7 +116,7 @@ def renumber_clusters(labels: Labels) -> Labels:
 
 
 def compute_silhouettes(dissimilarities: Numbers, labels: Labels) -> Numbers:
-    """Return how much nearer each item is to its own cluster than to the next.
+    """Return how much nearer each item is to its own cluster than to the next one.
 
     (b - a) / max(a, b), where a is the mean dissimilarity to the others of its cluster and b the smallest
     mean dissimilarity to the items of another cluster.

@@ -57,7 +57,7 @@ def correct_families(p_values: Tensor, smallest: Tensor, families: Tensor, *, me
 
 
 def explain_hopeless(tests: str, n_tests: int, p_smallest: float) -> str:
-    """Say that no test of a family can reach the level; empty where one can.
+    """Return a message that no test of a family can reach the level, or an empty string.
 
     Args:
         tests: What is tested, in the plural.

@@ -1,6 +1,6 @@
 """The content of a file of weights: tensors by name, nested as saved, without running code of the file.
 
-Objects of a few classes that people save beside weights, such as the arguments of the training, become
+Objects of a few classes that people save with weights, such as the arguments of the training, become
 placeholders: neither the class nor anything else of its module is imported.
 """
 
@@ -28,7 +28,7 @@ _MODULE_CLASS = re.compile(r"(^|\.)(torch\.nn|torchvision|timm|open_clip|models?
 
 
 class Placeholder:
-    """Takes the place of an object beside the weights; it holds nothing and does nothing."""
+    """Replaces an object saved with the weights; it has no content and no behaviour."""
 
     def __new__(cls, *_: object, **__: object) -> "Placeholder":
         """Ignore what the object would be made of."""
@@ -38,7 +38,7 @@ class Placeholder:
         """Ignore what the object would be made of."""
 
     def __setstate__(self, _: object) -> None:
-        """Ignore what the object would hold."""
+        """Ignore the content of the object."""
 
 
 def read_content(place: FilePlace, kind: str, *, only_shapes: bool = False) -> Any:

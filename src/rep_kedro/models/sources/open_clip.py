@@ -23,7 +23,7 @@ _QUICK = "-quickgelu"
 
 
 def resolve_preprocessing(spec: OpenClipModel) -> Preprocessing:
-    """Return the preprocessing of the weights; drawn weights are fed as the library's default says."""
+    """Return the preprocessing of the weights; random weights use the library's default."""
     config = _require_config(spec)
     from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD, get_pretrained_cfg
 

@@ -62,7 +62,7 @@ def digest_on_hub(repository: str, name: str) -> str | None:
         name: Of the file; where there is one of the same weights as safetensors, libraries take that.
 
     Returns:
-        None if the file is not here and the hub cannot be asked.
+        None if the file is not local and the hub is unavailable.
     """
     from huggingface_hub import try_to_load_from_cache
 
@@ -129,7 +129,7 @@ def _digest_stated_by_hub(repository: str, name: str, revision: str) -> str | No
 
 @cache
 def _is_hub_there() -> bool:
-    """Return whether the hub may be asked and answers, once for the life of the process."""
+    """Return whether the hub is allowed and answers; checked once per process."""
     from huggingface_hub.constants import ENDPOINT, HF_HUB_OFFLINE
 
     if HF_HUB_OFFLINE:

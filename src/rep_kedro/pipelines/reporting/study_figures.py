@@ -188,7 +188,7 @@ def _of_measure(whole: Any, measure: str) -> Any:
 
 
 def _content_of(part: Any) -> Json:
-    """Return what a recipe says of rows or members: a digest, or references."""
+    """Return the part of a recipe for rows or members: a digest, or references."""
     from rep_kedro.datasets.rows import rows_digest
 
     if isinstance(part, Mapping):
