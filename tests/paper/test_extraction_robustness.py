@@ -206,7 +206,7 @@ def test_groups_add_their_networks_and_null_leaves_one_out():
         ({"groups": "more"}, "unknown group 'more'; known: none"),
         (
             {"groups": "more", "models": {"a": VIT}, "model_groups": {"more": {"a": {**VIT, "seed": 1}}}},
-            "group 'more' has another 'a' with another value",
+            "group 'more' redefines 'a' with another value",
         ),
         ({"autocast": "float8"}, "autocast"),
         ({"decode_threads": 0}, "decode_threads"),

@@ -147,13 +147,13 @@ def test_preprocessing_is_what_the_entry_says():
         (
             {"conv1.weight": torch.zeros(2)},
             {"left_out": ["[!c]*"]},
-            r"conv1\.weight is 2, not 64x3x7x7; say n_classes",
+            r"conv1\.weight is 2, not 64x3x7x7; set n_classes",
         ),
         ({"conv1.weight": torch.zeros(2)}, {"left_out": ["*"]}, "none of its tensors is used"),
         (
             {"model": {"a": torch.ones(1)}},
             {"within": "modle.trunk"},
-            r"no part 'modle.trunk' .*; there is model \(a\)",
+            r"no part 'modle.trunk' .*; it contains model \(a\)",
         ),
         ({"epoch": 3}, {}, r"is not a state dict of tensors: it contains epoch \(int\)"),
         ({"fn": print}, {}, r"contains more than tensors \(print\)"),

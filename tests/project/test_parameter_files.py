@@ -51,10 +51,13 @@ MISTAKES: dict[str, tuple[str | bytes, str]] = {
     "list as a key": ("? [a, b]\n: 1", "unhashable key"),
     "an alias of itself": (
         "ingest: &a {stimulus_sets: *a}",
-        "line 1: refers to itself: \\*a is inside of &a",
+        "line 1: refers to itself: \\*a is inside &a",
     ),
     "an alias of itself in a list": ("x:\n  &a [1, [*a]]", "line 2: refers to itself"),
-    "5,001 digits": (f"threads: {'1' * 5001}", "line 1: has a number of 5,001 digits, 100 may be"),
+    "5,001 digits": (
+        f"threads: {'1' * 5001}",
+        "line 1: has a number of 5,001 digits; at most 100 are allowed",
+    ),
     "5,001 hexadecimal digits": (f"threads: 0x{'f' * 5001}", "has a number of 5,003 digits"),
     "more than 64 bits": (f"threads: {'9' * 90}", "parameter threads in .*: should be at most"),
     "3,000 levels of lists": (f"a: {'[' * 3000}{']' * 3000}", "line 1: is nested more than 40 levels deep"),

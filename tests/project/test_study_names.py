@@ -147,7 +147,7 @@ def test_pipelines_that_read_what_changed_are_named_through_others() -> None:
     assert find_stale({"similarity_matrices"}, ran, everything) == ["probing", "reporting"]
     assert find_stale({"similarity_nulls"}, ran, everything) == ["reporting"]
     assert tell_stale({"probes"}, make_pipeline("probing"), everything) == (
-        "reporting reads what changed here; bring it up to date: kedro run --pipelines=reporting"
+        "reporting reads what changed here; update it with: kedro run --pipelines=reporting"
     )
     everyone = sum(map(make_pipeline, PIPELINES), Pipeline([]))
     assert tell_stale({"features"}, everyone, everything) == ""
@@ -196,7 +196,7 @@ def test_each_file_of_weights_that_does_not_fit_is_told_in_one_line(
         f"parameter features.models.{name}" for name in ("seven", "pointer", "absent")
     ]
     assert (
-        "fc.weight is 7x24, not 10x24, fc.bias is 7, not 10; say n_classes: 7, or left_out: [fc]" in lines[0]
+        "fc.weight is 7x24, not 10x24, fc.bias is 7, not 10; set n_classes: 7, or left_out: [fc]" in lines[0]
     )
     require_readable_networks(changed, {}, make_pipeline("similarity"), Files())  # which reads none of them
 
