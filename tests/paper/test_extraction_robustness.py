@@ -71,8 +71,8 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_rows_stay_the_same(
     # 8 -> 4 -> 2; the rest of the first set and the second set are read two at a time
     assert sizes == [8, 4, 2, 2, 2, 2, 2, 2, 1, *[2] * 6, 1]
     assert [record.getMessage() for record in caplog.records if "do not fit" in record.getMessage()] == [
-        "8 images does not fit into memory; continuing with 4",
-        "4 images does not fit into memory; continuing with 2",
+        "a batch of 8 images does not fit into memory; continuing with 4",
+        "a batch of 4 images does not fit into memory; continuing with 2",
     ]
     for key, handle in whole.items():
         assert handle.names == halved[key].names
