@@ -4,7 +4,7 @@ Run ``python benchmarks/bench_consistency.py [--models 64] [--sets 23] [--measur
 the study's mixture of objectives, architectures, training data and sizes, and eight anchors; similarities are
 cosines of drawn vectors that change from set to set. Prints one line of JSON per table, with rows and seconds
 of processor time on one thread, and then what one more permutation, resample or order of the stimuli of one
-stimulus set takes beside the time ``before`` the first.
+stimulus set takes, next to the time ``before`` the first.
 """
 
 import argparse

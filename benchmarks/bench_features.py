@@ -1,4 +1,4 @@
-"""Throughput of extraction beside the bare forward pass of the same network.
+"""Throughput of extraction compared with the bare forward pass of the same network.
 
 Run ``python benchmarks/bench_features.py [--model resnet50] [--device cuda]``. The bare pass is given input
 tensors that are ready on the device; extraction reads stored JPEG images of 256 x 256 pixels, decodes,

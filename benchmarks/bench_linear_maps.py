@@ -75,7 +75,7 @@ def loop_keeping_whitened(models: list[Tensor], alpha: float) -> Iterator[float]
 
 
 def run_ours(models: list[Tensor], alphas: tuple[float, ...], *, more: bool = False) -> list[Matrix]:
-    """Compare all pairs in one call; with six more measures if asked."""
+    """Compare all pairs in one call; optionally with six more measures."""
     requests: dict[str, dict[str, object]] = {
         str(alpha): {"statistic": "shape_angular", "alpha": alpha} for alpha in alphas
     }

@@ -1,7 +1,7 @@
 """Time and peak memory of all pairs of models at many stimuli, where no matrix over stimuli fits into memory.
 
 Each measure runs in a process of its own, so that its peak is its own. The peak is what the process takes
-beyond the features and what it took to compare a few stimuli; next to it stands the working memory that was
+beyond the features and what it took to compare a few stimuli; next to it is the working memory that was
 allowed, on top of which come a copy of the features (float64 for some measures) and some tens of MiB.
 
 Run: python benchmarks/bench_memory.py [--stimuli 20000] [--models 3] [--features 128] [--memory-mib 256]

@@ -2,9 +2,9 @@
 
 Peers run in a process of their own under a Python that has them, named by PEERS_PYTHON (``make bench-peers``
 makes one); without it nothing is run. Both sides get one thread and the same features; least processor time
-of three rounds, ours and theirs in turns. What a peer does pair by pair is timed on some pairs and reckoned
+of three rounds, ours and theirs in turns. What a peer does pair by pair is timed on a few and extrapolated
 for all; what it does for all models in one call is timed as such. Of thingsvision only the comparisons are
-loaded: the package as a whole wants TensorFlow. netrep is not in the package index.
+loaded: the whole package needs TensorFlow. netrep is not in the package index.
 
 Run: PEERS_PYTHON=.venv-peers/bin/python python benchmarks/bench_peers.py [--models 8] [--stimuli 1500]
 """
@@ -33,7 +33,7 @@ SIGMA = 0.4  # width of the Gaussian kernel, absolute, on rows of unit norm
 
 
 def load_thingsvision(part: str) -> types.ModuleType:
-    """Import a part of thingsvision without the rest, which wants TensorFlow."""
+    """Import a part of thingsvision without the rest, which needs TensorFlow."""
     if "thingsvision" not in sys.modules:
         [root] = importlib.util.find_spec("thingsvision").submodule_search_locations
         for name, folder in (("thingsvision", Path(root)), ("thingsvision.core", Path(root, "core"))):
@@ -201,7 +201,7 @@ def main() -> None:
     for name, default in (("models", 8), ("stimuli", 1500), ("features", 256), ("rounds", 3)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--peer", help="run this peer in this process")
-    parser.add_argument("--folder", type=Path, help="where its features lie")
+    parser.add_argument("--folder", type=Path, help="folder with its features")
     options = parser.parse_args()
     if options.peer:
         run_peer(options.peer, options.folder)

@@ -1,4 +1,4 @@
-"""Linear probes: a grid of 168 settings as one weight tensor beside the same grid trained one by one.
+"""Linear probes: a grid of 168 settings as one weight tensor, compared with the same grid trained one by one.
 
 Run with ``python benchmarks/bench_probes.py [--device cuda]``. The competitor is what one writes in plain
 torch: a linear layer, AdamW and a cosine schedule for each setting. It trains a sample of the grid
@@ -29,7 +29,7 @@ SEEDS = (0, 1, 2)
 
 
 def main() -> None:
-    """Print one line of JSON with times, their ratio, and how far the accuracies lie apart."""
+    """Print one line of JSON with times, their ratio, and the difference of the accuracies."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--n-samples", type=int, default=2048)
     parser.add_argument("--n-features", type=int, default=64)

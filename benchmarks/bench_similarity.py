@@ -3,9 +3,9 @@
 Run ``python benchmarks/bench_similarity.py`` on a machine that does nothing else. The rival for CKA is the
 pair loop of the similarity-consistency study rewritten plainly: three HSIC values for each pair, each of
 which builds and centres both Gram matrices, six in all. The rival for RSA ranks both dissimilarity vectors
-of every pair with scipy. A few pairs of a rival are timed and the rest reckoned from them. Rival and ours
+of every pair with scipy. A few pairs of a rival are timed and the rest extrapolated. Rival and ours
 take turns and the least time of each counts, so that other work on the machine spoils neither alone;
-processor time is printed beside wall time for the same reason.
+processor time is printed next to wall time for the same reason.
 """
 
 import argparse
@@ -154,7 +154,7 @@ def share_of_rate(models: list[Tensor], ours: Clock, rounds: int) -> dict[str, f
 
 
 def time_whole_set(models: list[Tensor], memory_bytes: int, rounds: int) -> dict[str, float]:
-    """Print and return how long one call with many measures takes, beside linear CKA alone."""
+    """Print and return the time of one call with many measures, compared with linear CKA alone."""
     linear, whole = Clock(), Clock()
     for _ in range(rounds):
         linear.time(lambda: dict(compare_models(models, [LINEAR], memory_bytes=memory_bytes)))
@@ -190,7 +190,7 @@ def main() -> None:
     n_pairs = options.models * (options.models - 1) // 2
     print(  # noqa: T201
         f"{options.models} models x {options.stimuli} stimuli x {options.features} features, {n_pairs} pairs,"
-        f" {options.threads} threads; {options.timed_pairs} pairs of a rival timed, {n_pairs} reckoned"
+        f" {options.threads} threads; {options.timed_pairs} pairs of a rival timed, {n_pairs} extrapolated"
     )
     whole = time_whole_set(models, options.memory_mib * 2**20, max(1, options.rounds - 1))
     clock, cka = race(models, LINEAR, pair_cka, options)

@@ -4,7 +4,7 @@ Run ``python benchmarks/bench_unchanged_run.py [--models 64] [--sets 23]``. Make
 folder (or in ``--folder``, where an earlier one is used again), with generated stimuli and networks as they
 were drawn, so that all members, tables, figures and the report are there; then runs it again. Permutations
 and resamples are few: they change how long the first run takes, not the second. Prints one line of JSON per
-run: wall-clock seconds, seconds of processor time, and what the run says it computed. The first run takes
+run: wall-clock seconds, seconds of processor time, and what the run reports as computed. The first run takes
 minutes; ``--models 16 --sets 6`` takes about one on an idle machine.
 """
 
@@ -95,8 +95,8 @@ def run(folder: Path, what: str) -> None:
         sys.exit(ended.stderr)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    told = [line.partition("INFO")[2].strip() for line in ended.stderr.splitlines()]
-    computed = [line for line in told if "to compute" in line or " computed" in line]
+    logged = [line.partition("INFO")[2].strip() for line in ended.stderr.splitlines()]
+    computed = [line for line in logged if "to compute" in line or " computed" in line]
     line = {
         "run": what,
         "seconds": round(time.perf_counter() - start, 1),

@@ -2,7 +2,7 @@
 
 Copies the project, gives the grids of training other seeds, runs the study, and compares what the reports
 name. A headline that names a winner in one report must not name another in the next; that one report names a
-winner and another says that it cannot be said is no contradiction.
+winner and another reports no clear winner is not a contradiction.
 
 Run: python benchmarks/headlines_across_seeds.py [--base-seeds 0 100 200 300] [--folder FOLDER]
 Takes a run of the study per seed, one and a half minutes each on a quiet machine.
@@ -37,7 +37,7 @@ HEADLINES = tuple(
         ),
     )
 )
-"""How the report says that something is ahead of every other."""
+"""How the report states that something exceeds every other."""
 MARK = "from every other"
 """What all these sentences end with, and no other sentence."""
 
@@ -108,7 +108,7 @@ def find_contradictions(named: Mapping[int, Mapping[str, str]]) -> list[str]:
 
 
 def main() -> int:
-    """Print what each report names, and every contradiction; the exit code says whether there is one."""
+    """Print what each report names, and every contradiction; the exit code is 1 if there is one."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,8 +1,8 @@
 """How often intervals over the choice of stimuli cover what they are for, on populations that are known.
 
 Two networks see stimuli with three skewed causes, through fixed random weights and with noise of their own.
-Each draw of stimuli gives an interval; told is the share of draws whose interval holds the value in the
-population (from 3,000 stimuli) and the mean over all draws, which is what a biased measure can be asked for.
+Each draw of stimuli gives an interval; printed is the share of draws whose interval contains the value in the
+population (from 3,000 stimuli) and the mean over all draws, which is all that a biased measure can estimate.
 
 Run: python benchmarks/interval_coverage.py [--stimuli 40 150] [--draws 120] [--resamples 200] [--measures ID]
 """
@@ -71,8 +71,8 @@ def measure_coverage(kind: str, name: str, n_stimuli: int, n_draws: int, n_resam
         ends.append((found[LOW][0, 1].item(), found[HIGH][0, 1].item()))
     mean = sum(values) / n_draws
     covered = [sum(low <= x <= high for low, high in ends) / n_draws for x in (in_population, mean)]
-    told = f"{name:28} {kind:13} {n_stimuli:5d} {in_population:10.3f} {mean:7.3f}"
-    return f"{told} {covered[0]:11.2f} {covered[1]:7.2f}\n"
+    line = f"{name:28} {kind:13} {n_stimuli:5d} {in_population:10.3f} {mean:7.3f}"
+    return f"{line} {covered[0]:11.2f} {covered[1]:7.2f}\n"
 
 
 def main() -> None:

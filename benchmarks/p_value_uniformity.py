@@ -1,13 +1,13 @@
 """Whether p-values are uniform where nothing is to be found, for each kind of test.
 
 Every line draws data under the null hypothesis of one test many times. It gives the shares of p-values that
-are at most 0.01, 0.05 and 0.1 (what they should be, or less), and by how much their distribution lies above
+are at most 0.01, 0.05 and 0.1 (what they should be, or less), and by how much their distribution exceeds
 the uniform one, with the bound that chance keeps at a level of 0.01 (Dvoretzky, Kiefer and Wolfowitz).
 
 Similarity: networks that see noise of their own; stimuli are permuted. Consistency: similarities with effects
 of networks, drawn again on each stimulus set; names are permuted. Performance gaps: accuracies drawn without
 regard to similarities. Rank sum of anchors: it takes pairs of stimulus sets as independent, which they are
-not; the report therefore asks for an interval without 0 as well, whose share has its own line.
+not; the report therefore also requires an interval without 0, whose share has its own line.
 
 Run: python benchmarks/p_value_uniformity.py [--draws 200] [--permutations 99]
 """
@@ -122,7 +122,7 @@ def list_tests(n_permutations: int) -> Iterator[tuple[str, Callable[[int], float
 
 
 def describe(p_values: np.ndarray) -> str:
-    """Return shares of small p-values, and how far their distribution lies above the uniform one."""
+    """Return shares of small p-values, and how far their distribution exceeds the uniform one."""
     shares = [float((p_values <= level + 1e-12).mean()) for level in (0.01, 0.05, 0.1)]
     ordered = np.sort(p_values)
     above = float((np.arange(1, len(ordered) + 1) / len(ordered) - ordered).max())

@@ -1,4 +1,4 @@
-"""What happens around every run: early checks, which node failed, and a summary at the end."""
+"""Hooks of every run: early checks, the name of a failed node, and a summary at the end."""
 
 import logging
 import os
@@ -25,7 +25,7 @@ _log = logging.getLogger("rep_kedro")
 
 
 class ProjectHooks:
-    """Checks that a run can succeed before it starts, and tells how it went."""
+    """Checks that a run can succeed before it starts, and reports its results."""
 
     def __init__(self) -> None:
         self._began: dict[str, float] = {}
@@ -34,12 +34,12 @@ class ProjectHooks:
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
-        """Refuse a configuration that cannot be right, before anything is loaded.
+        """Refuse an invalid configuration before anything is loaded.
 
         Raises:
-            ValueError: If the environment is not there, a parameter unknown, of a wrong type or out of range,
-                the report's measure is not compared, an anchor no network, or an option of the run makes no
-                sense; a line for each.
+            ValueError: If the environment does not exist, a parameter is unknown, of a wrong type or out of
+                range, the report's measure is not compared, an anchor is not a network, or an option of the
+                run is invalid; a line for each.
         """
         from rep_kedro.checks.configuration import require_environment
         from rep_kedro.checks.options import require_devices, require_options, require_threads
@@ -75,7 +75,7 @@ class ProjectHooks:
 
     @hook_impl
     def after_catalog_created(self, catalog: DataCatalog) -> None:
-        """Let all parameters be those of the configuration; Kedro puts models for those that this run reads.
+        """Restore all parameters from the configuration; Kedro replaces those that this run reads by models.
 
         The report lists them, and must not depend on the pipelines and options of a run.
         """
@@ -88,12 +88,12 @@ class ProjectHooks:
     def before_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
     ) -> None:
-        """Refuse a run that would trip over a name, or whose inputs are missing; say what makes them.
+        """Refuse a run with an unknown name or with missing inputs, and name the pipelines that make them.
 
         Raises:
             DatasetError: If a free input does not exist or is incomplete.
-            ValueError: If a name is unknown, a network cannot be read as its entry says, or a collection to
-                recompute is none that this run makes.
+            ValueError: If a name is unknown, a network cannot be read with its entry, or this run does not
+                make a collection to recompute.
         """
         self._run_began = time.perf_counter()
         options = run_params.get("runtime_params") or {}
@@ -101,7 +101,7 @@ class ProjectHooks:
             from rep_kedro.checks.study_names import require_known_names
 
             require_known_names(self._loader["parameters"], options, pipeline, self._loader, catalog)
-            if WORKER_VARIABLE not in os.environ:  # else the parent has looked
+            if WORKER_VARIABLE not in os.environ:  # the parent of a worker has checked this
                 from rep_kedro.checks.readable import require_readable_networks
 
                 require_readable_networks(self._loader["parameters"], options, pipeline, self._loader)
@@ -124,18 +124,18 @@ class ProjectHooks:
 
     @hook_impl
     def before_node_run(self, node: Node, inputs: dict[str, Any]) -> dict[str, Any] | None:
-        """Note when a node began; give tables, not handles on them, to a node without a recipe."""
+        """Record when a node began; pass tables instead of handles to a node without a recipe."""
         self._began[node.name] = time.perf_counter()
         return open_tables(node, inputs)
 
     @hook_impl
     def on_node_error(self, error: Exception, node: Node) -> None:
-        """Say with the error which node it was, and how to see more."""
+        """Add the name of the node to the error."""
         error.add_note(f"in node {node.name}")
 
     @hook_impl
     def after_node_run(self, node: Node) -> None:
-        """Tell in one line that a node's function is done; what it planned is made while it is saved."""
+        """Log the time of a node's function; its planned outputs are computed while they are saved."""
         seconds = time.perf_counter() - self._began.pop(node.name, time.perf_counter())
         _log.debug("%s took %.2f s", node.name, seconds)
 
@@ -143,11 +143,11 @@ class ProjectHooks:
     def after_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
     ) -> None:
-        """Tell what was computed and kept, how long it took, where the report is, and what is now stale."""
+        """Log what was computed and kept, the time, the path of the report, and what is now stale."""
         from rep_kedro.datasets.work import format_seconds
 
         made = _counted(pipeline, catalog)
-        counts = _tell_counts(made)
+        counts = _summarise_counts(made)
         if counts:
             _log.info("%s", counts)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
@@ -163,13 +163,13 @@ class ProjectHooks:
         is_part = WORKER_VARIABLE in os.environ or (run_params.get("runtime_params") or {}).get("shard")
         changed = {name for name, dataset in made.items() if dataset.counts and dataset.counts[0]}
         if changed and not is_part:
-            told = tell_stale(changed, pipeline, catalog, env=run_params.get("env"))
-            if told:
-                _log.info("%s", told)
+            stale = tell_stale(changed, pipeline, catalog, env=run_params.get("env"))
+            if stale:
+                _log.info("%s", stale)
 
 
 def _requested(context: KedroContext | None) -> Pipeline:
-    """Return all pipelines, or those that this session asked for if it asked for some."""
+    """Return the pipelines that this session requested, or all if it requested none."""
     from kedro.framework.project import pipelines
 
     wanted = getattr(pipelines, "_requested_pipelines", None) if context is not None else None
@@ -192,7 +192,7 @@ def _counted(pipeline: Pipeline, catalog: DataCatalog) -> dict[str, Any]:
     return {name: dataset for name, dataset in found.items() if getattr(dataset, "counts", None)}
 
 
-def _tell_counts(made: Mapping[str, Any]) -> str:
+def _summarise_counts(made: Mapping[str, Any]) -> str:
     """Return how many members each collection computed and kept, and which single files, in one line."""
     from rep_kedro.datasets import CollectionDataset
 
@@ -208,8 +208,8 @@ def _tell_counts(made: Mapping[str, Any]) -> str:
         return f"nothing computed: {' and '.join(kept)} kept" if kept else ""
     parts = []
     for name, (n_computed, n_kept) in counts.items():
-        told = [f"{n_computed} computed"] * bool(n_computed) + [f"{n_kept} kept"] * bool(n_kept)
-        parts.append(f"{name} {' and '.join(told) or '0'}")
+        shown = [f"{n_computed} computed"] * bool(n_computed) + [f"{n_kept} kept"] * bool(n_kept)
+        parts.append(f"{name} {' and '.join(shown) or '0'}")
     computed = [name for name, (n_computed, _) in files.items() if n_computed]
     parts += [f"computed {', '.join(computed)}"] * bool(computed)
     parts += [f"{kept_files} kept"] * bool(n_files)
@@ -217,7 +217,7 @@ def _tell_counts(made: Mapping[str, Any]) -> str:
 
 
 def _limit_threads(n_threads: int | None) -> None:
-    """Use that many threads for one tensor operation, unless the environment says otherwise."""
+    """Use that many threads for one tensor operation, unless the environment sets another number."""
     if n_threads is None or "OMP_NUM_THREADS" in os.environ:
         return
     os.environ.update({name: str(n_threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")})
@@ -226,7 +226,7 @@ def _limit_threads(n_threads: int | None) -> None:
 
 
 def _why_missing(catalog: DataCatalog, name: str, *, keep_going: bool) -> str:
-    """Return why an input cannot be read, or an empty text; a run that keeps going goes on without some."""
+    """Return why an input cannot be read, or an empty string; `keep_going` accepts missing files."""
     from rep_kedro.datasets import CollectionDataset
     from rep_kedro.datasets.file import FileDataset
 

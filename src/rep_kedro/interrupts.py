@@ -1,8 +1,8 @@
 """Ctrl-C and SIGTERM: one line and exit code 130 or 143, from the first instant of the process to its last.
 
-As long as no command runs, there is nothing to clean up, and the process ends at once. While one runs, the
-signal is raised as an exception, so that temporary files and workers end with it. This module imports little:
-in that time a signal meets Python's own answer, a traceback.
+Before a command runs there is nothing to clean up, and the process ends at once. While one runs, the signal
+is raised as an exception, so that temporary files and workers are cleaned up. This module imports little:
+during its own import Python's default handler applies, which prints a traceback.
 """
 
 import os
@@ -13,10 +13,10 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 WORKER_VARIABLE = "REP_KEDRO_WORKER"
-"""Environment variable of a process that another one started for a part of its run: options of that part."""
+"""Environment variable of a worker process, with the options of its part of the run."""
 
 COMMANDS = frozenset({"dvc-sync", "layers", "measures", "plan", "prune", "run", "verify"})
-"""The project's own commands. Others, such as IPython, have their own answers to signals."""
+"""The project's own commands. Others, such as IPython, have their own signal handlers."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _LAST_MOMENT_S = (
@@ -26,14 +26,14 @@ _received: int | None = None
 
 
 def answer_early() -> None:
-    """While a command of the project is still being imported, end with one line as soon as a signal comes."""
+    """While a command of the project is still being imported, exit with one line at the first signal."""
     if not COMMANDS.isdisjoint(sys.argv[1:2]):
         _answer_with(_end)
 
 
 @contextmanager
 def answered_in_order() -> Iterator[None]:
-    """Raise ``KeyboardInterrupt`` at the first signal, and ignore others, so that all is cleaned up."""
+    """Raise ``KeyboardInterrupt`` at the first signal and ignore later ones, so that cleanup completes."""
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     _answer_with(_raise)
     try:
@@ -45,21 +45,21 @@ def answered_in_order() -> Iterator[None]:
 
 
 def received() -> int | None:
-    """Return the number of the signal that asked this process to end, or None."""
+    """Return the number of the signal that this process received, or None."""
     return _received
 
 
 def exit_code() -> int:
-    """Return the exit code after a signal, as shells give it; that of Ctrl-C where none is known."""
+    """Return the exit code after a signal by the convention of shells; without one, that of Ctrl-C."""
     return 128 + (_received or signal.SIGINT)
 
 
 @contextmanager
 def held() -> Iterator[None]:
-    """Keep signals for the end of the block; a process that is started in it does not get a Ctrl-C at all.
+    """Delay signals to the end of the block; a process started in it never receives Ctrl-C.
 
-    So a signal never comes between a process and the note of it, and a worker that is still being imported is
-    not interrupted at an odd place: this process ends it.
+    A signal therefore never arrives between the start of a process and its registration, and never interrupts
+    a worker during its imports: this process ends the worker.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
@@ -69,7 +69,7 @@ def held() -> Iterator[None]:
 
 
 def watch_parent() -> None:
-    """End a worker with the process that started it: its input is a pipe that is closed then."""
+    """End a worker when its parent process ends and so closes the pipe to its standard input."""
     if WORKER_VARIABLE not in os.environ:
         return
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # `held` when this process was started
@@ -93,7 +93,7 @@ def _answer_with(handler: Callable[[int, FrameType | None], None]) -> None:
         return
     for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a shell's background
-            with suppress(ValueError):  # not the main thread: then this is no command
+            with suppress(ValueError):  # not the main thread, so not a command
                 signal.signal(number, handler)
 
 
@@ -104,13 +104,13 @@ def _raise(number: int, _: FrameType | None) -> None:
 
 def _end(number: int, _: FrameType | None) -> None:
     _note(number)
-    if WORKER_VARIABLE not in os.environ:  # its parent says it
+    if WORKER_VARIABLE not in os.environ:  # its parent reports it
         os.write(2, b"\nerror: interrupted before anything began\n")
     os._exit(exit_code())
 
 
 def _note(number: int) -> None:
-    global _received  # noqa: PLW0603 - a signal handler has nowhere else to leave it
+    global _received  # noqa: PLW0603 - a signal handler cannot return it
     for each in _SIGNALS:
         signal.signal(each, signal.SIG_IGN)
     _received = number

@@ -67,7 +67,7 @@ def test_what_does_not_vary_has_no_dimension_and_a_reason(shape):
         (X[:1], {}, r"the representation has shape \(1, 6\); give at least 2 samples"),
         (X[0], {}, r"the representation has shape \(6,\); give \(n_samples, n_features\)"),
         (X * np.nan, {}, r"the representation holds NaN or infinity in 40 of 40 samples"),
-        (X, {"delta": 2}, r"delta must be above 0 and at most 1, got 2"),
+        (X, {"delta": 2}, r"delta must be in \(0, 1\], got 2"),
         (X, {"rule": "delft"}, r"unknown rule 'delft'"),
     ],
 )

@@ -157,7 +157,7 @@ def test_features_that_are_not_finite_name_layer_and_count(inputs, tmp_path):
     network.tensors["conv3.weight"][5] = torch.nan
     networks = store(tmp_path / "networks", {"broken": network})
     plan = plan_features(stimulus_sets, subsets, networks, _params(stimulus_sets=["spots"]))
-    message = r"layer 'relu3' gave 9 of 144 features that are not finite, first for stimulus number 0"
+    message = r"layer 'relu3': 9 of 144 features are NaN or infinite, first for stimulus number 0"
     with pytest.raises(CollectionError, match=message):
         run_plan(tmp_path / "features", plan)
 

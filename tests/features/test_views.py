@@ -102,7 +102,7 @@ def test_fewer_principal_components_than_asked_for_are_told_in_the_log(handle, c
         assert found.tensor("late").shape == (N, n_directions)
     assert caplog.messages == [
         f"layer late of letters/net has {n_directions} principal components, not 500: "
-        "it varies in no more directions"
+        "its features vary in no more directions"
     ]
 
 
@@ -126,7 +126,7 @@ def test_copies_of_stimuli_are_rows_of_their_own_and_the_log_says_so(tmp_path, h
     with caplog.at_level(logging.WARNING):
         rows = RowFinder(subsets).find(handle, subsets["letters/drawn"])
     assert rows.indices.tolist() == [5, 5, 1, 5]
-    assert "letters/drawn holds 2 copies of stimuli" in caplog.text
+    assert "letters/drawn contains 2 copies of stimuli" in caplog.text
 
 
 def test_a_subset_that_does_not_lie_within_that_of_the_features_is_refused(tmp_path):
@@ -141,7 +141,7 @@ def test_a_subset_that_does_not_lie_within_that_of_the_features_is_refused(tmp_p
 
 def test_features_of_a_subset_that_is_gone_are_refused(tmp_path, handle):
     subsets = _subsets(tmp_path, few=[7, 2])
-    with pytest.raises(ValueError, match=r"letters/net \(12 stimuli\) are of no subset of 'letters'"):
+    with pytest.raises(ValueError, match=r"letters/net \(12 stimuli\) match no stored subset of 'letters'"):
         RowFinder(subsets).find(handle, subsets["letters/few"])
 
 
@@ -172,7 +172,7 @@ def test_a_stimulus_without_length_is_named(tmp_path):
     subsets = _subsets(tmp_path, analysis=range(N), few=[7, 8, 2])
     finder = RowFinder(subsets)
     view = FeatureView(handle, transform=_steps("unit_length"), ids=lambda: finder.ids_of(handle))
-    with pytest.raises(ValueError, match="letters/net: 'stimulus-3', 'stimulus-8'; leave unit_length out"):
+    with pytest.raises(ValueError, match="letters/net: 'stimulus-3', 'stimulus-8'; remove unit_length"):
         view.open().tensor("late")
     rows = finder.find(handle, subsets["letters/few"])
     with pytest.raises(ValueError, match="layer late of features letters/net: row 8;"):

@@ -61,7 +61,7 @@ def test_canonical_correlations_of_more_features_than_stimuli_are_refused_but_fo
     for name in ("cca_mean", "cca_mean_squared", "pwcca", "shape_angular_0", "eigenspace_overlap"):
         comparison = compare(draw(10, (12, 20)), name)
         assert np.isnan(comparison.values).tolist() == [[False, True], [True, False]]
-        assert "take more stimuli or fewer features" in comparison.reasons[0, 1]
+        assert "use more stimuli or fewer features" in comparison.reasons[0, 1]
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,9 @@ def test_letters_are_explained_below_the_table():
     for invariance, letter in zip(Invariance, LETTERS, strict=True):
         used = any(invariance in m.invariances for m in MEASURES.values() if m.family.name == "LINEAR_MAP")
         assert (f"  {letter}: {invariance.value}" in lines) == used
-    assert "  r_a, r_b: ranks of the centred features, their numbers unless some depend on others" in lines
+    assert (
+        "  r_a, r_b: ranks of the centred features (their number if they are linearly independent)" in lines
+    )
 
 
 def test_a_family_that_is_unknown_is_answered_with_those_there_are():

@@ -92,7 +92,7 @@ def test_as_many_channels_as_rows_are_told_apart_by_a_larger_image(channels_last
 def test_as_many_channels_as_rows_are_refused_where_nothing_tells_them_apart():
     network, example = _Cube(channels_last=True, is_fixed=True).eval(), torch.zeros(1, 3, 8, 8)
     with pytest.raises(
-        UserError, match=r"'plain': .* \(1, 8, 8, 8\) leaves open .*; say layout: nchw or nhwc"
+        UserError, match=r"'plain': .* \(1, 8, 8, 8\) does not show .*; set layout: nchw or nhwc"
     ):
         LayerReader(network, ["plain"], example=example).read(example, "average")
     reader = LayerReader(network, ["conv", "norm"], example=example)
@@ -101,7 +101,7 @@ def test_as_many_channels_as_rows_are_refused_where_nothing_tells_them_apart():
         "norm": 3,
     }
     assert LayerReader(network, ["plain"], example=example, layout="nhwc").widths("average") == {"plain": 8}
-    with pytest.raises(UserError, match=r"'norm': .* has its channels last, but the entry says layout: nchw"):
+    with pytest.raises(UserError, match=r"'norm': .* has its channels last, but the entry sets layout: nchw"):
         LayerReader(network, ["norm"], example=example, layout="nchw").widths("average")
 
 
@@ -114,12 +114,12 @@ def test_the_proportions_of_an_image_that_is_no_square_show_the_channels():
 
 def test_heads_of_attention_are_no_map():
     entry = _entry("timm", "vit_pe_core_tiny_patch16_384", ["attn_pool.k_norm"])
-    with pytest.raises(UserError, match=r"'attn_pool.k_norm': .* \(1, 8, 577, 24\) leaves open"):
+    with pytest.raises(UserError, match=r"'attn_pool.k_norm': .* \(1, 8, 577, 24\) does not show"):
         require_readable(entry, "average")
 
 
 def test_several_tensors_are_not_read_as_the_first():
-    with pytest.raises(UserError, match=r"'blocks.0' does not give one tensor; choose a layer inside"):
+    with pytest.raises(UserError, match=r"'blocks.0' does not return a single tensor; choose a layer inside"):
         require_readable(_entry("timm", "crossvit_tiny_240", ["blocks.0"]), "average")
 
 
@@ -184,20 +184,26 @@ def test_registers_are_no_class_token():
 @pytest.mark.parametrize(
     ("name", "layer", "pooling", "stated", "message"),
     [
-        ("cait_xxs24_224", "blocks.0", "patch_average", 1, "196 tokens are 0 and a grid of 196 patches"),
+        ("cait_xxs24_224", "blocks.0", "patch_average", 1, "196 tokens are 0 prefix tokens and 196 patches"),
         (
             "vit_tiny_patch16_224",
             "blocks.0",
             "patch_average",
             0,
-            "197 tokens are 1 and a grid of 196 patches",
+            "197 tokens are 1 prefix tokens and 196 patches",
         ),
-        ("vit_base_patch16_siglip_224", "blocks.0", "cls", 1, "196 tokens are 0 and a grid of 196 patches"),
+        (
+            "vit_base_patch16_siglip_224",
+            "blocks.0",
+            "cls",
+            1,
+            "196 tokens are 0 prefix tokens and 196 patches",
+        ),
     ],
 )
 def test_a_prefix_that_contradicts_the_grid_of_patches_is_refused(name, layer, pooling, stated, message):
     entry = _entry("timm", name, [layer], n_prefix_tokens=stated)
-    with pytest.raises(UserError, match=f"{message}, but the entry says n_prefix_tokens: {stated}"):
+    with pytest.raises(UserError, match=f"{message}, but the entry sets n_prefix_tokens: {stated}"):
         require_readable(entry, pooling)
 
 
@@ -261,7 +267,7 @@ def test_tokens_that_are_no_grid_are_averaged_but_not_parted():
     network, x = Pruned().eval(), torch.rand(2, 3, 16, 16)
     reader = LayerReader(network, ["kept"], example=x[:1])
     torch.testing.assert_close(reader.read(x, "average")["kept"], network(x).mean(1).detach())
-    with pytest.raises(UserError, match=r"which of the 7 tokens are patches.*; say n_prefix_tokens"):
+    with pytest.raises(UserError, match=r"which of the 7 tokens are patches.*; set n_prefix_tokens"):
         reader.read(x, "patch_average")
     stated = LayerReader(network, ["kept"], example=x[:1], n_prefix_tokens=2)
     torch.testing.assert_close(stated.read(x, "patch_average")["kept"], network(x)[:, 2:].mean(1).detach())
@@ -304,5 +310,5 @@ def test_the_stages_of_every_family_of_timm_are_as_wide_as_timm_says():
         except UserError as error:
             refused.append((name, str(error)))
     assert n_stages > 150
-    honest = ("does not give one tensor", "is never called", "is called")
+    honest = ("does not return a single tensor", "is never called", "is called")
     assert [case for case in refused if not any(words in case[1] for words in honest)] == []

@@ -65,15 +65,18 @@ def test_large_offsets_keep_their_digits(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"weights": None}, "must hold weights, and bias, mean and std if wanted; it holds bias, mean, std"),
-        ({"scale": np.ones(2)}, "it holds bias, mean, scale, std, weights"),
+        (
+            {"weights": None},
+            "must contain weights, and optionally bias, mean and std; it has bias, mean, std",
+        ),
+        ({"scale": np.ones(2)}, "it has bias, mean, scale, std, weights"),
         ({"weights": np.ones(6)}, r"weights must be a matrix, got shape \(6,\)"),
         ({"bias": np.ones(6)}, r"bias must be one number or 4, got shape \(6,\)"),
         ({"std": np.ones((2, 3))}, r"std must be one number or 6, got shape \(2, 3\)"),
         ({"std": np.array([1, 1, 0, 1, 1, 1])}, "std must be positive, its smallest value is 0"),
-        ({"mean": np.full(6, np.nan)}, "mean holds numbers that are not finite"),
-        ({"weights": np.array([["a", "b"]])}, "holds something other than numbers"),
-        ({"weights": np.array([[print]], dtype=object)}, "is damaged or holds more than arrays"),
+        ({"mean": np.full(6, np.nan)}, "mean contains NaN or infinity"),
+        ({"weights": np.array([["a", "b"]])}, "contains values that are not numbers"),
+        ({"weights": np.array([[print]], dtype=object)}, "is damaged or contains more than arrays"),
     ],
 )
 def test_files_that_hold_no_such_map_are_refused_in_one_line(tmp_path, changes, message):
@@ -86,7 +89,7 @@ def test_files_that_hold_no_such_map_are_refused_in_one_line(tmp_path, changes, 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("t.npz", b"PK nothing", "is damaged or holds more than arrays"),
+        ("t.npz", b"PK nothing", "is damaged or contains more than arrays"),
         ("t.safetensors", b"nothing", "is damaged"),
         ("t.pkl", b"", r"has suffix '\.pkl'; known: \.npz, \.safetensors"),
     ],
@@ -99,7 +102,7 @@ def test_other_files_are_refused(tmp_path, name, content, message):
 
 def test_an_alignment_is_of_one_layer():
     with pytest.raises(
-        ValidationError, match=r"alignment is of one layer; name it in layers, got \['a', 'b'\]"
+        ValidationError, match=r"alignment applies to one layer; name exactly one in layers, got \['a', 'b'\]"
     ):
         TypeAdapter(ModelEntry).validate_python(
             {**TRAINED, "layers": ["a", "b"], "alignment": {"path": "t.npz"}}

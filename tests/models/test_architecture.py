@@ -84,7 +84,7 @@ def test_going_on_from_a_layer_inside_a_block_is_refused_and_names_the_cut_point
     network = build_network("small_resnet", n_classes=10, seed=0).eval()
     x = torch.zeros(1, 8, 16, 16)
     with pytest.raises(
-        ValueError, match=r"cannot go on from layer 'block1.bn1'.*'block1.add'.*cut points: conv1"
+        ValueError, match=r"cannot continue from layer 'block1.bn1'.*'block1.add'.*cut points: conv1"
     ):
         network.run(x, start_after="block1.bn1")
 
@@ -97,7 +97,7 @@ def test_starting_where_one_stops_returns_the_input_itself():
 
 def test_stopping_before_the_start_is_refused():
     network = build_network("cnn", n_classes=10, seed=0)
-    with pytest.raises(ValueError, match="layer 'bn1' does not lie behind 'relu1'"):
+    with pytest.raises(ValueError, match="layer 'bn1' does not come after 'relu1'"):
         network.run(torch.zeros(1, 8, 16, 16), start_after="relu1", stop_at="bn1")
 
 
@@ -170,9 +170,12 @@ def test_an_unknown_architecture_is_answered_with_a_close_match():
     ("layers", "message"),
     [
         ([A, A], "layer name 'a' occurs twice"),
-        ([A, {"name": "b", "kind": "relu", "from": "z"}], "layer 'b' takes from 'z', which no earlier layer"),
-        ([A, {"name": "b", "kind": "add"}], "layer 'b' of kind add has 1 inputs, it takes two or more"),
-        ([A, {"name": "b", "kind": "relu", "from": ["a", "input"]}], "kind relu has 2 inputs, it takes one"),
+        (
+            [A, {"name": "b", "kind": "relu", "from": "z"}],
+            "layer 'b' takes its input from 'z', which is not an earlier layer",
+        ),
+        ([A, {"name": "b", "kind": "add"}], "layer 'b' of kind add has 1 inputs; it takes two or more"),
+        ([A, {"name": "b", "kind": "relu", "from": ["a", "input"]}], "kind relu has 2 inputs; it takes one"),
         ([A, {"name": "b", "kind": "rleu"}], "does not match any of the expected tags"),
         ([{**A, "padings": 1}], "Extra inputs are not permitted"),
     ],

@@ -89,22 +89,22 @@ def test_a_path_in_place_of_a_name_is_answered_with_the_name(folder):
         ([CONV, {**CONV, "name": "b", "channels": 10**6, "kernel": 6}, {**CONV, "name": "c"}], "layer 'c'"),
         ([{"name": "a", "kind": "pad", "after": 20_000}], "layer 'a' is too large: output 1x20008x20008"),
         ([FLATTEN, {"name": "b", "kind": "linear", "features": 10**7}], "features"),
-        ([{**CONV, "name": "forward"}], "layer name 'forward': networks use the name 'forward' themselves"),
-        ([{**CONV, "name": "block.train"}], "layer name 'block.train': networks use the name 'train'"),
-        ([{**CONV, "name": "shapes.a"}], "layer name 'shapes.a': networks use the name 'shapes'"),
+        ([{**CONV, "name": "forward"}], "layer name 'forward': 'forward' is reserved in networks"),
+        ([{**CONV, "name": "block.train"}], "layer name 'block.train': 'train' is reserved"),
+        ([{**CONV, "name": "shapes.a"}], "layer name 'shapes.a': 'shapes' is reserved"),
         ([{**CONV, "name": "_modules"}], "layers.0.conv.name: String should match pattern"),
         ([{**CONV, "name": "input"}], "layer name 'input' occurs twice"),
-        ([CONV, {"name": "a.b", "kind": "relu"}], "layer name 'a.b' is within that of layer 'a'"),
-        ([{"name": "a.b", "kind": "relu"}, CONV], "layer name 'a.b' is within that of layer 'a'"),
-        ([{**CONV, "from": "a"}], "layer 'a' takes from 'a', which no earlier layer is called"),
-        ([{**CONV, "from": "b"}, {"name": "b", "kind": "relu"}], "takes from 'b', which no earlier layer"),
+        ([CONV, {"name": "a.b", "kind": "relu"}], "layer name 'a.b' is nested in the name of layer 'a'"),
+        ([{"name": "a.b", "kind": "relu"}, CONV], "layer name 'a.b' is nested in the name of layer 'a'"),
+        ([{**CONV, "from": "a"}], "layer 'a' takes its input from 'a', which is not an earlier layer"),
+        ([{**CONV, "from": "b"}, {"name": "b", "kind": "relu"}], "'b', which is not an earlier layer"),
         ([{"name": "a", "kind": "bn", "eps": float("nan")}], "eps: Input should be a finite number"),
         ([{"name": "a", "kind": "bn", "eps": float("inf")}], "eps: Input should be a finite number"),
         ([{**CONV, "groups": 3}], "layer 'a' of kind conv cannot take 1x8x8: "),
         ([{"name": "a", "kind": "linear", "features": 8}], "of kind linear cannot take 1x8x8: flatten"),
-        ([{"name": "a", "kind": "mean"}, {"name": "b", "kind": "mean"}], "kind mean cannot take 1: it takes"),
+        ([{"name": "a", "kind": "mean"}, {"name": "b", "kind": "mean"}], "its input must be a map"),
         ([FLATTEN, {**CONV, "name": "b"}], "'b' of kind conv cannot take 64: "),
-        ([CONV, {"name": "b", "kind": "subsample", "channels": 2}], "cannot leave out channels to give 2"),
+        ([CONV, {"name": "b", "kind": "subsample", "channels": 2}], "cannot reduce the channels to 2"),
         ([CONV, {"name": "b", "kind": "add", "from": ["a", "input"]}], "4x6x6, 1x8x8: they must be equal"),
         ([CONV, {"name": "b", "kind": "concat", "from": ["a", "input"]}], "concat cannot take 4x6x6, 1x8x8"),
     ],
@@ -152,17 +152,17 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("a: [", "is no valid YAML: "),
+        ("a: [", "is not valid YAML: "),
         ("", "Input should be a valid dictionary or instance of Architecture"),
         ("- 1", "Input should be a valid dictionary"),
         ("layers: 3", "description: Field required; "),
-        (BOMB, "its aliases unfold to too much"),
-        ("layers: &a [*a]", "its aliases unfold to too much"),
-        ("a: " + "[" * 3000 + "]" * 3000, "is no valid YAML: maximum recursion depth"),
+        (BOMB, "its YAML aliases expand to too many values"),
+        ("layers: &a [*a]", "its YAML aliases expand to too many values"),
+        ("a: " + "[" * 3000 + "]" * 3000, "is not valid YAML: maximum recursion depth"),
         ("channels: " + "9" * 5001, "Exceeds the limit"),
-        ("x: " + "y" * 1_000_001, "1000000 are the most"),
-        ("!!python/object/apply:os.system ['true']", "is no valid YAML: could not determine a constructor"),
-        ("\x00", "is no valid YAML"),
+        ("x: " + "y" * 1_000_001, "at most 1000000 are allowed"),
+        ("!!python/object/apply:os.system ['true']", "is not valid YAML: could not determine a constructor"),
+        ("\x00", "is not valid YAML"),
     ],
 )
 def test_files_that_are_no_architecture_are_refused_in_one_line(folder, text, told):
@@ -183,7 +183,7 @@ def test_no_name_that_a_network_uses_itself_can_be_that_of_a_layer(folder):
     assert {"forward", "train", "run", "layer"} <= taken
     for name in sorted(taken):
         write(folder, {**CONV, "name": name})
-        assert f"networks use the name {name!r} themselves" in refusal()
+        assert f"{name!r} is reserved in networks" in refusal()
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.yml")))

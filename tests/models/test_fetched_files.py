@@ -105,7 +105,7 @@ def test_a_file_of_another_digest_is_not_read_and_not_kept(server, entry, tmp_pa
 
 def test_a_file_that_breaks_off_is_not_kept(server, entry, tmp_path):
     server.cut = 100
-    with pytest.raises(ValueError, match=r"where the entry says|cannot be fetched"):
+    with pytest.raises(ValueError, match=r", but the entry gives|cannot be fetched"):
         build_model(entry)
     assert _kept(tmp_path) == []
 
@@ -116,13 +116,13 @@ def test_a_kept_file_that_changed_is_fetched_again(server, entry, tmp_path, capl
     kept.write_bytes(b"something else")
     build_model(entry)
     assert server.n_answers == 2
-    assert "is not what was fetched once; fetching it again" in caplog.text
+    assert "differs from the file that was fetched before; fetching it again" in caplog.text
 
 
 def test_an_address_without_the_file_is_told_in_one_line(server, entry, tmp_path):
     server.status = 404
     with pytest.raises(
-        ValueError, match=r"cannot be fetched: HTTP Error 404.*; try again .* give path"
+        ValueError, match=r"cannot be fetched: HTTP Error 404.*; try again .* set path"
     ) as caught:
         build_model(entry)
     assert "\n" not in str(caught.value)
@@ -139,7 +139,7 @@ def test_nobody_at_the_address_is_told_in_one_line(server, tmp_path):
 
 def test_offline_only_what_was_fetched_before_is_read(server, entry, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(ValueError, match="was not fetched before, and HF_HUB_OFFLINE is set") as caught:
+    with pytest.raises(ValueError, match="is not in the local cache, and HF_HUB_OFFLINE is set") as caught:
         build_model(entry)
     assert "\n" not in str(caught.value)
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
@@ -185,7 +185,7 @@ def test_the_cache_lies_where_the_user_says(monkeypatch, tmp_path):
     [
         ({}, "either path or url"),
         ({"path": "a.pth", "url": "https://x.org/a.pth", "sha256": DIGEST}, "either path or url"),
-        ({"url": "https://x.org/a.pth"}, r"url https://x\.org/a\.pth needs sha256, so that no other file"),
+        ({"url": "https://x.org/a.pth"}, r"url https://x\.org/a\.pth needs sha256 to identify the file"),
         ({"url": "file:///etc/a.pth", "sha256": DIGEST}, "url"),
         ({"url": "https://x.org/", "sha256": DIGEST}, "url"),
         ({"url": "https://x.org/a.pth", "sha256": "AB" * 32}, "sha256"),

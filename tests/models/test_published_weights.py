@@ -108,7 +108,7 @@ def test_the_hub_is_asked_for_the_digest_of_what_is_not_here(monkeypatch):
 
 
 def test_weights_that_nobody_published_are_refused_while_planning():
-    with pytest.raises(UserError, match="timm has no published weights of 'samvit_base_patch16_224'; write"):
+    with pytest.raises(UserError, match="timm has no published weights for 'samvit_base_patch16_224'; set"):
         _weights(source="timm", name="samvit_base_patch16_224")
 
 
@@ -136,7 +136,7 @@ def test_weights_that_change_between_plan_and_use_are_refused(folders):
     planned = describe_model(entry)["weights"]
     load_model(entry, weights=planned)
     torch.save({name: value + 1 for name, value in plain.state_dict().items()}, file)
-    with pytest.raises(UserError, match=r"when the run was planned and are .* now; run again"):
+    with pytest.raises(UserError, match=r"changed since planning, from .* to .*; run again"):
         load_model(entry, weights=planned)
 
 

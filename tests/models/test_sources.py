@@ -112,10 +112,10 @@ def test_weights_that_cannot_be_had_offline_are_refused_in_one_line(entry, messa
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("net.pt", {"fn": print}, "holds more than tensors"),
-        ("net.pt", [torch.zeros(1)], "is no state dict of tensors: it holds a list"),
+        ("net.pt", {"fn": print}, "contains more than tensors"),
+        ("net.pt", [torch.zeros(1)], "is not a state dict of tensors: it contains a list"),
         ("net.pt", {"conv1.weight": torch.zeros(1)}, "does not fit: it lacks"),
-        ("net.bin", {}, "is no state dict of tensors: it holds nothing"),
+        ("net.bin", {}, "is not a state dict of tensors: it contains nothing"),
     ],
 )
 def test_a_file_that_is_no_checkpoint_is_refused_without_running_it(name, content, message, tmp_path):
@@ -132,7 +132,9 @@ def test_a_truncated_checkpoint_is_named_with_what_to_do(tmp_path):
     path = tmp_path / "torn.safetensors"
     path.write_bytes(whole[:-9])
     checkpoint = _entry(source="checkpoint", architecture="cnn", path=str(path), n_classes=2)
-    told = rf"{path} is damaged or no safetensors file \({len(whole) - 9} bytes: .*\); copy or fetch it again"
+    told = (
+        rf"{path} is damaged or not a safetensors file \({len(whole) - 9} bytes: .*\); copy or fetch it again"
+    )
     with pytest.raises(ValueError, match=f"checkpoint {told}"):
         build_model(checkpoint)
     with pytest.raises(ValueError, match=f"network 'mine': checkpoint {told}"):

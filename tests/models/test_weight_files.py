@@ -136,7 +136,7 @@ def test_of_two_sets_of_weights_the_entry_must_choose_one(wrap, first, second, t
     path = tmp_path / "net.pth"
     torch.save(wrap(a, b), path)
     message = refusal(checkpoint(path))
-    assert "holds 2 sets of weights that fit; say which: " in message
+    assert "contains 2 sets of weights that fit; choose one: " in message
     for choice in (first, second):
         ((key, value),) = choice.items()
         assert f"{key}: {value!r}" in message or f"{key}: '{value}." in message
@@ -238,34 +238,34 @@ def _safetensors():
         (lambda: b"\n<!DOCTYPE html>\n<html><title>Sign in</title></html>", "is a web page"),
         (lambda: b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "is a web page"),
         (lambda: b"", "is empty; copy or fetch it again"),
-        (lambda: b"404: Not Found", "is a text ('404: Not Found'), not weights"),
+        (lambda: b"404: Not Found", "is a text file ('404: Not Found'), not weights"),
         (
             lambda: b'{"metadata": {}, "weight_map": {"a": "model-1.safetensors"}}',
             "index of weights in several",
         ),
-        (lambda: _torch(draw())[:-100], "is a zip file, as torch writes, that breaks off or is damaged"),
+        (lambda: _torch(draw())[:-100], "is a truncated or damaged zip file, the format of torch.save"),
         (
             lambda: _torch(draw())[:50],
-            "is a zip file, as torch writes, that breaks off or is damaged (50 bytes)",
+            "is a truncated or damaged zip file, the format of torch.save (50 bytes)",
         ),
-        (lambda: _torch(draw(), _use_new_zipfile_serialization=False)[:5000], "is a damaged file of torch"),
+        (lambda: _torch(draw(), _use_new_zipfile_serialization=False)[:5000], "is a damaged torch file"),
         (lambda: _zip({"a.txt": "x", "b.txt": "y"}), "is a zip archive of other files (a.txt, b.txt)"),
         (lambda: _zip({"arr_0.npy": "x"}), "is an archive of numpy arrays"),
-        (_compressed, "is a file of torch that was compressed again"),
+        (_compressed, "is a torch file that was compressed again"),
         (_script, "is a TorchScript program"),
         (_tar, "is a tar archive"),
         (lambda: gzip.compress(b"x"), "is compressed with gzip"),
         (lambda: pickle.dumps({"conv1.weight": [1.0]}), "is a pickle that torch.save did not write"),
         (lambda: b"\x89HDF\r\n\x1a\n" + bytes(50), "is an HDF5 file"),
-        (lambda: bytes(range(200, 256)), "is of no known format (it begins with c8 c9"),
-        (lambda: _safetensors()[:-9], "is damaged or no safetensors file"),
-        (lambda: _safetensors()[:20], "is damaged or no safetensors file"),
-        (lambda: _torch([torch.zeros(1)]), "is no state dict of tensors: it holds a list"),
-        (lambda: _torch({"epoch": 3, "args": {}}), "it holds epoch (int), args (dict)"),
-        (lambda: _torch(torch.zeros(3)), "it holds a Tensor"),
-        (lambda: _torch(torch.nn.ReLU()), "holds a whole network (torch.nn.modules.activation.ReLU)"),
-        (lambda: _torch({"fn": print}), "holds more than tensors (print), and reading it could run code"),
-        (lambda: _torch({"a": draw()["conv1.weight"]}), "the file holds tensors (a)"),
+        (lambda: bytes(range(200, 256)), "is of an unknown format (it begins with c8 c9"),
+        (lambda: _safetensors()[:-9], "is damaged or not a safetensors file"),
+        (lambda: _safetensors()[:20], "is damaged or not a safetensors file"),
+        (lambda: _torch([torch.zeros(1)]), "is not a state dict of tensors: it contains a list"),
+        (lambda: _torch({"epoch": 3, "args": {}}), "it contains epoch (int), args (dict)"),
+        (lambda: _torch(torch.zeros(3)), "it contains a Tensor"),
+        (lambda: _torch(torch.nn.ReLU()), "contains a whole network (torch.nn.modules.activation.ReLU)"),
+        (lambda: _torch({"fn": print}), "contains more than tensors (print), and reading it could run code"),
+        (lambda: _torch({"a": draw()["conv1.weight"]}), "the file contains tensors (a)"),
     ],
 )
 def test_what_is_no_file_of_weights_is_named_in_one_line(content, told, tmp_path):
@@ -279,7 +279,7 @@ def test_what_is_no_file_of_weights_is_named_in_one_line(content, told, tmp_path
 def test_no_code_of_a_file_is_run(is_new, tmp_path):
     state = {"state_dict": draw(), "args": argparse.Namespace(evil=Exploit(tmp_path / "ran"))}
     torch.save(state, tmp_path / "net.pth", _use_new_zipfile_serialization=is_new)
-    assert "holds more than tensors (posix.system)" in refusal(checkpoint(tmp_path / "net.pth"))
+    assert "contains more than tensors (posix.system)" in refusal(checkpoint(tmp_path / "net.pth"))
     assert not (tmp_path / "ran").exists()
 
 
@@ -292,7 +292,7 @@ def test_a_flipped_bit_in_a_file_of_torch_is_found(tmp_path):
     content = bytearray(_torch(draw()))
     content[len(content) // 2] ^= 1
     (tmp_path / "net.pth").write_bytes(content)
-    assert "is a damaged file of torch" in refusal(checkpoint(tmp_path / "net.pth"))
+    assert "is a damaged torch file" in refusal(checkpoint(tmp_path / "net.pth"))
 
 
 def test_a_file_that_was_written_without_checksums_is_read(tmp_path):
@@ -343,7 +343,7 @@ def test_numbers_that_are_no_floats_are_refused_where_floats_are_needed(kind, tm
     torch.save({**state, "conv1.weight": state["conv1.weight"].to(kind)}, tmp_path / "net.pth")
     message = refusal(checkpoint(tmp_path / "net.pth"))
     name = str(kind).removeprefix("torch.")
-    assert f"has numbers of type {name} where the network has float32 (conv1.weight)" in message
+    assert f"has values of type {name} where the network has float32 (conv1.weight)" in message
 
 
 def test_quantised_and_sparse_tensors_are_refused(tmp_path):

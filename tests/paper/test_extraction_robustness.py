@@ -71,8 +71,8 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_rows_stay_the_same(
     # 8 -> 4 -> 2; the rest of the first set and the second set are read two at a time
     assert sizes == [8, 4, 2, 2, 2, 2, 2, 2, 1, *[2] * 6, 1]
     assert [record.getMessage() for record in caplog.records if "do not fit" in record.getMessage()] == [
-        "8 images at a time do not fit into memory, going on with 4",
-        "4 images at a time do not fit into memory, going on with 2",
+        "a batch of 8 images does not fit into memory; continuing with 4",
+        "a batch of 4 images does not fit into memory; continuing with 2",
     ]
     for key, handle in whole.items():
         assert handle.names == halved[key].names
@@ -206,7 +206,7 @@ def test_groups_add_their_networks_and_null_leaves_one_out():
         ({"groups": "more"}, "unknown group 'more'; known: none"),
         (
             {"groups": "more", "models": {"a": VIT}, "model_groups": {"more": {"a": {**VIT, "seed": 1}}}},
-            "group 'more' has another 'a' than there is already",
+            "group 'more' redefines 'a' with another value",
         ),
         ({"autocast": "float8"}, "autocast"),
         ({"decode_threads": 0}, "decode_threads"),

@@ -147,16 +147,16 @@ def test_preprocessing_is_what_the_entry_says():
         (
             {"conv1.weight": torch.zeros(2)},
             {"left_out": ["[!c]*"]},
-            r"conv1\.weight is 2, not 64x3x7x7; say n_classes",
+            r"conv1\.weight is 2, not 64x3x7x7; set n_classes",
         ),
         ({"conv1.weight": torch.zeros(2)}, {"left_out": ["*"]}, "none of its tensors is used"),
         (
             {"model": {"a": torch.ones(1)}},
             {"within": "modle.trunk"},
-            r"no part 'modle.trunk' .*; there is model \(a\)",
+            r"no part 'modle.trunk' .*; it contains model \(a\)",
         ),
-        ({"epoch": 3}, {}, r"is no state dict of tensors: it holds epoch \(int\)"),
-        ({"fn": print}, {}, r"holds more than tensors \(print\)"),
+        ({"epoch": 3}, {}, r"is not a state dict of tensors: it contains epoch \(int\)"),
+        ({"fn": print}, {}, r"contains more than tensors \(print\)"),
     ],
 )
 def test_files_that_do_not_fit_are_refused_in_one_line(tmp_path, content, changes, message):
@@ -187,7 +187,7 @@ def test_a_head_of_another_size_is_asked_for_or_left_out(architecture, tmp_path)
     "source", [{"source": "timm", "name": "resnet18"}, {"source": "torchvision", "name": "vgg11"}]
 )
 def test_published_weights_keep_their_own_head(source):
-    with pytest.raises(ValueError, match="n_classes: 10 is for drawn weights"):
+    with pytest.raises(ValueError, match="n_classes: 10 applies to random weights"):
         TypeAdapter(ModelEntry).validate_python({**source, "layers": ["x"], "n_classes": 10})
 
 

@@ -51,17 +51,20 @@ MISTAKES: dict[str, tuple[str | bytes, str]] = {
     "list as a key": ("? [a, b]\n: 1", "unhashable key"),
     "an alias of itself": (
         "ingest: &a {stimulus_sets: *a}",
-        "line 1: refers to itself: \\*a is inside of &a",
+        "line 1: refers to itself: \\*a is inside &a",
     ),
     "an alias of itself in a list": ("x:\n  &a [1, [*a]]", "line 2: refers to itself"),
-    "5,001 digits": (f"threads: {'1' * 5001}", "line 1: has a number of 5,001 digits, 100 may be"),
+    "5,001 digits": (
+        f"threads: {'1' * 5001}",
+        "line 1: has a number of 5,001 digits; at most 100 are allowed",
+    ),
     "5,001 hexadecimal digits": (f"threads: 0x{'f' * 5001}", "has a number of 5,003 digits"),
     "more than 64 bits": (f"threads: {'9' * 90}", "parameter threads in .*: should be at most"),
     "3,000 levels of lists": (f"a: {'[' * 3000}{']' * 3000}", "line 1: is nested more than 40 levels deep"),
     "3,000 levels of mappings": (f"a: {'{a: ' * 3000}1{'}' * 3000}", "is nested more than 40 levels deep"),
     "300 indented levels": ("".join(f"{' ' * i}a:\n" for i in range(300)), "line 41: is nested"),
-    "aliases that unfold": (unfolding_aliases(12), "unfolds to more than 200,000 values"),
-    "references that unfold": (unfolding_references(60), "unfolds to more than 1,000,000 characters"),
+    "aliases that unfold": (unfolding_aliases(12), "expands to more than 200,000 values"),
+    "references that unfold": (unfolding_references(60), "expands to more than 1,000,000 characters"),
     "references in a circle": ("a: ${b}\nb: ${a}", "Recursive interpolation"),
     "a reference to itself": ("a: ${a}", "Recursive interpolation"),
     "a reference within a reference": ("a: ${b.${c}}\nc: d", "a reference within a reference"),
@@ -78,10 +81,13 @@ MISTAKES: dict[str, tuple[str | bytes, str]] = {
     "Latin-1": (b"a: \xff\xe4", "is not UTF-8 text"),
     "UTF-16": ("a: 1".encode("utf-16"), "is not UTF-8 text"),
     "a zero byte": (b"a: \x00", "unacceptable character"),
-    "an escaped zero": ('a: "b\\0c"', r"parameter a in .*: 'b\\x00c' has characters that no text can hold"),
-    "half a character": ('a: "\\uD800"', "has characters that no text can hold"),
-    "a list": ("[1]", "must hold `key: value` lines, not a list"),
-    "a number": ("3", "must hold `key: value` lines, not a single value"),
+    "an escaped zero": (
+        'a: "b\\0c"',
+        r"parameter a in .*: 'b\\x00c' has characters that are not valid Unicode text",
+    ),
+    "half a character": ('a: "\\uD800"', "has characters that are not valid Unicode text"),
+    "a list": ("[1]", "must contain `key: value` lines, not a list"),
+    "a number": ("3", "must contain `key: value` lines, not a single value"),
     "a list where a mapping is in base": (
         "ingest: {stimulus_sets: [a]}",
         r"local/parameters.yml, key ingest.stimulus_sets: holds a list, but .*base/parameters.yml has `key",
@@ -93,7 +99,7 @@ MISTAKES: dict[str, tuple[str | bytes, str]] = {
         "should be text, a number, true",
     ),
     "a set": ("a: !!set {b, c}", "not a supported primitive type"),
-    "too large": (b"#" * (MAX_BYTES + 1), "has 4,000,001 bytes, a configuration file may have 4,000,000"),
+    "too large": (b"#" * (MAX_BYTES + 1), "has 4,000,001 bytes; configuration files may have 4,000,000"),
 }
 
 

@@ -55,7 +55,7 @@ def test_every_mistake_has_a_line_with_its_place_and_close_matches(parameters): 
     assert lines["models.name"].startswith("unknown timm model 'resnet81'; did you mean 'resnet18'")
     assert lines["models.size"].startswith("'swin_tiny_patch4_window7_224' cannot be built: ")
     assert lines["models.pooling"].startswith("layer 'layer4': pooling 'cls' needs tokens, got a map")
-    assert lines["models.idle"].startswith("layer 'blocks.0.attn.attn_drop' exists, but is never called")
+    assert lines["models.idle"].startswith("layer 'blocks.0.attn.attn_drop' exists but is never called")
     assert lines["models.call"].startswith(
         "layer 'layer1.0.relu' is called 2 times; name one of layer1.0.relu@1"
     )

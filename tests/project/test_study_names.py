@@ -67,13 +67,16 @@ WRONG = {
     "probing.models": (["cnn_simclr_s9"], "is no network of this study; did you mean"),
     "probing.stimulus_sets": (["digitz"], "is no stimulus set of this study"),
     "probing.subset": ("analsis", "is no stimulus subset of this study"),
-    "probing.combinations": ({"two": {"models": ["cnn_simclr_s0", "x"]}}, "'x' is no network of this study"),
-    "diagnostics.models": (["cnn_simclr_s9"], "is no network of this study"),
+    "probing.combinations": (
+        {"two": {"models": ["cnn_simclr_s0", "x"]}},
+        "'x' is not a network of this study",
+    ),
+    "diagnostics.models": (["cnn_simclr_s9"], "is not a network of this study"),
     "features.stimulus_sets": (["digitz"], "is no stimulus set of this study"),
-    "consistency.model_sets": ({"one": [{"anchor": "x"}]}, "'x' is no network of this study"),
-    "similarity_inference.measures": (["linear_regression_r2"], "no permutation null for measure"),
-    "sample_sizes.measures": (["mutual_knn_10"], "no curve over the number of stimuli for measure"),
-    "model_maps.measures": (["rsa_correlation_pearson"], "is not among similarity.measures; choose of cka_"),
+    "consistency.model_sets": ({"one": [{"anchor": "x"}]}, "'x' is not a network of this study"),
+    "similarity_inference.measures": (["linear_regression_r2"], "has no permutation null"),
+    "sample_sizes.measures": (["mutual_knn_10"], "has no curve over the number of stimuli"),
+    "model_maps.measures": (["rsa_correlation_pearson"], "is not in similarity.measures; choose one of cka_"),
 }
 
 
@@ -142,7 +145,7 @@ def test_what_is_there_may_be_named_unless_the_run_makes_it_anew(
     changed["similarity"]["models"] = ["of_last_year"]
     catalog = Catalog(features=tmp_path)
     _check(changed, "similarity", catalog=catalog)
-    with pytest.raises(ValueError, match="'of_last_year' is no network of this study"):
+    with pytest.raises(ValueError, match="'of_last_year' is not a network of this study"):
         _check(changed, "features", "similarity", catalog=catalog)
 
 
@@ -168,7 +171,7 @@ def test_pipelines_that_read_what_changed_are_named_through_others() -> None:
     assert find_stale({"similarity_matrices"}, ran, everything) == ["probing", "reporting"]
     assert find_stale({"similarity_nulls"}, ran, everything) == ["reporting"]
     assert tell_stale({"probes"}, make_pipeline("probing"), everything) == (
-        "reporting reads what changed here; bring it up to date: kedro run --pipelines=reporting"
+        "reporting reads what changed here; update it with: kedro run --pipelines=reporting"
     )
     everyone = sum(map(make_pipeline, PIPELINES), Pipeline([]))
     assert tell_stale({"features"}, everyone, everything) == ""
@@ -217,7 +220,7 @@ def test_each_file_of_weights_that_does_not_fit_is_told_in_one_line(
         f"parameter features.models.{name}" for name in ("seven", "pointer", "absent")
     ]
     assert (
-        "fc.weight is 7x24, not 10x24, fc.bias is 7, not 10; say n_classes: 7, or left_out: [fc]" in lines[0]
+        "fc.weight is 7x24, not 10x24, fc.bias is 7, not 10; set n_classes: 7, or left_out: [fc]" in lines[0]
     )
     require_readable_networks(changed, {}, make_pipeline("similarity"), Files())  # which reads none of them
 

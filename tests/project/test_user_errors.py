@@ -157,7 +157,7 @@ MISTAKES = {
         )
         for name in ("my set", "a/b", "..", "größe")
     },
-    "threads": Mistake("parameter threads must be a positive whole number", ("--params=threads=0",)),
+    "threads": Mistake("parameter threads must be a positive integer", ("--params=threads=0",)),
     "device": Mistake(
         "parameter features.device: unknown device 'gpuu'",
         ("--pipelines=features", "--params=features.device=gpuu"),
@@ -168,7 +168,7 @@ MISTAKES = {
         "nothing chosen makes a collection", ("--nodes=similarities", "--params=shard=1/2")
     ),
     "recompute of no collection": Mistake(
-        "recompute names no collection: 'featurs'; did you mean 'features'?",
+        "recompute: 'featurs' is not a collection; did you mean 'features'?",
         ("--params=recompute=featurs",),
     ),
     "recompute of what this run does not make": Mistake(
@@ -182,11 +182,11 @@ MISTAKES = {
         ("--pipelines=reporting", "--params=reporting.measure=rsa_correlation_pearson"),
     ),
     "anchor that is no network": Mistake(
-        "parameter consistency.anchors in --params: 'cnn_supervized_s0' is no network of this study",
+        "parameter consistency.anchors in --params: 'cnn_supervized_s0' is not a network of this study",
         ("--pipelines=similarity", "--params=consistency.anchors=[cnn_supervized_s0]"),
     ),
     "network to probe that is none": Mistake(
-        "parameter probing.models in --params: 'cnn_simclr_s7' is no network of this study",
+        "parameter probing.models in --params: 'cnn_simclr_s7' is not a network of this study",
         ("--dry-run", "--pipelines=probing", "--params=probing.models=[cnn_simclr_s7]"),
     ),
     "stimulus set to compare on that is none": Mistake(
@@ -221,7 +221,7 @@ MISTAKES = {
     "tab in YAML": Mistake(
         "parameters.yml, line 2, column 1: found character", text="ingest:\n\tthreads: 3\n"
     ),
-    "list for a file": Mistake("must hold `key: value` lines, not a list", text="- a\n- b\n"),
+    "list for a file": Mistake("must contain `key: value` lines, not a list", text="- a\n- b\n"),
     "key twice": Mistake("line 2, column 1: found duplicate key threads", text="threads: 1\nthreads: 2\n"),
     "number for a group": Mistake(
         "should be `key: value` lines, got 3", ("--pipelines=ingest",), text="ingest: 3\n"

@@ -157,8 +157,8 @@ def test_rare_architectures_share_a_marker(draw_maps, study):
 
 
 def test_without_places_the_figure_says_why(draw_maps, tables):
-    few = tables["model_positions"].assign(x=np.nan, y=np.nan, reason="2 networks, a map needs 3")
-    assert "2 networks, a map needs 3" in text_of(draw_maps(model_positions=few))
+    few = tables["model_positions"].assign(x=np.nan, y=np.nan, reason="2 networks; a map needs 3")
+    assert "2 networks; a map needs 3" in text_of(draw_maps(model_positions=few))
     assert "Nothing to draw" in text_of(draw_maps(model_positions=few.iloc[:0]))
 
 

@@ -162,7 +162,7 @@ def test_an_unknown_stimulus_set_is_answered_with_a_close_match(stimulus_sets):
         ({"grids": [{**GRIDS[2], "schedule": SCHEDULE}]}, "objective 'untrained' takes no schedule"),
         (
             {"grids": [GRIDS[1], GRIDS[1]]},
-            "network 'cnn_vicreg_s0' is in two grids; give one of them a label",
+            "network 'cnn_vicreg_s0' is defined by two grids; give one of them a label",
         ),
         (
             {"overrides": {"cnn_vicreg_s1": {}}},
@@ -173,7 +173,7 @@ def test_an_unknown_stimulus_set_is_answered_with_a_close_match(stimulus_sets):
         ({"devise": "cpu"}, "devise"),
         (
             {"device": "cuda"},
-            "portable on the CPU only, and device is 'cuda'; set training.portable to false",
+            "portable on the CPU only, but device is 'cuda'; set training.portable to false",
         ),
     ],
 )

@@ -1,1 +1,1 @@
-"""What is checked before anything runs, so that a mistake costs seconds and is told in one line."""
+"""Checks before anything runs, so that a mistake costs seconds and is reported in one line."""

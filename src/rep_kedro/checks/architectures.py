@@ -1,4 +1,4 @@
-"""Architectures to be trained, before anything runs: do their layers fit together?"""
+"""Check before anything runs that the layers of architectures to train fit together."""
 
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any

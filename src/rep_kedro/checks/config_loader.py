@@ -1,4 +1,4 @@
-"""Kedro's configuration loader, bounded, and with every mistake in a file answered in one line."""
+"""Kedro's configuration loader with bounds, and with every error in a file reported in one line."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ _MISTAKES = (
     TypeError,
     AttributeError,
 )
-"""What Kedro and OmegaConf raise where a file holds something else than they expect."""
+"""Exceptions of Kedro and OmegaConf for files with unexpected content."""
 
 
 class BoundedConfigLoader(OmegaConfigLoader):
@@ -59,7 +59,7 @@ class BoundedConfigLoader(OmegaConfigLoader):
 def _why(problem: Exception) -> str:
     """Return what the loader says, in one line, with the key where it is known."""
     if isinstance(problem, RecursionError):
-        return "configuration: values refer to one another in a circle, or are nested too deep"
+        return "configuration: values refer to each other in a circle or are nested too deeply"
     first = (str(problem) or type(problem).__name__).splitlines()[0].rstrip(".")
     key = getattr(problem, "full_key", None)
     return f"configuration, key {key}: {first}" if key else f"configuration: {first}"

@@ -1,4 +1,4 @@
-"""The configuration as files: is the environment there, is each file readable, where does a key stand?"""
+"""The configuration as files: does the environment exist, is each file readable, where is a key set?"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -72,9 +72,9 @@ def _why_unreadable(path: Path) -> str | None:
         return find_fault(path) or f"{shown}: {str(problem).splitlines()[0]}"
     except OSError as problem:
         if "scalar" not in str(problem) and problem.errno is None:
-            return f"{shown} must hold `key: value` lines, not a single value"
+            return f"{shown} must contain `key: value` lines, not a single value"
         return f"{shown} cannot be read: {problem.strerror or problem}"
-    return None if isinstance(content, DictConfig) else f"{shown} must hold `key: value` lines, not a list"
+    return None if isinstance(content, DictConfig) else f"{shown} must contain `key: value` lines, not a list"
 
 
 def find_origin(loader: Loader, keys: Sequence[str | int]) -> str:

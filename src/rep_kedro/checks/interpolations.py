@@ -1,4 +1,4 @@
-"""What interpolations such as ``${features.layer}`` unfold to, reckoned before any is resolved."""
+"""The size to which interpolations such as ``${features.layer}`` expand, computed before any is resolved."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ def require_bounded_interpolations(content: Mapping[Any, Any]) -> None:
     sizes: dict[str, int] = {}
     for key in content:
         if _size_of(content, (key,), sizes) > MAX_CHARS:
-            raise UserError(f"configuration, key {key}: unfolds to more than {MAX_CHARS:,} characters")
+            raise UserError(f"configuration, key {key}: expands to more than {MAX_CHARS:,} characters")
 
 
 def _size_of(content: Any, path: tuple[Any, ...], sizes: dict[str, int]) -> int:
@@ -53,7 +53,7 @@ def _unfold(content: Any, path: tuple[Any, ...], sizes: dict[str, int]) -> int:
 
 
 def _target(path: tuple[Any, ...], reference: str) -> tuple[Any, ...]:
-    """Return the path that a reference means; dots in front count from where it stands."""
+    """Return the path that a reference means; leading dots count from its own place."""
     names = reference.lstrip(".")
     n_up = len(reference) - len(names)
     parts = tuple(re.split(r"[.\[\]]+", names.rstrip("]"))) if names else ()

@@ -1,4 +1,4 @@
-"""Options of a run besides parameters: shard, recompute, compare_with, keep_going; and ``threads``."""
+"""Options of a run that are not parameters (shard, recompute, compare_with, keep_going), and ``threads``."""
 
 import subprocess
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ def require_options(given: Mapping[str, Any], root: Path) -> None:
     """Check the options of a run as far as they do not depend on what runs.
 
     Raises:
-        ValueError: If the shard is none, or the revision to compare with is unknown.
+        ValueError: If the shard is malformed, or the revision to compare with is unknown.
     """
     from rep_kedro.datasets import Shard
 
@@ -31,18 +31,18 @@ def require_threads(n_threads: object) -> None:
     """Check the number of threads.
 
     Raises:
-        ValueError: If it is not a positive whole number or null.
+        ValueError: If it is not a positive integer or null.
     """
     if n_threads is not None and (type(n_threads) is not int or n_threads < 1):
-        raise UserError(f"parameter threads must be a positive whole number or null, got {n_threads!r}")
+        raise UserError(f"parameter threads must be a positive integer or null, got {n_threads!r}")
 
 
 def require_devices(parameters: Mapping[str, Any]) -> None:
     """Check each parameter ``device`` that one level of the parameters has.
 
     Raises:
-        ValueError: If it names no device, one that this machine does not have, or one that lacks the
-            precision that is needed.
+        ValueError: If it names an unknown device, one that this machine does not have, or one without the
+            required precision.
     """
     for name, group in parameters.items():
         device = group.get("device") if isinstance(group, Mapping) else None
@@ -51,7 +51,7 @@ def require_devices(parameters: Mapping[str, Any]) -> None:
             if device.startswith("mps") and name in _IN_DOUBLE:
                 raise UserError(
                     f"parameter {name}.device: {name} computes in double precision, which {device!r} does not"
-                    " have; use cpu"
+                    " support; use cpu"
                 )
 
 
@@ -79,7 +79,7 @@ def require_recompute(wanted: str, made: Iterable[str], collections: Iterable[st
         collections: All collections.
 
     Raises:
-        ValueError: If a name meets none; the message has close matches.
+        ValueError: If a name matches none; the message has close matches.
     """
     made, collections = sorted(made), sorted(collections)
     for pattern in wanted.replace("+", " ").split():
@@ -87,7 +87,7 @@ def require_recompute(wanted: str, made: Iterable[str], collections: Iterable[st
         matched = [name for name in collections if fnmatchcase(name, collection)]
         if not matched:
             raise UserError(
-                f"recompute names no collection: {pattern!r}; {suggest(collection, collections)}"
+                f"recompute: {pattern!r} is not a collection; {suggest(collection, collections)}"
                 " (delete the file of a table or of the report to make it again)"
             )
         if not set(matched) & set(made):
@@ -108,13 +108,13 @@ def require_revision(revision: str, root: Path) -> None:
         known = _git(root, "for-each-ref", "--format=%(refname:short)", "refs/tags", "refs/heads").split()
         inside = bool(_git(root, "rev-parse", "--git-dir"))
     except OSError:
-        return  # no git: DVC will tell
+        return  # no git: DVC reports it
     if not inside:
         raise UserError(
-            f"compare_with {revision!r} needs the project's git history, and {root} is no git repository"
+            f"compare_with {revision!r} needs the project's git history, but {root} is not a git repository"
         )
     hint = suggest(revision, known)
-    raise UserError(f"compare_with names no tag, branch or commit: {revision!r}; {hint}")
+    raise UserError(f"compare_with: {revision!r} is not a tag, branch or commit; {hint}")
 
 
 def _git(root: Path, *arguments: str) -> str:

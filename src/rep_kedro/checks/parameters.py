@@ -1,4 +1,4 @@
-"""Every parameter a run reads, checked against its model before any node; one line for each that is wrong."""
+"""Validate every parameter of a run against its model before any node; one line for each error."""
 
 import types
 from collections.abc import Iterator, Mapping
@@ -22,7 +22,7 @@ _YAML_WORDS = {
     **dict.fromkeys(("list_type", "tuple_type", "set_type"), "a list"),
     **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "`key: value` lines"),
     **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
-    "string_type": "a text",
+    "string_type": "text",
 }
 Loc = tuple[str | int, ...]
 
@@ -36,7 +36,7 @@ def require_known_parameters(
         parameters: As configured, with those of the command line.
         given: Those of the command line, without options of the run.
         pipeline: All pipelines.
-        loader: Tells where a parameter stands.
+        loader: The loader, which knows the file of each parameter.
 
     Raises:
         ValueError: If one is unknown; the message has its place and close matches.
@@ -117,7 +117,7 @@ def _lines_of(
 
 
 def _wanted(error: Any) -> str:
-    """Return what a value should be, in words of YAML, or nothing if the error is about something else."""
+    """Return what a value should be in YAML terms, or an empty string for any other error."""
     if error["type"] in _YAML_WORDS:
         return _YAML_WORDS[error["type"]]
     message = str(error["msg"])
@@ -129,12 +129,12 @@ def _is_below(lower: Loc, upper: Loc) -> bool:
 
 
 def _place_of(loc: Loc, value: Any, *, has_key: bool) -> Loc:
-    """Return the way to a value as the user wrote it: without the tags of unions.
+    """Return the path to a value as the user wrote it, without the tags of unions.
 
     Args:
-        loc: The way by pydantic.
-        value: What the user wrote.
-        has_key: Whether the error is about a key, which may not be there.
+        loc: pydantic's path.
+        value: The value that the user wrote.
+        has_key: Whether the error is about a key, which may be absent.
 
     Example:
         >>> _place_of(("sets", "mine", "folder", "path"), {"sets": {"mine": {"at": 3}}}, has_key=True)
@@ -142,7 +142,7 @@ def _place_of(loc: Loc, value: Any, *, has_key: bool) -> Loc:
     """
     place: list[str | int] = []
     for position, part in enumerate(loc):
-        if _holds(value, part):
+        if _contains(value, part):
             value = value[part]
         elif isinstance(value, Mapping) and (inner := _only_holder(value, part)) is not None:
             place.append(inner)
@@ -153,20 +153,20 @@ def _place_of(loc: Loc, value: Any, *, has_key: bool) -> Loc:
     return tuple(place)
 
 
-def _holds(value: Any, part: str | int) -> bool:
+def _contains(value: Any, part: str | int) -> bool:
     if isinstance(value, Mapping):
         return part in value
     return isinstance(value, list) and isinstance(part, int) and part < len(value)
 
 
 def _only_holder(value: Mapping[str, Any], part: str | int) -> str | None:
-    """Return the inner mapping that holds a key, where a model was checked apart from its parent."""
+    """Return the inner mapping that contains a key, for a model that is validated apart from its parent."""
     holders = [key for key, inner in value.items() if isinstance(inner, Mapping) and part in inner]
     return holders[0] if len(holders) == 1 else None
 
 
 def is_given(place: Loc, given: Mapping[str, Any]) -> bool:
-    """Tell whether a parameter, or a part of it, came from the command line."""
+    """Return whether a parameter, or a part of it, came from the command line."""
     value: Any = given
     for part in place:
         if not isinstance(value, Mapping):
@@ -229,7 +229,7 @@ def _options_at(place: Loc, value: Any) -> set[str]:
 
 
 def _models_at(model: Any, loc: Loc) -> "set[type[BaseModel]]":
-    """Return the models that a place may be checked by."""
+    """Return the models that may validate a place."""
     models = _models_in(model)
     for part in loc:
         tagged = {found for found in models if part in _tags(found)}

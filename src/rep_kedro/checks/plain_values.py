@@ -1,4 +1,4 @@
-"""Values that no parameter can have: NaN, infinity, numbers beyond 64 bits, broken text."""
+"""Values that no parameter may have: NaN, infinity, numbers beyond 64 bits, invalid text."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -34,7 +34,7 @@ def _find_odd(value: Any, keys: Keys) -> Iterator[tuple[Keys, str]]:
             yield from _find_odd(inner, (*keys, place))
     elif isinstance(value, str):
         if "\0" in value or any(0xD800 <= ord(letter) <= 0xDFFF for letter in value):
-            yield keys, f"{value!a} has characters that no text can hold"
+            yield keys, f"{value!a} has characters that are not valid Unicode text"
     elif isinstance(value, int):
         if abs(value) > _MAX_INTEGER:
             yield keys, f"should be at most {_MAX_INTEGER}, got a number of {value.bit_length()} bits"

@@ -1,4 +1,4 @@
-"""Plans of collections as the configuration has them now, whatever plans are stored; nothing is computed."""
+"""Plan collections by the current configuration, whatever plans are stored, without computing anything."""
 
 import logging
 from collections.abc import Iterable, Mapping
@@ -17,19 +17,19 @@ _log = logging.getLogger("rep_kedro")
 
 
 def expect_configured(catalog: Any, names: Iterable[str]) -> None:
-    """Make collections hold the members that the configuration plans, and no others.
+    """Make collections expect the members that the configuration plans, and no others.
 
-    The planners of everything that they follow from are asked, from the images on. What cannot be planned
-    now, say because images are not on this machine, is used as it is stored, and the log says so.
+    All planners upstream run, starting from the images. What cannot be planned now, for example because
+    images are not on this machine, is used as stored, and the log reports it.
 
     Args:
-        catalog: Its collections are changed for the life of this process; nothing is written.
+        catalog: Its collections change for this process only; nothing is written.
         names: Collections that a run reads.
     """
     for node in _planners(catalog, names):
         try:
             plans = plan_node(catalog, node)
-        except Exception as problem:  # whatever it is, the pipeline that makes the collection will say so
+        except Exception as problem:  # the pipeline that makes the collection reports it
             _log.debug("%s is used as it is stored: %s", node.name, problem)
             continue
         for name in node.outputs:
@@ -42,7 +42,7 @@ def load_handles(catalog: Any, pipeline: "Pipeline") -> None:
     """Make the tables of a run load as lazy handles, so that only what is needed is read.
 
     Args:
-        catalog: Its tables are changed for the life of this process.
+        catalog: Its tables change for this process only.
         pipeline: The nodes of the run.
     """
     from rep_kedro.datasets import TableDataset
@@ -63,10 +63,10 @@ def open_tables(node: "Node", inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def plan_node(catalog: Any, node: "Node") -> dict[str, Any]:
-    """Let a planner plan; its inputs are those that the catalog has.
+    """Run a planner on the inputs in the catalog.
 
     Returns:
-        Plans by collection; of a node with a recipe, what is planned by single file.
+        Plans by collection; for a node with a recipe, the planned single files by name.
     """
     inputs = {name: _load_input(catalog, node, name) for name in node.inputs}
     plans: dict[str, Any] = node.run(inputs | open_tables(node, inputs))
@@ -74,7 +74,7 @@ def plan_node(catalog: Any, node: "Node") -> dict[str, Any]:
 
 
 def as_saved(catalog: Any, name: str, planned: "Planned") -> "Planned":
-    """Return what is planned of a single file as the catalog saves it: with its contract in the recipe."""
+    """Return the plan of a single file as the catalog saves it, with its contract in the recipe."""
     from kedro.validation.core import resolve_validator
 
     spec = catalog.validator_specs.get(name)
@@ -85,12 +85,12 @@ def as_saved(catalog: Any, name: str, planned: "Planned") -> "Planned":
 
 
 def free_inputs(node: "Node") -> list[str]:
-    """Return the inputs of a node that are no parameters."""
+    """Return the inputs of a node that are not parameters."""
     return [name for name in node.inputs if name != "parameters" and not name.startswith("params:")]
 
 
 def _planners(catalog: Any, names: Iterable[str]) -> "list[Node]":
-    """Return the nodes that plan collections from collections alone, as far as the names follow from them."""
+    """Return the nodes that plan collections from collections only, and on which the names depend."""
     from kedro.pipeline import Pipeline
 
     from rep_kedro.datasets import CollectionDataset
@@ -107,7 +107,7 @@ def _planners(catalog: Any, names: Iterable[str]) -> "list[Node]":
 
 
 def _load_input(catalog: Any, node: "Node", name: str) -> Any:
-    """Load what there is of a collection, and parameters as the model that the node's signature names."""
+    """Load the existing members of a collection, or parameters as the model in the node's signature."""
     from rep_kedro.datasets import CollectionDataset, CollectionError
 
     dataset = catalog.get(name)

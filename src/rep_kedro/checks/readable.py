@@ -1,4 +1,4 @@
-"""Networks to be read: can each be built, and has it the layers that its entry names? Before any work."""
+"""Check before any work that each network can be built and has the layers that its entry names."""
 
 import json
 import logging
@@ -47,7 +47,7 @@ def require_readable_networks(
         parameters: Valid parameters, nested.
         given: Those of the command line.
         pipeline: The nodes that will run; networks matter if these make features.
-        loader: Says where a parameter is written.
+        loader: The loader, which knows the file of each parameter.
         may_lack_files: Whether files of weights may be missing, as where a study is planned without its data.
 
     Raises:
@@ -72,7 +72,7 @@ def require_readable_networks(
     if lines and not given.get("keep_going"):
         raise UserError("\n".join(lines))
     for line in lines:
-        _log.warning("%s; the run goes on without it", line)
+        _log.warning("%s; the run continues without it", line)
 
 
 def _list_entries(params: "FeaturesParams") -> Iterator[tuple[tuple[str, ...], ModelEntry]]:

@@ -1,4 +1,4 @@
-"""Names that one parameter takes from others: are they there?"""
+"""Check that names in one parameter exist where another parameter defines them."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +15,7 @@ def require_compared_measure(parameters: Mapping[str, Any], given: Mapping[str, 
     Args:
         parameters: Valid parameters, nested.
         given: Those of the command line.
-        loader: Tells where a parameter stands.
+        loader: The loader, which knows the file of each parameter.
 
     Raises:
         ValueError: If it is none; the message has its place and the measures there are.
@@ -35,7 +35,7 @@ def require_known_anchors(parameters: Mapping[str, Any], given: Mapping[str, Any
     Args:
         parameters: Valid parameters, nested.
         given: Those of the command line.
-        loader: Tells where a parameter stands.
+        loader: The loader, which knows the file of each parameter.
 
     Raises:
         ValueError: If one is none; the message has its place, and close matches or the networks there are.
@@ -47,7 +47,7 @@ def require_known_anchors(parameters: Mapping[str, Any], given: Mapping[str, Any
         if known and anchor not in known:
             where = _place("consistency", "anchors", given, loader)
             raise UserError(
-                f"parameter consistency.anchors{where}: {anchor!r} is no network of this study; "
+                f"parameter consistency.anchors{where}: {anchor!r} is not a network of this study; "
                 f"{suggest(anchor, known)} (or set consistency.anchors: [])"
             )
 
@@ -63,7 +63,7 @@ def drop_default_anchors(
     Args:
         parameters: Nested, perhaps not valid; not changed.
         given: Those of the command line.
-        loader: Tells where a parameter stands.
+        loader: The loader, which knows the file of each parameter.
     """
     training, consistency = parameters.get("training"), parameters.get("consistency")
     trains = not isinstance(training, Mapping) or training.get("grids") != []
@@ -77,7 +77,7 @@ def drop_default_anchors(
 
 
 def _place(name: str, key: str, given: Mapping[str, Any], loader: Loader) -> str:
-    """Return where a parameter stands, as part of a sentence; empty if nowhere."""
+    """Return where a parameter is set, as part of a sentence; empty if nowhere."""
     inner = given.get(name)
     is_given = isinstance(inner, Mapping) and key in inner
     origin = "--params" if is_given else find_origin(loader, (name, key))

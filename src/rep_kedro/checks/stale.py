@@ -1,4 +1,4 @@
-"""Which pipelines read what a run has changed, and were not part of it."""
+"""Pipelines that depend on what a run changed but were not part of it."""
 
 from collections.abc import Iterable
 from importlib import import_module
@@ -11,34 +11,32 @@ if TYPE_CHECKING:
 
 
 def tell_stale(changed: Iterable[str], ran: "Pipeline", catalog: Any, *, env: str | None = None) -> str:
-    """Return a line that names pipelines whose results are older than what they are made of, or nothing.
+    """Return a line that names pipelines whose results are older than their inputs, or an empty string.
 
-    Pipelines of which nothing has been made yet are not named.
+    Pipelines without any results are not named.
 
     Args:
-        changed: Collections of which a member was computed.
+        changed: Collections with a newly computed member.
         ran: The nodes of the run.
-        catalog: Tells what is there.
+        catalog: The catalog, which knows what exists.
         env: Configuration environment of the run.
     """
     names = find_stale(changed, ran, catalog)
     if not names:
         return ""
-    told = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
+    listed = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
     command = f"kedro run{f' --env={env}' if env else ''} --pipelines={','.join(names)}"
     verb = "read" if len(names) > 1 else "reads"
-    return (
-        f"{told} {verb} what changed here; bring {'them' if len(names) > 1 else 'it'} up to date: {command}"
-    )
+    return f"{listed} {verb} what changed here; update {'them' if len(names) > 1 else 'it'} with: {command}"
 
 
 def find_stale(changed: Iterable[str], ran: "Pipeline", catalog: Any) -> list[str]:
-    """Return pipelines that have results and read, through others or not, what a run changed, in their order.
+    """Return, in order, the pipelines that have results and depend directly or indirectly on what changed.
 
     Args:
-        changed: Collections of which a member was computed.
+        changed: Collections with a newly computed member.
         ran: The nodes of the run.
-        catalog: Tells what is there.
+        catalog: The catalog, which knows what exists.
     """
     follows = set(changed)
     for node in ran.nodes:
@@ -58,6 +56,6 @@ def find_stale(changed: Iterable[str], ran: "Pipeline", catalog: Any) -> list[st
 
 
 def make_pipeline(name: str) -> "Pipeline":
-    """Return a pipeline of the project, whichever ones this session asked for."""
+    """Return a pipeline of the project, whichever pipelines this session requested."""
     made: Pipeline = import_module(f"rep_kedro.pipelines.{name}.pipeline").create_pipeline()
     return made

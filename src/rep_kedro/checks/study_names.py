@@ -1,4 +1,4 @@
-"""Names of networks, images and measures that parameters take from one another, before anything runs."""
+"""Check names of networks, images and measures in parameters before anything runs."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -28,14 +28,14 @@ def require_known_names(
 ) -> None:
     """Refuse names of networks, stimulus sets, subsets and measures that a run would trip over.
 
-    Known is what the parameters define and, of what this run does not make itself, what is there already.
+    Known names are those that the parameters define, and stored ones that this run does not make itself.
 
     Args:
         parameters: Valid parameters, nested.
         given: Those of the command line.
-        pipeline: The nodes that will run; only parameters that they read are looked at.
-        loader: Tells where a parameter stands.
-        catalog: Tells what is there.
+        pipeline: The nodes that will run; only parameters that they read are checked.
+        loader: The loader, which knows the file of each parameter.
+        catalog: The catalog, which knows what exists.
 
     Raises:
         ValueError: If a name is unknown; a line for each, with its place and what is known.
@@ -45,24 +45,24 @@ def require_known_names(
     lines = []
     for keys, kind, name in _used_names(parameters, read):
         if known.get(kind) and name not in known[kind]:
-            lines.append(f"{_told_place(keys, given, loader)}: {_why_unknown(kind, name, known)}")
+            lines.append(f"{_name_place(keys, given, loader)}: {_why_unknown(kind, name, known)}")
     unfit = [
         *_taken_names(parameters, read, known),
         *_unfit_measures(parameters, read, pipeline, catalog),
         *_unsound_architectures(parameters, read, catalog),
     ]
     for keys, why in unfit:
-        lines.append(f"{_told_place(keys, given, loader)}: {why}")
+        lines.append(f"{_name_place(keys, given, loader)}: {why}")
     if lines:
         raise UserError("\n".join(dict.fromkeys(lines)))
 
 
 def find_networks(parameters: Mapping[str, Any], *, with_unseen: bool = False) -> set[str]:
-    """Return the networks of which the parameters have features made; empty if they are not valid.
+    """Return the networks whose features the parameters request; empty if the parameters are invalid.
 
     Args:
         parameters: Nested.
-        with_unseen: Whether networks count, too, that are trained here and have no features made.
+        with_unseen: Whether to include networks that are trained here but have no features.
     """
     from rep_kedro.features.params import FeaturesParams
     from rep_kedro.training.params import TrainingParams
@@ -81,7 +81,7 @@ def _why_unknown(kind: str, name: str, known: Mapping[str, frozenset[str]]) -> s
     hint = suggest(name, known[kind])
     if kind == NETWORK and name in known[ANY_NETWORK]:
         return f"{name!r} is trained here, but features.networks leaves it out; {hint}"
-    return f"{name!r} is no {NETWORK if kind == ANY_NETWORK else kind} of this study; {hint}"
+    return f"{name!r} is not a {NETWORK if kind == ANY_NETWORK else kind} of this study; {hint}"
 
 
 def _known_names(
@@ -178,7 +178,7 @@ def _taken_names(
 def _unfit_measures(
     parameters: Mapping[str, Any], read: Iterable[str], pipeline: "Pipeline", catalog: Any
 ) -> Iterator[tuple[Keys, str]]:
-    """Yield where a measure stands that cannot be used there, and why."""
+    """Yield the places of measures that cannot be used there, with reasons."""
     if "similarity_inference" in read:
         from rep_kedro.analyses.inference.inference import require_null
         from rep_kedro.analyses.similarity.params import InferenceParams
@@ -200,17 +200,17 @@ def _unfit_measures(
         }
         for measure in parameters["model_maps"].get("measures") or ():
             if measure not in compared:
-                told = ", ".join(sorted(compared))
+                choices = ", ".join(sorted(compared))
                 yield (
                     ("model_maps", "measures"),
-                    f"{measure!r} is not among similarity.measures; choose of {told}, or add it there",
+                    f"{measure!r} is not in similarity.measures; choose one of {choices}, or add it there",
                 )
 
 
 def _unsound_architectures(
     parameters: Mapping[str, Any], read: Iterable[str], catalog: Any
 ) -> Iterator[tuple[Keys, str]]:
-    """Yield where an architecture is to be trained whose layers do not fit together, and why."""
+    """Yield the places of architectures to train whose layers do not fit together, with reasons."""
     from rep_kedro.checks.architectures import find_unsound_architectures, stored_definitions
     from rep_kedro.training.params import TrainingParams
 
@@ -229,7 +229,7 @@ def _refusals(require: Any, measures: Iterable[str]) -> Iterator[str]:
 
 
 def _read(model: type[_Model], parameters: Mapping[str, Any], name: str) -> _Model | None:
-    """Return a group of parameters, or None if it is not valid: then whoever reads it will say so."""
+    """Return a group of parameters, or None if it is invalid: another check reports that."""
     from pydantic import ValidationError
 
     try:
@@ -238,7 +238,7 @@ def _read(model: type[_Model], parameters: Mapping[str, Any], name: str) -> _Mod
         return None
 
 
-def _told_place(keys: Keys, given: Mapping[str, Any], loader: Loader) -> str:
-    """Return the beginning of a line: the parameter and where it stands."""
+def _name_place(keys: Keys, given: Mapping[str, Any], loader: Loader) -> str:
+    """Return the beginning of a line: the parameter and the file or option that sets it."""
     origin = "--params" if is_given(keys, given) else find_origin(loader, keys)
     return f"parameter {'.'.join(keys)}{f' in {origin}' if origin else ''}"

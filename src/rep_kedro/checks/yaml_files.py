@@ -1,4 +1,4 @@
-"""Configuration files are read within bounds: their size, depth and what aliases make of them.
+"""Read configuration files within bounds on size, depth and the expansion of aliases.
 
 A few hundred bytes of YAML can refer to themselves, unfold to gigabytes or nest deeper than Python's stack:
 events are counted first, in one pass over the file, and no parser builds objects of what is refused here.
@@ -31,7 +31,7 @@ def require_bounded(path: Path) -> None:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise UserError(
-                f"{shown} has {path.stat().st_size:,} bytes, a configuration file may have {MAX_BYTES:,}"
+                f"{shown} has {path.stat().st_size:,} bytes; configuration files may have {MAX_BYTES:,}"
             )
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
@@ -79,18 +79,18 @@ class _Counter:
                 self._sizes[event.anchor] = 1
         elif isinstance(event, yaml.AliasEvent):
             if any(anchor == event.anchor for anchor, _ in self._open):
-                self._refuse(event, f"refers to itself: *{event.anchor} is inside of &{event.anchor}")
+                self._refuse(event, f"refers to itself: *{event.anchor} is inside &{event.anchor}")
             self._add(event, self._sizes.get(str(event.anchor), 0))
 
     def _add(self, event: Any, n_nodes: int) -> None:
         self._total += n_nodes
         if self._total > MAX_NODES:
-            self._refuse(event, f"unfolds to more than {MAX_NODES:,} values")
+            self._refuse(event, f"expands to more than {MAX_NODES:,} values")
 
     def _require_short(self, event: Any) -> None:
         value = event.value
         if event.implicit[0] and len(value) > MAX_DIGITS and _NUMBER.fullmatch(value):
-            self._refuse(event, f"has a number of {len(value):,} digits, {MAX_DIGITS} may be")
+            self._refuse(event, f"has a number of {len(value):,} digits; at most {MAX_DIGITS} are allowed")
 
     def _refuse(self, event: Any, why: str) -> None:
         raise UserError(f"{self._shown}, line {event.start_mark.line + 1}: {why}")

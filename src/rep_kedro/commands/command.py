@@ -1,4 +1,4 @@
-"""What all commands of the project share: they run from its root and tell mistakes in one line."""
+"""The base of all commands of the project: they run from its root and report user errors in one line."""
 
 import logging
 import os
@@ -20,11 +20,11 @@ TRACEBACK_VARIABLE = "REP_KEDRO_TRACEBACK"
 
 
 class ProjectCommand(click.Command):
-    """A command that runs in the project's root folder and answers mistakes in one clear line."""
+    """A command that runs in the project's root folder and reports user errors in one line."""
 
     def make_context(self, *arguments: Any, **extra: Any) -> click.Context:
-        """Read the arguments, and the file of ``--config`` where one is given."""
-        with _told():
+        """Parse the arguments, and the ``--config`` file if given."""
+        with _reported():
             try:
                 return super().make_context(*arguments, **extra)
             except (click.ClickException, click.Abort, click.exceptions.Exit):
@@ -33,17 +33,17 @@ class ProjectCommand(click.Command):
                 raise UserError(_why_no_options(problem)) from problem
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; end with 1 after a mistake, with 130 after Ctrl-C, with 143 after SIGTERM."""
+        """Run the command; exit with 1 after an error, with 130 after Ctrl-C, with 143 after SIGTERM."""
         _enter_project()
         if _wants_traceback():
             logging.getLogger("rep_kedro").setLevel(logging.DEBUG)
-        with _told():
+        with _reported():
             return super().invoke(ctx)
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """Tell a mistake or a signal in one line and end the process; let everything else through."""
+def _reported() -> Iterator[None]:
+    """Report a user error or a signal in one line and exit; let every other exception pass."""
     try:
         with interrupts.answered_in_order():
             yield
@@ -55,43 +55,43 @@ def _told() -> Iterator[None]:
         if interrupts.received() is not None:
             _end_interrupted()  # an import that is interrupted may end with an error of its own
         if isinstance(problem, click.ClickException):
-            _tell(" ".join(problem.message.split()))
+            _echo_error(" ".join(problem.message.split()))
             sys.exit(problem.exit_code)
         from rep_kedro.commands.explain import explain
 
         text = None if _wants_traceback() else explain(problem)
         if text is None:
             raise
-        _tell(text)
+        _echo_error(text)
         if getattr(problem, "__notes__", None) or "failed" in text.partition("\n")[0]:
-            click.echo(f"({TRACEBACK_VARIABLE}=1 shows where in the code)", err=True)
+            click.echo(f"(set {TRACEBACK_VARIABLE}=1 to see the traceback)", err=True)
         sys.exit(1)
 
 
 def _end_interrupted() -> NoReturn:
-    """Say that a signal came, unless the process that started this one says it, and end."""
+    """Report the signal, unless the parent process does, and exit."""
     if WORKER_VARIABLE not in os.environ:
-        what = "asked to end" if interrupts.received() == signal.SIGTERM else "interrupted"
+        what = "terminated" if interrupts.received() == signal.SIGTERM else "interrupted"
         click.echo("", err=True)
-        _tell(f"{what}; what was made is kept, the same command goes on from there")
+        _echo_error(f"{what}; finished results are kept, and the same command continues from there")
     sys.exit(interrupts.exit_code())
 
 
 def _why_no_options(problem: Exception) -> str:
-    """Say what is wrong with the file of ``--config``."""
+    """Return what is wrong with the ``--config`` file."""
     mark = getattr(problem, "problem_mark", None)
     if mark is not None:
         why = f"{getattr(problem, 'problem', problem)}; this is not valid YAML"
         return f"{mark.name}, line {mark.line + 1}, column {mark.column + 1}: {why}"
     why = f"it has no section {problem}" if isinstance(problem, KeyError) else " ".join(str(problem).split())
-    return f"the file of --config cannot be used: {why}"
+    return f"the --config file cannot be used: {why}"
 
 
 def _wants_traceback() -> bool:
     return bool(os.environ.get(TRACEBACK_VARIABLE))
 
 
-def _tell(text: str) -> None:
+def _echo_error(text: str) -> None:
     first, *others = text.splitlines()
     click.secho(f"error: {first}", fg="red", err=True)
     for line in others:

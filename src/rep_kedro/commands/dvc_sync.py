@@ -1,4 +1,4 @@
-"""``kedro dvc-sync``: dvc.yaml written from the registered pipelines, so that the two cannot part."""
+"""``kedro dvc-sync``: write dvc.yaml from the registered pipelines, which keeps the two in sync."""
 
 import sys
 from importlib import import_module
@@ -10,7 +10,7 @@ import click
 from rep_kedro.commands.command import ProjectCommand
 
 _HEADER = (
-    "# Written by `kedro dvc-sync` from the registered pipelines; a test holds it in sync. Do not edit.\n"
+    "# Written by `kedro dvc-sync` from the registered pipelines; a test keeps it in sync. Do not edit.\n"
 )
 _ENV = "base"
 _FORMATS = "src/rep_kedro/datasets"
@@ -78,7 +78,7 @@ def _data_of(entries: list[str], config: dict[str, Any], *, with_journal: bool) 
 
 
 def _code_of(name: str) -> list[str]:
-    """Return the source files a pipeline uses, the data folders beside them, and the formats' folder."""
+    """Return the source files of a pipeline, the data folders next to them, and the formats' folder."""
     from rep_kedro.datasets.revision import module_closure
 
     root = Path.cwd()
@@ -91,7 +91,7 @@ def _code_of(name: str) -> list[str]:
 
 
 def _data_folders(room: Path) -> list[Path]:
-    """Return the folders of a room that hold data and no code: architectures, label maps, templates."""
+    """Return the folders of a room with data and no code: architectures, label maps, templates."""
     folders = [path for path in room.rglob("*") if path.is_dir() and path.name != "__pycache__"]
     return [folder for folder in folders if not any(folder.glob("*.py")) and any(folder.glob("*.*"))]
 

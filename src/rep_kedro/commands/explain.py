@@ -1,4 +1,4 @@
-"""Turns the errors that users can put right into one line; anything else stays a traceback."""
+"""Turn errors that users can fix into one line; any other error keeps its traceback."""
 
 import os
 import re
@@ -14,11 +14,11 @@ _SHOWN_KEYS = 3
 
 
 def explain(problem: BaseException) -> str | None:
-    """Return what went wrong in one line (or one line per item), or None for an unexpected error.
+    """Return a one-line explanation (or one line per item), or None for an unexpected error.
 
-    Expected are :class:`rep_kedro.errors.UserError`, errors of Kedro's catalog and of parameter models, files
-    that cannot be read or written, and configuration that cannot be parsed. Any other error is a bug, even if
-    it is a ``ValueError`` that a kernel or a library raises on purpose.
+    Expected errors are :class:`rep_kedro.errors.UserError`, errors of Kedro's catalog and parameter models,
+    files that cannot be read or written, and configuration that cannot be parsed. Any other error is a bug,
+    even if it is a ``ValueError`` that a kernel or a library raises on purpose.
     """
     return _first(problem, (_explain_data, _explain_files, _explain_configuration, _explain_users))
 
@@ -32,7 +32,7 @@ def _first(problem: BaseException, explanations: Any) -> str | None:
 
 
 def _explain_data(problem: BaseException) -> str | None:
-    """Explain an error of the catalog by what is behind it."""
+    """Explain a catalog error by its cause."""
     from kedro.io import DatasetError
     from kedro.validation import DataValidationError
 
@@ -58,18 +58,18 @@ def _explain_files(problem: BaseException) -> str | None:
     if not isinstance(problem, OSError) or problem.errno is None:
         return None
     place = f"{problem.filename}: " if problem.filename else ""
-    return f"{place}{os.strerror(problem.errno)}; mend that and run again, what was made is kept"
+    return f"{place}{os.strerror(problem.errno)}; fix this and run again (finished results are kept)"
 
 
 def _explain_configuration(problem: BaseException) -> str | None:
-    """Explain what Kedro says of a configuration that is not there."""
+    """Explain Kedro's error about a missing configuration."""
     from kedro.config import MissingConfigException
 
     return str(problem) if isinstance(problem, MissingConfigException) else None
 
 
 def _explain_users(problem: BaseException) -> str | None:
-    """Explain an error that was raised for users, by this project or by a library that checks parameters."""
+    """Explain an error raised for users by this project or by a library that validates parameters."""
     from kedro.validation.exceptions import ParameterValidationError
     from pydantic import ValidationError
 
@@ -86,9 +86,9 @@ def _explain_users(problem: BaseException) -> str | None:
 
 
 def _clean(text: str) -> str:
-    """Return the text without colours and repetition, long lists and long lines cut."""
+    """Return the text without colours and repetition, with long lists and lines truncated."""
     text = _NAMED.sub("", _ANSI.sub("", text)).replace(f"{os.getcwd()}{os.sep}", "")
-    lines = _join_alike([line.rstrip() for line in text.splitlines() if line.strip()])
+    lines = _join_equal([line.rstrip() for line in text.splitlines() if line.strip()])
     lines = [line if len(line) <= _SHOWN_CHARS else f"{line[:_SHOWN_CHARS]}..." for line in lines]
     more = len(lines) - _SHOWN_LINES
     if more > 1:
@@ -96,8 +96,8 @@ def _clean(text: str) -> str:
     return "\n".join(lines)
 
 
-def _join_alike(lines: list[str]) -> list[str]:
-    """Tell a reason once for all items that have it: lines like ``  <item>: <reason>``."""
+def _join_equal(lines: list[str]) -> list[str]:
+    """Give each reason once for all its items, from lines like ``  <item>: <reason>``."""
     items: dict[str, list[str]] = {}
     for line in lines:
         item, colon, reason = line.strip().partition(": ")

@@ -1,4 +1,4 @@
-"""``kedro run --keep-going``: makes what can be made, lists what is missing, and says so in the exit code."""
+"""``kedro run --keep-going``: make what can be made, list what is missing, and report it by the exit code."""
 
 import logging
 from collections import Counter
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
     from kedro.pipeline.node import Node
 
 INCOMPLETE = 3
-"""Exit code of a run that went on although something could not be made."""
+"""Exit code of a run that continued although some results could not be made."""
 
 _SHOWN = 3  # keys in one line; the report lists all
 _log = logging.getLogger("rep_kedro")
 
 
 class KeepGoingRunner(SequentialRunner):
-    """Runs nodes one after another; what a failing node should have made is missing for those that follow.
+    """Runs nodes one after another; the outputs of a failed node are missing for the nodes that follow.
 
-    A node that needs what is missing does not run, and what it should have made is missing too. The nodes of
+    A node that needs a missing input does not run, and its outputs are missing too. The nodes of
     :data:`~rep_kedro.pipelines.reporting.pipeline.READ_WHAT_IS_THERE` run in any case.
     """
 
-    _logger = logging.getLogger(SequentialRunner.__module__)  # else it would say that all went well
+    _logger = logging.getLogger(SequentialRunner.__module__)  # its default message reports success
 
     def _run(
         self, pipeline: "Pipeline", catalog: Any, hook_manager: Any = None, run_id: str | None = None
@@ -63,8 +63,8 @@ def _run_node(task: Task) -> str | None:
     """Run a node; return why it failed, or None.
 
     Raises:
-        Exception: What the node raised, if the disk is full or cannot be written, or after a signal: then
-            nothing more can be made.
+        Exception: The node's exception if the disk is full or not writable, or after a signal: the run cannot
+            continue then.
     """
     try:
         task.execute()
@@ -95,11 +95,11 @@ def list_incomplete(options: Mapping[str, Any], selection: "Pipeline") -> int:
     """Log what is missing among all that the run read or made, with reasons.
 
     Args:
-        options: Of the run, as Kedro takes them.
+        options: Options of the run, as Kedro takes them.
         selection: The nodes that ran.
 
     Returns:
-        How many results are missing, or were made without some of their inputs.
+        The number of results that are missing, or were made without some of their inputs.
     """
     catalog = open_context(options["env"], options["params"], options["conf_source"]).catalog
     expect_configured(catalog, selection.inputs())
@@ -110,16 +110,16 @@ def list_incomplete(options: Mapping[str, Any], selection: "Pipeline") -> int:
             gaps.setdefault((name, why), []).append(key)
     n_gaps = sum(map(len, gaps.values()))
     if gaps:
-        _log.warning("incomplete: %d results are missing, or made without some of their inputs", n_gaps)
+        _log.warning("incomplete: %d results are missing or were made without some of their inputs", n_gaps)
     for (name, why), keys in gaps.items():
         more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
-        told = "" if keys == [WHOLE] else f"{', '.join(keys[:_SHOWN])}{more}: "
-        _log.warning("  %s: %s%s", name, told, why)
+        shown = "" if keys == [WHOLE] else f"{', '.join(keys[:_SHOWN])}{more}: "
+        _log.warning("  %s: %s%s", name, shown, why)
     return n_gaps
 
 
 def _gaps_of(catalog: Any, name: str) -> dict[str, str]:
-    """Return why something of a dataset is missing, by key; :data:`WHOLE` is the key of all of it."""
+    """Return why parts of a dataset are missing, by key; :data:`WHOLE` is the key of the whole dataset."""
     dataset = catalog.get(name) if name in catalog else None
     if isinstance(dataset, CollectionDataset):
         try:

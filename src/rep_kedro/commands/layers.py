@@ -1,4 +1,4 @@
-"""``kedro layers``: every layer of a network, so that an entry can name those to read."""
+"""``kedro layers``: list every layer of a network, to choose those that an entry reads."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +55,7 @@ def _find(model: str, params: "FeaturesParams", catalog: Any) -> tuple[list["Lay
         raise click.ClickException(f"no network {model!r}; {suggest(model, {*entries, *networks})}")
     if isinstance(entry, TrainedModel):
         if entry.network not in networks:
-            raise click.ClickException(f"network {entry.network!r} is not there; run the training pipeline")
+            raise click.ClickException(f"network {entry.network!r} is missing; run the training pipeline")
         handle = networks[entry.network]
         rows, wanted = list_trained_layers(handle), entry.layers or tuple(handle.meta["definition"]["keep"])
     else:

@@ -51,18 +51,18 @@ def _row(measure: "Measure", letters: "dict[Invariance, str]") -> tuple[str, ...
 
 
 def _legend(chosen: "Sequence[Measure]", letters: "dict[Invariance, str]") -> list[str]:
-    lines = ["", "directed: row a is asked of column b, and the other way round in the mirrored cell"]
-    lines += ["stimuli: the fewest with which the measure is defined; more leave less to chance"]
+    lines = ["", "directed: the value of row a and column b differs from that of row b and column a"]
+    lines += ["stimuli: the fewest for which the measure is defined; more give more precise values"]
     if any(measure.fewest_stimuli.counts != "nothing" for measure in chosen):
         lines += [
-            "  r_a, r_b: ranks of the centred features, their numbers unless some depend on others",
-            "  c_a, c_b: numbers of components that are kept",
+            "  r_a, r_b: ranks of the centred features (their number if they are linearly independent)",
+            "  c_a, c_b: numbers of components kept",
         ]
     shown = [
         f"  {letter}: {i.value}" for i, letter in letters.items() if any(i in m.invariances for m in chosen)
     ]
-    lines += ["inference: whether there is a permutation null, and a bootstrap interval over stimuli"]
-    lines += ["unchanged, in one of the two networks, by", *shown]
+    lines += ["inference: whether a permutation null and a bootstrap interval over stimuli exist"]
+    lines += ["unchanged by these transformations of one of the two networks", *shown]
     if any(measure.compares == "outputs" for measure in chosen):
         lines += [ERROR_CONSISTENCY]
     return lines

@@ -1,4 +1,4 @@
-"""``kedro plan``: what a run of the features pipeline would do and take; nothing is computed or written."""
+"""``kedro plan``: show what a run of the features pipeline would compute, without computing or writing."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 _FACTS = "features.stimulus_facts"
 NO_ESTIMATE = "no estimate yet"
-"""In place of a time, where the journal has nothing to take it from."""
+"""Shown instead of a time where the journal has no earlier run."""
 
 
 class _Outlook(NamedTuple):
-    """What is planned, as far as it can be known now."""
+    """The plan, as far as it is known now."""
 
     pending: dict[str, dict[str, int]]  # by network and stimulus set: how many images
     n_members: dict[str, int]  # by network, pending or not
@@ -99,12 +99,12 @@ class FeaturesOutlook(NamedTuple):
 @click.option(
     "--params", default="", callback=_split_params, help="Extra parameters, as for kedro run: key=value,..."
 )
-@click.option("--by-set", is_flag=True, help="One line for each stimulus set, too.")
+@click.option("--by-set", is_flag=True, help="Add one line for each stimulus set.")
 def command(env: str | None, params: dict[str, Any], by_set: bool) -> None:
-    """Show what a run of the features pipeline would compute, and how long it takes by earlier runs.
+    """Show what a run of the features pipeline would compute, and how long by the times of earlier runs.
 
-    Members that are there with an equal recipe are kept. Where the stimulus sets are not there yet, their
-    sizes are taken from the parameter `stimulus_facts`.
+    Stored members with an equal recipe are kept. The sizes of stimulus sets that are not stored yet come from
+    the parameter `stimulus_facts`.
     """
     from rep_kedro.checks.planning import expect_configured
     from rep_kedro.commands.session import open_context
@@ -181,7 +181,7 @@ def _look_without_stimuli(catalog: Any, params: "FeaturesParams", why: str) -> _
         pending={model: dict(n_stimuli) for model in models},
         n_members=dict.fromkeys(models, len(n_stimuli)),
         n_stimuli=n_stimuli,
-        remarks=[f"sizes of the stimulus sets are those that {_FACTS} states, for: {why}"],
+        remarks=[f"sizes of the stimulus sets come from {_FACTS}, because {why}"],
     )
 
 
@@ -209,7 +209,7 @@ def _estimate(
 
 
 def align_columns(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
-    """Yield the rows as text, the first column to the left and all others to the right."""
+    """Yield the rows as text, the first column left-aligned and all others right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for first, *rest in rows:
         cells = [cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True)]

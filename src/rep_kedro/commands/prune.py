@@ -1,4 +1,4 @@
-"""``kedro prune``: removes members that are no longer planned."""
+"""``kedro prune``: remove members that are no longer planned."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from rep_kedro.commands.command import ProjectCommand
 
 @click.command(name="prune", cls=ProjectCommand)
 @click.option("--env", "-e", default=None, help="Configuration environment.")
-@click.option("--yes", is_flag=True, help="Remove; without it, only list.")
+@click.option("--yes", is_flag=True, help="Remove the members; without this option, only list them.")
 def command(env: str | None, yes: bool) -> None:
     """List members of collections that are no longer planned; remove them with --yes."""
     from kedro.framework.project import pipelines

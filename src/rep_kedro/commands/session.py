@@ -38,7 +38,7 @@ def require_names(
         may_lack_files: Whether files of weights may be missing.
 
     Raises:
-        ValueError: If a name is unknown, or a network cannot be read as its entry says; a line for each.
+        ValueError: If a name is unknown, or a network cannot be read by its entry; a line for each.
     """
     from rep_kedro.checks.readable import require_readable_networks
     from rep_kedro.checks.study_names import require_known_names

@@ -1,4 +1,4 @@
-"""Stored features as a pipeline wants to see them: other rows, transformed, several networks as one.
+"""Extraction of features, and views on stored ones: other rows, transformed, several networks as one.
 
 Nothing is stored twice: a view reads features, and what it does to them is part of the recipe of what is
 made.

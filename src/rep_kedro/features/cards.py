@@ -1,4 +1,4 @@
-"""The model cards: what every network is, in one row."""
+"""The model cards: one row of facts for every network."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -43,7 +43,7 @@ def compute_model_cards(
         params: The model registry.
 
     Returns:
-        One row per model: `architecture` as its entry says, else its name; `n_parameters` of the image side
+        One row per model: `architecture` by its entry, else its name; `n_parameters` of the image side
         where there is also a text side; `n_flops` of one stimulus, two per multiply-accumulate (so twice the
         MACs); `n_layers` and `feature_width` (of the final layer) as stored; `test_accuracy` on the
         training's own stimulus set, null where there is no head.

@@ -88,7 +88,7 @@ def fit_and_apply(
 
 
 def explain_fewer_components(transform: Transform, fitted: Sequence[FittedStep]) -> str:
-    """Say how many principal components there are where fewer than asked for; nothing otherwise."""
+    """Say how many principal components there are where fewer than requested; nothing otherwise."""
     told = [
         f"{done.learned.axes.shape[1]} principal components, not {step.pca.n_components}"
         for step, done in zip(transform, fitted, strict=True)

@@ -1,4 +1,4 @@
-"""Several networks as one: their features side by side."""
+"""Several networks as one: their concatenated features."""
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -76,7 +76,7 @@ class CombinationView:
         from rep_kedro.kernels.layers.feature_transform import ZeroLengthError
 
         if layer != LAYER:
-            raise KeyError(f"combination {self.key} has the layer {LAYER!r} alone, got {layer!r}")
+            raise KeyError(f"combination {self.key} has only the layer {LAYER!r}, got {layer!r}")
         fitted: dict[str, list[FittedStep]] = {}
         parts = []
         for model, view in self.members.items():
@@ -93,7 +93,7 @@ class CombinationView:
         except ZeroLengthError as error:
             raise UserError(f"combination {self.key}: {error}") from error
         if fewer := explain_fewer_components(self.combination.transform, fitted[""]):
-            _log.info("combination %s has %s: it varies in no more directions", self.key, fewer)
+            _log.info("combination %s has %s: its features vary in no more directions", self.key, fewer)
         return made.numpy(), fitted
 
 
@@ -152,7 +152,7 @@ def _combine(
     hashes = {str(member.meta["stimulus_ids_sha256"]) for member in members.values()}
     if len(hashes) > 1:
         raise UserError(
-            f"networks of combination {name!r} saw other stimuli of {stimulus_set}, or in another order: "
+            f"networks of combination {name!r} saw different stimuli of {stimulus_set}, or another order: "
             f"{', '.join(combination.models)}"
         )
     layers = {model: _layer_of(member, combination.layer) for model, member in members.items()}
@@ -163,5 +163,5 @@ def _combine(
 def _layer_of(view: FeatureView, layer: str) -> str:
     name = str(view.meta["final_layer"]) if layer == "final" else layer
     if name not in view.meta["layers"]:
-        raise UserError(f"{view.key} has no layer {name!r}; there are: {', '.join(view.meta['layers'])}")
+        raise UserError(f"{view.key} has no layer {name!r}; known: {', '.join(view.meta['layers'])}")
     return name

@@ -1,4 +1,4 @@
-"""What extracting features takes: bytes from shapes alone, time from means of the journal."""
+"""Cost of extracting features: bytes from shapes, time from means of the journal."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Showing stimuli to a network and keeping what its layers say.
+"""Run a network on stimuli and keep the outputs of its layers.
 
 Images are decoded ahead of the network, into pinned memory where it works on a GPU.
 """
@@ -37,7 +37,7 @@ def extract_features(
 
     Args:
         model: A network, placed as `reading` says.
-        stimulus_set: Holds the images.
+        stimulus_set: The handle of the images.
         subset: Names the stimuli and their order.
         pooling: From activation to features.
         reading: How the network is read; its batch size is halved where memory does not suffice.
@@ -52,7 +52,7 @@ def extract_features(
     """
     stimulus_ids, rows = locate_stimuli(stimulus_set, subset)
     if not stimulus_ids:
-        raise UserError(f"subset {subset.key!r} is empty, there is nothing to show")
+        raise UserError(f"subset {subset.key!r} is empty: it has no stimuli for the networks")
     limits = limits_of(stimulus_set.meta)
     encoded = _with_names(stream_images(stimulus_set, rows, batch_size=reading.batch_size), stimulus_ids)
     joined = read_batches(

@@ -1,4 +1,4 @@
-"""From encoded images to the pixels that a network is shown."""
+"""From encoded images to the pixels that a network receives."""
 
 import hashlib
 from collections.abc import Sequence
@@ -55,7 +55,7 @@ def make_pixels(
 
 
 def _resize_and_cut(square: "Image", preprocessing: Preprocessing) -> "np.ndarray[Any, Any]":
-    """Resize a square image as asked and cut out its centre: (n_channels, size_px, size_px)."""
+    """Resize a square image as requested and cut out its centre: (n_channels, size_px, size_px)."""
     import numpy as np
     from PIL.Image import Resampling
 

@@ -1,4 +1,4 @@
-"""Every layer of a network: what comes out, what it holds, what it sees of the image."""
+"""Every layer of a network: output shape, parameters, receptive field."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping

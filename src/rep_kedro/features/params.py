@@ -1,4 +1,4 @@
-"""Parameters of the features pipeline, defined where other pipelines may look too."""
+"""Parameters of the features pipeline, defined where other pipelines may import them."""
 
 from rep_kedro.models.study import FeaturesParams, StimulusFacts
 

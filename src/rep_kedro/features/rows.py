@@ -76,16 +76,16 @@ class RowFinder:
         if source is None:
             stimulus_set = MemberKey.parse(features.key).stimulus_set
             raise UserError(
-                f"features {features.key} ({features.meta['n_stimuli']} stimuli) are of no subset of "
-                f"{stimulus_set!r} that is there, so stimulus subset {wanted.key} cannot be found in them; "
+                f"features {features.key} ({features.meta['n_stimuli']} stimuli) match no stored subset of "
+                f"{stimulus_set!r}, so stimulus subset {wanted.key} cannot be found in them; "
                 "run ingest and features"
             )
         indices = find_rows(self._read(source), self._read(wanted.key, wanted), source, wanted.key)
         n_copies = len(indices) - len(set(indices.tolist()))
         if n_copies:
             _log.warning(
-                "stimulus subset %s holds %d copies of stimuli; measures take copies for different stimuli, "
-                "which raises similarities",
+                "stimulus subset %s contains %d copies of stimuli; measures treat copies as different "
+                "stimuli, which raises similarities",
                 wanted.key,
                 n_copies,
             )
@@ -135,8 +135,8 @@ def find_rows(
     missing = [stimulus for stimulus in dict.fromkeys(wanted) if stimulus not in places]
     if missing:
         raise UserError(
-            f"{len(missing)} of {len(wanted)} stimuli of subset {subset} are not in {source}, of which the "
-            f"features were made, such as {missing[:3]}; make features of a subset that holds them "
+            f"{len(missing)} of {len(wanted)} stimuli of subset {subset} are not in {source}, from which the "
+            f"features were made, such as {missing[:3]}; make features of a subset that contains them "
             "(features.subset)"
         )
     return np.array([places[stimulus] for stimulus in wanted], dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Transforms of features and combinations of networks, as parameters say them."""
+"""Parameters of transforms of features and of combinations of networks."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self

@@ -1,4 +1,4 @@
-"""Features of one network, seen through chosen rows and a transform; read when they are asked for."""
+"""Features of one network through selected rows and a transform, read lazily."""
 
 import logging
 import warnings
@@ -167,7 +167,9 @@ class FeatureView:
         except ZeroLengthError as error:
             raise UserError(self._explain(layer, error.rows)) from error
         if fewer := explain_fewer_components(self.transform, steps):
-            _log.info("layer %s of %s has %s: it varies in no more directions", layer, self.key, fewer)
+            _log.info(
+                "layer %s of %s has %s: its features vary in no more directions", layer, self.key, fewer
+            )
         return made.numpy(), {"": steps}
 
     def _explain(self, layer: str, rows: list[int]) -> str:
@@ -176,8 +178,8 @@ class FeatureView:
         ids = self.ids() if self.ids is not None else None
         names = [f"row {place}" if ids is None else repr(ids[place]) for place in places]
         return (
-            f"stimuli without length in layer {layer} of features {self.key}: {', '.join(names)}; "
-            "leave unit_length out of the transform, or leave the network or these stimuli out"
+            f"stimuli of length zero in layer {layer} of features {self.key}: {', '.join(names)}; "
+            "remove unit_length from the transform, or leave out the network or these stimuli"
         )
 
 
@@ -199,6 +201,6 @@ def require_finite(key: str, layer: str, x: "Tensor") -> None:
     n_bad = int((~x.isfinite()).sum())
     if n_bad:
         raise UserError(
-            f"features {key}, layer {layer}, hold {n_bad} values that are NaN or infinite; "
+            f"features {key}, layer {layer}, contain {n_bad} values that are NaN or infinite; "
             f"rebuild them with --params recompute=features/{key}"
         )

@@ -1,1 +1,1 @@
-"""Pure maths on tensors: torch and numpy only, no files, no labels, no Kedro."""
+"""Pure functions on tensors: torch, numpy and scipy only, no files, no labels, no Kedro."""

@@ -1,4 +1,4 @@
-"""Products of float32 numbers in float32, whatever the process has been told to save.
+"""Products of float32 numbers in full float32, whatever reduced precision the process has enabled.
 
 Multiplied in TensorFloat32 or bfloat16, float32 matrices keep three digits or two. What the process has set
 is put back after every step, so that its own work in between is done as it asked.

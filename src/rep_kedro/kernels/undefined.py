@@ -1,4 +1,4 @@
-"""Why values are undefined, as data: a kernel knows models by their places, its caller by their names."""
+"""Reasons for undefined values, as data: a kernel knows models by index, its caller by name."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-NO_REASON = "undefined, and the kernel gives no reason"
+NO_REASON = "undefined; the kernel gives no reason"
 
 
 @dataclass(frozen=True)
@@ -182,17 +182,17 @@ def _require_comparable(representations: Sequence[Tensor], names: Sequence[str])
             )
         if len(x) != len(representations[0]):
             raise UserError(
-                f"{name} holds {len(x)} stimuli,"
-                f" {names[0]} holds {len(representations[0])}; all must hold the same stimuli"
+                f"{name} has {len(x)} stimuli,"
+                f" {names[0]} has {len(representations[0])}; all must have the same stimuli"
             )
         if len(x) < MIN_STIMULI:
-            raise UserError(f"{name} holds {len(x)} stimuli, need at least {MIN_STIMULI}")
+            raise UserError(f"{name} has {len(x)} stimuli, need at least {MIN_STIMULI}")
         if x.is_complex():
             raise UserError(f"{name} is complex, need real numbers")
         # a finite sum has finite terms, and is found thirty times as fast
         if not torch.isfinite(x.sum()) and not torch.isfinite(x).all():
             rows = (~torch.isfinite(x).all(dim=1)).nonzero().flatten()
             raise UserError(
-                f"{name} holds NaN or infinity in {len(rows)} of {len(x)} stimuli,"
+                f"{name} contains NaN or infinity in {len(rows)} of {len(x)} stimuli,"
                 f" first in stimulus {int(rows[0])}"
             )

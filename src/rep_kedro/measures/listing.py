@@ -1,4 +1,4 @@
-"""The measures as a table: what each says, its range, and what leaves it unchanged."""
+"""The measures as a table: meaning, range and invariances of each."""
 
 from __future__ import annotations
 

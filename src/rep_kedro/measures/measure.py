@@ -1,4 +1,4 @@
-"""What a similarity measure is and what it promises; no arithmetic here.
+"""The properties of a similarity measure, without arithmetic.
 
 A measure names its family and the function that compares all models under measures of the family: it prepares
 every model once and answers all of them from that preparation.
@@ -53,7 +53,7 @@ class Family(StrEnum):
 
 @dataclass(frozen=True)
 class FewestStimuli:
-    """How many stimuli a measure needs to say something of two models.
+    """The number of stimuli for which a measure of two models is defined.
 
     Attributes:
         constant: Stimuli needed whatever the models; with ``counts``, on top of what is counted.
@@ -97,7 +97,7 @@ class Runner(Protocol):
 
         Yields:
             Id, a float64 tensor (n_models, n_models), NaN where undefined, and a reason for each NaN by its
-            (row, column). Entry (a, b) of a directed measure says what is asked *from* a *of* b.
+            (row, column). Entry (a, b) of a directed measure goes *from* a *to* b.
         """
 
 

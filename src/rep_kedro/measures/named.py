@@ -1,4 +1,4 @@
-"""Comparisons of representations that have names: errors and reasons call them by their names."""
+"""Comparisons of named representations: errors and reasons use the names."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def get_measure(measure_id: str) -> Measure:
 
 
 def closest_measures(measure_id: str, may: Callable[[Measure], bool], n: int = 4) -> list[str]:
-    """Return the ids of measures for which ``may`` holds that look most like an id, the closest first."""
+    """Return the ids of measures that pass ``may`` and resemble an id most, closest first."""
     return get_close_matches(measure_id, [m.id for m in ENTRIES if may(m)], n=n, cutoff=0.0)
 
 
@@ -56,7 +56,7 @@ def compare_models(
         measure_ids: Names from the registry, each at most once.
         memory_bytes: Working memory beyond the features, one prepared copy of them and some tens of
             megabytes. Changes speed and memory, not the result.
-        device: Where to compute; None computes where the features lie.
+        device: Where to compute; None computes on the device of the features.
 
     Returns:
         Iterator over (measure id, Comparison), grouped by family, each as soon as it is ready.
@@ -71,6 +71,6 @@ def compare_models(
     names = list(measure_ids)
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
-        raise UserError(f"similarity measures asked for more than once: {', '.join(doubled)}")
+        raise UserError(f"similarity measures are requested more than once: {', '.join(doubled)}")
     measures = [get_measure(name) for name in names]
     return compare_under(representations, measures, memory_bytes=memory_bytes, device=device)

@@ -1,4 +1,4 @@
-"""Where stimuli, channels and tokens are in a layer's output, from its shape and what else a pass shows.
+"""The axes of stimuli, channels and tokens in a layer's output, from its shape and other evidence.
 
 Libraries disagree, and so do layers of one network: maps have their channels first or last, tokens come
 before or behind the stimuli, class tokens join late. Nothing here is assumed for a whole network: each layer
@@ -53,7 +53,7 @@ class Prefix(NamedTuple):
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known besides a layer's shape.
+    """Evidence about a layer in addition to its shape.
 
     Attributes:
         image_px: Height and width of the stimulus.
@@ -84,8 +84,8 @@ def find_form(
         shape: Of the output for one stimulus, with the batch axis.
         evidence: What else is known.
         pooling: What the output is wanted for; only some poolings depend on the prefix.
-        layout: Where channels or tokens are, as an entry says.
-        n_prefix_tokens: Tokens before the patches, as an entry says.
+        layout: Where channels or tokens are, as set in an entry.
+        n_prefix_tokens: Tokens before the patches, as set in an entry.
 
     Raises:
         ValueError: If the shape leaves several readings open, or contradicts what the entry says.
@@ -129,19 +129,19 @@ def _channel_axis(shape: Sequence[int], evidence: Evidence, layout: Layout) -> i
     said = _SAID.get(layout, found)
     if said is None:
         raise UserError(
-            f"an output of shape {tuple(shape)} leaves open where its channels are; say layout: nchw or nhwc"
+            f"an output of shape {tuple(shape)} does not show its channel axis; set layout: nchw or nhwc"
         )
     if found not in {None, said}:
         there = "first" if found == 1 else "last"
         raise UserError(
-            f"an output of shape {tuple(shape)} has its channels {there}, but the entry says layout:"
-            f" {layout}; leave layout out, it is found for each layer"
+            f"an output of shape {tuple(shape)} has its channels {there}, but the entry sets layout:"
+            f" {layout}; remove layout: it is detected for each layer"
         )
     return said
 
 
 def is_grid(sides: Sequence[int], image_px: tuple[int, int] | None) -> bool:
-    """Tell whether two sides may be those of a map: they have the proportions of the image."""
+    """Return whether two sides may be those of a map: they have the proportions of the image."""
     height, width = image_px or (1, 1)
     if height == width:
         return sides[0] == sides[1]
@@ -164,14 +164,14 @@ def _ask_further(shape: Sequence[int], evidence: Evidence) -> int | None:
 def _token_axes(shape: Sequence[int], evidence: Evidence, layout: Layout) -> tuple[int, int]:
     """Return the axes of stimuli and channels of a three-dimensional output."""
     if 1 not in shape[:2]:
-        raise UserError(f"an output of shape {tuple(shape)} for one stimulus has no axis of stimuli")
+        raise UserError(f"an output of shape {tuple(shape)} for one stimulus has no stimulus axis")
     stimulus_axis = 0 if shape[0] == 1 else 1
     if shape[0] != shape[1] and layout in {"tokens", "tokens_first"}:
         said = int(layout == "tokens_first")
         if said != stimulus_axis:
             raise UserError(
                 f"an output of shape {tuple(shape)} for one stimulus contradicts layout: {layout};"
-                " leave layout out, it is found for each layer"
+                " remove layout: it is detected for each layer"
             )
     if layout == "auto" and stimulus_axis == 0:
         is_grid = [_prefix_by_grids(shape[axis], evidence) is not None for axis in (1, 2)]
@@ -200,8 +200,8 @@ def _with_prefix(form: Form, n_tokens: int, evidence: Evidence, stated: int | No
         return form._replace(n_prefix_tokens=found, has_class_token=has_class)
     if found is not None and not _may_be_grid(n_tokens - stated, evidence):
         raise UserError(
-            f"its {n_tokens} tokens are {found} and a grid of {n_tokens - found} patches, but the entry says"
-            f" n_prefix_tokens: {stated}; leave it out, it is found for each layer"
+            f"its {n_tokens} tokens are {found} prefix tokens and {n_tokens - found} patches, but the entry"
+            f" sets n_prefix_tokens: {stated}; remove it: it is detected for each layer"
         )
     is_class = evidence.prefix.has_class_token or evidence.prefix.n_tokens == 0
     return form._replace(n_prefix_tokens=stated, has_class_token=stated > 0 and is_class)

@@ -1,4 +1,4 @@
-"""Features laid over another space by an affine map, such as one that was fitted to judgements of people.
+"""Features mapped into another space by an affine map, such as one fitted to human judgements.
 
 Source: Muttenthaler et al. 2023, Improving neural network representations using human similarity judgments
 (gLocal); the layout of its files is that of its published `transform.npz`.
@@ -71,16 +71,16 @@ def load_alignment(alignment: Alignment) -> AffineMap:
     """Read the map of an entry.
 
     Raises:
-        ValueError: If the file cannot be had, holds something else, or numbers that do not fit together.
+        ValueError: If the file is unavailable, contains something else, or its arrays do not fit together.
     """
     path = require_file(alignment, _KIND)
     arrays = _read_arrays(path)
-    told = f"alignment {alignment.path or alignment.url}"
+    name = f"alignment {alignment.path or alignment.url}"
     unknown = sorted(set(arrays) - set(_NAMES))
     if unknown or "weights" not in arrays:
         there = ", ".join(sorted(arrays)) or "nothing"
-        raise UserError(f"{told} must hold weights, and bias, mean and std if wanted; it holds {there}")
-    return _checked(arrays, told)
+        raise UserError(f"{name} must contain weights, and optionally bias, mean and std; it has {there}")
+    return _checked(arrays, name)
 
 
 def align_features(features: Tensors, mapping: AffineMap) -> Tensors:
@@ -89,26 +89,26 @@ def align_features(features: Tensors, mapping: AffineMap) -> Tensors:
     return Tensors(aligned, {**features.meta, "alignment": "affine"})
 
 
-def _checked(arrays: Mapping[str, NDArray[Any]], told: str) -> AffineMap:
+def _checked(arrays: Mapping[str, NDArray[Any]], file: str) -> AffineMap:
     try:
         found = {name: np.asarray(value, dtype=np.float64) for name, value in arrays.items()}
     except (TypeError, ValueError) as problem:
-        raise UserError(f"{told} holds something other than numbers") from problem
+        raise UserError(f"{file} contains values that are not numbers") from problem
     weights = found["weights"]
     if weights.ndim != 2:
-        raise UserError(f"{told}: weights must be a matrix, got shape {weights.shape}")
+        raise UserError(f"{file}: weights must be a matrix, got shape {weights.shape}")
     n_features, n_aligned = weights.shape
     widths = {"bias": n_aligned, "mean": n_features, "std": n_features}
     for name, width in widths.items():
         value = np.squeeze(found.get(name, np.array(1.0 if name == "std" else 0.0)))
         if value.shape not in {(), (width,)}:
-            raise UserError(f"{told}: {name} must be one number or {width}, got shape {value.shape}")
+            raise UserError(f"{file}: {name} must be one number or {width}, got shape {value.shape}")
         found[name] = value
     for name, value in found.items():
         if not np.isfinite(value).all():
-            raise UserError(f"{told}: {name} holds numbers that are not finite")
+            raise UserError(f"{file}: {name} contains NaN or infinity")
     if (found["std"] <= 0).any():
-        raise UserError(f"{told}: std must be positive, its smallest value is {found['std'].min()}")
+        raise UserError(f"{file}: std must be positive, its smallest value is {found['std'].min()}")
     return AffineMap(**found)
 
 
@@ -130,4 +130,4 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
             return {name: archive[name] for name in archive.files}
     except (OSError, ValueError, BadZipFile) as problem:
         cause = " ".join(str(problem).split())[:120]
-        raise UserError(f"alignment {path} is damaged or holds more than arrays: {cause}") from problem
+        raise UserError(f"alignment {path} is damaged or contains more than arrays: {cause}") from problem

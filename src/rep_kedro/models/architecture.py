@@ -179,12 +179,12 @@ class Architecture(_Strict):
             for source in layer.inputs:
                 if source not in known:
                     raise UserError(
-                        f"layer {layer.name!r} takes from {source!r}, which no earlier layer is called"
+                        f"layer {layer.name!r} takes its input from {source!r}, which is not an earlier layer"
                     )
             many = layer.kind in {"add", "concat"}
             if many != (len(layer.inputs) > 1):
                 raise UserError(
-                    f"layer {layer.name!r} of kind {layer.kind} has {len(layer.inputs)} inputs,"
+                    f"layer {layer.name!r} of kind {layer.kind} has {len(layer.inputs)} inputs;"
                     f" it takes {'two or more' if many else 'one'}"
                 )
             known.add(layer.name)
@@ -239,4 +239,6 @@ def _require_no_layer_within_a_layer(names: set[str]) -> None:
         for n_parts in range(1, len(parts)):
             outer = ".".join(parts[:n_parts])
             if outer in names:
-                raise UserError(f"layer name {name!r} is within that of layer {outer!r}; rename one of them")
+                raise UserError(
+                    f"layer name {name!r} is nested in the name of layer {outer!r}; rename one of them"
+                )

@@ -99,10 +99,10 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _read_yaml(path: Path) -> object:
-    """Return what a file of YAML holds, unless it is large or unfolds to much."""
+    """Return the content of a YAML file, unless it is large or its aliases expand to too much."""
     size = path.stat().st_size
     if size > _LARGEST_FILE:
-        raise UserError(f"architecture {_shown(path)} has {size} bytes; {_LARGEST_FILE} are the most")
+        raise UserError(f"architecture {_shown(path)} has {size} bytes; at most {_LARGEST_FILE} are allowed")
     try:
         text = path.read_text(encoding="utf-8")
         content: object = None
@@ -110,10 +110,12 @@ def _read_yaml(path: Path) -> object:
         if node is not None and _count_nodes(node, {}) <= _MOST_NODES:
             content = yaml.safe_load(text)
         elif node is not None:
-            raise UserError(f"architecture {_shown(path)}: its aliases unfold to too much; write it out")
+            raise UserError(
+                f"architecture {_shown(path)}: its YAML aliases expand to too many values; write them out"
+            )
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as problem:
         cause = " ".join(str(problem).split())[:200]
-        raise UserError(f"architecture {_shown(path)} is no valid YAML: {cause}") from problem
+        raise UserError(f"architecture {_shown(path)} is not valid YAML: {cause}") from problem
     except ValueError as problem:
         if isinstance(problem, UserError):
             raise
@@ -136,8 +138,8 @@ def _count_nodes(node: yaml.Node, known: dict[int, int]) -> int:
 
 def _reason(place: tuple[int | str, ...], message: str) -> str:
     where = ".".join(str(part) for part in place)
-    told = " ".join(message.removeprefix("Value error, ").split())[:300]
-    return f"{where}: {told}" if where else told
+    reason = " ".join(message.removeprefix("Value error, ").split())[:300]
+    return f"{where}: {reason}" if where else reason
 
 
 def _shown(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""What a network costs: parameters, and operations for one stimulus."""
+"""Cost of a network: parameters, and operations for one stimulus."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

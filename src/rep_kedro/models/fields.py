@@ -1,4 +1,4 @@
-"""Receptive fields of the layers of any network that can be followed step by step, and its border."""
+"""Receptive fields of the layers of any traceable network, and its border layer."""
 
 import copy
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ class LayerFields:
     """The receptive fields of some layers.
 
     Attributes:
-        known: By layer, in the order asked for.
+        known: By layer, in the requested order.
         unknown: Why, by layer whose receptive field is not known.
         no_convolution: Why no border can be found; empty where there is a convolution wider than one pixel.
     """
@@ -86,7 +86,7 @@ def find_layer_fields(
             for name, end in known.items()
         },
         {name: unknown[end] for name, end in ends.items() if end in unknown},
-        "" if wide else next(iter(unknown.values()), "it has no convolution wider than one pixel"),
+        "" if wide else next(iter(unknown.values()), "no convolution is wider than one pixel"),
     )
 
 

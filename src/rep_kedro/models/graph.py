@@ -33,7 +33,7 @@ def network_graph(module: nn.Module, *, input_px: int | None = None, axis: int =
         axis: 0 for rows, 1 for columns; the same where all windows are square.
 
     Returns:
-        One entry per layer; one of a kind whose geometry is not known says why. In traced networks functions
+        One entry per layer; one of unknown geometry gives the reason. In traced networks functions
         count as layers, named as torch.fx names them, modules that are called several times are named with
         the call: `relu@2`, and a module with parts follows the last of them.
 
@@ -159,5 +159,5 @@ def _follow_shapes(module: nn.Module, graph: fx.Graph, input_px: int) -> dict[fx
             Watcher(fx.GraphModule(module, graph)).run(torch.zeros(1, n_channels, input_px, input_px))
     except Exception as error:  # the network's own code, which may raise anything
         cause = " ".join(str(error).split())[:200]
-        raise UserError(f"{type(module).__name__} cannot be followed with one image: {cause}") from error
+        raise UserError(f"{type(module).__name__} cannot be traced with one image: {cause}") from error
     return shapes

@@ -45,7 +45,7 @@ class LayerReader:
 
     Raises:
         ValueError: If the network is in training mode, a name or pattern fits no layer that a pass reaches, a
-            module is called several times and the name does not say which call, or no layer was asked for.
+            module is called several times and the name does not say which call, or no layer was requested.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class LayerReader:
     def _find_form(self, call: Call, grids: frozenset[tuple[int, int]], pooling: Pooling) -> Form:
         if call.shape is None:
             raise UserError(
-                f"layer {call.layer!r} does not give one tensor; choose a layer inside or behind it"
+                f"layer {call.layer!r} does not return a single tensor; choose a layer inside or after it"
             )
         evidence = Evidence(
             self.survey.image_px, grids, self._prefix, call.module, partial(self._larger_shape, call.layer)
@@ -188,14 +188,14 @@ def select_layers(
 
     Raises:
         ValueError: If a name or pattern fits nothing, names a module that is called several times without
-            saying which call, or if nothing was asked for.
+            saying which call, or if nothing was requested.
 
     Example:
         >>> select_layers(["conv1", "relu1", "conv2", "relu2"], ["relu*", "conv1"])
         ('conv1', 'relu1', 'relu2')
     """
     if not layers:
-        raise UserError("no layers were asked for; name at least one, or a pattern such as 'layer*'")
+        raise UserError("no layers are requested; name at least one, or a pattern such as 'layer*'")
     chosen: set[str] = set()
     for pattern in layers:
         matches = _matching(pattern, known)
@@ -204,7 +204,7 @@ def select_layers(
             raise UserError(f"layer {pattern!r} is called {len(calls)} times; name one of {', '.join(calls)}")
         if not matches and (idle := _matching(pattern, uncalled)):
             raise UserError(
-                f"layer {idle[0]!r} exists, but is never called: what contains it computes without it;"
+                f"layer {idle[0]!r} exists but is never called: the module around it does not use it;"
                 f" {_called_near(idle[0], known)}"
             )
         if not matches:
@@ -218,7 +218,7 @@ def _called_near(layer: str, known: Sequence[str]) -> str:
     parent = layer.rpartition(".")[0]
     near = [name for name in known if name.rpartition(".")[0] == parent]
     if near:
-        return f"called in {parent or 'the network'} are {', '.join(near[:_SHOWN])}"
+        return f"layers called in {parent or 'the network'}: {', '.join(near[:_SHOWN])}"
     return f"choose {parent!r}" if parent in known else f"unknown layer {layer!r}; {suggest(layer, known)}"
 
 
@@ -251,14 +251,14 @@ def _require_batch(name: str, part: nn.Module, output: object, n_stimuli: int, f
     tensor = sole_tensor(part, output)
     if tensor is None:
         raise UserError(
-            f"layer {name!r} gives {type(output).__name__}, not a tensor; choose a layer inside or behind it"
+            f"layer {name!r} returns {type(output).__name__}, not a tensor; choose a layer inside or after it"
         )
     if tensor.ndim == 3 and tensor.shape[:2] == (1, n_stimuli):
         tensor = tensor.transpose(0, 1)  # one token, of which one stimulus does not show the axis
     stimulus_axis = 0 if form is None else form.stimulus_axis
     if tensor.ndim <= stimulus_axis or tensor.shape[stimulus_axis] != n_stimuli:
         raise UserError(
-            f"layer {name!r} gave shape {tuple(tensor.shape)} for {n_stimuli} stimuli:"
+            f"layer {name!r} returned shape {tuple(tensor.shape)} for {n_stimuli} stimuli:"
             " it works on parts of them; choose a layer around it"
         )
     return tensor

@@ -1,4 +1,4 @@
-"""The module of each kind of layer, and how its weights are drawn."""
+"""The module of each kind of layer, and the initialisation of its weights."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Networks built from an architecture: a module that can stop at, and go on from, any layer it names."""
+"""Networks built from an architecture: a module that can stop at, and continue from, any layer by name."""
 
 from collections.abc import Mapping, Sequence
 
@@ -85,7 +85,7 @@ class LayeredNetwork(nn.Module):
             The output of `stop_at`.
 
         Raises:
-            ValueError: If a layer is unknown, `start_after` is no cut point, or `stop_at` lies before it.
+            ValueError: If a layer is unknown, `start_after` is not a cut point, or `stop_at` comes before it.
         """
         names = self.layer_names
         first = 0 if start_after is None else self._index(start_after) + 1
@@ -93,10 +93,10 @@ class LayeredNetwork(nn.Module):
         if start_after is not None and start_after == stop_at:
             return x
         if last < first:
-            raise ValueError(f"layer {stop_at!r} does not lie behind {start_after!r}")
+            raise ValueError(f"layer {stop_at!r} does not come after {start_after!r}")
         if start_after is not None and (crossing := self._crossing(first - 1)):
             raise UserError(
-                f"cannot go on from layer {start_after!r}: {crossing[0]!r} also reads an earlier layer;"
+                f"cannot continue from layer {start_after!r}: {crossing[0]!r} also reads an earlier layer;"
                 f" cut points: {', '.join(self.cut_points)}"
             )
         return self._run_range(names[first : last + 1], {start_after or INPUT: x})
@@ -135,7 +135,7 @@ class LayeredNetwork(nn.Module):
 
 def _add_module(parent: nn.Module, part: str, module: nn.Module, name: str) -> None:
     if hasattr(type(parent), part) or part in vars(parent):
-        raise UserError(f"layer name {name!r}: networks use the name {part!r} themselves, choose another")
+        raise UserError(f"layer name {name!r}: {part!r} is reserved in networks; choose another name")
     parent.add_module(part, module)
 
 

@@ -1,4 +1,4 @@
-"""The form of a network from elsewhere: its layers and their shapes on torch's meta device, without a weight.
+"""The outline of a network from elsewhere: layers and shapes on torch's meta device, without weights.
 
 What is wrong with an entry (an unknown network or layer, a pooling that the layer cannot give) is found here
 in a fraction of a second, before anything is fetched or computed.
@@ -73,7 +73,7 @@ def _outline(entry: ZooEntry) -> Outline:
 
 
 def require_readable(entry: ZooEntry, pooling: Pooling) -> dict[str, int]:
-    """Check that a network can be read as its entry says.
+    """Check that a network can be read by its entry.
 
     Args:
         entry: The network.

@@ -1,4 +1,4 @@
-"""From activations to features: one row of numbers per stimulus, whatever the layer's layout."""
+"""From activations to features: one row of numbers per stimulus, for any layout of the layer."""
 
 from typing import get_args
 
@@ -75,7 +75,7 @@ def _require_prefix(form: Form, pooling: Pooling, n_tokens: int) -> int:
     if form.n_prefix_tokens is None:
         raise UserError(
             f"pooling {pooling!r} needs to know which of the {n_tokens} tokens are patches, and no grid of"
-            " patches fits them; say n_prefix_tokens, or use average"
+            " patches fits them; set n_prefix_tokens, or use average"
         )
     return form.n_prefix_tokens
 

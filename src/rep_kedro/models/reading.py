@@ -1,4 +1,4 @@
-"""Reading the layers of a network for many stimuli, batch by batch.
+"""Read the layers of a network for many stimuli, batch by batch.
 
 A batch that does not fit into memory is read in halves, and so are all that follow.
 """
@@ -132,7 +132,9 @@ def _halve(reading: Reading, n_shown: int, error: RuntimeError) -> None:
     if not is_full or n_shown == 1:
         raise error
     reading.batch_size = n_shown // 2
-    _log.warning("%d images at a time do not fit into memory, going on with %d", n_shown, reading.batch_size)
+    _log.warning(
+        "a batch of %d images does not fit into memory; continuing with %d", n_shown, reading.batch_size
+    )
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
@@ -143,6 +145,6 @@ def _require_finite(features: dict[str, Tensor]) -> None:
         if n_broken:
             rows = (~torch.isfinite(values)).flatten(1).any(dim=1).nonzero().flatten()
             raise NotFiniteError(
-                f"layer {layer!r} gave {n_broken} of {values.numel()} features that are not finite,"
+                f"layer {layer!r}: {n_broken} of {values.numel()} features are NaN or infinite,"
                 f" first for stimulus number {int(rows[0])}"
             )

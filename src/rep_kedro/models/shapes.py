@@ -1,4 +1,4 @@
-"""What goes into and comes out of each layer of an architecture, found on torch's meta device.
+"""Input and output shapes of each layer of an architecture, found on torch's meta device.
 
 Nothing is allocated before it is known to be of a size that a machine can hold.
 """
@@ -55,7 +55,7 @@ def _follow(architecture: Architecture, n_classes: int | None) -> list[Step]:
         if output.numel() > LARGEST_OUTPUT * _TWO_IMAGES or n_parameters > MOST_PARAMETERS:
             raise UserError(
                 f"layer {layer.name!r} is too large: output {_side(tuple(output.shape[1:]))},"
-                f" {n_parameters} parameters up to here; the most are {LARGEST_OUTPUT} numbers of one output"
+                f" {n_parameters} parameters so far; the limits are {LARGEST_OUTPUT} values per output"
                 f" and {MOST_PARAMETERS} parameters"
             )
         shapes[layer.name] = tuple(output.shape[1:])
@@ -74,7 +74,7 @@ def _run_without_numbers(
     except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"{_name_inputs(layer, inputs)}: {_first_line(error)}") from error
     if output.ndim < 2 or output.shape[0] != _TWO_IMAGES:
-        raise UserError(f"{_name_inputs(layer, inputs)}: it takes maps")
+        raise UserError(f"{_name_inputs(layer, inputs)}: its inputs must be maps")
     return output, sum(parameter.numel() for parameter in module.parameters())
 
 
@@ -86,9 +86,9 @@ def _require_fitting(layer: Layer, inputs: tuple[Shape, ...]) -> None:
     elif isinstance(layer, Linear) and len(inputs[0]) != 1:
         why = "flatten or average the map first"
     elif layer.kind in {"mean", "subsample", "pad", "flatten_channels_last"} and len(inputs[0]) != len("chw"):
-        why = "it takes a map"
+        why = "its input must be a map"
     elif isinstance(layer, Subsample) and layer.channels < inputs[0][0]:
-        why = f"it cannot leave out channels to give {layer.channels}"
+        why = f"it cannot reduce the channels to {layer.channels}"
     if why:
         raise UserError(f"{_name_inputs(layer, inputs)}: {why}")
 

@@ -1,4 +1,4 @@
-"""What one step of a traced network does to positions: the geometry of its kind, or why it is not known."""
+"""The geometry of one step of a traced network, or why it is unknown."""
 
 import operator
 from collections.abc import Callable, Iterable, Sequence
@@ -114,9 +114,7 @@ def _of_linear(step: Step) -> dict[str, Any]:
     is_tokens = [len(step.taken) == 3 and size in step.token_counts for size in step.taken[1:]]
     if is_map or is_tokens == [True, False]:
         return {}
-    return {
-        "unknown": f"layer {step.name!r} mixes channels or positions, which its input does not tell apart"
-    }
+    return {"unknown": f"layer {step.name!r} mixes channels or positions, and its input does not show which"}
 
 
 def count_tokens(shapes: Iterable[Shape | None]) -> frozenset[int]:
@@ -177,7 +175,7 @@ def _checked(geometry: dict[str, Any], step: Step, *, has_tf_padding: bool = Fal
     after = geometry.get("padding_after", geometry["padding"])
     if (size + geometry["padding"] + after - reach) // stride + 1 == found:
         return geometry
-    return {"unknown": f"layer {step.name!r} pads its input in a way that is not known"}
+    return {"unknown": f"layer {step.name!r} pads its input in an unknown way"}
 
 
 def _of_adaptive_pool(output_size: Any, step: Step) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Which networks a study reads, and how: parameters of the features pipeline, which stitching reads too."""
+"""The networks that a study reads, and how: parameters of the features pipeline, also used by stitching."""
 
 from typing import Annotated, Literal, Self
 
@@ -44,7 +44,7 @@ class FeaturesParams(PlainNumbers, BaseModel):
             another configuration defines.
         model_groups: More networks, by group and name, that are left alone unless `groups` names their group.
         groups: Names of groups to add; one text may name several, as `places+middle`.
-        pooling: From activation to features, unless an entry says otherwise.
+        pooling: From activation to features, unless an entry overrides it.
         batch_size: Images at a time. Part of no recipe: it changes memory and speed, and at most last digits.
         device: Where to compute, such as `cpu` or `cuda`; part of no recipe.
         threads: CPU threads of torch, part of no recipe; null for all. Small networks are fastest on one, and
@@ -90,7 +90,7 @@ class FeaturesParams(PlainNumbers, BaseModel):
             require_known("group", group, self.model_groups)
             for name, entry in self.model_groups[group].items():
                 if found.get(name, entry) != entry:
-                    raise UserError(f"group {group!r} has another {name!r} than there is already")
+                    raise UserError(f"group {group!r} redefines {name!r} with another value")
                 found[name] = entry
         return found
 

@@ -1,4 +1,4 @@
-"""One pass through a network: which of its parts are called, in which order, and what they give."""
+"""One pass through a network: which of its modules are called, in which order, and their outputs."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -104,7 +104,7 @@ def listening(
 def sole_tensor(part: nn.Module, output: object) -> Tensor | None:
     """Return the one tensor of an output, or None if there is none or there are several.
 
-    Attention of torch gives its weights beside what it passes on; they are left out.
+    torch's attention also returns its weights; they are left out.
     """
     if isinstance(output, Tensor):
         return output

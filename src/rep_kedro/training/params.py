@@ -94,7 +94,7 @@ class TrainingParams(_Strict):
     def _require_cpu_where_portable(self) -> Self:
         if self.portable and self.device != "cpu":
             raise UserError(
-                f"training is portable on the CPU only, and device is {self.device!r};"
+                f"training is portable on the CPU only, but device is {self.device!r};"
                 " set training.portable to false, or training.device to cpu"
             )
         return self
@@ -117,7 +117,7 @@ class TrainingParams(_Strict):
                     parts = [architecture, grid.objective, grid.label, f"s{seed}"]
                     name = "_".join(part for part in parts if part)
                     if name in found:
-                        raise UserError(f"network {name!r} is in two grids; give one of them a label")
+                        raise UserError(f"network {name!r} is defined by two grids; give one of them a label")
                     found[name] = self._make_spec(name, architecture, grid, seed)
         for name in self.overrides:
             if name not in found:
@@ -128,7 +128,7 @@ class TrainingParams(_Strict):
         change = self.overrides.get(name, Override())
         if change.schedule and grid.schedule is None:
             raise UserError(
-                f"override of {name!r} has a schedule, and objective {grid.objective!r} takes none"
+                f"override of {name!r} has a schedule, but objective {grid.objective!r} takes none"
             )
         schedule = grid.schedule and Schedule.model_validate(
             {**grid.schedule.model_dump(), **change.schedule}

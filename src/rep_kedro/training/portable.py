@@ -51,8 +51,8 @@ def train_portably(
     is_portable = _has_avx2()
     if not is_portable:
         _log.warning(
-            "training.portable asks for an x86-64 processor with AVX2, which this machine does not have:"
-            " the networks differ from those of other machines in their last digits"
+            "training.portable needs an x86-64 processor with AVX2, which this machine does not have:"
+            " its networks differ from those of other machines in their last digits"
         )
     job = {
         "stimulus_set": str(handle.path),
@@ -91,7 +91,7 @@ def _started(job: dict[str, Any], settings: dict[str, str]) -> "Iterator[subproc
     try:
         if process.stdin is None:
             raise RuntimeError("the training process has no input")
-        with suppress(BrokenPipeError):  # why it has ended is told when its first result is read
+        with suppress(BrokenPipeError):  # reading its first result reports why it ended
             process.stdin.write(json.dumps(job).encode() + b"\n")
             process.stdin.flush()
         yield process
@@ -122,7 +122,7 @@ def _receive(process: "subprocess.Popen[bytes]") -> tuple[str, Tensors | Excepti
 
 
 def _has_avx2() -> bool:
-    """Tell whether the processor has the instructions, whatever torch in this process is limited to."""
+    """Return whether the processor has the instructions, whatever torch in this process is limited to."""
     import torch
 
     return bool(torch.cpu._is_avx2_supported())

@@ -1,4 +1,4 @@
-"""How long and how fast a network learns."""
+"""Length and learning rate of training."""
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 

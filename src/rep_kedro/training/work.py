@@ -1,4 +1,4 @@
-"""The training itself: decodes the images, trains one network after another, makes members of them."""
+"""The training work: decode the images, train one network after another, and return members."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -101,7 +101,7 @@ def _decode_splits(handle: "ArrowHandle", size_px: int, channels: int) -> Traini
     for split in ("train", "test"):
         rows = table.filter(pc.equal(table["split"], split))
         if split == "train" and len(rows) == 0:
-            raise UserError(f"stimulus set {handle.key!r} has no split 'train' to learn from")
+            raise UserError(f"stimulus set {handle.key!r} has no split 'train' to train on")
         labels = rows["label"]
         names = [f"{handle.key}: {stimulus_id}" for stimulus_id in rows["stimulus_id"].to_pylist()]
         pixels = decode_images(rows["image"], size_px=size_px, channels=channels, names=names, limits=limits)

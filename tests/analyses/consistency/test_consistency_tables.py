@@ -388,7 +388,7 @@ def test_a_set_may_exclude_what_the_study_lacks_and_may_end_empty(caplog):
         ),
         ({"n_bootstrap": 199, "confidence": 0.99}, "to at least 200"),
         ({"size_limits": {"small": 10.0}}, "the last must be null"),
-        ({"size_limits": {"small": 10.0, "large": 5.0, "huge": None}}, "size limits must rise"),
+        ({"size_limits": {"small": 10.0, "large": 5.0, "huge": None}}, "size limits must increase"),
     ],
 )
 def test_parameters_that_make_no_sense_are_refused(params, message):

@@ -66,7 +66,7 @@ def test_one_stimulus_set_has_no_consistency_to_compare():
     found = compare_measures(similarities, consistency, CARDS, PARAMS).set_index("compared")
     assert found.loc["similarity", "pearson"].notna().all()
     assert found.loc["consistency", "pearson"].isna().all()
-    assert set(found.loc["consistency", "reason"]) == {"fewer than 3 values that both measures have"}
+    assert set(found.loc["consistency", "reason"]) == {"fewer than 3 values defined under both measures"}
 
 
 def test_sets_that_only_one_measure_has_are_left_out():

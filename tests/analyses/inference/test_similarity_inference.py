@@ -205,10 +205,10 @@ def test_the_recipe_of_a_null_changes_with_what_it_depends_on(features):
 def test_measures_without_a_null_or_a_curve_are_refused(features):
     with pytest.raises(
         ValueError,
-        match=r"no permutation null for measure 'pwcca'; there is one for .*cca.* and others: change",
+        match=r"measure 'pwcca' has no permutation null; .*cca.* and others have one: change",
     ):
         inference.plan_similarity_nulls(features, SIMILARITY, InferenceParams(measures=["pwcca"]))
-    with pytest.raises(ValueError, match="no curve over the number of stimuli for measure 'mutual_knn_10'"):
+    with pytest.raises(ValueError, match="measure 'mutual_knn_10' has no curve over the number of stimuli"):
         sample_sizes.plan_sample_size_curves(
             features, SIMILARITY, SampleSizeParams(measures=["mutual_knn_10"])
         )
@@ -276,7 +276,7 @@ def test_curves_of_too_few_stimuli_or_networks_say_so(tmp_path):
     plan = sample_sizes.plan_sample_size_curves(store(tmp_path / "short", short), SIMILARITY, params)
     with pytest.raises(
         Exception,
-        match="set letters has 3 stimuli, curves over their number need 4 or more; leave it out",
+        match="set letters has 3 stimuli, curves over their number need at least 4; leave it out",
     ):
         run_plan(tmp_path / "none", plan)
 

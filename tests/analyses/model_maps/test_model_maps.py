@@ -229,7 +229,7 @@ def test_the_perplexity_is_limited_by_the_number_of_networks(caplog):
         assert not caplog.messages
         run(study(3, sizes=(4, 3)), methods=["tsne", "mds"], tsne={"perplexity": 30})
     assert caplog.messages == [
-        "t-SNE takes perplexity 2 for 7 networks, not 30: at most a third of the others"
+        "t-SNE uses perplexity 2 for 7 networks, not 30: at most a third of the others"
     ]
     few, same = (
         run(study(1, sizes=(4, 3)), methods=["tsne"], tsne={"perplexity": value})[0] for value in (30, 2)
@@ -309,7 +309,7 @@ def test_few_networks_have_a_reason_instead_of_a_map(n):
         rows = clusters[(clusters["n_clusters"] == wanted) & (clusters["stimulus_set"] == "set_0")]
         assert rows["cluster"].notna().all() == (n >= wanted)
         assert (
-            rows[rows["cluster"].isna()]["reason"].isin([f"{n} networks cannot make {wanted} clusters"]).all()
+            rows[rows["cluster"].isna()]["reason"].isin([f"{n} networks cannot form {wanted} clusters"]).all()
         )
 
 
@@ -330,7 +330,9 @@ def test_networks_that_do_not_differ_have_a_reason_instead_of_a_map():
     few = np.zeros((6, 6))
     few[5, :5] = few[:5, 5] = 1.0
     _, clusters = run({f"set/{GULP}": Handle(few, names(6))}, methods=[], clusters={"n_clusters": [2]})
-    assert set(clusters["reason"]) == {"most pairs of networks do not differ: affinities have no width"}
+    assert set(clusters["reason"]) == {
+        "most pairs of networks do not differ, so the width of affinities is undefined"
+    }
 
 
 def test_more_unconnected_groups_than_clusters_have_a_reason():
@@ -377,7 +379,7 @@ def test_measures_without_matrices_are_left_out_and_the_log_says_so(caplog):
 
 
 def test_a_stimulus_set_named_like_the_mean_is_refused():
-    with pytest.raises(ValueError, match=r"stimulus set 'mean' has the name of the mean over sets"):
+    with pytest.raises(ValueError, match=r"stimulus set name 'mean' is reserved for the mean over sets"):
         run({f"mean/{CKA}": Handle(np.eye(3), names(3))})
 
 

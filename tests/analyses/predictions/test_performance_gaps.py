@@ -165,7 +165,7 @@ def test_a_network_without_any_similarity_is_left_out_of_the_permutations():
         (_draw()[0], [], "fewer than 3 pairs of networks with a similarity and two accuracies"),
         (_draw()[0], [0.5], "fewer than 3 pairs of networks with a similarity and two accuracies"),
         (_draw()[0], [0.5, 0.6], "fewer than 3 pairs of networks with a similarity and two accuracies"),
-        (_draw()[0], [0.5] * N, "accuracies do not vary, or all differ alike"),
+        (_draw()[0], [0.5] * N, "accuracies do not vary, or all differ equally"),
         (np.full((N, N), 0.3), list(_draw()[1]), "similarities do not vary"),
         (np.full((N, N), 0.3), [0.5] * N, "neither similarities nor differences of accuracies vary"),
     ],

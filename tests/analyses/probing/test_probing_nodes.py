@@ -210,7 +210,7 @@ def test_a_set_too_small_to_hold_anything_out_is_named_with_what_to_do(tmp_path)
         ARROW,
     )
     message = (
-        r"stimulus set dots is too small .*nothing to hold out.*; leave it out with probing\.stimulus_sets"
+        r"stimulus set dots is too small .*nothing to hold out.*; leave it out of probing\.stimulus_sets"
     )
     with pytest.raises(Exception, match=message):
         _probe(tmp_path / "a", (features, subsets))
@@ -242,7 +242,7 @@ def test_unknown_names_are_refused_with_close_matches(study, params, message):
 def test_features_of_another_subset_are_refused(tmp_path, study):
     features, _ = study
     short = store(tmp_path / "short", {"letters/analysis": make_subset([0, 1, 0], ["train"] * 3)}, ARROW)
-    with pytest.raises(ValueError, match=r"letters/net_a \(90 stimuli\) are of no subset of 'letters'"):
+    with pytest.raises(ValueError, match=r"letters/net_a \(90 stimuli\) match no stored subset of 'letters'"):
         plan_probes(features, short, ProbingParams(stimulus_sets=["letters"]))
 
 

@@ -244,8 +244,11 @@ def test_what_cannot_be_chosen_has_a_row_with_a_reason(study):
     clusters = make_clusters(clusters={3: [0, 0, 0, 0, 1, 1, 2, 2], 4: [0, 0, 1, 1, 2, 2, 3, 3]})
     table = run(study, clusters, n_models=[3, 4, 5, 9], n_draws=2)
     table = table[table["draw"] == 0].set_index(["strategy", "n_models"])
-    assert table.at[("top", 9), "reason"] == "8 networks have probes, a set needs 9"
-    assert "no clustering into 5; add 5 to model_maps" in table.at[("best_of_each_cluster", 5), "reason"]
+    assert table.at[("top", 9), "reason"] == "8 networks have probes; a set needs 9"
+    assert (
+        "no clustering into 5 clusters; add 5 to model_maps"
+        in table.at[("best_of_each_cluster", 5), "reason"]
+    )
     assert table.at[("within_one_cluster", 4), "reason"] == (
         "no cluster has 4 networks with probes, the largest cluster has 2"
     )
@@ -335,8 +338,8 @@ def test_without_held_out_accuracies_nothing_is_chosen_on_test_stimuli(study):
     by_accuracy = table["strategy"].isin(["top", "best_of_each_cluster"])
     assert by_accuracy.sum() == 2
     assert table.loc[by_accuracy, "ensemble_accuracy"].isna().all()
-    assert table.loc[by_accuracy, "reason"].str.contains("none is chosen on test stimuli").all()
+    assert table.loc[by_accuracy, "reason"].str.contains("test stimuli must not choose it").all()
     others = table[~by_accuracy]
     assert others["ensemble_accuracy"].notna().all()
     assert others["best_accuracy"].isna().all()
-    assert others["reason"].str.contains("not decided on test stimuli").all()
+    assert others["reason"].str.contains("test stimuli must not decide").all()

@@ -253,7 +253,7 @@ def test_features_that_are_not_finite_are_refused_by_name(tmp_path):
 
 def test_measures_of_outputs_need_a_layer_of_logits():
     message = (
-        "disagreement compares outputs .logits. of classifiers, and layer 'final' need not hold them; name"
+        "disagreement compares outputs .logits. of classifiers, which layer 'final' may not contain; name"
     )
     with pytest.raises(ValidationError, match=message):
         _params(measures=["cka_linear_biased", "disagreement"])

@@ -108,7 +108,8 @@ def test_copies_raise_similarities_and_the_log_says_so(tmp_path, features, subse
     with caplog.at_level(logging.WARNING):
         drawn = _compare(tmp_path / "a", features, subsets, subset="drawn", transform=["unit_length"])
     assert (
-        "letters/drawn holds 2 copies of stimuli; measures take copies for different stimuli" in caplog.text
+        "letters/drawn contains 2 copies of stimuli; measures treat copies as different stimuli"
+        in caplog.text
     )
     assert drawn["letters/cka_linear_debiased"].matrix().meta["n_stimuli"] == 32
     twice = make_subset([0] * N, ["train"] * N).take([*range(30), *range(30)])

@@ -46,7 +46,7 @@ def test_of_two_hundred_networks_each_is_joined_with_four(many, caplog):
     fronts = Counter(key.partition("/")[2].partition("-to-")[0] for key in plan)
     ends = Counter(key.partition("-to-")[2] for key in plan)
     assert set(fronts.values()) == set(ends.values()) == {4}
-    assert "stitching leaves out 19,000 of 19,800 pairs: each network is joined with at most 4" in caplog.text
+    assert "stitching leaves out 19,000 of 19,800 pairs: each network is stitched to at most 4" in caplog.text
 
 
 def test_null_joins_all(many, caplog):

@@ -219,5 +219,5 @@ def test_an_unknown_rule_or_layer_is_refused():
     fields = compute_receptive_fields([LayerGeometry("a")], 8)
     with pytest.raises(ValueError, match="unknown border rule 'max'; known: input, smallest_path"):
         find_border_layer(fields, ["a"], 8, rule="max")
-    with pytest.raises(ValueError, match="no receptive field of layer 'b'; known: a"):
+    with pytest.raises(ValueError, match="no receptive field for layer 'b'; known: a"):
         find_border_layer(fields, ["b"], 8)

@@ -114,7 +114,7 @@ def test_measures_are_blind_to_scale_and_order(measure, scale):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (torch.zeros(3), "zeros has no dimension"),
+        (torch.zeros(3), "all-zero spectrum is undefined"),
         (torch.empty(0), "non-empty vector"),
         (torch.ones(2, 2), "non-empty vector"),
         (torch.tensor([1.0, -0.1]), "finite and not negative"),

@@ -96,7 +96,7 @@ def test_constant_samples_are_recognised_beside_a_tiny_spread():
         (lambda: StreamedMoments(0), "need at least 1 feature, got 0"),
         (lambda: StreamedMoments(2).update(torch.zeros(4, 3)), r"shape \(n_samples, 2\), got \(4, 3\)"),
         (lambda: StreamedMoments(2).update(torch.tensor([[0.0, torch.nan]])), r"finite.*features \[1\]"),
-        (lambda: StreamedMoments(2).merge(StreamedMoments(3)), "as many features, got 2 and 3"),
+        (lambda: StreamedMoments(2).merge(StreamedMoments(3)), "the same number of features, got 2 and 3"),
         (lambda: StreamedMoments(2).covariance(), "more than 0 samples, got 0"),
         (lambda: flatten_positions(torch.zeros(3)), r"got shape \(3,\)"),
     ],

@@ -37,9 +37,9 @@ def test_bounds_in_accuracies_are_those_of_churn():
     [
         ([1], 0, 2, "at least 1 stimulus and 2 classes, got 0 and 2"),
         ([1], 3, 1, "got 3 and 1"),
-        ([4], 3, 2, r"whole numbers from 0 to 3, got \[4\]"),
-        ([-1], 3, 2, r"whole numbers from 0 to 3, got \[-1\]"),
-        ([0.5], 3, 2, "whole numbers"),
+        ([4], 3, 2, r"integers from 0 to 3, got \[4\]"),
+        ([-1], 3, 2, r"integers from 0 to 3, got \[-1\]"),
+        ([0.5], 3, 2, "integers from"),
     ],
 )
 def test_impossible_counts_are_refused(right, n_stimuli, n_classes, message):

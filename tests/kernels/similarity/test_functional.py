@@ -137,7 +137,7 @@ def test_what_cannot_be_compared_is_refused():
         compare_functional([logits[0], logits[1][:, :4]], request, memory_bytes=1)
     with pytest.raises(ValueError, match="no logits to compare"):
         compare_functional([], request, memory_bytes=1)
-    with pytest.raises(ValueError, match="logits of model 0 hold NaN or infinity"):
+    with pytest.raises(ValueError, match="logits of model 0 contain NaN or infinity"):
         compare_functional([logits[0] / 0], request, memory_bytes=1)
     with pytest.raises(ValueError, match=r"probabilities of model 0 have shape \(5,\)"):
         pairwise_jensen_shannon([torch.ones(5)], memory_bytes=1)

@@ -132,5 +132,5 @@ def test_requests_that_cannot_be_met_are_refused():
     models = [torch.tensor(x) for x in draw_related()]
     with pytest.raises(ValueError, match="unknown statistic 'softmatch'; known: "):
         compare_units(models, {"it": {"statistic": "softmatch"}}, memory_bytes=1)
-    with pytest.raises(ValueError, match=r"gives soft_match the parameters \['k'\], it takes none"):
+    with pytest.raises(ValueError, match=r"gives soft_match the parameters \['k'\]; it takes none"):
         compare_units(models, {"it": {"statistic": "soft_match", "k": 1}}, memory_bytes=1)

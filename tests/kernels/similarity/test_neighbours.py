@@ -233,17 +233,17 @@ def test_models_without_directions_have_no_value_and_a_reason():
         undefined = {(a, b) for a in range(4) for b in range(4) if {a, b} & blind}
         assert set(reasons) == undefined
         assert {tuple(pair) for pair in values.isnan().nonzero().tolist()} == undefined
-        what = "one direction" if name.endswith("cosine") else "the same features"
+        what = "the same direction" if name.endswith("cosine") else "the same features"
         assert reasons[0, 3] == f"model 3: all stimuli have {what} up to rounding"
         if 1 in blind:
-            assert reasons[0, 1].startswith("model 1: 2 of 30 stimuli have no feature other than zero")
+            assert reasons[0, 1].startswith("model 1: 2 of 30 stimuli have only zero features")
     only_blind = compare([constant, constant], requests)
     assert all(values.isnan().all() and len(reasons) == 4 for values, reasons in only_blind.values())
 
 
 def test_alignment_that_is_not_positive_and_cosines_of_nothing_have_a_reason():
     no_cosine = (
-        "a stimulus has similarity 0 to all its neighbours in one of the models, so that it has no cosine"
+        "a stimulus has similarity 0 to all its neighbours in one of the models, so its cosine is undefined"
     )
     corners = [np.eye(6), np.eye(6)[::-1].copy()]
     values, reasons = compare(corners, {"it": make_request("second_order_cosine", k=2)})["it"]
@@ -252,7 +252,7 @@ def test_alignment_that_is_not_positive_and_cosines_of_nothing_have_a_reason():
     values, reasons = compare(corners, {"it": make_request("cknna_reference", k=1)})["it"]
     assert values.isnan().all()
     assert set(reasons) == {(0, 0), (0, 1), (1, 0), (1, 1)}
-    assert reasons[0, 0].startswith("model 0: its alignment with itself is 0, not positive")
+    assert reasons[0, 0].startswith("model 0: its alignment with itself is 0, which is not positive")
     assert reasons[0, 1] == f"{reasons[0, 0]}; {reasons[1, 1]}"
 
 
@@ -288,10 +288,10 @@ def test_inputs_stay_as_they_are():
         ({"statistic": "jacard"}, "request 'it' has unknown statistic 'jacard'; known: "),
         ({}, "request 'it' has unknown statistic None; known: cknna, "),
         ({"statistic": "jaccard", "distance": "cosine"}, r"gives jaccard the parameters \['distance'\]"),
-        (make_request("jaccard", "l1"), "asks jaccard for distance 'l1', known: cosine, euclidean"),
-        (make_request("cknna", "euclidean"), "asks cknna for distance 'euclidean', known: cosine"),
-        (make_request("jaccard", k=30), r"n_neighbours is 30, must lie in 1 to 29"),
-        (make_request("jaccard", k=0), r"n_neighbours is 0, must lie in 1 to 29"),
+        (make_request("jaccard", "l1"), "unknown distance 'l1' for jaccard; known: cosine, euclidean"),
+        (make_request("cknna", "euclidean"), "unknown distance 'euclidean' for cknna; known: cosine"),
+        (make_request("jaccard", k=30), r"n_neighbours must be 1 to 29 .*, got 30"),
+        (make_request("jaccard", k=0), r"n_neighbours must be 1 to 29 .*, got 0"),
     ],
 )
 def test_a_request_that_cannot_be_met_is_refused(parameters, message):

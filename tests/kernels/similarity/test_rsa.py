@@ -117,7 +117,7 @@ def test_groups_meet_every_pair_of_models_and_hold_no_more_than_allowed(n_models
 
 
 def test_memory_for_less_than_two_models_is_refused_with_what_is_needed():
-    with pytest.raises(ValueError, match="ranks of the RDMs of two models of 9 stimuli take 576 bytes"):
+    with pytest.raises(ValueError, match="ranks of the RDMs of two models for 9 stimuli take 576 bytes"):
         compare(draw(), "correlation", "spearman", memory_bytes=575)
     compare(draw(), "correlation", "spearman", memory_bytes=576)
     compare(draw()[:1], "correlation", "spearman", memory_bytes=432)
@@ -148,7 +148,7 @@ def test_tiles_do_not_change_values_from_sums():
 
 @pytest.mark.parametrize("how", ["pearson", "spearman", "cosine", "whitened_cosine"])
 @pytest.mark.parametrize(
-    ("rdm", "row", "fault"), [("correlation", 3.0, "equal features"), ("cosine", 0.0, "zero")]
+    ("rdm", "row", "fault"), [("correlation", 3.0, "the same value in all features"), ("cosine", 0.0, "zero")]
 )
 def test_a_stimulus_without_direction_makes_its_model_undefined(rdm, row, fault, how):
     representations = draw()

@@ -101,8 +101,8 @@ def test_measures_that_are_lines_of_each_other_agree_fully():
         ([1.0, 1.0, 1.0], [1.0, 2.0, 3.0], "the values of the first measure do not vary"),
         ([1.0, 2.0, 3.0], [0.1, 0.1, 0.1], "the values of the second measure do not vary"),
         ([1.0, 1.0, 1.0], [0.1, 0.1, 0.1], "the values of neither measure vary"),
-        ([1.0, 2.0, math.nan], [1.0, 2.0, 3.0], "fewer than 3 values that both measures have"),
-        ([], [], "fewer than 3 values that both measures have"),
+        ([1.0, 2.0, math.nan], [1.0, 2.0, 3.0], "fewer than 3 values defined under both measures"),
+        ([], [], "fewer than 3 values defined under both measures"),
     ],
 )
 def test_what_has_no_correlation_says_why(first, second, reason):

@@ -288,7 +288,7 @@ def test_impossible_requests_are_refused_with_what_is_wrong():
         bootstrap_consistency(similarities, masks, counts, coefficient="kendall")
     with pytest.raises(ValueError, match="unknown interval method 'bca'; known: percentile, basic, normal"):
         bootstrap_consistency(similarities, masks, counts, method="bca")
-    with pytest.raises(ValueError, match=r"confidence must lie between 0 and 1, got 95"):
+    with pytest.raises(ValueError, match=r"confidence must be between 0 and 1, got 95"):
         bootstrap_consistency(similarities, masks, counts, confidence=95)
     with pytest.raises(ValueError, match="nothing to resample: give model counts, set counts, or both"):
         bootstrap_median_consistency(similarities, masks)

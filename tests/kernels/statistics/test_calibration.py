@@ -119,7 +119,7 @@ def test_impossible_requests_are_refused_with_what_is_wrong():
     values = torch.rand(3)
     with pytest.raises(ValueError, match=r"null must have shape \(n_permutations, \*\(3,\)\), got \(5, 4\)"):
         calibrate(values, torch.rand(5, 4))
-    with pytest.raises(ValueError, match="level must lie between 0 and 1, got 5"):
+    with pytest.raises(ValueError, match="level must be between 0 and 1, got 5"):
         calibrate(values, torch.rand(5, 3), level=5)
     with pytest.raises(ValueError, match="similarity 2 exceeds the largest possible value, given as 1"):
         calibrate(values, torch.rand(5, 3).index_fill(0, torch.tensor([3]), 2.0))
@@ -131,5 +131,5 @@ def test_impossible_requests_are_refused_with_what_is_wrong():
         ValueError, match="unknown adjustment 'bh'; known: benjamini-hochberg, bonferroni, holm"
     ):
         adjust_p_values(values, method="bh")
-    with pytest.raises(ValueError, match=r"p-values must lie in \[0, 1\], got -1 to 2"):
+    with pytest.raises(ValueError, match=r"p-values must be in \[0, 1\], got -1 to 2"):
         adjust_p_values(torch.tensor([-1.0, 2.0]))

@@ -205,7 +205,7 @@ def test_impossible_input_is_refused_with_what_is_wrong():
     with pytest.raises(ValueError, match="similarity matrix 1 is not symmetric"):
         pairwise_consistency(one_sided, masks)
     similarities[2, 0, 0] = torch.inf
-    with pytest.raises(ValueError, match="similarity matrix 2 holds an infinite value"):
+    with pytest.raises(ValueError, match="similarity matrix 2 contains an infinite value"):
         pairwise_consistency(similarities, masks)
     with pytest.raises(
         ValueError, match=r"sets of models must be bool vectors, got torch.int64 and torch.bool"

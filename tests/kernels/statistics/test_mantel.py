@@ -176,9 +176,7 @@ def test_impossible_requests_are_refused_with_what_is_wrong():
     similarities, first, second = _draw_similarities(0), _members(range(4)), _members(range(4, 9))
     mask = mask_model_pairs(first, second)
     mixed = torch.arange(9).roll(1)[None]
-    with pytest.raises(
-        ValueError, match="permutation 0 leads out of the group of model pairs; permute within"
-    ):
+    with pytest.raises(ValueError, match="permutation 0 leaves the group of model pairs; permute within"):
         permute_consistency(similarities, mask, mixed)
     with pytest.raises(ValueError, match=r"permutations must have shape \(n_permutations, 9\), got \(1, 8\)"):
         permute_consistency(similarities, mask, mixed[:, :8])

@@ -217,7 +217,7 @@ def test_impossible_requests_are_refused_with_what_is_wrong():
     with pytest.raises(ValueError, match="debiased CKA needs at least 4 stimuli, got 3"):
         permute_linear_cka([x[:3] for x in xs], orders)
     with pytest.raises(
-        ValueError, match=r"representations must hold the same stimuli, got row counts \[13, 14\]"
+        ValueError, match=r"representations must have the same stimuli, got row counts \[13, 14\]"
     ):
         permute_linear_cka([xs[0], xs[1][:13]], orders)
     with pytest.raises(

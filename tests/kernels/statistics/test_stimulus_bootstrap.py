@@ -238,7 +238,7 @@ def test_impossible_requests_are_refused_with_what_is_wrong():
         jackknife_linear_cka([x[:4] for x in xs])
     for function in (jackknife_linear_cka, build_linear_grams):
         with pytest.raises(
-            ValueError, match=r"representations must hold the same stimuli, got row counts \[11, 12\]"
+            ValueError, match=r"representations must have the same stimuli, got row counts \[11, 12\]"
         ):
             function([xs[0], xs[1][:11]])
     with pytest.raises(ValueError, match=r"groups must be bool of shape \(n_groups, 3\) .* got torch.int64"):

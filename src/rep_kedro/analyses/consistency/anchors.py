@@ -41,13 +41,13 @@ class _Spread:
     reason: str
 
     def has_interval(self) -> bool:
-        """Say whether enough replicates are defined; three networks give the sample itself or nothing."""
+        """Return whether enough replicates are defined; three networks give the sample itself or nothing."""
         from rep_kedro.kernels.statistics.bootstrap import SMALLEST_SHARE
 
         return float((~self.replicates.isnan()).double().mean()) >= SMALLEST_SHARE
 
     def explain(self, n_bootstrap: int) -> str:
-        """Say why there is no correlation, or no interval though one was asked for."""
+        """Return why there is no correlation, or no interval though one was requested."""
         return self.reason or (NO_INTERVAL if n_bootstrap and not self.has_interval() else "")
 
 
@@ -66,10 +66,10 @@ def compare_anchors(similarities: DataFrame, model_cards: DataFrame, params: Con
     Returns:
         Columns as in docs/tables.md: one row per measure, anchor, category and two of its
         values. ``n_a`` and ``n_b`` count pairs of stimulus sets with a defined correlation; a value with
-        fewer than ``params.min_pairs`` other networks has none, and the row says so. P-values are corrected
-        by Bonferroni for the tests of the anchor; ``n_tests`` counts them, ``p_smallest`` is the smallest
-        corrected p-value that so many pairs of stimulus sets allow. Where that is above the level, the log
-        says so.
+        fewer than ``params.min_pairs`` other networks has none, and its row gives the reason. P-values are
+        corrected by Bonferroni for the tests of the anchor; ``n_tests`` counts them, ``p_smallest`` is the
+        smallest corrected p-value that so many pairs of stimulus sets allow. The log warns where that is
+        above the level.
 
     Raises:
         ValueError: If an anchor is no network of the study.

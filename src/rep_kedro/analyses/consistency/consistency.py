@@ -1,4 +1,4 @@
-"""The consistency tables: do similarities on one stimulus set go with those on another?"""
+"""The consistency tables: correlations of similarities on one stimulus set with those on another."""
 
 import logging
 from collections.abc import Iterator
@@ -45,7 +45,7 @@ def compute_consistency(
         sets; where a similarity is undefined even so, there is no p-value. ``p_adjusted`` is corrected
         within a family: the correlations of the measure over all networks, those of one category, those of
         the model sets, those of one anchor; ``n_tests`` is its size, ``p_smallest`` the smallest corrected
-        p-value that was possible. Where that is above the level, the log says so.
+        p-value that was possible. Where that is above the level, the log reports it.
 
     Raises:
         ValueError: If a set of networks or an anchor names what no network has.

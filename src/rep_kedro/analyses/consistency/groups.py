@@ -1,4 +1,4 @@
-"""Which pairs of networks are looked at together: all, by category, by pairs of sets, those of an anchor."""
+"""Groups of network pairs: all, by category, by pairs of sets, those of an anchor."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -131,7 +131,7 @@ def _compared_anchors(models: Sequence[str], params: ConsistencyParams) -> Itera
         if anchor in models:
             yield anchor
         else:
-            _log.warning("anchor %s is left out: it is none of the networks that are compared", anchor)
+            _log.warning("anchor %s is left out: it is not among the compared networks", anchor)
 
 
 def size_class_of(n_parameters: float, limits: Mapping[str, float | None]) -> str:
@@ -184,12 +184,12 @@ def _members_of(name: str, steps: Sequence[SetStep], values: Mapping[str, list[s
         matched = torch.tensor(list(_matches(name, step, values)))
         members = members & ~matched if step.exclude is not None else members | matched
     if not members.any():
-        _log.warning("model set %s is empty: no network here fits its steps in consistency.model_sets", name)
+        _log.warning("model set %s is empty: no network matches its steps in consistency.model_sets", name)
     return members
 
 
 def _matches(name: str, step: SetStep, values: Mapping[str, list[str]]) -> Iterator[bool]:
-    """Say for each network whether it has one of the values of every column.
+    """Return for each network whether it has one of the values of every column.
 
     A set may exclude what this study happens to lack, unless it looks like a misspelling.
     """

@@ -1,4 +1,4 @@
-"""Measure against measure: do they rank pairs of networks alike, and consistency too?"""
+"""Agreement of measures: do they rank pairs of networks, and consistency values, in the same order?"""
 
 from itertools import combinations
 from typing import TYPE_CHECKING, Any

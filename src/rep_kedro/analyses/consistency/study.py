@@ -129,7 +129,7 @@ def resample(study: Study, cards: DataFrame, params: ConsistencyParams) -> Itera
     """Draw bootstrap samples: once for all groups without an anchor, once for those of each anchor.
 
     Networks are drawn within the values of the first category. An anchor is in every sample, once: intervals
-    are about other networks beside this one.
+    are about other networks, not this one.
     """
     import torch
 

@@ -1,1 +1,1 @@
-"""What is one layer like: spectrum, dimension, receptive field?"""
+"""What are the spectrum, dimension and receptive field of each layer?"""

@@ -1,4 +1,4 @@
-"""Receptive fields of convolutional networks: what a position of each layer sees of the image."""
+"""Receptive fields of convolutional networks: the image region that a position of each layer sees."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -27,9 +27,9 @@ def compute_receptive_fields(
 ) -> DataFrame:
     """Compute the receptive field of each layer that is read, and from which layer on nothing local is added.
 
-    The border is found among the convolutions wider than one pixel; the first layer at or behind it that is
+    The border is found among the convolutions wider than one pixel; the first layer at or after it that is
     read is marked. A network whose last convolution still sees part of the image has no border. Networks from
-    elsewhere that are no plain convolutional ones, such as transformers, have no rows; the log says why.
+    elsewhere that are not plainly convolutional, such as transformers, have no rows; the log says why.
 
     Args:
         networks: Handles of the networks trained here, by name; only the form matters, not the weights.
@@ -63,7 +63,7 @@ def _rows_of_trained(model: str, handle: TensorsHandle, params: DiagnosticsParam
 def _rows_of_foreign(
     model: str, handle: TensorsHandle, networks: Mapping[str, TensorsHandle], params: DiagnosticsParams
 ) -> list[dict[str, Any]]:
-    """Return the rows of a network whose entry stands in the recipe of its features.
+    """Return the rows of a network whose entry is in the recipe of its features.
 
     Raises:
         ValueError: If the network cannot be followed layer by layer, or has no convolution.

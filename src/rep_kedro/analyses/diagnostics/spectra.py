@@ -91,7 +91,7 @@ def _decode_batches(
 
     names, rows = locate_stimuli(stimulus_set, subset)
     if not rows:
-        raise UserError(f"subset {subset.key!r} is empty, there is nothing to show")
+        raise UserError(f"subset {subset.key!r} is empty: it has no stimuli for the networks")
     form: dict[str, Any] = {"size_px": preprocessing.size_px, "channels": len(preprocessing.mean)}
     limits, start = limits_of(stimulus_set.meta), 0
     for encoded in stream_images(stimulus_set, rows, batch_size=batch_size):

@@ -1,4 +1,4 @@
-"""How similar a network can be to what networks share that differ in their seed alone."""
+"""Noise ceilings: similarity to what networks that differ only in their seed have in common."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +24,7 @@ _SAME = ("source", "architecture", "objective", "trained_on")
 def compute_noise_ceilings(
     similarity_matrices: Mapping[str, MatrixHandle], model_cards: DataFrame
 ) -> DataFrame:
-    """Bound the similarity with what repeats share, and set similarities with other networks beside it.
+    """Bound the similarity with what repeats share, and list similarities with other networks next to it.
 
     Repeats are networks of one kind (source, architecture, objective and training set) that differ in a known
     seed; there must be at least two. Of networks with the same seed the first by name is taken; the others,
@@ -57,7 +57,7 @@ def compute_noise_ceilings(
             ]
     if left_out:
         _log.info(
-            "noise ceilings leave %d networks out: %s",
+            "noise ceilings leave out %d networks: %s",
             len(left_out),
             ", ".join(f"{model} ({why})" for model, why in sorted(left_out.items())),
         )

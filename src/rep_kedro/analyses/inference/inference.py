@@ -1,4 +1,4 @@
-"""How far similarities lie above chance, and how sure they are: nulls by permutation, jackknife errors."""
+"""Similarities compared with chance, and their uncertainty: permutation nulls, jackknife errors."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -59,7 +59,7 @@ def plan_similarity_nulls(
         stimulus_subsets: Handles by ``<stimulus set>/<subset>``; ids are read where a subset is named.
 
     Returns:
-        Plan by ``<stimulus set>/<measure>``; empty without permutations and resamples. A member holds one
+        Plan by ``<stimulus set>/<measure>``; empty without permutations and resamples. A member contains one
         matrix (n_models, n_models) for each entry of ``nulls.summarise_null`` and
         ``stimulus_intervals.summarise_bootstrap``; meta: ``labels``, ``n_stimuli``, ``n_permutations``,
         ``n_bootstrap``, ``no_interval`` (why the measure has no intervals, or nothing) and ``largest_value``
@@ -101,7 +101,7 @@ def require_null(measure_id: str) -> tuple[Measure, Inference]:
     if measure.inference is None:
         others = ", ".join(closest_measures(measure_id, lambda other: other.inference is not None))
         raise UserError(
-            f"no permutation null for measure {measure_id!r}; there is one for {others} and others: change"
+            f"measure {measure_id!r} has no permutation null; {others} and others have one: change"
             " similarity_inference.measures"
         )
     return measure, measure.inference
@@ -110,7 +110,7 @@ def require_null(measure_id: str) -> tuple[Measure, Inference]:
 def tabulate_similarity_inference(
     similarity_nulls: Mapping[str, TensorsHandle], params: InferenceParams
 ) -> DataFrame:
-    """List what chance says of every unordered pair of networks.
+    """List the comparison with chance for every unordered pair of networks.
 
     Args:
         similarity_nulls: Handles by ``<stimulus set>/<measure>``.
@@ -119,7 +119,7 @@ def tabulate_similarity_inference(
     Returns:
         Columns as in docs/tables.md. ``p_adjusted`` is corrected for the pairs of the same
         stimulus set and measure; ``n_tests`` counts them, ``p_smallest`` is the smallest corrected p-value
-        that was possible. Where that is above the level, the log says so. ``is_biased`` says whether the
+        that was possible. Where that is above the level, the log reports it. ``is_biased`` says whether the
         similarity depends on the number of stimuli, and ``interval_covers`` what its interval is for.
     """
     from rep_kedro.kernels.statistics.families import explain_hopeless
@@ -187,7 +187,7 @@ def _smallest_p(meta: Mapping[str, Any]) -> float:
 
 
 def _reason_of(row: Mapping[str, float], meta: Mapping[str, Any]) -> str:
-    """Say why the p-value or the interval of a similarity is missing; empty where none is."""
+    """Return why the p-value or the interval of a similarity is missing; empty where none is."""
     reasons = [] if meta["n_permutations"] else [NOT_PERMUTED]
     if meta["no_interval"]:
         reasons.append(str(meta["no_interval"]))

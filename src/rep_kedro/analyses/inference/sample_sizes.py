@@ -43,7 +43,7 @@ def plan_sample_size_curves(
         stimulus_subsets: Handles by ``<stimulus set>/<subset>``; ids are read where a subset is named.
 
     Returns:
-        Plan by ``<stimulus set>/<measure>``; empty without orders. A member holds ``similarity``, shape
+        Plan by ``<stimulus set>/<measure>``; empty without orders. A member contains ``similarity``, shape
         (n_orders, n_sizes, n_pairs), pairs of different networks in the order of rows above the diagonal;
         meta: ``labels``, ``sizes``.
 
@@ -137,8 +137,8 @@ def require_curve(measure_id: str) -> Measure:
     if not measure.has_interval:
         others = ", ".join(closest_measures(measure_id, lambda other: other.has_interval))
         raise UserError(
-            f"no curve over the number of stimuli for measure {measure_id!r}; there is one for {others} and"
-            " others: change sample_sizes.measures"
+            f"measure {measure_id!r} has no curve over the number of stimuli; {others} and others have one:"
+            " change sample_sizes.measures"
         )
     return measure
 
@@ -159,8 +159,8 @@ def _curve_batch(
         if n_stimuli < MIN_STIMULI:
             raise UserError(
                 f"stimulus set {selection.stimulus_set} has {n_stimuli} stimuli, curves over their number "
-                f"need {MIN_STIMULI} or more; leave it out with similarity.stimulus_sets, or all curves by "
-                "sample_sizes.n_orders: 0"
+                f"need at least {MIN_STIMULI}; leave it out of similarity.stimulus_sets, or turn off all "
+                "curves with sample_sizes.n_orders: 0"
             )
         chosen = draw_stimuli(n_stimuli, params.max_stimuli, params.seed)
         device = choose_device(similarity.device)

@@ -1,4 +1,4 @@
-"""How far apart networks are: dissimilarities from the values of any measure, and their mean over images.
+"""Dissimilarities of networks from the values of any measure, and their mean over stimulus sets.
 
 Direction and range of a measure decide what is done; they are read from the registry, never guessed from
 numbers. Networks with undefined values are left out by name, as few as possible.
@@ -63,7 +63,7 @@ def average_matrices(matrices: Mapping[str, LabelledMatrix]) -> LabelledMatrix:
                 value = np.nan if absent else matrix.values[own[a], own[b]]
                 total[row, column] += value
                 if np.isnan(value):
-                    why = f"{absent} is not there" if absent else _reason_of(matrix, a, b)
+                    why = f"{absent} is missing" if absent else _reason_of(matrix, a, b)
                     reasons.setdefault((a, b), f"on {stimulus_set}: {why or 'undefined'}")
     return LabelledMatrix(total / len(matrices), models, reasons, {})
 
@@ -125,7 +125,7 @@ def compute_affinities(closeness: Closeness, measure: Measure, kind: str) -> Num
         return np.abs(values) if kind == "absolute" else np.maximum(values, 0.0)
     width = float(np.median(apart[np.triu_indices(len(apart), 1)])) if len(apart) > 1 else 1.0
     if width == 0:
-        raise UserError("most pairs of networks do not differ: affinities have no width")
+        raise UserError("most pairs of networks do not differ, so the width of affinities is undefined")
     return np.asarray(np.exp(-((apart / width) ** 2) / 2))
 
 

@@ -1,4 +1,4 @@
-"""Maps and clusters of networks: who lies near whom on each stimulus set, and on average."""
+"""Maps and clusters of networks on each stimulus set, and on average."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,14 +37,14 @@ def compute_model_maps(
 ) -> tuple[DataFrame, DataFrame]:
     """Place networks on planes and group them, on each stimulus set and by the mean over stimulus sets.
 
-    Networks with undefined similarities are left out; their rows say why.
+    Networks with undefined similarities are left out; their rows give the reason.
 
     Args:
         similarity_matrices: Handles by ``<stimulus set>/<measure>``.
-        params: Which measures, and how. A measure without matrices is left out, and the log says so.
+        params: Which measures, and how. A measure without matrices is left out, and the log reports it.
 
     Returns:
-        Positions and clusters, columns as in docs/tables.md. ``mean`` stands for the mean
+        Positions and clusters, columns as in docs/tables.md. ``mean`` is the mean
         over stimulus sets. Maps of one method are turned and mirrored to fit that of the mean, which lies
         along its principal axes; multidimensional scaling is in units of dissimilarity.
 
@@ -78,7 +78,7 @@ def _select_matrices(
     for key in sorted(handles):
         stimulus_set, measure_id = MemberKey.parse(key)
         if stimulus_set == MEAN:
-            raise UserError(f"stimulus set {MEAN!r} has the name of the mean over sets; give it another name")
+            raise UserError(f"stimulus set name {MEAN!r} is reserved for the mean over sets; rename the set")
         by_measure.setdefault(measure_id, {})[stimulus_set] = handles[key]
     chosen = sorted(by_measure) if wanted is None else wanted
     for name in chosen:
@@ -115,14 +115,12 @@ def _position_rows(
 
 
 def _tell_perplexity(numbers_of_networks: set[int], params: ModelMapsParams) -> None:
-    """Say in one line where t-SNE takes another perplexity than was asked for."""
+    """Say in one line where t-SNE takes another perplexity than was requested."""
     wanted = params.tsne.perplexity
     taken = {n: limit_perplexity(n, params.tsne) for n in sorted(numbers_of_networks) if n >= MIN_TSNE}
     fewer = [f"{value:.3g} for {n} networks" for n, value in taken.items() if value < wanted]
     if fewer and "tsne" in params.methods:
-        _log.info(
-            "t-SNE takes perplexity %s, not %g: at most a third of the others", ", ".join(fewer), wanted
-        )
+        _log.info("t-SNE uses perplexity %s, not %g: at most a third of the others", ", ".join(fewer), wanted)
 
 
 def _place(model: str, positions: Mapping[str, Any], placed: Placed, found: Closeness) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Places of networks on a plane, and their groups: the steps between dissimilarities and the tables."""
+"""Positions of networks on a plane, and their groups: the steps between dissimilarities and tables."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -69,7 +69,7 @@ def place_by_mds(dissimilarities: Numbers, params: MdsParams) -> Placed:
     from rep_kedro.kernels.statistics.scaling import measure_stress, scale_by_majorization, scale_classically
 
     if len(dissimilarities) < MIN_MDS:
-        return Placed(None, reason=f"{len(dissimilarities)} networks, a map needs {MIN_MDS}")
+        return Placed(None, reason=f"{len(dissimilarities)} networks; a map needs {MIN_MDS}")
     if not dissimilarities.any():
         return Placed(None, reason=NOT_APART)
     if params.kind == "classical":
@@ -100,7 +100,7 @@ def place_by_tsne(dissimilarities: Numbers, params: TsneParams) -> Placed:
 
     n = len(dissimilarities)
     if n < MIN_TSNE:
-        return Placed(None, reason=f"{n} networks, t-SNE needs {MIN_TSNE}")
+        return Placed(None, reason=f"{n} networks; t-SNE needs {MIN_TSNE}")
     if not dissimilarities.any():
         return Placed(None, reason=NOT_APART)
     generator = np.random.default_rng(params.seed)
@@ -157,7 +157,7 @@ def group_networks(
     n = len(closeness.models)
     wanted = n_clusters or 0
     if n < max(wanted, 1):
-        return Grouped(wanted, None, reason=f"{n} networks cannot make {wanted} clusters")
+        return Grouped(wanted, None, reason=f"{n} networks cannot form {wanted} clusters")
     apart = closeness.dissimilarities[np.triu_indices(n, 1)]
     if wanted < n and (n < 3 or np.ptp(apart) <= SAME * apart.max()):
         return Grouped(wanted, None, reason="all networks are equally far apart: there are no clusters")
@@ -177,7 +177,7 @@ def group_networks(
     labels = renumber_clusters(labels)
     n_found = int(labels.max()) + 1
     if wanted and n_found < wanted:
-        return Grouped(wanted, None, reason=f"only {n_found} of {wanted} clusters can be told apart")
+        return Grouped(wanted, None, reason=f"only {n_found} of {wanted} clusters can be distinguished")
     return Grouped(n_found, labels, compute_silhouettes(closeness.dissimilarities, labels))
 
 
@@ -230,7 +230,7 @@ def _group_by_exemplars(dissimilarities: Numbers, params: ClusterParams) -> Labe
         max_iter=1000,
         random_state=params.seed,
     )
-    with warnings.catch_warnings():  # told by labels of -1
+    with warnings.catch_warnings():  # labels of -1 show it
         warnings.simplefilter("ignore", ConvergenceWarning)
         labels = np.asarray(passing.fit_predict(-dissimilarities), dtype=np.int64)
     if (labels < 0).any():

@@ -1,4 +1,4 @@
-"""Whether networks err alike: predictions of their final probes, compared for all pairs."""
+"""Do networks make the same errors? Predictions of their final probes, compared for all pairs."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -37,7 +37,7 @@ def compare_predictions(
 
     Returns:
         Columns as in docs/tables.md. Error consistency is NaN where it is 0 / 0, the
-        Jensen-Shannon divergence where probabilities are not stored; ``reason`` says why.
+        Jensen-Shannon divergence where probabilities are not stored; ``reason`` gives the cause.
 
     Raises:
         ValueError: If a network has no card, or as for ``read_final_predictions``.

@@ -1,4 +1,4 @@
-"""Do networks that are alike perform alike? Similarity against the difference of their accuracies."""
+"""Do similar networks perform equally well? Similarity against the difference of accuracies."""
 
 import logging
 from math import factorial, isqrt
@@ -19,7 +19,7 @@ REASONS = (
     "",
     "fewer than 3 pairs of networks with a similarity and two accuracies",
     "similarities do not vary",
-    "accuracies do not vary, or all differ alike",
+    "accuracies do not vary, or all differ equally",
     "neither similarities nor differences of accuracies vary",
 )
 
@@ -31,7 +31,7 @@ def compute_performance_gaps(
 
     Pairs share networks, so intervals draw networks (a network is no pair with its own copy), and p-values
     permute the networks' names (two-sided), without networks that have no similarity to any. Negative:
-    networks that are alike perform alike.
+    similar networks perform equally well.
 
     Args:
         similarities: The tidy table of similarities; directed measures enter with their mean.

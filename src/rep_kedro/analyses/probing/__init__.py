@@ -1,1 +1,1 @@
-"""What can a linear probe read from a layer?"""
+"""What can a linear probe decode from a layer?"""

@@ -1,4 +1,4 @@
-"""What the probes of the final layers say of the test stimuli, side by side for all networks."""
+"""Predictions of the final layers' probes on the test stimuli, for all networks."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ else:
 
 
 class StoredProbabilities(Mapping[str, Tensor]):
-    """Class probabilities by network, read when asked for; networks without them are left out.
+    """Class probabilities by network, read on access; networks without them are left out.
 
     A matrix is float64, shape (n_test, n_classes), with rows that sum to 1. It is stored in float16, so that
     a probability is off by up to a two-thousandth of it, and one below 3e-8 is zero.
@@ -136,7 +136,7 @@ def _require_one_subset(
         key = str(reference["key"])
         if key not in stimulus_subsets or stimulus_subsets[key].digest != reference["digest"]:
             raise UserError(
-                f"probes {stimulus_set}/{model} are of a stimulus subset {key} that is no longer there; "
+                f"probes {stimulus_set}/{model} used stimulus subset {key}, which no longer exists; "
                 "run the probing pipeline again"
             )
         found.setdefault(key, model)

@@ -116,8 +116,8 @@ def _fit(
     except NothingToHoldOutError as problem:
         raise UserError(
             f"stimulus set {stimulus_set} is too small to choose settings of probes: {problem}; leave it out "
-            "with probing.stimulus_sets, or raise probing.held_out_fraction where classes have two samples "
-            "or more, or name a single setting in probing.fit"
+            "of probing.stimulus_sets, raise probing.held_out_fraction if classes have at least two "
+            "samples, or give a single setting in probing.fit"
         ) from problem
     if any(probe.validation_accuracy is None for probe in fitted.values()):
         _log.warning(
@@ -133,6 +133,6 @@ def _require_finite(key: str, layers: "Mapping[str, Tensor]") -> None:
         n_bad = int((~x.isfinite()).sum())
         if n_bad:
             raise UserError(
-                f"layer {name} of features {key} holds {n_bad} values that are NaN or infinite; "
+                f"layer {name} of features {key} contains {n_bad} values that are NaN or infinite; "
                 f"rebuild them with --params recompute=features/{key}"
             )

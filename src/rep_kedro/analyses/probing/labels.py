@@ -1,4 +1,4 @@
-"""What probes are to say: class labels of stimuli, and which of them train and test."""
+"""Targets of probes: class labels of stimuli, and their split into training and test."""
 
 import hashlib
 from collections.abc import Mapping
@@ -49,8 +49,8 @@ def read_labels(features: Features, subset: ArrowHandle) -> tuple[list[int], Any
     ids = "\n".join(frame["stimulus_id"])
     if hashlib.sha256(ids.encode()).hexdigest() != features.meta["stimulus_ids_sha256"]:
         raise UserError(
-            f"features {features.key} ({features.meta['n_stimuli']} stimuli) are not of subset {subset.key} "
-            f"({len(frame)}); set probing.subset to the subset the features were made of"
+            f"features {features.key} ({features.meta['n_stimuli']} stimuli) do not match subset "
+            f"{subset.key} ({len(frame)}); set probing.subset to the subset the features were made of"
         )
     labelled = frame["label"].notna()
     is_train, is_test = (labelled & (frame["split"] == split) for split in ("train", "test"))

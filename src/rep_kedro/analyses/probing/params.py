@@ -83,8 +83,8 @@ class ProbingParams(_Strict):
     Attributes:
         stimulus_sets: Names of stimulus sets, or ``all`` that have features and enough classes.
         models: Names of networks, or ``all`` that have features.
-        subset: Name of a stimulus subset that lies within the one that the features were made of; its labels
-            and splits are used.
+        subset: Name of a stimulus subset that is part of the one from which the features were made; its
+            labels and splits are used.
         transform: What is done to the features first, in this order: ``unit_length`` (rows), ``centre``,
             ``standardise``, ``{pca: {variance: 0.99}}`` or ``{pca: {n_components: 50}}``; fitted on the
             labelled training stimuli.

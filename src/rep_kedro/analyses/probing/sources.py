@@ -1,4 +1,4 @@
-"""What is probed: features of networks as they are seen, and combinations of networks."""
+"""What is probed: features of networks through views, and combinations of networks."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
@@ -44,7 +44,7 @@ def list_sources(
         One source for each network and stimulus set, then those of the combinations.
 
     Raises:
-        ValueError: If a subset holds stimuli that features do not, or a combination cannot be made.
+        ValueError: If a subset has stimuli that the features do not have, or a combination cannot be made.
     """
     finder = RowFinder(stimulus_subsets)
 

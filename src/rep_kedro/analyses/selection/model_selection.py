@@ -1,4 +1,4 @@
-"""Which few networks together: accuracy of ensembles, and how alike their members are, by strategy."""
+"""Ensembles of a few networks: their accuracy, and how similar their members are, by strategy."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ else:
 
 MEAN = "mean"
 BLOCK_BYTES = 2**27  # probabilities in memory at once; changes speed, not the result
-NOT_HELD_OUT = "no held-out accuracy of its networks: which is best is not decided on test stimuli"
+NOT_HELD_OUT = "its networks have no held-out accuracy, and test stimuli must not decide which is best"
 
 
 @dataclass(frozen=True)

@@ -56,11 +56,11 @@ def choose_sets(
 
     n = len(accuracies)
     if n < size:
-        raise UserError(f"{n} networks have probes, a set needs {size}")
+        raise UserError(f"{n} networks have probes; a set needs {size}")
     if strategy in BY_ACCURACY and np.isnan(accuracies).any():
         raise UserError(
-            "a network has no accuracy on held-out training stimuli, and none is chosen on test stimuli; "
-            "raise probing.held_out_fraction, or leave the strategy out"
+            "a network has no accuracy on held-out training stimuli, and test stimuli must not choose it; "
+            "raise probing.held_out_fraction, or leave out the strategy"
         )
     by_accuracy = np.empty((1, n))
     by_accuracy[0, np.argsort(-accuracies, kind="stable")] = -np.arange(n)
@@ -75,7 +75,9 @@ def choose_sets(
             n_draws,
         )
     if clusters is None:
-        raise UserError(f"there is no clustering into {size}; add {size} to model_maps.clusters.n_clusters")
+        raise UserError(
+            f"there is no clustering into {size} clusters; add {size} to model_maps.clusters.n_clusters"
+        )
     if strategy == "within_one_cluster":
         keys = generator.random((n_draws, n))
         return _largest(_keep_one_cluster(keys, clusters, size, generator), size)

@@ -1,4 +1,4 @@
-"""Nodes of the similarity pipeline: what is to be compared; the collection decides what is to do."""
+"""Plans of the similarity matrices, and the table made from them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -43,11 +43,11 @@ def plan_similarity_matrices(
 
     Returns:
         Plan by ``<stimulus set>/<measure>``. A matrix has shape (n_models, n_models); both axes carry the
-        network names in alphabetical order. Networks without features are left out, and the plan says so.
+        network names in alphabetical order. Networks without features are left out, and the plan lists them.
 
     Raises:
         ValueError: If a chosen stimulus set, network or layer has no features, two networks saw other stimuli
-            or saw them in another order, or a subset holds stimuli that they did not see.
+            or saw them in another order, or a subset has stimuli that they did not see.
     """
     measures = [m for m in map(get_measure, params.measures) if m.compares == "features"]
     plan = plan_output_similarities(features, params, stimulus_subsets)

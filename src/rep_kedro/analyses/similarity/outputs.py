@@ -1,4 +1,4 @@
-"""Similarity of what classifiers answer: measures of outputs, for the networks that have any.
+"""Similarity of the outputs of classifiers, for the networks that have any.
 
 Outputs are compared as they are, never transformed: centred logits would pick other classes.
 """

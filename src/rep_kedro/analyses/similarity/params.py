@@ -22,7 +22,7 @@ class SimilarityParams(PlainNumbers, BaseModel):
     Attributes:
         stimulus_sets: Names of stimulus sets, or ``all`` that have features.
         models: Names of networks, or ``all`` that have features.
-        subset: Name of the stimulus subset on which networks are compared; it must lie within the one that
+        subset: Name of the stimulus subset on which networks are compared; it must be part of the one that
             the features were made of, which null takes whole.
         layer: Name of a layer that all chosen networks have, or ``final`` for each network's last.
         transform: What is done to the features first, in this order: ``unit_length`` (rows), ``centre``,
@@ -64,8 +64,8 @@ class SimilarityParams(PlainNumbers, BaseModel):
         of_outputs = [name for name in self.measures if get_measure(name).compares == "outputs"]
         if of_outputs and self.outputs_layer is None:
             raise UserError(
-                f"{of_outputs[0]} compares outputs (logits) of classifiers, and layer {self.layer!r} need "
-                "not hold them; name the layer of the logits with similarity.outputs_layer, "
+                f"{of_outputs[0]} compares outputs (logits) of classifiers, which layer {self.layer!r} may "
+                "not contain; name the layer of the logits with similarity.outputs_layer, "
                 "or leave the measure out"
             )
         return self
@@ -90,7 +90,7 @@ class SetStep(PlainNumbers, BaseModel):
     @model_validator(mode="after")
     def _one_thing(self) -> Self:
         if sum(value is not None for value in (self.include, self.exclude, self.anchor)) != 1:
-            raise UserError("a step of a model set is one of include, exclude and anchor")
+            raise UserError("a step of a model set must be one of include, exclude and anchor")
         return self
 
     def conditions(self) -> dict[str, list[str]]:
@@ -107,9 +107,9 @@ class ConsistencyParams(PlainNumbers, BaseModel):
     """How similarities are compared across stimulus sets.
 
     Attributes:
-        categories: Columns of the model cards by which pairs of networks are grouped, besides all pairs; the
-            bootstrap draws networks within the values of the first. ``size`` and ``training_data`` are
-            classes of ``n_parameters`` and ``trained_on``.
+        categories: Columns of the model cards by which pairs of networks are grouped, in addition to all
+            pairs; the bootstrap draws networks within the values of the first. ``size`` and ``training_data``
+            are classes of ``n_parameters`` and ``trained_on``.
         training_data_classes: Training data that count as one value of the category ``training_data``, by
             its name; others keep their own.
         size_limits: Size classes for the category ``size``, by rising number of parameters that a network
@@ -155,7 +155,7 @@ class ConsistencyParams(PlainNumbers, BaseModel):
         *bounded, last = limits.values() if limits else [0.0]
         numbers = [limit for limit in bounded if limit is not None]
         if last is not None or len(numbers) < len(bounded) or numbers != sorted(set(numbers)):
-            raise UserError(f"size limits must rise, and the last must be null, got {limits}")
+            raise UserError(f"size limits must increase, and the last must be null, got {limits}")
         return limits
 
     @field_validator("training_data_classes")
@@ -164,7 +164,7 @@ class ConsistencyParams(PlainNumbers, BaseModel):
         names = [name for members in classes.values() for name in members]
         doubled = sorted({name for name in names if names.count(name) > 1})
         if doubled:
-            raise UserError(f"training data are in two of training_data_classes: {doubled}")
+            raise UserError(f"training data appear in two of training_data_classes: {doubled}")
         return classes
 
     @field_validator("anchors")

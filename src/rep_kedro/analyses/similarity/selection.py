@@ -96,7 +96,7 @@ def select_features(
 
     Raises:
         ValueError: If a chosen stimulus set or network has no features, two networks saw other stimuli or
-            saw them in another order, or a subset is not there or holds stimuli that they did not see.
+            saw them in another order, or a subset is not there or has stimuli that they did not see.
     """
     finder = RowFinder(stimulus_subsets)
     available: dict[str, list[str]] = {}
@@ -208,7 +208,7 @@ def _require_subset(
 def _layer_of(source: FeatureSource, layer: str) -> str:
     name = str(source.meta["final_layer"]) if layer == "final" else layer
     if name not in source.meta["layers"]:
-        raise UserError(f"{source.key} has no layer {name!r}; there are: {', '.join(source.meta['layers'])}")
+        raise UserError(f"{source.key} has no layer {name!r}; known: {', '.join(source.meta['layers'])}")
     return name
 
 
@@ -218,4 +218,4 @@ def _require_same_stimuli(stimulus_set: str, handles: Mapping[str, TensorsHandle
         by_ids.setdefault(str(handle.meta["stimulus_ids_sha256"]), []).append(model)
     if len(by_ids) > 1:
         groups = " and ".join(", ".join(models[:3]) for models in by_ids.values())
-        raise UserError(f"networks saw other stimuli of {stimulus_set}, or in another order: {groups}")
+        raise UserError(f"networks saw different stimuli of {stimulus_set}, or another order: {groups}")

@@ -1,1 +1,1 @@
-"""What one layer is like: spectra, receptive fields, linear maps between layers."""
+"""Properties of layers: spectra, receptive fields, linear maps between layers."""

@@ -1,4 +1,4 @@
-"""The spectrum of samples that are in memory, and the dimensions of one layer from its two spectra."""
+"""The spectrum of samples in memory, and the dimensions of one layer from its two spectra."""
 
 import math
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from rep_kedro.kernels.layers.streaming import RELATIVE_ROUNDING, StreamedMoment
 
 @dataclass(frozen=True)
 class Dimensions:
-    """What the spectra of a layer say of its dimension.
+    """Measures of a layer's dimension from its spectra.
 
     Attributes:
         intrinsic_dimension: Leading principal components that carry the share ``delta`` of the variance; None

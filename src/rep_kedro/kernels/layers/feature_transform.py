@@ -1,4 +1,4 @@
-"""Transforms of features that are made before networks are compared or read out.
+"""Transforms of features before networks are compared or probed.
 
 Rows of length one, centring, standardising and principal components. What a transform learns, it learns
 from the rows it is fitted on (training stimuli, say) and applies to all others. Sums are in float64, some
@@ -15,8 +15,8 @@ from rep_kedro.kernels.layers.streaming import StreamedMoments
 
 ROWS_PER_BLOCK = 1024
 COLUMNS_PER_BLOCK = 1024
-RELATIVE_ROUNDING = 1e-7  # of float32: a spread this small beside the mean tells nothing
-RELATIVE_CUTOFF = 1e-10  # variance this small beside the largest is rounding of float32 features
+RELATIVE_ROUNDING = 1e-7  # of float32: a spread this small relative to the mean is noise
+RELATIVE_CUTOFF = 1e-10  # variance this small relative to the largest is rounding of float32 features
 _SHOWN = 3
 
 
@@ -29,8 +29,8 @@ class ZeroLengthError(ValueError):
 
     def __init__(self, rows: list[int], n_rows: int) -> None:
         super().__init__(
-            f"{n_rows} rows have length zero and cannot be given length one, such as rows {rows}; "
-            "leave the unit length or those rows out"
+            f"{n_rows} rows have length zero and cannot be scaled to length one, such as rows {rows}; "
+            "leave out unit_length or those rows"
         )
         self.rows = rows
 
@@ -68,8 +68,7 @@ class AffineMap:
         """
         if x.ndim != 2 or x.shape[1] != len(self.offset):
             raise ValueError(
-                f"features must have shape (n_rows, {len(self.offset)}) as those fitted on, "
-                f"got {tuple(x.shape)}"
+                f"features must have shape (n_rows, {len(self.offset)}) as in the fit, got {tuple(x.shape)}"
             )
         mapped = x.new_empty(len(x), self.n_outputs)
         for rows in _blocks(len(x), ROWS_PER_BLOCK):

@@ -114,7 +114,7 @@ def follow_receptive_fields(
         for source in layer.inputs:
             if source not in fields and source not in unknown:
                 raise ValueError(
-                    f"layer {layer.name!r} takes from {source!r}, which no earlier layer is called"
+                    f"layer {layer.name!r} takes its input from {source!r}, which is not an earlier layer"
                 )
         reasons = [*(unknown.get(source, "") for source in layer.inputs), layer.unknown]
         if any(reasons):
@@ -151,7 +151,7 @@ def find_border_layer(
         raise ValueError(f"unknown border rule {rule!r}; known: {', '.join(BORDER_RULES)}")
     unknown = [layer for layer in layers if layer not in fields]
     if unknown:
-        raise ValueError(f"no receptive field of layer {unknown[0]!r}; known: {', '.join(fields)}")
+        raise ValueError(f"no receptive field for layer {unknown[0]!r}; known: {', '.join(fields)}")
     if rule == "input":
         seeing_all = [i for i, layer in enumerate(layers) if fields[layer].size_px > input_px]
         index = seeing_all[0] + 1 if seeing_all else len(layers)
@@ -164,7 +164,7 @@ def find_border_layer(
 def _unite(name: str, sources: Mapping[str, ReceptiveField]) -> ReceptiveField:
     """Return what a position sees that reads the same position of several maps.
 
-    One number per channel beside a map, as of squeeze and excitation, is read by every position of the map.
+    A single number per channel, as in squeeze and excitation, is read by every position of the map.
     """
     fields = list(sources.values())
     maps = {source: field for source, field in sources.items() if field.map_size > 1} or dict(sources)

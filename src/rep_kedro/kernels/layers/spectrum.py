@@ -1,4 +1,4 @@
-"""What a spectrum says about dimensionality.
+"""Measures of dimensionality from a spectrum.
 
 Two spectra occur and give other numbers, so each name says which it takes: ``lambda`` are eigenvalues of a
 covariance (squared scale), ``sigma`` singular values of a sample matrix; ``centred`` means that the mean was
@@ -15,7 +15,7 @@ from torch import Tensor
 
 SaturationRule = Literal["reach", "delve"]
 
-RELATIVE_NEGATIVE = 1e-10  # an eigenvalue this far below zero beside the largest is no rounding
+RELATIVE_NEGATIVE = 1e-10  # an eigenvalue this far below zero relative to the largest is no rounding
 DELVE_GAP = 0.02  # delve adds one component only if more than this share is missing
 
 
@@ -44,7 +44,9 @@ def compute_eigenvalues(symmetric: Tensor) -> Tensor:
         raise ValueError("a covariance must be finite, got NaN or infinity")
     eigenvalues: Tensor = torch.linalg.eigvalsh(symmetric.to(torch.float64)).flip(0)
     if eigenvalues[-1] < -RELATIVE_NEGATIVE * eigenvalues.abs().max():
-        raise ValueError(f"a covariance has no negative eigenvalues, got {eigenvalues[-1].item():.3g}")
+        raise ValueError(
+            f"eigenvalues of a covariance must not be negative, got {eigenvalues[-1].item():.3g}"
+        )
     return eigenvalues.clamp(min=0.0)
 
 
@@ -93,7 +95,7 @@ def measure_intrinsic_dimension(
         (4, 3)
     """
     if not 0.0 < delta <= 1.0:
-        raise ValueError(f"delta must be above 0 and at most 1, got {delta}")
+        raise ValueError(f"delta must be in (0, 1], got {delta}")
     sums = _require_variance(centred_lambda).cumsum(dim=0)
     shares = sums / sums[-1]  # ends in exactly 1, so delta 1 is reached
     n_below = int((shares < delta).sum())
@@ -253,7 +255,7 @@ def fit_power_law_centred_lambda(centred_lambda: Tensor, *, first: int = 11, las
     eigenvalues = _require_variance(centred_lambda)
     if not 1 <= first < last <= len(eigenvalues):
         raise ValueError(
-            f"the window of a power law must lie within 1 to {len(eigenvalues)}, got {first} to {last}"
+            f"the window of a power law must be within 1 to {len(eigenvalues)}, got {first} to {last}"
         )
     window = eigenvalues[first - 1 : last]
     if window[-1] == 0.0:
@@ -278,7 +280,7 @@ def _require_spectrum(values: Tensor) -> Tensor:
     if values.ndim != 1 or len(values) == 0:
         raise ValueError(f"a spectrum must be a non-empty vector, got shape {tuple(values.shape)}")
     if not bool(torch.isfinite(values).all()) or bool((values < 0.0).any()):
-        raise ValueError("a spectrum must be finite and not negative, got other values")
+        raise ValueError("a spectrum must be finite and not negative, got negative, NaN or infinite values")
     return values.to(torch.float64).sort(descending=True).values
 
 
@@ -286,6 +288,6 @@ def _require_variance(values: Tensor) -> Tensor:
     """Return a spectrum that is not all zero, as float64, largest first, its largest about 1."""
     spectrum = _require_spectrum(values)
     if spectrum[0] == 0.0:
-        raise ValueError("a spectrum of zeros has no dimension: the samples do not vary")
+        raise ValueError("the dimension of an all-zero spectrum is undefined: the samples do not vary")
     # Every measure here is blind to scale, sums of extreme scales are not; a power of two costs no digit.
     return torch.ldexp(spectrum, -torch.frexp(spectrum[0]).exponent)

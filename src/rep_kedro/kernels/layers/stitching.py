@@ -1,4 +1,4 @@
-"""Maps from one network's channels to another's, and what is left of the function behind such a map.
+"""Maps from one network's channels to another's, and how well the network works after such a map.
 
 Everything about a pair of layers that a linear map needs is in the joint moments of their channels,
 streamed once; both directions and every family of maps are read off them. Each position of an image is a
@@ -14,7 +14,7 @@ from torch import Tensor
 from rep_kedro.kernels.layers.streaming import RELATIVE_ROUNDING, StreamedMoments
 
 RELATIVE_CUTOFF = 1e-12  # float32 activations carry (1e-7)^2: less variance than this, relative, is rounding
-SINGLE_ROUNDING = 1e-14  # (1e-7)^2: a float32 channel that varies less beside its mean is constant
+SINGLE_ROUNDING = 1e-14  # (1e-7)^2: a float32 channel that varies less relative to its mean is constant
 
 
 class AffineMap(NamedTuple):
@@ -278,7 +278,7 @@ def compare_outputs(stitched: Tensor, end: Tensor, labels: Tensor) -> OutputComp
 
 
 def _channel_scale(moments: PairedMoments) -> Tensor:
-    """Return the root of each front channel's scatter; 0 where it is rounding beside the channel's energy."""
+    """Return the root of each front channel's scatter; 0 if it is rounding relative to the energy."""
     scatter = moments.front_scatter.diagonal()
     energy = scatter + moments.joint.n_samples * moments.front_mean.square()
     return torch.where(scatter > SINGLE_ROUNDING * energy, scatter, torch.zeros_like(scatter)).sqrt()

@@ -1,7 +1,7 @@
 """Mean and covariance of samples that arrive in batches, summed in float64.
 
-Deviations are taken from a running mean, never from the origin, so a mean that is large beside the spread
-costs no digits. States of disjoint samples merge into the state of all of them.
+Deviations are taken from a running mean, never from the origin, so a mean that is large compared with the
+spread costs no digits. States of disjoint samples merge into the state of all of them.
 """
 
 import torch
@@ -19,7 +19,7 @@ class StreamedMoments:
 
     Args:
         n_features: Number of features of each sample, at least 1.
-        device: Where the sums are kept; batches must lie on the same device.
+        device: Where the sums are kept; batches must be on the same device.
 
     Attributes:
         n_samples: Samples seen so far.
@@ -76,7 +76,7 @@ class StreamedMoments:
         mean = batch.mean(dim=0)
         if not bool(torch.isfinite(mean).all()):
             features = (~torch.isfinite(mean)).nonzero().flatten().tolist()
-            raise ValueError(f"samples must be finite, got other values in features {features[:8]}")
+            raise ValueError(f"samples must be finite, got NaN or infinity in features {features[:8]}")
         centred = batch - mean
         self._combine(len(batch), mean, centred.T @ centred)
 
@@ -88,7 +88,8 @@ class StreamedMoments:
         """
         if other.n_features != self.n_features:
             raise ValueError(
-                f"states to merge must have as many features, got {self.n_features} and {other.n_features}"
+                "states to merge must have the same number of features, "
+                f"got {self.n_features} and {other.n_features}"
             )
         if other.n_samples:
             self._combine(other.n_samples, other.mean, other.scatter)
@@ -120,7 +121,7 @@ class StreamedMoments:
         return self.covariance() + torch.outer(self.mean, self.mean)
 
     def is_constant(self) -> bool:
-        """Say whether the samples do not vary beyond rounding."""
+        """Return whether the samples do not vary beyond rounding."""
         energy = self.scatter.trace() + self.n_samples * self.mean.square().sum()
         return bool(self.scatter.trace() <= RELATIVE_ROUNDING * energy)
 

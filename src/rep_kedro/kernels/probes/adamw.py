@@ -1,6 +1,6 @@
 """Linear probes by stochastic gradient descent, hundreds of settings as one weight tensor.
 
-Settings that see the same batches (learning rates x weight decays) lie side by side in one matrix, so a
+Settings that see the same batches (learning rates x weight decays) are columns of one matrix, so a
 step is two matrix products for all of them; seeds and layers, which have batches of their own, are the
 batch axis of those products. Gradient and AdamW are written out: the softmax's gradient is its value minus
 the label.
@@ -47,12 +47,12 @@ class AdamWSettings:
     def __post_init__(self) -> None:
         if len(self.learning_rates) != len(self.weight_decays) or not self.learning_rates or not self.seeds:
             raise ValueError(
-                "each setting needs a learning rate and a weight decay, and there must be a seed, "
+                "give as many learning rates as weight decays, and at least one seed, "
                 f"got {len(self.learning_rates)}, {len(self.weight_decays)} and {len(self.seeds)}"
             )
         if min(self.learning_rates) <= 0.0 or min(self.weight_decays) < 0.0:
             raise ValueError(
-                "learning rates must be above 0 and weight decays not below, "
+                "learning rates must be positive and weight decays not negative, "
                 f"got {min(self.learning_rates)} and {min(self.weight_decays)}"
             )
         if self.n_epochs < 1 or self.batch_size < 1:
@@ -64,7 +64,7 @@ class AdamWSettings:
 def fit_probes_adamw(layers: Tensor, labels: Tensor, *, n_classes: int, settings: AdamWSettings) -> Tensor:
     """Train a linear classifier for each layer, seed and setting.
 
-    The value of one probe does not depend on which others are trained beside it, up to rounding. Equal
+    The value of one probe does not depend on which others are trained with it, up to rounding. Equal
     seeds give equal values on one device and thread count.
 
     Args:
@@ -106,7 +106,7 @@ def fit_probes_adamw(layers: Tensor, labels: Tensor, *, n_classes: int, settings
             grid.step(gradient, n_steps=n_steps)
     weights = grid.weights()
     if not bool(torch.isfinite(weights).all()):
-        raise DivergedError("probes diverged to values that are not finite: take smaller learning rates")
+        raise DivergedError("probes diverged to NaN or infinity; use smaller learning rates")
     return weights
 
 

@@ -37,7 +37,9 @@ def bound_disagreement(n_right: Tensor, *, n_stimuli: int, n_classes: int) -> tu
             f"disagreement needs at least 1 stimulus and 2 classes, got {n_stimuli} and {n_classes}"
         )
     if n_right.is_floating_point() or ((n_right < 0) | (n_right > n_stimuli)).any():
-        raise ValueError(f"right answers must be whole numbers from 0 to {n_stimuli}, got {n_right.tolist()}")
+        raise ValueError(
+            f"counts of right answers must be integers from 0 to {n_stimuli}, got {n_right.tolist()}"
+        )
     one, other = n_right[:, None], n_right[None, :]
     both_at_least = (one + other - n_stimuli).clamp(min=0)
     most = one + other - 2 * both_at_least if n_classes == 2 else n_stimuli - both_at_least

@@ -1,4 +1,4 @@
-"""Probes with the settings that read held-out samples best: choose, fit again on all samples, predict."""
+"""Probes with the best settings on held-out samples: choose, refit on all samples, predict."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Sets of models judged together: ensembles of their probabilities, and how alike their members are.
+"""Sets of models: the accuracy of their averaged probabilities, and how similar their members are.
 
 All sets are rows of one membership matrix, so that a thousand sets cost two matrix products.
 """
@@ -32,7 +32,7 @@ def count_ensemble_hits(probabilities: Tensor, labels: Tensor, members: Tensor) 
     if not flat.isfinite().all():
         bad = (~flat.isfinite().all(dim=1)).nonzero().flatten().tolist()
         raise ValueError(
-            f"probabilities of models {bad} are NaN or infinite; all must be numbers from 0 to 1"
+            f"probabilities of models {bad} are NaN or infinite; need finite numbers from 0 to 1"
         )
     sums = (members.double() @ flat).reshape(len(members), n_stimuli, n_classes)
     return (sums.argmax(dim=2) == labels).sum(dim=1)

@@ -103,7 +103,7 @@ def _require_problem(
 ) -> None:
     if not layers or not weight_decays:
         raise ValueError(
-            f"probes need a layer and a weight decay, got {len(layers)} and {len(weight_decays)}"
+            f"probes need at least one layer and one weight decay, got {len(layers)} and {len(weight_decays)}"
         )
     if any(decay <= 0.0 for decay in weight_decays):
         raise ValueError(f"weight decays of a convex probe must be above 0, got {list(weight_decays)}")

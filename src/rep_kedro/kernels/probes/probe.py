@@ -1,4 +1,4 @@
-"""What every linear probe needs: standardisation, a held-out part, predictions, accuracy, a choice of decay.
+"""Shared parts of linear probes: standardisation, a held-out part, predictions, accuracy, a choice of decay.
 
 The fits themselves are in ``probe_lbfgs`` (convex, exact optimum) and ``probe_adamw`` (stochastic, many
 settings at once).
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-RELATIVE_ROUNDING = 1e-7  # of float32: a spread this small beside the mean tells nothing
+RELATIVE_ROUNDING = 1e-7  # of float32: a spread this small relative to the mean is noise
 
 
 class NothingToHoldOutError(ValueError):
@@ -80,7 +80,7 @@ def draw_held_out(labels: Tensor, *, fraction: float, generator: torch.Generator
         held_out[members[chosen]] = True
     if not bool(held_out.any()):
         raise NothingToHoldOutError(
-            f"nothing to hold out: {fraction} of each class of {len(labels)} samples rounds to none"
+            f"nothing to hold out: {fraction} of each class rounds to no sample ({len(labels)} samples)"
         )
     return held_out
 
@@ -162,7 +162,7 @@ def select_weight_decay(accuracies: Sequence[float], weight_decays: Sequence[flo
     """
     if len(accuracies) != len(weight_decays) or not accuracies:
         raise ValueError(
-            f"each weight decay needs one accuracy, got {len(accuracies)} for {len(weight_decays)} decays"
+            f"each weight decay needs one accuracy, got {len(accuracies)} for {len(weight_decays)} of them"
         )
     if any(math.isnan(accuracy) for accuracy in accuracies):
         raise ValueError("held-out accuracies must be numbers, got NaN")
@@ -174,7 +174,7 @@ def require_labels(labels: Tensor, *, n_classes: int, n_samples: int) -> None:
     if n_classes < 2:
         raise ValueError(f"a probe needs at least 2 classes, got {n_classes}")
     if labels.shape != (n_samples,) or n_samples == 0:
-        raise ValueError(f"labels must have shape ({n_samples},), above 0, got {tuple(labels.shape)}")
+        raise ValueError(f"labels must have shape ({n_samples},) and not be empty, got {tuple(labels.shape)}")
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= n_classes:
-        raise ValueError(f"labels must lie within 0 to {n_classes - 1}, got {low} to {high}")
+        raise ValueError(f"labels must be between 0 and {n_classes - 1}, got {low} to {high}")

@@ -1,4 +1,4 @@
-"""Canonical correlations: what two models have in common when each may be mapped linearly at will.
+"""Canonical correlations: what two models have in common up to any linear maps.
 
 The canonical correlations are the singular values of the product of two orthonormal bases, so the spread of
 the features along the bases is forgotten. Two subspaces whose ranks add up to more than there are stimuli
@@ -59,7 +59,7 @@ def measure_svcca(block: PairBlock, *, variance_fraction: float) -> PairValues:
     Source: Raghu et al. 2017, arXiv:1706.05806.
     """
     if not 0 < variance_fraction <= 1:
-        raise ValueError(f"variance_fraction is {variance_fraction}, must lie in (0, 1]")
+        raise ValueError(f"variance_fraction must be in (0, 1], got {variance_fraction}")
     kept_first = _count_leading(block.spread_first, variance_fraction)
     kept_second = _count_leading(block.spread_second, variance_fraction)
     leading = block.cross[:, : int(kept_first.max()), : int(kept_second.max())].clone()
@@ -102,7 +102,7 @@ def _weigh(correlations: Tensor, variates: Tensor, block: PairBlock, models: lis
         loadings = block.bases[model].loadings
         if loadings is None:
             raise ValueError(
-                f"the basis of representation {model} has no loadings, compute it with_loadings=True"
+                f"the basis of representation {model} has no loadings; compute it with with_loadings=True"
             )
         weights = (coefficients.T @ loadings).abs().sum(dim=1)
         values.append((weights @ rho) / weights.sum())
@@ -131,6 +131,6 @@ def refuse_full_rank(block: PairBlock) -> dict[int, str]:
 def _explain_full_rank(ranks: tuple[int, int], n_distinct: int, n_stimuli: int) -> str:
     low, high = sorted(ranks)
     return (
-        f"ranks {low} and {high} add up to more than the {describe_count(n_distinct, n_stimuli)}, so that"
-        " canonical correlations are 1 whatever the models; take more stimuli or fewer features"
+        f"ranks {low} and {high} add up to more than the {describe_count(n_distinct, n_stimuli)}, so"
+        " canonical correlations are 1 for any models; use more stimuli or fewer features"
     )

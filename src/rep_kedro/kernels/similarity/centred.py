@@ -8,11 +8,11 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-SAME_BELOW_EPS = 0.5  # a spread below this many roundings of the input, beside its size, is none
+SAME_BELOW_EPS = 0.5  # a spread below this many roundings of the input, relative to its size, is none
 SAME_BELOW_EPS_OF_SUMS = 4  # and below so many roundings of float64, in which means are taken
 SAME = "all stimuli have the same features up to rounding"
 SMALLEST_ENERGY, LARGEST_ENERGY = 1e-200, 1e200  # of features whose squares need no scaling
-CLOSE = 0.05  # squared distance beside squared norms; larger ones keep fourteen digits of float64
+CLOSE = 0.05  # squared distance relative to squared norms; larger ones keep fourteen digits of float64
 N_SAMPLED = 256  # stimuli among which close ones are looked for
 NUMBERS_PER_CENTRING = 2**17  # in float64 they stay in the cache; more on other devices, where calls cost
 
@@ -99,7 +99,7 @@ def _has_close(features: Tensor) -> bool:
 
 
 def smallest_spread(dtype: torch.dtype) -> float:
-    """Return the spread, beside the size of numbers of a type, up to which it is nothing but rounding."""
+    """Return the largest spread, relative to the size of the numbers, that is only rounding of their type."""
     of_sums = SAME_BELOW_EPS_OF_SUMS * torch.finfo(torch.float64).eps
     return max(SAME_BELOW_EPS * torch.finfo(dtype).eps, of_sums)
 

@@ -37,7 +37,7 @@ DEFAULT_MEMORY_BYTES = 2**28
 SMALL_ANGLE = 0.015  # radians: the cosine is within 1e-4 of one
 MIN_BATCH = 8  # batches may be half as large, and four stimuli are the least
 ZERO_BIASED = "its centred kernel matrix is zero"
-ZERO_WIDTH = "the median distance between its stimuli, unit of the kernel's width, is zero"
+ZERO_WIDTH = "the median distance between its stimuli, the unit of the kernel width, is zero"
 ZERO_DEBIASED = "its debiased self-similarity is zero, as when all stimuli are equally far apart"
 
 
@@ -78,7 +78,7 @@ def compare_cka(
 
 
 def _has_small_angle(values: Tensor, parameters: Parameters) -> bool:
-    """Tell whether a measure is an angle of which float32 knows little: the arc cosine of nearly one."""
+    """Return whether a measure is an angle of which float32 knows little: the arc cosine of nearly one."""
     if parameters.get("transform") != "arccos":
         return False
     return bool(((values > 0) & (values < SMALL_ANGLE)).any())
@@ -206,7 +206,7 @@ def _minibatch_cka(
 
 
 def _batch_of(model: CentredFeatures, batch: Tensor) -> CentredFeatures:
-    """Centre a batch anew, but keep the scale of the whole so that batches weigh as they should."""
+    """Centre a batch again, but keep the scale of the whole so that batches have the right weight."""
     x = model.features[batch.to(model.features.device)]
     mean = x.mean(dim=0, dtype=torch.float64)
     features = (x - mean).to(x.dtype)
@@ -219,7 +219,7 @@ class _DistanceMaps:
     """The different functions of distances that requests need.
 
     Attributes:
-        by_key: Functions by what the parameters say of them.
+        by_key: Functions by the parameters of each.
         flaws: Of each function the models for which it has no width, and why.
     """
 

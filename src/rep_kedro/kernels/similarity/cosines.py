@@ -1,4 +1,4 @@
-"""Cosines between the matrices of models, and why some of them do not exist."""
+"""Cosines between the matrices of models, and reasons for undefined ones."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""Which stimuli are copies of each other, to every one of two models.
+"""Stimuli that are copies of each other for both of two models.
 
 What two models must have in common depends on how many different stimuli they saw, not on how often.
 """
@@ -32,7 +32,7 @@ def find_copies(x: Tensor) -> Tensor | None:
 
 
 def count_distinct(first: Tensor | None, second: Tensor | None, n_stimuli: int) -> int:
-    """Count stimuli that differ for at least one of two models, given what ``find_copies`` says of them."""
+    """Count stimuli that differ for at least one of two models, given the result of ``find_copies``."""
     if first is None or second is None:
         return n_stimuli
     return len(torch.unique(first * n_stimuli + second))

@@ -1,4 +1,4 @@
-"""How alike the decisions of classifiers are, for all pairs of models at once.
+"""Similarity of the decisions of classifiers, for all pairs of models at once.
 
 Disagreement and agreement beyond chance look at the class that a model picks, the Jensen-Shannon divergence
 at all its probabilities, error consistency at which stimuli it gets right.
@@ -92,7 +92,7 @@ def pairwise_cohen_kappa(classes: Tensor) -> tuple[Tensor, Reasons]:
     Source: Cohen 1960, doi:10.1177/001316446002000104.
     """
     _require_classes(classes)
-    return _exceed_chance(classes, "put every stimulus into one and the same class")
+    return _exceed_chance(classes, "put every stimulus into the same class")
 
 
 def pairwise_error_consistency(classes: Tensor, labels: Tensor) -> tuple[Tensor, Reasons]:
@@ -184,7 +184,7 @@ def _require_statistic(name: str, parameters: Mapping[str, Any]) -> None:
 
 def _require_one_shape(outputs: Sequence[Tensor], what: str) -> None:
     if not outputs:
-        raise ValueError(f"no {what} to compare, need those of at least one model")
+        raise ValueError(f"no {what} to compare; at least one model is needed")
     for model, x in enumerate(outputs):
         if x.ndim != 2 or 0 in x.shape:
             raise ValueError(
@@ -193,10 +193,10 @@ def _require_one_shape(outputs: Sequence[Tensor], what: str) -> None:
         if x.shape != outputs[0].shape:
             raise ValueError(
                 f"{what} of model {model} have shape {tuple(x.shape)}, of model 0 {tuple(outputs[0].shape)};"
-                " all must be of the same stimuli and classes"
+                " all models need the same stimuli and classes"
             )
         if not torch.isfinite(x).all():
-            raise ValueError(f"{what} of model {model} hold NaN or infinity, need finite numbers")
+            raise ValueError(f"{what} of model {model} contain NaN or infinity, need finite numbers")
 
 
 def _require_distributions(model: int, rows: Tensor) -> None:
@@ -214,5 +214,5 @@ def _require_classes(classes: Tensor) -> None:
     if classes.ndim != 2 or 0 in classes.shape or classes.is_floating_point():
         raise ValueError(
             f"classes have shape {tuple(classes.shape)} and type {classes.dtype}, need integers of shape"
-            " (n_models, n_stimuli), neither of them 0"
+            " (n_models, n_stimuli), both at least 1"
         )

@@ -19,7 +19,7 @@ from rep_kedro.kernels.similarity.stimulus_sample import StimulusSample
 WIDE = 0.5  # mean entry from which a kernel is kept less one
 SMALL_EXPONENT = 16.0  # up to here entries and their products are far from the end of float32's range
 FLATTEST, STEEPEST = 1e-10, 1e290  # beyond: linear in D^2 to ten digits; the closest pair is all there is
-SAME_DISTANCE = 1e-11  # squared distances nearer to each other, beside their size, differ by rounding
+SAME_DISTANCE = 1e-11  # squared distances nearer to each other, relative to their size, differ by rounding
 
 
 class GaussianKernel:

@@ -68,7 +68,7 @@ def compare_linear_maps(
 
     Yields:
         Name, values of shape (n_models, n_models), float64, NaN where undefined, and the reason of each NaN.
-        Entry (a, b) of a directed measure is asked from a of b.
+        Entry (a, b) of a directed measure goes from a to b.
 
     Raises:
         ValueError: If a statistic or parameter is unknown, missing or out of range, or representations do not
@@ -143,7 +143,7 @@ def _bind_formula(name: str, parameters: Mapping[str, Any]) -> Callable[..., Pai
     accepted = sorted(set(signature(formula).parameters) - {"block"}) if formula else []
     if sorted(settings) != accepted:
         raise ValueError(
-            f"request {name!r} gives {statistic} the parameters {sorted(settings)}, it takes {accepted}"
+            f"request {name!r} gives {statistic} the parameters {sorted(settings)}; it takes {accepted}"
         )
     if formula is None:
         return str(statistic)

@@ -58,7 +58,7 @@ def compare_units(
         ValueError: If a statistic or parameter is unknown, or representations do not fit together.
 
     Cost:
-        Time O(n_models^2 * n_units^3) on the CPU, wherever the features lie.
+        Time O(n_models^2 * n_units^3) on the CPU, for features on any device.
 
     Source:
         Li et al. 2016, arXiv:1511.07543 (permutation by correlation); Williams et al. 2021, arXiv:2110.14739,
@@ -141,7 +141,7 @@ def _parse_statistic(name: str, parameters: Mapping[str, Any]) -> str:
         raise ValueError(f"request {name!r} has unknown statistic {statistic!r}; known: {known}")
     others = sorted(set(parameters) - {"statistic"})
     if others:
-        raise ValueError(f"request {name!r} gives {statistic} the parameters {others}, it takes none")
+        raise ValueError(f"request {name!r} gives {statistic} the parameters {others}; it takes none")
     return statistic
 
 

@@ -1,4 +1,4 @@
-"""Pairs of models for measures that are read from one matrix product for each pair."""
+"""Pairs of models for measures that need one matrix product for each pair."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -78,7 +78,7 @@ def group_pairs(
 
 
 def are_equal(first: Tensor, second: Tensor) -> bool:
-    """Tell whether two matrices hold the same numbers, as a model and its double do."""
+    """Return whether two matrices have the same values, as a model and its double do."""
     return first.shape == second.shape and torch.equal(first[:1], second[:1]) and torch.equal(first, second)
 
 

@@ -1,4 +1,4 @@
-"""Nearest stimuli of every stimulus in one model, found once and in an order that nothing can change.
+"""Nearest stimuli of every stimulus in one model, found once, in a deterministic order.
 
 Distance and stimulus index are packed into one integer, so that no two candidates are equal and a plain
 selection of the smallest integers is the answer: ties go to the lowest index on any device and for any number
@@ -100,10 +100,10 @@ def prepare_points(representation: Tensor, distance: Distance) -> Points | str:
     silent = int((representation == 0).all(dim=1).sum())
     if silent:
         n = len(representation)
-        return f"{silent} of {n} stimuli have no feature other than zero, so that cosine is undefined"
+        return f"{silent} of {n} stimuli have only zero features, so cosine is undefined"
     model = prepare_for_rdm(representation, "cosine", dtype=torch.float64)
     if model.flaw:
-        return "all stimuli have one direction up to rounding"
+        return "all stimuli have the same direction up to rounding"
     return Points(model, distance)
 
 
@@ -169,7 +169,7 @@ def require_neighbour_count(n_neighbours: int, n_stimuli: int) -> None:
     """
     if not 1 <= n_neighbours <= n_stimuli - 1:
         raise ValueError(
-            f"n_neighbours is {n_neighbours}, must lie in 1 to {n_stimuli - 1}, the number of other stimuli"
+            f"n_neighbours must be 1 to {n_stimuli - 1} (the number of other stimuli), got {n_neighbours}"
         )
 
 

@@ -1,4 +1,4 @@
-"""CKNNA: kernel alignment that looks at common nearest neighbours alone, in two forms that differ."""
+"""CKNNA: kernel alignment restricted to common nearest neighbours, in two forms that differ."""
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
@@ -111,7 +111,7 @@ def _look_up_kernels(kernels: Sequence[Tensor], places: Places, n_neighbours: in
 
 
 def _find_mutual(model: Neighbours, memory_bytes: int) -> Tensor:
-    """Tell by 1 which neighbours of a stimulus have it among their own neighbours, else 0."""
+    """Return 1 for the neighbours of a stimulus that have it among their own neighbours, else 0."""
     n_stimuli, n_neighbours = model.indices.shape
     rows_per_block = max(1, memory_bytes // (16 * n_neighbours**2))
     blocks = []
@@ -126,8 +126,8 @@ def _divide_by_norms(products: Tensor) -> tuple[Tensor, Reasons]:
     """Divide by the roots of the diagonal; a model whose own product is not positive has no value."""
     own = products.diagonal()
     why = {
-        model: f"its alignment with itself is {own[model].item():.3g}, not positive, so that nothing can be"
-        " divided by it; take more neighbours"
+        model: f"its alignment with itself is {own[model].item():.3g}, which is not positive and cannot be a"
+        " divisor; use more neighbours"
         for model in (own <= 0).nonzero().flatten().tolist()
     }
     squared = own.clone()

@@ -18,7 +18,7 @@ BYTES_PER_PLACE = 6 * 8  # place, index, mask, looked-up values of one neighbour
 
 @dataclass(frozen=True)
 class Places:
-    """Where the neighbours that later models find stand in the list of one model, for some stimuli.
+    """The ranks of later models' neighbours in the list of one model, for some stimuli.
 
     Attributes:
         model: The one model, a.
@@ -32,7 +32,7 @@ class Places:
     places: Tensor
 
     def common(self, n_neighbours: int) -> Tensor:
-        """Tell which neighbours both models list among their first ``n_neighbours``."""
+        """Return which neighbours both models list among their first ``n_neighbours``."""
         front = self.places[:, :, :n_neighbours]
         return (front > 0) & (front <= n_neighbours)
 
@@ -61,7 +61,7 @@ def iterate_places(neighbours: Sequence[Neighbours], *, memory_bytes: int) -> It
 
 
 def look_up_places(lists: Tensor, table: Tensor) -> Tensor:
-    """Find at which place of the first model's list the neighbours of all models stand.
+    """Find the ranks of all models' neighbours in the first model's list.
 
     Args:
         lists: Neighbours of some stimuli, shape (n_rows, n_models, n_neighbours), int64.
@@ -85,13 +85,13 @@ def sum_mutual_share(places: Places, n_neighbours: int) -> Tensor:
 
 
 def sum_jaccard(places: Places, n_neighbours: int) -> Tensor:
-    """Sum over stimuli the neighbours in common beside all neighbours of either, in [0, 1] each."""
+    """Sum over stimuli the share of common neighbours among all neighbours of either, in [0, 1] each."""
     n_common = places.common(n_neighbours).sum(dim=2).double()
     return (n_common / (2 * n_neighbours - n_common)).sum(dim=0)
 
 
 def sum_rank_similarity(places: Places, n_neighbours: int) -> Tensor:
-    """Sum over stimuli how early and how alike common neighbours stand, in [0, 1] each; 0 without any."""
+    """Sum over stimuli how early and how similar the ranks of common neighbours are, in [0, 1] each."""
     common = places.common(n_neighbours)
     theirs = torch.arange(1, n_neighbours + 1, device=common.device).double()
     ours = places.places[:, :, :n_neighbours].double()

@@ -1,4 +1,4 @@
-"""Neighbour measures that also ask one model for its similarities to the neighbours found in another."""
+"""Neighbour measures that also use one model's similarities to the neighbours found in another."""
 
 from collections.abc import Sequence
 
@@ -43,7 +43,7 @@ def compare_second_order_cosine(
             summed[a, a:] += _sum_cosines(a, found, not_ours)
     cosines = (summed.triu() + summed.triu(1).T) / n_stimuli
     reason = Undefined(
-        "a stimulus has similarity 0 to all its neighbours in one of the models, so that it has no cosine"
+        "a stimulus has similarity 0 to all its neighbours in one of the models, so its cosine is undefined"
     )
     undefined = cosines.isnan().nonzero().tolist()
     return cosines.clamp(-1, 1), {(a, b): (reason,) for a, b in undefined}

@@ -78,7 +78,7 @@ def compare_neighbours(
 
     Yields:
         Name, values of shape (n_models, n_models), float64, NaN where undefined, and the reason of each NaN.
-        Entry (a, b) of a directed measure is asked from a of b.
+        Entry (a, b) of a directed measure goes from a to b.
 
     Raises:
         ValueError: If a statistic or parameter is unknown, missing or out of range, or representations do not
@@ -185,13 +185,13 @@ def _parse_request(name: str, parameters: Mapping[str, Any], n_stimuli: int) -> 
         settings = {"n_neighbours": 1, **settings}
     if set(settings) != {"n_neighbours", "distance"}:
         raise ValueError(
-            f"request {name!r} gives {statistic} the parameters {sorted(settings)}, it takes ['distance',"
+            f"request {name!r} gives {statistic} the parameters {sorted(settings)}; it takes ['distance',"
             " 'n_neighbours']"
         )
     distances = ("cosine",) if statistic in COSINE_ONLY else DISTANCES
     if settings["distance"] not in distances:
         raise ValueError(
-            f"request {name!r} asks {statistic} for distance {settings['distance']!r},"
+            f"request {name!r} has unknown distance {settings['distance']!r} for {statistic};"
             f" known: {', '.join(distances)}"
         )
     require_neighbour_count(settings["n_neighbours"], n_stimuli)

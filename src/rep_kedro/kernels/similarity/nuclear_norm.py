@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-LARGEST_ERROR = 1e-10  # of a nuclear norm beside its size; beyond it the matrix itself is decomposed
+LARGEST_ERROR = 1e-10  # of a nuclear norm relative to its size; beyond it the matrix itself is decomposed
 ROUNDINGS = 8  # of the largest eigenvalue, in an eigenvalue of a Gram matrix
 
 

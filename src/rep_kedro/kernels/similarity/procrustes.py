@@ -1,4 +1,4 @@
-"""Procrustes and its kin: how far two models stay apart after the best rotation of one onto the other.
+"""Procrustes and its relatives: the distance of two models after the best rotation of one onto the other.
 
 All of them are functions of one number for each pair, the nuclear norm of the product of the centred
 representations of unit norm (their fidelity), which needs neither the rotation itself nor equal feature
@@ -23,7 +23,7 @@ class Rotations:
 
     Attributes:
         fidelity: Nuclear norm of the product of two centred representations of unit norm, in [0, 1], shape
-            (n_models, n_models), float64, symmetric; NaN for a model that does not tell stimuli apart.
+            (n_models, n_models), float64, symmetric; NaN for a model that does not distinguish stimuli.
         norms: Frobenius norms of the centred representations, shape (n_models,), float64.
     """
 
@@ -32,7 +32,7 @@ class Rotations:
 
     @property
     def blind(self) -> list[int]:
-        """Models that do not tell stimuli apart."""
+        """Models that do not distinguish stimuli."""
         return [model for model, norm in enumerate(self.norms.tolist()) if norm == 0]
 
 
@@ -148,7 +148,7 @@ def measure_shape_angular(block: PairBlock, *, alpha: float) -> PairValues:
     Source: Williams et al. 2021, arXiv:2110.14739, equation 8.
     """
     if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha is {alpha}, must lie in [0, 1]")
+        raise ValueError(f"alpha must be in [0, 1], got {alpha}")
     first = mix_spreads(block.spread_first, _sizes(block, block.first)[:, None], alpha)
     second = mix_spreads(block.spread_second, _sizes(block, block.second)[:, None], alpha)
     cosine = block.sum_weighted(first, second).clamp(max=1.0)

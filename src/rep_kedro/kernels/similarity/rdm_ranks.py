@@ -19,7 +19,7 @@ from rep_kedro.kernels.similarity.cosines import cosines
 from rep_kedro.kernels.similarity.squared_distances import squared_distance_tile
 from rep_kedro.kernels.undefined import Reasons, pair_reasons
 
-EXPONENTS = 64  # powers of two below the largest value; what is smaller is zero beside it
+EXPONENTS = 64  # powers of two below the largest value; anything smaller counts as zero
 EXPONENT_BITS, MANTISSA_BITS = 6, 52
 TIE_BITS = 44  # values that differ by less than 2^-44 of their size are ties, not rounding
 MAX_STIMULI = 65_536  # n (n - 1) / 2 doubled ranks must fit into int32
@@ -85,21 +85,21 @@ def compare_ranks(
 
 
 def _models_held(n_models: int, n_stimuli: int, memory_bytes: int) -> int:
-    """Return how many models' ranks fit into the memory beside the sorting of one."""
+    """Return how many models' ranks fit into the memory in addition to the sorting of one."""
     if n_stimuli > MAX_STIMULI:
         raise ValueError(f"rank correlation of RDMs takes at most {MAX_STIMULI} stimuli, got {n_stimuli}")
     n_entries = n_stimuli * (n_stimuli - 1) // 2
     least = (KEY_BYTES + RANK_BYTES * min(2, n_models)) * n_entries
     if memory_bytes < least:
         raise ValueError(
-            f"ranks of the RDMs of two models of {n_stimuli} stimuli take {least} bytes, memory_bytes is"
-            f" {memory_bytes}; allow more memory or compare fewer stimuli"
+            f"ranks of the RDMs of two models for {n_stimuli} stimuli take {least} bytes, but memory_bytes"
+            f" is {memory_bytes}; allow more memory or compare fewer stimuli"
         )
     return min(n_models, (memory_bytes - KEY_BYTES * n_entries) // (RANK_BYTES * n_entries))
 
 
 def _groups(n_models: int, n_held: int) -> Iterator[tuple[range, range]]:
-    """Yield models to hold together, and later models to compare with them one at a time."""
+    """Yield models to keep in memory together, and later models to compare with them one at a time."""
     if n_held >= n_models:
         yield range(n_models), range(0)
         return
@@ -191,7 +191,7 @@ def _doubled_ranks_unwaited(keys: Tensor, start: int, stop: int, place_bits: int
 def _packed_distances(points: CentredFeatures) -> tuple[Tensor, int]:
     """Return for each pair of stimuli its squared distance and place in one integer, and the bits of a place.
 
-    Pairs stand in one order for all models: by blocks of rows, first those within the block.
+    Pairs have one order for all models: by blocks of rows, first those within the block.
     """
     x, n = points.features, len(points.features)
     keys = torch.empty(n * (n - 1) // 2, dtype=torch.int64, device=x.device)

@@ -1,4 +1,4 @@
-"""What a linear read-out of one model can know of another: regression and the GULP distance.
+"""How well a linear read-out of one model predicts another: regression and the GULP distance.
 
 Both need only the squared entries of the product of two bases, so they cost nothing beyond it.
 """
@@ -47,7 +47,7 @@ def measure_gulp(block: PairBlock, *, ridge: float) -> PairValues:
     Source: Boix-Adsera et al. 2022, arXiv:2210.06545, section 2.
     """
     if ridge <= 0:
-        raise ValueError(f"ridge is {ridge}, must be positive")
+        raise ValueError(f"ridge must be positive, got {ridge}")
     variance_first, variance_second = block.spread_first.square(), block.spread_second.square()
     kept_first, kept_second = (
         variance_first / (variance_first + ridge),
@@ -62,5 +62,5 @@ def _explain_perfect_fit(rank: int, n_distinct: int, n_stimuli: int) -> str:
     centred = describe_count(n_distinct, n_stimuli).replace("stimuli", "centred stimuli")
     return (
         f"a predictor of rank {rank} fits any features of {centred} perfectly;"
-        " take more stimuli or fewer features"
+        " use more stimuli or fewer features"
     )

@@ -1,8 +1,8 @@
 """Representational similarity analysis (RSA): compare dissimilarity matrices (RDMs) of all models at once.
 
-An RDM says how unlike each two stimuli are to a model. What Pearson, cosine and whitened cosine need of
-RDMs are sums of products, mostly without an elementwise pass; what rank correlations need are ranks,
-made once for each model.
+An RDM contains the dissimilarity of every two stimuli for a model. What Pearson, cosine and whitened cosine
+need of RDMs are sums of products, mostly without an elementwise pass; what rank correlations need are
+ranks, made once for each model.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -52,7 +52,7 @@ def compare_rsa(
         Iterator over (name, similarities (n_models, n_models) float64, reason for each NaN).
 
     Raises:
-        ValueError: If an RDM or a comparison is unknown, or the memory cannot hold the ranks of two models.
+        ValueError: If an RDM or a comparison is unknown, or the memory cannot fit the ranks of two models.
 
     Source:
         Kriegeskorte et al. 2008, doi:10.3389/neuro.06.004.2008 (RSA); Diedrichsen et al. 2021,
@@ -152,10 +152,8 @@ def _describe_rows(x: Tensor, kind: str) -> tuple[Tensor, Tensor, str | None]:
     flat = int(n_flat)
     if not flat:
         return means, norms, None
-    what = (
-        "equal features throughout, up to rounding" if kind == "correlation" else "no feature other than zero"
-    )
-    return means, norms, f"{flat} of {len(x)} stimuli have {what}, so that {kind} is undefined"
+    what = "the same value in all features, up to rounding" if kind == "correlation" else "only zero features"
+    return means, norms, f"{flat} of {len(x)} stimuli have {what}, so {kind} is undefined"
 
 
 def _norms_of(rows: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
-"""What float32 holds of a model, judged from some of its stimuli in float64.
+"""Rounding errors of float32 for a model, estimated from some of its stimuli in float64.
 
 Products of float32 features are off by roundings of the size of the features. Where one stimulus outweighs
 all others, where stimuli are far closer to each other than to their mean, or where a kernel is narrow beside
-that size, such roundings are not small beside what a measure looks at, and float64 has to do the work.
+that size, such roundings are not small compared with what a measure looks at, and float64 has to do the work.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -15,8 +15,8 @@ from torch import Tensor
 from rep_kedro.kernels.similarity.centred import CentredFeatures, choose_evenly
 
 N_SAMPLED = 256  # stimuli; all of them where there are not more
-LARGEST_ERROR = 1e-5  # of the entries of a matrix, beside their size once centred; root mean squares
-LARGEST_SHARE = 8  # size of the entries less their mean beside their size once centred
+LARGEST_ERROR = 1e-5  # of the entries of a matrix, relative to their size once centred; root mean squares
+LARGEST_SHARE = 8  # size of the entries less their mean relative to their size once centred
 
 Map: TypeAlias = Callable[[Tensor, int, Tensor], None]
 
@@ -71,7 +71,7 @@ def _sample(model: CentredFeatures, chosen: Tensor) -> StimulusSample:
 
 
 def suffices_for_products(samples: Sequence[StimulusSample]) -> bool:
-    """Tell whether float32 products of features serve measures on centred Gram matrices of all models."""
+    """Return whether float32 products of features serve measures on centred Gram matrices of all models."""
     return _all_true(
         _is_precise(sample.inner_products, sample.noise / 2) & _is_even(sample.inner_products)
         for sample in samples
@@ -80,7 +80,7 @@ def suffices_for_products(samples: Sequence[StimulusSample]) -> bool:
 
 
 def suffices_for_distances(samples: Sequence[StimulusSample], maps: Sequence[Map]) -> bool:
-    """Tell whether float32 distances serve measures on functions of the distances of all models."""
+    """Return whether float32 distances serve measures on functions of the distances of all models."""
     return _all_true(
         _judge_distances(sample, index, function)
         for index, sample in enumerate(samples)
@@ -90,7 +90,7 @@ def suffices_for_distances(samples: Sequence[StimulusSample], maps: Sequence[Map
 
 
 def suffices_for_sums(samples: Sequence[StimulusSample], maps: Sequence[Map]) -> bool:
-    """Tell whether matrices of functions of distances may be centred after their products are summed."""
+    """Return whether matrices of functions of distances may be centred after their products are summed."""
     return _all_true(
         _is_even(sample.apply(function, index))
         for index, sample in enumerate(samples)
@@ -111,12 +111,12 @@ def _judge_distances(sample: StimulusSample, index: int, function: Map) -> Tenso
 
 
 def _is_precise(matrix: Tensor, noise: Tensor) -> Tensor:
-    """Tell whether noise on the entries off the diagonal is small beside what centring leaves of them."""
+    """Return whether noise on the off-diagonal entries is small compared with their centred values."""
     return _size_of_pairs(noise) < LARGEST_ERROR * _size_of_pairs(_u_centred(matrix))
 
 
 def _is_even(matrix: Tensor) -> Tensor:
-    """Tell whether centring leaves much of what is off the diagonal, a constant apart."""
+    """Return whether centring leaves much of the off-diagonal entries, apart from a constant."""
     n = len(matrix)
     mean = (matrix.sum() - matrix.diagonal().sum()) / (n * (n - 1))
     return _size_of_pairs(matrix - mean) < LARGEST_SHARE * _size_of_pairs(_u_centred(matrix))

@@ -1,4 +1,4 @@
-"""Exact optimal transport between evenly spread masses, by linear programmes over few of all routes.
+"""Exact optimal transport between uniform masses, by linear programmes over few of all routes.
 
 Nearly all routes carry nothing in the optimum. So a programme over the best routes of each row and column is
 solved, its prices tell which of the other routes would gain, these are added, and so on until none is left:
@@ -16,7 +16,7 @@ Matrix: TypeAlias = NDArray[np.float64]
 
 FIRST_ROUTES = 8  # of each row and of each column, to start with
 ADDED_ROUTES = 4  # of each row and of each column, in each round
-ROUNDING = 1e-10  # gain, beside the largest, that a route must promise to be added
+ROUNDING = 1e-10  # gain, relative to the largest, that a route must promise to be added
 MAX_ROUNDS = 1000
 
 

@@ -1,1 +1,1 @@
-"""How sure a similarity is: permutation tests, bootstrap intervals, consistency, corrections."""
+"""Certainty of similarities: permutation tests, bootstrap intervals, consistency, corrections."""

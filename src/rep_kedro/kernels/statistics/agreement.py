@@ -1,4 +1,4 @@
-"""Do two measures of similarity say the same? Correlations over pairs; intervals that know of dependence.
+"""Agreement of two similarity measures: correlations over model pairs, with intervals for dependent pairs.
 
 Pairs share networks and pairs of stimulus sets share sets, so networks and sets are resampled, not pairs: a
 pair counts as often as both of its units were drawn, and never if they are one unit.
@@ -16,7 +16,7 @@ MIN_POINTS = 3  # two points always lie on a line
 ONE_SET_PAIR = "no interval: one pair of stimulus sets leaves nothing to resample"
 REASONS = (
     "",
-    f"fewer than {MIN_POINTS} values that both measures have",
+    f"fewer than {MIN_POINTS} values defined under both measures",
     "the values of the first measure do not vary",
     "the values of the second measure do not vary",
     "the values of neither measure vary",

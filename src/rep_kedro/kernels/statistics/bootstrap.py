@@ -20,7 +20,7 @@ from rep_kedro.kernels.statistics.resampling import Interval, summarise_replicat
 from rep_kedro.kernels.statistics.weighted_correlation import WeightedCorrelation
 
 SMALLEST_SHARE = 0.5  # of the replicates must be defined for an interval
-NO_INTERVAL = "no interval: most bootstrap samples have no correlation"
+NO_INTERVAL = "no interval: the correlation is undefined in most bootstrap samples"
 
 
 def bootstrap_consistency(

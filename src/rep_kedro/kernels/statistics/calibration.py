@@ -13,7 +13,7 @@ ADJUSTMENTS = ("benjamini-hochberg", "bonferroni", "holm")
 
 @dataclass(frozen=True)
 class CalibratedSimilarity:
-    """What a permutation null says about observed similarities; all tensors have the same shape.
+    """Observed similarities compared with a permutation null; all tensors have the same shape.
 
     Attributes:
         p_value: (1 + number of null values not below the observed one) / (n_permutations + 1).
@@ -57,7 +57,7 @@ def calibrate(
         (0.01, 0.4796)
     """
     if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1, got {level}")
+        raise ValueError(f"level must be between 0 and 1, got {level}")
     _require_same_shape(observed, null)
     observed, null = observed.double(), null.double()
     highest = max(float(observed.nan_to_num(-torch.inf).max()), float(null.nan_to_num(-torch.inf).max()))
@@ -160,7 +160,7 @@ def adjust_p_values(p_values: Tensor, *, method: str = "holm") -> Tensor:
     flat = p_values.double().flatten()
     tested = ~flat.isnan()
     if ((flat[tested] < 0) | (flat[tested] > 1)).any():
-        raise ValueError(f"p-values must lie in [0, 1], got {flat[tested].min():g} to {flat[tested].max():g}")
+        raise ValueError(f"p-values must be in [0, 1], got {flat[tested].min():g} to {flat[tested].max():g}")
     ordered, order = flat[tested].sort()
     n_tests = len(ordered)
     places = torch.arange(1, n_tests + 1, dtype=torch.float64, device=flat.device)

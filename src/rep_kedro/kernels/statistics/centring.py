@@ -1,7 +1,7 @@
-"""What inference prepares once for each model: centred, scaled or ranked matrices over stimuli, in float64.
+"""Per-model inputs of inference: centred, scaled or ranked matrices over stimuli, in float64.
 
 Here they are kept whole, since resampling and permuting use them many times; measures on many stimuli stream
-them instead. A model that does not tell stimuli apart gets NaN.
+them instead. A model that does not distinguish stimuli gets NaN.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ def build_linear_grams(representations: Sequence[Tensor]) -> Tensor:
         features.
 
     Raises:
-        ValueError: If models hold other numbers of stimuli.
+        ValueError: If models have different numbers of stimuli.
     """
     count_stimuli(representations)
     units = [scale_features(x) for x in representations]
@@ -63,11 +63,11 @@ def count_stimuli(representations: Sequence[Tensor]) -> int:
     """Return the number of stimuli that all models share.
 
     Raises:
-        ValueError: If models hold other numbers of stimuli.
+        ValueError: If models have different numbers of stimuli.
     """
     counts = sorted({len(x) for x in representations})
     if len(counts) != 1:
-        raise ValueError(f"representations must hold the same stimuli, got row counts {counts}")
+        raise ValueError(f"representations must have the same stimuli, got row counts {counts}")
     return counts[0]
 
 
@@ -79,7 +79,7 @@ def centre_grams(grams: Tensor, *, debiased: bool = True) -> Tensor:
         debiased: U-centre (zero diagonal, unbiased HSIC) rather than centre rows and columns.
 
     Returns:
-        Float64, same shape; NaN for a model whose centred matrix is zero (it does not tell stimuli apart).
+        Float64, same shape; NaN for a model whose centred matrix is zero (it does not distinguish stimuli).
 
     Raises:
         ValueError: If the debiased estimator gets fewer than four stimuli.

@@ -1,4 +1,4 @@
-"""Groups of items from their affinities, and how well each item lies in its group.
+"""Groups of items from their affinities, and how well each item fits its group.
 
 Spectral clustering needs a step that turns rows of eigenvectors into groups; two that draw next to nothing
 are here, k-means is for a library. All eigenvectors are computed: items are networks, hundreds at most.
@@ -27,7 +27,7 @@ def count_components(affinities: Numbers) -> int:
 
 
 def embed_affinities(affinities: Numbers, n_dims: int) -> Numbers:
-    """Return coordinates in which items of high affinity lie together.
+    """Return coordinates in which items of high affinity are close together.
 
     Eigenvectors of the normalised Laplacian with the smallest eigenvalues, divided by the roots of the
     degrees. An item without affinity to any other has an eigenvalue 0 of its own, as a group without
@@ -116,7 +116,7 @@ def renumber_clusters(labels: Labels) -> Labels:
 
 
 def compute_silhouettes(dissimilarities: Numbers, labels: Labels) -> Numbers:
-    """Return how much nearer each item lies to its own cluster than to the next.
+    """Return how much nearer each item is to its own cluster than to the next one.
 
     (b - a) / max(a, b), where a is the mean dissimilarity to the others of its cluster and b the smallest
     mean dissimilarity to the items of another cluster.

@@ -1,4 +1,4 @@
-"""Consistency: do similarities between models on one stimulus set go with those on another?
+"""Consistency: the correlation of model similarities on one stimulus set with those on another.
 
 For each set of model pairs the similarities on a stimulus set are one row; the consistency of two stimulus
 sets is the correlation of their rows. All pairs of stimulus sets and all sets of model pairs are done
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rep_kedro.kernels.statistics.correlation import COEFFICIENTS, correlate_rows, is_constant
 
-MIN_MODEL_PAIRS = 3  # two points always lie on a line
+MIN_MODEL_PAIRS = 3  # two points are always on a line
 SYMMETRY_TOLERANCE = (
     1e-9  # of the largest similarity: entries [a, b] and [b, a] that differ by more are two numbers
 )
@@ -216,7 +216,7 @@ def flatten_model_pairs(similarities: Tensor, pair_masks: Tensor) -> tuple[Tenso
 def _require_symmetric(matrix: Tensor, index: int) -> None:
     if matrix.isinf().any():
         raise ValueError(
-            f"similarity matrix {index} holds an infinite value; missing similarities must be NaN"
+            f"similarity matrix {index} contains an infinite value; missing similarities must be NaN"
         )
     missing = matrix.isnan()
     gap = torch.where(missing | missing.T, 0.0, matrix - matrix.T).abs()

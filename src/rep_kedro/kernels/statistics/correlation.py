@@ -1,4 +1,4 @@
-"""Correlations between rows that may have missing places, many groups of rows at once.
+"""Correlations between rows with missing entries, many groups of rows at once.
 
 Every coefficient is the cosine of two prepared vectors (centred values, centred ranks, signs of differences),
 so one product of the prepared rows with themselves gives all pairs of rows; the square root of its diagonal
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 COEFFICIENTS = ("pearson", "spearman", "kendall")
-RELATIVE_ZERO = 1e-12  # a row that spreads less than this beside its largest value is constant up to rounding
+RELATIVE_ZERO = 1e-12  # a row with less spread relative to its largest value is constant up to rounding
 SIGNS_PER_ROW = 2**18  # signs of differences in memory for each row; sums of so many are exact in float32
 
 
@@ -41,7 +41,7 @@ def average_ranks(values: Tensor, valid: Tensor | None = None) -> Tensor:
 
 
 def is_constant(rows: Tensor, valid: Tensor) -> Tensor:
-    """Tell for each row whether its valid entries do not vary beyond rounding.
+    """Return for each row whether its valid entries do not vary beyond rounding.
 
     Args:
         rows: Numbers, shape (..., n), finite wherever they are valid.

@@ -1,4 +1,4 @@
-"""Families of tests: p-values corrected within each, and the smallest that the correction could leave."""
+"""Families of tests: p-values corrected within each, and the smallest that the correction can reach."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -80,7 +80,7 @@ def advise_hopeless(n_orders: Sequence[int], n_networks: int, *, method: str, ot
 
 
 def explain_hopeless(tests: str, n_tests: int, p_smallest: float) -> str:
-    """Say that no test of a family can reach the level; empty where one can.
+    """Return a message that no test of a family can reach the level, or an empty string.
 
     Args:
         tests: What is tested, in the plural.

@@ -17,7 +17,7 @@ def resample_gaussian_cka(
 
     Args:
         squared_distances: Symmetric, zero on the diagonal, one matrix per model, shape (n_models, n_stimuli,
-            n_stimuli); NaN for a model that does not tell stimuli apart.
+            n_stimuli); NaN for a model that does not distinguish stimuli.
         counts: How often each stimulus is in each resample, shape (n_resamples, n_stimuli).
         width: Width of the kernel as a multiple of the median distance of two draws of different stimuli.
         debiased: Leave out the diagonal (unbiased HSIC).

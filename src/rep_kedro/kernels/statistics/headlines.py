@@ -1,7 +1,7 @@
-"""Which of several candidates has the largest value, where that can be said at all.
+"""The largest of several candidates, where it can be separated from the others.
 
-The largest of many estimates is too large (the winner's curse), so its own interval says nothing. The leader
-is compared with every other candidate, on the same resamples, and corrected for their number.
+The largest of many estimates is too large (the winner's curse), so its own interval is not informative. The
+leader is compared with every other candidate on the same resamples, corrected for their number.
 """
 
 import math
@@ -82,7 +82,7 @@ def find_leader(
     """
     n = len(estimates)
     if replicates.ndim != 2 or replicates.shape[1] != n or len(n_units) != n or not n:
-        raise ValueError(f"{n} estimates need replicates of as many columns, got {tuple(replicates.shape)}")
+        raise ValueError(f"replicates must have {n} columns, one per estimate, got {tuple(replicates.shape)}")
     if estimates.isnan().any():
         raise ValueError("an estimate is NaN; leave the candidate out")
     leader = int(estimates.argmax())

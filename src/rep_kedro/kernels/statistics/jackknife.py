@@ -1,4 +1,4 @@
-"""Standard error of debiased linear CKA from leaving out each stimulus, without starting afresh.
+"""Standard error of debiased linear CKA by leaving out each stimulus, without recomputation.
 
 Leaving out stimulus i takes its row and column out of three sums: of products of entries, of products of row
 sums, and of entries. All three changes follow from row i and the product of each matrix with the row sums of
@@ -52,7 +52,7 @@ def jackknife_linear_cka(representations: Sequence[Tensor], *, memory_bytes: int
         Estimates and standard errors; NaN where all stimuli of a model have the same features.
 
     Raises:
-        ValueError: If there are fewer than five stimuli, or models hold other numbers of stimuli.
+        ValueError: If there are fewer than five stimuli, or models have different numbers of stimuli.
 
     Cost: 2 * n_stimuli^2 * (sum of widths + n_models^2) operations.
 
@@ -86,7 +86,7 @@ def leave_one_out_linear_cka(
         n_models).
 
     Raises:
-        ValueError: If there are fewer than five stimuli, or models hold other numbers of stimuli.
+        ValueError: If there are fewer than five stimuli, or models have different numbers of stimuli.
     """
     estimate, blocks = _leave_out_each(representations, memory_bytes)
     return torch.cat(list(blocks)), estimate

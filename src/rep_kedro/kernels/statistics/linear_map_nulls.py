@@ -1,4 +1,4 @@
-"""Permutation nulls of measures that look for a linear map: CCA, Procrustes and its kin, shape, GULP.
+"""Permutation nulls of linear-map measures: CCA, Procrustes and its relatives, shape metrics, GULP.
 
 Each of these measures reads one number off the product of two matrices over stimuli, one for each model: the
 sum of its singular values or of its squared entries. What makes a value of it (ranks, norms, an angle) does
@@ -17,7 +17,7 @@ from rep_kedro.kernels.similarity.distinct_stimuli import count_distinct_pairs
 from rep_kedro.kernels.similarity.procrustes import mix_spreads, separate_sizes_and_shapes
 from rep_kedro.kernels.statistics.permutation import permute_bases, sum_of_singular_values, sum_of_squares
 
-ROUNDING = 1e-14  # beside the largest value; a cosine this close to 1 differs from it by rounding only
+ROUNDING = 1e-14  # relative to the largest value; a cosine this close to 1 differs from it by rounding only
 ROTATIONS = frozenset({"nbs", "procrustes", "procrustes_angular", "size_and_shape"})
 OVERLAPS = frozenset({"cca_mean", "cca_mean_squared", "eigenspace_overlap", "svcca"})
 STATISTICS = ROTATIONS | OVERLAPS | {"shape_angular", "gulp"}
@@ -87,7 +87,7 @@ def permute_linear_maps(prepared: Comparable, permutations: Tensor) -> Tensor:
 
     Returns:
         Values of the measure, float64, shape (n_permutations, n_models, n_models), symmetric. NaN for a model
-        that does not tell stimuli apart, and for two models whose canonical correlations are forced by their
+        that does not distinguish stimuli, and for two models whose canonical correlations are forced by their
         ranks.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Mantel-type permutation test of consistency: do models keep their relations on another stimulus set?
+"""Mantel-type permutation test of consistency: do models keep their similarities on another stimulus set?
 
 Under the null hypothesis the models of one stimulus set are matched at random with those of the other. Names
 are permuted, not model pairs, because pairs that share a model are dependent.
@@ -17,7 +17,7 @@ from rep_kedro.kernels.statistics.resampling import draw_permutations_within
 
 TIE_TOLERANCE = 1e-12  # a permuted correlation this close below the observed one differs by rounding only
 ALTERNATIVES = ("greater", "two-sided")
-NO_TEST = "no p-value: a similarity is undefined, and names cannot be permuted around it"
+NO_TEST = "no p-value: a similarity is undefined, so network labels cannot be permuted"
 PERMUTED_ENTRIES = 2**19  # permutations * stimulus sets * model pairs at once: as many as caches hold
 
 
@@ -226,6 +226,6 @@ def _permute_pairs(member: Tensor, permutations: Tensor, n_models: int) -> Tenso
     if (places < 0).any():
         bad = int((places < 0).any(dim=1).nonzero()[0])
         raise ValueError(
-            f"permutation {bad} leads out of the group of model pairs; permute within its sets of models"
+            f"permutation {bad} leaves the group of model pairs; permute within its sets of models"
         )
     return places

@@ -59,7 +59,7 @@ def permute_linear_cka(
 ) -> Tensor:
     """Return the null of linear CKA from products of features; no matrix over stimuli is built.
 
-    Faster than ``permute_matrices`` where the widths together are small beside n_models * n_stimuli.
+    Faster than ``permute_matrices`` where the widths together are small compared with n_models * n_stimuli.
 
     Args:
         representations: One matrix per model, shape (n_stimuli, n_features_i), the same stimuli in the same
@@ -72,7 +72,7 @@ def permute_linear_cka(
         a model have the same features.
 
     Raises:
-        ValueError: If models hold other numbers of stimuli, or there are too few.
+        ValueError: If models have different numbers of stimuli, or there are too few.
 
     Cost: n_permutations * n_stimuli * (sum of widths)^2 operations.
 
@@ -116,7 +116,7 @@ def permute_bases(
         symmetric.
 
     Raises:
-        ValueError: If models hold other numbers of stimuli.
+        ValueError: If models have different numbers of stimuli.
     """
     n = count_stimuli(bases)
     permutations = _require_permutations(permutations, n).to(bases[0].device)

@@ -126,7 +126,7 @@ def summarise_replicates(
     if method not in INTERVAL_METHODS:
         raise ValueError(f"unknown interval method {method!r}; known: {', '.join(INTERVAL_METHODS)}")
     if not 0 < confidence < 1:
-        raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
+        raise ValueError(f"confidence must be between 0 and 1, got {confidence}")
     replicates, estimate = replicates.double(), estimate.double()
     n_defined = (~replicates.isnan()).sum(dim=0)
     mean = replicates.nansum(dim=0) / n_defined

@@ -1,4 +1,4 @@
-"""How many stimuli a similarity needs: the same measure on fewer and fewer of them."""
+"""How many stimuli a similarity needs: the same measure on smaller and smaller subsets."""
 
 from collections.abc import Callable, Sequence
 
@@ -24,7 +24,7 @@ def trace_by_sample_size(
 
     Returns:
         Similarities, float64, shape (n_orders, n_sizes, n_models, n_models), symmetric; NaN for a model that
-        does not tell the stimuli of a subset apart. All stimuli are compared once, as their order does not
+        does not distinguish the stimuli of a subset. All stimuli are compared once, as their order does not
         matter.
 
     Raises:

@@ -67,7 +67,7 @@ def scale_by_majorization(
 ) -> Scaling:
     """Return the map of smallest stress that is found from several starts.
 
-    Metric scaling wants distances equal to dissimilarities; nonmetric scaling wants them in the same order
+    Metric scaling makes distances equal to dissimilarities; nonmetric scaling puts them in the same order
     (ties may be broken: Kruskal's primary approach), and is then stretched to fit the dissimilarities.
 
     Args:

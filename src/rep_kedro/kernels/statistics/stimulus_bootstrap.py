@@ -1,4 +1,4 @@
-"""How similarities depend on the stimuli that happened to be shown: bootstrap and subsets.
+"""Variation of similarities with the choice of stimuli: bootstrap and subsets.
 
 A resample is a vector of counts. A stimulus is never compared with its own copy: pairs of draws of one
 stimulus are missing, so that counts[i] * counts[j] weighs the pair of stimuli i and j, and centring is over
@@ -35,7 +35,7 @@ def resample_cka(grams: Tensor, counts: Tensor, *, debiased: bool = True) -> Ten
     Returns:
         CKA, float64, shape (n_resamples, n_models, n_models), symmetric; NaN in resamples with fewer than
         four distinct stimuli (biased: two), or where one stimulus is half of the draws, and for models that
-        do not tell the drawn stimuli apart.
+        do not distinguish the drawn stimuli.
 
     Raises:
         ValueError: If shapes do not fit, or a count is negative.

@@ -1,1 +1,1 @@
-"""Augmentation and arithmetic of training that is the same on every processor."""
+"""Augmentation, and arithmetic of training that is the same on every processor."""

@@ -1,4 +1,4 @@
-"""Arithmetic that gives the same bits on every processor of a family."""
+"""Arithmetic with the same bits on every processor of a family."""
 
 from torch import Tensor
 

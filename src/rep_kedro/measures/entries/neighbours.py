@@ -29,7 +29,7 @@ GLIELMO = "Glielmo et al. 2022, doi:10.1093/pnasnexus/pgac039"
 OF_LISTS = Inference(
     is_biased=True,
     no_interval="no interval for nearest neighbours: a resample has fewer different stimuli,"
-    " and so farther neighbours",
+    " so neighbours are farther away",
 )
 
 

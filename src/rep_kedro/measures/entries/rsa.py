@@ -23,13 +23,15 @@ RDMS = {
 
 def _refuse_many_stimuli(n_stimuli: int, n_features_a: int, n_features_b: int, *, most: int) -> str | None:
     if n_stimuli > most:
-        return f"tau-a compares every two pairs of stimuli: at most {most} stimuli, got {n_stimuli}"
+        return (
+            f"tau-a compares all pairs of stimulus pairs, so it takes at most {most} stimuli, got {n_stimuli}"
+        )
     return None
 
 
 REFUSE_TAU: Refusal = partial(_refuse_many_stimuli, most=MAX_STIMULI_TAU)
 
-NO_INTERVAL = "no interval for RSA by this coefficient: only Pearson's and Spearman's are resampled"
+NO_INTERVAL = "no interval for RSA by this coefficient: only Pearson and Spearman are resampled"
 UNBIASED = Inference(is_biased=False)
 NOT_RESAMPLED = Inference(is_biased=False, no_interval=NO_INTERVAL)
 

@@ -1,4 +1,4 @@
-"""Measures of outputs share the classes that models pick."""
+"""Measures of outputs share the predicted classes of models."""
 
 from __future__ import annotations
 

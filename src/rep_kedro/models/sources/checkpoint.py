@@ -19,7 +19,7 @@ _KIND = "checkpoint"
 
 
 def definition_of(spec: CheckpointModel) -> Architecture:
-    """Return the architecture, its input scaled as the entry says."""
+    """Return the architecture, its input scaled as set in the entry."""
     definition = load_architecture(spec.architecture)
     change = {key: value for key in ("mean", "std") if (value := getattr(spec, key)) is not None}
     content = definition.as_json()
@@ -71,7 +71,7 @@ class CheckpointHandle:
 
     @property
     def names(self) -> list[str]:
-        """Names of the tensors, sorted; the file is read when they are first asked for."""
+        """Names of the tensors, sorted; the file is read at first access."""
         return sorted(self._tensors())
 
     def tensor(self, name: str) -> Any:

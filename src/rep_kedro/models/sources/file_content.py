@@ -1,6 +1,6 @@
-"""What a file of weights holds: tensors by name, nested as it was saved; no code of the file is run.
+"""The content of a file of weights: tensors by name, nested as saved, without running code of the file.
 
-Objects of a few classes that people save beside weights, such as the arguments of the training, become
+Objects of a few classes that people save with weights, such as the arguments of the training, become
 placeholders: neither the class nor anything else of its module is imported.
 """
 
@@ -28,7 +28,7 @@ _MODULE_CLASS = re.compile(r"(^|\.)(torch\.nn|torchvision|timm|open_clip|models?
 
 
 class Placeholder:
-    """Takes the place of an object beside the weights; it holds nothing and does nothing."""
+    """Replaces an object saved with the weights; it has no content and no behaviour."""
 
     def __new__(cls, *_: object, **__: object) -> "Placeholder":
         """Ignore what the object would be made of."""
@@ -38,11 +38,11 @@ class Placeholder:
         """Ignore what the object would be made of."""
 
     def __setstate__(self, _: object) -> None:
-        """Ignore what the object would hold."""
+        """Ignore the content of the object."""
 
 
 def read_content(place: FilePlace, kind: str, *, only_shapes: bool = False) -> Any:
-    """Return what a file holds; it is recognised by its content and fetched if it has an address.
+    """Return the content of a file; it is recognised by its content and fetched if it has an address.
 
     Args:
         place: Where the file is.
@@ -51,7 +51,7 @@ def read_content(place: FilePlace, kind: str, *, only_shapes: bool = False) -> A
 
     Raises:
         ValueError: If it is missing, damaged, of another digest than stated, no file of weights, or holds
-            objects whose reading could run code; one line says which.
+            objects whose reading could run code; the message names them.
     """
     path = require_file(place, kind)
     name = f"{kind} {place.path or place.url}"
@@ -76,7 +76,7 @@ def _read_safetensors(path: Path, name: str) -> dict[str, Any]:
     except Exception as problem:  # also of types of numbers that torch lacks
         cause = " ".join(str(problem).split()).removeprefix("Error while deserializing header: ")
         raise UserError(
-            f"{name} is damaged or no safetensors file ({path.stat().st_size} bytes: {cause[:100]});"
+            f"{name} is damaged or not a safetensors file ({path.stat().st_size} bytes: {cause[:100]});"
             " copy or fetch it again"
         ) from problem
 
@@ -86,7 +86,7 @@ def _read_torch(path: Path, name: str, *, mapped: bool) -> Any:
     import torch
 
     if not mapped and _is_damaged(path):
-        raise UserError(_tell_damaged(path, name))
+        raise UserError(_describe_damaged(path, name))
     placeholders: dict[str, type] = {}
     while True:
         try:
@@ -97,10 +97,10 @@ def _read_torch(path: Path, name: str, *, mapped: bool) -> Any:
         except Exception as problem:  # the unpickler raises whatever the file makes it raise
             refused = _REFUSED.search(str(problem))
             if refused is None:
-                raise UserError(_tell_trouble(path, name, problem)) from problem
+                raise UserError(_describe_trouble(path, name, problem)) from problem
             known = refused[1].partition(".")[0] in _MODULES_OF_REMARKS
             if not known or refused[1] in placeholders or len(placeholders) >= _MOST_CLASSES:
-                raise UserError(_tell_refused(name, refused[1])) from problem
+                raise UserError(_describe_refused(name, refused[1])) from problem
             placeholders[refused[1]] = type(refused[1], (Placeholder,), {})
 
 
@@ -114,24 +114,23 @@ def _allowed(placeholders: dict[str, type]) -> Iterator[None]:
         yield
 
 
-def _tell_refused(name: str, refused: str) -> str:
+def _describe_refused(name: str, refused: str) -> str:
     if _MODULE_CLASS.search(refused.rpartition(".")[0]):
-        what = f"a whole network ({refused}) in place of its weights"
+        what = f"a whole network ({refused}) instead of its weights"
     else:
         what = f"more than tensors ({refused})"
-    return (
-        f"{name} holds {what}, and reading it could run code; save its state dict alone, best as .safetensors"
-    )
+    remedy = "save only its state dict, best as .safetensors"
+    return f"{name} contains {what}, and reading it could run code; {remedy}"
 
 
-def _tell_trouble(path: Path, name: str, problem: Exception) -> str:
+def _describe_trouble(path: Path, name: str, problem: Exception) -> str:
     if any(word in str(problem) for word in ("reduce", "REDUCE", "BUILD", "new object")):
-        return f"{name} holds more than tensors, and reading it could run code; save its state dict alone"
-    return _tell_damaged(path, name)
+        return f"{name} contains more than tensors, and reading it could run code; save only its state dict"
+    return _describe_damaged(path, name)
 
 
-def _tell_damaged(path: Path, name: str) -> str:
-    return f"{name} is a damaged file of torch ({path.stat().st_size} bytes); copy or fetch it again"
+def _describe_damaged(path: Path, name: str) -> str:
+    return f"{name} is a damaged torch file ({path.stat().st_size} bytes); copy or fetch it again"
 
 
 def _is_damaged(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes: names of files say little, and downloads often bring something else."""
+"""Recognise a file by its first bytes: names are unreliable, and downloads may return something else."""
 
 import zipfile
 from pathlib import Path
@@ -22,7 +22,7 @@ _BINARY = {
     b"7z\xbc\xaf\x27\x1c": "a 7z archive; unpack it first",
     b"\x89HDF\r\n\x1a\n": "an HDF5 file (as Keras writes); save its weights as .safetensors",
     b"\x93NUMPY": "a numpy array; weights need names, save them as .safetensors",
-    b"GGUF": "a GGUF file of quantised weights; fetch the .safetensors of the network",
+    b"GGUF": "a GGUF file of quantised weights; fetch the network's .safetensors file",
     b"\x89PNG": "a PNG image",
     b"\xff\xd8\xff": "a JPEG image",
     b"%PDF": "a PDF document",
@@ -33,7 +33,7 @@ class FileKind(NamedTuple):
     """What a file is.
 
     Attributes:
-        readable: How weights can be read from it; None if it holds none that can be read.
+        readable: How weights can be read from it; None if it contains none that can be read.
         told: What it is and what to do, as the end of a sentence that begins with "is".
     """
 
@@ -56,10 +56,12 @@ def recognise_file(path: Path) -> FileKind:
         return FileKind("old torch")
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _LONGEST_HEADER:
         return FileKind("safetensors")
-    return FileKind(None, _tell_binary(head) or _tell_text(head) or f"of no known format ({_begin(head)})")
+    return FileKind(
+        None, _describe_binary(head) or _describe_text(head) or f"of an unknown format ({_begin(head)})"
+    )
 
 
-def _tell_binary(head: bytes) -> str:
+def _describe_binary(head: bytes) -> str:
     """Return what a file of a known format is, or nothing if it is none."""
     if head[257:262] == b"ustar":
         return (
@@ -83,19 +85,19 @@ def show_name(name: object) -> str:
 
 
 def _recognise_zip(path: Path) -> FileKind:
-    """Tell files of torch from other zip files; torch compresses nothing, so neither is anything unpacked."""
+    """Distinguish torch files from other zip files; torch does not compress, so nothing is unpacked."""
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
     except Exception:  # what the damage makes of the list of entries may be anything
-        return FileKind(None, f"a zip file, as torch writes, that breaks off or is damaged ({_size(path)})")
+        return FileKind(None, f"a truncated or damaged zip file, the format of torch.save ({_size(path)})")
     names = [entry.filename for entry in entries]
     parts = {name.partition("/")[2] for name in names}
     if "constants.pkl" in parts:
         return FileKind(None, "a TorchScript program, not its weights; save its state dict")
     if "data.pkl" in parts:
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-            return FileKind(None, "a file of torch that was compressed again; save its state dict anew")
+            return FileKind(None, "a torch file that was compressed again; save its state dict again")
         return FileKind("torch")
     if names and all(name.endswith(".npy") for name in names):
         return FileKind(None, "an archive of numpy arrays (.npz); save them as .safetensors")
@@ -104,7 +106,7 @@ def _recognise_zip(path: Path) -> FileKind:
     return FileKind(None, f"a zip archive of other files ({shown}{more}); unpack it first")
 
 
-def _tell_text(head: bytes) -> str:
+def _describe_text(head: bytes) -> str:
     """Return what a file of text is, or nothing if it is none."""
     try:
         text = head.decode("utf-8", errors="strict" if len(head) < _HEAD_BYTES else "ignore").lstrip(
@@ -116,11 +118,11 @@ def _tell_text(head: bytes) -> str:
     if start.startswith("version https://git-lfs"):
         return "a Git LFS pointer, not the weights themselves; fetch them with `git lfs pull`"
     if start.startswith(("<!doctype", "<html", "<?xml", "<head")):
-        return "a web page (HTML or XML), often what a download gives in place of the file; fetch it again"
+        return "a web page (HTML or XML), as a failed download often leaves; fetch the file again"
     if '"weight_map"' in text:
-        return "the index of weights in several files; join them in one .safetensors"
+        return "the index of weights in several files; join them into one .safetensors file"
     shown = " ".join(text.split())[:_SHOWN_CHARS]
-    return f"a text ({shown!r}), not weights; fetch it again" if shown.isprintable() else ""
+    return f"a text file ({shown!r}), not weights; fetch it again" if shown.isprintable() else ""
 
 
 def _begin(head: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Files of weights: here, or fetched once from an address, and never another than the one that is meant."""
+"""Files of weights: local, or fetched once from a URL and checked by digest."""
 
 import hashlib
 import logging
@@ -57,7 +57,7 @@ def require_file(place: FilePlace, kind: str) -> Path:
 
 
 def is_here(place: FilePlace) -> bool:
-    """Tell whether a file need not be fetched; a local one that is missing counts as here."""
+    """Return whether a file need not be fetched; a local one that is missing counts as here."""
     return place.url is None or place.sha256 is None or _copy_of(place.url, place.sha256).is_file()
 
 
@@ -71,10 +71,10 @@ def fetch_file(url: str, sha256: str, kind: str) -> Path:
     if copy.is_file():
         if _digest(copy) == sha256:
             return copy
-        _log.warning("%s is not what was fetched once; fetching it again", copy)
+        _log.warning("%s differs from the file that was fetched before; fetching it again", copy)
     if _is_offline():
         raise UserError(
-            f"{kind} {url} was not fetched before, and HF_HUB_OFFLINE is set: unset it, or give path instead"
+            f"{kind} {url} is not in the local cache, and HF_HUB_OFFLINE is set: unset it, or set path"
         )
     _log.info("fetching %s", url)
     try:
@@ -85,7 +85,7 @@ def fetch_file(url: str, sha256: str, kind: str) -> Path:
         cause = " ".join(str(problem).split())
         raise UserError(
             f"{kind} {url} cannot be fetched: {cause};"
-            " try again with a network, or fetch it by hand and give path"
+            " try again while online, or fetch it by hand and set path"
         ) from problem
     return copy
 
@@ -112,20 +112,22 @@ def _download(url: str, sha256: str, kind: str, partial: Path) -> None:
             n_bytes += stream.write(block)
     if digest.hexdigest() != sha256:
         place = FilePlace(url=url, sha256=sha256)
-        raise UserError(f"{_other_file(f'{kind} {url}', digest.hexdigest(), place)} ({n_bytes} bytes came)")
+        raise UserError(
+            f"{_other_file(f'{kind} {url}', digest.hexdigest(), place)} ({n_bytes} bytes received)"
+        )
 
 
 def _require_size(n_bytes: int, kind: str, url: str) -> None:
     if n_bytes > MOST_BYTES:
         raise UserError(
             f"{kind} {url} is larger than {MOST_BYTES} bytes and is not fetched;"
-            " if it is the file that is meant, fetch it by hand and give path"
+            " if it is the right file, fetch it by hand and set path"
         )
 
 
 def _other_file(name: str, found: str, place: FilePlace) -> str:
     shown = [f"{digits[:_SHOWN_DIGITS]}..." for digits in (found, str(place.sha256))]
-    return f"{name} has sha256 {shown[0]} where the entry says {shown[1]}; it is not read"
+    return f"{name} has sha256 {shown[0]}, but the entry gives {shown[1]}; it is not read"
 
 
 def _require_local(place: FilePlace, kind: str) -> Path:
@@ -136,7 +138,7 @@ def _require_local(place: FilePlace, kind: str) -> Path:
     if not path.is_file():
         raise MissingFileError(f"{kind} {place.path} does not exist (looked from {Path.cwd()})")
     if not os.access(path, os.R_OK):
-        raise UserError(f"{kind} {place.path} may not be read by this user; change its permissions")
+        raise UserError(f"{kind} {place.path} is not readable by this user; change its permissions")
     return path
 
 

@@ -1,4 +1,4 @@
-"""Whether a file's weights are those of a network: names, shapes and types, before any number is copied."""
+"""Check that a file's weights fit a network by name, shape and type before any number is copied."""
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 class _Misfit(NamedTuple):
-    """What keeps a reading from being the network's."""
+    """The names that keep a reading of a file from fitting the network."""
 
     missing: list[str]
     unexpected: list[str]
@@ -34,17 +34,17 @@ class _Misfit(NamedTuple):
 def fit_weights(
     content: Any, module: nn.Module, spec: StatePlace, name: str, change: Change | None = None
 ) -> dict[str, Tensor]:
-    """Return the tensors of a file that are the network's, under the network's names.
+    """Return the tensors of a file that fit the network, under the network's names.
 
     Args:
-        content: What the file holds.
-        module: The network; on the meta device, if only to be asked whether they fit.
+        content: The content of the file.
+        module: The network; may be on the meta device to check the fit only.
         spec: Which tensors to take and what may be missing.
-        name: What messages call the file.
-        change: A library's own changes to files of those who published the architecture.
+        name: The file's name in messages.
+        change: The library's conversion of files by the authors of the architecture.
 
     Raises:
-        ValueError: If nothing fits, or several things do; one line says what the file holds.
+        ValueError: If nothing fits, or several readings do; one line describes the content of the file.
     """
     own = {key: value for key, value in module.state_dict().items() if isinstance(value, Tensor)}
     needed = {key for key in own if not _matches(key, spec.left_out) and not key.endswith(_COUNTER)}
@@ -59,18 +59,20 @@ def fit_weights(
     if len(fitting) > 1:
         choices = " or ".join(f"({reading.settings()})" for reading, _ in fitting[:_SHOWN])
         more = f" or {len(fitting) - _SHOWN} more" if len(fitting) > _SHOWN else ""
-        raise UserError(f"{name} holds {len(fitting)} sets of weights that fit; say which: {choices}{more}")
+        raise UserError(
+            f"{name} contains {len(fitting)} sets of weights that fit; choose one: {choices}{more}"
+        )
     if not fitting:
-        told = _tell_misfit(name, *judged[0], own)
-        held = f"; the file holds {tell_content(content)}" if judged[0][2].missing else ""
-        raise UserError(f"{told}{held}")
+        misfit = _describe_misfit(name, *judged[0], own)
+        present = f"; the file contains {tell_content(content)}" if judged[0][2].missing else ""
+        raise UserError(f"{misfit}{present}")
     reading, state = fitting[0]
     if not any(value.is_meta for value in own.values()):
-        _tell_reading(name, reading, state, own)
+        _log_reading(name, reading, state, own)
     used = {key: value for key, value in state.items() if key in own and value.shape == own[key].shape}
     if not used:
         raise UserError(
-            f"{name}: none of its tensors is used; left_out: {list(spec.left_out)} leaves out all"
+            f"{name}: none of its tensors is used; left_out: {list(spec.left_out)} leaves out all of them"
         )
     return used
 
@@ -79,7 +81,7 @@ def load_file(spec: StatePlace, module: nn.Module, kind: str, change: Change | N
     """Copy the weights of a file into a network.
 
     Raises:
-        ValueError: If they do not fit, or hold values that are not finite where the network's own are.
+        ValueError: If they do not fit, or contain NaN or infinity where the network's own values are finite.
     """
     name = f"{kind} {spec.path or spec.url}"
     state = fit_weights(read_content(spec, kind), module, spec, name, change)
@@ -89,8 +91,8 @@ def load_file(spec: StatePlace, module: nn.Module, kind: str, change: Change | N
             broken = int((~torch.isfinite(value.to(own[key].dtype)) & torch.isfinite(own[key])).sum())
             if broken:
                 raise UserError(
-                    f"{name}: {key} holds {broken} of {value.numel()} values that are not finite"
-                    " (NaN or infinite); the file is of a failed training, or damaged"
+                    f"{name}: {broken} of {value.numel()} values of {key} are NaN or infinite;"
+                    " the training failed or the file is damaged"
                 )
     module.load_state_dict(state, strict=False)
 
@@ -98,16 +100,16 @@ def load_file(spec: StatePlace, module: nn.Module, kind: str, change: Change | N
 def require_fitting_file(
     spec: StatePlace, module: nn.Module, kind: str, change: Change | None = None
 ) -> None:
-    """Refuse a file whose weights are not those of a network; no number is read, and nothing fetched.
+    """Refuse a file whose weights do not fit a network, without reading values or fetching anything.
 
     Args:
         spec: Where the file is, and which of its tensors to take.
         module: The network on the meta device.
-        kind: What messages call the file.
+        kind: The kind of file in messages.
         change: See `fit_weights`.
 
     Raises:
-        ValueError: If the file is here and does not fit.
+        ValueError: If the file exists locally and does not fit.
     """
     if is_here(spec):
         content = read_content(spec, kind, only_shapes=True)
@@ -117,18 +119,18 @@ def require_fitting_file(
 def _within(
     states: dict[str, dict[str, Tensor]], content: Any, spec: StatePlace, name: str
 ) -> dict[str, dict[str, Tensor]]:
-    """Return the states at or below the path that the entry names, all if it names none."""
+    """Return the states at or below the path in the entry, or all without a path."""
     if not states:
-        raise UserError(f"{name} is no state dict of tensors: it holds {tell_content(content)}")
+        raise UserError(f"{name} is not a state dict of tensors: it contains {tell_content(content)}")
     path = spec.within
     chosen = {key: state for key, state in states.items() if not path or f"{key}.".startswith(f"{path}.")}
     if not chosen:
-        raise UserError(f"{name} has no part {path!r} with tensors; there is {tell_content(content)}")
+        raise UserError(f"{name} has no part {path!r} with tensors; it contains {tell_content(content)}")
     return chosen
 
 
 def _change(reading: Reading, module: nn.Module, change: Change | None) -> dict[str, Tensor]:
-    """Return the tensors after the library's own changes; where these fail, as they are."""
+    """Return the tensors after the library's conversion, or unchanged where it fails."""
     tensors = dict(reading.tensors)
     if change is None:
         return tensors
@@ -136,7 +138,7 @@ def _change(reading: Reading, module: nn.Module, change: Change | None) -> dict[
         return {
             key: value for key, value in change(dict(tensors), module).items() if isinstance(value, Tensor)
         }
-    except Exception:  # made for files of other networks; what does not fit is told by name
+    except Exception:  # made for files of other networks; the error names what does not fit
         _log.debug("the library's changes to names failed", exc_info=True)
         return tensors
 
@@ -169,15 +171,15 @@ def _has_fitting_type(value: Tensor, own: Tensor, key: str) -> bool:
     return is_whole or key.endswith(_COUNTER)
 
 
-def _tell_misfit(
+def _describe_misfit(
     name: str, reading: Reading, state: Mapping[str, Tensor], misfit: _Misfit, own: Mapping[str, Tensor]
 ) -> str:
     if misfit.types:
         key = misfit.types[0]
         return (
-            f"{name} has numbers of type {_type(state[key])} where the network has {_type(own[key])}"
-            f" ({_listed(misfit.types)}): quantised weights and masks are not read;"
-            " use a file of the floating-point weights"
+            f"{name} has values of type {_type(state[key])} where the network has {_type(own[key])}"
+            f" ({_listed(misfit.types)}): quantised weights and masks are not supported;"
+            " use a file of floating-point weights"
         )
     parts = []
     if misfit.missing:
@@ -193,23 +195,25 @@ def _tell_misfit(
 
 
 def _advise(misfit: _Misfit, state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
-    """Return which settings may help: of a head with another number of classes, n_classes."""
+    """Return which settings may help, such as n_classes for a head of another width."""
     heads = {(state[key].shape[:1], own[key].shape[:1]) for key in misfit.shapes}
     if len(heads) == 1 and not misfit.missing and (width := heads.pop()[0]):
         layers = ", ".join(dict.fromkeys(key.rpartition(".")[0] for key in misfit.shapes))
-        return f"say n_classes: {width[0]}, or left_out: [{layers}]"
+        return f"set n_classes: {width[0]}, or left_out: [{layers}]"
     return "see left_out, ignored, prefix, within and rename"
 
 
-def _tell_reading(
-    name: str, reading: Reading, state: Mapping[str, Tensor], own: Mapping[str, Tensor]
-) -> None:
-    """Log what is not taken as it is."""
+def _log_reading(name: str, reading: Reading, state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
+    """Log what is left out, initialised at random or converted."""
     if reading.outside:
-        _log.info("%s: left out what is not behind %r: %s", name, reading.prefix, _listed(reading.outside))
+        _log.info(
+            "%s: left out what does not begin with %r: %s", name, reading.prefix, _listed(reading.outside)
+        )
     drawn = [key for key in own if _is_left(key, state, own)]
     if drawn:
-        _log.info("%s: not in the file, or of another shape, so drawn: %s", name, _listed(drawn))
+        _log.info(
+            "%s: not in the file, or of another shape, so initialised at random: %s", name, _listed(drawn)
+        )
     kinds = {
         _type(value)
         for key, value in state.items()
@@ -224,7 +228,7 @@ def _is_left(key: str, state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:
-    """Tell whether a pattern fits a name, or the name of a layer that it is in."""
+    """Return whether a pattern matches a name, or the name of a layer around it."""
     return any(fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*") for pattern in patterns)
 
 

@@ -1,4 +1,4 @@
-"""Networks that others keep on Hugging Face in the layout of timm or open_clip: `hf-hub:<owner>/<name>`."""
+"""Networks on Hugging Face in the layout of timm or open_clip: `hf-hub:<owner>/<name>`."""
 
 import json
 import re
@@ -19,7 +19,7 @@ class HubFolder(NamedTuple):
     """A local copy of one commit of a repository.
 
     Attributes:
-        path: The folder; it has the weights only if they were asked for.
+        path: The folder; it has the weights only if they were requested.
         repository: Owner and name.
         commit: Of the copy, 40 hexadecimal digits.
     """
@@ -30,7 +30,7 @@ class HubFolder(NamedTuple):
 
 
 def is_on_hub(name: str) -> bool:
-    """Tell whether a model's name is that of a repository."""
+    """Return whether a model's name is that of a repository."""
     return name.startswith(PREFIX)
 
 
@@ -43,7 +43,7 @@ def fetch_folder(name: str, config: str, *, with_weights: bool) -> HubFolder:
         with_weights: Fetch the weights, too.
 
     Raises:
-        ValueError: If the name is none, or the repository cannot be had or holds no such files.
+        ValueError: If the name is none, or the repository is unavailable or has no such files.
     """
     from huggingface_hub import hf_hub_download, snapshot_download
 
@@ -61,7 +61,7 @@ def fetch_folder(name: str, config: str, *, with_weights: bool) -> HubFolder:
         with explained(f"repository {repository!r}", "*.safetensors"):
             folder = Path(snapshot_download(repository, revision=commit, allow_patterns=list(_READ)))
             if not any(folder.glob("*.safetensors")):
-                raise FileNotFoundError("no safetensors among its files")
+                raise FileNotFoundError("the repository has no safetensors file")
     return HubFolder(folder, repository, commit)
 
 

@@ -1,4 +1,4 @@
-"""A network that is ready to be read, wherever it came from."""
+"""A network that is ready to be read, from any source."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -61,7 +61,7 @@ def drawn_from(seed: int) -> Iterator[None]:
 
 @contextmanager
 def explained(model: str, weights: object) -> Iterator[None]:
-    """Say in one line that weights cannot be had, whatever the library raises."""
+    """Say in one line that weights are unavailable, whatever the library raises."""
     from huggingface_hub.constants import HF_HUB_OFFLINE
 
     try:
@@ -71,9 +71,9 @@ def explained(model: str, weights: object) -> Iterator[None]:
         why = (
             "HF_HUB_OFFLINE is set and they are not in the local cache"
             if HF_HUB_OFFLINE
-            else f"not in the local cache, and not to be fetched now ({type(error).__name__}: {cause})"
+            else f"they are not in the local cache and cannot be fetched ({type(error).__name__}: {cause})"
         )
         raise UserError(
-            f"no weights {weights!r} for {model}: fetch them once with a network, "
-            f"or write pretrained: false for drawn weights; {why}"
+            f"no weights {weights!r} for {model}: {why}; fetch them once while online, "
+            f"or set pretrained: false for random weights"
         ) from error

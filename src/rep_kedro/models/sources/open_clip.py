@@ -1,4 +1,4 @@
-"""The image side of models of open_clip."""
+"""The image encoder of open_clip models."""
 
 import logging
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ _QUICK = "-quickgelu"
 
 
 def resolve_preprocessing(spec: OpenClipModel) -> Preprocessing:
-    """Return the preprocessing of the weights; drawn weights are fed as the library's default says."""
+    """Return the preprocessing of the weights; random weights use the library's default."""
     config = _require_config(spec)
     from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD, get_pretrained_cfg
 
@@ -34,7 +34,9 @@ def resolve_preprocessing(spec: OpenClipModel) -> Preprocessing:
     size = config["vision_cfg"]["image_size"]
     sides = {size} if isinstance(size, int) else set(size)
     if len(sides) > 1:
-        raise UserError(f"open_clip model {spec.name!r} takes images of {size} pixels; networks need squares")
+        raise UserError(
+            f"open_clip model {spec.name!r} takes images of {size} pixels; only square images are supported"
+        )
     size = sides.pop()
     return Preprocessing(
         size_px=size,
@@ -71,7 +73,7 @@ def build(spec: OpenClipModel, *, with_weights: bool) -> nn.Module:
     """Return the whole model; its images go through `encode_image`.
 
     Raises:
-        ValueError: If the name or tag is unknown, or the weights cannot be had.
+        ValueError: If the name or tag is unknown, or the weights are unavailable.
     """
     _require_config(spec)
     import open_clip
@@ -143,6 +145,6 @@ def _require_activation(name: str, tag: str, config: dict[str, Any]) -> None:
     fits = other != name and tag in open_clip.list_pretrained_tags_by_model(other)
     hint = f"name: {other}" if fits and other in open_clip.list_models() else "another model or tag"
     raise UserError(
-        f"open_clip model {name!r} computes with {kinds[0]}, and its weights {tag!r} were trained with"
+        f"open_clip model {name!r} computes with {kinds[0]}, but its weights {tag!r} were trained with"
         f" {kinds[1]}: choose {hint}"
     )

@@ -1,4 +1,4 @@
-"""Where files of networks are, and what of them is read."""
+"""Where files of networks are, and which of their tensors are read."""
 
 from typing import Literal, Self
 
@@ -28,9 +28,9 @@ class FilePlace(PlainNumbers, BaseModel):
         if self.path is not None and not self.path.strip():
             raise UserError("path is empty; name a file")
         if (self.path is None) == (self.url is None):
-            raise UserError("say where the file is with either path or url")
+            raise UserError("set either path or url of the file")
         if self.url is not None and self.sha256 is None:
-            raise UserError(f"url {self.url} needs sha256, so that no other file is taken for it")
+            raise UserError(f"url {self.url} needs sha256 to identify the file")
         return self
 
 

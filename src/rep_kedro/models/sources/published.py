@@ -1,4 +1,4 @@
-"""Which bytes published weights are: the digest of the file that a library keeps or would fetch.
+"""Identity of published weights: the digest of the file that a library keeps or would fetch.
 
 A recipe must say the same before and after the file is fetched, and something else once another file is in
 its place. What names its own digest (in its address, or on Hugging Face) is therefore asked for it while it
@@ -62,7 +62,7 @@ def digest_on_hub(repository: str, name: str) -> str | None:
         name: Of the file; where there is one of the same weights as safetensors, libraries take that.
 
     Returns:
-        None if the file is not here and the hub cannot be asked.
+        None if the file is not local and the hub is unavailable.
     """
     from huggingface_hub import try_to_load_from_cache
 
@@ -129,7 +129,7 @@ def _digest_stated_by_hub(repository: str, name: str, revision: str) -> str | No
 
 @cache
 def _is_hub_there() -> bool:
-    """Tell whether the hub may be asked and answers, once for the life of the process."""
+    """Return whether the hub is allowed and answers; checked once per process."""
     from huggingface_hub.constants import ENDPOINT, HF_HUB_OFFLINE
 
     if HF_HUB_OFFLINE:

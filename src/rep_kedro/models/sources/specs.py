@@ -44,18 +44,20 @@ class _Entry(PlainNumbers, BaseModel):
     @model_validator(mode="after")
     def _require_one_aligned_layer(self) -> Self:
         if self.alignment and (len(self.layers) != 1 or set("*?") & set(self.layers[0])):
-            raise UserError(f"alignment is of one layer; name it in layers, got {list(self.layers)}")
+            raise UserError(
+                f"alignment applies to one layer; name exactly one in layers, got {list(self.layers)}"
+            )
         return self
 
     def recipe(self) -> dict[str, Any]:
-        """Return what the network depends on; files count by their content, which is told elsewhere."""
+        """Return what the network depends on; files count by their content, which is recorded elsewhere."""
         remarks = {"objective", "trained_on", "architecture_class"}
         files = {"path", "url", "sha256"}
         return self.model_dump(mode="json", exclude={*remarks, *files, "layers", "pooling", "alignment"})
 
 
 class TrainedModel(_Entry):
-    """A network of the training pipeline; all its kept layers unless `layers` says otherwise."""
+    """A network of the training pipeline; all its kept layers unless `layers` selects others."""
 
     source: Literal["trained"]
     network: str
@@ -226,7 +228,7 @@ _Drawn = TypeVar("_Drawn", bound=TimmModel | TorchvisionModel)
 def _with_drawn_head(entry: _Drawn) -> _Drawn:
     if entry.n_classes is not None and entry.has_published_weights:
         raise UserError(
-            f"n_classes: {entry.n_classes} is for drawn weights; published weights come with their own head"
+            f"n_classes: {entry.n_classes} applies to random weights; published weights have their own head"
         )
     return entry
 

@@ -23,7 +23,7 @@ def resolve_preprocessing(spec: TimmModel) -> Preprocessing:
     _, height, width = config["input_size"]
     if spec.size_px is None and height != width:
         raise UserError(
-            f"timm model {spec.name!r} takes images of {width} x {height} pixels; say size_px, of a square"
+            f"timm model {spec.name!r} takes images of {width} x {height} pixels; set size_px for a square"
         )
     size = spec.size_px or width
     # As in timm: the shorter side is resized to size / crop_pct, rounded down.
@@ -60,14 +60,14 @@ def _digest_of(spec: TimmModel, config: dict[str, Any]) -> str | None:
         return digest_on_hub(config["hf_hub_id"], config.get("hf_hub_filename") or _WEIGHTS)
     if config.get("url"):
         return digest_at_address(config["url"], checkpoint_folder())
-    raise UserError(f"timm has no published weights of {spec.name!r}; write pretrained: false for drawn ones")
+    raise UserError(f"timm has no published weights for {spec.name!r}; set pretrained: false for random ones")
 
 
 def build(spec: TimmModel, *, with_weights: bool) -> nn.Module:
     """Return the network.
 
     Raises:
-        ValueError: If the name is unknown or the weights cannot be had.
+        ValueError: If the name is unknown or the weights are unavailable.
     """
     _require_config(spec)
     import timm

@@ -39,7 +39,7 @@ def build(spec: TorchvisionModel, *, with_weights: bool) -> nn.Module:
     """Return the network.
 
     Raises:
-        ValueError: If name or weights are unknown, or the weights cannot be had.
+        ValueError: If name or weights are unknown, or the weights are unavailable.
     """
     weights = _require_weights(spec, spec.weights) if spec.weights else None
     if weights is None:

@@ -14,7 +14,7 @@ class NetworkHandle(Protocol):
 
     @property
     def meta(self) -> Any:
-        """What the training told about the network."""
+        """The metadata of the training."""
 
     @property
     def names(self) -> list[str]:
@@ -26,7 +26,7 @@ class NetworkHandle(Protocol):
 
 def restore_trained_network(handle: NetworkHandle) -> LayeredNetwork:
     """Return a stored network as it was trained, on the CPU, in evaluation mode."""
-    # Copies: mapped files are read-only, and torch wants to own its memory.
+    # Copies: mapped files are read-only, and torch needs to own its memory.
     state = {name: torch.from_numpy(handle.tensor(name).copy()) for name in handle.names}
     return restore_network(definition_of(handle), handle.meta["n_classes"], state)
 

@@ -15,7 +15,7 @@ _KIND = "file of weights"
 
 
 def resolve_preprocessing(spec: WeightsFileModel) -> Preprocessing:
-    """Return what the entry says."""
+    """Return the preprocessing of the entry."""
     fields = ("size_px", "resize_px", "interpolation", "mean", "std")
     return Preprocessing(**{field: getattr(spec, field) for field in fields})
 

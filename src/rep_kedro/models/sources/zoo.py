@@ -89,7 +89,7 @@ def load_model(spec: ZooEntry, *, weights: Mapping[str, Any] | None = None) -> L
         weights: What `describe_model` said of its weights; others are refused.
 
     Raises:
-        ValueError: If the network does not exist or its weights cannot be had, or are others by now.
+        ValueError: If the network does not exist or its weights are unavailable, or are others by now.
     """
     module = build_model(spec)
     if weights is not None and weights.get("sha256", "") is not None:  # None: it could not be known before
@@ -108,7 +108,7 @@ def load_model(spec: ZooEntry, *, weights: Mapping[str, Any] | None = None) -> L
 def _require_same(planned: Mapping[str, Any], found: Mapping[str, Any]) -> None:
     if planned != found:
         raise UserError(
-            f"the weights were {dict(planned)} when the run was planned and are {dict(found)} now; run again"
+            f"the weights changed since planning, from {dict(planned)} to {dict(found)}; run again"
         )
 
 

@@ -1,1 +1,1 @@
-"""What a single layer is like: spectra, dimensions, receptive fields."""
+"""Properties of single layers: spectra, dimensions, receptive fields."""

@@ -1,4 +1,4 @@
-"""Nodes of the diagnostics pipeline: which layers are looked at, and what their spectra say."""
+"""Nodes of the diagnostics pipeline: the layers to analyse, and the results from their spectra."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -86,7 +86,7 @@ def plan_spectra(
 
 
 def compute_layer_diagnostics(spectra: Mapping[str, TensorsHandle], params: DiagnosticsParams) -> DataFrame:
-    """Compute what each layer's spectrum says about its dimension.
+    """Compute measures of each layer's dimension from its spectrum.
 
     Intrinsic dimension, saturation, effective rank and participation ratio are those of the covariance of the
     channels (centred, lambda); RankMe is that of the stored features (uncentred, sigma), one row for each

@@ -8,7 +8,7 @@ from rep_kedro.pipelines.diagnostics import nodes
 
 
 def create_pipeline(**_: object) -> Pipeline:
-    """Networks and features -> spectra -> what they say of each layer; and receptive fields."""
+    """Networks and features -> spectra -> results for each layer; and receptive fields."""
     return Pipeline(
         [
             Node(

@@ -1,1 +1,1 @@
-"""What does each network say about each image?"""
+"""How does each network represent each image?"""

@@ -1,4 +1,4 @@
-"""Nodes of the features pipeline: which network is shown which stimuli, and what each network is."""
+"""Nodes of the features pipeline: the stimuli for each network, and the model cards."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -102,7 +102,9 @@ def _list_candidates(
     entries: dict[str, ModelEntry] = {name: TrainedModel(source="trained", network=name) for name in trained}
     for name, entry in params.entries().items():
         if name in entries:
-            raise UserError(f"features.models.{name} has the name of a network trained here; choose another")
+            raise UserError(
+                f"features.models.{name} has the name of a network trained here; choose another name"
+            )
         entries[name] = entry
     found, absent = dict[str, _Candidate](), dict[str, str]()
     for name, entry in entries.items():
@@ -213,6 +215,6 @@ def _require_subset(subsets: Mapping[str, ArrowHandle], stimulus_set: str, subse
     if key not in subsets:
         there = sorted(k.name for k in map(MemberKey.parse, subsets) if k.stimulus_set == stimulus_set)
         raise UserError(
-            f"stimulus set {stimulus_set!r} has no subset {subset!r}; there are: {', '.join(there) or 'none'}"
+            f"stimulus set {stimulus_set!r} has no subset {subset!r}; known: {', '.join(there) or 'none'}"
         )
     return subsets[key]

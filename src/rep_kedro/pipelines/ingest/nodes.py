@@ -1,4 +1,4 @@
-"""Nodes of the ingest pipeline: they say which sets and subsets there are; collections do the rest."""
+"""Nodes of the ingest pipeline: they plan stimulus sets and subsets; collections compute them."""
 
 import logging
 from collections.abc import Mapping
@@ -29,9 +29,9 @@ def plan_stimulus_sets(params: IngestParams) -> Plan:
         params: Which sets there are.
 
     Returns:
-        Plan by set name. A set is the table of ``rep_kedro.stimuli.assembly``; its recipe holds the source's
-        parameters without places, and the fingerprint of its files. A set whose files are missing or cannot
-        be read is left out.
+        Plan by set name. A set is the table of ``rep_kedro.stimuli.assembly``; its recipe contains the
+        source's parameters without paths, and the fingerprint of its files. A set whose files are missing or
+        unreadable is left out.
     """
     from rep_kedro.stimuli.fingerprint import fingerprint_source
     from rep_kedro.stimuli.sources import reader_module
@@ -125,7 +125,7 @@ def _make_stimulus_set(name: str, spec: "SourceSpec", threads: int) -> "pa.Table
         _log.warning("stimulus set %r: %s", name, note)
     left_out = tell_left_out(meta)
     if left_out:
-        _log.warning("stimulus set %r holds %d stimuli, without %s", name, meta["n_stimuli"], left_out)
+        _log.warning("stimulus set %r has %d stimuli, without %s", name, meta["n_stimuli"], left_out)
     for remark in remarks_on_images(meta):
         _log.warning("stimulus set %r: %s", name, remark)
     return table

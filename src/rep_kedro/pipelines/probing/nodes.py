@@ -1,4 +1,4 @@
-"""Nodes of the probing pipeline: what is to be read out; the collection decides what is to do."""
+"""Nodes of the probing pipeline: they plan the probes; the collection decides what to compute."""
 
 import logging
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ def plan_probes(
     Args:
         features: Handles by ``<stimulus set>/<model>``; not read while planning.
         stimulus_subsets: Handles by ``<stimulus set>/<subset>``; labels and splits are read while planning.
-        params: What to probe and how. Sets with too few classes are left out, and the log says so.
+        params: What to probe and how. Sets with too few classes are left out, and the log reports it.
 
     Returns:
         Plan by ``<stimulus set>/<model>``, or ``<stimulus set>/<combination>``; those whose features or
@@ -39,7 +39,7 @@ def plan_probes(
 
     Raises:
         ValueError: If a chosen stimulus set, network or subset is not there, a chosen set has too few
-            classes, a subset holds stimuli that the features do not, or a combination cannot be made.
+            classes, a subset has stimuli that the features do not have, or a combination cannot be made.
     """
     plan, chosen = Plan(), {}
     for stimulus_set, models in _choose_sets({**features, **missing_of(features)}, params).items():
@@ -145,7 +145,7 @@ def _require_name(kind: str, name: str, known: Any) -> str:
 
 
 def _has_classes(stimulus_set: str, subset: ArrowHandle, params: ProbingParams) -> bool:
-    """Say whether the training split has enough classes, by the rule in the parameters."""
+    """Return whether the training split has enough classes, by the rule in the parameters."""
     frame = subset.frame(["label", "split"])
     n_classes = frame.loc[frame["split"] == "train", "label"].dropna().nunique()
     if n_classes >= params.min_classes:

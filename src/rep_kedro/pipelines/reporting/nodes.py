@@ -1,4 +1,4 @@
-"""Nodes of the reporting pipeline: what was run, what is missing, and the report; nothing new is computed."""
+"""Nodes of the reporting pipeline: the run, missing results, and the report; nothing new is computed."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -78,7 +78,7 @@ def compute_report(
     """Write the report as one self-contained HTML page.
 
     Args:
-        params: What the report speaks of.
+        params: The measure and options of the report.
         parameters: All parameters of the run, for the record.
         figures: The collection's figures by name.
         **inputs: The contract's tables by name; ``earlier_similarities`` and ``earlier_consistency``, empty

@@ -24,7 +24,7 @@ COLLECTIONS = (
 )
 TABLES = tuple(COLUMNS)
 READ_WHAT_IS_THERE = ("study_figures", "run_table", "missing_members", "report")
-"""Nodes that say what is missing, and so run whatever ``kedro run --keep-going`` could not make."""
+"""Nodes that report missing results, and so run even if ``kedro run --keep-going`` left inputs out."""
 
 EARLIER = ("earlier_similarities", "earlier_consistency")
 

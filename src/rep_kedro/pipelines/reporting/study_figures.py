@@ -1,4 +1,4 @@
-"""The figures of the collection ``figures``: what draws each, from which rows, with which parameters.
+"""The figures of the collection ``figures``: drawing function, rows and parameters of each.
 
 A figure is one entry of :data:`STUDY_FIGURES`; its caption is in ``reporting/templates/captions.yml``.
 """
@@ -145,7 +145,7 @@ def plan_figures(params: ReportingParams, **inputs: Any) -> Plan:
     """Plan one member per figure; a figure whose inputs, parameters and code are unchanged is kept.
 
     Args:
-        params: What the figures speak of.
+        params: Parameters of the reporting pipeline.
         **inputs: The contract's tables and the collections that :data:`STUDY_FIGURES` names.
 
     Returns:
@@ -188,7 +188,7 @@ def _of_measure(whole: Any, measure: str) -> Any:
 
 
 def _content_of(part: Any) -> Json:
-    """Return what a recipe says of rows or members: a digest, or references."""
+    """Return the part of a recipe for rows or members: a digest, or references."""
     from rep_kedro.datasets.rows import rows_digest
 
     if isinstance(part, Mapping):

@@ -1,1 +1,1 @@
-"""How alike are two networks, and does that hold on other images?"""
+"""How similar are two networks, also on other images?"""

@@ -1,1 +1,1 @@
-"""Whether one network can go on from another's layer."""
+"""Can one network continue from a layer of another?"""

@@ -1,4 +1,4 @@
-"""Nodes of the stitching pipeline: which networks are joined; the collection decides what is to do."""
+"""Nodes of the stitching pipeline: they choose the pairs; the collection decides what to compute."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -114,7 +114,7 @@ def _log_plan(plan: Plan, n_all: int, n_left: int, params: StitchingParams) -> N
         )
     if n_left:
         _log.info(
-            "stitching leaves out %s of %s pairs: each network is joined with at most %d of its kind"
+            "stitching leaves out %s of %s pairs: each network is stitched to at most %d of its kind"
             " (stitching.max_partners_per_network; null for all)",
             f"{n_left:,}",
             f"{n_all:,}",

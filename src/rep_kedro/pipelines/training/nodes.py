@@ -1,4 +1,4 @@
-"""Nodes of the training pipeline: which networks there shall be, and how their training went."""
+"""Nodes of the training pipeline: the networks to train, and the history of their training."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -115,7 +115,7 @@ def _require_trainable(
     if n_train == 0:
         held = ", ".join(f"{split} {n}" for split, n in sorted(counts.items()))
         raise UserError(
-            f"{about} has no split 'train' to learn from ({held}); choose another set, or draw its splits"
+            f"{about} has no split 'train' to train on ({held}); choose another set, or draw its splits"
             " (test_fraction)"
         )
     n_labelled = sum(meta["class_counts"].get("train", {}).values())
@@ -123,7 +123,7 @@ def _require_trainable(
         objective = make_objective(spec.objective, spec.options)
         if objective.has_head and n_labelled < n_train:
             raise UserError(
-                f"network {name!r}: objective {spec.objective!r} needs labels, and {n_train - n_labelled} of"
+                f"network {name!r}: objective {spec.objective!r} needs labels, but {n_train - n_labelled} of"
                 f" {n_train} training images of {about} have none; choose another set or objective"
             )
         if objective.trains and spec.schedule is not None and spec.schedule.batch_size > n_train:

@@ -1,4 +1,4 @@
-"""What a training objective is: settings, an optional projector, and a loss from images and labels.
+"""The interface of a training objective: settings, an optional projector, and a loss from images and labels.
 
 An objective is a frozen record of its settings, so that it can be read from parameters and written into a
 recipe.
@@ -52,7 +52,7 @@ class Objective(PlainNumbers, BaseModel):
             labels: Shape (n,), int64; objectives without a head do not read them.
             generator: CPU generator of the augmentations.
         """
-        raise TypeError(f"objective {self.id!r} has no loss: its networks stay as drawn")
+        raise TypeError(f"objective {self.id!r} has no loss: its networks keep their initial weights")
 
     def as_json(self) -> dict[str, Any]:
         """Return id and settings as plain JSON data."""

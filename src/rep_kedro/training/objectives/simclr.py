@@ -1,4 +1,4 @@
-"""SimCLR: two views of an image shall be closer than views of other images."""
+"""SimCLR: two views of an image should be closer than views of other images."""
 
 from typing import ClassVar
 

@@ -1,4 +1,4 @@
-"""What self-supervised objectives share: two random views per image, a projector that is thrown away."""
+"""Shared parts of self-supervised objectives: two random views per image, a projector that is discarded."""
 
 from abc import abstractmethod
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""The control: weights as drawn."""
+"""The control: random weights."""
 
 from typing import ClassVar
 
