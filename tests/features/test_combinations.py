@@ -130,7 +130,7 @@ def test_a_set_on_which_no_network_of_a_combination_has_features_is_passed_over(
         (
             ["letters"],
             {"models": ["net_a", "net_c"], "layer": "late"},
-            "net_c has no layer 'late'; there are",
+            "net_c has no layer 'late'; known",
         ),
     ],
 )
@@ -146,7 +146,7 @@ def test_the_name_of_a_network_is_taken(features):
 
 def test_networks_that_saw_other_stimuli_cannot_be_combined(tmp_path, features):
     short = store(tmp_path / "short", {"letters/net_s": make_features({"late": _draw(0, 6)[:9]})})
-    with pytest.raises(ValueError, match="networks of combination 'both' saw other stimuli of letters"):
+    with pytest.raises(ValueError, match="networks of combination 'both' saw different stimuli of letters"):
         _combine({**features, **short}, both={"models": ["net_a", "net_s"]})
 
 

@@ -222,14 +222,14 @@ def with_value(x, value):
         ([], "no representations to compare"),
         (
             broken(1, lambda x: with_value(x, torch.nan)),
-            "representation 1 holds NaN or infinity in 1 of 12 .* 7$",
+            "representation 1 contains NaN or infinity in 1 of 12 .* 7$",
         ),
-        (broken(2, lambda x: with_value(x, torch.inf)), "representation 2 holds NaN or infinity"),
-        (broken(2, lambda x: x[:11]), "representation 2 holds 11 stimuli, representation 0 holds 12"),
+        (broken(2, lambda x: with_value(x, torch.inf)), "representation 2 contains NaN or infinity"),
+        (broken(2, lambda x: x[:11]), "representation 2 has 11 stimuli, representation 0 has 12"),
         (broken(0, lambda x: x[:, :0]), r"representation 0 has shape \(12, 0\)"),
         (broken(1, lambda x: x[:, 0]), r"representation 1 has shape \(12,\)"),
         (broken(1, lambda x: x.to(torch.complex64)), "representation 1 is complex"),
-        (draw(3), "representation 0 holds 3 stimuli, need at least 4"),
+        (draw(3), "representation 0 has 3 stimuli, need at least 4"),
     ],
 )
 def test_input_that_cannot_be_compared_is_refused_at_once_by_model(representations, message):
@@ -240,7 +240,7 @@ def test_input_that_cannot_be_compared_is_refused_at_once_by_model(representatio
 def test_requests_that_make_no_sense_are_refused_at_once():
     with pytest.raises(ValueError, match="unknown similarity measure 'cka'"):
         compare_models(draw(), ["cka"], memory_bytes=10**6)
-    with pytest.raises(ValueError, match="asked for more than once: cka_linear_biased"):
+    with pytest.raises(ValueError, match="requested more than once: cka_linear_biased"):
         compare_models(draw(), ["cka_linear_biased"] * 2, memory_bytes=10**6)
     with pytest.raises(ValueError, match="memory_bytes must be positive, got 0"):
         compare_models(draw(), ["cka_linear_biased"], memory_bytes=0)

@@ -32,7 +32,7 @@ def test_the_fewest_stimuli_are_enough(name):
 def test_one_stimulus_fewer_is_refused_with_the_reason(name):
     fewer = MEASURES[name].fewest_stimuli.given(ROW, COLUMN) - 1
     if fewer < 4:
-        with pytest.raises(ValueError, match="representation 0 holds 3 stimuli, need at least 4"):
+        with pytest.raises(ValueError, match="representation 0 has 3 stimuli, need at least 4"):
             compare(draw(fewer), name)
         return
     comparison = compare(draw(fewer), name)

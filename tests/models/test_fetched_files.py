@@ -96,7 +96,7 @@ def test_planning_fetches_nothing(server, entry):
 def test_a_file_of_another_digest_is_not_read_and_not_kept(server, entry, tmp_path):
     server.content = server.content[:-1] + b"x"
     with pytest.raises(
-        ValueError, match=r"checkpoint http\S+ has sha256 \w{12}\.\.\. where the entry says"
+        ValueError, match=r"checkpoint http\S+ has sha256 \w{12}\.\.\., but the entry gives"
     ) as caught:
         build_model(entry)
     assert "\n" not in str(caught.value)
@@ -168,7 +168,7 @@ def test_a_local_file_is_held_against_its_digest_too(weights):
         _entry(path=str(weights))
     )
     for ask in (describe_model, build_model):
-        with pytest.raises(ValueError, match=r"net\.pth has sha256 .* where the entry says abababababab"):
+        with pytest.raises(ValueError, match=r"net\.pth has sha256 .*, but the entry gives abababababab"):
             ask(_entry(path=str(weights), sha256=DIGEST))
 
 

@@ -200,7 +200,7 @@ def test_every_pair_of_open_clip_is_used_with_the_activation_of_its_training():
             assert wanted == has
     by_pair = {(name, tag): message for name, tag, message in refused}
     assert by_pair["ViT-B-32", "openai"] == (
-        "open_clip model 'ViT-B-32' computes with GELU, and its weights 'openai' were trained with QuickGELU:"
+        "open_clip model 'ViT-B-32' computes with GELU, but its weights 'openai' were trained with QuickGELU:"
         " choose name: ViT-B-32-quickgelu"
     )
     assert {("RN50", "openai"), ("ViT-B-16", "dfn2b"), ("ViT-H-14", "metaclip_fullcc")} <= set(by_pair)

@@ -149,7 +149,7 @@ def test_two_views_of_one_memory_with_other_strides_are_two_sets_of_weights(tmp_
     second = dict(first)
     second["conv1.weight"] = first["conv1.weight"].transpose(2, 3)
     torch.save({"x": first, "y": second}, tmp_path / "a.pt")
-    assert "holds 2 sets of weights that fit" in refusal(checkpoint(tmp_path / "a.pt"))
+    assert "contains 2 sets of weights that fit" in refusal(checkpoint(tmp_path / "a.pt"))
     assert_read(checkpoint(tmp_path / "a.pt", within="y"), second)
 
 
@@ -160,7 +160,7 @@ def test_equal_copies_are_one_set_of_weights(tmp_path):
     assert_read(checkpoint(tmp_path / "a.pt"), state)
     copy["conv1.weight"][0, 0, 0, 0] += 1
     torch.save({"model": state, "ema": copy}, tmp_path / "a.pt")
-    assert "holds 2 sets of weights that fit" in refusal(checkpoint(tmp_path / "a.pt"))
+    assert "contains 2 sets of weights that fit" in refusal(checkpoint(tmp_path / "a.pt"))
 
 
 @pytest.mark.parametrize("path", ["", " "])
@@ -182,7 +182,7 @@ def test_what_is_not_behind_the_prefix_is_left_out_with_a_line(tmp_path, caplog)
     torch.save(prefixed("model.", draw()) | {"queue": torch.ones(2)}, tmp_path / "net.pth")
     with caplog.at_level("INFO"):
         build_model(checkpoint(tmp_path / "net.pth"))
-    assert "net.pth: left out what is not behind 'model.': queue" in caplog.text
+    assert "net.pth: left out what does not begin with 'model.': queue" in caplog.text
 
 
 def _zip(content):
@@ -307,7 +307,7 @@ def test_a_file_that_was_written_without_checksums_is_read(tmp_path):
 def test_a_part_that_a_file_does_not_have_is_answered_with_those_it_has(tmp_path):
     torch.save({"model": draw(), "epoch": 3}, tmp_path / "net.pth")
     message = refusal(checkpoint(tmp_path / "net.pth", within="modle"))
-    assert "has no part 'modle' with tensors; there is model (conv1.weight, " in message
+    assert "has no part 'modle' with tensors; it contains model (conv1.weight, " in message
 
 
 @pytest.mark.parametrize("source", ["checkpoint", "weights_file"])
@@ -373,7 +373,7 @@ def test_weights_that_are_not_finite_are_refused(value, tmp_path):
     broken = state["conv2.weight"].double()
     broken.view(-1)[5] = value
     torch.save({**state, "conv2.weight": broken}, tmp_path / "net.pth")
-    assert "conv2.weight holds 1 of" in refusal(checkpoint(tmp_path / "net.pth"))
+    assert "1 of 864 values of conv2.weight are NaN or infinite" in refusal(checkpoint(tmp_path / "net.pth"))
 
 
 def test_a_head_of_another_size_is_answered_with_the_settings_that_help(tmp_path):
@@ -381,7 +381,7 @@ def test_a_head_of_another_size_is_answered_with_the_settings_that_help(tmp_path
     torch.save(state, tmp_path / "net.pth")
     message = refusal(checkpoint(tmp_path / "net.pth"))
     assert (
-        "fc.weight is 10x24, not 3x24, fc.bias is 10, not 3; say n_classes: 10, or left_out: [fc]" in message
+        "fc.weight is 10x24, not 3x24, fc.bias is 10, not 3; set n_classes: 10, or left_out: [fc]" in message
     )
     assert_read(checkpoint(tmp_path / "net.pth", n_classes=10), state)
     body = {name: value for name, value in state.items() if not name.startswith("fc.")}

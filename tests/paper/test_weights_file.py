@@ -175,7 +175,7 @@ def test_a_head_of_another_size_is_asked_for_or_left_out(architecture, tmp_path)
     torch.save(state, tmp_path / "net.pth")
     head = list(state)[-1].rpartition(".")[0]
     with pytest.raises(
-        ValueError, match=rf"{head}\.bias is 10, not \d+; say n_classes: 10, or left_out: \[{head}\]"
+        ValueError, match=rf"{head}\.bias is 10, not \d+; set n_classes: 10, or left_out: \[{head}\]"
     ):
         build_model(_entry(tmp_path / "net.pth", architecture=architecture))
     _assert_same(build_model(_entry(tmp_path / "net.pth", architecture=architecture, n_classes=10)), state)

@@ -78,4 +78,4 @@ def test_a_study_that_trains_no_network_runs_to_its_report(imported: Path) -> No
 def test_an_anchor_that_the_study_names_itself_must_be_one_of_its_networks(imported: Path) -> None:
     ended = run_in(imported, "kedro", "run", "--params", "consistency.anchors=[test_vt]", check=False)
     assert ended.returncode == 1
-    assert "'test_vt' is no network of this study; did you mean 'test_vit'" in ended.stderr
+    assert "'test_vt' is not a network of this study; did you mean 'test_vit'" in ended.stderr

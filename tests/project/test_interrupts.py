@@ -171,7 +171,7 @@ def test_an_error_that_an_interrupted_import_makes_is_no_error(
     with pytest.raises(SystemExit) as ended, _told():
         interrupted_import()
     assert ended.value.code == CODES[number]
-    assert capsys.readouterr().err.count("what was made is kept") == 1
+    assert capsys.readouterr().err.count("finished results are kept") == 1
 
 
 @pytest.mark.usefixtures("unsignalled")

@@ -116,7 +116,7 @@ MISTAKES = {
         model(source="tim", name="resnet18", layers=["layer4"]),
     ),
     "unknown network to compare": Mistake(
-        "parameters.yml: 'cnn_supervised_s9' is no network of this study; did you mean",
+        "parameters.yml: 'cnn_supervised_s9' is not a network of this study; did you mean",
         ("--pipelines=similarity",),
         {"similarity": {"models": ["cnn_supervised_s9"]}},
     ),
@@ -190,7 +190,7 @@ MISTAKES = {
         ("--dry-run", "--pipelines=probing", "--params=probing.models=[cnn_simclr_s7]"),
     ),
     "stimulus set to compare on that is none": Mistake(
-        "parameter similarity.stimulus_sets in --params: 'digitz' is no stimulus set of this study; did you",
+        "parameter similarity.stimulus_sets in --params: 'digitz' is not a stimulus set of this study; did you",
         ("--workers=2", "--pipelines=similarity", "--params=similarity.stimulus_sets=[digitz]"),
     ),
     "measure without a null": Mistake(
@@ -366,7 +366,7 @@ def test_an_interrupted_run_says_so_and_goes_on_where_it_stopped(tmp_path: Path)
     process.send_signal(signal.SIGINT)
     told = process.communicate()[1]
     assert process.returncode == 130
-    assert told.splitlines()[-1].startswith("error: interrupted; what was made is kept")
+    assert told.splitlines()[-1].startswith("error: interrupted; finished results are kept")
     assert "Traceback" not in told
     assert not list((folder / "data").rglob("*.partial"))
     stamp = first.stat().st_mtime_ns
@@ -388,7 +388,7 @@ def test_a_full_or_read_only_disk_is_told_and_nothing_is_lost(own_study: Path) -
     with _mounted(data, "--bind", str(own_study / "kept")):
         subprocess.run(["mount", "-o", "remount,ro,bind", str(data)], check=True)
         told = _fail(own_study)
-        assert "Read-only file system; mend that and run again, what was made is kept" in told
+        assert "Read-only file system; fix this and run again (finished results are kept)" in told
         assert "Traceback" not in told
 
 

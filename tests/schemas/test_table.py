@@ -127,7 +127,7 @@ def test_a_contract_allows_rounding_reasons_and_the_emptiness_that_is_declared()
 
 
 def test_a_wrong_name_of_a_table_is_met_with_names_like_it() -> None:
-    with pytest.raises(ValueError, match="no table is named 'similarites'; did you mean similarities"):
+    with pytest.raises(ValueError, match="unknown table 'similarites'; did you mean 'similarities'"):
         TableContract("similarites")
     assert all(get_table(name) is table for name, table in TABLES.items())
 

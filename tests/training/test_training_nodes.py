@@ -197,10 +197,10 @@ def test_self_supervised_networks_of_a_set_without_labels(tmp_path):
 @pytest.mark.parametrize(
     ("labels", "splits", "grid", "message"),
     [
-        ([0, 1] * 4, ["test"] * 8, GRIDS[2], r"'bars' has no split 'train' to learn from \(test 8\); choose"),
-        ([None] * 8, ["train"] * 8, GRIDS[0], "'supervised' needs labels, and 8 of 8 training images of"),
-        ([0, 1, None, 0] * 2, ["train"] * 8, GRIDS[0], "needs labels, and 2 of 8 training images of"),
-        ([0, None] * 2 + [None] * 4, ["train"] * 8, GRIDS[2], "'untrained' needs labels, and 6 of 8"),
+        ([0, 1] * 4, ["test"] * 8, GRIDS[2], r"'bars' has no split 'train' to train on \(test 8\); choose"),
+        ([None] * 8, ["train"] * 8, GRIDS[0], "'supervised' needs labels, but 8 of 8 training images of"),
+        ([0, 1, None, 0] * 2, ["train"] * 8, GRIDS[0], "needs labels, but 2 of 8 training images of"),
+        ([0, None] * 2 + [None] * 4, ["train"] * 8, GRIDS[2], "'untrained' needs labels, but 6 of 8"),
         ([0, 1] * 2, ["train"] * 4, GRIDS[0], "batch_size 8 exceeds the 4 training images of"),
     ],
 )

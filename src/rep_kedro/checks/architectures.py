@@ -42,6 +42,8 @@ def stored_definitions(catalog: Any) -> set[str]:
     from rep_kedro.datasets import CollectionError
     from rep_kedro.datasets.plan import canonical_json
 
+    if "networks" not in catalog:
+        return set()
     try:
         networks = catalog.get("networks").load_partial()
     except CollectionError:  # none has been trained yet

@@ -350,7 +350,7 @@ def test_copies_and_files_without_a_seed_are_no_repeats_and_no_others(tmp_path, 
     assert row["n_repeats"] == 2
     assert row["ceiling_low"] == pytest.approx(0.5)  # b and copy, the first by name of seed 0
     assert (row["others_mean"], row["others_largest"]) == pytest.approx((0.15, 0.2))
-    assert "leave 2 networks out: end (has the seed of copy), halfway (its seed is unknown)" in caplog.text
+    assert "leave out 2 networks: end (has the seed of copy), halfway (its seed is unknown)" in caplog.text
     unknown = cards.assign(seed=pd.array([None] * 5, dtype="Int64"))
     assert len(ceilings.compute_noise_ceilings(_store_matrix(tmp_path / "u", values, labels), unknown)) == 0
 

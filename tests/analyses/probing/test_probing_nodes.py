@@ -124,7 +124,7 @@ def test_final_predictions_of_another_subset_are_refused(tmp_path, study):
     probes = _probe(tmp_path, study)
     later = make_subset(LABELS[::-1], SPLITS)
     plan = {"letters/analysis": Planned({"of": "later"}, lambda: later)}
-    message = "letters/net_a are of a stimulus subset letters/analysis that is no longer there"
+    message = "letters/net_a used stimulus subset letters/analysis, which no longer exists"
     for subsets in ({}, run_plan(tmp_path / "later", plan, ARROW)):
         with pytest.raises(ValueError, match=message):
             list(read_final_predictions(probes, subsets))

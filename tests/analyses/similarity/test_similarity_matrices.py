@@ -149,8 +149,8 @@ def test_features_that_cannot_be_compared_are_named():
     broken[3, 0] = torch.nan
     measures = [MEASURES["cka_linear_biased"]]
     for other, message in (
-        (broken, "net_b holds NaN or infinity in 1 of 6 stimuli"),
-        (torch.ones(5, 2), "net_b holds 5 stimuli, net_a holds 6; all must"),
+        (broken, "net_b contains NaN or infinity in 1 of 6 stimuli"),
+        (torch.ones(5, 2), "net_b has 5 stimuli, net_a has 6; all must"),
     ):
         with pytest.raises(ValueError, match=message):
             list(
@@ -214,7 +214,7 @@ def test_one_network_is_compared_with_itself_alone(tmp_path, features):
             {"models": ["net_c"]},
             r"no features of network 'net_c'; did you mean 'net_b' or 'net_a'\?$",
         ),  # not on clouds
-        ({"layer": "last"}, r"clouds/net_a has no layer 'last'; there are: early, late$"),
+        ({"layer": "last"}, r"clouds/net_a has no layer 'last'; known: early, late$"),
     ],
 )
 def test_unknown_names_are_refused_with_close_matches(features, params, message):
@@ -235,7 +235,7 @@ def test_networks_that_saw_other_stimuli_are_refused(tmp_path):
     one, other = make_features(_layers(0)), make_features(_layers(1))
     other = Tensors(other.tensors, {**other.meta, "stimulus_ids_sha256": "0" * 64})
     handles = store(tmp_path / "features", {"letters/net_a": one, "letters/net_b": other})
-    with pytest.raises(ValueError, match="other stimuli of letters, or in another order: net_a and net_b"):
+    with pytest.raises(ValueError, match="different stimuli of letters, or another order: net_a and net_b"):
         plan_similarity_matrices(handles, _params())
 
 
@@ -246,7 +246,7 @@ def test_features_that_are_not_finite_are_refused_by_name(tmp_path):
     plan = plan_similarity_matrices(store(tmp_path / "features", members), _params())
     with pytest.raises(
         ValueError,
-        match=r"features letters/net_b, layer late, hold 1 values .* recompute=features/letters/net_b",
+        match=r"features letters/net_b, layer late, contain 1 values .* recompute=features/letters/net_b",
     ):
         list(plan[f"letters/{PAIR[0]}"].compute.compute([f"letters/{PAIR[0]}"]))
 

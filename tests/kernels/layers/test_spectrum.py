@@ -201,7 +201,7 @@ def test_numerical_rank_counts_directions_above_rounding():
     [
         (lambda: spectrum.compute_eigenvalues(torch.zeros(2, 3)), "must be square"),
         (lambda: spectrum.compute_eigenvalues(torch.full((2, 2), torch.nan)), "must be finite"),
-        (lambda: spectrum.compute_eigenvalues(-torch.eye(2)), "no negative eigenvalues, got -1"),
+        (lambda: spectrum.compute_eigenvalues(-torch.eye(2)), "must not be negative, got -1"),
         (lambda: spectrum.convert_to_sigma(torch.ones(2), n_samples=0), "at least 1 sample"),
         (lambda: spectrum.measure_intrinsic_dimension(torch.ones(2), delta=0.0), "got 0.0"),
         (lambda: spectrum.measure_intrinsic_dimension(torch.ones(2), delta=1.1), "got 1.1"),

@@ -106,7 +106,7 @@ def test_agreement_where_none_else_was_possible_has_a_reason():
     classes = torch.tensor([[1, 1, 1], [1, 1, 1], [1, 0, 1]])
     kappa, reasons = pairwise_cohen_kappa(classes)
     assert set(reasons) == {(0, 0), (0, 1), (1, 0), (1, 1)}
-    assert reasons[0, 1][0].why.startswith("both models put every stimulus into one and the same class")
+    assert reasons[0, 1][0].why.startswith("both models put every stimulus into the same class")
     assert kappa.isnan().nonzero().tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
     assert kappa[0, 2] == 0
     kappa, reasons = pairwise_error_consistency(classes, torch.tensor([1, 1, 1]))

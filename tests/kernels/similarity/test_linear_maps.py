@@ -457,7 +457,7 @@ def test_representations_that_do_not_fit_together_are_refused(shapes, message):
 def test_numbers_that_are_not_finite_are_refused():
     x = torch.ones(5, 2)
     x[3, 1] = math.nan
-    with pytest.raises(ValueError, match="representation 1 holds NaN or infinity"):
+    with pytest.raises(ValueError, match="representation 1 contains NaN or infinity"):
         compute_bases([torch.ones(5, 2), x])
 
 
