@@ -109,15 +109,15 @@ HOLE = np.where(np.arange(6)[:, None] == 2, np.nan, X)
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (([X, X[:5]],), r"x1 holds 5 stimuli, x0 holds 6; all must hold the same stimuli"),
-        (({"a": X, "b c": HOLE},), r"b c holds NaN or infinity in 1 of 6 stimuli, first in stimulus 2"),
-        (([X[:3]],), r"x0 holds 3 stimuli, need at least 4"),
+        (([X, X[:5]],), r"x1 has 5 stimuli, x0 has 6; all must have the same stimuli"),
+        (({"a": X, "b c": HOLE},), r"b c contains NaN or infinity in 1 of 6 stimuli, first in stimulus 2"),
+        (([X[:3]],), r"x0 has 3 stimuli, need at least 4"),
         (([X[0]],), r"x0 has shape \(3,\), need \(n_stimuli, n_features\)"),
         ((X,), r"must be a list of arrays or a dict of them by name, got one array"),
         (([],), r"no representations to compare"),
         (([[["a"]]],), r"the representation 'x0' has type <U1; give real numbers"),
         (([X * 1j],), r"the representation 'x0' has type complex128"),
-        (([X], "cka_linear_debiasd"), r"unknown similarity measure 'cka_linear_debiasd'; did you mean cka_"),
+        (([X], "cka_linear_debiasd"), r"unknown similarity measure 'cka_linear_debiasd'; did you mean 'cka_"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_compared_is_refused_in_one_line(given, message):

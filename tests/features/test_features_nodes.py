@@ -224,7 +224,7 @@ def test_cards_tell_what_every_network_is(inputs, features):
     ("changes", "message"),
     [
         ({"stimulus_sets": ["dot"]}, "unknown stimulus set 'dot'; did you mean 'dots'"),
-        ({"subset": "analyses"}, "stimulus set 'dots' has no subset 'analyses'; there are: analysis, few"),
+        ({"subset": "analyses"}, "stimulus set 'dots' has no subset 'analyses'; known: analysis, few"),
         ({"networks": ["cnn_supervised_s9"]}, "unknown network 'cnn_supervised_s9'; did you mean"),
         ({"models": {"cnn_supervised_s0": VIT}}, "has the name of a network trained here"),
     ],
@@ -281,7 +281,7 @@ def test_weights_that_cannot_be_had_fail_in_one_line(inputs, tmp_path):
     plan = plan_features(*inputs, _params(models={"pretrained": entry}, networks=[], stimulus_sets=["dots"]))
     with pytest.raises(
         CollectionError,
-        match=r"no weights 'a1_in1k' for timm model 'resnet18': .*pretrained: false .*; HF_HUB",
+        match=r"no weights 'a1_in1k' for timm model 'resnet18': HF_HUB_OFFLINE .*pretrained: false",
     ):
         run_plan(tmp_path, plan)
 

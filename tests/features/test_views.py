@@ -183,7 +183,7 @@ def test_features_that_are_not_finite_are_not_transformed(tmp_path):
     x = _late()
     x[3, 1] = np.inf
     handle = store(tmp_path / "features", {"letters/net": make_features({"late": x})})["letters/net"]
-    with pytest.raises(ValueError, match="features letters/net, layer late, hold 1 values that are NaN"):
+    with pytest.raises(ValueError, match="features letters/net, layer late, contain 1 values that are NaN"):
         FeatureView(handle, transform=_steps("centre")).open().tensor("late")
 
 

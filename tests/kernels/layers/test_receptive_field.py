@@ -198,7 +198,7 @@ def test_ceil_mode_counts_a_window_that_is_partly_filled_but_none_in_the_padding
     ("layers", "message"),
     [
         ([LayerGeometry("a"), LayerGeometry("a")], "layer name 'a' occurs twice"),
-        ([LayerGeometry("a", ("z",))], "layer 'a' takes from 'z'"),
+        ([LayerGeometry("a", ("z",))], "layer 'a' takes its input from 'z'"),
         ([LayerGeometry("a", (), 9)], "layer 'a' has a window of 9, larger than its map of 8"),
         (
             [LayerGeometry("a"), LayerGeometry("b", (), 1, 2), LayerGeometry("c", ("a", "b"))],

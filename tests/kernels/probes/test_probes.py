@@ -226,7 +226,7 @@ def test_ties_go_to_the_larger_decay():
             lambda x, y: fit_probes_lbfgs([x], y, n_classes=1, weight_decays=[1.0]),
             "at least 2 classes, got 1",
         ),
-        (lambda x, y: fit_probes_lbfgs([x], y, n_classes=2, weight_decays=[1.0]), "0 to 1, got 0 to 2"),
+        (lambda x, y: fit_probes_lbfgs([x], y, n_classes=2, weight_decays=[1.0]), "between 0 and 1, got 0 to 2"),
         (
             lambda x, y: fit_probes_lbfgs([x[:5]], y, n_classes=3, weight_decays=[1.0]),
             "layer 0 must have shape",
@@ -250,7 +250,7 @@ def test_ties_go_to_the_larger_decay():
         ),
         (lambda x, y: draw_held_out(y, fraction=0.01, generator=torch.Generator()), "nothing to hold out"),
         (lambda x, y: measure_accuracy(y[:0], y[:0]), "at least 1 sample"),
-        (lambda x, y: select_weight_decay([0.5], [0.1, 0.2]), "got 1 for 2 decays"),
+        (lambda x, y: select_weight_decay([0.5], [0.1, 0.2]), "got 1 for 2 of them"),
         (lambda x, y: select_weight_decay([float("nan")], [0.1]), "got NaN"),
     ],
 )
