@@ -286,7 +286,7 @@ def test_a_network_that_is_missing_on_a_stimulus_set_is_missing_in_the_mean():
     mean = average_matrices({"a": Handle(values, names(6)).matrix(), "b": short.matrix()})
     found = measure_closeness(mean, get_measure(CKA))
     assert list(found.left_out) == ["net_00"]
-    assert found.left_out["net_00"].endswith("on b: net_00 is not there")
+    assert found.left_out["net_00"].endswith("on b: net_00 is missing")
 
 
 def test_the_mean_is_over_stimulus_sets_whatever_the_order_of_networks():

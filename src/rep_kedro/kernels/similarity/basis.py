@@ -243,7 +243,7 @@ def require_same_stimuli(representations: Sequence[Tensor]) -> None:
             )
         # a finite sum has finite terms, and is found thirty times as fast
         if not torch.isfinite(x.sum()) and not torch.isfinite(x).all():
-            raise ValueError(f"representation {index} holds NaN or infinity, need finite numbers")
+            raise ValueError(f"representation {index} contains NaN or infinity, need finite numbers")
 
 
 def _decompose(representation: Tensor, centred: Tensor, raw_norm: float) -> tuple[Tensor, Tensor]:
