@@ -163,7 +163,7 @@ def test_a_layer_that_gives_no_tensor_is_named():
             return self.pair(x)["x"]
 
     x = torch.zeros(2, 3)
-    with pytest.raises(ValueError, match="layer 'pair' gives dict, not a tensor"):
+    with pytest.raises(ValueError, match="layer 'pair' returns dict, not a tensor"):
         LayerReader(Net().eval(), ["pair"], example=x[:1]).read(x)
 
 

@@ -70,7 +70,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_rows_stay_the_same(
         halved = run_plan(tmp_path / "halved", plan_features(*inputs, _params()))
     # 8 -> 4 -> 2; the rest of the first set and the second set are read two at a time
     assert sizes == [8, 4, 2, 2, 2, 2, 2, 2, 1, *[2] * 6, 1]
-    assert [record.getMessage() for record in caplog.records if "do not fit" in record.getMessage()] == [
+    assert [record.getMessage() for record in caplog.records if "does not fit" in record.getMessage()] == [
         "a batch of 8 images does not fit into memory; continuing with 4",
         "a batch of 4 images does not fit into memory; continuing with 2",
     ]

@@ -10,7 +10,13 @@ from rep_kedro.commands import tables
 from rep_kedro.schemas import TABLES
 from rep_kedro.schemas.columns import Kind
 
-ARROW = {Kind.TEXT: "large_string", Kind.INTEGER: "int64", Kind.NUMBER: "double", Kind.FLAG: "bool"}
+ARROW = {
+    Kind.TEXT: "large_string",
+    Kind.TEXTS: "list<element: string>",
+    Kind.INTEGER: "int64",
+    Kind.NUMBER: "double",
+    Kind.FLAG: "bool",
+}
 
 
 @pytest.mark.parametrize("name", TABLES)

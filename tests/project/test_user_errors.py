@@ -190,11 +190,11 @@ MISTAKES = {
         ("--dry-run", "--pipelines=probing", "--params=probing.models=[cnn_simclr_s7]"),
     ),
     "stimulus set to compare on that is none": Mistake(
-        "parameter similarity.stimulus_sets in --params: 'digitz' is not a stimulus set of this study; did you",
+        "parameter similarity.stimulus_sets in --params: 'digitz' is not a stimulus set of this study;",
         ("--workers=2", "--pipelines=similarity", "--params=similarity.stimulus_sets=[digitz]"),
     ),
     "measure without a null": Mistake(
-        "parameter similarity_inference.measures in --params: no permutation null for measure",
+        "similarity_inference.measures in --params: measure 'linear_regression_r2' has no permutation null",
         ("--params=similarity_inference.measures=[linear_regression_r2]",),
     ),
     "network to compare twice": Mistake(
@@ -326,7 +326,7 @@ def test_networks_that_give_no_numbers_or_hold_code_are_refused(own_study: Path)
     _change(own_study / "conf/test/parameters.yml", {"features": {"models": {"nan": models["nan"]}}})
     told = _fail(own_study, "--pipelines=features")
     assert "3 of 15 members failed (the others are done and kept)" in told
-    assert "not finite" in told
+    assert "are NaN or infinite" in told
     _change(own_study / "conf/test/parameters.yml", {"features": {"models": models}})
     told = _fail(own_study, "--pipelines=features")
     assert "features.models.evil in conf/test/parameters.yml: checkpoint evil.pt is a pickle" in told
@@ -343,8 +343,9 @@ class _Code:
 def test_a_bug_keeps_its_traceback_and_names_its_node(own_study: Path, bug: str) -> None:
     module = own_study / "src/rep_kedro/analyses/similarity/matrices.py"
     head, function, rest = module.read_text().partition("def tabulate_similarities(")
-    rest = rest.replace("    import pandas as pd\n", f"    import pandas as pd\n    {bug}\n", 1)
-    module.write_text(head + function + rest)
+    first_line = '    cards = model_cards.set_index("model")\n'
+    assert first_line in rest
+    module.write_text(head + function + rest.replace(first_line, f"    {bug}\n{first_line}", 1))
     ended = run_in(own_study, "kedro", "run", "--env=test", "--nodes=similarities", check=False)
     assert ended.returncode == 1
     assert "Traceback" in ended.stderr

@@ -226,7 +226,10 @@ def test_ties_go_to_the_larger_decay():
             lambda x, y: fit_probes_lbfgs([x], y, n_classes=1, weight_decays=[1.0]),
             "at least 2 classes, got 1",
         ),
-        (lambda x, y: fit_probes_lbfgs([x], y, n_classes=2, weight_decays=[1.0]), "between 0 and 1, got 0 to 2"),
+        (
+            lambda x, y: fit_probes_lbfgs([x], y, n_classes=2, weight_decays=[1.0]),
+            "between 0 and 1, got 0 to 2",
+        ),
         (
             lambda x, y: fit_probes_lbfgs([x[:5]], y, n_classes=3, weight_decays=[1.0]),
             "layer 0 must have shape",
