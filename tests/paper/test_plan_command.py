@@ -113,7 +113,7 @@ def test_layers_behind_attention_see_the_image_and_those_behind_an_unknown_step_
         (("plan", "--env=paper", "--params", "features.groups=plces"), "unknown group 'plces'"),
         (
             ("plan", "--env=paper", "--params", "features.stimulus_sets=[cifar11]"),
-            "nothing of cifar11",
+            "states no sizes of cifar11",
         ),
     ],
 )
