@@ -73,7 +73,8 @@ def probe(
         train_y: Labels, (n_train,): integers, booleans or strings.
         test_x: Features, (n_test, n_features); they are seen only for the accuracy.
         test_y: Labels, (n_test,).
-        weight_decays: Penalties w in mean cross-entropy + w / 2 * |W|^2, to choose from.
+        weight_decays: Penalties w to choose from; the loss is mean cross-entropy + w / 2 times the sum of
+            squared weights.
         held_out_fraction: Share of each class on which the weight decay is chosen.
         seed: Of the held-out part.
 

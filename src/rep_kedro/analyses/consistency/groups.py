@@ -76,7 +76,9 @@ def list_groups(models: Sequence[str], cards: DataFrame, params: ConsistencyPara
     groups = [Group(ALL, ALL, ALL, everyone, everyone)]
     for category in params.categories:
         own = values[category]
-        members = {value: torch.tensor([v == value for v in own]) for value in sorted(set(own))}
+        members = {
+            value: torch.tensor([v == value for v in own], dtype=torch.bool) for value in sorted(set(own))
+        }
         groups += [
             Group(category, a, b, members[a], members[b])
             for a, b in combinations_with_replacement(members, 2)
@@ -116,12 +118,12 @@ def _list_anchored(
     import torch
 
     for anchor in _compared_anchors(models, params):
-        alone = torch.tensor([model == anchor for model in models])
+        alone = torch.tensor([model == anchor for model in models], dtype=torch.bool)
         yield Group(ALL, anchor, ALL, alone, torch.ones_like(alone), anchor)
         for category in params.categories:
             own = values[category]
             for value in sorted(set(own)):
-                members = torch.tensor([v == value for v in own])
+                members = torch.tensor([v == value for v in own], dtype=torch.bool)
                 yield Group(category, anchor, value, alone, members, anchor)
 
 
@@ -181,7 +183,7 @@ def _members_of(name: str, steps: Sequence[SetStep], values: Mapping[str, list[s
 
     members = torch.zeros(len(values["model"]), dtype=torch.bool)
     for step in steps:
-        matched = torch.tensor(list(_matches(name, step, values)))
+        matched = torch.tensor(list(_matches(name, step, values)), dtype=torch.bool)
         members = members & ~matched if step.exclude is not None else members | matched
     if not members.any():
         _log.warning("model set %s is empty: no network matches its steps in consistency.model_sets", name)
