@@ -66,7 +66,7 @@ def test_the_stages_are_those_of_the_pipelines() -> None:
 
 
 def test_a_pipeline_that_changed_is_noticed(clone: Path) -> None:
-    wiring = clone / "src" / "rep_kedro" / "pipelines" / "similarity" / "pipeline.py"
+    wiring = clone / "src" / "rep_kedro" / "pipelines" / "consistency" / "pipeline.py"
     text = wiring.read_text(encoding="utf-8")
     changed = text.replace(
         '"similarities", "model_cards", "params:', '"similarities", "networks", "params:', 1

@@ -15,7 +15,7 @@ from tests.project.conftest import copy_project
 
 from rep_kedro import interrupts
 from rep_kedro.cli import cli
-from rep_kedro.commands.command import _told
+from rep_kedro.commands.command import _reported
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 TAG = "REP_KEDRO_TEST_TAG"
@@ -168,7 +168,7 @@ def test_an_error_that_an_interrupted_import_makes_is_no_error(
         except KeyboardInterrupt:
             raise ImportError("an import that was interrupted") from None
 
-    with pytest.raises(SystemExit) as ended, _told():
+    with pytest.raises(SystemExit) as ended, _reported():
         interrupted_import()
     assert ended.value.code == CODES[number]
     assert capsys.readouterr().err.count("finished results are kept") == 1
@@ -179,7 +179,7 @@ def test_a_worker_leaves_the_word_to_its_parent(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv(interrupts.WORKER_VARIABLE, "{}")
-    with pytest.raises(SystemExit) as ended, _told():
+    with pytest.raises(SystemExit) as ended, _reported():
         signal.raise_signal(signal.SIGTERM)
     assert ended.value.code == 143
     assert capsys.readouterr().err == ""
@@ -189,6 +189,6 @@ def test_a_worker_leaves_the_word_to_its_parent(
 @pytest.mark.usefixtures("unsignalled")
 def test_handlers_are_as_before_after_a_command() -> None:
     before = signal.getsignal(signal.SIGINT)
-    with _told():
+    with _reported():
         assert signal.getsignal(signal.SIGINT) != before
     assert signal.getsignal(signal.SIGINT) == before

@@ -69,7 +69,7 @@ def test_another_threshold_of_saturation_computes_what_depends_on_it(own_study: 
     run_in(own_study, "kedro", "run", "--env=test", "--params=diagnostics.deltas=[0.5]")
     after = _single_files(own_study)
     changed = {path.stem for path, state in after.items() if before[path] != state}
-    assert changed == {"layer_diagnostics", "report"}
+    assert changed == {"layer_diagnostics", "missing_members", "report"}
 
 
 def test_a_damaged_table_is_computed_again_and_nothing_else(own_study: Path) -> None:
@@ -103,7 +103,7 @@ def test_other_epochs_of_one_network_recompute_it_and_exactly_its_descendants(ow
         "features": 3,
         "spectra": 3,
         "probes": 3,
-        "stitches": 2,
+        "stitches": 0,
         "similarity_matrices": 12,
         "similarity_nulls": 3,
         "sample_size_curves": 3,

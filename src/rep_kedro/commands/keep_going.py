@@ -71,11 +71,19 @@ def _run_node(task: Task) -> str | None:
     except Exception as problem:
         if interrupts.received() is not None or storage_trouble(problem):
             raise
+        problem = _cause_of(problem)
         why = describe_problem(problem)
         trace = problem if is_unexpected(problem) else None
         _log.error("%s failed: %s", task.node.name, why, exc_info=trace)
         return why
     return None
+
+
+def _cause_of(problem: Exception) -> Exception:
+    """Return the exception of a table's function; Kedro wraps it, for a table is computed as it is saved."""
+    while "Failed while saving data" in str(problem) and isinstance(problem.__cause__, Exception):
+        problem = problem.__cause__
+    return problem
 
 
 def _give_up(node: "Node", catalog: Any, why: str) -> None:

@@ -15,7 +15,6 @@ from rep_kedro.datasets.plan import Json, digest_of, strict_json
 from rep_kedro.datasets.seal import DamagedMemberError, require_seal
 
 HEADER_KEY = "rep_kedro"
-SMALL_BYTES = 1 << 20  # of a file that is checked as a whole even if only its header is used
 _UNSEALED = "/1"
 _checked: set[tuple[str, int, int, int]] = set()  # files whose seals this process compared
 
@@ -91,14 +90,15 @@ def rebuilt_by(collection: str, key: str) -> str:
 class MemberHandle:
     """A member that is there, opened only as far as asked.
 
-    Before its tensors are used, or the header of a small file, every byte of the file is compared with its
-    seal, once per file and process. Parquet pages have checksums of their own.
+    Before its tensors are used, every byte of the file is compared with its seal, once per file and process.
+    Parquet pages have checksums of their own.
 
     Args:
         path: The member's file.
         header: Its header, already read and checked.
 
     Attributes:
+        meta: What the maker says: labels, counts, results per layer.
         is_sealed: Whether the file has a digest of all its bytes, which :meth:`verify` compares.
         journal: When and in how many seconds the member was computed, with which package versions; empty
             where that is not known. The collection sets it.
@@ -111,21 +111,10 @@ class MemberHandle:
         self.path = path
         self.key = header.key
         self.recipe: Mapping[str, Json] = header.recipe
-        self._meta: Mapping[str, Json] = header.meta or {}
+        self.meta: Mapping[str, Json] = header.meta or {}
         self.is_sealed = header.is_sealed
         self.journal: Mapping[str, Json] = {}
         self.collection = ""
-
-    @property
-    def meta(self) -> Mapping[str, Json]:
-        """What the maker says: labels, counts, results per layer.
-
-        Raises:
-            DamagedMemberError: If the file is small and anything in it is not what was written.
-        """
-        if self.path.exists() and self.path.stat().st_size <= SMALL_BYTES:
-            self.require_whole()
-        return self._meta
 
     @cached_property
     def digest(self) -> str:
