@@ -158,6 +158,19 @@ def unsignalled(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("number", CODES)
+def test_the_exit_code_is_that_of_the_signal_inside_exec_too(number: signal.Signals, tmp_path: Path) -> None:
+    """Python itself would end by SIGINT after an interrupt in code that comes as text."""
+    (tmp_path / "interrupted.py").write_text(
+        "import signal\nfrom rep_kedro.commands.command import _reported\n"
+        f"with _reported():\n    exec('signal.raise_signal({int(number)})')\n"
+    )
+    command = [sys.executable, "-m", "interrupted"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == CODES[number], ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("number", CODES)
 @pytest.mark.usefixtures("unsignalled")
 def test_an_error_that_an_interrupted_import_makes_is_no_error(
     number: signal.Signals, capsys: pytest.CaptureFixture[str]

@@ -74,6 +74,8 @@ def _end_interrupted() -> NoReturn:
         what = "terminated" if interrupts.received() == signal.SIGTERM else "interrupted"
         click.echo("", err=True)
         _echo_error(f"{what}; finished results are kept, and the same command continues from there")
+    # Python ends by SIGINT if an interrupt came out of exec (dataclasses use it); another exec clears that.
+    exec("")  # noqa: S102
     sys.exit(interrupts.exit_code())
 
 
