@@ -9,7 +9,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from rep_kedro.kernels.similarity import centred, gram, rdm_ranks, rsa
+from rep_kedro.kernels.similarity import centred, gram, packed_ranks, rdm_ranks, rsa
 from rep_kedro.measures import compare_models
 
 MEASURES = ["cka_linear_debiased", "cka_rbf_median_0.4_debiased", "rsa_correlation_spearman"]
@@ -57,8 +57,7 @@ def count_waits(measure, models, memory_bytes=2**30):
 @pytest.fixture
 def as_on_a_gpu(monkeypatch):
     """Take the ways that are for other devices than CPUs, which do without numpy."""
-    monkeypatch.setattr(rdm_ranks, "_doubled_ranks", rdm_ranks._doubled_ranks_unwaited)
-    monkeypatch.setattr(rdm_ranks, "_sort_in_place", lambda keys: keys.copy_(keys.sort().values))
+    monkeypatch.setattr(rdm_ranks, "rank_packed", packed_ranks.rank_on_device)
 
 
 def draw(n_models=3, n_stimuli=150, n_features=200):
@@ -74,7 +73,7 @@ def test_the_host_waits_no_more_often_for_more_blocks(monkeypatch, measure):
     monkeypatch.setattr(centred, "NUMBERS_PER_CENTRING", 2000)
     monkeypatch.setattr(rsa, "ROWS_PER_BLOCK", 10)
     monkeypatch.setattr(rdm_ranks, "ENTRIES_PER_BLOCK", 2000)
-    monkeypatch.setattr(rdm_ranks, "SORT_CHUNK", 500)
+    monkeypatch.setattr(packed_ranks, "SORT_CHUNK", 500)
     monkeypatch.setattr(rdm_ranks, "PRODUCT_CHUNK", 500)
     assert 0 < count_waits(measure, draw()) == few
 

@@ -9,7 +9,7 @@ import torch
 from tests.kernels.in_words import in_words
 from tests.reference import rsa as reference
 
-from rep_kedro.kernels.similarity import rdm_ranks
+from rep_kedro.kernels.similarity import packed_ranks, rdm_ranks
 from rep_kedro.kernels.similarity.rsa import RDM_KINDS, RdmSource, compare_rsa
 
 COMPARISONS = ("pearson", "spearman", "rho_a", "tau_a", "cosine", "whitened_cosine")
@@ -77,23 +77,30 @@ def test_rounding_does_not_tear_ties_apart():
 def test_ties_that_cross_chunks_still_share_one_rank(monkeypatch, chunk):
     representations = [*draw_few_values(12), *draw(12)]
     whole = compare(representations, "euclidean", "spearman")[0]
-    monkeypatch.setattr(rdm_ranks, "SORT_CHUNK", chunk)
+    monkeypatch.setattr(packed_ranks, "SORT_CHUNK", chunk)
     monkeypatch.setattr(rdm_ranks, "PRODUCT_CHUNK", chunk + 3)
     monkeypatch.setattr(rdm_ranks, "ENTRIES_PER_BLOCK", 12 * chunk)
     assert torch.equal(compare(representations, "euclidean", "spearman")[0], whole)
 
 
+@pytest.mark.parametrize("tolerance", [0, 1, 3])
+@pytest.mark.parametrize("n_threads", [1, 3])
 @pytest.mark.parametrize(("n_values", "chunk"), [(1, 7), (3, 7), (40, 1), (40, 33), (10**6, 7), (10**6, 500)])
-def test_both_ways_to_rank_sorted_entries_average_ties_as_scipy_does(n_values, chunk):
-    values = np.random.default_rng(0).integers(0, n_values, 101)
-    place_bits = 7
-    packed = (torch.from_numpy(values) << place_bits) + torch.arange(101)
-    keys = packed.sort().values
-    want = 2 * scipy.stats.rankdata(np.sort(values)) - 102
-    parts = [(start, min(start + chunk, 101)) for start in range(0, 101, chunk)]
-    for ranks in (rdm_ranks._doubled_ranks, rdm_ranks._doubled_ranks_unwaited):
-        got = torch.cat([ranks(keys, *part, place_bits) for part in parts])
-        assert got.dtype == torch.int32
+def test_both_ways_to_rank_packed_numbers_give_runs_of_close_ones_their_average(
+    monkeypatch, n_values, chunk, n_threads, tolerance
+):
+    values = np.random.default_rng(0).integers(0, n_values, 101) * 2
+    order = np.argsort(values, kind="stable")
+    runs = np.cumsum(np.diff(values[order], prepend=-1) > tolerance)  # numbers of a run are ties
+    want = np.empty(101, dtype=int)
+    want[order] = 2 * scipy.stats.rankdata(runs) - 102
+    monkeypatch.setattr(packed_ranks, "SORT_CHUNK", chunk)
+    monkeypatch.setattr(packed_ranks, "LARGER_ELSEWHERE", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: n_threads)
+    for rank in (packed_ranks.rank_by_threads, packed_ranks.rank_on_device):
+        keys = (torch.from_numpy(values) << 7) + torch.arange(101)
+        got = torch.empty(101, dtype=torch.int32)
+        rank(keys, 7, tolerance=tolerance, out=got)
         np.testing.assert_array_equal(got, want)
 
 

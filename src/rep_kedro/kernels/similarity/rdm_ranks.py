@@ -9,13 +9,12 @@ leave, and those that then differ by no more than the rounding of distances are 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from rep_kedro.kernels.similarity.centred import CentredFeatures
 from rep_kedro.kernels.similarity.cosines import cosines
+from rep_kedro.kernels.similarity.packed_ranks import LARGER_ELSEWHERE, rank_packed
 from rep_kedro.kernels.similarity.squared_distances import squared_distance_tile
 from rep_kedro.kernels.undefined import Reasons, pair_reasons
 
@@ -25,8 +24,6 @@ TIE_BITS = 44  # values that differ by less than 2^-44 of their size are ties, n
 MAX_STIMULI = 65_536  # n (n - 1) / 2 doubled ranks must fit into int32
 ENTRIES_PER_BLOCK = 1_048_576
 PRODUCT_CHUNK = 65_536
-SORT_CHUNK = 262_144
-LARGER_ELSEWHERE = 16  # how many times as much at once on other devices than CPUs, where calls cost
 KEY_BYTES, KEY_BITS, RANK_BYTES = 8, 63, 4
 ZERO = "all its dissimilarities are equal"
 
@@ -117,31 +114,8 @@ def _rank_into(out: Tensor, source: Source, flaws: dict[int, str], model: int) -
         out.zero_()
         return
     keys, place_bits = _packed_distances(points)
-    _sort_in_place(keys)
-    _level_ties(keys, place_bits)
-    chunk = SORT_CHUNK * (1 if keys.device.type == "cpu" else LARGER_ELSEWHERE)
-    for start in range(0, len(keys), chunk):
-        places = keys[start : start + chunk] & ((1 << place_bits) - 1)
-        out.scatter_(0, places, _doubled_ranks(keys, start, start + len(places), place_bits))
-
-
-def _level_ties(keys: Tensor, place_bits: int) -> None:
-    """Give entries that follow each other by no more than rounding the value of the first of them."""
     spare = min(MANTISSA_BITS, KEY_BITS - place_bits - EXPONENT_BITS)
-    tolerance = max(1, 1 << spare >> TIE_BITS)
-    chunk = SORT_CHUNK * (1 if keys.device.type == "cpu" else LARGER_ELSEWHERE)
-    before = first = keys[0] >> place_bits
-    for start in range(0, len(keys), chunk):
-        part = keys[start : start + chunk]
-        values = part >> place_bits
-        gaps = torch.diff(values, prepend=before[None])
-        before = values[-1].clone()
-        firsts = values.masked_fill_(gaps <= tolerance, 0)
-        firsts[0] = torch.maximum(firsts[0], first)
-        firsts = firsts.cummax(0).values
-        first = firsts[-1]
-        part &= (1 << place_bits) - 1
-        part |= firsts << place_bits
+    rank_packed(keys, place_bits, tolerance=max(1, 1 << spare >> TIE_BITS), out=out)
 
 
 def level_ties(numbers: Tensor) -> Tensor:
@@ -156,38 +130,6 @@ def level_ties(numbers: Tensor) -> Tensor:
     return torch.empty_like(numbers).scatter_(-1, order, firsts)
 
 
-def _doubled_ranks(keys: Tensor, start: int, stop: int, place_bits: int) -> Tensor:
-    """Return twice the average rank less N + 1 of part of the sorted entries; ties may cross its ends."""
-    if keys.device.type == "cpu":
-        return torch.from_numpy(_doubled_ranks_by_runs(keys.numpy(), start, stop, place_bits))
-    return _doubled_ranks_unwaited(keys, start, stop, place_bits)
-
-
-def _doubled_ranks_by_runs(
-    keys: NDArray[np.int64], start: int, stop: int, place_bits: int
-) -> NDArray[np.int32]:
-    values = keys[start:stop] >> place_bits
-    edges = np.flatnonzero(values[1:] != values[:-1]).astype(np.int32)
-    firsts, stops = np.empty((2, len(edges) + 1), dtype=np.int32)
-    firsts[0] = np.searchsorted(keys, int(values[0]) << place_bits)
-    stops[-1] = np.searchsorted(keys, (int(values[-1]) + 1) << place_bits)
-    firsts[1:] = stops[:-1] = edges + (start + 1)
-    counts = np.diff(edges, prepend=-1, append=len(values) - 1)
-    return np.repeat(firsts + stops - len(keys), counts)
-
-
-def _doubled_ranks_unwaited(keys: Tensor, start: int, stop: int, place_bits: int) -> Tensor:
-    """Do the same by running extremes, whose shapes are known, so that the host need not wait for a GPU."""
-    values = keys[start:stop] >> place_bits
-    before, behind = torch.searchsorted(keys, torch.stack([values[0], values[-1] + 1]) << place_bits)
-    place = torch.arange(start, stop, device=keys.device)
-    differs = values[1:] != values[:-1]
-    first, last = torch.cat([before[None], place[1:] * differs]), torch.cat([place[:-1], behind[None] - 1])
-    last[:-1].masked_fill_(~differs, len(keys))
-    doubled = first.cummax(0).values + last.flip(0).cummin(0).values.flip(0)
-    return (doubled + (1 - len(keys))).to(torch.int32)
-
-
 def _packed_distances(points: CentredFeatures) -> tuple[Tensor, int]:
     """Return for each pair of stimuli its squared distance and place in one integer, and the bits of a place.
 
@@ -197,24 +139,18 @@ def _packed_distances(points: CentredFeatures) -> tuple[Tensor, int]:
     keys = torch.empty(n * (n - 1) // 2, dtype=torch.int64, device=x.device)
     place_bits = max(1, (len(keys) - 1).bit_length())
     larger = 1 if x.device.type == "cpu" else LARGER_ELSEWHERE
-    step, chunk, end = max(1, min(n, ENTRIES_PER_BLOCK * larger // n)), SORT_CHUNK * larger, 0
+    step, end = max(1, min(n, ENTRIES_PER_BLOCK * larger // n)), 0
     largest = 4 * points.squared_norms.max()
     for start in range(0, n, step):
         rows, columns = slice(start, min(start + step, n)), slice(start, n)
         squared = squared_distance_tile(points, rows, columns, x.new_empty(rows.stop - start, n - start))
-        values = _ordered_integers(squared.div_(largest), place_bits)
+        values = _ordered_integers(squared.div_(largest), place_bits).bitwise_left_shift_(place_bits)
         height = len(values)
         row, column = torch.triu_indices(height, height, offset=1, device=x.device)
-        within = keys[end : end + len(row)]
-        within.copy_(values[row, column])
-        end += len(row)
-        beyond = values[:, height:]
-        keys[end : end + beyond.numel()].view(beyond.shape).copy_(beyond)
-        end += beyond.numel()
-    for start in range(0, len(keys), chunk):
-        part = keys[start : start + chunk]
-        part <<= place_bits
-        part += torch.arange(start, start + len(part), device=x.device)
+        for part in (values[row, column], values[:, height:]):
+            places = torch.arange(end, end + part.numel(), device=x.device)
+            torch.add(part, places.view(part.shape), out=keys[end : end + part.numel()].view(part.shape))
+            end += part.numel()
     return keys, place_bits
 
 
@@ -226,13 +162,6 @@ def _ordered_integers(values: Tensor, place_bits: int) -> Tensor:
     zero = (1023 - EXPONENTS) << MANTISSA_BITS
     bits = values.view(torch.int64).sub_(zero).clamp_(min=0)
     return bits.bitwise_right_shift_(max(0, MANTISSA_BITS + EXPONENT_BITS + place_bits - KEY_BITS))
-
-
-def _sort_in_place(keys: Tensor) -> None:
-    if keys.device.type == "cpu":
-        keys.numpy().sort()  # in place, where torch would also make places of eight bytes each
-    else:
-        keys.copy_(keys.sort().values)
 
 
 def _add_rank_products(
