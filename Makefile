@@ -12,7 +12,7 @@ export HF_HUB_OFFLINE ?= 1
 export KEDRO_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all coverage check docs fuzz bench bench-peers viz report store lock audit clean
+.PHONY: help run test test-all coverage check docs fuzz bench bench-peers gpu viz report store lock audit clean
 
 help: ## list what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -63,6 +63,9 @@ bench-peers: $(STAMP) ## ours against published packages, installed into .venv-p
 	@.venv-peers/bin/python -m pip install -q --disable-pip-version-check --no-deps rsatoolbox==0.3.2 thingsvision==2.7.3 pytorch-cka==1.1.3 POT==0.9.7.post1 torchtyping==0.1.5 typeguard==2.13.3 h5py numba llvmlite scikit-image lazy-loader
 	@$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > "$$(.venv-peers/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/project.pth"
 	@PEERS_PYTHON=.venv-peers/bin/python $(BIN)/python benchmarks/bench_peers.py
+
+gpu: ## check and time a GPU (PYTHON= takes any Python with torch, numpy and scipy; installs nothing)
+	@PYTHONPATH=src $(if $(wildcard $(STAMP)),$(BIN)/python,$(PYTHON)) benchmarks/on_gpu.py
 
 viz: $(STAMP) ## open the graph in Kedro-Viz; Ctrl-C ends it
 	@PYTHONWARNINGS=ignore:::kedro_viz.api.apps $(BIN)/kedro viz run $(VIZ_ARGS) & viz=$$!; \

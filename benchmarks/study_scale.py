@@ -14,6 +14,7 @@ import sys
 import time
 
 import torch
+from torch import Tensor
 
 from rep_kedro.measures import compare_models
 
@@ -22,14 +23,17 @@ WIDTHS = (384, 512, 768, 1024, 2048)
 N_SETS = 23
 
 
+def draw_study(n_models: int, n_stimuli: int) -> list[Tensor]:
+    """Return unrelated representations of the study's widths, float32."""
+    generator = torch.Generator().manual_seed(0)
+    widths = (WIDTHS[index % len(WIDTHS)] for index in range(n_models))
+    return [torch.randn(n_stimuli, width, generator=generator) for width in widths]
+
+
 def time_measure(measure: str, options: argparse.Namespace) -> None:
     """Print seconds and peak memory of one measure for all pairs as JSON."""
     torch.set_num_threads(options.threads)
-    generator = torch.Generator().manual_seed(0)
-    models = [
-        torch.randn(options.stimuli, WIDTHS[index % len(WIDTHS)], generator=generator)
-        for index in range(options.models)
-    ]
+    models = draw_study(options.models, options.stimuli)
     wall, processor = time.perf_counter(), time.process_time()
     dict(compare_models(models, [measure], memory_bytes=options.memory_mib * 2**20))
     figures = {
