@@ -17,7 +17,7 @@ from kedro.pipeline.node import Node
 
 from rep_kedro.checks.options import RUN_OPTIONS
 from rep_kedro.checks.planning import expect_configured, load_handles, open_tables
-from rep_kedro.checks.stale import make_pipeline, tell_stale
+from rep_kedro.checks.stale import describe_stale, make_pipeline
 from rep_kedro.interrupts import WORKER_VARIABLE
 
 _BYTES_PER_MB = 1_000_000
@@ -163,7 +163,7 @@ class ProjectHooks:
         is_part = WORKER_VARIABLE in os.environ or (run_params.get("runtime_params") or {}).get("shard")
         changed = {name for name, dataset in made.items() if dataset.counts and dataset.counts[0]}
         if changed and not is_part:
-            stale = tell_stale(changed, pipeline, catalog, env=run_params.get("env"))
+            stale = describe_stale(changed, pipeline, catalog, env=run_params.get("env"))
             if stale:
                 _log.info("%s", stale)
 

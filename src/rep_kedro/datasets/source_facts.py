@@ -112,7 +112,7 @@ def _statements(node: ast.AST) -> Iterator[ast.stmt]:
 
 @cache
 def _known() -> dict[str, _Note]:
-    """Return the notes of earlier processes by path in the package; new ones are written when this one ends."""
+    """Return the notes of earlier processes by path in the package; new ones are written at the end."""
     found: dict[str, _Note] = {}
     with suppress(OSError, ValueError, LookupError, TypeError, DamagedMemberError):
         require_seal(_NOTES, at_end=True)

@@ -52,7 +52,7 @@ def assemble_stimulus_set(
 ) -> "pa.Table":
     """Read a source to its end and return its stimulus set.
 
-    Every image is decoded once to find damaged ones. Sets larger than a limit lie in a temporary file, not in
+    Every image is decoded once to find damaged ones. Sets larger than a limit go to a temporary file, not to
     memory.
 
     Args:

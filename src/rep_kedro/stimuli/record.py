@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from rep_kedro.errors import UserError
 
-SHOWN_IN_ERRORS = 5  # so many damaged items are named in the error; the count tells of the rest
+SHOWN_IN_ERRORS = 5  # so many damaged items are named in the error; the count covers the rest
 
 
 class Stimulus(NamedTuple):
@@ -81,12 +81,12 @@ class DamageLog:
         """Raise if anything was recorded.
 
         Raises:
-            DamagedSourceError: Names the first items with their reasons, and tells the count.
+            DamagedSourceError: Names the first items with their reasons, and the count.
         """
         if not self.damaged:
             return
         raise DamagedSourceError(
-            f"{len(self.damaged)} damaged items: {self.first_damaged()}; mend them, or set on_damaged: skip"
+            f"{len(self.damaged)} damaged items: {self.first_damaged()}; repair them, or set on_damaged: skip"
             " to leave them out and record them"
         )
 
