@@ -1,5 +1,6 @@
 """A copy of the project in an empty folder, in which the small study of conf/test has been run."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -67,9 +68,22 @@ def run_in(
 
 @pytest.fixture(scope="session")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The small study, run once, by a process of its own with its own hashes; tests must not change it."""
-    folder = copy_project(tmp_path_factory.mktemp("study"))
-    run_in(folder, "kedro", "run", "--env=test", PYTHONHASHSEED="1")
+    """The small study; tests must not change it, as all processes of a test session share it.
+
+    It is made by a process of its own, with hashes of its own, and with compiled modules, which copies keep.
+    """
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    folder = base / "small_study"
+    with (base / "small_study.made").open("a+") as made:
+        fcntl.flock(made, fcntl.LOCK_EX)
+        if not os.fstat(made.fileno()).st_size:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            copy_project(folder)
+            run_in(folder, "kedro", "run", "--env=test", PYTHONHASHSEED="1", PYTHONDONTWRITEBYTECODE="")
+            made.write("made")
     return folder
 
 

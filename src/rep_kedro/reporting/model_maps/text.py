@@ -48,9 +48,9 @@ def clusters_in_words(clusters: pd.DataFrame, model_cards: pd.DataFrame) -> list
         groups.append(f"{int(str(cluster)) + 1}: {counts}{listed}")
     mean = write_number(clusters["silhouette"].mean(), digits=2)
     return [
-        f"Shown is a clustering of the networks into {counted(len(groups), 'cluster')}, by mean "
-        f"similarity. Of the numbers of clusters that were tried it has the highest mean silhouette ({mean}), which other "
-        f"networks may give to another. {'; '.join(groups)}."
+        f"Shown is a clustering of the networks into {counted(len(groups), 'cluster')}, by mean"
+        f" similarity. Of the numbers of clusters that were tried it has the highest mean silhouette"
+        f" ({mean}), which other networks may give to another. {'; '.join(groups)}."
     ]
 
 
