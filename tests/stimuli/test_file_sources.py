@@ -102,7 +102,7 @@ def test_skipped_files_are_recorded_by_name_and_reason(make_set, tmp_path, jpeg)
 def test_an_image_beside_class_folders_lacks_a_label(make_set, tmp_path, jpeg):
     fill(tmp_path, {"cat/1.jpg": jpeg(1), "stray.jpg": jpeg(2), "dog/3.jpg": jpeg(3)})
     with pytest.raises(
-        DamagedSourceError, match=r"1 damaged items: stray.jpg \(no label, while others have one\)"
+        DamagedSourceError, match=r"1 damaged item: stray.jpg \(no label, while others have one\)"
     ):
         make_set(source="image_folder", path=tmp_path)
     table, meta = make_set(source="image_folder", path=tmp_path, on_damaged="skip")
@@ -702,7 +702,7 @@ def test_an_empty_class_below_a_split_is_damage(make_set, tmp_path, jpeg, empty,
     (tmp_path / empty).mkdir(parents=True)
     if hidden:
         (tmp_path / empty / hidden).write_bytes(b"x")
-    with pytest.raises(DamagedSourceError, match=rf"1 damaged items: {empty} \(an empty folder\)"):
+    with pytest.raises(DamagedSourceError, match=rf"1 damaged item: {empty} \(an empty folder\)"):
         make_set(source="image_folder", path=tmp_path)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from rep_kedro.errors import counted
 from rep_kedro.stimuli.record import DamagedSourceError
 from rep_kedro.stimuli.strict import shorten
 
@@ -28,8 +29,8 @@ def require_expected(name: str, meta: Mapping[str, Any], expected: Mapping[str, 
             what = "classes" if item == CLASSES else f"stimuli in split {item}"
             differences.append(f"{found} {what}, expected {wanted}")
     if differences:
-        n_damaged = len(meta["damaged"])
-        left_out = f"; {n_damaged} damaged items were left out" if n_damaged else ""
+        damaged = counted(len(meta["damaged"]), "damaged item")
+        left_out = f"; left out: {damaged}" if meta["damaged"] else ""
         raise DamagedSourceError(
             f"stimulus set {name!r} is not as expected: {', '.join(differences)}{left_out}; repair the"
             f" source, or correct expected of {name!r}"
@@ -52,12 +53,14 @@ def describe_left_out(meta: Mapping[str, Any]) -> str:
     Example:
         >>> damaged = [{"item": "a.jpg", "reason": "truncated"}]
         >>> describe_left_out({"damaged": damaged, "left_out": {}, "ignored": []})
-        '1 damaged items, first a.jpg (truncated)'
+        '1 damaged item, first a.jpg (truncated)'
     """
     parts = []
     if meta["damaged"]:
         first = meta["damaged"][0]
-        parts.append(f"{len(meta['damaged'])} damaged items, first {first['item']} ({first['reason']})")
+        parts.append(
+            f"{counted(len(meta['damaged']), 'damaged item')}, first {first['item']} ({first['reason']})"
+        )
     if meta["left_out"]:
         parts.append(
             f"{sum(meta['left_out'].values())} stimuli or files that the parameters leave out, first of"

@@ -166,9 +166,7 @@ def _orders(sizes: pd.DataFrame) -> str:
     if not len(sizes):
         return "none"
     n_orders = int(sizes["n_orders"].max())
-    return (
-        f"mean over {n_orders} random order{'s' if n_orders > 1 else ''} of the stimuli and all network pairs"
-    )
+    return f"mean over {counted(n_orders, 'random order')} of the stimuli and all network pairs"
 
 
 def _tables(
