@@ -1,5 +1,6 @@
 """A copy of the project in an empty folder, in which the small study of conf/test has been run."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.forked_kedro import run_forked
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
@@ -43,15 +45,22 @@ def copy_project(folder: Path) -> Path:
 def run_in(
     folder: Path, *command: str, check: bool = True, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run a tool of the environment in a folder; fail with its output."""
-    ended = subprocess.run(
-        [str(BIN / command[0]), *command[1:]],
-        cwd=folder,
-        env={**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    """Run a tool of the environment in a folder; fail with its output.
+
+    Kedro runs in a fork of a process that has imported its libraries, unless variables are given.
+    """
+    variables = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", **environment}
+    if command[0] == "kedro" and not environment:
+        ended = run_forked(folder, command[1:], variables)
+    else:
+        ended = subprocess.run(
+            [str(BIN / command[0]), *command[1:]],
+            cwd=folder,
+            env=variables,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     if check and ended.returncode:
         pytest.fail(f"{' '.join(command)} ended with {ended.returncode}:\n{ended.stdout}\n{ended.stderr}")
     return ended
@@ -59,9 +68,22 @@ def run_in(
 
 @pytest.fixture(scope="session")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The small study, run once; tests must not change it."""
-    folder = copy_project(tmp_path_factory.mktemp("study"))
-    run_in(folder, "kedro", "run", "--env=test")
+    """The small study; tests must not change it, as all processes of a test session share it.
+
+    It is made by a process of its own, with hashes of its own, and with compiled modules, which copies keep.
+    """
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    folder = base / "small_study"
+    with (base / "small_study.made").open("a+") as made:
+        fcntl.flock(made, fcntl.LOCK_EX)
+        if not os.fstat(made.fileno()).st_size:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            copy_project(folder)
+            run_in(folder, "kedro", "run", "--env=test", PYTHONHASHSEED="1", PYTHONDONTWRITEBYTECODE="")
+            made.write("made")
     return folder
 
 

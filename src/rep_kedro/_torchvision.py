@@ -1,6 +1,6 @@
-"""Make torchvision importable beside a CPU build of torch.
+"""Make torchvision importable with a CPU build of torch.
 
-The torchvision wheels of the package index are linked against the CUDA build. Beside a CPU build their
+The torchvision wheels of the package index are linked against the CUDA build. With a CPU build their
 compiled library does not load and `import torchvision` stops at two operators that are then unknown.
 Declaring the two operators is enough for everything that does not call them; timm and open_clip import
 torchvision and gain the same.

@@ -8,7 +8,7 @@ _COMMANDS = {
     "dvc-sync": "Write dvc.yaml from the registered pipelines, or check it.",
     "layers": "List the layers of a network: shapes, parameters, receptive fields.",
     "measures": "List the similarity measures.",
-    "plan": "Tell what extracting features would compute and take.",
+    "plan": "Show what extracting features would compute and take.",
     "prune": "Remove members of collections that are no longer planned.",
     "run": "Run the pipeline.",
     "tables": "Write docs/tables.md, the columns of every table, or check it.",

@@ -1,4 +1,4 @@
-"""Errors that are meant for users: one class, kinds of it, and the message about an unknown name."""
+"""Errors that are meant for users: one class, kinds of it, and words of their messages."""
 
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
@@ -24,6 +24,16 @@ class MissingFileError(FileNotFoundError, UserError):
 
 class NotFiniteError(FloatingPointError, UserError):
     """Training or a network gave NaN or infinity."""
+
+
+def counted(n: int, noun: str) -> str:
+    """Return a number with its noun, in the plural unless it is one.
+
+    Example:
+        >>> counted(1, "network"), counted(1200, "stimulus set")
+        ('1 network', '1,200 stimulus sets')
+    """
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
 def suggest(unknown: object, known: Iterable[object]) -> str:

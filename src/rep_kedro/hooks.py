@@ -17,7 +17,8 @@ from kedro.pipeline.node import Node
 
 from rep_kedro.checks.options import RUN_OPTIONS
 from rep_kedro.checks.planning import expect_configured, load_handles, open_tables
-from rep_kedro.checks.stale import make_pipeline, tell_stale
+from rep_kedro.checks.stale import describe_stale, make_pipeline
+from rep_kedro.errors import counted
 from rep_kedro.interrupts import WORKER_VARIABLE
 
 _BYTES_PER_MB = 1_000_000
@@ -152,9 +153,8 @@ class ProjectHooks:
             _log.info("%s", counts)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         _log.info(
-            "%d node%s in %s, peak memory %.0f MB",
-            len(pipeline.nodes),
-            "s" if len(pipeline.nodes) > 1 else "",
+            "%s in %s, peak memory %.0f MB",
+            counted(len(pipeline.nodes), "node"),
             format_seconds(time.perf_counter() - self._run_began),
             peak / _BYTES_PER_MB,
         )
@@ -163,7 +163,7 @@ class ProjectHooks:
         is_part = WORKER_VARIABLE in os.environ or (run_params.get("runtime_params") or {}).get("shard")
         changed = {name for name, dataset in made.items() if dataset.counts and dataset.counts[0]}
         if changed and not is_part:
-            stale = tell_stale(changed, pipeline, catalog, env=run_params.get("env"))
+            stale = describe_stale(changed, pipeline, catalog, env=run_params.get("env"))
             if stale:
                 _log.info("%s", stale)
 
@@ -200,10 +200,10 @@ def _summarise_counts(made: Mapping[str, Any]) -> str:
     counts = {name: dataset.counts for name, dataset in made.items() if is_collection[name]}
     files = {name: dataset.counts for name, dataset in made.items() if not is_collection[name]}
     n_files = sum(kept for _, kept in files.values())
-    kept_files = f"{n_files} single file{'s' * (n_files != 1)}"
+    kept_files = counted(n_files, "single file")
     if not any(computed for computed, _ in [*counts.values(), *files.values()]):
         n_members = sum(kept for _, kept in counts.values())
-        kept = [f"{n_members} member{'s' * (n_members != 1)}"] * bool(counts)
+        kept = [counted(n_members, "member")] * bool(counts)
         kept += [kept_files] * bool(files)
         return f"nothing computed: {' and '.join(kept)} kept" if kept else ""
     parts = []

@@ -54,7 +54,7 @@ def require_once(names: Sequence[str], what: str) -> None:
 
 
 def require_percentiles(n_bootstrap: int, confidence: float) -> None:
-    """Refuse so few bootstrap samples that the ends of an interval would lie beyond all of them.
+    """Refuse so few bootstrap samples that the ends of an interval would be beyond all of them.
 
     Args:
         n_bootstrap: Bootstrap samples; 0: no intervals are wanted.

@@ -13,7 +13,7 @@ from tests.project.conftest import ROOT
 
 from rep_kedro.checks.readable import require_readable_networks
 from rep_kedro.checks.references import require_known_anchors
-from rep_kedro.checks.stale import find_stale, make_pipeline, tell_stale
+from rep_kedro.checks.stale import describe_stale, find_stale, make_pipeline
 from rep_kedro.checks.study_names import require_known_names
 from rep_kedro.datasets.plan_file import write_plan
 from rep_kedro.errors import UserError
@@ -170,11 +170,11 @@ def test_pipelines_that_read_what_changed_are_named_through_others() -> None:
     ran = make_pipeline("similarity")
     assert find_stale({"similarity_matrices"}, ran, everything) == ["probing", "reporting"]
     assert find_stale({"similarity_nulls"}, ran, everything) == ["reporting"]
-    assert tell_stale({"probes"}, make_pipeline("probing"), everything) == (
+    assert describe_stale({"probes"}, make_pipeline("probing"), everything) == (
         "reporting reads what changed here; update it with: kedro run --pipelines=reporting"
     )
     everyone = sum(map(make_pipeline, PIPELINES), Pipeline([]))
-    assert tell_stale({"features"}, everyone, everything) == ""
+    assert describe_stale({"features"}, everyone, everything) == ""
 
 
 def test_what_was_never_made_is_not_stale() -> None:
@@ -186,7 +186,7 @@ def test_what_was_never_made_is_not_stale() -> None:
 def test_the_rest_of_a_pipeline_that_ran_in_part_is_stale() -> None:
     there = There("model_cards", "similarities", "report")
     ran = make_pipeline("features").only_nodes("features")
-    told = tell_stale({"features"}, ran, there, env="test")
+    told = describe_stale({"features"}, ran, there, env="test")
     assert told.endswith("kedro run --env=test --pipelines=features,similarity,reporting")
 
 

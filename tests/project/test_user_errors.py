@@ -303,7 +303,7 @@ def test_damaged_images_fail_their_set_alone(own_study: Path) -> None:
     _change(own_study / "conf/test/parameters.yml", {"ingest": {"stimulus_sets": {"mine": entry}}})
     told = _fail(own_study, "--pipelines=ingest")
     assert "stimulus_sets: 1 of 4 members failed (the others are done and kept)" in told
-    assert "mine: 1 damaged items: cats/torn.png (truncated); mend them, or set on_damaged: skip" in told
+    assert "mine: 1 damaged item: cats/torn.png (truncated); repair them, or set on_damaged: skip" in told
 
 
 def test_networks_that_give_no_numbers_or_hold_code_are_refused(own_study: Path) -> None:

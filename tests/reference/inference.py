@@ -61,10 +61,10 @@ def cka(k, l, debiased=True):  # noqa: E741
 
 
 def jackknife_cka(k, l):  # noqa: E741
-    """Leave each stimulus out in turn and start afresh."""
+    """Return the standard error: leave each stimulus out in turn and start afresh."""
     n = len(k)
     values = np.array([cka(*(np.delete(np.delete(m, i, 0), i, 1) for m in (k, l))) for i in range(n)])
-    return values, math.sqrt((n - 1) / n * np.sum((values - values.mean()) ** 2))
+    return math.sqrt((n - 1) / n * np.sum((values - values.mean()) ** 2))
 
 
 def resampled_cka(k, l, counts, debiased=True):  # noqa: E741

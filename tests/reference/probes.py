@@ -31,6 +31,11 @@ def train_adamw(x, labels, *, n_classes, learning_rate, weight_decay, seed, n_ep
     return torch.cat([weight, bias[None]]).detach()
 
 
+def predict_logits(weights, x):
+    """Return (n_samples, n_classes) for weights whose last row is the bias."""
+    return x.to(weights.dtype) @ weights[:-1] + weights[-1]
+
+
 def penalised_loss(weights, x, labels, *, weight_decay):
     """Mean cross-entropy in nats plus half the squared weights times the decay, sample by sample."""
     total = 0.0

@@ -171,7 +171,7 @@ def test_labels_from_1_to_k_with_k_names_are_counted_from_1(make_set, tmp_path, 
     stated, meta = make_set(**given, class_names=["a", "b", "c"], first_label=1)
     assert stated.equals(found)
     assert meta["notes"] == []
-    with pytest.raises(DamagedSourceError, match=r"1 damaged items: .*label 3 is outside of the 3 classes\)"):
+    with pytest.raises(DamagedSourceError, match=r"1 damaged item: .*label 3 is outside of the 3 classes\)"):
         make_set(**given, class_names=["a", "b", "c"], first_label=0)
 
 
@@ -348,10 +348,10 @@ def test_a_test_fraction_that_leaves_a_side_empty_is_refused(make_set, tmp_path,
 
 def test_messages_have_one_line_and_say_why_nothing_is_left(make_set, tmp_path):
     plant(tmp_path, {"a/x\ny.png": b"no image"})
-    with pytest.raises(DamagedSourceError, match=r"1 damaged items: a/x\\ny\.png \(not an image") as caught:
+    with pytest.raises(DamagedSourceError, match=r"1 damaged item: a/x\\ny\.png \(not an image") as caught:
         make_set(source="image_folder", path=tmp_path)
     assert "\n" not in str(caught.value)
     with pytest.raises(
-        DamagedSourceError, match=r"no stimulus is left of source 'image_folder'; 1 damaged items: a/x"
+        DamagedSourceError, match=r"no stimulus is left of source 'image_folder'; 1 damaged item: a/x"
     ):
         make_set(source="image_folder", path=tmp_path, on_damaged="skip")

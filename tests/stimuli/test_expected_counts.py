@@ -45,7 +45,7 @@ def test_a_set_that_is_not_as_expected_is_refused_with_all_differences(tmp_path)
     with pytest.raises(
         DatasetError,
         match=r"stimulus set 'shapes' is not as expected: 12 stimuli in split train, expected 13, 6 classes,"
-        r" expected 7; mend the source, or correct expected of 'shapes'",
+        r" expected 7; repair the source, or correct expected of 'shapes'",
     ):
         ingest(tmp_path / "sets", params)
     assert not list((tmp_path / "sets").glob("*.parquet"))
@@ -109,7 +109,7 @@ def test_what_is_left_out_is_told_in_the_log_and_in_the_row(tmp_path, caplog):
     copies, rest = [record.getMessage() for record in caplog.records if "'pets'" in record.getMessage()]
     assert copies == "stimulus set 'pets': 1 stimuli are exact copies of others"
     assert rest == (
-        "stimulus set 'pets' has 2 stimuli, without 1 damaged items, first cat/2.jpg (not an image of a"
+        "stimulus set 'pets' has 2 stimuli, without 1 damaged item, first cat/2.jpg (not an image of a"
         " known format); 1 stimuli or files that the parameters leave out, first of train; 1 other"
         " files, first cat/Thumbs.db"
     )

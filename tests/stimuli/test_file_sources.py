@@ -87,7 +87,7 @@ def test_all_damaged_files_are_named_with_reasons_and_counted(make_set, tmp_path
         make_set(source="image_folder", path=tmp_path)
     text = str(caught.value)
     assert text.startswith("7 damaged items: cat/notes.txt (unknown ending '.txt'); dog/extra0.doc")
-    assert text.endswith("and 2 more; mend them, or set on_damaged: skip to leave them out and record them")
+    assert text.endswith("and 2 more; repair them, or set on_damaged: skip to leave them out and record them")
 
 
 def test_skipped_files_are_recorded_by_name_and_reason(make_set, tmp_path, jpeg):
@@ -102,7 +102,7 @@ def test_skipped_files_are_recorded_by_name_and_reason(make_set, tmp_path, jpeg)
 def test_an_image_beside_class_folders_lacks_a_label(make_set, tmp_path, jpeg):
     fill(tmp_path, {"cat/1.jpg": jpeg(1), "stray.jpg": jpeg(2), "dog/3.jpg": jpeg(3)})
     with pytest.raises(
-        DamagedSourceError, match=r"1 damaged items: stray.jpg \(no label, while others have one\)"
+        DamagedSourceError, match=r"1 damaged item: stray.jpg \(no label, while others have one\)"
     ):
         make_set(source="image_folder", path=tmp_path)
     table, meta = make_set(source="image_folder", path=tmp_path, on_damaged="skip")
@@ -702,7 +702,7 @@ def test_an_empty_class_below_a_split_is_damage(make_set, tmp_path, jpeg, empty,
     (tmp_path / empty).mkdir(parents=True)
     if hidden:
         (tmp_path / empty / hidden).write_bytes(b"x")
-    with pytest.raises(DamagedSourceError, match=rf"1 damaged items: {empty} \(an empty folder\)"):
+    with pytest.raises(DamagedSourceError, match=rf"1 damaged item: {empty} \(an empty folder\)"):
         make_set(source="image_folder", path=tmp_path)
 
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from kedro.pipeline import Pipeline
 
 
-def tell_stale(changed: Iterable[str], ran: "Pipeline", catalog: Any, *, env: str | None = None) -> str:
+def describe_stale(changed: Iterable[str], ran: "Pipeline", catalog: Any, *, env: str | None = None) -> str:
     """Return a line that names pipelines whose results are older than their inputs, or an empty string.
 
     Pipelines without any results are not named.

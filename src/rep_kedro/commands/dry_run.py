@@ -132,7 +132,7 @@ def _look_at_files(catalog: Any, node: "Node") -> dict[str, str]:
 
 
 def _lacks(catalog: Any, name: str) -> bool:
-    """Tell whether something of an input is not there."""
+    """Return whether something of an input is not there."""
     from kedro.io import DatasetError
 
     from rep_kedro.datasets import CollectionDataset

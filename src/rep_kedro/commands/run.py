@@ -31,7 +31,7 @@ Options of the run, given with --params (commas between them):
                      nothing that needs whole collections; run again without it when all n are done.
   recompute=<names>  Compute collections, or <collection>/<key> with wildcards, even if unchanged;
                      + between names.
-  compare_with=<rev> Show tables of a tag, branch or commit beside this run's in the report.
+  compare_with=<rev> Show tables of a tag, branch or commit next to this run's in the report.
 Any parameter of conf/ can be given too, such as similarity.layer=final.
 
 \b
@@ -69,7 +69,7 @@ def _run(**options: Any) -> Any:
             )
         selection = _keep_shardable(options, selection)
     if dry_run:
-        _tell_only(options, selection)
+        _show_only(options, selection)
         return None
     if workers:
         from rep_kedro.commands.workers import run_workers
@@ -87,7 +87,7 @@ def _run(**options: Any) -> Any:
     return None
 
 
-def _tell_only(options: dict[str, Any], selection: "Pipeline") -> None:
+def _show_only(options: dict[str, Any], selection: "Pipeline") -> None:
     from rep_kedro.commands.dry_run import tell_dry_run
     from rep_kedro.commands.session import open_context, require_names
 
@@ -190,9 +190,9 @@ def _keep_shardable(options: dict[str, Any], selection: "Pipeline") -> "Pipeline
         )
     n_left_out = len(selection.nodes) - len(kept)
     options.update({name: [] for name in _LISTS}, node_names=kept, namespaces=[])
-    told = f"; what may need it whole is left out ({n_left_out} of the nodes chosen)" if n_left_out else ""
+    without = f"; what may need it whole is left out ({n_left_out} of the nodes chosen)" if n_left_out else ""
     after = f"; when all {shard.count} shards are done, run again without shard"
-    _log.info("shard %d/%d of %s%s%s", shard.index, shard.count, ", ".join(kept), told, after)
+    _log.info("shard %d/%d of %s%s%s", shard.index, shard.count, ", ".join(kept), without, after)
     return selection.only_nodes(*kept)
 
 
@@ -221,7 +221,7 @@ def _build() -> click.Command:
             is_flag=True,
             help="Complete what can be completed where networks or images fail; list what is missing.",
         ),
-        click.Option(["--dry-run"], is_flag=True, help="Tell what would be computed and kept; do nothing."),
+        click.Option(["--dry-run"], is_flag=True, help="Show what would be computed and kept; do nothing."),
         click.Option(
             ["--workers"],
             metavar="N|auto|DEVICES",

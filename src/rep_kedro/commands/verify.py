@@ -119,7 +119,9 @@ def _unsealed(artifact: Any) -> str:
 
 def _mixed(artifact: Any) -> str:
     """Say where members come from if they were computed on several platforms."""
-    from rep_kedro.datasets.platform import tell_platforms
+    from rep_kedro.datasets.platform import describe_platforms
 
-    told = tell_platforms([handle.meta for handle in artifact.values()] if isinstance(artifact, dict) else [])
-    return f" (of different platforms: {told})" if told else ""
+    platforms = describe_platforms(
+        [handle.meta for handle in artifact.values()] if isinstance(artifact, dict) else []
+    )
+    return f" (of different platforms: {platforms})" if platforms else ""

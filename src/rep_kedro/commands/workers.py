@@ -63,7 +63,7 @@ def run_workers(workers: str, options: dict[str, Any], selection: "Pipeline") ->
     Raises:
         click.ClickException: If the workers make no sense here, or a process failed.
     """
-    from rep_kedro.checks.stale import tell_stale
+    from rep_kedro.checks.stale import describe_stale
     from rep_kedro.commands.project import collection_names
     from rep_kedro.commands.session import open_context, require_names
 
@@ -87,9 +87,9 @@ def run_workers(workers: str, options: dict[str, Any], selection: "Pipeline") ->
         ]
         _run_tasks(tasks, options, n_threads=_threads_each(parameters, n_workers))
     changed = {name for name, state in _journals(context.catalog, before).items() if state != before[name]}
-    told = tell_stale(changed, selection, context.catalog, env=options["env"]) if changed else ""
-    if told:
-        _log.info("%s", told)
+    stale = describe_stale(changed, selection, context.catalog, env=options["env"]) if changed else ""
+    if stale:
+        _log.info("%s", stale)
 
 
 def find_stages(selection: "Pipeline", collections: set[str]) -> list[Stage]:
@@ -128,7 +128,7 @@ def choose_devices(workers: str, parameters: Mapping[str, Any], names: set[str])
 
     Args:
         workers: A number, `auto`, or devices with commas between them.
-        parameters: Of the project; their `device` tells whether GPUs are used.
+        parameters: Of the project; their `device` says whether GPUs are used.
         names: Datasets and parameters of the run.
 
     Raises:
@@ -157,9 +157,9 @@ def choose_devices(workers: str, parameters: Mapping[str, Any], names: set[str])
                 f" got {workers!r}"
             )
         if kind == "cuda" and not uses_gpu:
-            told = ", ".join(f"{group}.device={value}" for group, value in asked.items() if value)
+            found = ", ".join(f"{group}.device={value}" for group, value in asked.items() if value)
             raise click.ClickException(
-                f"--workers names {device}, but nothing here would use it ({told or 'no parameter device'});"
+                f"--workers names {device}, but nothing here would use it ({found or 'no parameter device'});"
                 " add for instance --params features.device=cuda"
             )
     return list(devices)
@@ -247,7 +247,7 @@ def _environment(device: str | None, n_threads: int | None) -> dict[str, str]:
 
 
 def _tell_lines(stream: IO[str] | None, prefix: str) -> Thread:
-    """Pass on what a process tells, line by line, so that the lines of several do not mix."""
+    """Pass on the output of a process line by line, so that the lines of several do not mix."""
 
     def pass_on() -> None:
         if stream is not None:

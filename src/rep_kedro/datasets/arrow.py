@@ -115,7 +115,7 @@ class ArrowHandle(MemberHandle):
 
 
 class ArrowDataset(MemberDataset):
-    """Parquet with deterministic bytes; what the maker tells stands in ``schema.metadata[b"meta"]``."""
+    """Parquet with deterministic bytes; what the maker reports is in ``schema.metadata[b"meta"]``."""
 
     suffix: ClassVar[str] = ".parquet"
     format: ClassVar[str] = "arrow/2"
@@ -203,7 +203,7 @@ def write_parquet(path: Path, table: Any) -> int:
     bounds: bool | list[str] = True if len(ends) < 2 else _narrow_columns(table)
 
     def write(partial: Path) -> None:
-        # The schema is stored without its metadata, which would otherwise stand in the file twice.
+        # The schema is stored without its metadata, which would otherwise be in the file twice.
         with pq.ParquetWriter(
             partial,
             table.schema.remove_metadata(),

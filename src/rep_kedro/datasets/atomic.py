@@ -18,7 +18,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> int:
     """Write a file under a temporary name in its folder, flush it to disk, and move it into place.
 
     Args:
-        path: Where the file shall stand; its folder is made. An existing file is replaced, never
+        path: Where the file is to be; its folder is made. An existing file is replaced, never
             written into (it may be a link to a cache).
         write: Writes the whole file at the path it is given.
 
@@ -63,8 +63,8 @@ def sweep_partials(folder: Path) -> int:
 def sweep_partials_of(path: Path) -> int:
     """Remove what killed processes left of one file, as :func:`sweep_partials` does for a folder."""
     prefix = _partial_prefix(path)
-    beside = path.parent.glob(f".*{PARTIAL_SUFFIX}")
-    return _sweep((partial for partial in beside if partial.name.startswith(prefix)), path.parent)
+    partials = path.parent.glob(f".*{PARTIAL_SUFFIX}")
+    return _sweep((partial for partial in partials if partial.name.startswith(prefix)), path.parent)
 
 
 def _sweep(partials: Iterable[Path], folder: Path) -> int:

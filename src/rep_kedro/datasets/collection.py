@@ -303,7 +303,7 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
         return pattern == self.name or fnmatchcase(f"{self.name}/{key}", pattern)
 
     def _is_to_do(self, key: str, recipe: str, refused: dict[str, str]) -> bool:
-        """Tell whether a member must be computed; a damaged one is noted as refused."""
+        """Return whether a member must be computed; a damaged one is noted as refused."""
         if any(self._is_meant(pattern, key) for pattern in self._recompute):
             return True
         try:

@@ -12,7 +12,7 @@ _PREFIX = "dvc://"
 
 
 def is_earlier(filepath: str) -> bool:
-    """Tell whether a path points into DVC's history."""
+    """Return whether a path points into DVC's history."""
     return filepath.startswith(_PREFIX)
 
 
@@ -24,7 +24,7 @@ def fetch_earlier(filepath: str, fs_args: dict[str, Any]) -> Path:
         fs_args: ``url`` of the repository (``.`` by default) and ``rev``: a tag, branch or commit.
 
     Raises:
-        DatasetError: If the revision or the file within it is not to be had.
+        DatasetError: If the revision or the file within it is not available.
     """
     inside = filepath.removeprefix(_PREFIX).lstrip("/")
     revision = fs_args.get("rev")

@@ -73,7 +73,7 @@ def _require_labels(data: "Tensors") -> int:
 
 
 def _matrix_of(data: "Tensors", name: str, shape: tuple[int | None, ...]) -> Any:
-    """Return a float64 array of the member; None in a shape stands for any positive length."""
+    """Return a float64 array of the member; None in a shape means any positive length."""
     import numpy as np
 
     if name not in data.tensors:

@@ -1,6 +1,6 @@
 """When and how long: one line of JSON per computed member, outside the collections.
 
-Times would make the bytes of a collection differ from run to run, so they are kept beside it.
+Times would make the bytes of a collection differ from run to run, so they are kept next to it.
 """
 
 import errno
@@ -44,7 +44,7 @@ def package_versions() -> Mapping[str, str]:
 
 
 def journal_path(collection_folder: Path) -> Path:
-    """Return where a collection's journal stands: beside its folder."""
+    """Return the path of a collection's journal: next to its folder."""
     return collection_folder.with_name(f"{collection_folder.name}.journal.jsonl")
 
 
@@ -122,7 +122,7 @@ def _read_lines(collection_folder: Path) -> Iterator[tuple[tuple[str, str], dict
 
 
 def _is_sound(name: str, value: object) -> bool:
-    """Tell whether a value can be what its name says; times and sizes are finite and not negative."""
+    """Return whether a value can be what its name says; times and sizes are finite and not negative."""
     if name in _NUMBERS:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         return is_number and 0 <= value < _BEYOND  # type: ignore[operator]

@@ -92,7 +92,7 @@ def require_keys(keys: Iterable[object], collection: str, suffix: str) -> None:
                 other = files[str(folder)]
                 raise DatasetError(f"{collection}: key {key!r} needs a folder where {other!r} has its file")
         if key.lower().startswith(f"{_TAKEN}/"):
-            raise DatasetError(f"{collection}: key {key!r} needs a folder where {_TAKEN} stands")
+            raise DatasetError(f"{collection}: key {key!r} needs a folder where {_TAKEN} is")
 
 
 def require_inside(folder: Path, keys: Iterable[str]) -> None:

@@ -26,7 +26,7 @@ class LabelledMatrix:
         values: Shape (n, n), float64.
         labels: The items' names, unique, in the order of rows and columns.
         reasons: Why an entry is NaN, by (row label, column label).
-        meta: What else the maker tells: measure, number of stimuli.
+        meta: What else the maker reports: measure, number of stimuli.
     """
 
     values: "np.ndarray[Any, Any]"

@@ -27,7 +27,7 @@ class Header:
         format: Name and version of the file format, such as ``tensors/2``.
         key: The member's key within its collection.
         recipe: Everything the member's bytes depend on.
-        meta: What the maker wants to tell: labels, counts, results per layer.
+        meta: What the maker reports: labels, counts, results per layer.
     """
 
     format: str
@@ -44,7 +44,7 @@ class Header:
         """Return the header's one JSON text.
 
         Raises:
-            TypeError, ValueError: If recipe or meta are not plain JSON data; the message tells where.
+            TypeError, ValueError: If recipe or meta are not plain JSON data; the message says where.
         """
         if not isinstance(self.meta, dict):
             raise TypeError(f"meta of {self.key!r} must be a dict, received {type(self.meta).__name__}")
@@ -84,7 +84,7 @@ def unreadable(path: Path, problem: OSError) -> OSError | DamagedMemberError:
 
 def rebuilt_by(collection: str, key: str) -> str:
     """Return the option of ``kedro run`` that makes a damaged member again."""
-    return f"--params recompute={collection}/{key}".replace("+", "?")  # a plus stands between names there
+    return f"--params recompute={collection}/{key}".replace("+", "?")  # a plus separates names there
 
 
 class MemberHandle:

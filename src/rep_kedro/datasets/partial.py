@@ -51,7 +51,7 @@ def missing_of(handles: Mapping[str, Any]) -> Mapping[str, str]:
 
 
 def nothing_because(why: str) -> Handles:
-    """Return what stands for a table, a figure or a collection that could not be made."""
+    """Return the placeholder of a table, a figure or a collection that could not be made."""
     return Handles({}, {WHOLE: why}, {})
 
 

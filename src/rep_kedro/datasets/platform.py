@@ -45,7 +45,7 @@ def describe_platform(device: str = "cpu", *, portable: bool = False) -> dict[st
     return record
 
 
-def tell_platforms(members: Iterable[Mapping[str, Json]]) -> str:
+def describe_platforms(members: Iterable[Mapping[str, Json]]) -> str:
     """Say in one clause where members come from if it is more than one platform; else an empty text.
 
     Args:
@@ -54,16 +54,16 @@ def tell_platforms(members: Iterable[Mapping[str, Json]]) -> str:
     Example:
         >>> record = {"machine": "x86_64", "cpu_capability": "AVX2", "versions": {"torch": "2.13.0"}}
         >>> here = {"platform": record}
-        >>> tell_platforms([here, {}, here])
+        >>> describe_platforms([here, {}, here])
         '2 from x86_64 AVX2, torch 2.13.0; 1 from a machine that is not recorded'
-        >>> tell_platforms([here, here])
+        >>> describe_platforms([here, here])
         ''
     """
     records = [meta.get(PLATFORM) for meta in members]
-    return tell_counts(map(platform_in_words, records)) if any(records) else ""
+    return describe_counts(map(platform_in_words, records)) if any(records) else ""
 
 
-def tell_counts(platforms: Iterable[str]) -> str:
+def describe_counts(platforms: Iterable[str]) -> str:
     """Return how many members come from each platform, most first; an empty text if there is one."""
     counts = Counter(platforms)
     if len(counts) < 2:

@@ -85,7 +85,7 @@ def _path_of(name: str) -> Path | None:
 
 @cache
 def _facts_of(name: str) -> SourceFacts:
-    return read_facts(_source_of(name).read_bytes())
+    return read_facts(_source_of(name))
 
 
 @cache

@@ -1,7 +1,7 @@
 """A digest of a whole file within the file, so that any flipped bit is found.
 
 The writer leaves a blank seal in the file: a mark and 64 zeros. Sealing replaces the zeros by the SHA-256 of
-all bytes of the file as they are with the zeros. Nothing lies outside of the digest: a flip in the data, in
+all bytes of the file as they are with the zeros. Nothing is outside of the digest: a flip in the data, in
 the header, in the format's own tables, in the mark or in the digest itself breaks it.
 """
 
@@ -69,7 +69,7 @@ def without_seal_comment(markup: str) -> str:
 
 
 def has_seal(path: Path) -> bool:
-    """Tell whether a file has a seal; the first versions of the formats had none."""
+    """Return whether a file has a seal; the first versions of the formats had none."""
     return MARK.encode() in path.read_bytes()
 
 

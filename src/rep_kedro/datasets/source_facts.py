@@ -1,7 +1,8 @@
 """What the source of a module says: a digest of what it does, and what it imports.
 
-Parsing all modules takes a second, so the facts are noted by the digest of the source, beside the compiled
-modules. A note that is damaged, or was written by other code, is as good as none.
+Parsing all modules takes a second, so the facts of each file of the package are noted next to the compiled
+modules, with the digest of the source that they describe. Notes that are damaged, or were written by other
+code, are not used; those of files that no longer exist are dropped.
 """
 
 import ast
@@ -19,6 +20,7 @@ from rep_kedro.datasets.atomic import write_bytes_atomically
 from rep_kedro.datasets.seal import BLANK_SEAL, DamagedMemberError, require_seal, sealed
 
 _BLOCKS = frozenset({"body", "orelse", "finalbody", "handlers", "cases"})  # fields that hold statements
+_PACKAGE = Path(__file__).parents[1]
 _NOTES = Path(__file__).parent / "__pycache__" / f"source_facts.{sys.implementation.cache_tag}.json"
 
 
@@ -35,12 +37,23 @@ class SourceFacts(NamedTuple):
     imports: tuple[tuple[str, int, str], ...]
 
 
-def read_facts(source: bytes) -> SourceFacts:
-    """Return the facts of a source."""
-    notes, key = _known(), hashlib.sha256(source).hexdigest()
-    if key not in notes:
-        notes[key] = _parse(source)
-    return notes[key]
+class _Note(NamedTuple):
+    """The SHA-256 of a source as it is, and its facts."""
+
+    source: str
+    facts: SourceFacts
+
+
+def read_facts(path: Path) -> SourceFacts:
+    """Return the facts of a source file; those of this package are noted for later processes."""
+    source = path.read_bytes()
+    if not path.is_relative_to(_PACKAGE):
+        return _parse(source)
+    notes, name = _known(), path.relative_to(_PACKAGE).as_posix()
+    digest = hashlib.sha256(source).hexdigest()
+    if name not in notes or notes[name].source != digest:
+        notes[name] = _Note(digest, _parse(source))
+    return notes[name].facts
 
 
 def _parse(source: bytes) -> SourceFacts:
@@ -81,7 +94,7 @@ def _write_pieces(node: object, write: Callable[[str], None]) -> None:
 
 
 def _is_explanation(node: object) -> bool:
-    """Tell whether a statement does nothing: a docstring or a ``pass``."""
+    """Return whether a statement does nothing: a docstring or a ``pass``."""
     return isinstance(node, ast.Pass) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
 
 
@@ -98,24 +111,25 @@ def _statements(node: ast.AST) -> Iterator[ast.stmt]:
 
 
 @cache
-def _known() -> dict[str, SourceFacts]:
-    """Return the facts noted by earlier processes; new ones are noted when this one ends."""
-    found: dict[str, SourceFacts] = {}
+def _known() -> dict[str, _Note]:
+    """Return the notes of earlier processes by path in the package; new ones are written at the end."""
+    found: dict[str, _Note] = {}
     with suppress(OSError, ValueError, LookupError, TypeError, DamagedMemberError):
         require_seal(_NOTES, at_end=True)
         content = json.loads(_NOTES.read_bytes())
         if content["maker"] == _maker():
             found = {
-                key: SourceFacts(digest, tuple(map(tuple, imports)))
-                for key, (digest, imports) in content["facts"].items()
+                name: _Note(source, SourceFacts(digest, tuple(map(tuple, imports))))
+                for name, (source, (digest, imports)) in content["notes"].items()
             }
-    atexit.register(_note, found, len(found))
+    atexit.register(_write, found, dict(found))
     return found
 
 
-def _note(facts: dict[str, SourceFacts], n_known: int) -> None:
-    if len(facts) > n_known:
-        text = json.dumps({"maker": _maker(), "facts": facts, "seal": BLANK_SEAL})
+def _write(notes: dict[str, _Note], known: dict[str, _Note]) -> None:
+    if notes != known:
+        kept = {name: note for name, note in notes.items() if (_PACKAGE / name).is_file()}
+        text = json.dumps({"maker": _maker(), "notes": kept, "seal": BLANK_SEAL})
         with suppress(OSError):  # a folder that cannot be written costs a second, no more
             write_bytes_atomically(_NOTES, sealed(text, at_end=True))
 

@@ -126,7 +126,7 @@ def _require_column(data: "pd.DataFrame", column: Column) -> None:
 
 
 def _are_of_kind(values: Any, column: Column) -> Any:
-    """Tell which values are of the column's kind; numbers are finite."""
+    """Return which values are of the column's kind; numbers are finite."""
     import numpy as np
     import pandas as pd
 
@@ -141,7 +141,7 @@ def _are_of_kind(values: Any, column: Column) -> Any:
 
 
 def _are_in_range(values: Any, column: Column) -> Any:
-    """Tell which values are among those allowed, or in the range up to rounding."""
+    """Return which values are among those allowed, or in the range up to rounding."""
     if column.values:
         return values.isin(column.values)
     if column.kind in (Kind.TEXT, Kind.TEXTS, Kind.FLAG):

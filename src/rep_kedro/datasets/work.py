@@ -1,4 +1,4 @@
-"""Computes and writes the members that are to do, tells how far it is, and never stops for one that fails."""
+"""Computes and writes the members that are to do, reports progress, and never stops for one that fails."""
 
 import errno
 import logging
@@ -52,7 +52,7 @@ class Worker:
 
     Args:
         name: The collection's name, for messages.
-        folder: The collection's folder; its journal stands beside it.
+        folder: The collection's folder; its journal is next to it.
         validate: Given each computed value; raises if it breaks the contract.
         n_kept: How many members were kept, for the summary.
 
@@ -133,7 +133,7 @@ class Worker:
 
     def _why(self, item: MemberWork, problem: Exception) -> str:
         why = describe_problem(problem)
-        with suppress(OSError):  # the reason is told now in any case
+        with suppress(OSError):  # the reason is reported now in any case
             append_failure(self._journal, key=item.key, digest=digest_of(item.planned.recipe), why=why)
         level = logging.ERROR if is_unexpected(problem) and why != self._last_why else logging.DEBUG
         _log.log(level, "%s %s failed", self._name, item.key, exc_info=problem)
@@ -143,7 +143,7 @@ class Worker:
         if why := storage_trouble(problem):
             raise DatasetError(
                 f"cannot write {self._name} in {self._journal.parent}: {why}; "
-                f"{self.n_done + self._n_kept} members are whole and kept: mend that and run again"
+                f"{self.n_done + self._n_kept} members are whole and kept: fix this and run again"
             ) from problem
 
     def _log_member(
@@ -164,8 +164,8 @@ class Worker:
                 remaining,
             )
         else:
-            told = "for the same reason" if why == self._last_why else why
-            _log.error("%s [%d/%d] %s failed: %s%s", self._name, n_ended, n_work, item.key, told, remaining)
+            shown = "for the same reason" if why == self._last_why else why
+            _log.error("%s [%d/%d] %s failed: %s%s", self._name, n_ended, n_work, item.key, shown, remaining)
         self._last_why = why
 
 
@@ -234,7 +234,7 @@ def storage_trouble(problem: BaseException) -> str | None:
 
 
 def is_unexpected(problem: BaseException) -> bool:
-    """Tell whether a problem is a programming error: neither raised for users, nor of files or memory."""
+    """Return whether a problem is a programming error: neither raised for users, nor of files or memory."""
     from pydantic import ValidationError
 
     cause = problem.__cause__

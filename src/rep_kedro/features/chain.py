@@ -89,13 +89,13 @@ def fit_and_apply(
 
 def explain_fewer_components(transform: Transform, fitted: Sequence[FittedStep]) -> str:
     """Say how many principal components there are where fewer than requested; nothing otherwise."""
-    told = [
+    fewer = [
         f"{done.learned.axes.shape[1]} principal components, not {step.pca.n_components}"
         for step, done in zip(transform, fitted, strict=True)
         if not isinstance(step, str) and done.learned is not None and done.learned.axes is not None
         if step.pca.n_components is not None and done.learned.axes.shape[1] < step.pca.n_components
     ]
-    return ", then ".join(told)
+    return ", then ".join(fewer)
 
 
 def apply_steps(x: Tensor, steps: Sequence[FittedStep]) -> Tensor:

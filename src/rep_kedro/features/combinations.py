@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 class CombinationView:
     """Features of several networks as one network with one layer, ``combined``.
 
-    Each network's features are seen through its own view, then stand side by side, are reduced, and get rows
+    Each network's features are seen through its own view, then concatenated, reduced, and get rows
     of length one.
 
     Attributes:
@@ -84,12 +84,12 @@ class CombinationView:
             parts.append(reading.tensor(self.layers[model]))
             for steps in reading.fitted.values():
                 fitted[model] = steps
-        beside = share_memory(np.concatenate(parts, axis=1))
+        joined = share_memory(np.concatenate(parts, axis=1))
         del parts
-        require_finite(self.key, LAYER, beside)
+        require_finite(self.key, LAYER, joined)
         fit_rows = None if self.fitted_on is None else self.fitted_on.choose()
         try:
-            made, fitted[""] = fit_and_apply(beside, self.combination.transform, fit_rows=fit_rows)
+            made, fitted[""] = fit_and_apply(joined, self.combination.transform, fit_rows=fit_rows)
         except ZeroLengthError as error:
             raise UserError(f"combination {self.key}: {error}") from error
         if fewer := explain_fewer_components(self.combination.transform, fitted[""]):

@@ -178,7 +178,7 @@ def select_layers(
 ) -> tuple[str, ...]:
     """Return the known layers that names or glob patterns ask for, in the order of `known`.
 
-    `*` stands for anything within one part of a dotted name and `**` for anything at all: `blocks.*` is every
+    `*` matches anything within one part of a dotted name and `**` anything at all: `blocks.*` is every
     block, `blocks.**` also what is inside them.
 
     Args:

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from rep_kedro.errors import counted as counted  # noqa: PLC0414 - offered to all texts
 from rep_kedro.reporting.texts import section_texts
 
 UNDEFINED = "undefined"
@@ -186,16 +187,6 @@ def write_number(value: Any, kind: str = "number", digits: int = 3) -> str:
         case _:
             text = f"{float(value):.{digits}f}"
     return text.replace("-", "−")
-
-
-def counted(n: int, noun: str) -> str:
-    """Return a number with its noun, in the plural unless it is one.
-
-    Example:
-        >>> counted(1, "network"), counted(1200, "stimulus set")
-        ('1 network', '1,200 stimulus sets')
-    """
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
 def list_in_words(names: Sequence[str], most: int = 6) -> str:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from rep_kedro.errors import counted
 from rep_kedro.stimuli.base import SourceSpec
 from rep_kedro.stimuli.classes import (
     LOOK_LIKE_IDS,
@@ -52,7 +53,7 @@ def assemble_stimulus_set(
 ) -> "pa.Table":
     """Read a source to its end and return its stimulus set.
 
-    Every image is decoded once to find damaged ones. Sets larger than a limit lie in a temporary file, not in
+    Every image is decoded once to find damaged ones. Sets larger than a limit go to a temporary file, not to
     memory.
 
     Args:
@@ -99,7 +100,9 @@ def assemble_stimulus_set(
     if spec.on_damaged == "error":
         log.require_none()
     if not table.num_rows:
-        damaged = f"; {len(log.damaged)} damaged items: {log.first_damaged()}" if log.damaged else ""
+        damaged = (
+            f"; {counted(len(log.damaged), 'damaged item')}: {log.first_damaged()}" if log.damaged else ""
+        )
         raise DamagedSourceError(f"no stimulus is left of source {spec.source!r}{damaged}")
     findings.require_effect(max_value)
     originals = first_of_copies(table.select(["image"]).to_batches(max_chunksize=_ROWS_PER_BATCH))

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from rep_kedro.errors import counted
 from rep_kedro.stimuli.record import DamagedSourceError
 from rep_kedro.stimuli.strict import shorten
 
@@ -28,11 +29,11 @@ def require_expected(name: str, meta: Mapping[str, Any], expected: Mapping[str, 
             what = "classes" if item == CLASSES else f"stimuli in split {item}"
             differences.append(f"{found} {what}, expected {wanted}")
     if differences:
-        n_damaged = len(meta["damaged"])
-        left_out = f"; {n_damaged} damaged items were left out" if n_damaged else ""
+        damaged = counted(len(meta["damaged"]), "damaged item")
+        left_out = f"; left out: {damaged}" if meta["damaged"] else ""
         raise DamagedSourceError(
-            f"stimulus set {name!r} is not as expected: {', '.join(differences)}{left_out}; mend the source,"
-            f" or correct expected of {name!r}"
+            f"stimulus set {name!r} is not as expected: {', '.join(differences)}{left_out}; repair the"
+            f" source, or correct expected of {name!r}"
         )
 
 
@@ -46,26 +47,28 @@ def count_classes(meta: Mapping[str, Any]) -> int:
     return len({name for counts in meta["class_counts"].values() for name, count in counts.items() if count})
 
 
-def tell_left_out(meta: Mapping[str, Any]) -> str:
+def describe_left_out(meta: Mapping[str, Any]) -> str:
     """Return in words how much of a source is not in the set; empty if all is.
 
     Example:
         >>> damaged = [{"item": "a.jpg", "reason": "truncated"}]
-        >>> tell_left_out({"damaged": damaged, "left_out": {}, "ignored": []})
-        '1 damaged items, first a.jpg (truncated)'
+        >>> describe_left_out({"damaged": damaged, "left_out": {}, "ignored": []})
+        '1 damaged item, first a.jpg (truncated)'
     """
-    told = []
+    parts = []
     if meta["damaged"]:
         first = meta["damaged"][0]
-        told.append(f"{len(meta['damaged'])} damaged items, first {first['item']} ({first['reason']})")
+        parts.append(
+            f"{counted(len(meta['damaged']), 'damaged item')}, first {first['item']} ({first['reason']})"
+        )
     if meta["left_out"]:
-        told.append(
+        parts.append(
             f"{sum(meta['left_out'].values())} stimuli or files that the parameters leave out, first of"
             f" {next(iter(meta['left_out']))}"
         )
     if meta["ignored"]:
-        told.append(f"{len(meta['ignored'])} other files, first {meta['ignored'][0]}")
-    return "; ".join(told)
+        parts.append(f"{len(meta['ignored'])} other files, first {meta['ignored'][0]}")
+    return "; ".join(parts)
 
 
 def describe_doubts(meta: Mapping[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What lies where in a folder of a Hugging Face data set."""
+"""Which files of a Hugging Face data set hold which split."""
 
 import json
 import re
@@ -217,7 +217,7 @@ def _patterns_by_split(declared: Any) -> Iterator[tuple[str, list[str]]]:
 
 
 def _of_config(folder: Path, tables: list[Path], config: str | None) -> list[Path]:
-    """Return the tables of one part; parts are folders whose names tell no split."""
+    """Return the tables of one part; parts are folders whose names are not those of splits."""
     parts: dict[str, list[Path]] = {}
     for table in tables:
         folders = table.relative_to(folder).parts[:-1]

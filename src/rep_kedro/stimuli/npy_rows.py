@@ -100,7 +100,7 @@ class NpzArray:
     def blocks(self) -> "Iterator[np.ndarray]":
         """Yield the array some rows at a time.
 
-        An array in Fortran's order is first unpacked to a temporary file, for its rows do not lie together.
+        An array in Fortran's order is first unpacked to a temporary file, as its rows are not contiguous.
         """
         if self._is_fortran and len(self.shape) > 1:
             yield from self._blocks_of_columns()

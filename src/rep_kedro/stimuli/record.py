@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, counted
 
-SHOWN_IN_ERRORS = 5  # so many damaged items are named in the error; the count tells of the rest
+SHOWN_IN_ERRORS = 5  # so many damaged items are named in the error; the count covers the rest
 
 
 class Stimulus(NamedTuple):
@@ -81,13 +81,13 @@ class DamageLog:
         """Raise if anything was recorded.
 
         Raises:
-            DamagedSourceError: Names the first items with their reasons, and tells the count.
+            DamagedSourceError: Names the first items with their reasons, and the count.
         """
         if not self.damaged:
             return
         raise DamagedSourceError(
-            f"{len(self.damaged)} damaged items: {self.first_damaged()}; mend them, or set on_damaged: skip"
-            " to leave them out and record them"
+            f"{counted(len(self.damaged), 'damaged item')}: {self.first_damaged()}; repair them, or set"
+            " on_damaged: skip to leave them out and record them"
         )
 
 

@@ -1,7 +1,7 @@
 """Seeded choices that depend neither on other choices and their order nor on a library's generator.
 
 Each item gets the rank of a hash of (seed, item). Taking the first k ranks is a draw without replacement; it
-stays the same when other items come or go, and a smaller draw with the same seed lies within a larger one.
+stays the same when other items come or go, and a smaller draw with the same seed is part of a larger one.
 """
 
 import hashlib

@@ -86,7 +86,7 @@ class StratifiedRule(SubsetRule):
         allocation: How a total is shared among classes: equally, or in proportion to their sizes.
         when_short: If a class is smaller than its share: an error, or all that it has.
         replace: Draw with replacement; rows then come class by class, else in the set's order.
-        nested: Draws of this set with equal seeds lie within each other whatever the subset's name, so that a
+        nested: Draws of this set with equal seeds are nested whatever the subset's name, so that a
             smaller one is part of a larger one.
         seed: Of the draw.
         repeats: Number of subsets, named ``<subset>_s<seed>``; their seeds follow each other.
@@ -150,7 +150,7 @@ class StratifiedRule(SubsetRule):
 class PublishedPerClassRule(SubsetRule):
     """The ImageNet subsets of the similarity-consistency study, draw for draw.
 
-    One generator for each split, seeded anew; classes ascending; ``random.sample`` within each class; the
+    One generator for each split, seeded again; classes ascending; ``random.sample`` within each class; the
     order of the draw is kept. Subsets of different sizes are not nested.
 
     Attributes:

@@ -152,15 +152,15 @@ def _work(job: dict[str, Any], output: IO[bytes]) -> None:
     networks = {
         name: (
             NetworkSpec(
-                told["architecture"],
-                told["objective"],
-                told["seed"],
-                told["schedule"] and Schedule.model_validate(told["schedule"]),
-                told["options"],
+                wanted["architecture"],
+                wanted["objective"],
+                wanted["seed"],
+                wanted["schedule"] and Schedule.model_validate(wanted["schedule"]),
+                wanted["options"],
             ),
-            Architecture.model_validate(told["definition"]),
+            Architecture.model_validate(wanted["definition"]),
         )
-        for name, told in job["networks"].items()
+        for name, wanted in job["networks"].items()
     }
     handle: Any = ArrowDataset.open_checked(Path(job["stimulus_set"]))
     head: dict[str, Any]

@@ -13,7 +13,6 @@ from rep_kedro.kernels.probes.probe import (
     fit_standardisation,
     measure_accuracy,
     measure_balanced_accuracy,
-    predict_logits,
     select_weight_decay,
 )
 
@@ -50,7 +49,7 @@ def test_the_convex_probe_is_scikit_learns_optimum(problem, weight_decay):
         reference.penalised_loss(weights, x, labels, weight_decay=weight_decay), abs=1e-8
     )
     torch.testing.assert_close(ours[:-1], weights[:-1], rtol=0, atol=1e-3)
-    predictions = predict_logits(ours, x).argmax(dim=-1)
+    predictions = reference.predict_logits(ours, x).argmax(dim=-1)
     assert measure_accuracy(predictions, labels).item() == theirs.score(x.double().numpy(), labels.numpy())
 
 
@@ -72,7 +71,7 @@ def test_the_gradient_vanishes_at_the_optimum(problem):
     x, labels = problem
     fit = fit_probes_lbfgs([x], labels, n_classes=N_CLASSES, weight_decays=[0.01], tolerance=1e-9)
     weights = fit.weights[0][0].clone().requires_grad_()
-    loss = torch.nn.functional.cross_entropy(predict_logits(weights, x), labels)
+    loss = torch.nn.functional.cross_entropy(reference.predict_logits(weights, x), labels)
     (loss + 0.005 * weights[:-1].square().sum()).backward()
     assert weights.grad.abs().max() < 1e-8
 
@@ -98,7 +97,7 @@ def test_separable_classes_and_dead_features_still_have_an_optimum():
     fit = fit_probes_lbfgs([x], labels, n_classes=N_CLASSES, weight_decays=[1e-4])
     assert bool(fit.converged.all())
     assert (fit.weights[0][0][3:5].abs() < 1e-9).all()
-    assert measure_accuracy(predict_logits(fit.weights[0][0], x).argmax(-1), labels) == 1.0
+    assert measure_accuracy(reference.predict_logits(fit.weights[0][0], x).argmax(-1), labels) == 1.0
 
 
 def test_features_without_information_give_the_class_frequencies():
@@ -167,7 +166,7 @@ def test_long_training_without_decay_comes_near_the_convex_optimum(problem):
     settings = AdamWSettings((0.02,), (0.0,), n_epochs=150, batch_size=90)
     weights = fit_probes_adamw(x[None], labels, n_classes=N_CLASSES, settings=settings)[0, 0, 0]
     best = fit_probes_lbfgs([x], labels, n_classes=N_CLASSES, weight_decays=[1e-6], max_iterations=2000)
-    loss = torch.nn.functional.cross_entropy(predict_logits(weights, x), labels).item()
+    loss = torch.nn.functional.cross_entropy(reference.predict_logits(weights, x), labels).item()
     assert loss == pytest.approx(best.loss.item(), abs=5e-3)
 
 

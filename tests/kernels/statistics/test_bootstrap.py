@@ -19,7 +19,6 @@ from rep_kedro.kernels.statistics.consistency import mask_model_pairs, pairwise_
 from rep_kedro.kernels.statistics.resampling import (
     draw_bootstrap_counts,
     draw_permutations_within,
-    draw_subset_counts,
     summarise_replicates,
 )
 
@@ -274,9 +273,6 @@ def test_draws_stay_within_their_strata():
     assert torch.equal(permutations.sort(dim=1).values, torch.arange(8).expand(100, -1))
     assert torch.equal(STRATA[permutations], STRATA.expand(100, -1))
     assert len(permutations.unique(dim=0)) > 80
-    subsets = draw_subset_counts(8, 3, 100, generator=_generator())
-    assert subsets.sum(dim=1).unique().tolist() == [3]
-    assert subsets.max() == 1
 
 
 def test_impossible_requests_are_refused_with_what_is_wrong():
@@ -296,8 +292,6 @@ def test_impossible_requests_are_refused_with_what_is_wrong():
         ValueError, match=r"set counts must have shape \(5, 3\) for 5 replicates, got \(4, 3\)"
     ):
         bootstrap_median_consistency(similarities, masks, model_counts=counts, set_counts=torch.ones(4, 3))
-    with pytest.raises(ValueError, match="a subset of 8 units must keep 1 to 8 of them, got 9"):
-        draw_subset_counts(8, 9, 2, generator=_generator())
 
 
 def test_a_group_whose_replicates_are_mostly_undefined_has_no_interval():

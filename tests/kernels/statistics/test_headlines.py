@@ -22,8 +22,8 @@ def _share_decided(effects: torch.Tensor, n_units: int, n_runs: int = N_RUNS) ->
         noise = torch.randn(n_units, len(effects), generator=generator, dtype=torch.float64)
         means, replicates = resample_units(unit + noise + effects, n_replicates=200, generator=generator)
         leader = find_leader(means, replicates, [n_units] * len(effects), share_units=True)
-        decided += leader.is_decided
-        right += leader.is_decided and leader.index == 0
+        decided += not leader.rivals
+        right += not leader.rivals and leader.index == 0
     return decided / n_runs, right / n_runs
 
 
@@ -57,7 +57,7 @@ def test_of_groups_with_units_of_their_own_a_false_winner_is_as_rare(n_units, sp
         ]
         means = torch.cat([mean for mean, _ in parts])
         replicates = torch.cat([drawn for _, drawn in parts], dim=1)
-        decided += find_leader(means, replicates, [n_units] * len(spreads)).is_decided
+        decided += not find_leader(means, replicates, [n_units] * len(spreads)).rivals
     assert decided / N_RUNS <= MOST_FALSE
 
 
@@ -70,7 +70,7 @@ def test_a_clear_winner_is_declared():
 def test_one_unit_or_undefined_replicates_decide_nothing():
     estimates = torch.tensor([5.0, 1.0])
     replicates = estimates + 1e-6 * torch.randn(100, 2, generator=_generator(0))
-    assert find_leader(estimates, replicates, [9, 9]).is_decided
+    assert find_leader(estimates, replicates, [9, 9]).rivals == ()
     assert find_leader(estimates, replicates, [9, 1]).rivals == (1,)
     replicates[:60, 1] = torch.nan
     assert find_leader(estimates, replicates, [9, 9]).rivals == (1,)
@@ -117,7 +117,7 @@ def test_of_equal_kinds_of_pairs_a_winner_is_declared_no_more_often_than_the_lev
         noise = 0.5 * draw(n_sets, n, n)
         values = network[:, :, None] + network[:, None, :] + noise + noise.mT + draw(n_sets, 1, 1)
         found = resample_kinds(values, masks, strata, n_replicates=200, generator=generator)
-        decided += find_leader(*found, n_units).is_decided
+        decided += not find_leader(*found, n_units).rivals
     assert decided / N_RUNS <= MOST_FALSE
 
 

@@ -56,7 +56,7 @@ def compare_anchors(similarities: DataFrame, model_cards: DataFrame, params: Con
 
     Pairs of stimulus sets share sets and networks, so the rank-sum p-value, which takes them as independent,
     is far too small. The interval of the difference of medians draws networks (within the first category; the
-    anchor stays) and stimulus sets anew: what other networks on other images might have given.
+    anchor stays) and stimulus sets again: what other networks on other images might have given.
 
     Args:
         similarities: The tidy table of similarities.

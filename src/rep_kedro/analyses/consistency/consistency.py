@@ -135,7 +135,7 @@ def _explain_missing(table: DataFrame, params: ConsistencyParams) -> DataFrame:
         if wanted:
             silent = table["pearson"].notna() & table[column].isna()
             table.loc[silent, "reason"] = [
-                f"{told}; {why}".removeprefix("; ") for told in table.loc[silent, "reason"]
+                f"{earlier}; {why}".removeprefix("; ") for earlier in table.loc[silent, "reason"]
             ]
     return table
 

@@ -34,7 +34,7 @@ def compute_receptive_fields(
     Args:
         networks: Handles of the networks trained here, by name; only the form matters, not the weights.
         params: The rule for the border.
-        features: Handles by `<stimulus set>/<model>`; their recipes tell of the networks from elsewhere.
+        features: Handles by `<stimulus set>/<model>`; their recipes name the networks from elsewhere.
 
     Returns:
         Columns as in docs/tables.md.

@@ -45,7 +45,7 @@ def compute_model_maps(
 
     Returns:
         Positions and clusters, columns as in docs/tables.md. ``mean`` is the mean
-        over stimulus sets. Maps of one method are turned and mirrored to fit that of the mean, which lies
+        over stimulus sets. Maps of one method are turned and mirrored to fit that of the mean, which is
         along its principal axes; multidimensional scaling is in units of dissimilarity.
 
     Raises:

@@ -96,7 +96,7 @@ def _tabulate(stimulus_set: str, pairs: DataFrame, accuracy: Series, params: Gap
         silent = table["pearson"].notna() & is_missing
         if wanted and silent.any():
             table.loc[silent, "reason"] = [
-                f"{told}; {why}".removeprefix("; ") for told in table.loc[silent, "reason"]
+                f"{earlier}; {why}".removeprefix("; ") for earlier in table.loc[silent, "reason"]
             ]
     return table
 

@@ -1,4 +1,4 @@
-"""Joins networks of one kind: streams the moments of all pairs, fits their maps, runs what lies behind them.
+"""Joins networks of one kind: streams the moments of all pairs, fits their maps, runs the layers behind them.
 
 Each network sees each image once per split for some pairs at a time; only the part behind a joint runs again.
 """

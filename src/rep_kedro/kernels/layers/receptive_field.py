@@ -2,7 +2,7 @@
 
 Each layer's receptive field is followed as an interval of input pixels, from the first layer to the last.
 Where several paths meet, the union of their intervals is the receptive field, and the smallest field over
-all paths is kept beside it: residual networks pass some signals on with a small field.
+all paths is kept as well: residual networks pass some signals on with a small field.
 """
 
 from collections.abc import Mapping, Sequence

@@ -215,7 +215,7 @@ def measure_condition_number_sigma(sigma: Tensor) -> float:
 
 
 def measure_numerical_rank_sigma(sigma: Tensor, *, shape: tuple[int, int], precision: float) -> int:
-    """Return how many singular values stand out from rounding.
+    """Return how many singular values exceed rounding.
 
     Args:
         sigma: Singular values, shape (n_values,).

@@ -204,7 +204,7 @@ def apply_affine_map(fitted: AffineMap, activation: Tensor) -> Tensor:
 
 
 class OutputComparison(NamedTuple):
-    """How a stitched network's outputs stand to those of the network it ends in.
+    """How a stitched network's outputs compare with those of the network it ends in.
 
     Attributes:
         accuracy: Share of stimuli that the stitched network gets right.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 RELATIVE_ROUNDING = (
-    1e-24  # float64 keeps (1e-16)^2 of the energy: a variance this small beside it is rounding
+    1e-24  # float64 keeps (1e-16)^2 of the energy: a variance this small relative to it is rounding
 )
 
 

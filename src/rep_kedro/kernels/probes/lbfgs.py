@@ -66,7 +66,7 @@ def fit_probes_lbfgs(
         max_iterations: Steps after which settings stop unconverged.
 
     Returns:
-        Optima, losses and what tells whether they are optima.
+        Optima, losses and whether they have converged.
 
     Raises:
         ValueError: If labels, layers or weight decays do not fit this description.
@@ -123,7 +123,7 @@ def _turn_to_principal_axes(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     centred = x.to(torch.float64) - mean
     if x.shape[1] <= x.shape[0]:
         rotation = torch.linalg.eigh(centred.T @ centred).eigenvectors
-    else:  # the optimum lies in the span of the samples, so the other directions can go
+    else:  # the optimum is in the span of the samples, so the other directions can go
         rotation = torch.linalg.svd(centred, full_matrices=False).Vh.T
     return centred @ rotation, rotation, mean
 
@@ -193,7 +193,7 @@ class _Problem:
 
 @dataclass
 class _State:
-    """Where all settings of a problem stand."""
+    """State of the iteration for all settings of a problem."""
 
     point: Tensor
     logits: Tensor

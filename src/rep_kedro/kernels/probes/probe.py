@@ -85,19 +85,6 @@ def draw_held_out(labels: Tensor, *, fraction: float, generator: torch.Generator
     return held_out
 
 
-def predict_logits(weights: Tensor, x: Tensor) -> Tensor:
-    """Return the logits of probes.
-
-    Args:
-        weights: Shape (..., n_features + 1, n_classes), the last row being the bias.
-        x: Features as the probes were fitted on, (n_samples, n_features).
-
-    Returns:
-        Shape (..., n_samples, n_classes), dtype of the weights.
-    """
-    return x.to(weights.dtype) @ weights[..., :-1, :] + weights[..., -1:, :]
-
-
 def bound_share(share: float, n: int, *, confidence: float = 0.95) -> tuple[float, float]:
     """Return the ends of Wilson's interval of a share that was counted in a sample.
 

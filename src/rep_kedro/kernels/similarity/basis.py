@@ -1,7 +1,7 @@
 """One orthonormal basis for each model, and the products of bases that every linear-map measure is read from.
 
 A column-centred representation of unit norm is written ``directions @ diag(spread) @ axes.T`` once per model.
-All that CCA, Procrustes, shape distances, regression and GULP ask about two models lies in the small product
+All that CCA, Procrustes, shape distances, regression and GULP ask about two models is in the small product
 ``directions_a.T @ directions_b``, weighted on both sides by functions of the spreads; the features, their
 number and the rotation ``axes`` drop out. More features than stimuli cost no accuracy and no special case.
 """
@@ -19,7 +19,9 @@ from rep_kedro.kernels.similarity.nuclear_norm import sum_singular_values
 from rep_kedro.kernels.similarity.span import find_span, rounding_of
 
 PRECISE_EIGENVALUE = 1e-10  # eigenvalues of a Gram matrix above this share of the largest have enough digits
-RELATIVE_ZERO = 1e-12  # a centred representation this small beside the raw one does not tell stimuli apart
+RELATIVE_ZERO = (
+    1e-12  # a centred representation this small relative to the raw one does not distinguish stimuli
+)
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Basis:
 
     @property
     def rank(self) -> int:
-        """Number of directions kept; 0 for a representation that does not tell stimuli apart."""
+        """Number of directions kept; 0 for a representation that does not distinguish stimuli."""
         return self.directions.shape[1]
 
     @property

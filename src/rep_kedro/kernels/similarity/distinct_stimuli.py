@@ -23,7 +23,7 @@ def find_copies(x: Tensor) -> Tensor | None:
         key = key * RATIO + feature
     if len(torch.unique(key)) == len(x):
         return None
-    for n_features in (FEW, x.shape[1]):  # a few features tell nearly all stimuli apart, where any do
+    for n_features in (FEW, x.shape[1]):  # a few features distinguish nearly all stimuli, where any do
         rows, numbers = torch.unique(x[:, :n_features], dim=0, return_inverse=True)
         if len(rows) == len(x):
             return None

@@ -117,7 +117,7 @@ def _products_in_stimulus_space(models: Sequence[CentredFeatures], memory_bytes:
 
 
 def _stacks_of(features: Sequence[Tensor]) -> list[Tensor]:
-    """View neighbouring models of one width that lie one after the other in memory as one tensor each."""
+    """View neighbouring models of one width that are contiguous in memory as one tensor each."""
     stacks: list[Tensor] = []
     for x in features:
         last = stacks[-1] if stacks else None
@@ -156,7 +156,7 @@ def tile_side(n_matrices: int, n_stimuli: int, like: Tensor, memory_bytes: int) 
 
 
 def tiles(n_stimuli: int, side: int) -> Iterator[tuple[slice, slice]]:
-    """Yield row and column ranges of tiles that cover the diagonal and what lies right of it."""
+    """Yield row and column ranges of tiles that cover the diagonal and the part to the right of it."""
     edges = [slice(start, min(start + side, n_stimuli)) for start in range(0, n_stimuli, side)]
     for i, rows in enumerate(edges):
         for columns in edges[i:]:
@@ -170,7 +170,7 @@ def view_of(buffer: Tensor, n_matrices: int, rows: slice, columns: slice) -> Ten
 
 
 def add_products(products: Tensor, tile: Tensor, rows: slice, columns: slice) -> None:
-    """Add the products of one tile of each matrix, twice unless it lies on the diagonal.
+    """Add the products of one tile of each matrix, twice unless it is on the diagonal.
 
     The diagonal of the matrices is set to zero in the tile and so left out.
     """

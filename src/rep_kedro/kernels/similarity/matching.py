@@ -47,7 +47,7 @@ def compare_units(
         representations: One matrix for each model, shape (n_stimuli, n_units_i), finite, row s for the same
             stimulus in all.
         requests: By a name of the caller's: ``statistic``, one of ``STATISTICS``.
-        memory_bytes: Not used: one product of two models is in memory, beside one float64 copy of all of
+        memory_bytes: Not used: one product of two models is in memory, with one float64 copy of all of
             them, twice.
 
     Yields:

@@ -1,6 +1,6 @@
 """How much the neighbour lists of two models have in common, for all pairs of models at once.
 
-For each model a table holds at which place of its list a stimulus stands; looking up the lists of all other
+For each model a table holds the place of each stimulus in its list; looking up the lists of all other
 models in it gives every overlap and every pair of places with n_neighbours reads for each stimulus and pair
 of models.
 """

@@ -63,7 +63,7 @@ def compare_neighbours(
     ``mutual_knn`` is the mean share of neighbours in common (n_neighbours / (n_stimuli - 1) by chance);
     ``jaccard`` divides by all neighbours of either model; ``rank_similarity`` weighs common neighbours by how
     early and how close they are in the lists, 0 for a stimulus without any; ``cycle_knn`` is the share of
-    stimuli that lie on a way to a neighbour in b and on to a neighbour of that in a; the others are in the
+    stimuli that are on a path to a neighbour in b and on to a neighbour of that in a; the others are in the
     modules that compute them.
 
     Args:

@@ -39,7 +39,7 @@ def measure_gulp(block: PairBlock, *, ridge: float) -> PairValues:
 
     Args:
         block: Products of bases.
-        ridge: Strength of the ridge penalty beside a total variance of 1, positive.
+        ridge: Strength of the ridge penalty relative to a total variance of 1, positive.
 
     Raises:
         ValueError: If the ridge is not positive; at zero the distance only counts directions.

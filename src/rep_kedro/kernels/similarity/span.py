@@ -4,7 +4,7 @@ A number of a representation x was rounded by at most ``rounding * |x_ij|``. The
 columns are scaled, so rank is decided where neither a large stimulus nor a large feature hides the others: on
 ``z = row_scale * [1, x] * column_scale`` with columns of unit norm. Rounding changes no singular value of z
 by more than ``rounding * sqrt(n_features)`` (Weyl): every direction above it is in the features themselves.
-The column of ones stands for the mean: centring takes away one direction, whatever the sizes of the stimuli.
+The column of ones represents the mean: centring takes away one direction, whatever the sizes of the stimuli.
 """
 
 import torch

@@ -1,8 +1,8 @@
 """Rounding errors of float32 for a model, estimated from some of its stimuli in float64.
 
 Products of float32 features are off by roundings of the size of the features. Where one stimulus outweighs
-all others, where stimuli are far closer to each other than to their mean, or where a kernel is narrow beside
-that size, such roundings are not small compared with what a measure looks at, and float64 has to do the work.
+all others, where stimuli are far closer to each other than to their mean, or where a kernel is narrower
+than that, such roundings are not small compared with what a measure looks at, and float64 has to do the work.
 """
 
 from collections.abc import Callable, Iterable, Sequence

@@ -1,7 +1,7 @@
 """Exact optimal transport between uniform masses, by linear programmes over few of all routes.
 
 Nearly all routes carry nothing in the optimum. So a programme over the best routes of each row and column is
-solved, its prices tell which of the other routes would gain, these are added, and so on until none is left:
+solved, its prices show which of the other routes would gain, these are added, and so on until none is left:
 then the prices prove that nothing better exists. The whole programme at once has the same value and takes
 scipy four to eight times as long (48 x 65 to 300 x 401 units).
 """

@@ -12,7 +12,7 @@ from torch import Tensor
 from rep_kedro.kernels.statistics.correlation import correlate_rows, is_constant
 from rep_kedro.kernels.statistics.resampling import Interval, summarise_replicates
 
-MIN_POINTS = 3  # two points always lie on a line
+MIN_POINTS = 3  # two points are always on a line
 ONE_SET_PAIR = "no interval: one pair of stimulus sets leaves nothing to resample"
 REASONS = (
     "",

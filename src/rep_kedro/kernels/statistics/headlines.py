@@ -32,11 +32,6 @@ class Leader:
     rivals: tuple[int, ...]
     margin: Tensor
 
-    @property
-    def is_decided(self) -> bool:
-        """Whether the leader is larger than every other candidate."""
-        return not self.rivals
-
 
 def find_leader(
     estimates: Tensor,

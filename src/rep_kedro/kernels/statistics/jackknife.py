@@ -69,29 +69,6 @@ def jackknife_linear_cka(representations: Sequence[Tensor], *, memory_bytes: int
     return JackknifeCka(estimate=estimate, standard_error=spread.sqrt() * sqrt((n - 1) / n))
 
 
-def leave_one_out_linear_cka(
-    representations: Sequence[Tensor], *, memory_bytes: int = 2**25
-) -> tuple[Tensor, Tensor]:
-    """Return debiased linear CKA without each stimulus in turn, and with all.
-
-    Stimulus i's pull on a value is the estimate less the value without it: large for outliers.
-
-    Args:
-        representations: One matrix per model, shape (n_stimuli, n_features_i), the same stimuli in the same
-            order.
-        memory_bytes: Bound for blocks of stimuli, one at least; changes speed, not the result.
-
-    Returns:
-        Values without stimulus i, float64, shape (n_stimuli, n_models, n_models), and on all, (n_models,
-        n_models).
-
-    Raises:
-        ValueError: If there are fewer than five stimuli, or models have different numbers of stimuli.
-    """
-    estimate, blocks = _leave_out_each(representations, memory_bytes)
-    return torch.cat(list(blocks)), estimate
-
-
 def _leave_out_each(representations: Sequence[Tensor], memory_bytes: int) -> tuple[Tensor, Iterator[Tensor]]:
     """Return CKA on all stimuli, and block by block that without each stimulus of the block."""
     n, n_models = count_stimuli(representations), len(representations)

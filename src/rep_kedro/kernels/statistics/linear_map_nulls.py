@@ -30,7 +30,7 @@ class Comparable:
 
     Attributes:
         points: One matrix per model, shape (n_stimuli, rank_i), float64; rank 0 for a model that does not
-            tell stimuli apart.
+            distinguish stimuli.
         reduce: From products, shape (n_permutations, rank_a, rank_b), to numbers, shape (n_permutations,).
         conclude: From numbers, shape (n_permutations, n_models, n_models), to values of the measure.
         n_distinct: Stimuli that differ for at least one of two models, shape (n_models, n_models), where two

@@ -205,7 +205,9 @@ def _count_reached(unit: Tensor, places: Tensor, observed: Tensor, *, two_sided:
     bar = ((observed.abs() if two_sided else observed) - TIE_TOLERANCE)[:, None, :]
     count = torch.zeros_like(observed)
     per_block = max(1, PERMUTED_ENTRIES // max(1, n_sets * n_pairs))
-    by_pair = unit.T.contiguous()  # the similarities of a pair lie together: permuting them moves whole rows
+    by_pair = (
+        unit.T.contiguous()
+    )  # the similarities of a pair are contiguous: permuting them moves whole rows
     for block in torch.split(places, per_block):
         permuted = by_pair.index_select(0, block.T.flatten()).view(n_pairs, len(block) * n_sets)
         null = (unit @ permuted).view(n_sets, len(block), n_sets)

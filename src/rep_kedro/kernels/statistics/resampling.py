@@ -76,27 +76,6 @@ def draw_bootstrap_counts(strata: Tensor, n_replicates: int, *, generator: torch
     return counts
 
 
-def draw_subset_counts(n_units: int, n_kept: int, n_replicates: int, *, generator: torch.Generator) -> Tensor:
-    """Draw subsets without replacement (m out of n).
-
-    Args:
-        n_units: Size of the sample.
-        n_kept: Size m of a subset, 1 to n_units.
-        n_replicates: How many subsets to draw.
-        generator: Source of randomness (CPU).
-
-    Returns:
-        Counts 0 or 1, int64, shape (n_replicates, n_units), each row with sum n_kept.
-
-    Raises:
-        ValueError: If n_kept is not in 1 to n_units.
-    """
-    if not 1 <= n_kept <= n_units:
-        raise ValueError(f"a subset of {n_units} units must keep 1 to {n_units} of them, got {n_kept}")
-    kept = draw_permutations(n_units, n_replicates, generator=generator)[:, :n_kept]
-    return torch.zeros(n_replicates, n_units, dtype=torch.int64).scatter_(1, kept, 1)
-
-
 def summarise_replicates(
     replicates: Tensor, estimate: Tensor, *, confidence: float = 0.95, method: str = "percentile"
 ) -> Interval:

@@ -141,7 +141,7 @@ def find_turn(positions: Numbers, target: Numbers) -> Numbers:
         target: The same items' other positions, shape (n_items, 2), centred.
 
     Returns:
-        Shape (2, 2); ``positions @ turn`` lie near the target, with the distances that they had.
+        Shape (2, 2); ``positions @ turn`` are near the target, with the distances that they had.
 
     Source: Schönemann 1966, doi:10.1007/BF02289451.
     """

@@ -5,8 +5,6 @@ stimulus are missing, so that counts[i] * counts[j] weighs the pair of stimuli i
 what is present.
 """
 
-from math import sqrt
-
 import torch
 from torch import Tensor
 
@@ -28,8 +26,8 @@ def resample_cka(grams: Tensor, counts: Tensor, *, debiased: bool = True) -> Ten
 
     Args:
         grams: Symmetric kernel matrices, one per model, shape (n_models, n_stimuli, n_stimuli).
-        counts: How often each stimulus is in each resample, shape (n_resamples, n_stimuli): from
-            ``draw_bootstrap_counts`` or, for subsets, ``draw_subset_counts``.
+        counts: How often each stimulus is in each resample, shape (n_resamples, n_stimuli), from
+            ``draw_bootstrap_counts``; 0 or 1 for subsets.
         debiased: Leave out the diagonal (unbiased HSIC).
 
     Returns:
@@ -101,30 +99,6 @@ def resample_rsa(dissimilarities: Tensor, counts: Tensor, *, coefficient: str = 
     found = torch.cat([correlation.correlate(block[:, first] * block[:, second]) for block in blocks])
     too_few = (weights > 0).sum(dim=1) < MIN_STIMULI_RSA
     return torch.where(too_few[:, None, None], torch.nan, found)
-
-
-def estimate_error_from_subsets(replicates: Tensor, n_kept: int, n_stimuli: int) -> Tensor:
-    """Turn the spread over subsets into the standard error at the full number of stimuli.
-
-    The variance over subsets of m out of n without replacement is that of m stimuli less that of n, hence the
-    factor m / (n - m); it holds where the variance falls as 1 / n.
-
-    Args:
-        replicates: Values on subsets, shape (n_replicates, ...), from ``draw_subset_counts``.
-        n_kept: Stimuli in a subset, m.
-        n_stimuli: Stimuli in all, n.
-
-    Returns:
-        Standard errors, float64, shape (...).
-
-    Raises:
-        ValueError: If the subsets are not smaller than the whole.
-
-    Source: Politis & Romano 1994, Ann Stat 22:2031, with the factor for finite populations.
-    """
-    if not 1 <= n_kept < n_stimuli:
-        raise ValueError(f"subsets must have 1 to {n_stimuli - 1} of {n_stimuli} stimuli, got {n_kept}")
-    return replicates.double().std(dim=0) * sqrt(n_kept / (n_stimuli - n_kept))
 
 
 def require_counts(counts: Tensor, n_stimuli: int) -> Tensor:

@@ -57,7 +57,7 @@ def read_content(place: FilePlace, kind: str, *, only_shapes: bool = False) -> A
     name = f"{kind} {place.path or place.url}"
     found = recognise_file(path)
     if found.readable is None:
-        raise UserError(f"{name} is {found.told}")
+        raise UserError(f"{name} is {found.described}")
     if found.readable == "safetensors":
         return _read_safetensors(path, name)
     return _read_torch(path, name, mapped=only_shapes and _can_be_mapped(path, found.readable))

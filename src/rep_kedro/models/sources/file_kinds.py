@@ -34,11 +34,11 @@ class FileKind(NamedTuple):
 
     Attributes:
         readable: How weights can be read from it; None if it contains none that can be read.
-        told: What it is and what to do, as the end of a sentence that begins with "is".
+        described: What it is and what to do, as the end of a sentence that begins with "is".
     """
 
     readable: Readable | None
-    told: str = ""
+    described: str = ""
 
 
 def recognise_file(path: Path) -> FileKind:
@@ -73,7 +73,7 @@ def _describe_binary(head: bytes) -> str:
             "a pickle that torch.save did not write, and reading it could run code;"
             " save the weights as .safetensors"
         )
-    return next((told for magic, told in _BINARY.items() if head.startswith(magic)), "")
+    return next((described for magic, described in _BINARY.items() if head.startswith(magic)), "")
 
 
 def show_name(name: object) -> str:

@@ -49,7 +49,7 @@ class Reading:
 
 
 def find_states(content: Any) -> dict[str, dict[str, Tensor]]:
-    """Return all mappings of names to tensors, by dotted path; what is beside the tensors is left out."""
+    """Return all mappings of names to tensors, by dotted path; everything else is left out."""
     states: dict[str, dict[str, Tensor]] = {}
     for path, part in _walk(content):
         if isinstance(part, Mapping):

@@ -109,8 +109,8 @@ def _require_config(spec: TimmModel) -> dict[str, Any]:
 
         folder = fetch_folder(spec.name, _CONFIG, with_weights=False)
         content = read_config(folder, _CONFIG, "architecture")
-        told = content.get("pretrained_cfg", content)
-        known = {key: told[key] for key in PretrainedCfg.__dataclass_fields__ if key in told}
+        given = content.get("pretrained_cfg", content)
+        known = {key: given[key] for key in PretrainedCfg.__dataclass_fields__ if key in given}
         resolved: Any = PretrainedCfg(**known)
         return dict(resolved.to_dict())
     base, _, tag = spec.name.partition(".")

@@ -112,7 +112,7 @@ def _handle_of(stimulus_sets: "Mapping[str, ArrowHandle]", name: str) -> "ArrowH
 
 def _make_stimulus_set(name: str, spec: "SourceSpec", threads: int) -> "pa.Table":
     from rep_kedro.stimuli.assembly import assemble_stimulus_set, meta_of
-    from rep_kedro.stimuli.expectation import describe_doubts, require_expected, tell_left_out
+    from rep_kedro.stimuli.expectation import describe_doubts, describe_left_out, require_expected
     from rep_kedro.stimuli.findings import remarks_on_images
     from rep_kedro.stimuli.record import DamageLog
     from rep_kedro.stimuli.sources import open_source
@@ -123,7 +123,7 @@ def _make_stimulus_set(name: str, spec: "SourceSpec", threads: int) -> "pa.Table
     require_expected(name, meta, spec.expected)
     for note in (*meta["notes"], *describe_doubts(meta)):
         _log.warning("stimulus set %r: %s", name, note)
-    left_out = tell_left_out(meta)
+    left_out = describe_left_out(meta)
     if left_out:
         _log.warning("stimulus set %r has %d stimuli, without %s", name, meta["n_stimuli"], left_out)
     for remark in remarks_on_images(meta):

@@ -33,8 +33,8 @@ def anchors_in_words(summary: pd.DataFrame) -> list[str]:
     rows = rows[rows["median_pearson"].notna()].sort_values("anchor", kind="stable")
     if not len(rows):
         return []
-    told = [f"{row.anchor} (median r = {_with_interval(row)})" for row in rows.itertuples()]
-    return [f"Who is like one given network, on one stimulus set and another: {list_in_words(told)}."]
+    medians = [f"{row.anchor} (median r = {_with_interval(row)})" for row in rows.itertuples()]
+    return [f"Who is like one given network, on one stimulus set and another: {list_in_words(medians)}."]
 
 
 def _with_interval(row: Any) -> str:

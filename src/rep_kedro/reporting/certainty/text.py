@@ -133,30 +133,32 @@ def ceiling_in_words(ceilings: pd.DataFrame) -> list[str]:
     defined = ceilings.dropna(subset=["ceiling_low", "others_mean"])
     if not len(defined):
         return []
-    told = [
+    values = [
         f"{write_number(part['ceiling_low'].mean(), digits=2)} on {name} (other networks "
         f"{write_number(part['others_mean'].mean(), digits=2)})"
         for name, part in defined.groupby("stimulus_set", sort=True)
     ]
     return [
         f"Networks that differ in their seed alone have a mean similarity, as lower noise ceiling, of "
-        f"{list_in_words(told)}."
+        f"{list_in_words(values)}."
     ]
 
 
 def sizes_in_words(rows: pd.DataFrame) -> list[str]:
     """Say how much the similarities change from the last but one number of stimuli to all."""
-    told = []
+    values = []
     for name, part in rows.dropna(subset=["mean_change"]).groupby("stimulus_set", sort=True):
         ordered = part.sort_values("n_stimuli")
         if len(ordered) > 1:
             before, last = ordered.iloc[-2], ordered.iloc[-1]
-            told.append(
+            values.append(
                 f"{write_number(before['mean_change'])} from {write_number(before['n_stimuli'], 'count')} to "
                 f"{write_number(last['n_stimuli'], 'count')} stimuli of {name}"
             )
     return (
-        [f"With more stimuli, similarities still change by a mean of {list_in_words(told)}."] if told else []
+        [f"With more stimuli, similarities still change by a mean of {list_in_words(values)}."]
+        if values
+        else []
     )
 
 
@@ -164,9 +166,7 @@ def _orders(sizes: pd.DataFrame) -> str:
     if not len(sizes):
         return "none"
     n_orders = int(sizes["n_orders"].max())
-    return (
-        f"mean over {n_orders} random order{'s' if n_orders > 1 else ''} of the stimuli and all network pairs"
-    )
+    return f"mean over {counted(n_orders, 'random order')} of the stimuli and all network pairs"
 
 
 def _tables(

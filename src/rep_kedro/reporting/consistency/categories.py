@@ -41,7 +41,7 @@ def plot_consistency_by_category(
 
     Args:
         consistency: The contract's table.
-        consistency_summary: The contract's table; tells how many kinds have too few networks to be drawn.
+        consistency_summary: The contract's table; counts the kinds that have too few networks to be drawn.
         measure: Which similarity measure.
 
     Returns:

@@ -54,7 +54,7 @@ TESTED = ("p_value", "p_adjusted", "p_smallest")
 
 
 def describe(content: ReportContent) -> list[Section]:
-    """Say how far similarities on one stimulus set tell those on another."""
+    """Say how far similarities on one stimulus set predict those on another."""
     rows = with_numbers(content.of_measure("consistency"), "pearson", "spearman", *TESTED)
     summary = with_numbers(content.of_measure("consistency_summary"), *SUMMARY_NUMBERS)
     comparisons = with_numbers(content.of_measure("anchor_comparisons"), *COMPARISON_NUMBERS)

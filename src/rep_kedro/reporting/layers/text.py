@@ -28,7 +28,7 @@ FIELD_COLUMNS = {
 
 
 def describe(content: ReportContent) -> list[Section]:
-    """Say how full the layers are and where the border lies."""
+    """Say how saturated the layers are and which is the border layer."""
     diagnostics = content.table("layer_diagnostics")
     shown = diagnostics[diagnostics["stimulus_set"] == content.stimulus_set]
     shown = with_numbers(at_delta(shown, content.delta), "saturation")
@@ -91,12 +91,12 @@ def border_in_words(content: ReportContent) -> list[str]:
         return []
     fields = with_traits(fields, content.table("model_cards"))
     borders = fields[fields["is_border"].astype(bool)]
-    told = [
+    values = [
         f"{written(str(architecture))} at {list_in_words(in_order(part['layer']))}"
         for architecture, part in borders.groupby("architecture", sort=True)
     ]
     without = sorted(set(fields["architecture"]) - set(borders["architecture"]))
-    sentences = [f"Border layer: {list_in_words(told, 8)}."] if told else []
+    sentences = [f"Border layer: {list_in_words(values, 8)}."] if values else []
     if without:
         names = list_in_words([written(name) for name in without])
         sentences.append(f"In {names} no analysed layer comes after one that sees the whole image.")

@@ -39,18 +39,18 @@ def clusters_in_words(clusters: pd.DataFrame, model_cards: pd.DataFrame) -> list
     if not len(clusters):
         return []
     objective = trait_of(model_cards, "objective")
-    told = []
+    groups = []
     for cluster, part in clusters.groupby("cluster", sort=True):
         names = [str(model) for model in part["model"]]
         own = [objective.get(name, "unknown") for name in names]
         counts = list_in_words([f"{own.count(kind)} {written(kind)}" for kind in objectives_in_order(own)])
         listed = f" ({list_in_words(names)})" if len(names) <= MOST_NAMES else ""
-        told.append(f"{int(str(cluster)) + 1}: {counts}{listed}")
+        groups.append(f"{int(str(cluster)) + 1}: {counts}{listed}")
     mean = write_number(clusters["silhouette"].mean(), digits=2)
     return [
-        f"Shown is a clustering of the networks into {counted(len(told), 'cluster')}, by mean similarity. Of "
-        f"the numbers of clusters that were tried it has the highest mean silhouette ({mean}), which other "
-        f"networks may give to another. {'; '.join(told)}."
+        f"Shown is a clustering of the networks into {counted(len(groups), 'cluster')}, by mean"
+        f" similarity. Of the numbers of clusters that were tried it has the highest mean silhouette"
+        f" ({mean}), which other networks may give to another. {'; '.join(groups)}."
     ]
 
 

@@ -70,11 +70,11 @@ def describe(content: ReportContent) -> list[Section]:
 
 def gaps_in_words(gaps: pd.DataFrame) -> list[str]:
     """Give the correlation of similarity with accuracy difference on each stimulus set."""
-    told = [
+    values = [
         f"{name} ({written_r(pearson(part['similarity'], part['gap']))}, n\u00a0=\u00a0{len(part)})"
         for name, part in gaps.groupby("stimulus_set", sort=True)
     ]
-    return [f"Similarity with accuracy difference: {list_in_words(told, MOST_SETS)}."] if told else []
+    return [f"Similarity with accuracy difference: {list_in_words(values, MOST_SETS)}."] if values else []
 
 
 def certainty_in_words(correlations: pd.DataFrame) -> list[str]:

@@ -25,12 +25,12 @@ def predictions_in_words(agreement: pd.DataFrame, similarities: pd.DataFrame) ->
     """Say whether similar networks err alike, and which kinds do."""
     joined = agreement_and_similarity(agreement, similarities).dropna(subset=["error_consistency"])
     sentences = []
-    told = [
+    values = [
         f"{name} ({written_r(pearson(part['similarity'], part['error_consistency']))})"
         for name, part in joined.groupby("stimulus_set", sort=True)
     ]
-    if told:
-        sentences.append(f"Similarity with error consistency (κ): {list_in_words(told, MOST_SETS)}.")
+    if values:
+        sentences.append(f"Similarity with error consistency (κ): {list_in_words(values, MOST_SETS)}.")
     if len(agreement):
         ranking = rank_kinds(with_errors(agreement), "error_consistency", error="error")
         if ranking is not None:

@@ -64,15 +64,15 @@ def _best_table(best: pd.DataFrame, n_rows: int) -> Table:
 
 def accuracies_in_words(best: pd.DataFrame) -> list[str]:
     """Give the mean test accuracy on each stimulus set, with its interval over networks and images."""
-    told = []
+    values = []
     for name, part in best.groupby("stimulus_set", sort=True):
         mean, half = _mean_and_half_width(part)
         ends = [write_number(min(max(end, 0.0), 1.0), "percent", 1) for end in (mean - half, mean + half)]
         interval = "" if math.isnan(half) else f" (95 % interval {' to '.join(ends)})"
-        told.append(f"{name} {write_number(mean, 'percent', 1)}{interval}")
+        values.append(f"{name} {write_number(mean, 'percent', 1)}{interval}")
     return (
-        [f"Mean over networks of the test accuracy of the chosen layer: {list_in_words(told, 8)}."]
-        if told
+        [f"Mean over networks of the test accuracy of the chosen layer: {list_in_words(values, 8)}."]
+        if values
         else []
     )
 
@@ -110,8 +110,8 @@ def leaders_in_words(best: pd.DataFrame) -> list[str]:
 
 def ranks_in_words(ranks: pd.DataFrame) -> list[str]:
     """Give the correlation of RankMe with accuracy on each stimulus set."""
-    told = [
+    values = [
         f"{name} ({written_r(pearson(part['rankme'], part['test_accuracy']))}, n\u00a0=\u00a0{len(part)})"
         for name, part in ranks.groupby("stimulus_set", sort=True)
     ]
-    return [f"RankMe with probe accuracy: {list_in_words(told, 12)}."] if told else []
+    return [f"RankMe with probe accuracy: {list_in_words(values, 12)}."] if values else []

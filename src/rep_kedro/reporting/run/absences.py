@@ -52,8 +52,8 @@ def lack_in_words(content: ReportContent, table: str) -> str | None:
         return _lack(table, "two networks that differ in their seed alone", "none")
     if table == "consistency":
         reasons = in_order(content.of_measure("consistency_summary")["reason"].dropna())
-        told = "; ".join(reason for reason in reasons if reason)
-        return f"The table {table} is empty: {told}." if told else None
+        shown = "; ".join(reason for reason in reasons if reason)
+        return f"The table {table} is empty: {shown}." if shown else None
     return None
 
 

@@ -42,7 +42,7 @@ SUMMARY_COLUMNS = {
 
 
 def describe(content: ReportContent) -> list[Section]:
-    """Put this run beside an earlier version, where one was given."""
+    """Compare this run with an earlier version, where one was given."""
     parts = [
         (label, compare_values(content.table(name), content.earlier[name], keys, value))
         for name, label, keys, value in COMPARED
@@ -70,9 +70,9 @@ def _changes_in_words(label: str, compared: pd.DataFrame) -> str:
     n_changed = int((both["change"].abs() > 0).sum())
     largest = both["change"].abs().max() if len(both) else float("nan")
     only_now, only_earlier = (int((compared["held_by"] == side).sum()) for side in ("now", "earlier"))
-    told = f"{label.capitalize()}: {len(both):,} values in both, {n_changed:,} of them changed"
-    told += f" (by at most {write_number(largest)})" if n_changed else ""
-    return f"{told}; {only_now:,} only in this run, {only_earlier:,} only in the earlier one."
+    sentence = f"{label.capitalize()}: {len(both):,} values in both, {n_changed:,} of them changed"
+    sentence += f" (by at most {write_number(largest)})" if n_changed else ""
+    return f"{sentence}; {only_now:,} only in this run, {only_earlier:,} only in the earlier one."
 
 
 def _change_tables(label: str, compared: pd.DataFrame) -> list[Table]:

@@ -24,7 +24,7 @@ class Handle(Protocol):
 
     @property
     def meta(self) -> Mapping[str, Any]:
-        """What the member tells of itself; ``platform`` where its bytes depend on it."""
+        """What the member reports of itself; ``platform`` where its bytes depend on it."""
 
 
 def build_run_table(

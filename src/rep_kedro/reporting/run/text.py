@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from rep_kedro.datasets.platform import UNRECORDED, tell_counts
+from rep_kedro.datasets.platform import UNRECORDED, describe_counts
 from rep_kedro.reporting.content import ReportContent
 from rep_kedro.reporting.page import Column, Section, Table, counted, make_table
 from rep_kedro.reporting.similarity.text import with_numbers
@@ -99,8 +99,8 @@ def _results_in_words(table: pd.DataFrame) -> list[str]:
     n_untimed, n_collections = int(table["seconds"].isna().sum()), table["collection"].nunique()
     n_seconds = f"{table['seconds'].sum():,.1f} s"
     counts = f"{counted(len(table), 'result')} in {counted(n_collections, 'collection')}"
-    told = f"{counts} took {n_seconds} to compute"
-    return [f"{told}; {n_untimed:,} of them have no time on record." if n_untimed else f"{told}."]
+    shown = f"{counts} took {n_seconds} to compute"
+    return [f"{shown}; {n_untimed:,} of them have no time on record." if n_untimed else f"{shown}."]
 
 
 def platforms_in_words(table: pd.DataFrame) -> list[str]:
@@ -108,8 +108,8 @@ def platforms_in_words(table: pd.DataFrame) -> list[str]:
     found = []
     for name, part in table.groupby("collection", sort=False):
         if part["platform"].notna().any():
-            told = tell_counts(part["platform"].fillna(UNRECORDED))
-            found += [f"Members of {name} come from different platforms: {told}."] if told else []
+            shown = describe_counts(part["platform"].fillna(UNRECORDED))
+            found += [f"Members of {name} come from different platforms: {shown}."] if shown else []
     return [*found, PLATFORM_NOTE] if found else []
 
 

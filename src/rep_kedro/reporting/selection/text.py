@@ -28,12 +28,12 @@ def describe(content: ReportContent) -> list[Section]:
     """Say which way of choosing a few networks makes the most accurate ensemble."""
     rows = with_numbers(content.of_measure("model_selection"), *NUMBERS)
     means = strategy_means(rows)
-    told = selection_in_words(rows)
+    findings = selection_in_words(rows)
     return [
         Section(
             anchor="selection",
-            answers=told[:1],
-            details=told[1:],
+            answers=findings[:1],
+            details=findings[1:],
             notes=[
                 *undefined_in_words(rows, "ensemble_accuracy", "choices of networks"),
                 *absence_in_words(rows, content, "model_selection"),

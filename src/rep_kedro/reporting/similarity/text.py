@@ -111,7 +111,7 @@ def pairs_in_words(rows: pd.DataFrame) -> list[str]:
         return [f"{only['model_a']} and {only['model_b']} have a similarity of {mean} ({over})."]
     low, median, high = (write_number(means["mean"].quantile(share)) for share in (0.25, 0.5, 0.75))
     return [
-        f"The similarity of two networks has a median of {median}, and lies between {low} and {high} for the "
+        f"The similarity of two networks has a median of {median}, and is between {low} and {high} for the "
         f"middle half of {len(means):,} pairs ({over})."
     ]
 
@@ -164,9 +164,9 @@ def undefined_in_words(rows: pd.DataFrame, column: str, what: str) -> list[str]:
     reasons = (
         undefined["reason"].fillna("").astype(str).replace("", "no reason given").value_counts(sort=True)
     )
-    told = "; ".join(f"{reason} ({count})" for reason, count in reasons.head(3).items())
+    listed = "; ".join(f"{reason} ({count})" for reason, count in reasons.head(3).items())
     more = f"; and {len(reasons) - 3} further reasons" if len(reasons) > 3 else ""
-    return [f"{len(undefined)} of {len(rows)} {what} {be(len(undefined))} undefined: {told}{more}."]
+    return [f"{len(undefined)} of {len(rows)} {what} {be(len(undefined))} undefined: {listed}{more}."]
 
 
 def _tables(rows: pd.DataFrame, n_extreme: int) -> Sequence[Table]:

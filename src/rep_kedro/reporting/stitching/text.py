@@ -61,9 +61,9 @@ def stitching_in_words(rows: pd.DataFrame, objective: dict[str, str]) -> list[st
         (rows[is_trained & (front != end)], "into trained networks of another objective"),
         (rows[~is_trained], "into untrained networks, which are near chance by themselves"),
     )
-    told = [
+    values = [
         f"{write_number(part['value'].median(), digits=2)} {words} (n\u00a0=\u00a0{len(part)})"
         for part, words in kinds
         if len(part)
     ]
-    return [f"Median relative accuracy is {list_in_words(told)}."] if told else []
+    return [f"Median relative accuracy is {list_in_words(values)}."] if values else []

@@ -76,7 +76,7 @@ class HuggingFaceSpec(FileSourceSpec):
         return kept
 
     def roots(self) -> dict[str, list[Path]]:
-        """Return the folder; nothing for a set on the hub, which its commit tells from all others."""
+        """Return the folder; nothing for a set on the hub, which its commit identifies."""
         return {} if self.path is None else super().roots()
 
 
@@ -85,7 +85,7 @@ def read(spec: HuggingFaceSpec, log: DamageLog) -> StimulusStream:
 
     Raises:
         FileNotFoundError: If the folder is missing.
-        DamagedSourceError: If the set cannot be had, is incomplete, or is laid out in no known way.
+        DamagedSourceError: If the set is not available or incomplete, or its layout is unknown.
     """
     folder = _folder_of(spec)
     with _unexpected_forms(folder):

@@ -1,6 +1,6 @@
 """Natural image patches cut from scikit-learn's two sample photographs.
 
-Patches are cells of a grid, so no two share a pixel; those of the test split lie in another part of each
+Patches are cells of a grid, so no two share a pixel; those of the test split are from another part of each
 photograph than those of the train split.
 """
 

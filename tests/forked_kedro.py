@@ -1,0 +1,105 @@
+"""Runs Kedro commands in processes that are forked from one that has imported the libraries.
+
+A command of its own process spends four to five seconds on importing torch, Kedro and pandas, most of what
+a test of a small run takes. Here one process per test session imports them once, but nothing of the project:
+each fork imports that from the folder in which its command runs. It then ends as any process does. Tests of
+the start of a process, of signals and of the environment use ``subprocess``.
+
+Run as a script, this file is that process; orders come through the socket that it inherits.
+"""
+
+import gc
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+_LARGEST_ORDER = 1 << 17
+_LIBRARIES = (
+    *("kedro.framework.cli", "kedro.framework.session", "kedro.framework.context", "kedro.ipython"),
+    *("kedro.config", "kedro.runner", "kedro_datasets", "rich.logging", "tqdm.contrib.logging", "dvc.api"),
+    *("numpy", "pandas", "pyarrow.parquet", "pyarrow.compute", "pyarrow.dataset", "PIL.Image", "jinja2"),
+    *("scipy.stats", "scipy.optimize", "scipy.linalg", "scipy.cluster.hierarchy", "scipy.spatial.distance"),
+    *("sklearn.datasets", "sklearn.manifold", "sklearn.cluster", "sklearn.decomposition", "sklearn.metrics"),
+    *("torch", "torch._dynamo", "torch.optim", "torch.utils.flop_counter", "safetensors.torch"),
+    *("matplotlib.pyplot", "matplotlib.backends.backend_svg", "matplotlib.backends.backend_agg"),
+)
+
+
+def run_forked(
+    folder: Path, arguments: Sequence[str], environment: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """Run ``kedro`` with some arguments in a folder; return its exit code (negative: a signal) and output."""
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        order = {"folder": str(folder), "arguments": list(arguments), "environment": dict(environment)}
+        ours, theirs = socket.socketpair()
+        with ours:
+            with theirs:
+                fds = [out.fileno(), err.fileno(), theirs.fileno()]
+                socket.send_fds(_mother(), [json.dumps(order).encode()], fds)
+            ended = ours.recv(64)
+        texts = []
+        for stream in (out, err):
+            stream.seek(0)
+            texts.append(stream.read().decode())
+    return subprocess.CompletedProcess(["kedro", *arguments], int(ended), *texts)
+
+
+@cache
+def _mother() -> socket.socket:
+    """Start the process that forks; it ends when this one does, as its socket is closed then."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        subprocess.Popen(
+            [sys.executable, __file__, str(theirs.fileno())], pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+    return ours
+
+
+def _next_order(orders: socket.socket) -> list[str]:
+    """Fork for each order; return its arguments, in the fork."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    while True:
+        order, fds, *_ = socket.recv_fds(orders, _LARGEST_ORDER, 3)
+        if not order:
+            os._exit(0)
+        if os.fork() == 0:
+            break
+        for fd in fds:
+            os.close(fd)
+    orders.close()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    if child := os.fork():
+        _, status = os.waitpid(child, 0)
+        os.write(fds[2], str(os.waitstatus_to_exitcode(status)).encode())
+        os._exit(0)
+    content = json.loads(order)
+    for fd, standard in zip(fds, (1, 2), strict=False):
+        os.dup2(fd, standard)
+    for fd in fds:
+        os.close(fd)
+    os.chdir(content["folder"])
+    os.environ.clear()
+    os.environ.update(content["environment"])
+    return list(content["arguments"])
+
+
+if __name__ == "__main__":
+    for library in _LIBRARIES:
+        with suppress(ImportError):
+            import_module(library)
+    gc.freeze()
+    arguments = _next_order(socket.socket(fileno=int(sys.argv[1])))
+    sys.argv = [str(Path(sys.executable).with_name("kedro")), *arguments]
+    from kedro.framework.cli import main
+
+    sys.exit(main())
