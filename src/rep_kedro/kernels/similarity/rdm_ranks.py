@@ -7,6 +7,7 @@ leave, and those that then differ by no more than the rounding of distances are 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -19,8 +20,8 @@ from rep_kedro.kernels.similarity.cosines import cosines
 from rep_kedro.kernels.similarity.squared_distances import squared_distance_tile
 from rep_kedro.kernels.undefined import Reasons, pair_reasons
 
-EXPONENTS = 64  # powers of two below the largest value; anything smaller counts as zero
-EXPONENT_BITS, MANTISSA_BITS = 6, 52
+EXPONENT_BITS, MANTISSA_BITS = 6, 52  # 64 powers of two below the largest value
+WIDE_EXPONENT_BITS = 8  # 256 of them, where some stimuli are that much farther away; below counts as zero
 TIE_BITS = 44  # values that differ by less than 2^-44 of their size are ties, not rounding
 MAX_STIMULI = 65_536  # n (n - 1) / 2 doubled ranks must fit into int32
 ENTRIES_PER_BLOCK = 1_048_576
@@ -29,6 +30,29 @@ SORT_CHUNK = 262_144
 LARGER_ELSEWHERE = 16  # how many times as much at once on other devices than CPUs, where calls cost
 KEY_BYTES, KEY_BITS, RANK_BYTES = 8, 63, 4
 ZERO = "all its dissimilarities are equal"
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How the bits of one integer are shared; the sign is left free.
+
+    Attributes:
+        place_bits: Of the place of an entry, the lowest ones.
+        exponent_bits: Of the power of two of its value, the highest ones.
+    """
+
+    place_bits: int
+    exponent_bits: int
+
+    @property
+    def mantissa_bits(self) -> int:
+        """Of the digits of its value, between the two."""
+        return min(MANTISSA_BITS, KEY_BITS - self.place_bits - self.exponent_bits)
+
+    @property
+    def smallest(self) -> float:
+        """Value from which exponents are counted."""
+        return float(2.0 ** -(2**self.exponent_bits))
 
 
 class Source(Protocol):
@@ -116,19 +140,19 @@ def _rank_into(out: Tensor, source: Source, flaws: dict[int, str], model: int) -
         flaws[model] = points.flaw
         out.zero_()
         return
-    keys, place_bits = _packed_distances(points)
+    keys, layout = _packed_distances(points)
+    place_bits = layout.place_bits
     _sort_in_place(keys)
-    _level_ties(keys, place_bits)
+    _level_ties(keys, layout)
     chunk = SORT_CHUNK * (1 if keys.device.type == "cpu" else LARGER_ELSEWHERE)
     for start in range(0, len(keys), chunk):
         places = keys[start : start + chunk] & ((1 << place_bits) - 1)
         out.scatter_(0, places, _doubled_ranks(keys, start, start + len(places), place_bits))
 
 
-def _level_ties(keys: Tensor, place_bits: int) -> None:
+def _level_ties(keys: Tensor, layout: _Layout) -> None:
     """Give entries that follow each other by no more than rounding the value of the first of them."""
-    spare = min(MANTISSA_BITS, KEY_BITS - place_bits - EXPONENT_BITS)
-    tolerance = max(1, 1 << spare >> TIE_BITS)
+    place_bits, tolerance = layout.place_bits, max(1, 1 << layout.mantissa_bits >> TIE_BITS)
     chunk = SORT_CHUNK * (1 if keys.device.type == "cpu" else LARGER_ELSEWHERE)
     before = first = keys[0] >> place_bits
     for start in range(0, len(keys), chunk):
@@ -188,21 +212,37 @@ def _doubled_ranks_unwaited(keys: Tensor, start: int, stop: int, place_bits: int
     return (doubled + (1 - len(keys))).to(torch.int32)
 
 
-def _packed_distances(points: CentredFeatures) -> tuple[Tensor, int]:
-    """Return for each pair of stimuli its squared distance and place in one integer, and the bits of a place.
+def _packed_distances(points: CentredFeatures) -> tuple[Tensor, _Layout]:
+    """Return for each pair of stimuli its squared distance and place in one integer, and the layout.
 
     Pairs have one order for all models: by blocks of rows, first those within the block.
     """
-    x, n = points.features, len(points.features)
-    keys = torch.empty(n * (n - 1) // 2, dtype=torch.int64, device=x.device)
-    place_bits = max(1, (len(keys) - 1).bit_length())
-    larger = 1 if x.device.type == "cpu" else LARGER_ELSEWHERE
-    step, chunk, end = max(1, min(n, ENTRIES_PER_BLOCK * larger // n)), SORT_CHUNK * larger, 0
-    largest = 4 * points.squared_norms.max()
+    n, device = len(points.features), points.features.device
+    keys = torch.empty(n * (n - 1) // 2, dtype=torch.int64, device=device)
+    layout = _Layout(max(1, (len(keys) - 1).bit_length()), EXPONENT_BITS)
+    if _write_values(keys, points, layout):
+        layout = replace(layout, exponent_bits=WIDE_EXPONENT_BITS)
+        _write_values(keys, points, layout)
+    chunk = SORT_CHUNK * (1 if device.type == "cpu" else LARGER_ELSEWHERE)
+    for start in range(0, len(keys), chunk):
+        part = keys[start : start + chunk]
+        part <<= layout.place_bits
+        part += torch.arange(start, start + len(part), device=device)
+    return keys, layout
+
+
+def _write_values(keys: Tensor, points: CentredFeatures, layout: _Layout) -> bool:
+    """Write squared distances as integers in their order, and return whether some were too small for that."""
+    x, n, end = points.features, len(points.features), 0
+    step = max(1, min(n, ENTRIES_PER_BLOCK * (1 if x.device.type == "cpu" else LARGER_ELSEWHERE) // n))
+    largest = 8 * points.squared_norms.max()  # twice the largest possible: values stay below one
+    has_lost = torch.zeros((), dtype=torch.bool, device=x.device)
     for start in range(0, n, step):
         rows, columns = slice(start, min(start + step, n)), slice(start, n)
         squared = squared_distance_tile(points, rows, columns, x.new_empty(rows.stop - start, n - start))
-        values = _ordered_integers(squared.div_(largest), place_bits)
+        squared.div_(largest)
+        has_lost |= ((squared > 0) & (squared < layout.smallest)).any()
+        values = _ordered_integers(squared, layout)
         height = len(values)
         row, column = torch.triu_indices(height, height, offset=1, device=x.device)
         within = keys[end : end + len(row)]
@@ -211,21 +251,17 @@ def _packed_distances(points: CentredFeatures) -> tuple[Tensor, int]:
         beyond = values[:, height:]
         keys[end : end + beyond.numel()].view(beyond.shape).copy_(beyond)
         end += beyond.numel()
-    for start in range(0, len(keys), chunk):
-        part = keys[start : start + chunk]
-        part <<= place_bits
-        part += torch.arange(start, start + len(part), device=x.device)
-    return keys, place_bits
+    return bool(has_lost)
 
 
-def _ordered_integers(values: Tensor, place_bits: int) -> Tensor:
-    """Return integers in the order of numbers in [0, 1], with the bits that places leave; overwrites them.
+def _ordered_integers(values: Tensor, layout: _Layout) -> Tensor:
+    """Return integers in the order of numbers in [0, 1), with the bits that places leave; overwrites them.
 
     Bits of doubles from zero up are ordered as the doubles are; exponents are counted from the smallest kept.
     """
-    zero = (1023 - EXPONENTS) << MANTISSA_BITS
+    zero = (1023 - 2**layout.exponent_bits) << MANTISSA_BITS
     bits = values.view(torch.int64).sub_(zero).clamp_(min=0)
-    return bits.bitwise_right_shift_(max(0, MANTISSA_BITS + EXPONENT_BITS + place_bits - KEY_BITS))
+    return bits.bitwise_right_shift_(MANTISSA_BITS - layout.mantissa_bits)
 
 
 def _sort_in_place(keys: Tensor) -> None:
