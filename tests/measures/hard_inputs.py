@@ -56,7 +56,7 @@ def oppose_rows(factor):
 
 
 def mirror(x):
-    """Replace the second half by the mirrored first: no stimuli can be farther apart than the farthest two."""
+    """Replace the second half by the mirrored first: no stimuli are farther apart than can be."""
     return torch.cat([x[: len(x) // 2], -x[: len(x) // 2]])
 
 
