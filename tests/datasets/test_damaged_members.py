@@ -50,7 +50,7 @@ def require_refused_and_rebuilt(made, message):
         made.collection_with().save(made.plan)
     head, line = str(refused.value).split("\n")
     assert head == "c: 1 of 2 members failed (the others are done and kept):"
-    assert line.endswith("; rebuild it with --params recompute=c/a")
+    assert line.endswith("; rebuild it with kedro run --params recompute=c/a")
     assert made.calls == []
     assert not made.collection_with().exists()
     made.collection_with(recompute="c/a").save(made.plan)
@@ -227,7 +227,10 @@ def test_a_changed_byte_in_a_parquet_page_is_found_when_it_is_read(tmp_path):
     offset = pq.ParquetFile(made.path).metadata.row_group(0).column(0).dictionary_page_offset
     whole[offset + 40] ^= 0xFF
     made.path.write_bytes(whole)
-    with pytest.raises(DamagedMemberError, match=r"a\.parquet is damaged: .*(CRC|checksum)"):
+    with pytest.raises(DamagedMemberError, match=r"a\.parquet is damaged: .*; rebuild it with kedro run"):
+        handle.table()
+    handle.is_sealed = False  # as of the first version of the format, whose pages have checksums
+    with pytest.raises(DamagedMemberError, match=r"a\.parquet is damaged: .*(CRC|checksum).*recompute=c/a$"):
         handle.table()
 
 

@@ -1,12 +1,13 @@
-"""Every flipped bit of every format is found on request, and those of tensors before they are used."""
+"""Every flipped bit of every format is found on request, and those of a member before its content is used."""
 
 import json
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from kedro.io import DataCatalog
 from tests.datasets.flip_bits import FORMATS, missed_flips, write_artifact
-from tests.small_collections import store
+from tests.small_collections import ARROW, store
 
 from rep_kedro.commands.verify import _mixed, examine
 from rep_kedro.datasets import CollectionDataset, DamagedMemberError, Tensors, TensorsDataset
@@ -55,6 +56,27 @@ def test_a_flipped_bit_of_a_tensor_is_found_before_it_is_used(handle):
             read()
 
 
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda handle: handle.table(),
+        lambda handle: handle.frame(["x"]),
+        lambda handle: next(handle.batches()),
+        lambda handle: next(handle.picked([1])),
+    ],
+    ids=["table", "frame", "batches", "picked"],
+)
+def test_a_flipped_bit_of_the_header_of_a_table_is_found_before_it_is_used(tmp_path, read):
+    table = pa.table({"x": [1, 2, 3]}).replace_schema_metadata({b"meta": b'{"class": "cat"}'})
+    handle = store(tmp_path / "c", {"a": table}, ARROW)["a"]
+    content = handle.path.read_bytes()
+    handle.path.write_bytes(content.replace(b"cat", b"cau"))
+    flipped = CollectionDataset(filepath=str(tmp_path / "c"), member=ARROW).load()["a"]
+    assert flipped.meta["class"] == "cau"
+    with pytest.raises(DamagedMemberError, match=r"is not what was written; rebuild .* recompute=c/a$"):
+        read(flipped)
+
+
 def test_a_file_is_compared_with_its_seal_once_per_process(handle, monkeypatch):
     handle.tensor("x")
     monkeypatch.setattr(type(handle), "verify", lambda self: pytest.fail("read again"))
@@ -73,6 +95,7 @@ def test_members_of_a_collection_with_a_damaged_plan_are_checked(tmp_path, is_pl
     assert ("c: " if is_planned else "plan.json") in plan
     assert any(why.startswith("a: ") and "is not what was written" in why for why in members)
     assert any("c.safetensors is truncated" in why for why in (plan, *members))
+    assert all("; rebuild it with kedro run --params recompute=" in why for why in members)
     assert not any(why.startswith("b: ") for why in members)
 
 

@@ -51,6 +51,15 @@ def stretch_row(factor):
     return lambda x: torch.cat([x[:3], factor * x[3:4], x[4:]])
 
 
+def oppose_rows(factor):
+    return lambda x: torch.cat([x[:3], factor * x[3:4], -factor * x[3:4], x[5:]])
+
+
+def mirror(x):
+    """Replace the second half by the mirrored first: no stimuli are farther apart than can be."""
+    return torch.cat([x[: len(x) // 2], -x[: len(x) // 2]])
+
+
 def stretch_column(factor):
     return lambda x: torch.cat([factor * x[:, :1], x[:, 1:]], dim=1)
 
@@ -93,9 +102,16 @@ def scaled(exponent):
 HARD_INPUTS = {
     "as drawn": HardInput(draw()),
     "as drawn, float64": HardInput(draw(dtype=torch.float64)),
-    **{f"one row times {f:g}": change(stretch_row(f)) for f in (1e2, 1e3, 1e4, 1e5, 3e5, 1e6)},
-    **{f"one row times {f:g}, float64": change(stretch_row(f), dtype=torch.float64) for f in (3e5, 1e6)},
+    **{f"one row times {f:g}": change(stretch_row(f)) for f in (1e2, 1e3, 1e4, 1e5, 3e5, 1e6, 1e8)},
+    **{
+        f"one row times {f:g}, float64": change(stretch_row(f), dtype=torch.float64)
+        for f in (3e5, 1e6, 1e8, 1e10)
+    },
     **{f"one row of both times {f:g}": change(stretch_row(f), both=True) for f in (1e2, 1e4, 1e6)},
+    "one row of both times 1e8, float64": change(stretch_row(1e8), both=True, dtype=torch.float64),
+    "two opposite rows times 1e8, float64": change(oppose_rows(1e8), both=True, dtype=torch.float64),
+    "each stimulus and its mirror image": change(mirror),
+    "features that are zero or one": change(lambda x: (x > 0).to(x.dtype), both=True),
     **{f"stimuli drift by {c:g}": change(drift(c)) for c in (1e2, 1e3, 1e4, 1e5)},
     "stimuli drift by 1e5, float64": change(drift(1e5), dtype=torch.float64),
     **{

@@ -275,7 +275,7 @@ def test_damaged_results_are_named_with_what_to_do(own_study: Path) -> None:
     network.write_bytes(whole[:-100])
     told = _fail(own_study, "--pipelines=training")
     assert "cnn_simclr_s0.safetensors is truncated" in told
-    assert "rebuild it with --params recompute=networks/cnn_simclr_s0" in told
+    assert "rebuild it with kedro run --params recompute=networks/cnn_simclr_s0" in told
     told = _fail(own_study, "--pipelines=features")
     assert "cnn_simclr_s0.safetensors is truncated" in told
     assert "kedro run --pipelines=training" in told

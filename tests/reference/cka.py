@@ -4,12 +4,14 @@ import numpy as np
 
 
 def linear_gram(x):
-    x = x - x.mean(axis=0)  # changes no centred matrix, and keeps the digits that a large mean takes
+    # changes no centred matrix, and keeps the digits that a large mean, or one large row, would take
+    x = x - np.median(x, axis=0)
     return np.array([[float(np.dot(a, b)) for b in x] for a in x])
 
 
 def distances(x):
-    return np.array([[float(np.linalg.norm(a - b)) for b in x] for a in x])
+    x = np.asarray(x, dtype=np.longdouble)
+    return np.array([[np.sqrt(np.sum((a - b) ** 2)) for b in x] for a in x])
 
 
 def upper(matrix):
@@ -40,6 +42,22 @@ def hsic_biased(k, m):
 
 
 def hsic_unbiased(k, m):
+    """Inner product of U-centred matrices (Székely & Rizzo 2014), Song et al. 2012, equation 5.
+
+    Equation 5 itself (``hsic_by_equation_5``) subtracts sums that one large row makes nearly equal.
+    """
+    n = len(k)
+    return np.sum(u_centred(k) * u_centred(m)) / (n * (n - 3))
+
+
+def u_centred(k):
+    n, k = len(k), k.astype(np.longdouble) - np.diag(np.diag(k))
+    rows = k.sum(axis=0) / (n - 2)
+    centred = k - rows[:, None] - rows + k.sum() / ((n - 1) * (n - 2))
+    return centred - np.diag(np.diag(centred))
+
+
+def hsic_by_equation_5(k, m):
     """Song et al. 2012, equation 5, term by term."""
     n, one = len(k), np.ones(len(k))
     k, m = (z.astype(np.longdouble) - np.diag(np.diag(z)) for z in (k, m))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         MatrixDataset,
         MatrixHandle,
     )
-    from rep_kedro.datasets.member import MemberHandle
+    from rep_kedro.datasets.member import MemberHandle, rebuilt_by
     from rep_kedro.datasets.node import RecipeNode, only, reference_of
     from rep_kedro.datasets.partial import Handles, Plan, missing_of, partial_of
     from rep_kedro.datasets.plan import Batch, Planned, Shard
@@ -64,6 +64,7 @@ _HOMES = {
     "only": "node",
     "partial_of": "partial",
     "read_journal": "journal",
+    "rebuilt_by": "member",
     "reference_of": "node",
     "rows_digest": "rows",
 }
@@ -101,6 +102,7 @@ __all__ = [
     "only",
     "partial_of",
     "read_journal",
+    "rebuilt_by",
     "reference_of",
     "rows_digest",
 ]

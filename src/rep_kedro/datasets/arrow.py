@@ -20,6 +20,7 @@ from rep_kedro.datasets.member import (
     MemberHandle,
     header_from,
     unreadable,
+    with_remedy,
 )
 from rep_kedro.datasets.plan import Json
 from rep_kedro.datasets.seal import BLANK_SEAL, DamagedMemberError, write_sealed
@@ -46,7 +47,7 @@ class ArrowHandle(MemberHandle):
 
         Raises:
             KeyError: If there is no such column; the message lists those there are.
-            DamagedMemberError: If the content is not what was written (pages carry checksums).
+            DamagedMemberError: If the content is not what was written.
         """
         with self._opened(columns) as file:
             return file.read(columns)
@@ -88,20 +89,23 @@ class ArrowHandle(MemberHandle):
 
     def n_rows(self) -> int:
         """Return the number of rows, from the file's last bytes alone."""
-        with self._opened(None) as file:
+        with self._opened(None, compares_content=False) as file:
             return int(file.metadata.num_rows)
 
     @contextmanager
-    def _opened(self, columns: list[str] | None) -> "Iterator[Any]":
+    def _opened(self, columns: list[str] | None, *, compares_content: bool = True) -> "Iterator[Any]":
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        if compares_content:
+            self.require_whole()
         try:
             with pq.ParquetFile(self.path, page_checksum_verification=True) as file:
                 self._require_columns(columns or [], file.schema_arrow.names)
                 yield file
         except (pa.ArrowException, OSError) as problem:
-            raise DamagedMemberError(f"{self.path} is damaged: {' '.join(str(problem).split())}") from problem
+            damage = DamagedMemberError(f"{self.path} is damaged: {' '.join(str(problem).split())}")
+            raise with_remedy(damage, self.collection, self.key) from problem
 
     def _require_columns(self, columns: list[str], there: list[str]) -> None:
         for column in columns:

@@ -19,7 +19,7 @@ from rep_kedro.datasets.atomic import sweep_partials
 from rep_kedro.datasets.earlier import fetch_earlier, is_earlier
 from rep_kedro.datasets.journal import read_failures, read_journal
 from rep_kedro.datasets.keys import require_inside, require_keys
-from rep_kedro.datasets.member import MemberDataset, MemberHandle, rebuilt_by
+from rep_kedro.datasets.member import MemberDataset, MemberHandle, with_remedy
 from rep_kedro.datasets.partial import WHOLE, Handles, left_out_of, list_gaps, partial_of, shorten_gaps
 from rep_kedro.datasets.plan import Planned, Shard, canonical_json, digest_of_text, strict_json
 from rep_kedro.datasets.plan_file import CollectionError, StoredPlan, read_plan, write_plan
@@ -311,15 +311,18 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
         except FileNotFoundError:
             return True
         except DamagedMemberError as problem:
-            refused[key] = f"{problem}; rebuild it with {rebuilt_by(self.name, key)}"
+            refused[key] = str(problem)
             return False
         return canonical_json(handle.recipe) != recipe
 
     def _open(self, key: str) -> MemberHandle:
         path = self._path_of(key)
-        handle = self._format.open_checked(path)
-        if handle.key != key:
-            raise DamagedMemberError(f"{path} was renamed: by its header it is {handle.key!r}")
+        try:
+            handle = self._format.open_checked(path)
+            if handle.key != key:
+                raise DamagedMemberError(f"{path} was renamed: by its header it is {handle.key!r}")
+        except DamagedMemberError as problem:
+            raise with_remedy(problem, self.name, key) from problem
         handle.collection = self.name
         return handle
 

@@ -70,7 +70,8 @@ class FileDataset(AbstractDataset[_In, _Out], Generic[_In, _Out]):
             raise DatasetError(f"{self.name} of an earlier revision can only be read")
         path = Path(self._filepath)
         sweep_partials_of(path)
-        self._reason_path.unlink(missing_ok=True)
+        if self._reason_path.exists():  # a folder that can only be read needs nothing removed
+            self._reason_path.unlink()
         return path
 
     def give_up(self, why: str) -> None:

@@ -83,15 +83,22 @@ def unreadable(path: Path, problem: OSError) -> OSError | DamagedMemberError:
 
 
 def rebuilt_by(collection: str, key: str) -> str:
-    """Return the option of ``kedro run`` that makes a damaged member again."""
-    return f"--params recompute={collection}/{key}".replace("+", "?")  # a plus separates names there
+    """Return the command that makes a damaged member again."""
+    name = f"{collection}/{key}".replace("+", "?")  # a plus separates names there
+    return f"kedro run --params recompute={name}"
+
+
+def with_remedy(problem: DamagedMemberError, collection: str, key: str) -> DamagedMemberError:
+    """Return the same problem with the command that makes the member again, where it is of a collection."""
+    if not collection:
+        return problem
+    return DamagedMemberError(f"{problem}; rebuild it with {rebuilt_by(collection, key)}")
 
 
 class MemberHandle:
     """A member that is there, opened only as far as asked.
 
-    Before its tensors are used, every byte of the file is compared with its seal, once per file and process.
-    Parquet pages have checksums of their own.
+    Before its content is used, every byte of the file is compared with its seal, once per file and process.
 
     Args:
         path: The member's file.
@@ -132,15 +139,8 @@ class MemberHandle:
         Raises:
             DamagedMemberError: If anything in the file is not what was written.
         """
-        if self._identity() in _checked:
-            return
-        try:
+        if self._identity() not in _checked:
             self.verify()
-        except DamagedMemberError as problem:
-            if not self.collection:
-                raise
-            hint = f"rebuild it with kedro run {rebuilt_by(self.collection, self.key)}"
-            raise DamagedMemberError(f"{problem}; {hint}") from problem
 
     def verify(self) -> None:
         """Compare every byte of the file with what was written; a file without a seal passes.
@@ -150,7 +150,10 @@ class MemberHandle:
         """
         identity = self._identity()
         if self.is_sealed:
-            require_seal(self.path, at_end=self.seal_at_end)
+            try:
+                require_seal(self.path, at_end=self.seal_at_end)
+            except DamagedMemberError as problem:
+                raise with_remedy(problem, self.collection, self.key) from problem
         _checked.add(identity)
 
     def _identity(self) -> tuple[str, int, int, int]:

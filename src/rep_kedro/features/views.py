@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from rep_kedro.datasets import code_revision
+from rep_kedro.datasets import code_revision, rebuilt_by
 from rep_kedro.errors import UserError
 from rep_kedro.features.rows import Rows
 from rep_kedro.features.spec import Transform, describe
@@ -202,5 +202,5 @@ def require_finite(key: str, layer: str, x: "Tensor") -> None:
     if n_bad:
         raise UserError(
             f"features {key}, layer {layer}, contain {n_bad} values that are NaN or infinite; "
-            f"rebuild them with --params recompute=features/{key}"
+            f"rebuild them with {rebuilt_by('features', key)}"
         )

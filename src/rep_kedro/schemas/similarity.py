@@ -115,7 +115,7 @@ NOISE_CEILINGS = Table(
         text("architecture", "their architecture"),
         text("objective", "their training objective"),
         text("trained_on", "their training set", missing="untrained or not known"),
-        count("n_repeats", "networks that differ in their seed alone"),
+        count("n_repeats", "networks that differ in their seed alone, copies counted once"),
         number("ceiling_low", "lower bound of the noise ceiling", missing=WITH_REASON),
         number("ceiling_high", "upper bound of the noise ceiling", missing=WITH_REASON),
         number(

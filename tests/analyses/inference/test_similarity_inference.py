@@ -309,9 +309,9 @@ VALUES = [[1, 0.5, 0.3, 0.1], [0.5, 1, 0.2, 0.4], [0.3, 0.2, 1, 0.9], [0.1, 0.4,
 
 
 def test_repeats_differ_in_their_seed_alone_and_bound_what_others_can_reach(tmp_path):
-    [row] = ceilings.compute_noise_ceilings(_store_matrix(tmp_path, VALUES, tuple("abcd")), CARDS).to_dict(
-        "records"
-    )
+    [row] = ceilings.compute_noise_ceilings(
+        _store_matrix(tmp_path, VALUES, tuple("abcd")), {}, CARDS
+    ).to_dict("records")
     assert (row["architecture"], row["objective"]) == ("cnn", "untrained")
     assert pd.isna(row["trained_on"])
     assert row["n_repeats"] == 2
@@ -344,7 +344,7 @@ def test_copies_and_files_without_a_seed_are_no_repeats_and_no_others(tmp_path, 
         ]
     )
     with caplog.at_level("INFO"):
-        [row] = ceilings.compute_noise_ceilings(_store_matrix(tmp_path, values, labels), cards).to_dict(
+        [row] = ceilings.compute_noise_ceilings(_store_matrix(tmp_path, values, labels), {}, cards).to_dict(
             "records"
         )
     assert row["n_repeats"] == 2
@@ -352,14 +352,57 @@ def test_copies_and_files_without_a_seed_are_no_repeats_and_no_others(tmp_path, 
     assert (row["others_mean"], row["others_largest"]) == pytest.approx((0.15, 0.2))
     assert "leave out 2 networks: end (has the seed of copy), halfway (its seed is unknown)" in caplog.text
     unknown = cards.assign(seed=pd.array([None] * 5, dtype="Int64"))
-    assert len(ceilings.compute_noise_ceilings(_store_matrix(tmp_path / "u", values, labels), unknown)) == 0
+    assert (
+        len(ceilings.compute_noise_ceilings(_store_matrix(tmp_path / "u", values, labels), {}, unknown)) == 0
+    )
+
+
+def _store_features(folder, models):
+    drawn = torch.randn(6, len(models), generator=torch.Generator().manual_seed(0)).numpy()
+    layers = {name: {"final": drawn[:, [ord(like) - ord("a")]]} for name, like in models.items()}
+    return store(folder, {f"letters/{name}": make_features(of) for name, of in layers.items()})
+
+
+def test_networks_with_equal_features_count_once_whatever_their_seeds(tmp_path, caplog):
+    cards = pd.DataFrame(
+        {
+            "model": ["a", "b", "c"],
+            "source": "checkpoint",
+            "architecture": "cnn",
+            "objective": "supervised",
+            "trained_on": "letters",
+            "seed": pd.array([0, 1, 2], dtype="Int64"),
+        }
+    )
+    values = [[1.0, 0.5, 1.0], [0.5, 1.0, 0.5], [1.0, 0.5, 1.0]]
+    matrices = _store_matrix(tmp_path / "m", values, ("a", "b", "c"))
+    for name, others in (("distinct", {"c": "c"}), ("copies", {"c": "a"})):
+        features = _store_features(tmp_path / name, {"a": "a", "b": "b", **others})
+        [row] = ceilings.compute_noise_ceilings(matrices, features, cards).to_dict("records")
+        if name == "distinct":
+            assert row["n_repeats"] == 3
+            assert row["ceiling_low"] > 0.6
+            assert caplog.text == ""
+    assert row["n_repeats"] == 2
+    assert row["ceiling_low"] == pytest.approx(0.5)
+    [warning] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warning.endswith("noise ceilings count them once: c (has the features of a)")
+
+
+def test_a_kind_of_copies_alone_has_no_ceiling_and_says_so(tmp_path):
+    features = _store_features(tmp_path / "f", dict.fromkeys("abcd", "a"))
+    matrices = _store_matrix(tmp_path / "m", VALUES, tuple("abcd"))
+    [row] = ceilings.compute_noise_ceilings(matrices, features, CARDS).to_dict("records")
+    assert row["n_repeats"] == 1
+    assert np.isnan(row["ceiling_low"])
+    assert row["reason"] == ceilings.ALL_COPIES
 
 
 def test_measures_that_are_no_cosines_and_lone_networks_have_no_ceiling(tmp_path):
     for measure in ("mutual_knn_10", "procrustes", "cka_linear_angular", "rsa_cosine_tau_a"):
         handles = _store_matrix(tmp_path, VALUES, tuple("abcd"), measure)
-        assert len(ceilings.compute_noise_ceilings(handles, CARDS)) == 0
-    table = ceilings.compute_noise_ceilings(_store_matrix(tmp_path / "one", [[1.0]], ("d",)), CARDS)
+        assert len(ceilings.compute_noise_ceilings(handles, {}, CARDS)) == 0
+    table = ceilings.compute_noise_ceilings(_store_matrix(tmp_path / "one", [[1.0]], ("d",)), {}, CARDS)
     assert tuple(table.columns) == NOISE_CEILINGS.names
     assert len(table) == 0
 
@@ -371,6 +414,6 @@ def test_a_ceiling_over_an_undefined_similarity_says_so(tmp_path):
     handles = run_plan(
         tmp_path / "m", {"letters/cka_linear_debiased": Planned({"of": "it"}, lambda: matrix)}, MATRIX
     )
-    [row] = ceilings.compute_noise_ceilings(handles, CARDS).to_dict("records")
+    [row] = ceilings.compute_noise_ceilings(handles, {}, CARDS).to_dict("records")
     assert np.isnan(row["ceiling_low"])
     assert row["reason"] == ceilings.UNDEFINED

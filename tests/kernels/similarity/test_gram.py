@@ -124,7 +124,7 @@ def test_corrections_equal_the_matrices_they_stand_for():
     diagonal = torch.from_numpy(np.array([np.diag(k) for k in grams]))
     for a, k in enumerate(grams):
         for b, m in enumerate(grams):
-            unbiased = n * (n - 3) * reference.hsic_unbiased(k, m)
+            unbiased = n * (n - 3) * reference.hsic_by_equation_5(k, m)
             assert sums.u_centred()[a, b].item() == pytest.approx(unbiased, rel=1e-11)
             biased = (n - 1) ** 2 * reference.hsic_biased(k, m)
             assert sums.double_centred(diagonal)[a, b].item() == pytest.approx(biased, rel=1e-11)

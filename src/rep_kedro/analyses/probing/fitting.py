@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rep_kedro.analyses.probing.labels import Features, read_labels
 from rep_kedro.analyses.probing.params import AdamWParams, ProbingParams
-from rep_kedro.datasets import MemberKey, Tensors
+from rep_kedro.datasets import MemberKey, Tensors, rebuilt_by
 from rep_kedro.errors import UserError
 
 if TYPE_CHECKING:
@@ -134,5 +134,5 @@ def _require_finite(key: str, layers: "Mapping[str, Tensor]") -> None:
         if n_bad:
             raise UserError(
                 f"layer {name} of features {key} contains {n_bad} values that are NaN or infinite; "
-                f"rebuild them with --params recompute=features/{key}"
+                f"rebuild them with {rebuilt_by('features', key)}"
             )

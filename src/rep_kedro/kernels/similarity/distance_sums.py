@@ -6,6 +6,7 @@ are multiplied, since a product of large means would drown what differs.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -186,6 +187,6 @@ def median_distance(model: CentredFeatures, generator: torch.Generator) -> float
 
 def _distances_among(model: CentredFeatures, chosen: Tensor) -> Tensor:
     x = model.features[chosen.to(model.features.device)]
-    part = CentredFeatures(x, x.double().square().sum(dim=1), model.unit, model.flaw)
+    part = replace(model, features=x, squared_norms=x.double().square().sum(dim=1))
     everything = slice(0, len(x))
     return squared_distance_tile(part, everything, everything, x.new_empty(len(x), len(x)))

@@ -7,6 +7,7 @@ leave, and those that then differ by no more than the rounding of distances are 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -15,17 +16,40 @@ from torch import Tensor
 from rep_kedro.kernels.similarity.centred import CentredFeatures
 from rep_kedro.kernels.similarity.cosines import cosines
 from rep_kedro.kernels.similarity.packed_ranks import LARGER_ELSEWHERE, rank_packed
-from rep_kedro.kernels.similarity.squared_distances import squared_distance_tile
+from rep_kedro.kernels.similarity.squared_distances import RELATIVE_ZERO, squared_distance_tile
 from rep_kedro.kernels.undefined import Reasons, pair_reasons
 
-EXPONENTS = 64  # powers of two below the largest value; anything smaller counts as zero
-EXPONENT_BITS, MANTISSA_BITS = 6, 52
+EXPONENT_BITS, MANTISSA_BITS = 6, 52  # 64 powers of two below the largest value
+WIDE_EXPONENT_BITS = 8  # 256 of them, where some stimuli are that much farther away; below counts as zero
 TIE_BITS = 44  # values that differ by less than 2^-44 of their size are ties, not rounding
 MAX_STIMULI = 65_536  # n (n - 1) / 2 doubled ranks must fit into int32
 ENTRIES_PER_BLOCK = 1_048_576
 PRODUCT_CHUNK = 65_536
 KEY_BYTES, KEY_BITS, RANK_BYTES = 8, 63, 4
 ZERO = "all its dissimilarities are equal"
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How the bits of one integer are shared; the sign is left free.
+
+    Attributes:
+        place_bits: Of the place of an entry, the lowest ones.
+        exponent_bits: Of the power of two of its value, the highest ones.
+    """
+
+    place_bits: int
+    exponent_bits: int
+
+    @property
+    def mantissa_bits(self) -> int:
+        """Of the digits of its value, between the two."""
+        return min(MANTISSA_BITS, KEY_BITS - self.place_bits - self.exponent_bits)
+
+    @property
+    def smallest(self) -> float:
+        """Value from which exponents are counted."""
+        return float(2.0 ** -(2**self.exponent_bits))
 
 
 class Source(Protocol):
@@ -113,9 +137,9 @@ def _rank_into(out: Tensor, source: Source, flaws: dict[int, str], model: int) -
         flaws[model] = points.flaw
         out.zero_()
         return
-    keys, place_bits = _packed_distances(points)
-    spare = min(MANTISSA_BITS, KEY_BITS - place_bits - EXPONENT_BITS)
-    rank_packed(keys, place_bits, tolerance=max(1, 1 << spare >> TIE_BITS), out=out)
+    keys, layout = _packed_distances(points)
+    tolerance = max(1, 1 << layout.mantissa_bits >> TIE_BITS)
+    rank_packed(keys, layout.place_bits, tolerance=tolerance, out=out)
 
 
 def level_ties(numbers: Tensor) -> Tensor:
@@ -130,38 +154,52 @@ def level_ties(numbers: Tensor) -> Tensor:
     return torch.empty_like(numbers).scatter_(-1, order, firsts)
 
 
-def _packed_distances(points: CentredFeatures) -> tuple[Tensor, int]:
-    """Return for each pair of stimuli its squared distance and place in one integer, and the bits of a place.
+def _packed_distances(points: CentredFeatures) -> tuple[Tensor, _Layout]:
+    """Return for each pair of stimuli its squared distance and place in one integer, and the layout.
 
     Pairs have one order for all models: by blocks of rows, first those within the block.
     """
-    x, n = points.features, len(points.features)
-    keys = torch.empty(n * (n - 1) // 2, dtype=torch.int64, device=x.device)
-    place_bits = max(1, (len(keys) - 1).bit_length())
-    larger = 1 if x.device.type == "cpu" else LARGER_ELSEWHERE
-    step, end = max(1, min(n, ENTRIES_PER_BLOCK * larger // n)), 0
-    largest = 4 * points.squared_norms.max()
+    n = len(points.features)
+    keys = torch.empty(n * (n - 1) // 2, dtype=torch.int64, device=points.features.device)
+    layout = _Layout(max(1, (len(keys) - 1).bit_length()), EXPONENT_BITS)
+    if _pack(keys, points, layout):
+        layout = replace(layout, exponent_bits=WIDE_EXPONENT_BITS)
+        _pack(keys, points, layout)
+    return keys, layout
+
+
+def _pack(keys: Tensor, points: CentredFeatures, layout: _Layout) -> bool:
+    """Write squared distances and places, and return whether some distances were too small for the layout."""
+    x, n, end = points.features, len(points.features), 0
+    step = max(1, min(n, ENTRIES_PER_BLOCK * (1 if x.device.type == "cpu" else LARGER_ELSEWHERE) // n))
+    largest = 8 * points.squared_norms.max()  # twice the largest possible: values stay below one
+    nearest = 2 * RELATIVE_ZERO * points.squared_norms.min()  # smaller ones are zero where none are refined
+    may_lose = points.is_crowded or bool(nearest < layout.smallest * largest)
+    has_lost = torch.zeros((), dtype=torch.bool, device=x.device)
     for start in range(0, n, step):
         rows, columns = slice(start, min(start + step, n)), slice(start, n)
         squared = squared_distance_tile(points, rows, columns, x.new_empty(rows.stop - start, n - start))
-        values = _ordered_integers(squared.div_(largest), place_bits).bitwise_left_shift_(place_bits)
+        squared.div_(largest)
+        if may_lose:
+            has_lost |= ((squared > 0) & (squared < layout.smallest)).any()
+        values = _ordered_integers(squared, layout).bitwise_left_shift_(layout.place_bits)
         height = len(values)
         row, column = torch.triu_indices(height, height, offset=1, device=x.device)
         for part in (values[row, column], values[:, height:]):
             places = torch.arange(end, end + part.numel(), device=x.device)
             torch.add(part, places.view(part.shape), out=keys[end : end + part.numel()].view(part.shape))
             end += part.numel()
-    return keys, place_bits
+    return may_lose and bool(has_lost)
 
 
-def _ordered_integers(values: Tensor, place_bits: int) -> Tensor:
-    """Return integers in the order of numbers in [0, 1], with the bits that places leave; overwrites them.
+def _ordered_integers(values: Tensor, layout: _Layout) -> Tensor:
+    """Return integers in the order of numbers in [0, 1), with the bits that places leave; overwrites them.
 
     Bits of doubles from zero up are ordered as the doubles are; exponents are counted from the smallest kept.
     """
-    zero = (1023 - EXPONENTS) << MANTISSA_BITS
+    zero = (1023 - 2**layout.exponent_bits) << MANTISSA_BITS
     bits = values.view(torch.int64).sub_(zero).clamp_(min=0)
-    return bits.bitwise_right_shift_(max(0, MANTISSA_BITS + EXPONENT_BITS + place_bits - KEY_BITS))
+    return bits.bitwise_right_shift_(MANTISSA_BITS - layout.mantissa_bits)
 
 
 def _add_rank_products(

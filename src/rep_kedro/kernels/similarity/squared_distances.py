@@ -6,6 +6,7 @@ from torch import Tensor
 from rep_kedro.kernels.similarity.centred import CLOSE, CentredFeatures
 
 RELATIVE_ZERO = 1e-14  # squared distances are sums of numbers rounded to 1e-16
+ZERO_OF_DIFFERENCES = 1e-30  # of squared differences: these are off by a few roundings of the features
 DIFFERENCES = 2**18  # numbers subtracted at once
 
 
@@ -23,14 +24,22 @@ def squared_distance_tile(model: CentredFeatures, rows: slice, columns: slice, o
         sizes = norms[rows, None] + norms[columns]
         out.masked_fill_(out < RELATIVE_ZERO * sizes, 0.0)
         if model.is_crowded:
-            _refine_close(out, x[rows], x[columns], sizes.mul_(CLOSE))
+            refine_close(out, x[rows], x[columns], sizes)
     return out
 
 
-def _refine_close(squared: Tensor, x: Tensor, y: Tensor, limits: Tensor) -> None:
-    """Overwrite squared distances below their limits, which products of features have left few digits."""
-    first, second = (squared < limits).nonzero(as_tuple=True)
+def refine_close(squared: Tensor, x: Tensor, y: Tensor, sizes: Tensor) -> None:
+    """Overwrite squared distances far below the squared norms: products of features leave them few digits.
+
+    Args:
+        squared: Squared distances between the rows of ``x`` and ``y``, overwritten.
+        x: Centred features, shape (n_rows, n_features), float64.
+        y: Centred features, shape (n_columns, n_features), float64.
+        sizes: Sums of the squared norms of two rows, shape (n_rows, n_columns).
+    """
+    first, second = (squared < CLOSE * sizes).nonzero(as_tuple=True)
     step = max(1, DIFFERENCES // x.shape[1])
     for start in range(0, len(first), step):
         i, j = first[start : start + step], second[start : start + step]
-        squared[i, j] = (x[i] - y[j]).square_().sum(dim=1)
+        exact = (x[i] - y[j]).square_().sum(dim=1)
+        squared[i, j] = exact.masked_fill_(exact < ZERO_OF_DIFFERENCES * sizes[i, j], 0.0)

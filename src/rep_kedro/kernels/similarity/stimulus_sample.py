@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from rep_kedro.kernels.similarity.centred import CentredFeatures, choose_evenly
+from rep_kedro.kernels.similarity.squared_distances import refine_close
 
 N_SAMPLED = 256  # stimuli; all of them where there are not more
 LARGEST_ERROR = 1e-5  # of the entries of a matrix, relative to their size once centred; root mean squares
@@ -66,6 +67,8 @@ def _sample(model: CentredFeatures, chosen: Tensor) -> StimulusSample:
     norms = inner_products.diagonal()
     size = norms[:, None] + norms
     squared = (size - 2 * inner_products).clamp_min_(0).fill_diagonal_(0)
+    if model.is_crowded:
+        refine_close(squared, x, x, size)
     noise = torch.finfo(torch.float32).eps * size
     return StimulusSample(inner_products, squared, noise, model.flaw is not None)
 

@@ -40,7 +40,7 @@ def create_pipeline(**_: object) -> Pipeline:
             ),
             RecipeNode(
                 ceilings.compute_noise_ceilings,
-                inputs=["similarity_matrices", "model_cards"],
+                inputs=["similarity_matrices", "features", "model_cards"],
                 outputs="noise_ceilings",
                 name="noise_ceilings",
                 tags=["cpu"],
