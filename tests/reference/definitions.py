@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import torch
-from tests.reference import cka, linear_maps, matching, neighbours, rsa
+from tests.reference import cka, descriptions, linear_maps, matching, neighbours, rsa
 
 BATCHED = "cka_linear_minibatch_256"
 K = 10
@@ -39,16 +39,27 @@ KERNELS = {
 LISTS = {
     **{
         f"{name}_10": lambda x, y, name=name: getattr(neighbours, name)(x, y, k=K)
-        for name in ("cknna", "cknna_reference", "second_order_cosine")
+        for name in ("cknna", "cknna_reference", "second_order_cosine", "second_order_cosine_distances")
     },
     **{
         f"{name}_10": lambda x, y, name=name: getattr(neighbours, name)(x, y, k=K, distance="cosine")
-        for name in ("mutual_knn", "jaccard", "rank_similarity", "cycle_knn")
+        for name in ("mutual_knn", "jaccard", "rank_similarity", "joint_rank_jaccard", "cycle_knn")
     },
     "mutual_knn_10_euclidean": lambda x, y: neighbours.mutual_knn(x, y, k=K, distance="euclidean"),
     "information_imbalance": lambda x, y: neighbours.information_imbalance(x, y, distance="euclidean"),
     "information_imbalance_cosine": lambda x, y: neighbours.information_imbalance(x, y, distance="cosine"),
 }
+DESCRIBED = {
+    "magnitude_difference": descriptions.magnitude,
+    "concentricity_difference": descriptions.concentricity,
+    "uniformity_difference_directions": descriptions.uniformity_of_directions,
+    "imd": descriptions.heat_trace,
+}
+DESCRIPTIONS = {
+    name: lambda x, y, describe=describe: descriptions.difference(describe, x, y)
+    for name, describe in DESCRIBED.items()
+}
+HAVE_THE_UNITS_OF_FEATURES = ("size_and_shape", "magnitude_difference")
 UNITS = {
     name: getattr(matching, name) for name in ("permutation_match", "permutation_procrustes", "soft_match")
 }
@@ -84,8 +95,11 @@ def definition(measure_id, scale=1.0):
         return gaussian(measure_id, scale)
     if measure_id.startswith("rsa"):
         return dissimilarities(measure_id)
-    if measure_id == "size_and_shape":
-        return lambda x, y: scale * linear_maps.size_and_shape(x, y)
     if measure_id == "shape_angular_0.5":
         return lambda x, y: linear_maps.shape_angular(x, y, scale / (scale + 1))
-    return {**KERNELS, **LINEAR_MAPS, **LISTS, **UNITS}[measure_id]
+    if measure_id == "uniformity_difference":
+        return lambda x, y: descriptions.difference(lambda z: descriptions.uniformity(z, scale), x, y)
+    define = {**KERNELS, **LINEAR_MAPS, **LISTS, **DESCRIPTIONS, **UNITS}[measure_id]
+    if measure_id in HAVE_THE_UNITS_OF_FEATURES:
+        return lambda x, y: scale * define(x, y)
+    return define
