@@ -61,7 +61,12 @@ DESCRIPTIONS = {
 }
 HAVE_THE_UNITS_OF_FEATURES = ("size_and_shape", "magnitude_difference")
 UNITS = {
-    name: getattr(matching, name) for name in ("permutation_match", "permutation_procrustes", "soft_match")
+    **{name: getattr(matching, name) for name in ("permutation_match", "permutation_procrustes")},
+    **{name: getattr(matching, name) for name in ("soft_match", "soft_correlation_match")},
+    **{
+        f"partial_soft_match_{mass}": lambda x, y, mass=mass: matching.partial_soft_match(x, y, float(mass))
+        for mass in ("0.5", "0.9")
+    },
 }
 
 
