@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import torch
-from tests.reference import cka, descriptions, linear_maps, matching, neighbours, rsa
+from tests.reference import cka, descriptions, distances, linear_maps, matching, neighbours, rsa
 
 BATCHED = "cka_linear_minibatch_256"
 K = 10
@@ -59,7 +59,8 @@ DESCRIPTIONS = {
     name: lambda x, y, describe=describe: descriptions.difference(describe, x, y)
     for name, describe in DESCRIBED.items()
 }
-HAVE_THE_UNITS_OF_FEATURES = ("size_and_shape", "magnitude_difference")
+APART = {"rsm_norm_difference": distances.norm_difference, "rtd_lite": distances.rtd_lite}
+HAVE_THE_UNITS_OF_FEATURES = ("size_and_shape", "magnitude_difference", "rsm_norm_difference")
 UNITS = {
     **{name: getattr(matching, name) for name in ("permutation_match", "permutation_procrustes")},
     **{name: getattr(matching, name) for name in ("soft_match", "soft_correlation_match")},
@@ -104,7 +105,7 @@ def definition(measure_id, scale=1.0):
         return lambda x, y: linear_maps.shape_angular(x, y, scale / (scale + 1))
     if measure_id == "uniformity_difference":
         return lambda x, y: descriptions.difference(lambda z: descriptions.uniformity(z, scale), x, y)
-    define = {**KERNELS, **LINEAR_MAPS, **LISTS, **DESCRIPTIONS, **UNITS}[measure_id]
+    define = {**KERNELS, **LINEAR_MAPS, **LISTS, **APART, **DESCRIPTIONS, **UNITS}[measure_id]
     if measure_id in HAVE_THE_UNITS_OF_FEATURES:
         return lambda x, y: scale * define(x, y)
     return define

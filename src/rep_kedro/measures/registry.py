@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 
 from rep_kedro.errors import UserError, require_known
 from rep_kedro.measures.compare import Comparison, compare_under
-from rep_kedro.measures.entries import cka, descriptions, functional, linear_maps, matching, neighbours, rsa
+from rep_kedro.measures.entries import (
+    cka,
+    descriptions,
+    distances,
+    functional,
+    linear_maps,
+    matching,
+    neighbours,
+    rsa,
+)
 from rep_kedro.measures.measure import Measure
 
 ENTRIES: tuple[Measure, ...] = (
@@ -17,6 +26,7 @@ ENTRIES: tuple[Measure, ...] = (
     *linear_maps.ENTRIES,
     *matching.ENTRIES,
     *neighbours.ENTRIES,
+    *distances.ENTRIES,
     *descriptions.ENTRIES,
     *functional.ENTRIES,
 )
