@@ -13,6 +13,7 @@ K = 10
 LINEAR_MAPS = {
     **{name: getattr(linear_maps, name) for name in ("cca_mean", "cca_mean_squared", "pwcca", "nbs")},
     **{name: getattr(linear_maps, name) for name in ("procrustes", "procrustes_angular", "size_and_shape")},
+    "aligned_cosine": linear_maps.aligned_cosine,
     "eigenspace_overlap": linear_maps.eigenspace_overlap,
     "linear_regression_r2": linear_maps.linear_regression,
     "svcca_0.99": lambda x, y: linear_maps.svcca(x, y, 0.99),

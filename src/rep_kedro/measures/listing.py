@@ -17,7 +17,7 @@ def measures(family: str | None = None) -> DataFrame:
 
     Args:
         family: Only this family: ``cka``, ``rsa``, ``linear_map``, ``matching``, ``neighbour``,
-            ``distance``, ``description`` or ``functional``; None lists all.
+            ``alignment``, ``distance``, ``description`` or ``functional``; None lists all.
 
     Returns:
         One row for each measure, indexed by its id: ``title``, ``family``, the smallest and largest possible

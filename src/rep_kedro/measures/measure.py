@@ -49,6 +49,7 @@ class Family(StrEnum):
     LINEAR_MAP = "linear maps"
     MATCHING = "matched units"
     NEIGHBOUR = "nearest neighbours"
+    ALIGNMENT = "aligned stimuli"
     DISTANCE = "distances between stimuli"
     DESCRIPTION = "descriptions of single models"
     FUNCTIONAL = "model outputs"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rep_kedro.errors import UserError, require_known
 from rep_kedro.measures.compare import Comparison, compare_under
 from rep_kedro.measures.entries import (
+    alignment,
     cka,
     descriptions,
     distances,
@@ -26,6 +27,7 @@ ENTRIES: tuple[Measure, ...] = (
     *linear_maps.ENTRIES,
     *matching.ENTRIES,
     *neighbours.ENTRIES,
+    *alignment.ENTRIES,
     *distances.ENTRIES,
     *descriptions.ENTRIES,
     *functional.ENTRIES,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rep_kedro.kernels.similarity.centred import CentredFeatures, choose_evenly
+from rep_kedro.kernels.similarity.nearest import CACHE_BYTES
 from rep_kedro.kernels.similarity.squared_distances import squared_distance_tile
 
 Lengths: TypeAlias = NDArray[np.float64]
@@ -114,7 +115,8 @@ def _nearest_outside(
 ) -> Iterator[tuple[Lengths, Places]]:
     """Yield squared distance and place of the nearest stimulus of another part, for blocks of stimuli."""
     x, of = model.features, torch.from_numpy(parts).to(model.features.device)
-    step = max(1, memory_bytes // (BYTES_PER_DISTANCE * len(x)))
+    block_bytes = min(memory_bytes, CACHE_BYTES) if x.device.type == "cpu" else memory_bytes
+    step = max(1, block_bytes // (BYTES_PER_DISTANCE * len(x)))
     for start in range(0, len(x), step):
         rows = slice(start, min(start + step, len(x)))
         squared = x.new_empty(rows.stop - start, len(x))
