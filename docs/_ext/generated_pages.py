@@ -9,10 +9,11 @@ from pathlib import Path
 
 from sphinx.application import Sphinx
 
+from rep_kedro.commands import measures
 from rep_kedro.measures import MEASURES, Family, Invariance, Measure
 
 ROOT = Path(__file__).parents[2]
-LETTERS = dict(zip(Invariance, "RSTLPCWA", strict=True))
+LETTERS = dict(zip(Invariance, measures.LETTERS, strict=True))
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

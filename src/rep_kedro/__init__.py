@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from rep_kedro.api.comparing import compare as compare
     from rep_kedro.api.comparing import similarity as similarity
     from rep_kedro.api.describing import Spectrum as Spectrum
+    from rep_kedro.api.describing import neighbour_dimensions as neighbour_dimensions
     from rep_kedro.api.describing import receptive_field as receptive_field
     from rep_kedro.api.describing import spectrum as spectrum
     from rep_kedro.api.extracting import extract as extract
     from rep_kedro.api.probing import ProbeResult as ProbeResult
     from rep_kedro.api.probing import probe as probe
     from rep_kedro.errors import UserError as UserError
+    from rep_kedro.kernels.layers.neighbour_dimensions import NeighbourDimensions as NeighbourDimensions
     from rep_kedro.measures.listing import measures as measures
 
 __version__ = "0.1.0"
@@ -31,7 +33,9 @@ _MODULES = {
     "SimilarityMatrix": "rep_kedro.api.comparing",
     "compare": "rep_kedro.api.comparing",
     "similarity": "rep_kedro.api.comparing",
+    "NeighbourDimensions": "rep_kedro.kernels.layers.neighbour_dimensions",
     "Spectrum": "rep_kedro.api.describing",
+    "neighbour_dimensions": "rep_kedro.api.describing",
     "receptive_field": "rep_kedro.api.describing",
     "spectrum": "rep_kedro.api.describing",
     "extract": "rep_kedro.api.extracting",

@@ -154,5 +154,5 @@ def test_the_table_of_measures_is_that_of_the_registry():
         assert set(table.at[name, "invariances"]) == measure.invariances
         assert (table.at[name, "low"], table.at[name, "high"]) == measure.value_range
     assert set(rep_kedro.measures("RSA")["family"]) == {"rsa"}
-    with pytest.raises(rep_kedro.UserError, match="unknown family 'kernels'; known: cka"):
+    with pytest.raises(rep_kedro.UserError, match="unknown family 'kernels'; known: alignment, cka"):
         rep_kedro.measures("kernels")

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from tests.reference import neighbour_dimensions as neighbours
 from tests.reference import spectrum as reference
 from tests.small_collections import make_features, make_network, run_plan, store
 from torch import nn
@@ -40,6 +41,9 @@ def test_a_spectrum_is_that_of_the_pipeline(tmp_path):
     found = rep_kedro.spectrum(torch.from_numpy(X.astype(np.float32)))
     for name in ("intrinsic_dimension", "saturation", "rankme", "effective_rank", "participation_ratio"):
         assert getattr(found, name) == getattr(row, name), name
+    near = rep_kedro.neighbour_dimensions(X.astype(np.float32))
+    assert (near.two_nn, near.mle) == (row.two_nn_dimension, row.mle_dimension)
+    assert near.two_nn == pytest.approx(neighbours.two_nn(X.astype(np.float32)), rel=1e-6)
 
 
 def test_more_features_than_samples_have_the_spectrum_of_their_covariance():

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from tests.reference import linear_maps
-from tests.reference.definitions import definition
+from tests.reference.definitions import HAVE_THE_UNITS_OF_FEATURES, definition
 
-from rep_kedro.measures import MEASURES, Invariance, compare_models
+from rep_kedro.measures import MEASURES, compare_models
 
 N_STIMULI, WIDTHS = 24, (5, 6)
 NAMES = [name for name, measure in MEASURES.items() if measure.compares == "features"]
@@ -177,11 +177,11 @@ def compare(hard, names=NAMES):
 def disagreement(name, found, expected):
     """Return how far values are from those expected, relative to the range, of one without end to the values.
 
-    Values of the latter that are free of the size of the features are set beside one where they are smaller.
+    Of the latter, values without the units of the features are set against one where they are smaller.
     """
     low, high = MEASURES[name].value_range
     off = ~np.eye(2, dtype=bool) & ~np.isnan(expected)
-    smallest = float(Invariance.ISOTROPIC_SCALING in MEASURES[name].invariances)
+    smallest = float(name not in HAVE_THE_UNITS_OF_FEATURES)
     size = high - low if np.isfinite(high - low) else np.maximum(np.abs(expected[off]), smallest)
     return float(np.max(np.abs(found[off] - expected[off]) / size, initial=0.0))
 

@@ -59,7 +59,7 @@ def test_an_unknown_name_is_answered_with_names_like_it():
     ):
         get_measure("cka_linear_unbiased")
     with pytest.raises(
-        ValueError, match=r"unknown similarity measure 'zzz'; known: cca_mean, .* and \d+ more"
+        ValueError, match=r"unknown similarity measure 'zzz'; known: aligned_cosine, .* and \d+ more"
     ):
         get_measure("zzz")
 

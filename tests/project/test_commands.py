@@ -88,7 +88,7 @@ def test_measures_lists_each_with_range_and_source_and_loads_nothing_heavy() -> 
     assert "arXiv:1905.00414" in told.stdout
     mistake = run_in(ROOT, "kedro", "measures", "--family=ckaa", check=False)
     assert mistake.returncode == 1
-    assert mistake.stderr.startswith("error: unknown family 'ckaa'; known: cka, ")
+    assert mistake.stderr.startswith("error: unknown family 'ckaa'; known: alignment, cka, ")
 
 
 def test_listing_pipelines_and_help_import_nothing_heavy() -> None:

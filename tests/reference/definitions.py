@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import torch
-from tests.reference import cka, linear_maps, matching, neighbours, rsa
+from tests.reference import cka, descriptions, distances, linear_maps, matching, neighbours, rsa
 
 BATCHED = "cka_linear_minibatch_256"
 K = 10
@@ -13,6 +13,7 @@ K = 10
 LINEAR_MAPS = {
     **{name: getattr(linear_maps, name) for name in ("cca_mean", "cca_mean_squared", "pwcca", "nbs")},
     **{name: getattr(linear_maps, name) for name in ("procrustes", "procrustes_angular", "size_and_shape")},
+    "aligned_cosine": linear_maps.aligned_cosine,
     "eigenspace_overlap": linear_maps.eigenspace_overlap,
     "linear_regression_r2": linear_maps.linear_regression,
     "svcca_0.99": lambda x, y: linear_maps.svcca(x, y, 0.99),
@@ -39,18 +40,35 @@ KERNELS = {
 LISTS = {
     **{
         f"{name}_10": lambda x, y, name=name: getattr(neighbours, name)(x, y, k=K)
-        for name in ("cknna", "cknna_reference", "second_order_cosine")
+        for name in ("cknna", "cknna_reference", "second_order_cosine", "second_order_cosine_distances")
     },
     **{
         f"{name}_10": lambda x, y, name=name: getattr(neighbours, name)(x, y, k=K, distance="cosine")
-        for name in ("mutual_knn", "jaccard", "rank_similarity", "cycle_knn")
+        for name in ("mutual_knn", "jaccard", "rank_similarity", "joint_rank_jaccard", "cycle_knn")
     },
     "mutual_knn_10_euclidean": lambda x, y: neighbours.mutual_knn(x, y, k=K, distance="euclidean"),
     "information_imbalance": lambda x, y: neighbours.information_imbalance(x, y, distance="euclidean"),
     "information_imbalance_cosine": lambda x, y: neighbours.information_imbalance(x, y, distance="cosine"),
 }
+DESCRIBED = {
+    "magnitude_difference": descriptions.magnitude,
+    "concentricity_difference": descriptions.concentricity,
+    "uniformity_difference_directions": descriptions.uniformity_of_directions,
+    "imd": descriptions.heat_trace,
+}
+DESCRIPTIONS = {
+    name: lambda x, y, describe=describe: descriptions.difference(describe, x, y)
+    for name, describe in DESCRIBED.items()
+}
+APART = {"rsm_norm_difference": distances.norm_difference, "rtd_lite": distances.rtd_lite}
+HAVE_THE_UNITS_OF_FEATURES = ("size_and_shape", "magnitude_difference", "rsm_norm_difference")
 UNITS = {
-    name: getattr(matching, name) for name in ("permutation_match", "permutation_procrustes", "soft_match")
+    **{name: getattr(matching, name) for name in ("permutation_match", "permutation_procrustes")},
+    **{name: getattr(matching, name) for name in ("soft_match", "soft_correlation_match")},
+    **{
+        f"partial_soft_match_{mass}": lambda x, y, mass=mass: matching.partial_soft_match(x, y, float(mass))
+        for mass in ("0.5", "0.9")
+    },
 }
 
 
@@ -84,8 +102,11 @@ def definition(measure_id, scale=1.0):
         return gaussian(measure_id, scale)
     if measure_id.startswith("rsa"):
         return dissimilarities(measure_id)
-    if measure_id == "size_and_shape":
-        return lambda x, y: scale * linear_maps.size_and_shape(x, y)
     if measure_id == "shape_angular_0.5":
         return lambda x, y: linear_maps.shape_angular(x, y, scale / (scale + 1))
-    return {**KERNELS, **LINEAR_MAPS, **LISTS, **UNITS}[measure_id]
+    if measure_id == "uniformity_difference":
+        return lambda x, y: descriptions.difference(lambda z: descriptions.uniformity(z, scale), x, y)
+    define = {**KERNELS, **LINEAR_MAPS, **LISTS, **APART, **DESCRIPTIONS, **UNITS}[measure_id]
+    if measure_id in HAVE_THE_UNITS_OF_FEATURES:
+        return lambda x, y: scale * define(x, y)
+    return define

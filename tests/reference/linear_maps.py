@@ -138,3 +138,15 @@ def shape_angular(x, y, alpha):
 def procrustes_angular_uncentred(x, y):
     x, y = pad_to_same_width(x / np.linalg.norm(x), y / np.linalg.norm(y))
     return np.arccos(np.clip(np.sum(rotate_onto(x, y) * y), -1, 1))
+
+
+def aligned_cosine(x, y):
+    shared = np.linalg.svd(x.T @ y, compute_uv=False)
+    if sum(shared > 1e-14 * shared[0]) < min(np.linalg.matrix_rank(x), np.linalg.matrix_rank(y)):
+        return np.nan  # several rotations are best, or float64 cannot tell which is
+    width = max(x.shape[1], y.shape[1])
+    x, y = (np.pad(z, ((0, 0), (0, width - z.shape[1]))) for z in (x, y))
+    u, _, vt = np.linalg.svd(x.T @ y)
+    return np.mean(
+        [p @ q / np.linalg.norm(p) / np.linalg.norm(q) for p, q in zip(x @ u @ vt, y, strict=True)]
+    )

@@ -38,12 +38,16 @@ def mutual_knn(x, y, k, distance="cosine"):
     return np.mean([len(set(p) & set(q)) / k for p, q in pairs])
 
 
-def jaccard(x, y, k, distance="cosine"):
+def jaccards(x, y, k, distance):
     pairs = zip(front(x, k, distance), front(y, k, distance), strict=True)
-    return np.mean([len(set(p) & set(q)) / len(set(p) | set(q)) for p, q in pairs])
+    return np.array([len(set(p) & set(q)) / len(set(p) | set(q)) for p, q in pairs])
 
 
-def rank_similarity(x, y, k, distance="cosine"):
+def jaccard(x, y, k, distance="cosine"):
+    return np.mean(jaccards(x, y, k, distance))
+
+
+def rank_similarities(x, y, k, distance):
     values = []
     for p, q in zip(front(x, k, distance), front(y, k, distance), strict=True):
         common = set(p) & set(q)
@@ -53,7 +57,15 @@ def rank_similarity(x, y, k, distance="cosine"):
             summed += 2 / ((1 + abs(first - second)) * (first + second))
         best = sum(1 / place for place in range(1, len(common) + 1))
         values.append(summed / best if common else 0.0)
-    return np.mean(values)
+    return np.array(values)
+
+
+def rank_similarity(x, y, k, distance="cosine"):
+    return np.mean(rank_similarities(x, y, k, distance))
+
+
+def joint_rank_jaccard(x, y, k, distance="cosine"):
+    return np.mean(jaccards(x, y, k, distance) * rank_similarities(x, y, k, distance))
 
 
 def cycle_knn(x, y, k, distance="cosine"):
@@ -63,7 +75,14 @@ def cycle_knn(x, y, k, distance="cosine"):
 
 
 def second_order_cosine(x, y, k):
-    s, t = similarities(x), similarities(y)
+    return mean_cosine_of_unions(similarities(x), similarities(y), x, y, k)
+
+
+def second_order_cosine_distances(x, y, k):
+    return mean_cosine_of_unions(distances(x, "cosine"), distances(y, "cosine"), x, y, k)
+
+
+def mean_cosine_of_unions(s, t, x, y, k):
     values = []
     for i, (p, q) in enumerate(zip(front(x, k, "cosine"), front(y, k, "cosine"), strict=True)):
         union = sorted(set(p) | set(q))

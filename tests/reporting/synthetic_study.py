@@ -573,6 +573,8 @@ def make_diagnostics(cards, rng):
                             "rankme": 0.7 * width * min(1, shape * factor) * rng.uniform(0.8, 1.2) + 1,
                             "effective_rank": 0.5 * width * shape * factor + 1,
                             "participation_ratio": 0.2 * width * shape * factor + 1,
+                            "two_nn_dimension": 0.15 * width * shape * factor + 1,
+                            "mle_dimension": 0.1 * width * shape * factor + 1,
                         }
                     )
     return pd.DataFrame(rows)

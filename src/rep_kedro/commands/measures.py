@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 ERROR_CONSISTENCY = "error consistency needs labels: it is a column of the table prediction_agreement"
 OUTPUTS_LAYER = "; compares logits: name their layer with similarity.outputs_layer"
 COLUMNS = ("id", "range", "direction", "stimuli", "inference", "unchanged", "title", "source")
-LETTERS = "RSTLPCWA"  # of the invariances, in their order
+LETTERS = "RSTLPCWAO"  # of the invariances, in their order
 
 
 @click.command(name="measures", cls=ProjectCommand)

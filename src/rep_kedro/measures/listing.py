@@ -16,8 +16,8 @@ def measures(family: str | None = None) -> DataFrame:
     """List the similarity measures.
 
     Args:
-        family: Only this family: ``cka``, ``rsa``, ``linear_map``, ``matching``, ``neighbour`` or
-            ``functional``; None lists all.
+        family: Only this family: ``cka``, ``rsa``, ``linear_map``, ``matching``, ``neighbour``,
+            ``alignment``, ``distance``, ``description`` or ``functional``; None lists all.
 
     Returns:
         One row for each measure, indexed by its id: ``title``, ``family``, the smallest and largest possible

@@ -38,6 +38,7 @@ class Invariance(StrEnum):
     COLUMN_SCALING = "one positive factor for each unit"
     ROW_SCALING = "one positive factor for each stimulus"
     ROW_TRANSLATION = "one number for each stimulus added to all its features"
+    STIMULUS_PERMUTATION = "permutation of stimuli"
 
 
 class Family(StrEnum):
@@ -48,6 +49,9 @@ class Family(StrEnum):
     LINEAR_MAP = "linear maps"
     MATCHING = "matched units"
     NEIGHBOUR = "nearest neighbours"
+    ALIGNMENT = "aligned stimuli"
+    DISTANCE = "distances between stimuli"
+    DESCRIPTION = "descriptions of single models"
     FUNCTIONAL = "model outputs"
 
 

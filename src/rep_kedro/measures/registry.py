@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING
 
 from rep_kedro.errors import UserError, require_known
 from rep_kedro.measures.compare import Comparison, compare_under
-from rep_kedro.measures.entries import cka, functional, linear_maps, matching, neighbours, rsa
+from rep_kedro.measures.entries import (
+    alignment,
+    cka,
+    descriptions,
+    distances,
+    functional,
+    linear_maps,
+    matching,
+    neighbours,
+    rsa,
+)
 from rep_kedro.measures.measure import Measure
 
 ENTRIES: tuple[Measure, ...] = (
@@ -17,6 +27,9 @@ ENTRIES: tuple[Measure, ...] = (
     *linear_maps.ENTRIES,
     *matching.ENTRIES,
     *neighbours.ENTRIES,
+    *alignment.ENTRIES,
+    *distances.ENTRIES,
+    *descriptions.ENTRIES,
     *functional.ENTRIES,
 )
 if TYPE_CHECKING:

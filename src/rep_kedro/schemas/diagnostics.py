@@ -41,6 +41,18 @@ LAYER_DIAGNOSTICS = Table(
             low=0,
             missing=_CONSTANT,
         ),
+        number(
+            "two_nn_dimension",
+            "TwoNN: intrinsic dimension from the distances of stimuli to their two nearest neighbours",
+            low=0,
+            missing="fewer than 3 stimuli differ, or neighbours are equally far",
+        ),
+        number(
+            "mle_dimension",
+            "intrinsic dimension from the distances of stimuli to 10 to 20 neighbours, by maximum likelihood",
+            low=0,
+            missing="fewer than 21 stimuli differ, or neighbours are equally far",
+        ),
     ),
 )
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from tests.reference import neighbour_dimensions as neighbours
 from tests.reference import spectrum as reference
 from tests.small_collections import (
     ARROW,
@@ -112,6 +113,8 @@ def test_the_table_says_what_the_spectra_say(tmp_path, study):
         x = study[2][f"{row.stimulus_set}/{row.model}"].tensor(row.layer).astype(np.float64)
         sigma = np.linalg.svd(x, compute_uv=False).tolist()
         assert row.rankme == pytest.approx(reference.exp_entropy(sigma, epsilon=1e-7), rel=1e-9)
+        assert row.two_nn_dimension == pytest.approx(neighbours.two_nn(x), rel=1e-6)
+        assert math.isnan(row.mle_dimension)  # of twelve stimuli
     delve = compute_layer_diagnostics(spectra, DiagnosticsParams(rule="delve"))
     assert (delve["intrinsic_dimension"].to_numpy() <= table["intrinsic_dimension"].to_numpy()[1::2]).all()
 
@@ -123,6 +126,7 @@ def test_a_layer_that_does_not_vary_has_no_dimension_and_the_log_says_why(tmp_pa
     with caplog.at_level(logging.WARNING):
         table = compute_layer_diagnostics(spectra, DiagnosticsParams()).set_index("layer")
     undefined = ["intrinsic_dimension", "saturation", "effective_rank", "participation_ratio"]
+    undefined += ["two_nn_dimension", "mle_dimension"]
     assert table[undefined].isna().all(axis=None)
     assert math.isnan(table.at["dead", "rankme"])
     assert table.at["stuck", "rankme"] == pytest.approx(1.0, abs=1e-4)

@@ -1,5 +1,7 @@
 """Pairing of single units, against all permutations and against a plain transport programme."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,9 @@ from tests.reference import matching as reference
 
 from rep_kedro.kernels.similarity import transport
 from rep_kedro.kernels.similarity.matching import MATCHES, compare_units
-from rep_kedro.kernels.similarity.transport import transport_mass
+from rep_kedro.kernels.similarity.transport import transport_mass, transport_part
+
+PARAMETERS = {statistic: {"mass": 0.7} if "partial" in statistic else {} for statistic in MATCHES}
 
 
 def draw_related(widths=(4, 6, 4, 5), n_stimuli=25, seed=0):
@@ -20,7 +24,8 @@ def draw_related(widths=(4, 6, 4, 5), n_stimuli=25, seed=0):
 
 def compare(representations, statistic):
     tensors = [torch.as_tensor(x) for x in representations]
-    ((_, values, reasons),) = compare_units(tensors, {"it": {"statistic": statistic}}, memory_bytes=2**20)
+    request = {"statistic": statistic, **PARAMETERS[statistic]}
+    ((_, values, reasons),) = compare_units(tensors, {"it": request}, memory_bytes=2**20)
     return values, in_words(reasons)
 
 
@@ -29,7 +34,8 @@ def test_every_entry_equals_the_definition(statistic):
     models = draw_related()
     values, reasons = compare(models, statistic)
     assert not reasons
-    expected = [[getattr(reference, statistic)(x, y) for y in models] for x in models]
+    define = partial(getattr(reference, statistic), **PARAMETERS[statistic])
+    expected = [[define(x, y) for y in models] for x in models]
     np.testing.assert_allclose(values, expected, atol=1e-7)
     off_diagonal = ~np.eye(len(models), dtype=bool)
     np.testing.assert_allclose(values.numpy()[off_diagonal], np.array(expected)[off_diagonal], atol=1e-12)
@@ -86,6 +92,57 @@ def test_hundreds_of_units_of_unequal_number_are_matched_by_small_programmes(mon
     assert max(sizes) < 127 * 256 / 4  # of all routes; the whole programme took minutes
 
 
+@pytest.mark.parametrize("first", [1, 8])
+@pytest.mark.parametrize("mass", [0.3, 0.75, 1.0])
+def test_part_of_the_mass_is_moved_at_the_cost_of_the_whole_programme(monkeypatch, mass, first):
+    generator = np.random.default_rng(0)
+    costs = 1 + np.tanh(np.outer(generator.standard_normal(20), generator.standard_normal(33)))
+    n_rows, n_columns = costs.shape
+    rooms = [1 / n_rows] * n_rows + [1 / n_columns] * n_columns
+    ends = np.vstack([np.kron(np.eye(n_rows), np.ones(n_columns)), np.tile(np.eye(n_columns), n_rows)])
+    whole = np.ones((1, costs.size))
+    expected = optimize.linprog(costs.ravel(), A_ub=ends, b_ub=rooms, A_eq=whole, b_eq=[mass])
+    monkeypatch.setattr(transport, "FIRST_ROUTES", first)
+    monkeypatch.setattr(transport, "ADDED_ROUTES", first)
+    assert transport_part(costs, mass) == pytest.approx(expected.fun, abs=1e-9)
+
+
+def test_part_of_the_mass_is_what_is_best_matched():
+    costs = np.full((4, 5), 1.5)
+    costs[0, 0] = costs[1, 1] = 0.1
+    assert transport_part(costs, 0.4) == pytest.approx(0.04)  # two fifths of the columns hold no more
+    assert transport_part(costs, 0.5) == pytest.approx(0.04 + 0.15)
+    with pytest.raises(ValueError, match=r"mass of partial transport must be above 0 and up to 1, got 1\.2"):
+        transport_part(costs, 1.2)
+
+
+def test_all_of_the_mass_is_soft_matching():
+    x, y, *_ = draw_related()
+    request = {"statistic": "partial_soft_match", "mass": 1.0}
+    tensors = [torch.as_tensor(x), torch.as_tensor(y)]
+    ((_, values, _),) = compare_units(tensors, {"it": request}, memory_bytes=2**20)
+    torch.testing.assert_close(values, compare([x, y], "soft_match")[0], rtol=0, atol=1e-7)
+
+
+def test_units_of_noise_do_not_hide_the_units_in_common():
+    x = draw_related()[0]
+    noise = np.random.default_rng(9).standard_normal((2, 25, 2))
+    first, second = np.hstack([x, noise[0]]), np.hstack([noise[1], x])
+    assert compare([first, second], "soft_match")[0][0, 1].item() > 0.5
+    request = {"statistic": "partial_soft_match", "mass": 4 / 6}
+    tensors = [torch.as_tensor(first), torch.as_tensor(second)]
+    ((_, values, _),) = compare_units(tensors, {"it": request}, memory_bytes=2**20)
+    assert values[0, 1].item() == pytest.approx(0, abs=1e-7)
+
+
+def test_the_most_similar_units_are_those_of_released_code():
+    rng = np.random.default_rng(0)
+    shared = rng.standard_normal((60, 6))
+    pair = [shared @ rng.standard_normal((6, 30)) + 0.5 * rng.standard_normal((60, 30)) for _ in range(2)]
+    found = compare(pair, "soft_correlation_match")[0][0, 1].item()
+    assert found == pytest.approx(0.7450848313, abs=1e-9)  # of the ReSi benchmark
+
+
 def test_a_shuffled_and_rescaled_model_is_found_again():
     x = draw_related()[0]
     changed = (x * [1.0, 20.0, 0.1, 3.0] - 7)[:, [2, 0, 3, 1]]
@@ -134,3 +191,5 @@ def test_requests_that_cannot_be_met_are_refused():
         compare_units(models, {"it": {"statistic": "softmatch"}}, memory_bytes=1)
     with pytest.raises(ValueError, match=r"gives soft_match the parameters \['k'\]; it takes none"):
         compare_units(models, {"it": {"statistic": "soft_match", "k": 1}}, memory_bytes=1)
+    with pytest.raises(ValueError, match=r"gives partial_soft_match the parameters \[\]; it takes mass"):
+        compare_units(models, {"it": {"statistic": "partial_soft_match"}}, memory_bytes=1)

@@ -10,10 +10,15 @@ from rep_kedro.kernels.similarity.nearest import find_neighbours, iterate_blocks
 from rep_kedro.kernels.similarity.neighbours import COSINE_ONLY, STATISTICS, compare_neighbours
 
 K = 4
-SYMMETRIC = {"mutual_knn", "jaccard", "rank_similarity", "cknna", "second_order_cosine"}
+SYMMETRIC = {
+    *("mutual_knn", "jaccard", "rank_similarity", "joint_rank_jaccard"),
+    *("cknna", "second_order_cosine", "second_order_cosine_distances"),
+}
 CASES = [(name, "cosine") for name in STATISTICS] + [
     (name, "euclidean") for name in STATISTICS if name not in COSINE_ONLY
 ]
+# the cosine of distances to copies alone is undefined
+DEFINED_FOR_COPIES = [case for case in CASES if case[0] != "second_order_cosine_distances"]
 
 
 def make_request(statistic, distance="cosine", k=K):
@@ -60,14 +65,29 @@ def test_every_entry_equals_the_definition_whatever_the_memory(statistic, distan
 
 
 @pytest.mark.parametrize("memory_bytes", [1, 30_000, 2**24])
-@pytest.mark.parametrize(("statistic", "distance"), CASES)
+@pytest.mark.parametrize(("statistic", "distance"), DEFINED_FOR_COPIES)
 def test_many_equally_near_stimuli_are_taken_by_index(statistic, distance, memory_bytes):
     rng = np.random.default_rng(1)
     models = [rng.integers(1, 3, size=(24, width)).astype(float) for width in (2, 3, 4)]
-    models[2][5:12] = models[2][4]
+    n_copies = (
+        2 if statistic == "second_order_cosine_distances" else 7
+    )  # distances of copies alone have no cosine
+    models[2][5 : 5 + n_copies] = models[2][4]
     values = compare_one(models, statistic, distance, memory_bytes=memory_bytes)
     expected = [[define(statistic, x, y, distance) for y in models] for x in models]
     np.testing.assert_allclose(values.numpy(), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_neighbours_that_are_all_copies_leave_distances_without_a_cosine():
+    x, y, few = draw_related()
+    few[5:8] = few[4]
+    found = compare_one([x, few], "second_order_cosine_distances")[0, 1].item()
+    assert found == pytest.approx(reference.second_order_cosine_distances(x, few, K), abs=1e-12)
+    y[5:12] = y[4]
+    asked = {"it": make_request("second_order_cosine_distances")}
+    values, reasons = compare([x, y, y], asked)["it"]
+    assert values.isnan().tolist() == [[False, False, False], [False, True, True], [False, True, True]]
+    assert reasons[1, 2].startswith("a stimulus has distance 0 to all its neighbours in one of the models")
 
 
 def test_jaccard_equals_the_value_of_a_public_implementation():

@@ -1,12 +1,14 @@
 """Spectra of the layers of one network: streamed over the positions of its maps, or over stored features."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import isnan
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from rep_kedro.datasets import Tensors
 from rep_kedro.errors import UserError
+from rep_kedro.kernels.layers.neighbour_dimensions import measure_neighbour_dimensions
 from rep_kedro.kernels.layers.spectrum import compute_eigenvalues
 from rep_kedro.kernels.layers.streaming import StreamedMoments, flatten_positions
 
@@ -101,7 +103,7 @@ def _decode_batches(
 
 
 def _to_member(moments: Mapping[str, StreamedMoments], features: "TensorsHandle", *, samples: str) -> Tensors:
-    """Return both spectra and the mean of each layer, and the singular values of its stored features."""
+    """Return spectra and mean of each layer, and singular values and dimensions of its stored features."""
     tensors: dict[str, Any] = {}
     rows = []
     for depth, name in enumerate(features.meta["layers"]):
@@ -111,6 +113,7 @@ def _to_member(moments: Mapping[str, StreamedMoments], features: "TensorsHandle"
         tensors[f"{name}/uncentred_eigenvalues"] = compute_eigenvalues(state.second_moment())
         tensors[f"{name}/mean"] = state.mean
         tensors[f"{name}/feature_sigma"] = torch.linalg.svdvals(values)
+        near = measure_neighbour_dimensions(values)
         rows.append(
             {
                 "layer": name,
@@ -119,6 +122,9 @@ def _to_member(moments: Mapping[str, StreamedMoments], features: "TensorsHandle"
                 "n_samples": state.n_samples,
                 "trace": state.covariance().trace().item(),
                 "n_stimuli": len(values),
+                "two_nn_dimension": None if isnan(near.two_nn) else near.two_nn,
+                "mle_dimension": None if isnan(near.mle) else near.mle,
+                "neighbours_reason": near.reason or None,
                 "reason": "the channels do not vary" if state.is_constant() else None,
             }
         )

@@ -59,9 +59,13 @@ class Points:
         norms = self.model.squared_norms
         return (norms[:, None] + norms.mean() - squared_distances).mul_(self._half_square)
 
+    def cosine_distances(self, squared_distances: Tensor) -> Tensor:
+        """Turn squared distances of directions into one less their cosines."""
+        return squared_distances * self._half_square
+
     def cosines(self, squared_distances: Tensor) -> Tensor:
         """Turn squared distances of directions into cosines; one that is nothing but rounding is zero."""
-        found = 1 - squared_distances * self._half_square
+        found = 1 - self.cosine_distances(squared_distances)
         return found.masked_fill_(found.abs() < ZERO_COSINE, 0.0)
 
 

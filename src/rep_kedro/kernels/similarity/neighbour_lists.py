@@ -86,18 +86,34 @@ def sum_mutual_share(places: Places, n_neighbours: int) -> Tensor:
 
 def sum_jaccard(places: Places, n_neighbours: int) -> Tensor:
     """Sum over stimuli the share of common neighbours among all neighbours of either, in [0, 1] each."""
-    n_common = places.common(n_neighbours).sum(dim=2).double()
-    return (n_common / (2 * n_neighbours - n_common)).sum(dim=0)
+    return _jaccard(places.common(n_neighbours)).sum(dim=0)
 
 
 def sum_rank_similarity(places: Places, n_neighbours: int) -> Tensor:
     """Sum over stimuli how early and how similar the ranks of common neighbours are, in [0, 1] each."""
+    return _rank_similarity(places, places.common(n_neighbours)).sum(dim=0)
+
+
+def sum_joint_rank_jaccard(places: Places, n_neighbours: int) -> Tensor:
+    """Sum over stimuli the product of Jaccard and rank similarity, in [0, 1] each."""
     common = places.common(n_neighbours)
+    return (_jaccard(common) * _rank_similarity(places, common)).sum(dim=0)
+
+
+def _jaccard(common: Tensor) -> Tensor:
+    """Return the share of each stimulus, (n_rows, n_models)."""
+    n_common = common.sum(dim=2).double()
+    return n_common / (2 * common.shape[2] - n_common)
+
+
+def _rank_similarity(places: Places, common: Tensor) -> Tensor:
+    """Return the rank similarity of each stimulus, (n_rows, n_models)."""
+    n_neighbours = common.shape[2]
     theirs = torch.arange(1, n_neighbours + 1, device=common.device).double()
     ours = places.places[:, :, :n_neighbours].double()
     closeness = 2 / ((1 + (ours - theirs).abs()) * (ours + theirs))
     harmonic = torch.cat([theirs.new_ones(1), theirs.reciprocal().cumsum(dim=0)])  # the empty sum divides 0
-    return (closeness.masked_fill(~common, 0).sum(dim=2) / harmonic[common.sum(dim=2)]).sum(dim=0)
+    return closeness.masked_fill(~common, 0).sum(dim=2) / harmonic[common.sum(dim=2)]
 
 
 def compare_cycles(neighbours: Sequence[Neighbours], n_neighbours: int, *, memory_bytes: int) -> Tensor:

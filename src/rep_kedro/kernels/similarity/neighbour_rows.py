@@ -11,23 +11,33 @@ from rep_kedro.kernels.undefined import Reasons, Undefined
 
 
 def compare_second_order_cosine(
-    points: Sequence[Points], neighbours: Sequence[Neighbours], n_neighbours: int, *, memory_bytes: int
+    points: Sequence[Points],
+    neighbours: Sequence[Neighbours],
+    n_neighbours: int,
+    *,
+    of_distances: bool = False,
+    memory_bytes: int,
 ) -> tuple[Tensor, Reasons]:
     """Return the mean cosine between the similarities of a stimulus to all that either model lists as near.
 
     Sums over the union of two lists are sums over each list less those over what they have in common.
+    Hamilton et al. compare cosine similarities; the ReSi benchmark compares cosine distances, one less the
+    similarities, in their place, which gives other values: near 1 for most pairs, since distances have one
+    sign.
 
     Args:
         points: Unit vectors, one matrix for each model.
         neighbours: One for each model.
         n_neighbours: Length of the lists.
+        of_distances: Compare cosine distances in place of similarities.
         memory_bytes: Bound for blocks of similarities and for what is looked up in them, one stimulus at
             least.
 
     Returns:
         Symmetric, in [-1, 1], shape (n_models, n_models), and the reason of each NaN.
 
-    Source: Hamilton et al. 2016, arXiv:1606.02821, section 3.2, on cosine similarities.
+    Source: Hamilton et al. 2016, arXiv:1606.02821, section 3.2, on cosine similarities; Klabunde et al. 2024,
+        arXiv:2408.00531, released code, on cosine distances.
     """
     n_models, n_stimuli = len(points), len(points[0])
     bytes_per_row = 8 * (3 * n_stimuli + 2 * n_models**2 * n_neighbours + 8 * n_models * n_neighbours)
@@ -37,22 +47,23 @@ def compare_second_order_cosine(
     for start in range(0, n_stimuli, rows_per_block):
         rows = slice(start, start + rows_per_block)
         lists = torch.stack([model.indices[rows, :n_neighbours] for model in neighbours], dim=1)
-        found = torch.stack([_look_up_similarities(model, rows, lists) for model in points])
+        found = torch.stack([_look_up(model, rows, lists, of_distances=of_distances) for model in points])
         for a in range(n_models):
             not_ours = look_up_places(lists[:, a:], table) == 0
             summed[a, a:] += _sum_cosines(a, found, not_ours)
     cosines = (summed.triu() + summed.triu(1).T) / n_stimuli
+    what = "distance" if of_distances else "similarity"
     reason = Undefined(
-        "a stimulus has similarity 0 to all its neighbours in one of the models, so its cosine is undefined"
+        f"a stimulus has {what} 0 to all its neighbours in one of the models, so its cosine is undefined"
     )
     undefined = cosines.isnan().nonzero().tolist()
     return cosines.clamp(-1, 1), {(a, b): (reason,) for a, b in undefined}
 
 
-def _look_up_similarities(points: Points, rows: slice, lists: Tensor) -> Tensor:
-    """Return similarities of some stimuli in one model to the neighbours in all models, shape as lists."""
+def _look_up(points: Points, rows: slice, lists: Tensor, *, of_distances: bool) -> Tensor:
+    """Return how some stimuli compare, in one model, with the neighbours in all models, shape as lists."""
     found = points.squared_distances(rows).gather(1, lists.flatten(1))
-    return points.cosines(found).view_as(lists)
+    return (points.cosine_distances(found) if of_distances else points.cosines(found)).view_as(lists)
 
 
 def _sum_cosines(a: int, found: Tensor, not_ours: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ from rep_kedro.kernels.similarity.neighbour_lists import (
     compare_cycles,
     iterate_places,
     sum_jaccard,
+    sum_joint_rank_jaccard,
     sum_mutual_share,
     sum_rank_similarity,
 )
@@ -37,8 +38,9 @@ LIST_STATISTICS: dict[str, Callable[[Places, int], Tensor]] = {
     "mutual_knn": sum_mutual_share,
     "jaccard": sum_jaccard,
     "rank_similarity": sum_rank_similarity,
+    "joint_rank_jaccard": sum_joint_rank_jaccard,
 }
-COSINE_ONLY = ("cknna", "cknna_reference", "second_order_cosine")
+COSINE_ONLY = ("cknna", "cknna_reference", "second_order_cosine", "second_order_cosine_distances")
 STATISTICS = (*LIST_STATISTICS, "cycle_knn", *COSINE_ONLY, "information_imbalance")
 
 
@@ -62,8 +64,9 @@ def compare_neighbours(
 
     ``mutual_knn`` is the mean share of neighbours in common (n_neighbours / (n_stimuli - 1) by chance);
     ``jaccard`` divides by all neighbours of either model; ``rank_similarity`` weighs common neighbours by how
-    early and how close they are in the lists, 0 for a stimulus without any; ``cycle_knn`` is the share of
-    stimuli that are on a path to a neighbour in b and on to a neighbour of that in a; the others are in the
+    early and how close they are in the lists, 0 for a stimulus without any; ``joint_rank_jaccard`` multiplies
+    the two for each stimulus; ``cycle_knn`` is the share of stimuli that are on a path to a neighbour in b
+    and on to a neighbour of that in a; the others are in the
     modules that compute them.
 
     Args:
@@ -89,8 +92,8 @@ def compare_neighbours(
         O(n_models^2 * n_stimuli * n_neighbours) for the lists.
 
     Source:
-        Huh et al. 2024, arXiv:2405.07987 (mutual and cycle kNN); Jaccard and rank similarity of Wang et al.
-        2020, as in Klabunde et al. 2025, doi:10.1145/3728458, section 3.4.
+        Huh et al. 2024, arXiv:2405.07987 (mutual and cycle kNN); Jaccard, rank similarity and their product
+        of Wang et al. 2020, as in Klabunde et al. 2025, doi:10.1145/3728458, section 3.4.
     """
     require_same_stimuli(representations)
     parsed = [
@@ -135,9 +138,17 @@ def _compare_lists(
                 yield request.name, *compare_cknna(neighbours, k, memory_bytes=memory_bytes)
             case "cknna_reference":
                 yield request.name, *compare_cknna_reference(neighbours, k, memory_bytes=memory_bytes)
-            case "second_order_cosine":
-                answer = compare_second_order_cosine(points, neighbours, k, memory_bytes=memory_bytes)
-                yield request.name, *answer
+            case "second_order_cosine" | "second_order_cosine_distances":
+                yield (
+                    request.name,
+                    *compare_second_order_cosine(
+                        points,
+                        neighbours,
+                        k,
+                        of_distances=request.statistic == "second_order_cosine_distances",
+                        memory_bytes=memory_bytes,
+                    ),
+                )
             case "information_imbalance":
                 values = compare_information_imbalance(points, neighbours, memory_bytes=memory_bytes)
                 yield request.name, values, {}

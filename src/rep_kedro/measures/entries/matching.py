@@ -39,4 +39,29 @@ ENTRIES = (
         invariances=UNITS | {Invariance.COLUMN_SCALING},
         parameters={"statistic": "soft_match"},
     ),
+    *(
+        Measure(
+            id=f"partial_soft_match_{mass}",
+            title=f"Partial soft-matching distance ({mass:.0%} of units)",
+            family=Family.MATCHING,
+            runner=compare,
+            source="Kapoor, Williams & Khosla 2026, arXiv:2602.19331",
+            value_range=(0.0, 2 * mass**0.5),
+            larger_is_more_similar=False,
+            invariances=UNITS | {Invariance.COLUMN_SCALING},
+            parameters={"statistic": "partial_soft_match", "mass": mass},
+        )
+        for mass in (0.5, 0.9)
+    ),
+    Measure(
+        id="soft_correlation_match",
+        title="Correlation with the most similar unit",
+        family=Family.MATCHING,
+        runner=compare,
+        source="Klabunde et al. 2024, arXiv:2408.00531; Li et al. 2016, arXiv:1511.07543",
+        value_range=(-1.0, 1.0),
+        larger_is_more_similar=True,
+        invariances=UNITS | {Invariance.COLUMN_SCALING},
+        parameters={"statistic": "soft_correlation_match"},
+    ),
 )

@@ -82,6 +82,13 @@ ENTRIES = (
         "rank_similarity_10", "Rank similarity (k = 10)", WANG, statistic="rank_similarity", n_neighbours=10
     ),
     _entry(
+        "joint_rank_jaccard_10",
+        "Joint rank and Jaccard (k = 10)",
+        WANG,
+        statistic="joint_rank_jaccard",
+        n_neighbours=10,
+    ),
+    _entry(
         "cycle_knn_10",
         "Cycle kNN (k = 10)",
         HUH,
@@ -96,6 +103,13 @@ ENTRIES = (
         "Hamilton et al. 2016, arXiv:1606.02821",
         value_range=(-1.0, 1.0),
         statistic="second_order_cosine",
+        n_neighbours=10,
+    ),
+    _entry(
+        "second_order_cosine_distances_10",
+        "Second-order cosine of distances, as in ReSi (k = 10)",
+        "Klabunde et al. 2024, arXiv:2408.00531, released code",
+        statistic="second_order_cosine_distances",
         n_neighbours=10,
     ),
     _entry("cknna_10", "CKNNA (k = 10)", HUH, value_range=(-1.0, 1.0), statistic="cknna", n_neighbours=10),

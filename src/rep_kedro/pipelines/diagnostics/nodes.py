@@ -90,8 +90,8 @@ def compute_layer_diagnostics(spectra: Mapping[str, TensorsHandle], params: Diag
 
     Intrinsic dimension, saturation, effective rank and participation ratio are those of the covariance of the
     channels (centred, lambda); RankMe is that of the stored features (uncentred, sigma), one row for each
-    stimulus, as in its paper. A layer that does not vary has no dimension: its values are missing and the log
-    says why.
+    stimulus, as in its paper; TwoNN and the maximum-likelihood dimension are of the same rows. A
+    layer that does not vary has no dimension: its values are missing and the log says why.
 
     Args:
         spectra: Handles by ``<stimulus set>/<model>``.
@@ -125,6 +125,10 @@ def _measure_layer(
     if not sigma.max() > 0.0:
         _log.warning("no RankMe of layer %s of %s: all its features are zero", layer, handle.key)
     eigenvalues = None
+    if about["neighbours_reason"]:
+        _log.info(
+            "no dimension from neighbours, layer %s of %s: %s", layer, handle.key, about["neighbours_reason"]
+        )
     if about["reason"]:
         _log.warning("no dimension of layer %s of %s: %s", layer, handle.key, about["reason"])
     else:

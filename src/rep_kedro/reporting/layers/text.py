@@ -20,6 +20,8 @@ LAYER_COLUMNS = {
     "rankme": Column("RankMe", "number", 1),
     "effective_rank": Column("effective rank", "number", 1),
     "participation_ratio": Column("participation ratio", "number", 1),
+    "two_nn_dimension": Column("TwoNN", "number", 1),
+    "mle_dimension": Column("MLE dimension", "number", 1),
 }
 FIELD_COLUMNS = {
     "receptive_field_px": Column("receptive field (px)", "count"),
