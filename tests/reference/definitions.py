@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import torch
-from tests.reference import cka, linear_maps, matching, neighbours, rsa
+from tests.reference import cka, linear_maps, matching, neighbours, predictivity, rsa
 
 BATCHED = "cka_linear_minibatch_256"
 K = 10
@@ -52,6 +52,15 @@ LISTS = {
 UNITS = {
     name: getattr(matching, name) for name in ("permutation_match", "permutation_procrustes", "soft_match")
 }
+PREDICTIONS = {
+    "ridge_r2": lambda x, y: predictivity.ridge_r2(x, y, folds_of_five(len(x))),
+    "ridge_r2_mean": lambda x, y: predictivity.ridge_r2_mean(x, y, folds_of_five(len(x))),
+}
+
+
+def folds_of_five(n):
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(0))
+    return [fold.numpy() for fold in order.tensor_split(5)]
 
 
 def batches_of_256(n):
@@ -88,4 +97,4 @@ def definition(measure_id, scale=1.0):
         return lambda x, y: scale * linear_maps.size_and_shape(x, y)
     if measure_id == "shape_angular_0.5":
         return lambda x, y: linear_maps.shape_angular(x, y, scale / (scale + 1))
-    return {**KERNELS, **LINEAR_MAPS, **LISTS, **UNITS}[measure_id]
+    return {**KERNELS, **LINEAR_MAPS, **PREDICTIONS, **LISTS, **UNITS}[measure_id]

@@ -46,6 +46,7 @@ class Family(StrEnum):
     CKA = "gram matrices"
     RSA = "dissimilarity matrices"
     LINEAR_MAP = "linear maps"
+    PREDICTIVITY = "held-out predictions"
     MATCHING = "matched units"
     NEIGHBOUR = "nearest neighbours"
     FUNCTIONAL = "model outputs"

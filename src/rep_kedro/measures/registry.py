@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from rep_kedro.errors import UserError, require_known
 from rep_kedro.measures.compare import Comparison, compare_under
-from rep_kedro.measures.entries import cka, functional, linear_maps, matching, neighbours, rsa
+from rep_kedro.measures.entries import cka, functional, linear_maps, matching, neighbours, predictivity, rsa
 from rep_kedro.measures.measure import Measure
 
 ENTRIES: tuple[Measure, ...] = (
     *cka.ENTRIES,
     *rsa.ENTRIES,
     *linear_maps.ENTRIES,
+    *predictivity.ENTRIES,
     *matching.ENTRIES,
     *neighbours.ENTRIES,
     *functional.ENTRIES,
