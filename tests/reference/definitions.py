@@ -55,6 +55,7 @@ UNITS = {
 PREDICTIONS = {
     "ridge_r2": lambda x, y: predictivity.ridge_r2(x, y, folds_of_five(len(x))),
     "ridge_r2_mean": lambda x, y: predictivity.ridge_r2_mean(x, y, folds_of_five(len(x))),
+    "pls_25_r2": lambda x, y: predictivity.pls_r2(x, y, folds_of_five(len(x)), 25),
 }
 
 

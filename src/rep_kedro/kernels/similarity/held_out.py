@@ -6,6 +6,7 @@ views; the features of one model are a range of columns, so that one product rea
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -72,7 +73,7 @@ class Fold:
         return self.stack.features[self.test, columns] - self.mean[columns]
 
     def project(self, directions: Tensor, columns: slice) -> Tensor:
-        """Return ``directions.T @ training(columns)``, directions of shape (n_training, rank), without a copy."""
+        """Return ``directions.T @ training(columns)`` without a copy; directions are (n_training, rank)."""
         features = self.stack.features[:, columns]
         before, after = directions[: self.test.start], directions[self.test.start :]
         product = before.T @ features[: self.test.start]
@@ -99,7 +100,7 @@ def stack_features(representations: Sequence[Tensor], *, n_folds: int, seed: int
         raise ValueError(f"n_folds must be between 2 and the number of stimuli, {n_stimuli}, got {n_folds}")
     order = torch.randperm(n_stimuli, generator=torch.Generator().manual_seed(seed)).to(device)
     ends = torch.tensor([0, *(x.shape[1] for x in representations)]).cumsum(0).tolist()
-    columns = [slice(start, end) for start, end in zip(ends, ends[1:], strict=False)]
+    columns = [slice(start, end) for start, end in pairwise(ends)]
     features = torch.empty(n_stimuli, ends[-1], dtype=torch.float64, device=device)
     varies = torch.empty(ends[-1], dtype=torch.bool, device=device)
     flaws = {}
@@ -110,9 +111,7 @@ def stack_features(representations: Sequence[Tensor], *, n_folds: int, seed: int
         if centred.flaw is not None:
             flaws[model] = centred.flaw
     edges = torch.arange(n_stimuli).tensor_split(n_folds)
-    return Stack(
-        features, columns, varies, flaws, order, [slice(int(e[0]), int(e[-1]) + 1) for e in edges]
-    )
+    return Stack(features, columns, varies, flaws, order, [slice(int(e[0]), int(e[-1]) + 1) for e in edges])
 
 
 def group_columns(columns: Sequence[slice], bytes_per_column: int, memory_bytes: int) -> Iterator[list[int]]:
@@ -154,4 +153,5 @@ def _varies(raw: Tensor, centred: Tensor) -> Tensor:
     relative = raw.double() / sizes.masked_fill(sizes == 0, 1)
     spread = torch.linalg.vector_norm(relative - relative.mean(dim=0), dim=0)
     moves = (centred != 0).any(dim=0)  # features too small to be seen next to others of the model do not
-    return moves & (spread > RELATIVE_ZERO * torch.linalg.vector_norm(relative, dim=0))
+    varies: Tensor = moves & (spread > RELATIVE_ZERO * torch.linalg.vector_norm(relative, dim=0))
+    return varies

@@ -1,9 +1,9 @@
 """Measures of how well one model predicts the features of another on held-out stimuli."""
 
 from rep_kedro.measures.families.predictivity import compare
-from rep_kedro.measures.measure import Family, FewestStimuli, Invariance, Measure
+from rep_kedro.measures.measure import Family, FewestStimuli, Invariance, Json, Measure
 
-N_FOLDS, SEED = 5, 0
+N_FOLDS, SEED, N_COMPONENTS = 5, 0, 25
 TWO_IN_EACH_FOLD = FewestStimuli(2 * N_FOLDS)
 YAMINS = "Yamins et al. 2014, doi:10.1073/pnas.1403112111; Schrimpf et al. 2018, doi:10.1101/407007"
 BEST, WORST = 1.0, -float("inf")
@@ -13,7 +13,7 @@ OF_ALL = OF_EACH | {Invariance.ROTATION}
 
 
 def _entry(
-    measure_id: str, title: str, *, regression: str, average: str, invariances: frozenset[Invariance]
+    measure_id: str, title: str, *, average: str, invariances: frozenset[Invariance], **regression: Json
 ) -> Measure:
     return Measure(
         id=measure_id,
@@ -27,7 +27,7 @@ def _entry(
         symmetric=False,
         fewest_stimuli=TWO_IN_EACH_FOLD,
         is_extreme_for_itself=False,  # noise in a model's weakest directions is not predicted
-        parameters={"regression": regression, "average": average, "n_folds": N_FOLDS, "seed": SEED},
+        parameters={"average": average, "n_folds": N_FOLDS, "seed": SEED, **regression},
     )
 
 
@@ -45,5 +45,13 @@ ENTRIES = (
         regression="ridge",
         average="each",
         invariances=OF_EACH,
+    ),
+    _entry(
+        "pls_25_r2",
+        "PLS predictivity (row predicts column, R² of all variance)",
+        regression="pls",
+        n_components=N_COMPONENTS,
+        average="all",
+        invariances=OF_ALL,
     ),
 )
