@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import torch
-from tests.reference import cka, linear_maps, matching, neighbours, predictivity, rsa
+from tests.reference import cka, linear_maps, matching, neighbours, predictivity, rsa, sampling
 
 BATCHED = "cka_linear_minibatch_256"
 K = 10
@@ -58,6 +58,16 @@ PREDICTIONS = {
     "pls_25_r2": lambda x, y: predictivity.pls_r2(x, y, folds_of_five(len(x)), 25),
 }
 
+SAMPLES = {
+    "cka_linear_debiased_twice": sampling.cka_debiased_twice,
+    "nbs_moments_3": lambda x, y: sampling.nbs_moments(x, y, 3, orders_of(len(x), 2)),
+}
+
+
+def orders_of(n, n_orders):
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randperm(n, generator=generator).numpy() for _ in range(n_orders)]
+
 
 def folds_of_five(n):
     order = torch.randperm(n, generator=torch.Generator().manual_seed(0))
@@ -98,4 +108,4 @@ def definition(measure_id, scale=1.0):
         return lambda x, y: scale * linear_maps.size_and_shape(x, y)
     if measure_id == "shape_angular_0.5":
         return lambda x, y: linear_maps.shape_angular(x, y, scale / (scale + 1))
-    return {**KERNELS, **LINEAR_MAPS, **PREDICTIONS, **LISTS, **UNITS}[measure_id]
+    return {**KERNELS, **LINEAR_MAPS, **PREDICTIONS, **SAMPLES, **LISTS, **UNITS}[measure_id]

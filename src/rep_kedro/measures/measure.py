@@ -47,6 +47,7 @@ class Family(StrEnum):
     RSA = "dissimilarity matrices"
     LINEAR_MAP = "linear maps"
     PREDICTIVITY = "held-out predictions"
+    SAMPLING = "samples of stimuli and features"
     MATCHING = "matched units"
     NEIGHBOUR = "nearest neighbours"
     FUNCTIONAL = "model outputs"

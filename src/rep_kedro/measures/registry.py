@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 
 from rep_kedro.errors import UserError, require_known
 from rep_kedro.measures.compare import Comparison, compare_under
-from rep_kedro.measures.entries import cka, functional, linear_maps, matching, neighbours, predictivity, rsa
+from rep_kedro.measures.entries import (
+    cka,
+    functional,
+    linear_maps,
+    matching,
+    neighbours,
+    predictivity,
+    rsa,
+    sampling,
+)
 from rep_kedro.measures.measure import Measure
 
 ENTRIES: tuple[Measure, ...] = (
@@ -16,6 +25,7 @@ ENTRIES: tuple[Measure, ...] = (
     *rsa.ENTRIES,
     *linear_maps.ENTRIES,
     *predictivity.ENTRIES,
+    *sampling.ENTRIES,
     *matching.ENTRIES,
     *neighbours.ENTRIES,
     *functional.ENTRIES,
