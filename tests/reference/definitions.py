@@ -5,7 +5,17 @@ import re
 
 import numpy as np
 import torch
-from tests.reference import cka, descriptions, distances, linear_maps, matching, neighbours, rsa
+from tests.reference import (
+    cka,
+    descriptions,
+    distances,
+    linear_maps,
+    matching,
+    neighbours,
+    predictivity,
+    rsa,
+    sampling,
+)
 
 BATCHED = "cka_linear_minibatch_256"
 K = 10
@@ -70,6 +80,26 @@ UNITS = {
         for mass in ("0.5", "0.9")
     },
 }
+PREDICTIONS = {
+    "ridge_r2": lambda x, y: predictivity.ridge_r2(x, y, folds_of_five(len(x))),
+    "ridge_r2_mean": lambda x, y: predictivity.ridge_r2_mean(x, y, folds_of_five(len(x))),
+    "pls_25_r2": lambda x, y: predictivity.pls_r2(x, y, folds_of_five(len(x)), 25),
+}
+
+SAMPLES = {
+    "cka_linear_debiased_twice": sampling.cka_debiased_twice,
+    "nbs_moments_3": lambda x, y: sampling.nbs_moments(x, y, 3, orders_of(len(x), 2)),
+}
+
+
+def orders_of(n, n_orders):
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randperm(n, generator=generator).numpy() for _ in range(n_orders)]
+
+
+def folds_of_five(n):
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(0))
+    return [fold.numpy() for fold in order.tensor_split(5)]
 
 
 def batches_of_256(n):
@@ -106,7 +136,8 @@ def definition(measure_id, scale=1.0):
         return lambda x, y: linear_maps.shape_angular(x, y, scale / (scale + 1))
     if measure_id == "uniformity_difference":
         return lambda x, y: descriptions.difference(lambda z: descriptions.uniformity(z, scale), x, y)
-    define = {**KERNELS, **LINEAR_MAPS, **LISTS, **APART, **DESCRIPTIONS, **UNITS}[measure_id]
+    linear = {**LINEAR_MAPS, **PREDICTIONS, **SAMPLES}
+    define = {**KERNELS, **linear, **LISTS, **APART, **DESCRIPTIONS, **UNITS}[measure_id]
     if measure_id in HAVE_THE_UNITS_OF_FEATURES:
         return lambda x, y: scale * define(x, y)
     return define

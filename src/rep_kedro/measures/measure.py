@@ -47,6 +47,8 @@ class Family(StrEnum):
     CKA = "gram matrices"
     RSA = "dissimilarity matrices"
     LINEAR_MAP = "linear maps"
+    PREDICTIVITY = "held-out predictions"
+    SAMPLING = "samples of stimuli and features"
     MATCHING = "matched units"
     NEIGHBOUR = "nearest neighbours"
     ALIGNMENT = "aligned stimuli"

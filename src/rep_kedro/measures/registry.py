@@ -17,7 +17,9 @@ from rep_kedro.measures.entries import (
     linear_maps,
     matching,
     neighbours,
+    predictivity,
     rsa,
+    sampling,
 )
 from rep_kedro.measures.measure import Measure
 
@@ -25,6 +27,8 @@ ENTRIES: tuple[Measure, ...] = (
     *cka.ENTRIES,
     *rsa.ENTRIES,
     *linear_maps.ENTRIES,
+    *predictivity.ENTRIES,
+    *sampling.ENTRIES,
     *matching.ENTRIES,
     *neighbours.ENTRIES,
     *alignment.ENTRIES,

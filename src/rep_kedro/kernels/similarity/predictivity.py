@@ -1,0 +1,143 @@
+"""How well the features of one model predict those of another on stimuli that the fit has not seen."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from rep_kedro.kernels.similarity.basis import require_same_stimuli
+from rep_kedro.kernels.similarity.held_out import Stack, explained_of_all, explained_of_each, stack_features
+from rep_kedro.kernels.similarity.partial_least_squares import add_pls_errors
+from rep_kedro.kernels.similarity.ridge import add_ridge_errors
+from rep_kedro.kernels.undefined import Reasons, pair_reasons
+
+STRENGTHS = {"all": "joint", "each": "each"}  # of ridge, by how features are averaged
+REGRESSIONS = {"ridge": set[str](), "pls": {"n_components"}}  # and what they take
+
+
+class Folds(NamedTuple):
+    """How stimuli are dealt to folds."""
+
+    n_folds: int
+    seed: int
+
+
+class Request(NamedTuple):
+    """One measure: its folds, what predicts, and how predicted features are averaged."""
+
+    folds: Folds
+    average: str
+    n_components: int | None = None
+
+    @property
+    def predictor(self) -> str | int:
+        """The strength of a ridge, or the number of components."""
+        return self.n_components or STRENGTHS[self.average]
+
+
+def compare_predictivity(
+    representations: Sequence[Tensor],
+    requests: Mapping[str, Mapping[str, Any]],
+    *,
+    memory_bytes: int,
+) -> Iterator[tuple[str, Tensor, Reasons]]:
+    """Predict the features of every model from those of every model, and judge it on held-out stimuli.
+
+    The value is R² = 1 - (squared error) / (squared error of the mean of the stimuli used to fit), both
+    summed over all folds; 1 at most, 0 or less where the predictor does not help. With ``average: all``
+    errors are summed over the features of the predicted model, so that those of much variance count most;
+    with ``each`` R² is averaged over its features, without those that are the same for all stimuli.
+    Copies of a stimulus in several folds raise the values.
+
+    Args:
+        representations: One matrix for each model, shape (n_stimuli, n_features_i), finite, row s for the
+            same stimulus in all; float32 or float64, on one device.
+        requests: By a name of the caller's: ``regression`` (ridge, pls), ``average`` (all, each),
+            ``n_folds``, ``seed``, which deals the stimuli to folds, and of PLS ``n_components``.
+        memory_bytes: Bound for products in memory, one pair of models at least. One float64 copy of all
+            features and the bases of one model come on top.
+
+    Yields:
+        Name, values of shape (n_models, n_models), float64, NaN where undefined, and the reason of each NaN.
+        Entry (a, b) predicts b from a.
+
+    Raises:
+        ValueError: If a parameter is unknown, missing or out of range, or representations do not fit.
+
+    Cost:
+        O(n_folds * n_stimuli * n_models^2 * n_features^2), and n_folds eigendecompositions of each model; see
+        ``add_pls_errors`` for what PLS needs on top.
+
+    Source:
+        Yamins et al. 2014, doi:10.1073/pnas.1403112111; Schrimpf et al. 2018, doi:10.1101/407007 (linear
+        predictivity). R² takes the place of their correlation, which overlooks a wrong scale.
+
+    Example:
+        >>> x = torch.tensor([[0.0, 1.0], [2.0, 0.0], [1.0, 1.0], [3.0, 5.0], [1.0, 4.0], [2.0, 2.0]])
+        >>> request = {"regression": "ridge", "average": "all", "n_folds": 3, "seed": 0}
+        >>> for _, values, _ in compare_predictivity([x, x[:, :1]], {"ridge": request}, memory_bytes=10**6):
+        ...     print(bool(values[0, 1] > 0.999), bool(values[1, 0] < 0.5))
+        True True
+    """
+    require_same_stimuli(representations)
+    parsed = {name: _parse(name, parameters) for name, parameters in requests.items()}
+    return _compare_all(representations, parsed, memory_bytes)
+
+
+def _compare_all(
+    representations: Sequence[Tensor], requests: Mapping[str, Request], memory_bytes: int
+) -> Iterator[tuple[str, Tensor, Reasons]]:
+    for folds in sorted({request.folds for request in requests.values()}):
+        asked = {name: request for name, request in requests.items() if request.folds == folds}
+        stack = stack_features(representations, n_folds=folds.n_folds, seed=folds.seed)
+        predictors = {request.predictor for request in asked.values()}
+        errors = _sum_errors(stack, representations, predictors, memory_bytes)
+        baseline = torch.stack([fold.baseline for fold in stack.folds()]).sum(dim=0)
+        reasons = pair_reasons(stack.flaws, len(representations))
+        for name, request in asked.items():
+            values = _average(errors[request.predictor], baseline, stack, request.average)
+            for pair in reasons:
+                values[pair] = torch.nan
+            yield name, values, dict(reasons)
+
+
+def _sum_errors(
+    stack: Stack, representations: Sequence[Tensor], predictors: set[str | int], memory_bytes: int
+) -> dict[str | int, Tensor]:
+    """Return squared errors of each model's predictions of all features, summed over folds."""
+    shape = (len(stack.columns), stack.features.shape[1])
+    errors = {predictor: stack.features.new_zeros(shape) for predictor in predictors}
+    by_ridge = {how: sums for how, sums in errors.items() if isinstance(how, str)}
+    by_pls = {how: sums for how, sums in errors.items() if isinstance(how, int)}
+    for fold in stack.folds():
+        for model, x in enumerate(representations):
+            if by_ridge:
+                add_ridge_errors(fold, model, by_ridge, memory_bytes=memory_bytes)
+            if by_pls:
+                add_pls_errors(fold, x[stack.order], model, by_pls)
+    return errors
+
+
+def _average(errors: Tensor, baseline: Tensor, stack: Stack, how: str) -> Tensor:
+    if how == "all":
+        return explained_of_all(errors, baseline, stack.columns)
+    return explained_of_each(errors, baseline, stack.columns, stack.varies)
+
+
+def _parse(name: str, parameters: Mapping[str, Any]) -> Request:
+    for setting, known in (("regression", REGRESSIONS), ("average", STRENGTHS)):
+        chosen = parameters.get(setting)
+        if chosen not in known:
+            raise ValueError(f"request {name!r} has unknown {setting} {chosen!r}; known: {', '.join(known)}")
+    expected = {"regression", "average", "n_folds", "seed"} | REGRESSIONS[parameters["regression"]]
+    if set(parameters) != expected:
+        raise ValueError(
+            f"request {name!r} gives {parameters['regression']} the parameters {sorted(parameters)};"
+            f" it takes {sorted(expected)}"
+        )
+    n_components = parameters.get("n_components")
+    if n_components is not None and n_components < 1:
+        raise ValueError(f"request {name!r}: n_components must be at least 1, got {n_components}")
+    folds = Folds(int(parameters["n_folds"]), int(parameters["seed"]))
+    return Request(folds, str(parameters["average"]), n_components)

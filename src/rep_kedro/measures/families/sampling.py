@@ -1,0 +1,16 @@
+"""Measures that estimate what populations of stimuli and features would give."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rep_kedro.measures.measure import Answer, Representations, Requests
+
+
+def compare(representations: Representations, requests: Requests, *, memory_bytes: int) -> Iterator[Answer]:
+    """Compare all models under measures of this family."""
+    from rep_kedro.kernels.similarity.sampling import compare_samples
+
+    return compare_samples(representations, requests, memory_bytes=memory_bytes)
