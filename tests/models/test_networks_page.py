@@ -18,11 +18,13 @@ SOURCES = {model.model_fields["source"].annotation: model for model in (TrainedM
 
 @pytest.mark.parametrize("name", ENTRIES)
 def test_the_pages_examples_are_valid(name):
-    assert FeaturesParams.model_validate({"models": {name: ENTRIES[name]}}).entries().keys() == {name}
+    study = {"allow_code": True, "models": {name: ENTRIES[name]}}
+    assert FeaturesParams.model_validate(study).entries().keys() == {name}
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: get_args(source)[0])
 def test_every_source_has_an_example_and_every_key_is_described(source):
     assert get_args(source)[0] in {entry["source"] for entry in ENTRIES.values()}
-    undescribed = [key for key in SOURCES[source].model_fields if f"`{key}`" not in PAGE]
+    keys = [field.alias or key for key, field in SOURCES[source].model_fields.items()]
+    undescribed = [key for key in keys if f"`{key}`" not in PAGE]
     assert not undescribed

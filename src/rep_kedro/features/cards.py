@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from rep_kedro.datasets import MemberKey
 from rep_kedro.features.params import FeaturesParams
+from rep_kedro.models.sources.code_specs import PythonModel
 from rep_kedro.models.sources.specs import (
     CheckpointModel,
     OpenClipModel,
@@ -25,10 +26,7 @@ else:
 
 def counted_parameters(params: FeaturesParams) -> dict[str, Any]:
     """Return what the cards depend on: the networks' entries, but not where their files are."""
-    entries = {
-        name: entry.model_dump(mode="json", exclude={"path", "url"})
-        for name, entry in params.entries().items()
-    }
+    entries = {name: entry.without_places() for name, entry in params.entries().items()}
     return {"models": entries, "pooling": params.pooling}
 
 
@@ -93,8 +91,7 @@ def _describe_zoo_model(entry: ZooEntry) -> dict[str, Any]:
     if isinstance(entry, TimmModel | TorchvisionModel | OpenClipModel) and not entry.has_published_weights:
         drawn_with = entry.seed
     return {
-        "architecture": entry.architecture_class
-        or (entry.architecture if isinstance(entry, CheckpointModel) else entry.name.partition(".")[0]),
+        "architecture": entry.architecture_class or _architecture_of(entry),
         "objective": entry.objective if drawn_with is None else "untrained",
         "seed": entry.seed if isinstance(entry, CheckpointModel) else drawn_with,
         "trained_on": entry.trained_on if drawn_with is None else None,
@@ -102,3 +99,9 @@ def _describe_zoo_model(entry: ZooEntry) -> dict[str, Any]:
         "n_flops": cost.n_flops,
         "test_accuracy": None,
     }
+
+
+def _architecture_of(entry: ZooEntry) -> str:
+    if isinstance(entry, CheckpointModel):
+        return entry.architecture
+    return entry.maker if isinstance(entry, PythonModel) else entry.name.partition(".")[0]
