@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 from rep_kedro.datasets import MemberKey
 from rep_kedro.features.params import FeaturesParams
+from rep_kedro.models.sources.array_specs import FeaturesModel
 from rep_kedro.models.sources.code_specs import PythonModel
 from rep_kedro.models.sources.specs import (
     CheckpointModel,
+    ModelEntry,
     OpenClipModel,
     TimmModel,
     TorchvisionModel,
@@ -55,16 +57,29 @@ def compute_model_cards(
             {
                 "model": model,
                 "source": entry.source,
-                **(
-                    _describe_trained(networks[entry.network])
-                    if isinstance(entry, TrainedModel)
-                    else _describe_zoo_model(entry)
-                ),
+                **_describe(entry, networks),
                 "n_layers": len(handle.meta["layers"]),
                 "feature_width": handle.shape(handle.meta["final_layer"])[1],
             }
         )
     return MODEL_CARDS.frame(rows)
+
+
+def _describe(entry: ModelEntry, networks: Mapping[str, TensorsHandle]) -> dict[str, Any]:
+    if isinstance(entry, TrainedModel):
+        return _describe_trained(networks[entry.network])
+    return _describe_features(entry) if isinstance(entry, FeaturesModel) else _describe_zoo_model(entry)
+
+
+def _describe_features(entry: FeaturesModel) -> dict[str, Any]:
+    """Describe features that were made elsewhere: nothing is known of a network."""
+    unknown = dict.fromkeys(("seed", "n_parameters", "n_flops", "test_accuracy"))
+    return {
+        "architecture": entry.architecture_class or "features",
+        "objective": entry.objective,
+        "trained_on": entry.trained_on,
+        **unknown,
+    }
 
 
 def _describe_trained(handle: TensorsHandle) -> dict[str, Any]:

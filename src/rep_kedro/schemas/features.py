@@ -14,11 +14,15 @@ MODEL_CARDS = Table(
         text("objective", "training objective; `untrained` for random weights"),
         integer("seed", "seed of initial weights and training", missing="not known"),
         text("trained_on", "training set", missing="untrained or not known"),
-        count("n_parameters", "parameters, of the image side where there is also a text side"),
+        count(
+            "n_parameters",
+            "parameters, of the image side where there is also a text side",
+            missing="features from a file",
+        ),
         count(
             "n_flops",
             "floating-point operations for one stimulus, two for each multiply-accumulate",
-            missing="they cannot be counted",
+            missing="they cannot be counted, or features from a file",
         ),
         count("n_layers", "layers with features"),
         count("feature_width", "features of the final layer"),

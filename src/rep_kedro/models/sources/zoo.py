@@ -41,13 +41,15 @@ def read_recipe(recipe: Mapping[str, Any]) -> ZooEntry:
         recipe: What `describe_model` gave, with `layers`.
 
     Raises:
-        ValueError: If the recipe is of an entry that this version does not know, or of code: it is never run
-            from a recipe.
+        ValueError: If the recipe is of an entry that this version does not know, of code (which is never run
+            from a recipe) or of features without a network.
     """
     from pydantic import Field, TypeAdapter
 
     if recipe["source"] in OWN_CODE:
         raise UserError(f"a network of source {recipe['source']} is code, which is not run from a recipe")
+    if recipe["source"] == "features":
+        raise UserError("features from a file have no network")
     content = {key: value for key, value in recipe.items() if key not in _TOLD_BY_SOURCES}
     if recipe["source"] == "torchvision":
         content["weights"] = recipe["weights"]["weights"]

@@ -8,8 +8,9 @@ from rep_kedro.datasets import Batch, MemberKey, Plan, Planned, code_revision, m
 from rep_kedro.errors import UserError, require_known
 from rep_kedro.features.params import FeaturesParams
 from rep_kedro.models.pooling_names import Pooling
+from rep_kedro.models.sources.array_specs import FeaturesModel
 from rep_kedro.models.sources.places import Alignment
-from rep_kedro.models.sources.specs import ModelEntry, TrainedModel
+from rep_kedro.models.sources.specs import TrainedModel, ZooEntry
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -77,7 +78,31 @@ def plan_features(
                 **params.precision(),
             }
             plan[str(MemberKey(name, model))] = Planned(recipe, batch)
+    _enter_files(plan, stimulus_sets, shown, absent_sets, params)
     return plan
+
+
+def _enter_files(
+    plan: Plan,
+    stimulus_sets: Mapping[str, ArrowHandle],
+    shown: Mapping[str, ArrowHandle],
+    absent_sets: Mapping[str, str],
+    params: FeaturesParams,
+) -> None:
+    """Add features that were made elsewhere, on the stimulus sets for which there are files."""
+    from rep_kedro.features.from_files.members import plan_member
+
+    entries = {name: each for name, each in params.entries().items() if isinstance(each, FeaturesModel)}
+    for model, entry in entries.items():
+        for name in sorted(entry.files):
+            key = str(MemberKey(name, model))
+            if name in absent_sets:
+                plan.left_out[key] = absent_sets[name]
+            elif name in shown:
+                try:
+                    plan[key] = plan_member(entry, stimulus_sets[name], shown[name])
+                except UserError as error:
+                    plan.left_out[key] = f"features.models.{model}: {error}"
 
 
 def _find_absent(
@@ -99,13 +124,16 @@ def _list_candidates(
     """Return the networks to show stimuli to, and why others cannot be."""
     missing = missing_of(networks)
     trained = _choose("network", params.networks, {**networks, **missing})
-    entries: dict[str, ModelEntry] = {name: TrainedModel(source="trained", network=name) for name in trained}
+    entries: dict[str, TrainedModel | ZooEntry] = {
+        name: TrainedModel(source="trained", network=name) for name in trained
+    }
     for name, entry in params.entries().items():
         if name in entries:
             raise UserError(
                 f"features.models.{name} has the name of a network trained here; choose another name"
             )
-        entries[name] = entry
+        if not isinstance(entry, FeaturesModel):
+            entries[name] = entry
     found, absent = dict[str, _Candidate](), dict[str, str]()
     for name, entry in entries.items():
         if isinstance(entry, TrainedModel) and entry.network in missing:
@@ -119,7 +147,7 @@ def _list_candidates(
 
 
 def _describe(
-    entry: ModelEntry, networks: Mapping[str, TensorsHandle], default_pooling: Pooling
+    entry: TrainedModel | ZooEntry, networks: Mapping[str, TensorsHandle], default_pooling: Pooling
 ) -> _Candidate:
     pooling = entry.pooling or default_pooling
     if isinstance(entry, TrainedModel):
