@@ -7,13 +7,15 @@ from typing import get_args
 import pytest
 import yaml
 
+from rep_kedro.models.sources.array_specs import FeaturesModel
 from rep_kedro.models.sources.specs import TrainedModel, ZooEntry
 from rep_kedro.models.study import FeaturesParams
 
 PAGE = (Path(__file__).parents[2] / "docs" / "networks.md").read_text(encoding="utf-8")
 BLOCKS = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.DOTALL)]
 ENTRIES = {name: entry for block in BLOCKS for name, entry in block.items()}
-SOURCES = {model.model_fields["source"].annotation: model for model in (TrainedModel, *get_args(ZooEntry))}
+MODELS = (TrainedModel, *get_args(ZooEntry), FeaturesModel)
+SOURCES = {model.model_fields["source"].annotation: model for model in MODELS}
 
 
 @pytest.mark.parametrize("name", ENTRIES)
