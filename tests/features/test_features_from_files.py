@@ -23,7 +23,7 @@ from rep_kedro.features.params import FeaturesParams
 from rep_kedro.models.sources.array_specs import ArrayPlace
 from rep_kedro.models.sources.specs import ModelEntry
 from rep_kedro.models.sources.zoo import read_recipe
-from rep_kedro.pipelines.features.nodes import plan_features
+from rep_kedro.pipelines.features.nodes import plan_dissimilarities, plan_features
 
 N_STIMULI = 8
 SHOWN = [6, 1, 4, 0, 3]
@@ -335,3 +335,52 @@ def test_columns_with_gaps_are_refused(column, message):
 def test_what_each_row_is_must_be_said_once(place):
     with pytest.raises(ValidationError, match="says which stimulus each row is; give exactly one of ids"):
         _params({"path": "f.npz", **place})
+
+
+def _rdm_params(**place):
+    entry = {"source": "dissimilarities", "files": {"dots": {"path": "f.npz", "ids": "ids", **place}}}
+    return FeaturesParams.model_validate({"models": {"raters": entry}})
+
+
+def _write_rdm(change=None, **arrays):
+    order = [3, 7, 0, 1, 6, 2, 5, 4]
+    rdm = np.abs(VALUES[order][:, None] - VALUES[order]).sum(axis=2) - 1.5
+    if change is not None:
+        change(rdm)
+    np.savez("f.npz", rdm=rdm, ids=np.array(IDS)[order], **arrays)
+
+
+def test_dissimilarities_have_rows_and_columns_of_the_stimuli_that_are_shown(inputs):
+    _write_rdm(lambda rdm: np.fill_diagonal(rdm, np.nan))
+    params = _rdm_params()
+    found = run_plan("rdms", plan_dissimilarities(*inputs[:2], params))["dots/raters"]
+    expected = np.abs(VALUES[SHOWN][:, None] - VALUES[SHOWN]).sum(axis=2) - 1.5
+    np.fill_diagonal(expected, 0)
+    np.testing.assert_allclose(found.tensor("dissimilarities"), expected, atol=1e-15)
+    assert found.tensor("dissimilarities").dtype == np.float64
+    assert plan_features(*inputs, params) == {}
+    [card] = compute_model_cards({}, {}, params, {"dots/raters": found}).to_dict("records")
+    assert (card["model"], card["source"], card["n_layers"]) == ("raters", "dissimilarities", 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rdm: rdm.__setitem__((3, 6), 9), r"not symmetric: entries differ .* by up to"),
+        (lambda rdm: rdm.__setitem__((3, 6), np.nan), r"array 'rdm' has 1 of 40 values that are NaN"),
+    ],
+)
+def test_dissimilarities_that_are_none_fail_with_the_reason(inputs, change, message):
+    _write_rdm(change)
+    with pytest.raises(CollectionError, match=message):
+        run_plan("rdms", plan_dissimilarities(*inputs[:2], _rdm_params()))
+
+
+def test_which_array_holds_the_dissimilarities_must_be_clear(inputs):
+    _write_rdm(more=np.zeros((8, 2)))
+    [entry] = _rdm_params().entries().values()
+    with pytest.raises(UserError, match="holds 2 arrays; name one: array: rdm"):
+        require_readable(entry)
+    with pytest.raises(UserError, match=r"array 'more' has shape \(8, 2\); a matrix of diss"):
+        require_readable(entry.model_copy(update={"array": "more"}))
+    require_readable(entry.model_copy(update={"array": "rdm"}))

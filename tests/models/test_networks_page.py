@@ -7,14 +7,14 @@ from typing import get_args
 import pytest
 import yaml
 
-from rep_kedro.models.sources.array_specs import FeaturesModel
+from rep_kedro.models.sources.array_specs import DissimilaritiesModel, FeaturesModel
 from rep_kedro.models.sources.specs import TrainedModel, ZooEntry
 from rep_kedro.models.study import FeaturesParams
 
 PAGE = (Path(__file__).parents[2] / "docs" / "networks.md").read_text(encoding="utf-8")
 BLOCKS = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.DOTALL)]
 ENTRIES = {name: entry for block in BLOCKS for name, entry in block.items()}
-MODELS = (TrainedModel, *get_args(ZooEntry), FeaturesModel)
+MODELS = (TrainedModel, *get_args(ZooEntry), FeaturesModel, DissimilaritiesModel)
 SOURCES = {model.model_fields["source"].annotation: model for model in MODELS}
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rep_kedro.checks.configuration import Loader, find_origin
 from rep_kedro.checks.parameters import is_given
 from rep_kedro.errors import MissingFileError, UserError
-from rep_kedro.models.sources.array_specs import FeaturesModel
+from rep_kedro.models.sources.array_specs import FileModel
 from rep_kedro.models.sources.specs import FROM_FILES, ModelEntry, TrainedModel, ZooEntry
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _require_readable(entry: ModelEntry, pooling: "Pooling", parameters: Mapping
     if isinstance(entry, TrainedModel):
         _require_layers_of_trained(entry, parameters)
         return
-    if isinstance(entry, FeaturesModel):
+    if isinstance(entry, FileModel):
         from rep_kedro.features.from_files import members
 
         members.require_readable(entry)

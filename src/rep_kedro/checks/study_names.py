@@ -151,7 +151,7 @@ def _sets_with_files(parameters: Mapping[str, Any], read: Iterable[str]) -> Iter
     """Yield the stimulus sets for which entries name files of features."""
     models = (parameters["features"].get("models") or {}) if "features" in read else {}
     for name, entry in models.items():
-        if entry is not None and entry["source"] == "features":
+        if entry is not None and "files" in entry:
             yield from (
                 (("features", "models", name, "files"), STIMULUS_SET, each) for each in entry["files"]
             )

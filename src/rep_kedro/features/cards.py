@@ -1,11 +1,12 @@
 """The model cards: one row of facts for every network."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.datasets import MemberKey
 from rep_kedro.features.params import FeaturesParams
-from rep_kedro.models.sources.array_specs import FeaturesModel
+from rep_kedro.models.sources.array_specs import FileModel
 from rep_kedro.models.sources.code_specs import PythonModel
 from rep_kedro.models.sources.specs import (
     CheckpointModel,
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 else:
     DataFrame = TensorsHandle = Any  # so that Kedro can read the hints
 
+NONE: Mapping[str, TensorsHandle] = MappingProxyType({})
+
 
 def counted_parameters(params: FeaturesParams) -> dict[str, Any]:
     """Return what the cards depend on: the networks' entries, but not where their files are."""
@@ -33,14 +36,18 @@ def counted_parameters(params: FeaturesParams) -> dict[str, Any]:
 
 
 def compute_model_cards(
-    networks: Mapping[str, TensorsHandle], features: Mapping[str, TensorsHandle], params: FeaturesParams
+    networks: Mapping[str, TensorsHandle],
+    features: Mapping[str, TensorsHandle],
+    params: FeaturesParams,
+    dissimilarities: Mapping[str, TensorsHandle] = NONE,
 ) -> DataFrame:
-    """List every network that has features.
+    """List every network that has features, and all dissimilarities that were made elsewhere.
 
     Args:
         networks: Handles of the networks trained here, by name.
         features: Handles by `<stimulus set>/<model>`.
         params: The model registry.
+        dissimilarities: Handles by `<stimulus set>/<entry>`.
 
     Returns:
         One row per model: `architecture` by its entry, else its name; `n_parameters` of the image side
@@ -62,20 +69,25 @@ def compute_model_cards(
                 "feature_width": handle.shape(handle.meta["final_layer"])[1],
             }
         )
+    for model in sorted({MemberKey.parse(key).name for key in dissimilarities}):
+        card = _describe(entries[model], networks)
+        rows.append(
+            {"model": model, "source": entries[model].source, **card, "n_layers": 0, "feature_width": None}
+        )
     return MODEL_CARDS.frame(rows)
 
 
 def _describe(entry: ModelEntry, networks: Mapping[str, TensorsHandle]) -> dict[str, Any]:
     if isinstance(entry, TrainedModel):
         return _describe_trained(networks[entry.network])
-    return _describe_features(entry) if isinstance(entry, FeaturesModel) else _describe_zoo_model(entry)
+    return _describe_features(entry) if isinstance(entry, FileModel) else _describe_zoo_model(entry)
 
 
-def _describe_features(entry: FeaturesModel) -> dict[str, Any]:
-    """Describe features that were made elsewhere: nothing is known of a network."""
+def _describe_features(entry: FileModel) -> dict[str, Any]:
+    """Describe what was made elsewhere: nothing is known of a network."""
     unknown = dict.fromkeys(("seed", "n_parameters", "n_flops", "test_accuracy"))
     return {
-        "architecture": entry.architecture_class or "features",
+        "architecture": entry.architecture_class or entry.source,
         "objective": entry.objective,
         "trained_on": entry.trained_on,
         **unknown,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rep_kedro.datasets import MemberKey
 from rep_kedro.errors import UserError
 from rep_kedro.features.params import FeaturesParams
-from rep_kedro.models.sources.array_specs import FeaturesModel
+from rep_kedro.models.sources.array_specs import FileModel
 from rep_kedro.models.sources.specs import ModelEntry, TrainedModel
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def width_of(model: str, *, networks: "Mapping[str, TensorsHandle]", params: Fea
     from rep_kedro.models.sources.trained import rebuild_trained_network
 
     entry = _entry_of(model, networks, params)
-    if isinstance(entry, FeaturesModel):
+    if isinstance(entry, FileModel):
         from rep_kedro.features.from_files.members import width_of_file
 
         return width_of_file(entry)
@@ -142,7 +142,7 @@ def flops_of(model: str, *, networks: "Mapping[str, TensorsHandle]", params: Fea
     from rep_kedro.models.cost import count_trained_cost, count_zoo_cost
 
     entry = _entry_of(model, networks, params)
-    if isinstance(entry, FeaturesModel):
+    if isinstance(entry, FileModel):
         return 0
     if isinstance(entry, TrainedModel):
         return count_trained_cost(networks[entry.network]).n_flops

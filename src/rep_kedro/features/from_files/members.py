@@ -6,18 +6,22 @@ from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from rep_kedro.datasets import Planned, Tensors, code_revision
 from rep_kedro.errors import UserError, suggest
 from rep_kedro.features.from_files.formats import StoredArray, open_arrays
 from rep_kedro.features.from_files.rows import IDS_FILE, Indices, find_places, pick_rows, read_ids
 from rep_kedro.features.images import hash_stimulus_ids
-from rep_kedro.models.sources.array_specs import ArrayPlace, FeaturesModel
+from rep_kedro.models.sources.array_specs import ArrayPlace, DissimilaritiesModel, FeaturesModel, FileModel
 from rep_kedro.models.sources.files import identify_file, is_here, require_file
 from rep_kedro.models.sources.places import FilePlace
 
 if TYPE_CHECKING:
     from rep_kedro.datasets import ArrowHandle
 
+MATRIX = "dissimilarities"
+ASYMMETRY = 1e-5  # of entries that should be equal, relative to the largest
 _KIND = "file of features"
 
 
@@ -37,19 +41,21 @@ class FeatureFile(NamedTuple):
     n_rows: int
 
 
-def require_readable(entry: FeaturesModel) -> None:
+def require_readable(entry: FileModel) -> None:
     """Refuse files whose arrays or ids are not there or do not fit each other; no feature is read.
 
     Raises:
         UserError: What is wrong with which file.
     """
     for place in entry.files.values():
-        if is_here(place):
+        if is_here(place) and isinstance(entry, DissimilaritiesModel):
+            _open_matrix(place, entry)
+        elif is_here(place) and isinstance(entry, FeaturesModel):
             open_file(place, entry.layers)
 
 
-def plan_member(entry: FeaturesModel, stimulus_set: "ArrowHandle", subset: "ArrowHandle") -> Planned:
-    """Plan the features of a file for the stimuli of a subset; ids are compared, no feature is read.
+def plan_member(entry: FileModel, stimulus_set: "ArrowHandle", subset: "ArrowHandle") -> Planned:
+    """Plan what a file holds for the stimuli of a subset; ids are compared, no number is read.
 
     Args:
         entry: Names the file of the stimulus set.
@@ -62,8 +68,7 @@ def plan_member(entry: FeaturesModel, stimulus_set: "ArrowHandle", subset: "Arro
     place = entry.files[stimulus_set.key]
     recipe = {
         "model": {
-            "source": entry.source,
-            "layers": list(entry.layers),
+            **entry.model_dump(mode="json", include={"source", "layers", "array"}),
             **place.recipe(),
             **_identify(place),
         },
@@ -71,13 +76,22 @@ def plan_member(entry: FeaturesModel, stimulus_set: "ArrowHandle", subset: "Arro
         "stimulus_subset": subset.reference,
         "code": code_revision("rep_kedro.features.from_files.members"),
     }
-    if is_here(place):
-        _find_places(open_file(place, entry.layers), place, stimulus_set, subset)
-    return Planned(recipe, partial(_read_member, entry, stimulus_set, subset))
+    if isinstance(entry, DissimilaritiesModel):
+        file = _open_matrix(place, entry) if is_here(place) else None
+        compute = partial(_read_matrix, entry, stimulus_set, subset)
+    else:
+        assert isinstance(entry, FeaturesModel)  # noqa: S101 - there is no other kind
+        file = open_file(place, entry.layers) if is_here(place) else None
+        compute = partial(_read_features, entry, stimulus_set, subset)
+    if file is not None:
+        _find_places(file, place, stimulus_set, subset)
+    return Planned(recipe, compute)
 
 
-def width_of_file(entry: FeaturesModel) -> int:
+def width_of_file(entry: FileModel) -> int:
     """Return the number of features of one stimulus, over all arrays; all files have as many."""
+    if not isinstance(entry, FeaturesModel):
+        return 0
     file = open_file(next(iter(entry.files.values())), entry.layers)
     return sum(prod(array.shape[1:]) for array in file.layers.values())
 
@@ -132,7 +146,7 @@ def _find_places(
         raise UserError(f"{file.name}: {problem}") from problem
 
 
-def _read_member(entry: FeaturesModel, stimulus_set: "ArrowHandle", subset: "ArrowHandle") -> Tensors:
+def _read_features(entry: FeaturesModel, stimulus_set: "ArrowHandle", subset: "ArrowHandle") -> Tensors:
     place = entry.files[stimulus_set.key]
     file = open_file(place, entry.layers)
     rows = _find_places(file, place, stimulus_set, subset)
@@ -146,12 +160,49 @@ def _read_member(entry: FeaturesModel, stimulus_set: "ArrowHandle", subset: "Arr
             "layers": list(features),
             "final_layer": list(features)[-1],
             "pooling": None,
-            "n_stimuli": len(rows),
-            "stimulus_ids_sha256": hash_stimulus_ids(
-                subset.table(["stimulus_id"])["stimulus_id"].to_pylist()
-            ),
+            **_facts(subset, len(rows)),
         },
     )
+
+
+def _open_matrix(place: ArrayPlace, entry: DissimilaritiesModel) -> FeatureFile:
+    """Open a file with one matrix of dissimilarities.
+
+    Raises:
+        UserError: If it holds several and none is named, or what it holds is not square.
+    """
+    file = open_file(place, () if entry.array is None else (entry.array,))
+    if len(file.layers) > 1:
+        raise UserError(
+            f"{file.name} holds {len(file.layers)} arrays; name one: array: {next(iter(file.layers))}"
+        )
+    for name, array in file.layers.items():
+        if array.shape != (file.n_rows, file.n_rows):
+            raise UserError(
+                f"{file.name}: array {name!r} has shape {array.shape}; a matrix of dissimilarities is square"
+            )
+    return file
+
+
+def _read_matrix(entry: DissimilaritiesModel, stimulus_set: "ArrowHandle", subset: "ArrowHandle") -> Tensors:
+    place = entry.files[stimulus_set.key]
+    file = _open_matrix(place, entry)
+    [(name, array)] = file.layers.items()
+    rows = _find_places(file, place, stimulus_set, subset)
+    said = f"{file.name}: array {name!r}"
+    matrix = pick_rows(array, rows, place.limit_bytes, said, dtype=np.float64, ignores_diagonal=True)[:, rows]
+    off = np.abs(matrix - matrix.T)
+    if off.max() > ASYMMETRY * np.abs(matrix).max():
+        raise UserError(
+            f"{said} is not symmetric: entries differ from their mirror image by up to {off.max():.3g};"
+            " dissimilarities of two stimuli are one number"
+        )
+    return Tensors({MATRIX: (matrix + matrix.T) / 2}, _facts(subset, len(rows)))
+
+
+def _facts(subset: "ArrowHandle", n_stimuli: int) -> dict[str, Any]:
+    ids = subset.table(["stimulus_id"])["stimulus_id"].to_pylist()
+    return {"n_stimuli": n_stimuli, "stimulus_ids_sha256": hash_stimulus_ids(ids)}
 
 
 def _identify(place: ArrayPlace) -> dict[str, Any]:

@@ -130,8 +130,14 @@ def _declared_ids(order: str, stimulus_set: "ArrowHandle", wanted: list[str]) ->
 
 
 def pick_rows(
-    array: StoredArray, places: Indices, limit_bytes: int, name: str
-) -> np.ndarray[Any, np.dtype[np.float32]]:
+    array: StoredArray,
+    places: Indices,
+    limit_bytes: int,
+    name: str,
+    *,
+    dtype: type[np.floating[Any]] = np.float32,
+    ignores_diagonal: bool = False,
+) -> np.ndarray[Any, Any]:
     """Return chosen rows of an array as features, in the order of the choice.
 
     Args:
@@ -139,20 +145,22 @@ def pick_rows(
         places: Rows, shape (n_stimuli,).
         limit_bytes: Most memory that they may take.
         name: What messages call the array.
+        dtype: Of the result.
+        ignores_diagonal: Whether entries in the column of their own row become zero, as of a square matrix.
 
     Returns:
-        (n_stimuli, n_features), float32.
+        (n_stimuli, n_features).
 
     Raises:
         UserError: If they would take more memory, or are not finite.
     """
     width = int(np.prod(array.shape[1:], dtype=np.int64))
-    n_bytes = 4 * len(places) * width
+    n_bytes = np.dtype(dtype).itemsize * len(places) * width
     if n_bytes > limit_bytes:
         raise UserError(
             f"{name} takes {n_bytes:,} bytes, the limit is {limit_bytes:,}; if meant, raise limit_bytes"
         )
-    found = np.empty((len(places), width), dtype=np.float32)
+    found = np.empty((len(places), width), dtype=dtype)
     order = np.argsort(places, kind="stable")
     ordered, first = places[order], 0
     for block in array.blocks():
@@ -162,12 +170,14 @@ def pick_rows(
         first += len(block)
     if first != array.shape[0]:
         raise UserError(f"{name} ends after {first} of {array.shape[0]} rows; copy or fetch the file again")
+    if ignores_diagonal:
+        found[np.arange(len(places)), places] = 0
     broken = ~np.isfinite(found)
     if broken.any():
         row = int(np.flatnonzero(broken.any(axis=1))[0])
         raise UserError(
             f"{name} has {int(broken.sum())} of {found.size} values that are NaN, infinite or too large for"
-            f" float32, first in row {int(places[row])}; leave out these features or stimuli"
+            f" {np.dtype(dtype)}, first in row {int(places[row])}; leave out these features or stimuli"
         )
     return found
 

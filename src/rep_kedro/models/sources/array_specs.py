@@ -46,19 +46,15 @@ class ArrayPlace(FilePlace):
         return {"ids": self.ids, "row_order": self.row_order}
 
 
-class FeaturesModel(Described):
-    """Features that were made elsewhere, as if of a network.
+class FileModel(Described):
+    """What was made elsewhere and takes part as if of a network, where there are files for a stimulus set.
 
     Attributes:
-        files: A file for each stimulus set, by its name. The features exist on these sets alone.
-        layers: Names or glob patterns of the arrays, in depth order; all of the file unless given. Rows of
-            more axes than one are laid out as one row. In Parquet, each column of lists is an array, and all
-            columns of single numbers together are the array `columns`; an `.npy` file is `features`.
+        files: A file for each stimulus set, by its name.
     """
 
-    source: Literal["features"]
+    source: str
     files: dict[str, ArrayPlace] = Field(min_length=1)
-    layers: tuple[str, ...] = ()
 
     places: ClassVar[dict[str, Any]] = {"files": {"__all__": {"path", "url", "ids_file", "limit_bytes"}}}
 
@@ -66,3 +62,29 @@ class FeaturesModel(Described):
     def title(self) -> str:
         """What messages call it."""
         return ", ".join(str(place.path or place.url) for place in self.files.values())
+
+
+class DissimilaritiesModel(FileModel):
+    """A matrix of dissimilarities, as of judgements or recordings. Measures of RSA take it as it is.
+
+    Attributes:
+        files: A file for each stimulus set; what is said of its rows is said of its columns, too.
+        array: Name of the matrix in the files, where they hold several.
+    """
+
+    source: Literal["dissimilarities"]
+    array: str | None = None
+
+
+class FeaturesModel(FileModel):
+    """Features that were made elsewhere.
+
+    Attributes:
+        files: A file for each stimulus set, by its name.
+        layers: Names or glob patterns of the arrays, in depth order; all of the file unless given. Rows of
+            more axes than one are laid out as one row. In Parquet, each column of lists is an array, and all
+            columns of single numbers together are the array `columns`; an `.npy` file is `features`.
+    """
+
+    source: Literal["features"]
+    layers: tuple[str, ...] = ()

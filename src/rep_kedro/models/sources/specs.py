@@ -7,7 +7,7 @@ from pydantic import Field, PositiveInt, model_validator
 from rep_kedro.errors import UserError
 from rep_kedro.models.architecture import require_scaling
 from rep_kedro.models.architecture_files import load_architecture
-from rep_kedro.models.sources.array_specs import FeaturesModel
+from rep_kedro.models.sources.array_specs import DissimilaritiesModel, FeaturesModel
 from rep_kedro.models.sources.code_specs import PythonModel
 from rep_kedro.models.sources.entry import NetworkEntry
 from rep_kedro.models.sources.places import StatePlace
@@ -195,7 +195,9 @@ def _with_drawn_head(entry: _Drawn) -> _Drawn:
 
 
 ZooEntry = TimmModel | TorchvisionModel | OpenClipModel | CheckpointModel | WeightsFileModel | PythonModel
-ModelEntry = Annotated[TrainedModel | ZooEntry | FeaturesModel, Field(discriminator="source")]
+ModelEntry = Annotated[
+    TrainedModel | ZooEntry | FeaturesModel | DissimilaritiesModel, Field(discriminator="source")
+]
 
 OWN_CODE = frozenset({"python"})
 """Sources whose networks are code that this project does not know: it may need real numbers to be run."""
