@@ -350,8 +350,13 @@ def _write_rdm(change=None, **arrays):
     np.savez("f.npz", rdm=rdm, ids=np.array(IDS)[order], **arrays)
 
 
+def _spoil_what_does_not_count(rdm):
+    np.fill_diagonal(rdm, np.nan)
+    rdm[3, 6] = np.inf  # of a stimulus that is not shown
+
+
 def test_dissimilarities_have_rows_and_columns_of_the_stimuli_that_are_shown(inputs):
-    _write_rdm(lambda rdm: np.fill_diagonal(rdm, np.nan))
+    _write_rdm(_spoil_what_does_not_count)
     params = _rdm_params()
     found = run_plan("rdms", plan_dissimilarities(*inputs[:2], params))["dots/raters"]
     expected = np.abs(VALUES[SHOWN][:, None] - VALUES[SHOWN]).sum(axis=2) - 1.5
@@ -366,8 +371,8 @@ def test_dissimilarities_have_rows_and_columns_of_the_stimuli_that_are_shown(inp
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda rdm: rdm.__setitem__((3, 6), 9), r"not symmetric: entries differ .* by up to"),
-        (lambda rdm: rdm.__setitem__((3, 6), np.nan), r"array 'rdm' has 1 of 40 values that are NaN"),
+        (lambda rdm: rdm.__setitem__((3, 4), 9), r"not symmetric: entries differ .* by up to"),
+        (lambda rdm: rdm.__setitem__((3, 4), np.nan), r"array 'rdm' has 1 of 25 values that are NaN"),
     ],
 )
 def test_dissimilarities_that_are_none_fail_with_the_reason(inputs, change, message):

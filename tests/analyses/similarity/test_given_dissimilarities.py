@@ -1,4 +1,4 @@
-"""Dissimilarities that were made elsewhere, in the similarity matrices: by name, on the stimuli of a subset."""
+"""Dissimilarities that were made elsewhere, in the similarity matrices."""
 
 import numpy as np
 import pytest

@@ -190,7 +190,7 @@ def _read_matrix(entry: DissimilaritiesModel, stimulus_set: "ArrowHandle", subse
     [(name, array)] = file.layers.items()
     rows = _find_places(file, place, stimulus_set, subset)
     said = f"{file.name}: array {name!r}"
-    matrix = pick_rows(array, rows, place.limit_bytes, said, dtype=np.float64, ignores_diagonal=True)[:, rows]
+    matrix = pick_rows(array, rows, place.limit_bytes, said, dtype=np.float64, is_square=True)
     off = np.abs(matrix - matrix.T)
     if off.max() > ASYMMETRY * np.abs(matrix).max():
         raise UserError(

@@ -136,7 +136,7 @@ def pick_rows(
     name: str,
     *,
     dtype: type[np.floating[Any]] = np.float32,
-    ignores_diagonal: bool = False,
+    is_square: bool = False,
 ) -> np.ndarray[Any, Any]:
     """Return chosen rows of an array as features, in the order of the choice.
 
@@ -146,7 +146,7 @@ def pick_rows(
         limit_bytes: Most memory that they may take.
         name: What messages call the array.
         dtype: Of the result.
-        ignores_diagonal: Whether entries in the column of their own row become zero, as of a square matrix.
+        is_square: Whether columns are chosen as rows are, and the diagonal becomes zero.
 
     Returns:
         (n_stimuli, n_features).
@@ -154,7 +154,9 @@ def pick_rows(
     Raises:
         UserError: If they would take more memory, or are not finite.
     """
-    width = int(np.prod(array.shape[1:], dtype=np.int64))
+    all_columns = int(np.prod(array.shape[1:], dtype=np.int64))
+    columns = places if is_square else slice(None)
+    width = len(places) if is_square else all_columns
     n_bytes = np.dtype(dtype).itemsize * len(places) * width
     if n_bytes > limit_bytes:
         raise UserError(
@@ -166,12 +168,14 @@ def pick_rows(
     for block in array.blocks():
         start, stop = np.searchsorted(ordered, [first, first + len(block)])
         with np.errstate(over="ignore"):  # what is too large for float32 is found below
-            found[order[start:stop]] = block.reshape(len(block), width)[ordered[start:stop] - first]
+            found[order[start:stop]] = block.reshape(len(block), all_columns)[ordered[start:stop] - first][
+                :, columns
+            ]
         first += len(block)
     if first != array.shape[0]:
         raise UserError(f"{name} ends after {first} of {array.shape[0]} rows; copy or fetch the file again")
-    if ignores_diagonal:
-        found[np.arange(len(places)), places] = 0
+    if is_square:
+        np.fill_diagonal(found, 0)
     broken = ~np.isfinite(found)
     if broken.any():
         row = int(np.flatnonzero(broken.any(axis=1))[0])
