@@ -53,7 +53,9 @@ def test_every_mistake_has_a_line_with_its_place_and_close_matches(parameters): 
     ]
     assert lines["models.layer"].startswith("unknown layer 'layr4'; did you mean 'layer4'")
     assert lines["models.name"].startswith("unknown timm model 'resnet81'; did you mean 'resnet18'")
-    assert lines["models.size"].startswith("'swin_tiny_patch4_window7_224' cannot be built: ")
+    assert lines["models.size"].startswith(
+        "'swin_tiny_patch4_window7_224' fails on one image in layer 'patch_embed.proj', which receives 1 x 3"
+    )
     assert lines["models.pooling"].startswith("layer 'layer4': pooling 'cls' needs tokens, got a map")
     assert lines["models.idle"].startswith("layer 'blocks.0.attn.attn_drop' exists but is never called")
     assert lines["models.call"].startswith(

@@ -53,6 +53,34 @@ def test_own_images_are_read_as_the_tutorial_says(tmp_path: Path) -> None:
     assert (card["n_stimuli"], card["n_train"], card["n_test"], card["n_classes"]) == (8, 6, 2, 2)
 
 
+def test_own_code_and_features_are_compared_as_the_tutorial_says(tmp_path: Path) -> None:
+    project = copy_project(tmp_path)
+    page = (TUTORIALS / "own-code-and-features.md").read_text(encoding="utf-8")
+    network, writing = re.findall(r"(?s)```python\n(.*?)```", page)
+    (study,) = yaml_blocks("own-code-and-features")
+    commands = re.findall(r"(?m)^\$ (kedro .*)$", page)
+    (project / "my_net.py").write_text(network, encoding="utf-8")
+    (project / "conf/mine").mkdir()
+    (project / "conf/mine/parameters.yml").write_text(study, encoding="utf-8")
+    listing, ingest, comparison = (command.split() for command in commands)
+    assert "block2.0" in run_in(project, *listing).stdout
+    run_in(project, *ingest)
+    run_in(project, "python", "-c", writing)
+    run_in(project, *comparison)
+    found = pd.read_parquet(project / "data/07_model_output/similarities.parquet").set_index("measure")
+    assert set(found.index) == {"cka_linear_debiased", "rsa_correlation_spearman"}
+    assert {*zip(found["model_a"], found["model_b"], strict=True)} == {("judgements", "my_net")}
+    assert (found["similarity"] > 0).all()
+    cards = pd.read_parquet(project / "data/04_feature/model_cards.parquet").set_index("model")
+    assert cards["feature_width"].to_dict() == {"judgements": 10, "my_net": 16}
+    study = study.replace("allow_code: true", "allow_code: false")
+    (project / "conf/mine/parameters.yml").write_text(study, encoding="utf-8")
+    refused = run_in(project, *comparison, check=False)
+    assert refused.returncode == 1
+    assert "my_net (my_net.py:MyNet) would run Python code" in refused.stderr
+    assert "features.allow_code: true" in refused.stderr
+
+
 def test_the_network_of_the_tutorial_is_listed(tmp_path: Path) -> None:
     project = copy_project(tmp_path)
     (block,) = yaml_blocks("own-network")

@@ -12,13 +12,8 @@ from typing import TYPE_CHECKING, Any
 from rep_kedro.checks.configuration import Loader, find_origin
 from rep_kedro.checks.parameters import is_given
 from rep_kedro.errors import MissingFileError, UserError
-from rep_kedro.models.sources.specs import (
-    CheckpointModel,
-    ModelEntry,
-    TrainedModel,
-    WeightsFileModel,
-    ZooEntry,
-)
+from rep_kedro.models.sources.array_specs import FileModel
+from rep_kedro.models.sources.specs import FROM_FILES, ModelEntry, TrainedModel, ZooEntry
 
 if TYPE_CHECKING:
     from kedro.pipeline import Pipeline
@@ -62,7 +57,7 @@ def require_readable_networks(
     lines = []
     for keys, entry in _list_entries(params):
         try:
-            _require_readable(entry, entry.pooling or params.pooling, parameters)
+            _require_readable(entry, params.pooling, parameters)
         except UserError as problem:
             if may_lack_files and isinstance(problem, MissingFileError):
                 continue
@@ -87,7 +82,13 @@ def _require_readable(entry: ModelEntry, pooling: "Pooling", parameters: Mapping
     if isinstance(entry, TrainedModel):
         _require_layers_of_trained(entry, parameters)
         return
-    note = None if isinstance(entry, CheckpointModel | WeightsFileModel) else _note_of(entry, pooling)
+    if isinstance(entry, FileModel):
+        from rep_kedro.features.from_files import members
+
+        members.require_readable(entry)
+        return
+    pooling = entry.pooling or pooling
+    note = None if entry.source in FROM_FILES else _note_of(entry, pooling)
     if note is not None and note.exists():
         return
     from rep_kedro.models.outline import require_readable

@@ -43,7 +43,7 @@ def require_known_names(
     read = read_parameters(pipeline)
     known = _known_names(parameters, pipeline, catalog)
     lines = []
-    for keys, kind, name in _used_names(parameters, read):
+    for keys, kind, name in (*_used_names(parameters, read), *_sets_with_files(parameters, read)):
         if known.get(kind) and name not in known[kind]:
             lines.append(f"{_name_place(keys, given, loader)}: {_why_unknown(kind, name, known)}")
     unfit = [
@@ -145,6 +145,16 @@ def _used_names(parameters: Mapping[str, Any], read: Iterable[str]) -> Iterator[
             for anchor in (step.get("anchor") for step in steps or ()):
                 if anchor is not None:
                     yield ("consistency", "model_sets", name), ANY_NETWORK, anchor
+
+
+def _sets_with_files(parameters: Mapping[str, Any], read: Iterable[str]) -> Iterator[tuple[Keys, str, str]]:
+    """Yield the stimulus sets for which entries name files of features."""
+    models = (parameters["features"].get("models") or {}) if "features" in read else {}
+    for name, entry in models.items():
+        if entry is not None and "files" in entry:
+            yield from (
+                (("features", "models", name, "files"), STIMULUS_SET, each) for each in entry["files"]
+            )
 
 
 def _taken_names(

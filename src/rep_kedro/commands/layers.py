@@ -43,6 +43,7 @@ def _find(model: str, params: "FeaturesParams", catalog: Any) -> tuple[list["Lay
     from rep_kedro.features.listing import list_entry_layers, list_trained_layers
     from rep_kedro.models.layers import select_layers
     from rep_kedro.models.outline import build_on_meta
+    from rep_kedro.models.sources.array_specs import FileModel
     from rep_kedro.models.sources.specs import TrainedModel
 
     entries = {name: entry for group in params.model_groups.values() for name, entry in group.items()}
@@ -53,6 +54,8 @@ def _find(model: str, params: "FeaturesParams", catalog: Any) -> tuple[list["Lay
         entry = TrainedModel(source="trained", network=model)
     if entry is None:
         raise click.ClickException(f"no network {model!r}; {suggest(model, {*entries, *networks})}")
+    if isinstance(entry, FileModel):
+        raise click.ClickException(f"{model!r} is features from a file ({entry.title}); it has no network")
     if isinstance(entry, TrainedModel):
         if entry.network not in networks:
             raise click.ClickException(f"network {entry.network!r} is missing; run the training pipeline")

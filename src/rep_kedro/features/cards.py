@@ -1,12 +1,16 @@
 """The model cards: one row of facts for every network."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.datasets import MemberKey
 from rep_kedro.features.params import FeaturesParams
+from rep_kedro.models.sources.array_specs import FileModel
+from rep_kedro.models.sources.code_specs import PythonModel
 from rep_kedro.models.sources.specs import (
     CheckpointModel,
+    ModelEntry,
     OpenClipModel,
     TimmModel,
     TorchvisionModel,
@@ -22,25 +26,28 @@ if TYPE_CHECKING:
 else:
     DataFrame = TensorsHandle = Any  # so that Kedro can read the hints
 
+NONE: Mapping[str, TensorsHandle] = MappingProxyType({})
+
 
 def counted_parameters(params: FeaturesParams) -> dict[str, Any]:
     """Return what the cards depend on: the networks' entries, but not where their files are."""
-    entries = {
-        name: entry.model_dump(mode="json", exclude={"path", "url"})
-        for name, entry in params.entries().items()
-    }
+    entries = {name: entry.without_places() for name, entry in params.entries().items()}
     return {"models": entries, "pooling": params.pooling}
 
 
 def compute_model_cards(
-    networks: Mapping[str, TensorsHandle], features: Mapping[str, TensorsHandle], params: FeaturesParams
+    networks: Mapping[str, TensorsHandle],
+    features: Mapping[str, TensorsHandle],
+    params: FeaturesParams,
+    dissimilarities: Mapping[str, TensorsHandle] = NONE,
 ) -> DataFrame:
-    """List every network that has features.
+    """List every network that has features, and all dissimilarities that were made elsewhere.
 
     Args:
         networks: Handles of the networks trained here, by name.
         features: Handles by `<stimulus set>/<model>`.
         params: The model registry.
+        dissimilarities: Handles by `<stimulus set>/<entry>`.
 
     Returns:
         One row per model: `architecture` by its entry, else its name; `n_parameters` of the image side
@@ -57,16 +64,34 @@ def compute_model_cards(
             {
                 "model": model,
                 "source": entry.source,
-                **(
-                    _describe_trained(networks[entry.network])
-                    if isinstance(entry, TrainedModel)
-                    else _describe_zoo_model(entry)
-                ),
+                **_describe(entry, networks),
                 "n_layers": len(handle.meta["layers"]),
                 "feature_width": handle.shape(handle.meta["final_layer"])[1],
             }
         )
+    for model in sorted({MemberKey.parse(key).name for key in dissimilarities}):
+        card = _describe(entries[model], networks)
+        rows.append(
+            {"model": model, "source": entries[model].source, **card, "n_layers": 0, "feature_width": None}
+        )
     return MODEL_CARDS.frame(rows)
+
+
+def _describe(entry: ModelEntry, networks: Mapping[str, TensorsHandle]) -> dict[str, Any]:
+    if isinstance(entry, TrainedModel):
+        return _describe_trained(networks[entry.network])
+    return _describe_features(entry) if isinstance(entry, FileModel) else _describe_zoo_model(entry)
+
+
+def _describe_features(entry: FileModel) -> dict[str, Any]:
+    """Describe what was made elsewhere: nothing is known of a network."""
+    unknown = dict.fromkeys(("seed", "n_parameters", "n_flops", "test_accuracy"))
+    return {
+        "architecture": entry.architecture_class or entry.source,
+        "objective": entry.objective,
+        "trained_on": entry.trained_on,
+        **unknown,
+    }
 
 
 def _describe_trained(handle: TensorsHandle) -> dict[str, Any]:
@@ -93,8 +118,7 @@ def _describe_zoo_model(entry: ZooEntry) -> dict[str, Any]:
     if isinstance(entry, TimmModel | TorchvisionModel | OpenClipModel) and not entry.has_published_weights:
         drawn_with = entry.seed
     return {
-        "architecture": entry.architecture_class
-        or (entry.architecture if isinstance(entry, CheckpointModel) else entry.name.partition(".")[0]),
+        "architecture": entry.architecture_class or _architecture_of(entry),
         "objective": entry.objective if drawn_with is None else "untrained",
         "seed": entry.seed if isinstance(entry, CheckpointModel) else drawn_with,
         "trained_on": entry.trained_on if drawn_with is None else None,
@@ -102,3 +126,9 @@ def _describe_zoo_model(entry: ZooEntry) -> dict[str, Any]:
         "n_flops": cost.n_flops,
         "test_accuracy": None,
     }
+
+
+def _architecture_of(entry: ZooEntry) -> str:
+    if isinstance(entry, CheckpointModel):
+        return entry.architecture
+    return entry.maker if isinstance(entry, PythonModel) else entry.name.partition(".")[0]

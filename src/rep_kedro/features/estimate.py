@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rep_kedro.datasets import MemberKey
 from rep_kedro.errors import UserError
 from rep_kedro.features.params import FeaturesParams
+from rep_kedro.models.sources.array_specs import FileModel
 from rep_kedro.models.sources.specs import ModelEntry, TrainedModel
 
 if TYPE_CHECKING:
@@ -119,6 +120,10 @@ def width_of(model: str, *, networks: "Mapping[str, TensorsHandle]", params: Fea
     from rep_kedro.models.sources.trained import rebuild_trained_network
 
     entry = _entry_of(model, networks, params)
+    if isinstance(entry, FileModel):
+        from rep_kedro.features.from_files.members import width_of_file
+
+        return width_of_file(entry)
     if isinstance(entry, TrainedModel):
         module = rebuild_trained_network(networks[entry.network]).to("meta")
         spec = module.architecture.input
@@ -130,10 +135,15 @@ def width_of(model: str, *, networks: "Mapping[str, TensorsHandle]", params: Fea
 
 
 def flops_of(model: str, *, networks: "Mapping[str, TensorsHandle]", params: FeaturesParams) -> int:
-    """Return the operations of one stimulus, two per multiply-accumulate; arguments as for `width_of`."""
+    """Return the operations of one stimulus, two per multiply-accumulate; arguments as for `width_of`.
+
+    Features from a file take none.
+    """
     from rep_kedro.models.cost import count_trained_cost, count_zoo_cost
 
     entry = _entry_of(model, networks, params)
+    if isinstance(entry, FileModel):
+        return 0
     if isinstance(entry, TrainedModel):
         return count_trained_cost(networks[entry.network]).n_flops
     return count_zoo_cost(entry).n_flops

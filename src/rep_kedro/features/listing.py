@@ -37,12 +37,19 @@ def list_entry_layers(entry: ZooEntry) -> list[LayerRow]:
     import torch
 
     from rep_kedro.models.outline import build_on_meta
-    from rep_kedro.models.sources.zoo import resolve_preprocessing, runner_of
+    from rep_kedro.models.sources.specs import OWN_CODE
+    from rep_kedro.models.sources.zoo import build_model, resolve_preprocessing, runner_of
 
     preprocessing = resolve_preprocessing(entry)
     module, side = build_on_meta(entry), preprocessing.size_px
     image = torch.empty(1, len(preprocessing.mean), side, side, device="meta")
-    return _list_layers(module, image, runner_of(module))
+    try:
+        return _list_layers(module, image, runner_of(module))
+    except Exception:  # code that computes with numbers of its own needs real ones
+        if entry.source not in OWN_CODE:
+            raise
+        module = build_model(entry, with_weights=False)
+        return _list_layers(module, torch.zeros(image.shape), runner_of(module))
 
 
 def list_trained_layers(network: "TensorsHandle") -> list[LayerRow]:

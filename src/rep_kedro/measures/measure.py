@@ -107,6 +107,34 @@ class Runner(Protocol):
         """
 
 
+class RdmRunner(Protocol):
+    """A function that compares given dissimilarity matrices under measures of one family."""
+
+    def __call__(
+        self,
+        representations: Representations,
+        rdms: Representations,
+        requests: Requests,
+        *,
+        memory_bytes: int,
+    ) -> Iterator[Answer]:
+        """Yield id, values and reasons of each measure.
+
+        Args:
+            representations: Matrices, shape (n_stimuli, n_features_i); may be none.
+            rdms: Symmetric matrices, shape (n_stimuli, n_stimuli).
+            requests: Parameters of each measure by its id.
+            memory_bytes: Working memory.
+
+        Yields:
+            Id, a float64 tensor (n_rdms, n_models + n_rdms), NaN where undefined, and a reason for each NaN
+            by its row and column.
+
+        Raises:
+            ValueError: If the memory does not suffice.
+        """
+
+
 @dataclass(frozen=True)
 class Inference:
     """What can be inferred about values of a measure that has a permutation null.
@@ -152,6 +180,7 @@ class Measure:
         inference: What is known of its null; None if it has no permutation null.
         is_cosine: Whether it is the cosine of what it prepares for each model, so that noise ceilings exist.
         is_extreme_for_itself: Whether a model compared with itself has the most similar value of the range.
+        rdm_runner: Compares dissimilarity matrices that are given; None if features are needed.
     """
 
     id: str
@@ -170,6 +199,7 @@ class Measure:
     inference: Inference | None = None
     is_cosine: bool = False
     is_extreme_for_itself: bool = True
+    rdm_runner: RdmRunner | None = None
 
     @property
     def has_interval(self) -> bool:

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from rep_kedro.models.outline import build_on_meta
-from rep_kedro.models.sources.specs import ZooEntry
+from rep_kedro.models.sources.specs import OWN_CODE, ZooEntry
 from rep_kedro.models.sources.trained import NetworkHandle, rebuild_trained_network
-from rep_kedro.models.sources.zoo import resolve_preprocessing, runner_of
+from rep_kedro.models.sources.zoo import build_model, resolve_preprocessing, runner_of
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,13 @@ class NetworkCost:
 
 
 def count_cost(
-    module: nn.Module, input_shape: tuple[int, ...], *, run: Callable[[Tensor], object] | None = None
+    module: nn.Module,
+    input_shape: tuple[int, ...],
+    *,
+    run: Callable[[Tensor], object] | None = None,
+    device: str = "meta",
 ) -> NetworkCost:
-    """Return parameters and operations; nothing is computed, only shapes are followed.
+    """Return parameters and operations; only shapes are followed, unless another device is asked for.
 
     The module moves to the meta device and loses its weights; its parameters no longer require gradients.
 
@@ -37,15 +41,16 @@ def count_cost(
         module: The network.
         input_shape: Of one stimulus, without the batch axis.
         run: How the network is called, if not `module(x)`.
+        device: `cpu` for a network that cannot be followed without numbers.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
     n_parameters = sum(parameter.numel() for parameter in module.parameters())
-    module.to("meta").eval().requires_grad_(False)  # the counter fails on gradients of shared parameters
+    module.to(device).eval().requires_grad_(False)  # the counter fails on gradients of shared parameters
     counter = FlopCounterMode(display=False)
     # On the meta device attention takes the path that the counter knows.
     with torch.no_grad(), counter:
-        (run or module)(torch.empty(1, *input_shape, device="meta"))
+        (run or module)(torch.zeros(1, *input_shape, device=device))
     return NetworkCost(n_parameters, counter.get_total_flops())
 
 
@@ -60,6 +65,12 @@ def count_zoo_cost(entry: ZooEntry) -> NetworkCost:
     """Return the cost of a network from elsewhere, of its image side where there is also a text side."""
     preprocessing, network = resolve_preprocessing(entry), build_on_meta(entry)
     image_shape = (len(preprocessing.mean), preprocessing.size_px, preprocessing.size_px)
-    cost = count_cost(network, image_shape, run=runner_of(network))
+    try:
+        cost = count_cost(network, image_shape, run=runner_of(network))
+    except Exception:  # code that computes with numbers of its own needs real ones
+        if entry.source not in OWN_CODE:
+            raise
+        network = build_model(entry, with_weights=False)
+        cost = count_cost(network, image_shape, run=runner_of(network), device="cpu")
     image_side = getattr(network, "visual", network)
     return NetworkCost(sum(parameter.numel() for parameter in image_side.parameters()), cost.n_flops)

@@ -18,13 +18,15 @@ from rep_kedro.errors import UserError
 from rep_kedro.models.layers import LayerReader
 from rep_kedro.models.pooling_names import Pooling
 from rep_kedro.models.preprocessing import Preprocessing
-from rep_kedro.models.sources.specs import CheckpointModel, WeightsFileModel, ZooEntry
+from rep_kedro.models.sources.specs import OWN_CODE, ZooEntry
 from rep_kedro.models.sources.zoo import (
     build_model,
     require_fitting_weights,
     resolve_preprocessing,
     runner_of,
 )
+
+_SHOWN_CHARS = 200
 
 
 @dataclass(frozen=True)
@@ -56,11 +58,20 @@ def outline_network(entry: ZooEntry) -> Outline:
 
 
 def _outline(entry: ZooEntry) -> Outline:
+    try:
+        return _outline_on(entry, build_on_meta(entry), "meta")
+    except _ForwardError:
+        if entry.source not in OWN_CODE:
+            raise
+        # code that computes with numbers of its own needs real ones
+        return _outline_on(entry, build_model(entry, with_weights=False), "cpu")
+
+
+def _outline_on(entry: ZooEntry, module: nn.Module, device: str) -> Outline:
     preprocessing = resolve_preprocessing(entry)
-    module = build_on_meta(entry)
     n_channels, side = len(preprocessing.mean), preprocessing.size_px
-    image = torch.empty(1, n_channels, side, side, device="meta")
-    with _Undrawn():
+    image = torch.zeros(1, n_channels, side, side, device=device)
+    with _Undrawn(), _naming_layer(module, entry.title, image):
         reader = LayerReader(
             module,
             entry.layers or getattr(module, "kept_layers", ()),
@@ -70,6 +81,40 @@ def _outline(entry: ZooEntry) -> Outline:
             n_prefix_tokens=entry.n_prefix_tokens,
         )
     return Outline(module, preprocessing, reader, image)
+
+
+class _ForwardError(UserError):
+    """A network fails on one image."""
+
+
+@contextmanager
+def _naming_layer(module: nn.Module, title: str, image: Tensor) -> Iterator[None]:
+    """Say in which layer, and with which shape, a network fails on an image."""
+    entered: list[tuple[str, str]] = []
+    handles = []
+    for name, part in module.named_modules():
+
+        def enter(_: nn.Module, given: tuple[object, ...], name: str = name) -> None:
+            shapes = [" x ".join(map(str, each.shape)) for each in given if isinstance(each, Tensor)]
+            entered.append((name, ", ".join(shapes) or "no tensor"))
+
+        handles.append(part.register_forward_pre_hook(enter))
+        handles.append(part.register_forward_hook(lambda *_: entered.pop() and None))
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # the network's own code
+        layer, shape = entered[-1] if entered else ("", " x ".join(map(str, image.shape)))
+        where = f"layer {layer!r}" if layer else "its own forward"
+        cause = " ".join(str(error).split())[:_SHOWN_CHARS]
+        raise _ForwardError(
+            f"{title!r} fails on one image in {where}, which receives {shape}:"
+            f" {type(error).__name__}: {cause}"
+        ) from error
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def require_readable(entry: ZooEntry, pooling: Pooling) -> dict[str, int]:
@@ -97,7 +142,10 @@ def build_on_meta(entry: ZooEntry) -> nn.Module:
         try:
             with torch.device("meta"):
                 return build_model(entry, with_weights=False)
-        except NotImplementedError:  # a constructor that computes with tensors, as RegNet's of torchvision
+        except (NotImplementedError, UserError) as problem:
+            # a constructor that computes with tensors, as RegNet's of torchvision, or code of a user
+            if isinstance(problem, UserError) and entry.source not in OWN_CODE:
+                raise
             return build_model(entry, with_weights=False).to("meta")
 
 
@@ -109,9 +157,8 @@ def _explained(entry: ZooEntry) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # the library's own code
-        name = entry.architecture if isinstance(entry, CheckpointModel | WeightsFileModel) else entry.name
-        cause = " ".join(str(error).split())[:200]
-        raise UserError(f"{name!r} cannot be built: {type(error).__name__}: {cause}") from error
+        cause = " ".join(str(error).split())[:_SHOWN_CHARS]
+        raise UserError(f"{entry.title!r} cannot be built: {type(error).__name__}: {cause}") from error
 
 
 class _Undrawn(TorchFunctionMode):

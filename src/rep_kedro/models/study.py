@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from rep_kedro.errors import UserError, require_known
 from rep_kedro.models.pooling_names import Pooling
-from rep_kedro.models.sources.specs import ModelEntry
+from rep_kedro.models.sources.specs import OWN_CODE, ModelEntry
 from rep_kedro.parameter_model import PlainNumbers
 
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -40,6 +40,7 @@ class FeaturesParams(PlainNumbers, BaseModel):
         stimulus_sets: Names of stimulus sets, or `all`.
         subset: Name of the subset of each set that is shown; its order is the order of the rows.
         networks: Names of networks trained here, or `all`.
+        allow_code: Whether entries of source `python` may run the Python code that they name.
         models: Further networks, by name: see `rep_kedro.models.sources.specs`. Null leaves out one that
             another configuration defines.
         model_groups: More networks, by group and name, that are left alone unless `groups` names their group.
@@ -62,6 +63,7 @@ class FeaturesParams(PlainNumbers, BaseModel):
     stimulus_sets: Literal["all"] | list[str] = "all"
     subset: str = "analysis"
     networks: Literal["all"] | list[str] = "all"
+    allow_code: bool = False
     models: dict[ModelName, ModelEntry | None] = {}
     model_groups: dict[str, dict[ModelName, ModelEntry]] = {}
     groups: str | list[str] = []
@@ -76,6 +78,18 @@ class FeaturesParams(PlainNumbers, BaseModel):
     @model_validator(mode="after")
     def _require_known_groups(self) -> Self:
         self.entries()
+        return self
+
+    @model_validator(mode="after")
+    def _require_allowed_code(self) -> Self:
+        found = [
+            f"{name} ({entry.title})" for name, entry in self.entries().items() if entry.source in OWN_CODE
+        ]
+        if found and not self.allow_code:
+            raise UserError(
+                f"{', '.join(found)} would run Python code, which may do anything on this machine;"
+                " read it, then set features.allow_code: true, or leave the entry out"
+            )
         return self
 
     def entries(self) -> dict[str, ModelEntry]:

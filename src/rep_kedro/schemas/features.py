@@ -5,7 +5,7 @@ from rep_kedro.schemas.table import Table
 
 MODEL_CARDS = Table(
     "model_cards",
-    "One row for each network that has features: what it is.",
+    "One row for each network that has features, and for dissimilarities from a file: what it is.",
     key=("model",),
     columns=(
         MODEL,
@@ -14,14 +14,18 @@ MODEL_CARDS = Table(
         text("objective", "training objective; `untrained` for random weights"),
         integer("seed", "seed of initial weights and training", missing="not known"),
         text("trained_on", "training set", missing="untrained or not known"),
-        count("n_parameters", "parameters, of the image side where there is also a text side"),
+        count(
+            "n_parameters",
+            "parameters, of the image side where there is also a text side",
+            missing="features or dissimilarities from a file",
+        ),
         count(
             "n_flops",
             "floating-point operations for one stimulus, two for each multiply-accumulate",
-            missing="they cannot be counted",
+            missing="they cannot be counted, or features or dissimilarities from a file",
         ),
         count("n_layers", "layers with features"),
-        count("feature_width", "features of the final layer"),
+        count("feature_width", "features of the final layer", missing="dissimilarities from a file"),
         fraction(
             "test_accuracy", "test accuracy on its own training set", missing="no head, or not trained here"
         ),

@@ -140,6 +140,7 @@ def test_the_pipeline_runs_from_features_to_all_tables_of_the_catalog(tmp_path):
     entries = {
         "features": store(tmp_path / "features", members),
         "stimulus_subsets": {},
+        "dissimilarities": {},
         "model_cards": CARDS,
         "params:similarity": SimilarityParams(measures=["cka_linear_debiased", "linear_regression_r2"]),
         "params:consistency": ConsistencyParams(categories=["objective"], n_bootstrap=40),

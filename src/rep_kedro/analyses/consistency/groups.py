@@ -173,7 +173,9 @@ def _values_by_column(
     class_of = {name: title for title, names in params.training_data_classes.items() for name in names}
     found["training_data"] = [class_of.get(name, name) for name in found.get("trained_on", [])]
     if "n_parameters" in rows:
-        found["size"] = [size_class_of(n, params.size_limits) for n in rows["n_parameters"]]
+        found["size"] = [
+            ABSENT if pd.isna(n) else size_class_of(n, params.size_limits) for n in rows["n_parameters"]
+        ]
     return found
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rep_kedro.analyses.similarity.given import NO_RDMS, GivenRdm, choose_rdms, select_rdms
 from rep_kedro.analyses.similarity.outputs import plan_output_similarities
 from rep_kedro.analyses.similarity.params import SimilarityParams
 from rep_kedro.analyses.similarity.selection import (
@@ -31,6 +32,7 @@ def plan_similarity_matrices(
     features: Mapping[str, TensorsHandle],
     params: SimilarityParams,
     stimulus_subsets: Mapping[str, ArrowHandle] = NO_SUBSETS,
+    dissimilarities: Mapping[str, TensorsHandle] = NO_RDMS,
 ) -> Plan:
     """Plan one similarity matrix for each stimulus set and measure.
 
@@ -40,6 +42,7 @@ def plan_similarity_matrices(
         features: Handles by ``<stimulus set>/<model>``; nothing is read while planning.
         params: Which networks, stimulus sets, stimuli and measures to compare, transformed how.
         stimulus_subsets: Handles by ``<stimulus set>/<subset>``; ids are read where a subset is named.
+        dissimilarities: Matrices made elsewhere, by ``<stimulus set>/<entry>``; compared by RSA alone.
 
     Returns:
         Plan by ``<stimulus set>/<measure>``. A matrix has shape (n_models, n_models); both axes carry the
@@ -50,19 +53,22 @@ def plan_similarity_matrices(
             or saw them in another order, or a subset has stimuli that they did not see.
     """
     measures = [m for m in map(get_measure, params.measures) if m.compares == "features"]
+    wanted, params = choose_rdms(dissimilarities, params)
     plan = plan_output_similarities(features, params, stimulus_subsets)
     leave_out_sets(plan, params.measures, features, params, stimulus_subsets)
     if not measures:
         return plan
     for selection in select_features(features, params, stimulus_subsets):
         layers = selection.layers(params.layer)
-        batch = _comparison_batch(selection, layers, params)
+        rdms = select_rdms(wanted, selection, params, stimulus_subsets)
+        batch = _comparison_batch(selection, layers, rdms, params)
         members = {}
         for measure in measures:
             recipe = {
                 "measure": measure.recipe(),
                 "features": selection.references,
                 "layers": layers,
+                **({"dissimilarities": [rdm.reference for rdm in rdms.values()]} if rdms else {}),
                 "code": code_revision(measure.module, "rep_kedro.analyses.similarity.comparison"),
             }
             members[measure.id] = Planned(recipe, batch)
@@ -121,7 +127,9 @@ def _rows_of(
             yield row
 
 
-def _comparison_batch(selection: Selection, layers: Mapping[str, str], params: SimilarityParams) -> Batch:
+def _comparison_batch(
+    selection: Selection, layers: Mapping[str, str], rdms: Mapping[str, GivenRdm], params: SimilarityParams
+) -> Batch:
     def compute(keys: Sequence[str]) -> Iterator[tuple[str, object]]:
         from rep_kedro.analyses.similarity.comparison import compare_networks
 
@@ -130,6 +138,7 @@ def _comparison_batch(selection: Selection, layers: Mapping[str, str], params: S
             [get_measure(MemberKey.parse(key).name) for key in keys],
             memory_bytes=params.memory_bytes,
             device=choose_device(params.device),
+            rdms={name: rdm.load() for name, rdm in rdms.items()},
         )
         for measure_id, matrix in found:
             yield str(MemberKey(selection.stimulus_set, measure_id)), matrix

@@ -146,11 +146,11 @@ def level_ties(numbers: Tensor) -> Tensor:
     """Give numbers of each row that follow each other by no more than rounding the value of the first.
 
     Args:
-        numbers: Squared distances, shape (..., n), float64, zero or more; NaN in a row is left alone.
+        numbers: Dissimilarities, shape (..., n), float64; NaN in a row is left alone.
     """
     ordered, order = numbers.sort(dim=-1)
     gaps = torch.diff(ordered, prepend=torch.full_like(ordered[..., :1], -torch.inf))
-    firsts = torch.where(gaps <= ordered * 2.0**-TIE_BITS, 0.0, ordered).cummax(dim=-1).values
+    firsts = torch.where(gaps <= ordered.abs() * 2.0**-TIE_BITS, -torch.inf, ordered).cummax(dim=-1).values
     return torch.empty_like(numbers).scatter_(-1, order, firsts)
 
 
@@ -215,11 +215,11 @@ def _add_rank_products(
     if wants_tau:
         for place_a, a in enumerate(models):
             for place_b, b in enumerate(models[: place_a + 1]):
-                surplus[a, b] = surplus[b, a] = _concordance_surplus(ranks[place_a], ranks[place_b])
+                surplus[a, b] = surplus[b, a] = concordance_surplus(ranks[place_a], ranks[place_b])
 
 
-def _concordance_surplus(a: Tensor, b: Tensor) -> float:
-    """Return concordant less discordant pairs of entries, from tau-b, in O(N log N)."""
+def concordance_surplus(a: Tensor, b: Tensor) -> float:
+    """Return concordant less discordant pairs of two vectors' entries, from tau-b, in O(N log N)."""
     from scipy.stats import kendalltau
 
     untied = [_untied_pairs(a), _untied_pairs(b)]

@@ -4,7 +4,7 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
-from rep_kedro.measures.families.rsa import compare
+from rep_kedro.measures.families.rsa import compare, compare_rdms
 from rep_kedro.measures.measure import Family, Inference, Invariance, Measure, Refusal, never_refuse
 
 KRIEGESKORTE = "Kriegeskorte et al. 2008, doi:10.3389/neuro.06.004.2008"
@@ -76,6 +76,7 @@ ENTRIES = tuple(
         refusal=how.refusal,
         inference=how.inference,
         is_cosine=how.is_cosine,
+        rdm_runner=compare_rdms,
     )
     for rdm, invariances in RDMS.items()
     for name, how in COMPARISONS.items()

@@ -14,3 +14,12 @@ def compare(representations: Representations, requests: Requests, *, memory_byte
     from rep_kedro.kernels.similarity.rsa import compare_rsa
 
     return compare_rsa(representations, requests, memory_bytes=memory_bytes)
+
+
+def compare_rdms(
+    representations: Representations, rdms: Representations, requests: Requests, *, memory_bytes: int
+) -> Iterator[Answer]:
+    """Compare dissimilarity matrices that are given under measures of this family."""
+    from rep_kedro.kernels.similarity.given_rdms import compare_given_rdms
+
+    return compare_given_rdms(representations, rdms, requests, memory_bytes=memory_bytes)

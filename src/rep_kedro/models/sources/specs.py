@@ -2,61 +2,22 @@
 
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from rep_kedro.errors import UserError
 from rep_kedro.models.architecture import require_scaling
 from rep_kedro.models.architecture_files import load_architecture
-from rep_kedro.models.pooling_names import Layout, Pooling
-from rep_kedro.models.sources.places import Alignment, StatePlace
-from rep_kedro.parameter_model import PlainNumbers
+from rep_kedro.models.sources.array_specs import DissimilaritiesModel, FeaturesModel
+from rep_kedro.models.sources.code_specs import PythonModel
+from rep_kedro.models.sources.entry import NetworkEntry
+from rep_kedro.models.sources.places import StatePlace
 from rep_kedro.parameter_rules import Seed
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-class _Entry(PlainNumbers, BaseModel):
-    """What every entry may say.
-
-    Attributes:
-        layers: Names of submodules, or glob patterns, whose features are kept.
-        pooling: Differs from the pipeline's.
-        layout: Where channels and tokens are in the layers' output; `auto` finds it out for each layer.
-        n_prefix_tokens: Class token and registers before the patches; found out for each layer unless given.
-        objective: For the model card.
-        trained_on: For the model card.
-        architecture_class: For the model card, such as `transformer`; the architecture's name unless given.
-        alignment: An affine map of the features of the one layer that is read, such as gLocal's.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    layers: tuple[str, ...] = Field(min_length=1)
-    pooling: Pooling | None = None
-    layout: Layout = "auto"
-    n_prefix_tokens: int | None = Field(default=None, ge=0)
-    objective: str = "unstated"
-    trained_on: str | None = None
-    architecture_class: str | None = None
-    alignment: Alignment | None = None
-
-    @model_validator(mode="after")
-    def _require_one_aligned_layer(self) -> Self:
-        if self.alignment and (len(self.layers) != 1 or set("*?") & set(self.layers[0])):
-            raise UserError(
-                f"alignment applies to one layer; name exactly one in layers, got {list(self.layers)}"
-            )
-        return self
-
-    def recipe(self) -> dict[str, Any]:
-        """Return what the network depends on; files count by their content, which is recorded elsewhere."""
-        remarks = {"objective", "trained_on", "architecture_class"}
-        files = {"path", "url", "sha256"}
-        return self.model_dump(mode="json", exclude={*remarks, *files, "layers", "pooling", "alignment"})
-
-
-class TrainedModel(_Entry):
+class TrainedModel(NetworkEntry):
     """A network of the training pipeline; all its kept layers unless `layers` selects others."""
 
     source: Literal["trained"]
@@ -64,7 +25,7 @@ class TrainedModel(_Entry):
     layers: tuple[str, ...] = ()
 
 
-class TimmModel(_Entry):
+class TimmModel(NetworkEntry):
     """A model of timm.
 
     Attributes:
@@ -96,7 +57,7 @@ class TimmModel(_Entry):
         return self.pretrained
 
 
-class TorchvisionModel(_Entry):
+class TorchvisionModel(NetworkEntry):
     """A model of torchvision.
 
     Attributes:
@@ -121,7 +82,7 @@ class TorchvisionModel(_Entry):
         return self.weights is not None
 
 
-class OpenClipModel(_Entry):
+class OpenClipModel(NetworkEntry):
     """The image side of a model of open_clip.
 
     Attributes:
@@ -143,7 +104,7 @@ class OpenClipModel(_Entry):
         return self.pretrained is not None
 
 
-class CheckpointModel(_Entry, StatePlace):
+class CheckpointModel(NetworkEntry, StatePlace):
     """A file of weights for one of this project's architectures.
 
     Attributes:
@@ -182,7 +143,7 @@ class CheckpointModel(_Entry, StatePlace):
         return {name: value for name, value in super().recipe().items() if name != "seed"}
 
 
-class WeightsFileModel(_Entry, StatePlace):
+class WeightsFileModel(NetworkEntry, StatePlace):
     """A file of weights, as published by others, for an architecture of timm or torchvision.
 
     Attributes:
@@ -233,5 +194,12 @@ def _with_drawn_head(entry: _Drawn) -> _Drawn:
     return entry
 
 
-ZooEntry = TimmModel | TorchvisionModel | OpenClipModel | CheckpointModel | WeightsFileModel
-ModelEntry = Annotated[TrainedModel | ZooEntry, Field(discriminator="source")]
+ZooEntry = TimmModel | TorchvisionModel | OpenClipModel | CheckpointModel | WeightsFileModel | PythonModel
+ModelEntry = Annotated[
+    TrainedModel | ZooEntry | FeaturesModel | DissimilaritiesModel, Field(discriminator="source")
+]
+
+OWN_CODE = frozenset({"python"})
+"""Sources whose networks are code that this project does not know: it may need real numbers to be run."""
+FROM_FILES = frozenset({"checkpoint", "weights_file", "python"})
+"""Sources whose weights are a file that the entry names."""

@@ -10,10 +10,9 @@ from torch import nn
 from rep_kedro.errors import UserError
 from rep_kedro.models.preprocessing import Preprocessing
 from rep_kedro.models.sources.loaded import LoadedModel
-from rep_kedro.models.sources.specs import ZooEntry
+from rep_kedro.models.sources.specs import FROM_FILES, OWN_CODE, ZooEntry
 
 _TOLD_BY_SOURCES = frozenset({"weights", "preprocessing", "alignment"})
-_FROM_FILES = frozenset({"checkpoint", "weights_file"})
 
 
 def source_module_name(spec: ZooEntry) -> str:
@@ -42,14 +41,19 @@ def read_recipe(recipe: Mapping[str, Any]) -> ZooEntry:
         recipe: What `describe_model` gave, with `layers`.
 
     Raises:
-        ValueError: If the recipe is of an entry that this version does not know.
+        ValueError: If the recipe is of an entry that this version does not know, of code (which is never run
+            from a recipe) or of features without a network.
     """
     from pydantic import Field, TypeAdapter
 
+    if recipe["source"] in OWN_CODE:
+        raise UserError(f"a network of source {recipe['source']} is code, which is not run from a recipe")
+    if recipe["source"] == "features":
+        raise UserError("features from a file have no network")
     content = {key: value for key, value in recipe.items() if key not in _TOLD_BY_SOURCES}
     if recipe["source"] == "torchvision":
         content["weights"] = recipe["weights"]["weights"]
-    if recipe["source"] in _FROM_FILES:
+    if recipe["source"] in FROM_FILES:
         content["path"] = "unknown"
     entry: ZooEntry = TypeAdapter(Annotated[ZooEntry, Field(discriminator="source")]).validate_python(content)
     return entry
@@ -77,7 +81,7 @@ def require_fitting_weights(spec: ZooEntry, module: nn.Module) -> None:
     Raises:
         ValueError: If the file is here and does not fit.
     """
-    if spec.source in _FROM_FILES:
+    if spec.source in FROM_FILES:
         _source(spec).require_fitting_weights(spec, module)
 
 

@@ -7,12 +7,12 @@ from rep_kedro.datasets import RecipeNode
 
 
 def create_pipeline(**_: object) -> Pipeline:
-    """Features -> similarity matrices -> the table of similarities."""
+    """Features and dissimilarities -> similarity matrices -> the table of similarities."""
     return Pipeline(
         [
             Node(
                 matrices.plan_similarity_matrices,
-                inputs=["features", "params:similarity", "stimulus_subsets"],
+                inputs=["features", "params:similarity", "stimulus_subsets", "dissimilarities"],
                 outputs="similarity_matrices",
                 name="similarity_matrices",
                 tags=["gpu"],

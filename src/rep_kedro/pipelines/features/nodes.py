@@ -8,8 +8,9 @@ from rep_kedro.datasets import Batch, MemberKey, Plan, Planned, code_revision, m
 from rep_kedro.errors import UserError, require_known
 from rep_kedro.features.params import FeaturesParams
 from rep_kedro.models.pooling_names import Pooling
+from rep_kedro.models.sources.array_specs import DissimilaritiesModel, FeaturesModel, FileModel
 from rep_kedro.models.sources.places import Alignment
-from rep_kedro.models.sources.specs import ModelEntry, TrainedModel
+from rep_kedro.models.sources.specs import TrainedModel, ZooEntry
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -57,9 +58,7 @@ def plan_features(
     """
     plan = Plan()
     absent_sets = _find_absent(stimulus_sets, stimulus_subsets, params)
-    chosen = _choose("stimulus set", params.stimulus_sets, {**stimulus_sets, **missing_of(stimulus_sets)})
-    sets = [name for name in chosen if name not in absent_sets]
-    shown = {name: _require_subset(stimulus_subsets, name, params.subset) for name in sets}
+    chosen, shown = _choose_shown(stimulus_sets, stimulus_subsets, absent_sets, params)
     candidates, absent_models = _list_candidates(networks, params)
     for name in chosen:
         for model in (*candidates, *absent_models):
@@ -67,7 +66,7 @@ def plan_features(
                 plan.left_out[str(MemberKey(name, model))] = why
     for model, candidate in candidates.items():
         batch = Batch(partial(_extract_all, candidate, stimulus_sets, shown, params))
-        for name in sets:
+        for name in shown:
             recipe = {
                 "model": candidate.recipe,
                 "pooling": candidate.pooling,
@@ -77,7 +76,66 @@ def plan_features(
                 **params.precision(),
             }
             plan[str(MemberKey(name, model))] = Planned(recipe, batch)
+    _enter_files(plan, FeaturesModel, stimulus_sets, shown, absent_sets, params)
     return plan
+
+
+def plan_dissimilarities(
+    stimulus_sets: Mapping[str, ArrowHandle],
+    stimulus_subsets: Mapping[str, ArrowHandle],
+    params: FeaturesParams,
+) -> Plan:
+    """Plan the matrices of dissimilarities that were made elsewhere.
+
+    Args:
+        stimulus_sets: Handles by name; no image is read.
+        stimulus_subsets: Handles by `<stimulus set>/<subset>`.
+        params: Names the files.
+
+    Returns:
+        Plan by `<stimulus set>/<entry>`.
+    """
+    plan = Plan()
+    absent_sets = _find_absent(stimulus_sets, stimulus_subsets, params)
+    _, shown = _choose_shown(stimulus_sets, stimulus_subsets, absent_sets, params)
+    _enter_files(plan, DissimilaritiesModel, stimulus_sets, shown, absent_sets, params)
+    return plan
+
+
+def _choose_shown(
+    stimulus_sets: Mapping[str, ArrowHandle],
+    stimulus_subsets: Mapping[str, ArrowHandle],
+    absent_sets: Mapping[str, str],
+    params: FeaturesParams,
+) -> tuple[list[str], dict[str, ArrowHandle]]:
+    """Return the wanted stimulus sets, and by set the subset that is shown of those that are there."""
+    chosen = _choose("stimulus set", params.stimulus_sets, {**stimulus_sets, **missing_of(stimulus_sets)})
+    sets = [name for name in chosen if name not in absent_sets]
+    return chosen, {name: _require_subset(stimulus_subsets, name, params.subset) for name in sets}
+
+
+def _enter_files(
+    plan: Plan,
+    kind: type[FileModel],
+    stimulus_sets: Mapping[str, ArrowHandle],
+    shown: Mapping[str, ArrowHandle],
+    absent_sets: Mapping[str, str],
+    params: FeaturesParams,
+) -> None:
+    """Add what was made elsewhere, on the stimulus sets for which there are files."""
+    from rep_kedro.features.from_files.members import plan_member
+
+    entries = {name: each for name, each in params.entries().items() if isinstance(each, kind)}
+    for model, entry in entries.items():
+        for name in sorted(entry.files):
+            key = str(MemberKey(name, model))
+            if name in absent_sets:
+                plan.left_out[key] = absent_sets[name]
+            elif name in shown:
+                try:
+                    plan[key] = plan_member(entry, stimulus_sets[name], shown[name])
+                except UserError as error:
+                    plan.left_out[key] = f"features.models.{model}: {error}"
 
 
 def _find_absent(
@@ -99,13 +157,16 @@ def _list_candidates(
     """Return the networks to show stimuli to, and why others cannot be."""
     missing = missing_of(networks)
     trained = _choose("network", params.networks, {**networks, **missing})
-    entries: dict[str, ModelEntry] = {name: TrainedModel(source="trained", network=name) for name in trained}
+    entries: dict[str, TrainedModel | ZooEntry] = {
+        name: TrainedModel(source="trained", network=name) for name in trained
+    }
     for name, entry in params.entries().items():
         if name in entries:
             raise UserError(
                 f"features.models.{name} has the name of a network trained here; choose another name"
             )
-        entries[name] = entry
+        if not isinstance(entry, FileModel):
+            entries[name] = entry
     found, absent = dict[str, _Candidate](), dict[str, str]()
     for name, entry in entries.items():
         if isinstance(entry, TrainedModel) and entry.network in missing:
@@ -119,7 +180,7 @@ def _list_candidates(
 
 
 def _describe(
-    entry: ModelEntry, networks: Mapping[str, TensorsHandle], default_pooling: Pooling
+    entry: TrainedModel | ZooEntry, networks: Mapping[str, TensorsHandle], default_pooling: Pooling
 ) -> _Candidate:
     pooling = entry.pooling or default_pooling
     if isinstance(entry, TrainedModel):

@@ -8,7 +8,7 @@ from rep_kedro.pipelines.features import nodes
 
 
 def create_pipeline(**_: object) -> Pipeline:
-    """Networks and stimuli -> features -> model cards."""
+    """Networks, files and stimuli -> features and dissimilarities -> model cards."""
     return Pipeline(
         [
             Node(
@@ -18,9 +18,16 @@ def create_pipeline(**_: object) -> Pipeline:
                 name="features",
                 tags=["gpu"],
             ),
+            Node(
+                nodes.plan_dissimilarities,
+                inputs=["stimulus_sets", "stimulus_subsets", "params:features"],
+                outputs="dissimilarities",
+                name="dissimilarities",
+                tags=["cpu"],
+            ),
             RecipeNode(
                 cards.compute_model_cards,
-                inputs=["networks", "features", "params:features"],
+                inputs=["networks", "features", "params:features", "dissimilarities"],
                 outputs="model_cards",
                 name="model_cards",
                 counts={"params:features": cards.counted_parameters},

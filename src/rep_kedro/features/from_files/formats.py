@@ -1,0 +1,204 @@
+"""Files of arrays, recognised by their content and read some rows at a time; objects of Python never."""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from rep_kedro.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from rep_kedro.stimuli.npy_rows import NpzArray
+
+NPY_NAME = "features"
+BLOCK_BYTES = 4 << 20
+_HEAD_BYTES = 16
+_KINDS = "npy, npz, safetensors, Parquet, HDF5"
+_SHOWN_CHARS = 150
+
+
+class StoredArray(Protocol):
+    """An array in a file, of which nothing but the header was read."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the array; the first axis counts rows."""
+
+    @property
+    def kind(self) -> str:
+        """Of its values: `number`, `text`, or the name of a type that is neither."""
+
+    def blocks(self) -> "Iterator[np.ndarray[Any, Any]]":
+        """Yield the array some rows at a time."""
+
+
+class Sliced(NamedTuple):
+    """An array whose rows can be sliced without reading all of it.
+
+    Attributes:
+        shape: Of the array.
+        kind: Of its values.
+        source: What is sliced.
+    """
+
+    shape: tuple[int, ...]
+    kind: str
+    source: Any
+
+    def blocks(self) -> "Iterator[np.ndarray[Any, Any]]":
+        """Yield the array some rows at a time."""
+        import numpy as np
+
+        n_rows = rows_per_block(self.shape)
+        for start in range(0, self.shape[0], n_rows):
+            block = self.source[start : start + n_rows]
+            yield block.float().numpy() if hasattr(block, "numpy") else np.asarray(block)
+
+
+class _OfArchive(NamedTuple):
+    """An array of an `.npz` file.
+
+    Attributes:
+        array: As it is read.
+    """
+
+    array: "NpzArray"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the array."""
+        return self.array.shape
+
+    @property
+    def kind(self) -> str:
+        """Of its values."""
+        return kind_of(self.array.dtype)
+
+    def blocks(self) -> "Iterator[np.ndarray[Any, Any]]":
+        """Yield the array some rows at a time."""
+        return self.array.blocks()
+
+
+def kind_of(dtype: "np.dtype[Any]") -> str:
+    """Return the kind of a numpy type."""
+    return {**dict.fromkeys("biuf", "number"), **dict.fromkeys("SU", "text")}.get(dtype.kind, str(dtype))
+
+
+def rows_per_block(shape: tuple[int, ...], item_bytes: int = 8) -> int:
+    """Return how many rows are read together."""
+    row_bytes = item_bytes
+    for side in shape[1:]:
+        row_bytes *= side
+    return max(1, BLOCK_BYTES // max(1, row_bytes))
+
+
+def open_arrays(path: Path, name: str, ids: str | None = None) -> Mapping[str, StoredArray]:
+    """Return the arrays of a file by name, in the order of the file.
+
+    Args:
+        path: The file.
+        name: What messages call it.
+        ids: Name of the array of stimulus ids, which in Parquet is no feature.
+
+    Raises:
+        UserError: If it is damaged, of another format, or holds objects of Python.
+    """
+    with path.open("rb") as stream:
+        head = stream.read(_HEAD_BYTES)
+    openers = {
+        b"\x93NUMPY": _open_npy,
+        b"PK": _open_npz,
+        b"PAR1": _open_parquet,
+        b"\x89HDF\r\n\x1a\n": _open_hdf5,
+    }
+    is_safetensors = head[8:9] == b"{"
+    opener = next((each for magic, each in openers.items() if head.startswith(magic)), None)
+    if opener is None and not is_safetensors:
+        raise UserError(f"{name} begins with {head[:8].hex(' ') or 'nothing'}; known formats: {_KINDS}")
+    try:
+        if opener is _open_parquet:
+            return _open_parquet(path, ids)
+        return (opener or _open_safetensors)(path)
+    except UserError as problem:
+        raise UserError(f"{name}: {problem}") from problem
+    except Exception as problem:  # the libraries raise whatever the damage makes them
+        cause = " ".join(str(problem).split())[:_SHOWN_CHARS]
+        raise UserError(f"{name} is damaged or contains more than arrays: {cause}") from problem
+
+
+def _open_npy(path: Path) -> dict[str, StoredArray]:
+    import numpy as np
+
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    return {NPY_NAME: Sliced(array.shape, kind_of(array.dtype), array)}
+
+
+def _open_npz(path: Path) -> Mapping[str, StoredArray]:
+    from rep_kedro.stimuli.limits import DEFAULT_LIMITS
+    from rep_kedro.stimuli.npy_rows import NpzArray, list_arrays
+
+    there = list_arrays(path)
+
+    def open_one(key: str) -> StoredArray:
+        return _OfArchive(NpzArray(path, key, there, DEFAULT_LIMITS))
+
+    return Lazily(there, open_one)
+
+
+def _open_safetensors(path: Path) -> dict[str, StoredArray]:
+    from safetensors import safe_open
+
+    # Closed when the last slice of it is gone; it is mapped, not read.
+    file: Any = safe_open(path, framework="pt")
+    file.__enter__()
+    slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118 - it is no mapping
+    return {key: Sliced(tuple(part.get_shape()), "number", part) for key, part in slices.items()}
+
+
+def _open_parquet(path: Path, ids: str | None = None) -> Mapping[str, StoredArray]:
+    from rep_kedro.features.from_files.parquet import open_columns
+
+    return open_columns(path, ids)
+
+
+def _open_hdf5(path: Path) -> dict[str, StoredArray]:
+    try:
+        import h5py
+    except ImportError as problem:
+        raise UserError(
+            "it is an HDF5 file, which needs the extra hdf5: pip install 'rep_kedro[hdf5]'"
+        ) from problem
+    file, found = h5py.File(path, "r"), dict[str, StoredArray]()
+
+    def note(key: str, part: Any) -> None:
+        if isinstance(part, h5py.Dataset):
+            is_text = h5py.check_string_dtype(part.dtype) is not None
+            kind = "text" if is_text else kind_of(part.dtype)
+            found[key] = Sliced(part.shape or (), kind, part.asstr() if is_text else part)
+
+    file.visititems(note)  # follows no link to another file
+    return found
+
+
+class Lazily(Mapping[str, StoredArray]):
+    """Arrays by name, each opened when it is asked for: one that cannot be read does not hinder others."""
+
+    def __init__(self, names: Collection[str], opener: Callable[[str], StoredArray]) -> None:
+        self._names, self._open = names, opener
+
+    def __getitem__(self, name: str) -> StoredArray:
+        """Open an array."""
+        return self._open(name)
+
+    def __contains__(self, name: object) -> bool:
+        """Return whether there is such an array, without opening it."""
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        """Return the names."""
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        """Return their number."""
+        return len(self._names)
