@@ -62,9 +62,10 @@ def assemble_stimulus_set(
         threads: Used to check large images.
 
     Returns:
-        Table with columns stimulus_id, image (encoded bytes as they came), label (null where there is none)
-        and split. ``schema.metadata[b"meta"]`` is JSON with ``class_names``, ``image_size_px`` (side length
-        if all images are squares of one size, else null), ``wide_values`` (of images with more than 8 bits
+        Table with columns stimulus_id, image (encoded bytes as they came), label (null where there is none),
+        split, and further labels (``rep_kedro.stimuli.label_columns``). ``schema.metadata[b"meta"]`` is JSON
+        with ``class_names``, ``image_size_px`` (side length if all images are squares of one size, else
+        null), ``wide_values`` (of images with more than 8 bits
         per channel: ``n_images``, ``smallest``, ``largest`` value; else null), ``several_frames`` (how many
         images have more than the one that counts), ``n_stimuli``, ``counts`` by split,
         ``class_counts`` by split and class, ``classes_of_test_alone`` (their names), ``n_copies`` and
@@ -105,7 +106,10 @@ def assemble_stimulus_set(
     originals = first_of_copies(table.select(["image"]).to_batches(max_chunksize=_ROWS_PER_BATCH))
     table, test_is = settle_splits(table, spec, originals, log)
     class_names = stream.class_names or name_by_number(set(table["label"].unique().to_pylist()) - {None})
+    further = stream.further
+    table = table if further is None else further.add_to(table)
     meta = _describe(table, class_names) | {
+        **({} if further is None else further.describe(class_names)),
         **findings.describe(),
         **count_copies(originals, table["split"].to_pylist()),
         "test_is": test_is,
