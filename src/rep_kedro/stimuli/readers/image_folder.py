@@ -73,6 +73,24 @@ def read(spec: ImageFolderSpec, log: DamageLog) -> StimulusStream:
     return StimulusStream(class_names or None, _stimuli(entries, label_of, spec.limits, log))
 
 
+def find_splits(spec: ImageFolderSpec) -> set[str]:
+    """Return the splits of the images, without reading them.
+
+    Raises:
+        DamagedSourceError: If there is no image.
+        UserError: If folders could be splits or classes.
+    """
+    log = DamageLog()
+    splits = {
+        entry.split
+        for split, roots in spec.roots().items()
+        for entry in _list_entries(split, roots, spec, log)
+    }
+    if not splits:
+        raise DamagedSourceError(f"no image in {_places(spec)}")
+    return splits
+
+
 def _label_by_folder(
     entries: list[_Entry], spec: ImageFolderSpec, log: DamageLog
 ) -> tuple[dict[tuple[str, Folders], int | None], list[str]]:

@@ -75,17 +75,31 @@ def read(
         DamagedSourceError: If a folder holds no shards, or class names disagree.
         UserError: If names could be those of splits, or not.
     """
-    shards = [
-        shard
-        for split, roots in spec.roots().items()
-        for root in roots
-        for shard in _list_shards(split, require_path(root), spec, log)
-    ]
+    shards = _all_shards(spec, log)
     shards.sort(key=lambda shard: shard.split != "train")
     places = [place for shard in shards for place in (shard.file.parent.parent, shard.file.parent)]
     class_names = spec.class_names or require_one_list([*declared, *_named_classes(places)])
     stream = StimulusStream(class_names, _stimuli(shards, class_names, spec, log))
     return with_table_labels(stream, spec, log)
+
+
+def find_splits(spec: WebdatasetSpec) -> set[str]:
+    """Return the splits of the shards, without reading them.
+
+    Raises:
+        DamagedSourceError: If there is no shard.
+        UserError: If names could be those of splits, or not.
+    """
+    return {shard.split for shard in _all_shards(spec, DamageLog())}
+
+
+def _all_shards(spec: WebdatasetSpec, log: DamageLog) -> list[_Shard]:
+    return [
+        shard
+        for split, roots in spec.roots().items()
+        for root in roots
+        for shard in _list_shards(split, require_path(root), spec, log)
+    ]
 
 
 def _stimuli(
