@@ -8,6 +8,7 @@ _COMMANDS = {
     "dvc-sync": "Write dvc.yaml from the registered pipelines, or check it.",
     "layers": "List the layers of a network: shapes, parameters, receptive fields.",
     "measures": "List the similarity measures.",
+    "new-study": "Write a configuration for images and networks of one's own.",
     "plan": "Show what extracting features would compute and take.",
     "prune": "Remove members of collections that are no longer planned.",
     "run": "Run the pipeline.",

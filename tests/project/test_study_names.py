@@ -96,12 +96,18 @@ def test_an_unknown_name_is_told_with_its_place(parameters: dict[str, Any], plac
 
 
 FOREIGN = {"source": "checkpoint", "architecture": "cnn", "path": "a.pt", "n_classes": 10}
+TABLE = {"file": "labels.csv", "id": "name", "label": ["breed", "colour"]}
 TAKEN = {
     "features.models.cnn_simclr_s0": (FOREIGN, "has the name of a network trained here; choose another"),
     "probing.combinations.cnn_simclr_s1": (
         {"models": ["cnn_simclr_s0", "cnn_simclr_s1"]},
         "has the name of a network; choose another",
     ),
+    "probing.labels.digitz": (
+        "breed",
+        "'digitz' is not a stimulus set of this study; did you mean 'digits'?",
+    ),
+    "probing.labels.digits": ("breed", "'breed' is not a label of digits; known: label"),
     "ingest.stimulus_sets.mean": (
         {"source": "digits"},
         "has the name of the mean over stimulus sets; choose another",
@@ -116,6 +122,18 @@ def test_a_name_that_something_else_has_is_refused(parameters: dict[str, Any], p
     with pytest.raises(UserError) as refused:
         _check(changed)
     assert str(refused.value) == f"parameter {place}: {message}"
+
+
+def test_a_label_that_a_table_does_not_give_is_refused(parameters: dict[str, Any]) -> None:
+    changed = deepcopy(parameters)
+    changed["ingest"]["stimulus_sets"]["pets"] = {"source": "image_folder", "path": "pets", "labels": TABLE}
+    changed["probing"]["labels"] = {"pets": "colour"}
+    _check(changed)
+    changed["probing"]["labels"] = {"pets": "color"}
+    with pytest.raises(
+        UserError, match=r"probing.labels.pets: 'color' is not a label of pets; did you mean 'colour'"
+    ):
+        _check(changed)
 
 
 def test_a_network_without_features_may_be_an_anchor_but_is_not_compared(parameters: dict[str, Any]) -> None:

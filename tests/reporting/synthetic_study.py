@@ -496,6 +496,7 @@ def make_probes(cards, rng):
                         "model": row.model,
                         "layer": layer,
                         "depth": depth,
+                        "label": "label",
                         "is_final": depth == len(layers) - 1,
                         "train_accuracy": min(1.0, test + 0.03),
                         "validation_accuracy": min(1.0, test + 0.01),

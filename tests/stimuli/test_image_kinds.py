@@ -12,6 +12,7 @@ from rep_kedro.stimuli import UnreadableImageError, decode_images
 from rep_kedro.stimuli.decoding import check_images
 from rep_kedro.stimuli.limits import Limits
 from rep_kedro.stimuli.pixels import decode_image
+from rep_kedro.stimuli.wide_values import ValueRange
 
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (8, 8, 3), dtype=np.uint8)
@@ -158,9 +159,9 @@ def test_the_range_of_sixteen_bits_is_found_and_the_largest_value_can_be_given()
     ):
         [found] = check_images([encoded])
         assert found.wide_range == (7, 4000)
-        scaled = np.asarray(decode_image(encoded, max_value=4095).image.convert("L"))
+        scaled = np.asarray(decode_image(encoded, value_range=ValueRange(0, 4095)).image.convert("L"))
         assert np.array_equal(scaled, to_8_bits(values, 4095))
-        [refused] = check_images([encoded], max_value=3999)
+        [refused] = check_images([encoded], value_range=ValueRange(0, 3999))
         assert str(refused) == "values up to 4,000, more than max_value 3,999"
 
 
@@ -191,8 +192,8 @@ def test_values_without_a_fixed_range_are_refused_by_check_and_decoding(kind):
 
 def test_numbers_of_32_bits_are_refused_with_what_to_do():
     [found] = check_images([UNCLEAR["int32"]])
-    expected = "whole numbers with a sign or of 32 bits, which have no fixed range; store 8 or 16 bits"
-    assert str(found) == f"pixels are {expected}"
+    expected = "whole numbers with a sign or of 32 bits, which have no fixed range"
+    assert str(found) == f"pixels are {expected}; store 8 or 16 bits, or set value_window"
 
 
 # ---------------------------------------------------------------- frames, transparency, colours

@@ -48,6 +48,7 @@ def require_known_names(
             lines.append(f"{_name_place(keys, given, loader)}: {_why_unknown(kind, name, known)}")
     unfit = [
         *_taken_names(parameters, read, known),
+        *_unknown_labels(parameters, read),
         *_unfit_measures(parameters, read, pipeline, catalog),
         *_unsound_architectures(parameters, read, catalog),
     ]
@@ -137,9 +138,7 @@ def _used_names(parameters: Mapping[str, Any], read: Iterable[str]) -> Iterator[
     if "training" in read and parameters["training"].get("grids"):
         yield ("training", "stimulus_set"), STIMULUS_SET, parameters["training"]["stimulus_set"]
     if "probing" in read:
-        for name, combination in (parameters["probing"].get("combinations") or {}).items():
-            for model in combination["models"]:
-                yield ("probing", "combinations", name, "models"), NETWORK, model
+        yield from _names_used_by_probing(parameters["probing"])
     if "consistency" in read:
         for name, steps in (parameters["consistency"].get("model_sets") or {}).items():
             for anchor in (step.get("anchor") for step in steps or ()):
@@ -155,6 +154,30 @@ def _sets_with_files(parameters: Mapping[str, Any], read: Iterable[str]) -> Iter
             yield from (
                 (("features", "models", name, "files"), STIMULUS_SET, each) for each in entry["files"]
             )
+
+
+def _names_used_by_probing(probing: Mapping[str, Any]) -> Iterator[tuple[Keys, str, str]]:
+    for stimulus_set in probing.get("labels") or {}:
+        yield ("probing", "labels", stimulus_set), STIMULUS_SET, stimulus_set
+    for name, combination in (probing.get("combinations") or {}).items():
+        for model in combination["models"]:
+            yield ("probing", "combinations", name, "models"), NETWORK, model
+
+
+def _unknown_labels(parameters: Mapping[str, Any], read: Iterable[str]) -> Iterator[tuple[Keys, str]]:
+    """Yield where a label column is chosen that the configuration does not give its stimulus set."""
+    from rep_kedro.stimuli.label_columns import OWN
+    from rep_kedro.stimuli.params import IngestParams
+
+    ingest = _read(IngestParams, parameters, "ingest")
+    if "probing" not in read or ingest is None:
+        return
+    for stimulus_set, name in (parameters["probing"].get("labels") or {}).items():
+        table = getattr(ingest.stimulus_sets.get(stimulus_set), "labels", None)
+        known = [OWN] if table is None else table.label
+        if stimulus_set in ingest.stimulus_sets and known is not None and name not in known:
+            why = f"{name!r} is not a label of {stimulus_set}; {suggest(name, known)}"
+            yield ("probing", "labels", stimulus_set), why
 
 
 def _taken_names(

@@ -21,6 +21,10 @@ from rep_kedro.schemas.columns import (
 from rep_kedro.schemas.similarity import TRAITS_OF_PAIR
 from rep_kedro.schemas.table import Table
 
+_LABEL = text(
+    "label", "label that is probed: its column in the table of labels, or `label` without such a table"
+)
+
 PROBE_RESULTS = Table(
     "probe_results",
     "One row for each layer: how well a linear probe reads the labels from it.",
@@ -30,6 +34,7 @@ PROBE_RESULTS = Table(
         MODEL,
         LAYER,
         DEPTH,
+        _LABEL,
         flag("is_final", "whether it is the network's final layer"),
         fraction("train_accuracy", "accuracy on training stimuli"),
         fraction(

@@ -29,6 +29,7 @@ from rep_kedro.stimuli.record import DamagedSourceError, DamageLog, Stimulus, St
 from rep_kedro.stimuli.settled_splits import settle_splits
 from rep_kedro.stimuli.spool import BatchSpool
 from rep_kedro.stimuli.walking import is_text
+from rep_kedro.stimuli.wide_values import ValueRange
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -63,9 +64,10 @@ def assemble_stimulus_set(
         threads: Used to check large images.
 
     Returns:
-        Table with columns stimulus_id, image (encoded bytes as they came), label (null where there is none)
-        and split. ``schema.metadata[b"meta"]`` is JSON with ``class_names``, ``image_size_px`` (side length
-        if all images are squares of one size, else null), ``wide_values`` (of images with more than 8 bits
+        Table with columns stimulus_id, image (encoded bytes as they came), label (null where there is none),
+        split, and further labels (``rep_kedro.stimuli.label_columns``). ``schema.metadata[b"meta"]`` is JSON
+        with ``class_names``, ``image_size_px`` (side length if all images are squares of one size, else
+        null), ``wide_values`` (of images with more than 8 bits
         per channel: ``n_images``, ``smallest``, ``largest`` value; else null), ``several_frames`` (how many
         images have more than the one that counts), ``n_stimuli``, ``counts`` by split,
         ``class_counts`` by split and class, ``classes_of_test_alone`` (their names), ``n_copies`` and
@@ -77,7 +79,6 @@ def assemble_stimulus_set(
         DamagedSourceError: If anything is damaged and ``on_damaged`` is ``error``; if nothing is left.
     """
     findings = Findings()
-    max_value: int | None = getattr(spec, "max_value", None)
     names_of_source = stream.class_names
     note_shared_names(stream.class_names, log)
     numbering = Numbering(stream.class_names, getattr(spec, "first_label", None))
@@ -104,11 +105,14 @@ def assemble_stimulus_set(
             f"; {counted(len(log.damaged), 'damaged item')}: {log.first_damaged()}" if log.damaged else ""
         )
         raise DamagedSourceError(f"no stimulus is left of source {spec.source!r}{damaged}")
-    findings.require_effect(max_value)
+    findings.require_effect(spec.value_range())
     originals = first_of_copies(table.select(["image"]).to_batches(max_chunksize=_ROWS_PER_BATCH))
     table, test_is = settle_splits(table, spec, originals, log)
     class_names = stream.class_names or name_by_number(set(table["label"].unique().to_pylist()) - {None})
+    further = stream.further
+    table = table if further is None else further.add_to(table)
     meta = _describe(table, class_names) | {
+        **({} if further is None else further.describe(class_names)),
         **findings.describe(),
         **count_copies(originals, table["split"].to_pylist()),
         "test_is": test_is,
@@ -187,24 +191,24 @@ def _check(
     stimuli: list[Stimulus], spec: SourceSpec, log: DamageLog, findings: Findings, threads: int
 ) -> list[Stimulus]:
     """Return the stimuli whose images can be decoded, scaled if asked for; the others go to the log."""
-    max_value: int | None = getattr(spec, "max_value", None)
-    checked = _check_all([each.image for each in stimuli], threads, limits=spec.limits, max_value=max_value)
+    stated = spec.value_range()
+    checked = _check_all([each.image for each in stimuli], threads, limits=spec.limits, value_range=stated)
     good = []
     for stimulus, found in zip(stimuli, checked, strict=True):
         if isinstance(found, UnreadableImageError):
             log.add(stimulus.stimulus_id, str(found))
             continue
         findings.add(found)
-        is_scaled = max_value is not None and found.wide_range is not None
-        good.append(_store_scaled(stimulus, spec.limits, max_value) if is_scaled else stimulus)
+        is_scaled = stated is not None and found.wide_range is not None
+        good.append(_store_scaled(stimulus, spec.limits, stated) if is_scaled else stimulus)
     return good
 
 
-def _store_scaled(stimulus: Stimulus, limits: Limits, max_value: int | None) -> Stimulus:
+def _store_scaled(stimulus: Stimulus, limits: Limits, stated: ValueRange | None) -> Stimulus:
     """Return a stimulus whose 16 bits became 8, so that all who read the set see the same."""
     import numpy as np
 
-    pixels = np.asarray(decode_image(stimulus.image, limits=limits, max_value=max_value).image)
+    pixels = np.asarray(decode_image(stimulus.image, limits=limits, value_range=stated).image)
     return stimulus._replace(image=encode_png(pixels))
 
 

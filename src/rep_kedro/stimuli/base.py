@@ -1,6 +1,7 @@
 """What all stimulus sources share: parameters, roots on disk, and what a recipe holds of them."""
 
 import re
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -11,6 +12,7 @@ from rep_kedro.parameter_rules import Seed, expand_path
 from rep_kedro.stimuli.labels import AnyLabelMap
 from rep_kedro.stimuli.limits import Limits
 from rep_kedro.stimuli.strict import StrictModel
+from rep_kedro.stimuli.wide_values import ValueRange
 
 
 def _expand(path: Any) -> Any:
@@ -65,6 +67,10 @@ class SourceSpec(StrictModel):
         """Return the files and folders that the source reads, by split ('' if not known beforehand)."""
         return {}
 
+    def value_range(self) -> ValueRange | None:
+        """Return the values that become black and white, where they are stated."""
+        return None
+
 
 class FileSourceSpec(SourceSpec):
     """Parameters of a source that reads files.
@@ -83,6 +89,9 @@ class FileSourceSpec(SourceSpec):
             ``living17``), a YAML file, or ``{classes: {name: [labels]}}``.
         max_value: Value of full brightness in images of 16 bits, such as 4095 where a sensor gives 12; these
             images are stored with 8 bits. None means 65,535, and images are stored as they came.
+        value_window: Values of grey that become black and white in images of more than 8 bits, also of whole
+            numbers with a sign and of floating-point numbers; what is outside is cut off. These images are
+            stored with 8 bits.
     """
 
     path: SourcePath | None = None
@@ -94,6 +103,7 @@ class FileSourceSpec(SourceSpec):
     first_label: int | None = None
     label_map: AnyLabelMap | None = None
     max_value: int | None = Field(default=None, ge=1, le=65535)
+    value_window: tuple[float, float] | None = None
 
     path_fields: ClassVar[frozenset[str]] = frozenset({"path", "splits"})
 
@@ -105,6 +115,17 @@ class FileSourceSpec(SourceSpec):
             for place in (place for places in self.splits.values() for place in places):
                 if place.is_absolute():
                     raise UserError(f"with path, splits are named relative to it, received {place}")
+        return self
+
+    @model_validator(mode="after")
+    def _require_one_range(self) -> "FileSourceSpec":
+        if self.value_window is None:
+            return self
+        if self.max_value is not None:
+            raise UserError("max_value and value_window exclude each other; value_window: [0, MAX] cuts off")
+        low, high = self.value_window
+        if not (isfinite(low) and isfinite(high) and low < high):
+            raise UserError(f"value_window needs a smaller and a larger number, got [{low:g}, {high:g}]")
         return self
 
     @model_validator(mode="after")
@@ -122,11 +143,19 @@ class FileSourceSpec(SourceSpec):
     def recipe(self) -> dict[str, Any]:
         """Return the parameters that the set's bytes depend on, without places, as plain JSON data."""
         kept = super().recipe()
+        if self.value_window is None:
+            del kept["value_window"]
         if self.path is not None and self.splits is not None:
             kept["splits"] = self.model_dump(mode="json", include={"splits"})["splits"]
         elif isinstance(self.splits, dict):
             kept["splits"] = list(self.splits)
         return kept
+
+    def value_range(self) -> ValueRange | None:
+        """Return the values that become black and white, where they are stated."""
+        if self.value_window is not None:
+            return ValueRange(*self.value_window, is_window=True)
+        return None if self.max_value is None else ValueRange(0, self.max_value)
 
     def roots(self) -> dict[str, list[Path]]:
         """Return the files and folders that the source reads, by split ('' for ``path``)."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rep_kedro.stimuli.limits import DEFAULT_LIMITS, Limits
 from rep_kedro.stimuli.pixels import QUIET, UnreadableImageError, decode_image, has_more_frames
+from rep_kedro.stimuli.wide_values import ValueRange
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 IMAGE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
+    {".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
+    | {".avif", ".heic", ".heif", ".jp2", ".j2k", ".jpf"}
 )
 
 
@@ -32,7 +34,7 @@ class CheckedImage(NamedTuple):
     """
 
     size: tuple[int, int]
-    wide_range: tuple[int, int] | None = None
+    wide_range: tuple[float, float] | None = None
     has_more_frames: bool = False
 
 
@@ -90,19 +92,19 @@ def decode_square(encoded: bytes, *, channels: int = 3, limits: Limits = DEFAULT
 
 
 def check_images(
-    images: Sequence[bytes], *, limits: Limits = DEFAULT_LIMITS, max_value: int | None = None
+    images: Sequence[bytes], *, limits: Limits = DEFAULT_LIMITS, value_range: ValueRange | None = None
 ) -> Iterator[CheckedImage | UnreadableImageError]:
     """Yield what is found in each image, or why it is damaged: it is decoded as it is to be shown."""
     with QUIET:
         for encoded in images:
             try:
-                yield _check(encoded, limits, max_value)
+                yield _check(encoded, limits, value_range)
             except UnreadableImageError as problem:
                 yield problem
 
 
-def _check(encoded: bytes, limits: Limits, max_value: int | None) -> CheckedImage:
-    image, narrowed, has_more = decode_image(encoded, limits=limits, max_value=max_value)
+def _check(encoded: bytes, limits: Limits, value_range: ValueRange | None) -> CheckedImage:
+    image, narrowed, has_more = decode_image(encoded, limits=limits, value_range=value_range)
     has_range = narrowed is not None and not narrowed.is_declared
     wide_range = (narrowed.smallest, narrowed.largest) if narrowed and has_range else None
     return CheckedImage(image.size, wide_range, has_more_frames(encoded) if has_more is None else has_more)

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from rep_kedro.stimuli import label_columns
 from rep_kedro.stimuli.copies import count_copies, first_of_copies
 from rep_kedro.stimuli.subsets import population_of
 
@@ -36,7 +37,7 @@ def draw_subset(
         earlier: Sets drawn before from the same generator (rule ``published_class_cap``).
 
     Returns:
-        Table with columns stimulus_id, label and split, rows in the order of use.
+        Table with columns stimulus_id, label, split and the set's further labels, rows in the order of use.
         ``schema.metadata[b"meta"]`` is JSON with ``class_names``, ``image_size_px``, ``n_stimuli``,
         ``counts`` by split, ``n_copies`` and ``n_copies_across_splits`` (exact copies among the drawn images;
         one that is drawn several times counts once), ``rule`` and ``stimulus_set_sha256``;
@@ -45,13 +46,15 @@ def draw_subset(
     Raises:
         ValueError: If the set lacks a split or a class is too small.
     """
-    table = handle.table(_COLUMNS)
+    columns = [*_COLUMNS, *label_columns.further_columns(handle.meta)]
+    table = handle.table(columns)
     names: dict[str, Any] = {"set_name": set_name, "subset_name": subset_name}
     if earlier:
         names["earlier"] = [population_of(each.table(_COLUMNS)) for each in earlier]
     rows = rule.draw(population_of(table), **names)
-    drawn = table.take(rows).select(_COLUMNS)
+    drawn = table.take(rows).select(columns)
     meta = {
+        **{name: handle.meta[name] for name in label_columns.META if name in handle.meta},
         "class_names": handle.meta["class_names"],
         "image_size_px": handle.meta["image_size_px"],
         "n_stimuli": drawn.num_rows,

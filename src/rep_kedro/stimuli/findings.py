@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from rep_kedro.stimuli.decoding import CheckedImage
 from rep_kedro.stimuli.record import DamagedSourceError
-from rep_kedro.stimuli.wide_values import MAX_VALUE
+from rep_kedro.stimuli.wide_values import MAX_VALUE, ValueRange
 
 
 @dataclass
@@ -15,8 +16,8 @@ class Findings:
 
     _sizes: set[tuple[int, int]] = field(default_factory=set)
     _n_wide: int = 0
-    _smallest: int = MAX_VALUE
-    _largest: int = 0
+    _smallest: float = inf
+    _largest: float = -inf
     _several_frames: int = 0
 
     def add(self, image: CheckedImage) -> None:
@@ -34,15 +35,15 @@ class Findings:
             if len(self._sizes) < 2:
                 self._sizes.add(size)
 
-    def require_effect(self, max_value: int | None) -> None:
-        """Raise if a largest value is given that no image needs.
+    def require_effect(self, value_range: ValueRange | None) -> None:
+        """Raise if a range of values is given that no image needs.
 
         Raises:
-            DamagedSourceError: If there is no image of 16 bits.
+            DamagedSourceError: If there is no image of more than 8 bits.
         """
-        if max_value is not None and not self._n_wide:
+        if value_range is not None and not self._n_wide:
             raise DamagedSourceError(
-                f"max_value {max_value} has no effect: no image has 16 bits per channel; remove it"
+                f"{value_range.parameter} has no effect: no image has 16 bits per channel; remove it"
             )
 
     def describe(self) -> dict[str, Any]:
@@ -68,7 +69,8 @@ levels at most; if they have fewer bits, set max_value, such as 4095
     """
     remarks = []
     wide = meta["wide_values"]
-    if wide and not meta["source"].get("max_value") and wide["largest"] <= MAX_VALUE // 2:
+    is_stated = any(meta["source"].get(name) for name in ("max_value", "value_window"))
+    if wide and not is_stated and wide["largest"] <= MAX_VALUE // 2:
         likely = (1 << max(1, wide["largest"].bit_length())) - 1
         n_levels = round(wide["largest"] * 255 / MAX_VALUE) - round(wide["smallest"] * 255 / MAX_VALUE) + 1
         remarks.append(

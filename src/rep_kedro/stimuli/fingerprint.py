@@ -13,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 
 from rep_kedro.stimuli.base import SourceSpec, require_path
+from rep_kedro.stimuli.label_table_spec import TableLabelledSpec
 from rep_kedro.stimuli.record import DamagedSourceError, DamageLog
 from rep_kedro.stimuli.walking import walk_files
 
@@ -44,6 +45,17 @@ def fingerprint_source(spec: SourceSpec) -> str | None:
     for (split, relative, _), digest in zip(files, digests, strict=True):
         total.update(f"{split}\0{relative}\0{digest}\n".encode("utf-8", "surrogateescape"))
     return total.hexdigest()
+
+
+def digest_labels(spec: SourceSpec) -> str | None:
+    """Return the SHA-256 of a source's table of labels; None where it has none.
+
+    Raises:
+        FileNotFoundError: If the file is missing.
+    """
+    if not isinstance(spec, TableLabelledSpec) or spec.labels is None:
+        return None
+    return digest_files([require_path(spec.labels.file)])[0]
 
 
 def _files_at(root: Path) -> list[tuple[str, Path]]:

@@ -42,7 +42,7 @@ def require_small_pages(file: Path, metadata: Any, columns: Sequence[str], limit
         for group in range(metadata.num_row_groups):
             for index in range(metadata.num_columns):
                 chunk = metadata.row_group(group).column(index)
-                if chunk.path_in_schema.split(".")[0] in columns:
+                if any(f"{chunk.path_in_schema}.".startswith(f"{name}.") for name in columns):
                     for n_bytes, n_values in _pages(stream, chunk, file.name):
                         what = f"a page of column {chunk.path_in_schema!r} of {file.name}"
                         limits.require_bytes(max(n_bytes, n_values * _BYTES_PER_VALUE), what)

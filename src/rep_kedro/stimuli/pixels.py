@@ -13,6 +13,13 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rep_kedro.errors import UserError
+from rep_kedro.stimuli.later_formats import (
+    declared_maximum,
+    later_format,
+    open_heic,
+    require_plain_codestream,
+    require_reader,
+)
 from rep_kedro.stimuli.limits import DEFAULT_LIMITS, Limits, TooLargeError
 from rep_kedro.stimuli.orientation import read_orientation, set_upright, turn_upright
 from rep_kedro.stimuli.png import SIGNATURE, require_checksums
@@ -22,12 +29,13 @@ from rep_kedro.stimuli.stored_values import (
     require_portable_range,
     set_transparent_value,
 )
-from rep_kedro.stimuli.wide_values import Narrowed, is_wide, narrow
+from rep_kedro.stimuli.wide_values import DECLARED_MAXIMUM, Narrowed, ValueRange, is_wide, narrow
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from PIL.ImageFile import ImageFile
 
-_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000")
 _COUNTED_LATE = {"GIF", "TIFF"}  # formats in which the number of frames is known only at the end
 _BACKGROUND = (255, 255, 255, 255)
 _PIXELS_AT_A_TIME = 1 << 20
@@ -36,7 +44,7 @@ _SCAN, _MAX_SCANS = b"\xff\xda", 100  # progressive images have about ten; empty
 _TIFF_STARTS = (b"II\x2a\0", b"MM\0\x2a", b"II\x2b\0", b"MM\0\x2b", b"II\0\x2a", b"MM\x2a\0")
 _TILE_WIDTH, _TILE_LENGTH, _SAMPLE_FORMAT = 322, 323, 339
 _SIGNED = 2
-_NO_RANGE = "pixels are {}, which have no fixed range; store 8 or 16 bits"
+_NO_RANGE = "pixels are {}, which have no fixed range; store 8 or 16 bits, or set value_window"
 
 
 class UnreadableImageError(UserError):
@@ -59,14 +67,14 @@ class DecodedImage(NamedTuple):
 
 
 def decode_image(
-    encoded: bytes, *, limits: Limits = DEFAULT_LIMITS, max_value: int | None = None
+    encoded: bytes, *, limits: Limits = DEFAULT_LIMITS, value_range: ValueRange | None = None
 ) -> DecodedImage:
     """Return one image as pixels, by the rules of this module.
 
     Args:
         encoded: The image's file.
         limits: Larger images are refused before memory is taken for them.
-        max_value: Value of full brightness in images of 16 bits; None means 65,535.
+        value_range: Values that become black and white in images of more than 8 bits; None means 0 to 65,535.
 
     Raises:
         UnreadableImageError: Whatever is wrong with the image.
@@ -76,8 +84,8 @@ def decode_image(
         is_large = image.width * image.height > _LARGE_PIXELS
         with _ONE_LARGE if is_large else nullcontext():
             narrowed = None
-            if is_wide(image):
-                narrowed = narrow(image, lambda: _open(encoded, limits)[0], max_value=max_value)
+            if is_wide(image, value_range):
+                narrowed = narrow(image, lambda: _open(encoded, limits)[0], value_range)
             n_colours = palette_size(image)
             image.load()
             require_palette_colours(image, n_colours)
@@ -106,7 +114,7 @@ def flatten_image(image: "Image") -> "Image":
         UnreadableImageError: If its values have no fixed range.
     """
     if image.mode.startswith("I;16"):
-        image = narrow(image, lambda: image).image
+        image = narrow(image, lambda: image, None).image
     if image.mode in {"I", "F"}:
         kind = "floating-point numbers" if image.mode == "F" else "whole numbers with a sign or of 32 bits"
         raise UnreadableImageError(_NO_RANGE.format(kind))
@@ -117,8 +125,6 @@ def flatten_image(image: "Image") -> "Image":
 
 def _open(encoded: bytes | None, limits: Limits) -> "tuple[Image, int | None]":
     """Return an image, not loaded, and its orientation where that has to be read beforehand."""
-    from PIL import Image, JpegImagePlugin
-
     if not encoded:
         raise UnreadableImageError("no bytes")
     limits.require_bytes(len(encoded), "the file")
@@ -129,11 +135,7 @@ def _open(encoded: bytes | None, limits: Limits) -> "tuple[Image, int | None]":
         encoded, orientation = set_upright(encoded)
     elif size := _webp_size(encoded):
         limits.require_pixels(size[0], size[1], "the image")  # before the library takes memory for its canvas
-    stream = io.BytesIO(encoded)
-    is_jpeg = encoded.startswith(b"\xff\xd8\xff")  # opened as such: preview images behind it do not matter
-    if is_jpeg and encoded.count(_SCAN) > _MAX_SCANS:
-        raise UnreadableImageError(f"more than {_MAX_SCANS} scans, each of which goes over the whole image")
-    image = JpegImagePlugin.JpegImageFile(stream) if is_jpeg else Image.open(stream, formats=_FORMATS)
+    image = _open_by_content(encoded, limits)
     limits.require_pixels(image.width, image.height, "the image")
     set_transparent_value(image)
     require_portable_range(image, encoded)
@@ -141,6 +143,30 @@ def _open(encoded: bytes | None, limits: Limits) -> "tuple[Image, int | None]":
         _require_plain_tiff(image, limits)
         image.load_end = _do_nothing  # type: ignore[method-assign]  # it would read all metadata
     return image, orientation
+
+
+def _open_by_content(encoded: bytes, limits: Limits) -> "ImageFile":
+    """Return an image, not loaded, as what reads its format opens it."""
+    from PIL import Image, JpegImagePlugin
+
+    stream = io.BytesIO(encoded)
+    if encoded.startswith(b"\xff\xd8\xff"):  # opened as such: preview images behind it do not matter
+        if encoded.count(_SCAN) > _MAX_SCANS:
+            raise UnreadableImageError(
+                f"more than {_MAX_SCANS} scans, each of which goes over the whole image"
+            )
+        return JpegImagePlugin.JpegImageFile(stream)
+    kind = later_format(encoded)
+    if kind is not None:
+        require_reader(kind)
+    if kind == "HEIC":
+        return open_heic(stream)
+    if kind == "JPEG 2000":
+        require_plain_codestream(encoded, limits)
+    image = Image.open(stream, formats=_FORMATS)
+    if kind == "JPEG 2000":
+        image.info[DECLARED_MAXIMUM] = declared_maximum(encoded)
+    return image
 
 
 def _do_nothing() -> None:

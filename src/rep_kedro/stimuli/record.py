@@ -3,9 +3,12 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from rep_kedro.errors import UserError, counted
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SHOWN_IN_ERRORS = 5  # so many damaged items are named in the error; the count covers the rest
 
@@ -26,6 +29,16 @@ class Stimulus(NamedTuple):
     split: str
 
 
+class FurtherLabels(Protocol):
+    """Labels that a source has in addition to the set's own."""
+
+    def add_to(self, table: "pa.Table") -> "pa.Table":
+        """Return a stimulus set with a column for each."""
+
+    def describe(self, class_names: Sequence[str] | None) -> dict[str, Any]:
+        """Return what the set's meta says of them, given the names of the set's own classes."""
+
+
 @dataclass(frozen=True)
 class StimulusStream:
     """An opened source.
@@ -34,11 +47,13 @@ class StimulusStream:
         class_names: By label; None where the set has no classes or they have no names.
         stimuli: Yields each stimulus once; nothing is read before it is asked for.
         is_encoded_here: True if this project encoded the pixels itself, so that images need no check.
+        further: Further labels, where a table gives some; used after the last stimulus.
     """
 
     class_names: Sequence[str] | None
     stimuli: Iterator[Stimulus]
     is_encoded_here: bool = False
+    further: FurtherLabels | None = None
 
 
 class DamagedSourceError(UserError):

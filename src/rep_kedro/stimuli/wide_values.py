@@ -13,11 +13,33 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 MAX_VALUE = 65535
+DECLARED_MAXIMUM = "declared_maximum"  # key of an image's info: its value of full brightness, or None
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
 _WIDE_MODE = re.compile(r".*;16[LBN]")
 _PIXELS_AT_A_TIME = 1 << 20
 _OTHER_ORDER = {"L": "B", "B": "L", "N": "B"}  # N: the machine's own, little-endian wherever wheels exist
 _COLOURS = {"RGB", "RGBA"}
+_SCALED_BY_LIBRARY = {"PPM", "JPEG2000"}  # whose values the library brings to 16 bits
+_UNSIGNED_32 = {"I;32N", "I;32", "I;32B"}  # which the library reads as numbers with a sign
+
+
+class ValueRange(NamedTuple):
+    """Values that become black and white.
+
+    Attributes:
+        low: Becomes 0.
+        high: Becomes 255.
+        is_window: Whether values outside are cut off; else they are errors.
+    """
+
+    low: float
+    high: float
+    is_window: bool = False
+
+    @property
+    def parameter(self) -> str:
+        """The parameter that states it."""
+        return f"value_window [{self.low:g}, {self.high:g}]" if self.is_window else f"max_value {self.high:g}"
 
 
 class NotReadError(ValueError):
@@ -30,20 +52,24 @@ class Narrowed(NamedTuple):
     Attributes:
         image: Mode L, RGB or RGBA.
         smallest: Of its values as stored; of colours, transparency apart.
-        largest: Likewise.
+        largest: Of the same.
         is_declared: True if the file itself says which value is the largest possible.
     """
 
     image: "Image"
-    smallest: int
-    largest: int
+    smallest: float
+    largest: float
     is_declared: bool
 
 
-def is_wide(image: "Image") -> bool:
-    """Say whether an open image holds whole numbers of more than 8 bits per channel, without a sign."""
+def is_wide(image: "Image", value_range: ValueRange | None = None) -> bool:
+    """Say whether an open image holds values of more than 8 bits per channel whose range is known.
+
+    Whole numbers without a sign have one; numbers with a sign, or floating-point numbers, take a window.
+    """
     if image.mode in {"I", "F"}:
-        return image.mode == "I" and image.format == "PPM"
+        has_window = value_range is not None and value_range.is_window
+        return has_window or (image.mode == "I" and image.format == "PPM")
     return (
         image.mode.startswith("I;16")
         or any(map(_WIDE_MODE.fullmatch, _raw_modes(image)))
@@ -51,26 +77,56 @@ def is_wide(image: "Image") -> bool:
     )
 
 
-def narrow(image: "Image", open_again: "Callable[[], Image]", *, max_value: int | None = None) -> Narrowed:
+def narrow(image: "Image", open_again: "Callable[[], Image]", value_range: ValueRange | None) -> Narrowed:
     """Load a wide image and return it with 8 bits.
 
     Args:
         image: Open, not loaded (grey images may be loaded).
         open_again: Opens the same image once more.
-        max_value: Value of full brightness, if the file does not declare it; None means 65,535.
+        value_range: Values that become black and white, if the file does not declare them; None means 0 to
+            65,535.
 
     Raises:
-        NotReadError: If its layout is not read exactly, or a value exceeds ``max_value``.
+        NotReadError: If its layout is not read exactly, or a value is outside of a range that is no window.
     """
     declared = _declared_maximum(image)
+    if value_range is not None and value_range.is_window:
+        return _narrow_by_window(image, value_range)
     if image.mode.startswith("I"):
         parts = _grey_parts(image)
     elif _raw_modes(image) == {"LA;16B"}:
         parts = _grey_alpha_parts(image)
     else:
         parts = _colour_parts(image, open_again())
-    return _scale(parts, image.info.get("transparency"), declared or max_value or MAX_VALUE)._replace(
-        is_declared=declared is not None
+    maximum = declared or (MAX_VALUE if value_range is None else int(value_range.high))
+    return _scale(parts, image.info.get("transparency"), maximum)._replace(is_declared=declared is not None)
+
+
+def _narrow_by_window(image: "Image", window: ValueRange) -> Narrowed:
+    """Load a grey image and return its window.
+
+    Raises:
+        NotReadError: If it is no grey image, its values are not as stored, or one is no finite number.
+    """
+    import numpy as np
+    from PIL import Image
+
+    if not image.mode.startswith(("I", "F")) or image.info.get("transparency") is not None:
+        raise NotReadError("value_window is for grey images without transparency")
+    if image.format in _SCALED_BY_LIBRARY or _raw_modes(image) & _UNSIGNED_32:
+        raise NotReadError(f"value_window is not applied to {image.format} of this kind; store TIFF or PNG")
+    is_inverted = getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+    image.load()
+    smallest, largest, bands = np.inf, -np.inf, []
+    for top, bottom in _rows_at_a_time(image):
+        values = np.asarray(image.crop((0, top, image.width, bottom))).astype(np.float64)
+        if not np.isfinite(values).all():
+            raise NotReadError("values are NaN or infinite")
+        smallest, largest = min(smallest, values.min()), max(largest, values.max())
+        shown = (values.clip(window.low, window.high) - window.low) * (255 / (window.high - window.low))
+        bands.append(np.rint(255 - shown if is_inverted else shown).astype(np.uint8))
+    return Narrowed(
+        Image.fromarray(np.concatenate(bands)), float(smallest), float(largest), is_declared=False
     )
 
 
@@ -89,6 +145,8 @@ def _bits_per_sample(image: "Image") -> tuple[int, ...]:
 def _declared_maximum(image: "Image") -> int | None:
     if set(_bits_per_sample(image)) == {12}:
         return (1 << 12) - 1
+    if image.info.get(DECLARED_MAXIMUM):
+        return int(image.info[DECLARED_MAXIMUM])
     return MAX_VALUE if image.format == "PPM" and _raw_modes(image) != {"I;16B"} else None
 
 
@@ -131,10 +189,14 @@ def _bands(image: "Image") -> "Iterator[np.ndarray]":
     import numpy as np
 
     image.load()
-    width, height = image.size
-    n_rows = max(1, _PIXELS_AT_A_TIME // width)
-    for top in range(0, height, n_rows):
-        yield np.asarray(image.crop((0, top, width, min(height, top + n_rows)))).astype(np.uint16)
+    for top, bottom in _rows_at_a_time(image):
+        yield np.asarray(image.crop((0, top, image.width, bottom))).astype(np.uint16)
+
+
+def _rows_at_a_time(image: "Image") -> "Iterator[tuple[int, int]]":
+    n_rows = max(1, _PIXELS_AT_A_TIME // image.width)
+    for top in range(0, image.height, n_rows):
+        yield top, min(image.height, top + n_rows)
 
 
 def _scale(parts: "Iterator[np.ndarray]", clear: Any, maximum: int) -> Narrowed:

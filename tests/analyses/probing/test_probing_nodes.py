@@ -1,8 +1,10 @@
 """The probing pipeline on two small sets: what is planned, what is fitted, what is left out."""
 
+import json
 import logging
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from pydantic import ValidationError
@@ -15,6 +17,7 @@ from tests.small_collections import ARROW, make_features, make_subset, run_plan,
 from rep_kedro.analyses.probing.final_predictions import read_final_predictions
 from rep_kedro.analyses.probing.params import ProbingParams
 from rep_kedro.datasets import Planned
+from rep_kedro.errors import UserError
 from rep_kedro.features.chain import apply_steps, unpack_steps
 from rep_kedro.kernels.probes.probe import draw_held_out
 from rep_kedro.pipelines.probing.nodes import plan_probes, tabulate_probe_results
@@ -378,3 +381,37 @@ def test_a_combination_changes_the_recipe_of_no_network(study):
     alone, beside = (plan_probes(*study, ProbingParams(**p)) for p in ({}, {"combinations": both}))
     assert {key: alone[key].recipe for key in alone} == {key: beside[key].recipe for key in alone}
     assert set(beside) - set(alone) == {"letters/both"}
+
+
+def test_the_chosen_label_is_probed(tmp_path, study):
+    further = [None if i % 5 == 0 else i % 2 for i in range(N_TRAIN + N_TEST)]
+    meta = {
+        "label_columns": {"letter": ["x"] * 8, "parity": ["even", "odd"]},
+        "multi_label_columns": {"parts": []},
+    }
+    table = make_subset(LABELS, SPLITS).append_column("label:parity", pa.array(further, pa.int32()))
+    table = table.replace_schema_metadata({b"meta": json.dumps(meta).encode()})
+    subsets = store(tmp_path / "subsets", {"letters/analysis": table}, ARROW)
+    given = {"stimulus_sets": ["letters"], "models": ["net_a"]}
+    own = _probe(tmp_path / "own", (study[0], subsets), **given)
+    chosen = _probe(tmp_path / "chosen", (study[0], subsets), labels={"letters": "parity"}, **given)
+    assert set(tabulate_probe_results(own)["label"]) == {"letter"}
+    rows = tabulate_probe_results(chosen)
+    assert (set(rows["label"]), set(rows["n_classes"]), set(rows["n_train"])) == ({"parity"}, {2}, {48})
+    [found] = read_final_predictions(chosen, subsets)
+    assert found.labels.tolist() == [label for label in further[N_TRAIN:] if label is not None]
+    alone = make_subset(further, SPLITS)
+    theirs = _probe(
+        tmp_path / "theirs",
+        (study[0], store(tmp_path / "alone", {"letters/analysis": alone}, ARROW)),
+        **given,
+    )
+    np.testing.assert_array_equal(
+        chosen["letters/net_a"].tensor("clear/weight"), theirs["letters/net_a"].tensor("clear/weight")
+    )
+    for name, why in (
+        ("party", "has no label column 'party'; did you mean 'parity'"),
+        ("parts", "several labels"),
+    ):
+        with pytest.raises(UserError, match=why):
+            plan_probes(study[0], subsets, ProbingParams(labels={"letters": name}, **given))

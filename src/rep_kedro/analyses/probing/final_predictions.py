@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.analyses.probing.fitting import PROBABILITIES
+from rep_kedro.analyses.probing.labels import label_frame
 from rep_kedro.datasets import MemberKey
 from rep_kedro.errors import UserError
 
@@ -104,14 +105,15 @@ def _read_set(
     import torch
 
     subset = _require_one_subset(stimulus_set, handles, stimulus_subsets)
-    frame = subset.frame(["label", "split"])
+    any_probe = next(iter(handles.values()))
+    frame = label_frame(subset, str(any_probe.meta["label"]))
     is_test = frame["label"].notna() & (frame["split"] == "test")
     labels = torch.tensor(frame.loc[is_test, "label"].astype("int64").to_numpy())
     predictions = [
         torch.from_numpy(handle.tensor(f"{_final_layer(handle)}/predictions").astype("int64"))
         for handle in handles.values()
     ]
-    classes = tuple(int(label) for label in next(iter(handles.values())).meta["classes"])
+    classes = tuple(int(label) for label in any_probe.meta["classes"])
     return FinalPredictions(
         stimulus_set,
         models=tuple(handles),

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from rep_kedro.analyses.probing.labels import Features, read_labels
+from rep_kedro.analyses.probing.labels import Features, choose_label, read_labels
 from rep_kedro.analyses.probing.params import AdamWParams, ProbingParams
 from rep_kedro.datasets import MemberKey, Tensors, rebuilt_by
 from rep_kedro.errors import UserError
@@ -42,7 +42,8 @@ def make_probes(features: Features, subset: "ArrowHandle", params: ProbingParams
 
     from rep_kedro.kernels.probes.probe import measure_accuracy, measure_balanced_accuracy
 
-    classes, labels, is_train, is_test = read_labels(features, subset)
+    label = choose_label(subset, params.labels)
+    classes, labels, is_train, is_test = read_labels(features, subset, label)
     names = [str(name) for name in features.meta["layers"]]
     layers = {name: torch.from_numpy(np.array(features.tensor(name))) for name in names}
     _require_finite(features.key, layers)
@@ -85,7 +86,7 @@ def make_probes(features: Features, subset: "ArrowHandle", params: ProbingParams
                 "n_classes": len(classes),
             }
         )
-    return Tensors(tensors, {"classes": classes, "layers": rows})
+    return Tensors(tensors, {"label": label, "classes": classes, "layers": rows})
 
 
 def _fit(

@@ -4,10 +4,13 @@ import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+from rep_kedro.datasets import MemberKey
 from rep_kedro.errors import UserError
+from rep_kedro.stimuli.label_columns import own_name, stored_column
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
 
     from rep_kedro.datasets import ArrowHandle
 else:
@@ -29,12 +32,35 @@ class Features(Protocol):
         """Return the features of a layer, (n_stimuli, n_features)."""
 
 
-def read_labels(features: Features, subset: ArrowHandle) -> tuple[list[int], Any, Any, Any]:
+def choose_label(subset: ArrowHandle, chosen: Mapping[str, str]) -> str:
+    """Return the name of the label that is probed: the one chosen for the stimulus set, else the set's own.
+
+    Args:
+        subset: A subset of the stimulus set.
+        chosen: Name of a label column by stimulus set.
+
+    Raises:
+        UserError: If the set has no such column; the message has close matches.
+    """
+    stimulus_set = MemberKey.parse(subset.key).stimulus_set
+    name = chosen.get(stimulus_set, own_name(subset.meta))
+    stored_column(subset.meta, name, f"stimulus set {stimulus_set!r}")
+    return name
+
+
+def label_frame(subset: ArrowHandle, label: str) -> "pd.DataFrame":
+    """Return the columns stimulus_id, label (of the named label column) and split of a subset."""
+    column = stored_column(subset.meta, label, subset.key)
+    return subset.frame(["stimulus_id", column, "split"]).rename(columns={column: "label"})
+
+
+def read_labels(features: Features, subset: ArrowHandle, label: str) -> tuple[list[int], Any, Any, Any]:
     """Return classes, class indices, and which stimuli train and test; those without a label do neither.
 
     Args:
         features: Whose stimuli they must be.
         subset: The stimulus subset.
+        label: Name of the label column.
 
     Returns:
         Class labels, ascending; of each stimulus the index of its class, -1 without one, int64 (n_stimuli,);
@@ -45,7 +71,7 @@ def read_labels(features: Features, subset: ArrowHandle) -> tuple[list[int], Any
     """
     import torch
 
-    frame = subset.frame(["stimulus_id", "label", "split"])
+    frame = label_frame(subset, label)
     ids = "\n".join(frame["stimulus_id"])
     if hashlib.sha256(ids.encode()).hexdigest() != features.meta["stimulus_ids_sha256"]:
         raise UserError(

@@ -85,6 +85,7 @@ class ProbingParams(_Strict):
         models: Names of networks, or ``all`` that have features.
         subset: Name of a stimulus subset that is part of the one from which the features were made; its
             labels and splits are used.
+        labels: Label column to probe, by stimulus set, where a table of labels gives several; else the first.
         transform: What is done to the features first, in this order: ``unit_length`` (rows), ``centre``,
             ``standardise``, ``{pca: {variance: 0.99}}`` or ``{pca: {n_components: 50}}``; fitted on the
             labelled training stimuli.
@@ -103,6 +104,7 @@ class ProbingParams(_Strict):
     stimulus_sets: Literal["all"] | list[str] = "all"
     models: Literal["all"] | list[str] = "all"
     subset: str = "analysis"
+    labels: dict[str, str] = {}
     transform: Transform = ()
     combinations: dict[PlainName, Combination] = {}
     fit: LbfgsParams | AdamWParams = Field(default=LbfgsParams(), discriminator="solver")

@@ -5,6 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from rep_kedro.analyses.probing.fitting import make_probes
+from rep_kedro.analyses.probing.labels import choose_label, label_frame
 from rep_kedro.analyses.probing.params import ProbingParams
 from rep_kedro.datasets import MemberKey, Tensors
 from rep_kedro.features import (
@@ -49,7 +50,9 @@ def list_sources(
     finder = RowFinder(stimulus_subsets)
 
     def fitted_on(stimulus_set: str) -> FittedOn:
-        return FittedOn(FITTED_ON, partial(_choose_training, stimulus_subsets[chosen[stimulus_set][1]]))
+        return FittedOn(
+            FITTED_ON, partial(_choose_training, stimulus_subsets[chosen[stimulus_set][1]], params)
+        )
 
     def view(key: str) -> FeatureView:
         stimulus_set = MemberKey.parse(key).stimulus_set
@@ -91,9 +94,9 @@ def _models_of(features: "Mapping[str, TensorsHandle]", stimulus_set: str) -> li
     return [key.name for key in keys if key.stimulus_set == stimulus_set]
 
 
-def _choose_training(subset: "ArrowHandle") -> "Tensor":
+def _choose_training(subset: "ArrowHandle", params: ProbingParams) -> "Tensor":
     """Return which stimuli of a subset are labelled and in the training split."""
     import torch
 
-    frame = subset.frame(["label", "split"])
+    frame = label_frame(subset, choose_label(subset, params.labels))
     return torch.tensor((frame["label"].notna() & (frame["split"] == "train")).to_numpy())

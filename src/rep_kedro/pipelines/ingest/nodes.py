@@ -30,16 +30,20 @@ def plan_stimulus_sets(params: IngestParams) -> Plan:
 
     Returns:
         Plan by set name. A set is the table of ``rep_kedro.stimuli.assembly``; its recipe contains the
-        source's parameters without paths, and the fingerprint of its files. A set whose files are missing or
-        unreadable is left out.
+        source's parameters without paths, and the fingerprints of its files and of its table of labels. A set
+        whose files are missing or unreadable, or whose labels do not match, is left out.
     """
-    from rep_kedro.stimuli.fingerprint import fingerprint_source
-    from rep_kedro.stimuli.sources import reader_module
+    from rep_kedro.stimuli.fingerprint import digest_labels, fingerprint_source
+    from rep_kedro.stimuli.record import DamageLog
+    from rep_kedro.stimuli.sources import open_source, reader_module
 
     plan = Plan()
     for name, spec in params.stimulus_sets.items():
         try:
             source, fingerprint = spec.recipe(), fingerprint_source(spec)
+            labels = digest_labels(spec)
+            if labels is not None:
+                open_source(spec, DamageLog())  # matches rows and images, and reads no image
         except (OSError, UserError) as problem:
             plan.left_out[name] = f"stimulus set {name!r}: {problem}"
             continue
@@ -48,6 +52,8 @@ def plan_stimulus_sets(params: IngestParams) -> Plan:
             "files_sha256": fingerprint,
             "code": code_revision("rep_kedro.stimuli.assembly", reader_module(spec)),
         }
+        if labels is not None:
+            recipe["labels_sha256"] = labels
         plan[name] = Planned(recipe, partial(_make_stimulus_set, name, spec, params.threads))
     return plan
 

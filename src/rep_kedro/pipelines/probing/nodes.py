@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.analyses.probing.fitting import make_probes
+from rep_kedro.analyses.probing.labels import choose_label, label_frame
 from rep_kedro.analyses.probing.params import ProbingParams
 from rep_kedro.analyses.probing.sources import list_sources, probe_source
 from rep_kedro.datasets import MemberKey, Plan, Planned, code_revision, missing_of
@@ -64,6 +65,7 @@ def _plan_one(
     recipe = {
         "features": source.reference,
         "stimulus_subset": subset.reference,
+        "label": choose_label(subset, params.labels),
         "fit": params.fit.model_dump(mode="json"),
         "held_out_fraction": params.held_out_fraction,
         "keep_probabilities": params.keep_probabilities,
@@ -91,7 +93,7 @@ def tabulate_probe_results(probes: Mapping[str, TensorsHandle]) -> DataFrame:
     rows = []
     for key in sorted(probes):
         stimulus_set, model = MemberKey.parse(key)
-        about = {"stimulus_set": stimulus_set, "model": model}
+        about = {"stimulus_set": stimulus_set, "model": model, "label": probes[key].meta["label"]}
         for row in probes[key].meta["layers"]:
             low, high = bound_share(row["test_accuracy"], row["n_test"])
             rows.append(PROBE_RESULTS.pick({**about, **row, "test_low": low, "test_high": high}))
@@ -146,7 +148,7 @@ def _require_name(kind: str, name: str, known: Any) -> str:
 
 def _has_classes(stimulus_set: str, subset: ArrowHandle, params: ProbingParams) -> bool:
     """Return whether the training split has enough classes, by the rule in the parameters."""
-    frame = subset.frame(["label", "split"])
+    frame = label_frame(subset, choose_label(subset, params.labels))
     n_classes = frame.loc[frame["split"] == "train", "label"].dropna().nunique()
     if n_classes >= params.min_classes:
         return True

@@ -11,22 +11,26 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from pydantic import model_validator
+
 from rep_kedro.errors import UserError
-from rep_kedro.stimuli.base import FileSourceSpec, require_path
+from rep_kedro.stimuli.base import require_path
 from rep_kedro.stimuli.classes import LabelsByName, require_one_list
 from rep_kedro.stimuli.decoding import IMAGE_SUFFIXES
+from rep_kedro.stimuli.label_table_spec import TableLabelledSpec, is_label_table
 from rep_kedro.stimuli.limits import Limits
 from rep_kedro.stimuli.record import DamagedSourceError, DamageLog, Stimulus, StimulusStream
 from rep_kedro.stimuli.shards import require_all_shards
 from rep_kedro.stimuli.split_names import parse_name
 from rep_kedro.stimuli.split_rule import split_files
+from rep_kedro.stimuli.table_labels import with_table_labels
 from rep_kedro.stimuli.tar_members import read_members, tar_stem
 from rep_kedro.stimuli.walking import note_unread, walk_files
 
 _COMPANIONS = frozenset({"nshards.txt", "classnames.txt"})
 
 
-class WebdatasetSpec(FileSourceSpec):
+class WebdatasetSpec(TableLabelledSpec):
     """Tar shards.
 
     Attributes:
@@ -42,6 +46,12 @@ class WebdatasetSpec(FileSourceSpec):
     image_ending: str | None = None
     label_ending: str | None = None
     label_key: str | None = None
+
+    @model_validator(mode="after")
+    def _require_one_place_of_labels(self) -> "WebdatasetSpec":
+        if self.labels is not None and (self.label_ending is not None or self.label_key is not None):
+            raise UserError("label_ending and label_key have no effect together with labels; remove them")
+        return self
 
 
 class _Shard(NamedTuple):
@@ -65,16 +75,31 @@ def read(
         DamagedSourceError: If a folder holds no shards, or class names disagree.
         UserError: If names could be those of splits, or not.
     """
-    shards = [
+    shards = _all_shards(spec, log)
+    shards.sort(key=lambda shard: shard.split != "train")
+    places = [place for shard in shards for place in (shard.file.parent.parent, shard.file.parent)]
+    class_names = spec.class_names or require_one_list([*declared, *_named_classes(places)])
+    stream = StimulusStream(class_names, _stimuli(shards, class_names, spec, log))
+    return with_table_labels(stream, spec, log)
+
+
+def find_splits(spec: WebdatasetSpec) -> set[str]:
+    """Return the splits of the shards, without reading them.
+
+    Raises:
+        DamagedSourceError: If there is no shard.
+        UserError: If names could be those of splits, or not.
+    """
+    return {shard.split for shard in _all_shards(spec, DamageLog())}
+
+
+def _all_shards(spec: WebdatasetSpec, log: DamageLog) -> list[_Shard]:
+    return [
         shard
         for split, roots in spec.roots().items()
         for root in roots
         for shard in _list_shards(split, require_path(root), spec, log)
     ]
-    shards.sort(key=lambda shard: shard.split != "train")
-    places = [place for shard in shards for place in (shard.file.parent.parent, shard.file.parent)]
-    class_names = spec.class_names or require_one_list([*declared, *_named_classes(places)])
-    return StimulusStream(class_names, _stimuli(shards, class_names, spec, log))
 
 
 def _stimuli(
@@ -96,9 +121,10 @@ class _SampleReader:
         self._log = log
         ending = spec.image_ending
         self._images = IMAGE_SUFFIXES if ending is None else {f".{ending.lstrip('.').lower()}"}
-        self._ending = (spec.label_ending or "cls").lstrip(".").lower()
+        has_table = spec.labels is not None
+        self._ending = "none" if has_table else (spec.label_ending or "cls").lstrip(".").lower()
         self._key = spec.label_key
-        self._is_sure = spec.label_ending is not None
+        self._is_sure = has_table or spec.label_ending is not None
 
     def to_stimulus(self, stimulus_id: str, members: dict[str, bytes], split: str) -> Stimulus | None:
         """Return one sample as a stimulus; None for one that went to the log.
@@ -177,7 +203,8 @@ def _list_shards(split: str, root: Path, spec: WebdatasetSpec, log: DamageLog) -
     names = sorted((name for name in files if tar_stem(files[name].name)), key=_in_order)
     around = {place for name in names for place in (files[name].parent, files[name].parent.parent)}
     for name in sorted(files.keys() - set(names)):
-        if files[name].name not in _COMPANIONS or files[name].parent not in around:
+        is_companion = files[name].name in _COMPANIONS and files[name].parent in around
+        if not is_companion and not is_label_table(files[name], spec):
             note_unread(name, log)
     if not names:
         log.require_none()

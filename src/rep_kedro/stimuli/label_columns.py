@@ -1,0 +1,63 @@
+"""Label columns of stored stimulus sets: a set has one label, and further ones where a table gave them.
+
+The set's own label is the column ``label``; each further one is ``label:<name>``, int32, null where there is
+none. Columns with several labels of a stimulus are called likewise and hold lists.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rep_kedro.errors import UserError, suggest
+
+OWN = "label"
+META = ("label_columns", "multi_label_columns")
+"""Keys of the meta of sets with a table of labels: class names by column, of one label or of several."""
+
+
+def further_column(name: str) -> str:
+    """Return the stored column of a label that is not the set's own."""
+    return f"{OWN}:{name}"
+
+
+def further_columns(meta: Mapping[str, Any]) -> list[str]:
+    """Return the stored columns of labels that a set has in addition to its own.
+
+    Example:
+        >>> meta = {"label_columns": {"breed": [], "colour": []}, "multi_label_columns": {"tags": []}}
+        >>> further_columns(meta)
+        ['label:colour', 'label:tags']
+    """
+    names = [*list(meta.get("label_columns", {}))[1:], *meta.get("multi_label_columns", {})]
+    return [further_column(name) for name in names]
+
+
+def own_name(meta: Mapping[str, Any]) -> str:
+    """Return the name of the set's own label: that of its column in the table, or ``label``."""
+    return next(iter(meta.get("label_columns", {})), OWN)
+
+
+def stored_column(meta: Mapping[str, Any], name: str, where: str) -> str:
+    """Return the stored column of a label.
+
+    Args:
+        meta: Of the stimulus set or subset.
+        name: Of a label column.
+        where: The set, for messages.
+
+    Raises:
+        UserError: If it has no such column, or a stimulus has several labels there.
+
+    Example:
+        >>> meta = {"label_columns": {"breed": ["cat"], "colour": ["red"]}}
+        >>> stored_column(meta, "breed", "pets"), stored_column(meta, "colour", "pets")
+        ('label', 'label:colour')
+    """
+    names = list(meta.get("label_columns", {OWN: None}))
+    if name in meta.get("multi_label_columns", {}):
+        raise UserError(
+            f"{where}: column {name!r} has several labels of a stimulus, which probes do not read; choose"
+            f" one of {', '.join(names)}"
+        )
+    if name not in names:
+        raise UserError(f"{where} has no label column {name!r}; {suggest(name, names)}")
+    return OWN if name == names[0] else further_column(name)
