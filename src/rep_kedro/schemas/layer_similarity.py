@@ -90,6 +90,7 @@ BEST_LAYER_MATCH = Table(
         text("other_model", "network whose layers are searched"),
         text("best_layer", "its most similar layer; empty where no similarity is defined"),
         count("best_depth", _DEPTH.format("`best_layer`"), missing=WITH_REASON),
+        count("deepest", "depth of the last layer of the other network that is compared"),
         number("similarity", "similarity of the two layers, or distance", missing=WITH_REASON),
         *_chance("over the layers of the other network", "all rows of the stimulus set and measure"),
     ),

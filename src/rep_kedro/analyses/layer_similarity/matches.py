@@ -164,6 +164,8 @@ def _rows_of_layers(
     places = [
         (i, g) for i, each in enumerate(layers) for g, model in enumerate(models) if each.model != model
     ]
+    n_tests = _count_tests(found, places)
+    deepest = {each.model: each.depth for each in layers}  # the last of each network stays
     for i, g in places:
         column = int(found["column"][i, g])
         yield {
@@ -174,7 +176,8 @@ def _rows_of_layers(
             "other_model": models[g],
             "best_layer": layers[column].layer if column >= 0 else "",
             "best_depth": layers[column].depth if column >= 0 else None,
-            **_chance_of(found, (i, g), handle.meta, key, params, n_tests=_count(found, places)),
+            "deepest": deepest[models[g]],
+            **_chance_of(found, (i, g), handle.meta, key, params, n_tests=n_tests),
         }
 
 
@@ -187,6 +190,7 @@ def _rows_of_networks(
     places = [
         (a, b) for a, b in permutations(range(len(models)), 2) if a < b or not get_measure(key.name).symmetric
     ]
+    n_tests = _count_tests(found, places)
     for a, b in places:
         row, column = int(found["row"][a, b]), int(found["column"][a, b])
         is_found = row >= 0
@@ -198,7 +202,7 @@ def _rows_of_networks(
             "depth_a": layers[row].depth if is_found else None,
             "layer_b": layers[column].layer if is_found else "",
             "depth_b": layers[column].depth if is_found else None,
-            **_chance_of(found, (a, b), handle.meta, key, params, n_tests=_count(found, places)),
+            **_chance_of(found, (a, b), handle.meta, key, params, n_tests=n_tests),
         }
 
 
@@ -215,7 +219,7 @@ def _read_fields(handle: TensorsHandle, kind: str) -> dict[str, Any]:
     }
 
 
-def _count(found: Mapping[str, Any], places: Sequence[tuple[int, int]]) -> int:
+def _count_tests(found: Mapping[str, Any], places: Sequence[tuple[int, int]]) -> int:
     return sum(not isnan(found["p_adjusted"][place]) for place in places)
 
 
