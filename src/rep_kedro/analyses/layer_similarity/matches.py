@@ -35,7 +35,7 @@ else:
 
 OF_LAYERS, OF_NETWORKS = "layers", "networks"
 RECIPE_PARAMS = {"n_permutations", "n_bootstrap", "confidence", "level", "max_stimuli", "seed"}
-COPIES = 4  # matrices over stimuli of all layers that are in memory at once
+COPIES = 4  # of matrices over stimuli, and of drawn values, that are in memory at once
 UNDEFINED = "no similarity of the layers is defined; the table layer_similarities says why"
 NO_NULL = "no p-value: the measure has no permutation null"
 NOT_PERMUTED = "no p-value: layer_similarity.n_permutations is 0"
@@ -93,7 +93,7 @@ def _require_memory(selection: Selection, layers: Sequence[LayerOf], params: Lay
     """Refuse matches whose matrices over stimuli do not fit into the memory that is allowed."""
     n_stimuli = min(int(next(iter(selection.sources.values())).meta["n_stimuli"]), params.max_stimuli)
     n_draws = params.n_permutations + params.n_bootstrap
-    draws = 8 * 2 * n_draws * len(layers) ** 2
+    draws = COPIES * 8 * n_draws * len(layers) ** 2
     needed = COPIES * 8 * len(layers) * n_stimuli**2 + draws
     if needed > params.memory_bytes:
         most = int(max(0, (params.memory_bytes - draws) / (COPIES * 8 * len(layers))) ** 0.5)

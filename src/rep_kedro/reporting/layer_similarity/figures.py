@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from rep_kedro.datasets import MatrixHandle
 
 MAPS_TITLE = figure_texts("layer_similarity")["title"]
-MOST_LAYER_NAMES, MOST_NETWORK_NAMES = 40, 24
+MOST_LAYER_NAMES, MOST_NETWORK_NAMES, MOST_SLANTED = 40, 24, 8
 
 
 def plot_layer_similarity(
@@ -130,7 +130,16 @@ def _part_networks(axes: Axes, models: Sequence[str], layers: Sequence[str], *, 
         return
     centres = [(start + end) / 2 for start, end in zip(starts, ends, strict=True)]
     names = [shortened(models[start], 24) for start in starts]
-    axes.set_xticks(centres, names, rotation=35, ha="right", rotation_mode="anchor", fontsize=7.5)
+    rotation = 35 if len(names) <= MOST_SLANTED else 90
+    axes.set_xticks(
+        centres,
+        names,
+        rotation=rotation,
+        ha="right",
+        va="center" if rotation == 90 else "top",
+        rotation_mode="anchor",
+        fontsize=7.5,
+    )
     if with_layers and len(layers) <= MOST_LAYER_NAMES:
         axes.set_yticks(
             np.arange(len(layers)) + 0.5, [shortened(layer, 18) for layer in layers], fontsize=6.5
