@@ -1,4 +1,4 @@
-"""Registers the eight pipelines, the parts of similarity, and the sum of all."""
+"""Registers the nine pipelines, the parts of similarity, and the sum of all."""
 
 from importlib import import_module
 

@@ -22,7 +22,12 @@ REGISTERED = register_pipelines()
 WHOLE = REGISTERED["__default__"]
 NODES = {node.name: node for node in WHOLE.nodes}
 DERIVED = ("parameters",)
-OTHERWISE_NAMED = {"study_figures": ["figures"], "model_maps": ["model_positions", "model_clusters"]}
+OTHERWISE_NAMED = {
+    "study_figures": ["figures"],
+    "model_maps": ["model_positions", "model_clusters"],
+    "best_layer_match": ["best_layer_match", "shared_representations"],
+}
+MOST_ELEMENTS = 100  # more in one graph of Kedro-Viz nobody can read
 
 
 def catalog() -> dict[str, dict[str, Any]]:
@@ -97,6 +102,10 @@ def _models_in(annotation: Any, seen: set[Any] | None = None) -> Iterator[type[B
         return
     for inner in typing.get_args(annotation):
         yield from _models_in(inner, seen)
+
+
+def test_the_graph_has_few_enough_elements_to_be_read() -> None:
+    assert len(WHOLE.nodes) + len(WHOLE.datasets()) < MOST_ELEMENTS
 
 
 def test_every_parameter_is_read_by_a_node() -> None:

@@ -15,7 +15,7 @@ _Model = TypeVar("_Model", bound="BaseModel")
 Keys = tuple[str, ...]
 NETWORK, STIMULUS_SET, SUBSET = "network", "stimulus set", "stimulus subset"
 ANY_NETWORK = "network, seen or not"
-_CHOOSERS = ("features", "similarity", "probing", "diagnostics", "stitching")
+_CHOOSERS = ("features", "similarity", "layer_similarity", "probing", "diagnostics", "stitching")
 """Parameters that choose among what there is, with the same keys."""
 
 

@@ -1,4 +1,4 @@
-"""The eight pipelines, and the parts of similarity; they meet only in the catalog."""
+"""The nine pipelines, and the parts of similarity; they meet only in the catalog."""
 
 PIPELINES = (
     "ingest",
@@ -6,6 +6,7 @@ PIPELINES = (
     "features",
     "diagnostics",
     "similarity",
+    "layer_similarity",
     "probing",
     "stitching",
     "reporting",

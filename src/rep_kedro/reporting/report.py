@@ -15,6 +15,7 @@ from rep_kedro.reporting.agreement import text as agreement
 from rep_kedro.reporting.certainty import text as certainty
 from rep_kedro.reporting.consistency import text as consistency
 from rep_kedro.reporting.content import ReportContent
+from rep_kedro.reporting.layer_similarity import text as layer_similarity
 from rep_kedro.reporting.layers import text as layers
 from rep_kedro.reporting.networks import text as record
 from rep_kedro.reporting.page import Section, counted, list_in_words
@@ -32,7 +33,7 @@ from rep_kedro.reporting.texts import read_template
 TITLE = "What do these networks represent?"
 SUMMARY_ANCHORS = (
     *("alike", "certainty", "consistency", "performance", "selection"),
-    *("readout", "layers", "stitching", "agreement", "changes"),
+    *("readout", "layers", "layer_similarity", "stitching", "agreement", "changes"),
 )
 
 
@@ -72,6 +73,7 @@ def describe_all(content: ReportContent) -> list[Section]:
         selection,
         readout,
         layers,
+        layer_similarity,
         stitching,
         agreement,
         record,

@@ -67,6 +67,35 @@ def summarise_null(
 
     Source: Groeger, Wen & Brbic 2026, arXiv:2602.14486; Westfall & Young 1993 (maximum).
     """
+    values = permute_measure(representations, measure, n_permutations=n_permutations, seed=seed)
+    observed, null = values[0], values[1:]
+    return {
+        "similarity": observed,
+        **_compare_with_null(observed, null, level, measure.larger_is_more_similar),
+        "standard_error": _estimate_error(in_one_type(representations), measure),
+    }
+
+
+def permute_measure(
+    representations: Sequence[Tensor], measure: Measure, *, n_permutations: int, seed: int
+) -> Tensor:
+    """Return every similarity, or distance, and the same under permutations of the stimuli.
+
+    One permutation moves all representations alike: for a < b, a keeps its order and b is permuted.
+
+    Args:
+        representations: One matrix per network, shape (n_stimuli, n_features_i), row s for the same stimulus.
+        measure: One that has a null (``inference``).
+        n_permutations: How many permutations of the stimuli.
+        seed: Of the permutations.
+
+    Returns:
+        Values, float64, shape (1 + n_permutations, n_models, n_models), symmetric; the first is not
+        permuted. NaN where undefined.
+
+    Raises:
+        ValueError: If there are fewer than four stimuli.
+    """
     n_stimuli = len(representations[0])
     if n_stimuli < MIN_STIMULI:
         raise UserError(f"inference needs at least {MIN_STIMULI} stimuli, got {n_stimuli}")
@@ -77,16 +106,9 @@ def summarise_null(
     representations = in_one_type(representations)
     refused = _find_refused(representations, measure)
     if refused.all():
-        values = torch.full((len(permutations), *refused.shape), torch.nan, dtype=torch.float64)
-    else:
-        values = _prepare(representations, measure)(permutations).cpu()
-        values.masked_fill_(refused, torch.nan)
-    observed, null = values[0], values[1:]  # the first permutation is the identity
-    return {
-        "similarity": observed,
-        **_compare_with_null(observed, null, level, measure.larger_is_more_similar),
-        "standard_error": _estimate_error(representations, measure),
-    }
+        return torch.full((len(permutations), *refused.shape), torch.nan, dtype=torch.float64)
+    values = _prepare(representations, measure)(permutations).cpu()
+    return values.masked_fill_(refused, torch.nan)
 
 
 def _find_refused(representations: Sequence[Tensor], measure: Measure) -> Tensor:

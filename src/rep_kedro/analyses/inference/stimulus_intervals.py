@@ -54,19 +54,34 @@ def summarise_bootstrap(
 
     Source: Davison & Hinkley 1997, section 5.2 (percentiles); Nili et al. 2014, PLoS Comput Biol 10:e1003553.
     """
-    n_models, n_stimuli = len(representations), len(representations[0])
-    nothing = torch.full((n_models, n_models), torch.nan, dtype=torch.float64)
+    nothing = torch.full((len(representations),) * 2, torch.nan, dtype=torch.float64)
     if not n_bootstrap or not measure.has_interval:
         return {LOW: nothing, HIGH: nothing.clone()}
-    counts = draw_bootstrap_counts(
-        torch.zeros(n_stimuli, dtype=torch.int64), n_bootstrap, generator=torch.Generator().manual_seed(seed)
-    )
-    replicates = _prepare(representations, measure)(counts).cpu()
+    replicates = resample_measure(representations, measure, n_bootstrap=n_bootstrap, seed=seed)
     found = summarise_replicates(replicates, nothing, confidence=confidence)
     defined = (found.n_defined >= SMALLEST_SHARE * n_bootstrap).fill_diagonal_(False)
     return {
         name: torch.where(defined, ends, torch.nan) for name, ends in ((LOW, found.low), (HIGH, found.high))
     }
+
+
+def resample_measure(
+    representations: Sequence[Tensor], measure: Measure, *, n_bootstrap: int, seed: int
+) -> Tensor:
+    """Return the similarities of all pairs of networks in each resample of the stimuli.
+
+    Args:
+        representations: One matrix per network, shape (n_stimuli, n_features_i), row s for the same stimulus.
+        measure: One that has a bootstrap (``has_interval``).
+        n_bootstrap: How many resamples.
+        seed: Of the resamples.
+
+    Returns:
+        Values, float64, shape (n_bootstrap, n_models, n_models), symmetric; NaN where undefined.
+    """
+    strata = torch.zeros(len(representations[0]), dtype=torch.int64)
+    counts = draw_bootstrap_counts(strata, n_bootstrap, generator=torch.Generator().manual_seed(seed))
+    return _prepare(representations, measure)(counts).cpu()
 
 
 def _prepare(representations: Sequence[Tensor], measure: Measure) -> Callable[[Tensor], Tensor]:

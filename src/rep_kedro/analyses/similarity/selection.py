@@ -4,12 +4,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from rep_kedro.analyses.similarity.params import SimilarityParams
 from rep_kedro.datasets import MemberKey, Plan, Planned, missing_of
 from rep_kedro.errors import UserError, suggest
-from rep_kedro.features import FeatureSource, FeatureView, RowFinder
+from rep_kedro.features import FeatureSource, FeatureView, RowFinder, Transform
 from rep_kedro.features.views import require_finite, share_memory
 
 if TYPE_CHECKING:
@@ -20,6 +19,15 @@ else:
     ArrowHandle = Tensor = TensorsHandle = Any  # so that Kedro can read the hints
 
 NO_SUBSETS: Mapping[str, ArrowHandle] = MappingProxyType({})
+
+
+class FeatureChoice(Protocol):
+    """The parameters by which features are chosen."""
+
+    stimulus_sets: Literal["all"] | list[str]
+    models: Literal["all"] | list[str]
+    subset: str | None
+    transform: Transform
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,7 @@ class Selection:
 
 def select_features(
     features: Mapping[str, TensorsHandle],
-    params: SimilarityParams,
+    params: FeatureChoice,
     stimulus_subsets: Mapping[str, ArrowHandle] = NO_SUBSETS,
 ) -> Iterator[Selection]:
     """Choose the features that are compared, by stimulus set in alphabetical order; no features are read.
@@ -132,7 +140,7 @@ def leave_out_sets(
     plan: Plan,
     measure_ids: Iterable[str],
     features: Mapping[str, TensorsHandle],
-    params: SimilarityParams,
+    params: FeatureChoice,
     stimulus_subsets: Mapping[str, ArrowHandle] = NO_SUBSETS,
 ) -> None:
     """Say in a plan on which stimulus sets nothing can be compared, as all features or stimuli are missing.

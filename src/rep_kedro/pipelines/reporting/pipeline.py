@@ -19,6 +19,8 @@ COLLECTIONS = (
     "similarity_matrices",
     "similarity_nulls",
     "sample_size_curves",
+    "layer_similarity_matrices",
+    "layer_matches",
     "probes",
     "stitches",
 )

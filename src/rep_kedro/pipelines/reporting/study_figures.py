@@ -79,6 +79,16 @@ STUDY_FIGURES: dict[str, StudyFigure] = {
         {"layer_diagnostics": ALL, "probe_results": ALL, "receptive_fields": ALL, "model_cards": ALL},
         parameters=("stimulus_set", "delta"),
     ),
+    "layer_similarity": StudyFigure(
+        "layer_similarity.figures:plot_layer_similarity",
+        {"layer_similarity_matrices": OF_MEASURE, "model_cards": ALL},
+        parameters=("measure", "n_heat_maps"),
+    ),
+    "best_layer_match": StudyFigure(
+        "layer_similarity.paths:plot_best_layer_match",
+        {"best_layer_match": OF_MEASURE, "model_cards": ALL},
+        parameters=("measure", "stimulus_set"),
+    ),
     "stitching": StudyFigure(
         "layers.figures:plot_stitching",
         {"stitching_results": ALL, "model_cards": ALL},

@@ -1,0 +1,137 @@
+"""Do networks share a representation somewhere?"""
+
+import pandas as pd
+
+from rep_kedro.kernels.statistics.families import LEVEL
+from rep_kedro.reporting.certainty.chance import hopeless_in_words, split_tests
+from rep_kedro.reporting.content import ReportContent
+from rep_kedro.reporting.page import Column, Section, Table, counted, list_in_words, make_table
+from rep_kedro.reporting.similarity.text import undefined_in_words, with_numbers
+from rep_kedro.reporting.tables import chosen_stimulus_set, in_order
+
+FIRM = 0.95  # share of the resamples in which a match that is called firm is the best one
+NUMBERS = (
+    *("similarity", "similarity_low", "similarity_high", "support"),
+    *("p_value", "p_adjusted", "p_smallest", "threshold", "calibrated"),
+)
+CHANCE_COLUMNS = {
+    "similarity": Column("similarity", "number"),
+    "similarity_low": Column("interval from", "number", absent="–"),
+    "similarity_high": Column("to", "number", absent="–"),
+    "support": Column("best in resamples", "percent", 0, absent="–"),
+    "threshold": Column("chance stays below", "number", absent="–"),
+    "p_adjusted": Column("p, corrected", "number", absent="–"),
+}
+NETWORK_COLUMNS = {
+    "stimulus_set": Column("stimulus set"),
+    "model_a": Column("network"),
+    "layer_a": Column("layer"),
+    "model_b": Column("other network"),
+    "layer_b": Column("its layer"),
+    **CHANCE_COLUMNS,
+}
+LAYER_COLUMNS = {
+    "model": Column("network"),
+    "layer": Column("layer"),
+    "other_model": Column("other network"),
+    "best_layer": Column("best match"),
+    **CHANCE_COLUMNS,
+}
+
+
+def describe(content: ReportContent) -> list[Section]:
+    """Say which networks share a representation, and how firm the matches of layers are."""
+    networks = with_numbers(content.of_measure("shared_representations"), *NUMBERS)
+    layers = with_numbers(content.of_measure("best_layer_match"), *NUMBERS)
+    stimulus_set = chosen_stimulus_set(content.stimulus_set, layers)
+    shown = layers[layers["stimulus_set"] == stimulus_set]
+    similarities = content.of_measure("layer_similarities")
+    n_layers = len(
+        pd.concat(
+            [
+                similarities[[f"model_{side}", f"layer_{side}"]].set_axis(["model", "layer"], axis=1)
+                for side in ("a", "b")
+            ]
+        ).drop_duplicates()
+    )
+    return [
+        Section(
+            anchor="layer_similarity",
+            answers=shared_in_words(networks),
+            details=support_in_words(layers),
+            notes=[
+                *undefined_in_words(networks, "similarity", "most similar pairs of layers"),
+                *_absence(content, similarities),
+            ],
+            figures=[
+                content.block("layer_similarity", f"measure {content.measure}; {counted(n_layers, 'layer')}"),
+                content.block(
+                    "best_layer_match",
+                    f"measure {content.measure}; "
+                    + (f"stimulus set {stimulus_set}" if stimulus_set is not None else "nothing"),
+                ),
+            ],
+            tables=_tables(content, networks, shown),
+        )
+    ]
+
+
+def shared_in_words(networks: pd.DataFrame) -> list[str]:
+    """Count, per stimulus set, the pairs of networks whose most similar layers are beyond chance."""
+    tested, able = split_tests(networks)
+    told = []
+    for name, part in able.groupby("stimulus_set", sort=True):
+        n_beyond = int((part["p_adjusted"] <= LEVEL).sum())
+        told.append(f"{n_beyond:,} of {counted(len(part), 'pair')} on {name}")
+    sentences = []
+    if told:
+        sentences.append(
+            f"Pairs of networks that share a representation somewhere: {list_in_words(told)}. Their most "
+            "similar layers are more similar than the most similar ones for stimuli matched at random "
+            f"(p ≤ {LEVEL}, corrected for the pairs of networks)."
+        )
+    return sentences + hopeless_in_words(tested, able, "most similar pairs of layers")
+
+
+def support_in_words(layers: pd.DataFrame) -> list[str]:
+    """Say for how many layers the best match does not depend on the choice of stimuli."""
+    known = layers.dropna(subset=["support"])
+    several = known[known["n_compared"] > 1]
+    if not len(several):
+        return []
+    n_firm, n_bootstrap = int((several["support"] >= FIRM).sum()), int(several["n_bootstrap"].min())
+    return [
+        f"For {n_firm:,} of {len(several):,} layers and other networks the same layer is the best match in "
+        f"at least {FIRM:.0%} of {n_bootstrap} resamples of the stimuli; for the others it cannot be "
+        "said which layer matches best."
+    ]
+
+
+def _absence(content: ReportContent, similarities: pd.DataFrame) -> list[str]:
+    if len(similarities):
+        return []
+    if len(content.table("layer_similarities")):
+        known = ", ".join(in_order(content.table("layer_similarities")["measure"]))
+        return [f"The table layer_similarities has no rows of the measure {content.measure}; it has {known}."]
+    return ["This run compared no layers (layer_similarity): the question stays unanswered."]
+
+
+def _tables(content: ReportContent, networks: pd.DataFrame, shown: pd.DataFrame) -> list[Table]:
+    tables = []
+    if len(networks):
+        ordered = networks.sort_values("calibrated", ascending=False, kind="stable")
+        tables.append(
+            make_table(
+                ordered, NETWORK_COLUMNS, f"Most similar layers of each two networks ({content.measure})",
+                most_rows=content.n_run_rows, is_folded=True,
+            )
+        )  # fmt: skip
+    if len(shown):
+        name = shown["stimulus_set"].iloc[0]
+        tables.append(
+            make_table(
+                shown, LAYER_COLUMNS, f"Best match of each layer on {name} ({content.measure})",
+                most_rows=content.n_run_rows, is_folded=True,
+            )
+        )  # fmt: skip
+    return tables
