@@ -260,7 +260,9 @@ def test_of_many_kinds_the_highest_and_the_lowest_are_drawn_and_the_title_counts
     medians = table[table["category"] == "architecture"].groupby(["value_a", "value_b"])["pearson"]
     medians = medians.median().sort_values()
     assert labels == [" / ".join(kind) for kind in (*medians.index[:6], *medians.index[-6:])]
-    assert panel.get_title(loc="left") == ("by architecture  (12 of 28; 1 with too few networks not drawn)")
+    assert panel.get_title(loc="left") == (
+        "by architecture  (highest and lowest 6 of 28; 1 with too few networks not drawn)"
+    )
 
 
 def test_every_category_has_a_panel_and_anchors_have_none():

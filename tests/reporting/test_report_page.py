@@ -1,5 +1,6 @@
 """The page answers every question, says what is missing, loads nothing, and no name in it can run."""
 
+import json
 import re
 from html.parser import HTMLParser
 
@@ -311,7 +312,10 @@ def test_hostile_names_are_only_ever_text(hostile_study, hostile_figures, choice
     chosen = choices | {"parameters": {"<b>": "</script><script>alert(2)</script>"}}
     html = build_report(make_content(hostile_study.tables, hostile_figures, earlier=earlier, **chosen))
     page = Page(html)
-    assert page.tags.count("script") == 1
+    assert page.tags.count("script") == 1 + html.count('<script type="application/json" class="marks">')
+    for block in re.findall(r'class="marks">(.*?)</script>', html):
+        assert "<" not in block
+        assert {"texts", "groups"} == set(json.loads(block))
     assert not {"img", "b"} & set(page.tags)
     assert not [name for name, _ in page.attributes if name.startswith("on")]
     assert "<script>alert('cnn_supervised_s0')</script>" in page.text

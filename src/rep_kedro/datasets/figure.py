@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from rep_kedro.datasets.marks import add_marks
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -27,7 +29,7 @@ def render_svg(figure: "Figure") -> str:
     stream = io.StringIO()
     with mpl.rc_context(_SETTINGS), every_letter():
         figure.savefig(stream, format="svg", metadata=_NO_METADATA)
-    return _UNREADABLE.sub("\N{REPLACEMENT CHARACTER}", stream.getvalue())
+    return add_marks(_UNREADABLE.sub("\N{REPLACEMENT CHARACTER}", stream.getvalue()), figure)
 
 
 @contextmanager

@@ -7,9 +7,10 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from rep_kedro.datasets.figure import render_svg
 from rep_kedro.reporting.contract import COLUMNS
 from rep_kedro.reporting.page import FigureBlock
-from rep_kedro.reporting.svg import inline_svg
+from rep_kedro.reporting.svg import inline_marks, inline_svg
 from rep_kedro.reporting.tables import chosen_stimulus_set, require_table
 from rep_kedro.reporting.texts import figure_number, figure_texts
 
@@ -55,11 +56,14 @@ class ReportContent:
 
     def block(self, name: str, shown: str, *, is_folded: bool = False) -> FigureBlock:
         """Return a figure with its caption; ``shown`` says what this run's figure shows."""
-        figure, texts, absence = self.figures.get(name), figure_texts(name), self.absences.get(name)
-        drawing = None
-        if figure is not None and absence is None:
-            drawing = inline_svg(figure, f"f{figure_number(name)}", texts["title"])
-        return FigureBlock(drawing, shown=shown, absence=absence, is_folded=is_folded, **texts)
+        figure, absence = self.figures.get(name), self.absences.get(name)
+        words: dict[str, Any] = dict(figure_texts(name))
+        if figure is None or absence is not None:
+            return FigureBlock(None, shown=shown, absence=absence, is_folded=is_folded, name=name, **words)
+        svg = render_svg(figure) if isinstance(figure, Figure) else figure
+        drawing = inline_svg(svg, f"f{figure_number(name)}", words["title"])
+        marks = inline_marks(svg)
+        return FigureBlock(drawing, shown=shown, is_folded=is_folded, marks=marks, name=name, **words)
 
 
 def make_content(

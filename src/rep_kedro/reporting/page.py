@@ -7,7 +7,7 @@ as they are.
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -15,8 +15,10 @@ from markupsafe import Markup
 
 from rep_kedro.errors import counted as counted  # noqa: PLC0414 - offered to all texts
 from rep_kedro.reporting.texts import section_texts
+from rep_kedro.schemas import TABLES
 
 UNDEFINED = "undefined"
+NETWORK_COLUMNS = ("model", "model_a", "model_b", "front_model", "end_model", "anchor", "models", "key")
 _PLAIN_NUMBER = re.compile(r"\d+(\.\d+)?")
 
 
@@ -29,12 +31,16 @@ class Column:
         kind: ``text``, ``number``, ``percent`` (given as a fraction), ``count`` or ``truth``.
         digits: Digits after the point.
         absent: What is written where there is no number.
+        meaning: What a value is, for readers who point at the heading; empty: as the schema has it.
+        is_network: Whether the search for networks looks into it.
     """
 
     header: str
     kind: str = "text"
     digits: int = 3
     absent: str = UNDEFINED
+    meaning: str = ""
+    is_network: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,8 @@ class FigureBlock:
         misleads: When it misleads.
         absence: Why there was nothing to draw.
         is_folded: Closed at first; opens on a click and in print.
+        name: Of the files that readers download.
+        marks: What its marks are, as JSON that is safe to put in (:mod:`rep_kedro.datasets.marks`).
     """
 
     drawing: Markup | None
@@ -94,6 +102,8 @@ class FigureBlock:
     misleads: str
     absence: str | None = None
     is_folded: bool = False
+    marks: Markup | None = None
+    name: str = "figure"
 
 
 @dataclass(frozen=True)
@@ -135,6 +145,7 @@ def make_table(
     note: str | None = None,
     most_rows: int | None = None,
     is_folded: bool = False,
+    of: str = "",
 ) -> Table:
     """Return a table for the page.
 
@@ -145,6 +156,7 @@ def make_table(
         note: Stands below.
         most_rows: Longer tables are cut there, and say so.
         is_folded: Closed at first.
+        of: The table of the schema that declares the columns, where one does.
     """
     shown = frame if most_rows is None else frame.head(most_rows)
     if len(shown) < len(frame):
@@ -154,7 +166,18 @@ def make_table(
         [make_cell(value, column) for value, column in zip(row, columns.values(), strict=True)]
         for row in shown[list(columns)].itertuples(index=False, name=None)
     ]
-    return Table(caption, list(columns.values()), rows, note, is_folded)
+    headers = [_explained(name, column, of) for name, column in columns.items()]
+    return Table(caption, headers, rows, note, is_folded)
+
+
+def _explained(name: str, column: Column, of: str) -> Column:
+    """Return a column with its meaning and range from the schema, and whether it names networks."""
+    declared = {own.name: own for own in TABLES[of].columns} if of else {}
+    meaning = column.meaning
+    if not meaning and name in declared:
+        span = declared[name].range_in_words
+        meaning = (declared[name].meaning + (f"; {span}" if span else "")).replace("`", "")
+    return replace(column, meaning=meaning, is_network=name in NETWORK_COLUMNS)
 
 
 def make_cell(value: Any, column: Column) -> Cell:

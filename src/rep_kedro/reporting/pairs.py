@@ -1,6 +1,7 @@
 """Pairs of networks over stimulus sets: one row per pair, one column per stimulus set."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -56,6 +57,15 @@ def kinds_of(rows: pd.DataFrame) -> list[Kind]:
 def of_kind(rows: pd.DataFrame, kind: Kind) -> pd.DataFrame:
     """Return the rows of one kind of pair."""
     return rows.loc[np.array([own == kind for own in kinds_of(rows)], dtype=bool)]  # also of no rows
+
+
+def names_of(pairs: pd.DataFrame) -> dict[str, Any]:
+    """Return the two networks of each pair, from columns or index levels, as the columns of marks."""
+    sides = [pairs[side] if side in pairs else pairs.index.get_level_values(side) for side in PAIR]
+    return {
+        name: [str(model) for model in side]
+        for name, side in zip(("network", "other network"), sides, strict=True)
+    }
 
 
 def mean_and_spread(wide: pd.DataFrame, *, is_angle: bool = False) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """The page: one self-contained HTML file that asks nothing of the network.
 
-A content security policy forbids every request and every script but the few lines that sort tables, so that
-no label of a network or stimulus set can do harm, whatever it holds.
+A content security policy forbids every request and every script but the page's own, so that no label of a
+network or stimulus set can do harm, whatever it holds. Scripts write labels as text, never as markup.
 """
 
 import base64
@@ -30,6 +30,7 @@ from rep_kedro.reporting.stitching import text as stitching
 from rep_kedro.reporting.tables import in_order
 from rep_kedro.reporting.texts import read_template
 
+SCRIPTS = ("tables.js", "marks.js", "hover.js", "search.js", "downloads.js")
 TITLE = "What do these networks represent?"
 SUMMARY_ANCHORS = (
     *("alike", "certainty", "consistency", "performance", "selection"),
@@ -48,7 +49,7 @@ def build_report(content: ReportContent) -> str:
         from outside.
     """
     sections = describe_all(content)
-    script = read_template("report.js")
+    script = '"use strict";\n' + "".join(read_template(name) for name in SCRIPTS)
     return _environment().from_string(read_template("report.html")).render(
         title=TITLE,
         introduction=introduce(content),

@@ -6,6 +6,7 @@ outside, so they are cleaned of control characters, cut to length and never read
 
 import functools
 import math
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ParamSpec
@@ -80,6 +81,7 @@ RC: Any = {
     "ytick.labelsize": 8,
 }
 RASTER_DPI = 160
+SCREEN_IN = 8.6  # height of a figure that a screen of 900 pixels shows at the full width of the page
 CORNER = "NW"  # of its place, where a square panel is anchored
 LEGEND_SHARE = 0.97  # of the figure's width, at most
 MANY_POINTS = 3000  # beyond this, points are drawn as one embedded image so that the file stays small
@@ -180,6 +182,33 @@ def grid_of_panels(figure: Figure, n_panels: int, n_columns: int, **shared: Any)
     for spare in axes[n_panels:]:
         spare.set_axis_off()
     return list(axes[:n_panels])
+
+
+def row_height(n_rows: int, wanted_in: float, around_in: float) -> float:
+    """Return the height of each row of panels: the wanted one, or less, so that a screen holds the figure.
+
+    Args:
+        n_rows: Rows of panels.
+        wanted_in: Height of a row where there are few, in inches.
+        around_in: Height of title, legend and labels together, in inches.
+
+    Example:
+        >>> row_height(2, 3.0, 1.0), round(row_height(4, 3.0, 1.0), 2)
+        (3.0, 1.9)
+    """
+    return min(wanted_in, (SCREEN_IN - around_in) / n_rows)
+
+
+def names_in_lines(names: Sequence[str], n_characters: int = 100, most: int = 24) -> str:
+    """Return names for a legend in lines; of very many the first ones, and how many follow.
+
+    Example:
+        >>> names_in_lines(["CNN", "ViT-B", "VGG"], n_characters=12, most=2).splitlines()
+        ['CNN, ViT-B,', 'and 1 more']
+    """
+    listed = ", ".join(drawn(name) for name in names[:most])
+    more = f", and {len(names) - most} more" if len(names) > most else ""
+    return textwrap.fill(listed + more, n_characters, break_long_words=False, break_on_hyphens=False)
 
 
 def title_with_sets(title: str, n_shown: int, n_sets: int) -> str:

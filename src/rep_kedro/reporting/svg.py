@@ -4,6 +4,7 @@ What a drawing may hold is decided by its elements and attributes; its words are
 Indentation, unused ids and matplotlib's one style rule (the page has it too) are left out.
 """
 
+import json
 import re
 from collections.abc import Collection, Iterator
 from xml.etree import ElementTree as ET
@@ -13,6 +14,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from rep_kedro.datasets.figure import render_svg
+from rep_kedro.datasets.marks import marks_in
 from rep_kedro.errors import UserError
 
 _PROLOGUE = re.compile(r"^.*?(?=<svg[\s>])", re.DOTALL)
@@ -56,6 +58,24 @@ def inline_svg(figure: Figure | str, prefix: str, title: str) -> Markup:
     attributes = {name: value for name, value in root.attrib.items() if name not in _OF_THE_PAGE}
     root.attrib = {**attributes, "role": "img", "aria-label": title}
     return Markup(_write(root, prefix, set(_references(root))))  # noqa: S704 - checked above
+
+
+def inline_marks(svg: str) -> Markup | None:
+    """Return what the marks of a drawing are, as JSON that no text in it can leave, or None.
+
+    Raises:
+        ValueError: If it is no JSON.
+    """
+    marks = marks_in(svg)
+    if marks is None:
+        return None
+    try:
+        content = json.dumps(json.loads(marks), separators=(",", ":"))
+    except json.JSONDecodeError as problem:
+        raise UserError(
+            f"the marks of a figure are no JSON ({problem}), received {marks[:40]!r}"
+        ) from problem
+    return Markup(content.replace("<", "\\u003c"))  # noqa: S704 - a data block ends at a < alone
 
 
 def _active_content(root: ET.Element) -> Iterator[str]:

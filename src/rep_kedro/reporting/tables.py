@@ -12,7 +12,7 @@ import pandas as pd
 
 from rep_kedro.datasets import MemberKey
 from rep_kedro.reporting.contract import COLUMNS
-from rep_kedro.reporting.names import UNKNOWN
+from rep_kedro.reporting.names import UNKNOWN, written
 
 if TYPE_CHECKING:
     from rep_kedro.reporting.style import Palette
@@ -64,6 +64,16 @@ def trait_of(model_cards: pd.DataFrame, trait: str) -> dict[str, str]:
     return {
         str(model): UNKNOWN if pd.isna(value) else str(value)
         for model, value in zip(model_cards["model"], model_cards[trait], strict=True)
+    }
+
+
+def network_columns(models: Iterable[Any], model_cards: pd.DataFrame) -> dict[str, Any]:
+    """Return networks with objective and architecture, as the columns of marks."""
+    names = [str(model) for model in models]
+    traits = {trait: trait_of(model_cards, trait) for trait in ("objective", "architecture")}
+    return {
+        "network": names,
+        **{trait: [written(held.get(name, UNKNOWN)) for name in names] for trait, held in traits.items()},
     }
 
 

@@ -1,6 +1,7 @@
 """Measure against measure: do they order pairs of networks alike, and kinds of pairs by their consistency?"""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,8 +9,9 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rep_kedro.reporting.names import shortened
-from rep_kedro.reporting.pairs import KIND
+from rep_kedro.datasets.marks import describe_points
+from rep_kedro.reporting.names import drawn_kind, shortened
+from rep_kedro.reporting.pairs import KIND, kinds_of
 from rep_kedro.reporting.performance.figures import CROWDED_DPI, written_r
 from rep_kedro.reporting.style import (
     COLOUR_MAP,
@@ -51,6 +53,8 @@ def plot_measure_agreement(
     """
     if not len(measure_agreement):
         return plot_note(TITLE, "one measure has none to be compared with")
+    if measure_agreement["pearson"].isna().all():
+        return plot_note(TITLE, f"no two measures have a correlation: {_reason_of(measure_agreement)}")
     own = consistency[consistency["anchor"] == ""]
     key = ["category", *KIND, "stimulus_set_a", "stimulus_set_b"]
     wide = (
@@ -59,6 +63,11 @@ def plot_measure_agreement(
         .reset_index("category")
     )
     return _plot(measure_agreement, wide, measure)
+
+
+def _reason_of(agreement: pd.DataFrame) -> str:
+    reasons = [reason for reason in agreement["reason"].dropna().astype(str) if reason]
+    return shortened(reasons[0], 90) if reasons else "too few pairs of networks"
 
 
 @styled
@@ -89,6 +98,14 @@ def _draw_matrix(axes: Axes, agreement: pd.DataFrame, measures: list[str]) -> No
     image = axes.imshow(values, cmap=colormaps[COLOUR_MAP], vmin=low, vmax=1, aspect="auto")
     for place, value, interval in cells:
         _write_cell(axes, place, value, interval if len(measures) <= MOST_INTERVALS else None, low)
+    columns: dict[str, Any] = {
+        "measure": [measures[y] for (_, y), *_ in cells],
+        "other measure": [measures[x] for (x, _), *_ in cells],
+        "compared": ["consistency" if x > y else "similarity" for (x, y), *_ in cells],
+        "Pearson r": [value for _, value, _ in cells],
+        "interval from": [ends[0] for *_, ends in cells], "to": [ends[1] for *_, ends in cells],
+    }  # fmt: skip
+    describe_points(axes, [x for (x, _), *_ in cells], [y for (_, y), *_ in cells], columns)
     axes.set_xticks(range(len(measures)), [_in_two_lines(name) for name in measures])
     axes.set_yticks(range(len(measures)), [shortened(name, 30) for name in measures])
     axes.grid(visible=False)
@@ -115,7 +132,7 @@ def _write_cell(axes: Axes, place: Place, value: float, interval: Ends | None, l
     digits = 3 if abs(value) > CROWDED else 2
     text = f"{value:.{digits}f}"
     if interval is not None and not np.isnan(interval[0]):
-        text += f" ({interval[0]:.{digits}f} to {interval[1]:.{digits}f})"
+        text += f"\n({interval[0]:.{digits}f} to {interval[1]:.{digits}f})"
     is_light = (value - low) / (1 - low) > 0.6
     axes.text(place[0], place[1], text.replace("-", "−"), ha="center", va="center", fontsize=8,
               color=INK if is_light else "#ffffff")  # fmt: skip
@@ -124,6 +141,13 @@ def _write_cell(axes: Axes, place: Place, value: float, interval: Ends | None, l
 def _draw_scatter(axes: Axes, wide: pd.DataFrame, measure: str, other: str, *, rasterized: bool) -> None:
     both = wide.dropna(subset=[measure, other])
     is_all = (both["category"] == "all").to_numpy()
+    columns: dict[str, Any] = {"kind": [drawn_kind(kind) for kind in kinds_of(both)]}
+    columns |= {
+        words: both.index.get_level_values(f"stimulus_set_{side}").astype(str)
+        for words, side in (("stimulus set", "a"), ("other stimulus set", "b"))
+    }
+    columns |= {f"r under {name}": both[name] for name in (measure, other)}
+    describe_points(axes, both[measure], both[other], columns)
     axes.plot([-1, 1], [-1, 1], color=MUTED, linewidth=1, zorder=1)
     for chosen, colour, label in (
         (~is_all, KIND_COLOUR, "kinds of network pairs"),

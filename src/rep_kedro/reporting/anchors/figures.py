@@ -1,6 +1,6 @@
 """One network against kinds of networks: with which kind does its similarity hold on other images?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -14,6 +14,7 @@ from rep_kedro.reporting.consistency.boxes import (
     legend_handles,
     limits_of,
     note_row,
+    palette_of_category,
 )
 from rep_kedro.reporting.names import drawn, shortened
 from rep_kedro.reporting.style import (
@@ -21,7 +22,6 @@ from rep_kedro.reporting.style import (
     MUTED,
     add_legend,
     grid_of_panels,
-    palette_for,
     plot_note,
     start_figure,
     styled,
@@ -109,22 +109,17 @@ def _lay_out(own: pd.DataFrame) -> list[_Row]:
         part = own[own["category"] == category]
         by_size = part.groupby("value_b")["n_pairs"].max().sort_values(ascending=False, kind="stable")
         values = sorted((str(value) for value in by_size.index[:MOST_VALUES]), key=_by_size)
-        colours = _colours_of(values)
+        palette = palette_of_category(category, values)
         y += GAP
         for value in values:
             y += 1
-            rows.append(_Row(category, value, y, colours[value]))
+            rows.append(_Row(category, value, y, palette.colour(value)))
     return rows
 
 
 def _by_size(value: str) -> tuple[int, str]:
     """Order size classes by size, and everything else by name."""
     return (SIZES.index(value) if value in SIZES else 0, value)
-
-
-def _colours_of(values: Sequence[str]) -> Mapping[str, str]:
-    palette = palette_for(values)
-    return {value: palette.colour(value) for value in values}
 
 
 def _label(row: _Row) -> str:
@@ -137,7 +132,7 @@ def _draw_anchor(axes: Axes, rows: Sequence[_Row], own: pd.DataFrame) -> None:
         if row.category != "all":
             chosen = chosen[chosen["value_b"] == row.value]
         if len(chosen):
-            draw_row(axes, row.y, chosen, [row.colour])
+            draw_row(axes, row.y, chosen, [row.colour], _label(row))
         else:
             note_row(axes, row.y, "too few networks")
     for category in in_order(row.category for row in rows if row.category != "all"):

@@ -12,11 +12,13 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, NullLocator
 
+from rep_kedro.datasets.marks import describe_points
 from rep_kedro.reporting.names import drawn, shortened
-from rep_kedro.reporting.performance.figures import MOST_PANELS, N_COLUMNS, panels_and_title
+from rep_kedro.reporting.performance.figures import MOST_PANELS, panels_and_title, panels_of_sets
 from rep_kedro.reporting.style import (
     INK,
     MUTED,
+    SCREEN_IN,
     WIDTH_IN,
     Palette,
     add_legend,
@@ -25,7 +27,7 @@ from rep_kedro.reporting.style import (
     start_figure,
     styled,
 )
-from rep_kedro.reporting.tables import objectives_in_order, palette_of
+from rep_kedro.reporting.tables import in_order, objectives_in_order, palette_of
 from rep_kedro.reporting.texts import figure_texts
 
 CEILING_TITLE = figure_texts("noise_ceiling")["title"]
@@ -35,6 +37,23 @@ PANELS_IN = 0.88 * WIDTH_IN  # width of all panels of a row
 DIGIT_IN, GAP_IN = 0.071, 0.07  # of tick labels
 LINE_COLOURS = ("#004d66", "#c04a00", "#7d3668", "#6b4a12")
 BAR_HALF_HEIGHT = 0.2
+CEILING_WORDS = {
+    "label": "kind of network",
+    "others_mean": "mean similarity of others",
+    "others_largest": "largest of others",
+    "ceiling_low": "noise ceiling from",
+    "ceiling_high": "to",
+}
+SIZE_WORDS = {
+    "measure": "measure",
+    "n_stimuli": "stimuli",
+    "mean_similarity": "mean similarity",
+    "first_quartile": "middle half from",
+    "third_quartile": "to",
+    "mean_change": "mean difference from all",
+}
+MOST_KINDS = 24  # rows of a panel
+N_COLUMNS = 3
 
 
 def plot_noise_ceiling(
@@ -70,10 +89,16 @@ def _plot_ceilings(rows: pd.DataFrame, chance: pd.DataFrame, palette: Palette) -
     order = {name: place for place, name in enumerate(objectives_in_order(rows["objective"].astype(str)))}
     kinds = rows.drop_duplicates("kind").assign(place=lambda r: r["objective"].astype(str).map(order))
     kinds = kinds.sort_values(["place", "kind"], kind="stable")
-    names, title = panels_and_title(rows, CEILING_TITLE)
+    title = CEILING_TITLE
+    if len(kinds) > MOST_KINDS:
+        title = f"{title} ({MOST_KINDS} of {len(kinds)} kinds)"
+        kinds = kinds.iloc[np.linspace(0, len(kinds) - 1, MOST_KINDS).round().astype(int)]
+    row_in = 0.7 + 0.27 * len(kinds)
+    most_rows = max(1, int((SCREEN_IN - 1.3) // row_in))
+    names, title = panels_of_sets(in_order(rows["stimulus_set"]), title, N_COLUMNS * most_rows)
     n_columns = min(N_COLUMNS, len(names))
     n_rows = -(-len(names) // N_COLUMNS)
-    figure = start_figure(title, 1.3 + n_rows * (0.7 + 0.27 * len(kinds)))
+    figure = start_figure(title, 1.3 + n_rows * row_in)
     axes = grid_of_panels(figure, len(names), n_columns, sharex=True, sharey=True)
     for index, (panel, name) in enumerate(zip(axes, names, strict=True)):
         _draw_chance(panel, chance[chance["stimulus_set"].astype(str) == name])
@@ -83,6 +108,9 @@ def _plot_ceilings(rows: pd.DataFrame, chance: pd.DataFrame, palette: Palette) -
         ):
             if kind in here.index:
                 _draw_kind(panel, -y, here.loc[kind], palette.colour(objective), palette.marker(objective))
+        placed = kinds.assign(y=-np.arange(len(kinds)))[["kind", "y"]].merge(here.reset_index(), on="kind")
+        columns = {words: placed[column] for column, words in CEILING_WORDS.items()}
+        describe_points(panel, placed["others_mean"], placed["y"], columns, along="y", stimulus_set=name)
         panel.set_title(shortened(name, 28))
         panel.grid(axis="y", visible=False)
         if index + n_columns >= len(names):
@@ -184,6 +212,9 @@ def _plot_sizes(rows: pd.DataFrame) -> Figure:
         of_set = rows[rows["stimulus_set"].astype(str) == name].sort_values("n_stimuli")
         for place, measure in enumerate(measures):
             _draw_sizes(column, of_set[of_set["measure"] == measure], place)
+        columns = {words: of_set[name_of_column] for name_of_column, words in SIZE_WORDS.items()}
+        for panel, value in zip(column, ("mean_similarity", "mean_change"), strict=True):
+            describe_points(panel, of_set["n_stimuli"], of_set[value], columns, stimulus_set=name)
         sizes = [int(size) for size in sorted(of_set["n_stimuli"].unique())]
         for panel in column:
             panel.set_xscale("log")

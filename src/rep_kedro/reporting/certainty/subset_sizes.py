@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from rep_kedro.datasets import MemberKey
+from rep_kedro.datasets.marks import describe_points
 from rep_kedro.reporting.certainty.figures import LINE_COLOURS
 from rep_kedro.reporting.names import shortened
 from rep_kedro.reporting.style import INK, PAPER, add_legend, grid_of_panels, plot_note, start_figure, styled
@@ -78,6 +79,7 @@ def _plot(differences: Differences, steps: Mapping[str, list[str]]) -> Figure:
             for step, values in enumerate(differences[name].get(measure, [])):
                 left = step - BOX_WIDTH / 2 + place * width
                 _draw_box(panel, left, 0.86 * width, values, LINE_COLOURS[place % len(LINE_COLOURS)])
+                _describe_box(panel, left + 0.43 * width, values, measure, steps[name][step], name)
         panel.set_xticks(range(len(steps[name])), steps[name])
         panel.tick_params(axis="x", labelrotation=30, labelsize=7.5)
         panel.set_title(shortened(name, 28))
@@ -92,6 +94,15 @@ def _plot(differences: Differences, steps: Mapping[str, list[str]]) -> Figure:
     ]
     add_legend(figure, handles, 4)
     return figure
+
+
+def _describe_box(
+    axes: Axes, x: float, values: np.ndarray, measure: str, step: str, stimulus_set: str
+) -> None:
+    names = ("median difference", "middle half from", "to", "5 % point", "95 % point")
+    quantiles = dict(zip(names, np.quantile(values, [0.5, 0.25, 0.75, 0.05, 0.95])[:, None], strict=True))
+    columns = {"measure": [measure], "stimuli": [step], **quantiles}
+    describe_points(axes, [x], quantiles["median difference"], columns, along="x", stimulus_set=stimulus_set)
 
 
 def _draw_box(axes: Axes, left: float, width: float, values: np.ndarray, colour: str) -> None:

@@ -1,6 +1,7 @@
 """How values spread over pairs of stimulus sets: points where there are few, boxes where there are many."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,10 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from rep_kedro.reporting.style import INK, MUTED
+from rep_kedro.datasets.marks import describe_points
+from rep_kedro.reporting.names import Kind
+from rep_kedro.reporting.style import INK, MUTED, Palette, palette_for
 
 FEW_SET_PAIRS = 7  # up to so many, every stimulus-set pair is drawn as a point instead of a box
 BOX_HALF_HEIGHT = 0.3
+MOST_ROWS = 12  # in a panel; of more kinds of pairs the highest and the lowest are drawn
 CATEGORY_TITLES: Mapping[str, str] = {
     "objective": "training objective",
     "architecture": "architecture",
@@ -23,6 +27,29 @@ CATEGORY_TITLES: Mapping[str, str] = {
 }
 
 
+def highest_and_lowest(ranked: Sequence[Kind]) -> list[Kind]:
+    """Return the kinds that a panel has room for: of too many, the first and the last in their order."""
+    half = MOST_ROWS // 2
+    return list(ranked) if len(ranked) <= MOST_ROWS else [*ranked[:half], *ranked[-half:]]
+
+
+def title_with_count(title: str, n_kinds: int, *further: str) -> str:
+    """Return a panel's title that says how many kinds are drawn where not all are, and further notes.
+
+    Example:
+        >>> title_with_count("by architecture", 28), title_with_count("by objective", 3)
+        ('by architecture  (highest and lowest 6 of 28)', 'by objective')
+    """
+    cut = [f"highest and lowest {MOST_ROWS // 2} of {n_kinds}"] if n_kinds > MOST_ROWS else []
+    notes = "; ".join([*cut, *further])
+    return f"{title}  ({notes})" if notes else title
+
+
+def palette_of_category(category: str, values: Iterable[str]) -> Palette:
+    """Return a colour for each value if they are objectives: in all figures a colour is an objective's."""
+    return palette_for(values) if category == "objective" else Palette({}, {})
+
+
 def draw_overall(axes: Axes, values: "np.ndarray") -> None:
     """Draw the median of all network pairs as a line and their middle half as a band, top to bottom."""
     if not values.size:
@@ -32,7 +59,7 @@ def draw_overall(axes: Axes, values: "np.ndarray") -> None:
     axes.axvline(median, color=MUTED, linewidth=1.6)
 
 
-def draw_row(axes: Axes, y: float, rows: pd.DataFrame, colours: Sequence[str]) -> None:
+def draw_row(axes: Axes, y: float, rows: pd.DataFrame, colours: Sequence[str], kind: str) -> None:
     """Draw the defined values of one kind of pair at height y, and say how many are undefined.
 
     Args:
@@ -40,14 +67,16 @@ def draw_row(axes: Axes, y: float, rows: pd.DataFrame, colours: Sequence[str]) -
         y: Height of the row; rows are 1 apart.
         rows: Columns pearson, pearson_low, pearson_high, one row per pair of stimulus sets.
         colours: One or two; two share the box, or the points.
+        kind: What the row is, for readers who point at it.
     """
     defined = rows.dropna(subset=["pearson"])
     n_undefined = len(rows) - len(defined)
     values = defined["pearson"].to_numpy(dtype=np.float64)
     if values.size > FEW_SET_PAIRS:
         _draw_box(axes, y, values, colours)
+        _describe_box(axes, y, values, kind)
     elif values.size:
-        _draw_points(axes, y, defined, colours)
+        _draw_points(axes, y, defined, colours, kind)
     if n_undefined:
         note_row(axes, y, "undefined" if not values.size else f"{n_undefined} undefined")
 
@@ -96,7 +125,15 @@ def _draw_box(axes: Axes, y: float, values: "np.ndarray", colours: Sequence[str]
     axes.plot([median, median], ends, color=INK, linewidth=1.6, zorder=5)
 
 
-def _draw_points(axes: Axes, y: float, rows: pd.DataFrame, colours: Sequence[str]) -> None:
+def _describe_box(axes: Axes, y: float, values: "np.ndarray", kind: str) -> None:
+    shares = (0.5, 0.25, 0.75, 0.05, 0.95)
+    names = ("median r", "middle half from", "to", "5 % point", "95 % point")
+    quantiles = {name: [value] for name, value in zip(names, np.quantile(values, shares), strict=True)}
+    columns = {"kind": [kind], **quantiles, "pairs of stimulus sets": [len(values)]}
+    describe_points(axes, quantiles["median r"], [y], columns, along="y")
+
+
+def _draw_points(axes: Axes, y: float, rows: pd.DataFrame, colours: Sequence[str], kind: str) -> None:
     values = rows["pearson"].to_numpy(dtype=np.float64)
     offsets = np.linspace(0.2, -0.2, len(values)) if len(values) > 1 else np.zeros(1)
     ends = rows[["pearson_low", "pearson_high"]].to_numpy(dtype=np.float64)
@@ -107,5 +144,11 @@ def _draw_points(axes: Axes, y: float, rows: pd.DataFrame, colours: Sequence[str
         markerfacecolor=colours[0], markerfacecoloralt=colours[-1], markeredgecolor="#ffffff",
         markeredgewidth=0.6,
     )  # fmt: skip
+    columns: dict[str, Any] = {
+        "kind": [kind] * len(values), "stimulus set": rows["stimulus_set_a"].astype(str),
+        "other stimulus set": rows["stimulus_set_b"].astype(str), "Pearson r": values,
+        "interval from": ends[:, 0], "to": ends[:, 1],
+    }  # fmt: skip
+    describe_points(axes, values, y + offsets, columns)
     median = float(np.median(values))
     axes.plot([median, median], [y - 0.34, y + 0.34], color=INK, linewidth=1.8, zorder=4)

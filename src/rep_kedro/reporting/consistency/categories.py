@@ -9,20 +9,23 @@ from matplotlib.figure import Figure
 
 from rep_kedro.reporting.consistency.boxes import (
     CATEGORY_TITLES,
+    MOST_ROWS,
     draw_overall,
     draw_row,
+    highest_and_lowest,
     legend_handles,
     limits_of,
+    palette_of_category,
+    title_with_count,
 )
 from rep_kedro.reporting.names import Kind, drawn_kind, shortened
 from rep_kedro.reporting.pairs import KIND, of_kind
 from rep_kedro.reporting.style import (
-    FURTHER_COLOURS,
-    MUTED,
+    Palette,
     add_legend,
     grid_of_panels,
-    palette_for,
     plot_note,
+    row_height,
     start_figure,
     styled,
 )
@@ -30,7 +33,6 @@ from rep_kedro.reporting.tables import in_order
 from rep_kedro.reporting.texts import figure_texts
 
 TITLE = figure_texts("consistency_by_category")["title"]
-MOST_ROWS = 12  # in a panel; of more kinds of pairs the highest and the lowest are drawn
 N_COLUMNS = 2
 
 
@@ -69,12 +71,15 @@ def _plot(own: pd.DataFrame, n_small: Mapping[str, int], measure: str) -> Figure
     n_columns = min(N_COLUMNS, len(categories))
     chunks = [categories[i : i + n_columns] for i in range(0, len(categories), n_columns)]
     heights = [max(min(len(ranked[name]), MOST_ROWS) for name in chunk) + 1.6 for chunk in chunks]
-    figure = start_figure(TITLE, 1.2 + 0.3 * sum(heights))
+    height_in = max(row_height(1, 0.3 * sum(heights), 1.2), 0.2 * sum(heights))
+    figure = start_figure(TITLE, 1.2 + height_in)
     panels = grid_of_panels(figure, len(categories), n_columns, sharex=True, height_ratios=heights)
     overall = own.loc[own["category"] == "all", "pearson"].dropna().to_numpy(dtype=np.float64)
     for panel, category in zip(panels, categories, strict=True):
         draw_overall(panel, overall)
-        _draw_category(panel, own[own["category"] == category], ranked[category])
+        values = [value for kind in ranked[category] for value in kind]
+        rows = own[own["category"] == category]
+        _draw_category(panel, rows, ranked[category], palette_of_category(category, values))
         n_beside = max(min(len(ranked[name]), MOST_ROWS) for name in next(c for c in chunks if category in c))
         top = min(len(ranked[category]), MOST_ROWS) - 0.4
         panel.set_ylim(top - max(n_beside, 1) - 0.2, top)  # rows of panels side by side are of one height
@@ -98,27 +103,14 @@ def _rank(rows: pd.DataFrame) -> list[Kind]:
 
 
 def _title_of(category: str, n_kinds: int, n_small: int) -> str:
-    notes = []
-    if n_kinds > MOST_ROWS:
-        notes.append(f"{MOST_ROWS} of {n_kinds}")
-    if n_small:
-        notes.append(f"{n_small} with too few networks not drawn")
-    name = CATEGORY_TITLES.get(category, "all pairs of networks" if category == "all" else category)
-    return (
-        f"by {name}" * (category != "all")
-        + name * (category == "all")
-        + (f"  ({'; '.join(notes)})" if notes else "")
-    )
+    title = "all pairs of networks" if category == "all" else f"by {CATEGORY_TITLES.get(category, category)}"
+    return title_with_count(title, n_kinds, *[f"{n_small} with too few networks not drawn"][: bool(n_small)])
 
 
-def _draw_category(axes: Axes, rows: pd.DataFrame, ranked: Sequence[Kind]) -> None:
-    half = MOST_ROWS // 2
-    shown = list(ranked) if len(ranked) <= MOST_ROWS else [*ranked[:half], *ranked[-half:]]
-    values = sorted({value for kind in ranked for value in kind})
-    palette = palette_for(values)
-    is_many = len(values) > len(FURTHER_COLOURS)
+def _draw_category(axes: Axes, rows: pd.DataFrame, ranked: Sequence[Kind], palette: Palette) -> None:
+    shown = highest_and_lowest(ranked)
     for y, kind in enumerate(reversed(shown)):
-        colours = [MUTED] if is_many else [palette.colour(value) for value in kind]
-        draw_row(axes, y, of_kind(rows, kind), list(dict.fromkeys(colours)))
+        colours = list(dict.fromkeys(map(palette.colour, kind)))
+        draw_row(axes, y, of_kind(rows, kind), colours, drawn_kind(kind))
     axes.set_yticks(range(len(shown)), [drawn_kind(kind) for kind in reversed(shown)])
     axes.grid(axis="y", visible=False)

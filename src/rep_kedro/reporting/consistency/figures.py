@@ -4,10 +4,18 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from rep_kedro.reporting.consistency.boxes import draw_overall, draw_row, legend_handles, limits_of
+from rep_kedro.reporting.consistency.boxes import (
+    MOST_ROWS,
+    draw_overall,
+    draw_row,
+    highest_and_lowest,
+    legend_handles,
+    limits_of,
+    title_with_count,
+)
 from rep_kedro.reporting.names import Kind, drawn_kind, shortened
 from rep_kedro.reporting.pairs import KIND, of_kind
-from rep_kedro.reporting.style import MUTED, Palette, add_legend, plot_note, start_figure, styled
+from rep_kedro.reporting.style import MUTED, Palette, add_legend, plot_note, row_height, start_figure, styled
 from rep_kedro.reporting.tables import palette_of
 from rep_kedro.reporting.texts import figure_texts
 
@@ -27,9 +35,9 @@ def plot_consistency(consistency: pd.DataFrame, model_cards: pd.DataFrame, *, me
         measure: Which similarity measure.
 
     Returns:
-        One row per kind of pair, sorted by median, the highest on top. Few pairs of stimulus sets are points
-        with their intervals, many are box plots. Line and band:
-        median and middle half over all network pairs.
+        One row per kind of pair, sorted by median, the highest on top; of many kinds the highest and
+        the lowest. Few pairs of stimulus sets are points with their intervals, many are box plots. Line and
+        band: median and middle half over all network pairs.
     """
     rows = consistency[(consistency["measure"] == measure) & consistency["pearson"].notna()]
     if not len(rows):
@@ -45,20 +53,22 @@ def _plot(consistency: pd.DataFrame, palette: Palette, measure: str) -> Figure:
         for category in CATEGORY_TITLES
         if (consistency["category"] == category).any()
     } or {"all": [("all", "all")]}
-    heights = [len(kinds) + 1.3 for kinds in ranked.values()]
-    figure = start_figure(TITLE, 1.5 + 0.36 * sum(heights))
+    heights = [min(len(kinds), MOST_ROWS) + 1.3 for kinds in ranked.values()]
+    figure = start_figure(TITLE, 1.5 + row_height(1, 0.36 * sum(heights), 1.5))
     panels = figure.subplots(len(ranked), 1, sharex=True, squeeze=False, height_ratios=heights).ravel()
     overall = consistency.loc[consistency["category"] == "all", "pearson"]
     for panel, (category, kinds) in zip(panels, ranked.items(), strict=True):
         draw_overall(panel, overall.dropna().to_numpy(dtype=np.float64))
-        for position, kind in enumerate(reversed(kinds)):
+        shown = highest_and_lowest(kinds)
+        for position, kind in enumerate(reversed(shown)):
             rows = of_kind(consistency[consistency["category"] == category], kind)
             colours = [palette.colour(name) for name in kind] if category == "objective" else [MUTED]
-            draw_row(panel, position, rows, colours)
-        panel.set_yticks(range(len(kinds)), [drawn_kind(kind) for kind in reversed(kinds)])
-        panel.set_ylim(-0.6, len(kinds) - 0.4)
+            draw_row(panel, position, rows, colours, drawn_kind(kind))
+        panel.set_yticks(range(len(shown)), [drawn_kind(kind) for kind in reversed(shown)])
+        panel.set_ylim(-0.6, len(shown) - 0.4)
         panel.grid(axis="y", visible=False)
-        panel.set_title(CATEGORY_TITLES.get(category, "all pairs of networks"))
+        title = CATEGORY_TITLES.get(category, "all pairs of networks")
+        panel.set_title(title_with_count(title, len(kinds)))
     panels[-1].set_xlabel(
         f"consistency: Pearson r of {shortened(measure, 40)} between two stimulus sets (−1 to 1)"
     )

@@ -9,14 +9,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
+from rep_kedro.datasets.marks import describe_map
 from rep_kedro.reporting.names import Kind, drawn_kind, shortened
 from rep_kedro.reporting.pairs import KIND, kinds_of, of_kind
-from rep_kedro.reporting.style import CORNER, INK, MUTED, plot_note, start_figure, styled
+from rep_kedro.reporting.style import CORNER, INK, MUTED, WIDTH_IN, plot_note, start_figure, styled
 from rep_kedro.reporting.texts import figure_texts
 
 TITLE = figure_texts("set_pairs")["title"]
 LOWEST = -0.44  # lower end of the scale in the similarity-consistency study; lower values lower it
-FEW_SETS = 9  # up to so many, values are written into the cells
+LARGEST_PT, SMALLEST_PT = 8.0, 6.0  # of values in cells; where they would be smaller, none are written
+VALUE_EM = 3.1  # width of a value such as −0.44, in font sizes
+MAPS_IN = 0.75 * WIDTH_IN  # width of all maps, without names and scale
 COLOURS = "RdBu"
 
 
@@ -91,10 +94,15 @@ def _plot(
     low = LOWEST
     for panel, (category, kind) in zip(panels, chosen, strict=True):
         rows = of_kind(own[own["category"] == category], kind)
-        image = _draw_map(panel, rows, sets, groups)
+        name = "all network pairs" if category == "all" else drawn_kind(kind)
+        image = _draw_map(panel, rows, sets, groups, name)
+        _write_values(
+            panel,
+            np.ma.filled(np.ma.asarray(image.get_array()), np.nan),
+            72 * MAPS_IN / len(chosen) / len(sets),
+        )
         median = rows["pearson"].median()
         low = np.fmin(low, rows["pearson"].min())
-        name = "all network pairs" if category == "all" else drawn_kind(kind)
         panel.set_title(f"{name}\nmedian {median:.2f}".replace("-0", "−0"))
     panels[0].set_yticks(range(len(sets)), [shortened(name, 18) for name in sets])
     bar = figure.colorbar(
@@ -106,18 +114,20 @@ def _plot(
     return figure
 
 
-def _draw_map(axes: Axes, rows: pd.DataFrame, sets: Sequence[str], groups: Mapping[str, str]) -> AxesImage:
+def _draw_map(
+    axes: Axes, rows: pd.DataFrame, sets: Sequence[str], groups: Mapping[str, str], kind: str
+) -> AxesImage:
     place = {name: index for index, name in enumerate(sets)}
     values = np.full((len(sets), len(sets)), np.nan)
     a, b = (rows[f"stimulus_set_{side}"].map(place).to_numpy(dtype=np.int64) for side in "ab")
     values[a, b] = values[b, a] = rows["pearson"].to_numpy(dtype=np.float64)
     axes.set_facecolor("#e8eaec")
+    frame = pd.DataFrame(values, index=list(sets), columns=list(sets))
+    describe_map(axes, frame, "Pearson r", ("stimulus set", "other stimulus set"), start=-0.5, pairs=kind)
     image = axes.imshow(values, cmap=colormaps[COLOURS], vmin=-1, vmax=1)
     axes.set_xticks(range(len(sets)), [shortened(name, 18) for name in sets], rotation=90)
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
-    if len(sets) <= FEW_SETS:
-        _write_values(axes, values)
     for index in range(1, len(sets)):
         if groups.get(sets[index - 1]) != groups.get(sets[index]):
             axes.axhline(index - 0.5, color=INK, linewidth=0.9, linestyle=(0, (1, 2)))
@@ -125,11 +135,15 @@ def _draw_map(axes: Axes, rows: pd.DataFrame, sets: Sequence[str], groups: Mappi
     return image
 
 
-def _write_values(axes: Axes, values: "np.ndarray") -> None:
+def _write_values(axes: Axes, values: "np.ndarray", cell_pt: float) -> None:
+    """Write the values into cells that are about so wide, where that is wide enough."""
+    size_pt = min(LARGEST_PT, 0.9 * cell_pt / VALUE_EM)
+    if size_pt < SMALLEST_PT:
+        return
     for a, b in np.ndindex(values.shape):
         if a == b:
             continue
         value = values[a, b]
-        text = "undefined" if np.isnan(value) else f"{value:.2f}".replace("-", "−")
+        text = "–" if np.isnan(value) else f"{value:.2f}".replace("-", "−")
         colour = MUTED if np.isnan(value) else "#ffffff" if abs(value) > 0.6 else INK
-        axes.text(b, a, text, ha="center", va="center", fontsize=8, color=colour)
+        axes.text(b, a, text, ha="center", va="center", fontsize=size_pt, color=colour)

@@ -1,21 +1,25 @@
 """What are the layers like, and can one network go on from another network's layer?"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from rep_kedro.datasets.marks import describe_points
 from rep_kedro.reporting.names import drawn, shortened
 from rep_kedro.reporting.style import (
     INK,
     MUTED,
     Palette,
     add_legend,
+    grid_of_panels,
     label_layers,
     plot_note,
+    row_height,
     start_figure,
     styled,
 )
@@ -34,6 +38,7 @@ from rep_kedro.reporting.texts import figure_texts
 SATURATION_TITLE = figure_texts("saturation")["title"]
 STITCHING_TITLE = figure_texts("stitching")["title"]
 BORDER_SHADE = "#e9edf0"
+FEW_KINDS, MOST_KINDS = 8, 12  # panels: up to so many a column for each objective, and at most
 TITLE_CHARS = 96  # of all titles in a row of panels
 
 
@@ -73,27 +78,41 @@ def plot_saturation(
 def _plot_saturation(
     rows: pd.DataFrame, probes: pd.DataFrame, receptive_fields: pd.DataFrame, palette: Palette
 ) -> Figure:
-    architectures, objectives = sorted(set(rows["architecture"])), objectives_in_order(rows["objective"])
-    figure = start_figure(SATURATION_TITLE, 1.0 + 2.5 * len(architectures))
-    grid = figure.subplots(len(architectures), len(objectives), sharey=True, squeeze=False)
-    for axes_row, architecture in zip(grid, architectures, strict=True):
+    kinds = kinds_with_networks(rows)
+    n_columns = min(4, len({objective for _, objective in kinds}) if len(kinds) <= FEW_KINDS else 4)
+    n_rows = -(-min(len(kinds), MOST_KINDS) // n_columns)
+    title = SATURATION_TITLE
+    if len(kinds) > MOST_KINDS:
+        title = f"{title} ({MOST_KINDS} of {len(kinds)} kinds of networks)"
+        kinds = [kinds[place] for place in np.linspace(0, len(kinds) - 1, MOST_KINDS).round().astype(int)]
+    figure = start_figure(title, 1.0 + row_height(n_rows, 2.5, 1.0) * n_rows)
+    panels = grid_of_panels(figure, len(kinds), n_columns, sharey=True)
+    for index, (panel, (architecture, objective)) in enumerate(zip(panels, kinds, strict=True)):
         of_architecture = rows[rows["architecture"] == architecture]
         layers = layers_in_order(of_architecture)
         border = border_position(receptive_fields[receptive_fields["architecture"] == architecture], layers)
-        for panel, objective in zip(axes_row, objectives, strict=True):
-            kind = of_architecture["objective"] == objective
-            probe_kind = (probes["architecture"] == architecture) & (probes["objective"] == objective)
-            _shade_from(panel, border, len(layers))
-            _draw_lines(
-                panel, of_architecture[kind], "saturation", layers, palette.colour(objective), marker="o"
-            )
-            _draw_lines(panel, probes[probe_kind], "test_accuracy", layers, INK, marker="s", linestyle="--")
-            title = shortened(f"{drawn(architecture)}, {drawn(objective)}", TITLE_CHARS // len(objectives))
-            _finish_panel(panel, title, layers, is_first=panel is axes_row[0])
-            panel.set_ylim(-0.03, 1.05)
-        axes_row[0].set_ylabel("fraction (0 to 1)")
+        _shade_from(panel, border, len(layers))
+        for table, column, colour, look in (
+            (of_architecture, "saturation", palette.colour(objective), {"marker": "o"}),
+            (probes, "test_accuracy", INK, {"marker": "s", "linestyle": "--"}),
+        ):
+            is_kind = (table["architecture"] == architecture) & (table["objective"] == objective)
+            _draw_lines(panel, table[is_kind], column, layers, colour, **look)
+            describe_layers(panel, table[is_kind], column, layers, {"model": "network"})
+        name = shortened(f"{drawn(architecture)}, {drawn(objective)}", TITLE_CHARS // n_columns)
+        _finish_panel(panel, name, layers, is_first=index % n_columns == 0)
+        panel.set_ylim(-0.03, 1.05)
+        if index % n_columns == 0:
+            panel.set_ylabel("fraction (0 to 1)")
     _add_saturation_legend(figure, rows)
     return figure
+
+
+def kinds_with_networks(rows: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return (architecture, objective) of the networks that there are: architectures by name."""
+    held = set(zip(rows["architecture"], rows["objective"], strict=True))
+    order = objectives_in_order(objective for _, objective in held)
+    return sorted(held, key=lambda kind: (kind[0], order.index(kind[1])))
 
 
 def _written_set(stimulus_set: str | None) -> str:
@@ -137,6 +156,18 @@ def _draw_lines(
         marker=marker,
         markersize=4.5,
     )
+
+
+def describe_layers(
+    axes: Axes, rows: pd.DataFrame, column: str, layers: Sequence[str], names: Mapping[str, str]
+) -> None:
+    """Say of which network and layer each value is; a value is at its layer's position."""
+    rows = rows[rows["layer"].isin(layers)].dropna(subset=[column])
+    columns = {words: rows[name].astype(str) for name, words in names.items()}
+    columns |= {"layer": rows["layer"].astype(str), column.replace("_", " "): rows[column]}
+    positions = rows["layer"].map({layer: place for place, layer in enumerate(layers)})
+    for stimulus_set in in_order(rows["stimulus_set"]):
+        describe_points(axes, positions, rows[column], columns, stimulus_set=stimulus_set)
 
 
 def _finish_panel(axes: Axes, title: str, layers: Sequence[str], *, is_first: bool) -> None:
@@ -202,8 +233,13 @@ def _plot_stitching(rows: pd.DataFrame, palette: Palette) -> Figure:
             panel.axhline(1.0, color=INK, linewidth=1, linestyle=":")
             shown = of_architecture[of_architecture["end"] == end]
             for front in fronts:
+                of_front = shown[shown["front"] == front]
+                describe_layers(
+                    panel, of_front, "relative_accuracy", layers,
+                    {"front_model": "network that begins", "end_model": "network that goes on"},
+                )  # fmt: skip
                 _draw_lines(
-                    panel, shown[shown["front"] == front], "relative_accuracy", layers, palette.colour(front),
+                    panel, of_front, "relative_accuracy", layers, palette.colour(front),
                     marker=palette.marker(front), group=("front_model", "end_model"),
                 )  # fmt: skip
             if not len(shown):

@@ -1,6 +1,7 @@
 """Which networks lie together, and in which groups? Maps by several methods, with their clusters."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from rep_kedro.datasets.marks import describe_points
 from rep_kedro.reporting.model_maps.clusters import MEAN, choose_clusters
 from rep_kedro.reporting.names import drawn, shortened
 from rep_kedro.reporting.style import (
@@ -18,12 +20,13 @@ from rep_kedro.reporting.style import (
     WIDTH_IN,
     add_legend,
     make_square,
+    names_in_lines,
     plot_note,
     start_figure,
     styled,
     title_with_sets,
 )
-from rep_kedro.reporting.tables import in_order, objectives_in_order, palette_of, with_traits
+from rep_kedro.reporting.tables import in_order, network_columns, objectives_in_order, palette_of, with_traits
 from rep_kedro.reporting.texts import figure_texts
 
 TITLE = figure_texts("model_maps")["title"]
@@ -98,6 +101,10 @@ def _plot(
             _frame(panel, points, half, has_scale=method != "tsne")
             _draw_clusters(panel, points, clusters[clusters["stimulus_set"] == name], half)
             _draw_networks(panel, points, model_cards)
+            own = clusters[clusters["stimulus_set"] == name].set_index("model")["cluster"]
+            columns: dict[str, Any] = network_columns(points["model"], model_cards)
+            columns["cluster"] = [float(own.get(model, np.nan)) + 1 for model in points["model"]]
+            describe_points(panel, points["x"], points["y"], columns, stimulus_set=name, method=method)
             panel.set_title(_title_of(name, method, points), fontsize=8.5)
         row[0].set_ylabel(METHODS[method])
     _add_legend(figure, placed, clusters, model_cards, measure)
@@ -182,8 +189,8 @@ def _add_legend(
     ]
     architectures = sorted(set(shown["architecture"]) - {UNKNOWN})
     handles += [_mark(markers[name], MUTED, drawn(name)) for name in architectures if name in markers]
-    if any(name not in markers for name in architectures):
-        handles.append(_mark(OTHER_MARKER, MUTED, "other architectures"))
+    if others := [name for name in architectures if name not in markers]:
+        handles.append(_mark(OTHER_MARKER, MUTED, names_in_lines(others, n_characters=60)))
     if len(clusters):
         n_clusters = int(clusters["n_clusters"].iloc[0])
         handles.append(

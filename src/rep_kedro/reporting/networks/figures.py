@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from rep_kedro.datasets.marks import describe_points
 from rep_kedro.reporting.names import drawn, shortened
 from rep_kedro.reporting.style import (
     MUTED,
@@ -90,6 +91,8 @@ def _plot(rows: pd.DataFrame, palette: Palette, panels: list[tuple[str, str]]) -
                 color=palette.colour(objective),
                 linewidth=1.3,
             )
+        columns = {"network": shown["model"].astype(str), "epoch": shown["epoch"], metric: shown["value"]}
+        describe_points(panel, shown["epoch"], shown["value"], columns)
         _finish_panel(panel, objective, metric)
     handles = [
         Line2D([], [], color=MUTED, linestyle=styles[name], label=drawn(name)) for name in architectures

@@ -7,7 +7,9 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
+from rep_kedro.datasets.marks import describe_points
 from rep_kedro.reporting.names import shortened
+from rep_kedro.reporting.pairs import names_of
 from rep_kedro.reporting.similarity.figures import architecture_handles, filled_architecture
 from rep_kedro.reporting.style import (
     MANY_POINTS,
@@ -18,12 +20,14 @@ from rep_kedro.reporting.style import (
     percent_formatter,
     percent_locator,
     plot_note,
+    row_height,
     start_figure,
     styled,
     write_percents,
 )
 from rep_kedro.reporting.tables import (
     in_order,
+    network_columns,
     objectives_in_order,
     palette_of,
     pearson,
@@ -35,7 +39,7 @@ from rep_kedro.reporting.texts import figure_texts
 
 GAP_TITLE = figure_texts("performance_gap")["title"]
 RANK_TITLE = figure_texts("rankme")["title"]
-N_COLUMNS = 3
+FEW_PANELS = 6  # in three columns; more are drawn in four
 MOST_PANELS = 12
 ROOM = 0.05  # around the points, in shares of the largest accuracy difference
 CROWDED_DPI = 90  # thousands of points are embedded as an image; finer ones would weigh megabytes
@@ -70,10 +74,10 @@ def sets_by_r(gaps: pd.DataFrame) -> list[str]:
 @styled
 def _plot_gaps(gaps: pd.DataFrame, measure: str) -> Figure:
     names, title = panels_of_sets(sets_by_r(gaps), GAP_TITLE, MOST_PANELS)
-    n_rows = -(-len(names) // N_COLUMNS)
+    n_columns, n_rows = columns_and_rows(len(names))
     dpi = CROWDED_DPI if len(gaps) > MANY_POINTS else RASTER_DPI
-    figure = start_figure(title, 0.8 + 3.25 * n_rows, dpi)
-    axes = grid_of_panels(figure, len(names), min(N_COLUMNS, len(names)), sharex=True, sharey=True)
+    figure = start_figure(title, 0.8 + row_height(n_rows, 3.25, 0.8) * n_rows, dpi)
+    axes = grid_of_panels(figure, len(names), n_columns, sharex=True, sharey=True)
     low, high = float(gaps["larger_accuracy"].min()), float(gaps["larger_accuracy"].max())
     for index, (panel, name) in enumerate(zip(axes, names, strict=True)):
         rows = gaps[gaps["stimulus_set"] == name]
@@ -82,8 +86,15 @@ def _plot_gaps(gaps: pd.DataFrame, measure: str) -> Figure:
             s=22 if len(rows) < MANY_POINTS // 4 else 8,
             vmin=low, vmax=high, alpha=0.85, linewidths=0, rasterized=len(gaps) > MANY_POINTS,
         )  # fmt: skip
+        columns = {
+            **names_of(rows),
+            "similarity": rows["similarity"],
+            "accuracy difference": rows["gap"],
+            "larger accuracy": rows["larger_accuracy"],
+        }
+        describe_points(panel, rows["similarity"], rows["gap"], columns, stimulus_set=name)
         panel.set_title(_title_of(name, rows, "similarity", "gap"))
-        if index % N_COLUMNS == 0:
+        if index % n_columns == 0:
             panel.set_ylabel("|accuracy difference|\n(percentage points)")
     largest = float(gaps.loc[gaps["stimulus_set"].isin(names), "gap"].max()) or 1.0
     axes[0].set_ylim(-ROOM * largest, (1 + ROOM) * largest)  # shared by all panels; marks at 0 are whole
@@ -101,6 +112,17 @@ def _plot_gaps(gaps: pd.DataFrame, measure: str) -> Figure:
 def _title_of(name: str, rows: pd.DataFrame, x: str, y: str) -> str:
     """Return stimulus set, correlation and number of points, in two lines: panels are narrow."""
     return f"{shortened(name, 28)}\n{written_r(pearson(rows[x], rows[y]))}, n\u00a0=\u00a0{len(rows)}"
+
+
+def columns_and_rows(n_panels: int) -> tuple[int, int]:
+    """Return how many columns and rows of panels there are.
+
+    Example:
+        >>> columns_and_rows(2), columns_and_rows(5), columns_and_rows(8)
+        ((2, 1), (3, 2), (4, 2))
+    """
+    n_columns = min(n_panels, 3 if n_panels <= FEW_PANELS else 4)
+    return n_columns, -(-n_panels // n_columns)
 
 
 def panels_and_title(rows: pd.DataFrame, title: str) -> tuple[list[str], str]:
@@ -155,9 +177,9 @@ def plot_rankme(
 def _plot_ranks(joined: pd.DataFrame, model_cards: pd.DataFrame) -> Figure:
     palette, filled = palette_of(model_cards), filled_architecture(model_cards)
     names, title = panels_and_title(joined, RANK_TITLE)
-    n_rows = -(-len(names) // N_COLUMNS)
-    figure = start_figure(title, 1.0 + 3.15 * n_rows)
-    axes = grid_of_panels(figure, len(names), min(N_COLUMNS, len(names)), sharey=True)
+    n_columns, n_rows = columns_and_rows(len(names))
+    figure = start_figure(title, 1.0 + row_height(n_rows, 3.15, 1.0) * n_rows)
+    axes = grid_of_panels(figure, len(names), n_columns, sharey=True)
     for index, (panel, name) in enumerate(zip(axes, names, strict=True)):
         rows = joined[joined["stimulus_set"] == name]
         for (objective, architecture), part in rows.groupby(["objective", "architecture"], sort=True):
@@ -167,15 +189,21 @@ def _plot_ranks(joined: pd.DataFrame, model_cards: pd.DataFrame) -> Figure:
                 marker=palette.marker(str(objective)), markeredgecolor=colour, markeredgewidth=1.4, alpha=0.9,
                 markerfacecolor=colour if architecture == filled else "#ffffff",
             )  # fmt: skip
+        columns = {
+            **network_columns(rows["model"], model_cards),
+            "RankMe": rows["rankme"],
+            "test accuracy": rows["test_accuracy"],
+        }
+        describe_points(panel, rows["rankme"], rows["test_accuracy"], columns, stimulus_set=name)
         panel.set_title(_title_of(name, rows, "rankme", "test_accuracy"))
-        if index % N_COLUMNS == 0:
+        if index % n_columns == 0:
             panel.set_ylabel("probe accuracy on test images (%)")
         panel.margins(0.08)
     write_percents(axes[0].yaxis)
     for panel in axes:
         panel.set_xlabel("RankMe (effective dimensions)")
     objectives = objectives_in_order(name for name in joined["objective"] if name != UNKNOWN)
-    handles = palette.legend_handles(objectives) + architecture_handles(model_cards)
+    handles = palette.legend_handles(objectives) + architecture_handles(model_cards, joined["model"])
     if handles:
         add_legend(figure, handles, 8)
     return figure

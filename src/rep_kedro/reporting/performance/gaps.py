@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from rep_kedro.datasets.marks import describe_points
 from rep_kedro.reporting.consistency.set_pairs import groups_of_sets
 from rep_kedro.reporting.names import shortened
 from rep_kedro.reporting.style import INK, MUTED, add_legend, plot_note, start_figure, styled
@@ -54,14 +55,24 @@ def _plot(rows: pd.DataFrame, groups: Mapping[str, str], measure: str) -> Figure
     colours = _colours_of(rows["stimulus_set"], groups)
     for y, row in enumerate(rows.itertuples()):
         _draw_set(axes, y, row, colours.get(groups.get(str(row.stimulus_set), ""), ACCENT))
+    columns = {
+        "stimulus set": rows["stimulus_set"].astype(str), "Pearson r": rows["pearson"],
+        "interval from": rows["pearson_low"], "to": rows["pearson_high"], "Spearman": rows["spearman"],
+        "corrected p": rows["p_adjusted"], "network pairs": rows["n_pairs"],
+    }  # fmt: skip
+    defined = rows["pearson"].notna()
+    describe_points(
+        axes, rows.loc[defined, "pearson"], np.flatnonzero(defined),
+        {name: values[defined] for name, values in columns.items()}, along="y", measure=measure,
+    )  # fmt: skip
     axes.set_yticks(
         range(len(rows)),
         [f"{shortened(str(row.stimulus_set), 30)} (n = {row.n_pairs})" for row in rows.itertuples()],
     )
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
-    columns = rows[["pearson", "spearman", "pearson_low", "pearson_high"]].to_numpy(dtype=np.float64)
-    axes.set_xlim(min(-0.8, float(np.nanmin(columns)) - 0.03), max(0.2, float(np.nanmax(columns)) + 0.03))
+    ends = rows[["pearson", "spearman", "pearson_low", "pearson_high"]].to_numpy(dtype=np.float64)
+    axes.set_xlim(min(-0.8, float(np.nanmin(ends)) - 0.03), max(0.2, float(np.nanmax(ends)) + 0.03))
     axes.set_xlabel(f"correlation of similarity ({shortened(measure, 40)}) with the difference of accuracies")
     axes.set_title("n: pairs of networks", fontsize=8.5, color=MUTED)
     add_legend(figure, [*_handles(), *_group_handles(colours)], 4)

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from rep_kedro.datasets.marks import describe_points
 from rep_kedro.reporting.names import shortened
-from rep_kedro.reporting.pairs import kinds_of, of_kind, with_kinds
+from rep_kedro.reporting.pairs import kinds_of, names_of, of_kind, with_kinds
 from rep_kedro.reporting.performance.figures import CROWDED_DPI, panels_of_sets, written_r
 from rep_kedro.reporting.similarity.spread import add_kind_legend, draw_kind
 from rep_kedro.reporting.style import MANY_POINTS, RASTER_DPI, Palette, plot_note, start_figure, styled
@@ -14,6 +15,7 @@ from rep_kedro.reporting.texts import figure_texts
 
 TITLE = figure_texts("prediction_agreement")["title"]
 MOST_PANELS = 4
+SAID = {"error_consistency": "error consistency", "disagreement": "disagreement"}
 ROWS = {
     "error_consistency": "error consistency (Cohen's κ,\n1: alike, 0: by chance)",
     "within_range": "disagreement, from the least (0)\nto the most (1) that accuracies allow",
@@ -79,7 +81,7 @@ def _plot(joined: pd.DataFrame, palette: Palette, measure: str) -> Figure:
     grid = figure.subplots(len(ROWS), max(len(names), 2), squeeze=False, sharex="col", sharey="row")
     for spare in grid[:, len(names) :].ravel():
         spare.set_axis_off()
-    kinds = sorted(set(kinds_of(joined)))
+    kinds = sorted(set(kinds_of(joined[joined["stimulus_set"].isin(names)])))
     for column, name in zip(grid.T, names, strict=False):
         rows = joined[joined["stimulus_set"] == name]
         for panel, value in zip(column, ROWS, strict=True):
@@ -89,6 +91,11 @@ def _plot(joined: pd.DataFrame, palette: Palette, measure: str) -> Figure:
                 draw_kind(
                     panel, part["similarity"], part[value], kind, palette, len(rows), rasterized=is_crowded
                 )
+            columns = {
+                **names_of(defined), "similarity": defined["similarity"],
+                **{words: defined[column] for column, words in SAID.items()},
+            }  # fmt: skip
+            describe_points(panel, defined["similarity"], defined[value], columns, stimulus_set=name)
             r = written_r(pearson(defined["similarity"], defined[value]))
             panel.set_title(f"{shortened(name, 22)}: {r}" if value == "error_consistency" else r)
         column[-1].set_xlabel(f"similarity ({shortened(measure, 24)})")

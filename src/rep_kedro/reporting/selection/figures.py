@@ -1,6 +1,7 @@
 """Which few networks together? Accuracy of ensembles by how their networks were chosen."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,8 +9,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from rep_kedro.datasets.marks import describe_points
 from rep_kedro.reporting.names import shortened
-from rep_kedro.reporting.style import INK, MUTED, add_legend, plot_note, start_figure, styled, write_percents
+from rep_kedro.reporting.style import (
+    INK,
+    MUTED,
+    add_legend,
+    plot_note,
+    row_height,
+    start_figure,
+    styled,
+    write_percents,
+)
 from rep_kedro.reporting.tables import in_order
 from rep_kedro.reporting.texts import figure_texts
 
@@ -23,6 +34,7 @@ STRATEGIES = {  # words, colour, marker
     "within_one_cluster": ("within one cluster", "#c9a500", "D"),
     "random": ("random", "#9a9a9a", "X"),
 }
+WORDS = {"best_accuracy": "best network", "ensemble_accuracy": "ensemble"}
 _DODGE = 0.17  # of the distance between two sizes
 
 
@@ -54,27 +66,27 @@ def _plot(judged: pd.DataFrame, measure: str) -> Figure:
     strategies = [name for name in STRATEGIES if (judged["strategy"] == name).any()]
     n_columns = min(N_COLUMNS, len(sets))
     n_rows = -(-len(sets) // n_columns)
-    figure = start_figure(title, 0.9 + 4.9 * n_rows)
+    figure = start_figure(title, 0.9 + row_height(n_rows, 4.9, 0.9) * n_rows)
     grid = figure.subplots(2 * n_rows, n_columns, squeeze=False)
     above, below = grid[:n_rows].ravel(), grid[n_rows:].ravel()
     for spare in (*above[len(sets) :], *below[len(sets) :]):
         spare.set_axis_off()
     for index, (name, first, second) in enumerate(zip(sets, above, below, strict=False)):
         rows = judged[judged["stimulus_set"] == name]
-        _draw_accuracies(first, rows, strategies)
-        _draw_gains(second, rows, strategies)
+        _draw_accuracies(first, rows, strategies, name)
+        _draw_gains(second, rows, strategies, name)
         first.set_title(shortened(name, 32))
         second.set_title(shortened(name, 32))
         if index % n_columns == 0:
-            first.set_ylabel("accuracy on test images (%)")
-            second.set_ylabel("ensemble − best single network\n(percentage points)")
+            first.set_ylabel("accuracy on\ntest images (%)")
+            second.set_ylabel("ensemble − best\nnetwork (% points)")
         first.set_xlabel("networks in a set")
         second.set_xlabel(f"mean similarity within the set\n({shortened(measure, 34)}), no unit")
     _add_legend(figure, strategies)
     return figure
 
 
-def _draw_accuracies(panel: Axes, rows: pd.DataFrame, strategies: Sequence[str]) -> None:
+def _draw_accuracies(panel: Axes, rows: pd.DataFrame, strategies: Sequence[str], name: str) -> None:
     sizes = sorted(int(size) for size in rows["n_models"].unique())
     for place, strategy in enumerate(strategies):
         own = rows[rows["strategy"] == strategy]
@@ -86,6 +98,11 @@ def _draw_accuracies(panel: Axes, rows: pd.DataFrame, strategies: Sequence[str])
         ):
             grouped = own.groupby("n_models")[column]
             x = np.array([sizes.index(int(size)) for size in grouped.median().index]) + shift + offset
+            columns: dict[str, Any] = {
+                "how chosen": [STRATEGIES[strategy][0]] * len(x), "networks in a set": grouped.median().index,
+                WORDS[column]: grouped.median(), "smallest": grouped.min(), "largest": grouped.max(),
+            }  # fmt: skip
+            describe_points(panel, x, grouped.median(), columns, stimulus_set=name)
             panel.vlines(x, grouped.min(), grouped.max(), color=colour, linewidth=1.1, alpha=0.75)
             panel.plot(
                 x, grouped.median(), linestyle="none", marker=marker, markersize=6.5,
@@ -99,13 +116,20 @@ def _draw_accuracies(panel: Axes, rows: pd.DataFrame, strategies: Sequence[str])
     write_percents(panel.yaxis)
 
 
-def _draw_gains(panel: Axes, rows: pd.DataFrame, strategies: Sequence[str]) -> None:
+def _draw_gains(panel: Axes, rows: pd.DataFrame, strategies: Sequence[str], name: str) -> None:
     panel.axhline(0, color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)))
     for strategy in reversed(strategies):
         own = rows[rows["strategy"] == strategy].dropna(subset=["mean_similarity"])
         _, colour, marker = STRATEGIES[strategy]
+        gains = 100 * (own["ensemble_accuracy"] - own["best_accuracy"])
+        gained: dict[str, Any] = {
+            "how chosen": [STRATEGIES[strategy][0]] * len(own),
+            "networks": [", ".join(map(str, models)) for models in own["models"]],
+            "mean similarity": own["mean_similarity"], "gain (% points)": gains,
+        }  # fmt: skip
+        describe_points(panel, own["mean_similarity"], gains, gained, stimulus_set=name)
         panel.plot(
-            own["mean_similarity"], 100 * (own["ensemble_accuracy"] - own["best_accuracy"]), linestyle="none",
+            own["mean_similarity"], gains, linestyle="none",
             marker=marker, markersize=6.5, color=colour, alpha=0.8, markeredgecolor="#ffffff",
             markeredgewidth=0.4,
         )  # fmt: skip

@@ -1,6 +1,7 @@
 """Which kinds of network are there, and how many of each? Counts for every two properties."""
 
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from rep_kedro.datasets.marks import describe_points
 from rep_kedro.reporting.names import drawn, shortened
 from rep_kedro.reporting.style import INK, PAPER, grid_of_panels, plot_note, start_figure, styled
 from rep_kedro.reporting.texts import figure_texts
@@ -111,7 +113,13 @@ def _draw_counts(axes: Axes, table: pd.DataFrame, largest: int) -> None:
         np.ma.masked_equal(counts / largest, 0), cmap=colormaps[COLOUR_MAP], vmin=-0.25, vmax=1.1,
         aspect="auto", interpolation="none", extent=(0, n_columns, n_rows, 0),
     )  # fmt: skip
-    for row, column in np.argwhere(counts > 0):
+    rows, columns = np.nonzero(counts)
+    names: dict[str, Any] = {
+        str(side.name): side.to_numpy()[places]
+        for side, places in ((table.index, rows), (table.columns, columns))
+    }
+    describe_points(axes, columns + 0.5, rows + 0.5, {**names, "networks": counts[rows, columns]})
+    for row, column in zip(rows, columns, strict=True):
         count = counts[row, column]
         axes.text(
             column + 0.5, row + 0.5, str(count), ha="center", va="center", fontsize=8,

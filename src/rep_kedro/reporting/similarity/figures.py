@@ -1,6 +1,6 @@
 """Which networks represent images alike? Heat maps of similarity, and the networks as points on a map."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from rep_kedro.reporting.names import drawn, shortened
+from rep_kedro.datasets.marks import describe_map, describe_points
+from rep_kedro.reporting.names import shortened
 from rep_kedro.reporting.similarity.heat_maps import (
     add_strip_legend,
     colour_limits,
@@ -24,7 +25,9 @@ from rep_kedro.reporting.style import (
     add_legend,
     grid_of_panels,
     make_square,
+    names_in_lines,
     plot_note,
+    row_height,
     start_figure,
     styled,
     title_with_sets,
@@ -35,6 +38,7 @@ from rep_kedro.reporting.tables import (
     in_order,
     matrices_of,
     mean_matrix,
+    network_columns,
     objectives_in_order,
     palette_of,
     trait_of,
@@ -44,7 +48,8 @@ from rep_kedro.reporting.texts import figure_texts
 MAPS_TITLE = figure_texts("similarity")["title"]
 POSITIONS_TITLE = figure_texts("similarity_map")["title"]
 MEAN, MEAN_PANEL = "mean", "mean over stimulus sets"
-N_COLUMNS = 2
+FEW_PANELS = 4  # in two columns; more are drawn in three
+AROUND_IN = 1.0  # title and legend
 
 
 def plot_similarity(
@@ -96,15 +101,18 @@ def _plot_maps(
     panels = (
         {MEAN_PANEL: mean, **dict(list(matrices.items())[:n_panels])} if len(matrices) > 1 else dict(matrices)
     )
-    n_rows = -(-len(panels) // N_COLUMNS)
-    title = title_with_sets(MAPS_TITLE, n_panels, len(matrices))
-    figure = start_figure(title, 1.0 + 4.15 * n_rows)
-    axes = grid_of_panels(figure, len(panels), min(N_COLUMNS, len(panels)))
+    n_columns = min(len(panels), 2 if len(panels) <= FEW_PANELS else 3)
+    n_rows = -(-len(panels) // n_columns)
+    row_in = row_height(n_rows, 4.15 if n_columns < 3 else 3.2, AROUND_IN)
+    figure = start_figure(title_with_sets(MAPS_TITLE, n_panels, len(matrices)), AROUND_IN + row_in * n_rows)
+    axes = grid_of_panels(figure, len(panels), n_columns)
     limits = colour_limits(panels.values())
     for index, (panel, (name, frame)) in enumerate(zip(axes, panels.items(), strict=True)):
-        image = draw_map(panel, frame.loc[order, order], limits)
+        shown = frame.loc[order, order]
+        image = draw_map(panel, shown, limits)
+        describe_map(panel, shown, "similarity", stimulus_set=name, measure=measure)
         draw_strips(panel, [palette.colour(objective.get(model, UNKNOWN)) for model in order])
-        label_networks(panel, order, with_names=index % N_COLUMNS == 0)
+        label_networks(panel, order, side_in=row_in - 0.5, with_names=index % n_columns == 0)
         panel.set_title(shortened(name, 40))
     bar = figure.colorbar(
         image, ax=axes, shrink=0.6, aspect=30, panchor=CORNER,
@@ -150,6 +158,9 @@ def _plot_positions(placed: pd.DataFrame, model_cards: pd.DataFrame, measure: st
     for panel, name in zip(axes, panels, strict=True):
         rows = placed[placed["stimulus_set"] == name]
         _draw_positions(panel, rows[["x", "y"]].to_numpy(), in_order(rows["model"]), model_cards)
+        describe_points(
+            panel, rows["x"], rows["y"], network_columns(rows["model"], model_cards), stimulus_set=name
+        )
         stress = f"stress {rows['stress'].iloc[0]:.2f}" if len(rows) else "no map"
         panel.set_title(f"{MEAN_PANEL if name == MEAN else shortened(name, 28)}\n{stress}", fontsize=8.5)
         panel.set_xlabel("first axis (dissimilarity)")
@@ -188,17 +199,27 @@ def _add_position_legend(figure: Figure, model_cards: pd.DataFrame, models: list
     handles = palette_of(model_cards).legend_handles(
         objectives_in_order(objective.get(model, UNKNOWN) for model in models)
     )
-    handles += architecture_handles(model_cards)
+    handles += architecture_handles(model_cards, models)
     add_legend(figure, handles, len(handles))
 
 
-def architecture_handles(model_cards: pd.DataFrame) -> list[Line2D]:
-    """Return legend entries that say which architecture is filled and which are hollow."""
-    first = filled_architecture(model_cards)
-    others = sorted(set(trait_of(model_cards, "architecture").values()) - {first})
-    named = [(first, INK), (", ".join(drawn(name) for name in others), "#ffffff")] if others else []
+def architecture_handles(model_cards: pd.DataFrame, models: Iterable[str]) -> list[Line2D]:
+    """Return legend entries that say which architecture is filled and which are hollow.
+
+    Args:
+        model_cards: Give the filled architecture, the same in every figure.
+        models: The networks that are drawn; only their architectures are named.
+    """
+    first, architecture = filled_architecture(model_cards), trait_of(model_cards, "architecture")
+    names = {architecture.get(model, UNKNOWN) for model in models}
+    groups = ((sorted(names & {first}), INK), (sorted(names - {first}), "#ffffff"))
+    named = [
+        (names_in_lines(group), face)
+        for group, face in groups
+        if group and len(set(architecture.values())) > 1
+    ]
     return [
         Line2D([], [], linestyle="none", marker="o", markersize=7, markerfacecolor=face, markeredgecolor=INK,
-               label=shortened(drawn(name), 40))
-        for name, face in named
+               label=label)
+        for label, face in named
     ]  # fmt: skip

@@ -15,7 +15,9 @@ from rep_kedro.reporting.names import drawn, shortened
 from rep_kedro.reporting.style import COLOUR_MAP, MUTED, Palette, add_legend, make_square
 from rep_kedro.reporting.tables import objectives_in_order
 
-MOST_LABELS = 40
+POINTS_PER_IN = 72
+STRIP_SHARE = 0.03  # width of a strip, of the map's side
+LARGEST_PT, SMALLEST_PT = 8.0, 5.0  # of names; where rows are lower, none are written
 
 
 def colour_limits(frames: Iterable[pd.DataFrame]) -> tuple[float, float]:
@@ -64,7 +66,7 @@ def draw_map(
 def draw_strips(axes: Axes, colours: list[str]) -> None:
     """Mark each network's objective by a coloured strip left of its row and above its column."""
     n = len(colours)
-    width = max(0.55, n * 0.025)
+    width = n * STRIP_SHARE
     left = [Rectangle((-1.35 * width, index + 0.04), width, 0.92) for index in range(n)]
     above = [Rectangle((index + 0.04, -1.35 * width), 0.92, width) for index in range(n)]
     for strip in (left, above):
@@ -73,14 +75,15 @@ def draw_strips(axes: Axes, colours: list[str]) -> None:
     axes.set_ylim(n, -1.5 * width)
 
 
-def label_networks(axes: Axes, order: list[str], *, with_names: bool) -> None:
-    """Name the rows, where there is room."""
+def label_networks(axes: Axes, order: list[str], *, side_in: float, with_names: bool) -> None:
+    """Name the rows of a map that is about so many inches high, where there is room."""
+    size_pt = min(LARGEST_PT, 0.85 * POINTS_PER_IN * side_in / len(order))
     axes.set_xticks([])
-    if not with_names or len(order) > MOST_LABELS:
+    if not with_names or size_pt < SMALLEST_PT:
         axes.set_yticks([])
         return
     axes.set_yticks(np.arange(len(order)) + 0.5, [shortened(model, 24) for model in order])
-    axes.tick_params(axis="y", length=0, labelsize=8 if len(order) <= 24 else 5.5)
+    axes.tick_params(axis="y", length=0, labelsize=size_pt)
 
 
 def add_strip_legend(figure: Figure, objectives: list[str], palette: Palette, *, has_undefined: bool) -> None:

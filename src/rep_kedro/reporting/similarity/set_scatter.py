@@ -8,8 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from rep_kedro.datasets.marks import describe_points
 from rep_kedro.reporting.names import drawn, shortened
-from rep_kedro.reporting.pairs import kinds_of, of_kind, pairs_by_set
+from rep_kedro.reporting.pairs import kinds_of, names_of, of_kind, pairs_by_set
 from rep_kedro.reporting.performance.figures import CROWDED_DPI, written_r
 from rep_kedro.reporting.similarity.spread import FEW_POINTS, draw_kind
 from rep_kedro.reporting.style import (
@@ -94,6 +95,8 @@ def _plot(wide: pd.DataFrame, chosen: list[tuple[str, str]], palette: Palette, m
 
 def _draw_all(axes: Axes, both: pd.DataFrame, *, is_crowded: bool) -> None:
     a, b = both.columns
+    values = {f"similarity on {name}": both[name] for name in (a, b)}
+    describe_points(axes, both[a], both[b], {**names_of(both), **values})
     axes.plot(
         both[a].to_numpy(), both[b].to_numpy(), linestyle="none", marker="o", color=MUTED, alpha=0.5,
         markersize=4.5 if len(both) < FEW_POINTS else 2.5, markeredgewidth=0, rasterized=is_crowded,
@@ -108,6 +111,8 @@ def _draw_within(axes: Axes, both: pd.DataFrame, palette: Palette, *, is_crowded
     of_objective = {objective: of_kind(both, (objective, objective)) for objective in within}
     for place, objective in enumerate(objectives_in_order(of_objective)):
         part, colour = of_objective[objective], palette.colour(objective)
+        values = {f"similarity on {name}": part[name] for name in (a, b)}
+        describe_points(axes, part[a], part[b], {**names_of(part), **values}, objective=drawn(objective))
         draw_kind(axes, part[a], part[b], (objective, objective), palette, len(both), rasterized=is_crowded)
         _draw_line(axes, part[a], part[b], colour)
         if place < MOST_LINES:

@@ -9,8 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from rep_kedro.datasets.marks import describe_points
 from rep_kedro.reporting.names import Kind, drawn_kind, shortened
-from rep_kedro.reporting.pairs import kinds_of, mean_and_spread, of_kind, pairs_by_set
+from rep_kedro.reporting.page import counted
+from rep_kedro.reporting.pairs import kinds_of, mean_and_spread, names_of, of_kind, pairs_by_set
 from rep_kedro.reporting.performance.figures import CROWDED_DPI, written_r
 from rep_kedro.reporting.style import (
     MANY_POINTS,
@@ -62,13 +64,15 @@ def _plot(moments: pd.DataFrame, palette: Palette, measure: str, spread_of: str)
     for kind in by_size:
         part = of_kind(moments, kind)
         draw_kind(axes, part["mean"], part["std"], kind, palette, len(moments), rasterized=is_crowded)
+    columns = {**names_of(moments), "mean": moments["mean"], "standard deviation": moments["std"]}
+    describe_points(axes, moments["mean"], moments["std"], columns, measure=measure)
     unit = "radians" if spread_of == "angle" else "no unit"
     what = "angle (arccos of the similarity)" if spread_of == "angle" else "similarity"
     axes.set_xlabel(f"mean {what} over stimulus sets ({shortened(measure, 40)}), {unit}")
     axes.set_ylabel(f"standard deviation over stimulus sets, {unit}")
     axes.set_ylim(bottom=0)
     axes.set_title(
-        f"{len(moments)} pairs of networks; mean and standard deviation: "
+        f"{counted(len(moments), 'pair')} of networks; mean and standard deviation: "
         f"{written_r(pearson(moments['mean'], moments['std']))}"
     )
     add_kind_legend(figure, sorted(by_size), palette)

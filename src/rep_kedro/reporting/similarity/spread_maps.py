@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from rep_kedro.datasets.marks import describe_map
 from rep_kedro.reporting.names import shortened
 from rep_kedro.reporting.pairs import mean_and_spread, pairs_by_set, square
 from rep_kedro.reporting.similarity.heat_maps import (
@@ -18,6 +19,8 @@ from rep_kedro.reporting.tables import cluster_order, in_order, palette_of, trai
 from rep_kedro.reporting.texts import figure_texts
 
 TITLE = figure_texts("mean_and_std_maps")["title"]
+SIDE_IN = 3.7  # of a map, about
+WORDS = {"mean": "mean similarity", "std": "standard deviation"}
 COLOURS = {"mean": COLOUR_MAP, "std": "magma"}
 
 
@@ -57,9 +60,11 @@ def _plot(frames: dict[str, pd.DataFrame], model_cards: pd.DataFrame, measure: s
     }
     for panel, (name, frame) in zip(panels, frames.items(), strict=True):
         limits = colour_limits([frame]) if name == "mean" else (0.0, float(np.nanmax(frame)) or 1.0)
-        image = draw_map(panel, frame.loc[order, order], limits, COLOURS[name], has_diagonal=False)
+        shown = frame.loc[order, order]
+        image = draw_map(panel, shown, limits, COLOURS[name], has_diagonal=False)
+        describe_map(panel, shown, WORDS[name], measure=measure)
         draw_strips(panel, [palette.colour(name) for name in objectives])
-        label_networks(panel, order, with_names=name == "mean")
+        label_networks(panel, order, side_in=SIDE_IN, with_names=name == "mean")
         bar = figure.colorbar(image, ax=panel, location="bottom", shrink=0.8, aspect=32, label=labels[name])
         bar.solids.set_rasterized(True)  # type: ignore[union-attr]
         bar.outline.set_visible(False)
