@@ -195,7 +195,7 @@ def _closure(name: str, path: Path, root: Path, package: str) -> dict[str, Path]
 def _imports_of(name: str, file: Path) -> Iterator[str]:
     """Yield the dotted names that a module imports, and the packages around them."""
     try:
-        imports = read_facts(file.read_bytes()).imports
+        imports = read_facts(file).imports
     except (SyntaxError, ValueError) as problem:
         raise UserError(f"{_CODE} {file}{_line_of(problem)} is no valid Python: {problem}") from problem
     own = name.split(".")
