@@ -88,7 +88,7 @@ def rebuilt_by(collection: str, key: str) -> str:
 
 
 class MemberHandle:
-    """A member that is there, opened only as far as asked.
+    """A stored member that reads only what is requested.
 
     Before its tensors are used, every byte of the file is compared with its seal, once per file and process.
     Parquet pages have checksums of their own.
@@ -154,7 +154,7 @@ class MemberHandle:
         _checked.add(identity)
 
     def _identity(self) -> tuple[str, int, int, int]:
-        """Return what is another for a file that was written again."""
+        """Return the identity of a file, which changes when it is written again."""
         status = self.path.stat()
         return str(self.path.absolute()), status.st_ino, status.st_size, status.st_mtime_ns
 

@@ -41,7 +41,7 @@ class Narrowed(NamedTuple):
 
 
 def is_wide(image: "Image") -> bool:
-    """Say whether an open image holds whole numbers of more than 8 bits per channel, without a sign."""
+    """Return whether an open image holds unsigned integers of more than 8 bits per channel."""
     if image.mode in {"I", "F"}:
         return image.mode == "I" and image.format == "PPM"
     return (
