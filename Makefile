@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+# two processes take whole files, in the order of the folders: few long ones come last
+IN_TWO := -n 2 --dist loadfile --no-loadscope-reorder
 LOCKS := $(addprefix requirements/,$(addsuffix .lock,build packages torch torch-cpu))
 INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps
 TOOLS := .venv-tools/bin
@@ -32,13 +34,13 @@ run: $(STAMP) ## the whole study on the embedded default, then the report (conf/
 	@echo "report: data/08_reporting/report.html"
 
 test: $(STAMP) ## the tests without the slow ones: a few minutes
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	@$(BIN)/python -m pytest $(IN_TWO) -m "not slow"
 
 test-all: $(STAMP) ## all tests that this machine can run
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest $(IN_TWO)
 
 coverage: $(STAMP) ## all tests, then the lines that none of them ran (build/coverage/index.html)
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered --cov-report=html:build/coverage
+	@$(BIN)/python -m pytest $(IN_TWO) --cov --cov-report=term:skip-covered --cov-report=html:build/coverage
 
 docs: $(STAMP) ## the documentation site, warnings as errors (build/docs/index.html)
 	@$(BIN)/sphinx-build -q -W --keep-going -j auto docs build/docs

@@ -8,16 +8,17 @@ the start of a process, of signals and of the environment use ``subprocess``.
 Run as a script, this file is that process; orders come through the socket that it inherits.
 """
 
+import atexit
 import gc
 import json
 import os
+import runpy
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -30,6 +31,7 @@ _LIBRARIES = (
     *("scipy.stats", "scipy.optimize", "scipy.linalg", "scipy.cluster.hierarchy", "scipy.spatial.distance"),
     *("sklearn.datasets", "sklearn.manifold", "sklearn.cluster", "sklearn.decomposition", "sklearn.metrics"),
     *("torch", "torch._dynamo", "torch.optim", "torch.utils.flop_counter", "safetensors.torch"),
+    *("torchvision", "timm", "open_clip"),
     *("matplotlib.pyplot", "matplotlib.backends.backend_svg", "matplotlib.backends.backend_agg"),
 )
 
@@ -55,14 +57,20 @@ def run_forked(
 
 @cache
 def _mother() -> socket.socket:
-    """Start the process that forks; it ends when this one does, as its socket is closed then."""
+    """Start the process that forks; it ends when its socket is closed, at the latest when this one ends."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
-        subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, __file__, str(theirs.fileno())], pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
         )  # fmt: skip
+    atexit.register(_end, ours, process)
     return ours
+
+
+def _end(orders: socket.socket, mother: subprocess.Popen[bytes]) -> None:
+    orders.close()
+    mother.wait()
 
 
 def _next_order(orders: socket.socket) -> list[str]:
@@ -94,9 +102,11 @@ def _next_order(orders: socket.socket) -> list[str]:
 
 
 if __name__ == "__main__":
+    # kept, as torch forgets the operators with the module that declares them
+    torchvision_module = runpy.run_path(str(Path(__file__).parents[1] / "src/rep_kedro/_torchvision.py"))
+    torchvision_module["mend_torchvision"]()
     for library in _LIBRARIES:
-        with suppress(ImportError):
-            import_module(library)
+        import_module(library)
     gc.freeze()
     arguments = _next_order(socket.socket(fileno=int(sys.argv[1])))
     sys.argv = [str(Path(sys.executable).with_name("kedro")), *arguments]

@@ -47,10 +47,10 @@ def run_in(
 ) -> subprocess.CompletedProcess[str]:
     """Run a tool of the environment in a folder; fail with its output.
 
-    Kedro runs in a fork of a process that has imported its libraries, unless variables are given.
+    Kedro runs in a fork of a process that has imported its libraries, unless variables of Python are given.
     """
     variables = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", **environment}
-    if command[0] == "kedro" and not environment:
+    if command[0] == "kedro" and not any(name.startswith("PYTHON") for name in environment):
         ended = run_forked(folder, command[1:], variables)
     else:
         ended = subprocess.run(

@@ -1,6 +1,7 @@
 """Architectures of users: found by name, documented, refused in one line where unsound or too large."""
 
 import json
+import random
 import re
 from pathlib import Path
 from typing import get_args
@@ -8,6 +9,7 @@ from typing import get_args
 import pytest
 import torch
 import yaml
+from pydantic import TypeAdapter
 from torch import nn
 
 from rep_kedro.errors import UserError
@@ -21,6 +23,7 @@ INPUT = {"channels": 1, "size_px": 8, "mean": [0.0], "std": [1.0]}
 CONV = {"name": "a", "kind": "conv", "channels": 4, "kernel": 3}
 
 FLATTEN = {"name": "a", "kind": "flatten"}
+LAYER = TypeAdapter(Layer)
 
 
 @pytest.fixture
@@ -193,6 +196,51 @@ def test_shapes_found_without_numbers_are_those_of_the_network(name):
     x = torch.zeros(2, channels, side, side)
     for layer in network.layer_names:
         assert tuple(network.run(x, stop_at=layer).shape) == (2, *network.shapes[layer])
+
+
+def draw_layers(draws, n):
+    """Yield layers of random settings, most of which fit a map of random size, and their inputs."""
+    for _ in range(n):
+        kind = draws.choice(
+            ["conv", "deconv", "pad", "bn", "maxpool", "avgpool", "subsample", "relu", "concat"]
+        )
+        size = {"kernel": draws.randint(1, 5), "stride": draws.randint(1, 3), "padding": draws.randint(0, 2)}
+        settings = {
+            "conv": {**size, "dilation": draws.randint(1, 2), "groups": draws.randint(1, 2), "channels": 4},
+            "deconv": {**size, "channels": 3, "bias": draws.random() < 0.5},
+            "pad": {"before": draws.randint(0, 3), "after": draws.randint(0, 3)},
+            "maxpool": size,
+            "avgpool": size,
+            "subsample": {"channels": 6, "stride": draws.randint(1, 3)},
+        }.get(kind, {})
+        side = draws.randint(1, 9)
+        shape = (draws.randint(1, 4), side, side)
+        n_inputs = 2 if kind == "concat" else 1
+        yield LAYER.validate_python({"name": "a", "kind": kind, **settings}), (shape,) * n_inputs
+    for n_channels in (1, 5):
+        for features in ({"kind": "linear", "features": 3}, {"kind": "bn"}, {"kind": "flatten"}):
+            yield LAYER.validate_python({"name": "a", **features}), ((n_channels,),)
+
+
+def test_formulas_of_shapes_and_parameters_agree_with_torch():
+    n_fitting = 0
+    for layer, inputs in draw_layers(random.Random(0), 300):  # noqa: S311
+        found = shapes._shape_by_formula(layer, inputs, None)
+        try:
+            expected, n_parameters = shapes._run_without_numbers(layer, inputs, None)
+        except UserError:
+            assert found is None, layer
+            continue
+        assert found == expected, layer
+        assert shapes._count_parameters(layer, inputs[0], found) == n_parameters, layer
+        n_fitting += 1
+    assert n_fitting > 150
+
+
+def test_shipped_architectures_need_no_meta_device(monkeypatch):
+    monkeypatch.setattr(shapes, "_run_without_numbers", lambda *_: pytest.fail("the meta device was used"))
+    for path in FOLDER.glob("*.yml"):
+        assert list(shapes.follow_shapes(load_architecture(path.stem), 7))
 
 
 def test_a_network_on_the_meta_device_holds_no_numbers():

@@ -1,25 +1,17 @@
 """kedro plan and kedro layers: what would be done, in seconds, without doing it."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+from tests.small_study import ROOT, run_in
 
 from rep_kedro.datasets import CollectionDataset, Planned, Tensors
 from rep_kedro.features.estimate import estimate_networks, mean_seconds
 
-ROOT = Path(__file__).parents[2]
-KEDRO = Path(sys.executable).parent / "kedro"
 FLOPS = {"net": 2_000_000, "twice": 4_000_000, "half": 1_000_000, "giant": 20_000_001}
 
 
 def _kedro(*command):
-    environment = {**os.environ, "REP_PAPER_DATA": "/nowhere", "REP_PAPER_WEIGHTS": "/nowhere"}
-    return subprocess.run(
-        [str(KEDRO), *command], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
+    nowhere = {"REP_PAPER_DATA": "/nowhere", "REP_PAPER_WEIGHTS": "/nowhere"}
+    return run_in(ROOT, "kedro", *command, check=False, **nowhere)
 
 
 def _estimates(pending, seconds):

@@ -95,7 +95,7 @@ def test_the_report_is_made_from_pulled_results_at_once(clone: Path) -> None:
     assert report.read_bytes() == shipped
 
 
-@pytest.mark.parametrize("kind", ["folder", "s3"])
+@pytest.mark.parametrize("kind", ["folder", pytest.param("s3", marks=pytest.mark.slow)])
 def test_results_survive_push_wipe_and_pull(
     kind: str, clone: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -116,6 +116,7 @@ def test_results_survive_push_wipe_and_pull(
     assert "up to date" in run_in(clone, "dvc", "status").stdout
 
 
+@pytest.mark.slow
 def test_an_earlier_version_is_loaded_by_its_tag_and_shown_beside_this_run(clone: Path) -> None:
     subprocess.run(["git", "tag", "v1"], cwd=clone, check=True)
     parameters = clone / "conf" / "base" / "parameters_similarity.yml"

@@ -9,6 +9,8 @@ import yaml
 from PIL import Image
 from tests.project.conftest import copy_project, run_in
 
+pytestmark = pytest.mark.slow
+
 NETWORKS = {
     "test_resnet": ["layer2", "layer4"],
     "test_vit": ["blocks.1", "norm"],

@@ -81,7 +81,7 @@ def require_ended_well(process: subprocess.Popen[str], number: signal.Signals, f
 
 
 @pytest.mark.parametrize("number", CODES)
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_a_signal_at_any_instant_is_answered_in_one_line(
     number: signal.Signals, seed: int, tmp_path: Path
 ) -> None:

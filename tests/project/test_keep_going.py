@@ -186,6 +186,7 @@ def test_without_the_option_an_incomplete_study_is_refused(spoilt: tuple[Path, A
     assert "stimulus_sets: 1 of 4 members failed" in answer.stdout + answer.stderr
 
 
+@pytest.mark.slow
 def test_a_second_run_completes_all_with_the_bytes_of_a_run_without_failures(
     spoilt: tuple[Path, Any], tmp_path: Path
 ) -> None:
@@ -206,6 +207,7 @@ def test_a_second_run_completes_all_with_the_bytes_of_a_run_without_failures(
     assert {name for name in ours if ours[name] != theirs[name]} <= {listed}
 
 
+@pytest.mark.slow
 def test_workers_keep_going_too(tmp_path: Path) -> None:
     folder = prepare(tmp_path / "study")
     answer = run(folder, "--keep-going", "--workers=2", "--pipelines=ingest,training,features")
@@ -259,6 +261,7 @@ def test_what_a_run_could_not_make_is_refused_as_input_with_the_reason(buggy: tu
     assert "stitches is incomplete: 1 of 1 members are not as planned (*: RuntimeError" in answer.stderr
 
 
+@pytest.mark.slow
 def test_workers_and_later_runs_know_what_is_missing(study: Path, tmp_path: Path) -> None:
     folder = tmp_path / "study"
     shutil.copytree(study, folder)

@@ -26,6 +26,7 @@ def test_the_notebook_runs_on_the_small_study(study: Path, monkeypatch: pytest.M
         assert name in shown
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::RuntimeWarning")
 def test_the_notebook_runs_on_another_study(own_study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One stimulus set that is not digits; architectures that share names of layers; nothing stitched."""

@@ -26,6 +26,7 @@ SUMMARY = re.compile(r"(\w+): (\d+) members: (\d+) computed, (\d+) kept, (\d+) f
 KILLS = 6
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_random_moments_ends_with_the_same_bytes_and_repeats_nothing(
     study: Path, tmp_path: Path
 ) -> None:

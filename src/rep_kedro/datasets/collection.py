@@ -135,7 +135,7 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
             raise CollectionError(list_gaps(head, failed))
 
     def give_up(self, why: str) -> None:
-        """Keep the reason why nothing can be planned instead of a plan; members stay for the next plan.
+        """Store the reason why nothing can be planned instead of a plan; members stay for the next plan.
 
         Raises:
             OSError: If the folder cannot be written.

@@ -17,7 +17,7 @@ def is_earlier(filepath: str) -> bool:
 
 
 def fetch_earlier(filepath: str, fs_args: dict[str, Any]) -> Path:
-    """Copy a file or folder of an earlier revision to a temporary place and return that.
+    """Copy a file or folder of an earlier revision to a temporary folder and return its path.
 
     Args:
         filepath: ``dvc:///<path within the repository>``.

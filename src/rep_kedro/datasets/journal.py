@@ -58,7 +58,7 @@ def append_to_journal(path: Path, *, key: str, digest: str, seconds: float, n_by
 
 
 def append_failure(path: Path, *, key: str, digest: str, why: str) -> None:
-    """Note that a member failed; a later line of the same member makes up for it.
+    """Note that a member failed; a later line of the same member replaces it.
 
     Raises:
         OSError: If the line cannot be written.

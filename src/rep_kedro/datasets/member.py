@@ -96,7 +96,7 @@ def with_remedy(problem: DamagedMemberError, collection: str, key: str) -> Damag
 
 
 class MemberHandle:
-    """A member that is there, opened only as far as asked.
+    """A stored member that reads only what is requested.
 
     Before its content is used, every byte of the file is compared with its seal, once per file and process.
 
@@ -157,7 +157,7 @@ class MemberHandle:
         _checked.add(identity)
 
     def _identity(self) -> tuple[str, int, int, int]:
-        """Return what is another for a file that was written again."""
+        """Return the identity of a file, which changes when it is written again."""
         status = self.path.stat()
         return str(self.path.absolute()), status.st_ino, status.st_size, status.st_mtime_ns
 

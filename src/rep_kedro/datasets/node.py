@@ -127,7 +127,7 @@ def _reference_of_handles(handles: Mapping[str, Any]) -> dict[str, Json]:
 
 
 def only(include: Any) -> Callable[[Any], Json]:
-    """Return what takes some fields of a model of parameters.
+    """Return a function that selects some fields of a parameter model.
 
     Args:
         include: Names of fields, nested as pydantic has it.

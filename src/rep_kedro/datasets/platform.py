@@ -88,7 +88,7 @@ def _versions() -> list[tuple[str, str]]:
 
 @cache
 def _maker() -> str:
-    """Return the processor's maker by its own word, such as `AuthenticAMD`."""
+    """Return the vendor string of the processor, such as `AuthenticAMD`."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             name, _, value = line.partition(":")

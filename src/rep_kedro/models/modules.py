@@ -117,8 +117,9 @@ def make_module(layer: Layer, shape: tuple[int, ...], n_classes: int | None) -> 
 
 def make_undrawn(kind: type[nn.Module], *args: Any, **kwargs: Any) -> nn.Module:
     """Return a module whose weights are undefined; the global random state is not touched."""
-    device = torch.get_default_device()
-    module: nn.Module = nn.utils.skip_init(kind, *args, device=device, **kwargs)  # type: ignore[no-untyped-call]
+    module = kind(*args, device="meta", **kwargs)
+    for name, weight in tuple(module.named_parameters()):
+        setattr(module, name, nn.Parameter(torch.empty(weight.shape)))
     return module
 
 

@@ -1,16 +1,31 @@
-"""Input and output shapes of each layer of an architecture, found on torch's meta device.
+"""Input and output shapes of each layer of an architecture.
 
-Nothing is allocated before it is known to be of a size that a machine can hold.
+Shapes of the usual layers follow from formulas. Anything else, and what does not fit, runs on torch's meta
+device, whose first use takes seconds. Nothing is allocated before its size is known to fit a machine.
 """
 
 from collections.abc import Iterator
+from math import prod
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from rep_kedro.errors import UserError
-from rep_kedro.models.architecture import INPUT, Architecture, Layer, Linear, Subsample
+from rep_kedro.models.architecture import (
+    INPUT,
+    Architecture,
+    BatchNorm,
+    Conv,
+    Deconv,
+    Dropout,
+    Layer,
+    Linear,
+    Pad,
+    Plain,
+    Pool,
+    Subsample,
+)
 from rep_kedro.models.modules import make_module
 
 MOST_PARAMETERS = 500_000_000
@@ -50,23 +65,76 @@ def _follow(architecture: Architecture, n_classes: int | None) -> list[Step]:
             break
         inputs = tuple(shapes[name] for name in layer.inputs)
         _require_fitting(layer, inputs)
-        output, n_own = _run_without_numbers(layer, inputs, n_classes)
+        output = _shape_by_formula(layer, inputs, n_classes)
+        if output is None:
+            output, n_own = _run_without_numbers(layer, inputs, n_classes)
+        else:
+            n_own = _count_parameters(layer, inputs[0], output)
         n_parameters += n_own
-        if output.numel() > LARGEST_OUTPUT * _TWO_IMAGES or n_parameters > MOST_PARAMETERS:
+        if prod(output) > LARGEST_OUTPUT or n_parameters > MOST_PARAMETERS:
             raise UserError(
-                f"layer {layer.name!r} is too large: output {_side(tuple(output.shape[1:]))},"
+                f"layer {layer.name!r} is too large: output {_side(output)},"
                 f" {n_parameters} parameters so far; the limits are {LARGEST_OUTPUT} values per output"
                 f" and {MOST_PARAMETERS} parameters"
             )
-        shapes[layer.name] = tuple(output.shape[1:])
+        shapes[layer.name] = output
         steps.append(Step(layer, inputs, shapes[layer.name]))
     return steps
 
 
-def _run_without_numbers(
+def _shape_by_formula(  # noqa: PLR0911 - one formula per kind
     layer: Layer, inputs: tuple[Shape, ...], n_classes: int | None
-) -> tuple[Tensor, int]:
-    """Return the output for two images and the number of parameters."""
+) -> Shape | None:
+    """Return the output shape, or None where torch has to say whether the layer fits."""
+    first, *sides = shape = inputs[0]
+    if isinstance(layer, Linear):
+        return (n_classes if layer.features == "classes" else layer.features,)  # type: ignore[return-value]
+    if isinstance(layer, BatchNorm | Dropout) or layer.kind in {"relu", "relu6", "sigmoid", "tanh", "add"}:
+        return shape if len(shape) in {1, 3} else None
+    if layer.kind in {"flatten", "flatten_channels_last"}:
+        return (prod(shape),)
+    if layer.kind == "concat":
+        is_fitting = len({other[1:] for other in inputs}) == 1
+        return (sum(other[0] for other in inputs), *sides) if is_fitting else None
+    if len(sides) != 2:
+        return None
+    match layer:
+        case Plain(kind="mean"):
+            return (first,)
+        case Pad():
+            return (first, *(side + layer.before + layer.after for side in sides))
+        case Subsample():
+            return (layer.channels, *(-(-side // layer.stride) for side in sides))
+        case Conv() if first % layer.groups == 0 and layer.channels % layer.groups == 0:
+            reach = layer.dilation * (layer.kernel - 1) + 1 - 2 * layer.padding
+            found = layer.channels, *((side - reach) // layer.stride + 1 for side in sides)
+        case Deconv():
+            reach = layer.kernel - 2 * layer.padding
+            found = layer.channels, *((side - 1) * layer.stride + reach for side in sides)
+        case Pool() if layer.padding <= layer.kernel // 2:
+            reach = layer.kernel - 2 * layer.padding
+            found = first, *((side - reach) // (layer.stride or layer.kernel) + 1 for side in sides)
+        case _:
+            return None
+    return found if min(found) > 0 else None
+
+
+def _count_parameters(layer: Layer, shape: Shape, output: Shape) -> int:
+    """Return how many numbers a layer learns, from its input and output shapes."""
+    match layer:
+        case Conv():
+            return output[0] * (shape[0] // layer.groups * layer.kernel**2 + layer.bias)
+        case Deconv():
+            return output[0] * (shape[0] * layer.kernel**2 + layer.bias)
+        case Linear():
+            return output[0] * (shape[0] + layer.bias)
+        case BatchNorm():
+            return 2 * shape[0]
+    return 0
+
+
+def _run_without_numbers(layer: Layer, inputs: tuple[Shape, ...], n_classes: int | None) -> tuple[Shape, int]:
+    """Return the output shape and the number of parameters, by running the layer on the meta device."""
     try:
         with torch.device("meta"), torch.no_grad():
             module = make_module(layer, inputs[0], n_classes).eval()
@@ -75,7 +143,7 @@ def _run_without_numbers(
         raise UserError(f"{_name_inputs(layer, inputs)}: {_first_line(error)}") from error
     if output.ndim < 2 or output.shape[0] != _TWO_IMAGES:
         raise UserError(f"{_name_inputs(layer, inputs)}: its inputs must be maps")
-    return output, sum(parameter.numel() for parameter in module.parameters())
+    return tuple(output.shape[1:]), sum(parameter.numel() for parameter in module.parameters())
 
 
 def _require_fitting(layer: Layer, inputs: tuple[Shape, ...]) -> None:

@@ -100,7 +100,7 @@ class _FlatTable:
         self._fields = self._position - self._unpack("i", self._position)
 
     def has(self, field: int) -> bool:
-        """Say whether a field is there."""
+        """Return whether a field is there."""
         return self._place(field) is not None
 
     def number(self, field: int, packing: str) -> int:

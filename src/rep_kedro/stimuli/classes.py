@@ -31,7 +31,7 @@ def order_names(found: Iterable[str]) -> list[str]:
 
 
 def numbers_of(names: Iterable[str]) -> dict[str, int]:
-    """Return the number in each name, where that is all in which the names differ; else nothing.
+    """Return the number in each name if names differ in nothing else; otherwise nothing.
 
     Example:
         >>> numbers_of(["class_10", "class_9"]), numbers_of(["10", "cat"])
@@ -45,7 +45,7 @@ def numbers_of(names: Iterable[str]) -> dict[str, int]:
 
 
 def is_number(name: str) -> bool:
-    """Say whether a name is a whole number in digits."""
+    """Return whether a name is an integer in digits."""
     return bool(_NUMBER.fullmatch(name))
 
 
@@ -201,7 +201,7 @@ def require_few_classes(n_classes: int, where: str) -> None:
 
 
 class Numbering:
-    """How a source numbers its classes, found out while its stimuli pass.
+    """How a source numbers its classes, determined while its stimuli are read.
 
     Attributes:
         n_classes: Number of the source's class names; None where it has none.
@@ -229,7 +229,7 @@ class Numbering:
                 yield stimulus._replace(label=label)
 
     def is_from_one(self) -> bool:
-        """Say whether labels run from 1 to K for K names, which fits one way of counting alone."""
+        """Return whether labels run from 1 to K for K names, which only counting from 1 explains."""
         return self._first is None and self._smallest == 1 and self.largest == self.n_classes
 
     def hint(self) -> str:

@@ -45,7 +45,7 @@ class ColumnarFile:
             _ = self.schema.names  # which may not be text
 
     def holds_text(self, column: str) -> bool:
-        """Say whether a column holds text, also as a dictionary."""
+        """Return whether a column holds text, also as a dictionary."""
         import pyarrow.types as pt
 
         kind = self.schema.field(column).type

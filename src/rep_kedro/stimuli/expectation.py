@@ -1,4 +1,4 @@
-"""What is said of a stimulus set beforehand, against what was found in it."""
+"""Expected counts of a stimulus set, compared with what was found in it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -72,7 +72,7 @@ def describe_left_out(meta: Mapping[str, Any]) -> str:
 
 
 def describe_doubts(meta: Mapping[str, Any]) -> list[str]:
-    """Return in words what is in the set, but bears on what is made of it.
+    """Return in words what may affect conclusions from the set.
 
     Example:
         >>> meta = {"classes_of_test_alone": ["cat"], "n_copies": 3, "n_copies_across_splits": 2}

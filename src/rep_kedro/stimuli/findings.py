@@ -21,7 +21,7 @@ class Findings:
     _several_frames: int = 0
 
     def add(self, image: CheckedImage) -> None:
-        """Take what was found in one image."""
+        """Add what was found in one image."""
         self.add_sizes([image.size])
         self._several_frames += image.has_more_frames
         if image.wide_range is not None:

@@ -1,6 +1,6 @@
 """Data sets of the Hugging Face hub, through the cache that its own client keeps.
 
-What is in the cache is never fetched again, and a commit that is named in full asks nobody. Where
+What is in the cache is never fetched again, and a full commit needs no request. Where
 ``HF_HUB_OFFLINE`` is set, or the hub cannot be reached, only the cache is used.
 """
 
@@ -22,7 +22,7 @@ _TIMEOUT_S = 15.0
 
 @lru_cache(maxsize=256)
 def resolve_commit(repo: str, revision: str) -> str:
-    """Return the commit that a revision of a data set means, asked once in each process.
+    """Return the commit of a revision of a data set; at most one request per process.
 
     Args:
         repo: Name on the hub, such as ``clip-benchmark/wds_vtab-cifar10``.

@@ -1,4 +1,4 @@
-"""Which way up an image is, read from that one tag; whatever else the metadata holds does not matter."""
+"""The orientation of an image, read from its one tag; all other metadata is ignored."""
 
 import re
 import struct

@@ -1,4 +1,4 @@
-"""One encoded image to pixels: the one way that every image goes, whether it is checked or shown.
+"""One encoded image to pixels: the only decoder, for checks and for networks.
 
 Rules, in this order: the first frame counts; the orientation is applied; 16 bits per channel become 8 (see
 ``wide_values``); transparent pixels are put on white; CMYK, palette and the like become RGB. Colour
@@ -97,7 +97,7 @@ def decode_image(
 
 
 def has_more_frames(encoded: bytes) -> bool:
-    """Say whether an image that can be decoded has frames behind the first one."""
+    """Return whether an image that can be decoded has more than one frame."""
     from PIL import Image
 
     with QUIET:

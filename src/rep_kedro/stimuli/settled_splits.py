@@ -1,4 +1,4 @@
-"""The last word on splits: a test split is drawn, or ``val`` serves as one."""
+"""The final splits: a test split is drawn, or ``val`` serves as one."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

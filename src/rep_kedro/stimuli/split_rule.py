@@ -229,6 +229,6 @@ def _statement(likely: Mapping[str, str]) -> str:
 
 
 def _common_start(first: str, last: str) -> str:
-    """Return how all names between two in alphabetical order begin."""
+    """Return the common start of all names between two in alphabetical order."""
     n_same = next((n for n, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
     return first[:n_same]

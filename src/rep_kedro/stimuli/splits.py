@@ -12,7 +12,7 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 def rank_by_seed(items: Sequence[str], seed: int | str) -> list[int]:
-    """Return the positions of the items in a random order that depends on the seed and the items alone.
+    """Return the positions of the items in a random order that depends only on the seed and the items.
 
     Args:
         items: Distinct names.
@@ -30,7 +30,7 @@ def rank_by_seed(items: Sequence[str], seed: int | str) -> list[int]:
 
 
 def hash_of(*parts: int | str) -> int:
-    """Return 256 random bits that depend on the parts alone, as a whole number.
+    """Return 256 random bits that depend only on the parts, as an integer.
 
     Example:
         >>> hash_of("digits", 0) == hash_of("digits", 0), hash_of("digits", 0) == hash_of("digits", 1)

@@ -1,4 +1,4 @@
-"""Values of image files that the decoder's library takes for others than their format says."""
+"""Values of image files that the decoding library reads differently from what their format says."""
 
 from typing import TYPE_CHECKING, Any
 

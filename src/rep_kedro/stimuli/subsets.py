@@ -78,7 +78,7 @@ class AllRule(SubsetRule):
 
 
 class StratifiedRule(SubsetRule):
-    """So many stimuli of each class, by split.
+    """A number of stimuli of each class, by split.
 
     Attributes:
         per_class: Stimuli of each class, by split.

@@ -107,7 +107,7 @@ def note_unread(relative: str, log: DamageLog) -> None:
 
 
 def is_text(name: str) -> bool:
-    """Say whether a name can be written in UTF-8; names of files need not be text."""
+    """Return whether a name can be encoded in UTF-8; names of files need not be text."""
     try:
         name.encode()
     except UnicodeEncodeError:

@@ -63,7 +63,7 @@ class Narrowed(NamedTuple):
 
 
 def is_wide(image: "Image", value_range: ValueRange | None = None) -> bool:
-    """Say whether an open image holds values of more than 8 bits per channel whose range is known.
+    """Return whether an open image holds values of more than 8 bits per channel whose range is known.
 
     Whole numbers without a sign have one; numbers with a sign, or floating-point numbers, take a window.
     """

@@ -15,7 +15,7 @@ MAX_ITERATIONS = 100
 
 
 def count_components(affinities: Numbers) -> int:
-    """Return into how many groups without any affinity between them the items fall.
+    """Return the number of groups of items without any affinity between them.
 
     Example:
         >>> count_components(np.array([[1.0, 0.5, 0], [0.5, 1, 0], [0, 0, 1]]))

@@ -93,7 +93,7 @@ def find_leader(
 
 
 def _allowance(replicates: Tensor, n_units: tuple[int, int], share_units: bool, level: float) -> float:
-    """Return how much of the difference of two candidates chance may make; NaN where that is unknown."""
+    """Return the difference of two candidates that chance explains; NaN where that is unknown."""
     defined = replicates[~replicates.isnan().any(dim=1)].double()
     if min(n_units) < 2 or len(defined) < max(2, SMALLEST_SHARE * len(replicates)):
         return math.nan

@@ -26,7 +26,7 @@ Parameters = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Comparable:
-    """What products of models are made of, and how products become values.
+    """The factors of products of models, and how products become values.
 
     Attributes:
         points: One matrix per model, shape (n_stimuli, rank_i), float64; rank 0 for a model that does not

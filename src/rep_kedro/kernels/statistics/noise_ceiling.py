@@ -12,7 +12,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class NoiseCeiling:
-    """Bounds on the similarity with what repeats share, of shape (..., n_groups).
+    """Bounds on the similarity with what repeats have in common, shape (..., n_groups).
 
     Attributes:
         lower: Mean similarity of each repeat with the mean of the others; NaN for groups of one.

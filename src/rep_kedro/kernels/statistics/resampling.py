@@ -1,4 +1,4 @@
-"""Random permutations, bootstrap counts and subsets, and intervals from replicates.
+"""Random permutations, bootstrap counts, and intervals from replicates.
 
 A bootstrap sample is kept as counts (how often each unit was drawn), so that a kernel can weight what it
 computed once and never has to compare a unit with its own copy. Every draw takes a generator and is made on

@@ -76,7 +76,7 @@ class WeightedCorrelation:
         return found
 
     def _correlate_by_sums(self, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Return Pearson's r from weighted sums, and for which replicates no digits were lost."""
+        """Return Pearson's r from weighted sums, and for which replicates it is accurate."""
         n_rows = len(self.rows)
         first, second = torch.triu_indices(n_rows, n_rows, device=weights.device)
         means = weights @ self.standardised.T
