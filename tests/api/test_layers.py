@@ -137,5 +137,10 @@ def test_batches_that_cannot_be_streamed_are_refused(images):
         rep_kedro.layer_similarity(network(0), network(1), [images[:8], images[8:10]], stream=True)
     with pytest.raises(rep_kedro.UserError, match="there are no images to show"):
         rep_kedro.layer_similarity(network(0), network(1), [])
-    with pytest.raises(rep_kedro.UserError, match="layer '0' gives NaN or infinity"):
-        rep_kedro.layer_similarity(network(0), network(1), images * float("nan"), ["0"])
+    for factor, stream, message in (
+        (float("nan"), True, "layer '0' gives NaN or infinity"),
+        (1e30, True, "layer '0' gives numbers too large to be squared"),
+        (float("nan"), False, "a/0 contains NaN or infinity in 24 of 24 stimuli"),
+    ):
+        with pytest.raises(rep_kedro.UserError, match=message):
+            rep_kedro.layer_similarity(network(0), network(1), images * factor, ["0"], stream=stream)

@@ -207,7 +207,12 @@ def _show(
 
 
 def _put(collector: _Collector, places: Mapping[str, int], layer: str, features: Tensor) -> None:
-    collector.put(places[layer], features)
+    try:
+        collector.put(places[layer], features)
+    except ValueError as error:
+        is_finite = bool(torch.isfinite(features).all())
+        why = "numbers too large to be squared" if is_finite else "NaN or infinity"
+        raise UserError(f"layer {layer!r} gives {why}") from error
 
 
 def _compare(

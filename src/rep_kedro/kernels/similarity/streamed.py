@@ -5,6 +5,8 @@ The unbiased HSIC of each batch is summed for all pairs, and the sums are normal
 representation at a time.
 """
 
+from math import isfinite
+
 import torch
 from torch import Tensor
 
@@ -15,6 +17,9 @@ from rep_kedro.kernels.similarity.gram import PairSums, add_products, rounding_o
 from rep_kedro.kernels.undefined import Reasons
 
 MIN_BATCH = 4  # stimuli; fewer have no unbiased HSIC
+LEAST_SPREAD = (
+    0.02  # of the energy of features; with less, products of features that are not centred lose digits
+)
 
 
 class StreamedCka:
@@ -63,8 +68,8 @@ class StreamedCka:
                 same stimulus in all.
 
         Raises:
-            ValueError: If the batch has fewer than four stimuli or another number than before, or the
-                representation was given already.
+            ValueError: If the batch has fewer than four stimuli or another number than before, the
+                representation was given already, or holds NaN or infinity.
         """
         x = features.detach().flatten(1)
         n = len(x)
@@ -78,19 +83,24 @@ class StreamedCka:
             self._start(n, x)
         self._seen.add(index)
         assert self._grams is not None  # noqa: S101 - _start has made them
-        mean = x.mean(dim=0)
-        centred = x - mean
-        raw = float(torch.linalg.vector_norm(centred, dtype=torch.float64)) / n**0.5
-        size = (raw**2 + float(torch.linalg.vector_norm(mean, dtype=torch.float64)) ** 2) ** 0.5
-        if raw <= smallest_spread(x.dtype) * size:
-            self._grams[index].zero_()  # what is left of features that do not differ is their rounding
+        gram = torch.mm(x, x.T, out=self._grams[index])
+        centred, energy = _centre_gram(gram)
+        if not isfinite(energy):
+            raise ValueError(f"representation {index} holds NaN or infinity, or squares beyond its type")
+        spread = float(centred.diagonal().sum())
+        if spread < LEAST_SPREAD * energy:  # rounding of products would show: take the mean off the features
+            x = x - x.mean(dim=0)
+            centred, _ = _centre_gram(torch.mm(x, x.T, out=gram))
+            spread = float(centred.diagonal().sum())
+        if spread <= smallest_spread(x.dtype) ** 2 * energy:
+            gram.zero_()  # what is left of features that do not differ is their rounding
             self._squared_norms[index].zero_()
             return
         self._varies[index] = True
-        unit = self._units[index] = self._units[index] or raw  # one for all batches, so that they weigh alike
-        torch.mm(centred, centred.T, out=self._grams[index])
-        self._grams[index] /= unit**2
-        self._squared_norms[index] = self._grams[index].diagonal()
+        unit = self._units[index] or spread / n  # one for all batches, so that they weigh alike
+        self._units[index] = unit
+        gram.copy_(centred.div_(unit))
+        self._squared_norms[index] = gram.diagonal()
 
     def end_batch(self) -> None:
         """Add the batch to the sums.
@@ -123,3 +133,11 @@ class StreamedCka:
         if self._grams is None or self._grams.shape[1] != n:
             self._grams = torch.empty(self._n_models, n, n, dtype=like.dtype, device=like.device)
             self._squared_norms = torch.empty(self._n_models, n, dtype=torch.float64, device=like.device)
+
+
+def _centre_gram(gram: Tensor) -> tuple[Tensor, float]:
+    """Return a Gram matrix as of centred features, in float64, and its trace before."""
+    exact = gram.double()
+    means = exact.mean(dim=1)
+    energy = float(exact.diagonal().sum())
+    return exact.sub_(means).sub_(means[:, None]).add_(means.mean()), energy
