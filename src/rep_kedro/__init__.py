@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from rep_kedro.api.describing import receptive_field as receptive_field
     from rep_kedro.api.describing import spectrum as spectrum
     from rep_kedro.api.extracting import extract as extract
+    from rep_kedro.api.layer_matrix import LayerSimilarity as LayerSimilarity
+    from rep_kedro.api.layers import layer_similarity as layer_similarity
     from rep_kedro.api.probing import ProbeResult as ProbeResult
     from rep_kedro.api.probing import probe as probe
     from rep_kedro.errors import UserError as UserError
@@ -39,6 +41,8 @@ _MODULES = {
     "receptive_field": "rep_kedro.api.describing",
     "spectrum": "rep_kedro.api.describing",
     "extract": "rep_kedro.api.extracting",
+    "LayerSimilarity": "rep_kedro.api.layer_matrix",
+    "layer_similarity": "rep_kedro.api.layers",
     "ProbeResult": "rep_kedro.api.probing",
     "probe": "rep_kedro.api.probing",
     "UserError": "rep_kedro.errors",

@@ -24,12 +24,16 @@ def load_synthetic_study(name="synthetic_study"):
     return sys.modules[name]
 
 
-def make_collections(matrices=None):
+def make_collections(matrices=None, layer_matrices=None):
     """Return members of every collection that figures use, by collection."""
     curves = load_synthetic_study("synthetic_scales").make_curves(
         ("digits", "photograph_patches", "shapes"), (MEASURE, "cka_linear_biased")
     )
-    made = {"sample_size_curves": curves, "similarity_matrices": matrices or {}}
+    made = {
+        "sample_size_curves": curves,
+        "similarity_matrices": matrices or {},
+        "layer_similarity_matrices": layer_matrices or {},
+    }
     return {name: made[name] for name in COLLECTIONS}
 
 
@@ -37,7 +41,7 @@ def draw_figures(study, measure=MEASURE, **changed):
     """Draw every figure of a study."""
     params = ReportingParams.model_construct(measure=measure, **changed)
     tables = {name: study.tables.get(name) for name in TABLES}
-    plan = plan_figures(params, **tables, **make_collections(study.matrices))
+    plan = plan_figures(params, **tables, **make_collections(study.matrices, study.layer_matrices))
     return {name: planned.compute() for name, planned in plan.items()}
 
 
@@ -65,14 +69,23 @@ def draw_tables():
             values = square(frame, names).fillna(1.0).to_numpy()
             key = f"{stimulus_set}/{MEASURE}"
             matrices[key] = study.FakeHandle(key, {}, study.FakeMatrix(values, tuple(names)))
-        return draw_figures(SimpleNamespace(tables=tables, matrices=matrices))
+        names = {name: ["in", "mid", "out"] for name in names[: study.MOST_WITH_LAYERS]}
+        layers = {
+            stimulus_set: study.make_layer_values(names, seed)
+            for seed, stimulus_set in enumerate(in_order(tables["probe_results"]["stimulus_set"])[:2])
+        }
+        with_layers = {**tables, **study.make_layer_tables(layers)}
+        layer_matrices = study.make_layer_matrices(layers)
+        return draw_figures(
+            SimpleNamespace(tables=with_layers, matrices=matrices, layer_matrices=layer_matrices)
+        )
 
     return draw
 
 
 @pytest.fixture(scope="session")
 def collections(study):
-    return make_collections(study.matrices)
+    return make_collections(study.matrices, study.layer_matrices)
 
 
 @pytest.fixture(scope="session")

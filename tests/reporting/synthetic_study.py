@@ -8,6 +8,7 @@ from itertools import combinations, product
 
 import numpy as np
 import pandas as pd
+from tests.reporting.synthetic_layers import make_layer_tables, make_layer_values
 
 from rep_kedro.analyses.consistency.anchors import compare_anchors
 from rep_kedro.analyses.consistency.consistency import compute_consistency
@@ -43,6 +44,7 @@ WIDTHS = {
     "pool": 64,
 }
 N_EPOCHS = 12
+MOST_WITH_LAYERS = 34  # networks whose layers are compared
 QUICK = ConsistencyParams(
     categories=["objective", "architecture"],
     anchors=["cnn_supervised_s0", "resnet_simclr_s0"],
@@ -89,6 +91,7 @@ class Study:
 
     matrices: dict[str, FakeHandle]
     tables: dict[str, pd.DataFrame]
+    layer_matrices: dict[str, FakeHandle] = field(default_factory=dict)
 
     def __getattr__(self, name: str) -> pd.DataFrame:
         return self.tables[name]
@@ -112,6 +115,7 @@ def make_study(seed: int = 0) -> Study:
         [make_consistency(similarities), make_anchored_consistency(similarities, cards)], ignore_index=True
     )
     probes = make_probes(cards, rng)
+    layers = make_layer_members()
     tables = {
         "stimulus_cards": make_stimulus_cards(),
         "model_cards": cards,
@@ -133,6 +137,7 @@ def make_study(seed: int = 0) -> Study:
         ),
         "layer_diagnostics": make_diagnostics(cards, rng),
         "receptive_fields": make_receptive_fields(cards),
+        **make_layer_tables(layers),
         "stitching_results": make_stitching(cards, rng),
         "training_history": make_history(cards, rng),
         "run_table": make_run_table(cards, rng),
@@ -142,7 +147,24 @@ def make_study(seed: int = 0) -> Study:
         final[m] + 0.004 if o == "supervised" else np.nan
         for m, o in zip(cards.model, cards.objective, strict=False)
     ]
-    return Study(matrices, tables)
+    return Study(matrices, tables, make_layer_matrices(layers))
+
+
+def make_layer_members():
+    """Return values and meta of the layers of some networks by stimulus set."""
+    chosen = ("cnn_simclr_s0", "cnn_supervised_s0", "cnn_untrained_s0", "resnet_supervised_s0")
+    names = {model: ARCHITECTURES[model.partition("_")[0]] for model in chosen}
+    return {name: make_layer_values(names, seed) for seed, name in enumerate(STIMULUS_SETS)}
+
+
+def make_layer_matrices(members, measure=MEASURES[0]):
+    """Return the members of the collection of matrices over layers."""
+    handles = {}
+    for stimulus_set, (values, meta) in members.items():
+        labels = tuple("/".join(parts) for parts in zip(meta["models"], meta["layers"], strict=True))
+        key = f"{stimulus_set}/{measure}"
+        handles[key] = FakeHandle(key, {"seed": 0}, FakeMatrix(values, labels), meta)
+    return handles
 
 
 def make_cards(rng):
@@ -708,4 +730,11 @@ def rename_all(study):
         matrices[f"{names[stimulus_set].replace('/', '|')}/{measure}"] = FakeHandle(
             key, handle.recipe, renamed
         )
-    return Study(matrices, tables)
+    layers = {
+        names[stimulus_set].replace("/", "|"): (
+            values,
+            {**meta, **{part: [names[name] for name in meta[part]] for part in ("models", "layers")}},
+        )
+        for stimulus_set, (values, meta) in make_layer_members().items()
+    }
+    return Study(matrices, tables, make_layer_matrices(layers))

@@ -82,7 +82,10 @@ def test_a_recipe_holds_what_the_figure_shows_and_nothing_else(plan, study, meas
         before, recipes(plan(similarities=own))
     )
     assert changed_figures(before, recipes(plan({"spread_of": "angle"}))) == {"mean_and_spread"}
-    assert changed_figures(before, recipes(plan({"n_heat_maps": 2}))) == {"similarity"}
+    assert changed_figures(before, recipes(plan({"n_heat_maps": 2}))) == {
+        "similarity",
+        "layer_similarity",
+    }
     assert changed_figures(before, recipes(plan({"delta": 0.9}))) == {"rankme", "saturation"}
 
 

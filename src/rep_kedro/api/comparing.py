@@ -89,16 +89,18 @@ class SimilarityMatrix:
         if n <= 12:
             for (row, column), number in np.ndenumerate(self.values):
                 text = "–" if np.isnan(number) else f"{number:.2f}"
-                ink = _ink_on(image.cmap(image.norm(number)))
+                ink = ink_on(image.cmap(image.norm(number)))
                 ax.text(column, row, text, ha="center", va="center", fontsize=8, color=ink)
         return ax
 
     def __repr__(self) -> str:
-        return "\n".join([self._headline(), self.to_frame().to_string(float_format=_format), *self._notes()])
+        return "\n".join(
+            [self._headline(), self.to_frame().to_string(float_format=write_value), *self._notes()]
+        )
 
     def _repr_html_(self) -> str:
         notes = "".join(f"<li>{escape(note)}</li>" for note in self._notes())
-        table = self.to_frame().to_html(float_format=_format)
+        table = self.to_frame().to_html(float_format=write_value)
         return f"<p>{escape(self._headline())}</p>{table}" + (f"<ul>{notes}</ul>" if notes else "")
 
     def _headline(self) -> str:
@@ -202,10 +204,12 @@ def compare(
     return {name: found[name] for name in wanted}
 
 
-def _format(number: float) -> str:
+def write_value(number: float) -> str:
+    """Return a value as tables show it."""
     return f"{number:.4f}" if number == 0 or 1e-3 <= abs(number) < 1e5 else f"{number:.4g}"
 
 
-def _ink_on(colour: Iterable[float]) -> str:
+def ink_on(colour: Iterable[float]) -> str:
+    """Return the colour of text that can be read on a colour (red, green, blue, opacity)."""
     red, green, blue, _ = colour
     return "black" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.5 else "white"

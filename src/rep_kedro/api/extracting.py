@@ -68,11 +68,11 @@ def extract(
     if batch_size < 1:
         raise UserError(f"batch_size must be at least 1, got {batch_size}")
     patterns = TOP_LEVEL if layers is None else (layers,) if isinstance(layers, str) else tuple(layers)
-    with _placed(model, device) as where, evaluating(model), steady(None):
+    with placed(model, device) as where, evaluating(model), steady(None):
         found = read_batches(
-            _iterate_batches(model, images),
+            iterate_batches(model, images),
             lambda batch: batch.to(where),
-            lambda image: _make_reader(model, patterns, image),
+            lambda image: make_reader(model, patterns, image),
             pooling=pool,
             reading=Reading(batch_size, device=str(where)),
         )
@@ -81,7 +81,12 @@ def extract(
     return {layer: (x.float() if x.dtype == torch.bfloat16 else x).numpy() for layer, x in found.items()}
 
 
-def _make_reader(model: nn.Module, patterns: Sequence[str], image: Tensor) -> LayerReader:
+def make_reader(model: nn.Module, patterns: Sequence[str], image: Tensor) -> LayerReader:
+    """Return what reads the layers of a network, given one image with a batch axis.
+
+    Raises:
+        UserError: If a layer is unknown, or the network does not take the image.
+    """
     try:
         return LayerReader(model, patterns, example=image)
     except torch.OutOfMemoryError:
@@ -91,7 +96,12 @@ def _make_reader(model: nn.Module, patterns: Sequence[str], image: Tensor) -> La
         raise UserError(f"the network does not take images of shape {tuple(image.shape)}: {cause}") from error
 
 
-def _iterate_batches(model: nn.Module, images: Array | Iterable[Any]) -> Iterator[Tensor]:
+def iterate_batches(model: nn.Module, images: Array | Iterable[Any]) -> Iterator[Tensor]:
+    """Yield batches of images, checked; an array is one batch.
+
+    Raises:
+        UserError: If a batch is of integers, or of no images where the network has convolutions.
+    """
     has_maps = any(isinstance(part, nn.Conv2d) for part in model.modules())
     is_array = isinstance(images, Tensor) or hasattr(images, "__array__")
     for number, batch in enumerate([images] if is_array else images):
@@ -107,7 +117,7 @@ def _iterate_batches(model: nn.Module, images: Array | Iterable[Any]) -> Iterato
 
 
 @contextmanager
-def _placed(model: nn.Module, device: torch.device | str | None) -> Iterator[torch.device]:
+def placed(model: nn.Module, device: torch.device | str | None) -> Iterator[torch.device]:
     """Move a network to a device and back; give where its input goes."""
     places = {tensor.device for tensor in [*model.parameters(), *model.buffers()]}
     before = next(iter(places), torch.device("cpu"))

@@ -159,6 +159,16 @@ def test_no_networks_leave_the_analysis_out(features):
     assert plan_layer_similarity_matrices(features, LayerSimilarityParams(models=[])) == {}
 
 
+def test_the_first_networks_by_name_are_a_small_default(features):
+    recipe = plan_layer_similarity_matrices(features, LayerSimilarityParams(models={"first": 1}))
+    assert set(recipe["digits/cka_linear_debiased"].recipe["models"]) == {"deep"}
+    whole = plan_layer_similarity_matrices(features, LayerSimilarityParams(models={"first": 9}))
+    assert set(whole["digits/cka_linear_debiased"].recipe["models"]) == set(LAYERS)
+    gapped = Handles(features, {"digits/a_gone": "broken", "digits/zebra": "broken"}, {})
+    plan = plan_layer_similarity_matrices(gapped, LayerSimilarityParams(models={"first": 2}))
+    assert plan.partial["digits/cka_linear_debiased"] == "made without a_gone, whose features are missing"
+
+
 def test_networks_without_features_are_left_out_and_listed(features):
     gapped = Handles(features, {"digits/gone": "broken"}, {})
     plan = plan_layer_similarity_matrices(gapped, LayerSimilarityParams())

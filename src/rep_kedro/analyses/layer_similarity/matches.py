@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from rep_kedro.analyses.layer_similarity.layers import (
     LayerOf,
+    choice_of,
     choose_layers,
     describe_layers,
     group_by_model,
     load_layers,
     read_layers,
+    select_networks,
 )
 from rep_kedro.analyses.layer_similarity.params import LayerSimilarityParams
 from rep_kedro.analyses.similarity.selection import (
@@ -19,7 +21,6 @@ from rep_kedro.analyses.similarity.selection import (
     Selection,
     choose_device,
     leave_out_sets,
-    select_features,
 )
 from rep_kedro.datasets import Batch, MemberKey, Plan, Planned, code_revision
 from rep_kedro.errors import UserError
@@ -68,8 +69,8 @@ def plan_layer_matches(
     plan = Plan()
     if params.models == [] or params.compare == "within":
         return plan
-    leave_out_sets(plan, params.measures, features, params, stimulus_subsets)
-    for selection in select_features(features, params, stimulus_subsets):
+    leave_out_sets(plan, params.measures, features, choice_of(params), stimulus_subsets)
+    for selection in select_networks(features, params, stimulus_subsets):
         layers = choose_layers(selection, params)
         if len(selection.sources) < 2:
             continue

@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 from rep_kedro.analyses.layer_similarity.layers import (
     LayerOf,
+    choice_of,
     choose_layers,
     describe_layers,
     load_layers,
     read_layers,
+    select_networks,
 )
 from rep_kedro.analyses.layer_similarity.params import LayerSimilarityParams
 from rep_kedro.analyses.similarity.selection import (
@@ -16,7 +18,6 @@ from rep_kedro.analyses.similarity.selection import (
     Selection,
     choose_device,
     leave_out_sets,
-    select_features,
 )
 from rep_kedro.datasets import Batch, MemberKey, Plan, Planned, code_revision
 from rep_kedro.measures import get_measure
@@ -55,8 +56,8 @@ def plan_layer_similarity_matrices(
     plan = Plan()
     if params.models == []:
         return plan
-    leave_out_sets(plan, params.measures, features, params, stimulus_subsets)
-    for selection in select_features(features, params, stimulus_subsets):
+    leave_out_sets(plan, params.measures, features, choice_of(params), stimulus_subsets)
+    for selection in select_networks(features, params, stimulus_subsets):
         layers = choose_layers(selection, params)
         batch = _comparison_batch(selection, layers, params)
         members = {}

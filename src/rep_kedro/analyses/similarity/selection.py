@@ -24,10 +24,21 @@ NO_SUBSETS: Mapping[str, ArrowHandle] = MappingProxyType({})
 class FeatureChoice(Protocol):
     """The parameters by which features are chosen."""
 
-    stimulus_sets: Literal["all"] | list[str]
-    models: Literal["all"] | list[str]
-    subset: str | None
-    transform: Transform
+    @property
+    def stimulus_sets(self) -> Literal["all"] | list[str]:
+        """Names of stimulus sets, or all."""
+
+    @property
+    def models(self) -> Literal["all"] | list[str]:
+        """Names of networks, or all."""
+
+    @property
+    def subset(self) -> str | None:
+        """The stimulus subset on which they are compared; None for all stimuli of the features."""
+
+    @property
+    def transform(self) -> Transform:
+        """What is done to the features first."""
 
 
 @dataclass(frozen=True)

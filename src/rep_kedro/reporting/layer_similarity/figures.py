@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Patch, Rectangle
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from rep_kedro.datasets import MatrixHandle
 
 MAPS_TITLE = figure_texts("layer_similarity")["title"]
-MOST_LAYER_NAMES, MOST_NETWORK_NAMES, MOST_SLANTED = 40, 24, 8
+MOST_LAYER_NAMES, MOST_NETWORK_NAMES, MOST_SLANTED, MOST_LINES = 40, 24, 8, 60
 
 
 def plot_layer_similarity(
@@ -119,8 +120,8 @@ def _draw_layers(axes: Axes, values: np.ndarray, limits: tuple[float, float]) ->
 def _part_networks(axes: Axes, models: Sequence[str], layers: Sequence[str], *, with_layers: bool) -> None:
     """Draw lines between networks and name them below; name layers, or else networks, on the left."""
     starts, ends = _blocks_of(models)
-    width = 1.2 if len(starts) <= 6 else 0.6 if len(starts) <= MOST_NETWORK_NAMES else 0.2
-    for edge in starts[1:]:
+    width = 1.2 if len(starts) <= MOST_SLANTED else 0.6 if len(starts) <= MOST_NETWORK_NAMES else 0.2
+    for edge in starts[1:] if len(starts) <= MOST_LINES else []:
         axes.plot([edge, edge], [0, len(models)], color=PAPER, linewidth=width)
         axes.plot([0, len(models)], [edge, edge], color=PAPER, linewidth=width)
     axes.tick_params(length=0)
@@ -151,13 +152,14 @@ def _part_networks(axes: Axes, models: Sequence[str], layers: Sequence[str], *, 
 def _draw_strips(axes: Axes, models: Sequence[str], colours: Sequence[str]) -> None:
     """Mark each network's objective by a coloured strip left of its rows and above its columns."""
     n, width = len(models), max(0.3, len(models) * 0.025)
-    for start, end in zip(*_blocks_of(models), strict=True):
-        place, length = start + 0.003 * n, end - start - 0.006 * n
-        for corner, sides in (
-            ((-1.35 * width, place), (width, length)),
-            ((place, -1.35 * width), (length, width)),
-        ):
-            axes.add_patch(Rectangle(corner, *sides, facecolor=colours[start], edgecolor="none"))
+    starts, ends = _blocks_of(models)
+    gap = 0.003 * n if len(starts) <= MOST_NETWORK_NAMES else 0.0
+    sides = [(start + gap, end - start - 2 * gap) for start, end in zip(starts, ends, strict=True)]
+    left = [Rectangle((-1.35 * width, place), width, length) for place, length in sides]
+    above = [Rectangle((place, -1.35 * width), length, width) for place, length in sides]
+    for strip in (left, above):
+        own = [colours[start] for start in starts]
+        axes.add_collection(PatchCollection(strip, facecolors=own, edgecolors="none"))
     axes.set_xlim(-1.5 * width, n)
     axes.set_ylim(n, -1.5 * width)
 

@@ -10,6 +10,7 @@ from rep_kedro.reporting.similarity.text import undefined_in_words, with_numbers
 from rep_kedro.reporting.tables import chosen_stimulus_set, in_order
 
 FIRM = 0.95  # share of the resamples in which a match that is called firm is the best one
+TABLES = ("layer_similarities", "best_layer_match", "shared_representations")
 NUMBERS = (
     *("similarity", "similarity_low", "similarity_high", "support"),
     *("p_value", "p_adjusted", "p_smallest", "threshold", "calibrated"),
@@ -61,7 +62,7 @@ def describe(content: ReportContent) -> list[Section]:
             details=support_in_words(layers),
             notes=[
                 *undefined_in_words(networks, "similarity", "most similar pairs of layers"),
-                *_absence(content, similarities),
+                *_absence(content),
             ],
             figures=[
                 content.block("layer_similarity", f"measure {content.measure}; {counted(n_layers, 'layer')}"),
@@ -107,13 +108,18 @@ def support_in_words(layers: pd.DataFrame) -> list[str]:
     ]
 
 
-def _absence(content: ReportContent, similarities: pd.DataFrame) -> list[str]:
-    if len(similarities):
-        return []
-    if len(content.table("layer_similarities")):
+def _absence(content: ReportContent) -> list[str]:
+    """Say which tables have nothing to show; if no layers were compared at all, in one sentence."""
+    empty = [name for name in TABLES if not len(content.of_measure(name))]
+    if "layer_similarities" in empty:
+        if not len(content.table("layer_similarities")):
+            return ["This run compared no layers (layer_similarity.models): the question stays unanswered."]
         known = ", ".join(in_order(content.table("layer_similarities")["measure"]))
         return [f"The table layer_similarities has no rows of the measure {content.measure}; it has {known}."]
-    return ["This run compared no layers (layer_similarity): the question stays unanswered."]
+    return [
+        f"This run made no rows of the table {name}: layers of different networks were not matched."
+        for name in empty
+    ]
 
 
 def _tables(content: ReportContent, networks: pd.DataFrame, shown: pd.DataFrame) -> list[Table]:
