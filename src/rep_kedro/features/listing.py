@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from rep_kedro.datasets import TensorsHandle
+    from rep_kedro.models.architecture import Architecture
 
 
 class LayerRow(NamedTuple):
@@ -60,6 +61,17 @@ def list_trained_layers(network: "TensorsHandle") -> list[LayerRow]:
 
     module = rebuild_trained_network(network).to("meta").eval()
     spec = module.architecture.input
+    return _list_layers(module, torch.empty(1, spec.channels, spec.size_px, spec.size_px, device="meta"))
+
+
+def list_architecture_layers(architecture: "Architecture") -> list[LayerRow]:
+    """Return the layers of an architecture of this project, without a head, in order of execution."""
+    import torch
+
+    from rep_kedro.models.network import build_network
+
+    module = build_network(architecture, n_classes=None, seed=0).to("meta").eval()
+    spec = architecture.input
     return _list_layers(module, torch.empty(1, spec.channels, spec.size_px, spec.size_px, device="meta"))
 
 
