@@ -38,7 +38,7 @@ def list_entry_layers(entry: ZooEntry) -> list[LayerRow]:
     import torch
 
     from rep_kedro.models.outline import build_on_meta
-    from rep_kedro.models.sources.specs import OWN_CODE
+    from rep_kedro.models.sources.specs import MAY_NEED_NUMBERS
     from rep_kedro.models.sources.zoo import build_model, resolve_preprocessing, runner_of
 
     preprocessing = resolve_preprocessing(entry)
@@ -47,7 +47,7 @@ def list_entry_layers(entry: ZooEntry) -> list[LayerRow]:
     try:
         return _list_layers(module, image, runner_of(module))
     except Exception:  # code that computes with numbers of its own needs real ones
-        if entry.source not in OWN_CODE:
+        if entry.source not in MAY_NEED_NUMBERS:
             raise
         module = build_model(entry, with_weights=False)
         return _list_layers(module, torch.zeros(image.shape), runner_of(module))

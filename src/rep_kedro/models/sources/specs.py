@@ -11,6 +11,7 @@ from rep_kedro.models.sources.array_specs import DissimilaritiesModel, FeaturesM
 from rep_kedro.models.sources.code_specs import PythonModel
 from rep_kedro.models.sources.entry import NetworkEntry
 from rep_kedro.models.sources.places import StatePlace
+from rep_kedro.models.sources.transformers_spec import TransformersModel
 from rep_kedro.parameter_rules import Seed
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -209,12 +210,22 @@ def _with_drawn_head(entry: _Drawn) -> _Drawn:
     return entry
 
 
-ZooEntry = TimmModel | TorchvisionModel | OpenClipModel | CheckpointModel | WeightsFileModel | PythonModel
+ZooEntry = (
+    TimmModel
+    | TorchvisionModel
+    | OpenClipModel
+    | CheckpointModel
+    | WeightsFileModel
+    | PythonModel
+    | TransformersModel
+)
 ModelEntry = Annotated[
     TrainedModel | ZooEntry | FeaturesModel | DissimilaritiesModel, Field(discriminator="source")
 ]
 
 OWN_CODE = frozenset({"python"})
-"""Sources whose networks are code that this project does not know: it may need real numbers to be run."""
+"""Sources that run code of the user."""
+MAY_NEED_NUMBERS = frozenset({*OWN_CODE, "transformers"})
+"""Sources whose networks may compute with numbers of their own, and so not be followed by shapes alone."""
 FROM_FILES = frozenset({"checkpoint", "weights_file", "python"})
 """Sources whose weights are a file that the entry names."""
