@@ -94,6 +94,7 @@ def test_a_file_is_recognised_by_its_content_whatever_its_name(form, suffix, tmp
         lambda state: {"model": prefixed("module._orig_mod.", state)},
         lambda state: {"state_dict": prefixed("model.backbone.", state), "hyper_parameters": {"lr": 1}},
         lambda state: {"state_dict": {**prefixed("model.", state), "loss.weight": torch.ones(3)}},
+        lambda state: {"model": prefixed("module.", state) | {"n_averaged": torch.tensor(3)}},
         lambda state: {"state_dict": state, "model": state},  # the same numbers twice
         lambda state: {
             "model": state,
@@ -117,6 +118,15 @@ def test_weights_are_found_below_wrappers_and_prefixes(wrap, tmp_path):
             {"within": "state_dict_ema"},
         ),
         (lambda a, b: {"net": a, "ema": {"shadow": b}}, {"within": "net"}, {"within": "ema"}),
+        (  # Lightning's callback of moving averages
+            lambda a, b: {
+                "state_dict": prefixed("model.", a),
+                "averaging_state": {**prefixed("module.model.", b), "n_averaged": torch.tensor(4)},
+                "hyper_parameters": argparse.Namespace(lr=1),
+            },
+            {"within": "state_dict"},
+            {"within": "averaging_state"},
+        ),
         (lambda a, b: {"student": a, "teacher": b}, {"within": "student"}, {"within": "teacher"}),
         (
             lambda a, b: prefixed("encoder_q.", a) | prefixed("encoder_k.", b) | {"queue": torch.ones(2, 2)},

@@ -117,7 +117,7 @@ def _note_of(entry: ZooEntry, pooling: "Pooling") -> Path | None:
     from rep_kedro.models.sources.files import cache_folder
     from rep_kedro.models.sources.zoo import source_module_name
 
-    if getattr(entry, "name", "").startswith("hf-hub:"):
+    if entry.source == "transformers" or getattr(entry, "name", "").startswith("hf-hub:"):
         return None
     facts = [
         entry.model_dump(mode="json"),

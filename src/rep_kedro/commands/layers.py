@@ -1,11 +1,13 @@
 """``kedro layers``: list every layer of a network, to choose those that an entry reads."""
 
+from collections.abc import Set as AbstractSet
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from rep_kedro.commands.command import ProjectCommand
-from rep_kedro.errors import suggest
+from rep_kedro.errors import close_names, suggest
 
 if TYPE_CHECKING:
     from rep_kedro.features.listing import LayerRow
@@ -18,10 +20,12 @@ if TYPE_CHECKING:
 def command(model: str, env: str | None) -> None:
     """List every layer of a network in order of execution.
 
-    MODEL is an entry of features.models or features.model_groups, or a network trained here. Shown for each
-    layer: output shape for one image, parameters with those of its parts, and the receptive field in pixels
-    (more than the image where it reaches into the padding; `?`: not known, as behind attention in windows).
-    Layers that are read have a star: those of the entry's `layers`, else those that the architecture keeps.
+    MODEL is an entry of features.models or features.model_groups, a network trained here, an architecture of
+    this project (cnn) or its YAML file, or a network of a library (resnet26, timm/resnet18,
+    torchvision/resnet18, open_clip/ViT-B-32), whose weights are not needed. Shown for each layer: output
+    shape for one image, parameters with those of its parts, and the receptive field in pixels (more than the
+    image where it reaches into the padding; `?`: not known, as behind attention in windows). Layers that are
+    read have a star: those of the entry's `layers`, else those that the architecture keeps.
     """
     from rep_kedro.commands.session import open_context
     from rep_kedro.features.params import FeaturesParams
@@ -53,7 +57,7 @@ def _find(model: str, params: "FeaturesParams", catalog: Any) -> tuple[list["Lay
     if entry is None and model in networks:
         entry = TrainedModel(source="trained", network=model)
     if entry is None:
-        raise click.ClickException(f"no network {model!r}; {suggest(model, {*entries, *networks})}")
+        return _find_unconfigured(model, {*entries, *networks})
     if isinstance(entry, FileModel):
         raise click.ClickException(f"{model!r} is features from a file ({entry.title}); it has no network")
     if isinstance(entry, TrainedModel):
@@ -65,6 +69,39 @@ def _find(model: str, params: "FeaturesParams", catalog: Any) -> tuple[list["Lay
         rows = list_entry_layers(entry)
         wanted = entry.layers or tuple(getattr(build_on_meta(entry), "kept_layers", ()))
     return rows, select_layers([row.layer for row in rows], wanted) if wanted else ()
+
+
+def _find_unconfigured(
+    model: str, configured: "AbstractSet[str]"
+) -> tuple[list["LayerRow"], tuple[str, ...]]:
+    """Return the layers of a network that no configuration has; none of them is read.
+
+    Raises:
+        click.ClickException: If there is none; the message has close matches.
+    """
+    from rep_kedro.features.listing import list_architecture_layers, list_entry_layers
+    from rep_kedro.models.architecture_files import list_architectures, load_architecture, read_architecture
+    from rep_kedro.models.sources.by_name import find_by_name, names_by_library
+
+    own = list_architectures()
+    if Path(model).suffix in {".yml", ".yaml"}:
+        if not Path(model).is_file():
+            raise click.ClickException(f"there is no file {model}")
+        return list_architecture_layers(read_architecture(Path(model))), ()
+    entry = find_by_name(model)
+    if model in own:
+        if entry is not None:
+            raise click.ClickException(
+                f"{model!r} is an architecture of this project and a network of {entry.source};"
+                f" for the latter say {entry.source}/{model}"
+            )
+        return list_architecture_layers(load_architecture(model)), ()
+    if entry is not None:
+        return list_entry_layers(entry), ()
+    known = {*configured, *own, *(name for names in names_by_library().values() for name in names)}
+    raise click.ClickException(
+        f"no network {model!r}; {suggest(model, known if close_names(model, known) else configured | own)}"
+    )
 
 
 def _table(rows: list["LayerRow"], read: set[str]) -> list[str]:

@@ -1,6 +1,7 @@
 """The model cards: one row of facts for every network."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from rep_kedro.models.sources.specs import (
     TrainedModel,
     ZooEntry,
 )
+from rep_kedro.models.sources.transformers_spec import TransformersModel
 from rep_kedro.schemas.features import MODEL_CARDS
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ else:
     DataFrame = TensorsHandle = Any  # so that Kedro can read the hints
 
 NONE: Mapping[str, TensorsHandle] = MappingProxyType({})
+
+_WITH_DRAWN_WEIGHTS = (TimmModel, TorchvisionModel, OpenClipModel, TransformersModel)
 
 
 def counted_parameters(params: FeaturesParams) -> dict[str, Any]:
@@ -115,7 +119,7 @@ def _describe_zoo_model(entry: ZooEntry) -> dict[str, Any]:
 
     cost = count_zoo_cost(entry)
     drawn_with = None
-    if isinstance(entry, TimmModel | TorchvisionModel | OpenClipModel) and not entry.has_published_weights:
+    if isinstance(entry, _WITH_DRAWN_WEIGHTS) and not entry.has_published_weights:
         drawn_with = entry.seed
     return {
         "architecture": entry.architecture_class or _architecture_of(entry),
@@ -131,4 +135,6 @@ def _describe_zoo_model(entry: ZooEntry) -> dict[str, Any]:
 def _architecture_of(entry: ZooEntry) -> str:
     if isinstance(entry, CheckpointModel):
         return entry.architecture
+    if isinstance(entry, TransformersModel):
+        return (entry.name or Path(str(entry.folder)).name).rpartition("/")[2].partition("@")[0]
     return entry.maker if isinstance(entry, PythonModel) else entry.name.partition(".")[0]

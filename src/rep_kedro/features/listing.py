@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from rep_kedro.datasets import TensorsHandle
+    from rep_kedro.models.architecture import Architecture
 
 
 class LayerRow(NamedTuple):
@@ -37,7 +38,7 @@ def list_entry_layers(entry: ZooEntry) -> list[LayerRow]:
     import torch
 
     from rep_kedro.models.outline import build_on_meta
-    from rep_kedro.models.sources.specs import OWN_CODE
+    from rep_kedro.models.sources.specs import MAY_NEED_NUMBERS
     from rep_kedro.models.sources.zoo import build_model, resolve_preprocessing, runner_of
 
     preprocessing = resolve_preprocessing(entry)
@@ -46,7 +47,7 @@ def list_entry_layers(entry: ZooEntry) -> list[LayerRow]:
     try:
         return _list_layers(module, image, runner_of(module))
     except Exception:  # code that computes with numbers of its own needs real ones
-        if entry.source not in OWN_CODE:
+        if entry.source not in MAY_NEED_NUMBERS:
             raise
         module = build_model(entry, with_weights=False)
         return _list_layers(module, torch.zeros(image.shape), runner_of(module))
@@ -60,6 +61,17 @@ def list_trained_layers(network: "TensorsHandle") -> list[LayerRow]:
 
     module = rebuild_trained_network(network).to("meta").eval()
     spec = module.architecture.input
+    return _list_layers(module, torch.empty(1, spec.channels, spec.size_px, spec.size_px, device="meta"))
+
+
+def list_architecture_layers(architecture: "Architecture") -> list[LayerRow]:
+    """Return the layers of an architecture of this project, without a head, in order of execution."""
+    import torch
+
+    from rep_kedro.models.network import build_network
+
+    module = build_network(architecture, n_classes=None, seed=0).to("meta").eval()
+    spec = architecture.input
     return _list_layers(module, torch.empty(1, spec.channels, spec.size_px, spec.size_px, device="meta"))
 
 

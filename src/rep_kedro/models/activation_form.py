@@ -23,7 +23,8 @@ _CHANNELS_FIRST = (
 _CHANNELS_LAST = (nn.Linear, nn.LayerNorm)
 _SAID: dict[Layout, int] = {"nchw": 1, "nhwc": 3}
 _CLASS_TOKENS = ("cls_token", "class_token", "class_embedding")
-_OTHER_TOKENS = ("dist_token", "reg_token")
+_OTHER_TOKENS = ("dist_token", "reg_token", "distillation_token", "register_tokens")
+_INNER = ("visual", "vision_model", "trunk", "base_model")  # where libraries keep the image side
 
 
 class Form(NamedTuple):
@@ -108,8 +109,9 @@ def find_prefix(module: nn.Module) -> Prefix:
 
     timm says so itself; of other networks the parameters are looked at.
     """
-    tower = getattr(module, "visual", module)
-    tower = getattr(tower, "trunk", tower)
+    tower = module
+    for inner in _INNER:
+        tower = getattr(tower, inner, tower)
     learnt = {
         name.rpartition(".")[2]: value for name, value in tower.named_parameters() if name.count(".") < 2
     }

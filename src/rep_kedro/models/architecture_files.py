@@ -52,6 +52,15 @@ def load_architecture(name: str) -> Architecture:
     return architecture if factor == 1 else architecture.widened(factor)
 
 
+def list_architectures() -> frozenset[str]:
+    """Return the names of all architectures, without those that a factor widens.
+
+    Raises:
+        ValueError: If two files have one name.
+    """
+    return frozenset(_find_files())
+
+
 def read_architecture(path: Path) -> Architecture:
     """Return the architecture of a file.
 

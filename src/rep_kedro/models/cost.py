@@ -7,9 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from rep_kedro.models.outline import build_on_meta
-from rep_kedro.models.sources.specs import OWN_CODE, ZooEntry
+from rep_kedro.models.sources.specs import MAY_NEED_NUMBERS, ZooEntry
 from rep_kedro.models.sources.trained import NetworkHandle, rebuild_trained_network
 from rep_kedro.models.sources.zoo import build_model, resolve_preprocessing, runner_of
+
+_IMAGE_SIDES = frozenset({"visual", "vision_model"})  # of two-sided models in open_clip and transformers
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,9 @@ def count_zoo_cost(entry: ZooEntry) -> NetworkCost:
     try:
         cost = count_cost(network, image_shape, run=runner_of(network))
     except Exception:  # code that computes with numbers of its own needs real ones
-        if entry.source not in OWN_CODE:
+        if entry.source not in MAY_NEED_NUMBERS:
             raise
         network = build_model(entry, with_weights=False)
         cost = count_cost(network, image_shape, run=runner_of(network), device="cpu")
-    image_side = getattr(network, "visual", network)
+    image_side = next((part for name, part in network.named_children() if name in _IMAGE_SIDES), network)
     return NetworkCost(sum(parameter.numel() for parameter in image_side.parameters()), cost.n_flops)

@@ -18,7 +18,7 @@ from rep_kedro.errors import UserError
 from rep_kedro.models.layers import LayerReader
 from rep_kedro.models.pooling_names import Pooling
 from rep_kedro.models.preprocessing import Preprocessing
-from rep_kedro.models.sources.specs import OWN_CODE, ZooEntry
+from rep_kedro.models.sources.specs import MAY_NEED_NUMBERS, ZooEntry
 from rep_kedro.models.sources.zoo import (
     build_model,
     require_fitting_weights,
@@ -61,7 +61,7 @@ def _outline(entry: ZooEntry) -> Outline:
     try:
         return _outline_on(entry, build_on_meta(entry), "meta")
     except _ForwardError:
-        if entry.source not in OWN_CODE:
+        if entry.source not in MAY_NEED_NUMBERS:
             raise
         # code that computes with numbers of its own needs real ones
         return _outline_on(entry, build_model(entry, with_weights=False), "cpu")
@@ -144,7 +144,7 @@ def build_on_meta(entry: ZooEntry) -> nn.Module:
                 return build_model(entry, with_weights=False)
         except (NotImplementedError, UserError) as problem:
             # a constructor that computes with tensors, as RegNet's of torchvision, or code of a user
-            if isinstance(problem, UserError) and entry.source not in OWN_CODE:
+            if isinstance(problem, UserError) and entry.source not in MAY_NEED_NUMBERS:
                 raise
             return build_model(entry, with_weights=False).to("meta")
 

@@ -11,10 +11,13 @@ from rep_kedro.models.sources.array_specs import DissimilaritiesModel, FeaturesM
 from rep_kedro.models.sources.code_specs import PythonModel
 from rep_kedro.models.sources.entry import NetworkEntry
 from rep_kedro.models.sources.places import StatePlace
+from rep_kedro.models.sources.transformers_spec import TransformersModel
 from rep_kedro.parameter_rules import Seed
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 class TrainedModel(NetworkEntry):
@@ -144,10 +147,11 @@ class CheckpointModel(NetworkEntry, StatePlace):
 
 
 class WeightsFileModel(NetworkEntry, StatePlace):
-    """A file of weights, as published by others, for an architecture of timm or torchvision.
+    """A file of weights, as published by others, for an architecture of timm, torchvision or open_clip.
 
     Attributes:
-        architecture: Library and name, such as `torchvision/resnet50`.
+        architecture: Library and name, such as `torchvision/resnet50`. Of a model of open_clip the file need
+            hold the image side alone.
         path, url, sha256, within, prefix, rename, left_out, ignored: The file, see `StatePlace`.
         n_classes: Width of the head, where it is not the library's.
         size_px: Side of the input.
@@ -156,16 +160,28 @@ class WeightsFileModel(NetworkEntry, StatePlace):
         mean: Of the input, per channel. torchvision's GoogLeNet and Inception scale the default input to that
             of their first training, as torchvision's own loading does; with another mean or std they do not.
         std: Of the input, per channel.
+
+    Without values, the input is that of ImageNet (224 of 256 pixels, bilinear), or of CLIP for open_clip (224
+    pixels, bicubic).
     """
 
     source: Literal["weights_file"]
-    architecture: str = Field(pattern=r"^(timm|torchvision)/\w+$")
+    architecture: str = Field(pattern=r"^((timm|torchvision)/\w+|open_clip/[\w.-]+)$")
     n_classes: PositiveInt | None = None
     size_px: PositiveInt = 224
     resize_px: PositiveInt = 256
     interpolation: Literal["bilinear", "bicubic", "lanczos"] = "bilinear"
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_input_of_clip(cls, content: Any) -> Any:
+        if isinstance(content, dict) and str(content.get("architecture")).startswith("open_clip/"):
+            size = content.get("size_px", 224)
+            clip = {"resize_px": size, "interpolation": "bicubic", "mean": CLIP_MEAN, "std": CLIP_STD}
+            return {**clip, **content}
+        return content
 
     @model_validator(mode="after")
     def _require_scaling(self) -> Self:
@@ -174,7 +190,7 @@ class WeightsFileModel(NetworkEntry, StatePlace):
 
     @property
     def library(self) -> str:
-        """`timm` or `torchvision`."""
+        """`timm`, `torchvision` or `open_clip`."""
         return self.architecture.partition("/")[0]
 
     @property
@@ -194,12 +210,22 @@ def _with_drawn_head(entry: _Drawn) -> _Drawn:
     return entry
 
 
-ZooEntry = TimmModel | TorchvisionModel | OpenClipModel | CheckpointModel | WeightsFileModel | PythonModel
+ZooEntry = (
+    TimmModel
+    | TorchvisionModel
+    | OpenClipModel
+    | CheckpointModel
+    | WeightsFileModel
+    | PythonModel
+    | TransformersModel
+)
 ModelEntry = Annotated[
     TrainedModel | ZooEntry | FeaturesModel | DissimilaritiesModel, Field(discriminator="source")
 ]
 
 OWN_CODE = frozenset({"python"})
-"""Sources whose networks are code that this project does not know: it may need real numbers to be run."""
+"""Sources that run code of the user."""
+MAY_NEED_NUMBERS = frozenset({*OWN_CODE, "transformers"})
+"""Sources whose networks may compute with numbers of their own, and so not be followed by shapes alone."""
 FROM_FILES = frozenset({"checkpoint", "weights_file", "python"})
 """Sources whose weights are a file that the entry names."""

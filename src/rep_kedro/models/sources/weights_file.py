@@ -1,15 +1,22 @@
-"""Files of weights that others published, for architectures of timm and torchvision."""
+"""Files of weights that others published, for architectures of timm, torchvision and open_clip."""
 
 from importlib import import_module
 from typing import Any
 
 from torch import nn
 
+from rep_kedro.errors import UserError
 from rep_kedro.models.preprocessing import Preprocessing
-from rep_kedro.models.sources import timm, torchvision
+from rep_kedro.models.sources import open_clip, timm, torchvision
 from rep_kedro.models.sources.files import identify_file
 from rep_kedro.models.sources.fitting import Change, load_file, require_fitting_file
-from rep_kedro.models.sources.specs import IMAGENET_MEAN, IMAGENET_STD, TimmModel, WeightsFileModel
+from rep_kedro.models.sources.specs import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    OpenClipModel,
+    TimmModel,
+    WeightsFileModel,
+)
 
 _KIND = "file of weights"
 
@@ -37,13 +44,21 @@ def build(spec: WeightsFileModel, *, with_weights: bool) -> nn.Module:
     """
     module = _build_architecture(spec)
     if with_weights:
-        load_file(spec, module, _KIND, _changes_of(spec, module))
+        load_file(_needed_of(spec, module), module, _KIND, _changes_of(spec, module))
     return module.eval()
 
 
 def require_fitting_weights(spec: WeightsFileModel, module: nn.Module) -> None:
     """Refuse a file that does not fit the network, given on the meta device; no number is read."""
-    require_fitting_file(spec, module, _KIND, _changes_of(spec, module))
+    require_fitting_file(_needed_of(spec, module), module, _KIND, _changes_of(spec, module))
+
+
+def _needed_of(spec: WeightsFileModel, module: nn.Module) -> WeightsFileModel:
+    """Return the entry, without need of what images do not go through, as the text side of CLIP."""
+    if spec.library != "open_clip":
+        return spec
+    unneeded = sorted({name.partition(".")[0] for name in module.state_dict()} - {"visual"})
+    return spec.model_copy(update={"left_out": (*spec.left_out, *unneeded)})
 
 
 def _changes_of(spec: WeightsFileModel, module: nn.Module) -> Change | None:
@@ -60,6 +75,8 @@ def _build_architecture(spec: WeightsFileModel) -> nn.Module:
         return torchvision.draw(
             spec.name, n_classes=spec.n_classes, size_px=spec.size_px, transforms_input=is_imagenet
         )
+    if spec.library == "open_clip":
+        return _build_clip(spec)
     size_px = None if spec.size_px == _own_size(spec) else spec.size_px
     drawn = TimmModel(
         source="timm",
@@ -70,6 +87,16 @@ def _build_architecture(spec: WeightsFileModel) -> nn.Module:
         n_classes=spec.n_classes,
     )
     return timm.build(drawn, with_weights=False)
+
+
+def _build_clip(spec: WeightsFileModel) -> nn.Module:
+    if spec.n_classes is not None:
+        raise UserError(f"{spec.architecture} has no head; leave out n_classes")
+    drawn = OpenClipModel(source="open_clip", name=spec.name, pretrained=None, layers=spec.layers)
+    own_px = open_clip.resolve_preprocessing(drawn).size_px
+    if spec.size_px != own_px:
+        raise UserError(f"{spec.architecture} takes images of {own_px} pixels; set size_px: {own_px}")
+    return open_clip.build(drawn, with_weights=False)
 
 
 def _own_size(spec: WeightsFileModel) -> int:

@@ -48,6 +48,8 @@ def read_recipe(recipe: Mapping[str, Any]) -> ZooEntry:
 
     if recipe["source"] in OWN_CODE:
         raise UserError(f"a network of source {recipe['source']} is code, which is not run from a recipe")
+    if recipe["source"] == "transformers" and recipe["name"] is None:
+        raise UserError("a network of a local folder is not found by its recipe")
     if recipe["source"] == "features":
         raise UserError("features from a file have no network")
     content = {key: value for key, value in recipe.items() if key not in _TOLD_BY_SOURCES}
@@ -118,7 +120,7 @@ def _require_same(planned: Mapping[str, Any], found: Mapping[str, Any]) -> None:
 
 def runner_of(module: nn.Module) -> Any:
     """Return how images go through the module: the image side of two-sided models."""
-    return getattr(module, "encode_image", None)
+    return getattr(module, "encode_image", None) or getattr(module, "get_image_features", None)
 
 
 def _source(spec: ZooEntry) -> ModuleType:
