@@ -45,9 +45,9 @@ def test_a_study_has_its_own_images_and_networks_alone(project: Path) -> None:
     base = yaml.safe_load((ROOT / "conf/base/parameters_ingest.yml").read_text())["ingest"]
     kept = {key: {**base[key], **study["ingest"][key]} for key in base}
     ingest = IngestParams.model_validate(kept)
-    assert list(ingest.stimulus_sets) == ["images"]
-    assert ingest.stimulus_sets["images"].path == photos
-    assert ingest.stimulus_sets["images"].test_fraction == 0.3
+    assert list(ingest.stimulus_sets) == ["my_images"]
+    assert ingest.stimulus_sets["my_images"].path == photos
+    assert ingest.stimulus_sets["my_images"].test_fraction == 0.3
     assert list(FeaturesParams.model_validate(study["features"]).entries()) == ["alexnet"]
     assert study["training"] == {"grids": []}
 
@@ -63,9 +63,9 @@ def test_a_study_has_its_own_images_and_networks_alone(project: Path) -> None:
 def test_splits_of_its_own_are_kept(project: Path, files: dict, source: str, total: dict) -> None:
     call("mine", "--images", plant(project.parent / "photos", files), *NETWORK)
     ingest = written(project)["ingest"]
-    assert ingest["stimulus_sets"]["images"].keys() == {"source", "path"}
-    assert ingest["stimulus_sets"]["images"]["source"] == source
-    assert ingest["stimulus_subsets"]["images"]["analysis"]["total"] == total
+    assert ingest["stimulus_sets"]["my_images"].keys() == {"source", "path"}
+    assert ingest["stimulus_sets"]["my_images"]["source"] == source
+    assert ingest["stimulus_subsets"]["my_images"]["analysis"]["total"] == total
 
 
 @pytest.mark.parametrize(

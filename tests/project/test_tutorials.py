@@ -100,13 +100,13 @@ def test_a_study_of_ones_own_runs_as_the_tutorial_says(tmp_path: Path) -> None:
     file = project / "conf/mine/parameters.yml"
     study = yaml.safe_load(file.read_text())
     (block,) = map(yaml.safe_load, yaml_blocks("first-study"))
-    study["ingest"]["stimulus_sets"]["images"] |= block["ingest"]["stimulus_sets"]["images"]
+    study["ingest"]["stimulus_sets"]["my_images"] |= block["ingest"]["stimulus_sets"]["my_images"]
     file.write_text(yaml.safe_dump({**study, "probing": block["probing"]}), encoding="utf-8")
     assert dry_run == [*run, "--dry-run"]
     run_in(project, *run, HOME=str(home))
     data = project / "data/mine"
     similarities = pd.read_parquet(data / "07_model_output/similarities.parquet")
-    assert set(similarities["stimulus_set"]) == {"images"}
+    assert set(similarities["stimulus_set"]) == {"my_images"}
     assert set(zip(similarities["model_a"], similarities["model_b"], strict=True)) == {
         ("resnet18", "vit_tiny_patch16_224")
     }
