@@ -20,6 +20,7 @@ from pathlib import Path
 
 KINDS = (
     "image",
+    "labels",
     "tar",
     "npz",
     "idx",

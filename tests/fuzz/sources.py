@@ -6,6 +6,7 @@ import json
 import lzma
 import tarfile
 import zipfile
+from importlib.util import find_spec
 
 import numpy as np
 import pyarrow as pa
@@ -68,7 +69,22 @@ def _all_images():
         _encode(colour.convert("CMYK"), "TIFF"),
         _encode(colour.convert("1"), "TIFF", compression="group4"),
         _encode(colour.convert("F"), "TIFF"),
+        *(_encode(image, "AVIF", speed=10) for image in (colour, clear)),
+        *(_encode(image, "JPEG2000") for image in (colour, wide, clear)),
+        _encode(colour, "JPEG2000", no_jp2=True),
+        *_heic(colour),
     ]
+
+
+def _heic(image):
+    """Return a HEIC file, where the extra that writes and reads it is installed."""
+    if find_spec("pillow_heif") is None:
+        return []
+    import pillow_heif
+
+    stream = io.BytesIO()
+    pillow_heif.from_pillow(image).save(stream)
+    return [stream.getvalue()]
 
 
 IMAGES = _all_images()
@@ -280,7 +296,40 @@ def make_descriptions(rng, folder):
         (folder / name).write_text(mutate_json(json.dumps(content), rng), encoding="utf-8", errors="replace")
 
 
+ROWS = [
+    (f"{number:03}.png", "cat dog"[4 * (number % 2) :][:3], "ab"[number % 2], "train")
+    for number in range(N_IMAGES)
+]
+
+
+def make_labels(rng, folder):
+    """Make a folder of sound images with a spoiled table of labels."""
+    for number, png in enumerate(PNGS):
+        (folder / f"{number:03}.png").write_bytes(png)
+    names = ["id", "breed", "tags", "fold"]
+    ending = rng.choice(("csv", "tsv", "jsonl", "parquet"))
+    stream = io.BytesIO()
+    if ending == "parquet":
+        pq.write_table(
+            pa.table(dict(zip(names, zip(*ROWS, strict=True), strict=True))), stream, compression="none"
+        )
+    elif ending == "jsonl":
+        stream.write("\n".join(json.dumps(dict(zip(names, row, strict=True))) for row in ROWS).encode())
+    else:
+        mark = "," if ending == "csv" else "\t"
+        stream.write("\n".join(mark.join(row) for row in [names, *ROWS]).encode())
+    (folder / f"labels.{ending}").write_bytes(mutate(stream.getvalue(), rng))
+
+
+def run_labels(folder):
+    [file] = folder.glob("labels.*")
+    labels = {"file": file, "id": "id", "label": "breed", "split": "fold", "multi_label": {"tags": ";"}}
+    entry = {"source": "image_folder", "path": folder, "labels": {**labels, "unmatched": "leave_out"}}
+    return _read_set(entry)
+
+
 KINDS = {
+    "labels": (make_labels, run_labels),
     "description": (make_descriptions, run_arrow),
     "image": (make_image, run_image),
     "tar": (make_tar, run_tar),

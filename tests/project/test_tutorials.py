@@ -1,8 +1,12 @@
 """The tutorials do what they say: their YAML runs as written."""
 
+import os
 import re
+import shlex
+import tarfile
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -90,3 +94,51 @@ def test_the_network_of_the_tutorial_is_listed(tmp_path: Path) -> None:
     layers = run_in(project, "kedro", "layers", "my_net").stdout
     for name in study["features"]["models"]["my_net"]["layers"]:
         assert name in layers
+
+
+def take_photos(folder: Path) -> Path:
+    """Return a folder with a few photographs of clothes by class, or with drawn ones where there are none."""
+    shards = Path(os.environ.get("REP_DATA", "nowhere"), "core/wds/clothing/test/0.tar")
+    if shards.is_file():
+        with tarfile.open(shards) as archive:
+            members = {name: archive.extractfile(name).read() for name in archive.getnames()[:80]}
+        for name in (name for name in members if name.endswith(".jpg")):
+            place = folder / members[name.replace(".jpg", ".cls")].decode().strip() / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(members[name])
+        return folder
+    rng = np.random.default_rng(0)
+    for number in range(40):
+        place = folder / f"{number % 4}" / f"{number:07}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 120, (64, 48, 3)) + 40 * (number % 4)
+        Image.fromarray(pixels.astype(np.uint8)).save(place)
+    return folder
+
+
+@pytest.mark.slow
+def test_a_study_of_ones_own_runs_as_the_tutorial_says(tmp_path: Path) -> None:
+    project, home = copy_project(tmp_path / "project"), tmp_path / "home"
+    photos = sorted(take_photos(home / "photos").rglob("*.*"))
+    rows = [f"{photo.name},{photo.parent.name},{number % 2}" for number, photo in enumerate(photos)]
+    (home / "labels.csv").write_text("\n".join(["filename,garment,part", *rows]), encoding="utf-8")
+    page = (TUTORIALS / "first-study.md").read_text(encoding="utf-8")
+    new, dry_run, run = (shlex.split(line) for line in re.findall(r"(?m)^\$ (.*)", page))
+    run_in(project, *new, "--random-weights", HOME=str(home))
+    file = project / "conf/mine/parameters.yml"
+    study = yaml.safe_load(file.read_text())
+    (block,) = map(yaml.safe_load, yaml_blocks("first-study"))
+    study["ingest"]["stimulus_sets"]["my_images"] |= block["ingest"]["stimulus_sets"]["my_images"]
+    file.write_text(yaml.safe_dump({**study, "probing": block["probing"]}), encoding="utf-8")
+    assert dry_run == [*run, "--dry-run"]
+    run_in(project, *run, HOME=str(home))
+    data = project / "data/mine"
+    similarities = pd.read_parquet(data / "07_model_output/similarities.parquet")
+    assert set(similarities["stimulus_set"]) == {"my_images"}
+    assert set(zip(similarities["model_a"], similarities["model_b"], strict=True)) == {
+        ("resnet18", "vit_tiny_patch16_224")
+    }
+    assert similarities["similarity"].notna().all()
+    probes = pd.read_parquet(data / "07_model_output/probe_results.parquet")
+    assert (set(probes["label"]), set(probes["n_classes"])) == ({"part"}, {2})
+    assert (data / "08_reporting/report.html").exists()

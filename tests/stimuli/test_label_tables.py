@@ -1,4 +1,4 @@
-"""Labels in a table beside the images: every row and every image counts, whatever the file looks like."""
+"""Labels of images in a table: every row and every image counts, whatever the file looks like."""
 
 import json
 import tracemalloc
@@ -154,11 +154,15 @@ def test_equal_rows_count_once_and_are_noted(ingest):
 
 
 def test_what_does_not_match_may_be_left_out(ingest):
-    text = "filename,breed\n1,x\n2,y\n3,z\n7,x\n8,y\n"
+    text = "filename,breed\n1,x\n2,y\n3,z\n7,a\n8,y\n"
     table, meta = ingest(text, unmatched="leave_out")
     assert table["stimulus_id"].to_pylist() == ["a/1.png", "a/2.png", "b/3.png"]
     assert meta["left_out"] == {"without a row in labels.csv": 1}
-    assert "2 ids of labels.csv match no image, such as '7', '8'" in meta["notes"]
+    assert meta["class_names"] == ["a", "x", "y", "z"]
+    assert meta["notes"] == [
+        "2 ids of labels.csv match no image, such as '7', '8'",
+        "1 images have no row in labels.csv, such as 'b/4.png'",
+    ]
 
 
 def test_numbers_of_folds_are_stated_splits(ingest):

@@ -82,7 +82,7 @@ def _write_study(name: str, images: str, networks: Sequence[str], *, random_weig
     template = Template((files("rep_kedro.commands") / "new_study.yml").read_text(encoding="utf-8"))
     return template.substitute(
         study=name,
-        set_name="images",
+        set_name="my_images",
         set_entry="\n".join(f"      {line}" for line in entry),
         total=f"{{{total}}}",
         models="\n".join(f"    {line}" for line in _network_lines(networks, random_weights=random_weights)),

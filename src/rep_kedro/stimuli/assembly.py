@@ -81,7 +81,8 @@ def assemble_stimulus_set(
     findings = Findings()
     names_of_source = stream.class_names
     note_shared_names(stream.class_names, log)
-    numbering = Numbering(stream.class_names, getattr(spec, "first_label", None))
+    stated = getattr(spec, "first_label", None)
+    numbering = Numbering(stream.class_names, stream.first_label if stated is None else stated)
     stream = replace(stream, stimuli=numbering.follow(stream.stimuli, log))
     label_map = getattr(spec, "label_map", None)
     if label_map is not None:

@@ -1,4 +1,4 @@
-"""What a user writes of a table of labels beside the images, and the sources that take one."""
+"""What a user writes of a table of labels for images, and the sources that take one."""
 
 from collections.abc import Mapping
 from pathlib import Path

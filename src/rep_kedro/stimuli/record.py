@@ -47,12 +47,14 @@ class StimulusStream:
         class_names: By label; None where the set has no classes or they have no names.
         stimuli: Yields each stimulus once; nothing is read before it is asked for.
         is_encoded_here: True if this project encoded the pixels itself, so that images need no check.
+        first_label: Number of the first class, where the reader counts them itself; else None.
         further: Further labels, where a table gives some; used after the last stimulus.
     """
 
     class_names: Sequence[str] | None
     stimuli: Iterator[Stimulus]
     is_encoded_here: bool = False
+    first_label: int | None = None
     further: FurtherLabels | None = None
 
 

@@ -24,7 +24,9 @@ _NEUTRAL = frozenset(
     {"set", "sets", "data", "dataset", "split", "part", "shard", "of", "folder", "file", "files"}
     | {"image", "images", "img", "imgs", "picture", "pictures", "photo", "photos"}
 )
-_FORMATS = frozenset({"png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm"})
+_FORMATS = frozenset(
+    {"png", "jpg", "jpeg", "jfif", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm", "avif", "heic", "heif"}
+)
 
 
 class SplitName(NamedTuple):

@@ -52,6 +52,7 @@ def with_table_labels(
     return replace(
         stream,
         class_names=joined.class_names,
+        first_label=0 if spec.class_names is None else None,
         stimuli=joined.follow(stream.stimuli, is_matched=ids is not None),
         further=joined,
     )
