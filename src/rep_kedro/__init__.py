@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rep_kedro.api.extracting import extract as extract
     from rep_kedro.api.probing import ProbeResult as ProbeResult
     from rep_kedro.api.probing import probe as probe
+    from rep_kedro.api.repeats import similarity_of_repeats as similarity_of_repeats
     from rep_kedro.errors import UserError as UserError
     from rep_kedro.measures.listing import measures as measures
 
@@ -37,6 +38,7 @@ _MODULES = {
     "extract": "rep_kedro.api.extracting",
     "ProbeResult": "rep_kedro.api.probing",
     "probe": "rep_kedro.api.probing",
+    "similarity_of_repeats": "rep_kedro.api.repeats",
     "UserError": "rep_kedro.errors",
 }
 
