@@ -1,8 +1,8 @@
 """Dissimilarities of stimuli that were presented several times: under augmentation, dropout, or noise.
 
 Repeats show how much a feature varies where the stimulus does not. Mahalanobis dissimilarities measure
-differences in units of that noise; crossnobis ones also multiply only differences of different repeats, so
-that noise adds nothing on average: stimuli that a model does not tell apart are at zero, or as often below it.
+differences in units of that noise. Crossnobis ones also multiply only differences of different repeats, so
+that noise adds nothing on average: stimuli that a model does not tell apart are at zero, or as often below.
 """
 
 from collections.abc import Sequence
