@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import torch
-from tests.reference import cka, linear_maps, matching, neighbours, predictivity, rsa, sampling
+from tests.reference import cka, linear_maps, matching, neighbours, predictivity, reweighting, rsa, sampling
 
 BATCHED = "cka_linear_minibatch_256"
 K = 10
@@ -55,6 +55,7 @@ UNITS = {
 PREDICTIONS = {
     "ridge_r2": lambda x, y: predictivity.ridge_r2(x, y, folds_of_five(len(x))),
     "ridge_r2_mean": lambda x, y: predictivity.ridge_r2_mean(x, y, folds_of_five(len(x))),
+    "rsa_reweighted": lambda x, y: reweighting.rsa_reweighted(x, y, folds_of_five(len(x))),
     "pls_25_r2": lambda x, y: predictivity.pls_r2(x, y, folds_of_five(len(x)), 25),
 }
 
@@ -102,7 +103,7 @@ def definition(measure_id, scale=1.0):
     """
     if measure_id.startswith("cka_rbf"):
         return gaussian(measure_id, scale)
-    if measure_id.startswith("rsa"):
+    if measure_id.startswith("rsa_") and measure_id not in PREDICTIONS:
         return dissimilarities(measure_id)
     if measure_id == "size_and_shape":
         return lambda x, y: scale * linear_maps.size_and_shape(x, y)

@@ -15,6 +15,7 @@ from rep_kedro.measures.entries import (
     matching,
     neighbours,
     predictivity,
+    reweighting,
     rsa,
     sampling,
 )
@@ -26,6 +27,7 @@ ENTRIES: tuple[Measure, ...] = (
     *linear_maps.ENTRIES,
     *predictivity.ENTRIES,
     *sampling.ENTRIES,
+    *reweighting.ENTRIES,
     *matching.ENTRIES,
     *neighbours.ENTRIES,
     *functional.ENTRIES,
