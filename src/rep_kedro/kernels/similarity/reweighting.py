@@ -52,9 +52,9 @@ def compare_reweighted(
             together.
 
     Cost:
-        For each pair and fold O(n_stimuli * n_features^2) and non-negative least squares of n_features
-        unknowns on the CPU, 0.08 s together for 512 features: all pairs of 64 such models in five folds take half an
-        hour on one core, and four times as long for twice the features.
+        For each pair and fold O(n_stimuli * n_features^2), and non-negative least squares of n_features
+        unknowns on the CPU; together 0.08 s for 512 features: all pairs of 64 such models in five folds take
+        half an hour on one core, and four times as long for twice the features.
 
     Source:
         Kaniuth & Hebart 2022, doi:10.1016/j.neuroimage.2022.119294 (they choose a ridge penalty);
