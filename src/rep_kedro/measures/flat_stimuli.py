@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Flatness: TypeAlias = Literal["zero", "equal"]
+FLAT_STIMULI = ("keep", "leave_out")  # what may be done with them
 
 
 @dataclass(frozen=True)

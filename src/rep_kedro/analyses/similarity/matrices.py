@@ -65,6 +65,8 @@ def plan_similarity_matrices(
                 "layers": layers,
                 "code": code_revision(measure.module, "rep_kedro.analyses.similarity.comparison"),
             }
+            if params.flat_stimuli != "keep":
+                recipe["flat_stimuli"] = params.flat_stimuli
             members[measure.id] = Planned(recipe, batch)
         selection.enter(plan, members)
     return plan
@@ -130,6 +132,7 @@ def _comparison_batch(selection: Selection, layers: Mapping[str, str], params: S
             [get_measure(MemberKey.parse(key).name) for key in keys],
             memory_bytes=params.memory_bytes,
             device=choose_device(params.device),
+            leave_out_flat=params.flat_stimuli == "leave_out",
         )
         for measure_id, matrix in found:
             yield str(MemberKey(selection.stimulus_set, measure_id)), matrix
