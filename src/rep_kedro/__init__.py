@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rep_kedro.api.layers import layer_similarity as layer_similarity
     from rep_kedro.api.probing import ProbeResult as ProbeResult
     from rep_kedro.api.probing import probe as probe
+    from rep_kedro.api.repeats import similarity_of_repeats as similarity_of_repeats
     from rep_kedro.errors import UserError as UserError
     from rep_kedro.kernels.layers.neighbour_dimensions import NeighbourDimensions as NeighbourDimensions
     from rep_kedro.measures.listing import measures as measures
@@ -45,6 +46,7 @@ _MODULES = {
     "layer_similarity": "rep_kedro.api.layers",
     "ProbeResult": "rep_kedro.api.probing",
     "probe": "rep_kedro.api.probing",
+    "similarity_of_repeats": "rep_kedro.api.repeats",
     "UserError": "rep_kedro.errors",
 }
 

@@ -156,3 +156,21 @@ def test_the_table_of_measures_is_that_of_the_registry():
     assert set(rep_kedro.measures("RSA")["family"]) == {"rsa"}
     with pytest.raises(rep_kedro.UserError, match="unknown family 'kernels'; known: alignment, cka"):
         rep_kedro.measures("kernels")
+
+
+def test_flat_stimuli_are_left_out_where_asked_and_counted(arrays):
+    flat = arrays | {"relu": np.maximum(arrays["vit"], 0)}
+    flat["relu"][[1, 8, 9]] = 0
+    kept = rep_kedro.similarity(flat, "rsa_cosine_pearson")
+    assert kept.n_left_out is None
+    assert np.isnan(kept.values[0, 2])
+    found = rep_kedro.similarity(flat, "rsa_cosine_pearson", flat_stimuli="leave_out")
+    rows = np.delete(np.arange(N), [1, 8, 9])
+    expected = rep_kedro.similarity([flat["cnn"][rows], flat["relu"][rows]], "rsa_cosine_pearson").value
+    assert found.values[0, 2] == pytest.approx(expected, rel=1e-12)
+    assert found.n_left_out.tolist() == [[0, 0, 3], [0, 0, 3], [3, 3, 3]]
+    assert "without up to 3 stimuli that are flat for one of two" in str(found)
+    with pytest.raises(
+        rep_kedro.UserError, match="unknown choice of flat_stimuli 'leave_outs'; did you mean"
+    ):
+        rep_kedro.similarity(flat, flat_stimuli="leave_outs")

@@ -13,6 +13,7 @@ from tests.reference import (
     matching,
     neighbours,
     predictivity,
+    reweighting,
     rsa,
     sampling,
 )
@@ -83,6 +84,7 @@ UNITS = {
 PREDICTIONS = {
     "ridge_r2": lambda x, y: predictivity.ridge_r2(x, y, folds_of_five(len(x))),
     "ridge_r2_mean": lambda x, y: predictivity.ridge_r2_mean(x, y, folds_of_five(len(x))),
+    "rsa_reweighted": lambda x, y: reweighting.rsa_reweighted(x, y, folds_of_five(len(x))),
     "pls_25_r2": lambda x, y: predictivity.pls_r2(x, y, folds_of_five(len(x)), 25),
 }
 
@@ -130,7 +132,7 @@ def definition(measure_id, scale=1.0):
     """
     if measure_id.startswith("cka_rbf"):
         return gaussian(measure_id, scale)
-    if measure_id.startswith("rsa"):
+    if measure_id.startswith("rsa_") and measure_id not in PREDICTIONS:
         return dissimilarities(measure_id)
     if measure_id == "shape_angular_0.5":
         return lambda x, y: linear_maps.shape_angular(x, y, scale / (scale + 1))

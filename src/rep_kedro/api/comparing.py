@@ -9,8 +9,9 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from rep_kedro.api.arrays import Representations, name_tensors
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, require_known
 from rep_kedro.measures import get_measure
+from rep_kedro.measures.flat_stimuli import FLAT_STIMULI, compare_without_flat
 from rep_kedro.measures.named import Reasons, compare_named
 from rep_kedro.parameter_rules import require_once
 
@@ -35,12 +36,14 @@ class SimilarityMatrix:
         names: Of rows and columns.
         measure: Id of the measure.
         reasons: Why, for each NaN, by the names of row and column.
+        n_left_out: How many flat stimuli each comparison leaves out, shape (n, n); None where all are kept.
     """
 
     values: np.ndarray
     names: tuple[str, ...]
     measure: str
     reasons: Reasons
+    n_left_out: np.ndarray | None = None
 
     @property
     def value(self) -> float:
@@ -108,11 +111,13 @@ class SimilarityMatrix:
         return measure.title + ("" if measure.symmetric else "; directed, from row to column")
 
     def _notes(self) -> list[str]:
-        """Return each reason once, with the first pair that it is for."""
+        """Return how many stimuli are left out, and each reason once, with the first pair that it is for."""
         pairs: dict[str, list[tuple[str, str]]] = {}
         for pair, why in self.reasons.items():
             pairs.setdefault(why, []).append(pair)
-        return [
+        most = 0 if self.n_left_out is None else int(self.n_left_out.max())
+        left_out = [f"without up to {most} stimuli that are flat for one of two"] if most else []
+        return left_out + [
             f"undefined for {found[0][0]}, {found[0][1]}"
             + (f" and {len(found) - 1} more" if len(found) > 1 else "")
             + f": {why}"
@@ -125,6 +130,7 @@ def similarity(
     measure: str = "cka_linear_debiased",
     *,
     names: Sequence[str] | None = None,
+    flat_stimuli: str = "keep",
     memory_bytes: int = _MEMORY_BYTES,
     device: torch.device | str | None = None,
 ) -> SimilarityMatrix:
@@ -136,6 +142,9 @@ def similarity(
             float32 with float64 sums.
         measure: Id; ``rep_kedro.measures()`` lists them.
         names: Of the members of a list; x0, x1 and so on without them.
+        flat_stimuli: ``leave_out`` compares two representations without the stimuli of which one of them has
+            no direction, where the measure needs one (all features zero for cosines, all equal for
+            correlations), and counts them in ``n_left_out``; ``keep`` leaves such a measure undefined.
         memory_bytes: Working memory; changes speed, not the result.
         device: Where to compute; None computes where the representations are.
 
@@ -158,7 +167,15 @@ def similarity(
         >>> round(similarity([x, y], "rsa_correlation_spearman").value, 4)
         0.486
     """
-    return compare(representations, [measure], names=names, memory_bytes=memory_bytes, device=device)[measure]
+    found = compare(
+        representations,
+        [measure],
+        names=names,
+        flat_stimuli=flat_stimuli,
+        memory_bytes=memory_bytes,
+        device=device,
+    )
+    return found[measure]
 
 
 def compare(
@@ -166,6 +183,7 @@ def compare(
     measures: Sequence[str],
     *,
     names: Sequence[str] | None = None,
+    flat_stimuli: str = "keep",
     memory_bytes: int = _MEMORY_BYTES,
     device: torch.device | str | None = None,
 ) -> dict[str, SimilarityMatrix]:
@@ -175,6 +193,7 @@ def compare(
         representations: As for ``similarity``.
         measures: Ids; ``rep_kedro.measures()`` lists them.
         names: As for ``similarity``.
+        flat_stimuli: As for ``similarity``.
         memory_bytes: As for ``similarity``.
         device: As for ``similarity``.
 
@@ -195,12 +214,19 @@ def compare(
     places = sorted({str(tensor.device) for tensor in tensors.values()})
     if device is None and len(places) > 1:
         raise UserError(f"representations are on {' and '.join(places)}; say with device where to compute")
-    found = {
-        measure.id: SimilarityMatrix(values, tuple(tensors), measure.id, reasons)
-        for measure, values, reasons in compare_named(
-            tensors, chosen, memory_bytes=memory_bytes, device=device
-        )
-    }
+    require_known("choice of flat_stimuli", flat_stimuli, FLAT_STIMULI)
+    if flat_stimuli == "keep":
+        found = {
+            measure.id: SimilarityMatrix(values, tuple(tensors), measure.id, reasons)
+            for measure, values, reasons in compare_named(
+                tensors, chosen, memory_bytes=memory_bytes, device=device
+            )
+        }
+    else:
+        found = {
+            c.measure.id: SimilarityMatrix(c.values, tuple(tensors), c.measure.id, c.reasons, c.n_left_out)
+            for c in compare_without_flat(tensors, chosen, memory_bytes=memory_bytes, device=device)
+        }
     return {name: found[name] for name in wanted}
 
 

@@ -49,6 +49,7 @@ class Family(StrEnum):
     LINEAR_MAP = "linear maps"
     PREDICTIVITY = "held-out predictions"
     SAMPLING = "samples of stimuli and features"
+    REWEIGHTING = "weighted dissimilarities of features"
     MATCHING = "matched units"
     NEIGHBOUR = "nearest neighbours"
     ALIGNMENT = "aligned stimuli"

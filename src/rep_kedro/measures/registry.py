@@ -18,6 +18,7 @@ from rep_kedro.measures.entries import (
     matching,
     neighbours,
     predictivity,
+    reweighting,
     rsa,
     sampling,
 )
@@ -29,6 +30,7 @@ ENTRIES: tuple[Measure, ...] = (
     *linear_maps.ENTRIES,
     *predictivity.ENTRIES,
     *sampling.ENTRIES,
+    *reweighting.ENTRIES,
     *matching.ENTRIES,
     *neighbours.ENTRIES,
     *alignment.ENTRIES,

@@ -173,7 +173,9 @@ def test_a_network_and_its_double_are_as_alike_as_one_with_itself(tmp_path, comp
     for name in measures:
         matrix = handles[f"letters/{name}"].matrix()
         one, double = matrix.labels.index("a"), matrix.labels.index("double")
-        assert matrix.values[one, double] == pytest.approx(matrix.values[one, one], abs=1e-12), name
+        assert matrix.values[one, double] == pytest.approx(matrix.values[one, one], abs=1e-12, nan_ok=True), (
+            name
+        )
         expected = MEASURES[name].self_value
         assert matrix.meta.get("self_value") == expected
         assert matrix.meta["symmetric"] is MEASURES[name].symmetric
@@ -186,7 +188,8 @@ def test_measures_that_are_not_extreme_or_not_bounded_name_no_value_of_a_network
     without = {name for name, measure in MEASURES.items() if measure.self_value is None}
     unbounded = {name for name, measure in MEASURES.items() if np.inf in map(abs, measure.value_range)}
     assert unbounded <= without
-    assert without - unbounded == {name for name in MEASURES if not MEASURES[name].is_extreme_for_itself}
+    extreme = {name for name, measure in MEASURES.items() if measure.is_extreme_for_itself}
+    assert without == unbounded | (set(MEASURES) - extreme)
     assert MEASURES["cka_linear_debiased"].self_value == 1.0
     assert MEASURES["procrustes"].self_value == 0.0
 
@@ -273,3 +276,24 @@ def test_members_are_in_the_order_of_the_networks_whatever_the_order_of_the_feat
     backwards = dict(reversed(list(features.items())))
     assert _recipes(backwards) == _recipes(features)
     assert all(a <= b for a, b in pairwise(sorted(_recipes(features))))
+
+
+def test_flat_stimuli_are_left_out_of_pairs_that_have_them_where_asked_and_counted(tmp_path, caplog):
+    flat = _draw(1)
+    flat[[2, 5]] = 0
+    members = {f"letters/net_{name}": x for name, x in zip("abc", (_draw(0), flat, _draw(2)), strict=True)}
+    features = store(tmp_path / "features", {key: make_features({"late": x}) for key, x in members.items()})
+    chosen = {"measures": ["rsa_cosine_pearson", "cka_linear_biased"]}
+    kept, left_out = _recipes(features, **chosen), _recipes(features, **chosen, flat_stimuli="leave_out")
+    assert left_out == {key: {**recipe, "flat_stimuli": "leave_out"} for key, recipe in kept.items()}
+    plain = _compare(tmp_path, features, **chosen)["letters/rsa_cosine_pearson"].matrix()
+    assert np.isnan(plain.values[0, 1])
+    assert "n_left_out" not in plain.meta
+    with caplog.at_level("INFO"):
+        found = _compare(tmp_path, features, **chosen, flat_stimuli="leave_out")
+    matrix = found["letters/rsa_cosine_pearson"].matrix()
+    assert not np.isnan(matrix.values).any()
+    assert matrix.values[0, 2] == plain.values[0, 2]
+    assert matrix.meta["n_left_out"] == [[0, 2, 0], [2, 2, 2], [0, 2, 0]]
+    assert "rsa_cosine_pearson leaves out up to 2 stimuli" in caplog.text
+    assert "n_left_out" not in found["letters/cka_linear_biased"].matrix().meta

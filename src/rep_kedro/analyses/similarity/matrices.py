@@ -61,6 +61,11 @@ def plan_similarity_matrices(
     for selection in select_features(features, params, stimulus_subsets):
         layers = selection.layers(params.layer)
         rdms = select_rdms(wanted, selection, params, stimulus_subsets)
+        if rdms and params.flat_stimuli == "leave_out":
+            raise UserError(
+                f"similarity.flat_stimuli leaves stimuli out for each pair, which {next(iter(rdms))}, a matrix of "
+                f"dissimilarities, does not allow; set it to keep, or leave {next(iter(rdms))} out of similarity.models"
+            )
         batch = _comparison_batch(selection, layers, rdms, params)
         members = {}
         for measure in measures:
@@ -71,6 +76,8 @@ def plan_similarity_matrices(
                 **({"dissimilarities": [rdm.reference for rdm in rdms.values()]} if rdms else {}),
                 "code": code_revision(measure.module, "rep_kedro.analyses.similarity.comparison"),
             }
+            if params.flat_stimuli != "keep":
+                recipe["flat_stimuli"] = params.flat_stimuli
             members[measure.id] = Planned(recipe, batch)
         selection.enter(plan, members)
     return plan
@@ -139,6 +146,7 @@ def _comparison_batch(
             memory_bytes=params.memory_bytes,
             device=choose_device(params.device),
             rdms={name: rdm.load() for name, rdm in rdms.items()},
+            leave_out_flat=params.flat_stimuli == "leave_out",
         )
         for measure_id, matrix in found:
             yield str(MemberKey(selection.stimulus_set, measure_id)), matrix

@@ -31,6 +31,10 @@ class SimilarityParams(PlainNumbers, BaseModel):
         outputs_layer: Name of the layer that holds the logits of all chosen networks, for measures of
             outputs.
         measures: Ids of similarity measures (``kedro measures`` lists them).
+        flat_stimuli: ``leave_out`` compares two networks without the stimuli of which one of them has no
+            direction, where the measure needs one (all features zero for cosines, all equal for
+            correlations), and counts them; ``keep`` leaves such a measure undefined for the network. Tests
+            and intervals of ``similarity_inference`` keep all stimuli.
         memory_bytes: Working memory; changes speed, not results.
         device: Where to compute: ``auto`` takes a GPU where there is one.
     """
@@ -44,6 +48,7 @@ class SimilarityParams(PlainNumbers, BaseModel):
     transform: Transform = ()
     outputs_layer: str | None = None
     measures: list[str] = Field(min_length=1)
+    flat_stimuli: Literal["keep", "leave_out"] = "keep"
     memory_bytes: int = Field(default=1_000_000_000, gt=0)
     device: str = "auto"
 

@@ -108,6 +108,7 @@ def stack_features(representations: Sequence[Tensor], *, n_folds: int, seed: int
         centred = centre(x, dtype=torch.float64)
         features[:, own] = centred.features[order]
         varies[own] = _varies(x, features[:, own])
+        features[:, own] *= varies[own]  # centring leaves rounding, which is not a feature
         if centred.flaw is not None:
             flaws[model] = centred.flaw
     edges = torch.arange(n_stimuli).tensor_split(n_folds)
