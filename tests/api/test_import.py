@@ -24,6 +24,7 @@ print(matrix)
 matrix.plot()
 rep_kedro.compare(features, list(rep_kedro.measures("rsa").index))
 rep_kedro.spectrum(features["0"])
+rep_kedro.neighbour_dimensions(features["0"])
 rep_kedro.receptive_field(network, 8)
 labels = [0, 1] * 10
 print(rep_kedro.probe(features["0"], labels, features["0"], labels).n_classes)

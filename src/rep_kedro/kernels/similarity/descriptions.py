@@ -37,8 +37,8 @@ def compare_descriptions(
         representations: One matrix for each model, shape (n_stimuli, n_features_i), finite; the same number
             of stimuli for all.
         requests: By a name of the caller's: ``description``, one of ``DESCRIPTIONS``.
-        memory_bytes: Bound for tiles of distances. On top come one float64 copy of one model and, for heat
-            traces, 24 bytes for each pair of stimuli.
+        memory_bytes: Bound for tiles of distances. On top come two float64 copies of one model and, for heat
+            traces, 24 bytes for each two stimuli.
 
     Yields:
         Name, the largest difference of two descriptions (of numbers the absolute difference), shape

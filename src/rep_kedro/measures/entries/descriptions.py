@@ -1,4 +1,8 @@
-"""Measures that compare descriptions of single models, blind to which stimulus is which."""
+"""Measures that compare descriptions of single models, blind to which stimulus is which.
+
+The geometry score (Khrulkov & Oseledets 2018, arXiv:1802.02664) would belong here, but counts loops by
+persistent homology, for which the project has no library.
+"""
 
 from math import exp, inf
 from typing import Any

@@ -1,4 +1,8 @@
-"""Measures on the Euclidean distances between stimuli, other than RSA."""
+"""Measures on the Euclidean distances between stimuli, other than RSA.
+
+RTD-Lite compares how stimuli join to clusters; RTD itself (Barannikov et al. 2022, arXiv:2201.00058) also
+compares loops by persistent homology, for which the project has no library.
+"""
 
 from math import inf
 
