@@ -1,7 +1,8 @@
 """Figures inside a page: only a drawing's elements, with ids that are unique on the page.
 
 What a drawing may hold is decided by its elements and attributes; its words are text, whatever they say.
-Indentation, unused ids and matplotlib's one style rule (the page has it too) are left out.
+Indentation, unused ids, digits beyond a hundredth of a point and matplotlib's one style rule (the page has it
+too) are left out.
 """
 
 import json
@@ -26,6 +27,9 @@ _ELEMENTS = _WITH_WORDS | {
 _LEFT_OUT = {"metadata", "style"}
 _OF_THE_PAGE = {"width", "height", "id", "role", "aria-label"}
 _REFERENCE = re.compile(r"url\(\s*(?!#)|expression\(|@|\\", re.IGNORECASE)
+_GEOMETRY = {"d", "x", "y", "points", "transform", "width", "height"}
+_LONG_NUMBER = re.compile(r"\d+\.\d{3,}")
+_OWN_OPACITY = re.compile(r"(?<![-\w])opacity")  # of a group it is of the whole, not of each mark
 _LOCAL_URL = re.compile(r"url\(#([^)]+)\)")
 
 
@@ -109,6 +113,7 @@ def _write(element: ET.Element, prefix: str, wanted: Collection[str]) -> str:
     tag = _local(element.tag)
     if tag in _LEFT_OUT:
         return ""
+    _share_style(element)
     parts = [tag]
     for full_name, value in element.attrib.items():
         name = _local(full_name)
@@ -121,10 +126,24 @@ def _write(element: ET.Element, prefix: str, wanted: Collection[str]) -> str:
     return f"<{opening}>{inner}</{tag}>" if inner else f"<{opening}/>"
 
 
+def _share_style(group: ET.Element) -> None:
+    """Move the style that all marks of a group have to the group, from which they inherit it."""
+    styles = {child.get("style", "") for child in group}
+    if len(group) < 2 or len(styles) > 1 or "style" in group.attrib:
+        return
+    style = styles.pop()
+    if all(_local(child.tag) == "use" for child in group) and not _OWN_OPACITY.search(style):
+        group.set("style", style)
+        for child in group:
+            child.attrib.pop("style", None)
+
+
 def _renamed(name: str, value: str, prefix: str) -> str:
     """Return an attribute's value with the drawing's own ids made unique on the page."""
     if name == "aria-label":
         return value
+    if name in _GEOMETRY:
+        return _LONG_NUMBER.sub(lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."), value)
     if name == "id":
         return f"{prefix}{value}"
     if name == "href" and value.startswith("#"):
