@@ -107,7 +107,7 @@ def test_a_search_marks_a_network_in_figures_and_leaves_its_rows_in_tables(page)
     shown = [row for row in rows_of(page, "rankme") if row["network"] == name]
     assert ring.count("M") == len(shown) > 0
     page.locator("#search input").fill("")
-    page.wait_for_function("document.querySelectorAll('#search li').length === 0")
+    page.locator("#search li").first.wait_for(state="detached")
     assert cards.evaluate_all(N_ROWS) == cards.count()
     assert figure_of(page, "rankme").locator("path.found").get_attribute("d") == ""
 
