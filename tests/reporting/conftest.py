@@ -29,7 +29,7 @@ def make_collections(matrices=None):
     curves = load_synthetic_study("synthetic_scales").make_curves(
         ("digits", "photograph_patches", "shapes"), (MEASURE, "cka_linear_biased")
     )
-    made = {"sample_size_curves": curves, "similarity_matrices": matrices or {}}
+    made = {"sample_size_curves": curves, "similarity_matrices": matrices or {}, "stimulus_sets": {}}
     return {name: made[name] for name in COLLECTIONS}
 
 

@@ -133,6 +133,7 @@ STUDY_FIGURES: dict[str, StudyFigure] = {
     "measure_agreement": StudyFigure(
         "agreement.figures:plot_measure_agreement", {"measure_agreement": ALL, "consistency": ALL}
     ),
+    "stimuli": StudyFigure("stimuli.figures:plot_stimuli", {"stimulus_sets": ALL}, parameters=()),
     "gap_correlations": StudyFigure(
         "performance.gaps:plot_gap_correlations", {"performance_gaps": OF_MEASURE, "stimulus_cards": ALL}
     ),

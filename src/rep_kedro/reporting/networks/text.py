@@ -49,6 +49,7 @@ def _describe_networks(content: ReportContent) -> Section:
         answers=networks_in_words(cards),
         notes=notes,
         figures=[
+            content.block("stimuli", "the first images of some classes", is_folded=True),
             content.block("categories", counted(len(cards), "network"), is_folded=True),
             content.block("training", counted(curves_of(history)["model"].nunique(), "trained network")),
         ],
