@@ -33,6 +33,7 @@ def make_collections(matrices=None, layer_matrices=None):
         "sample_size_curves": curves,
         "similarity_matrices": matrices or {},
         "layer_similarity_matrices": layer_matrices or {},
+        "stimulus_sets": {},
     }
     return {name: made[name] for name in COLLECTIONS}
 

@@ -20,13 +20,15 @@ def require_compared_measure(parameters: Mapping[str, Any], given: Mapping[str, 
     Raises:
         ValueError: If it is none; the message has its place and the measures there are.
     """
-    reported, compared = parameters["reporting"]["measure"], parameters["similarity"]["measures"]
-    if reported not in compared:
-        where = _place("reporting", "measure", given, loader)
-        raise UserError(
-            f"parameter reporting.measure{where}: {reported!r} is not among similarity.measures; "
-            f"choose one of {', '.join(compared)}, or add it there"
-        )
+    reporting, compared = parameters["reporting"], parameters["similarity"]["measures"]
+    further = [("further_measures", measure) for measure in reporting.get("further_measures", ())]
+    for name, reported in [("measure", reporting["measure"]), *further]:
+        if reported not in compared:
+            where = _place("reporting", name, given, loader)
+            raise UserError(
+                f"parameter reporting.{name}{where}: {reported!r} is not among similarity.measures; "
+                f"choose one of {', '.join(compared)}, or add it there"
+            )
 
 
 def require_known_anchors(parameters: Mapping[str, Any], given: Mapping[str, Any], loader: Loader) -> None:

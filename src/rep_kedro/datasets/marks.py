@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-Along = Literal["x", "y", "xy"]
+Along = Literal["x", "y", "xy", "panel"]
 DIGITS = 4  # of values that are not whole numbers
 _ELEMENT = re.compile(r'<metadata id="marks">([^<]*)</metadata>')
 _START = re.compile(r"<svg\b[^>]*>")
@@ -76,7 +76,8 @@ def describe_points(
         y: The other place.
         columns: Values of each mark by column, in the order in which readers see them: texts, or numbers with
             NaN where undefined.
-        along: Whether the nearest mark is found by both places or by one, as for rows of boxes.
+        along: Whether the nearest mark is found by both places, by one, as for rows of boxes, or anywhere in
+            the panel, which it fills.
         **fixed: Columns with one value for all; ``_`` in a name is written as a space.
     """
     held = {name: list(values) for name, values in columns.items()}
@@ -155,8 +156,8 @@ def _write_points(group: _Points, texts: _Texts) -> dict[str, Any]:
         "fixed": {name: _plain(value) for name, value in group.fixed.items()},
         "coded": coded,
         "columns": columns,
-        "x": [round(float(x), 1) for x in places[:, 0]],
-        "y": [round(float(y), 1) for y in places[:, 1]],
+        "x": places[:, 0].round().astype(int).tolist(),
+        "y": places[:, 1].round().astype(int).tolist(),
     }
 
 

@@ -1,7 +1,7 @@
 """Everything that one report is made from, checked once and read by all sections."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
@@ -56,14 +56,27 @@ class ReportContent:
 
     def block(self, name: str, shown: str, *, is_folded: bool = False) -> FigureBlock:
         """Return a figure with its caption; ``shown`` says what this run's figure shows."""
-        figure, absence = self.figures.get(name), self.absences.get(name)
-        words: dict[str, Any] = dict(figure_texts(name))
+        choices = [key.partition("/")[2] for key in self.figures if key.startswith(f"{name}/")]
+        measures = set(self.tables["similarities"]["measure"])
+        default = self.measure if measures.issuperset(choices) else str(self.stimulus_set)
+        further = [
+            self._block(name, f"the same, of {choice} instead of {default}", choice) for choice in choices
+        ]
+        own = self._block(name, shown, default if choices else "")
+        return replace(own, is_folded=is_folded, further=further)
+
+    def _block(self, name: str, shown: str, choice: str) -> FigureBlock:
+        """Return the figure of one choice; the default one has the figure's own key."""
+        key = f"{name}/{choice}"
+        place = list(self.figures).index(key) if key in self.figures else None
+        key = name if place is None else key
+        figure, absence = self.figures.get(key), self.absences.get(key)
+        words: dict[str, Any] = dict(figure_texts(name)) | {"name": name, "shown": shown, "choice": choice}
         if figure is None or absence is not None:
-            return FigureBlock(None, shown=shown, absence=absence, is_folded=is_folded, name=name, **words)
+            return FigureBlock(None, absence=absence, **words)
         svg = render_svg(figure) if isinstance(figure, Figure) else figure
-        drawing = inline_svg(svg, f"f{figure_number(name)}", words["title"])
-        marks = inline_marks(svg)
-        return FigureBlock(drawing, shown=shown, is_folded=is_folded, marks=marks, name=name, **words)
+        prefix = f"f{figure_number(name)}" + ("" if place is None else f"c{place}")
+        return FigureBlock(inline_svg(svg, prefix, words["title"]), marks=inline_marks(svg), **words)
 
 
 def make_content(

@@ -14,11 +14,13 @@ import pandas as pd
 from markupsafe import Markup
 
 from rep_kedro.errors import counted as counted  # noqa: PLC0414 - offered to all texts
+from rep_kedro.reporting.citations import Piece, linked
 from rep_kedro.reporting.texts import section_texts
 from rep_kedro.schemas import TABLES
 
 UNDEFINED = "undefined"
-NETWORK_COLUMNS = ("model", "model_a", "model_b", "front_model", "end_model", "anchor", "models", "key")
+TEXTS = ("text", "source", "truth")
+NETWORK_COLUMNS = {"model", "model_a", "model_b", "front_model", "end_model", "anchor", "key"}
 _PLAIN_NUMBER = re.compile(r"\d+(\.\d+)?")
 
 
@@ -28,7 +30,8 @@ class Column:
 
     Attributes:
         header: Heading, with the unit.
-        kind: ``text``, ``number``, ``percent`` (given as a fraction), ``count`` or ``truth``.
+        kind: ``text``, ``source`` (text in which identifiers of papers become links), ``number``, ``percent``
+            (given as a fraction), ``count`` or ``truth``.
         digits: Digits after the point.
         absent: What is written where there is no number.
         meaning: What a value is, for readers who point at the heading; empty: as the schema has it.
@@ -42,15 +45,29 @@ class Column:
     meaning: str = ""
     is_network: bool = False
 
+    @property
+    def is_number(self) -> bool:
+        """Whether values are numbers, written to the right."""
+        return self.kind not in TEXTS
+
 
 @dataclass(frozen=True)
 class Cell:
-    """What a reader sees, and what sorting goes by; an empty key sorts last."""
+    """What a reader sees, and what sorting goes by; an empty key sorts last.
+
+    Attributes:
+        text: As it is read.
+        sort_key: As it is sorted.
+        is_number: Whether the key is a number.
+        is_undefined: Whether there should have been a number.
+        pieces: The text with addresses of its parts, where some part is a link.
+    """
 
     text: str
     sort_key: str
     is_number: bool = False
     is_undefined: bool = False
+    pieces: Sequence[Piece] = ()
 
     @property
     def written_key(self) -> str | None:
@@ -76,7 +93,7 @@ class Table:
     def number_columns(self) -> str:
         """Classes that tell the style which columns hold numbers, from 1: ``n2 n3``."""
         kinds = enumerate(self.headers, start=1)
-        return " ".join(f"n{place}" for place, column in kinds if column.kind not in ("text", "truth"))
+        return " ".join(f"n{place}" for place, column in kinds if column.is_number)
 
 
 @dataclass(frozen=True)
@@ -92,6 +109,8 @@ class FigureBlock:
         absence: Why there was nothing to draw.
         is_folded: Closed at first; opens on a click and in print.
         name: Of the files that readers download.
+        choice: Its measure or stimulus set, where there are several.
+        further: The same figure of other measures or stimulus sets, to which readers can switch.
         marks: What its marks are, as JSON that is safe to put in (:mod:`rep_kedro.datasets.marks`).
     """
 
@@ -104,6 +123,8 @@ class FigureBlock:
     is_folded: bool = False
     marks: Markup | None = None
     name: str = "figure"
+    choice: str = ""
+    further: Sequence["FigureBlock"] = ()
 
 
 @dataclass(frozen=True)
@@ -117,6 +138,7 @@ class Section:
         notes: What is missing or undefined; the summary repeats them.
         figures: The evidence drawn.
         tables: The evidence listed.
+        bibtex: Entries to copy.
     """
 
     anchor: str
@@ -125,6 +147,7 @@ class Section:
     notes: Sequence[str] = ()
     figures: Sequence[FigureBlock] = ()
     tables: Sequence[Table] = ()
+    bibtex: str = ""
 
     @property
     def question(self) -> str:
@@ -145,7 +168,7 @@ def make_table(
     note: str | None = None,
     most_rows: int | None = None,
     is_folded: bool = False,
-    of: str = "",
+    of: Sequence[str] = (),
 ) -> Table:
     """Return a table for the page.
 
@@ -156,7 +179,7 @@ def make_table(
         note: Stands below.
         most_rows: Longer tables are cut there, and say so.
         is_folded: Closed at first.
-        of: The table of the schema that declares the columns, where one does.
+        of: The tables of the schema that declare columns of these names; the first counts.
     """
     shown = frame if most_rows is None else frame.head(most_rows)
     if len(shown) < len(frame):
@@ -170,9 +193,9 @@ def make_table(
     return Table(caption, headers, rows, note, is_folded)
 
 
-def _explained(name: str, column: Column, of: str) -> Column:
+def _explained(name: str, column: Column, of: Sequence[str]) -> Column:
     """Return a column with its meaning and range from the schema, and whether it names networks."""
-    declared = {own.name: own for own in TABLES[of].columns} if of else {}
+    declared = {own.name: own for table in reversed(of) for own in TABLES[table].columns}
     meaning = column.meaning
     if not meaning and name in declared:
         span = declared[name].range_in_words
@@ -182,11 +205,11 @@ def _explained(name: str, column: Column, of: str) -> Column:
 
 def make_cell(value: Any, column: Column) -> Cell:
     """Return a cell; missing numbers say so, missing text is a dash."""
-    if column.kind in ("text", "truth"):
+    if column.kind in TEXTS:
         if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
             return Cell("–", "")
         text = ("yes" if value else "no") if column.kind == "truth" else str(value)
-        return Cell(text, text)
+        return Cell(text, text, pieces=linked(text) if column.kind == "source" else ())
     text = write_number(value, column.kind, column.digits)
     if text == UNDEFINED:
         return Cell(column.absent, "", is_number=True, is_undefined=column.absent == UNDEFINED)

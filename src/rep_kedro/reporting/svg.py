@@ -1,7 +1,8 @@
 """Figures inside a page: only a drawing's elements, with ids that are unique on the page.
 
-What a drawing may hold is decided by its elements and attributes; its words are text, whatever they say.
-Indentation, unused ids and matplotlib's one style rule (the page has it too) are left out.
+What a drawing may hold is decided by its elements and attributes; its words are text, whatever they say. Each
+style is written once, as the rule of a class of this drawing alone. Indentation, unused ids, digits beyond a
+hundredth of a point and matplotlib's one style rule (the page has it too) are left out.
 """
 
 import json
@@ -26,6 +27,10 @@ _ELEMENTS = _WITH_WORDS | {
 _LEFT_OUT = {"metadata", "style"}
 _OF_THE_PAGE = {"width", "height", "id", "role", "aria-label"}
 _REFERENCE = re.compile(r"url\(\s*(?!#)|expression\(|@|\\", re.IGNORECASE)
+_GEOMETRY = {"d", "x", "y", "points", "transform", "width", "height"}
+_NO_TURN = re.compile(r"rotate\(-?0 [^)]*\)")
+_PLAIN_RULE = re.compile(r"[\w\s:;#.,()%'-]+", re.ASCII)
+_LONG_NUMBER = re.compile(r"\d+\.\d{3,}")
 _LOCAL_URL = re.compile(r"url\(#([^)]+)\)")
 
 
@@ -57,7 +62,13 @@ def inline_svg(figure: Figure | str, prefix: str, title: str) -> Markup:
         )
     attributes = {name: value for name, value in root.attrib.items() if name not in _OF_THE_PAGE}
     root.attrib = {**attributes, "role": "img", "aria-label": title}
-    return Markup(_write(root, prefix, set(_references(root))))  # noqa: S704 - checked above
+    rules: dict[str, str] = {}
+    drawn = _write(root, prefix, set(_references(root)), rules)
+    if rules:
+        start = drawn.index(">") + 1
+        style = "".join(f".{name}{{{rule}}}" for rule, name in rules.items())
+        drawn = f"{drawn[:start]}<style>{style}</style>{drawn[start:]}"
+    return Markup(drawn)  # noqa: S704 - checked above
 
 
 def inline_marks(svg: str) -> Markup | None:
@@ -105,18 +116,24 @@ def _references(root: ET.Element) -> Iterator[str]:
                 yield value[1:]
 
 
-def _write(element: ET.Element, prefix: str, wanted: Collection[str]) -> str:
+def _write(element: ET.Element, prefix: str, wanted: Collection[str], rules: dict[str, str]) -> str:
+    """Return an element as text; ``rules`` gets the class of each style that is met."""
     tag = _local(element.tag)
     if tag in _LEFT_OUT:
         return ""
     parts = [tag]
     for full_name, value in element.attrib.items():
         name = _local(full_name)
-        if name != "id" or value in wanted:
+        if name == "style" and _PLAIN_RULE.fullmatch(value):
+            rule = _LOCAL_URL.sub(rf"url(#{prefix}\1)", value)
+            parts.append(f'class="{rules.setdefault(rule, f"{prefix}s{len(rules)}")}"')
+        elif name != "id" or value in wanted:
             parts.append(f"{name}={quoteattr(_renamed(name, value, prefix))}")
     inner = escape(element.text or "") if tag in _WITH_WORDS else ""
     for child in element:
-        inner += _write(child, prefix, wanted) + (escape(child.tail or "") if tag in _WITH_WORDS else "")
+        inner += _write(child, prefix, wanted, rules) + (
+            escape(child.tail or "") if tag in _WITH_WORDS else ""
+        )
     opening = " ".join(parts)
     return f"<{opening}>{inner}</{tag}>" if inner else f"<{opening}/>"
 
@@ -125,6 +142,9 @@ def _renamed(name: str, value: str, prefix: str) -> str:
     """Return an attribute's value with the drawing's own ids made unique on the page."""
     if name == "aria-label":
         return value
+    if name in _GEOMETRY:
+        value = " ".join(_NO_TURN.sub("", value).split())
+        return _LONG_NUMBER.sub(lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."), value)
     if name == "id":
         return f"{prefix}{value}"
     if name == "href" and value.startswith("#"):

@@ -39,7 +39,7 @@ def compare_networks(
         measures: From the registry.
         memory_bytes: Working memory; changes speed, not the result.
         device: Where to compute.
-        rdms: By name, shape (n_stimuli, n_stimuli), of the same stimuli; not used where flat ones are left out.
+        rdms: By name, shape (n_stimuli, n_stimuli), of the same stimuli; none where flat ones are left out.
         leave_out_flat: Compare two networks without the stimuli that are flat for one of them.
 
     Yields:

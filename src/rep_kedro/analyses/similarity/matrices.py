@@ -61,11 +61,7 @@ def plan_similarity_matrices(
     for selection in select_features(features, params, stimulus_subsets):
         layers = selection.layers(params.layer)
         rdms = select_rdms(wanted, selection, params, stimulus_subsets)
-        if rdms and params.flat_stimuli == "leave_out":
-            raise UserError(
-                f"similarity.flat_stimuli leaves stimuli out for each pair, which {next(iter(rdms))}, a matrix of "
-                f"dissimilarities, does not allow; set it to keep, or leave {next(iter(rdms))} out of similarity.models"
-            )
+        _require_no_choice_of_stimuli(rdms, params)
         batch = _comparison_batch(selection, layers, rdms, params)
         members = {}
         for measure in measures:
@@ -81,6 +77,15 @@ def plan_similarity_matrices(
             members[measure.id] = Planned(recipe, batch)
         selection.enter(plan, members)
     return plan
+
+
+def _require_no_choice_of_stimuli(rdms: Mapping[str, GivenRdm], params: SimilarityParams) -> None:
+    if rdms and params.flat_stimuli == "leave_out":
+        name = next(iter(rdms))
+        raise UserError(
+            f"similarity.flat_stimuli leaves out stimuli of each pair, which {name}, a matrix of dissimilarities, "
+            f"does not allow; set it to keep, or leave {name} out of similarity.models"
+        )
 
 
 def tabulate_similarities(

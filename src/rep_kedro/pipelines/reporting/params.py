@@ -15,6 +15,8 @@ class ReportingParams(PlainNumbers, BaseModel):
     Attributes:
         measure: Id of the similarity measure of figures and sentences; larger must mean more similar.
         stimulus_set: Images of the figures that follow the layers; None: the first that was analysed.
+        further_measures: Measures that readers can switch figures to; each adds all figures of a measure.
+        further_stimulus_sets: Images that readers can switch the figures that follow the layers to.
         delta: Threshold of saturation that is shown.
         n_heat_maps: At most this many stimulus sets have a heat map of their own, in addition to the mean.
         metrics: Training metrics to draw, in this order; empty: all.
@@ -30,6 +32,8 @@ class ReportingParams(PlainNumbers, BaseModel):
 
     measure: str
     stimulus_set: str | None = None
+    further_measures: list[str] = []
+    further_stimulus_sets: list[str] = []
     delta: Annotated[float, Field(gt=0, le=1)] = 0.99
     n_heat_maps: int = Field(default=5, ge=1)
     metrics: list[str] = []
@@ -37,6 +41,11 @@ class ReportingParams(PlainNumbers, BaseModel):
     spread_of: Literal["similarity", "angle"] = "similarity"
     set_pair_maps: list[tuple[str, str]] = []
     n_run_rows: int = Field(default=400, ge=1)
+
+    @field_validator("further_measures")
+    @classmethod
+    def _similarities(cls, measure_ids: list[str]) -> list[str]:
+        return [cls._similarity(measure_id) for measure_id in measure_ids]
 
     @field_validator("measure")
     @classmethod

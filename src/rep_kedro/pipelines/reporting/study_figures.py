@@ -3,7 +3,8 @@
 A figure is one entry of :data:`STUDY_FIGURES`; its caption is in ``reporting/templates/captions.yml``.
 """
 
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rep_kedro.datasets import MemberKey, Plan, Planned, code_revision
 from rep_kedro.datasets.partial import is_lost
 from rep_kedro.datasets.plan import Json
+from rep_kedro.errors import require_known
 from rep_kedro.pipelines.reporting.params import ReportingParams
 from rep_kedro.reporting.contract import COLUMNS
 
@@ -141,6 +143,7 @@ STUDY_FIGURES: dict[str, StudyFigure] = {
     "measure_agreement": StudyFigure(
         "agreement.figures:plot_measure_agreement", {"measure_agreement": ALL, "consistency": ALL}
     ),
+    "stimuli": StudyFigure("stimuli.figures:plot_stimuli", {"stimulus_sets": ALL}, parameters=()),
     "gap_correlations": StudyFigure(
         "performance.gaps:plot_gap_correlations", {"performance_gaps": OF_MEASURE, "stimulus_cards": ALL}
     ),
@@ -159,35 +162,76 @@ def plan_figures(params: ReportingParams, **inputs: Any) -> Plan:
         **inputs: The contract's tables and the collections that :data:`STUDY_FIGURES` names.
 
     Returns:
-        Plan by the figure's name; a figure is left out where one of its inputs could not be made.
+        Plan by the figure's name, and by ``<name>/<measure or stimulus set>`` where readers have a choice; a
+        figure is left out where one of its inputs could not be made.
+
+    Raises:
+        UserError: If there are no results on a further stimulus set.
     """
     from rep_kedro.reporting.tables import require_table
     from rep_kedro.reporting.texts import figure_texts
 
-    whole = {name: require_table(name, inputs.get(name))[list(COLUMNS[name])] for name in TABLES}
-    whole |= {name: inputs[name] for name in COLLECTIONS}
-    wanted = {item for figure in STUDY_FIGURES.values() for item in figure.inputs.items()}
-    parts = {
-        (name, part): whole[name] if part == ALL else _of_measure(whole[name], params.measure)
-        for name, part in wanted
-    }
-    digests = {item: _content_of(part) for item, part in parts.items()}
+    tables = {name: require_table(name, inputs.get(name))[list(COLUMNS[name])] for name in TABLES}
+    parts = _Parts(tables | {name: inputs[name] for name in COLLECTIONS})
+    known = {name for table in tables.values() if "stimulus_set" in table for name in table["stimulus_set"]}
+    for stimulus_set in params.further_stimulus_sets:
+        require_known("stimulus set in reporting.further_stimulus_sets:", stimulus_set, known)
     plan = Plan()
     for name, figure in STUDY_FIGURES.items():
         if lost := [used for used in figure.inputs if is_lost(inputs.get(used))]:
             plan.left_out[name] = f"{', '.join(lost)} {'are' if len(lost) > 1 else 'is'} missing"
             continue
-        recipe = {
-            "draw": figure.draw,
-            "inputs": {item[0]: digests[item] for item in figure.inputs.items()},
-            "parameters": params.model_dump(mode="json", include=set(figure.parameters)),
-            "title": figure_texts(name)["title"],
-            "code": code_revision(figure.module),
-        }
-        arguments = {item[0]: parts[item] for item in figure.inputs.items()}
-        arguments |= {field: getattr(params, field) for field in figure.parameters}
-        plan[name] = Planned(recipe, partial(_draw, figure, arguments))
+        for key, chosen in _choices(name, figure, params, tables):
+            used = {table: (table, part, chosen.measure) for table, part in figure.inputs.items()}
+            recipe = {
+                "draw": figure.draw,
+                "inputs": {table: parts.digest(item) for table, item in used.items()},
+                "parameters": chosen.model_dump(mode="json", include=set(figure.parameters)),
+                "title": figure_texts(name)["title"],
+                "code": code_revision(figure.module),
+            }
+            arguments = {table: parts.content(item) for table, item in used.items()}
+            arguments |= {field: getattr(chosen, field) for field in figure.parameters}
+            plan[key] = Planned(recipe, partial(_draw, figure, arguments))
     return plan
+
+
+def _choices(
+    name: str, figure: StudyFigure, params: ReportingParams, tables: Mapping[str, Any]
+) -> Iterator[tuple[str, ReportingParams]]:
+    """Yield the figure's own key, then that of each further measure or stimulus set, with its parameters."""
+    yield name, params
+    if OF_MEASURE in figure.inputs.values():
+        for measure in params.further_measures:
+            yield f"{name}/{measure}", params.model_copy(update={"measure": measure})
+    if "stimulus_set" in figure.parameters:
+        held = [
+            set(tables[used]["stimulus_set"]) for used in figure.inputs if "stimulus_set" in COLUMNS[used]
+        ]
+        for stimulus_set in params.further_stimulus_sets:
+            if all(stimulus_set in sets for sets in held):
+                yield f"{name}/{stimulus_set}", params.model_copy(update={"stimulus_set": stimulus_set})
+
+
+class _Parts:
+    """Parts of tables and collections that figures use, and their digests, each made once.
+
+    A part is named by table or collection, :data:`ALL` or :data:`OF_MEASURE`, and measure.
+    """
+
+    def __init__(self, whole: Mapping[str, Any]) -> None:
+        self._whole = whole
+        self.content = functools.cache(self._content)
+        self.digest = functools.cache(self._digest)
+
+    def _content(self, item: tuple[str, str, str]) -> Any:
+        name, part, measure = item
+        return self._whole[name] if part == ALL else _of_measure(self._whole[name], measure)
+
+    def _digest(self, item: tuple[str, str, str]) -> Json:
+        if item[1] == ALL and item[2]:
+            return self.digest((item[0], ALL, ""))
+        return _content_of(self.content(item))
 
 
 def _of_measure(whole: Any, measure: str) -> Any:

@@ -43,7 +43,11 @@ def describe(content: ReportContent) -> list[Section]:
             answers=agreement_in_words(rows, content.measure),
             notes=undefined_in_words(rows, "pearson", "correlations of measures") if len(rows) else [absent],
             figures=[content.block("measure_agreement", f"{counted(n_measures, 'measure')}; Pearson's r")],
-            tables=[make_table(rows, COLUMNS, "Agreement of measures", is_folded=True)] if len(rows) else [],
+            tables=[
+                make_table(rows, COLUMNS, "Agreement of measures", is_folded=True, of=["measure_agreement"])
+            ]
+            if len(rows)
+            else [],
         )
     ]
 

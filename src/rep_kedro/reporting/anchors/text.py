@@ -80,4 +80,6 @@ def anchor_table(comparisons: pd.DataFrame, measure: str, most_rows: int) -> lis
         reason=comparisons["reason"].replace("", None),
     ).sort_values("p_adjusted", kind="stable", na_position="last")
     caption = f"Kinds of network compared by their consistency with an anchor ({measure})"
-    return [make_table(rows, COLUMNS, caption, most_rows=most_rows, is_folded=True)]
+    return [
+        make_table(rows, COLUMNS, caption, most_rows=most_rows, is_folded=True, of=["anchor_comparisons"])
+    ]

@@ -179,7 +179,7 @@ def _tables(
             make_table(
                 ordered, PAIR_COLUMNS, f"Pairs compared with chance, sorted by estimate ({content.measure})",
                 most_rows=2 * content.n_extreme_pairs, is_folded=True,
-                note=BIASED if pairs["is_biased"].any() else None,
+                of=["similarity_inference"], note=BIASED if pairs["is_biased"].any() else None,
             )
         )  # fmt: skip
     if len(ceilings):
@@ -188,6 +188,7 @@ def _tables(
         tables.append(
             make_table(
                 ceilings.assign(kind=kinds), CEILING_COLUMNS, f"Noise ceilings ({content.measure})",
+                of=["noise_ceilings"],
                 most_rows=content.n_run_rows, is_folded=True,
             )
         )  # fmt: skip
@@ -195,6 +196,7 @@ def _tables(
         tables.append(
             make_table(
                 sizes, SIZE_COLUMNS, "Similarity by number of stimuli, all measures that were followed",
+                of=["sample_sizes"],
                 most_rows=content.n_run_rows, is_folded=True,
             )
         )  # fmt: skip

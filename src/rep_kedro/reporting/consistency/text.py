@@ -163,17 +163,24 @@ def _tables(content: ReportContent, rows: pd.DataFrame, summary: pd.DataFrame) -
     kinds = summary.assign(pair=[written_kind(kind) for kind in kinds_of(summary)])
     kinds = kinds.sort_values("median_pearson", ascending=False, na_position="last", kind="stable")
     return [
-        make_table(by_measure, BY_MEASURE_COLUMNS, "Consistency over all network pairs, by measure"),
+        make_table(
+            by_measure,
+            BY_MEASURE_COLUMNS,
+            "Consistency over all network pairs, by measure",
+            of=["consistency_summary"],
+        ),
         make_table(
             kinds,
             SUMMARY_COLUMNS,
             f"Median consistency by kind of network pair ({content.measure})",
+            of=["consistency_summary"],
             is_folded=True,
         ),
         make_table(
             detail,
             DETAIL_COLUMNS,
             f"All consistency values ({content.measure})",
+            of=["consistency"],
             most_rows=content.n_run_rows,
             is_folded=True,
         ),

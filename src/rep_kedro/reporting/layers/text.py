@@ -112,4 +112,5 @@ def _layer_table(content: ReportContent, shown: pd.DataFrame) -> Table:
         shown = shown.merge(sizes, on=["model", "layer"], how="left")
         columns = {**LAYER_COLUMNS, **FIELD_COLUMNS}
     caption = f"Layer by layer on {content.stimulus_set}"
-    return make_table(shown, columns, caption, most_rows=content.n_run_rows, is_folded=True)
+    of = ["layer_diagnostics", "receptive_fields"]
+    return make_table(shown, columns, caption, most_rows=content.n_run_rows, is_folded=True, of=of)

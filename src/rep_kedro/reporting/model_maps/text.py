@@ -80,7 +80,11 @@ def tables_of(
                 for trait in ("objective", "architecture")
             },
         ).sort_values(["shown", "silhouette"], ascending=[True, False], kind="stable")
-        tables.append(make_table(rows, CLUSTER_COLUMNS, "Clusters by mean similarity", is_folded=True))
+        tables.append(
+            make_table(
+                rows, CLUSTER_COLUMNS, "Clusters by mean similarity", is_folded=True, of=["model_clusters"]
+            )
+        )
     moments = _moments(similarities)
     if len(moments) > 1:
         caption = f"The {min(n_extreme, len(moments))} pairs that differ most between stimulus sets"

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from rep_kedro.reporting.citations import bibtex
 from rep_kedro.reporting.content import ReportContent
 from rep_kedro.reporting.names import written
 from rep_kedro.reporting.networks.figures import curves_of
@@ -26,7 +27,7 @@ FACT_COLUMNS = {
     "title": Column("what it is"),
     "range": Column("range"),
     "invariances": Column("does not change under"),
-    "source": Column("cite"),
+    "source": Column("cite", "source"),
 }
 
 
@@ -48,6 +49,7 @@ def _describe_networks(content: ReportContent) -> Section:
         answers=networks_in_words(cards),
         notes=notes,
         figures=[
+            content.block("stimuli", "the first images of some classes", is_folded=True),
             content.block("categories", counted(len(cards), "network"), is_folded=True),
             content.block("training", counted(curves_of(history)["model"].nunique(), "trained network")),
         ],
@@ -70,7 +72,7 @@ def networks_in_words(cards: pd.DataFrame) -> list[str]:
 
 def _cards_table(cards: pd.DataFrame) -> Table:
     readable = cards.assign(**{trait: cards[trait].map(written) for trait in ("objective", "architecture")})
-    return make_table(readable, CARD_COLUMNS, "Model cards")
+    return make_table(readable, CARD_COLUMNS, "Model cards", of=["model_cards"])
 
 
 def _describe_measures(content: ReportContent) -> Section:
@@ -86,4 +88,5 @@ def _describe_measures(content: ReportContent) -> Section:
         anchor="measures",
         notes=notes,
         tables=[make_table(facts, FACT_COLUMNS, "Measures used in this run")] if used else [],
+        bibtex=bibtex(facts["source"]) if used else "",
     )

@@ -98,5 +98,5 @@ def _tables(correlations: pd.DataFrame, agreement: pd.DataFrame, measure: str) -
     if len(correlations):
         ordered = correlations.sort_values("pearson", kind="stable", na_position="last")
         caption = f"Similarity ({measure}) with accuracy difference"
-        tables.append(make_table(ordered, GAP_COLUMNS, caption, is_folded=True))
+        tables.append(make_table(ordered, GAP_COLUMNS, caption, is_folded=True, of=["performance_gaps"]))
     return [*tables, *prediction_table(agreement)]

@@ -59,7 +59,7 @@ def describe(content: ReportContent) -> list[Section]:
 def _best_table(best: pd.DataFrame, n_rows: int) -> Table:
     readable = best.assign(**{trait: best[trait].map(written) for trait in ("objective", "architecture")})
     caption = "Probe results: of each network the layer that reads held-out images best"
-    return make_table(readable, BEST_COLUMNS, caption, most_rows=n_rows, note=BEST_NOTE)
+    return make_table(readable, BEST_COLUMNS, caption, most_rows=n_rows, note=BEST_NOTE, of=["probe_results"])
 
 
 def accuracies_in_words(best: pd.DataFrame) -> list[str]:

@@ -127,7 +127,15 @@ def _run_tables(table: pd.DataFrame, n_rows: int) -> list[Table]:
     return [
         make_table(summary, COLLECTION_COLUMNS, "Collections"),
         make_table(versions, VERSION_COLUMNS, "Package versions"),
-        make_table(table, RUN_COLUMNS, "Run table", most_rows=n_rows, note=SEED_NOTE, is_folded=True),
+        make_table(
+            table,
+            RUN_COLUMNS,
+            "Run table",
+            most_rows=n_rows,
+            note=SEED_NOTE,
+            is_folded=True,
+            of=["run_table"],
+        ),
     ]
 
 

@@ -34,7 +34,12 @@ def describe(content: ReportContent) -> list[Section]:
         f"stimulus set {stimulus_set}; {counted(len(rows), 'stitched network')}" if len(rows) else "nothing"
     )
     table = make_table(
-        rows, STITCH_COLUMNS, "All stitched networks", most_rows=content.n_run_rows, is_folded=True
+        rows,
+        STITCH_COLUMNS,
+        "All stitched networks",
+        most_rows=content.n_run_rows,
+        is_folded=True,
+        of=["stitching_results"],
     )
     return [
         Section(

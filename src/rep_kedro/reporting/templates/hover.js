@@ -49,6 +49,14 @@ function point(figure, event) {
   placeHint(event);
 }
 
+for (const choices of document.querySelectorAll(".choices")) {
+  const select = choices.querySelector("select");
+  select.addEventListener("change", () => {
+    choices.querySelectorAll("figure").forEach((figure, place) => {
+      figure.hidden = place !== select.selectedIndex;
+    });
+  });
+}
 for (const figure of document.querySelectorAll("figure:has(script.marks)")) {
   const drawing = figure.querySelector(".drawing svg");
   for (const kind of ["pointermove", "pointerdown"]) {

@@ -18,8 +18,9 @@ class Points {
   // The nearest mark as {distance, x, y, pairs}, where the pointer is within reach of one.
   nearest(x, y) {
     let [best, least] = [-1, Infinity];
+    const [isAcross, isDown] = ["x", "y"].map((axis) => this.along.includes(axis));
     for (let i = 0; i < this.size; i++) {
-      const [dx, dy] = [this.along === "y" ? 0 : this.x[i] - x, this.along === "x" ? 0 : this.y[i] - y];
+      const [dx, dy] = [isAcross ? this.x[i] - x : 0, isDown ? this.y[i] - y : 0];
       const distance = Math.hypot(dx, dy);
       if (distance < least) [best, least] = [i, distance];
     }

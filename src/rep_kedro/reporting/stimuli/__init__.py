@@ -1,0 +1,1 @@
+"""What do the images look like that the networks were shown?"""
