@@ -83,8 +83,8 @@ def _require_no_choice_of_stimuli(rdms: Mapping[str, GivenRdm], params: Similari
     if rdms and params.flat_stimuli == "leave_out":
         name = next(iter(rdms))
         raise UserError(
-            f"similarity.flat_stimuli leaves out stimuli of each pair, which {name}, a matrix of dissimilarities, "
-            f"does not allow; set it to keep, or leave {name} out of similarity.models"
+            f"similarity.flat_stimuli leaves out stimuli of each pair, which {name}, a matrix of "
+            f"dissimilarities, does not allow; set it to keep, or leave {name} out of similarity.models"
         )
 
 
