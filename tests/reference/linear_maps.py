@@ -143,7 +143,7 @@ def procrustes_angular_uncentred(x, y):
 def aligned_cosine(x, y):
     shared = np.linalg.svd(x.T @ y, compute_uv=False)
     if sum(shared > 1e-14 * shared[0]) < min(np.linalg.matrix_rank(x), np.linalg.matrix_rank(y)):
-        return np.nan  # several rotations are best, or float64 cannot tell which is
+        return np.nan  # several rotations are best, or float64 has no digits to find the best
     width = max(x.shape[1], y.shape[1])
     x, y = (np.pad(z, ((0, 0), (0, width - z.shape[1]))) for z in (x, y))
     u, _, vt = np.linalg.svd(x.T @ y)

@@ -102,10 +102,10 @@ def _log_distances(model: CentredFeatures, n_neighbours: int) -> Tensor:
     """Return the logarithms of distances to the nearest, ascending, (n_samples, n_neighbours), float64."""
     x = model.features
     step = max(1, BLOCK_BYTES // (BYTES_PER_DISTANCE * len(x)))
-    nearest = []
+    nearest = x.new_empty(len(x), n_neighbours)
     for start in range(0, len(x), step):
         rows = slice(start, min(start + step, len(x)))
         squared = squared_distance_tile(model, rows, slice(0, len(x)), x.new_empty(rows.stop - start, len(x)))
         squared.diagonal(offset=start).fill_(torch.inf)
-        nearest.append(squared.topk(n_neighbours, dim=1, largest=False, sorted=True).values)
-    return torch.cat(nearest).log_().div_(2)
+        nearest[rows] = squared.topk(n_neighbours, dim=1, largest=False, sorted=True).values
+    return nearest.log_().div_(2)

@@ -43,7 +43,7 @@ def compare_aligned(
     The rotation (or reflection) minimises the Euclidean distance of the representations as they are, not
     centred and not scaled; models of fewer features are embedded in the space of the wider. Where the models
     share fewer dimensions than both have, several rotations are best, cosines depend on which, and there is
-    no value; nor where stimuli differ by less than some 1e-7 of their size, so that float64 cannot tell.
+    no value; nor where stimuli differ by less than some 1e-7 of their size, which leaves float64 no digits.
 
     Args:
         representations: One matrix for each model, shape (n_stimuli, n_features_i), finite, row s for the

@@ -101,7 +101,7 @@ def describe_uniformity(representation: Tensor, memory_bytes: int) -> Descriptio
     """Return the logarithm of the mean of exp(-2 |x - y|^2) over all pairs, in [-log(n_stimuli), 0].
 
     Stimuli are taken as they are and each also with itself, as in the survey. Where they are far apart in
-    these units, as those of most networks are, only stimuli with themselves count and all values are alike.
+    these units, as those of most networks are, only stimuli with themselves count and all values are equal.
 
     Source: Klabunde et al. 2025, doi:10.1145/3728458, section 3.6.
     """

@@ -30,7 +30,7 @@ def compare_distances(
         requests: By a name of the caller's: ``statistic``, ``norm_difference`` (see ``compare_norms``) or
             ``rtd_lite`` (see ``compare_trees``).
         memory_bytes: Bound for blocks of distances. On top come a float64 copy of the features and, for
-            RTD-Lite, at most 50 MB for the unit of one model's distances.
+            RTD-Lite, at most 30 MB for the unit of one model's distances.
 
     Yields:
         Name, values of shape (n_models, n_models), float64, symmetric, NaN where undefined, and the reason of
