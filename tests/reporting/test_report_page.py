@@ -156,7 +156,7 @@ def test_the_summary_gives_the_spread_of_similarities_and_no_pair_of_networks_as
     )
     text = Page(html).text
     low, median, high = (f"{means.quantile(q):.3f}".replace("-", "−") for q in (0.25, 0.5, 0.75))
-    assert f"has a median of {median}, and lies between {low} and {high}" in text
+    assert f"has a median of {median}, and is between {low} and {high}" in text
     assert f"middle half of {len(means)} pairs (means over 3 stimulus sets)" in text
     assert "ost alike are" not in text
 

@@ -45,7 +45,7 @@ def test_a_set_that_is_not_as_expected_is_refused_with_all_differences(tmp_path)
     with pytest.raises(
         DatasetError,
         match=r"stimulus set 'shapes' is not as expected: 12 stimuli in split train, expected 13, 6 classes,"
-        r" expected 7; mend the source, or correct expected of 'shapes'",
+        r" expected 7; correct the source, or correct expected of 'shapes'",
     ):
         ingest(tmp_path / "sets", params)
     assert not list((tmp_path / "sets").glob("*.parquet"))

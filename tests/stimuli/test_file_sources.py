@@ -87,7 +87,7 @@ def test_all_damaged_files_are_named_with_reasons_and_counted(make_set, tmp_path
         make_set(source="image_folder", path=tmp_path)
     text = str(caught.value)
     assert text.startswith("7 damaged items: cat/notes.txt (unknown ending '.txt'); dog/extra0.doc")
-    assert text.endswith("and 2 more; mend them, or set on_damaged: skip to leave them out and record them")
+    assert text.endswith("and 2 more; repair them, or set on_damaged: skip to leave them out and record them")
 
 
 def test_skipped_files_are_recorded_by_name_and_reason(make_set, tmp_path, jpeg):

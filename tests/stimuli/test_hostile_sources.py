@@ -152,7 +152,7 @@ def test_every_kind_of_damage_in_a_folder_is_counted_and_named(make_set, tmp_pat
     for name, content in members.items():
         (tmp_path / name).write_bytes(content)
     with pytest.raises(
-        DamagedSourceError, match=r"^6 damaged items: .*; and 1 more; mend them, or set on_damaged"
+        DamagedSourceError, match=r"^6 damaged items: .*; and 1 more; repair them, or set on_damaged"
     ):
         make_set(source="image_folder", path=tmp_path)
     table, meta = make_set(source="image_folder", path=tmp_path, on_damaged="skip")

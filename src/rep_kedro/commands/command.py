@@ -57,11 +57,14 @@ def _reported() -> Iterator[None]:
         if isinstance(problem, click.ClickException):
             _echo_error(" ".join(problem.message.split()))
             sys.exit(problem.exit_code)
-        from rep_kedro.commands.explain import explain
+        from rep_kedro.commands.explain import explain, own_error
 
         text = None if _wants_traceback() else explain(problem)
         if text is None:
-            raise
+            own = own_error(problem)
+            if own is problem:
+                raise
+            raise own from own.__cause__
         _echo_error(text)
         if getattr(problem, "__notes__", None) or "failed" in text.partition("\n")[0]:
             click.echo(f"(set {TRACEBACK_VARIABLE}=1 to see the traceback)", err=True)

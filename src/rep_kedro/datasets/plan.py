@@ -63,7 +63,7 @@ def require_plain_json(value: Json, name: str) -> None:
     Example:
         >>> require_plain_json({"layers": [{"rank": float("nan")}]}, "meta")
         Traceback (most recent call last):
-        ValueError: meta.layers[0].rank is nan, which JSON cannot hold; use null and tell why beside it
+        ValueError: meta.layers[0].rank is nan, which JSON cannot hold; use null, with the reason in a field
     """
     if isinstance(value, str):
         try:
@@ -72,7 +72,9 @@ def require_plain_json(value: Json, name: str) -> None:
             raise ValueError(f"{name} is text that is not Unicode: {value!a}") from None
     elif isinstance(value, float):
         if not math.isfinite(value):
-            raise ValueError(f"{name} is {value}, which JSON cannot hold; use null and tell why beside it")
+            raise ValueError(
+                f"{name} is {value}, which JSON cannot hold; use null, with the reason in a field"
+            )
     elif isinstance(value, dict):
         for key, inner in value.items():
             if not isinstance(key, str):

@@ -143,7 +143,7 @@ class Worker:
         if why := storage_trouble(problem):
             raise DatasetError(
                 f"cannot write {self._name} in {self._journal.parent}: {why}; "
-                f"{self.n_done + self._n_kept} members are whole and kept: mend that and run again"
+                f"{self.n_done + self._n_kept} members are whole and kept: fix this and run again"
             ) from problem
 
     def _log_member(

@@ -31,8 +31,8 @@ def require_expected(name: str, meta: Mapping[str, Any], expected: Mapping[str, 
         n_damaged = len(meta["damaged"])
         left_out = f"; {n_damaged} damaged items were left out" if n_damaged else ""
         raise DamagedSourceError(
-            f"stimulus set {name!r} is not as expected: {', '.join(differences)}{left_out}; mend the source,"
-            f" or correct expected of {name!r}"
+            f"stimulus set {name!r} is not as expected: {', '.join(differences)}{left_out}; correct the"
+            f" source, or correct expected of {name!r}"
         )
 
 

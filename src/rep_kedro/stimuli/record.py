@@ -86,7 +86,7 @@ class DamageLog:
         if not self.damaged:
             return
         raise DamagedSourceError(
-            f"{len(self.damaged)} damaged items: {self.first_damaged()}; mend them, or set on_damaged: skip"
+            f"{len(self.damaged)} damaged items: {self.first_damaged()}; repair them, or set on_damaged: skip"
             " to leave them out and record them"
         )
 

@@ -48,9 +48,8 @@ def clusters_in_words(clusters: pd.DataFrame, model_cards: pd.DataFrame) -> list
         told.append(f"{int(str(cluster)) + 1}: {counts}{listed}")
     mean = write_number(clusters["silhouette"].mean(), digits=2)
     return [
-        f"Shown is a clustering of the networks into {counted(len(told), 'cluster')}, by mean similarity. Of "
-        f"the numbers of clusters that were tried it has the highest mean silhouette ({mean}), which other "
-        f"networks may give to another. {'; '.join(told)}."
+        f"By mean similarity, the networks form {counted(len(told), 'cluster')}: the number with the highest "
+        f"mean silhouette ({mean}) of those tried, which may differ for other networks. {'; '.join(told)}."
     ]
 
 
@@ -60,8 +59,8 @@ def spread_in_words(similarities: pd.DataFrame) -> list[str]:
     if len(moments) < 2:
         return []
     return [
-        f"Between stimulus sets, similarity has a standard deviation of "
-        f"{write_number(moments['std'].median())} in the median over pairs."
+        f"The standard deviation of a pair's similarity over stimulus sets has a median of "
+        f"{write_number(moments['std'].median())}."
     ]
 
 

@@ -42,7 +42,7 @@ SUMMARY_COLUMNS = {
 
 
 def describe(content: ReportContent) -> list[Section]:
-    """Put this run beside an earlier version, where one was given."""
+    """Compare this run with an earlier version, where one was given."""
     parts = [
         (label, compare_values(content.table(name), content.earlier[name], keys, value))
         for name, label, keys, value in COMPARED

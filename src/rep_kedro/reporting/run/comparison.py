@@ -1,4 +1,4 @@
-"""This run beside an earlier one: which values changed, and by how much."""
+"""This run compared with an earlier one: which values changed, and by how much."""
 
 from collections.abc import Sequence
 

@@ -111,7 +111,7 @@ def pairs_in_words(rows: pd.DataFrame) -> list[str]:
         return [f"{only['model_a']} and {only['model_b']} have a similarity of {mean} ({over})."]
     low, median, high = (write_number(means["mean"].quantile(share)) for share in (0.25, 0.5, 0.75))
     return [
-        f"The similarity of two networks has a median of {median}, and lies between {low} and {high} for the "
+        f"The similarity of two networks has a median of {median}, and is between {low} and {high} for the "
         f"middle half of {len(means):,} pairs ({over})."
     ]
 
