@@ -443,3 +443,18 @@ def _digest_of(folder: Path) -> dict[str, tuple[int, int]]:
         state = path.stat()
         found[str(path)] = (state.st_size, state.st_mtime_ns) if path.is_file() else (0, 0)
     return found
+
+
+def test_a_locale_without_the_letters_of_the_path_is_refused_and_utf_8_is_not(tmp_path: Path) -> None:
+    folder = copy_project(tmp_path / "my stüdy")
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    ended = run_in(folder, "kedro", "measures", check=False, **ascii_only)
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1].startswith("error: the path of the project has letters that")
+    assert "cka_linear_debiased" in run_in(folder, "kedro", "measures", LC_ALL="C").stdout
+
+
+def test_outside_of_the_project_the_folder_is_named(tmp_path: Path) -> None:
+    ended = run_in(tmp_path, "python", "-m", "rep_kedro", "run", check=False)
+    assert ended.returncode == 1
+    assert ended.stderr == f"error: {tmp_path} is not in the project's folder; change to that and run again\n"

@@ -38,6 +38,7 @@ class ProjectCommand(click.Command):
         if _wants_traceback():
             logging.getLogger("rep_kedro").setLevel(logging.DEBUG)
         with _reported():
+            _require_expressible(Path.cwd())
             return super().invoke(ctx)
 
 
@@ -116,6 +117,18 @@ def _enter_project() -> None:
     if root != Path.cwd():
         os.chdir(root)
         _configure_logging(conf / "logging.yml")
+
+
+def _require_expressible(folder: Path) -> None:
+    """Refuse a locale in which libraries could not open the project's files."""
+    encoding = sys.getfilesystemencoding()
+    try:
+        str(folder).encode(encoding)
+    except UnicodeEncodeError as problem:
+        raise UserError(
+            f"the path of the project has letters that this locale ({encoding}) lacks;"
+            " set PYTHONUTF8=1, or LC_ALL to a UTF-8 locale such as C.UTF-8"
+        ) from problem
 
 
 def _configure_logging(path: Path) -> None:
