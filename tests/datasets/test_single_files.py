@@ -2,13 +2,14 @@
 
 import os
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from kedro.io import DatasetError
 
-from rep_kedro.datasets import TableDataset, TextDataset
+from rep_kedro.datasets import Planned, TableDataset, TextDataset
 
 
 def make_frame():
@@ -140,3 +141,13 @@ def test_a_damaged_table_is_told_in_one_line(tmp_path, content):
     ) as refused:
         dataset.load()
     assert "\n" not in str(refused.value)
+
+
+def test_an_unchanged_table_needs_no_write_access(tmp_path, monkeypatch):
+    planned = Planned({"of": "cards"}, make_frame)
+    TableDataset(filepath=str(tmp_path / "cards.parquet")).save(planned)
+    for change in ("unlink", "replace", "mkdir", "touch", "write_bytes"):
+        monkeypatch.setattr(Path, change, lambda *_, **__: pytest.fail("the folder can only be read"))
+    again = TableDataset(filepath=str(tmp_path / "cards.parquet"))
+    again.save(planned)
+    assert again.counts == (0, 1)

@@ -73,6 +73,10 @@ MISTAKES: dict[str, tuple[str | bytes, str]] = {
         r"parameters.yml, line 2, key a.b.1: '\$\{' is no reference; write \$\{name of a key\}",
     ),
     "a reference without an end": ("a: '${x:y'", r"line 1, key a: '\$\{x:y' is no reference"),
+    "an environment variable in braces": (
+        "a: ${DATA_2}/b",
+        r"'DATA_2' not found; an environment variable is written \$DATA_2, without braces",
+    ),
     "a reference to nothing": ("a: ${nothing}", "key a: Interpolation key 'nothing' not found"),
     "NaN": ("a: {b: [1, .nan]}", r"parameter a.b.1 in .*: should be a finite number, got nan"),
     "infinity": ("a: -.inf", "parameter a in .*: should be a finite number, got -inf"),

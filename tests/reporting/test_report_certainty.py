@@ -100,7 +100,7 @@ def test_similarities_above_chance_are_counted_by_their_corrected_p_value(study,
     n_above = (rows["similarity"] > 0.05).sum()
     expected = f"{n_above} of {len(rows)} similarities are larger than for stimuli matched at random"
     assert answers[0].startswith(expected)
-    assert "0.020 in the median and at most 0.020" in answers[1]
+    assert "has a median of 0.020 and is at most 0.020" in answers[1]
     assert section.errors_in_words(rows.assign(standard_error=np.nan)) == []
     [none] = chance_in_words(rows.assign(p_adjusted=1.0), "similarities", "chance")
     assert none.startswith(f"0 of {len(rows)}")
@@ -125,12 +125,12 @@ def test_intervals_of_a_biased_measure_say_what_they_are_for(study):
     covers = "the mean over samples of 500 stimuli, not the value in their population"
     told = " ".join(section.intervals_in_words(biased.assign(interval_covers=covers)))
     assert covers in told
-    assert "no interval here covers the value in the population" in told
-    assert "leave out 0" not in told  # they would, whatever the networks
+    assert "none of these intervals covers the value in the population" in told
+    assert "exclude 0" not in told  # they would, whatever the networks
     fair = study.similarity_inference.query("measure == 'cka_linear_debiased'")
     told = " ".join(section.intervals_in_words(fair))
     assert "biased" not in told
-    assert f"of {len(fair)} intervals leave out 0" in told
+    assert f"of {len(fair)} intervals exclude 0" in told
 
 
 def test_the_ceiling_is_set_beside_other_networks_on_every_stimulus_set(study, measure):

@@ -395,11 +395,11 @@ def test_words_and_numbers_read_well():
 def test_untrained_networks_that_go_on_are_told_apart(study, html):
     results = study.stitching_results
     text = Page(html).text.replace("\u00a0", " ")
-    assert "into untrained networks" not in text
+    assert "if it is untrained" not in text
     objective = dict(zip(study.model_cards["model"], study.model_cards["objective"], strict=True))
     worst = results.iloc[0]
     [told] = stitching_in_words(results, objective | {worst["end_model"]: "untrained"})
     n_into = (results["end_model"] == worst["end_model"]).sum()
-    assert f"into untrained networks, which are near chance by themselves (n = {n_into})" in told.replace(
+    assert f"if it is untrained, where the network itself is near chance (n = {n_into})" in told.replace(
         "\u00a0", " "
     )

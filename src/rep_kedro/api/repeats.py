@@ -30,7 +30,7 @@ def similarity_of_repeats(
         representations: Arrays by name, or a list, each of shape (n_repeats, n_stimuli, n_features), at least
             two repeats and four stimuli, stimulus s the same in all.
         rdm: ``crossnobis`` (differences in units of the noise, multiplied between different repeats: zero on
-            average for stimuli that are not told apart), ``mahalanobis`` (the same of the mean of the
+            average for stimuli that do not differ), ``mahalanobis`` (the same of the mean of the
             repeats), or ``crossvalidated_euclidean`` (not in units of the noise).
         compare: ``pearson``, ``spearman`` or ``cosine``.
         shrinkage: How far the covariance of the noise is moved towards its diagonal, in [0, 1]; None

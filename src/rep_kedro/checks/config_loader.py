@@ -1,5 +1,6 @@
 """Kedro's configuration loader with bounds, and with every error in a file reported in one line."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -61,5 +62,8 @@ def _why(problem: Exception) -> str:
     if isinstance(problem, RecursionError):
         return "configuration: values refer to each other in a circle or are nested too deeply"
     first = (str(problem) or type(problem).__name__).splitlines()[0].rstrip(".")
+    lacking = re.fullmatch(r"Interpolation key '([A-Z][A-Z0-9_]*)' not found", first)
+    if lacking:
+        first += f"; an environment variable is written ${lacking[1]}, without braces"
     key = getattr(problem, "full_key", None)
     return f"configuration, key {key}: {first}" if key else f"configuration: {first}"

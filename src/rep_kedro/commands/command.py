@@ -38,6 +38,7 @@ class ProjectCommand(click.Command):
         if _wants_traceback():
             logging.getLogger("rep_kedro").setLevel(logging.DEBUG)
         with _reported():
+            _require_expressible(Path.cwd())
             return super().invoke(ctx)
 
 
@@ -57,11 +58,14 @@ def _reported() -> Iterator[None]:
         if isinstance(problem, click.ClickException):
             _echo_error(" ".join(problem.message.split()))
             sys.exit(problem.exit_code)
-        from rep_kedro.commands.explain import explain
+        from rep_kedro.commands.explain import explain, own_error
 
         text = None if _wants_traceback() else explain(problem)
         if text is None:
-            raise
+            own = own_error(problem)
+            if own is problem:
+                raise
+            raise own from own.__cause__
         _echo_error(text)
         if getattr(problem, "__notes__", None) or "failed" in text.partition("\n")[0]:
             click.echo(f"(set {TRACEBACK_VARIABLE}=1 to see the traceback)", err=True)
@@ -113,6 +117,18 @@ def _enter_project() -> None:
     if root != Path.cwd():
         os.chdir(root)
         _configure_logging(conf / "logging.yml")
+
+
+def _require_expressible(folder: Path) -> None:
+    """Refuse a locale in which libraries could not open the project's files."""
+    encoding = sys.getfilesystemencoding()
+    try:
+        str(folder).encode(encoding)
+    except UnicodeEncodeError as problem:
+        raise UserError(
+            f"the path of the project has letters that this locale ({encoding}) lacks;"
+            " set PYTHONUTF8=1, or LC_ALL to a UTF-8 locale such as C.UTF-8"
+        ) from problem
 
 
 def _configure_logging(path: Path) -> None:

@@ -23,6 +23,19 @@ def explain(problem: BaseException) -> str | None:
     return _first(problem, (_explain_data, _explain_files, _explain_configuration, _explain_users))
 
 
+def own_error(problem: Exception) -> Exception:
+    """Return the error that Kedro wrapped, with a note that names the dataset.
+
+    Tables are computed as they are saved, so that Kedro reports a bug of a table's function as one of saving.
+    """
+    name = None
+    while (wrapped := _WRAPPED.match(str(problem))) and isinstance(problem.__cause__, Exception):
+        name, problem = name or wrapped["name"], problem.__cause__
+    if name:
+        problem.add_note(f"in {name}")
+    return problem
+
+
 def _first(problem: BaseException, explanations: Any) -> str | None:
     for explanation in explanations:
         text = explanation(problem)

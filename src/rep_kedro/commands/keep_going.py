@@ -12,6 +12,7 @@ from kedro.runner.task import Task
 
 from rep_kedro import interrupts
 from rep_kedro.checks.planning import expect_configured
+from rep_kedro.commands.explain import own_error
 from rep_kedro.commands.session import open_context
 from rep_kedro.datasets import CollectionDataset
 from rep_kedro.datasets.file import FileDataset
@@ -71,19 +72,12 @@ def _run_node(task: Task) -> str | None:
     except Exception as problem:
         if interrupts.received() is not None or storage_trouble(problem):
             raise
-        problem = _cause_of(problem)
+        problem = own_error(problem)
         why = describe_problem(problem)
         trace = problem if is_unexpected(problem) else None
         _log.error("%s failed: %s", task.node.name, why, exc_info=trace)
         return why
     return None
-
-
-def _cause_of(problem: Exception) -> Exception:
-    """Return the exception of a table's function; Kedro wraps it, for a table is computed as it is saved."""
-    while "Failed while saving data" in str(problem) and isinstance(problem.__cause__, Exception):
-        problem = problem.__cause__
-    return problem
 
 
 def _give_up(node: "Node", catalog: Any, why: str) -> None:

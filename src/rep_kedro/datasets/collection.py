@@ -17,7 +17,7 @@ from kedro.utils import load_obj
 
 from rep_kedro.datasets.atomic import sweep_partials
 from rep_kedro.datasets.earlier import fetch_earlier, is_earlier
-from rep_kedro.datasets.journal import read_failures, read_journal
+from rep_kedro.datasets.journal import begin_journal, read_failures, read_journal
 from rep_kedro.datasets.keys import require_inside, require_keys
 from rep_kedro.datasets.member import MemberDataset, MemberHandle, with_remedy
 from rep_kedro.datasets.partial import WHOLE, Handles, left_out_of, list_gaps, partial_of, shorten_gaps
@@ -120,6 +120,7 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
             require_inside(self.folder, data)
             sweep_partials(self.folder)
             write_plan(self.folder, self.name, recipes, left_out, partial)
+            begin_journal(self.folder)
             self._expected = None
         except OSError as problem:
             raise DatasetError(f"cannot write {self.folder}: {self._why_not_written(problem)}") from problem

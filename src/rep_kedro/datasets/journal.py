@@ -48,6 +48,17 @@ def journal_path(collection_folder: Path) -> Path:
     return collection_folder.with_name(f"{collection_folder.name}.journal.jsonl")
 
 
+def begin_journal(collection_folder: Path) -> None:
+    """Make an empty journal where there is none, so that a collection without members has one, too.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    path = journal_path(collection_folder)
+    if not path.exists():
+        path.touch()
+
+
 def append_to_journal(path: Path, *, key: str, digest: str, seconds: float, n_bytes: int) -> None:
     """Note that a member was computed.
 

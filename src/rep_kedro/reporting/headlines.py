@@ -19,7 +19,7 @@ from rep_kedro.kernels.statistics.families import LEVEL
 from rep_kedro.kernels.statistics.headlines import find_leader, resample_kinds, resample_units
 from rep_kedro.kernels.statistics.resampling import draw_bootstrap_counts
 from rep_kedro.reporting.names import Kind, written_kind
-from rep_kedro.reporting.page import list_in_words, write_number
+from rep_kedro.reporting.page import list_in_words, write_difference, write_number
 from rep_kedro.reporting.pairs import kinds_of, with_kinds
 
 N_REPLICATES = 400
@@ -58,7 +58,7 @@ class Ranking:
         if not self.rivals:
             sentence = winner.replace("{name}", self.names[self.leader], 1)
             value = write_number(self.estimates[self.leader], kind, digits)
-            margin = write_number(self.margin, kind, digits)
+            margin = write_difference(self.margin, kind, digits)
             return f"{sentence}: {value}, at least {margin} from every other."
         if self.is_open:
             n = len(self.names)

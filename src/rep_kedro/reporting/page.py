@@ -235,6 +235,17 @@ def write_number(value: Any, kind: str = "number", digits: int = 3) -> str:
     return text.replace("-", "−")
 
 
+def write_difference(value: float, kind: str = "number", digits: int = 3) -> str:
+    """Return a difference as people read it: of two percentages, in percentage points.
+
+    Example:
+        >>> write_difference(0.021, "percent", 1), write_difference(0.021, digits=2)
+        ('2.1 percentage points', '0.02')
+    """
+    written = write_number(value, kind, digits)
+    return written.replace(" %", " percentage points") if kind == "percent" else written
+
+
 def list_in_words(names: Sequence[str], most: int = 6) -> str:
     """Return names joined for a sentence.
 

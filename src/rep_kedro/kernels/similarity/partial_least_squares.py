@@ -106,7 +106,7 @@ def lead(matrix: Tensor) -> Tensor:
     """Return the leading eigenvector of a symmetric matrix without negative eigenvalues, shape (n,).
 
     Lanczos iteration with every vector made orthogonal to all before; where eigenvalues are too close to be
-    told apart in ``MAX_STEPS`` products, a full decomposition.
+    separated in ``MAX_STEPS`` products, a full decomposition.
     """
     if len(matrix) > SMALL:
         n_steps = min(MAX_STEPS, len(matrix))

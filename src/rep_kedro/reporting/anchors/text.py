@@ -1,4 +1,4 @@
-"""Of one network held fixed: is who is like it the same on other images?"""
+"""Are the similarities with one given network the same on other images?"""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ def anchors_in_words(summary: pd.DataFrame) -> list[str]:
     if not len(rows):
         return []
     medians = [f"{row.anchor} (median r = {_with_interval(row)})" for row in rows.itertuples()]
-    return [f"Who is like one given network, on one stimulus set and another: {list_in_words(medians)}."]
+    return [f"Consistency of the similarities with one given network: {list_in_words(medians)}."]
 
 
 def _with_interval(row: Any) -> str:
@@ -63,9 +63,9 @@ def comparisons_in_words(comparisons: pd.DataFrame) -> list[str]:
     if n_unable:
         least = write_number(tested["p_smallest"].min(), digits=2)
         sentences.append(
-            f"In {n_unable} of {len(tested)} comparisons of an anchor's kinds of network nothing could be "
-            f"found: with so few pairs of stimulus sets the corrected p cannot be below {LEVEL} (smallest "
-            f"possible: {least})."
+            f"In {n_unable} of {len(tested)} comparisons of an anchor's kinds of network no difference could "
+            f"be significant: with so few pairs of stimulus sets the corrected p cannot be below {LEVEL} "
+            f"(smallest possible: {least})."
         )
     return sentences
 

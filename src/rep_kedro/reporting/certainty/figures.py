@@ -125,7 +125,7 @@ def _plot_ceilings(rows: pd.DataFrame, chance: pd.DataFrame, palette: Palette) -
 
 
 def _kinds_of(rows: pd.DataFrame) -> tuple[list[str], list[str]]:
-    """Return key and label of each row's kind; training set and source are told only where they differ."""
+    """Return key and label of each row's kind; training set and source are given only where they differ."""
     named = ["objective", "architecture"]
     for column in ("trained_on", "source"):
         values = rows[[*named, column]].fillna("").drop_duplicates()

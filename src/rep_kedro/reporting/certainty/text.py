@@ -13,8 +13,8 @@ from rep_kedro.reporting.similarity.text import undefined_in_words, with_numbers
 from rep_kedro.reporting.tables import in_order
 
 BIASED = (
-    "The estimates are biased: with more stimuli they would be smaller, and no interval here covers the "
-    "value in the population."
+    "The estimates are biased: more stimuli would give smaller values, and none of these intervals covers "
+    "the value in the population."
 )
 CHANCE = "for stimuli matched at random"
 PAIR_COLUMNS = {
@@ -25,7 +25,7 @@ PAIR_COLUMNS = {
     "standard_error": Column("standard error", "number", absent="–"),
     "similarity_low": Column("interval from", "number", absent="–"),
     "similarity_high": Column("to", "number", absent="–"),
-    "interval_covers": Column("interval is for"),
+    "interval_covers": Column("interval covers"),
     "threshold": Column("chance stays below", "number"),
     "calibrated": Column("above chance (0 to 1)", "number"),
     "p_value": Column("p", "number"),
@@ -99,8 +99,8 @@ def errors_in_words(pairs: pd.DataFrame) -> list[str]:
     if not len(errors):
         return []
     return [
-        f"Their standard error over the choice of stimuli is {write_number(errors.median())} in the "
-        f"median and at most {write_number(errors.max())}."
+        f"Their standard error over the choice of stimuli has a median of {write_number(errors.median())} "
+        f"and is at most {write_number(errors.max())}."
     ]
 
 
@@ -115,8 +115,8 @@ def intervals_in_words(pairs: pd.DataFrame) -> list[str]:
     width = known["similarity_high"] - known["similarity_low"]
     sentences = [
         f"Intervals of the similarities (bootstrap over stimuli, {int(known['n_bootstrap'].min())} samples) "
-        f"are {write_number(width.median())} wide in the median and at most {write_number(width.max())}, "
-        f"and they are for {list_in_words(in_order(known['interval_covers']))}."
+        f"have a median width of {write_number(width.median())}, at most {write_number(width.max())}, "
+        f"and cover {list_in_words(in_order(known['interval_covers']))}."
     ]
     is_biased = known["is_biased"].astype(bool)
     if is_biased.any():
@@ -124,7 +124,7 @@ def intervals_in_words(pairs: pd.DataFrame) -> list[str]:
     fair = known[~is_biased]
     if len(fair):
         n_beyond = int(((fair["similarity_low"] > 0) | (fair["similarity_high"] < 0)).sum())
-        sentences.append(f"{n_beyond:,} of {len(fair):,} intervals leave out 0.")
+        sentences.append(f"{n_beyond:,} of {len(fair):,} intervals exclude 0.")
     return sentences
 
 
@@ -139,7 +139,7 @@ def ceiling_in_words(ceilings: pd.DataFrame) -> list[str]:
         for name, part in defined.groupby("stimulus_set", sort=True)
     ]
     return [
-        f"Networks that differ in their seed alone have a mean similarity, as lower noise ceiling, of "
+        f"The lower noise ceiling, the mean similarity of networks that differ only in their seed, is "
         f"{list_in_words(values)}."
     ]
 

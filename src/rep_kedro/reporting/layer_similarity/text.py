@@ -80,14 +80,14 @@ def describe(content: ReportContent) -> list[Section]:
 def shared_in_words(networks: pd.DataFrame) -> list[str]:
     """Count, per stimulus set, the pairs of networks whose most similar layers are beyond chance."""
     tested, able = split_tests(networks)
-    told = []
+    values = []
     for name, part in able.groupby("stimulus_set", sort=True):
         n_beyond = int((part["p_adjusted"] <= LEVEL).sum())
-        told.append(f"{n_beyond:,} of {counted(len(part), 'pair')} on {name}")
+        values.append(f"{n_beyond:,} of {counted(len(part), 'pair')} on {name}")
     sentences = []
-    if told:
+    if values:
         sentences.append(
-            f"Pairs of networks that share a representation somewhere: {list_in_words(told)}. Their most "
+            f"Pairs of networks that share a representation somewhere: {list_in_words(values)}. Their most "
             "similar layers are more similar than the most similar ones for stimuli matched at random "
             f"(p ≤ {LEVEL}, corrected for the pairs of networks)."
         )

@@ -32,7 +32,7 @@ from rep_kedro.reporting.texts import figure_texts
 TITLE = figure_texts("model_maps")["title"]
 N_SETS = 3
 METHODS = {
-    "tsne": "t-SNE: near networks are alike",
+    "tsne": "t-SNE: neighbours are similar",
     "mds": "scaling: distance is dissimilarity",
 }
 MARKERS = ("o", "^", "s", "D", "v", "P", "X", "<", ">", "h", "p", "d")
@@ -199,7 +199,7 @@ def _add_legend(
                 [],
                 color=MUTED,
                 linewidth=0.7,
-                label=f"to the number of one of {n_clusters} clusters, numbered anew per column",
+                label=f"to the number of one of {n_clusters} clusters, numbered separately per column",
             )
         )
     add_legend(

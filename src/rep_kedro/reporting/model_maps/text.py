@@ -48,9 +48,8 @@ def clusters_in_words(clusters: pd.DataFrame, model_cards: pd.DataFrame) -> list
         groups.append(f"{int(str(cluster)) + 1}: {counts}{listed}")
     mean = write_number(clusters["silhouette"].mean(), digits=2)
     return [
-        f"Shown is a clustering of the networks into {counted(len(groups), 'cluster')}, by mean"
-        f" similarity. Of the numbers of clusters that were tried it has the highest mean silhouette"
-        f" ({mean}), which other networks may give to another. {'; '.join(groups)}."
+        f"By mean similarity, the networks form {counted(len(groups), 'cluster')}: the number with the "
+        f"highest mean silhouette ({mean}) of those tried, which may differ for other networks. {'; '.join(groups)}."
     ]
 
 
@@ -60,8 +59,8 @@ def spread_in_words(similarities: pd.DataFrame) -> list[str]:
     if len(moments) < 2:
         return []
     return [
-        f"Between stimulus sets, similarity has a standard deviation of "
-        f"{write_number(moments['std'].median())} in the median over pairs."
+        f"The standard deviation of a pair's similarity over stimulus sets has a median of "
+        f"{write_number(moments['std'].median())}."
     ]
 
 

@@ -52,9 +52,7 @@ def describe(content: ReportContent) -> list[Section]:
                 *(
                     []
                     if len(agreement)
-                    else [
-                        "This run made no table prediction_agreement: whether networks err alike stays open."
-                    ]
+                    else ["This run made no table prediction_agreement: the question stays unanswered."]
                 ),
                 *undefined_in_words(agreement, "error_consistency", "values of error consistency"),
             ],
@@ -74,7 +72,11 @@ def gaps_in_words(gaps: pd.DataFrame) -> list[str]:
         f"{name} ({written_r(pearson(part['similarity'], part['gap']))}, n\u00a0=\u00a0{len(part)})"
         for name, part in gaps.groupby("stimulus_set", sort=True)
     ]
-    return [f"Similarity with accuracy difference: {list_in_words(values, MOST_SETS)}."] if values else []
+    return (
+        [f"Correlation of similarity with accuracy difference: {list_in_words(values, MOST_SETS)}."]
+        if values
+        else []
+    )
 
 
 def certainty_in_words(correlations: pd.DataFrame) -> list[str]:
@@ -86,9 +88,9 @@ def certainty_in_words(correlations: pd.DataFrame) -> list[str]:
         n_falling = int((is_beyond & (able["pearson"] < 0)).sum())
         n_rising = int((is_beyond & (able["pearson"] > 0)).sum())
         sentences.append(
-            f"The more similar two networks, the closer their accuracies, on {n_falling} of "
-            f"{counted(len(able), 'stimulus set')}; the farther apart on {n_rising} (compared with permuted "
-            f"names of the networks, p ≤ {LEVEL}, corrected)."
+            f"More similar networks have significantly closer accuracies on {n_falling} of "
+            f"{counted(len(able), 'stimulus set')}, and more different ones on {n_rising} (permutation of "
+            f"network names, p ≤ {LEVEL}, corrected)."
         )
     return sentences + hopeless_in_words(tested, able, "correlations")
 

@@ -17,7 +17,7 @@ TITLE = figure_texts("prediction_agreement")["title"]
 MOST_PANELS = 4
 SAID = {"error_consistency": "error consistency", "disagreement": "disagreement"}
 ROWS = {
-    "error_consistency": "error consistency (Cohen's κ,\n1: alike, 0: by chance)",
+    "error_consistency": "error consistency (Cohen's κ,\n1: identical, 0: chance)",
     "within_range": "disagreement, from the least (0)\nto the most (1) that accuracies allow",
 }
 

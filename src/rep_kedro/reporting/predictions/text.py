@@ -22,7 +22,7 @@ COLUMNS = {
 
 
 def predictions_in_words(agreement: pd.DataFrame, similarities: pd.DataFrame) -> list[str]:
-    """Say whether similar networks err alike, and which kinds do."""
+    """Say whether similar networks make similar errors, and which kinds do."""
     joined = agreement_and_similarity(agreement, similarities).dropna(subset=["error_consistency"])
     sentences = []
     values = [
@@ -30,7 +30,9 @@ def predictions_in_words(agreement: pd.DataFrame, similarities: pd.DataFrame) ->
         for name, part in joined.groupby("stimulus_set", sort=True)
     ]
     if values:
-        sentences.append(f"Similarity with error consistency (κ): {list_in_words(values, MOST_SETS)}.")
+        sentences.append(
+            f"Correlation of similarity with error consistency (κ): {list_in_words(values, MOST_SETS)}."
+        )
     if len(agreement):
         ranking = rank_kinds(with_errors(agreement), "error_consistency", error="error")
         if ranking is not None:

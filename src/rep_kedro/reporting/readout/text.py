@@ -28,20 +28,20 @@ BEST_COLUMNS = {
     "n_classes": Column("classes", "count"),
 }
 BEST_NOTE = (
-    "Layers are chosen by their accuracy on held-out training images; test images only judge them. The "
-    "interval is for other test images (Wilson, 95 %). Figures use the final layer."
+    "Layers are chosen by their accuracy on held-out training images; test images only evaluate them. "
+    "The interval covers other test images (Wilson, 95 %). Figures use the final layer."
 )
 
 
 def describe(content: ReportContent) -> list[Section]:
-    """Say what linear probes read out of each network, and whether RankMe foretells it."""
+    """Say what linear probes read out of each network, and whether RankMe predicts it."""
     probes = content.table("probe_results")
     ranks = rank_and_accuracy(content.table("layer_diagnostics"), probes, content.delta)
     best = with_traits(best_layers(probes), content.table("model_cards"))
     notes = [] if len(probes) else ["This run made no table probe_results: the question stays unanswered."]
     n_undefined = int(probes["test_accuracy"].isna().sum())
     if len(probes) and not len(best):
-        notes.append("No training images were held out: which layer reads out best is not said.")
+        notes.append("No training images were held out: the layer with the best read-out is unknown.")
     notes += [f"{n_undefined} of {len(probes)} probe accuracies are undefined."] if n_undefined else []
     shown = f"final layers; {counted(len(ranks), 'point')} in all; accuracy on test images"
     return [
@@ -71,7 +71,7 @@ def accuracies_in_words(best: pd.DataFrame) -> list[str]:
         interval = "" if math.isnan(half) else f" (95 % interval {' to '.join(ends)})"
         values.append(f"{name} {write_number(mean, 'percent', 1)}{interval}")
     return (
-        [f"Mean over networks of the test accuracy of the chosen layer: {list_in_words(values, 8)}."]
+        [f"Mean test accuracy of the chosen layers, over networks: {list_in_words(values, 8)}."]
         if values
         else []
     )
@@ -114,4 +114,4 @@ def ranks_in_words(ranks: pd.DataFrame) -> list[str]:
         f"{name} ({written_r(pearson(part['rankme'], part['test_accuracy']))}, n\u00a0=\u00a0{len(part)})"
         for name, part in ranks.groupby("stimulus_set", sort=True)
     ]
-    return [f"RankMe with probe accuracy: {list_in_words(values, 12)}."] if values else []
+    return [f"Correlation of RankMe with probe accuracy: {list_in_words(values, 12)}."] if values else []

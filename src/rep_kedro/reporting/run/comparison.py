@@ -1,4 +1,4 @@
-"""This run and an earlier one: which values changed, and by how much."""
+"""This run compared with an earlier one: which values changed, and by how much."""
 
 from collections.abc import Sequence
 

@@ -116,9 +116,9 @@ def _draw_within(axes: Axes, both: pd.DataFrame, palette: Palette, *, is_crowded
         draw_kind(axes, part[a], part[b], (objective, objective), palette, len(both), rasterized=is_crowded)
         _draw_line(axes, part[a], part[b], colour)
         if place < MOST_LINES:
-            told = f"{drawn(objective)}: {written_r(pearson(part[a], part[b]))}, n = {len(part)}"
+            label = f"{drawn(objective)}: {written_r(pearson(part[a], part[b]))}, n = {len(part)}"
             axes.text(
-                0.02, 0.97 - 0.07 * place, told, color=colour, fontsize=7.5, va="top", zorder=5,
+                0.02, 0.97 - 0.07 * place, label, color=colour, fontsize=7.5, va="top", zorder=5,
                 transform=axes.transAxes, bbox={"facecolor": PAPER, "alpha": 0.8, "pad": 1, "linewidth": 0},
             )  # fmt: skip
     axes.set_title("pairs of one objective" if within else "no pairs of one objective")

@@ -62,13 +62,18 @@ def stitching_in_words(rows: pd.DataFrame, objective: dict[str, str]) -> list[st
     front, end = rows["front_model"].map(objective), rows["end_model"].map(objective)
     is_trained = end != "untrained"
     kinds = (
-        (rows[is_trained & (front == end)], "into trained networks of the same objective"),
-        (rows[is_trained & (front != end)], "into trained networks of another objective"),
-        (rows[~is_trained], "into untrained networks, which are near chance by themselves"),
+        (rows[is_trained & (front == end)], "if the second network is trained and has the same objective"),
+        (rows[is_trained & (front != end)], "if it is trained and has another objective"),
+        (rows[~is_trained], "if it is untrained, where the network itself is near chance"),
     )
     values = [
         f"{write_number(part['value'].median(), digits=2)} {words} (n\u00a0=\u00a0{len(part)})"
         for part, words in kinds
         if len(part)
     ]
-    return [f"Median relative accuracy is {list_in_words(values)}."] if values else []
+    if not values:
+        return []
+    return [
+        "The median accuracy of stitched networks, relative to the second network alone, is "
+        f"{list_in_words(values)}."
+    ]
