@@ -2,19 +2,29 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
+import matplotlib as mpl
 import pandas as pd
 import pytest
 import yaml
 from PIL import Image
 from tests.small_study import ROOT, copy_project, run_in
 
+from rep_kedro.analyses.layer_similarity.params import LayerSimilarityParams
+
 TUTORIALS = ROOT / "docs" / "tutorials"
+
+
+def blocks_of(page: str, language: str) -> list[str]:
+    """Return the blocks of a tutorial in one language, in their order."""
+    text = (TUTORIALS / f"{page}.md").read_text(encoding="utf-8")
+    return re.findall(rf"(?s)```{language}\n(.*?)```", text)
 
 
 def yaml_blocks(page: str) -> list[str]:
     """Return the YAML blocks of a tutorial in their order."""
-    return re.findall(r"(?s)```yaml\n(.*?)```", (TUTORIALS / f"{page}.md").read_text(encoding="utf-8"))
+    return blocks_of(page, "yaml")
 
 
 @pytest.mark.slow
@@ -62,3 +72,15 @@ def test_the_network_of_the_tutorial_is_listed(tmp_path: Path) -> None:
     layers = run_in(project, "kedro", "layers", "my_net").stdout
     for name in study["features"]["models"]["my_net"]["layers"]:
         assert name in layers
+
+
+def test_layers_are_compared_as_the_tutorial_says() -> None:
+    mpl.use("agg")
+    names: dict[str, Any] = {}
+    for block in blocks_of("compare-layers", "python"):
+        exec(block, names)  # noqa: S102 - our own page
+    assert names["found"].values.shape == (6, 6)
+    assert names["streamed"].n_batches == 2
+    (block,) = yaml_blocks("compare-layers")
+    params = LayerSimilarityParams.model_validate(yaml.safe_load(block)["layer_similarity"])
+    assert (params.models, params.compare) == ("all", "between")
