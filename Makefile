@@ -58,13 +58,14 @@ fuzz: $(STAMP) ## two minutes of spoiled files (FUZZ_ARGS="--seed 1 --seconds 60
 	@$(BIN)/python -m tests.fuzz.fuzz $(FUZZ_ARGS)
 
 bench: $(STAMP) ## speed against the machine's floor and against peers, as ratios
-	@for file in $$(ls benchmarks/bench_*.py | grep -v bench_peers); do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	@for file in $$(ls benchmarks/bench_*.py | grep -v -e bench_peers -e bench_layers); do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 bench-peers: $(STAMP) ## ours against published packages, installed into .venv-peers
 	@test -x .venv-peers/bin/python || $(BIN)/python -m venv .venv-peers
 	@.venv-peers/bin/python -m pip install -q --disable-pip-version-check --no-deps rsatoolbox==0.3.2 thingsvision==2.7.3 pytorch-cka==1.1.3 POT==0.9.7.post1 torchtyping==0.1.5 typeguard==2.13.3 h5py numba llvmlite scikit-image lazy-loader
 	@$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > "$$(.venv-peers/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/project.pth"
 	@PEERS_PYTHON=.venv-peers/bin/python $(BIN)/python benchmarks/bench_peers.py
+	@PEERS_PYTHON=.venv-peers/bin/python $(BIN)/python benchmarks/bench_layers.py
 
 gpu: ## check and time a GPU (PYTHON= takes any Python with torch, numpy and scipy; installs nothing)
 	@PYTHONPATH=src $(if $(wildcard $(STAMP)),$(BIN)/python,$(PYTHON)) benchmarks/on_gpu.py

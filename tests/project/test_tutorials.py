@@ -5,7 +5,9 @@ import re
 import shlex
 import tarfile
 from pathlib import Path
+from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,12 +15,20 @@ import yaml
 from PIL import Image
 from tests.small_study import ROOT, copy_project, run_in
 
+from rep_kedro.analyses.layer_similarity.params import LayerSimilarityParams
+
 TUTORIALS = ROOT / "docs" / "tutorials"
+
+
+def blocks_of(page: str, language: str) -> list[str]:
+    """Return the blocks of a tutorial in one language, in their order."""
+    text = (TUTORIALS / f"{page}.md").read_text(encoding="utf-8")
+    return re.findall(rf"(?s)```{language}\n(.*?)```", text)
 
 
 def yaml_blocks(page: str) -> list[str]:
     """Return the YAML blocks of a tutorial in their order."""
-    return re.findall(r"(?s)```yaml\n(.*?)```", (TUTORIALS / f"{page}.md").read_text(encoding="utf-8"))
+    return blocks_of(page, "yaml")
 
 
 @pytest.mark.slow
@@ -142,3 +152,15 @@ def test_a_study_of_ones_own_runs_as_the_tutorial_says(tmp_path: Path) -> None:
     probes = pd.read_parquet(data / "07_model_output/probe_results.parquet")
     assert (set(probes["label"]), set(probes["n_classes"])) == ({"part"}, {2})
     assert (data / "08_reporting/report.html").exists()
+
+
+def test_layers_are_compared_as_the_tutorial_says() -> None:
+    mpl.use("agg")
+    names: dict[str, Any] = {}
+    for block in blocks_of("compare-layers", "python"):
+        exec(block, names)  # noqa: S102 - our own page
+    assert names["found"].values.shape == (6, 6)
+    assert names["streamed"].n_batches == 2
+    (block,) = yaml_blocks("compare-layers")
+    params = LayerSimilarityParams.model_validate(yaml.safe_load(block)["layer_similarity"])
+    assert (params.models, params.compare) == ("all", "between")

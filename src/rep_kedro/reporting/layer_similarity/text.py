@@ -61,7 +61,7 @@ def describe(content: ReportContent) -> list[Section]:
             answers=shared_in_words(networks),
             details=support_in_words(layers),
             notes=[
-                *undefined_in_words(networks, "similarity", "most similar pairs of layers"),
+                *undefined_in_words(networks, "similarity", "closest pairs of layers"),
                 *_absence(content),
             ],
             figures=[
@@ -87,11 +87,11 @@ def shared_in_words(networks: pd.DataFrame) -> list[str]:
     sentences = []
     if values:
         sentences.append(
-            f"Pairs of networks that share a representation somewhere: {list_in_words(values)}. Their most "
-            "similar layers are more similar than the most similar ones for stimuli matched at random "
+            f"Pairs of networks that share a representation somewhere: {list_in_words(values)}. Their closest "
+            "layers are more similar than the closest ones are for stimuli matched at random "
             f"(p ≤ {LEVEL}, corrected for the pairs of networks)."
         )
-    return sentences + hopeless_in_words(tested, able, "most similar pairs of layers")
+    return sentences + hopeless_in_words(tested, able, "closest pairs of layers")
 
 
 def support_in_words(layers: pd.DataFrame) -> list[str]:
@@ -128,7 +128,7 @@ def _tables(content: ReportContent, networks: pd.DataFrame, shown: pd.DataFrame)
         ordered = networks.sort_values("calibrated", ascending=False, kind="stable")
         tables.append(
             make_table(
-                ordered, NETWORK_COLUMNS, f"Most similar layers of each two networks ({content.measure})",
+                ordered, NETWORK_COLUMNS, f"Closest layers of each two networks ({content.measure})",
                 most_rows=content.n_run_rows, is_folded=True,
             )
         )  # fmt: skip
