@@ -49,7 +49,8 @@ def clusters_in_words(clusters: pd.DataFrame, model_cards: pd.DataFrame) -> list
     mean = write_number(clusters["silhouette"].mean(), digits=2)
     return [
         f"By mean similarity, the networks form {counted(len(groups), 'cluster')}: the number with the "
-        f"highest mean silhouette ({mean}) of those tried, which may differ for other networks. {'; '.join(groups)}."
+        f"highest mean silhouette ({mean}) of those tried, which may differ for other networks. "
+        f"{'; '.join(groups)}."
     ]
 
 
