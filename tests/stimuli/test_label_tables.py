@@ -7,11 +7,15 @@ import unicodedata
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.small_collections import ARROW, store
 from tests.stimuli.trees import plant, shard_of
 
 from rep_kedro.errors import UserError
 from rep_kedro.pipelines.ingest.nodes import plan_stimulus_sets
+from rep_kedro.stimuli.assembly import meta_of
+from rep_kedro.stimuli.drawing import draw_subset
 from rep_kedro.stimuli.params import IngestParams
+from rep_kedro.stimuli.subsets import StratifiedRule
 
 FILES = {"a/1.png": 1, "a/2.png": 2, "b/3.png": 3, "b/4.png": 4}
 ROWS = [
@@ -75,6 +79,17 @@ def test_every_format_gives_the_same_set(ingest, tmp_path, name, text):
     assert table["label:colour"].to_pylist() == [1, None, 0, 1]
     assert meta["multi_label_columns"] == {"parts": ["fur", "tail"]}
     assert table["label:parts"].to_pylist() == [[0, 1], [0], None, [1]]
+
+
+def test_a_subset_has_all_labels_of_its_set(ingest, tmp_path):
+    table, meta = ingest(in_csv(","), **CHOSEN)
+    handle = store(tmp_path / "sets", {"mine": table}, ARROW)["mine"]
+    rule = StratifiedRule(per_class={"test": 1})
+    drawn = draw_subset(handle, rule, set_name="mine", subset_name="few")
+    assert drawn.column_names == ["stimulus_id", "label", "split", "label:colour", "label:parts"]
+    assert drawn["label:parts"].to_pylist() == [None, [1]]
+    for name in ("label_columns", "multi_label_columns"):
+        assert meta_of(drawn)[name] == meta[name]
 
 
 def test_lists_in_cells_are_several_labels(ingest):

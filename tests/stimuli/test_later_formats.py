@@ -118,6 +118,16 @@ def test_grey_of_jpeg_2000_has_the_range_of_its_bits():
             decode_image(bytes(encoded))
 
 
+def test_colours_of_jpeg_2000_with_more_than_8_bits_are_refused():
+    encoded = bytearray(encode(photo(), "JPEG2000"))
+    place = encoded.find(b"\xff\x4f\xff\x51") + 42
+    encoded[place] = encoded[place + 3] = encoded[place + 6] = 11
+    with pytest.raises(
+        UnreadableImageError, match="JPEG 2000 in colour with more than 8 bits is not read exactly"
+    ):
+        decode_image(bytes(encoded))
+
+
 WINDOW = ValueRange(-100.0, 300.0, is_window=True)
 DEEP = np.array([[-1000, -100, -99, 0], [99, 100, 299, 301]])
 

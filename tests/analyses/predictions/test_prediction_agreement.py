@@ -37,7 +37,7 @@ def _make_probes(tmp_path, members, labels=LABELS):
         if probabilities is not None:
             tensors["late/probabilities"] = probabilities.astype(np.float16)
         rows = [{"layer": "early", "is_final": False}, {"layer": "late", "is_final": True}]
-        value = Tensors(tensors, {"classes": CLASSES, "layers": rows})
+        value = Tensors(tensors, {"label": "label", "classes": CLASSES, "layers": rows})
         plan[f"digits/{model}"] = Planned({**recipe, "of": model}, lambda value=value: value)
     return run_plan(tmp_path / "probes", plan), subsets
 

@@ -80,7 +80,8 @@ def make_study(tmp_path, probabilities):
         tensors = {"late/predictions": np.zeros(len(LABELS), np.int32)}
         if values is not None:
             tensors["late/probabilities"] = values
-        value = Tensors(tensors, {"classes": CLASSES, "layers": [{"layer": "late", "is_final": True}]})
+        meta = {"label": "label", "classes": CLASSES, "layers": [{"layer": "late", "is_final": True}]}
+        value = Tensors(tensors, meta)
         recipe = {"of": model, "stimulus_subset": subsets["digits/analysis"].reference}
         plan[f"digits/{model}"] = Planned(recipe, lambda value=value: value)
     results = pd.DataFrame(
