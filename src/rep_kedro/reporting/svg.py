@@ -7,7 +7,7 @@ hundredth of a point and matplotlib's one style rule (the page has it too) are l
 
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterable, Iterator
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape, quoteattr
 
@@ -62,13 +62,10 @@ def inline_svg(figure: Figure | str, prefix: str, title: str) -> Markup:
         )
     attributes = {name: value for name, value in root.attrib.items() if name not in _OF_THE_PAGE}
     root.attrib = {**attributes, "role": "img", "aria-label": title}
-    rules: dict[str, str] = {}
-    drawn = _write(root, prefix, set(_references(root)), rules)
-    if rules:
-        start = drawn.index(">") + 1
-        style = "".join(f".{name}{{{rule}}}" for rule, name in rules.items())
-        drawn = f"{drawn[:start]}<style>{style}</style>{drawn[start:]}"
-    return Markup(drawn)  # noqa: S704 - checked above
+    writer = _Writer(prefix, _references(root))
+    drawn = writer.write(root)
+    start = drawn.index(">") + 1
+    return Markup(f"{drawn[:start]}{writer.style()}{drawn[start:]}")  # noqa: S704 - checked above
 
 
 def inline_marks(svg: str) -> Markup | None:
@@ -116,40 +113,46 @@ def _references(root: ET.Element) -> Iterator[str]:
                 yield value[1:]
 
 
-def _write(element: ET.Element, prefix: str, wanted: Collection[str], rules: dict[str, str]) -> str:
-    """Return an element as text; ``rules`` gets the class of each style that is met."""
-    tag = _local(element.tag)
-    if tag in _LEFT_OUT:
-        return ""
-    parts = [tag]
-    for full_name, value in element.attrib.items():
-        name = _local(full_name)
+class _Writer:
+    """Writes elements of one drawing with short ids and classes that are unique on the page."""
+
+    def __init__(self, prefix: str, wanted: Iterable[str]) -> None:
+        self._prefix = prefix
+        self._ids = {name: f"{prefix}i{place}" for place, name in enumerate(dict.fromkeys(wanted))}
+        self._rules: dict[str, str] = {}
+
+    def style(self) -> str:
+        """Return the rules of all elements that were written, as an element."""
+        rules = "".join(f".{name}{{{rule}}}" for rule, name in self._rules.items())
+        return f"<style>{rules}</style>" if rules else ""
+
+    def write(self, element: ET.Element) -> str:
+        """Return an element and all in it as text."""
+        tag = _local(element.tag)
+        if tag in _LEFT_OUT:
+            return ""
+        attributes = (self._attribute(_local(name), value) for name, value in element.attrib.items())
+        opening = " ".join([tag, *filter(None, attributes)])
+        has_words = tag in _WITH_WORDS
+        inner = escape(element.text or "") if has_words else ""
+        for child in element:
+            inner += self.write(child) + (escape(child.tail or "") if has_words else "")
+        return f"<{opening}>{inner}</{tag}>" if inner else f"<{opening}/>"
+
+    def _attribute(self, name: str, value: str) -> str:
+        """Return an attribute as text; empty for an id to which nothing refers."""
+        if name == "id":
+            return f"id={quoteattr(self._ids[value])}" if value in self._ids else ""
+        if name == "href" and value.startswith("#"):
+            value = f"#{self._ids[value[1:]]}"
+        elif name in _GEOMETRY:
+            short = " ".join(_NO_TURN.sub("", value).split())
+            value = _LONG_NUMBER.sub(lambda n: f"{float(n[0]):.2f}".rstrip("0").rstrip("."), short)
+        elif name != "aria-label":
+            value = _LOCAL_URL.sub(lambda url: f"url(#{self._ids[url[1]]})", value)
         if name == "style" and _PLAIN_RULE.fullmatch(value):
-            rule = _LOCAL_URL.sub(rf"url(#{prefix}\1)", value)
-            parts.append(f'class="{rules.setdefault(rule, f"{prefix}s{len(rules)}")}"')
-        elif name != "id" or value in wanted:
-            parts.append(f"{name}={quoteattr(_renamed(name, value, prefix))}")
-    inner = escape(element.text or "") if tag in _WITH_WORDS else ""
-    for child in element:
-        inner += _write(child, prefix, wanted, rules) + (
-            escape(child.tail or "") if tag in _WITH_WORDS else ""
-        )
-    opening = " ".join(parts)
-    return f"<{opening}>{inner}</{tag}>" if inner else f"<{opening}/>"
-
-
-def _renamed(name: str, value: str, prefix: str) -> str:
-    """Return an attribute's value with the drawing's own ids made unique on the page."""
-    if name == "aria-label":
-        return value
-    if name in _GEOMETRY:
-        value = " ".join(_NO_TURN.sub("", value).split())
-        return _LONG_NUMBER.sub(lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."), value)
-    if name == "id":
-        return f"{prefix}{value}"
-    if name == "href" and value.startswith("#"):
-        return f"#{prefix}{value[1:]}"
-    return _LOCAL_URL.sub(rf"url(#{prefix}\1)", value)
+            return f'class="{self._rules.setdefault(value, f"{self._prefix}s{len(self._rules)}")}"'
+        return f"{name}={quoteattr(value)}"
 
 
 def _local(name: str) -> str:

@@ -17,7 +17,7 @@ from rep_kedro.reporting.tables import objectives_in_order
 
 POINTS_PER_IN = 72
 STRIP_SHARE = 0.03  # width of a strip, of the map's side
-LARGEST_PT, SMALLEST_PT = 8.0, 5.0  # of names; where rows are lower, none are written
+LARGEST_PT, SMALLEST_PT = 8.0, 4.5  # of names; where rows are lower, none are written
 
 
 def colour_limits(frames: Iterable[pd.DataFrame]) -> tuple[float, float]:

@@ -16,7 +16,7 @@ from rep_kedro.reporting.texts import figure_texts
 from rep_kedro.stimuli.decoding import decode_images
 
 TITLE = figure_texts("stimuli")["title"]
-N_IMAGES, MOST_SETS = 8, 9
+N_IMAGES, MOST_SETS = 6, 9
 SIDE_PX = 32  # an image takes at most 4 * SIDE_PX**2 bytes in the figure
 ROW_IN = 0.85
 
