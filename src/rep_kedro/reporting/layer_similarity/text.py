@@ -87,8 +87,8 @@ def shared_in_words(networks: pd.DataFrame) -> list[str]:
     sentences = []
     if values:
         sentences.append(
-            f"Pairs of networks that share a representation somewhere: {list_in_words(values)}. Their closest "
-            "layers are more similar than the closest ones are for stimuli matched at random "
+            f"Pairs of networks that share a representation somewhere: {list_in_words(values)}. Their "
+            "closest layers are more similar than the closest ones are for stimuli matched at random "
             f"(p ≤ {LEVEL}, corrected for the pairs of networks)."
         )
     return sentences + hopeless_in_words(tested, able, "closest pairs of layers")
