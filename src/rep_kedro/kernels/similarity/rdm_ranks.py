@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rep_kedro.kernels.similarity.centred import CentredFeatures
+from rep_kedro.kernels.similarity.concordance import concordance_surplus
 from rep_kedro.kernels.similarity.cosines import cosines
 from rep_kedro.kernels.similarity.squared_distances import squared_distance_tile
 from rep_kedro.kernels.undefined import Reasons, pair_reasons
@@ -284,23 +285,7 @@ def _add_rank_products(
     if wants_tau:
         for place_a, a in enumerate(models):
             for place_b, b in enumerate(models[: place_a + 1]):
-                surplus[a, b] = surplus[b, a] = _concordance_surplus(ranks[place_a], ranks[place_b])
-
-
-def _concordance_surplus(a: Tensor, b: Tensor) -> float:
-    """Return concordant less discordant pairs of entries, from tau-b, in O(N log N)."""
-    from scipy.stats import kendalltau
-
-    untied = [_untied_pairs(a), _untied_pairs(b)]
-    if not all(untied):
-        return 0.0
-    tau_b = kendalltau(a.cpu().numpy(), b.cpu().numpy(), method="asymptotic").statistic
-    return float(round(tau_b * untied[0] ** 0.5 * untied[1] ** 0.5))
-
-
-def _untied_pairs(ranks: Tensor) -> float:
-    _, counts = torch.unique_consecutive(ranks.sort().values, return_counts=True)
-    return float(len(ranks) ** 2 - counts.double().square().sum()) / 2
+                surplus[a, b] = surplus[b, a] = concordance_surplus(ranks[place_a], ranks[place_b])
 
 
 def _conclude(
