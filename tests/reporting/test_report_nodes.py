@@ -13,7 +13,7 @@ from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 from pydantic import ValidationError
 
-from rep_kedro.datasets import FigureCollectionDataset
+from rep_kedro.datasets import FigureCollectionDataset, Handles
 from rep_kedro.pipelines.reporting import nodes
 from rep_kedro.pipelines.reporting.params import ReportingParams
 from rep_kedro.pipelines.reporting.pipeline import COLLECTIONS, create_pipeline
@@ -208,3 +208,19 @@ def test_a_table_of_an_earlier_version_with_other_columns_is_refused():
     now = make_similarities([("m", "s", "a", "b", 0.5)])
     with pytest.raises(ValueError, match=r"the earlier table lacks the columns \['measure'\]"):
         compare_values(now, now.drop(columns="measure"), SIMILARITY_KEYS, "similarity")
+
+
+def test_the_list_of_missing_members_depends_on_what_is_missing_alone():
+    """Times in the run table change with every run; a file of equal rows has equal bytes."""
+    node = next(node for node in create_pipeline().nodes if node.name == "missing_members")
+
+    def planned(**changed):
+        inputs = {name: Handles({}, {}, {}) for name in node.inputs} | changed
+        return node.run(inputs)["missing_members"]
+
+    empty = planned()
+    assert len(empty.value()) == 0
+    assert planned(run_table=pd.DataFrame({"seconds": [1.5]})).recipe == empty.recipe
+    lacking = planned(features=Handles({}, {"digits/a": "no weights"}, {}))
+    assert lacking.recipe != empty.recipe
+    assert lacking.value()["reason"].tolist() == ["no weights"]

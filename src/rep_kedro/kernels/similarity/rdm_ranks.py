@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from rep_kedro.kernels.similarity.centred import CentredFeatures
+from rep_kedro.kernels.similarity.concordance import concordance_surplus
 from rep_kedro.kernels.similarity.cosines import cosines
 from rep_kedro.kernels.similarity.packed_ranks import LARGER_ELSEWHERE, rank_packed
 from rep_kedro.kernels.similarity.squared_distances import RELATIVE_ZERO, squared_distance_tile
@@ -216,22 +217,6 @@ def _add_rank_products(
         for place_a, a in enumerate(models):
             for place_b, b in enumerate(models[: place_a + 1]):
                 surplus[a, b] = surplus[b, a] = concordance_surplus(ranks[place_a], ranks[place_b])
-
-
-def concordance_surplus(a: Tensor, b: Tensor) -> float:
-    """Return concordant less discordant pairs of two vectors' entries, from tau-b, in O(N log N)."""
-    from scipy.stats import kendalltau
-
-    untied = [_untied_pairs(a), _untied_pairs(b)]
-    if not all(untied):
-        return 0.0
-    tau_b = kendalltau(a.cpu().numpy(), b.cpu().numpy(), method="asymptotic").statistic
-    return float(round(tau_b * untied[0] ** 0.5 * untied[1] ** 0.5))
-
-
-def _untied_pairs(ranks: Tensor) -> float:
-    _, counts = torch.unique_consecutive(ranks.sort().values, return_counts=True)
-    return float(len(ranks) ** 2 - counts.double().square().sum()) / 2
 
 
 def _conclude(

@@ -47,16 +47,21 @@ def list_missing_members(**inputs: Any) -> "DataFrame":
     Returns:
         Columns as in docs/tables.md; no rows where nothing is missing.
     """
-    from rep_kedro.datasets import Handles
     from rep_kedro.schemas.run import MISSING_MEMBERS
 
     rows = [
         {"collection": name, "key": key, "reason": why}
-        for name, handles in inputs.items()
-        if isinstance(handles, Handles)
-        for key, why in {**handles.missing, **handles.partial}.items()
+        for name, value in inputs.items()
+        for key, why in gaps_of(value).items()
     ]
     return MISSING_MEMBERS.frame(rows)
+
+
+def gaps_of(value: Any) -> dict[str, str]:
+    """Return why parts of an input are missing, by key: all that the list of missing members depends on."""
+    from rep_kedro.datasets import Handles
+
+    return {**value.missing, **value.partial} if isinstance(value, Handles) else {}
 
 
 def journal_beside(handles: "Mapping[str, Handle]") -> "Journal":

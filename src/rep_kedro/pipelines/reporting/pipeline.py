@@ -49,11 +49,13 @@ def create_pipeline(**_: object) -> Pipeline:
         name="run_table",
         counts=dict.fromkeys(COLLECTIONS, nodes.with_journal),
     )
+    all_others = [name for name in (*COLLECTIONS, "figures", *TABLES) if name != "missing_members"]
     missing = RecipeNode(
         nodes.list_missing_members,
-        inputs={name: name for name in (*COLLECTIONS, "figures", *TABLES) if name != "missing_members"},
+        inputs={name: name for name in all_others},
         outputs="missing_members",
         name="missing_members",
+        counts=dict.fromkeys(all_others, nodes.gaps_of),
     )
     report = RecipeNode(
         nodes.compute_report,
