@@ -137,6 +137,7 @@ def make_scaled_probes(cards, n_sets, rng):
             "model": model,
             "layer": "pool",
             "depth": 0,
+            "label": "label",
             "is_final": True,
             "train_accuracy": 0.9,
             "validation_accuracy": rng.uniform(0.4, 0.95),
