@@ -58,7 +58,7 @@ def test_similarity_equals_its_definition(rdm, how):
 
 @pytest.mark.parametrize("how", COMPARISONS)
 @pytest.mark.parametrize("rdm", RDM_KINDS)
-def test_the_rdm_of_a_model_stands_for_the_model(rdm, how):
+def test_the_rdm_of_a_model_gives_the_values_of_the_model(rdm, how):
     models = [*draw(), np.eye(3)[[0, 1, 2, 0, 1, 2, 0, 1]] + 0.1 * np.arange(3)]  # with many ties
     rdms = [np.zeros((N, N)) for _ in models]
     for x, matrix in zip(models, rdms, strict=True):

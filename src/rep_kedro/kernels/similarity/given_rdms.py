@@ -1,7 +1,7 @@
 """Dissimilarity matrices (RDMs) that are given, compared with those of models and with each other.
 
 An RDM of judgements or recordings need not be distances between any points (its negative half, centred, may
-have negative eigenvalues), so no features stand for it: its entries are compared themselves. What is compared
+have negative eigenvalues), so no features replace it: its entries are compared themselves. What is compared
 between models alone does not come here.
 """
 
