@@ -52,6 +52,8 @@ FEW_MOMENTS = {"nbs_moments_3"}
 FEW_FEATURES = {"cka_linear_debiased_twice"}
 # assignments of 1,000 pairs of units of unequal number take minutes
 UNEQUAL_WIDTHS = {"soft_match"}
+# 25 components of each pair in each of five folds take a minute
+COMPONENTS = {"pls_25_r2"}
 
 BLIND_TO_RECIPE = ABSOLUTE | NARROW | AVERAGED_DIRECTIONS | WEAK_RIDGE | FEW_MOMENTS
 BLIND_TO_TRAINING = {
@@ -70,7 +72,7 @@ def features():
 
 @pytest.fixture(scope="module")
 def comparisons(features):
-    measures = [name for name in FEATURE_MEASURES if name not in UNEQUAL_WIDTHS]
+    measures = [name for name in FEATURE_MEASURES if name not in UNEQUAL_WIDTHS | COMPONENTS]
     return {layer: compare_all(features[layer], measures) for layer in LAYERS}
 
 
