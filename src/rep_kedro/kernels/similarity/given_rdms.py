@@ -11,7 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rep_kedro.kernels.similarity.rdm_ranks import concordance_surplus, level_ties
+from rep_kedro.kernels.similarity.concordance import concordance_surplus
+from rep_kedro.kernels.similarity.rdm_ranks import level_ties
 from rep_kedro.kernels.similarity.rsa import Parameters, prepare_for_rdm
 from rep_kedro.kernels.similarity.squared_distances import squared_distance_tile
 from rep_kedro.kernels.undefined import Reasons, Undefined
