@@ -21,6 +21,8 @@ from rep_kedro.schemas import TABLES
 UNDEFINED = "undefined"
 TEXTS = ("text", "source", "truth")
 NETWORK_COLUMNS = {"model", "model_a", "model_b", "front_model", "end_model", "anchor", "key"}
+WIDE_PX = 1062  # width of a drawing on a wide screen, without its frame
+_VIEW_BOX = re.compile(r'viewBox="0 0 (?P<width>[\d.]+) (?P<height>[\d.]+)"')
 _PLAIN_NUMBER = re.compile(r"\d+(\.\d+)?")
 
 
@@ -125,6 +127,12 @@ class FigureBlock:
     name: str = "figure"
     choice: str = ""
     further: Sequence["FigureBlock"] = ()
+
+    @property
+    def height_px(self) -> int:
+        """About how high the drawing is on a wide screen: the room that it gets before it is laid out."""
+        size = _VIEW_BOX.search(self.drawing or "")
+        return round(WIDE_PX * float(size["height"]) / float(size["width"])) if size else 0
 
 
 @dataclass(frozen=True)
