@@ -50,12 +50,12 @@ def reference(representations, sizes=SIZES):
     return inner / torch.outer(inner.diagonal(), inner.diagonal()).sqrt()
 
 
-@pytest.mark.parametrize(("scale", "shift"), [(1.0, 0.0), (1e-12, 0.0), (1e10, 3.0), (1.0, 100.0)])
+@pytest.mark.parametrize(("scale", "shift"), [(1.0, 0.0), (1e-12, 0.0), (1e10, 3.0), (1.0, 300.0)])
 def test_it_is_the_mean_of_the_unbiased_hsic_over_batches_of_any_size(scale, shift):
     representations = draw(scale=scale, shift=shift)
     values, reasons = stream(representations)
     assert reasons == {}
-    tolerance = 1e-6 if shift < 10 else 1e-4  # float32 has four digits left of what varies around 100
+    tolerance = 1e-6 if shift < 10 else 1e-4  # float32 has four digits left of what varies around 300
     torch.testing.assert_close(values, reference(representations), rtol=0, atol=tolerance)
     torch.testing.assert_close(values.diagonal(), torch.ones(3, dtype=torch.float64))
 

@@ -107,8 +107,8 @@ def match_groups(values: PairValues, groups: Tensor, certainty: Certainty) -> tu
     Returns:
         Matches of each representation (row) with each group, shape (n, n_groups), and the most similar pair
         of each two groups, shape (n_groups, n_groups), its row from the first. P-values of the former are
-        corrected for all of them, those of the latter for all unordered pairs of groups. A group with itself
-        has no match: NaN and -1.
+        corrected for all of them, those of the latter for all pairs of groups (a pair in both orders changes
+        no maximum). A group with itself has no match: NaN and -1.
 
     Raises:
         ValueError: As ``calibrate_maximum``.
@@ -121,19 +121,17 @@ def match_groups(values: PairValues, groups: Tensor, certainty: Certainty) -> tu
     hidden = is_own[:, groups]
     values = values.map(lambda x: x.double().masked_fill(hidden, torch.nan)).without_undefined()
     rows = torch.arange(len(groups))[:, None].expand(-1, n_groups)
-    of_rows = _match(values, columns, values, lambda partner: (rows, partner), ~is_own, certainty)
+    of_rows = _match(values, columns, values, lambda partner: (rows, partner), certainty)
 
     # for each group, what each representation gives at best in it: its columns are representations again
     at_best = values.map(lambda x: largest_in_groups(x, columns).mT)
-    above = torch.ones(n_groups, n_groups, dtype=torch.bool).tril(diagonal=-1)
 
     def pair_of(best_row: Tensor) -> tuple[Tensor, Tensor]:
         return best_row, of_rows.column.mT.gather(1, best_row.clamp(min=0))
 
-    between = _match(at_best, columns, values, pair_of, above, certainty).mT
+    between = _match(at_best, columns, values, pair_of, certainty).mT
     n_compared = torch.stack([of_rows.n_compared[own].sum(dim=0) for own in columns])
-    adjusted = torch.where(above.mT, between.p_adjusted, between.p_adjusted.mT)
-    return of_rows, Matches(**{**vars(between), "n_compared": n_compared, "p_adjusted": adjusted})
+    return of_rows, Matches(**{**vars(between), "n_compared": n_compared})
 
 
 def largest_in_groups(values: Tensor, columns: list[Tensor]) -> Tensor:
@@ -179,7 +177,6 @@ def _match(
     columns: list[Tensor],
     pairs: PairValues,
     pair_of: Callable[[Tensor], tuple[Tensor, Tensor]],
-    tested: Tensor,
     certainty: Certainty,
 ) -> Matches:
     """Find the largest value of each row within each group of columns.
@@ -189,7 +186,6 @@ def _match(
         columns: Of each group.
         pairs: Values of pairs of representations, for the intervals.
         pair_of: Returns the pair of representations (row, column) of the columns that were found.
-        tested: Which matches are tests, each once, shape (n_rows, n_groups).
         certainty: Of intervals and thresholds.
     """
     top = searched.map(lambda values: largest_in_groups(values, columns))
@@ -207,7 +203,7 @@ def _match(
             searched.observed, searched.null, columns, level=certainty.level, largest=certainty.largest
         )
         p_value, threshold, calibrated = chance.p_value, chance.threshold, chance.calibrated
-        usable = tested & ~nothing & top.null.isfinite().all(dim=0)
+        usable = ~nothing & top.null.isfinite().all(dim=0)
         if usable.any():
             p_adjusted[usable] = adjust_by_maximum(top.observed[usable], top.null[:, usable], step_down=True)
     return Matches(
