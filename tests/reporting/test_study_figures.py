@@ -8,6 +8,7 @@ from kedro.io import DatasetError
 
 from rep_kedro.checks.references import require_compared_measure
 from rep_kedro.datasets import DamagedMemberError, DrawingDataset, FigureCollectionDataset, rows_digest
+from rep_kedro.errors import UserError
 from rep_kedro.pipelines.reporting.params import ReportingParams
 from rep_kedro.pipelines.reporting.study_figures import COLLECTIONS, STUDY_FIGURES, TABLES, plan_figures
 from rep_kedro.reporting.certainty.subset_sizes import plot_subset_sizes
@@ -285,3 +286,20 @@ def test_a_report_of_a_measure_that_is_not_compared_is_refused():
     with pytest.raises(ValueError, match=r"parameter reporting\.measure in --params: 'b' is not among"):
         require_compared_measure(parameters, {"reporting": {"measure": "b"}}, NoFiles)
     require_compared_measure(parameters | {"reporting": {"measure": "c"}}, {}, NoFiles)
+
+
+def test_further_measures_and_sets_are_members_of_their_own_and_leave_the_others_as_they_are(plan):
+    before = recipes(plan())
+    chosen = {"further_measures": ["cka_linear_biased"], "further_stimulus_sets": ["shapes"]}
+    after = recipes(plan(chosen))
+    assert changed_figures(before, after) == set()
+    added = set(after) - set(before)
+    assert {"similarity/cka_linear_biased", "saturation/shapes"} <= added
+    assert "stitching/shapes" not in added, "networks are stitched on digits alone"
+    assert not [name for name in added if name.startswith(("categories/", "rankme/"))]
+    assert after["consistency/cka_linear_biased"]["inputs"] != after["consistency"]["inputs"]
+
+
+def test_a_further_stimulus_set_without_results_is_refused(plan):
+    with pytest.raises(UserError, match=r"further_stimulus_sets: 'shapess'; did you mean 'shapes'\?"):
+        plan({"further_stimulus_sets": ["shapess"]})
