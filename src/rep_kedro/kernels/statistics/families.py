@@ -69,8 +69,11 @@ def advise_hopeless(n_orders: Sequence[int], n_networks: int, *, method: str, ot
     Example:
         >>> advise_hopeless([24, 24], 4, method="holm", otherwise="raise n_permutations")
         '4 networks have 24 orders, so p is at least 0.083 whatever n_permutations is: compare more networks'
+        >>> advise_hopeless([10**375], 200, method="holm", otherwise="raise n_permutations")
+        'raise n_permutations'
     """
-    least = float(adjust_p_values(1 / torch.tensor(n_orders, dtype=torch.float64), method=method).min())
+    shares = torch.tensor([1 / n for n in n_orders], dtype=torch.float64)  # orders exceed any float
+    least = float(adjust_p_values(shares, method=method).min())
     if least <= LEVEL:
         return otherwise
     return (
