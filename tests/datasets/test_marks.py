@@ -59,6 +59,12 @@ def test_values_are_short_texts_are_kept_once_and_the_undefined_is_null(axes):
     assert (group["coded"], group["fixed"], group["along"]) == (["network"], {"stimulus set": "digits"}, "y")
 
 
+def test_a_map_whose_halves_differ_has_all_of_its_cells(axes):
+    frame = pd.DataFrame([[1, 2], [3, 4]], index=list("ab"), columns=list("ab"))
+    describe_map(axes, frame, "similarity")
+    assert content_of(axes)["groups"][0]["values"] == [[1, 2], [3, 4]]
+
+
 def test_a_map_has_the_half_of_its_cells_from_the_diagonal_on(axes):
     frame = pd.DataFrame([[1, 2, 3], [2, 4, 5], [3, 5, np.nan]], index=list("abc"), columns=list("abc"))
     describe_map(axes, frame, "similarity", start=-0.5, measure="cka")

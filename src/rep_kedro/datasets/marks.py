@@ -8,8 +8,8 @@ into the drawing's own units and puts them into an element ``metadata``, as JSON
 A group is a set of marks of one panel, whose corners are ``box``. ``columns`` has a list of values for each
 column: a number or null, or for a column in ``coded`` the place of its text in ``texts``; ``fixed`` are the
 columns with one value. Points have ``x`` and ``y``, and ``along`` says by which of them the nearest mark is
-found. A symmetric map has ``names`` (the columns of row and column), ``order`` (its labels) and ``values``:
-those of each row from the diagonal on.
+found. A map has ``names`` (the columns of row and column), ``order`` (its labels) and ``values``: whole rows,
+or of a symmetric map those of each row from the diagonal on.
 """
 
 import json
@@ -46,7 +46,7 @@ class _Points:
 
 @dataclass(frozen=True)
 class _Map:
-    """A symmetric map of one panel: cell (i, j) covers i to i + 1 and j to j + 1, from ``start`` on."""
+    """A square map of one panel: cell (i, j) covers i to i + 1 and j to j + 1, from ``start`` on."""
 
     axes: "Axes"
     frame: "DataFrame"
@@ -94,7 +94,7 @@ def describe_map(
     start: float = 0.0,
     **fixed: Any,
 ) -> None:
-    """Say what the cells of a symmetric map are.
+    """Say what the cells of a square map are.
 
     Args:
         axes: Where it is drawn, its first cell from ``start`` on, each cell 1 wide.
@@ -165,6 +165,7 @@ def _write_map(group: _Map, texts: _Texts) -> dict[str, Any]:
     import numpy as np
 
     n, values = len(group.frame), group.frame.to_numpy(dtype=np.float64)
+    is_symmetric = np.array_equal(values, values.T, equal_nan=True)
     ends = np.array([[group.start] * 2, [group.start + n] * 2])
     (left, top), (right, bottom) = _in_drawing(group.axes, ends).round(1).tolist()
     return {
@@ -173,7 +174,9 @@ def _write_map(group: _Map, texts: _Texts) -> dict[str, Any]:
         "names": list(group.names),
         "order": [texts.place(label) for label in group.frame.index],
         "value": group.value,
-        "values": [[_short(value) for value in values[row, row:]] for row in range(n)],
+        "values": [
+            [_short(value) for value in values[row, row if is_symmetric else 0 :]] for row in range(n)
+        ],
     }
 
 

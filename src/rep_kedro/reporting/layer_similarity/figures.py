@@ -13,6 +13,7 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Patch, Rectangle
 
 from rep_kedro.datasets import MemberKey
+from rep_kedro.datasets.marks import describe_map
 from rep_kedro.reporting.names import drawn, shortened
 from rep_kedro.reporting.similarity.heat_maps import colour_limits
 from rep_kedro.reporting.style import (
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 MAPS_TITLE = figure_texts("layer_similarity")["title"]
 MOST_LAYER_NAMES, MOST_NETWORK_NAMES, MOST_SLANTED, MOST_LINES = 40, 24, 8, 60
+MOST_DESCRIBED = 150  # layers, of which the page has a value for each pair
 
 
 def plot_layer_similarity(
@@ -85,6 +87,11 @@ def _plot_maps(
     for panel, (name, frame) in zip(axes, frames.items(), strict=True):
         models, layers = (list(handles[name].meta[part]) for part in ("models", "layers"))
         image = _draw_layers(panel, frame.to_numpy(dtype=np.float64), limits)
+        if len(layers) <= MOST_DESCRIBED:
+            labels = [f"{model}/{layer}" for model, layer in zip(models, layers, strict=True)]
+            described = pd.DataFrame(frame.to_numpy(), labels, labels)
+            names = ("layer of a network", "other layer")
+            describe_map(panel, described, "similarity", names, stimulus_set=name, measure=measure)
         _part_networks(
             panel, models, layers, with_layers=n_columns == 1 or len(layers) <= MOST_LAYER_NAMES / 2
         )

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from rep_kedro.datasets.marks import describe_points
 from rep_kedro.kernels.statistics.families import LEVEL
 from rep_kedro.reporting.names import shortened
 from rep_kedro.reporting.style import (
@@ -82,6 +83,7 @@ def _plot_paths(rows: pd.DataFrame, model_cards: pd.DataFrame, stimulus_set: str
         layers = layers_in_order(own)
         panel.plot([0, len(layers) - 1], [0, 1], color=MUTED, linewidth=1, linestyle=":", zorder=0)
         _draw_network(panel, own, layers, objective, palette, rasterized=is_crowded)
+        _describe_matches(panel, own, layers)
         label_layers(panel, layers, 8)
         panel.set_title(shortened(shown[place], 34))
         panel.set_ylim(-0.1 - MOST_OFFSET / 2, 1.1 + MOST_OFFSET / 2)
@@ -96,6 +98,24 @@ def _plot_paths(rows: pd.DataFrame, model_cards: pd.DataFrame, stimulus_set: str
         title="objective of the other network", alignment="left",
     )  # fmt: skip
     return figure
+
+
+def _describe_matches(axes: Axes, own: pd.DataFrame, layers: Sequence[str]) -> None:
+    """Say which layer each match is, at its place without the offset between paths."""
+    if len(own) > MANY_POINTS:
+        return
+    columns = {
+        "network": own["model"],
+        "layer": own["layer"],
+        "other network": own["other_model"],
+        "best match": own["best_layer"],
+        "similarity": own["similarity"],
+        "interval low": own["similarity_low"],
+        "interval high": own["similarity_high"],
+        "corrected p": own["p_adjusted"],
+    }
+    depths = own["best_depth"].astype("float64") / own["deepest"].astype("float64").clip(lower=1)
+    describe_points(axes, [layers.index(str(layer)) for layer in own["layer"]], depths, columns)
 
 
 def _draw_network(

@@ -56,6 +56,7 @@ class Cells {
     const [left, top, right, bottom] = group.box;
     this.width = (right - left) / this.labels.length;
     this.height = (bottom - top) / this.labels.length;
+    this.isWhole = this.labels.length > 1 && this.values[1].length === this.labels.length;
   }
 
   nearest(x, y) {
@@ -66,9 +67,13 @@ class Cells {
   }
 
   pairs(row, column) {
-    const [first, second] = row < column ? [row, column] : [column, row];
     const named = [[this.names[0], this.labels[row]], [this.names[1], this.labels[column]]];
-    return [...Object.entries(this.fixed), ...named, [this.value, this.values[first][second - first]]];
+    return [...Object.entries(this.fixed), ...named, [this.value, this.valueAt(row, column)]];
+  }
+
+  valueAt(row, column) {
+    if (this.isWhole) return this.values[row][column];
+    return this.values[Math.min(row, column)][Math.abs(column - row)];
   }
 
   find(isWanted) {
@@ -86,7 +91,9 @@ class Cells {
 
   *rows() {
     for (let row = 0; row < this.labels.length; row++) {
-      for (let column = row + 1; column < this.labels.length; column++) yield this.pairs(row, column);
+      for (let column = this.isWhole ? 0 : row + 1; column < this.labels.length; column++) {
+        if (column !== row) yield this.pairs(row, column);
+      }
     }
   }
 }
