@@ -137,6 +137,8 @@ class _Writer:
         inner = escape(element.text or "") if has_words else ""
         for child in element:
             inner += self.write(child) + (escape(child.tail or "") if has_words else "")
+        if opening == "g":
+            return inner  # a group without attributes changes nothing
         return f"<{opening}>{inner}</{tag}>" if inner else f"<{opening}/>"
 
     def _attribute(self, name: str, value: str) -> str:
