@@ -61,7 +61,7 @@ def test_a_key_may_be_a_folder_of_another(counted):
 def test_a_key_whose_folder_is_the_file_of_another_is_refused(counted):
     with pytest.raises(DatasetError, match=r"key 'A\.safetensors/b' needs a folder where 'a' has its file"):
         counted.save({"a": {}, "A.safetensors/b": {}})
-    with pytest.raises(DatasetError, match=r"key 'plan\.json/b' needs a folder where plan\.json stands"):
+    with pytest.raises(DatasetError, match=r"key 'plan\.json/b' needs a folder where plan\.json is"):
         counted.save({"plan.json/b": {}})
 
 
