@@ -44,6 +44,8 @@ class WithoutFlat:
 
 def flatness_of(measure: Measure) -> Flatness | None:
     """Return which stimuli leave a measure undefined: features all zero, all equal, or none (None)."""
+    if measure.averages_cosines:
+        return "zero"
     if measure.compares != "features" or Invariance.ROW_SCALING not in measure.invariances:
         return None
     return "equal" if Invariance.ROW_TRANSLATION in measure.invariances else "zero"

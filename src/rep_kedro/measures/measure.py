@@ -182,6 +182,7 @@ class Measure:
         is_cosine: Whether it is the cosine of what it prepares for each model, so that noise ceilings exist.
         is_extreme_for_itself: Whether a model compared with itself has the most similar value of the range.
         rdm_runner: Compares dissimilarity matrices that are given; None if features are needed.
+        averages_cosines: Whether it averages cosines of stimuli though their lengths count elsewhere in it.
     """
 
     id: str
@@ -201,6 +202,7 @@ class Measure:
     is_cosine: bool = False
     is_extreme_for_itself: bool = True
     rdm_runner: RdmRunner | None = None
+    averages_cosines: bool = False
 
     @property
     def has_interval(self) -> bool:

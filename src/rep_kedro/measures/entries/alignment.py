@@ -15,5 +15,6 @@ ENTRIES = (
         invariances=frozenset(
             {Invariance.ROTATION, Invariance.ISOTROPIC_SCALING, Invariance.UNIT_PERMUTATION}
         ),
+        averages_cosines=True,
     ),
 )

@@ -51,6 +51,7 @@ ENTRIES = (
         description="concentricity",
         value_range=(0.0, 2.0),
         invariances=ANY_ORDER | {Invariance.ISOTROPIC_SCALING},
+        averages_cosines=True,
     ),
     _entry(
         "uniformity_difference",
