@@ -89,10 +89,9 @@ def rebuilt_by(collection: str, key: str) -> str:
 
 
 def with_remedy(problem: DamagedMemberError, collection: str, key: str) -> DamagedMemberError:
-    """Return the same problem with the command that makes the member again, where it is of a collection."""
-    if not collection:
-        return problem
-    return DamagedMemberError(f"{problem}; rebuild it with {rebuilt_by(collection, key)}")
+    """Return a new error with the command that makes the member again, where it is of a collection."""
+    remedy = f"; rebuild it with {rebuilt_by(collection, key)}" if collection else ""
+    return DamagedMemberError(f"{problem}{remedy}")
 
 
 class MemberHandle:
