@@ -141,7 +141,7 @@ def test_a_shard_works_on_its_part_and_on_nothing_that_needs_the_whole(own_study
             own_study, "kedro", "run", "--env=test", "--pipelines=features,similarity",
             f"--params=shard={part}/2",
         ).stderr  # fmt: skip
-        assert f"shard {part}/2 of features; what may need it whole is left out" in told
+        assert f"shard {part}/2 of dissimilarities, features; what may need it whole is left out" in told
         assert "features 6 computed" in told
     assert len(list(features.rglob("*.safetensors"))) == 12
     assert (own_study / "data/test/04_feature/model_cards.parquet").stat().st_mtime_ns == cards

@@ -160,12 +160,12 @@ def test_no_networks_leave_the_analysis_out(features):
 
 
 def test_the_first_networks_by_name_are_a_small_default(features):
-    recipe = plan_layer_similarity_matrices(features, LayerSimilarityParams(models={"first": 1}))
+    recipe = plan_layer_similarity_matrices(features, LayerSimilarityParams(max_models=1))
     assert set(recipe["digits/cka_linear_debiased"].recipe["models"]) == {"deep"}
-    whole = plan_layer_similarity_matrices(features, LayerSimilarityParams(models={"first": 9}))
+    whole = plan_layer_similarity_matrices(features, LayerSimilarityParams(max_models=9))
     assert set(whole["digits/cka_linear_debiased"].recipe["models"]) == set(LAYERS)
     gapped = Handles(features, {"digits/a_gone": "broken", "digits/zebra": "broken"}, {})
-    plan = plan_layer_similarity_matrices(gapped, LayerSimilarityParams(models={"first": 2}))
+    plan = plan_layer_similarity_matrices(gapped, LayerSimilarityParams(max_models=2))
     assert plan.partial["digits/cka_linear_debiased"] == "made without a_gone, whose features are missing"
 
 

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from rep_kedro.analyses.layer_similarity.params import EveryNth, FirstModels, LayerSimilarityParams
-from rep_kedro.analyses.similarity.selection import FeatureChoice, Selection, select_features
+from rep_kedro.analyses.layer_similarity.params import EveryNth, LayerSimilarityParams
+from rep_kedro.analyses.similarity.selection import Selection, select_features
 from rep_kedro.errors import UserError, suggest
-from rep_kedro.features.spec import Transform
 from rep_kedro.features.views import require_finite, share_memory
 
 if TYPE_CHECKING:
@@ -38,32 +37,16 @@ class LayerOf:
         return f"{self.model}/{self.layer}"
 
 
-@dataclass(frozen=True)
-class _Choice:
-    """The networks among which the first are taken."""
-
-    stimulus_sets: Literal["all"] | list[str]
-    models: Literal["all"] | list[str]
-    subset: str | None
-    transform: Transform
-
-
-def choice_of(params: LayerSimilarityParams) -> FeatureChoice:
-    """Return which features there are to choose from."""
-    models = "all" if isinstance(params.models, FirstModels) else params.models
-    return _Choice(params.stimulus_sets, models, params.subset, params.transform)
-
-
 def select_networks(
     features: Mapping[str, TensorsHandle],
     params: LayerSimilarityParams,
     stimulus_subsets: Mapping[str, ArrowHandle],
 ) -> Iterator[Selection]:
     """Choose the networks whose layers are compared, by stimulus set; see ``select_features``."""
-    for whole in select_features(features, choice_of(params), stimulus_subsets):
+    for whole in select_features(features, params, stimulus_subsets):
         names = sorted([*whole.sources, *whole.missing])
-        if isinstance(params.models, FirstModels):
-            names = names[: params.models.first]
+        if params.models == "all":
+            names = names[: params.max_models]
         sources = {model: source for model, source in whole.sources.items() if model in names}
         if sources:
             missing = tuple(model for model in whole.missing if model in names)

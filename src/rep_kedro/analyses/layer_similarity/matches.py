@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from rep_kedro.analyses.layer_similarity.layers import (
     LayerOf,
-    choice_of,
     choose_layers,
     describe_layers,
     group_by_model,
@@ -69,7 +68,7 @@ def plan_layer_matches(
     plan = Plan()
     if params.models == [] or params.compare == "within":
         return plan
-    leave_out_sets(plan, params.measures, features, choice_of(params), stimulus_subsets)
+    leave_out_sets(plan, params.measures, features, params, stimulus_subsets)
     for selection in select_networks(features, params, stimulus_subsets):
         layers = choose_layers(selection, params)
         if len(selection.sources) < 2:

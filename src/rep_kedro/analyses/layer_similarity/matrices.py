@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 from rep_kedro.analyses.layer_similarity.layers import (
     LayerOf,
-    choice_of,
     choose_layers,
     describe_layers,
     load_layers,
@@ -56,7 +55,7 @@ def plan_layer_similarity_matrices(
     plan = Plan()
     if params.models == []:
         return plan
-    leave_out_sets(plan, params.measures, features, choice_of(params), stimulus_subsets)
+    leave_out_sets(plan, params.measures, features, params, stimulus_subsets)
     for selection in select_networks(features, params, stimulus_subsets):
         layers = choose_layers(selection, params)
         batch = _comparison_batch(selection, layers, params)

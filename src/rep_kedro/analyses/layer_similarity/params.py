@@ -25,25 +25,13 @@ class EveryNth(PlainNumbers, BaseModel):
     every: PositiveInt
 
 
-class FirstModels(PlainNumbers, BaseModel):
-    """The first networks by name; so a study of any networks has a small default.
-
-    Attributes:
-        first: How many; all where there are no more.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    first: PositiveInt
-
-
 class LayerSimilarityParams(PlainNumbers, BaseModel):
     """Which layers are compared with which, on which images, and how.
 
     Attributes:
         stimulus_sets: Names of stimulus sets, or ``all`` that have features.
-        models: Names of networks, ``all`` that have features, or ``{first: n}`` of them by name; ``[]``
-            leaves this analysis out.
+        models: Names of networks, or ``all`` that have features; ``[]`` leaves this analysis out.
+        max_models: Of ``all``, at most so many, the first by name; null takes all. Lists are taken whole.
         layers: ``all`` that have features, names or patterns (``*`` within one part of a dotted name, ``**``
             for anything), or ``{every: n}``.
         compare: Layers ``within`` each network, ``between`` different networks, or ``both``.
@@ -66,7 +54,8 @@ class LayerSimilarityParams(PlainNumbers, BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     stimulus_sets: Literal["all"] | list[str] = "all"
-    models: Literal["all"] | list[str] | FirstModels = "all"
+    models: Literal["all"] | list[str] = "all"
+    max_models: PositiveInt | None = None
     layers: Annotated[str | list[str] | EveryNth, Field(union_mode="left_to_right")] = "all"
     compare: Compare = "both"
     subset: str | None = None
