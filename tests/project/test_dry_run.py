@@ -65,7 +65,7 @@ def test_what_is_gone_would_be_computed_and_what_follows_has_a_bound(own_study: 
 def test_options_of_a_run_choose_what_is_told(own_study: Path) -> None:
     asked = ("kedro", "run", "--dry-run", "--env=test")
     told = run_in(own_study, *asked, "--pipelines=features", "--params=features.batch_size=7").stdout
-    assert list(_rows(told)) == ["features"]
+    assert list(_rows(told)) == ["dissimilarities", "features"]
     assert _rows(told)["features"][:2] == ["0", "12"]
     told = run_in(own_study, *asked, "--nodes=features", "--params=recompute=features/digits/*").stdout
     assert _rows(told)["features"][:2] == ["4", "8"]

@@ -18,6 +18,9 @@ COLLECTIONS = {
     "spectra": "07_model_output",
     "similarity_matrices": "07_model_output",
     "similarity_nulls": "07_model_output",
+    "layer_similarity_matrices": "07_model_output",
+    "layer_matches": "07_model_output",
+    "dissimilarities": "04_feature",
     "sample_size_curves": "07_model_output",
     "probes": "07_model_output",
     "stitches": "07_model_output",
@@ -70,7 +73,7 @@ def test_another_threshold_of_saturation_computes_what_depends_on_it(own_study: 
     run_in(own_study, "kedro", "run", "--env=test", "--params=diagnostics.deltas=[0.5]")
     after = _single_files(own_study)
     changed = {path.stem for path, state in after.items() if before[path] != state}
-    assert changed == {"layer_diagnostics", "missing_members", "report"}
+    assert changed == {"layer_diagnostics", "report"}
 
 
 def test_a_damaged_table_is_computed_again_and_nothing_else(own_study: Path) -> None:
@@ -107,6 +110,9 @@ def test_other_epochs_of_one_network_recompute_it_and_exactly_its_descendants(ow
         "stitches": 0,
         "similarity_matrices": 12,
         "similarity_nulls": 3,
+        "layer_similarity_matrices": 3,
+        "layer_matches": 3,
+        "dissimilarities": 0,
         "sample_size_curves": 3,
     }
     changed = {path for path, content in before.items() if (own_study / path).read_bytes() != content}
