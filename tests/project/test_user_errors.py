@@ -43,7 +43,7 @@ def model(**entry: Any) -> dict[str, Any]:
 
 MISTAKES = {
     "unknown pipeline": Mistake(
-        "unknown pipeline 'simlarity'; did you mean 'similarity'?", ("--pipeline=simlarity",)
+        "unknown pipeline 'simlarity'; did you mean 'similarity' or", ("--pipeline=simlarity",)
     ),
     "one unknown of several pipelines": Mistake(
         "unknown pipeline 'a'; known: comparison, consistency", ("--pipelines=a,ingest",)
@@ -261,7 +261,7 @@ def test_a_mistake_is_answered_in_one_line(
 def test_a_run_without_its_inputs_names_the_pipelines_that_make_them(tmp_path: Path) -> None:
     folder = copy_project(tmp_path)
     told = _fail(folder, "--pipelines=similarity")
-    assert "not made yet: features, model_cards" in told
+    assert "not made yet: dissimilarities, features, model_cards" in told
     assert told.splitlines()[-1].strip().startswith("make them first: kedro run --pipelines=ingest,features")
     (folder / "data").write_text("not a folder")
     assert "data is a file where a folder is expected; move it away" in _fail(folder, "--pipelines=ingest")

@@ -54,7 +54,7 @@ def test_a_worker_that_fails_is_named_and_the_others_finish(own_study: Path) -> 
     )
     assert ended.returncode == 1
     last = ended.stderr.splitlines()[-1]
-    assert last.startswith("error: 1 of 4 processes failed while making features (")
+    assert last.startswith("error: 1 of 4 processes failed while making dissimilarities, features (")
     assert "the same command goes on from there" in last
     assert "Traceback" not in ended.stderr
     assert len(_files(own_study / FEATURES)) == 9
@@ -67,8 +67,8 @@ def test_workers_tell_at_the_end_what_is_now_stale(own_study: Path) -> None:
     told = run_in(own_study, *asked).stderr
     assert told.count("what changed here") == 1
     assert told.splitlines()[-1].endswith(
-        "diagnostics, similarity, probing and reporting read what changed here; update them with:"
-        " kedro run --env=test --pipelines=diagnostics,similarity,probing,reporting"
+        "diagnostics, similarity, layer_similarity, probing and reporting read what changed here; update them with:"
+        " kedro run --env=test --pipelines=diagnostics,similarity,layer_similarity,probing,reporting"
     )
     assert "what changed here" not in run_in(own_study, *asked).stderr
 
