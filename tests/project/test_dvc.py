@@ -84,7 +84,7 @@ def test_the_shipped_store_is_small_and_makes_everything_up_to_date(pulled: Path
     assert "up to date" in run_in(pulled, "dvc", "status").stdout
     repro = run_in(pulled, "dvc", "repro").stdout
     assert "Running stage" not in repro
-    assert repro.count("didn't change, skipping") == 8
+    assert repro.count("didn't change, skipping") == 9
 
 
 def test_the_report_is_made_from_pulled_results_at_once(clone: Path) -> None:
