@@ -38,7 +38,7 @@ probing:
     both: {models: [cnn_supervised_s0, cnn_simclr_s0]}
     reduced: {models: [cnn_supervised_s0, cnn_simclr_s0], reduce: {pca: {variance: 0.99}}}
 """
-PIPELINES = "ingest,features,diagnostics,similarity,probing"
+PIPELINES = "ingest,features,diagnostics,similarity,layer_similarity,probing"
 
 
 @pytest.fixture(scope="module")

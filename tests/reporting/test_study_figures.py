@@ -22,6 +22,7 @@ from rep_kedro.reporting.similarity.spread import plot_mean_and_spread
 from rep_kedro.reporting.texts import figure_texts
 
 MOST_BYTES = {  # 64 networks on 23 sets, with what each mark is
+    "mean_and_spread": 400_000,
     "performance_gap": 2_200_000,
     "prediction_agreement": 1_400_000,
     "set_scatter": 700_000,
