@@ -103,7 +103,7 @@ def test_layers_behind_attention_see_the_image_and_those_behind_an_unknown_step_
     [
         (
             ("layers", "resnet51", "--env=paper"),
-            "no network 'resnet51'; did you mean 'resnet51q' or 'resnet50'",
+            "'resnet51'; did you mean 'resnet51q' or 'resnet50'",
         ),
         (("plan", "--env=paper", "--params", "features.groups=plces"), "unknown group 'plces'"),
         (

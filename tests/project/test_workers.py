@@ -67,8 +67,8 @@ def test_workers_tell_at_the_end_what_is_now_stale(own_study: Path) -> None:
     told = run_in(own_study, *asked).stderr
     assert told.count("what changed here") == 1
     assert told.splitlines()[-1].endswith(
-        "diagnostics, similarity, layer_similarity, probing and reporting read what changed here; update them with:"
-        " kedro run --env=test --pipelines=diagnostics,similarity,layer_similarity,probing,reporting"
+        "diagnostics, similarity, layer_similarity, probing and reporting read what changed here; update them"
+        " with: kedro run --env=test --pipelines=diagnostics,similarity,layer_similarity,probing,reporting"
     )
     assert "what changed here" not in run_in(own_study, *asked).stderr
 
