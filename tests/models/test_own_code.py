@@ -4,9 +4,11 @@ import sys
 
 import pytest
 import torch
+from kedro.io import DataCatalog
 from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import save_file
 
+from rep_kedro.commands.layers import _find
 from rep_kedro.errors import UserError
 from rep_kedro.features.listing import list_entry_layers
 from rep_kedro.models.cost import count_zoo_cost
@@ -209,3 +211,28 @@ def test_a_file_that_is_no_python_is_refused_before_it_is_run(folder):
 def test_entries_say_where_the_code_is_once(changes, message):
     with pytest.raises(ValidationError, match=f"(?i){message}"):
         _entry(**changes)
+
+
+@pytest.mark.parametrize("group_is_there", [True, False])
+def test_only_true_allows_code(folder, group_is_there):
+    study = {"model_groups": {"own": {"mine": _content()}}} if group_is_there else {}
+    for value in ("yes", "true", "on", 1, 1.0, None):
+        with pytest.raises(ValidationError, match="allow_code"):
+            FeaturesParams.model_validate({**study, "allow_code": value})
+
+
+def test_the_list_of_layers_runs_no_code_of_a_group_that_the_study_does_not_allow(folder):
+    (folder / "net.py").write_text("from pathlib import Path\nPath('was_run').touch()\n" + NET)
+    study = {"model_groups": {"own": {"mine": _content()}}}
+    with pytest.raises(UserError, match=r"mine \(net.py:Net\) would run Python code.*allow_code: true"):
+        _find("mine", FeaturesParams.model_validate(study), DataCatalog())
+    assert not (folder / "was_run").exists()
+    rows, read = _find("mine", FeaturesParams.model_validate({**study, "allow_code": True}), DataCatalog())
+    assert read == ("body",)
+    assert {row.layer for row in rows} >= {"body", "head"}
+
+
+@pytest.mark.parametrize("side", ["size_px", "resize_px"])
+def test_an_input_of_senseless_size_is_refused(folder, side):
+    with pytest.raises(ValidationError, match=side):
+        _entry(preprocessing={**INPUT, "resize_px": 12, side: 10_000_000})
