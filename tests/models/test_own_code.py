@@ -46,6 +46,34 @@ def number():
 
 def leaves():
     raise SystemExit(0)
+
+class End(BaseException):
+    pass
+
+class Leaving(Net):
+    def __init__(self, kind="SystemExit", only_many=False):
+        super().__init__()
+        self.kind, self.only_many = kind, only_many
+
+    def forward(self, x):
+        if len(x) > 1 or not self.only_many:
+            raise {"SystemExit": SystemExit, "End": End, "GeneratorExit": GeneratorExit}[self.kind](0)
+        return super().forward(x)
+
+def ends():
+    raise End("all")
+
+class Complex(Net):
+    def __init__(self):
+        super().__init__()
+        self.wave = Wave()
+
+    def forward(self, x):
+        return self.wave(self.body(x)).real
+
+class Wave(nn.Module):
+    def forward(self, x):
+        return torch.fft.fft2(x)
 """
 PARTS = """
 from torch import nn
@@ -81,6 +109,37 @@ def test_code_is_refused_unless_the_study_allows_it(folder):
     assert FeaturesParams.model_validate({**study, "allow_code": True}).entries().keys() == {"mine"}
     unused = {"model_groups": {"own": {"mine": _content()}}}
     assert FeaturesParams.model_validate(unused).entries() == {}
+
+
+@pytest.mark.parametrize("kind", ["SystemExit", "End", "GeneratorExit"])
+def test_a_forward_that_would_end_the_program_fails_its_network_alone(folder, kind):
+    entry = _entry(**{"class": "Leaving", "arguments": {"kind": kind}})
+    with pytest.raises(UserError, match=rf"fails on one image .*its code ends the program with {kind}: 0"):
+        require_readable(entry, "average")
+    for act in (list_entry_layers, count_zoo_cost):
+        with pytest.raises(RuntimeError, match="its code ends the program"):
+            act(entry)
+    later = load_model(_entry(**{"class": "Leaving", "arguments": {"kind": kind, "only_many": True}}))
+    with pytest.raises(RuntimeError, match="its code ends the program"):
+        read_layers(later, torch.zeros(1, 3, 12, 12)).read(torch.zeros(2, 3, 12, 12), "average")
+
+
+def test_a_constructor_that_would_end_the_program_fails_its_network_alone(folder):
+    with pytest.raises(UserError, match=r"net.py:ends fails in line \d+ of net.py: End: all"):
+        build_model(_entry(**{"class": "ends"}))
+
+
+def test_ctrl_c_is_no_failure_of_a_network(folder):
+    (folder / "net.py").write_text("def stop():\n    raise KeyboardInterrupt\n")
+    with pytest.raises(KeyboardInterrupt):
+        build_model(_entry(**{"class": "stop"}))
+
+
+def test_complex_features_are_refused_by_the_name_of_their_layer(folder):
+    entry = _entry(**{"class": "Complex", "layers": ["wave"]})
+    with pytest.raises(UserError, match="layer 'wave' gives complex numbers"):
+        require_readable(entry, "flatten")
+    assert require_readable(_entry(**{"class": "Complex"}), "average") == {"body": 4}
 
 
 def test_a_stored_recipe_never_runs_code(folder):

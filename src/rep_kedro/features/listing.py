@@ -80,6 +80,8 @@ def _list_layers(
 ) -> list[LayerRow]:
     import torch
 
+    from rep_kedro.models.survey import contained
+
     calls: list[tuple[str, tuple[int, ...] | None]] = []
     handles = []
     for name, part in module.named_modules():
@@ -88,7 +90,7 @@ def _list_layers(
                 part.register_forward_hook(lambda _, __, out, name=name: calls.append((name, _shape_of(out))))
             )
     try:
-        with torch.no_grad():
+        with torch.no_grad(), contained():
             (run or module)(image)
     finally:
         for handle in handles:

@@ -10,6 +10,7 @@ from rep_kedro.models.outline import build_on_meta
 from rep_kedro.models.sources.specs import MAY_NEED_NUMBERS, ZooEntry
 from rep_kedro.models.sources.trained import NetworkHandle, rebuild_trained_network
 from rep_kedro.models.sources.zoo import build_model, resolve_preprocessing, runner_of
+from rep_kedro.models.survey import contained
 
 _IMAGE_SIDES = frozenset({"visual", "vision_model"})  # of two-sided models in open_clip and transformers
 
@@ -51,7 +52,7 @@ def count_cost(
     module.to(device).eval().requires_grad_(False)  # the counter fails on gradients of shared parameters
     counter = FlopCounterMode(display=False)
     # On the meta device attention takes the path that the counter knows.
-    with torch.no_grad(), counter:
+    with torch.no_grad(), counter, contained():
         (run or module)(torch.zeros(1, *input_shape, device=device))
     return NetworkCost(n_parameters, counter.get_total_flops())
 

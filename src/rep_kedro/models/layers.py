@@ -133,6 +133,11 @@ class LayerReader:
             raise UserError(
                 f"layer {call.layer!r} does not return a single tensor; choose a layer inside or after it"
             )
+        if call.is_complex:
+            raise UserError(
+                f"layer {call.layer!r} gives complex numbers, and features are real; choose a layer that"
+                " returns real ones, such as their magnitude"
+            )
         evidence = Evidence(
             self.survey.image_px, grids, self._prefix, call.module, partial(self._larger_shape, call.layer)
         )

@@ -19,11 +19,13 @@ class Call(NamedTuple):
         layer: Its name as an entry's `layers` takes it: `a`, or `a@1`, `a@2` for a part called twice.
         module: The part.
         shape: Of its output for one stimulus, with the batch axis; None if the output is not one tensor.
+        is_complex: Whether that tensor holds complex numbers.
     """
 
     layer: str
     module: nn.Module
     shape: tuple[int, ...] | None
+    is_complex: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ def survey_network(
     def note(call: str, output: object) -> None:
         part = parts[call.partition(CALL_SEPARATOR)[0]]
         tensor = sole_tensor(part, output)
-        found.append(Call(call, part, None if tensor is None else tuple(tensor.shape)))
+        shape = None if tensor is None else tuple(tensor.shape)
+        found.append(Call(call, part, shape, tensor is not None and tensor.is_complex()))
 
     with listening(module, note), torch.no_grad():
         (run or module)(example)
@@ -80,7 +83,11 @@ def survey_network(
 def listening(
     module: nn.Module, listen: Callable[[str, object], None], only: set[str] | None = None
 ) -> Iterator[None]:
-    """Call `listen(name@call, output)` after each call of a submodule, counted from 1."""
+    """Call `listen(name@call, output)` after each call of a submodule, counted from 1.
+
+    Raises:
+        RuntimeError: If the network's own code would end the program.
+    """
     counts: Counter[str] = Counter()
     handles = []
 
@@ -95,10 +102,26 @@ def listening(
         for name, part in module.named_modules():
             if name and (only is None or name in only):
                 handles.append(part.register_forward_hook(make_hook(name)))
-        yield
+        with contained():
+            yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+@contextmanager
+def contained() -> Iterator[None]:
+    """Let code that is not the project's own fail, but not end the program.
+
+    Raises:
+        RuntimeError: In place of `SystemExit` and its like; Ctrl-C and plain errors pass.
+    """
+    try:
+        yield
+    except (Exception, KeyboardInterrupt):
+        raise
+    except BaseException as problem:
+        raise RuntimeError(f"its code ends the program with {type(problem).__name__}: {problem}") from problem
 
 
 def sole_tensor(part: nn.Module, output: object) -> Tensor | None:

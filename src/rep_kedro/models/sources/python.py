@@ -101,9 +101,9 @@ def _running(spec: PythonModel) -> Iterator[ModuleType]:
 def _explained(spec: PythonModel) -> Iterator[None]:
     try:
         yield
-    except UserError:
+    except (UserError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as problem:
+    except BaseException as problem:  # code that ends the program with SystemExit fails like any other
         cause = " ".join(str(problem).split())[:_SHOWN_CHARS]
         raise UserError(
             f"{spec.title} fails{_line_of(problem)}: {type(problem).__name__}: {cause}"
