@@ -11,13 +11,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pydantic import TypeAdapter
+from tests.small_collections import ARROW, make_stimuli, make_subset, store
 
+from rep_kedro.datasets import Handles
 from rep_kedro.errors import UserError
 from rep_kedro.features.from_files import parquet
 from rep_kedro.features.from_files.members import open_file, require_readable
 from rep_kedro.features.from_files.rows import pick_rows
+from rep_kedro.features.params import FeaturesParams
 from rep_kedro.models.sources.array_specs import ArrayPlace
 from rep_kedro.models.sources.specs import ModelEntry
+from rep_kedro.pipelines.features.nodes import plan_features
 
 VALUES = np.arange(6.0).reshape(3, 2)
 IDS = ["a", "b", "c"]
@@ -109,6 +113,31 @@ def test_what_is_no_plain_array_of_the_file_is_refused_by_name_before_it_is_read
         require_readable(entry)
     assert str(refused.value).startswith("file of features f: ")
     assert "\n" not in str(refused.value)
+
+
+def test_a_file_that_is_refused_stops_no_other_member(tmp_path):
+    labels, splits = [0] * 3, ["train"] * 3
+    sets = {"dots": make_stimuli(np.zeros((3, 4, 4, 3), np.uint8), labels, splits, ["a"])}
+    subsets = {"dots/analysis": make_subset(labels, splits)}
+    files = {"good": "good.npy", "zero": "zero.npy", "ragged": "ragged.pq"}
+    np.save("good.npy", VALUES)
+    np.save("zero.npy", np.float32(3))
+    pq.write_table(pa.table({"x": [[1.0], [1.0, 2.0], [3.0]]}), "ragged.pq")
+    entries = {
+        name: {"source": "features", "files": {"dots": {"path": path, "row_order": "all"}}}
+        for name, path in files.items()
+    }
+    plan = plan_features(
+        store(tmp_path / "sets", sets, ARROW),
+        store(tmp_path / "subsets", subsets, ARROW),
+        Handles({}, {}, {}),
+        FeaturesParams.model_validate({"models": entries}),
+    )
+    assert list(plan) == ["dots/good"]
+    assert {key: why.count("not features") for key, why in plan.left_out.items()} == {
+        "dots/zero": 1,
+        "dots/ragged": 1,
+    }
 
 
 def test_arrays_that_are_chosen_by_name_need_no_others():

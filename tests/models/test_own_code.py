@@ -63,6 +63,10 @@ class Leaving(Net):
 def ends():
     raise End("all")
 
+class EndsInEval(Net):
+    def eval(self):
+        raise End("all")
+
 class Complex(Net):
     def __init__(self):
         super().__init__()
@@ -124,9 +128,10 @@ def test_a_forward_that_would_end_the_program_fails_its_network_alone(folder, ki
         read_layers(later, torch.zeros(1, 3, 12, 12)).read(torch.zeros(2, 3, 12, 12), "average")
 
 
-def test_a_constructor_that_would_end_the_program_fails_its_network_alone(folder):
-    with pytest.raises(UserError, match=r"net.py:ends fails in line \d+ of net.py: End: all"):
-        build_model(_entry(**{"class": "ends"}))
+@pytest.mark.parametrize("maker", ["ends", "EndsInEval"])
+def test_a_maker_that_would_end_the_program_fails_its_network_alone(folder, maker):
+    with pytest.raises(UserError, match=rf"net.py:{maker} fails in line \d+ of net.py: End: all"):
+        build_model(_entry(**{"class": maker}))
 
 
 def test_ctrl_c_is_no_failure_of_a_network(folder):

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, contained
 from rep_kedro.models.sources.specs import ZooEntry
 
 if TYPE_CHECKING:
@@ -79,8 +79,6 @@ def _list_layers(
     module: "nn.Module", image: "torch.Tensor", run: "Callable[[torch.Tensor], object] | None" = None
 ) -> list[LayerRow]:
     import torch
-
-    from rep_kedro.models.survey import contained
 
     calls: list[tuple[str, tuple[int, ...] | None]] = []
     handles = []

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from rep_kedro.errors import contained
+
 CALL_SEPARATOR = "@"  # relu@2 is the second call of a module that one pass calls several times
 
 
@@ -107,21 +109,6 @@ def listening(
     finally:
         for handle in handles:
             handle.remove()
-
-
-@contextmanager
-def contained() -> Iterator[None]:
-    """Let code that is not the project's own fail, but not end the program.
-
-    Raises:
-        RuntimeError: In place of `SystemExit` and its like; Ctrl-C and plain errors pass.
-    """
-    try:
-        yield
-    except (Exception, KeyboardInterrupt):
-        raise
-    except BaseException as problem:
-        raise RuntimeError(f"its code ends the program with {type(problem).__name__}: {problem}") from problem
 
 
 def sole_tensor(part: nn.Module, output: object) -> Tensor | None:

@@ -65,11 +65,13 @@ def build(spec: PythonModel, *, with_weights: bool) -> nn.Module:
         for part in spec.maker.split("."):
             make = _attribute(make, part, spec)
         network = make(**spec.arguments)
+        if isinstance(network, nn.Module):
+            network.eval()  # may be the code's own, too
     if not isinstance(network, nn.Module):
         raise UserError(f"{spec.title} returns {type(network).__name__}, not a torch.nn.Module")
     if with_weights and spec.weights:
         load_file(spec.weights, network, _WEIGHTS)
-    return network.eval()
+    return network
 
 
 def require_fitting_weights(spec: PythonModel, module: nn.Module) -> None:
