@@ -142,7 +142,7 @@ def test_columns_of_single_numbers_are_one_array_and_whole_numbers_may_be_ids(in
         pa.table({"stimulus_id": [IDS[row] for row in order], "note": ["x"] * 8, **columns}), "f.pq"
     )
     with pytest.raises(
-        CollectionError, match=r"array 'note' .* holds text, not features; name those that are"
+        CollectionError, match=r"array 'note' .* holds text, not features; choose arrays by name"
     ):
         _features(inputs, {"path": "f.pq", "ids": "stimulus_id"})
     found = _features(inputs, {"path": "f.pq", "ids": "stimulus_id"}, layers=["columns"])

@@ -93,7 +93,7 @@ REFUSED = {
     "a name twice": (_doubled(["x", "y", "x"]), r"columns are listed twice: \['x'\]"),
     "text": (
         _parquet(x=[1.0], y=["a"]),
-        "array 'y' .* holds text, not features; name those that are: layers",
+        "array 'y' .* holds text, not features; choose arrays by name",
     ),
     "decimal": (_parquet(x=[1.0], y=[Decimal("1.5")]), "array 'y' .* holds decimal128"),
     "struct": (_parquet(x=[1.0], y=[{"a": 1.0}]), "array 'y' .* holds struct<a: double>"),

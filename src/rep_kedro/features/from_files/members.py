@@ -115,7 +115,7 @@ def open_file(place: ArrayPlace, layers: Sequence[str] = ()) -> FeatureFile:
         n_rows = len(ids) if ids is not None else _n_rows_of_first(chosen)
         for key, array in chosen.items():
             if array.kind != "number" or not array.shape or 0 in array.shape:
-                others = "" if layers or len(known) == 1 else "; name those that are: layers"
+                others = "" if layers or len(known) == 1 else "; choose arrays by name (layers or array)"
                 raise UserError(
                     f"array {key!r} has shape {array.shape} and holds {array.kind}, not features{others}"
                 )
