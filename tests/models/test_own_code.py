@@ -144,6 +144,9 @@ def test_complex_features_are_refused_by_the_name_of_their_layer(folder):
     entry = _entry(**{"class": "Complex", "layers": ["wave"]})
     with pytest.raises(UserError, match="layer 'wave' gives complex numbers"):
         require_readable(entry, "flatten")
+    x = torch.zeros(1, 3, 12, 12)
+    with pytest.raises(UserError, match="layer 'wave' gives complex numbers"):
+        read_layers(load_model(entry), x).read(x, None)
     assert require_readable(_entry(**{"class": "Complex"}), "average") == {"body": 4}
 
 
