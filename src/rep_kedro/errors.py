@@ -1,6 +1,7 @@
-"""Errors that are meant for users: one class, kinds of it, and words of their messages."""
+"""Errors that are meant for users: one class, kinds of it, words of their messages; and errors of others."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 _SHOWN = 20
@@ -65,3 +66,18 @@ def require_known(kind: str, name: object, known: Collection[object]) -> None:
     """
     if name not in known:
         raise UserError(f"unknown {kind} {name!r}; {suggest(name, known)}")
+
+
+@contextmanager
+def contained() -> Iterator[None]:
+    """Let code that is not the project's own fail, but not end the program.
+
+    Raises:
+        RuntimeError: In place of `SystemExit` and its like; Ctrl-C and plain errors pass.
+    """
+    try:
+        yield
+    except (Exception, KeyboardInterrupt):
+        raise
+    except BaseException as problem:
+        raise RuntimeError(f"its code ends the program with {type(problem).__name__}: {problem}") from problem

@@ -15,6 +15,9 @@ MAX_COUNT = 1_000_000
 MAX_SEED = 2**32 - 1  # what NumPy and scikit-learn take
 Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 """How many samples, permutations or draws."""
+MAX_SIDE_PX = 4096  # of the input of a network: 200 MB for each image
+Side = Annotated[int, Field(ge=1, le=MAX_SIDE_PX)]
+"""Side of the input of a network, in pixels."""
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")

@@ -141,7 +141,11 @@ def test_columns_of_single_numbers_are_one_array_and_whole_numbers_may_be_ids(in
     pq.write_table(
         pa.table({"stimulus_id": [IDS[row] for row in order], "note": ["x"] * 8, **columns}), "f.pq"
     )
-    found = _features(inputs, {"path": "f.pq", "ids": "stimulus_id"})
+    with pytest.raises(
+        CollectionError, match=r"array 'note' .* holds text, not features; choose arrays by name"
+    ):
+        _features(inputs, {"path": "f.pq", "ids": "stimulus_id"})
+    found = _features(inputs, {"path": "f.pq", "ids": "stimulus_id"}, layers=["columns"])
     np.testing.assert_array_equal(found.tensor("columns"), VALUES[SHOWN].astype(np.float32))
     pq.write_table(pa.table({"number": order, **columns}), "numbers.pq")
     place = ArrayPlace(path="numbers.pq", ids="number")
@@ -319,7 +323,7 @@ def test_arrays_that_are_too_large_or_not_finite_fail_alone_with_their_name(inpu
 @pytest.mark.parametrize(
     ("column", "message"),
     [
-        ([[1.0], [1.0, 2.0]], "column 'x' has lists of different lengths"),
+        ([[1.0], [1.0, 2.0, 3.0]], "column 'x' has lists of different lengths"),
         ([[1.0], None], "column 'x' has lists of different lengths or missing ones"),
         ([[1.0], [None]], "column 'x' has 1 missing values"),
     ],

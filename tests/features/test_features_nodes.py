@@ -299,3 +299,24 @@ def test_weights_that_cannot_be_had_fail_in_one_line(inputs, tmp_path):
 def test_entries_that_cannot_be_meant_are_refused_before_anything_runs(entry, message):
     with pytest.raises(ValidationError, match=message):
         _params(models={"x": entry})
+
+
+@pytest.mark.parametrize("place", ["__init__", "train", "forward", "_apply"])
+@pytest.mark.parametrize("problem", ["SystemExit(0)", "GeneratorExit()"])
+def test_code_that_would_end_the_program_fails_its_own_members_alone(inputs, tmp_path, place, problem):
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n"
+        f"class Net(nn.Linear):\n    def {place}(self, *a, **b):\n        raise {problem}\n"
+    )
+    preprocessing = {"size_px": 8, "mean": [0.0], "std": [1.0]}
+    own = {"source": "python", "file": str(tmp_path / "net.py"), "class": "Net", "layers": ["a"]}
+    own |= {"preprocessing": preprocessing, "arguments": {"in_features": 8, "out_features": 2}}
+    if place == "__init__":
+        own["arguments"] = {}
+    params = _params(allow_code=True, models={"own": own}, networks=["cnn_untrained_s0"])
+    with pytest.raises(CollectionError) as failed:
+        run_plan(tmp_path / "features", plan_features(*inputs, params))
+    head, *lines = str(failed.value).split("\n")
+    assert "2 of 4 members failed (the others are done and kept)" in head
+    assert len(lines) == 2
+    assert all(problem.partition("(")[0] in line for line in lines)

@@ -4,9 +4,11 @@ import sys
 
 import pytest
 import torch
+from kedro.io import DataCatalog
 from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import save_file
 
+from rep_kedro.commands.layers import _find
 from rep_kedro.errors import UserError
 from rep_kedro.features.listing import list_entry_layers
 from rep_kedro.models.cost import count_zoo_cost
@@ -44,6 +46,38 @@ def number():
 
 def leaves():
     raise SystemExit(0)
+
+class End(BaseException):
+    pass
+
+class Leaving(Net):
+    def __init__(self, kind="SystemExit", only_many=False):
+        super().__init__()
+        self.kind, self.only_many = kind, only_many
+
+    def forward(self, x):
+        if len(x) > 1 or not self.only_many:
+            raise {"SystemExit": SystemExit, "End": End, "GeneratorExit": GeneratorExit}[self.kind](0)
+        return super().forward(x)
+
+def ends():
+    raise End("all")
+
+class EndsInEval(Net):
+    def eval(self):
+        raise End("all")
+
+class Complex(Net):
+    def __init__(self):
+        super().__init__()
+        self.wave = Wave()
+
+    def forward(self, x):
+        return self.wave(self.body(x)).real
+
+class Wave(nn.Module):
+    def forward(self, x):
+        return torch.fft.fft2(x)
 """
 PARTS = """
 from torch import nn
@@ -79,6 +113,41 @@ def test_code_is_refused_unless_the_study_allows_it(folder):
     assert FeaturesParams.model_validate({**study, "allow_code": True}).entries().keys() == {"mine"}
     unused = {"model_groups": {"own": {"mine": _content()}}}
     assert FeaturesParams.model_validate(unused).entries() == {}
+
+
+@pytest.mark.parametrize("kind", ["SystemExit", "End", "GeneratorExit"])
+def test_a_forward_that_would_end_the_program_fails_its_network_alone(folder, kind):
+    entry = _entry(**{"class": "Leaving", "arguments": {"kind": kind}})
+    with pytest.raises(UserError, match=rf"fails on one image .*its code ends the program with {kind}: 0"):
+        require_readable(entry, "average")
+    for act in (list_entry_layers, count_zoo_cost):
+        with pytest.raises(RuntimeError, match="its code ends the program"):
+            act(entry)
+    later = load_model(_entry(**{"class": "Leaving", "arguments": {"kind": kind, "only_many": True}}))
+    with pytest.raises(RuntimeError, match="its code ends the program"):
+        read_layers(later, torch.zeros(1, 3, 12, 12)).read(torch.zeros(2, 3, 12, 12), "average")
+
+
+@pytest.mark.parametrize("maker", ["ends", "EndsInEval"])
+def test_a_maker_that_would_end_the_program_fails_its_network_alone(folder, maker):
+    with pytest.raises(UserError, match=rf"net.py:{maker} fails in line \d+ of net.py: End: all"):
+        build_model(_entry(**{"class": maker}))
+
+
+def test_ctrl_c_is_no_failure_of_a_network(folder):
+    (folder / "net.py").write_text("def stop():\n    raise KeyboardInterrupt\n")
+    with pytest.raises(KeyboardInterrupt):
+        build_model(_entry(**{"class": "stop"}))
+
+
+def test_complex_features_are_refused_by_the_name_of_their_layer(folder):
+    entry = _entry(**{"class": "Complex", "layers": ["wave"]})
+    with pytest.raises(UserError, match="layer 'wave' gives complex numbers"):
+        require_readable(entry, "flatten")
+    x = torch.zeros(1, 3, 12, 12)
+    with pytest.raises(UserError, match="layer 'wave' gives complex numbers"):
+        read_layers(load_model(entry), x).read(x, None)
+    assert require_readable(_entry(**{"class": "Complex"}), "average") == {"body": 4}
 
 
 def test_a_stored_recipe_never_runs_code(folder):
@@ -209,3 +278,28 @@ def test_a_file_that_is_no_python_is_refused_before_it_is_run(folder):
 def test_entries_say_where_the_code_is_once(changes, message):
     with pytest.raises(ValidationError, match=f"(?i){message}"):
         _entry(**changes)
+
+
+@pytest.mark.parametrize("group_is_there", [True, False])
+def test_only_true_allows_code(folder, group_is_there):
+    study = {"model_groups": {"own": {"mine": _content()}}} if group_is_there else {}
+    for value in ("yes", "true", "on", 1, 1.0, None):
+        with pytest.raises(ValidationError, match="allow_code"):
+            FeaturesParams.model_validate({**study, "allow_code": value})
+
+
+def test_the_list_of_layers_runs_no_code_of_a_group_that_the_study_does_not_allow(folder):
+    (folder / "net.py").write_text("from pathlib import Path\nPath('was_run').touch()\n" + NET)
+    study = {"model_groups": {"own": {"mine": _content()}}}
+    with pytest.raises(UserError, match=r"mine \(net.py:Net\) would run Python code.*allow_code: true"):
+        _find("mine", FeaturesParams.model_validate(study), DataCatalog())
+    assert not (folder / "was_run").exists()
+    rows, read = _find("mine", FeaturesParams.model_validate({**study, "allow_code": True}), DataCatalog())
+    assert read == ("body",)
+    assert {row.layer for row in rows} >= {"body", "head"}
+
+
+@pytest.mark.parametrize("side", ["size_px", "resize_px"])
+def test_an_input_of_senseless_size_is_refused(folder, side):
+    with pytest.raises(ValidationError, match=side):
+        _entry(preprocessing={**INPUT, "resize_px": 12, side: 10_000_000})

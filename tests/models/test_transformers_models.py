@@ -180,6 +180,72 @@ def test_folders_that_cannot_be_read_are_refused_in_one_line(vit, tmp_path, chan
     assert "\n" not in str(refused.value)
 
 
+def _say(folder, **said):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **said}))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"_attn_implementation": "evil/kernels"},
+        {"attn_implementation": "evil/kernels:run"},
+        {"_attn_implementation_internal": "evil/kernels"},
+        {"attn_implementation": {"": "sdpa", "vision_config": "evil/kernels"}},
+        {"vision_config": {"_attn_implementation": "evil/kernels"}},
+        {"per_layer_config": [{"attn_implementation": "kernels-community/flash-attn2"}]},
+        {"experts_implementation": "evil/kernels"},
+        {"use_kernels": True},
+        {"kernel_config": {"Linear": "evil/kernels"}},
+    ],
+)
+def test_code_of_kernels_from_elsewhere_is_refused_before_the_library_reads_its_name(
+    vit, library, tmp_path, monkeypatch, said
+):
+    monkeypatch.setattr(library.AutoConfig, "from_pretrained", lambda *_, **__: pytest.fail("was read"))
+    _say(tmp_path, **said)
+    for with_weights in (True, False):
+        with pytest.raises(UserError, match=r"only eager and sdpa are used; code of a repository is not run"):
+            build_model(_entry(tmp_path), with_weights=with_weights)
+
+
+@pytest.mark.parametrize("kernel", ["eager", "sdpa", None])
+def test_kernels_of_torch_are_allowed(vit, tmp_path, kernel):
+    _say(tmp_path, attn_implementation=kernel, torch_dtype="float16", eos_token_id=2**40)
+    assert require_readable(_entry(tmp_path), "cls") == {"layers.1": 16}
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"hidden_size": 10**9}, "hidden_size: 1000000000; at most 2,097,152 is built"),
+        ({"num_hidden_layers": 10**6}, "num_hidden_layers: 1000000; at most 2,000 layers"),
+        ({"depths": [1500, 1500]}, "depths: 1500; at most 2,000 layers"),
+        ({"num_channels": -(10**9)}, "num_channels: -1000000000; at most"),
+        ({"hidden_size": 2**21, "intermediate_size": 2**21}, "parameters; at most 10,000,000,000 are built"),
+        (
+            {"hidden_act": "gelo"},
+            "hidden_act: gelo; transformers has no such activation; did you mean 'gelu'",
+        ),
+        ({"dtype": "nope"}, "dtype: nope; it is no type of weights; known: bfloat16"),
+    ],
+)
+def test_what_the_library_cannot_build_is_refused_before_it_tries(vit, tmp_path, said, message):
+    _say(tmp_path, **said)
+    for act in (load_model, lambda entry: require_readable(entry, "cls")):
+        with pytest.raises(UserError, match=message) as refused:
+            act(_entry(tmp_path))
+        assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("said", [{"architectures": 5}, {"vision_config": 3}])
+def test_a_configuration_of_another_form_is_refused_in_one_line(vit, tmp_path, said):
+    _say(tmp_path, **said)
+    (tmp_path / "preprocessor_config.json").write_text("[]")
+    with pytest.raises(UserError, match=r"names the architecture None|holds list, not an object"):
+        load_model(_entry(tmp_path))
+
+
 def test_models_of_text_are_refused(library, tmp_path):
     library.BertModel(library.BertConfig(**TOWER)).save_pretrained(tmp_path)
     with pytest.raises(UserError, match="is a BertModel, which takes input_ids, not images"):

@@ -43,6 +43,7 @@ def _find(model: str, params: "FeaturesParams", catalog: Any) -> tuple[list["Lay
 
     Raises:
         click.ClickException: If there is no such network; the message has close matches.
+        UserError: If it is Python code that the study does not allow to run.
     """
     from rep_kedro.features.listing import list_entry_layers, list_trained_layers
     from rep_kedro.models.layers import select_layers
@@ -58,6 +59,7 @@ def _find(model: str, params: "FeaturesParams", catalog: Any) -> tuple[list["Lay
         entry = TrainedModel(source="trained", network=model)
     if entry is None:
         return _find_unconfigured(model, {*entries, *networks})
+    params.require_allowed({model: entry})  # of groups that are not chosen, nothing was checked
     if isinstance(entry, FileModel):
         raise click.ClickException(f"{model!r} is features from a file ({entry.title}); it has no network")
     if isinstance(entry, TrainedModel):

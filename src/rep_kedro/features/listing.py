@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, contained
 from rep_kedro.models.sources.specs import ZooEntry
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _list_layers(
                 part.register_forward_hook(lambda _, __, out, name=name: calls.append((name, _shape_of(out))))
             )
     try:
-        with torch.no_grad():
+        with torch.no_grad(), contained():
             (run or module)(image)
     finally:
         for handle in handles:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from rep_kedro.errors import contained
 from rep_kedro.models.outline import build_on_meta
 from rep_kedro.models.sources.specs import MAY_NEED_NUMBERS, ZooEntry
 from rep_kedro.models.sources.trained import NetworkHandle, rebuild_trained_network
@@ -51,7 +52,7 @@ def count_cost(
     module.to(device).eval().requires_grad_(False)  # the counter fails on gradients of shared parameters
     counter = FlopCounterMode(display=False)
     # On the meta device attention takes the path that the counter knows.
-    with torch.no_grad(), counter:
+    with torch.no_grad(), counter, contained():
         (run or module)(torch.zeros(1, *input_shape, device=device))
     return NetworkCost(n_parameters, counter.get_total_flops())
 

@@ -133,6 +133,8 @@ class LayerReader:
             raise UserError(
                 f"layer {call.layer!r} does not return a single tensor; choose a layer inside or after it"
             )
+        if call.is_complex:
+            raise _complex_error(call.layer)
         evidence = Evidence(
             self.survey.image_px, grids, self._prefix, call.module, partial(self._larger_shape, call.layer)
         )
@@ -253,6 +255,8 @@ def _require_batch(name: str, part: nn.Module, output: object, n_stimuli: int, f
         raise UserError(
             f"layer {name!r} returns {type(output).__name__}, not a tensor; choose a layer inside or after it"
         )
+    if tensor.is_complex():
+        raise _complex_error(name)
     if tensor.ndim == 3 and tensor.shape[:2] == (1, n_stimuli):
         tensor = tensor.transpose(0, 1)  # one token, of which one stimulus does not show the axis
     stimulus_axis = 0 if form is None else form.stimulus_axis
@@ -262,6 +266,13 @@ def _require_batch(name: str, part: nn.Module, output: object, n_stimuli: int, f
             " it works on parts of them; choose a layer around it"
         )
     return tensor
+
+
+def _complex_error(name: str) -> UserError:
+    return UserError(
+        f"layer {name!r} gives complex numbers, and features are real; choose a layer that returns real ones,"
+        " such as their magnitude"
+    )
 
 
 def _pool(name: str, activation: Tensor, pooling: Pooling | None, form: Form | None) -> Tensor:

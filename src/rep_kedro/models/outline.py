@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, contained
 from rep_kedro.models.layers import LayerReader
 from rep_kedro.models.pooling_names import Pooling
 from rep_kedro.models.preprocessing import Preprocessing
@@ -153,7 +153,8 @@ def build_on_meta(entry: ZooEntry) -> nn.Module:
 def _explained(entry: ZooEntry) -> Iterator[None]:
     """Say in one line that a library cannot build or run a network, whatever it raises."""
     try:
-        yield
+        with contained():
+            yield
     except UserError:
         raise
     except Exception as error:  # the library's own code

@@ -2,11 +2,12 @@
 
 from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from rep_kedro.errors import UserError
 from rep_kedro.models.architecture import require_scaling
 from rep_kedro.parameter_model import PlainNumbers
+from rep_kedro.parameter_rules import Side
 
 if TYPE_CHECKING:
     import torch
@@ -30,8 +31,8 @@ class Preprocessing(PlainNumbers, BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    size_px: PositiveInt
-    resize_px: PositiveInt
+    size_px: Side
+    resize_px: Side
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
     mean: tuple[float, ...]
     std: tuple[float, ...]

@@ -1,8 +1,9 @@
 """The networks that a study reads, and how: parameters of the features pipeline, also used by stitching."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, StrictBool, model_validator
 
 from rep_kedro.errors import UserError, require_known
 from rep_kedro.models.pooling_names import Pooling
@@ -63,7 +64,7 @@ class FeaturesParams(PlainNumbers, BaseModel):
     stimulus_sets: Literal["all"] | list[str] = "all"
     subset: str = "analysis"
     networks: Literal["all"] | list[str] = "all"
-    allow_code: bool = False
+    allow_code: StrictBool = False
     models: dict[ModelName, ModelEntry | None] = {}
     model_groups: dict[str, dict[ModelName, ModelEntry]] = {}
     groups: str | list[str] = []
@@ -82,15 +83,21 @@ class FeaturesParams(PlainNumbers, BaseModel):
 
     @model_validator(mode="after")
     def _require_allowed_code(self) -> Self:
-        found = [
-            f"{name} ({entry.title})" for name, entry in self.entries().items() if entry.source in OWN_CODE
-        ]
+        self.require_allowed(self.entries())
+        return self
+
+    def require_allowed(self, entries: Mapping[str, ModelEntry]) -> None:
+        """Refuse entries, by name, whose Python code the study does not allow to run.
+
+        Raises:
+            UserError: Names them.
+        """
+        found = [f"{name} ({entry.title})" for name, entry in entries.items() if entry.source in OWN_CODE]
         if found and not self.allow_code:
             raise UserError(
                 f"{', '.join(found)} would run Python code, which may do anything on this machine;"
                 " read it, then set features.allow_code: true, or leave the entry out"
             )
-        return self
 
     def entries(self) -> dict[str, ModelEntry]:
         """Return the entries that are wanted, by name: those of `models`, then those of the chosen groups.

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from rep_kedro.errors import contained
+
 CALL_SEPARATOR = "@"  # relu@2 is the second call of a module that one pass calls several times
 
 
@@ -19,11 +21,13 @@ class Call(NamedTuple):
         layer: Its name as an entry's `layers` takes it: `a`, or `a@1`, `a@2` for a part called twice.
         module: The part.
         shape: Of its output for one stimulus, with the batch axis; None if the output is not one tensor.
+        is_complex: Whether that tensor holds complex numbers.
     """
 
     layer: str
     module: nn.Module
     shape: tuple[int, ...] | None
+    is_complex: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,8 @@ def survey_network(
     def note(call: str, output: object) -> None:
         part = parts[call.partition(CALL_SEPARATOR)[0]]
         tensor = sole_tensor(part, output)
-        found.append(Call(call, part, None if tensor is None else tuple(tensor.shape)))
+        shape = None if tensor is None else tuple(tensor.shape)
+        found.append(Call(call, part, shape, tensor is not None and tensor.is_complex()))
 
     with listening(module, note), torch.no_grad():
         (run or module)(example)
@@ -80,7 +85,11 @@ def survey_network(
 def listening(
     module: nn.Module, listen: Callable[[str, object], None], only: set[str] | None = None
 ) -> Iterator[None]:
-    """Call `listen(name@call, output)` after each call of a submodule, counted from 1."""
+    """Call `listen(name@call, output)` after each call of a submodule, counted from 1.
+
+    Raises:
+        RuntimeError: If the network's own code would end the program.
+    """
     counts: Counter[str] = Counter()
     handles = []
 
@@ -95,7 +104,8 @@ def listening(
         for name, part in module.named_modules():
             if name and (only is None or name in only):
                 handles.append(part.register_forward_hook(make_hook(name)))
-        yield
+        with contained():
+            yield
     finally:
         for handle in handles:
             handle.remove()

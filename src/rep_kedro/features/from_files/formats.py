@@ -1,6 +1,7 @@
 """Files of arrays, recognised by their content and read some rows at a time; objects of Python never."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -16,6 +17,11 @@ BLOCK_BYTES = 4 << 20
 _HEAD_BYTES = 16
 _KINDS = "npy, npz, safetensors, Parquet, HDF5"
 _SHOWN_CHARS = 150
+_LONGEST_TEXT_BYTES = 1 << 16
+_NUMBERS_OF_SAFETENSORS = frozenset(
+    {"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F16", "BF16", "F32", "F64"}
+    | {"F8_E4M3", "F8_E5M2"}
+)
 
 
 class StoredArray(Protocol):
@@ -82,6 +88,8 @@ class _OfArchive(NamedTuple):
 
 def kind_of(dtype: "np.dtype[Any]") -> str:
     """Return the kind of a numpy type."""
+    if dtype.kind in "SU" and dtype.itemsize > _LONGEST_TEXT_BYTES:
+        return f"texts of {dtype.itemsize:,} bytes each"
     return {**dict.fromkeys("biuf", "number"), **dict.fromkeys("SU", "text")}.get(dtype.kind, str(dtype))
 
 
@@ -116,12 +124,20 @@ def open_arrays(path: Path, name: str, ids: str | None = None) -> Mapping[str, S
     opener = next((each for magic, each in openers.items() if head.startswith(magic)), None)
     if opener is None and not is_safetensors:
         raise UserError(f"{name} begins with {head[:8].hex(' ') or 'nothing'}; known formats: {_KINDS}")
-    try:
+    with explained(name):
         if opener is _open_parquet:
             return _open_parquet(path, ids)
         return (opener or _open_safetensors)(path)
+
+
+@contextmanager
+def explained(name: str) -> Iterator[None]:
+    """Say in one line, beginning with a name, why a library cannot read a file."""
+    try:
+        yield
     except UserError as problem:
-        raise UserError(f"{name}: {problem}") from problem
+        text = str(problem)
+        raise UserError(text if text.startswith(name) else f"{name}: {text}") from problem
     except Exception as problem:  # the libraries raise whatever the damage makes them
         cause = " ".join(str(problem).split())[:_SHOWN_CHARS]
         raise UserError(f"{name} is damaged or contains more than arrays: {cause}") from problem
@@ -153,7 +169,12 @@ def _open_safetensors(path: Path) -> dict[str, StoredArray]:
     file: Any = safe_open(path, framework="pt")
     file.__enter__()
     slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118 - it is no mapping
-    return {key: Sliced(tuple(part.get_shape()), "number", part) for key, part in slices.items()}
+    found = dict[str, StoredArray]()
+    for key, part in slices.items():
+        kind = part.get_dtype()
+        is_number = kind in _NUMBERS_OF_SAFETENSORS
+        found[key] = Sliced(tuple(part.get_shape()), "number" if is_number else kind, part)
+    return found
 
 
 def _open_parquet(path: Path, ids: str | None = None) -> Mapping[str, StoredArray]:
@@ -174,11 +195,31 @@ def _open_hdf5(path: Path) -> dict[str, StoredArray]:
     def note(key: str, part: Any) -> None:
         if isinstance(part, h5py.Dataset):
             is_text = h5py.check_string_dtype(part.dtype) is not None
-            kind = "text" if is_text else kind_of(part.dtype)
-            found[key] = Sliced(part.shape or (), kind, part.asstr() if is_text else part)
+            found[key] = Sliced(
+                part.shape or (),
+                _kind_of_dataset(part, is_text=is_text),
+                part.asstr("utf-8") if is_text else part,
+            )
 
-    file.visititems(note)  # follows no link to another file
+    def note_link(key: str, link: Any) -> None:
+        if not isinstance(link, h5py.HardLink):
+            found[key] = Sliced((), f"a link to {link.path}", None)
+
+    file.visititems(note)  # follows no link
+    file.visititems_links(note_link)
     return found
+
+
+def _kind_of_dataset(part: Any, *, is_text: bool) -> str:
+    """Return the kind of the values of an HDF5 dataset, which must be in the file itself."""
+    if part.shape is None:
+        return "nothing"
+    if part.is_virtual:
+        return "views of other datasets"
+    if n_files := part.id.get_create_plist().get_external_count():
+        return f"values of {n_files} other files"
+    kind = kind_of(part.dtype)
+    return "text" if is_text and kind == str(part.dtype) else kind
 
 
 class Lazily(Mapping[str, StoredArray]):

@@ -10,7 +10,7 @@ import numpy as np
 
 from rep_kedro.datasets import Planned, Tensors, code_revision
 from rep_kedro.errors import UserError, suggest
-from rep_kedro.features.from_files.formats import StoredArray, open_arrays
+from rep_kedro.features.from_files.formats import StoredArray, explained, open_arrays
 from rep_kedro.features.from_files.rows import IDS_FILE, Indices, find_places, pick_rows, read_ids
 from rep_kedro.features.images import hash_stimulus_ids
 from rep_kedro.models.sources.array_specs import ArrayPlace, DissimilaritiesModel, FeaturesModel, FileModel
@@ -108,18 +108,26 @@ def open_file(place: ArrayPlace, layers: Sequence[str] = ()) -> FeatureFile:
     """
     name = f"{_KIND} {place.path or place.url}"
     arrays = open_arrays(require_file(place, _KIND), name, place.ids)
-    ids = read_ids(place, arrays, name)
-    chosen = {key: arrays[key] for key in _choose([key for key in arrays if key != place.ids], layers, name)}
-    n_rows = len(ids) if ids is not None else next(iter(chosen.values())).shape[:1][0]
-    for key, array in chosen.items():
-        if array.kind != "number" or not array.shape or 0 in array.shape:
-            raise UserError(
-                f"{name}: array {key!r} has shape {array.shape} and holds {array.kind}, not features"
-            )
-        if array.shape[0] != n_rows:
-            what = "ids" if ids is not None else "rows of the first array"
-            raise UserError(f"{name}: array {key!r} has {array.shape[0]} rows, there are {n_rows} {what}")
+    with explained(name):
+        ids = read_ids(place, arrays, name)
+        known = [key for key in arrays if key != place.ids]
+        chosen = {key: arrays[key] for key in _choose(known, layers, name)}
+        n_rows = len(ids) if ids is not None else _n_rows_of_first(chosen)
+        for key, array in chosen.items():
+            if array.kind != "number" or not array.shape or 0 in array.shape:
+                others = "" if layers or len(known) == 1 else "; choose arrays by name (layers or array)"
+                raise UserError(
+                    f"array {key!r} has shape {array.shape} and holds {array.kind}, not features{others}"
+                )
+            if array.shape[0] != n_rows:
+                what = "ids" if ids is not None else "rows of the first array"
+                raise UserError(f"array {key!r} has {array.shape[0]} rows, there are {n_rows} {what}")
     return FeatureFile(name, chosen, ids, n_rows)
+
+
+def _n_rows_of_first(arrays: Mapping[str, StoredArray]) -> int:
+    first = next(iter(arrays.values()))
+    return first.shape[0] if first.shape else 0
 
 
 def _choose(known: Sequence[str], layers: Sequence[str], name: str) -> list[str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.errors import UserError
+from rep_kedro.parameter_rules import require_once
 
 if TYPE_CHECKING:
     import numpy as np
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 TOGETHER = "columns"
 _ROWS = 1024
+_RAGGED = "lists of different lengths"
 
 
 class Columns:
@@ -22,18 +24,12 @@ class Columns:
         path: The file.
         names: Of the columns.
         kind: Of their values.
-        n_rows: Rows of the file.
+        shape: Of the array, by the file's own count of its values: nothing is read for it.
     """
 
-    def __init__(self, path: Path, names: list[str], kind: str, n_rows: int) -> None:
-        self._path, self._names, self._n_rows = path, names, n_rows
-        self.kind = kind
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of the array; its width is that of the first row."""
-        first = next(self.blocks(), None)
-        return (self._n_rows, *(first.shape[1:] if first is not None else (0,)))
+    def __init__(self, path: Path, names: list[str], kind: str, shape: tuple[int, ...]) -> None:
+        self._path, self._names = path, names
+        self.kind, self.shape = kind, shape
 
     def blocks(self) -> "Iterator[np.ndarray[Any, Any]]":
         """Yield the array some rows at a time.
@@ -43,8 +39,11 @@ class Columns:
         """
         import pyarrow.parquet as pq
 
+        from rep_kedro.features.from_files.formats import rows_per_block
+
+        n_rows = min(_ROWS, rows_per_block(self.shape))
         with pq.ParquetFile(self._path) as file:
-            for batch in file.iter_batches(batch_size=_ROWS, columns=self._names):
+            for batch in file.iter_batches(batch_size=n_rows, columns=self._names):
                 yield self._to_array(batch)
 
     def _to_array(self, batch: Any) -> "np.ndarray[Any, Any]":
@@ -72,19 +71,47 @@ class Columns:
 
 
 def open_columns(path: Path, ids: str | None) -> "Mapping[str, StoredArray]":
-    """Return the arrays of a Parquet file by name, with the column of stimulus ids."""
+    """Return the arrays of a Parquet file by name: its columns, those of single numbers as one.
+
+    Raises:
+        UserError: If two columns have one name.
+    """
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
-        schema, n_rows = file.schema_arrow, file.metadata.num_rows
+        schema, metadata = file.schema_arrow, file.metadata
+    require_once(schema.names, "columns")
     kinds = {field.name: kind_of_column(field.type) for field in schema}
-    listed = [field.name for field in schema if is_list(field.type) and field.name != ids]
+    listed = {field.name for field in schema if is_list(field.type)}
     plain = [name for name, kind in kinds.items() if kind == "number" and name not in {ids, *listed}]
-    found: dict[str, StoredArray] = {name: Columns(path, [name], kinds[name], n_rows) for name in listed}
-    if plain and TOGETHER not in found:
-        found[TOGETHER] = Columns(path, plain, "number", n_rows)
-    if ids in kinds:
-        found[str(ids)] = Columns(path, [str(ids)], kinds[str(ids)], n_rows)
+    if plain and TOGETHER in kinds and TOGETHER not in plain:
+        raise UserError(
+            f"column {TOGETHER!r} has the name of the array of all single numbers; rename one of them"
+        )
+    widths = _widths_of_lists(metadata, {name for name in listed if kinds[name] in {"number", "text"}})
+    kinds |= {name: _RAGGED for name, width in widths.items() if width is None}
+    alone = [name for name in kinds if name not in plain]
+    found: dict[str, StoredArray] = {}
+    for name in sorted(alone, key=lambda name: name == ids or name not in listed):
+        width = widths.get(name)
+        shape = (metadata.num_rows,) if width is None else (metadata.num_rows, width)
+        found[name] = Columns(path, [name], kinds[name], shape)
+    if plain:
+        found[TOGETHER] = Columns(path, plain, "number", (metadata.num_rows, len(plain)))
+    return found
+
+
+def _widths_of_lists(metadata: Any, names: set[str]) -> dict[str, int | None]:
+    """Return the length of the lists of columns by the file's counts of their values; None: they differ."""
+    found = dict[str, int | None]()
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        for column in map(group.column, range(group.num_columns)):
+            name = column.path_in_schema.rsplit(".", 2)[0]  # <name>.list.element
+            if name in names and group.num_rows:
+                width, left = divmod(column.num_values, group.num_rows)
+                if left or found.setdefault(name, width) != width:
+                    found[name] = None
     return found
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rep_kedro.errors import UserError, suggest
-from rep_kedro.features.from_files.formats import StoredArray
+from rep_kedro.features.from_files.formats import StoredArray, explained
 from rep_kedro.models.sources.array_specs import ArrayPlace
 from rep_kedro.models.sources.files import require_file
 from rep_kedro.models.sources.places import FilePlace
@@ -50,11 +50,14 @@ def _read_array(key: str, arrays: Mapping[str, StoredArray], name: str) -> list[
     n_rows = array.shape[0] if array.shape else 0
     DEFAULT_LIMITS.require_stimuli(n_rows, f"array {key!r} of {name}")
     ids: list[str] = []
-    for block in array.blocks() if array.kind in {"number", "text"} else ():
-        values = np.asarray(block).reshape(len(block), -1)
-        if values.shape[1] != 1 or values.dtype.kind == "f":
-            break
-        ids += [each.decode() if isinstance(each, bytes) else str(each) for each in values[:, 0].tolist()]
+    try:
+        for block in array.blocks() if array.shape and array.kind in {"number", "text"} else ():
+            values = np.asarray(block).reshape(len(block), -1)
+            if values.shape[1] != 1 or values.dtype.kind == "f":
+                break
+            ids += [each.decode() if isinstance(each, bytes) else str(each) for each in values[:, 0].tolist()]
+    except UnicodeDecodeError as problem:
+        raise UserError(f"{name}: array {key!r} of stimulus ids is no UTF-8 text") from problem
     if len(ids) != n_rows or not array.shape:
         raise UserError(
             f"{name}: array {key!r} of stimulus ids has shape {array.shape} and holds {array.kind};"
@@ -67,9 +70,10 @@ def _read_lines(path: Path) -> list[str]:
     if path.stat().st_size > _LARGEST_TEXT:
         raise UserError(f"{IDS_FILE} {path} has {path.stat().st_size:,} bytes; at most {_LARGEST_TEXT:,}")
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # ids may hold what else ends a line
     except UnicodeDecodeError as problem:
         raise UserError(f"{IDS_FILE} {path} is no UTF-8 text; write one id per line") from problem
+    return lines if lines[-1] else lines[:-1]
 
 
 def find_places(
@@ -165,13 +169,14 @@ def pick_rows(
     found = np.empty((len(places), width), dtype=dtype)
     order = np.argsort(places, kind="stable")
     ordered, first = places[order], 0
-    for block in array.blocks():
-        start, stop = np.searchsorted(ordered, [first, first + len(block)])
-        with np.errstate(over="ignore"):  # what is too large for float32 is found below
-            found[order[start:stop]] = block.reshape(len(block), all_columns)[ordered[start:stop] - first][
-                :, columns
-            ]
-        first += len(block)
+    with explained(name), np.errstate(over="ignore"):  # what is too large for float32 is found below
+        for block in array.blocks():
+            start, stop = np.searchsorted(ordered, [first, first + len(block)])
+            if block.shape[1:] != array.shape[1:]:
+                raise UserError(f"a row has shape {block.shape[1:]}, the first has {array.shape[1:]}")
+            rows = block.reshape(len(block), all_columns)[ordered[start:stop] - first]
+            found[order[start:stop]] = rows[:, columns]
+            first += len(block)
     if first != array.shape[0]:
         raise UserError(f"{name} ends after {first} of {array.shape[0]} rows; copy or fetch the file again")
     if is_square:

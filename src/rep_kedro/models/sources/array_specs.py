@@ -83,7 +83,8 @@ class FeaturesModel(FileModel):
         files: A file for each stimulus set, by its name.
         layers: Names or glob patterns of the arrays, in depth order; all of the file unless given. Rows of
             more axes than one are laid out as one row. In Parquet, each column of lists is an array, and all
-            columns of single numbers together are the array `columns`; an `.npy` file is `features`.
+            columns of single numbers together are the array `columns`; an `.npy` file is `features`. What is
+            no number (a column of texts) is refused unless the arrays are named.
     """
 
     source: Literal["features"]

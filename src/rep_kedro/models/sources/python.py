@@ -65,11 +65,13 @@ def build(spec: PythonModel, *, with_weights: bool) -> nn.Module:
         for part in spec.maker.split("."):
             make = _attribute(make, part, spec)
         network = make(**spec.arguments)
+        if isinstance(network, nn.Module):
+            network.eval()  # may be the code's own, too
     if not isinstance(network, nn.Module):
         raise UserError(f"{spec.title} returns {type(network).__name__}, not a torch.nn.Module")
     if with_weights and spec.weights:
         load_file(spec.weights, network, _WEIGHTS)
-    return network.eval()
+    return network
 
 
 def require_fitting_weights(spec: PythonModel, module: nn.Module) -> None:
@@ -101,9 +103,9 @@ def _running(spec: PythonModel) -> Iterator[ModuleType]:
 def _explained(spec: PythonModel) -> Iterator[None]:
     try:
         yield
-    except UserError:
+    except (UserError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as problem:
+    except BaseException as problem:  # code that ends the program with SystemExit fails like any other
         cause = " ".join(str(problem).split())[:_SHOWN_CHARS]
         raise UserError(
             f"{spec.title} fails{_line_of(problem)}: {type(problem).__name__}: {cause}"

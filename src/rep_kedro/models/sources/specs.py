@@ -12,7 +12,7 @@ from rep_kedro.models.sources.code_specs import PythonModel
 from rep_kedro.models.sources.entry import NetworkEntry
 from rep_kedro.models.sources.places import StatePlace
 from rep_kedro.models.sources.transformers_spec import TransformersModel
-from rep_kedro.parameter_rules import Seed
+from rep_kedro.parameter_rules import Seed, Side
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -45,8 +45,8 @@ class TimmModel(NetworkEntry):
     name: str
     pretrained: bool = True
     seed: Seed = 0
-    size_px: PositiveInt | None = None
-    resize_px: PositiveInt | None = None
+    size_px: Side | None = None
+    resize_px: Side | None = None
     interpolation: Literal["bilinear", "bicubic", "lanczos"] | None = None
     n_classes: PositiveInt | None = None
 
@@ -168,8 +168,8 @@ class WeightsFileModel(NetworkEntry, StatePlace):
     source: Literal["weights_file"]
     architecture: str = Field(pattern=r"^((timm|torchvision)/\w+|open_clip/[\w.-]+)$")
     n_classes: PositiveInt | None = None
-    size_px: PositiveInt = 224
-    resize_px: PositiveInt = 256
+    size_px: Side = 224
+    resize_px: Side = 256
     interpolation: Literal["bilinear", "bicubic", "lanczos"] = "bilinear"
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD

@@ -18,6 +18,7 @@ from rep_kedro.models.preprocessing import Preprocessing
 from rep_kedro.models.sources.hub import PREFIX, fetch_folder, identify_copy
 from rep_kedro.models.sources.loaded import drawn_from
 from rep_kedro.models.sources.published import digest_file
+from rep_kedro.models.sources.transformers_config import require_bounded, require_buildable
 from rep_kedro.models.sources.transformers_spec import TransformersModel
 from rep_kedro.parameter_rules import expand_path
 
@@ -35,7 +36,7 @@ def resolve_preprocessing(spec: TransformersModel) -> Preprocessing:
         UserError: If neither says all of it.
     """
     folder = _folder_of(spec, with_weights=False)
-    stated = _stated_input(folder, _read_json(folder / _CONFIG, spec))
+    stated = _stated_input(folder, spec)
     keys = ("size_px", "resize_px", "interpolation", "mean", "std")
     own = {key: getattr(spec, key) for key in keys if getattr(spec, key) is not None}
     if "size_px" in own and "resize_px" not in own:
@@ -46,13 +47,15 @@ def resolve_preprocessing(spec: TransformersModel) -> Preprocessing:
     return Preprocessing(**found)
 
 
-def _stated_input(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
+def _stated_input(folder: Path, spec: TransformersModel) -> dict[str, Any]:
     """Return what `preprocessor_config.json` says, as far as it is said."""
-    size = (config.get("vision_config") or config).get("image_size")
+    config = _read_json(folder / _CONFIG, spec)
+    tower = config.get("vision_config") or config
+    size = tower.get("image_size") if isinstance(tower, dict) else None
     found: dict[str, Any] = {"size_px": size, "resize_px": size} if isinstance(size, int) else {}
     if not (folder / _INPUT).is_file():
         return found
-    content = json.loads((folder / _INPUT).read_text(encoding="utf-8"))
+    content = _read_json(folder / _INPUT, spec)
     resized, cut = _side(content.get("size")), _side(content.get("crop_size"))
     if resized is not None:
         is_cut = content.get("do_center_crop", False) and cut is not None and cut <= resized
@@ -101,11 +104,14 @@ def build(spec: TransformersModel, *, with_weights: bool) -> nn.Module:
     reads = with_weights and spec.pretrained
     folder = _folder_of(spec, with_weights=reads)
     library = _library()
-    kind = _class_of(spec, folder, library)
+    content = _read_json(folder / _CONFIG, spec)
+    kind = _class_of(spec, content, library)
+    require_buildable(content, spec.title, library.activations.ACT2FN.keys())
     try:
         config = library.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         if getattr(config, "quantization_config", None) is not None:
             raise UserError(f"{spec.title} has quantised weights, which are not supported")
+        _require_bounded(kind, config, spec)
         if not reads:
             with drawn_from(spec.seed):
                 return _require_images(kind(config), spec).eval()
@@ -127,9 +133,20 @@ def build(spec: TransformersModel, *, with_weights: bool) -> nn.Module:
     return _require_images(network, spec).eval()
 
 
-def _class_of(spec: TransformersModel, folder: Path, library: Any) -> Any:
+def _require_bounded(kind: Any, config: Any, spec: TransformersModel) -> None:
+    """Refuse a network that is too large for memory, before one is built there."""
+    try:
+        with torch.device("meta"):
+            outline = kind(config)
+    except RuntimeError:  # it computes with numbers of its own; its sizes are bounded all the same
+        return
+    require_bounded(outline, spec.title)
+
+
+def _class_of(spec: TransformersModel, content: dict[str, Any], library: Any) -> Any:
     """Return the library's class that the configuration names."""
-    named = _read_json(folder / _CONFIG, spec).get("architectures") or [None]
+    named = content.get("architectures")
+    named = named if isinstance(named, list) and named else [None]
     kind = getattr(library, str(named[0]), None)
     if not (isinstance(kind, type) and issubclass(kind, library.PreTrainedModel)):
         raise UserError(

@@ -2,11 +2,11 @@
 
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
 from rep_kedro.errors import UserError
 from rep_kedro.models.sources.entry import NetworkEntry
-from rep_kedro.parameter_rules import Seed
+from rep_kedro.parameter_rules import Seed, Side
 
 
 class TransformersModel(NetworkEntry):
@@ -29,8 +29,8 @@ class TransformersModel(NetworkEntry):
     folder: str | None = Field(default=None, min_length=1)
     pretrained: bool = True
     seed: Seed = 0
-    size_px: PositiveInt | None = None
-    resize_px: PositiveInt | None = None
+    size_px: Side | None = None
+    resize_px: Side | None = None
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None

@@ -5,7 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rep_kedro.datasets import Batch, MemberKey, Plan, Planned, code_revision, missing_of
-from rep_kedro.errors import UserError, require_known
+from rep_kedro.errors import UserError, contained, require_known
 from rep_kedro.features.params import FeaturesParams
 from rep_kedro.models.pooling_names import Pooling
 from rep_kedro.models.sources.array_specs import DissimilaritiesModel, FeaturesModel, FileModel
@@ -229,14 +229,15 @@ def _extract_all(
     from rep_kedro.models.reading import Reading, steady
 
     align = _alignment_of(candidate)
-    model = candidate.load()
     shared = {"batch_size", "device", "decode_threads", "autocast", "channels_last"}
     reading = Reading(**params.model_dump(include=shared))
-    reading.place(model.module)
+    with contained():
+        model = candidate.load()
+        reading.place(model.module)
     for key in keys:
         name = MemberKey.parse(key).stimulus_set
         try:
-            with steady(params.threads):
+            with contained(), steady(params.threads):
                 features = align(
                     extract_features(
                         model,

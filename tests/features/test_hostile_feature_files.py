@@ -1,0 +1,216 @@
+"""Files of features that are damaged or hostile: one line that names the array, and no other member stops."""
+
+import json
+import struct
+from decimal import Decimal
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pydantic import TypeAdapter
+from tests.small_collections import ARROW, make_stimuli, make_subset, store
+
+from rep_kedro.datasets import Handles
+from rep_kedro.errors import UserError
+from rep_kedro.features.from_files import parquet
+from rep_kedro.features.from_files.members import open_file, require_readable
+from rep_kedro.features.from_files.rows import pick_rows
+from rep_kedro.features.params import FeaturesParams
+from rep_kedro.models.sources.array_specs import ArrayPlace
+from rep_kedro.models.sources.specs import ModelEntry
+from rep_kedro.pipelines.features.nodes import plan_features
+
+VALUES = np.arange(6.0).reshape(3, 2)
+IDS = ["a", "b", "c"]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def _safetensors(dtype, shape, n_bytes):
+    header = json.dumps({"x": {"dtype": dtype, "shape": shape, "data_offsets": [0, n_bytes]}}).encode()
+    Path("f").write_bytes(struct.pack("<Q", len(header)) + header + bytes(n_bytes))
+
+
+def _npy(array):
+    np.save("f.npy", array)
+    Path("f.npy").rename("f")
+
+
+def _hdf5(fill):
+    def write():
+        with h5py.File("f", "w") as file:
+            fill(file)
+
+    return write
+
+
+def _external(file):
+    VALUES.tofile("values.raw")
+    file.create_dataset("x", (3, 2), "f8", external=[("values.raw", 0, 48)])
+
+
+def _virtual(file):
+    layout = h5py.VirtualLayout((3, 2), "f8")
+    layout[:] = h5py.VirtualSource("other.h5", "x", shape=(3, 2))
+    file.create_virtual_dataset("x", layout)
+
+
+def _link(link):
+    return _hdf5(lambda file: (file.create_group("more"), file["more"].__setitem__("x", link)))
+
+
+def _parquet(**columns):
+    return lambda: pq.write_table(pa.table(columns), "f")
+
+
+def _doubled(names):
+    return lambda: pq.write_table(pa.table([[1.0, 2.0]] * len(names), names=names), "f")
+
+
+REFUSED = {
+    "number in npy": (
+        lambda: _npy(np.float64(3)),
+        r"array 'features' has shape \(\)",
+    ),
+    "complex npy": (lambda: _npy(VALUES * 1j), "'features' .* holds complex128"),
+    "number": (lambda: _safetensors("F32", [], 4), r"array 'x' has shape \(\)"),
+    "complex": (lambda: _safetensors("C64", [3, 2], 48), "array 'x' .* holds C64, not features"),
+    "four bits": (lambda: _safetensors("F4", [3, 2], 3), "array 'x' .* holds F4, not features"),
+    "six bits": (lambda: _safetensors("F6_E2M3", [4, 2], 6), "array 'x' .* holds F6_E2M3, not features"),
+    "external": (_hdf5(_external), "array 'x' .* holds values of 1 other files, not features"),
+    "virtual": (_hdf5(_virtual), "array 'x' .* holds views of other datasets, not features"),
+    "soft link": (_link(h5py.SoftLink("/y")), "array 'more/x' .* holds a link to /y, not features"),
+    "external link": (_link(h5py.ExternalLink("o.h5", "/y")), "array 'more/x' .* holds a link to /y"),
+    "empty": (_hdf5(lambda file: file.__setitem__("x", h5py.Empty("f8"))), "array 'x' .* holds nothing"),
+    "scalar": (_hdf5(lambda file: file.__setitem__("x", 3.0)), r"array 'x' has shape \(\)"),
+    "complex HDF5": (_hdf5(lambda file: file.__setitem__("x", VALUES * 1j)), "array 'x' .* holds complex128"),
+    "a name twice": (_doubled(["x", "y", "x"]), r"columns are listed twice: \['x'\]"),
+    "text": (
+        _parquet(x=[1.0], y=["a"]),
+        "array 'y' .* holds text, not features; choose arrays by name",
+    ),
+    "decimal": (_parquet(x=[1.0], y=[Decimal("1.5")]), "array 'y' .* holds decimal128"),
+    "struct": (_parquet(x=[1.0], y=[{"a": 1.0}]), "array 'y' .* holds struct<a: double>"),
+    "lists in lists": (_parquet(x=[1.0], y=[[[1.0]]]), "array 'y' .* holds list<"),
+    "ragged": (_parquet(y=[[1.0], [1.0, 2.0]]), "array 'y' .* holds lists of different lengths"),
+    "name of all": (_parquet(columns=[[1.0]], y=[2.0]), "'columns' has the name of the array of all single"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_no_plain_array_of_the_file_is_refused_by_name_before_it_is_read(name):
+    write, message = REFUSED[name]
+    write()
+    place = {"path": "f", "row_order": "all"}
+    entry = TypeAdapter(ModelEntry).validate_python({"source": "features", "files": {"dots": place}})
+    with pytest.raises(UserError, match=message) as refused:
+        require_readable(entry)
+    assert str(refused.value).startswith("file of features f: ")
+    assert "\n" not in str(refused.value)
+
+
+def test_a_file_that_is_refused_stops_no_other_member(tmp_path):
+    labels, splits = [0] * 3, ["train"] * 3
+    sets = {"dots": make_stimuli(np.zeros((3, 4, 4, 3), np.uint8), labels, splits, ["a"])}
+    subsets = {"dots/analysis": make_subset(labels, splits)}
+    files = {"good": "good.npy", "zero": "zero.npy", "ragged": "ragged.pq"}
+    np.save("good.npy", VALUES)
+    np.save("zero.npy", np.float32(3))
+    pq.write_table(pa.table({"x": [[1.0], [1.0, 2.0], [3.0]]}), "ragged.pq")
+    entries = {
+        name: {"source": "features", "files": {"dots": {"path": path, "row_order": "all"}}}
+        for name, path in files.items()
+    }
+    plan = plan_features(
+        store(tmp_path / "sets", sets, ARROW),
+        store(tmp_path / "subsets", subsets, ARROW),
+        Handles({}, {}, {}),
+        FeaturesParams.model_validate({"models": entries}),
+    )
+    assert list(plan) == ["dots/good"]
+    assert {key: why.count("not features") for key, why in plan.left_out.items()} == {
+        "dots/zero": 1,
+        "dots/ragged": 1,
+    }
+
+
+def test_arrays_that_are_chosen_by_name_need_no_others():
+    _parquet(x=[1.0], y=["a"], z=[[[1.0]]], w=[[1.0, 2.0]])()
+    file = open_file(ArrayPlace(path="f", row_order="all"), ["w", "columns"])
+    assert {name: array.shape for name, array in file.layers.items()} == {"w": (1, 2), "columns": (1, 1)}
+
+    def fill(file):
+        file["x"], file["y"], file["z"] = VALUES, h5py.SoftLink("/x"), h5py.Empty("f8")
+
+    _hdf5(fill)()
+    assert list(open_file(ArrayPlace(path="f", row_order="all"), ["x"]).layers) == ["x"]
+
+
+BAD_IDS = {
+    "external link": (
+        _hdf5(lambda file: file.__setitem__("ids", h5py.ExternalLink("o.h5", "/y"))),
+        "a link to /y",
+    ),
+    "scalar": (_hdf5(lambda file: file.__setitem__("ids", "a")), r"has shape \(\)"),
+    "empty": (_hdf5(lambda file: file.__setitem__("ids", h5py.Empty("S1"))), r"has shape \(\)"),
+    "large texts": (
+        _hdf5(lambda file: file.create_dataset("ids", (3,), "S100000000", chunks=(1,), compression="gzip")),
+        "holds texts of 100,000,000 bytes each",
+    ),
+    "fixed, no UTF-8": (
+        _hdf5(lambda file: file.__setitem__("ids", np.array([b"\xff"] * 3))),
+        "ids' of stimulus ids is no UTF-8",
+    ),
+    "no UTF-8": (
+        _hdf5(lambda file: file.create_dataset("ids", data=[b"\xff"] * 3, dtype=h5py.string_dtype())),
+        "ids' of stimulus ids is no UTF-8",
+    ),
+    "column twice": (_doubled(["x", "ids", "ids"]), r"columns are listed twice: \['ids'\]"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_IDS)
+def test_ids_that_are_no_plain_texts_are_refused_in_one_line(name):
+    write, message = BAD_IDS[name]
+    write()
+    with pytest.raises(UserError, match=message) as refused:
+        open_file(ArrayPlace(path="f", ids="ids"))
+    assert str(refused.value).startswith("file of features f: ")
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_ids_of_a_text_file_end_with_their_line_alone(mark, end):
+    np.save("f.npy", VALUES)
+    ids = ["a\x1cb", "c\u2028", "d\x85"]
+    Path("ids.txt").write_bytes((mark + end.join([*ids, ""])).encode())
+    assert open_file(ArrayPlace(path="f.npy", ids_file="ids.txt")).ids == ids
+    Path("ids.txt").write_bytes((mark + end.join(ids)).encode())
+    assert open_file(ArrayPlace(path="f.npy", ids_file="ids.txt")).ids == ids
+
+
+def test_long_lists_are_counted_before_they_are_decoded(monkeypatch):
+    zeros = pa.ListArray.from_arrays(pa.array([0, 10**6, 2 * 10**6]), pa.array(np.zeros(2 * 10**6)))
+    pq.write_table(pa.table({"x": zeros}), "f")
+    array = open_file(ArrayPlace(path="f", row_order="all")).layers["x"]
+    assert array.shape == (2, 10**6)
+    sizes = [len(block) for block in array.blocks()]
+    assert sizes == [1, 1]
+    monkeypatch.setattr(parquet.Columns, "blocks", lambda _: pytest.fail("was decoded"))
+    with pytest.raises(UserError, match=r"takes 8,000,000 bytes, the limit is 1,000"):
+        pick_rows(array, np.array([0, 1]), 1000, "array 'x'")
+
+
+def test_lists_whose_lengths_differ_behind_the_first_are_refused_in_one_line():
+    pq.write_table(pa.table({"x": [[1.0, 2.0]] * 1024 + [[1.0]] * 2 + [[1.0, 2.0, 3.0]] * 2}), "f")
+    array = open_file(ArrayPlace(path="f", row_order="all")).layers["x"]
+    with pytest.raises(UserError, match="array 'x': column 'x' has lists of different lengths") as refused:
+        pick_rows(array, np.array([0]), 1000, "array 'x'")
+    assert "\n" not in str(refused.value)
