@@ -183,4 +183,4 @@ def test_outputs_for_other_classes_are_refused_by_name(measure, flat_stimuli):
     outputs = [np.eye(7), np.eye(7)[:, :5]]
     message = f"{measure} compares outputs for the same classes, but x0 has 7 columns and x1 has 5"
     with pytest.raises(UserError, match=message):
-        similarity(outputs, measure, flat_stimuli=flat_stimuli)
+        rep_kedro.similarity(outputs, measure, flat_stimuli=flat_stimuli)
