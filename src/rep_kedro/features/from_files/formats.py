@@ -1,5 +1,6 @@
 """Files of arrays, recognised by their content and read some rows at a time; objects of Python never."""
 
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -93,13 +94,16 @@ def rows_per_block(shape: tuple[int, ...], item_bytes: int = 8) -> int:
     return max(1, BLOCK_BYTES // max(1, row_bytes))
 
 
-def open_arrays(path: Path, name: str, ids: str | None = None) -> Mapping[str, StoredArray]:
+def open_arrays(
+    path: Path, name: str, ids: str | None = None, *, limit_bytes: int
+) -> Mapping[str, StoredArray]:
     """Return the arrays of a file by name, in the order of the file.
 
     Args:
         path: The file.
         name: What messages call it.
         ids: Name of the array of stimulus ids, which in Parquet is no feature.
+        limit_bytes: Most memory that a row of an `.npz` file may take, which is unpacked as a whole.
 
     Raises:
         UserError: If it is damaged, of another format, or holds objects of Python.
@@ -118,7 +122,9 @@ def open_arrays(path: Path, name: str, ids: str | None = None) -> Mapping[str, S
         raise UserError(f"{name} begins with {head[:8].hex(' ') or 'nothing'}; known formats: {_KINDS}")
     try:
         if opener is _open_parquet:
-            return _open_parquet(path, ids)
+            return _open_parquet(path, name, ids)
+        if opener is _open_npz:
+            return _open_npz(path, name, limit_bytes)
         return (opener or _open_safetensors)(path)
     except UserError as problem:
         raise UserError(f"{name}: {problem}") from problem
@@ -134,14 +140,20 @@ def _open_npy(path: Path) -> dict[str, StoredArray]:
     return {NPY_NAME: Sliced(array.shape, kind_of(array.dtype), array)}
 
 
-def _open_npz(path: Path) -> Mapping[str, StoredArray]:
-    from rep_kedro.stimuli.limits import DEFAULT_LIMITS
+def _open_npz(path: Path, name: str, limit_bytes: int) -> Mapping[str, StoredArray]:
+    from rep_kedro.stimuli.limits import Limits, TooLargeError
     from rep_kedro.stimuli.npy_rows import NpzArray, list_arrays
 
-    there = list_arrays(path)
+    there, limits = list_arrays(path), Limits(record_bytes=limit_bytes, stimuli=sys.maxsize)
 
     def open_one(key: str) -> StoredArray:
-        return _OfArchive(NpzArray(path, key, there, DEFAULT_LIMITS))
+        try:
+            return _OfArchive(NpzArray(path, key, there, limits))
+        except TooLargeError as problem:
+            raise UserError(
+                f"{name}: a row of array {key!r} takes more than {limit_bytes:,} bytes;"
+                " if meant, raise limit_bytes"
+            ) from problem
 
     return Lazily(there, open_one)
 
@@ -156,10 +168,10 @@ def _open_safetensors(path: Path) -> dict[str, StoredArray]:
     return {key: Sliced(tuple(part.get_shape()), "number", part) for key, part in slices.items()}
 
 
-def _open_parquet(path: Path, ids: str | None = None) -> Mapping[str, StoredArray]:
+def _open_parquet(path: Path, name: str, ids: str | None) -> Mapping[str, StoredArray]:
     from rep_kedro.features.from_files.parquet import open_columns
 
-    return open_columns(path, ids)
+    return open_columns(path, name, ids)
 
 
 def _open_hdf5(path: Path) -> dict[str, StoredArray]:

@@ -107,7 +107,7 @@ def open_file(place: ArrayPlace, layers: Sequence[str] = ()) -> FeatureFile:
         UserError: If an array is missing or not of numbers, or they differ in their number of rows.
     """
     name = f"{_KIND} {place.path or place.url}"
-    arrays = open_arrays(require_file(place, _KIND), name, place.ids)
+    arrays = open_arrays(require_file(place, _KIND), name, place.ids, limit_bytes=place.limit_bytes)
     ids = read_ids(place, arrays, name)
     chosen = {key: arrays[key] for key in _choose([key for key in arrays if key != place.ids], layers, name)}
     n_rows = len(ids) if ids is not None else next(iter(chosen.values())).shape[:1][0]

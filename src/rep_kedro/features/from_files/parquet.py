@@ -20,13 +20,14 @@ class Columns:
 
     Args:
         path: The file.
+        name: What messages call it.
         names: Of the columns.
         kind: Of their values.
         n_rows: Rows of the file.
     """
 
-    def __init__(self, path: Path, names: list[str], kind: str, n_rows: int) -> None:
-        self._path, self._names, self._n_rows = path, names, n_rows
+    def __init__(self, path: Path, name: str, names: list[str], kind: str, n_rows: int) -> None:
+        self._path, self._name, self._names, self._n_rows = path, name, names, n_rows
         self.kind = kind
 
     @property
@@ -57,7 +58,8 @@ class Columns:
                 lengths = pc.unique(pc.list_value_length(column)).to_pylist()
                 if len(lengths) != 1 or None in lengths:
                     raise UserError(
-                        f"column {name!r} has lists of different lengths or missing ones: {lengths[:3]}"
+                        f"{self._name}: column {name!r} has lists of different lengths or missing ones:"
+                        f" {lengths[:3]}"
                     )
                 flat = pc.list_flatten(column)
                 rows = flat.to_numpy(zero_copy_only=False).reshape(len(batch), -1)
@@ -66,25 +68,35 @@ class Columns:
                 rows = column.to_numpy(zero_copy_only=False)
                 rows = rows.reshape(-1, 1) if self.kind == "number" else rows
             if flat.null_count:
-                raise UserError(f"column {name!r} has {flat.null_count} missing values in {len(batch)} rows")
+                raise UserError(
+                    f"{self._name}: column {name!r} has {flat.null_count} missing values in {len(batch)} rows"
+                )
             parts.append(rows)
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
 
-def open_columns(path: Path, ids: str | None) -> "Mapping[str, StoredArray]":
-    """Return the arrays of a Parquet file by name, with the column of stimulus ids."""
+def open_columns(path: Path, name: str, ids: str | None) -> "Mapping[str, StoredArray]":
+    """Return the arrays of a Parquet file by name, with the column of stimulus ids.
+
+    Args:
+        path: The file.
+        name: What messages call it.
+        ids: Name of the column of stimulus ids.
+    """
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
         schema, n_rows = file.schema_arrow, file.metadata.num_rows
     kinds = {field.name: kind_of_column(field.type) for field in schema}
     listed = [field.name for field in schema if is_list(field.type) and field.name != ids]
-    plain = [name for name, kind in kinds.items() if kind == "number" and name not in {ids, *listed}]
-    found: dict[str, StoredArray] = {name: Columns(path, [name], kinds[name], n_rows) for name in listed}
+    plain = [column for column, kind in kinds.items() if kind == "number" and column not in {ids, *listed}]
+    found: dict[str, StoredArray] = {
+        column: Columns(path, name, [column], kinds[column], n_rows) for column in listed
+    }
     if plain and TOGETHER not in found:
-        found[TOGETHER] = Columns(path, plain, "number", n_rows)
+        found[TOGETHER] = Columns(path, name, plain, "number", n_rows)
     if ids in kinds:
-        found[str(ids)] = Columns(path, [str(ids)], kinds[str(ids)], n_rows)
+        found[str(ids)] = Columns(path, name, [str(ids)], kinds[str(ids)], n_rows)
     return found
 
 
