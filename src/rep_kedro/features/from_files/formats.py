@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -110,10 +111,10 @@ def open_arrays(
     """
     with path.open("rb") as stream:
         head = stream.read(_HEAD_BYTES)
-    openers = {
+    openers: dict[bytes, Callable[[Path], Mapping[str, StoredArray]]] = {
         b"\x93NUMPY": _open_npy,
-        b"PK": _open_npz,
-        b"PAR1": _open_parquet,
+        b"PK": partial(_open_npz, name=name, limit_bytes=limit_bytes),
+        b"PAR1": partial(_open_parquet, name=name, ids=ids),
         b"\x89HDF\r\n\x1a\n": _open_hdf5,
     }
     is_safetensors = head[8:9] == b"{"
@@ -121,10 +122,6 @@ def open_arrays(
     if opener is None and not is_safetensors:
         raise UserError(f"{name} begins with {head[:8].hex(' ') or 'nothing'}; known formats: {_KINDS}")
     try:
-        if opener is _open_parquet:
-            return _open_parquet(path, name, ids)
-        if opener is _open_npz:
-            return _open_npz(path, name, limit_bytes)
         return (opener or _open_safetensors)(path)
     except UserError as problem:
         raise UserError(f"{name}: {problem}") from problem
