@@ -40,7 +40,9 @@ def expand_path(path: str | Path, what: str) -> Path:
     try:
         return expanded.expanduser()
     except RuntimeError as problem:
-        raise UserError(f"{what} begins with {expanded.parts[0]}, but no home folder of such a user is known") from problem
+        raise UserError(
+            f"{what} begins with {expanded.parts[0]}, but no home folder of such a user is known"
+        ) from problem
 
 
 def require_once(names: Sequence[str], what: str) -> None:

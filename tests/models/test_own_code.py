@@ -212,7 +212,9 @@ def test_code_may_remove_its_folder_from_the_path(folder):
 
 
 def test_what_code_raises_while_it_runs_is_one_line_with_its_place(folder):
-    (folder / "net.py").write_text(NET.replace("        assert x", "        assert len(x) < 2\n        assert x"))
+    (folder / "net.py").write_text(
+        NET.replace("        assert x", "        assert len(x) < 2\n        assert x")
+    )
     entry = _entry(**{"class": "Counting"})
     network = load_model(entry).module
     line = 1 + NET[: NET.index("assert x")].count("\n")

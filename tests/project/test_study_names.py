@@ -74,7 +74,10 @@ WRONG = {
     "diagnostics.models": (["cnn_simclr_s9"], "is not a network of this study"),
     "features.stimulus_sets": (["digitz"], "is not a stimulus set of this study"),
     "layer_similarity.models": (["cnn_simclr_s9"], "is not a network of this study; did you mean"),
-    "layer_similarity.layers": (["block*.*", "relu9"], "'relu9' fits no layer that has features; did you mean 're"),
+    "layer_similarity.layers": (
+        ["block*.*", "relu9"],
+        "'relu9' fits no layer that has features; did you mean 're",
+    ),
     "consistency.model_sets": ({"one": [{"anchor": "x"}]}, "'x' is not a network of this study"),
     "similarity_inference.measures": (["linear_regression_r2"], "has no permutation null"),
     "sample_sizes.measures": (["mutual_knn_10"], "has no curve over the number of stimuli"),
@@ -116,7 +119,7 @@ def test_layers_that_no_network_can_have_are_refused_and_others_left_to_the_run(
     changed["features"]["models"] = {"own": {"source": "timm", "name": "resnet18", "layers": requested}}
     changed["layer_similarity"] |= {"models": ["own"], "layers": layers}
     if is_refused:
-        with pytest.raises(UserError, match="^parameter layer_similarity.layers: .* fits no layer"):
+        with pytest.raises(UserError, match=r"^parameter layer_similarity.layers: .* fits no layer"):
             _check(changed, "layer_similarity")
     else:
         _check(changed, "layer_similarity")

@@ -49,9 +49,7 @@ def _may_meet(one: str, other: str) -> bool:
     return first.startswith(second) or second.startswith(first)
 
 
-def _requested_layers(
-    features: "FeaturesParams", training: "TrainingParams"
-) -> Mapping[str, Sequence[str]]:
+def _requested_layers(features: "FeaturesParams", training: "TrainingParams") -> Mapping[str, Sequence[str]]:
     """Return names and patterns of the layers of each network; none where a file alone knows them."""
     from rep_kedro.models.architecture_files import load_architecture
     from rep_kedro.models.sources.array_specs import DissimilaritiesModel
