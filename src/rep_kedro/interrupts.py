@@ -15,7 +15,9 @@ from types import FrameType
 WORKER_VARIABLE = "REP_KEDRO_WORKER"
 """Environment variable of a worker process, with the options of its part of the run."""
 
-COMMANDS = frozenset({"dvc-sync", "layers", "measures", "new-study", "plan", "prune", "run", "tables", "verify"})
+COMMANDS = frozenset(
+    {"dvc-sync", "layers", "measures", "new-study", "plan", "prune", "run", "tables", "verify"}
+)
 """The project's own commands. Others, such as IPython, have their own signal handlers."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)

@@ -31,14 +31,21 @@ def expand_path(path: str | Path, what: str) -> Path:
         what: What it is the path of, for the message.
 
     Raises:
-        UserError: If a variable is not set, or empty: ``$ROOT/photos`` would become ``/photos``.
+        UserError: If a variable is not set, or empty: ``$ROOT/photos`` would become ``/photos``; or if a home
+            folder is of a user who is unknown.
     """
     for names in _VARIABLE.findall(str(path)):
         name = "".join(names)
         if not os.environ.get(name):
             empty = " (it is empty)" if name in os.environ else ""
             raise UserError(f"{what} names the environment variable {name}, which is not set{empty}")
-    return Path(os.path.expandvars(str(path))).expanduser()
+    expanded = Path(os.path.expandvars(str(path)))
+    try:
+        return expanded.expanduser()
+    except RuntimeError as problem:
+        raise UserError(
+            f"{what} begins with {expanded.parts[0]}, but no home folder of such a user is known"
+        ) from problem
 
 
 def require_once(names: Sequence[str], what: str) -> None:

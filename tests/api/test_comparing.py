@@ -9,6 +9,7 @@ from tests.reference.cka import linear_cka
 
 import rep_kedro
 from rep_kedro.analyses.similarity.comparison import compare_networks
+from rep_kedro.errors import UserError
 from rep_kedro.measures import MEASURES
 
 mpl.use("agg")
@@ -174,3 +175,12 @@ def test_flat_stimuli_are_left_out_where_asked_and_counted(arrays):
         rep_kedro.UserError, match="unknown choice of flat_stimuli 'leave_outs'; did you mean"
     ):
         rep_kedro.similarity(flat, flat_stimuli="leave_outs")
+
+
+@pytest.mark.parametrize("measure", ["disagreement", "cohen_kappa", "jensen_shannon"])
+@pytest.mark.parametrize("flat_stimuli", ["keep", "leave_out"])
+def test_outputs_for_other_classes_are_refused_by_name(measure, flat_stimuli):
+    outputs = [np.eye(7), np.eye(7)[:, :5]]
+    message = f"{measure} compares outputs for the same classes, but x0 has 7 columns and x1 has 5"
+    with pytest.raises(UserError, match=message):
+        rep_kedro.similarity(outputs, measure, flat_stimuli=flat_stimuli)

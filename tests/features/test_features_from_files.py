@@ -258,6 +258,11 @@ REFUSED = {
         {},
         "array 'low' has 7 rows, there are 8 ids",
     ),
+    "a row that is too large": (
+        lambda: np.savez("f.npz", low=np.ones((len(IDS), 9)), ids=IDS),
+        {"files": {"dots": {"path": "f.npz", "ids": "ids", "limit_bytes": 50}}},
+        "file of features f.npz: a row of array 'low' takes more than 50 bytes; if meant, raise limit_bytes",
+    ),
     "text": (lambda: np.savez("f.npz", low=IDS, ids=IDS), {}, "array 'low' .* holds text, not features"),
     "no features": (lambda: np.savez("f.npz", ids=IDS), {}, "has no arrays of features"),
     "a number": (lambda: np.savez("f.npz", low=3.0, ids=IDS), {}, "is a single number"),
@@ -330,8 +335,8 @@ def test_arrays_that_are_too_large_or_not_finite_fail_alone_with_their_name(inpu
 )
 def test_columns_with_gaps_are_refused(column, message):
     pq.write_table(pa.table({"id": ["a", "b"], "x": pa.array(column, pa.list_(pa.float32()))}), "f.pq")
-    array = open_arrays(Path("f.pq"), "f.pq", "id")["x"]
-    with pytest.raises(UserError, match=message):
+    array = open_arrays(Path("f.pq"), "f.pq", "id", limit_bytes=10**9)["x"]
+    with pytest.raises(UserError, match=f"^f.pq: {message}"):
         list(array.blocks())
 
 

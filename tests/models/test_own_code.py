@@ -14,6 +14,7 @@ from rep_kedro.features.listing import list_entry_layers
 from rep_kedro.models.cost import count_zoo_cost
 from rep_kedro.models.outline import require_readable
 from rep_kedro.models.sources.loaded import read_layers
+from rep_kedro.models.sources.python import explained_forward
 from rep_kedro.models.sources.specs import ModelEntry
 from rep_kedro.models.sources.zoo import build_model, describe_model, load_model, read_recipe
 from rep_kedro.models.study import FeaturesParams
@@ -257,10 +258,43 @@ def test_what_is_wrong_is_found_before_any_work_in_one_line(folder, changes, mes
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_is_no_python_is_refused_before_it_is_run(folder):
-    (folder / "net.py").write_text("class Net:\n  def (")
-    with pytest.raises(UserError, match=r"net.py in line 2 of .* is no valid Python"):
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("class Net:\n  def (", "in line 2: invalid syntax"),
+        ("a = 1\n\nb = '\0'", "in line 3: source code string cannot contain null bytes"),
+    ],
+)
+def test_a_file_that_is_no_python_is_refused_before_it_is_run(folder, code, why):
+    (folder / "net.py").write_text(code)
+    with pytest.raises(UserError) as caught:
         describe_model(_entry())
+    assert str(caught.value) == f"Python file {folder / 'net.py'} is no valid Python {why}"
+
+
+def test_code_may_remove_its_folder_from_the_path(folder):
+    entry = _entry()
+    (folder / "net.py").write_text(NET + "\nimport sys\nsys.path.remove(sys.path[0])\n")
+    before = list(sys.path)
+    assert require_readable(entry, "average") == {"body": 4}
+    assert sys.path == before
+
+
+def test_what_code_raises_while_it_runs_is_one_line_with_its_place(folder):
+    (folder / "net.py").write_text(
+        NET.replace("        assert x", "        assert len(x) < 2\n        assert x")
+    )
+    entry = _entry(**{"class": "Counting"})
+    network = load_model(entry).module
+    line = 1 + NET[: NET.index("assert x")].count("\n")
+    message = rf"net.py:Counting fails in line {line} of net.py: AssertionError: "
+    with pytest.raises(UserError, match=message) as caught, explained_forward(entry):
+        network(torch.zeros(2, 3, 8, 8))
+    assert "\n" not in str(caught.value)
+    assert isinstance(caught.value.__cause__, AssertionError)
+    guard = explained_forward(entry)
+    guard.__enter__()
+    assert not guard.__exit__(ZeroDivisionError, ZeroDivisionError("raised by other code"), None)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import yaml
 from safetensors.torch import save_file
 from tests.project.conftest import BIN, ROOT, copy_project, run_in
@@ -127,3 +128,24 @@ def test_the_whole_study_of_the_paper_is_planned_without_its_data() -> None:
     assert "1,472 members of 64 networks and 23 stimulus sets; 1,472 to compute, 0 kept" in ended.stdout
     assert "disk: 60.5 GB; time: no estimate yet" in ended.stdout
     assert not (ROOT / "data" / "paper").exists()
+
+
+def test_members_that_will_fail_are_named_at_the_end_with_the_reason(own_study: Path) -> None:
+    one_sided = np.zeros((90, 90))
+    one_sided[0, 1] = 1.0
+    files = {"raters": one_sided, "brain": np.ones((5, 3))}
+    models = {}
+    for name, source in (("raters", "dissimilarities"), ("brain", "features")):
+        np.save(own_study / f"{name}.npy", files[name])
+        place = {"path": str(own_study / f"{name}.npy"), "row_order": "shown"}
+        models[name] = {"source": source, "files": {"digits": place}}
+    parameters = own_study / "conf/test/parameters.yml"
+    study = yaml.safe_load(parameters.read_text())
+    study.setdefault("features", {})["models"] = models
+    parameters.write_text(yaml.safe_dump(study))
+    told = run_in(own_study, "kedro", "run", "--dry-run", "--env=test", "--pipelines=features").stdout
+    raters, brain = sorted(line for line in told.splitlines() if line.startswith("will fail: "))
+    assert raters.startswith("will fail: dissimilarities digits/raters: file of features")
+    assert "is not symmetric: entries differ from their mirror image by up to 1" in raters
+    assert brain.startswith("will fail: features digits/brain: features.models.brain: file of features")
+    assert "it has 5 rows, but row_order: shown means the 90 stimuli of digits" in brain

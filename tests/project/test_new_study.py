@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import CliRunner, Result
+from omegaconf import OmegaConf
 from tests.project.conftest import ROOT
 from tests.stimuli.trees import plant, shard_of
 
@@ -52,6 +53,15 @@ def test_a_study_has_its_own_images_and_networks_alone(project: Path) -> None:
     assert study["training"] == {"grids": []}
 
 
+@pytest.mark.parametrize("folder", ["a\u2028b", "a\x85b", 'a "b" \\c', "\U0001f600 \xe9", "a\tb", "x " * 60])
+def test_the_written_path_reads_back_as_it_is(project: Path, folder: str) -> None:
+    photos = plant(project.parent / folder, {"a/1.png": 1, "b/2.png": 2})
+    assert call("mine", "--images", photos, *NETWORK).exit_code == 0
+    assert written(project)["ingest"]["stimulus_sets"]["my_images"]["path"] == str(photos)
+    loaded = OmegaConf.load(project / "conf/mine/parameters.yml")
+    assert loaded.ingest.stimulus_sets.my_images.path == str(photos)
+
+
 @pytest.mark.parametrize(
     ("files", "source", "total"),
     [
@@ -74,6 +84,18 @@ def test_splits_of_its_own_are_kept(project: Path, files: dict, source: str, tot
         (("base", "--images", "photos"), "conf/base exists; choose another name, or remove it"),
         (("../evil", "--images", "photos"), "study '../evil': a name has small letters, digits"),
         (("Mine", "--images", "photos"), "study 'Mine': a name has small letters"),
+        (
+            ("m" * 65, "--images", "photos"),
+            "study mmmmmmmmmmmmmmmmmmmm...: a name has at most 64 letters, got 65",
+        ),
+        (("all", "--images", "photos"), "study 'all': the name has a meaning of its own"),
+        (("com1", "--images", "photos"), "study 'com1': the name has a meaning of its own"),
+        (("mine", "--images", ""), "--images is empty; give a folder"),
+        (
+            ("mine", "--images", "~nobodyx/x"),
+            "begins with ~nobodyx, but no home folder of such a user is known",
+        ),
+        (("mine", "--images", "a ${b} c"), "configuration takes '${' for a reference to another value"),
         (("mine", "--images", "nowhere"), "no file or folder at"),
         (("mine", "--images", "empty"), "no image in"),
         (("mine", "--images", "doubtful"), "could be splits or classes: train"),

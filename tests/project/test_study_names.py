@@ -73,6 +73,11 @@ WRONG = {
     ),
     "diagnostics.models": (["cnn_simclr_s9"], "is not a network of this study"),
     "features.stimulus_sets": (["digitz"], "is not a stimulus set of this study"),
+    "layer_similarity.models": (["cnn_simclr_s9"], "is not a network of this study; did you mean"),
+    "layer_similarity.layers": (
+        ["block*.*", "relu9"],
+        "'relu9' fits no layer that has features; did you mean 're",
+    ),
     "consistency.model_sets": ({"one": [{"anchor": "x"}]}, "'x' is not a network of this study"),
     "similarity_inference.measures": (["linear_regression_r2"], "has no permutation null"),
     "sample_sizes.measures": (["mutual_knn_10"], "has no curve over the number of stimuli"),
@@ -93,6 +98,31 @@ def test_an_unknown_name_is_told_with_its_place(parameters: dict[str, Any], plac
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
     _check(changed, "ingest")  # which reads none of these
+
+
+@pytest.mark.parametrize(
+    ("layers", "requested", "is_refused"),
+    [
+        ("zzz*", ["layer1", "blocks.*"], True),
+        ("blockx", ["layer1", "blocks.*"], True),
+        ("blocks.3", ["layer1", "blocks.*"], False),
+        ("bl*", ["layer1", "blocks.*"], False),
+        ("blocks.**.fc", ["layer1", "blo*"], False),
+        ({"every": 2}, ["layer1"], False),
+    ],
+)
+def test_layers_that_no_network_can_have_are_refused_and_others_left_to_the_run(
+    parameters: dict[str, Any], layers: Any, requested: list[str], is_refused: bool
+) -> None:
+    changed = deepcopy(parameters)
+    changed["training"]["grids"] = []
+    changed["features"]["models"] = {"own": {"source": "timm", "name": "resnet18", "layers": requested}}
+    changed["layer_similarity"] |= {"models": ["own"], "layers": layers}
+    if is_refused:
+        with pytest.raises(UserError, match=r"^parameter layer_similarity.layers: .* fits no layer"):
+            _check(changed, "layer_similarity")
+    else:
+        _check(changed, "layer_similarity")
 
 
 FOREIGN = {"source": "checkpoint", "architecture": "cnn", "path": "a.pt", "n_classes": 10}

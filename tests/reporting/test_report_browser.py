@@ -72,3 +72,35 @@ def test_hostile_names_run_nothing(hostile_study, hostile_figures, measure, open
     page.locator("#networks th button").first.click()
     assert heard == []
     assert page.locator("script:not([type])").count() == 1
+
+
+LEADS_THERE = """link => {
+  let [gone, there] = [null, null];
+  const scrollIntoView = Element.prototype.scrollIntoView;
+  Element.prototype.scrollIntoView = function (how) { gone = this; scrollIntoView.call(this, how); };
+  link.click();
+  Element.prototype.scrollIntoView = scrollIntoView;
+  return new Promise((done) => setTimeout(() => {
+    const [below, { top, height }] = [bar.getBoundingClientRect().bottom, gone.getBoundingClientRect()];
+    const table = gone.querySelector("table");
+    const isAtEnd = innerHeight + scrollY >= document.documentElement.scrollHeight - 1;
+    const isShown = table ? table.offsetHeight > 0 && !table.closest("details:not([open])") : height > 0;
+    done(isShown && top >= below - 1 && (top < below + 20 || isAtEnd));
+  }, 60));
+}"""
+LINES = """list => [list.scrollHeight, list.clientHeight, list.querySelector("li").offsetHeight]
+  .map((height) => height / parseFloat(getComputedStyle(list).lineHeight))"""
+
+
+def test_every_place_in_the_list_is_unfolded_and_comes_below_the_bar(study, figures, measure, opened):
+    page, heard = opened(make_page(study, figures, measure), viewport={"width": 800, "height": 700})
+    assert page.locator(".table details:not([open]) th[data-networks]").count() > 0
+    page.locator("#search input").fill("a")
+    links = page.locator("#search li a")
+    links.first.wait_for()
+    all_lines, shown_lines, lines_of_one = page.locator("#search ol").evaluate(LINES)
+    assert all_lines > shown_lines
+    assert [shown_lines, lines_of_one] == pytest.approx([round(shown_lines), round(lines_of_one)], abs=0.06)
+    assert [link.inner_text() for link in links.all() if not link.evaluate(LEADS_THERE)] == []
+    assert page.locator(".table details:not([open]) th[data-networks]").count() == 0
+    assert heard == []

@@ -51,6 +51,7 @@ def require_known_names(
         *_unknown_labels(parameters, read),
         *_unfit_measures(parameters, read, pipeline, catalog),
         *_unsound_architectures(parameters, read, catalog),
+        *_unknown_layers(parameters, read),
     ]
     for keys, why in unfit:
         lines.append(f"{_name_place(keys, given, loader)}: {why}")
@@ -251,6 +252,22 @@ def _unsound_architectures(
     if training is not None:
         for name, why in find_unsound_architectures(training, stored_definitions(catalog)):
             yield ("training", "grids"), f"architecture {name!r}: {why}"
+
+
+def _unknown_layers(parameters: Mapping[str, Any], read: Iterable[str]) -> Iterator[tuple[Keys, str]]:
+    """Yield where layers are named that no network has, with reasons."""
+    from rep_kedro.analyses.layer_similarity.params import LayerSimilarityParams
+    from rep_kedro.checks.layer_names import find_unknown_layers
+    from rep_kedro.features.params import FeaturesParams
+    from rep_kedro.training.params import TrainingParams
+
+    if "layer_similarity" in read:
+        params = _read(LayerSimilarityParams, parameters, "layer_similarity")
+        features = _read(FeaturesParams, parameters, "features")
+        training = _read(TrainingParams, parameters, "training")
+        if params is not None and features is not None and training is not None:
+            for why in find_unknown_layers(params, features, training):
+                yield ("layer_similarity", "layers"), why
 
 
 def _refusals(require: Any, measures: Iterable[str]) -> Iterator[str]:

@@ -1,19 +1,23 @@
 """``kedro run --dry-run``: what a run would compute, keep and need; nothing is computed or written."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rep_kedro.checks.planning import as_saved, expect_configured, free_inputs, load_handles, plan_node
 from rep_kedro.commands.explain import explain
 from rep_kedro.commands.plan import NO_ESTIMATE, align_columns, look_ahead
 from rep_kedro.datasets.partial import left_out_of, own_reasons, partial_of
+from rep_kedro.errors import UserError
 
 if TYPE_CHECKING:
     from kedro.pipeline import Pipeline
     from kedro.pipeline.node import Node
 
+    from rep_kedro.datasets import Planned
+
 _UNKNOWN = "-"
 _FEATURES = "features"
+_READ_AT_ONCE = "dissimilarities"  # files of one matrix each; to make a member is to read one
 _KEPT, _COMPUTED, _ALWAYS = "tables and pages to keep", "tables and pages to compute", "made by every run"
 _FOLLOWS = "tables and pages that follow from what changes"
 _STATES = (_COMPUTED, _FOLLOWS, _ALWAYS, _KEPT)
@@ -22,7 +26,8 @@ _STATES = (_COMPUTED, _FOLLOWS, _ALWAYS, _KEPT)
 class _Outlook(NamedTuple):
     """What a run would do with one collection; numbers are None where they cannot be known yet.
 
-    ``is_bound``: the numbers are the most that there may be.
+    ``is_bound``: the numbers are the most that there may be. ``failures``: members that will fail, with
+    reasons.
     """
 
     name: str
@@ -32,6 +37,7 @@ class _Outlook(NamedTuple):
     n_bytes: float | None = None
     remark: str = ""
     is_bound: bool = False
+    failures: tuple[str, ...] = ()
 
 
 def tell_dry_run(context: Any, selection: "Pipeline", shard: str | None) -> Iterable[str]:
@@ -59,6 +65,7 @@ def tell_dry_run(context: Any, selection: "Pipeline", shard: str | None) -> Iter
         if names:
             yield f"{state}: {', '.join(names)}"
     yield from networks
+    yield from (f"will fail: {outlook.name} {each}" for outlook in outlooks for each in outlook.failures)
     yield ""
     yield "nothing was computed or written (--dry-run)"
 
@@ -168,10 +175,26 @@ def _look_at_node(catalog: Any, node: "Node", shard: str | None, *, tables_chang
             dataset.expect(plan)
             found = _with_times(dataset, name, len(pending) + len(left_out), len(shown) - len(pending))
             remark = f"not all can be planned now: {causes[0]}" if causes else ""
-            outlooks.append(found._replace(is_bound=bool(uncertain or left_out), remark=remark))
+            failures = _known_failures(name, plan, pending)
+            outlooks.append(
+                found._replace(is_bound=bool(uncertain or left_out), remark=remark, failures=failures)
+            )
     except Exception as problem:
         return [_Outlook(name, remark=f"cannot be planned now: {_reason(problem)}") for name in node.outputs]
     return outlooks
+
+
+def _known_failures(name: str, plan: Mapping[str, "Planned"], pending: Iterable[str]) -> tuple[str, ...]:
+    """Return which members will fail, and why, as far as planning or a look into small files shows it."""
+    left_out = left_out_of(plan)
+    causes = own_reasons(left_out)
+    found = {key: why for key, why in left_out.items() if why in causes}
+    for key in sorted(pending) if name == _READ_AT_ONCE else ():
+        try:
+            plan[key].value()
+        except UserError as problem:
+            found[key] = str(problem)
+    return tuple(f"{key}: {why}" for key, why in found.items())
 
 
 def _with_times(dataset: Any, name: str, n_pending: int, n_kept: int) -> _Outlook:

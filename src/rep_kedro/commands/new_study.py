@@ -1,6 +1,5 @@
 """``kedro new-study``: write a configuration for images and networks of one's own."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -20,12 +19,25 @@ CONF = Path("conf")
 DEFAULT_NETWORKS = ("timm/resnet18", "timm/vit_tiny_patch16_224")
 _LIBRARIES = ("timm", "torchvision")
 _MOST_LAYERS = 4
+_MOST_LETTERS = 64
+_TAKEN = re.compile("all|local|con|prn|aux|nul|(com|lpt)[0-9]")  # by parameters, Kedro and Windows
 _WHOLE = 0.8  # a part with this share of the parameters is the network itself: its own parts are read
 _MOST_IMAGES = {"train": 1000, "test": 500}
 
 
 def _absolute(_: click.Context, __: click.Parameter, path: str) -> str:
-    """Return a path that means the same in the project's root folder; variables and ``~`` stay."""
+    """Return a path that means the same in the project's root folder; variables and ``~`` stay.
+
+    Raises:
+        UserError: If there is no path, or the configuration would take a part of it for a reference.
+    """
+    if not path.strip():
+        raise UserError("--images is empty; give a folder with images, or with tar shards")
+    if "${" in path:
+        raise UserError(
+            f"--images {path!r}: configuration takes '${{' for a reference to another value;"
+            " write $NAME for an environment variable, or rename the folder"
+        )
     return path if path.startswith(("~", "$")) else str(Path(path).absolute())
 
 
@@ -62,6 +74,10 @@ def _require_free(name: str) -> Path:
     """
     if not re.fullmatch(r"[a-z][a-z0-9_-]*", name):
         raise UserError(f"study {name!r}: a name has small letters, digits, '_' and '-', a letter first")
+    if len(name) > _MOST_LETTERS:
+        raise UserError(f"study {name[:20]}...: a name has at most {_MOST_LETTERS} letters, got {len(name)}")
+    if _TAKEN.fullmatch(name):
+        raise UserError(f"study {name!r}: the name has a meaning of its own; choose another")
     folder = CONF / name
     if folder.exists():
         raise UserError(f"{folder} exists; choose another name, or remove it")
@@ -73,7 +89,7 @@ def _require_free(name: str) -> Path:
 def _write_study(name: str, images: str, networks: Sequence[str], *, random_weights: bool) -> str:
     """Return the content of the study's parameters."""
     source, splits = _look_at(images)
-    entry = [f"source: {source}", f"path: {json.dumps(images, ensure_ascii=False)}"]
+    entry = [f"source: {source}", f"path: {_quoted(images)}"]
     if splits == {"train"}:
         entry.append("test_fraction: 0.3         # of each class, for probes; drawn once, by `seed`")
         splits = {"train", "test"}
@@ -87,6 +103,13 @@ def _write_study(name: str, images: str, networks: Sequence[str], *, random_weig
         total=f"{{{total}}}",
         models="\n".join(f"    {line}" for line in _network_lines(networks, random_weights=random_weights)),
     )
+
+
+def _quoted(path: str) -> str:
+    """Return a path as YAML on one line, with escapes for what ends a line or cannot be printed."""
+    import yaml
+
+    return str(yaml.safe_dump(path, default_style='"', allow_unicode=True, width=float("inf"))).strip()
 
 
 def _look_at(images: str) -> tuple[str, set[str]]:

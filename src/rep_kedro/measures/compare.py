@@ -61,6 +61,9 @@ def compare_under(
         raise UserError(f"memory_bytes must be positive, got {memory_bytes}")
     called = names or [f"representation {index}" for index in range(len(representations))]
     _require_comparable(representations, called)
+    for measure in chosen:
+        if measure.compares == "outputs":
+            _require_equal_widths(measure.id, representations, called)
     return in_full_precision(_compare_families(list(representations), chosen, memory_bytes, device, called))
 
 
@@ -195,4 +198,14 @@ def _require_comparable(representations: Sequence[Tensor], names: Sequence[str])
             raise UserError(
                 f"{name} contains NaN or infinity in {len(rows)} of {len(x)} stimuli,"
                 f" first in stimulus {int(rows[0])}"
+            )
+
+
+def _require_equal_widths(measure_id: str, representations: Sequence[Tensor], names: Sequence[str]) -> None:
+    """Refuse outputs for different classes, shape (n_stimuli, n_classes)."""
+    for name, x in zip(names, representations, strict=True):
+        if x.shape[1] != representations[0].shape[1]:
+            raise UserError(
+                f"{measure_id} compares outputs for the same classes, but {names[0]} has"
+                f" {representations[0].shape[1]} columns and {name} has {x.shape[1]}"
             )

@@ -7,7 +7,7 @@ those that it imports from the same folder, or from the same package.
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from importlib import import_module
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
@@ -17,7 +17,7 @@ from traceback import extract_tb
 from types import ModuleType
 from typing import Any
 
-from torch import nn
+from torch import OutOfMemoryError, nn
 
 from rep_kedro._torchvision import mend_torchvision
 from rep_kedro.datasets.source_facts import read_facts
@@ -106,10 +106,29 @@ def _explained(spec: PythonModel) -> Iterator[None]:
     except (UserError, KeyboardInterrupt):
         raise
     except BaseException as problem:  # code that ends the program with SystemExit fails like any other
-        cause = " ".join(str(problem).split())[:_SHOWN_CHARS]
-        raise UserError(
-            f"{spec.title} fails{_line_of(problem)}: {type(problem).__name__}: {cause}"
-        ) from problem
+        raise _failure(spec, problem) from problem
+
+
+@contextmanager
+def explained_forward(spec: PythonModel) -> Iterator[None]:
+    """Turn what the user's code raises while the network runs into one line; other errors pass.
+
+    Raises:
+        UserError: With the file, the class and the line.
+    """
+    try:
+        yield
+    except (UserError, MemoryError, OutOfMemoryError):
+        raise
+    except Exception as problem:
+        if not _line_of(problem):
+            raise
+        raise _failure(spec, problem) from problem
+
+
+def _failure(spec: PythonModel, problem: BaseException) -> UserError:
+    cause = " ".join(str(problem).split())[:_SHOWN_CHARS]
+    return UserError(f"{spec.title} fails{_line_of(problem)}: {type(problem).__name__}: {cause}")
 
 
 @contextmanager
@@ -132,7 +151,8 @@ def _run_file(path: Path) -> Iterator[ModuleType]:
         yield module
     finally:
         sys.dont_write_bytecode = writes_nothing
-        sys.path.remove(folder)
+        with suppress(ValueError):  # the code may have removed it
+            sys.path.remove(folder)
         for other in set(sys.modules) - known - {name}:
             origin = getattr(sys.modules[other], "__file__", None)
             if origin is not None and Path(origin).is_relative_to(folder):
@@ -141,8 +161,8 @@ def _run_file(path: Path) -> Iterator[ModuleType]:
 
 def _line_of(problem: BaseException) -> str:
     """Return in which line of the user's code an error was raised."""
-    if isinstance(problem, SyntaxError):
-        return f" in line {problem.lineno} of {Path(problem.filename or '').name}"
+    if isinstance(problem, SyntaxError) and problem.lineno and problem.filename:
+        return f" in line {problem.lineno} of {Path(problem.filename).name}"
     lines = [(Path(frame.filename), frame.lineno) for frame in extract_tb(problem.__traceback__)]
     own = [
         (file, line) for file, line in lines if file.is_file() and not any(map(file.is_relative_to, _OTHERS))
@@ -199,12 +219,22 @@ def _imports_of(name: str, file: Path) -> Iterator[str]:
     try:
         imports = read_facts(file).imports
     except (SyntaxError, ValueError) as problem:
-        raise UserError(f"{_CODE} {file}{_line_of(problem)} is no valid Python: {problem}") from problem
+        raise UserError(f"{_CODE} {file} is no valid Python{_why_unparsed(file, problem)}") from problem
     own = name.split(".")
     for module, level, attribute in imports:
         around = own[: len(own) - level + (file.name == "__init__.py")] if level else []
         parts = [*around, *module.split("."), attribute] if module else [*around, attribute]
         yield from (".".join(parts[:depth]) for depth in range(1, len(parts) + 1))
+
+
+def _why_unparsed(file: Path, problem: SyntaxError | ValueError) -> str:
+    """Return in which line a file cannot be parsed, and why."""
+    why = getattr(problem, "msg", None) or str(problem)
+    line = getattr(problem, "lineno", None)
+    content = file.read_bytes()
+    if line is None and b"\0" in content:
+        line = content.count(b"\n", 0, content.index(b"\0")) + 1
+    return f" in line {line}: {why}" if line else f": {why}"
 
 
 def _file_of(name: str, root: Path) -> list[Path]:

@@ -1,6 +1,7 @@
 """Nodes of the features pipeline: the stimuli for each network, and the model cards."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,6 +10,7 @@ from rep_kedro.errors import UserError, contained, require_known
 from rep_kedro.features.params import FeaturesParams
 from rep_kedro.models.pooling_names import Pooling
 from rep_kedro.models.sources.array_specs import DissimilaritiesModel, FeaturesModel, FileModel
+from rep_kedro.models.sources.code_specs import PythonModel
 from rep_kedro.models.sources.places import Alignment
 from rep_kedro.models.sources.specs import TrainedModel, ZooEntry
 
@@ -31,6 +33,7 @@ class _Candidate(NamedTuple):
     pooling: Pooling
     modules: tuple[str, ...]
     alignment: Alignment | None = None
+    explained: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 def plan_features(
@@ -194,7 +197,12 @@ def _describe(
     described = describe_model(entry)
     recipe = {**described, "layers": list(entry.layers)}
     load = partial(load_model, entry, weights=described["weights"])
-    return _Candidate(recipe, load, pooling, (source_module_name(entry),))
+    candidate = _Candidate(recipe, load, pooling, (source_module_name(entry),))
+    if isinstance(entry, PythonModel):
+        from rep_kedro.models.sources.python import explained_forward
+
+        return candidate._replace(explained=partial(explained_forward, entry))
+    return candidate
 
 
 def _with_alignment(candidate: _Candidate, alignment: Alignment | None) -> _Candidate:
@@ -237,7 +245,7 @@ def _extract_all(
     for key in keys:
         name = MemberKey.parse(key).stimulus_set
         try:
-            with contained(), steady(params.threads):
+            with contained(), candidate.explained(), steady(params.threads):
                 features = align(
                     extract_features(
                         model,

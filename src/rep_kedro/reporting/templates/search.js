@@ -4,14 +4,32 @@ const places = document.querySelector("#search ol");
 const total = document.querySelector("#search output");
 let foundTables = [];
 
+const SETTLING = 5; // frames in which drawings that have come near get their height, which moves the place
+
+// Show a figure or a table: unfold what it is folded into, choose it among several, and go there.
+function goTo(part) {
+  for (let fold = part.closest("details"); fold; fold = fold.parentNode.closest("details")) fold.open = true;
+  const choices = part.closest(".choices");
+  if (choices && part.hidden) {
+    const select = choices.querySelector("select");
+    select.selectedIndex = [...choices.querySelectorAll("figure")].indexOf(part);
+    select.dispatchEvent(new Event("change"));
+  }
+  const place = part.closest(".table") ?? part;
+  const settle = (frames) => {
+    place.scrollIntoView({ block: "start", behavior: "instant" });
+    if (frames > 1) requestAnimationFrame(() => settle(frames - 1));
+  };
+  settle(SETTLING);
+}
+
 function listPlace(part, words) {
   const [item, link] = [document.createElement("li"), document.createElement("a")];
   link.href = "#search";
   link.textContent = words;
   link.addEventListener("click", (event) => {
     event.preventDefault();
-    for (let fold = part.closest("details"); fold; fold = fold.parentNode.closest("details")) fold.open = true;
-    part.scrollIntoView({ block: "start" });
+    goTo(part);
   });
   item.append(link);
   places.append(item);
@@ -44,7 +62,7 @@ function findInTables(wanted) {
     if (!n) continue;
     for (const row of rows) row.hidden = !holds(row);
     foundTables.push(table);
-    listPlace(table.closest(".table"), `${table.caption.textContent} (${n} of ${rows.length} rows)`);
+    listPlace(table, `${table.caption.textContent} (${n} of ${rows.length} rows)`);
   }
   return foundTables.length;
 }
@@ -55,6 +73,12 @@ function findNetworks() {
   const [nFigures, nTables] = [findInFigures(wanted), findInTables(wanted)];
   total.textContent = wanted ? `found in ${nFigures} figures and ${nTables} tables` : "";
 }
+
+// What a link leads to begins below the bar, however many places it lists.
+const bar = document.querySelector("#search");
+new ResizeObserver(() => {
+  document.documentElement.style.scrollPaddingTop = `${bar.offsetHeight}px`;
+}).observe(bar);
 
 let waiting = 0;
 search.addEventListener("input", () => {
