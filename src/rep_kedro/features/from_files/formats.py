@@ -1,7 +1,9 @@
 """Files of arrays, recognised by their content and read some rows at a time; objects of Python never."""
 
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -101,23 +103,26 @@ def rows_per_block(shape: tuple[int, ...], item_bytes: int = 8) -> int:
     return max(1, BLOCK_BYTES // max(1, row_bytes))
 
 
-def open_arrays(path: Path, name: str, ids: str | None = None) -> Mapping[str, StoredArray]:
+def open_arrays(
+    path: Path, name: str, ids: str | None = None, *, limit_bytes: int
+) -> Mapping[str, StoredArray]:
     """Return the arrays of a file by name, in the order of the file.
 
     Args:
         path: The file.
         name: What messages call it.
         ids: Name of the array of stimulus ids, which in Parquet is no feature.
+        limit_bytes: Most memory that a row of an `.npz` file may take, which is unpacked as a whole.
 
     Raises:
         UserError: If it is damaged, of another format, or holds objects of Python.
     """
     with path.open("rb") as stream:
         head = stream.read(_HEAD_BYTES)
-    openers = {
+    openers: dict[bytes, Callable[[Path], Mapping[str, StoredArray]]] = {
         b"\x93NUMPY": _open_npy,
-        b"PK": _open_npz,
-        b"PAR1": _open_parquet,
+        b"PK": partial(_open_npz, limit_bytes=limit_bytes),
+        b"PAR1": partial(_open_parquet, ids=ids),
         b"\x89HDF\r\n\x1a\n": _open_hdf5,
     }
     is_safetensors = head[8:9] == b"{"
@@ -125,8 +130,6 @@ def open_arrays(path: Path, name: str, ids: str | None = None) -> Mapping[str, S
     if opener is None and not is_safetensors:
         raise UserError(f"{name} begins with {head[:8].hex(' ') or 'nothing'}; known formats: {_KINDS}")
     with explained(name):
-        if opener is _open_parquet:
-            return _open_parquet(path, ids)
         return (opener or _open_safetensors)(path)
 
 
@@ -150,14 +153,19 @@ def _open_npy(path: Path) -> dict[str, StoredArray]:
     return {NPY_NAME: Sliced(array.shape, kind_of(array.dtype), array)}
 
 
-def _open_npz(path: Path) -> Mapping[str, StoredArray]:
-    from rep_kedro.stimuli.limits import DEFAULT_LIMITS
+def _open_npz(path: Path, limit_bytes: int) -> Mapping[str, StoredArray]:
+    from rep_kedro.stimuli.limits import Limits, TooLargeError
     from rep_kedro.stimuli.npy_rows import NpzArray, list_arrays
 
-    there = list_arrays(path)
+    there, limits = list_arrays(path), Limits(record_bytes=limit_bytes, stimuli=sys.maxsize)
 
     def open_one(key: str) -> StoredArray:
-        return _OfArchive(NpzArray(path, key, there, DEFAULT_LIMITS))
+        try:
+            return _OfArchive(NpzArray(path, key, there, limits))
+        except TooLargeError as problem:
+            raise UserError(
+                f"a row of array {key!r} takes more than {limit_bytes:,} bytes; if meant, raise limit_bytes"
+            ) from problem
 
     return Lazily(there, open_one)
 

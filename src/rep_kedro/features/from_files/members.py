@@ -107,7 +107,7 @@ def open_file(place: ArrayPlace, layers: Sequence[str] = ()) -> FeatureFile:
         UserError: If an array is missing or not of numbers, or they differ in their number of rows.
     """
     name = f"{_KIND} {place.path or place.url}"
-    arrays = open_arrays(require_file(place, _KIND), name, place.ids)
+    arrays = open_arrays(require_file(place, _KIND), name, place.ids, limit_bytes=place.limit_bytes)
     with explained(name):
         ids = read_ids(place, arrays, name)
         known = [key for key in arrays if key != place.ids]

@@ -56,7 +56,8 @@ class Columns:
                 lengths = pc.unique(pc.list_value_length(column)).to_pylist()
                 if len(lengths) != 1 or None in lengths:
                     raise UserError(
-                        f"column {name!r} has lists of different lengths or missing ones: {lengths[:3]}"
+                        f"{self._path}: column {name!r} has lists of different lengths or missing ones:"
+                        f" {lengths[:3]}"
                     )
                 flat = pc.list_flatten(column)
                 rows = flat.to_numpy(zero_copy_only=False).reshape(len(batch), -1)
@@ -65,7 +66,9 @@ class Columns:
                 rows = column.to_numpy(zero_copy_only=False)
                 rows = rows.reshape(-1, 1) if self.kind == "number" else rows
             if flat.null_count:
-                raise UserError(f"column {name!r} has {flat.null_count} missing values in {len(batch)} rows")
+                raise UserError(
+                    f"{self._path}: column {name!r} has {flat.null_count} missing values in {len(batch)} rows"
+                )
             parts.append(rows)
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
