@@ -211,6 +211,6 @@ def test_long_lists_are_counted_before_they_are_decoded(monkeypatch):
 def test_lists_whose_lengths_differ_behind_the_first_are_refused_in_one_line():
     pq.write_table(pa.table({"x": [[1.0, 2.0]] * 1024 + [[1.0]] * 2 + [[1.0, 2.0, 3.0]] * 2}), "f")
     array = open_file(ArrayPlace(path="f", row_order="all")).layers["x"]
-    with pytest.raises(UserError, match="array 'x': column 'x' has lists of different lengths") as refused:
+    with pytest.raises(UserError, match="array 'x': f: column 'x' has lists of different lengths") as refused:
         pick_rows(array, np.array([0]), 1000, "array 'x'")
     assert "\n" not in str(refused.value)
