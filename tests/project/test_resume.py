@@ -116,7 +116,10 @@ def test_other_epochs_of_one_network_recompute_it_and_exactly_its_descendants(ow
         "sample_size_curves": 3,
     }
     changed = {path for path, content in before.items() if (own_study / path).read_bytes() != content}
-    of_all_networks = ("similarity_matrices", "similarity_nulls", "sample_size_curves")
+    of_all_networks = {
+        *("similarity_matrices", "similarity_nulls", "sample_size_curves"),
+        *("layer_similarity_matrices", "layer_matches"),
+    }
     assert all("cnn_supervised_s1" in str(path) or path.parts[3] in of_all_networks for path in changed)
     assert Path("data/test/06_models/networks/cnn_supervised_s1.safetensors") in changed
 
