@@ -100,7 +100,7 @@ def test_every_mark_is_kept_and_ids_are_those_of_the_figure_alone():
     assert all(name.startswith("f7") for name in named["id"])
 
 
-def test_the_rules_and_the_header_of_a_drawing_stay_out_of_the_page():
+def test_the_rules_and_the_header_of_a_drawing_and_empty_groups_stay_out_of_the_page():
     apart = '<style>@import "x"; p{color:red}</style><metadata>{}</metadata>'
     drawing = inline_svg(f"<svg>{apart}<g> <text> a </text>\n</g></svg>", "x", "t")
-    assert drawing == '<svg role="img" aria-label="t"><g><text> a </text></g></svg>'
+    assert drawing == '<svg role="img" aria-label="t"><text> a </text></svg>'
