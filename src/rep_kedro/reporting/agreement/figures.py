@@ -1,4 +1,4 @@
-"""Measure against measure: do they order pairs of networks alike, and kinds of pairs by their consistency?"""
+"""Measure against measure: do they order pairs of networks, and kinds of pairs, in the same way?"""
 
 from collections.abc import Iterator
 from typing import Any

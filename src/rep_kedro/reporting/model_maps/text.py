@@ -1,4 +1,4 @@
-"""Which networks form groups, and which pairs are alike on some stimulus sets only?"""
+"""Which networks form groups, and which pairs are similar on some stimulus sets only?"""
 
 import pandas as pd
 

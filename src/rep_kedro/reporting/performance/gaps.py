@@ -1,4 +1,4 @@
-"""On which stimulus sets do networks that are alike perform alike? One correlation per stimulus set."""
+"""On which stimulus sets do similar networks perform similarly? One correlation per stimulus set."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

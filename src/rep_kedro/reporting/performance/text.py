@@ -1,4 +1,4 @@
-"""Do networks that represent images alike perform alike, and err alike?"""
+"""Do similar networks perform similarly, and make similar errors?"""
 
 from collections.abc import Sequence
 
@@ -30,7 +30,7 @@ GAP_COLUMNS = {
 
 
 def describe(content: ReportContent) -> list[Section]:
-    """Say whether similar networks perform alike, and whether they err alike."""
+    """Say whether similar networks perform similarly and make similar errors."""
     similarities = content.of_measure("similarities")
     gaps = performance_gaps(content.table("similarities"), content.table("probe_results"), content.measure)
     correlations = with_numbers(content.of_measure("performance_gaps"), *GAP_NUMBERS)

@@ -1,4 +1,4 @@
-"""Do networks that represent images alike also err alike?"""
+"""Do networks with similar representations make similar errors?"""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""Do networks that represent images alike err alike?"""
+"""Do networks with similar representations make similar errors?"""
 
 import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Which networks represent images alike? Heat maps of similarity, and the networks as points on a map."""
+"""Which networks represent images similarly? Heat maps of similarity, and the networks as points on a map."""
 
 from collections.abc import Iterable, Mapping
 

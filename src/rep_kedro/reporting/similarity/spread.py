@@ -1,4 +1,4 @@
-"""How alike is each pair of networks in the mean over stimulus sets, and how much does that vary?"""
+"""How similar is each pair of networks in the mean over stimulus sets, and how much does that vary?"""
 
 from collections import Counter
 from typing import Any

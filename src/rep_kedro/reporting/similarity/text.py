@@ -1,4 +1,4 @@
-"""Which networks represent the same images alike?"""
+"""Which networks represent the same images similarly?"""
 
 from collections.abc import Sequence
 
@@ -86,7 +86,7 @@ def with_numbers(rows: pd.DataFrame, *columns: str) -> pd.DataFrame:
 
 
 def pair_means(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return mean, smallest and largest similarity per pair of networks, most alike first.
+    """Return mean, smallest and largest similarity per pair of networks, most similar first.
 
     Pairs that are undefined on any stimulus set are left out: their mean would be over fewer sets.
     """
