@@ -104,7 +104,7 @@ def _next_order(orders: socket.socket) -> list[str]:
 if __name__ == "__main__":
     # kept, as torch forgets the operators with the module that declares them
     torchvision_module = runpy.run_path(str(Path(__file__).parents[1] / "src/rep_kedro/_torchvision.py"))
-    torchvision_module["mend_torchvision"]()
+    torchvision_module["declare_torchvision_operators"]()
     for library in _LIBRARIES:
         import_module(library)
     gc.freeze()

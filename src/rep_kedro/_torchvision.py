@@ -16,7 +16,7 @@ _declared: list[Any] = []  # torch forgets the operators when the library object
 
 
 @cache
-def mend_torchvision() -> bool:
+def declare_torchvision_operators() -> bool:
     """Declare the operators that torchvision misses, if its compiled library does not load.
 
     Call it before anything that imports torchvision, timm or open_clip. Further calls do nothing.

@@ -1,4 +1,4 @@
-"""How much the project fetches by itself at once; whoever wants more fetches it by hand."""
+"""How much the project downloads by itself at once; more is for the user to download."""
 
 import logging
 from collections.abc import Sequence

@@ -5,7 +5,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import nn
 
-from rep_kedro._torchvision import mend_torchvision
+from rep_kedro._torchvision import declare_torchvision_operators
 from rep_kedro.errors import UserError
 from rep_kedro.models.layers import LayerReader
 from rep_kedro.models.outline import build_on_meta, require_readable
@@ -274,7 +274,7 @@ def test_tokens_that_are_no_grid_are_averaged_but_not_parted():
 
 
 def _drawn(name, size):
-    mend_torchvision()
+    declare_torchvision_operators()
     import timm
 
     with torch.random.fork_rng(devices=[]):
@@ -288,7 +288,7 @@ def _drawn(name, size):
 
 @pytest.mark.slow
 def test_the_stages_of_every_family_of_timm_are_as_wide_as_timm_says():
-    mend_torchvision()
+    declare_torchvision_operators()
     import timm
 
     n_stages, refused = 0, []

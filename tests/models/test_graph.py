@@ -5,7 +5,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import nn
 
-from rep_kedro._torchvision import mend_torchvision
+from rep_kedro._torchvision import declare_torchvision_operators
 from rep_kedro.kernels.layers.receptive_field import compute_receptive_fields, follow_receptive_fields
 from rep_kedro.models.graph import network_graph
 from rep_kedro.models.network import build_network
@@ -50,7 +50,7 @@ def _convolutions(module, graph):
 
 
 def test_a_torchvision_resnet_has_the_published_fields():
-    mend_torchvision()
+    declare_torchvision_operators()
     from torchvision.models import resnet18, resnet50
 
     network = resnet18(weights=None)
@@ -75,7 +75,7 @@ def test_a_torchvision_resnet_has_the_published_fields():
 
 
 def test_a_torchvision_vgg_needs_the_image_size_for_its_adaptive_pooling():
-    mend_torchvision()
+    declare_torchvision_operators()
     from torchvision.models import vgg11
 
     network = vgg11(weights=None)

@@ -53,9 +53,9 @@ def _snapshot(cache, repository, revision="main"):
 @pytest.fixture
 def tiny(cache):
     """A small network of timm in two commits; returns the weights of each."""
-    from rep_kedro._torchvision import mend_torchvision
+    from rep_kedro._torchvision import declare_torchvision_operators
 
-    mend_torchvision()
+    declare_torchvision_operators()
     import timm
     from timm.models._hub import save_for_hf
 
@@ -71,9 +71,9 @@ def tiny(cache):
 
 @pytest.fixture
 def clip(cache):
-    from rep_kedro._torchvision import mend_torchvision
+    from rep_kedro._torchvision import declare_torchvision_operators
 
-    mend_torchvision()
+    declare_torchvision_operators()
     import open_clip
     from safetensors.torch import save_file
 

@@ -93,7 +93,7 @@ class Table:
 
     @property
     def number_columns(self) -> str:
-        """Classes that tell the style which columns hold numbers, from 1: ``n2 n3``."""
+        """CSS classes that mark the columns of numbers, from 1: ``n2 n3``."""
         kinds = enumerate(self.headers, start=1)
         return " ".join(f"n{place}" for place, column in kinds if column.is_number)
 
@@ -183,8 +183,8 @@ def make_table(
     Args:
         frame: The rows in the order of first display.
         columns: Which columns, in order, and how they are written.
-        caption: Stands above.
-        note: Stands below.
+        caption: Text above the table.
+        note: Text below the table.
         most_rows: Longer tables are cut there, and say so.
         is_folded: Closed at first.
         of: The tables of the schema that declare columns of these names; the first counts.

@@ -81,7 +81,7 @@ def permute_measure(
 ) -> Tensor:
     """Return every similarity, or distance, and the same under permutations of the stimuli.
 
-    One permutation moves all representations alike: for a < b, a keeps its order and b is permuted.
+    One permutation moves all representations in the same way: for a < b, a keeps its order and b is permuted.
 
     Args:
         representations: One matrix per network, shape (n_stimuli, n_features_i), row s for the same stimulus.

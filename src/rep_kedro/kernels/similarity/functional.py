@@ -148,7 +148,7 @@ def pairwise_jensen_shannon(probabilities: Sequence[Tensor], *, memory_bytes: in
         block /= block.sum(dim=2, keepdim=True)
         for a in range(n_models):
             middle = (block[a] + block[a:]) / 2
-            # p log(p / m), 0 for p = 0; the difference of entropies would cancel for models alike
+            # p log(p / m), 0 for p = 0; the difference of entropies would cancel for similar models
             gains = _relative_entropy(block[a], middle) + _relative_entropy(block[a:], middle)
             summed[a, a:] += gains.sum(dim=(1, 2))
     upper = summed.clamp(min=0) / (2 * log(2) * n_stimuli)

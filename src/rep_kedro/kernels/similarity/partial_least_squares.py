@@ -127,7 +127,7 @@ def lead(matrix: Tensor) -> Tensor:
 
 
 def _leading_within(vectors: Tensor, images: Tensor) -> Tensor | None:
-    """Return the leading eigenvector if it lies in the span of the rows of ``vectors``."""
+    """Return the leading eigenvector if it is in the span of the rows of ``vectors``."""
     values, mixing = torch.linalg.eigh(vectors @ images.T)
     found: Tensor = vectors.T @ mixing[:, -1]
     residual = torch.linalg.vector_norm(images.T @ mixing[:, -1] - values[-1] * found)

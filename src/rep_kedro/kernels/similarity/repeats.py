@@ -2,7 +2,7 @@
 
 Repeats show how much a feature varies where the stimulus does not. Mahalanobis dissimilarities measure
 differences in units of that noise. Crossnobis ones also multiply only differences of different repeats, so
-that noise adds nothing on average: stimuli that a model does not tell apart are at zero, or as often below.
+that noise adds nothing on average: stimuli that a model does not distinguish are at zero, or as often below.
 """
 
 from collections.abc import Sequence

@@ -97,7 +97,7 @@ class StreamedCka:
             self._squared_norms[index].zero_()
             return
         self._varies[index] = True
-        unit = self._units[index] or spread / n  # one for all batches, so that they weigh alike
+        unit = self._units[index] or spread / n  # one for all batches, so that they have equal weights
         self._units[index] = unit
         gram.copy_(centred.div_(unit))
         self._squared_norms[index] = gram.diagonal()

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from rep_kedro._torchvision import mend_torchvision
+from rep_kedro._torchvision import declare_torchvision_operators
 from rep_kedro.errors import UserError, require_known
 from rep_kedro.models.preprocessing import Preprocessing
 from rep_kedro.models.sources.loaded import drawn_from, explained
@@ -104,7 +104,7 @@ def _require_local_if_offline(url: str) -> None:
 
 
 def _require_name(name: str) -> None:
-    mend_torchvision()
+    declare_torchvision_operators()
     from torchvision.models import list_models
 
     require_known("torchvision model", name, list_models())

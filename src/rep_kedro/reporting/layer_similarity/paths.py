@@ -127,7 +127,7 @@ def _draw_network(
     *,
     rasterized: bool,
 ) -> None:
-    """Draw the paths of one network through the others; of many the mean over each objective stands out."""
+    """Draw the paths of one network through the others; of many networks, highlight each objective's mean."""
     own = own.assign(
         place=[layers.index(str(layer)) for layer in own["layer"]],
         depth_of_match=own["best_depth"].astype("float64") / own["deepest"].astype("float64").clip(lower=1),

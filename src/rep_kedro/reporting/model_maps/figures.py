@@ -1,4 +1,4 @@
-"""Which networks lie together, and in which groups? Maps by several methods, with their clusters."""
+"""Which networks are close together, and in which groups? Maps by several methods, with their clusters."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -140,7 +140,7 @@ def _title_of(name: str, method: str, points: pd.DataFrame) -> str:
 
 
 def _draw_clusters(panel: Axes, points: pd.DataFrame, clusters: pd.DataFrame, half: float) -> None:
-    """Join the networks of each cluster to its number in their middle; beside it, if there is one network."""
+    """Join the networks of each cluster to its number in their middle, or next to the only network."""
     place = points.set_index("model")[["x", "y"]]
     centre = (place.max() + place.min()).to_numpy() / 2
     for cluster in sorted(clusters["cluster"].unique().tolist()):

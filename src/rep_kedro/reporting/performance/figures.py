@@ -1,4 +1,4 @@
-"""Does performance follow the representation? Similarity beside accuracy gaps, RankMe beside accuracy."""
+"""Does performance follow the representation? Similarity against accuracy gaps, RankMe against accuracy."""
 
 from collections.abc import Sequence
 

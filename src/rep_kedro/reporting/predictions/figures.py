@@ -64,7 +64,7 @@ def agreement_and_similarity(prediction_agreement: pd.DataFrame, similarities: p
 
 
 def within_range(rows: pd.DataFrame) -> pd.Series:
-    """Return where the disagreement lies between the least (0) and the most (1) that the accuracies allow.
+    """Return the disagreement's position between the least (0) and the most (1) that the accuracies allow.
 
     NaN where the accuracies leave no choice.
     """
