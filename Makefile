@@ -33,8 +33,8 @@ run: $(STAMP) ## the whole study on the embedded default, then the report (conf/
 	@$(BIN)/python -m rep_kedro run
 	@echo "report: data/08_reporting/report.html"
 
-test: $(STAMP) ## the tests without the slow ones: a few minutes
-	@$(BIN)/python -m pytest $(IN_TWO) -m "not slow"
+test: $(STAMP) ## the tests without the slow ones and the browser: about five minutes
+	@$(BIN)/python -m pytest $(IN_TWO) -m "not slow and not browser"
 
 test-all: $(STAMP) ## all tests that this machine can run
 	@$(BIN)/python -m pytest $(IN_TWO)

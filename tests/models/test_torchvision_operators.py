@@ -1,9 +1,11 @@
-"""The declared operators of torchvision, each case in a process of its own, since an import cannot be undone."""
+"""Operators declared for torchvision: each case in a process of its own, since an import cannot be undone."""
 
 import subprocess
 import sys
 
 import pytest
+
+pytestmark = pytest.mark.slow
 
 DECLARE = "from rep_kedro._torchvision import declare_torchvision_operators as declare; first = declare(); "
 

@@ -6,6 +6,8 @@ from tests.small_study import ROOT, run_in
 from rep_kedro.datasets import CollectionDataset, Planned, Tensors
 from rep_kedro.features.estimate import estimate_networks, mean_seconds
 
+pytestmark = pytest.mark.slow
+
 FLOPS = {"net": 2_000_000, "twice": 4_000_000, "half": 1_000_000, "giant": 20_000_001}
 
 

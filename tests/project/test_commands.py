@@ -6,11 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from tests.project.conftest import ROOT, copy_project, run_in
 
 HEAVY = ("torch", "pandas", "pyarrow", "matplotlib", "timm", "sklearn", "scipy")
 
 
+@pytest.mark.slow
 def test_verify_reads_every_artifact_to_its_end(own_study: Path) -> None:
     told = run_in(own_study, "kedro", "verify", "--env=test")
     assert "networks: 4 members" in told.stdout
@@ -147,6 +149,7 @@ def test_a_shard_works_on_its_part_and_on_nothing_that_needs_the_whole(own_study
     assert (own_study / "data/test/04_feature/model_cards.parquet").stat().st_mtime_ns == cards
 
 
+@pytest.mark.slow
 def test_a_default_stimulus_set_can_be_dropped_and_one_of_each_is_enough(tmp_path: Path) -> None:
     folder = copy_project(tmp_path)
     (folder / "conf/test/parameters_mine.yml").write_text(

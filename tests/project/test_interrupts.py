@@ -20,7 +20,10 @@ from rep_kedro.commands.command import _reported
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 TAG = "REP_KEDRO_TEST_TAG"
 FOREVER_S = 300  # no test waits that long unless something is broken
-pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks into /proc")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks into /proc"),
+]
 
 
 def start(folder: Path, *options: str, module: str = "rep_kedro") -> subprocess.Popen[str]:

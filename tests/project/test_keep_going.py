@@ -16,6 +16,8 @@ from tests.project.conftest import copy_project, run_in
 from rep_kedro.models.architecture_files import load_architecture
 from rep_kedro.models.network import build_network
 
+pytestmark = pytest.mark.slow
+
 INCOMPLETE = 3
 WITH_TIMES = {"run_table.parquet", "report.html"}
 DIVERGES, LEARNS = 1e30, 0.01

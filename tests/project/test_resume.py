@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from tests.project.conftest import BIN, copy_project, run_in
 
+pytestmark = pytest.mark.slow
+
 COLLECTIONS = {
     "stimulus_sets": "02_intermediate",
     "stimulus_subsets": "03_primary",

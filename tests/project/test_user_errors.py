@@ -258,6 +258,7 @@ def test_a_mistake_is_answered_in_one_line(
         assert "You can resume" not in told
 
 
+@pytest.mark.slow
 def test_a_run_without_its_inputs_names_the_pipelines_that_make_them(tmp_path: Path) -> None:
     folder = copy_project(tmp_path)
     told = _fail(folder, "--pipelines=similarity")
@@ -269,6 +270,7 @@ def test_a_run_without_its_inputs_names_the_pipelines_that_make_them(tmp_path: P
     assert "there is no configuration folder" in _fail(folder, "--pipelines=ingest")
 
 
+@pytest.mark.slow
 def test_damaged_results_are_named_with_what_to_do(own_study: Path) -> None:
     network = own_study / "data/test/06_models/networks/cnn_simclr_s0.safetensors"
     whole = network.read_bytes()
@@ -306,6 +308,7 @@ def test_damaged_images_fail_their_set_alone(own_study: Path) -> None:
     assert "mine: 1 damaged item: cats/torn.png (truncated); repair them, or set on_damaged: skip" in told
 
 
+@pytest.mark.slow
 def test_networks_that_give_no_numbers_or_hold_code_are_refused(own_study: Path) -> None:
     import pickle
 
@@ -339,6 +342,7 @@ class _Code:
         return os.system, ("touch was_here",)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bug", ["{}['key']", "int('x')", "raise RuntimeError('broken')"])
 def test_a_bug_keeps_its_traceback_and_names_its_table(own_study: Path, bug: str) -> None:
     module = own_study / "src/rep_kedro/analyses/similarity/matrices.py"
@@ -353,6 +357,7 @@ def test_a_bug_keeps_its_traceback_and_names_its_table(own_study: Path, bug: str
     assert ended.stderr.splitlines()[-1] == "in similarities"
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_says_so_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
     folder = copy_project(tmp_path)
     process = subprocess.Popen(
@@ -379,6 +384,7 @@ def test_an_interrupted_run_says_so_and_goes_on_where_it_stopped(tmp_path: Path)
     assert first.stat().st_mtime_ns == stamp
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="needs to mount a file system")
 def test_a_full_or_read_only_disk_is_told_and_nothing_is_lost(own_study: Path) -> None:
     data = own_study / "data"

@@ -18,6 +18,8 @@ from tests.project.conftest import run_in
 from rep_kedro.datasets import MatrixDataset
 from rep_kedro.kernels.similarity.cka import pairwise_linear_cka
 
+pytestmark = pytest.mark.slow
+
 PARAMETERS = """\
 ingest:
   stimulus_subsets:

@@ -12,6 +12,8 @@ from tests.project.conftest import run_in
 from rep_kedro.commands import workers
 from rep_kedro.commands.workers import choose_devices, find_stages
 
+pytestmark = pytest.mark.slow
+
 FEATURES = "data/test/04_feature/features"
 PARAMETERS = {"features": {"device": "cpu"}, "similarity": {"device": "auto"}, "training": {"device": "cuda"}}
 

@@ -270,6 +270,7 @@ def test_training_draws_only_the_wanted_metrics_in_their_order(study):
     assert titles == ["SimCLR: loss", "supervised: test accuracy", "supervised: loss", "VICReg: loss"]
 
 
+@pytest.mark.slow
 def test_every_figure_is_small_the_same_twice_and_asks_nothing_of_the_network(study, figures, draw):
     first = {name: render_svg(figure) for name, figure in figures.items()}
     with mpl.rc_context({"font.size": 20, "axes.grid": False, "svg.fonttype": "path"}):

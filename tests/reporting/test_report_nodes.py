@@ -47,6 +47,7 @@ def handles(keys, **recipe):
     }
 
 
+@pytest.mark.slow
 def test_the_pipeline_writes_figures_run_table_and_report(
     study, measure, known_measure, caplog, tmp_path, collections
 ):

@@ -205,6 +205,7 @@ def test_a_figure_that_shows_nothing_says_why(study, drawings, choices):
     assert html.count("<svg") == N_FIGURES - 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [name for name in COLUMNS if name not in {"stimulus_cards", "missing_members"}]
 )  # groups are a choice
@@ -306,6 +307,7 @@ def test_a_table_without_a_column_is_refused_by_name(study, choices):
         make_content({"probes": study.consistency}, {}, **choices)
 
 
+@pytest.mark.slow
 def test_hostile_names_are_only_ever_text(hostile_study, hostile_figures, choices):
     earlier = {"similarities": hostile_study.similarities.assign(similarity=0.5)}
     earlier["similarities"].attrs["revision"] = "<img src=x onerror=alert(1)>"

@@ -110,6 +110,7 @@ def test_rows_are_equal_whatever_their_index_and_kind_of_gap():
     assert rows_digest(rows) != rows_digest(rows.assign(x=[0.1, 0.0]))
 
 
+@pytest.mark.slow
 def test_unchanged_figures_are_kept_and_a_damaged_one_is_told(plan, tmp_path):
     whole = plan()
     few = {name: whole[name] for name in ("mean_and_spread", "categories")}
@@ -149,8 +150,8 @@ def test_without_rows_every_figure_says_why_it_is_empty(collections):
         assert len(reason.split()) > 3, name
 
 
-@pytest.mark.parametrize("n_sets", [1, 2, 23])
-@pytest.mark.parametrize("n_models", [1, 2, 64])
+@pytest.mark.parametrize("n_sets", [1, 2, pytest.param(23, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n_models", [1, 2, pytest.param(64, marks=pytest.mark.slow)])
 def test_figures_are_drawn_at_every_scale(scales, n_models, n_sets, draw_tables, tmp_path):
     if n_models == 64 and n_sets == 1:
         n_models = 40

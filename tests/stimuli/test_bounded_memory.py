@@ -17,6 +17,8 @@ from rep_kedro.stimuli import selection, spool
 from rep_kedro.stimuli.png import encode_png
 from rep_kedro.stimuli.selection import locate_stimuli, stream_images
 
+pytestmark = pytest.mark.slow
+
 CHILD = Path(__file__).with_name("ingest_child.py")
 SIDE, N_IMAGES = 256, 1600  # 105 MB of pixels
 BOUND_BYTES = 45 << 20

@@ -14,6 +14,8 @@ from tests.stimuli.small_hub import SmallHub
 
 from rep_kedro.stimuli.record import DamagedSourceError
 
+pytestmark = pytest.mark.slow
+
 CHILD = Path(__file__).with_name("ingest_child.py")
 REPO, COMMIT, LATER = "birds/tiny", "a" * 40, "b" * 40
 FEATURES = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": ["cat", "dog"]}}

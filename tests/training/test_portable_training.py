@@ -21,6 +21,8 @@ from rep_kedro.pipelines.training.nodes import plan_networks
 from rep_kedro.training import portable
 from rep_kedro.training.params import TrainingParams
 
+pytestmark = pytest.mark.slow
+
 IS_X86 = platform.machine() in ("x86_64", "AMD64") and torch.cpu._is_avx2_supported()
 GOLDEN = {
     "cnn_supervised_s0": "9d18003f8d876b47",

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 BENCHMARK = Path(__file__).parents[3] / "benchmarks" / "bench_memory.py"
 MATHS_LIBRARIES_MIB = 48  # rooms of threads and products that no argument bounds
 
