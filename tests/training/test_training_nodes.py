@@ -27,6 +27,14 @@ GRIDS = [
 ]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _own_folder(tmp_path_factory):
+    """States of trainings go to a folder of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("project"))
+        yield
+
+
 def _params(grids=GRIDS, **changes):
     return TrainingParams.model_validate({"stimulus_set": "bars", "grids": grids, **changes})
 
