@@ -10,7 +10,7 @@ from torch import fx, nn
 
 from rep_kedro.errors import UserError
 from rep_kedro.kernels.layers.receptive_field import LayerGeometry
-from rep_kedro.models.architecture import INPUT, Conv, Deconv, Pad, Pool, Subsample
+from rep_kedro.models.architecture import INPUT, AdaptivePool, Conv, Deconv, Pad, Pool, Subsample
 from rep_kedro.models.network import LayeredNetwork
 from rep_kedro.models.steps import Shape, Step, count_tokens, describe_function, describe_module
 
@@ -45,7 +45,7 @@ def network_graph(module: nn.Module, *, input_px: int | None = None, axis: int =
     return _trace(module, input_px, axis)
 
 
-def _of_own_layer(network: LayeredNetwork, name: str) -> LayerGeometry:
+def _of_own_layer(network: LayeredNetwork, name: str) -> LayerGeometry:  # noqa: PLR0911 - one per kind
     layer = network.layer(name)
     inputs = tuple(source for source in layer.inputs if source != INPUT)
     match layer:
@@ -54,7 +54,16 @@ def _of_own_layer(network: LayeredNetwork, name: str) -> LayerGeometry:
                 name, inputs, layer.kernel, layer.stride, layer.padding, dilation=layer.dilation
             )
         case Pool():
-            return LayerGeometry(name, inputs, layer.kernel, layer.stride or layer.kernel, layer.padding)
+            return LayerGeometry(
+                name,
+                inputs,
+                layer.kernel,
+                layer.stride or layer.kernel,
+                layer.padding,
+                has_ceil_size=layer.ceil,
+            )
+        case AdaptivePool():
+            return _of_adaptive_pool(network, layer, inputs)
         case Subsample():
             return LayerGeometry(name, inputs, 1, layer.stride)
         case Pad():
@@ -64,6 +73,16 @@ def _of_own_layer(network: LayeredNetwork, name: str) -> LayerGeometry:
             return LayerGeometry(name, inputs, unknown=why)
     is_whole = layer.kind in {"mean", "flatten", "flatten_channels_last", "linear"}
     return LayerGeometry(name, inputs, None if is_whole else 1)
+
+
+def _of_adaptive_pool(network: LayeredNetwork, layer: AdaptivePool, inputs: tuple[str, ...]) -> LayerGeometry:
+    taken, size = network.shapes[layer.inputs[0]][-1], layer.side
+    if size == 1:
+        return LayerGeometry(layer.name, inputs, None)
+    if taken % size == 0:
+        return LayerGeometry(layer.name, inputs, taken // size, taken // size)
+    why = f"layer {layer.name!r} pools {taken} positions to {size}, by windows of different sizes"
+    return LayerGeometry(layer.name, inputs, unknown=why)
 
 
 class _Tracer(fx.Tracer):

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from rep_kedro.errors import UserError, suggest
-from rep_kedro.models.architecture import INPUT, Architecture, Layer, Linear
+from rep_kedro.models.architecture import INPUT, Architecture, Layer, is_head
 from rep_kedro.models.architecture_files import load_architecture
-from rep_kedro.models.modules import draw_weights, make_module
+from rep_kedro.models.initialisation import draw_weights
+from rep_kedro.models.modules import make_module
 from rep_kedro.models.shapes import follow_shapes
 
 
@@ -31,7 +32,7 @@ class LayeredNetwork(nn.Module):
         self.shapes: dict[str, tuple[int, ...]] = {}
         for step in follow_shapes(architecture, n_classes):
             module = make_module(step.layer, step.input_shapes[0], n_classes)
-            draw_weights(module, generator)
+            draw_weights(module, generator, architecture.init)
             self._attach(step.layer.name, module)
             self._layers[step.layer.name] = step.layer
             self.shapes[step.layer.name] = step.output_shape
@@ -51,7 +52,7 @@ class LayeredNetwork(nn.Module):
     def representation(self) -> str:
         """The layer that the head reads; the last layer where there is no head."""
         for layer in self._layers.values():
-            if isinstance(layer, Linear) and layer.features == "classes":
+            if is_head(layer):
                 return layer.inputs[0]
         return self.layer_names[-1]
 
