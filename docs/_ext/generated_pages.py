@@ -11,6 +11,7 @@ from sphinx.application import Sphinx
 
 from rep_kedro.commands import measures
 from rep_kedro.measures import MEASURES, Family, Invariance, Measure
+from rep_kedro.measures.measure import NOTATION
 
 ROOT = Path(__file__).parents[2]
 LETTERS = dict(zip(Invariance, measures.LETTERS, strict=True))
@@ -41,8 +42,10 @@ def measures_page() -> str:
         f"{len(MEASURES)} measures, for `similarity.measures`. Letters name the changes of one of the two "
         "networks that leave the value as it is:",
         letters,
+        f"Letters of the formulas: {NOTATION}.",
     ]
-    head = "| id | range | fewest stimuli | unchanged by | title | source |\n|---|---|---|---|---|---|"
+    names = ("id", "range", "fewest stimuli", "unchanged by", "title", "formula", "source")
+    head = f"| {' | '.join(names)} |\n|{'---|' * len(names)}"
     for family in Family:
         members = [measure for measure in MEASURES.values() if measure.family is family]
         parts += [f"## {family.value.capitalize()}", "\n".join([head, *map(_measure_row, members)])]
@@ -59,6 +62,7 @@ def _measure_row(measure: Measure) -> str:
         str(measure.fewest_stimuli),
         "".join(letter for invariance, letter in LETTERS.items() if invariance in measure.invariances),
         measure.title,
+        measure.formula,
         measure.source,
     ]
     return "| " + " | ".join(re.sub(r"([|*\\])", r"\\\1", cell) for cell in cells) + " |"

@@ -138,8 +138,10 @@ def test_svg_and_png_are_the_figure_without_what_pointing_added(page):
     assert not [part for part in drawing.iter() if part.get("class") in ("pointed", "found")]
     title = figure.locator("svg").get_attribute("aria-label")
     assert title in [part.text for part in drawing.iter(f"{SVG}text")]
-    picture = Image.open(download(page, "mean_and_spread", "PNG"))
-    assert picture.width > 2000
+    path = download(page, "mean_and_spread", "PNG")
+    assert path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    picture = Image.open(path)
+    assert (picture.format, picture.width > 2000) == ("PNG", True)
     assert len(picture.convert("RGB").getcolors(2**24)) > 20
 
 
@@ -151,19 +153,29 @@ def test_csv_has_one_row_for_each_mark(page):
 
 
 def pages_of(pdf):
-    """Return how many pages a PDF of Chromium has."""
+    """Return the number of pages of a PDF of Chromium that is whole: each object is where its table says."""
+    assert pdf.startswith(b"%PDF-1.")
+    table = pdf[int(re.search(rb"startxref\s+(\d+)\s+%%EOF\s*$", pdf)[1]) :]
+    assert table.startswith(b"xref")
+    places = {int(place) for place in re.findall(rb"(\d{10}) \d{5} n", table)}
+    objects = {found.start(): found[0] for found in re.finditer(rb"\d+ 0 obj\s", pdf)}
+    assert places <= objects.keys()
     return len(re.findall(rb"/Type\s*/Page\b", pdf))
 
 
 def test_pdf_prints_one_figure_alone_and_then_the_page_is_whole_again(page):
-    page.evaluate("window.print = () => {}")
+    page.evaluate("() => { window.printed = 0; window.print = () => { printed += 1; }; }")
     figure = figure_of(page, "consistency")
     figure.locator("button[data-file=PDF]").click()
+    assert page.evaluate("printed") == 1
     page.emulate_media(media="print")
     assert figure.locator("svg").is_visible()
     assert not figure_of(page, "similarity").is_visible()
     assert not page.locator("h1").is_visible()
-    assert pages_of(page.pdf()) == 1
+    pdf = page.pdf()
+    assert pages_of(pdf) == 1
+    assert b"/Font" in pdf  # text stays text
+    assert not any(int(size) > 64 for size in re.findall(rb"/Subtype\s*/Image\s+/Width (\d+)", pdf))
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert page.locator("h1").is_visible()
     assert figure_of(page, "similarity").locator("svg").is_visible()

@@ -2,6 +2,8 @@
 
 import json
 import struct
+import tracemalloc
+import zlib
 from decimal import Decimal
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from tests.small_collections import ARROW, make_stimuli, make_subset, store
 
 from rep_kedro.datasets import Handles
 from rep_kedro.errors import UserError
-from rep_kedro.features.from_files import parquet
+from rep_kedro.features.from_files import formats, parquet, rows
 from rep_kedro.features.from_files.members import open_file, require_readable
 from rep_kedro.features.from_files.rows import pick_rows
 from rep_kedro.features.params import FeaturesParams
@@ -73,6 +75,24 @@ def _doubled(names):
     return lambda: pq.write_table(pa.table([[1.0, 2.0]] * len(names), names=names), "f")
 
 
+def _never_written(file):
+    file.create_dataset("x", (3, 10**12), "f8", chunks=(1, 10**6))
+
+
+def _some_written(file):
+    file.create_dataset("x", (3, 2), "f8", chunks=(1, 2))[0] = 1
+
+
+def _large_chunk(file):
+    chunk = file.create_dataset("x", (600, 10**6), "f8", chunks=(600, 10**6), compression="gzip").id
+    chunk.write_direct_chunk((0, 0), zlib.compress(bytes(1000)))
+
+
+def _large_in_file(file):
+    part = file.create_dataset("x", (3, 2), "f8", chunks=(3, 2), compression="gzip").id
+    part.write_direct_chunk((0, 0), zlib.compress(bytes(10**7), level=0))
+
+
 REFUSED = {
     "number in npy": (
         lambda: _npy(np.float64(3)),
@@ -90,6 +110,23 @@ REFUSED = {
     "empty": (_hdf5(lambda file: file.__setitem__("x", h5py.Empty("f8"))), "array 'x' .* holds nothing"),
     "scalar": (_hdf5(lambda file: file.__setitem__("x", 3.0)), r"array 'x' has shape \(\)"),
     "complex HDF5": (_hdf5(lambda file: file.__setitem__("x", VALUES * 1j)), "array 'x' .* holds complex128"),
+    "never written": (
+        _hdf5(_never_written),
+        "array 'x' .* holds 0 of 3,000,000 chunks, the others were never",
+    ),
+    "some written": (_hdf5(_some_written), "array 'x' .* holds 1 of 3 chunks, the others were never written"),
+    "unwritten": (
+        _hdf5(lambda file: file.create_dataset("x", (10**6, 10**6), "f8")),
+        "array 'x' .* holds values that were never written, not features",
+    ),
+    "large chunk": (
+        _hdf5(_large_chunk),
+        r"array 'x' .* holds chunks of 4,800,000,000 bytes \(limit_bytes is",
+    ),
+    "chunk larger in the file": (
+        _hdf5(_large_in_file),
+        "array 'x' .* holds chunks that are larger than their 48",
+    ),
     "a name twice": (_doubled(["x", "y", "x"]), r"columns are listed twice: \['x'\]"),
     "text": (
         _parquet(x=[1.0], y=["a"]),
@@ -171,6 +208,14 @@ BAD_IDS = {
         _hdf5(lambda file: file.create_dataset("ids", data=[b"\xff"] * 3, dtype=h5py.string_dtype())),
         "ids' of stimulus ids is no UTF-8",
     ),
+    "large texts in Parquet": (
+        _parquet(ids=["a" * (4 << 20), "b", "c"]),
+        "array 'ids' of stimulus ids .* holds texts of 4,194,",
+    ),
+    "one large text in Parquet": (
+        _parquet(ids=["a" * (1 << 20), *map(str, range(100))]),
+        "column 'ids' has a text of 1,048,576 bytes; at most 65,536",
+    ),
     "column twice": (_doubled(["x", "ids", "ids"]), r"columns are listed twice: \['ids'\]"),
 }
 
@@ -214,3 +259,32 @@ def test_lists_whose_lengths_differ_behind_the_first_are_refused_in_one_line():
     with pytest.raises(UserError, match="array 'x': f: column 'x' has lists of different lengths") as refused:
         pick_rows(array, np.array([0]), 1000, "array 'x'")
     assert "\n" not in str(refused.value)
+
+
+def test_a_text_that_rows_share_is_measured_before_it_is_written_out_for_each():
+    n_rows, text = 200_000, "a" * (1 << 20)
+    shared = pa.DictionaryArray.from_arrays(pa.array(np.zeros(n_rows, np.int32)), [text])
+    pq.write_table(pa.table({"ids": shared}), "f", store_schema=False)
+    tracemalloc.start()
+    with pytest.raises(UserError, match="column 'ids' has a text of 1,048,576 bytes"):
+        open_file(ArrayPlace(path="f", ids="ids"))
+    held = pa.default_memory_pool().max_memory()
+    assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    tracemalloc.stop()
+    assert held < 2**30
+
+
+def test_ids_are_read_until_they_are_too_many(monkeypatch):
+    monkeypatch.setattr(rows, "LARGEST_TEXT", 5)
+    pq.write_table(pa.table({"x": [1.0, 2.0, 3.0], "ids": ["aa", "bb", "cc"]}), "f")
+    with pytest.raises(UserError, match="array 'ids' of stimulus ids has more than 5 characters"):
+        open_file(ArrayPlace(path="f", ids="ids"))
+
+
+def test_a_chunk_is_unpacked_once_however_small_the_blocks(monkeypatch):
+    monkeypatch.setattr(formats, "BLOCK_BYTES", 16)
+    values = np.arange(60.0).reshape(30, 2)
+    _hdf5(lambda file: file.create_dataset("x", data=values, chunks=(7, 2), compression="gzip"))()
+    array = open_file(ArrayPlace(path="f", row_order="all")).layers["x"]
+    assert [len(block) for block in array.blocks()] == [7, 7, 7, 7, 2]
+    np.testing.assert_array_equal(np.concatenate(list(array.blocks())), values)

@@ -68,3 +68,17 @@ def test_listing_measures_imports_neither_torch_nor_numpy():
     code = "import sys, rep_kedro.measures; print(sorted({'torch', 'numpy', 'scipy'} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert found.strip() == "[]"
+
+
+def test_a_formula_is_one_line_and_that_of_no_other_definition():
+    by_formula = {}
+    for measure in MEASURES.values():
+        assert measure.formula.strip() == measure.formula != ""
+        assert "\n" not in measure.formula
+        facts = {
+            name: value for name, value in measure.parameters.items() if name not in ("seed", "alpha", "mass")
+        }
+        facts = {name: value for name, value in facts.items() if name not in ("ridge", "distance")}
+        by_formula.setdefault(measure.formula, []).append((measure.family, facts))
+    for same in by_formula.values():
+        assert all(facts == same[0] for facts in same)

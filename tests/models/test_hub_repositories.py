@@ -1,13 +1,17 @@
 """Networks of repositories of Hugging Face, from a local cache laid out as the library lays it out."""
 
 import json
+import socket
+import time
 from hashlib import sha256
 
 import pytest
 import torch
 from pydantic import TypeAdapter
 
+from rep_kedro.errors import UserError
 from rep_kedro.models.layers import LayerReader
+from rep_kedro.models.sources import published
 from rep_kedro.models.sources.specs import ModelEntry
 from rep_kedro.models.sources.zoo import build_model, describe_model, load_model, resolve_preprocessing
 
@@ -159,3 +163,34 @@ def test_repositories_that_cannot_be_read_are_refused_in_one_line(clip, entry, m
     with pytest.raises(ValueError, match=message) as caught:
         describe_model(entry)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("entry", "why"),
+    [
+        (
+            {"source": "timm", "name": "resnet18.a1_in1k", "pretrained": True},
+            "ConnectionError: http://.* does not",
+        ),
+        ({"source": "timm", "name": "hf-hub:me/tiny"}, "ConnectionError: http://.* does not answer"),
+        (
+            {"source": "open_clip", "name": "ViT-B-32-quickgelu", "pretrained": "openai"},
+            "Failed to download file",
+        ),
+    ],
+)
+def test_a_hub_that_does_not_answer_is_asked_once(entry, why, cache, monkeypatch):
+    from huggingface_hub import constants
+
+    waits, closed = [], socket.create_server(("127.0.0.1", 0))
+    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{closed.getsockname()[1]}")
+    closed.close()  # refuses connections
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(time, "sleep", waits.append)  # what a library waits before it tries again
+    published._hub_answers.cache_clear()
+    with pytest.raises(UserError, match=f"not in the local cache .*{why}") as told:
+        build_model(_entry(**entry))
+    assert "\n" not in str(told.value)
+    assert waits == []
+    assert constants.HF_HUB_OFFLINE is False
+    published._hub_answers.cache_clear()

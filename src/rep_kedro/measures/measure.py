@@ -24,6 +24,13 @@ Json: TypeAlias = str | int | float | bool | None
 Requests: TypeAlias = Mapping[str, Mapping[str, Any]]
 Refusal: TypeAlias = Callable[[int, int, int], str | None]
 
+NOTATION = (
+    "x_i, y_i: features of stimulus i for the row and the column; X, Y: all of them, centred "
+    "(X₁, Y₁: then scaled"
+    " to Frobenius norm 1); A, B, C: covariances of x, of y and of x with y; n: number of stimuli;"
+    " ‖·‖: Frobenius norm; ‖·‖₊: sum of singular values; ⟨·, ·⟩: sum of products of entries; R: a rotation or"
+    " reflection; N(i): the k nearest neighbours of stimulus i"
+)
 MIN_STIMULI = 4  # below it no debiased measure exists, and three stimuli have three distances
 
 
@@ -170,6 +177,7 @@ class Measure:
         family: Which preparation it needs.
         runner: Compares all models under measures of the family.
         source: Where the formula is from: authors, year, identifier.
+        formula: What is computed of two models, in the letters of ``NOTATION``.
         value_range: Smallest and largest possible value.
         larger_is_more_similar: False for distances.
         invariances: Changes of one representation that leave the value alone; each is tested.
@@ -190,6 +198,7 @@ class Measure:
     family: Family
     runner: Runner
     source: str
+    formula: str
     value_range: tuple[float, float]
     larger_is_more_similar: bool
     invariances: frozenset[Invariance]

@@ -73,7 +73,7 @@ def test_the_host_waits_no_more_often_for_more_blocks(monkeypatch, measure):
     monkeypatch.setattr(centred, "NUMBERS_PER_CENTRING", 2000)
     monkeypatch.setattr(rsa, "ROWS_PER_BLOCK", 10)
     monkeypatch.setattr(rdm_ranks, "ENTRIES_PER_BLOCK", 2000)
-    monkeypatch.setattr(packed_ranks, "SORT_CHUNK", 500)
+    monkeypatch.setattr(packed_ranks, "CHUNK_ELSEWHERE", 500)
     monkeypatch.setattr(rdm_ranks, "PRODUCT_CHUNK", 500)
     assert 0 < count_waits(measure, draw()) == few
 

@@ -56,6 +56,19 @@ def test_pls_is_the_definition_below_and_at_all_components(n_components, average
     np.testing.assert_allclose(values, expected, rtol=0, atol=1e-8)
 
 
+@pytest.mark.parametrize("offset", [2.0**40, -(2.0**40)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_pls_does_not_see_an_offset_that_the_numbers_carry_exactly(dtype, offset):
+    models = [torch.as_tensor(x * 4).round().to(dtype) * 2.0**17 for x in draw((5, 12), n_stimuli=60)]
+    shifted = [x + offset for x in models]
+    assert all(torch.equal(y - offset, x) for x, y in zip(models, shifted, strict=True))
+    expected = [
+        [reference.pls_r2(x.double().numpy(), y.double().numpy(), deal(60), 3) for y in models]
+        for x in models
+    ]
+    np.testing.assert_allclose(compare(shifted, **PLS)[0], expected, rtol=0, atol=1e-9)
+
+
 def r2_of(regression, x, y):
     errors, baseline = 0.0, 0.0
     for test in deal(len(x)):

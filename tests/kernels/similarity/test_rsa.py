@@ -95,7 +95,7 @@ def test_both_ways_to_rank_packed_numbers_give_runs_of_close_ones_their_average(
     want = np.empty(101, dtype=int)
     want[order] = 2 * scipy.stats.rankdata(runs) - 102
     monkeypatch.setattr(packed_ranks, "SORT_CHUNK", chunk)
-    monkeypatch.setattr(packed_ranks, "LARGER_ELSEWHERE", 1)
+    monkeypatch.setattr(packed_ranks, "CHUNK_ELSEWHERE", chunk)
     monkeypatch.setattr(torch, "get_num_threads", lambda: n_threads)
     for rank in (packed_ranks.rank_by_threads, packed_ranks.rank_on_device):
         keys = (torch.from_numpy(values) << 7) + torch.arange(101)

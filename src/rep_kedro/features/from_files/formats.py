@@ -19,7 +19,7 @@ BLOCK_BYTES = 4 << 20
 _HEAD_BYTES = 16
 _KINDS = "npy, npz, safetensors, Parquet, HDF5"
 _SHOWN_CHARS = 150
-_LONGEST_TEXT_BYTES = 1 << 16
+LONGEST_TEXT_BYTES = 1 << 16
 _NUMBERS_OF_SAFETENSORS = frozenset(
     {"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F16", "BF16", "F32", "F64"}
     | {"F8_E4M3", "F8_E5M2"}
@@ -48,19 +48,20 @@ class Sliced(NamedTuple):
         shape: Of the array.
         kind: Of its values.
         source: What is sliced.
+        rows_at_once: How many rows are read together.
     """
 
     shape: tuple[int, ...]
     kind: str
     source: Any
+    rows_at_once: int = 1
 
     def blocks(self) -> "Iterator[np.ndarray[Any, Any]]":
         """Yield the array some rows at a time."""
         import numpy as np
 
-        n_rows = rows_per_block(self.shape)
-        for start in range(0, self.shape[0], n_rows):
-            block = self.source[start : start + n_rows]
+        for start in range(0, self.shape[0], self.rows_at_once):
+            block = self.source[start : start + self.rows_at_once]
             yield block.float().numpy() if hasattr(block, "numpy") else np.asarray(block)
 
 
@@ -90,7 +91,7 @@ class _OfArchive(NamedTuple):
 
 def kind_of(dtype: "np.dtype[Any]") -> str:
     """Return the kind of a numpy type."""
-    if dtype.kind in "SU" and dtype.itemsize > _LONGEST_TEXT_BYTES:
+    if dtype.kind in "SU" and dtype.itemsize > LONGEST_TEXT_BYTES:
         return f"texts of {dtype.itemsize:,} bytes each"
     return {**dict.fromkeys("biuf", "number"), **dict.fromkeys("SU", "text")}.get(dtype.kind, str(dtype))
 
@@ -112,7 +113,8 @@ def open_arrays(
         path: The file.
         name: What messages call it.
         ids: Name of the array of stimulus ids, which in Parquet is no feature.
-        limit_bytes: Most memory that a row of an `.npz` file may take, which is unpacked as a whole.
+        limit_bytes: Most memory that a row of an `.npz` file, or a chunk of an HDF5 file, may take: these are
+            unpacked as a whole.
 
     Raises:
         UserError: If it is damaged, of another format, or holds objects of Python.
@@ -123,7 +125,7 @@ def open_arrays(
         b"\x93NUMPY": _open_npy,
         b"PK": partial(_open_npz, limit_bytes=limit_bytes),
         b"PAR1": partial(_open_parquet, ids=ids),
-        b"\x89HDF\r\n\x1a\n": _open_hdf5,
+        b"\x89HDF\r\n\x1a\n": partial(_open_hdf5, limit_bytes=limit_bytes),
     }
     is_safetensors = head[8:9] == b"{"
     opener = next((each for magic, each in openers.items() if head.startswith(magic)), None)
@@ -150,7 +152,8 @@ def _open_npy(path: Path) -> dict[str, StoredArray]:
     import numpy as np
 
     array = np.load(path, mmap_mode="r", allow_pickle=False)
-    return {NPY_NAME: Sliced(array.shape, kind_of(array.dtype), array)}
+    n_rows = rows_per_block(array.shape, array.dtype.itemsize)
+    return {NPY_NAME: Sliced(array.shape, kind_of(array.dtype), array, n_rows)}
 
 
 def _open_npz(path: Path, limit_bytes: int) -> Mapping[str, StoredArray]:
@@ -179,9 +182,9 @@ def _open_safetensors(path: Path) -> dict[str, StoredArray]:
     slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118 - it is no mapping
     found = dict[str, StoredArray]()
     for key, part in slices.items():
-        kind = part.get_dtype()
+        kind, shape = part.get_dtype(), tuple(part.get_shape())
         is_number = kind in _NUMBERS_OF_SAFETENSORS
-        found[key] = Sliced(tuple(part.get_shape()), "number" if is_number else kind, part)
+        found[key] = Sliced(shape, "number" if is_number else kind, part, rows_per_block(shape))
     return found
 
 
@@ -191,43 +194,10 @@ def _open_parquet(path: Path, ids: str | None = None) -> Mapping[str, StoredArra
     return open_columns(path, ids)
 
 
-def _open_hdf5(path: Path) -> dict[str, StoredArray]:
-    try:
-        import h5py
-    except ImportError as problem:
-        raise UserError(
-            "it is an HDF5 file, which needs the extra hdf5: pip install 'rep_kedro[hdf5]'"
-        ) from problem
-    file, found = h5py.File(path, "r"), dict[str, StoredArray]()
+def _open_hdf5(path: Path, limit_bytes: int) -> Mapping[str, StoredArray]:
+    from rep_kedro.features.from_files.hdf5 import open_datasets
 
-    def note(key: str, part: Any) -> None:
-        if isinstance(part, h5py.Dataset):
-            is_text = h5py.check_string_dtype(part.dtype) is not None
-            found[key] = Sliced(
-                part.shape or (),
-                _kind_of_dataset(part, is_text=is_text),
-                part.asstr("utf-8") if is_text else part,
-            )
-
-    def note_link(key: str, link: Any) -> None:
-        if not isinstance(link, h5py.HardLink):
-            found[key] = Sliced((), f"a link to {link.path}", None)
-
-    file.visititems(note)  # follows no link
-    file.visititems_links(note_link)
-    return found
-
-
-def _kind_of_dataset(part: Any, *, is_text: bool) -> str:
-    """Return the kind of the values of an HDF5 dataset, which must be in the file itself."""
-    if part.shape is None:
-        return "nothing"
-    if part.is_virtual:
-        return "views of other datasets"
-    if n_files := part.id.get_create_plist().get_external_count():
-        return f"values of {n_files} other files"
-    kind = kind_of(part.dtype)
-    return "text" if is_text and kind == str(part.dtype) else kind
+    return open_datasets(path, limit_bytes)
 
 
 class Lazily(Mapping[str, StoredArray]):

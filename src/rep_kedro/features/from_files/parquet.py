@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from rep_kedro.features.from_files.formats import StoredArray
 
 TOGETHER = "columns"
+LARGEST_TEXT = 1 << 30
 _ROWS = 1024
+_PAGE_BYTES = 1 << 20
 _RAGGED = "lists of different lengths"
 
 
@@ -42,7 +44,8 @@ class Columns:
         from rep_kedro.features.from_files.formats import rows_per_block
 
         n_rows = min(_ROWS, rows_per_block(self.shape))
-        with pq.ParquetFile(self._path) as file:
+        # a text that rows share is read once, so that its length is known before it is written out for each
+        with pq.ParquetFile(self._path, read_dictionary=self._names if self.kind == "text" else ()) as file:
             for batch in file.iter_batches(batch_size=n_rows, columns=self._names):
                 yield self._to_array(batch)
 
@@ -62,6 +65,8 @@ class Columns:
                 flat = pc.list_flatten(column)
                 rows = flat.to_numpy(zero_copy_only=False).reshape(len(batch), -1)
             else:
+                if self.kind == "text":
+                    _require_short(column, f"{self._path}: column {name!r}")
                 flat = column
                 rows = column.to_numpy(zero_copy_only=False)
                 rows = rows.reshape(-1, 1) if self.kind == "number" else rows
@@ -92,7 +97,7 @@ def open_columns(path: Path, ids: str | None) -> "Mapping[str, StoredArray]":
             f"column {TOGETHER!r} has the name of the array of all single numbers; rename one of them"
         )
     widths = _widths_of_lists(metadata, {name for name in listed if kinds[name] in {"number", "text"}})
-    kinds |= {name: _RAGGED for name, width in widths.items() if width is None}
+    kinds |= _large_texts(metadata) | {name: _RAGGED for name, width in widths.items() if width is None}
     alone = [name for name in kinds if name not in plain]
     found: dict[str, StoredArray] = {}
     for name in sorted(alone, key=lambda name: name == ids or name not in listed):
@@ -101,6 +106,32 @@ def open_columns(path: Path, ids: str | None) -> "Mapping[str, StoredArray]":
         found[name] = Columns(path, [name], kinds[name], shape)
     if plain:
         found[TOGETHER] = Columns(path, plain, "number", (metadata.num_rows, len(plain)))
+    return found
+
+
+def _require_short(column: Any, name: str) -> None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from rep_kedro.features.from_files.formats import LONGEST_TEXT_BYTES
+
+    texts = column.dictionary if pa.types.is_dictionary(column.type) else column
+    longest = pc.max(pc.binary_length(texts)).as_py() or 0
+    if longest > LONGEST_TEXT_BYTES:
+        raise UserError(f"{name} has a text of {longest:,} bytes; at most {LONGEST_TEXT_BYTES:,}")
+
+
+def _large_texts(metadata: Any) -> dict[str, str]:
+    """Return the kind of those columns of bytes that take too much memory, by the file's own count."""
+    from rep_kedro.features.from_files.formats import LONGEST_TEXT_BYTES
+
+    found = dict[str, str]()
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        most = min(LARGEST_TEXT, group.num_rows * LONGEST_TEXT_BYTES + _PAGE_BYTES)
+        for column in map(group.column, range(group.num_columns)):
+            if column.physical_type == "BYTE_ARRAY" and column.total_uncompressed_size > most:
+                found[column.path_in_schema] = f"texts of {column.total_uncompressed_size:,} bytes"
     return found
 
 

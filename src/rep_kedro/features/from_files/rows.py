@@ -8,6 +8,7 @@ import numpy as np
 
 from rep_kedro.errors import UserError, suggest
 from rep_kedro.features.from_files.formats import StoredArray, explained
+from rep_kedro.features.from_files.parquet import LARGEST_TEXT
 from rep_kedro.models.sources.array_specs import ArrayPlace
 from rep_kedro.models.sources.files import require_file
 from rep_kedro.models.sources.places import FilePlace
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 SHOWN, ALL = "shown", "all"
 IDS_FILE = "file of stimulus ids"
 _EXAMPLES = 3
-_LARGEST_TEXT = 1 << 30
 Indices = np.ndarray[Any, np.dtype[np.int64]]
 
 
@@ -49,13 +49,18 @@ def _read_array(key: str, arrays: Mapping[str, StoredArray], name: str) -> list[
     array = arrays[key]
     n_rows = array.shape[0] if array.shape else 0
     DEFAULT_LIMITS.require_stimuli(n_rows, f"array {key!r} of {name}")
-    ids: list[str] = []
+    ids, n_chars = list[str](), 0
     try:
         for block in array.blocks() if array.shape and array.kind in {"number", "text"} else ():
             values = np.asarray(block).reshape(len(block), -1)
             if values.shape[1] != 1 or values.dtype.kind == "f":
                 break
             ids += [each.decode() if isinstance(each, bytes) else str(each) for each in values[:, 0].tolist()]
+            n_chars += sum(map(len, ids[-len(values) :]))
+            if n_chars > LARGEST_TEXT:
+                raise UserError(
+                    f"{name}: array {key!r} of stimulus ids has more than {LARGEST_TEXT:,} characters"
+                )
     except UnicodeDecodeError as problem:
         raise UserError(f"{name}: array {key!r} of stimulus ids is no UTF-8 text") from problem
     if len(ids) != n_rows or not array.shape:
@@ -67,8 +72,8 @@ def _read_array(key: str, arrays: Mapping[str, StoredArray], name: str) -> list[
 
 
 def _read_lines(path: Path) -> list[str]:
-    if path.stat().st_size > _LARGEST_TEXT:
-        raise UserError(f"{IDS_FILE} {path} has {path.stat().st_size:,} bytes; at most {_LARGEST_TEXT:,}")
+    if path.stat().st_size > LARGEST_TEXT:
+        raise UserError(f"{IDS_FILE} {path} has {path.stat().st_size:,} bytes; at most {LARGEST_TEXT:,}")
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")  # ids may hold what else ends a line
     except UnicodeDecodeError as problem:

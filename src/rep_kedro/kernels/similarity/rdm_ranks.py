@@ -16,7 +16,7 @@ from torch import Tensor
 from rep_kedro.kernels.similarity.centred import CentredFeatures
 from rep_kedro.kernels.similarity.concordance import concordance_surplus
 from rep_kedro.kernels.similarity.cosines import cosines
-from rep_kedro.kernels.similarity.packed_ranks import LARGER_ELSEWHERE, rank_packed
+from rep_kedro.kernels.similarity.packed_ranks import rank_packed
 from rep_kedro.kernels.similarity.squared_distances import RELATIVE_ZERO, squared_distance_tile
 from rep_kedro.kernels.undefined import Reasons, pair_reasons
 
@@ -25,6 +25,7 @@ WIDE_EXPONENT_BITS = 8  # 256 of them, where some stimuli are that much farther 
 TIE_BITS = 44  # values that differ by less than 2^-44 of their size are ties, not rounding
 MAX_STIMULI = 65_536  # n (n - 1) / 2 doubled ranks must fit into int32
 ENTRIES_PER_BLOCK = 1_048_576
+LARGER_ELSEWHERE = 16  # how many times as many at once on other devices than CPUs, where calls cost
 PRODUCT_CHUNK = 65_536
 KEY_BYTES, KEY_BITS, RANK_BYTES = 8, 63, 4
 ZERO = "all its dissimilarities are equal"

@@ -12,6 +12,17 @@ KORNBLITH = "Kornblith et al. 2019, arXiv:1905.00414, section 3"
 UNBIASED = "Song et al. 2012, JMLR 13:1393, equation 5; Székely & Rizzo 2014, doi:10.1214/14-AOS1255"
 SZEKELY = "Székely, Rizzo & Bakirov 2007, doi:10.1214/009053607000000505"
 
+COMPARED = {
+    "biased": "⟨HKH, HLH⟩ / (‖HKH‖ ‖HLH‖), H = I − 1/n",
+    "debiased": "⟨K°, L°⟩ / √(⟨K°, K°⟩ ⟨L°, L°⟩), K°: K U-centred",
+    "lange": "⟨HKH, HLH⟩ / (‖HKH‖ ‖HLH‖) without diagonals, H = I − 1/n",
+    "minibatch": "Σ HSIC(K, L) / √(Σ HSIC(K, K) Σ HSIC(L, L)) over batches, HSIC unbiased",
+}
+KERNELS = {
+    "linear": "K_ij = x_i · x_j",
+    "gaussian": "K_ij = exp(−|x_i − x_j|² / 2σ²)",
+    "distance": "K_ij = |x_i − x_j|",
+}
 BIASED_RANGE, DEBIASED_RANGE = (0.0, 1.0), (-1.0, 1.0)
 WIDTHS = (0.2, 0.4, 0.6, 0.8)
 MEDIAN_SEED = 0  # chooses the stimuli of the median distance where there are more than 2,048
@@ -33,6 +44,7 @@ def _entry(
         family=Family.CKA,
         runner=compare,
         source=source,
+        formula=_formula_of(parameters),
         value_range=value_range,
         larger_is_more_similar=larger_is_more_similar,
         invariances=invariances,
@@ -40,6 +52,18 @@ def _entry(
         inference=_inference_of(parameters),
         is_cosine="transform" not in parameters,
     )
+
+
+def _formula_of(parameters: dict[str, Json]) -> str:
+    """Put together how two kernel matrices are compared and what they hold."""
+    compared = COMPARED[str(parameters["estimator"])]
+    if transform := parameters.get("transform"):
+        compared = {"arccos": f"arccos of {compared}", "root": f"√ of {compared}"}[str(transform)]
+    kernel = KERNELS[str(parameters["kernel"])]
+    if parameters["kernel"] == "gaussian":
+        unit = " times the median of |x_i − x_j|" if parameters["width_unit"] == "median" else ""
+        kernel = f"{kernel}, σ = {parameters['width']}{unit}"
+    return f"{compared}; {kernel}, L the same of y"
 
 
 def _inference_of(parameters: dict[str, Json]) -> Inference | None:

@@ -43,12 +43,19 @@ def _entry(measure_id: str, title: str, source: str, *, description: str, **fact
 
 
 ENTRIES = (
-    _entry("magnitude_difference", "Difference of magnitude", WANG, description="magnitude"),
+    _entry(
+        "magnitude_difference",
+        "Difference of magnitude",
+        WANG,
+        description="magnitude",
+        formula="| ‖mean x‖ − ‖mean y‖ |",
+    ),
     _entry(
         "concentricity_difference",
         "Difference of concentricity",
         WANG,
         description="concentricity",
+        formula="difference of the mean cosines between a stimulus and the mean stimulus",
         value_range=(0.0, 2.0),
         invariances=ANY_ORDER | {Invariance.ISOTROPIC_SCALING},
         averages_cosines=True,
@@ -58,6 +65,7 @@ ENTRIES = (
         "Difference of uniformity",
         f"Wang & Isola 2020, arXiv:2005.10242, {SURVEY}",
         description="uniformity",
+        formula="difference of log mean over i, j of exp(−2 |x_i − x_j|²)",
         invariances=ANY_ORDER | {Invariance.TRANSLATION},
     ),
     _entry(
@@ -65,6 +73,7 @@ ENTRIES = (
         "Difference of uniformity of directions",
         "Wang & Isola 2020, arXiv:2005.10242, section 4.1.2",
         description="uniformity_of_directions",
+        formula="as uniformity_difference, of x_i / |x_i|",
         value_range=(0.0, 8.0),
         invariances=ANY_ORDER | {Invariance.ISOTROPIC_SCALING, Invariance.ROW_SCALING},
     ),
@@ -73,6 +82,8 @@ ENTRIES = (
         "Intrinsic multi-scale distance",
         "Tsitsulin et al. 2020, arXiv:1905.11141",
         description="heat_trace",
+        formula="max over t in [0.1, 10] of exp(−2(t + 1/t)) |h(t) − h'(t)|, h(t) = mean over eigenvalues "
+        "λ of exp(−tλ) of the Laplacian of the graph of 5 nearest neighbours",
         value_range=(0.0, exp(-4)),
         invariances=ANY_ORDER | {Invariance.ISOTROPIC_SCALING, Invariance.TRANSLATION},
         fewest_stimuli=FewestStimuli(1 + NEIGHBOURS_OF_HEAT),

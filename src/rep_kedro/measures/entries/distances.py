@@ -21,6 +21,7 @@ ENTRIES = (
         value_range=(0.0, inf),
         larger_is_more_similar=False,
         invariances=DISTANCES,
+        formula="√ Σ over i, j of (|x_i − x_j| − |y_i − y_j|)²",
         parameters={"statistic": "norm_difference"},
     ),
     Measure(
@@ -32,6 +33,8 @@ ENTRIES = (
         value_range=(0.0, inf),
         larger_is_more_similar=False,
         invariances=DISTANCES | {Invariance.ISOTROPIC_SCALING},
+        formula="(T(D) + T(E)) / 2 − T(min(D, E)); D, E: distances divided by their 0.9 quantile, T: "
+        "length of the minimum spanning tree",
         parameters={"statistic": "rtd_lite"},
     ),
 )

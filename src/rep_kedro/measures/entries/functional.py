@@ -17,6 +17,7 @@ ENTRIES = (
         value_range=(0.0, 1.0),
         larger_is_more_similar=False,
         invariances=SAME_DECISIONS,
+        formula="share of stimuli with other decisions",
         parameters={"statistic": "disagreement"},
         compares="outputs",
     ),
@@ -29,6 +30,8 @@ ENTRIES = (
         value_range=(-1.0, 1.0),
         larger_is_more_similar=True,
         invariances=SAME_DECISIONS,
+        formula="(a − e) / (1 − e); a: share of equal decisions, e: the share by chance from how often "
+        "each class is decided",
         parameters={"statistic": "cohen_kappa"},
         compares="outputs",
     ),
@@ -41,6 +44,8 @@ ENTRIES = (
         value_range=(0.0, 1.0),
         larger_is_more_similar=False,
         invariances=SAME_PROBABILITIES,
+        formula="mean over stimuli of H((p + q) / 2) − (H(p) + H(q)) / 2; p, q: probabilities, H: entropy "
+        "in bit",
         parameters={"statistic": "jensen_shannon"},
         compares="outputs",
     ),

@@ -12,6 +12,11 @@ RAGHU = "Raghu et al. 2017, arXiv:1706.05806"
 KORNBLITH = "Kornblith et al. 2019, arXiv:1905.00414, table 1"
 WILLIAMS = "Williams et al. 2021, arXiv:2110.14739"
 GULP = "Boix-Adsera et al. 2022, arXiv:2210.06545"
+GULP_FORMULA = (
+    "tr(A'A') + tr(B'B') − 2 tr((A + λ)⁻¹C(B + λ)⁻¹Cᵀ), A' = (A + λ)⁻¹A, B' = (B + λ)⁻¹B, of X₁√n and Y₁√n;"
+    " λ: ridge"
+)
+PARTLY_WHITENED = "angular Procrustes of U(αS + 1 − α)Vᵀ instead of X = USVᵀ, α = 0 or 0.5, the same of Y"
 HALF_PI = 1.5707963267948966
 ROOT_TWO = 1.4142135623730951
 UNBOUNDED = float("inf")
@@ -32,6 +37,7 @@ def _entry(
     title: str,
     source: str,
     *,
+    formula: str,
     value_range: tuple[float, float] = (0.0, 1.0),
     invariances: frozenset[Invariance] = SIMILARITIES,
     symmetric: bool = True,
@@ -44,6 +50,7 @@ def _entry(
         family=Family.LINEAR_MAP,
         runner=compare,
         source=source,
+        formula=formula,
         value_range=value_range,
         larger_is_more_similar=True,
         invariances=invariances,
@@ -59,6 +66,7 @@ def _distance(
     title: str,
     source: str,
     *,
+    formula: str,
     largest: float,
     invariances: frozenset[Invariance] = SIMILARITIES,
     fewest_stimuli: FewestStimuli = ANY,
@@ -70,6 +78,7 @@ def _distance(
         family=Family.LINEAR_MAP,
         runner=compare,
         source=source,
+        formula=formula,
         value_range=(0.0, largest),
         larger_is_more_similar=False,
         invariances=invariances,
@@ -81,7 +90,13 @@ def _distance(
 
 ENTRIES = (
     _entry(
-        "cca_mean", "Mean CCA", RAGHU, invariances=SUBSPACES, fewest_stimuli=SPACES_MEET, statistic="cca_mean"
+        "cca_mean",
+        "Mean CCA",
+        RAGHU,
+        invariances=SUBSPACES,
+        fewest_stimuli=SPACES_MEET,
+        statistic="cca_mean",
+        formula="mean of ρ, the singular values of QₓᵀQᵧ; Qₓ, Qᵧ: orthonormal bases of X, Y",
     ),
     _entry(
         "cca_mean_squared",
@@ -90,6 +105,7 @@ ENTRIES = (
         invariances=SUBSPACES,
         fewest_stimuli=SPACES_MEET,
         statistic="cca_mean_squared",
+        formula="mean of ρ², ρ as in cca_mean",
     ),
     _entry(
         "svcca_0.99",
@@ -97,6 +113,7 @@ ENTRIES = (
         RAGHU,
         fewest_stimuli=COMPONENTS_MEET,
         statistic="svcca",
+        formula="mean CCA of the fewest principal components with 99 % of the variance of each",
         variance_fraction=0.99,
     ),
     _entry(
@@ -107,6 +124,7 @@ ENTRIES = (
         symmetric=False,
         fewest_stimuli=SPACES_MEET,
         statistic="pwcca",
+        formula="Σ αᵢ ρᵢ / Σ αᵢ; αᵢ = Σ |⟨hᵢ, column of X⟩|, hᵢ: canonical variates of X",
     ),
     _entry(
         "eigenspace_overlap",
@@ -115,6 +133,7 @@ ENTRIES = (
         invariances=SUBSPACES,
         fewest_stimuli=SPACES_MEET,
         statistic="eigenspace_overlap",
+        formula="‖QₓᵀQᵧ‖² / max(rank X, rank Y)",
     ),
     _entry(
         "linear_regression_r2",
@@ -123,11 +142,30 @@ ENTRIES = (
         symmetric=False,
         fewest_stimuli=FITS_ALL,
         statistic="linear_regression",
+        formula="‖QₓQₓᵀY‖² / ‖Y‖²",
     ),
-    _entry("nbs", "Normalised Bures similarity", "Tang et al. 2020, arXiv:2003.11370", statistic="nbs"),
-    _distance("procrustes", "Procrustes distance", WILLIAMS, largest=ROOT_TWO, statistic="procrustes"),
+    _entry(
+        "nbs",
+        "Normalised Bures similarity",
+        "Tang et al. 2020, arXiv:2003.11370",
+        statistic="nbs",
+        formula="‖X₁ᵀY₁‖₊",
+    ),
     _distance(
-        "procrustes_angular", "Angular Procrustes", WILLIAMS, largest=HALF_PI, statistic="procrustes_angular"
+        "procrustes",
+        "Procrustes distance",
+        WILLIAMS,
+        largest=ROOT_TWO,
+        statistic="procrustes",
+        formula="min over R of ‖X₁R − Y₁‖ = √(2 − 2 ‖X₁ᵀY₁‖₊)",
+    ),
+    _distance(
+        "procrustes_angular",
+        "Angular Procrustes",
+        WILLIAMS,
+        largest=HALF_PI,
+        statistic="procrustes_angular",
+        formula="arccos ‖X₁ᵀY₁‖₊",
     ),
     _distance(
         "size_and_shape",
@@ -136,6 +174,7 @@ ENTRIES = (
         largest=UNBOUNDED,
         invariances=SIMPLE | {Invariance.ROTATION},
         statistic="size_and_shape",
+        formula="min over R of ‖XR − Y‖",
     ),
     _distance(
         "shape_angular_0",
@@ -145,6 +184,7 @@ ENTRIES = (
         invariances=SUBSPACES,
         fewest_stimuli=SPACES_MEET,
         statistic="shape_angular",
+        formula=PARTLY_WHITENED,
         alpha=0.0,
     ),
     _distance(
@@ -154,10 +194,37 @@ ENTRIES = (
         largest=HALF_PI,
         invariances=SIMPLE | {Invariance.ROTATION},
         statistic="shape_angular",
+        formula=PARTLY_WHITENED,
         alpha=0.5,
     ),
-    _distance("gulp_0.001", "GULP (ridge 0.001)", GULP, largest=UNBOUNDED, statistic="gulp", ridge=1e-3),
-    _distance("gulp_0.01", "GULP (ridge 0.01)", GULP, largest=UNBOUNDED, statistic="gulp", ridge=1e-2),
-    _distance("gulp_0.1", "GULP (ridge 0.1)", GULP, largest=UNBOUNDED, statistic="gulp", ridge=1e-1),
-    _distance("gulp_1", "GULP (ridge 1)", GULP, largest=UNBOUNDED, statistic="gulp", ridge=1.0),
+    _distance(
+        "gulp_0.001",
+        "GULP (ridge 0.001)",
+        GULP,
+        largest=UNBOUNDED,
+        statistic="gulp",
+        formula=GULP_FORMULA,
+        ridge=1e-3,
+    ),
+    _distance(
+        "gulp_0.01",
+        "GULP (ridge 0.01)",
+        GULP,
+        largest=UNBOUNDED,
+        statistic="gulp",
+        formula=GULP_FORMULA,
+        ridge=1e-2,
+    ),
+    _distance(
+        "gulp_0.1",
+        "GULP (ridge 0.1)",
+        GULP,
+        largest=UNBOUNDED,
+        statistic="gulp",
+        formula=GULP_FORMULA,
+        ridge=1e-1,
+    ),
+    _distance(
+        "gulp_1", "GULP (ridge 1)", GULP, largest=UNBOUNDED, statistic="gulp", formula=GULP_FORMULA, ridge=1.0
+    ),
 )

@@ -15,6 +15,8 @@ ENTRIES = (
         value_range=(-1.0, 1.0),
         larger_is_more_similar=True,
         invariances=UNITS | {Invariance.COLUMN_SCALING},
+        formula="max over pairings of mean correlation of paired units; each unit of the narrower model "
+        "has a partner of its own",
         parameters={"statistic": "permutation_match"},
     ),
     Measure(
@@ -26,6 +28,7 @@ ENTRIES = (
         value_range=(0.0, 2.0),
         larger_is_more_similar=False,
         invariances=UNITS,
+        formula="min over permutations P of ‖X₁P − Y₁‖; idle units make widths equal",
         parameters={"statistic": "permutation_procrustes"},
     ),
     Measure(
@@ -37,6 +40,8 @@ ENTRIES = (
         value_range=(0.0, 2.0),
         larger_is_more_similar=False,
         invariances=UNITS | {Invariance.COLUMN_SCALING},
+        formula="√ min over couplings T of Σ T_ij |u_i − v_j|²; u, v: units, centred, of norm 1, each with "
+        "an equal share of the mass 1",
         parameters={"statistic": "soft_match"},
     ),
     *(
@@ -49,6 +54,7 @@ ENTRIES = (
             value_range=(0.0, 2 * mass**0.5),
             larger_is_more_similar=False,
             invariances=UNITS | {Invariance.COLUMN_SCALING},
+            formula="as soft_match, over couplings of the stated share of the mass",
             parameters={"statistic": "partial_soft_match", "mass": mass},
         )
         for mass in (0.5, 0.9)
@@ -62,6 +68,8 @@ ENTRIES = (
         value_range=(-1.0, 1.0),
         larger_is_more_similar=True,
         invariances=UNITS | {Invariance.COLUMN_SCALING},
+        formula="mean over units of the largest correlation with a unit of the other model, averaged over "
+        "both directions",
         parameters={"statistic": "soft_correlation_match"},
     ),
 )

@@ -65,6 +65,7 @@ ENTRIES = (
         "Mutual kNN (k = 10)",
         HUH,
         statistic="mutual_knn",
+        formula="mean over i of |N(i) ∩ N'(i)| / k; N of x, N' of y",
         n_neighbours=10,
         inference=OF_LISTS,
     ),
@@ -74,18 +75,34 @@ ENTRIES = (
         HUH,
         distance="euclidean",
         statistic="mutual_knn",
+        formula="mean over i of |N(i) ∩ N'(i)| / k; N of x, N' of y",
         n_neighbours=10,
         inference=OF_LISTS,
     ),
-    _entry("jaccard_10", "Jaccard (k = 10)", WANG, statistic="jaccard", n_neighbours=10, inference=OF_LISTS),
     _entry(
-        "rank_similarity_10", "Rank similarity (k = 10)", WANG, statistic="rank_similarity", n_neighbours=10
+        "jaccard_10",
+        "Jaccard (k = 10)",
+        WANG,
+        statistic="jaccard",
+        formula="mean over i of |N(i) ∩ N'(i)| / |N(i) ∪ N'(i)|",
+        n_neighbours=10,
+        inference=OF_LISTS,
+    ),
+    _entry(
+        "rank_similarity_10",
+        "Rank similarity (k = 10)",
+        WANG,
+        statistic="rank_similarity",
+        formula="mean over i of Σ 2 / ((1 + |r − r'|)(r + r')) / Σ 1/p, j in N(i) ∩ N'(i) with ranks r, "
+        "r'; p = 1 to |N(i) ∩ N'(i)|",
+        n_neighbours=10,
     ),
     _entry(
         "joint_rank_jaccard_10",
         "Joint rank and Jaccard (k = 10)",
         WANG,
         statistic="joint_rank_jaccard",
+        formula="mean over i of jaccard times rank similarity of i",
         n_neighbours=10,
     ),
     _entry(
@@ -95,6 +112,7 @@ ENTRIES = (
         symmetric=False,
         is_extreme_for_itself=False,  # asks one model whether nearness is mutual
         statistic="cycle_knn",
+        formula="share of i that are in N(j) for some j in N'(i); N of the row, N' of the column",
         n_neighbours=10,
     ),
     _entry(
@@ -103,6 +121,8 @@ ENTRIES = (
         "Hamilton et al. 2016, arXiv:1606.02821",
         value_range=(-1.0, 1.0),
         statistic="second_order_cosine",
+        formula="mean over i of the cosine between sᵢ and tᵢ, the cosines of i with N(i) ∪ N'(i) for x and "
+        "for y",
         n_neighbours=10,
     ),
     _entry(
@@ -110,9 +130,19 @@ ENTRIES = (
         "Second-order cosine of distances, as in ReSi (k = 10)",
         "Klabunde et al. 2024, arXiv:2408.00531, released code",
         statistic="second_order_cosine_distances",
+        formula="as second_order_cosine, of distances 1 − cosine",
         n_neighbours=10,
     ),
-    _entry("cknna_10", "CKNNA (k = 10)", HUH, value_range=(-1.0, 1.0), statistic="cknna", n_neighbours=10),
+    _entry(
+        "cknna_10",
+        "CKNNA (k = 10)",
+        HUH,
+        value_range=(-1.0, 1.0),
+        statistic="cknna",
+        formula="s(x, y) / √(s(x, x) s(y, y)), s(x, y) = Σ over j in N(i) ∩ N'(i) of K_ij L_ij; K, L: "
+        "cosines less the mean of their row",
+        n_neighbours=10,
+    ),
     _entry(
         "cknna_reference_10",
         "CKNNA as released (k = 10)",
@@ -120,6 +150,8 @@ ENTRIES = (
         value_range=(-float("inf"), float("inf")),
         symmetric=False,
         statistic="cknna_reference",
+        formula="HSIC(x, y) / √(HSIC(x, x) HSIC(y, y)), unbiased, of cosines where j is in N(i) ∩ N'(i), "
+        "zero elsewhere",
         n_neighbours=10,
     ),
     _entry(
@@ -132,6 +164,7 @@ ENTRIES = (
         larger_is_more_similar=False,
         is_extreme_for_itself=False,  # ranks count from one
         statistic="information_imbalance",
+        formula="2/n times the mean rank for y of the nearest neighbour for x",
     ),
     _entry(
         "information_imbalance_cosine",
@@ -142,5 +175,6 @@ ENTRIES = (
         larger_is_more_similar=False,
         is_extreme_for_itself=False,  # ranks count from one
         statistic="information_imbalance",
+        formula="2/n times the mean rank for y of the nearest neighbour for x",
     ),
 )

@@ -13,7 +13,13 @@ OF_ALL = OF_EACH | {Invariance.ROTATION}
 
 
 def _entry(
-    measure_id: str, title: str, *, average: str, invariances: frozenset[Invariance], **regression: Json
+    measure_id: str,
+    title: str,
+    *,
+    formula: str,
+    average: str,
+    invariances: frozenset[Invariance],
+    **regression: Json,
 ) -> Measure:
     return Measure(
         id=measure_id,
@@ -21,6 +27,7 @@ def _entry(
         family=Family.PREDICTIVITY,
         runner=compare,
         source=YAMINS,
+        formula=formula,
         value_range=(WORST, BEST),
         larger_is_more_similar=True,
         invariances=invariances,
@@ -35,6 +42,8 @@ ENTRIES = (
     _entry(
         "ridge_r2",
         "Ridge predictivity (row predicts column, R² of all variance)",
+        formula="1 − Σ |y − ŷ|² / Σ |y − mean y|² over held-out stimuli and features; ŷ: ridge from x, "
+        "strength by generalised cross-validation",
         regression="ridge",
         average="all",
         invariances=OF_ALL,
@@ -42,6 +51,7 @@ ENTRIES = (
     _entry(
         "ridge_r2_mean",
         "Ridge predictivity (row predicts column, mean R² of features)",
+        formula="as ridge_r2 for each feature, then their mean; a strength for each feature",
         regression="ridge",
         average="each",
         invariances=OF_EACH,
@@ -49,6 +59,7 @@ ENTRIES = (
     _entry(
         "pls_25_r2",
         "PLS predictivity (row predicts column, R² of all variance)",
+        formula="as ridge_r2; ŷ: partial least squares with 25 components",
         regression="pls",
         n_components=N_COMPONENTS,
         average="all",

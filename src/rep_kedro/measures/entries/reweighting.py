@@ -12,6 +12,9 @@ ENTRIES = (
         family=Family.REWEIGHTING,
         runner=compare,
         source="Kaniuth & Hebart 2022, doi:10.1016/j.neuroimage.2022.119294",
+        formula="correlation of Σ w_f (x_if − x_jf)² with |y_i − y_j|² over pairs in held-out folds; w ≥ "
+        "0: least squares on the "
+        "others, ridge 1e-6",
         value_range=(-1.0, 1.0),
         larger_is_more_similar=True,
         invariances=frozenset(

@@ -20,6 +20,13 @@ RDMS = {
     "squared_euclidean": UNITS | {Invariance.TRANSLATION, Invariance.ROTATION},
 }
 
+RDM_FORMULAS = {
+    "correlation": "1 − correlation",
+    "cosine": "1 − cosine",
+    "euclidean": "|x_i − x_j|",
+    "squared_euclidean": "|x_i − x_j|²",
+}
+
 
 def _refuse_many_stimuli(n_stimuli: int, n_features_a: int, n_features_b: int, *, most: int) -> str | None:
     if n_stimuli > most:
@@ -41,6 +48,7 @@ class Comparison(NamedTuple):
 
     title: str
     source: str
+    formula: str
     inference: Inference | None
     is_cosine: bool = True
     value_range: tuple[float, float] = (-1.0, 1.0)
@@ -48,18 +56,32 @@ class Comparison(NamedTuple):
 
 
 COMPARISONS = {
-    "pearson": Comparison("Pearson", KRIEGESKORTE, UNBIASED),
-    "spearman": Comparison("Spearman", KRIEGESKORTE, UNBIASED),
-    "rho_a": Comparison("rho-a", SCHUTT, NOT_RESAMPLED, is_cosine=False),
+    "pearson": Comparison("Pearson", KRIEGESKORTE, "Pearson correlation of v and w", UNBIASED),
+    "spearman": Comparison(
+        "Spearman", KRIEGESKORTE, "Pearson correlation of the ranks of v and w, ties averaged", UNBIASED
+    ),
+    "rho_a": Comparison(
+        "rho-a",
+        SCHUTT,
+        "12 Σ (r − mean r)(s − mean s) / (m³ − m); r, s: ranks of the m entries of v and w",
+        NOT_RESAMPLED,
+        is_cosine=False,
+    ),
     "tau_a": Comparison(
         "tau-a",
         "Nili et al. 2014, doi:10.1371/journal.pcbi.1003553",
+        "mean over pairs of entries of sign(v_p − v_q) sign(w_p − w_q)",
         None,
         is_cosine=False,
         refusal=REFUSE_TAU,
     ),
-    "cosine": Comparison("cosine", DIEDRICHSEN, NOT_RESAMPLED, value_range=(0.0, 1.0)),
-    "whitened_cosine": Comparison("whitened cosine", DIEDRICHSEN, replace(NOT_RESAMPLED, is_biased=True)),
+    "cosine": Comparison("cosine", DIEDRICHSEN, "vᵀw / (|v| |w|)", NOT_RESAMPLED, value_range=(0.0, 1.0)),
+    "whitened_cosine": Comparison(
+        "whitened cosine",
+        DIEDRICHSEN,
+        "vᵀV⁻¹w / √(vᵀV⁻¹v wᵀV⁻¹w); V: covariance of dissimilarities of noise",
+        replace(NOT_RESAMPLED, is_biased=True),
+    ),
 }
 
 ENTRIES = tuple(
@@ -69,6 +91,7 @@ ENTRIES = tuple(
         family=Family.RSA,
         runner=compare,
         source=how.source,
+        formula=f"{how.formula}; v, w: {RDM_FORMULAS[rdm]} of stimuli i < j",
         value_range=how.value_range,
         larger_is_more_similar=True,
         invariances=invariances,

@@ -18,6 +18,8 @@ ENTRIES = (
         larger_is_more_similar=True,
         invariances=UNITS,
         is_extreme_for_itself=False,  # an estimate of 1 may exceed it
+        formula="S(x, y) / √(S'(x) S'(y)); S: unbiased HSIC per pair of features, S': its mean over pairs "
+        "of different features of one model",
         parameters={"statistic": "cka_debiased_twice"},
     ),
     Measure(
@@ -31,6 +33,9 @@ ENTRIES = (
         invariances=UNITS | {Invariance.ROTATION},
         fewest_stimuli=FewestStimuli(4 * N_MOMENTS),
         is_extreme_for_itself=False,  # the polynomial of a model with itself is not the exact norm
+        formula="Σ over p ≤ 3 of g_p m_p λ^(1 − 2p) / √(tr A tr B); m_p: unbiased tr (CCᵀ)^p, λ: largest "
+        "singular value of C, "
+        "Σ g_p s^2p ≈ s on [0, 1]",
         parameters={"statistic": "nbs_moments", "n_moments": N_MOMENTS, "n_orders": N_ORDERS, "seed": SEED},
     ),
 )

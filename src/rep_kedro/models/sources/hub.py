@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from rep_kedro.downloads import require_modest_snapshot
 from rep_kedro.errors import UserError
 from rep_kedro.models.sources.loaded import explained
-from rep_kedro.models.sources.published import digests_of_copy
+from rep_kedro.models.sources.published import digests_of_copy, hub_or_cache
 
 PREFIX = "hf-hub:"
 _NAME = re.compile(r"hf-hub:(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
@@ -53,12 +53,13 @@ def fetch_folder(name: str, config: str, *, with_weights: bool) -> HubFolder:
             f"name {name!r} is not of the form hf-hub:<owner>/<name> or hf-hub:<owner>/<name>@<revision>"
         )
     repository, revision = found["repository"], found["revision"]
-    with explained(f"repository {repository!r}", config):
+    with explained(f"repository {repository!r}", config), hub_or_cache():
         folder = Path(hf_hub_download(repository, config, revision=revision)).parent
     commit = folder.name
     if with_weights:
-        require_modest_snapshot(repository, repo_type="model", revision=commit, patterns=_READ)
-        with explained(f"repository {repository!r}", "*.safetensors"):
+        with hub_or_cache():
+            require_modest_snapshot(repository, repo_type="model", revision=commit, patterns=_READ)
+        with explained(f"repository {repository!r}", "*.safetensors"), hub_or_cache():
             folder = Path(snapshot_download(repository, revision=commit, allow_patterns=list(_READ)))
             if not any(folder.glob("*.safetensors")):
                 raise FileNotFoundError("the repository has no safetensors file")

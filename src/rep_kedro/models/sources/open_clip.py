@@ -14,7 +14,7 @@ from rep_kedro.errors import UserError, suggest
 from rep_kedro.models.preprocessing import Preprocessing
 from rep_kedro.models.sources.hub import fetch_folder, identify_copy, is_on_hub, read_config
 from rep_kedro.models.sources.loaded import drawn_from, explained
-from rep_kedro.models.sources.published import digest_at_address, digest_on_hub
+from rep_kedro.models.sources.published import digest_at_address, digest_on_hub, hub_or_cache
 from rep_kedro.models.sources.specs import OpenClipModel
 
 _CONFIG = "open_clip_config.json"
@@ -90,7 +90,7 @@ def build(spec: OpenClipModel, *, with_weights: bool) -> nn.Module:
                     name, pretrained=None, load_weights=False, device=device
                 )
             return module.eval()
-        with explained(f"open_clip model {spec.name!r}", spec.pretrained):
+        with explained(f"open_clip model {spec.name!r}", spec.pretrained), hub_or_cache():
             pretrained = None if is_on_hub(spec.name) else spec.pretrained
             module = open_clip.create_model(name, pretrained=pretrained, require_pretrained=True)
             return module.eval()

@@ -8,7 +8,8 @@ is not here.
 import json
 import re
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache, partial
 from hashlib import file_digest, sha256
 from pathlib import Path
@@ -115,7 +116,7 @@ def _safe_name(name: str) -> str:
 
 @cache
 def _digest_stated_by_hub(repository: str, name: str, revision: str) -> str | None:
-    if not _is_hub_there():
+    if not _hub_answers():
         return None
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
@@ -127,9 +128,30 @@ def _digest_stated_by_hub(repository: str, name: str, revision: str) -> str | No
     return stated if stated and _DIGEST.fullmatch(stated) else None
 
 
+@contextmanager
+def hub_or_cache() -> Iterator[None]:
+    """Let libraries look into the local cache alone where the hub does not answer; they try for a minute.
+
+    Raises:
+        ConnectionError: If the hub does not answer and a file is not in the cache.
+    """
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE or _hub_answers():
+        yield
+        return
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    except OSError as error:
+        raise ConnectionError(f"{constants.ENDPOINT} does not answer") from error
+    finally:
+        constants.HF_HUB_OFFLINE = False
+
+
 @cache
-def _is_hub_there() -> bool:
-    """Return whether the hub is allowed and answers; checked once per process."""
+def _hub_answers() -> bool:
+    """Return whether the hub is allowed and answers within seconds; tried once per process."""
     from huggingface_hub.constants import ENDPOINT, HF_HUB_OFFLINE
 
     if HF_HUB_OFFLINE:

@@ -10,7 +10,12 @@ from rep_kedro.errors import UserError, suggest
 from rep_kedro.models.preprocessing import Preprocessing
 from rep_kedro.models.sources.hub import fetch_folder, identify_copy, is_on_hub, read_config
 from rep_kedro.models.sources.loaded import drawn_from, explained
-from rep_kedro.models.sources.published import checkpoint_folder, digest_at_address, digest_on_hub
+from rep_kedro.models.sources.published import (
+    checkpoint_folder,
+    digest_at_address,
+    digest_on_hub,
+    hub_or_cache,
+)
 from rep_kedro.models.sources.specs import TimmModel
 
 _CONFIG = "config.json"
@@ -78,7 +83,7 @@ def build(spec: TimmModel, *, with_weights: bool) -> nn.Module:
     with drawn_from(spec.seed):
         if not (spec.pretrained and with_weights):
             return timm.create_model(spec.name, pretrained=False, **_accepted(spec, size)).eval()
-        with explained(f"timm model {spec.name!r}", identify_weights(spec)["tag"]):
+        with explained(f"timm model {spec.name!r}", identify_weights(spec)["tag"]), hub_or_cache():
             return timm.create_model(spec.name, pretrained=True, **_accepted(spec, size)).eval()
 
 
