@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from rep_kedro._torchvision import mend_torchvision
+from rep_kedro._torchvision import declare_torchvision_operators
 from rep_kedro.training.schedule import Schedule
 
 
@@ -52,7 +52,7 @@ def _build_radam(groups: Any, schedule: Schedule) -> torch.optim.Optimizer:
 
 def _build_lars(groups: Any, schedule: Schedule) -> torch.optim.Optimizer:
     """Return timm's LARS: every matrix is adapted, also without decay; parameters of one dimension never."""
-    mend_torchvision()
+    declare_torchvision_operators()
     from timm.optim.lars import Lars
 
     matrices, others = groups
