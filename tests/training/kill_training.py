@@ -84,7 +84,7 @@ def main(n_kills: int, seed: int) -> int:
         differ = [name for name, *both in zip(files, *contents, strict=True) if both[0] != both[1]]
         left = sorted(path.name for path in broken.glob("states/*"))
         _say(
-            f"{n_kills} kills, {resumed} left a state; {len(files)} members, differing: {differ}, left: {left}"
+            f"{n_kills} kills, {resumed} left states; {len(files)} members, differing: {differ}, left: {left}"
         )
         return int(bool(differ or left))
 

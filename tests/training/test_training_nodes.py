@@ -245,3 +245,59 @@ def test_a_stimulus_set_that_cannot_be_learnt_from_is_refused_while_planning(
 def test_without_grids_there_is_nothing_to_train_and_no_set_to_train_on(stimulus_sets):
     assert plan_networks(stimulus_sets, _params(grids=[], stimulus_set="unknown")) == {}
     assert all("model" in table.columns for table in tabulate_trainings({}))
+
+
+def test_streamed_images_give_the_bytes_of_images_in_memory(stimulus_sets, networks, tmp_path):
+    params = _params(grids=[GRIDS[1]], memory_bytes=1)
+    streamed = run_plan(tmp_path, plan_networks(stimulus_sets, params))["cnn_vicreg_s0"]
+    assert streamed.path.read_bytes() == networks["cnn_vicreg_s0"].path.read_bytes()
+
+
+def test_a_snapshot_is_a_network_of_its_own(stimulus_sets, networks, tmp_path):
+    grid = {**GRIDS[0], "architectures": ["cnn"], "seeds": [0], "snapshots": {"epochs": [0, 1], "steps": [3]}}
+    plan = plan_networks(stimulus_sets, _params(grids=[grid]))
+    found = run_plan(tmp_path / "all", plan)
+    assert found["cnn_supervised_s0"].path.read_bytes() == networks["cnn_supervised_s0"].path.read_bytes()
+    first, second, third = (found[f"cnn_supervised_s0@{moment}"] for moment in ("epoch0", "epoch1", "step3"))
+    whole = found["cnn_supervised_s0"].meta["history"]
+    assert [handle.meta["history"] for handle in (first, second, third)] == [whole[:1], whole[:2], whole[:2]]
+    assert [handle.meta["n_updates"] for handle in (first, second, third)] == [0, 2, 3]
+    drawn = restore_trained_network(found["cnn_supervised_s0@epoch0"]).state_dict()
+    assert not torch.equal(
+        drawn["conv1.weight"], restore_trained_network(second).state_dict()["conv1.weight"]
+    )
+    alone = {key: planned for key, planned in plan.items() if key.endswith("@epoch1")}
+    again = run_plan(tmp_path / "alone", alone)["cnn_supervised_s0@epoch1"]
+    assert again.path.read_bytes() == second.path.read_bytes()
+    history, costs = tabulate_trainings(found)
+    assert set(history.model) == set(costs.model) == {"cnn_supervised_s0"}
+    assert not list((tmp_path / "states").glob("*"))
+
+
+def test_metrics_precision_and_accumulation_are_part_of_the_recipe_and_of_the_training(
+    stimulus_sets, networks, tmp_path
+):
+    changes = {
+        "label": "bf16",
+        "precision": "bfloat16",
+        "metrics": ["cross_entropy", "top1_accuracy"],
+        "schedule": {**SCHEDULE, "batch_size": 4, "accumulate": 2},
+    }
+    grid = {**GRIDS[0], "architectures": ["cnn"], "seeds": [0], **changes}
+    found = run_plan(tmp_path, plan_networks(stimulus_sets, _params(grids=[grid], portable=False)))
+    member = found["cnn_supervised_bf16_s0"]
+    assert member.recipe["precision"] == "bfloat16"
+    row = member.meta["history"][-1]
+    assert row["test_top1_accuracy"] == row["test_accuracy"]
+    assert row["test_cross_entropy"] > 0
+    assert member.meta["n_updates"] == 4
+    weights = member.tensor("conv1.weight")
+    assert weights.dtype == np.float32
+    assert np.abs(weights - networks["cnn_supervised_s0"].tensor("conv1.weight")).max() > 0
+
+
+def test_metrics_need_logits_and_enough_classes(stimulus_sets):
+    with pytest.raises(UserError, match="'top2_accuracy' needs more than 2 classes, the stimulus set has 2"):
+        plan_networks(stimulus_sets, _params(grids=[{**GRIDS[0], "metrics": ["top2_accuracy"]}]))
+    with pytest.raises(UserError, match="objective 'vicreg' has no class logits to measure"):
+        plan_networks(stimulus_sets, _params(grids=[{**GRIDS[1], "metrics": ["mcc"]}]))

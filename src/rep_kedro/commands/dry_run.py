@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _UNKNOWN = "-"
 _FEATURES = "features"
+_NETWORKS = "networks"
 _READ_AT_ONCE = "dissimilarities"  # files of one matrix each; to make a member is to read one
 _KEPT, _COMPUTED, _ALWAYS = "tables and pages to keep", "tables and pages to compute", "made by every run"
 _FOLLOWS = "tables and pages that follow from what changes"
@@ -65,6 +66,8 @@ def tell_dry_run(context: Any, selection: "Pipeline", shard: str | None) -> Iter
         if names:
             yield f"{state}: {', '.join(names)}"
     yield from networks
+    if not shard and any(each.name == _NETWORKS and each.n_pending for each in outlooks):
+        yield from _detail_trainings(context, catalog)
     yield from (f"will fail: {outlook.name} {each}" for outlook in outlooks for each in outlook.failures)
     yield ""
     yield "nothing was computed or written (--dry-run)"
@@ -88,6 +91,15 @@ def _detail_features(
         for each in outlooks
     ]
     return known, lines
+
+
+def _detail_trainings(context: Any, catalog: Any) -> list[str]:
+    from rep_kedro.commands.trainings import describe_trainings
+
+    try:
+        return list(describe_trainings(context, catalog))
+    except Exception as problem:
+        return ["", f"networks: {_reason(problem)}"]
 
 
 def _look(catalog: Any, selection: "Pipeline", shard: str | None) -> tuple[list[_Outlook], dict[str, str]]:

@@ -121,7 +121,8 @@ class Run:
         return TrainedNetwork(
             network,
             self.history,
-            **self._counts(),
+            n_updates=self.n_updates,
+            n_images_seen=self.n_images_seen,
             watched=watching.tensors(),
             watched_meta=watching.meta(),
             ended=self.ended,
@@ -239,11 +240,19 @@ class Run:
         network = self._training.network
         copy = build_network(network.architecture, n_classes=network.n_classes, seed=0)
         copy.load_state_dict({name: value.cpu() for name, value in network.state_dict().items()})
-        return TrainedNetwork(copy.eval(), [*self.history], **self._counts())
+        return TrainedNetwork(
+            copy.eval(), [*self.history], n_updates=self.n_updates, n_images_seen=self.n_images_seen
+        )
 
-    def _counts(self) -> dict[str, int]:
-        n_updates = self._steps.n_updates if self._steps else 0
-        return {"n_updates": n_updates, "n_images_seen": n_updates * self._images_per_update}
+    @property
+    def n_updates(self) -> int:
+        """Updates of the weights so far."""
+        return self._steps.n_updates if self._steps else 0
+
+    @property
+    def n_images_seen(self) -> int:
+        """Images in the forward passes of these updates."""
+        return self.n_updates * self._images_per_update
 
     def _pack(self) -> TrainingState:
         steps, training = self._require_steps(), self._training

@@ -1,0 +1,31 @@
+"""``kedro import-grid``: a grid of trainings from the JSON of phd-lab, as YAML."""
+
+import json
+from pathlib import Path
+
+import click
+
+from rep_kedro.commands.command import ProjectCommand
+
+
+@click.command(name="import-grid", cls=ProjectCommand)
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def command(file: Path) -> None:
+    """Print the grid of a JSON configuration of phd-lab as YAML; name what it cannot honour."""
+    import yaml
+
+    from rep_kedro.errors import UserError
+    from rep_kedro.training.published_grids import read_published_grid
+
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, ValueError) as problem:
+        raise UserError(f"{file} is not a JSON file: {problem}") from problem
+    try:
+        read = read_published_grid(content)
+    except UserError as problem:
+        raise UserError(f"{file}: {problem}") from problem
+    text = yaml.safe_dump({"training": {"grids": [read.grid]}}, sort_keys=False, default_flow_style=None)
+    click.echo(text, nl=False)
+    for line in read.left_out:
+        click.echo(f"not honoured: {line}", err=True)

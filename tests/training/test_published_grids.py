@@ -1,0 +1,123 @@
+"""Grids in phd-lab's JSON: five of its forms, and what cannot be honoured."""
+
+import json
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from rep_kedro.errors import UserError
+from rep_kedro.training.params import TrainingParams
+from rep_kedro.training.published_grids import read_published_grid
+
+PRESETS = ["adam", "lrs"]
+FORMS = {
+    "lists": {
+        "model": ["cnn", "small_resnet"],
+        "dataset": ["Cifar10"],
+        "resolution": [32],
+        "optimizer": ["lrs60"],
+    },
+    "scalars": {
+        "model": "cnn",
+        "epoch": 2,
+        "batch_size": 64,
+        "dataset": "MNIST",
+        "resolution": 28,
+        "optimizer": "sgd",
+    },
+    "several sides": {"model": ["cnn"], "resolution": [32, 160], "epoch": [30], "metrics": ["Accuracy"]},
+    "optimisers and batches": {
+        "model": ["cnn"],
+        "optimizer": PRESETS,
+        "batch_size": [32, 64],
+        "epoch": [1, 2],
+    },
+    "saturation": {
+        "model": ["CNN"],
+        "delta": [0.99, 0.999],
+        "conv_method": "mean",
+        "downsampling": 4,
+        "data_parallel": False,
+    },
+}
+
+
+def _train(content):
+    grids = [read_published_grid(content).grid]
+    return TrainingParams.model_validate({"stimulus_set": "x", "portable": False, "grids": grids}).networks()
+
+
+@pytest.mark.parametrize(
+    ("form", "names"),
+    [
+        ("lists", ["cnn_supervised_s0", "small_resnet_supervised_s0"]),
+        ("scalars", ["cnn_supervised_s0"]),
+        ("several sides", ["cnn_supervised_px32_s0", "cnn_supervised_px160_s0"]),
+        (
+            "optimisers and batches",
+            [
+                f"cnn_supervised_{o}_epochs{e}_bs{b}_s0"
+                for o in ("adam", "lrs")
+                for e in (1, 2)
+                for b in (32, 64)
+            ],
+        ),
+        ("saturation", ["cnn_supervised_s0"]),
+    ],
+)
+def test_each_form_gives_its_trainings(form, names):
+    assert list(_train(FORMS[form])) == names
+
+
+def test_values_and_defaults_are_those_of_the_file():
+    spec = _train(FORMS["scalars"])["cnn_supervised_s0"]
+    assert (spec.stimulus_set, spec.input_px) == ("mnist", 28)
+    assert (spec.schedule.epochs, spec.schedule.batch_size, spec.schedule.learning_rate) == (2, 64, 0.01)
+    default = _train({"model": "cnn"})["cnn_supervised_s0"]
+    assert (default.schedule.epochs, default.schedule.batch_size, default.schedule.optimizer) == (
+        30,
+        128,
+        "adam",
+    )
+    assert default.metrics == ("top5_accuracy",)
+
+
+def test_what_cannot_be_honoured_is_named():
+    content = {
+        "model": ["cnn", "cnm"],
+        "optimizer": ["lrs90", "lrs"],
+        "metrics": ["Accuracy", "F1"],
+        "colour": 1,
+    }
+    lines = read_published_grid({**content, "logs_dir": "x", "delta": 0.9}).left_out
+    assert [line.partition(":")[0] for line in lines] == [
+        "colour", "logs_dir", "delta", "model 'cnm'", "optimizer 'lrs90'", "metrics 'F1'",
+    ]  # fmt: skip
+    assert "did you mean 'cnn'" in lines[3]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([], "a grid is a JSON object of lists by key, got list"),
+        ({"model": []}, "key 'model' has no value"),
+        ({"model": ["nothing_like_it"]}, "nothing of the grid can be trained: model 'nothing_like_it'"),
+    ],
+)
+def test_files_without_a_grid_are_refused(content, message):
+    with pytest.raises(UserError, match=message):
+        read_published_grid(content)
+
+
+def test_the_command_prints_yaml_and_names_the_rest(tmp_path):
+    from rep_kedro.commands.import_grid import command
+
+    file = tmp_path / "grid.json"
+    file.write_text(json.dumps(FORMS["saturation"]))
+    ended = CliRunner().invoke(command, [str(file)])
+    assert ended.exit_code == 0, ended.output
+    assert yaml.safe_load(ended.stdout)["training"]["grids"][0]["architectures"] == ["cnn"]
+    assert "not honoured: data_parallel: a training uses one device" in ended.stderr
+    file.write_text("{")
+    assert CliRunner().invoke(command, [str(file)]).exit_code == 1
