@@ -26,7 +26,7 @@ def test_axes_of_a_product_are_combined_and_named_where_they_vary():
     ]
     spec = found["cnn_supervised_f4_px64_adam_s0"]
     assert (spec.input_px, spec.schedule.optimizer, spec.schedule.batch_size) == (64, "adam", 8)
-    assert spec.load_architecture().input.size_px == 64
+    assert spec.load_definition().input.size_px == 64
     assert spec.stimulus_set == "bars"
 
 

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rep_kedro.models.architecture import DefinedNetwork
     from rep_kedro.training.params import TrainingParams
 
 _SOME_CLASSES = 10
@@ -22,22 +23,32 @@ def find_unsound_architectures(
 
     specs = {(spec.architecture, spec.input_px): spec for spec in training.networks().values()}
     definitions = {
-        name if px is None else f"{name} at {px} px": spec.load_architecture()
+        name if px is None else f"{name} at {px} px": spec.load_definition()
         for (name, px), spec in specs.items()
     }
     unbuilt = [name for name, found in definitions.items() if canonical_json(found.as_json()) not in built]
     if not unbuilt:
         return
-    import torch
-
-    from rep_kedro.models.network import build_network
-
     for name in unbuilt:
         try:
-            with torch.device("meta"):
-                build_network(definitions[name], n_classes=_SOME_CLASSES, seed=0)
+            _require_sound(definitions[name])
         except ValueError as problem:
             yield name, str(problem)
+
+
+def _require_sound(definition: "DefinedNetwork") -> None:
+    """Build a network without numbers, or one of others, whose code may need them, with numbers."""
+    import torch
+
+    from rep_kedro.models.foreign import ForeignDefinition
+    from rep_kedro.models.foreign_network import list_reached_layers
+    from rep_kedro.models.network import build_network
+
+    if isinstance(definition, ForeignDefinition):
+        list_reached_layers(definition)
+        return
+    with torch.device("meta"):
+        build_network(definition, n_classes=_SOME_CLASSES, seed=0)
 
 
 def stored_definitions(catalog: Any) -> set[str]:

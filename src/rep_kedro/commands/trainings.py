@@ -56,7 +56,7 @@ def _predict(spec: Any, meta: Mapping[str, Any]) -> Any:
 
     has_head = make_objective(spec.objective, spec.options).has_head
     n_classes = len(meta["class_names"]) if has_head else None
-    return predict_cost(spec.load_architecture(), n_classes, spec.schedule)
+    return predict_cost(spec.load_definition(), n_classes, spec.schedule)
 
 
 def _count_images(spec: Any, meta: Mapping[str, Any]) -> int:

@@ -238,6 +238,8 @@ class Architecture(DefinedNetwork):
         Raises:
             ValueError: If the network has a decoder, whose last width is that of the image.
         """
+        if factor == 1:
+            return self
         layers = []
         for layer in self.layers:
             if isinstance(layer, Deconv):

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rep_kedro.errors import UserError, suggest
 from rep_kedro.models.architecture import Architecture, DefinedNetwork
-from rep_kedro.models.families.registry import make_variant
+from rep_kedro.models.families.registry import OWN_CODE, make_variant
 
 FOLDER = Path(__file__).parent / "architectures"
 _SUFFIXES = frozenset({".yml", ".yaml"})
@@ -78,7 +78,7 @@ def load_definition(name: str) -> DefinedNetwork:
             f"unknown architecture {name[:_SHOWN_CHARS]!r} (your own go to {where}); "
             f"{suggest(Path(base).name, places)}"
         )
-    definition = _read(places[base], *_state_of(places[base].path))
+    definition = _read(places[base])
     return definition if factor == 1 else require_layers(base, definition).widened(factor)
 
 
@@ -124,13 +124,26 @@ def read_architecture(path: Path) -> Architecture:
         return Architecture.model_validate(_read_yaml(path))
 
 
+def _read(place: _Place) -> DefinedNetwork:
+    """Return a definition; those of code are found anew each time, since the code may have changed."""
+    state = _state_of(place.path)
+    if place.variant is not None and _read_family(place.path, *state).family == OWN_CODE:
+        return _define(place, *state)
+    return _define_once(place, *state)
+
+
 @lru_cache(maxsize=256)
-def _read(place: _Place, *_state: int) -> DefinedNetwork:
+def _define_once(place: _Place, *state: int) -> DefinedNetwork:
+    return _define(place, *state)
+
+
+def _define(place: _Place, *state: int) -> DefinedNetwork:
     if place.variant is None:
         return read_architecture(place.path)
-    file = _read_family(place.path, *_state)
+    file = _read_family(place.path, *state)
     with _explained(str(place)):
-        return make_variant(file.family, {**file.shared, **file.variants[place.variant]}).define()
+        variant = make_variant(file.family, {**file.shared, **file.variants[place.variant]})
+        return variant.define()
 
 
 @lru_cache(maxsize=64)

@@ -1,10 +1,14 @@
 """What a training costs: parameters, operations, memory; only shapes are followed."""
 
-import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from rep_kedro.models.architecture import Architecture
+from rep_kedro.models.architecture import DefinedNetwork
+from rep_kedro.models.foreign import ForeignDefinition
 from rep_kedro.training.schedule import Schedule
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _FLOPS_PER_MAC = 2
 _PASSES_PER_STEP = 3  # forward, and backward for inputs and for weights
@@ -35,8 +39,21 @@ class TrainingCost:
         return _FLOPS_PER_MAC * self.macs_per_image * _PASSES_PER_STEP * n_images
 
 
+class _OutputSizes:
+    """Counts the numbers that the innermost modules of a network give for one image."""
+
+    def __init__(self, network: "nn.Module") -> None:
+        self.total = 0
+        for module in network.modules():
+            if not any(True for _ in module.children()):
+                module.register_forward_hook(self._add)
+
+    def _add(self, module: "nn.Module", given: Any, output: Any) -> None:
+        self.total += output.numel() if hasattr(output, "numel") else 0
+
+
 def predict_cost(
-    architecture: Architecture, n_classes: int | None, schedule: Schedule | None
+    architecture: DefinedNetwork, n_classes: int | None, schedule: Schedule | None
 ) -> TrainingCost:
     """Return the cost of a training; nothing but shapes is computed.
 
@@ -50,12 +67,15 @@ def predict_cost(
     from rep_kedro.models.cost import count_cost
     from rep_kedro.models.network import build_network
 
-    with torch.device("meta"):
+    image_shape = (architecture.input.channels, architecture.input.size_px, architecture.input.size_px)
+    if isinstance(architecture, ForeignDefinition):  # its code may need numbers to be built
         network = build_network(architecture, n_classes=n_classes, seed=0)
-    size = sum(math.prod(shape) for shape in network.shapes.values())
-    cost = count_cost(
-        network, (architecture.input.channels, architecture.input.size_px, architecture.input.size_px)
-    )
+    else:
+        with torch.device("meta"):
+            network = build_network(architecture, n_classes=n_classes, seed=0)
+    outputs = _OutputSizes(network)
+    cost = count_cost(network, image_shape)
+    size = outputs.total
     if schedule is None:
         return TrainingCost(cost.n_parameters, cost.n_flops // _FLOPS_PER_MAC, 0)
     n_numbers = cost.n_parameters * (2 + _STATES[schedule.optimizer]) + size * schedule.batch_size

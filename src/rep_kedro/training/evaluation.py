@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from rep_kedro.kernels.layers.spectrum import measure_rankme_uncentred_sigma
 from rep_kedro.kernels.precision import accumulation_dtype
-from rep_kedro.models.network import LayeredNetwork
+from rep_kedro.models.network import Network
 from rep_kedro.training.metrics import measure_metrics
 from rep_kedro.training.monitors.protocol import Split
 from rep_kedro.training.objectives.protocol import embed
@@ -16,7 +16,7 @@ from rep_kedro.training.stimuli import LabelledImages, TrainingStimuli
 EVALUATION_BATCH = 512
 
 
-def measure_accuracy(network: LayeredNetwork, images: LabelledImages, device: str = "cpu") -> float | None:
+def measure_accuracy(network: Network, images: LabelledImages, device: str = "cpu") -> float | None:
     """Return the fraction of images whose highest logit is their label; None without labels or images."""
     if images.labels is None or len(images.images) == 0:
         return None
@@ -25,7 +25,7 @@ def measure_accuracy(network: LayeredNetwork, images: LabelledImages, device: st
 
 
 def evaluate(
-    network: LayeredNetwork,
+    network: Network,
     projector: nn.Module,
     stimuli: TrainingStimuli,
     device: str,
@@ -67,9 +67,7 @@ def evaluate(
     return found
 
 
-def _outputs(
-    network: LayeredNetwork, projector: nn.Module, images: LabelledImages, device: str
-) -> Iterator[Tensor]:
+def _outputs(network: Network, projector: nn.Module, images: LabelledImages, device: str) -> Iterator[Tensor]:
     network.eval()
     projector.eval()
     with torch.no_grad():

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Self
 from pydantic import Field, model_validator
 
 from rep_kedro.errors import UserError, suggest
-from rep_kedro.models.architecture_files import load_architecture
+from rep_kedro.models.architecture_files import load_definition
 from rep_kedro.parameter_rules import Seed
 from rep_kedro.training.schedule import Schedule
 from rep_kedro.training.spec import NetworkSpec, Precision, Snapshots, Strict
@@ -87,7 +87,7 @@ class NetworkGrid(Strict):
         make_monitors(self.monitors)
         require_metrics(self.metrics)
         for _, spec in self.expand("", {}):
-            load_architecture(spec.architecture)
+            load_definition(spec.architecture)
             for epoch in self.snapshots.epochs:
                 if epoch > (last := spec.schedule.epochs if spec.schedule else 0):
                     raise UserError(f"snapshot epoch{epoch} is after the last epoch ({last})")

@@ -5,12 +5,11 @@ the loop runs on one thread, so that the result does not depend on how many ther
 trained side by side instead.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rep_kedro.errors import UserError
-from rep_kedro.models.architecture import Architecture
+from rep_kedro.models.architecture import DefinedNetwork
 from rep_kedro.models.network import build_network
 from rep_kedro.training.monitors.protocol import MonitorSettings, Training
 from rep_kedro.training.monitors.watching import Watching
@@ -23,7 +22,9 @@ from rep_kedro.training.state import StateFile
 from rep_kedro.training.stimuli import TrainingStimuli
 
 
-def train_network(name: str, architecture: Architecture, objective: Objective, **how: Any) -> TrainedNetwork:
+def train_network(
+    name: str, architecture: DefinedNetwork, objective: Objective, **how: Any
+) -> TrainedNetwork:
     """Train one network; arguments and errors are those of :func:`train_in_moments`."""
     *_, (_, trained) = train_in_moments(name, architecture, objective, **how)
     return trained
@@ -31,7 +32,7 @@ def train_network(name: str, architecture: Architecture, objective: Objective, *
 
 def train_in_moments(  # noqa: PLR0913 - all that a training depends on
     name: str,
-    architecture: Architecture,
+    architecture: DefinedNetwork,
     objective: Objective,
     *,
     seed: int,
@@ -76,7 +77,7 @@ def train_in_moments(  # noqa: PLR0913 - all that a training depends on
     _require_fit(name, objective, schedule, stimuli)
     n_classes = stimuli.n_classes if objective.has_head else None
     network = build_network(architecture, n_classes=n_classes, seed=seed).to(device)
-    width = math.prod(network.shapes[network.layer_names[-1]])
+    width = network.output_width
     projector = objective.build_projector(width, make_stream(seed, "projector")).to(device)
     plan = schedule if objective.trains else None
     training = Training(

@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from rep_kedro.datasets import ArrowDataset, Tensors
 from rep_kedro.errors import NotFiniteError, UserError
-from rep_kedro.models.architecture import Architecture
+from rep_kedro.models.foreign import read_definition
 from rep_kedro.training.params import Checkpoints
 from rep_kedro.training.spec import NetworkSpec, PlannedNetwork
 
@@ -62,7 +62,7 @@ def train_portably(
         "networks": {
             name: {
                 "spec": networks[name].spec.model_dump(mode="json"),
-                "definition": networks[name].architecture.as_json(),
+                "definition": networks[name].architecture.model_dump(mode="json", by_alias=True),
                 "digest": networks[name].digest,
             }
             for name in names
@@ -151,7 +151,7 @@ def _work(job: dict[str, Any], output: IO[bytes]) -> None:
     networks = {
         name: PlannedNetwork(
             NetworkSpec.model_validate(wanted["spec"]),
-            Architecture.model_validate(wanted["definition"]),
+            read_definition(wanted["definition"]),
             wanted["digest"],
         )
         for name, wanted in job["networks"].items()

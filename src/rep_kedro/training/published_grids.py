@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rep_kedro.errors import UserError, suggest
-from rep_kedro.models.architecture_files import load_architecture
+from rep_kedro.models.architecture_files import load_definition
 from rep_kedro.training.schedule import PRESETS
 
 DEFAULTS: dict[str, Any] = {
@@ -114,7 +114,7 @@ def _known(values: list[Any], key: str, find: Any, left_out: list[str]) -> list[
 def _name_of_model(name: str) -> str:
     """Return the architecture of a factory's name; case does not matter, nor do dashes."""
     own = str(name).lower().replace("-", "_")
-    load_architecture(own)
+    load_definition(own)
     return own
 
 

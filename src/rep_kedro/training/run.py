@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rep_kedro.errors import UserError
 from rep_kedro.kernels.precision import accumulation_dtype
-from rep_kedro.models.network import LayeredNetwork, build_network
+from rep_kedro.models.network import Network, build_network
 from rep_kedro.training.divergence import describe_divergence, require_finite
 from rep_kedro.training.evaluation import evaluate
 from rep_kedro.training.monitors.protocol import Step, Training
@@ -40,7 +40,7 @@ class TrainedNetwork:
         ended: Why a monitor ended the training early, and after which epoch and step; None if none did.
     """
 
-    network: LayeredNetwork
+    network: Network
     history: list[dict[str, float]]
     n_updates: int = 0
     n_images_seen: int = 0

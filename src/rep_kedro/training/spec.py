@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
-from rep_kedro.models.architecture import Architecture
-from rep_kedro.models.architecture_files import load_architecture
+from rep_kedro.models.architecture import DefinedNetwork
+from rep_kedro.models.architecture_files import load_definition
 from rep_kedro.parameter_model import PlainNumbers
 from rep_kedro.parameter_rules import Count, Seed, Side
 from rep_kedro.training.schedule import Schedule
@@ -69,9 +69,9 @@ class NetworkSpec(Strict):
     precision: Precision = "float32"
     moment: str | None = None
 
-    def load_architecture(self) -> Architecture:
+    def load_definition(self) -> DefinedNetwork:
         """Return the definition, with the network's own input side."""
-        definition = load_architecture(self.architecture)
+        definition = load_definition(self.architecture)
         if self.input_px is None:
             return definition
         resized = definition.input.model_copy(update={"size_px": self.input_px})
@@ -89,7 +89,7 @@ class PlannedNetwork:
     """
 
     spec: NetworkSpec
-    architecture: Architecture
+    architecture: DefinedNetwork
     digest: str
 
 

@@ -54,10 +54,13 @@ def compute_receptive_fields(
 
 
 def _rows_of_trained(model: str, handle: TensorsHandle, params: DiagnosticsParams) -> list[dict[str, Any]]:
-    from rep_kedro.models.sources.trained import rebuild_trained_network
+    from rep_kedro.models.layers import GLOB_CHARACTERS, select_layers
+    from rep_kedro.models.sources.trained import kept_layers_of, rebuild_trained_network
 
-    network = rebuild_trained_network(handle)
-    return _rows_of(model, network, network.kept_layers, int(handle.meta["input_px"]), params)
+    network, layers = rebuild_trained_network(handle), kept_layers_of(handle)
+    if GLOB_CHARACTERS & set("".join(layers)):
+        layers = tuple(select_layers([name for name, _ in network.named_modules()], layers))
+    return _rows_of(model, network, layers, int(handle.meta["input_px"]), params)
 
 
 def _rows_of_foreign(

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from rep_kedro.datasets import Batch, Plan, Planned, code_revision, missing_of
 from rep_kedro.datasets.plan import digest_of
 from rep_kedro.errors import UserError, require_known
+from rep_kedro.models.architecture import DefinedNetwork
+from rep_kedro.models.foreign import ForeignDefinition
 from rep_kedro.schemas.training import TRAINING_COSTS, TRAINING_HISTORY
 from rep_kedro.training.params import TrainingParams
 from rep_kedro.training.spec import NetworkSpec, PlannedNetwork, name_of_trained
@@ -16,9 +18,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from rep_kedro.datasets import ArrowHandle, TensorsHandle
-    from rep_kedro.models.architecture import Architecture
 else:
-    DataFrame = ArrowHandle = TensorsHandle = Architecture = Any  # Kedro reads the hints
+    DataFrame = ArrowHandle = TensorsHandle = Any  # Kedro reads the hints
 
 _log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ def plan_networks(stimulus_sets: Mapping[str, ArrowHandle], params: TrainingPara
         require_known("stimulus set", spec.stimulus_set, stimulus_sets)
         handle = stimulus_sets[spec.stimulus_set]
         _require_trainable(name, spec, handle.meta)
-        architecture = spec.load_architecture()
+        architecture = spec.load_definition()
         recipe = _recipe_of(spec, architecture, handle, portable=params.portable)
         networks[name] = PlannedNetwork(spec, architecture, digest_of(recipe))
         if spec.moment:
@@ -64,7 +65,7 @@ def plan_networks(stimulus_sets: Mapping[str, ArrowHandle], params: TrainingPara
 
 
 def _recipe_of(
-    spec: NetworkSpec, architecture: Architecture, handle: ArrowHandle, *, portable: bool
+    spec: NetworkSpec, architecture: DefinedNetwork, handle: ArrowHandle, *, portable: bool
 ) -> dict[str, Any]:
     """Return everything that the bytes of a trained network depend on."""
     from rep_kedro.training.monitors.registry import make_monitors
@@ -78,7 +79,9 @@ def _recipe_of(
         "seed": spec.seed,
         "schedule": spec.schedule and spec.schedule.model_dump(mode="json"),
         "stimulus_set": handle.reference,
-        "code": code_revision(type(objective).__module__, "rep_kedro.training.loop"),
+        "code": code_revision(
+            type(objective).__module__, "rep_kedro.training.loop", *_builders_of(architecture)
+        ),
     }
     if spec.order_seed is not None:
         recipe["order_seed"] = spec.order_seed
@@ -94,6 +97,13 @@ def _recipe_of(
     if portable:
         recipe["arithmetic"] = ARITHMETIC
     return recipe
+
+
+def _builders_of(definition: DefinedNetwork) -> tuple[str, ...]:
+    """Return the modules that build networks of others; those that build this project's the loop imports."""
+    if not isinstance(definition, ForeignDefinition):
+        return ()
+    return "rep_kedro.models.foreign_network", definition.builder
 
 
 def tabulate_trainings(networks: Mapping[str, TensorsHandle]) -> tuple[DataFrame, DataFrame]:

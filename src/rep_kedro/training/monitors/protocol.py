@@ -34,7 +34,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from rep_kedro.models.network import LayeredNetwork
+from rep_kedro.models.network import Network
 from rep_kedro.parameter_model import PlainNumbers
 from rep_kedro.training.repeatable import make_stream
 
@@ -61,7 +61,7 @@ class Training:
     """
 
     name: str
-    network: LayeredNetwork
+    network: Network
     projector: nn.Module
     stimuli: "TrainingStimuli"
     seed: int
