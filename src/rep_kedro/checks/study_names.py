@@ -175,7 +175,9 @@ def _unknown_labels(parameters: Mapping[str, Any], read: Iterable[str]) -> Itera
         return
     for stimulus_set, name in (parameters["probing"].get("labels") or {}).items():
         table = getattr(ingest.stimulus_sets.get(stimulus_set), "labels", None)
-        known = [OWN] if table is None else table.label
+        known: list[str] | None = [OWN]
+        if table is not None:
+            known = None if table.label is None else [*table.label, *table.multi_label]
         if stimulus_set in ingest.stimulus_sets and known is not None and name not in known:
             why = f"{name!r} is not a label of {stimulus_set}; {suggest(name, known)}"
             yield ("probing", "labels", stimulus_set), why
