@@ -158,6 +158,10 @@ def _sets_with_files(parameters: Mapping[str, Any], read: Iterable[str]) -> Iter
 
 
 def _names_used_by_probing(probing: Mapping[str, Any]) -> Iterator[tuple[Keys, str, str]]:
+    for chooser, kind in (("models", NETWORK), ("stimulus_sets", STIMULUS_SET)):
+        chosen = (probing.get("layer_probes") or {}).get(chooser) or ()
+        for name in () if isinstance(chosen, str) else chosen:
+            yield ("probing", "layer_probes", chooser), kind, name
     for stimulus_set in probing.get("labels") or {}:
         yield ("probing", "labels", stimulus_set), STIMULUS_SET, stimulus_set
     for name, combination in (probing.get("combinations") or {}).items():

@@ -94,6 +94,34 @@ PROBE_RESULTS = Table(
     empty_when="no stimulus set has labels",
 )
 
+LAYER_PROBE_RESULTS = Table(
+    "layer_probe_results",
+    "One row for each probe of a map: pooled to few positions, or of one position alone.",
+    key=("stimulus_set", "model", "layer", "readout"),
+    columns=(
+        STIMULUS_SET,
+        MODEL,
+        LAYER,
+        text("readout", "`4x4`: map averaged to at most 4 x 4 positions; `2,3`: row, column of one position"),
+        count("row", "row of the position, from 0", missing="the map is pooled"),
+        count("column", "column of the position, from 0", missing="the map is pooled"),
+        count("height", "rows of positions: of the pooled map, or of all that have a probe"),
+        count("width", "columns of positions"),
+        _LABEL,
+        fraction("train_accuracy", "accuracy on training stimuli"),
+        fraction("test_accuracy", "accuracy on test stimuli"),
+        fraction("test_low", "lower end of its interval (Wilson, 95 %)"),
+        fraction("test_high", "upper end of its interval"),
+        flag("converged", "whether the gradient is within the tolerance"),
+        count("n_iterations", "steps of the fit"),
+        count("n_features", "features of the probe"),
+        count("n_train", "training stimuli"),
+        count("n_test", "test stimuli"),
+        count("n_classes", "classes"),
+    ),
+    empty_when="`probing.layer_probes` names no network",
+)
+
 PREDICTION_AGREEMENT = Table(
     "prediction_agreement",
     "One row for each stimulus set and pair of networks: do their final probes make the same predictions?",
@@ -189,4 +217,4 @@ MODEL_SELECTION = Table(
     empty_when="no stimulus set has labels",
 )
 
-TABLES = (PROBE_RESULTS, PREDICTION_AGREEMENT, PERFORMANCE_GAPS, MODEL_SELECTION)
+TABLES = (PROBE_RESULTS, LAYER_PROBE_RESULTS, PREDICTION_AGREEMENT, PERFORMANCE_GAPS, MODEL_SELECTION)

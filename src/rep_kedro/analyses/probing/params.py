@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from rep_kedro.analyses.probing.layer_params import LayerProbesParams
 from rep_kedro.analyses.probing.solver_params import (
     PAPER_SEEDS,
     AdamWParams,
@@ -68,6 +69,7 @@ class ProbingParams(Strict):
             ensemble.
         few_shot: Training stimuli of each class, drawn by each seed before anything is fitted; null: all.
         class_weights: ``balanced``: a training stimulus counts n / (n_classes * those of its class).
+        layer_probes: Probes of maps, pooled to few positions or position by position; none by default.
         performance_gaps: How sure the correlation of similarity with differences of accuracy is.
         seed: Of the held-out part and, for stochastic probes, of first weights and batches.
         seeds: Each probe is made with each; weights and predictions of the first are stored. Empty: `seed`
@@ -86,6 +88,7 @@ class ProbingParams(Strict):
     keep_probabilities: bool = True
     few_shot: int | None = Field(default=None, ge=1)
     class_weights: Literal["none", "balanced"] = "none"
+    layer_probes: LayerProbesParams = LayerProbesParams()
     performance_gaps: GapParams = GapParams()
     seed: Seed = 0
     seeds: tuple[Seed, ...] = ()
