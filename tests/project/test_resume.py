@@ -25,6 +25,7 @@ COLLECTIONS = {
     "dissimilarities": "04_feature",
     "sample_size_curves": "07_model_output",
     "probes": "07_model_output",
+    "layer_probes": "07_model_output",
     "stitches": "07_model_output",
 }
 SUMMARY = re.compile(r"(\w+): (\d+) members: (\d+) computed, (\d+) kept, (\d+) failed")
@@ -109,6 +110,7 @@ def test_other_epochs_of_one_network_recompute_it_and_exactly_its_descendants(ow
         "features": 3,
         "spectra": 3,
         "probes": 3,
+        "layer_probes": 0,
         "stitches": 0,
         "similarity_matrices": 12,
         "similarity_nulls": 3,

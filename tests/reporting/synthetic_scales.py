@@ -5,6 +5,7 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
+from tests.reporting.synthetic_study import describe_fit
 
 MEASURE = "cka_linear_debiased"
 OBJECTIVES = ("image_text", "self_supervised", "supervised")
@@ -144,8 +145,7 @@ def make_scaled_probes(cards, n_sets, rng):
             "test_low": 0.3,
             "test_high": 1.0,
             "test_accuracy": rng.uniform(0.4, 0.95),
-            "weight_decay": 1e-3,
-            "learning_rate": 0.1,
+            **describe_fit(0.7),
             "seed": 0,
             "n_train": 1000,
             "n_test": 500,

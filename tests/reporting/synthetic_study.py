@@ -496,6 +496,27 @@ def make_selection(cards):
     return pd.DataFrame(rows)
 
 
+def describe_fit(test):
+    """Return what a probe's row says of its fit and quality."""
+    return {
+        "top5_accuracy": np.nan,
+        "balanced_accuracy": test,
+        "calibration_error": 0.05,
+        "mean_average_precision": np.nan,
+        "solver": "lbfgs",
+        "weight_decay": 1e-3,
+        "learning_rate": 0.1,
+        "n_neighbours": pd.NA,
+        "metric": None,
+        "weighting": None,
+        "convergence": "converged",
+        "n_seeds": 1,
+        "seeds_mean": test,
+        "seeds_low": np.nan,
+        "seeds_high": np.nan,
+    }
+
+
 def make_probes(cards, rng):
     top = {"supervised": 0.97, "simclr": 0.9, "vicreg": 0.87, "untrained": 0.7}
     ease = {"digits": 1.0, "photograph_patches": 0.62, "shapes": 0.85}
@@ -525,8 +546,7 @@ def make_probes(cards, rng):
                         "test_accuracy": test,
                         "test_low": test - 0.05,
                         "test_high": min(1.0, test + 0.05),
-                        "weight_decay": 1e-3,
-                        "learning_rate": 0.1,
+                        **describe_fit(test),
                         "seed": 0,
                         "n_train": 1200,
                         "n_test": 400,

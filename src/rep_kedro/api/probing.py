@@ -10,14 +10,16 @@ import torch
 from torch import Tensor
 
 from rep_kedro.api.arrays import Array, to_matrix
-from rep_kedro.errors import UserError
-from rep_kedro.kernels.probes.choice import FittedProbe, LbfgsFit, fit_layers
+from rep_kedro.errors import UserError, require_known
+from rep_kedro.kernels.probes.choice import FittedProbe, fit_layers
+from rep_kedro.kernels.probes.knn import TooFewNeighboursError
 from rep_kedro.kernels.probes.probe import (
     NothingToHoldOutError,
     bound_share,
     measure_accuracy,
     measure_balanced_accuracy,
 )
+from rep_kedro.kernels.probes.settings import FITS, Fit, LbfgsFit, RidgeFit
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,8 @@ class ProbeResult:
         train_accuracy: On the training samples.
         validation_accuracy: On held-out training samples, of a probe that was fitted on the others; None
             where none could be held out.
-        weight_decay: The chosen one.
-        converged: Whether the fit reached its optimum.
+        weight_decay: The chosen one; None for solvers without it.
+        converged: Whether the fit reached its optimum; None for solvers without one.
         n_train: Training samples.
         n_test: Test samples.
         n_classes: Classes of training and test samples.
@@ -46,8 +48,8 @@ class ProbeResult:
     balanced_accuracy: float
     train_accuracy: float
     validation_accuracy: float | None
-    weight_decay: float
-    converged: bool
+    weight_decay: float | None
+    converged: bool | None
     n_train: int
     n_test: int
     n_classes: int
@@ -60,21 +62,23 @@ def probe(
     test_x: Array,
     test_y: Array,
     *,
-    weight_decays: Sequence[float] = LbfgsFit.weight_decays,
+    solver: str = "lbfgs",
+    weight_decays: Sequence[float] | None = None,
     held_out_fraction: float = 0.2,
     seed: int = 0,
 ) -> ProbeResult:
-    """Fit a linear probe (multinomial logistic regression on standardised features) and test it.
+    """Fit a probe, by default linear (multinomial logistic regression on standardised features), and test it.
 
-    The weight decay is chosen on held-out training samples; then the probe is fitted again on all of them.
+    Its settings are chosen on held-out training samples; then the probe is fitted again on all of them.
 
     Args:
         train_x: Features, (n_train, n_features), of numpy or torch.
         train_y: Labels, (n_train,): integers, booleans or strings.
         test_x: Features, (n_test, n_features); they are seen only for the accuracy.
         test_y: Labels, (n_test,).
-        weight_decays: Penalties w to choose from; the loss is mean cross-entropy + w / 2 times the sum of
-            squared weights.
+        solver: ``lbfgs``, ``adamw``, ``ridge``, ``knn``, ``prototype`` or ``mlp``, with their usual settings.
+        weight_decays: Of ``lbfgs`` and ``ridge``, to choose from; None for their usual ones. For ``lbfgs``
+            the loss is mean cross-entropy + w / 2 times the sum of squared weights.
         held_out_fraction: Share of each class on which the weight decay is chosen.
         seed: Of the held-out part.
 
@@ -97,11 +101,10 @@ def probe(
     classes, own, theirs = _index_classes(
         _to_labels(train_y, "train_y", len(train)), _to_labels(test_y, "test_y", len(test))
     )
-    if not weight_decays or min(weight_decays) <= 0:
-        raise UserError(f"weight_decays must be above 0, at least one, got {list(weight_decays)}")
+    fit = _choose_fit(solver, weight_decays)
     if not 0 < held_out_fraction < 1:
         raise UserError(f"held_out_fraction must be between 0 and 1, got {held_out_fraction}")
-    fitted = _fit(train.cpu(), own, len(classes), tuple(weight_decays), held_out_fraction, seed)
+    fitted = _fit(train.cpu(), own, len(classes), fit, held_out_fraction, seed)
     predictions = fitted.predict(test.cpu())
     accuracy = measure_accuracy(predictions, theirs).item()
     low, high = bound_share(accuracy, len(test))
@@ -113,7 +116,7 @@ def probe(
         train_accuracy=measure_accuracy(fitted.predict(train.cpu()), own).item(),
         validation_accuracy=fitted.validation_accuracy,
         weight_decay=fitted.setting.weight_decay,
-        converged=bool(fitted.converged),
+        converged=fitted.converged,
         n_train=len(train),
         n_test=len(test),
         n_classes=len(classes),
@@ -121,11 +124,23 @@ def probe(
     )
 
 
+def _choose_fit(solver: str, weight_decays: Sequence[float] | None) -> Fit:
+    require_known("solver", solver, FITS)
+    if weight_decays is None:
+        return FITS[solver]()
+    convex: dict[str, type[LbfgsFit | RidgeFit]] = {"lbfgs": LbfgsFit, "ridge": RidgeFit}
+    if solver not in convex:
+        raise UserError(f"weight_decays are of {' and '.join(convex)}, got {solver}")
+    if not weight_decays or min(weight_decays) <= 0:
+        raise UserError(f"weight_decays must be above 0, at least one, got {list(weight_decays)}")
+    return convex[solver](weight_decays=tuple(weight_decays))
+
+
 def _fit(
     x: Tensor,
     labels: Tensor,
     n_classes: int,
-    weight_decays: tuple[float, ...],
+    fit: Fit,
     held_out_fraction: float,
     seed: int,
 ) -> FittedProbe:
@@ -134,10 +149,12 @@ def _fit(
             {"x": x},
             labels,
             n_classes=n_classes,
-            fit=LbfgsFit(weight_decays),
+            fit=fit,
             held_out_fraction=held_out_fraction,
             seed=seed,
         )["x"]
+    except TooFewNeighboursError as problem:
+        raise UserError(str(problem)) from problem
     except NothingToHoldOutError as problem:
         raise UserError(
             f"{problem}; give more training samples of each class, a larger held_out_fraction,"

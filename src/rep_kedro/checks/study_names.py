@@ -170,6 +170,10 @@ def _sets_with_files(parameters: Mapping[str, Any], read: Iterable[str]) -> Iter
 
 
 def _names_used_by_probing(probing: Mapping[str, Any]) -> Iterator[tuple[Keys, str, str]]:
+    for chooser, kind in (("models", NETWORK), ("stimulus_sets", STIMULUS_SET)):
+        chosen = (probing.get("layer_probes") or {}).get(chooser) or ()
+        for name in () if isinstance(chosen, str) else chosen:
+            yield ("probing", "layer_probes", chooser), kind, name
     for stimulus_set in probing.get("labels") or {}:
         yield ("probing", "labels", stimulus_set), STIMULUS_SET, stimulus_set
     for name, combination in (probing.get("combinations") or {}).items():
@@ -187,7 +191,9 @@ def _unknown_labels(parameters: Mapping[str, Any], read: Iterable[str]) -> Itera
         return
     for stimulus_set, name in (parameters["probing"].get("labels") or {}).items():
         table = getattr(ingest.stimulus_sets.get(stimulus_set), "labels", None)
-        known = [OWN] if table is None else table.label
+        known: list[str] | None = [OWN]
+        if table is not None:
+            known = None if table.label is None else [*table.label, *table.multi_label]
         if stimulus_set in ingest.stimulus_sets and known is not None and name not in known:
             why = f"{name!r} is not a label of {stimulus_set}; {suggest(name, known)}"
             yield ("probing", "labels", stimulus_set), why

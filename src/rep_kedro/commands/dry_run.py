@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rep_kedro.checks.planning import as_saved, expect_configured, free_inputs, load_handles, plan_node
 from rep_kedro.commands.explain import explain
 from rep_kedro.commands.plan import NO_ESTIMATE, align_columns, look_ahead
-from rep_kedro.datasets.partial import left_out_of, own_reasons, partial_of
+from rep_kedro.datasets.partial import left_out_of, notes_of, own_reasons, partial_of
 from rep_kedro.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class _Outlook(NamedTuple):
     """What a run would do with one collection; numbers are None where they cannot be known yet.
 
     ``is_bound``: the numbers are the most that there may be. ``failures``: members that will fail, with
-    reasons.
+    reasons. ``notes``: what the planner says of memory and disk.
     """
 
     name: str
@@ -39,6 +39,7 @@ class _Outlook(NamedTuple):
     remark: str = ""
     is_bound: bool = False
     failures: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def tell_dry_run(context: Any, selection: "Pipeline", shard: str | None) -> Iterable[str]:
@@ -68,6 +69,7 @@ def tell_dry_run(context: Any, selection: "Pipeline", shard: str | None) -> Iter
     yield from networks
     if not shard and any(each.name == _NETWORKS and each.n_pending for each in outlooks):
         yield from _detail_trainings(context, catalog)
+    yield from (f"{outlook.name}: {note}" for outlook in outlooks for note in outlook.notes)
     yield from (f"will fail: {outlook.name} {each}" for outlook in outlooks for each in outlook.failures)
     yield ""
     yield "nothing was computed or written (--dry-run)"
@@ -188,9 +190,8 @@ def _look_at_node(catalog: Any, node: "Node", shard: str | None, *, tables_chang
             found = _with_times(dataset, name, len(pending) + len(left_out), len(shown) - len(pending))
             remark = f"not all can be planned now: {causes[0]}" if causes else ""
             failures = _known_failures(name, plan, pending)
-            outlooks.append(
-                found._replace(is_bound=bool(uncertain or left_out), remark=remark, failures=failures)
-            )
+            found = found._replace(is_bound=bool(uncertain or left_out), remark=remark, failures=failures)
+            outlooks.append(found._replace(notes=tuple(notes_of(plan)) if pending else ()))
     except Exception as problem:
         return [_Outlook(name, remark=f"cannot be planned now: {_reason(problem)}") for name in node.outputs]
     return outlooks

@@ -20,12 +20,14 @@ class Plan(dict[str, Planned]):
         left_out: Why, by key of each member that belongs to the plan but cannot be planned, such as a network
             whose file is missing, or features of a network that failed.
         partial: By key of a planned member, which of its inputs are missing; it is made without them.
+        notes: What a dry run shows of it, one line each, such as memory that members take.
     """
 
     def __init__(self, planned: Mapping[str, Planned] | None = None) -> None:
         super().__init__(planned or {})
         self.left_out: dict[str, str] = {}
         self.partial: dict[str, str] = {}
+        self.notes: list[str] = []
 
 
 class Handles(dict[str, Any]):
@@ -68,6 +70,11 @@ def left_out_of(plan: Mapping[str, Planned]) -> Mapping[str, str]:
 def partial_of(plan_or_handles: Mapping[str, Any]) -> Mapping[str, str]:
     """Return which members are made without some of their inputs, by key."""
     return getattr(plan_or_handles, "partial", _NOTHING)
+
+
+def notes_of(plan: Mapping[str, Planned]) -> list[str]:
+    """Return what a dry run shows of a plan."""
+    return getattr(plan, "notes", [])
 
 
 def own_reasons(gaps: Mapping[str, str]) -> list[str]:

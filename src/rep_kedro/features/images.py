@@ -1,15 +1,19 @@
 """From encoded images to the pixels that a network receives."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rep_kedro.errors import UserError
 from rep_kedro.models.preprocessing import Preprocessing
 from rep_kedro.stimuli.limits import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
     import numpy as np
     from PIL.Image import Image
+    from torch import Tensor
+
+    from rep_kedro.datasets import ArrowHandle
 
 
 def hash_stimulus_ids(stimulus_ids: list[str]) -> str:
@@ -52,6 +56,35 @@ def make_pixels(
             raise UnreadableImageError(f"image {name} cannot be decoded: {problem}") from problem
         pixels[row] = _resize_and_cut(square, preprocessing)
     return pixels
+
+
+def stream_inputs(
+    stimulus_set: "ArrowHandle",
+    subset: "ArrowHandle",
+    preprocessing: Preprocessing,
+    *,
+    batch_size: int,
+    device: str,
+) -> "Iterator[Tensor]":
+    """Yield a subset's images as the network takes them, in batches on its device.
+
+    Raises:
+        UserError: If the subset is empty.
+    """
+    import torch
+
+    from rep_kedro.stimuli.limits import limits_of
+    from rep_kedro.stimuli.selection import locate_stimuli, stream_images
+
+    names, rows = locate_stimuli(stimulus_set, subset)
+    if not rows:
+        raise UserError(f"subset {subset.key!r} is empty: it has no stimuli for the networks")
+    limits, start = limits_of(stimulus_set.meta), 0
+    for encoded in stream_images(stimulus_set, rows, batch_size=batch_size):
+        shown = names[start : start + len(encoded)]
+        start += len(encoded)
+        pixels = make_pixels(encoded, preprocessing, names=shown, limits=limits)
+        yield preprocessing.scale(torch.from_numpy(pixels).to(device))
 
 
 def _resize_and_cut(square: "Image", preprocessing: Preprocessing) -> "np.ndarray[Any, Any]":

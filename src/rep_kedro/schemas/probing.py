@@ -25,6 +25,28 @@ _LABEL = text(
     "label", "label that is probed: its column in the table of labels, or `label` without such a table"
 )
 
+SOLVERS = ("lbfgs", "adamw", "ridge", "knn", "prototype", "mlp")
+_QUALITY = (
+    fraction(
+        "top5_accuracy", "share of test stimuli whose class is among five", missing="at most five classes"
+    ),
+    fraction(
+        "balanced_accuracy",
+        "mean over classes of the accuracy on their test stimuli",
+        missing="stimuli have several labels",
+    ),
+    fraction(
+        "calibration_error",
+        "expected calibration error on test stimuli, 15 bins; of ridge that of the softmax of its outputs",
+        missing="stimuli have several labels",
+    ),
+    fraction(
+        "mean_average_precision",
+        "mean over classes of the average precision on test stimuli",
+        missing="stimuli have one label",
+    ),
+)
+
 PROBE_RESULTS = Table(
     "probe_results",
     "One row for each layer: how well a linear probe reads the labels from it.",
@@ -39,20 +61,65 @@ PROBE_RESULTS = Table(
         fraction("train_accuracy", "accuracy on training stimuli"),
         fraction(
             "validation_accuracy",
-            "accuracy on held-out training stimuli, by which layers and networks are chosen",
+            "accuracy on held-out training stimuli, by which layers and networks are chosen; with several "
+            "labels of a stimulus mean average precision",
             missing="no training stimuli are held out",
         ),
-        fraction("test_accuracy", "accuracy on test stimuli"),
+        fraction(
+            "test_accuracy", "accuracy on test stimuli; of several labels of a stimulus any one is a hit"
+        ),
         fraction("test_low", "lower end of its interval (Wilson, 95 %)"),
         fraction("test_high", "upper end of its interval"),
-        number("weight_decay", "weight decay that was chosen", low=0, missing="none"),
-        number("learning_rate", "learning rate that was chosen", low=0, missing="the probe is convex"),
+        *_QUALITY,
+        text("solver", "how the probe was fitted", values=SOLVERS),
+        number("weight_decay", "weight decay that was chosen", low=0, missing="the solver has none"),
+        number("learning_rate", "learning rate that was chosen", low=0, missing="the solver has none"),
+        count("n_neighbours", "number of neighbours that was chosen", missing="the solver has none"),
+        text("metric", "what makes training stimuli near", missing="the solver has none"),
+        text("weighting", "how neighbours vote; a number is a temperature", missing="the solver has none"),
+        text(
+            "convergence",
+            "whether the fit reached its optimum, stopped before, or has none",
+            values=("converged", "stopped", "no optimum"),
+        ),
+        count("n_seeds", "seeds with which the probe was made; other columns are of the first"),
+        fraction("seeds_mean", "mean test accuracy of all seeds"),
+        number("seeds_low", "lower end of its interval (Student, 95 %)", missing="there is one seed"),
+        number("seeds_high", "upper end of its interval", missing="there is one seed"),
         integer("seed", "seed of held-out stimuli and batches"),
         count("n_train", "training stimuli, held-out ones included"),
         count("n_test", "test stimuli"),
         count("n_classes", "classes"),
     ),
     empty_when="no stimulus set has labels",
+)
+
+LAYER_PROBE_RESULTS = Table(
+    "layer_probe_results",
+    "One row for each probe of a map: pooled to few positions, or of one position alone.",
+    key=("stimulus_set", "model", "layer", "readout"),
+    columns=(
+        STIMULUS_SET,
+        MODEL,
+        LAYER,
+        text("readout", "`4x4`: map averaged to at most 4 x 4 positions; `2,3`: row, column of one position"),
+        count("row", "row of the position, from 0", missing="the map is pooled"),
+        count("column", "column of the position, from 0", missing="the map is pooled"),
+        count("height", "rows of positions: of the pooled map, or of all that have a probe"),
+        count("width", "columns of positions"),
+        _LABEL,
+        fraction("train_accuracy", "accuracy on training stimuli"),
+        fraction("test_accuracy", "accuracy on test stimuli"),
+        fraction("test_low", "lower end of its interval (Wilson, 95 %)"),
+        fraction("test_high", "upper end of its interval"),
+        flag("converged", "whether the gradient is within the tolerance"),
+        count("n_iterations", "steps of the fit"),
+        count("n_features", "features of the probe"),
+        count("n_train", "training stimuli"),
+        count("n_test", "test stimuli"),
+        count("n_classes", "classes"),
+    ),
+    empty_when="`probing.layer_probes` names no network",
 )
 
 PREDICTION_AGREEMENT = Table(
@@ -150,4 +217,4 @@ MODEL_SELECTION = Table(
     empty_when="no stimulus set has labels",
 )
 
-TABLES = (PROBE_RESULTS, PREDICTION_AGREEMENT, PERFORMANCE_GAPS, MODEL_SELECTION)
+TABLES = (PROBE_RESULTS, LAYER_PROBE_RESULTS, PREDICTION_AGREEMENT, PERFORMANCE_GAPS, MODEL_SELECTION)

@@ -45,7 +45,7 @@ def stored_column(meta: Mapping[str, Any], name: str, where: str) -> str:
         where: The set, for messages.
 
     Raises:
-        UserError: If it has no such column, or a stimulus has several labels there.
+        UserError: If it has no such column.
 
     Example:
         >>> meta = {"label_columns": {"breed": ["cat"], "colour": ["red"]}}
@@ -53,11 +53,12 @@ def stored_column(meta: Mapping[str, Any], name: str, where: str) -> str:
         ('label', 'label:colour')
     """
     names = list(meta.get("label_columns", {OWN: None}))
-    if name in meta.get("multi_label_columns", {}):
-        raise UserError(
-            f"{where}: column {name!r} has several labels of a stimulus, which probes do not read; choose"
-            f" one of {', '.join(names)}"
-        )
-    if name not in names:
-        raise UserError(f"{where} has no label column {name!r}; {suggest(name, names)}")
+    several = list(meta.get("multi_label_columns", {}))
+    if name not in [*names, *several]:
+        raise UserError(f"{where} has no label column {name!r}; {suggest(name, [*names, *several])}")
     return OWN if name == names[0] else further_column(name)
+
+
+def has_several(meta: Mapping[str, Any], name: str) -> bool:
+    """Return whether a label column may give a stimulus several labels."""
+    return name in meta.get("multi_label_columns", {})

@@ -90,7 +90,7 @@ def test_a_probe_is_scikit_learns_on_training_statistics_alone(tmp_path, study):
     row = handle.meta["layers"][0]
     assert row["test_accuracy"] == np.mean(predictions == np.array(LABELS[N_TRAIN:]))
     assert row["weight_decay"] == decay
-    assert row["converged"] is True
+    assert row["convergence"] == "converged"
 
 
 def test_the_final_layer_keeps_the_probabilities_of_its_test_stimuli(tmp_path, study):
@@ -409,9 +409,5 @@ def test_the_chosen_label_is_probed(tmp_path, study):
     np.testing.assert_array_equal(
         chosen["letters/net_a"].tensor("clear/weight"), theirs["letters/net_a"].tensor("clear/weight")
     )
-    for name, why in (
-        ("party", "has no label column 'party'; did you mean 'parity'"),
-        ("parts", "several labels"),
-    ):
-        with pytest.raises(UserError, match=why):
-            plan_probes(study[0], subsets, ProbingParams(labels={"letters": name}, **given))
+    with pytest.raises(UserError, match="has no label column 'party'; did you mean 'parity'"):
+        plan_probes(study[0], subsets, ProbingParams(labels={"letters": "party"}, **given))

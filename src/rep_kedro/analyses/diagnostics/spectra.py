@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from rep_kedro.datasets import Tensors
-from rep_kedro.errors import UserError
 from rep_kedro.kernels.layers.neighbour_dimensions import measure_neighbour_dimensions
 from rep_kedro.kernels.layers.spectrum import compute_eigenvalues
 from rep_kedro.kernels.layers.streaming import StreamedMoments, flatten_positions
 
 if TYPE_CHECKING:
     from rep_kedro.datasets import ArrowHandle, TensorsHandle
-    from rep_kedro.models.preprocessing import Preprocessing
 
 
 def stream_spectra(
@@ -37,13 +35,14 @@ def stream_spectra(
     Yields:
         Key and spectra, or the error that stopped this set alone.
     """
+    from rep_kedro.features.images import stream_inputs
     from rep_kedro.models.sources.trained import preprocessing_of, restore_trained_network
 
     module = restore_trained_network(network).to(device)
     for key in keys:
         stimulus_set, subset, features = shown[key]
         try:
-            batches = _decode_batches(
+            batches = stream_inputs(
                 stimulus_set, subset, preprocessing_of(network), batch_size=batch_size, device=device
             )
             moments = _stream_layers(module, list(features.meta["layers"]), batches)
@@ -76,30 +75,6 @@ def _stream_layers(
             samples = flatten_positions(activation).cpu()
             moments.setdefault(name, StreamedMoments(samples.shape[1])).update(samples)
     return moments
-
-
-def _decode_batches(
-    stimulus_set: "ArrowHandle",
-    subset: "ArrowHandle",
-    preprocessing: "Preprocessing",
-    *,
-    batch_size: int,
-    device: str,
-) -> Iterator[torch.Tensor]:
-    """Yield the subset's images as the network takes them."""
-    from rep_kedro.stimuli.decoding import decode_images
-    from rep_kedro.stimuli.limits import limits_of
-    from rep_kedro.stimuli.selection import locate_stimuli, stream_images
-
-    names, rows = locate_stimuli(stimulus_set, subset)
-    if not rows:
-        raise UserError(f"subset {subset.key!r} is empty: it has no stimuli for the networks")
-    form: dict[str, Any] = {"size_px": preprocessing.size_px, "channels": len(preprocessing.mean)}
-    limits, start = limits_of(stimulus_set.meta), 0
-    for encoded in stream_images(stimulus_set, rows, batch_size=batch_size):
-        pixels = decode_images(encoded, **form, names=names[start : start + len(encoded)], limits=limits)
-        start += len(encoded)
-        yield preprocessing.scale(torch.from_numpy(pixels).to(device))
 
 
 def _to_member(moments: Mapping[str, StreamedMoments], features: "TensorsHandle", *, samples: str) -> Tensors:

@@ -79,7 +79,8 @@ def read_final_predictions(
     """Read the final probes' predictions, one stimulus set after the other in alphabetical order.
 
     Args:
-        probes: Handles by ``<stimulus set>/<model>``; combinations of networks are left out.
+        probes: Handles by ``<stimulus set>/<model>``; combinations of networks, and stimuli
+            with several labels, are left out.
         stimulus_subsets: Handles by ``<stimulus set>/<subset>``, for the test labels.
 
     Yields:
@@ -91,7 +92,7 @@ def read_final_predictions(
     """
     by_set: dict[str, dict[str, TensorsHandle]] = {}
     for key in sorted(probes):
-        if "combination" in probes[key].meta:
+        if {"combination", "several_labels"} & probes[key].meta.keys():
             continue
         stimulus_set, model = MemberKey.parse(key)
         by_set.setdefault(stimulus_set, {})[model] = probes[key]

@@ -1,11 +1,14 @@
 """One network's probes on one stimulus set: choose settings on a held-out part, fit again, test."""
 
 import logging
+import time
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from rep_kedro.analyses.probing.labels import Features, choose_label, read_labels
-from rep_kedro.analyses.probing.params import AdamWParams, ProbingParams
+from rep_kedro.analyses.probing.labels import Features, Targets, choose_label, draw_few, read_labels
+from rep_kedro.analyses.probing.params import ProbingParams
+from rep_kedro.analyses.probing.solver_params import SolverParams
 from rep_kedro.datasets import MemberKey, Tensors, rebuilt_by
 from rep_kedro.errors import UserError
 
@@ -14,7 +17,10 @@ if TYPE_CHECKING:
 
     from rep_kedro.datasets import ArrowHandle
     from rep_kedro.kernels.probes.choice import FittedProbe
+    from rep_kedro.kernels.probes.settings import Fit
 
+TOP = 5
+CONVERGENCE = {True: "converged", False: "stopped", None: "no optimum"}
 PROBABILITIES = "probabilities"
 _log = logging.getLogger(__name__)
 
@@ -28,10 +34,11 @@ def make_probes(features: Features, subset: "ArrowHandle", params: ProbingParams
         params: How to fit.
 
     Returns:
-        By layer: ``<layer>/weight`` and ``<layer>/bias`` (for features as they are seen, rounded to
-        float32) and ``<layer>/predictions`` (class labels of the test stimuli, int32); of the final layer
-        ``<layer>/probabilities`` (n_test, n_classes), float16, columns in the order of ``meta["classes"]``,
-        if they are kept; a row of results for each layer in ``meta["layers"]``.
+        By layer: what the read-out consists of, such as ``<layer>/weight`` and ``<layer>/bias`` (for features
+        as they are seen, rounded to float32), and ``<layer>/predictions`` (class labels of the test stimuli,
+        int32); of the final layer ``<layer>/probabilities`` (n_test, n_classes), float16, columns in the
+        order of ``meta["classes"]``, if they are kept: all of the first seed. A row of results for each layer
+        in ``meta["layers"]``, with those of each seed in ``by_seed`` if there are several.
 
     Raises:
         ValueError: If the subset does not belong to the features, there is nothing to test on, or a feature
@@ -40,53 +47,108 @@ def make_probes(features: Features, subset: "ArrowHandle", params: ProbingParams
     import numpy as np
     import torch
 
-    from rep_kedro.kernels.probes.probe import measure_accuracy, measure_balanced_accuracy
-
     label = choose_label(subset, params.labels)
-    classes, labels, is_train, is_test = read_labels(features, subset, label)
+    targets = read_labels(features, subset, label)
     names = [str(name) for name in features.meta["layers"]]
     layers = {name: torch.from_numpy(np.array(features.tensor(name))) for name in names}
     _require_finite(features.key, layers)
-    train, test = labels[is_train], labels[is_test]
+    began = time.perf_counter()
+    first, *further = (_fit_seed(features.key, layers, targets, params, seed) for seed in params.all_seeds)
+    _log.info("probes of %s: %.1f s", features.key, time.perf_counter() - began)
+    tensors: dict[str, Any] = {}
+    rows = []
+    for depth, (name, tested) in enumerate(first.items()):
+        is_final = name == features.meta["final_layer"]
+        tensors |= {f"{name}/{part}": value.float() for part, value in tested.probe.readout.tensors.items()}
+        predicted = tested.logits.argmax(dim=1)
+        tensors[f"{name}/predictions"] = torch.tensor(targets.classes)[predicted].to(torch.int32)
+        if params.keep_probabilities and is_final:
+            tensors[f"{name}/{PROBABILITIES}"] = tested.probabilities.to(torch.float16)
+        by_seed = [tested.row, *(others[name].row for others in further)]
+        rows.append({"layer": name, "depth": depth, "is_final": is_final, **tested.row})
+        if further:
+            rows[-1]["by_seed"] = by_seed
+    meta = {"label": label, "classes": targets.classes, "layers": rows}
+    return Tensors(tensors, meta | ({"several_labels": True} if targets.labels.ndim > 1 else {}))
+
+
+@dataclass(frozen=True)
+class _Tested:
+    """A probe of one layer and seed, and what it gives for the test stimuli."""
+
+    probe: "FittedProbe"
+    logits: "Tensor"
+    probabilities: "Tensor"
+    row: dict[str, Any]
+
+
+def _fit_seed(
+    key: str, layers: "Mapping[str, Tensor]", targets: Targets, params: ProbingParams, seed: int
+) -> dict[str, _Tested]:
+    """Fit and test the probes of all layers with one seed."""
+    is_train = draw_few(targets, params.few_shot, seed)
+    train = targets.labels[is_train]
     fitted = _fit(
         {name: x[is_train] for name, x in layers.items()},
         train,
-        n_classes=len(classes),
+        n_classes=len(targets.classes),
         params=params,
-        stimulus_set=MemberKey.parse(features.key).stimulus_set,
+        stimulus_set=MemberKey.parse(key).stimulus_set,
+        seed=seed,
     )
-    tensors: dict[str, Any] = {}
-    rows = []
-    for depth, (name, probe) in enumerate(fitted.items()):
+    about = {"seed": seed, "n_train": len(train), "n_test": int(targets.is_test.sum())}
+    tested = {}
+    for name, probe in fitted.items():
         if probe.converged is False:
-            _log.warning(
-                "probe %s of %s stopped before its optimum; raise max_iterations", name, features.key
-            )
-        predictions = probe.predict(layers[name][is_test])
-        tensors[f"{name}/weight"], tensors[f"{name}/bias"] = probe.weight.float(), probe.bias.float()
-        tensors[f"{name}/predictions"] = torch.tensor(classes)[predictions].to(torch.int32)
-        if params.keep_probabilities and name == features.meta["final_layer"]:
-            probabilities = probe.predict_probabilities(layers[name][is_test])
-            tensors[f"{name}/{PROBABILITIES}"] = probabilities.to(torch.float16)
-        rows.append(
-            {
-                "layer": name,
-                "depth": depth,
-                "is_final": name == features.meta["final_layer"],
-                "train_accuracy": measure_accuracy(probe.predict(layers[name][is_train]), train).item(),
-                "validation_accuracy": probe.validation_accuracy,
-                "test_accuracy": measure_accuracy(predictions, test).item(),
-                "balanced_test_accuracy": measure_balanced_accuracy(predictions, test).item(),
-                "weight_decay": probe.setting.weight_decay,
-                "learning_rate": probe.setting.learning_rate,
-                "converged": probe.converged,
-                "seed": params.seed,
-                "n_train": len(train),
-                "n_test": len(test),
-                "n_classes": len(classes),
-            }
-        )
-    return Tensors(tensors, {"label": label, "classes": classes, "layers": rows})
+            _log.warning("probe %s of %s stopped before its optimum; raise max_iterations", name, key)
+        logits = probe.compute_logits(layers[name][targets.is_test])
+        probabilities = logits.softmax(dim=1) if train.ndim == 1 else logits.sigmoid()
+        row = {
+            "train_accuracy": _hit_share(probe.compute_logits(layers[name][is_train]), train),
+            "validation_accuracy": probe.validation_accuracy,
+            **measure_results(logits, probabilities, targets.labels[targets.is_test]),
+            **asdict(probe.setting),
+            "convergence": CONVERGENCE[probe.converged],
+            "solver": params.fit.solver,
+            **about,
+            "n_classes": len(targets.classes),
+        }
+        tested[name] = _Tested(probe, logits, probabilities, row)
+    return tested
+
+
+def measure_results(logits: "Tensor", probabilities: "Tensor", labels: "Tensor") -> dict[str, float | None]:
+    """Return what a probe reaches on test stimuli; what is undefined for them is None.
+
+    Args:
+        logits: Shape (n_test, n_classes).
+        probabilities: Of each class, (n_test, n_classes).
+        labels: Class indices, (n_test,), or which classes each stimulus has, (n_test, n_classes), 0 or 1.
+    """
+    from rep_kedro.kernels.probes import quality
+    from rep_kedro.kernels.probes.probe import measure_balanced_accuracy
+
+    found: dict[str, float | None] = {
+        "test_accuracy": _hit_share(logits, labels),
+        "top5_accuracy": quality.measure_top_k(logits, labels, k=TOP) if logits.shape[1] > TOP else None,
+    }
+    if labels.ndim > 1:
+        found["mean_average_precision"] = quality.measure_average_precision(logits, labels).mean
+        return found
+    return found | {
+        "balanced_accuracy": measure_balanced_accuracy(logits.argmax(dim=1), labels).item(),
+        "calibration_error": quality.measure_calibration_error(probabilities, labels),
+    }
+
+
+def _hit_share(logits: "Tensor", labels: "Tensor") -> float:
+    """Return the share of stimuli that have the class with the largest logit."""
+    from rep_kedro.kernels.probes.probe import measure_accuracy
+
+    predicted = logits.argmax(dim=1)
+    if labels.ndim == 1:
+        return measure_accuracy(predicted, labels).item()
+    return labels.gather(1, predicted[:, None]).double().mean().item()
 
 
 def _fit(
@@ -96,24 +158,28 @@ def _fit(
     n_classes: int,
     params: ProbingParams,
     stimulus_set: str,
+    seed: int,
 ) -> "dict[str, FittedProbe]":
     """Fit the probes; errors name the stimulus set and the parameter to change."""
     from rep_kedro.kernels.probes.adamw import DivergedError
-    from rep_kedro.kernels.probes.choice import AdamWFit, LbfgsFit, fit_layers
-    from rep_kedro.kernels.probes.probe import NothingToHoldOutError
+    from rep_kedro.kernels.probes.choice import fit_layers
+    from rep_kedro.kernels.probes.knn import TooFewNeighboursError
+    from rep_kedro.kernels.probes.probe import NothingToHoldOutError, balance_classes
 
-    kind = AdamWFit if isinstance(params.fit, AdamWParams) else LbfgsFit
     try:
         fitted = fit_layers(
             layers,
             labels,
             n_classes=n_classes,
-            fit=kind(**params.fit.model_dump(exclude={"solver"})),
+            fit=to_fit(params.fit),
             held_out_fraction=params.held_out_fraction,
-            seed=params.seed,
+            seed=seed,
+            class_weights=balance_classes(labels, n_classes) if params.class_weights == "balanced" else None,
         )
     except DivergedError as problem:
         raise UserError(f"{problem} (probing.fit.learning_rates)") from problem
+    except TooFewNeighboursError as problem:
+        raise UserError(f"stimulus set {stimulus_set}: {problem} (probing.fit.n_neighbours)") from problem
     except NothingToHoldOutError as problem:
         raise UserError(
             f"stimulus set {stimulus_set} is too small to choose settings of probes: {problem}; leave it out "
@@ -127,6 +193,13 @@ def _fit(
             params.held_out_fraction,
         )
     return fitted
+
+
+def to_fit(params: SolverParams) -> "Fit":
+    """Return what the kernels call the parameters of a solver."""
+    from rep_kedro.kernels.probes.settings import FITS
+
+    return FITS[params.solver](**params.model_dump(exclude={"solver", "preset"}))
 
 
 def _require_finite(key: str, layers: "Mapping[str, Tensor]") -> None:

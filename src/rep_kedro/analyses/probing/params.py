@@ -2,55 +2,24 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from rep_kedro.analyses.probing.layer_params import LayerProbesParams
+from rep_kedro.analyses.probing.solver_params import (
+    PAPER_SEEDS,
+    AdamWParams,
+    LbfgsParams,
+    PrototypeParams,
+    SolverParams,
+    Strict,
+)
 from rep_kedro.features.spec import Combination, Transform
-from rep_kedro.parameter_model import PlainNumbers
 from rep_kedro.parameter_rules import Count, Seed, require_once, require_percentiles
 
-Positive = Annotated[float, Field(gt=0)]
 PlainName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 
 
-class _Strict(PlainNumbers, BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class LbfgsParams(_Strict):
-    """Convex probes at their optimum.
-
-    Attributes:
-        solver: ``lbfgs``.
-        weight_decays: Penalties w in mean cross-entropy + w / 2 * |W|^2, to choose from.
-        tolerance: Norm of the gradient at which a probe counts as converged.
-        max_iterations: Steps after which it is taken as it is, with a warning.
-    """
-
-    solver: Literal["lbfgs"] = "lbfgs"
-    weight_decays: tuple[Positive, ...] = Field(default=(1e-3, 1e-2, 1e-1), min_length=1)
-    tolerance: Positive = 1e-4
-    max_iterations: int = Field(default=1000, ge=1)
-
-
-class AdamWParams(_Strict):
-    """Stochastic probes; every learning rate is tried with every weight decay.
-
-    Attributes:
-        solver: ``adamw``.
-        learning_rates: To choose from; each falls to 0 along half a cosine.
-        weight_decays: Decoupled decays, to choose from.
-        n_epochs: Passes over the training stimuli.
-        batch_size: Stimuli of a step.
-    """
-
-    solver: Literal["adamw"]
-    learning_rates: tuple[Positive, ...] = Field(default=(1e-3, 1e-2, 1e-1), min_length=1)
-    weight_decays: tuple[Annotated[float, Field(ge=0)], ...] = Field(default=(0.0, 0.01, 1.0), min_length=1)
-    n_epochs: int = Field(default=20, ge=1)
-    batch_size: int = Field(default=128, ge=1)
-
-
-class GapParams(_Strict):
+class GapParams(Strict):
     """How sure the correlation of similarity with differences of accuracy is.
 
     Attributes:
@@ -74,7 +43,7 @@ class GapParams(_Strict):
         return self
 
 
-class ProbingParams(_Strict):
+class ProbingParams(Strict):
     """What is read out of which features, and how.
 
     Probes are fitted on features standardised by the training stimuli, after ``transform``. A stimulus set
@@ -90,29 +59,66 @@ class ProbingParams(_Strict):
             ``standardise``, ``{pca: {variance: 0.99}}`` or ``{pca: {n_components: 50}}``; fitted on the
             labelled training stimuli.
         combinations: Several networks as one, by the name under which they are probed.
-        fit: How probes are fitted.
+        fit: How probes are fitted: solver ``lbfgs``, ``adamw``, ``ridge``, ``knn``, ``prototype`` or ``mlp``,
+            and its settings to choose from.
         held_out_fraction: Share of each training class on which settings are chosen, before the probe is
             fitted again on all of them.
         min_classes: Fewest classes worth a probe, at least 2.
         keep_probabilities: Whether the class probabilities of the test stimuli at the final layer are stored,
             2 bytes for each stimulus and class; without them there is no Jensen-Shannon divergence and no
             ensemble.
+        few_shot: Training stimuli of each class, drawn by each seed before anything is fitted; null: all.
+        class_weights: ``balanced``: a training stimulus counts n / (n_classes * those of its class).
+        layer_probes: Probes of maps, pooled to few positions or position by position; none by default.
         performance_gaps: How sure the correlation of similarity with differences of accuracy is.
         seed: Of the held-out part and, for stochastic probes, of first weights and batches.
+        seeds: Each probe is made with each; weights and predictions of the first are stored. Empty: `seed`
+            alone, and those of the paper for its preset.
     """
 
     stimulus_sets: Literal["all"] | list[str] = "all"
     models: Literal["all"] | list[str] = "all"
     subset: str = "analysis"
-    labels: dict[str, str] = {}
+    labels: dict[str, str] = Field(default_factory=dict)
     transform: Transform = ()
-    combinations: dict[PlainName, Combination] = {}
-    fit: LbfgsParams | AdamWParams = Field(default=LbfgsParams(), discriminator="solver")
+    combinations: dict[PlainName, Combination] = Field(default_factory=dict)
+    fit: SolverParams = LbfgsParams()
     held_out_fraction: float = Field(default=0.2, gt=0, lt=1)
     min_classes: int = Field(default=2, ge=2)
     keep_probabilities: bool = True
+    few_shot: int | None = Field(default=None, ge=1)
+    class_weights: Literal["none", "balanced"] = "none"
+    layer_probes: LayerProbesParams = LayerProbesParams()
     performance_gaps: GapParams = GapParams()
     seed: Seed = 0
+    seeds: tuple[Seed, ...] = ()
+
+    @property
+    def all_seeds(self) -> tuple[int, ...]:
+        """Seeds of each probe; the first is that of what is stored."""
+        if self.seeds:
+            return self.seeds
+        is_paper = isinstance(self.fit, AdamWParams) and self.fit.preset == "paper"
+        return PAPER_SEEDS if is_paper else (self.seed,)
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> Self:
+        if self.class_weights == "balanced" and isinstance(self.fit, PrototypeParams):
+            raise ValueError("class_weights: balanced has no effect on prototypes; use none")
+        learned = [step for step in self.transform if step != "unit_length"]
+        learned += [c.reduce for c in self.combinations.values() if c.reduce != "none"]
+        if self.few_shot is not None and learned and len(self.all_seeds) > 1:
+            raise ValueError(
+                "few_shot with several seeds cannot have transforms that learn from the training stimuli:"
+                " each seed draws others; use one seed, or unit_length alone"
+            )
+        return self
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_once(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        require_once([str(seed) for seed in seeds], "seeds")
+        return seeds
 
     @field_validator("stimulus_sets", "models")
     @classmethod

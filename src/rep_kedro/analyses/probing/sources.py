@@ -5,7 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from rep_kedro.analyses.probing.fitting import make_probes
-from rep_kedro.analyses.probing.labels import choose_label, label_frame
+from rep_kedro.analyses.probing.labels import choose_label, draw_few, read_targets
 from rep_kedro.analyses.probing.params import ProbingParams
 from rep_kedro.datasets import MemberKey, Tensors
 from rep_kedro.features import (
@@ -95,8 +95,7 @@ def _models_of(features: "Mapping[str, TensorsHandle]", stimulus_set: str) -> li
 
 
 def _choose_training(subset: "ArrowHandle", params: ProbingParams) -> "Tensor":
-    """Return which stimuli of a subset are labelled and in the training split."""
-    import torch
-
-    frame = label_frame(subset, choose_label(subset, params.labels))
-    return torch.tensor((frame["label"].notna() & (frame["split"] == "train")).to_numpy())
+    """Return which stimuli of a subset train: labelled, in the training split, and drawn if only few are."""
+    return draw_few(
+        read_targets(subset, choose_label(subset, params.labels)), params.few_shot, params.all_seeds[0]
+    )

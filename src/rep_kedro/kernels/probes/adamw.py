@@ -2,8 +2,8 @@
 
 Settings that see the same batches (learning rates x weight decays) are columns of one matrix, so a
 step is two matrix products for all of them; seeds and layers, which have batches of their own, are the
-batch axis of those products. Gradient and AdamW are written out: the softmax's gradient is its value minus
-the label.
+batch axis of those products. Gradient and AdamW are written out: the gradient of softmax and sigmoid is their
+value minus the label.
 """
 
 import math
@@ -16,6 +16,7 @@ from torch import Tensor
 from rep_kedro.kernels.probes.probe import require_labels
 
 INITIAL_SPREAD = 0.01  # standard deviation of the first weights; the first bias is 0
+NEGLIGIBLE_SHRINKAGE = 1e-3  # of the weights over a run: below it, decays do the same
 
 
 class DivergedError(ValueError):
@@ -28,12 +29,15 @@ class AdamWSettings:
 
     Attributes:
         learning_rates: One for each setting; it falls to 0 over all steps along half a cosine.
-        weight_decays: One for each setting, decoupled; the bias is not decayed.
+        weight_decays: One for each setting; the bias is not decayed.
         seeds: Every setting runs once with each; a seed gives the first weights and the order of samples.
         n_epochs: Passes over the samples.
         batch_size: Samples of a step; the last step of a pass takes what is left.
         betas: Memory of the gradient and of its square.
         epsilon: Added to the root of the squared gradient, as in the paper.
+        penalty: ``weight_decay`` (decoupled); ``l1`` or ``l2``: the decay times the sum of |W| or W^2 in the
+            loss.
+        precision: ``float32`` (that of the layers), or ``bfloat16`` for the two matrix products alone.
     """
 
     learning_rates: tuple[float, ...]
@@ -43,6 +47,8 @@ class AdamWSettings:
     batch_size: int = 128
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-8
+    penalty: str = "weight_decay"
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         if len(self.learning_rates) != len(self.weight_decays) or not self.learning_rates or not self.seeds:
@@ -61,7 +67,14 @@ class AdamWSettings:
             )
 
 
-def fit_probes_adamw(layers: Tensor, labels: Tensor, *, n_classes: int, settings: AdamWSettings) -> Tensor:
+def fit_probes_adamw(
+    layers: Tensor,
+    labels: Tensor,
+    *,
+    n_classes: int,
+    settings: AdamWSettings,
+    class_weights: Tensor | None = None,
+) -> Tensor:
     """Train a linear classifier for each layer, seed and setting.
 
     The value of one probe does not depend on which others are trained with it, up to rounding. Equal
@@ -70,9 +83,12 @@ def fit_probes_adamw(layers: Tensor, labels: Tensor, *, n_classes: int, settings
     Args:
         layers: Standardised features, (n_layers, n_samples, n_features), float32; layers of other widths need
             another call.
-        labels: Class indices from 0 to n_classes - 1, shape (n_samples,).
+        labels: Class indices from 0 to n_classes - 1, shape (n_samples,), for a softmax; or which classes
+            each sample has, (n_samples, n_classes), 0 or 1, for one sigmoid for each class.
         n_classes: Number of classes, at least 2.
         settings: Learning rates, weight decays, seeds, epochs.
+        class_weights: Weight of the samples of each class in the mean of a batch, (n_classes,); of class
+            indices alone.
 
     Returns:
         Weights (n_layers, n_seeds, n_settings, n_features + 1, n_classes), dtype of the layers; the last
@@ -98,16 +114,79 @@ def fit_probes_adamw(layers: Tensor, labels: Tensor, *, n_classes: int, settings
     grid = _Grid(features, n_classes, settings, generators)
     n_samples = layers.shape[1]
     targets = labels.to(layers.device)
+    weight_of = None if class_weights is None else class_weights.to(layers)
     n_steps = settings.n_epochs * math.ceil(n_samples / settings.batch_size)
     for _ in range(settings.n_epochs):
         order = torch.stack([torch.randperm(n_samples, generator=g) for g in generators]).to(layers.device)
         for chosen in torch.split(order, settings.batch_size, dim=1):
-            gradient = grid.gradient(features[:, chosen], targets[chosen])
+            weights = None if weight_of is None else weight_of[targets[chosen]]
+            gradient = grid.gradient(features[:, chosen], targets[chosen], weights)
             grid.step(gradient, n_steps=n_steps)
-    weights = grid.weights()
-    if not bool(torch.isfinite(weights).all()):
+    trained = grid.weights()
+    if not bool(torch.isfinite(trained).all()):
         raise DivergedError("probes diverged to NaN or infinity; use smaller learning rates")
-    return weights
+    return trained
+
+
+def group_equal_runs(settings: AdamWSettings, *, n_samples: int) -> list[list[int]]:
+    """Return which settings are so close that one run serves them all.
+
+    Over a run with a cosine schedule a decoupled decay w shrinks the weights by exp(-w * rate * (n_steps + 1)
+    / 2). Settings of one rate for which that exponent is below 1e-3 differ by less than a thousandth.
+
+    Args:
+        settings: Learning rates and weight decays.
+        n_samples: Samples of a pass.
+
+    Returns:
+        Places of the settings of each run, the one with the smallest decay first; each setting is in one.
+
+    Example:
+        >>> group_equal_runs(AdamWSettings((0.1, 0.1, 0.1), (1e-6, 1e-5, 1.0)), n_samples=128)
+        [[0, 1], [2]]
+    """
+    n_steps = settings.n_epochs * math.ceil(n_samples / settings.batch_size)
+    decays = settings.weight_decays
+    runs: list[list[int]] = []
+    run_of_rate: dict[float, list[int]] = {}
+    for place in sorted(range(len(decays)), key=lambda i: decays[i]):
+        rate = settings.learning_rates[place]
+        is_negligible = decays[place] * rate * (n_steps + 1) / 2 < NEGLIGIBLE_SHRINKAGE
+        if is_negligible and settings.penalty == "weight_decay" and rate in run_of_rate:
+            run_of_rate[rate].append(place)
+            continue
+        runs.append([place])
+        if is_negligible:
+            run_of_rate[rate] = runs[-1]
+    return runs
+
+
+def cosine(n_done: int, n_steps: int) -> float:
+    """Return the share of the learning rate after some of the steps: half a cosine from 1 to 0."""
+    return 0.5 * (1.0 + math.cos(math.pi * n_done / n_steps))
+
+
+class Moments:
+    """What Adam remembers of the gradients of one weight tensor, which it moves in place."""
+
+    def __init__(self, weight: Tensor, *, betas: tuple[float, float], epsilon: float) -> None:
+        self.weight, self.betas, self.epsilon = weight, betas, epsilon
+        self.mean = torch.zeros_like(weight)
+        self.square = torch.zeros_like(weight)
+        self.update = torch.empty_like(weight)
+        self.n_done = 0
+
+    def step(self, gradient: Tensor, rate: Tensor) -> None:
+        """Move the weights against a gradient; ``rate`` is broadcast to them."""
+        first, second = self.betas
+        self.n_done += 1
+        self.mean.lerp_(gradient, 1.0 - first)
+        self.square.mul_(second).addcmul_(gradient, gradient, value=1.0 - second)
+        torch.sqrt(self.square, out=self.update)
+        self.update.div_(math.sqrt(1.0 - second**self.n_done)).add_(self.epsilon)
+        torch.div(self.mean, self.update, out=self.update)
+        self.update *= rate / (1.0 - first**self.n_done)
+        self.weight -= self.update
 
 
 class _Grid:
@@ -124,39 +203,48 @@ class _Grid:
         first = (first * INITIAL_SPREAD).to(features)
         first[:, -1] = 0.0
         self.weight = first[None, ..., None].expand(*self.outer, *self.shape[1:]).clone().reshape(self.shape)
-        self.mean = torch.zeros_like(self.weight)
-        self.square = torch.zeros_like(self.weight)
-        self.update = torch.empty_like(self.weight)
+        self.moments = Moments(self.weight, betas=settings.betas, epsilon=settings.epsilon)
         self.rate = features.new_tensor(settings.learning_rates)
         self.decay = features.new_tensor(settings.weight_decays)
+        self.product_dtype = torch.bfloat16 if settings.precision == "bfloat16" else features.dtype
         self.n_done = 0
 
-    def gradient(self, batch: Tensor, targets: Tensor) -> Tensor:
+    def gradient(self, batch: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
         """Return the gradient of the mean cross-entropy over a batch.
 
-        ``batch`` has shape (layers, seeds, samples, features + 1), ``targets`` (seeds, samples).
+        ``batch`` has shape (layers, seeds, samples, features + 1), ``targets`` (seeds, samples) or (seeds,
+        samples, classes), ``weights`` (seeds, samples).
         """
-        x = batch.flatten(0, 1)
-        logits = torch.bmm(x, self.weight.flatten(2))
-        residual = logits.view(*x.shape[:2], *self.shape[2:]).softmax(dim=2)
-        target = targets.repeat(self.outer[0], 1)[:, :, None, None].expand(-1, -1, 1, self.shape[3])
-        residual.scatter_add_(2, target, residual.new_full((), -1.0).expand(target.shape))
-        gradient = torch.bmm(x.mT, residual.flatten(2))
-        return gradient.div_(x.shape[1]).view(self.shape)
+        x = batch.flatten(0, 1).to(self.product_dtype)
+        logits = torch.bmm(x, self.weight.flatten(2).to(self.product_dtype)).to(self.weight.dtype)
+        logits = logits.view(*x.shape[:2], *self.shape[2:])
+        n_layers = self.outer[0]
+        if targets.ndim == 2:
+            residual = logits.softmax(dim=2)
+            target = targets.repeat(n_layers, 1)[:, :, None, None].expand(-1, -1, 1, self.shape[3])
+            residual.scatter_add_(2, target, residual.new_full((), -1.0).expand(target.shape))
+        else:
+            residual = logits.sigmoid_().sub_(targets.repeat(n_layers, 1, 1)[..., None])
+        if weights is None:
+            total: Tensor | int = x.shape[1]
+        else:
+            weights = weights.repeat(n_layers, 1)[:, :, None, None]
+            residual *= weights
+            total = weights.sum(dim=1, keepdim=True)
+        gradient = torch.bmm(x.mT, residual.flatten(2).to(self.product_dtype)).to(self.weight.dtype)
+        return gradient.view(self.shape).div_(total)
 
     def step(self, gradient: Tensor, *, n_steps: int) -> None:
-        """Move all weights by one step of AdamW."""
-        first, second = self.settings.betas
-        rate = self.rate * (0.5 * (1.0 + math.cos(math.pi * self.n_done / n_steps)))
+        """Move all weights by one step of AdamW; the penalty of l1 and l2 is part of the gradient."""
+        rate = self.rate * cosine(self.n_done, n_steps)
         self.n_done += 1
-        self.weight[:, :-1] *= 1.0 - rate * self.decay
-        self.mean.lerp_(gradient, 1.0 - first)
-        self.square.mul_(second).addcmul_(gradient, gradient, value=1.0 - second)
-        torch.sqrt(self.square, out=self.update)
-        self.update.div_(math.sqrt(1.0 - second**self.n_done)).add_(self.settings.epsilon)
-        torch.div(self.mean, self.update, out=self.update)
-        self.update *= rate / (1.0 - first**self.n_done)
-        self.weight -= self.update
+        linear = self.weight[:, :-1]
+        if self.settings.penalty == "weight_decay":
+            linear *= 1.0 - rate * self.decay
+        else:
+            slope = linear.sign() if self.settings.penalty == "l1" else 2.0 * linear
+            gradient[:, :-1] += self.decay * slope
+        self.moments.step(gradient, rate)
 
     def weights(self) -> Tensor:
         """Return (layers, seeds, settings, features + 1, classes)."""

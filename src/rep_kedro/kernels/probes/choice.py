@@ -6,55 +6,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from rep_kedro.kernels.probes.adamw import AdamWSettings, fit_probes_adamw
-from rep_kedro.kernels.probes.lbfgs import fit_probes_lbfgs
-from rep_kedro.kernels.probes.probe import (
-    NothingToHoldOutError,
-    draw_held_out,
-    fit_standardisation,
-    measure_accuracy,
-    select_weight_decay,
-)
-
-
-@dataclass(frozen=True)
-class LbfgsFit:
-    """Convex probes at their optimum.
-
-    Attributes:
-        weight_decays: Penalties w in mean cross-entropy + w / 2 * |W|^2, to choose from.
-        tolerance: Norm of the gradient at which a probe counts as converged.
-        max_iterations: Steps after which it is taken as it is.
-    """
-
-    weight_decays: tuple[float, ...] = (1e-3, 1e-2, 1e-1)
-    tolerance: float = 1e-4
-    max_iterations: int = 1000
-
-
-@dataclass(frozen=True)
-class AdamWFit:
-    """Stochastic probes; every learning rate is tried with every weight decay.
-
-    Attributes:
-        learning_rates: To choose from; each falls to 0 along half a cosine.
-        weight_decays: Decoupled decays, to choose from.
-        n_epochs: Passes over the training samples.
-        batch_size: Samples of a step.
-    """
-
-    learning_rates: tuple[float, ...]
-    weight_decays: tuple[float, ...]
-    n_epochs: int
-    batch_size: int
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One way to fit a probe; the convex probe has no learning rate."""
-
-    weight_decay: float
-    learning_rate: float | None
+from rep_kedro.kernels.probes.probe import NothingToHoldOutError, draw_held_out, measure_accuracy
+from rep_kedro.kernels.probes.quality import measure_average_precision
+from rep_kedro.kernels.probes.readouts import Readout
+from rep_kedro.kernels.probes.search import Accuracies, search_coarse_to_fine, select_setting
+from rep_kedro.kernels.probes.settings import AdamWFit, Fit, Setting
+from rep_kedro.kernels.probes.solvers import Problem, solve
 
 
 @dataclass(frozen=True)
@@ -62,30 +19,26 @@ class FittedProbe:
     """A probe for features as they are, not standardised.
 
     Attributes:
-        weight: Shape (n_features, n_classes), float64.
-        bias: Shape (n_classes,), float64.
+        readout: From features to logits.
         setting: The chosen one.
-        converged: Whether the fit reached its optimum; None for stochastic probes.
+        converged: Whether the fit reached its optimum; None for solvers without one.
         validation_accuracy: On held-out training samples, of a probe with the same setting that was fitted on
-            the others; None where none could be held out.
+            the others (mean average precision where samples have several classes); None where none could
+            be held out.
     """
 
-    weight: Tensor
-    bias: Tensor
+    readout: Readout
     setting: Setting
     converged: bool | None
     validation_accuracy: float | None = None
 
+    def compute_logits(self, x: Tensor) -> Tensor:
+        """Return a number for each sample and class, (n_samples, n_classes), float64."""
+        return self.readout.compute_logits(x)
+
     def predict(self, x: Tensor) -> Tensor:
         """Return the class that the probe gives each sample, (n_samples,)."""
-        return self._compute_logits(x).argmax(dim=1)
-
-    def predict_probabilities(self, x: Tensor) -> Tensor:
-        """Return the probability of each class, (n_samples, n_classes); rows sum to 1."""
-        return self._compute_logits(x).softmax(dim=1)
-
-    def _compute_logits(self, x: Tensor) -> Tensor:
-        return x.to(self.weight.dtype) @ self.weight + self.bias
+        return self.compute_logits(x).argmax(dim=1)
 
 
 def fit_layers(
@@ -93,9 +46,10 @@ def fit_layers(
     labels: Tensor,
     *,
     n_classes: int,
-    fit: LbfgsFit | AdamWFit,
+    fit: Fit,
     held_out_fraction: float,
     seed: int,
+    class_weights: Tensor | None = None,
 ) -> dict[str, FittedProbe]:
     """Fit one probe for each layer, each with the setting that reads the held-out part best.
 
@@ -104,11 +58,12 @@ def fit_layers(
 
     Args:
         layers: Training features by layer, (n_train, n_features).
-        labels: Class indices, (n_train,).
+        labels: Class indices, (n_train,); or which classes each sample has, (n_train, n_classes), 0 or 1.
         n_classes: Number of classes.
         fit: Settings to choose from, and the solver.
         held_out_fraction: Share of each class on which settings are chosen.
         seed: Of the held-out part and, for stochastic probes, of first weights and batches.
+        class_weights: Weight of the samples of each class, (n_classes,); of class indices alone.
 
     Returns:
         Probes by layer, fitted on all training samples.
@@ -117,8 +72,9 @@ def fit_layers(
         NothingToHoldOutError: If there are several settings and the samples are too few to hold some out.
         ValueError: If features or labels cannot be fitted.
     """
-    settings = list_settings(fit)
+    settings = fit.list_settings()
     chosen: dict[str, tuple[Setting, float | None]] = dict.fromkeys(layers, (settings[0], None))
+    problem = Problem(layers, labels, n_classes, seed, class_weights)
     try:
         generator = torch.Generator().manual_seed(seed)
         held_out = draw_held_out(labels, fraction=held_out_fraction, generator=generator)
@@ -126,116 +82,56 @@ def fit_layers(
         if len(settings) > 1:
             raise
     else:
-        chosen = _choose_settings(layers, labels, held_out, settings, n_classes=n_classes, fit=fit, seed=seed)
+        chosen = _choose_settings(problem, held_out, fit)
     fitted: dict[str, FittedProbe] = {}
     for setting in settings:
-        names = [name for name in layers if chosen[name][0] == setting]
-        if names:
-            some = {name: layers[name] for name in names}
-            fits = _fit_all(some, labels, [setting], n_classes=n_classes, fit=fit, seed=seed)
-            fitted.update({n: replace(fits[n][0], validation_accuracy=chosen[n][1]) for n in names})
+        some = {name: x for name, x in layers.items() if chosen[name][0] == setting}
+        if some:
+            for solved in solve(replace(problem, layers=some), [setting], fit):
+                reached = chosen[solved.layer][1]
+                fitted[solved.layer] = FittedProbe(solved.readout, setting, solved.converged, reached)
     return {name: fitted[name] for name in layers}
 
 
-def list_settings(fit: LbfgsFit | AdamWFit) -> list[Setting]:
-    """Return all combinations to choose from."""
-    rates: Sequence[float | None] = fit.learning_rates if isinstance(fit, AdamWFit) else [None]
-    return [Setting(decay, rate) for rate in rates for decay in fit.weight_decays]
+def _choose_settings(problem: Problem, held_out: Tensor, fit: Fit) -> dict[str, tuple[Setting, float | None]]:
+    """Return for each layer the setting with the best held-out accuracy, and that."""
+    shown = {name: x[held_out] for name, x in problem.layers.items()}
+    labels = problem.labels[held_out]
+    training = replace(
+        problem,
+        layers={name: x[~held_out] for name, x in problem.layers.items()},
+        labels=problem.labels[~held_out],
+    )
 
+    def measure(names: Sequence[str], settings: Sequence[Setting]) -> dict[str, Accuracies]:
+        some = replace(training, layers={name: training.layers[name] for name in names})
+        accuracies: dict[str, Accuracies] = {name: {} for name in names}
+        for solved in solve(some, settings, fit):
+            logits = solved.readout.compute_logits(shown[solved.layer])
+            accuracies[solved.layer][settings[solved.place]] = _measure(logits, labels)
+        return accuracies
 
-def _choose_settings(
-    layers: Mapping[str, Tensor],
-    labels: Tensor,
-    held_out: Tensor,
-    settings: list[Setting],
-    *,
-    n_classes: int,
-    fit: LbfgsFit | AdamWFit,
-    seed: int,
-) -> dict[str, tuple[Setting, float | None]]:
-    """Return the setting with the best held-out accuracy for each layer, and that; ties: the larger decay."""
-    training = {name: x[~held_out] for name, x in layers.items()}
-    fits = _fit_all(training, labels[~held_out], settings, n_classes=n_classes, fit=fit, seed=seed)
+    names, settings = list(problem.layers), fit.list_settings()
+    ties = fit.ties if isinstance(fit, AdamWFit) else "larger_decay"
+    if isinstance(fit, AdamWFit) and fit.search == "coarse_to_fine":
+        found = {}
+        for name in names:
+
+            def measure_layer(some: Sequence[Setting], name: str = name) -> Accuracies:
+                return measure([name], some)[name]
+
+            found[name] = search_coarse_to_fine(settings, measure_layer)
+    else:
+        found = measure(names, settings)
     chosen: dict[str, tuple[Setting, float | None]] = {}
-    for name, x in layers.items():
-        predictions = torch.stack([probe.predict(x[held_out]) for probe in fits[name]])
-        accuracies = measure_accuracy(predictions, labels[held_out]).tolist()
-        best = select_weight_decay(accuracies, [s.weight_decay for s in settings])
-        chosen[name] = (settings[best], accuracies[best])
+    for name in names:
+        tried = [setting for setting in settings if setting in found[name]]
+        best = select_setting(tried, [found[name][setting] for setting in tried], ties=ties)
+        chosen[name] = (best, found[name][best])
     return chosen
 
 
-def _fit_all(
-    layers: Mapping[str, Tensor],
-    labels: Tensor,
-    settings: list[Setting],
-    *,
-    n_classes: int,
-    fit: LbfgsFit | AdamWFit,
-    seed: int,
-) -> dict[str, list[FittedProbe]]:
-    """Fit every layer with every setting on standardised features."""
-    standards = {name: fit_standardisation(x) for name, x in layers.items()}
-    ready = {name: standards[name].apply(x) for name, x in layers.items()}
-    if isinstance(fit, AdamWFit):
-        weights = _fit_adamw(ready, labels, settings, n_classes=n_classes, fit=fit, seed=seed)
-        converged: dict[str, list[bool | None]] = {name: [None] * len(settings) for name in layers}
-    else:
-        weights, converged = _fit_lbfgs(ready, labels, settings, n_classes=n_classes, fit=fit)
-    probes: dict[str, list[FittedProbe]] = {}
-    for name, by_setting in weights.items():
-        mean, scale = standards[name]
-        inverse = (1.0 / scale).masked_fill(scale == 0.0, 0.0)
-        probes[name] = []
-        for weight, setting, reached in zip(by_setting, settings, converged[name], strict=True):
-            for_features = weight[:-1] * inverse[:, None]
-            probes[name].append(FittedProbe(for_features, weight[-1] - mean @ for_features, setting, reached))
-    return probes
-
-
-def _fit_lbfgs(
-    layers: Mapping[str, Tensor],
-    labels: Tensor,
-    settings: list[Setting],
-    *,
-    n_classes: int,
-    fit: LbfgsFit,
-) -> tuple[dict[str, Tensor], dict[str, list[bool | None]]]:
-    fitted = fit_probes_lbfgs(
-        list(layers.values()),
-        labels,
-        n_classes=n_classes,
-        weight_decays=[setting.weight_decay for setting in settings],
-        tolerance=fit.tolerance,
-        max_iterations=fit.max_iterations,
-    )
-    weights = dict(zip(layers, fitted.weights, strict=True))
-    return weights, dict(zip(layers, fitted.converged.tolist(), strict=True))
-
-
-def _fit_adamw(
-    layers: Mapping[str, Tensor],
-    labels: Tensor,
-    settings: list[Setting],
-    *,
-    n_classes: int,
-    fit: AdamWFit,
-    seed: int,
-) -> dict[str, Tensor]:
-    """Train layers of equal width together."""
-    grid = AdamWSettings(
-        learning_rates=tuple(setting.learning_rate or 0.0 for setting in settings),
-        weight_decays=tuple(setting.weight_decay for setting in settings),
-        seeds=(seed,),
-        n_epochs=fit.n_epochs,
-        batch_size=fit.batch_size,
-    )
-    by_width: dict[int, list[str]] = {}
-    for name, x in layers.items():
-        by_width.setdefault(x.shape[1], []).append(name)
-    weights = {}
-    for names in by_width.values():
-        stacked = torch.stack([layers[name].float() for name in names])
-        trained = fit_probes_adamw(stacked, labels, n_classes=n_classes, settings=grid)
-        weights.update({name: trained[i, 0].double() for i, name in enumerate(names)})
-    return weights
+def _measure(logits: Tensor, labels: Tensor) -> float:
+    if labels.ndim == 1:
+        return measure_accuracy(logits.argmax(dim=1), labels).item()
+    return measure_average_precision(logits, labels).mean

@@ -12,14 +12,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from rep_kedro.kernels.probes.convex_losses import SigmoidProblem, SoftmaxProblem
 from rep_kedro.kernels.probes.probe import require_labels
 
 HISTORY = 12  # pairs of steps and gradient changes that L-BFGS remembers
 SUFFICIENT_DECREASE = 1e-4  # Armijo's constant
 MAX_HALVINGS = 30
-ROUNDING = (
-    1e-15  # relative rounding of a loss: without it, the last steps before the optimum look like ascents
-)
+ROUNDING = {torch.float64: 1e-15, torch.float32: 1e-6}
+"""Relative rounding of a loss: without it, the last steps before the optimum look like ascents."""
+PATIENCE = 0.25  # share of settings that may wait at their optimum: to drop some copies the history of all
+FLOAT32_FLOOR = 2e-5  # norm of a gradient below which float32 gives little but rounding
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ def fit_probes_lbfgs(
     weight_decays: Sequence[float],
     tolerance: float = 1e-6,
     max_iterations: int = 500,
+    descent: str = "float64",
+    sample_weights: Tensor | None = None,
 ) -> ConvexProbes:
     """Fit a multinomial logistic regression for every layer and every weight decay.
 
@@ -59,11 +63,15 @@ def fit_probes_lbfgs(
     Args:
         layers: One matrix for each layer, (n_samples, n_features_i), the same samples in the same order;
             standardised features make one weight decay mean the same for all layers.
-        labels: Class indices from 0 to n_classes - 1, shape (n_samples,).
+        labels: Class indices from 0 to n_classes - 1, shape (n_samples,); or which classes each sample has,
+            (n_samples, n_classes), 0 or 1: then the cross-entropy is the sum over classes of sigmoids' ones.
         n_classes: Number of classes, at least 2; a class without samples is allowed.
         weight_decays: Penalties, all above zero (without one, separable classes have no finite optimum).
         tolerance: Settings stop when the norm of their gradient is below this.
         max_iterations: Steps after which settings stop unconverged.
+        descent: ``float64``; or ``float32``: descend in float32 as far as its rounding allows, then polish in
+            float64, which has the last word on the gradient. Faster; the same optimum within the tolerance.
+        sample_weights: Weight of each sample in the mean, (n_samples,), above zero; None weighs all equally.
 
     Returns:
         Optima, losses and whether they have converged.
@@ -83,8 +91,16 @@ def fit_probes_lbfgs(
     width = max(turned.shape[1] for turned, _, _ in axes)
     padded = torch.stack([_append_ones(turned, width) for turned, _, _ in axes])
     decay = torch.tensor(weight_decays, dtype=torch.float64, device=padded.device)
-    problem = _Problem(padded, labels, n_classes, decay)
-    state, n_iterations = _descend(problem, tolerance=tolerance, max_iterations=max_iterations)
+    kind = SoftmaxProblem if labels.ndim == 1 else SigmoidProblem
+    begin, n_before = None, 0
+    if descent == "float32":
+        rough = kind(padded.float(), labels, n_classes, decay.float(), sample_weights)
+        near = max(0.5 * tolerance, FLOAT32_FLOOR)
+        found, n_before = _descend(rough, tolerance=near, max_iterations=max_iterations)
+        begin = found.point.double()
+    problem = kind(padded, labels, n_classes, decay, sample_weights)
+    state, n_polishing = _descend(problem, tolerance=tolerance, max_iterations=max_iterations, begin=begin)
+    n_iterations = n_before + n_polishing
     norm = state.gradient_norm
     return ConvexProbes(
         weights=tuple(
@@ -143,54 +159,6 @@ def _turn_back(point: Tensor, *, rotation: Tensor, mean: Tensor) -> Tensor:
     return torch.cat([weight, bias.unsqueeze(1)], dim=1)
 
 
-class _Problem:
-    """Loss and gradient of all settings; points have shape (layers, axes + 1, classes, decays)."""
-
-    def __init__(self, features: Tensor, labels: Tensor, n_classes: int, decay: Tensor) -> None:
-        self.features = features
-        self.target = labels.to(features.device)[None, :, None, None]
-        self.shape = (len(features), features.shape[2], n_classes, len(decay))
-        penalised = features.new_ones(features.shape[2], 1, 1)
-        penalised[-1] = 0.0
-        self.penalty = penalised * decay  # (axes + 1, 1, decays); the bias is free
-        self.curvature = features.square().mean(dim=1)[:, :, None, None]
-
-    def keep_decays(self, keep: Tensor) -> None:
-        """Go on with some of the weight decays only."""
-        self.penalty = self.penalty[..., keep]
-        self.shape = (*self.shape[:3], int(keep.sum()))
-
-    def logits(self, point: Tensor) -> Tensor:
-        """Return (layers, samples, classes, decays)."""
-        return torch.bmm(self.features, point.flatten(2)).view(-1, self.features.shape[1], *self.shape[2:])
-
-    def cross_entropy(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the mean loss of each setting, (layers, decays), and the probabilities, like the logits."""
-        target = self.target.expand(logits.shape[0], -1, -1, logits.shape[3])
-        top = logits.amax(dim=2, keepdim=True)
-        chosen = (logits.gather(2, target) - top).squeeze(2)
-        powers = (logits - top).exp_()
-        total = powers.sum(dim=2, keepdim=True)
-        return (total.squeeze(2).log() - chosen).mean(dim=1), powers.div_(total)
-
-    def gradient(self, point: Tensor, probabilities: Tensor) -> Tensor:
-        """Return the gradient of the penalised loss at a point; takes the labels off the probabilities."""
-        n_samples = probabilities.shape[1]
-        target = self.target.expand(probabilities.shape[0], -1, -1, probabilities.shape[3])
-        residual = probabilities.scatter_add_(
-            2, target, probabilities.new_full((), -1.0).expand(target.shape)
-        )
-        slope = torch.bmm(self.features.mT, residual.flatten(2)) / n_samples
-        return slope.view(self.shape) + self.penalty * point
-
-    def scale(self, probabilities: Tensor) -> Tensor:
-        """Return the diagonal guess of the inverse Hessian, the softmax taken as its mean p (1 - p)."""
-        n_samples, n_classes = probabilities.shape[1:3]
-        spread = (1.0 - probabilities.square().sum(dim=(1, 2)) / n_samples) / n_classes
-        diagonal = spread[:, None, None, :] * self.curvature + self.penalty
-        return torch.where(diagonal > 0.0, 1.0 / diagonal, torch.ones_like(diagonal))
-
-
 @dataclass
 class _State:
     """State of the iteration for all settings of a problem."""
@@ -209,16 +177,19 @@ class _State:
         return _State(*(value[..., keep] for value in vars(self).values()))
 
 
-def _descend(problem: _Problem, *, tolerance: float, max_iterations: int) -> tuple[_State, int]:
+def _descend(
+    problem: SoftmaxProblem, *, tolerance: float, max_iterations: int, begin: Tensor | None = None
+) -> tuple[_State, int]:
     """Run L-BFGS on all settings until the last one has converged or given up."""
-    state = _start(problem)
+    state = _start(problem, begin)
     done = _State(*(torch.empty_like(value) for value in vars(state).values()))
     rest = torch.arange(problem.shape[3])
+    patience = PATIENCE if problem.features.dtype == torch.float32 else 0.0
     history: list[_Pair] = []
     for n_iterations in range(max_iterations + 1):
         active = state.gradient_norm > tolerance
         going = active.any(dim=0) if n_iterations < max_iterations else torch.zeros_like(active[0])
-        if not bool(going.all()):
+        if int((~going).sum()) > patience * len(rest) or not bool(going.any()):
             for kept, value in zip(vars(done).values(), vars(state).values(), strict=True):
                 kept[..., rest[~going]] = value[..., ~going]
             if not bool(going.any()):
@@ -231,11 +202,13 @@ def _descend(problem: _Problem, *, tolerance: float, max_iterations: int) -> tup
     return done, n_iterations
 
 
-def _start(problem: _Problem) -> _State:
-    """Return the state of zero weights, where the penalty is zero too."""
-    point = problem.features.new_zeros(problem.shape)
+def _start(problem: SoftmaxProblem, begin: Tensor | None) -> _State:
+    """Return the state of zero weights, or of other ones."""
+    point = problem.features.new_zeros(problem.shape) if begin is None else begin
     logits = problem.logits(point)
     loss, probabilities = problem.cross_entropy(logits)
+    if begin is not None:
+        loss = loss + 0.5 * (problem.penalty * point.square()).sum(dim=(1, 2))
     scale = problem.scale(probabilities)
     return _State(point, logits, loss, problem.gradient(point, probabilities), scale)
 
@@ -249,14 +222,14 @@ class _Pair(NamedTuple):
 
 
 def _advance(
-    problem: _Problem, state: _State, history: list[_Pair], *, active: Tensor
+    problem: SoftmaxProblem, state: _State, history: list[_Pair], *, active: Tensor
 ) -> tuple[_State, _Pair]:
     """Take one step with every active setting: halve it until the loss has gone down enough."""
     direction = -_multiply_inverse_hessian(state.gradient, history, state.scale)
     direction_logits = problem.logits(direction)
     slope = (state.gradient * direction).sum(dim=(1, 2))
     step = active.to(direction.dtype)
-    highest = state.loss + ROUNDING * state.loss.abs()
+    highest = state.loss + ROUNDING[state.loss.dtype] * state.loss.abs()
     for _ in range(MAX_HALVINGS):
         logits = torch.addcmul(state.logits, step[:, None, None, :], direction_logits)
         point = torch.addcmul(state.point, step[:, None, None, :], direction)

@@ -1,7 +1,6 @@
-"""Shared parts of linear probes: standardisation, a held-out part, predictions, accuracy, a choice of decay.
+"""Shared parts of probes: standardisation, a held-out part, accuracy, intervals, a choice of decay.
 
-The fits themselves are in ``probe_lbfgs`` (convex, exact optimum) and ``probe_adamw`` (stochastic, many
-settings at once).
+The fits themselves are in one module for each solver (``solvers.py`` lists them).
 """
 
 import math
@@ -58,7 +57,8 @@ def draw_held_out(labels: Tensor, *, fraction: float, generator: torch.Generator
     """Draw a stratified part of the samples.
 
     Args:
-        labels: Class indices, shape (n_samples,).
+        labels: Class indices, shape (n_samples,); of samples with several classes, (n_samples, n_classes),
+            the part is not stratified.
         fraction: Share to hold out of each class, between 0 and 1; rounded to whole samples, and at least one
             sample of each class stays in.
         generator: Source of chance, on the CPU.
@@ -73,6 +73,8 @@ def draw_held_out(labels: Tensor, *, fraction: float, generator: torch.Generator
     if not 0.0 < fraction < 1.0:
         raise ValueError(f"the held-out fraction must be between 0 and 1, got {fraction}")
     held_out = torch.zeros(len(labels), dtype=torch.bool)
+    if labels.ndim == 2:
+        labels = torch.zeros(len(labels), dtype=torch.int64)
     for label in torch.unique(labels).tolist():
         members = (labels == label).nonzero().flatten().cpu()
         n_held_out = min(round(fraction * len(members)), len(members) - 1)
@@ -83,6 +85,37 @@ def draw_held_out(labels: Tensor, *, fraction: float, generator: torch.Generator
             f"nothing to hold out: {fraction} of each class rounds to no sample ({len(labels)} samples)"
         )
     return held_out
+
+
+def balance_classes(labels: Tensor, n_classes: int) -> Tensor:
+    """Return the weight of each class's samples with which all classes count equally: n / (n_classes * n_c).
+
+    Args:
+        labels: Class indices, (n_samples,).
+        n_classes: How many there are; those without samples get weight 1, which nothing uses.
+
+    Returns:
+        Shape (n_classes,), float64.
+    """
+    n_members = torch.bincount(labels, minlength=n_classes)
+    n_there = int((n_members > 0).sum())
+    weights = len(labels) / (n_there * n_members.clamp(min=1).to(torch.float64))
+    return weights.masked_fill(n_members == 0, 1.0)
+
+
+def bound_mean(values: Sequence[float], *, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the ends of Student's interval of the mean of independent values, at least two.
+
+    Example:
+        >>> [round(end, 3) for end in bound_mean([0.5, 0.6, 0.7])]
+        [0.352, 0.848]
+    """
+    from scipy.stats import t
+
+    mean = math.fsum(values) / len(values)
+    variance = math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
+    half = float(t.ppf((1 + confidence) / 2, len(values) - 1)) * math.sqrt(variance / len(values))
+    return mean - half, mean + half
 
 
 def bound_share(share: float, n: int, *, confidence: float = 0.95) -> tuple[float, float]:
@@ -157,9 +190,16 @@ def select_weight_decay(accuracies: Sequence[float], weight_decays: Sequence[flo
 
 
 def require_labels(labels: Tensor, *, n_classes: int, n_samples: int) -> None:
-    """Raise ValueError unless labels are class indices, one for each sample, of at least 2 classes."""
+    """Raise ValueError unless labels are class indices, one for each sample, of at least 2 classes.
+
+    Labels of shape (n_samples, n_classes) say which classes a sample has, by 0 and 1.
+    """
     if n_classes < 2:
         raise ValueError(f"a probe needs at least 2 classes, got {n_classes}")
+    if labels.shape == (n_samples, n_classes) and n_samples > 0:
+        if not bool(((labels == 0) | (labels == 1)).all()):
+            raise ValueError("labels of several classes must be 0 or 1")
+        return
     if labels.shape != (n_samples,) or n_samples == 0:
         raise ValueError(f"labels must have shape ({n_samples},) and not be empty, got {tuple(labels.shape)}")
     low, high = int(labels.min()), int(labels.max())

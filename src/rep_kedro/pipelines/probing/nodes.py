@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.analyses.probing.fitting import make_probes
-from rep_kedro.analyses.probing.labels import choose_label, label_frame
+from rep_kedro.analyses.probing.labels import choose_label, count_training, is_several
 from rep_kedro.analyses.probing.params import ProbingParams
 from rep_kedro.analyses.probing.sources import list_sources, probe_source
 from rep_kedro.datasets import MemberKey, Plan, Planned, code_revision, missing_of
@@ -69,7 +69,9 @@ def _plan_one(
         "fit": params.fit.model_dump(mode="json"),
         "held_out_fraction": params.held_out_fraction,
         "keep_probabilities": params.keep_probabilities,
-        "seed": params.seed,
+        "few_shot": params.few_shot,
+        "class_weights": params.class_weights,
+        "seeds": list(params.all_seeds),
         "code": code_revision("rep_kedro.analyses.probing.fitting"),
     }
     if source.is_plain:
@@ -84,11 +86,11 @@ def tabulate_probe_results(probes: Mapping[str, TensorsHandle]) -> DataFrame:
         probes: Handles by ``<stimulus set>/<model>``.
 
     Returns:
-        Columns as in docs/tables.md; ``learning_rate`` is missing for convex probes,
-        ``validation_accuracy`` where no training stimuli could be held out. ``test_low`` and ``test_high``
-        bound what the same probe would reach on other test stimuli.
+        Columns as in docs/tables.md; what a solver does not choose is missing, ``validation_accuracy`` where
+        no training stimuli could be held out. ``test_low`` and ``test_high`` bound what the same probe would
+        reach on other test stimuli, ``seeds_low`` and ``seeds_high`` what other seeds would on average.
     """
-    from rep_kedro.kernels.probes.probe import bound_share
+    from rep_kedro.kernels.probes.probe import bound_mean, bound_share
 
     rows = []
     for key in sorted(probes):
@@ -96,7 +98,19 @@ def tabulate_probe_results(probes: Mapping[str, TensorsHandle]) -> DataFrame:
         about = {"stimulus_set": stimulus_set, "model": model, "label": probes[key].meta["label"]}
         for row in probes[key].meta["layers"]:
             low, high = bound_share(row["test_accuracy"], row["n_test"])
-            rows.append(PROBE_RESULTS.pick({**about, **row, "test_low": low, "test_high": high}))
+            found = [each["test_accuracy"] for each in row.get("by_seed", [row])]
+            ends = bound_mean(found) if len(found) > 1 else (None, None)
+            weighting = None if row["weighting"] is None else str(row["weighting"])
+            counted = {
+                "test_low": low,
+                "test_high": high,
+                "n_seeds": len(found),
+                "seeds_mean": sum(found) / len(found),
+                "seeds_low": ends[0],
+                "seeds_high": ends[1],
+                "weighting": weighting,
+            }
+            rows.append(PROBE_RESULTS.pick({**about, **row, **counted}))
     return PROBE_RESULTS.frame(rows)
 
 
@@ -148,8 +162,10 @@ def _require_name(kind: str, name: str, known: Any) -> str:
 
 def _has_classes(stimulus_set: str, subset: ArrowHandle, params: ProbingParams) -> bool:
     """Return whether the training split has enough classes, by the rule in the parameters."""
-    frame = label_frame(subset, choose_label(subset, params.labels))
-    n_classes = frame.loc[frame["split"] == "train", "label"].dropna().nunique()
+    label = choose_label(subset, params.labels)
+    n_of_class = count_training(subset, label)
+    n_classes = len(n_of_class)
+    _require_labels_for(params, subset, n_of_class, several=is_several(subset, label))
     if n_classes >= params.min_classes:
         return True
     message = (
@@ -159,3 +175,20 @@ def _has_classes(stimulus_set: str, subset: ArrowHandle, params: ProbingParams) 
         raise UserError(f"stimulus set {stimulus_set!r} cannot be probed: {message}")
     _log.warning("no probes on stimulus set %s: %s", stimulus_set, message)
     return False
+
+
+def _require_labels_for(
+    params: ProbingParams, subset: ArrowHandle, n_of_class: Mapping[int, int], *, several: bool
+) -> None:
+    """Refuse what the labels of a subset do not allow."""
+    if several and params.class_weights != "none":
+        raise UserError(f"probing.class_weights: stimuli of {subset.key} have several labels; use none")
+    if params.few_shot is None:
+        return
+    if several:
+        raise UserError(f"probing.few_shot: stimuli of {subset.key} have several labels; use null")
+    if few := [label for label, n in n_of_class.items() if n < params.few_shot]:
+        raise UserError(
+            f"probing.few_shot is {params.few_shot}, but class {min(few)} of {subset.key} has"
+            f" {n_of_class[min(few)]} training stimuli"
+        )

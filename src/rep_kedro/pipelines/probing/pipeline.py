@@ -5,7 +5,7 @@ from kedro.pipeline import Node, Pipeline
 from rep_kedro.analyses.predictions import agreement, performance_gaps
 from rep_kedro.analyses.selection import model_selection
 from rep_kedro.datasets import RecipeNode
-from rep_kedro.pipelines.probing import nodes
+from rep_kedro.pipelines.probing import layer_nodes, nodes
 
 
 def create_pipeline(**_: object) -> Pipeline:
@@ -24,6 +24,20 @@ def create_pipeline(**_: object) -> Pipeline:
                 inputs="probes",
                 outputs="probe_results",
                 name="probe_results",
+                tags=["cpu"],
+            ),
+            Node(
+                layer_nodes.plan_layer_probes,
+                inputs=["stimulus_sets", "stimulus_subsets", "networks", "params:probing"],
+                outputs="layer_probes",
+                name="layer_probes",
+                tags=["gpu"],
+            ),
+            RecipeNode(
+                layer_nodes.tabulate_layer_probe_results,
+                inputs="layer_probes",
+                outputs="layer_probe_results",
+                name="layer_probe_results",
                 tags=["cpu"],
             ),
             RecipeNode(

@@ -1,0 +1,194 @@
+"""Nodes of the probes of maps: they plan one member for each layer and read-out."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from rep_kedro.analyses.probing.labels import choose_label, count_training, is_several
+from rep_kedro.analyses.probing.layer_tasks import POSITIONS, Task, list_tasks, predict
+from rep_kedro.analyses.probing.params import ProbingParams
+from rep_kedro.datasets import Batch, MemberKey, Plan, Planned, code_revision, missing_of
+from rep_kedro.errors import UserError, require_known
+from rep_kedro.schemas.probing import LAYER_PROBE_RESULTS
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from rep_kedro.datasets import ArrowHandle, TensorsHandle
+else:
+    DataFrame = ArrowHandle = TensorsHandle = Any  # Kedro reads the hints
+
+_RECIPE_PARAMS = ("c", "tolerance", "max_iterations", "precision")
+
+
+def plan_layer_probes(
+    stimulus_sets: Mapping[str, ArrowHandle],
+    stimulus_subsets: Mapping[str, ArrowHandle],
+    networks: Mapping[str, TensorsHandle],
+    params: ProbingParams,
+) -> Plan:
+    """Plan one member for each stimulus set, network, layer and read-out; those of a network share a batch.
+
+    Args:
+        stimulus_sets: Handles by name; no image is read while planning.
+        stimulus_subsets: Handles by ``<stimulus set>/<subset>``; labels and splits are read while planning.
+        networks: Handles of the networks trained here, by name; only their form is read while planning.
+        params: `layer_probes` says what; subset, labels and fewest classes are those of the other probes.
+
+    Returns:
+        Plan by ``<stimulus set>/<network>+<layer>+<read-out>``, with what it takes in its notes; empty unless
+        `layer_probes.models` names networks.
+
+    Raises:
+        UserError: If a network, stimulus set, subset or layer is not there, a set has too few classes, or a
+            probe does not fit into the memory.
+    """
+    plan, wanted = Plan(), params.layer_probes
+    models = sorted({*networks, *missing_of(networks)}) if isinstance(wanted.models, str) else wanted.models
+    for stimulus_set in _choose_sets(stimulus_sets, stimulus_subsets, params) if models else ():
+        subset = stimulus_subsets[str(MemberKey(stimulus_set, params.subset))]
+        images = (stimulus_sets[stimulus_set], subset)
+        for model in models:
+            if model in missing_of(networks):
+                plan.left_out[str(MemberKey(stimulus_set, model))] = f"networks/{model} is missing"
+                continue
+            require_known("network trained here", model, networks)
+            shapes = _shapes_of(networks[model], model, params)
+            said = predict(
+                shapes,
+                n_stimuli=subset.n_rows(),
+                input_px=int(networks[model].meta["input_px"]),
+                params=wanted,
+            )
+            plan.notes.append(f"{MemberKey(stimulus_set, model)}: {said}")
+            tasks = {_key(stimulus_set, model, task): task for task in list_tasks(shapes, wanted)}
+            batch = Batch(partial(_probe, networks[model], images, tasks, params))
+            for key, task in tasks.items():
+                plan[key] = Planned(_recipe(networks[model], images, task, params), batch)
+    return plan
+
+
+def tabulate_layer_probe_results(layer_probes: Mapping[str, TensorsHandle]) -> DataFrame:
+    """List the accuracy of each probe of a map.
+
+    Args:
+        layer_probes: Handles by ``<stimulus set>/<network>+<layer>+<read-out>``.
+
+    Returns:
+        Columns as in docs/tables.md.
+    """
+    from rep_kedro.kernels.probes.probe import bound_share
+
+    rows = []
+    for key in sorted(layer_probes):
+        handle = layer_probes[key]
+        about = {
+            **handle.meta,
+            "stimulus_set": handle.recipe["stimulus_set"]["key"],
+            "model": handle.recipe["network"]["key"],
+            "label": handle.recipe["label"],
+        }
+        train, test = handle.tensor("train_accuracy"), handle.tensor("test_accuracy")
+        size, steps = handle.tensor("gradient_size"), handle.tensor("n_iterations")
+        is_position = about["readout"] == POSITIONS
+        for row, column in ((i, j) for i in range(train.shape[0]) for j in range(train.shape[1])):
+            low, high = bound_share(float(test[row, column]), about["n_test"])
+            place = {
+                "row": row if is_position else None,
+                "column": column if is_position else None,
+                "readout": f"{row},{column}" if is_position else about["readout"],
+                "train_accuracy": float(train[row, column]),
+                "test_accuracy": float(test[row, column]),
+                "test_low": low,
+                "test_high": high,
+                "converged": bool(size[row, column] <= about["tolerance"]),
+                "n_iterations": int(steps[row, column]),
+            }
+            rows.append(LAYER_PROBE_RESULTS.pick({**about, **place}))
+    return LAYER_PROBE_RESULTS.frame(rows)
+
+
+def _choose_sets(
+    stimulus_sets: Mapping[str, ArrowHandle],
+    stimulus_subsets: Mapping[str, ArrowHandle],
+    params: ProbingParams,
+) -> Iterator[str]:
+    wanted = params.layer_probes.stimulus_sets
+    for name in sorted(stimulus_sets) if isinstance(wanted, str) else wanted:
+        require_known("stimulus set", name, stimulus_sets)
+        key = str(MemberKey(name, params.subset))
+        require_known("stimulus subset", key, stimulus_subsets)
+        label = choose_label(stimulus_subsets[key], params.labels)
+        n_classes = len(count_training(stimulus_subsets[key], label))
+        if n_classes >= params.min_classes and not is_several(stimulus_subsets[key], label):
+            yield name
+        elif not isinstance(wanted, str):
+            raise UserError(
+                f"probing.layer_probes: stimulus set {name!r} has {n_classes} classes in its training split"
+                f" (at least {params.min_classes} are needed), or several labels of a stimulus"
+            )
+
+
+def _shapes_of(network: TensorsHandle, model: str, params: ProbingParams) -> dict[str, tuple[int, ...]]:
+    """Return the output of each chosen layer for one stimulus, in depth order."""
+    from rep_kedro.models.shapes import follow_shapes
+    from rep_kedro.models.sources.trained import definition_of
+
+    definition = definition_of(network)
+    steps = follow_shapes(definition, network.meta["n_classes"])
+    shapes = {step.layer.name: step.output_shape for step in steps}
+    wanted = params.layer_probes.layers
+    if isinstance(wanted, str):
+        chosen = [name for name in definition.keep if name in shapes] if wanted == "kept" else list(shapes)
+    else:
+        for name in wanted:
+            require_known(f"layer of {model}", name, shapes)
+        chosen = wanted
+    return {name: shape for name, shape in shapes.items() if name in chosen}
+
+
+def _key(stimulus_set: str, model: str, task: Task) -> str:
+    return str(MemberKey(stimulus_set, f"{model}+{task.key}"))
+
+
+def _recipe(
+    network: TensorsHandle, images: tuple[ArrowHandle, ArrowHandle], task: Task, params: ProbingParams
+) -> dict[str, Any]:
+    return {
+        "network": network.reference,
+        "stimulus_set": images[0].reference,
+        "stimulus_subset": images[1].reference,
+        "label": choose_label(images[1], params.labels),
+        "layer": task.layer,
+        "readout": task.readout,
+        **params.layer_probes.model_dump(mode="json", include=set(_RECIPE_PARAMS)),
+        "code": code_revision(
+            "rep_kedro.analyses.probing.layer_probes",
+            "rep_kedro.features.images",
+            "rep_kedro.models.sources.trained",
+            "rep_kedro.stimuli.decoding",
+        ),
+    }
+
+
+def _probe(
+    network: TensorsHandle,
+    images: tuple[ArrowHandle, ArrowHandle],
+    tasks: Mapping[str, Task],
+    params: ProbingParams,
+    keys: Sequence[str],
+) -> Iterator[tuple[str, object]]:
+    from rep_kedro.analyses.probing.labels import read_targets
+    from rep_kedro.analyses.probing.layer_probes import probe_layers
+    from rep_kedro.features.images import stream_inputs
+    from rep_kedro.models.sources.trained import preprocessing_of, restore_trained_network
+
+    wanted = params.layer_probes
+    module = restore_trained_network(network).to(wanted.device)
+    targets = read_targets(images[1], choose_label(images[1], params.labels))
+    stream = partial(
+        stream_inputs, *images, preprocessing_of(network), batch_size=wanted.batch_size, device=wanted.device
+    )
+    by_task = {tasks[key]: key for key in keys}
+    for task, member in probe_layers(module, stream, targets, list(by_task), wanted):
+        yield by_task[task], member

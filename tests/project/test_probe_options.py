@@ -1,0 +1,28 @@
+"""Probes with other solvers, and probes of maps, from the command line to the tables."""
+
+from pathlib import Path
+
+import pandas as pd
+from tests.small_study import run_in
+
+TABLES = "data/test/07_model_output"
+PARAMS = (
+    "--params=probing.layer_probes.models=[cnn_supervised_s0],probing.layer_probes.stimulus_sets=[digits],"
+    "probing.layer_probes.pooled_sides=[2],probing.layer_probes.positions=true,"
+    "probing.layer_probes.layers=[conv3],probing.fit.solver=ridge"
+)
+
+
+def test_a_run_probes_maps_and_fits_by_another_solver(own_study: Path) -> None:
+    command = ("kedro", "run", "--env=test", "--pipelines=probing", PARAMS)
+    told = run_in(own_study, *command, "--dry-run").stdout
+    line = next(line for line in told.splitlines() if line.startswith("layer_probes: digits/"))
+    assert "probes in 1 passes of" in line
+    assert "memory" in line
+    run_in(own_study, *command)
+    maps = pd.read_parquet(own_study / TABLES / "layer_probe_results.parquet")
+    assert set(maps["model"]) == {"cnn_supervised_s0"}
+    assert "2x2" in set(maps["readout"])
+    assert maps["row"].notna().sum() == (maps["height"] * maps["width"])[maps["row"].notna()].iloc[0]
+    probes = pd.read_parquet(own_study / TABLES / "probe_results.parquet")
+    assert set(probes["solver"]) == {"ridge"}
