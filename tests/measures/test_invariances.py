@@ -14,7 +14,7 @@ ARCCOS_ROUNDING = 1e-6  # the arccosine of one less 1e-13
 STRETCH = 1e5  # by which one feature or stimulus outgrows the others
 CONDITION = 1e6  # of an invertible map
 
-# PLS of all components is least squares, which sees no scale; of fewer: kernels/similarity/test_predictivity.py
+# PLS of all components is least squares, which sees no scale; test_predictivity.py has fewer
 UNSEEN_IN_FEW_FEATURES = {("pls_25_r_mean", Invariance.COLUMN_SCALING)}
 
 
