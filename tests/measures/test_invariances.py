@@ -14,6 +14,9 @@ ARCCOS_ROUNDING = 1e-6  # the arccosine of one less 1e-13
 STRETCH = 1e5  # by which one feature or stimulus outgrows the others
 CONDITION = 1e6  # of an invertible map
 
+# PLS of all components is least squares, which sees no scale; test_predictivity.py has fewer
+UNSEEN_IN_FEW_FEATURES = {("pls_25_r_mean", Invariance.COLUMN_SCALING)}
+
 
 def draw_pair(seed=0, widths=WIDTHS):
     """Two related models, stimuli about 0.3 apart, so that kernels of absolute width see something."""
@@ -102,7 +105,7 @@ def test_declared_invariances_hold_and_undeclared_ones_do_not(invariance, before
             np.testing.assert_allclose(there, here, atol=ARCCOS_ROUNDING, err_msg=name)
             np.testing.assert_allclose(there[0, 1], here[0, 1], atol=ROUNDING, err_msg=name)
             np.testing.assert_allclose(there[1, 0], here[1, 0], atol=ROUNDING, err_msg=name)
-        else:
+        elif (name, invariance) not in UNSEEN_IN_FEW_FEATURES:
             change_of = np.abs(there - here)[[0, 1], [1, 0]]  # NaN where it leaves the value undefined
             assert not (change_of <= ROUNDING).all(), name
 

@@ -64,7 +64,7 @@ FEW_FEATURES = {"cka_linear_debiased_twice"}
 # transport between many pairs of units of unequal number takes most of a minute
 UNEQUAL_WIDTHS = {"soft_match", "partial_soft_match_0.5", "partial_soft_match_0.9"}
 # 25 components of each pair in each of five folds take a minute
-COMPONENTS = {"pls_25_r2"}
+COMPONENTS = {"pls_25_r2", "pls_25_r_mean"}
 
 BLIND_TO_RECIPE = ABSOLUTE | NARROW | AVERAGED_DIRECTIONS | WEAK_RIDGE | DESCRIBED | FEW_MOMENTS
 BLIND_TO_DEPTH = ABSOLUTE | NARROW | SIZE_OF_DEPTHS | DESCRIBED

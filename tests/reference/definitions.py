@@ -85,6 +85,8 @@ PREDICTIONS = {
     "ridge_r2": lambda x, y: predictivity.ridge_r2(x, y, folds_of_five(len(x))),
     "ridge_r2_mean": lambda x, y: predictivity.ridge_r2_mean(x, y, folds_of_five(len(x))),
     "rsa_reweighted": lambda x, y: reweighting.rsa_reweighted(x, y, folds_of_five(len(x))),
+    "ridge_r_mean": lambda x, y: predictivity.ridge_r_mean(x, y, folds_of_five(len(x))),
+    "pls_25_r_mean": lambda x, y: predictivity.pls_r_mean(x, y, folds_of_five(len(x)), 25),
     "pls_25_r2": lambda x, y: predictivity.pls_r2(x, y, folds_of_five(len(x)), 25),
 }
 

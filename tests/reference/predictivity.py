@@ -27,6 +27,24 @@ def pls_r2_mean(x, y, folds, n_components):
     return mean_r2(y, predict(x, y, folds, lambda *fold: predict_by_pls(*fold, n_components)), folds)
 
 
+def ridge_r_mean(x, y, folds):
+    return mean_r(y, predict(x, y, folds, lambda *fold: predict_by_ridge(*fold, joint=False)), folds)
+
+
+def pls_r_mean(x, y, folds, n_components):
+    return mean_r(y, predict(x, y, folds, lambda *fold: predict_by_pls(*fold, n_components)), folds)
+
+
+def mean_r(y, predicted, folds):
+    """Correlate deviations from the means of the training stimuli; what is predicted alike has none."""
+    means, values = training_means(y, folds), []
+    for feature in np.flatnonzero(varying(y)):
+        observed, guessed = (z[:, feature] - means[:, feature] for z in (y, predicted))
+        is_alike = guessed.std() <= 1e-6 * np.sqrt(np.mean(observed**2))
+        values.append(0.0 if is_alike else np.corrcoef(observed, guessed)[0, 1])
+    return np.mean(values)
+
+
 def r2_of_all(y, predicted, folds):
     return 1 - np.sum((y - predicted) ** 2) / np.sum((y - training_means(y, folds)) ** 2)
 

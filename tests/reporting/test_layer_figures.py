@@ -1,7 +1,12 @@
 """Figures and sentences of layers: every layer in its place, and claims only where tests allow them."""
 
+from itertools import pairwise
+from types import SimpleNamespace
+
 import numpy as np
+import pandas as pd
 import pytest
+from tests.reporting.synthetic_layers import make_layer_values
 
 from rep_kedro.reporting.content import make_content
 from rep_kedro.reporting.layer_similarity.figures import plot_layer_similarity
@@ -27,6 +32,20 @@ def test_a_map_has_one_cell_for_each_pair_of_layers_in_network_order(study, meas
     edges = {line.get_xdata()[0] for line in panels[0].lines if np.ptp(line.get_xdata()) == 0}
     assert edges == {4, 8, 12}
     assert "2 of 3 stimulus sets" in figure.get_suptitle()
+
+
+@pytest.mark.parametrize(("n_networks", "n_names"), [(34, 34), (40, 40), (41, 0)])
+def test_the_networks_of_one_map_are_named_as_long_as_names_do_not_collide(n_networks, n_names):
+    values, meta = make_layer_values({f"net{i}": ["a", "b"] for i in range(n_networks)})
+    matrix = SimpleNamespace(values=values)
+    cards = pd.DataFrame({"model": meta["models"][::2], "objective": "simclr", "architecture": "cnn"})
+    handle = SimpleNamespace(meta=meta, matrix=lambda: matrix)
+    figure = plot_layer_similarity({"digits/cka": handle}, cards, measure="cka", n_heat_maps=1)
+    [panel] = [axes for axes in figure.axes if axes.images]
+    assert len(panel.get_xticklabels()) == len(panel.get_yticklabels()) == n_names
+    figure.draw_without_rendering()
+    boxes = [label.get_window_extent() for label in panel.get_yticklabels()]
+    assert all(lower.y1 < upper.y0 for upper, lower in pairwise(boxes))
 
 
 def test_a_path_is_at_the_relative_depth_of_the_best_matches_and_hollow_where_chance_reaches_them(

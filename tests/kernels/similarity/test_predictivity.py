@@ -14,6 +14,17 @@ from rep_kedro.kernels.similarity.predictivity import compare_predictivity
 RIDGE = {"regression": "ridge", "average": "all", "n_folds": 4, "seed": 1}
 PLS = {**RIDGE, "regression": "pls", "n_components": 3}
 
+RIDGE_BY_DEFINITION = {
+    "all": reference.ridge_r2,
+    "each": reference.ridge_r2_mean,
+    "correlation": reference.ridge_r_mean,
+}
+PLS_BY_DEFINITION = {
+    "all": reference.pls_r2,
+    "each": reference.pls_r2_mean,
+    "correlation": reference.pls_r_mean,
+}
+
 
 def draw(widths=(4, 9, 6), n_stimuli=30, seed=0, noise=1.0):
     rng = np.random.default_rng(seed)
@@ -35,22 +46,22 @@ def deal(n_stimuli, n_folds=4, seed=1):
 
 
 @pytest.mark.parametrize("memory_bytes", [1, 8000, 2**22])
-@pytest.mark.parametrize("average", ["all", "each"])
+@pytest.mark.parametrize("average", ["all", "each", "correlation"])
 @pytest.mark.parametrize("widths", [(4, 9, 6), (40, 5, 33)])
 def test_ridge_is_the_definition_whatever_the_memory_and_with_more_features_than_stimuli(
     widths, average, memory_bytes
 ):
-    models, define = draw(widths), {"all": reference.ridge_r2, "each": reference.ridge_r2_mean}[average]
+    models, define = draw(widths), RIDGE_BY_DEFINITION[average]
     values, reasons = compare(models, memory_bytes, **{**RIDGE, "average": average})
     assert not reasons
     expected = [[define(x, y, deal(30)) for y in models] for x in models]
     np.testing.assert_allclose(values, expected, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("average", ["all", "each"])
+@pytest.mark.parametrize("average", ["all", "each", "correlation"])
 @pytest.mark.parametrize("n_components", [1, 3, 7])
 def test_pls_is_the_definition_below_and_at_all_components(n_components, average):
-    models, define = draw((5, 12, 33)), {"all": reference.pls_r2, "each": reference.pls_r2_mean}[average]
+    models, define = draw((5, 12, 33)), PLS_BY_DEFINITION[average]
     values, _ = compare(models, **{**PLS, "n_components": n_components, "average": average})
     expected = [[define(x, y, deal(30), n_components) for y in models] for x in models]
     np.testing.assert_allclose(values, expected, rtol=0, atol=1e-8)
@@ -107,6 +118,28 @@ def test_a_ridge_of_one_strength_predicts_what_that_of_scikit_learn_predicts(sha
 
     values, _ = compare([x, y], **RIDGE)
     assert values[0, 1] == pytest.approx(r2_of(Relative(), x, y), abs=1e-12)
+
+
+def test_pls_of_few_components_sees_the_scale_of_each_feature():
+    x, y = draw((12, 7))
+    request = {**PLS, "average": "correlation"}
+    before, after = (compare([z, y], **request)[0][0, 1] for z in (x, x * 2.0 ** np.arange(12)))
+    assert abs(after - before) > 1e-2
+
+
+def test_correlation_of_predictions_is_blind_to_a_wrong_scale_and_to_features_that_nothing_predicts():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((40, 1))
+    constant = np.full((40, 1), 3.0)
+    values, _ = compare([x, np.hstack([x, -2 * x, constant])], **{**RIDGE, "average": "correlation"})
+    assert values[0, 1] == pytest.approx(1, abs=1e-9)
+    sums = torch.zeros(3, 1, 1, dtype=torch.float64)
+    y = torch.as_tensor(rng.standard_normal((40, 1)))
+    for scale, want in ((0.1, 1.0), (-5.0, -1.0), (0.0, 0.0)):
+        stack = held_out.stack_features([y], n_folds=2, seed=0)
+        held_out.add_predictions(sums.zero_(), 0, slice(0, 1), stack.features, scale * stack.features)
+        facts = (stack.features.sum(dim=0), stack.features.square().sum(dim=0))
+        assert float(held_out.correlation_of_each(sums, stack, *facts)) == pytest.approx(want, abs=1e-12)
 
 
 def test_each_feature_has_a_strength_of_its_own_only_where_features_are_averaged():

@@ -50,6 +50,7 @@ class Fold:
         mean: Mean over these, shape (sum of widths,).
         energy: Sum of squares around that mean over these.
         baseline: Sum of squares around that mean over the stimuli of the fold: the error without predictor.
+        total: Sum of differences from that mean over the stimuli of the fold.
     """
 
     def __init__(self, stack: Stack, test: slice) -> None:
@@ -58,6 +59,7 @@ class Fold:
         parts = stack.features[: test.start], stack.features[test.stop :]
         self.n_training = len(parts[0]) + len(parts[1])
         self.mean = (parts[0].sum(dim=0) + parts[1].sum(dim=0)) / self.n_training
+        self.total = stack.features[test].sum(dim=0) - (test.stop - test.start) * self.mean
         self.energy, self.baseline = torch.empty_like(self.mean), torch.empty_like(self.mean)
         for columns in stack.columns:
             self.energy[columns] = self.training(columns).square_().sum(dim=0)
@@ -126,6 +128,21 @@ def group_columns(columns: Sequence[slice], bytes_per_column: int, memory_bytes:
     yield group
 
 
+def add_predictions(sums: Tensor, model: int, columns: slice, observed: Tensor, predicted: Tensor) -> None:
+    """Add what is asked of the predictions of some features of a fold.
+
+    Args:
+        sums: Of squared errors, of predictions and of their squares, shape (3, n_models, sum of widths).
+        model: The predictor, whose rows are added to.
+        columns: The features.
+        observed: Features of the fold less their training means, shape (n_held_out, n_features).
+        predicted: The same as predicted.
+    """
+    sums[0, model, columns] += (observed - predicted).square_().sum(dim=0)
+    sums[1, model, columns] += predicted.sum(dim=0)
+    sums[2, model, columns] += predicted.square().sum(dim=0)
+
+
 def explained_of_all(errors: Tensor, baseline: Tensor, columns: Sequence[slice]) -> Tensor:
     """Return 1 - error / baseline of all features of a model together, shape (n_models, n_models).
 
@@ -141,6 +158,27 @@ def explained_of_each(errors: Tensor, baseline: Tensor, columns: Sequence[slice]
     """Return the mean over the features of a model that vary of 1 - error / baseline; see above."""
     each = torch.where(varies, 1 - errors / baseline.where(varies, 1), 0)
     return sum_by_model(each, columns) / sum_by_model(varies.double(), columns)
+
+
+def correlation_of_each(sums: Tensor, stack: Stack, total: Tensor, baseline: Tensor) -> Tensor:
+    """Return the mean over the features of a model that vary of their correlation with what is predicted.
+
+    Features and predictions count as deviations from the training means, all folds together: means of folds
+    alone would correlate negatively. A prediction that is the same for all stimuli counts as 0.
+
+    Args:
+        sums: See ``add_predictions``.
+        stack: The features.
+        total: Sum of the features less their training means, shape (sum of widths,).
+        baseline: Sum of their squares.
+    """
+    n = len(stack.features)
+    errors, predicted, squares = sums
+    products = (baseline + squares - errors) / 2 - total * predicted / n
+    sizes = (baseline - total**2 / n) * (squares - predicted**2 / n)
+    is_defined = stack.varies & (squares - predicted**2 / n > RELATIVE_ZERO * baseline.where(stack.varies, 1))
+    each = torch.where(is_defined, products / sizes.where(is_defined, 1).sqrt(), 0).clamp(-1, 1)
+    return sum_by_model(each, stack.columns) / sum_by_model(stack.varies.double(), stack.columns)
 
 
 def sum_by_model(values: Tensor, columns: Sequence[slice]) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rep_kedro.kernels.similarity.basis import Basis, compute_basis
-from rep_kedro.kernels.similarity.held_out import Fold
+from rep_kedro.kernels.similarity.held_out import Fold, add_predictions
 
 EXPLAINED = 1e-14  # a residual of less than this share of the targets is rounding
 SMALL = 96  # an eigendecomposition of so many rows is as fast as iterating
@@ -30,8 +30,7 @@ def add_pls_errors(fold: Fold, representation: Tensor, model: int, errors: Mappi
         fold: One fold of the features of all models.
         representation: The predictor as it is stored, rows in the order of the folds.
         model: The predictor's place.
-        errors: By number of components: sums of squared errors, shape (n_models, sum of widths), of which row
-            ``model`` is added to.
+        errors: By number of components: sums of ``add_predictions``, of which row ``model`` is added to.
 
     Cost:
         For each target O(n_training * rank * n_features) for the product, and for each component some tens
@@ -57,7 +56,7 @@ def add_pls_errors(fold: Fold, representation: Tensor, model: int, errors: Mappi
             else:
                 kept = components[:, :n_components]
                 predicted = coordinates @ kept @ (kept.T @ targets)
-            sums[model, own] += (observed - predicted).square_().sum(dim=0)
+            add_predictions(sums, model, own, observed, predicted)
 
 
 def _coordinates(fold: Fold, columns: slice, basis: Basis) -> Tensor:

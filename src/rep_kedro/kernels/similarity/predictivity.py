@@ -7,12 +7,18 @@ import torch
 from torch import Tensor
 
 from rep_kedro.kernels.similarity.basis import require_same_stimuli
-from rep_kedro.kernels.similarity.held_out import Stack, explained_of_all, explained_of_each, stack_features
+from rep_kedro.kernels.similarity.held_out import (
+    Stack,
+    correlation_of_each,
+    explained_of_all,
+    explained_of_each,
+    stack_features,
+)
 from rep_kedro.kernels.similarity.partial_least_squares import add_pls_errors
 from rep_kedro.kernels.similarity.ridge import add_ridge_errors
 from rep_kedro.kernels.undefined import Reasons, pair_reasons
 
-STRENGTHS = {"all": "joint", "each": "each"}  # of ridge, by how features are averaged
+STRENGTHS = {"all": "joint", "each": "each", "correlation": "each"}  # of ridge, by how features are averaged
 REGRESSIONS = {"ridge": set[str](), "pls": {"n_components"}}  # and what they take
 
 
@@ -47,14 +53,15 @@ def compare_predictivity(
     The value is R² = 1 - (squared error) / (squared error of the mean of the stimuli used to fit), both
     summed over all folds; 1 at most, 0 or less where the predictor does not help. With ``average: all``
     errors are summed over the features of the predicted model, so that those of much variance count most;
-    with ``each`` R² is averaged over its features, without those that are the same for all stimuli.
+    with ``each`` R² is averaged over its features, without those that are the same for all stimuli; with
+    ``correlation`` so is the correlation of each feature with what is predicted of it.
     Copies of a stimulus in several folds raise the values.
 
     Args:
         representations: One matrix for each model, shape (n_stimuli, n_features_i), finite, row s for the
             same stimulus in all; float32 or float64, on one device.
-        requests: By a name of the caller's: ``regression`` (ridge, pls), ``average`` (all, each),
-            ``n_folds``, ``seed``, which deals the stimuli to folds, and of PLS ``n_components``.
+        requests: By a name of the caller's: ``regression`` (ridge, pls), ``average`` (all, each,
+            correlation), ``n_folds``, ``seed``, which deals the stimuli to folds; PLS also ``n_components``.
         memory_bytes: Bound for products in memory, one pair of models at least. One float64 copy of all
             features and the bases of one model come on top.
 
@@ -71,7 +78,7 @@ def compare_predictivity(
 
     Source:
         Yamins et al. 2014, doi:10.1073/pnas.1403112111; Schrimpf et al. 2018, doi:10.1101/407007 (linear
-        predictivity). R² takes the place of their correlation, which overlooks a wrong scale.
+        predictivity). R² also sees a wrong scale, which their correlation overlooks.
 
     Example:
         >>> x = torch.tensor([[0.0, 1.0], [2.0, 0.0], [1.0, 1.0], [3.0, 5.0], [1.0, 4.0], [2.0, 2.0]])
@@ -94,9 +101,10 @@ def _compare_all(
         predictors = {request.predictor for request in asked.values()}
         errors = _sum_errors(stack, representations, predictors, memory_bytes)
         baseline = torch.stack([fold.baseline for fold in stack.folds()]).sum(dim=0)
+        total = torch.stack([fold.total for fold in stack.folds()]).sum(dim=0)
         reasons = pair_reasons(stack.flaws, len(representations))
         for name, request in asked.items():
-            values = _average(errors[request.predictor], baseline, stack, request.average)
+            values = _average(errors[request.predictor], total, baseline, stack, request.average)
             for pair in reasons:
                 values[pair] = torch.nan
             yield name, values, dict(reasons)
@@ -105,8 +113,8 @@ def _compare_all(
 def _sum_errors(
     stack: Stack, representations: Sequence[Tensor], predictors: set[str | int], memory_bytes: int
 ) -> dict[str | int, Tensor]:
-    """Return squared errors of each model's predictions of all features, summed over folds."""
-    shape = (len(stack.columns), stack.features.shape[1])
+    """Return the sums of ``add_predictions`` of each model's predictions of all features, over folds."""
+    shape = (3, len(stack.columns), stack.features.shape[1])
     errors = {predictor: stack.features.new_zeros(shape) for predictor in predictors}
     by_ridge = {how: sums for how, sums in errors.items() if isinstance(how, str)}
     by_pls = {how: sums for how, sums in errors.items() if isinstance(how, int)}
@@ -133,10 +141,12 @@ def _without_offset(x: Tensor) -> Tensor:
     return x - x[0] * is_exact
 
 
-def _average(errors: Tensor, baseline: Tensor, stack: Stack, how: str) -> Tensor:
+def _average(sums: Tensor, total: Tensor, baseline: Tensor, stack: Stack, how: str) -> Tensor:
     if how == "all":
-        return explained_of_all(errors, baseline, stack.columns)
-    return explained_of_each(errors, baseline, stack.columns, stack.varies)
+        return explained_of_all(sums[0], baseline, stack.columns)
+    if how == "each":
+        return explained_of_each(sums[0], baseline, stack.columns, stack.varies)
+    return correlation_of_each(sums, stack, total, baseline)
 
 
 def _parse(name: str, parameters: Mapping[str, Any]) -> Request:

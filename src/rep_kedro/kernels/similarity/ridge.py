@@ -9,7 +9,13 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from rep_kedro.kernels.similarity.held_out import DOUBLE_BYTES, Fold, group_columns, sum_by_model
+from rep_kedro.kernels.similarity.held_out import (
+    DOUBLE_BYTES,
+    Fold,
+    add_predictions,
+    group_columns,
+    sum_by_model,
+)
 
 RIDGES = tuple(10.0**exponent for exponent in range(-6, 2))  # as shares of the predictor's total variance
 NEGLIGIBLE = 1e-14  # a share of the largest variance; the weakest ridge shrinks such a direction to nothing
@@ -27,8 +33,7 @@ def add_ridge_errors(fold: Fold, model: int, errors: Mapping[str, Tensor], *, me
     Args:
         fold: One fold of the features of all models.
         model: The predictor.
-        errors: By a way to choose the strength: sums of squared errors, shape (n_models, sum of widths), of
-            which row ``model`` is added to.
+        errors: By a way to choose the strength: sums of ``add_predictions``, whose row ``model`` is added to.
         memory_bytes: Bound for the products in memory, one target at least.
 
     Cost:
@@ -52,7 +57,7 @@ def add_ridge_errors(fold: Fold, model: int, errors: Mapping[str, Tensor], *, me
         for how, sums in errors.items():
             chosen = _choose(unexplained, freedom, own, how)
             predicted = coordinates @ (products * (1 - lost)[:, chosen])
-            sums[model, chunk] += (observed - predicted).square_().sum(dim=0)
+            add_predictions(sums, model, chunk, observed, predicted)
 
 
 def _decompose(fold: Fold, columns: slice) -> tuple[Tensor, Tensor, Tensor]:

@@ -19,6 +19,7 @@ def _entry(
     formula: str,
     average: str,
     invariances: frozenset[Invariance],
+    smallest: float = WORST,
     **regression: Json,
 ) -> Measure:
     return Measure(
@@ -28,7 +29,7 @@ def _entry(
         runner=compare,
         source=YAMINS,
         formula=formula,
-        value_range=(WORST, BEST),
+        value_range=(smallest, BEST),
         larger_is_more_similar=True,
         invariances=invariances,
         symmetric=False,
@@ -64,5 +65,25 @@ ENTRIES = (
         n_components=N_COMPONENTS,
         average="all",
         invariances=OF_ALL,
+    ),
+    _entry(
+        "ridge_r_mean",
+        "Ridge predictivity (row predicts column, mean correlation of features)",
+        formula="mean over features of the correlation of y − m with ŷ − m over held-out stimuli, m: mean y"
+        " of the others; ŷ as in ridge_r2_mean",
+        regression="ridge",
+        average="correlation",
+        invariances=OF_EACH,
+        smallest=-1.0,
+    ),
+    _entry(
+        "pls_25_r_mean",
+        "PLS predictivity (row predicts column, mean correlation of features)",
+        formula="as ridge_r_mean; ŷ: partial least squares with 25 components",
+        regression="pls",
+        n_components=N_COMPONENTS,
+        average="correlation",
+        invariances=OF_EACH,
+        smallest=-1.0,
     ),
 )

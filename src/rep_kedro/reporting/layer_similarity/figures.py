@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 MAPS_TITLE = figure_texts("layer_similarity")["title"]
 MOST_LAYER_NAMES, MOST_NETWORK_NAMES, MOST_SLANTED, MOST_LINES = 40, 24, 8, 60
+MOST_NETWORK_NAMES_ALONE = 40  # where one map has the whole width
 MOST_DESCRIBED = 150  # layers, of which the page has a value for each pair
 
 
@@ -92,9 +93,7 @@ def _plot_maps(
             described = pd.DataFrame(frame.to_numpy(), labels, labels)
             names = ("layer of a network", "other layer")
             describe_map(panel, described, "similarity", names, stimulus_set=name, measure=measure)
-        _part_networks(
-            panel, models, layers, with_layers=n_columns == 1 or len(layers) <= MOST_LAYER_NAMES / 2
-        )
+        _part_networks(panel, models, layers, is_alone=n_columns == 1)
         _draw_strips(panel, models, [palette.colour(objective.get(model, UNKNOWN)) for model in models])
         panel.set_title(shortened(name, 40))
         is_grey |= bool(frame.isna().to_numpy().any())
@@ -124,7 +123,7 @@ def _draw_layers(axes: Axes, values: np.ndarray, limits: tuple[float, float]) ->
     return image
 
 
-def _part_networks(axes: Axes, models: Sequence[str], layers: Sequence[str], *, with_layers: bool) -> None:
+def _part_networks(axes: Axes, models: Sequence[str], layers: Sequence[str], *, is_alone: bool) -> None:
     """Draw lines between networks and name them below; name layers, or else networks, on the left."""
     starts, ends = _blocks_of(models)
     width = 1.2 if len(starts) <= MOST_SLANTED else 0.6 if len(starts) <= MOST_NETWORK_NAMES else 0.2
@@ -134,7 +133,7 @@ def _part_networks(axes: Axes, models: Sequence[str], layers: Sequence[str], *, 
     axes.tick_params(length=0)
     axes.set_xticks([])
     axes.set_yticks([])
-    if len(starts) > MOST_NETWORK_NAMES:
+    if len(starts) > (MOST_NETWORK_NAMES_ALONE if is_alone else MOST_NETWORK_NAMES):
         return
     centres = [(start + end) / 2 for start, end in zip(starts, ends, strict=True)]
     names = [shortened(models[start], 24) for start in starts]
@@ -148,7 +147,7 @@ def _part_networks(axes: Axes, models: Sequence[str], layers: Sequence[str], *, 
         rotation_mode="anchor",
         fontsize=7.5,
     )
-    if with_layers and len(layers) <= MOST_LAYER_NAMES:
+    if len(layers) <= (MOST_LAYER_NAMES if is_alone else MOST_LAYER_NAMES / 2):
         axes.set_yticks(
             np.arange(len(layers)) + 0.5, [shortened(layer, 18) for layer in layers], fontsize=6.5
         )

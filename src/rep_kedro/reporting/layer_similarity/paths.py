@@ -36,6 +36,7 @@ from rep_kedro.reporting.texts import figure_texts
 
 TITLE = figure_texts("best_layer_match")["title"]
 N_COLUMNS, MOST_PANELS = 3, 6
+FAINT, FAINTEST, FAINT_IN_ALL = 0.3, 0.04, 6  # opacity of an unmarked path: of few, at least, of all
 MOST_MARKED = 8  # other networks with a marked path each; of more, objectives have one
 OFFSET, MOST_OFFSET = 0.03, 0.15  # between equal paths, and of all of them, in units of depth
 
@@ -137,9 +138,10 @@ def _draw_network(
     others = in_order(own["other_model"])
     groups = [(part["kind"].iloc[0], part) for _, part in own.groupby("other_model", sort=False)]
     if len(others) > MOST_MARKED:
+        faint = min(FAINT, max(FAINTEST, FAINT_IN_ALL / len(others)))
         for name, part in groups:
             axes.plot(
-                part["place"], part["depth_of_match"], color=palette.colour(name), linewidth=0.5, alpha=0.3,
+                part["place"], part["depth_of_match"], color=palette.colour(name), linewidth=0.5, alpha=faint,
                 rasterized=rasterized,
             )  # fmt: skip
         groups = [(name, own[own["kind"] == name]) for name in objectives_in_order(own["kind"])]
