@@ -35,11 +35,15 @@ class TrainedNetwork:
         history: One dict of metrics per epoch, from epoch 0 (as drawn) on.
         watched: Tensors of the monitors, as `<monitor>/<name>`.
         watched_meta: What the monitors say, by monitor.
+        n_updates: Of the weights.
+        n_images_seen: In all forward passes of the training.
         ended: Why a monitor ended the training early, and after which epoch and step; None if none did.
     """
 
     network: LayeredNetwork
     history: list[dict[str, float]]
+    n_updates: int = 0
+    n_images_seen: int = 0
     watched: dict[str, Tensor] = field(default_factory=dict)
     watched_meta: dict[str, Any] = field(default_factory=dict)
     ended: dict[str, Any] | None = None
@@ -50,6 +54,8 @@ class Run:
 
     Attributes:
         history: One row for each epoch that is over, from epoch 0 on.
+        n_updates: Of the weights.
+        n_images_seen: In all forward passes of the training.
         ended: Why a monitor ended the training; None as long as none did.
     """
 
@@ -68,6 +74,7 @@ class Run:
         self._steps = None if schedule is None else Steps(training, schedule, precision)
         self._order = make_stream(training.seed, "order")
         self._views = make_stream(training.seed, "views")
+        self._images_per_update = schedule.images_per_update if schedule else 0
         train = training.stimuli.train
         self._images = train.images if train.is_streamed else train.images.to(training.device)
         self._epoch, self._n_passes = 0, 0  # epochs that are over; forward passes of the next one
@@ -111,7 +118,14 @@ class Run:
         """Return the network, moved to the CPU, and all that was recorded."""
         watching = self._watching
         network = self._training.network.cpu().eval()
-        return TrainedNetwork(network, self.history, watching.tensors(), watching.meta(), self.ended)
+        return TrainedNetwork(
+            network,
+            self.history,
+            **self._counts(),
+            watched=watching.tensors(),
+            watched_meta=watching.meta(),
+            ended=self.ended,
+        )
 
     def require_moments(self) -> None:
         """Refuse moments that did not come."""
@@ -225,7 +239,11 @@ class Run:
         network = self._training.network
         copy = build_network(network.architecture, n_classes=network.n_classes, seed=0)
         copy.load_state_dict({name: value.cpu() for name, value in network.state_dict().items()})
-        return TrainedNetwork(copy.eval(), [*self.history])
+        return TrainedNetwork(copy.eval(), [*self.history], **self._counts())
+
+    def _counts(self) -> dict[str, int]:
+        n_updates = self._steps.n_updates if self._steps else 0
+        return {"n_updates": n_updates, "n_images_seen": n_updates * self._images_per_update}
 
     def _pack(self) -> TrainingState:
         steps, training = self._require_steps(), self._training

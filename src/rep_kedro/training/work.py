@@ -138,6 +138,8 @@ def _to_member(trained: TrainedNetwork, spec: NetworkSpec, place: Place) -> Tens
             "n_classes": network.n_classes,
             "input_px": network.architecture.input.size_px,
             "history": history,
+            "n_updates": trained.n_updates,
+            "n_images_seen": trained.n_images_seen,
             "test_accuracy": history[-1].get("test_accuracy"),
             PLATFORM: describe_platform(place.device, portable=place.portable),
         },

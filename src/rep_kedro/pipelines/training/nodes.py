@@ -1,4 +1,4 @@
-"""Nodes of the training pipeline: the networks to train, and the history of their training."""
+"""Nodes of the training pipeline: the networks to train, the history and the cost of their training."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rep_kedro.datasets import Batch, Plan, Planned, code_revision, missing_of
 from rep_kedro.datasets.plan import digest_of
 from rep_kedro.errors import UserError, require_known
-from rep_kedro.schemas.training import TRAINING_HISTORY
+from rep_kedro.schemas.training import TRAINING_COSTS, TRAINING_HISTORY
 from rep_kedro.training.params import TrainingParams
 from rep_kedro.training.spec import NetworkSpec, PlannedNetwork, name_of_trained
 
@@ -96,29 +96,51 @@ def _recipe_of(
     return recipe
 
 
-def tabulate_training_history(networks: Mapping[str, TensorsHandle]) -> DataFrame:
-    """List every metric of every epoch; snapshots have no rows of their own.
+def tabulate_trainings(networks: Mapping[str, TensorsHandle]) -> tuple[DataFrame, DataFrame]:
+    """List every metric of every epoch, and what each training cost; snapshots have no rows of their own.
 
     Args:
         networks: Handles by name.
 
     Returns:
-        Columns as in docs/tables.md.
+        Tables of histories and of costs; columns as in docs/tables.md.
     """
-    rows = []
-    for name in sorted(networks):
-        meta = networks[name].meta
-        if "moment" in meta:  # the trained network has the same rows
-            continue
-        about = {"model": name, **{key: meta[key] for key in ("architecture", "objective", "seed")}}
-        for metrics in meta["history"]:
-            about["epoch"] = metrics["epoch"]
-            rows += [
-                {**about, "metric": metric, "value": float(metrics[metric])}
-                for metric in sorted(metrics)
-                if metric != "epoch"
-            ]
-    return TRAINING_HISTORY.frame(rows)
+    trained = {name: networks[name] for name in sorted(networks) if "moment" not in networks[name].meta}
+    history = [row for name, handle in trained.items() for row in _history_of(name, handle)]
+    costs = [_cost_of(name, handle) for name, handle in trained.items()]
+    return TRAINING_HISTORY.frame(history), TRAINING_COSTS.frame(costs)
+
+
+def _history_of(name: str, handle: TensorsHandle) -> list[dict[str, Any]]:
+    about = {"model": name, **{key: handle.meta[key] for key in ("architecture", "objective", "seed")}}
+    return [
+        {**about, "epoch": metrics["epoch"], "metric": metric, "value": float(metrics[metric])}
+        for metrics in handle.meta["history"]
+        for metric in sorted(metrics)
+        if metric != "epoch"
+    ]
+
+
+def _cost_of(name: str, handle: TensorsHandle) -> dict[str, Any]:
+    from rep_kedro.models.sources.trained import definition_of
+    from rep_kedro.training.costs import predict_cost
+    from rep_kedro.training.schedule import Schedule
+
+    meta, schedule = handle.meta, handle.recipe["schedule"]
+    cost = predict_cost(
+        definition_of(handle), meta["n_classes"], schedule and Schedule.model_validate(schedule)
+    )
+    return {
+        "model": name,
+        "architecture": meta["architecture"],
+        "n_parameters": cost.n_parameters,
+        "macs_per_image": cost.macs_per_image,
+        "n_updates": meta["n_updates"],
+        "n_images_seen": meta["n_images_seen"],
+        "training_flops": float(cost.flops_for(meta["n_images_seen"])),
+        "memory_bytes": float(cost.memory_bytes),
+        "seconds": handle.journal.get("seconds"),
+    }
 
 
 def _train_networks(
