@@ -14,6 +14,7 @@ from rep_kedro.schemas import (
     model_maps,
     probing,
     run,
+    selection,
     similarity,
     stitching,
     training,
@@ -30,6 +31,7 @@ BY_TOPIC: dict[str, tuple[Table, ...]] = {
     "Consistency": consistency.TABLES,
     "Maps and clusters": model_maps.TABLES,
     "Probes and predictions": probing.TABLES,
+    "Choice of networks without labels": selection.TABLES,
     "Stitching": stitching.TABLES,
     "The run": run.TABLES,
 }

@@ -44,4 +44,16 @@ TRAINING_COSTS = Table(
     empty_when="all networks are imported",
 )
 
-TABLES = (TRAINING_HISTORY, TRAINING_COSTS)
+NETWORK_SETTINGS = Table(
+    "network_settings",
+    "One row for each network trained here and setting: what it was trained with.",
+    key=("model", "setting"),
+    columns=(
+        MODEL,
+        text("setting", "name of the setting; parts of a nested one follow a dot, such as `schedule.epochs`"),
+        text("value", "its value; numbers and lists as JSON"),
+    ),
+    empty_when="all networks are imported",
+)
+
+TABLES = (TRAINING_HISTORY, TRAINING_COSTS, NETWORK_SETTINGS)

@@ -1,8 +1,9 @@
 """Parameters of the choice of a few networks, checked before any node runs."""
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from rep_kedro.errors import UserError
 from rep_kedro.parameter_model import PlainNumbers
@@ -12,6 +13,57 @@ Strategy = Literal["top", "random", "best_of_each_cluster", "random_of_each_clus
 STRATEGIES: tuple[Strategy, ...] = (
     *("top", "random", "best_of_each_cluster", "random_of_each_cluster", "within_one_cluster"),
 )
+
+
+class RunsTable(PlainNumbers, BaseModel):
+    """Results of training runs that were made elsewhere, in a CSV file with a header.
+
+    Attributes:
+        file: The CSV file.
+        run: Column with the run's name.
+        group: Column with the method; criteria are compared within methods and over all.
+        exclude: Column of true and false: runs that do not count; null if all count.
+        criteria: Columns of criteria that need no labels, larger being better.
+        performances: Columns of performances.
+        settings: Columns of settings; runs that are equal in all of them are replicates.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: Path
+    run: str
+    group: str
+    exclude: str | None = None
+    criteria: tuple[str, ...] = Field(min_length=1)
+    performances: tuple[str, ...] = Field(min_length=1)
+    settings: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _require_file(self) -> Self:
+        if not self.file.is_file():
+            raise UserError(f"no file {str(self.file)!r}; give the path of a CSV file")
+        return self
+
+
+class CriteriaParams(PlainNumbers, BaseModel):
+    """How well criteria without labels choose networks.
+
+    Attributes:
+        runs_tables: Results made elsewhere, by name; they join the networks trained here.
+        plateau_tolerance: A criterion within this share of the largest counts as equally large; the first
+            value of the swept setting is chosen then.
+        n_bootstrap: Resamples of the runs, for intervals; 0 leaves them out.
+        confidence: Of the intervals.
+        seed: Of the resamples.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    runs_tables: dict[str, RunsTable] = {}
+    plateau_tolerance: float = Field(default=0.0, ge=0, lt=1)
+    n_bootstrap: Count = 1000
+    confidence: float = Field(default=0.95, gt=0, lt=1)
+    seed: Seed = 0
 
 
 class ModelSelectionParams(PlainNumbers, BaseModel):
@@ -27,6 +79,7 @@ class ModelSelectionParams(PlainNumbers, BaseModel):
             no set twice, and take all sets where there are no more.
         clusters_of: Clusters of each stimulus set's ``own`` similarities, or of the ``mean`` over all.
         seed: Of the draws.
+        criteria: How criteria without labels are judged.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -36,6 +89,7 @@ class ModelSelectionParams(PlainNumbers, BaseModel):
     n_draws: Count = Field(default=10, ge=1)
     clusters_of: Literal["own", "mean"] = "own"
     seed: Seed = 0
+    criteria: CriteriaParams = CriteriaParams()
 
     @field_validator("strategies", "n_models")
     @classmethod

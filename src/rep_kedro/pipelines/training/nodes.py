@@ -1,5 +1,6 @@
 """Nodes of the training pipeline: the networks to train, the history and the cost of their training."""
 
+import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from rep_kedro.datasets.plan import digest_of
 from rep_kedro.errors import UserError, require_known
 from rep_kedro.models.architecture import DefinedNetwork
 from rep_kedro.models.foreign import ForeignDefinition
-from rep_kedro.schemas.training import TRAINING_COSTS, TRAINING_HISTORY
+from rep_kedro.schemas.training import NETWORK_SETTINGS, TRAINING_COSTS, TRAINING_HISTORY
 from rep_kedro.training.params import TrainingParams
 from rep_kedro.training.spec import NetworkSpec, PlannedNetwork, name_of_trained
 
@@ -106,19 +107,22 @@ def _builders_of(definition: DefinedNetwork) -> tuple[str, ...]:
     return "rep_kedro.models.foreign_network", definition.builder
 
 
-def tabulate_trainings(networks: Mapping[str, TensorsHandle]) -> tuple[DataFrame, DataFrame]:
-    """List every metric of every epoch, and what each training cost; snapshots have no rows of their own.
+def tabulate_trainings(
+    networks: Mapping[str, TensorsHandle],
+) -> tuple[DataFrame, DataFrame, DataFrame]:
+    """List metrics of every epoch, costs and settings of each training; snapshots have no rows of their own.
 
     Args:
         networks: Handles by name.
 
     Returns:
-        Tables of histories and of costs; columns as in docs/tables.md.
+        Tables of histories, costs and settings; columns as in docs/tables.md.
     """
     trained = {name: networks[name] for name in sorted(networks) if "moment" not in networks[name].meta}
     history = [row for name, handle in trained.items() for row in _history_of(name, handle)]
     costs = [_cost_of(name, handle) for name, handle in trained.items()]
-    return TRAINING_HISTORY.frame(history), TRAINING_COSTS.frame(costs)
+    settings = [row for name, handle in trained.items() for row in _settings_of(name, handle)]
+    return TRAINING_HISTORY.frame(history), TRAINING_COSTS.frame(costs), NETWORK_SETTINGS.frame(settings)
 
 
 def _history_of(name: str, handle: TensorsHandle) -> list[dict[str, Any]]:
@@ -129,6 +133,29 @@ def _history_of(name: str, handle: TensorsHandle) -> list[dict[str, Any]]:
         for metric in sorted(metrics)
         if metric != "epoch"
     ]
+
+
+def _settings_of(name: str, handle: TensorsHandle) -> list[dict[str, Any]]:
+    """Return each setting of the recipe in which trainings can differ, nested ones by dotted names."""
+    recipe = handle.recipe
+    settings = {
+        "architecture": handle.meta["architecture"],
+        "stimulus_set": recipe["stimulus_set"]["key"],
+        **{key: recipe[key] for key in ("seed", "order_seed", "precision", "schedule") if key in recipe},
+        **recipe["objective"],
+    }
+    settings["objective"] = settings.pop("id")
+    return [
+        {"model": name, "setting": setting, "value": value} for setting, value in sorted(_flatten(settings))
+    ]
+
+
+def _flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{name}.")
+        elif value is not None:
+            yield f"{prefix}{name}", value if isinstance(value, str) else json.dumps(value)
 
 
 def _cost_of(name: str, handle: TensorsHandle) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from rep_kedro.pipelines.training import nodes
 
 
 def create_pipeline(**_: object) -> Pipeline:
-    """Stimulus sets -> networks -> their history and costs."""
+    """Stimulus sets -> networks -> their history, costs and settings."""
     return Pipeline(
         [
             Node(
@@ -20,7 +20,7 @@ def create_pipeline(**_: object) -> Pipeline:
             RecipeNode(
                 nodes.tabulate_trainings,
                 inputs="networks",
-                outputs=["training_history", "training_costs"],
+                outputs=["training_history", "training_costs", "network_settings"],
                 name="training_history",
                 tags=["cpu"],
             ),

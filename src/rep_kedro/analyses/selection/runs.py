@@ -1,0 +1,141 @@
+"""Trained networks as rows: what they are, what their criteria say, how well they do.
+
+Two places have such runs: the study itself, and tables of results that were made elsewhere.
+"""
+
+import hashlib
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rep_kedro.analyses.selection.params import CriteriaParams, RunsTable
+from rep_kedro.errors import UserError, require_known
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+else:
+    DataFrame = Any
+
+STUDY = "study"
+LARGEST_FILE_BYTES = 100_000_000
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """What chooses: a measure, of which features, on which stimulus set."""
+
+    measure: str
+    space: str = ""
+    stimulus_set: str = ""
+
+
+@dataclass
+class Runs:
+    """Runs of one source.
+
+    Attributes:
+        source: Its name.
+        names: Of the runs.
+        groups: Method of each run.
+        settings: Settings of each run.
+        criteria: Values by run, for each criterion; runs without a value are absent.
+        performances: Values by run, for each performance.
+    """
+
+    source: str
+    names: list[str] = field(default_factory=list)
+    groups: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    criteria: dict[Criterion, dict[str, float]] = field(default_factory=dict)
+    performances: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+def collect_study(label_free: DataFrame, probe_results: DataFrame, network_settings: DataFrame) -> Runs:
+    """Return the networks that were trained here, with label-free measures and final probes.
+
+    Args:
+        label_free: The table `label_free_measures`.
+        probe_results: Test accuracies of final layers are the performance.
+        network_settings: Settings of each trained network; its objective is its method.
+    """
+    runs = Runs(STUDY)
+    for model, rows in network_settings.groupby("model", sort=True):
+        settings = dict(zip(rows["setting"], rows["value"], strict=True))
+        runs.names.append(str(model))
+        runs.groups[str(model)] = settings.pop("objective", "")
+        runs.settings[str(model)] = {name: value for name, value in settings.items() if name != "seed"}
+    own = set(runs.names)
+    known = label_free[label_free["model"].isin(own)].dropna(subset=["value"])
+    for row in known.to_dict("records"):
+        criterion = Criterion(row["measure"], row["space"], row["stimulus_set"])
+        runs.criteria.setdefault(criterion, {})[row["model"]] = float(row["value"])
+    final = probe_results[probe_results["is_final"].astype(bool) & probe_results["model"].isin(own)]
+    for row in final.dropna(subset=["test_accuracy"]).to_dict("records"):
+        runs.performances.setdefault(row["stimulus_set"], {})[row["model"]] = float(row["test_accuracy"])
+    return runs
+
+
+def read_runs_tables(params: CriteriaParams) -> Iterator[Runs]:
+    """Yield the runs of each table that was made elsewhere."""
+    for name, table in sorted(params.runs_tables.items()):
+        yield _read(name, table)
+
+
+def digest_of_files(params: CriteriaParams) -> dict[str, str]:
+    """Return the SHA-256 of each table's file, which decides whether results are up to date."""
+    return {
+        name: hashlib.sha256(_content_of(name, table)).hexdigest()
+        for name, table in params.runs_tables.items()
+    }
+
+
+def _content_of(name: str, table: RunsTable) -> bytes:
+    size = table.file.stat().st_size
+    if size > LARGEST_FILE_BYTES:
+        raise UserError(
+            f"runs_tables.{name}: {table.file} has {size:,} bytes, at most {LARGEST_FILE_BYTES:,}"
+        )
+    return table.file.read_bytes()
+
+
+def _read(name: str, table: RunsTable) -> Runs:
+    import io
+
+    import pandas as pd
+
+    rows = pd.read_csv(io.BytesIO(_content_of(name, table)))
+    excluded = [table.exclude] if table.exclude else []
+    for column in (table.run, table.group, *excluded, *table.criteria, *table.performances, *table.settings):
+        require_known(f"runs_tables.{name}: column", column, [str(each) for each in rows.columns])
+    if table.exclude:
+        rows = rows[~rows[table.exclude].astype(bool)]
+    names = rows[table.run].astype(str)
+    if doubled := sorted(set(names[names.duplicated()])):
+        raise UserError(f"runs_tables.{name}: column {table.run!r} has several rows for {doubled[0]!r}")
+    rows = rows.set_index(names)
+    return Runs(
+        name,
+        list(names),
+        dict(rows[table.group].astype(str)),
+        dict(zip(names, map(_present, rows[list(table.settings)].to_dict("records")), strict=True)),
+        {Criterion(column): _numbers(name, rows, column) for column in table.criteria},
+        {column: _numbers(name, rows, column) for column in table.performances},
+    )
+
+
+def _present(settings: Mapping[Hashable, Any]) -> dict[str, Any]:
+    """Return the settings that have a value."""
+    import pandas as pd
+
+    return {str(name): value for name, value in settings.items() if not pd.isna(value)}
+
+
+def _numbers(name: str, rows: DataFrame, column: str) -> dict[str, float]:
+    import pandas as pd
+
+    values = pd.to_numeric(rows[column], errors="coerce")
+    if (bad := rows[column].notna() & values.isna()).any():
+        raise UserError(
+            f"runs_tables.{name}: column {column!r} has {rows[column][bad].iloc[0]!r}, not a number"
+        )
+    return {str(run): float(value) for run, value in values.dropna().items()}
