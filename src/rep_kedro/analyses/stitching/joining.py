@@ -13,23 +13,25 @@ from torch import Tensor
 from rep_kedro.analyses.stitching.params import PAIRS_AT_A_TIME, StitchingParams
 from rep_kedro.analyses.stitching.splits import Split
 from rep_kedro.datasets import Tensors
-from rep_kedro.kernels.layers.stitching import (
+from rep_kedro.kernels.layers.streaming import flatten_positions
+from rep_kedro.kernels.stitching.comparison import compare_outputs
+from rep_kedro.kernels.stitching.maps import (
     AffineMap,
-    PairedMoments,
     apply_affine_map,
-    compare_outputs,
     fit_affine_map,
     fit_orthogonal_map,
     fit_reduced_rank_map,
     measure_map_r2,
 )
-from rep_kedro.kernels.layers.streaming import flatten_positions
+from rep_kedro.kernels.stitching.moments import PairedMoments
 from rep_kedro.models.layers import LayerReader
 from rep_kedro.models.network import LayeredNetwork
 from rep_kedro.models.sources.trained import preprocessing_of, restore_trained_network
 
 if TYPE_CHECKING:
     from rep_kedro.datasets import TensorsHandle
+
+_NOT_IN_TABLE = ("class_averaged_cross_entropy", "js_divergence")
 
 
 class Joint(NamedTuple):
@@ -176,7 +178,9 @@ def _compare(outputs: Mapping[str | Joint, Tensor], joint: Joint, labels: Tensor
     """Return one row of results."""
     compared = compare_outputs(outputs[joint], outputs[joint.end], labels)
     front_right = int((outputs[joint.front].argmax(dim=1) == labels).sum())
-    row: dict[str, Any] = {name: _number(value) for name, value in compared._asdict().items()}
+    row: dict[str, Any] = {
+        name: _number(value) for name, value in compared._asdict().items() if name not in _NOT_IN_TABLE
+    }
     row["stitched_accuracy"] = row.pop("accuracy")
     row["front_accuracy"] = front_right / len(labels)
     row["n_test"] = len(labels)

@@ -6,16 +6,16 @@ import pytest
 import torch
 from tests.reference import stitching as reference
 
-from rep_kedro.kernels.layers.stitching import (
+from rep_kedro.kernels.stitching.comparison import compare_outputs
+from rep_kedro.kernels.stitching.maps import (
     AffineMap,
-    PairedMoments,
     apply_affine_map,
-    compare_outputs,
     fit_affine_map,
     fit_orthogonal_map,
     fit_reduced_rank_map,
     measure_map_r2,
 )
+from rep_kedro.kernels.stitching.moments import PairedMoments
 
 N_SAMPLES, N_FRONT, N_END = 80, 5, 3
 
