@@ -88,7 +88,7 @@ class CutNetwork:
         parts = _shared_parts(self._module, graph)
         if is_folded:
             _fold_batch_norms(graph, parts)
-        return fx.GraphModule(parts, graph).requires_grad_(False).eval()  # type: ignore[no-any-return]
+        return fx.GraphModule(parts, graph).requires_grad_(False).eval()
 
     def _end(self, graph: fx.Graph, made: Mapping[fx.Node, fx.Node], also: Sequence[str]) -> None:
         output = fx.map_arg(self._output.args[0], lambda source: made[source])
@@ -163,7 +163,7 @@ def _shared_parts(module: nn.Module, graph: fx.Graph) -> dict[str, Any]:
             part = module.get_submodule(name)
             if getattr(part, "inplace", False):
                 part = copy.copy(part)
-                part.inplace = False
+                part.inplace = False  # type: ignore[assignment]
             parts[name] = part
         elif node.op == "get_attr":
             owner, _, attribute = name.rpartition(".")

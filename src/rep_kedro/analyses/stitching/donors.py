@@ -1,4 +1,4 @@
-"""Networks that stitches are made of: those trained here, and those of ``features.models``, from any source."""
+"""Networks that stitches are made of: those trained here, and those of ``features.models``."""
 
 import hashlib
 import json
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from rep_kedro.models.preprocessing import Preprocessing
 
 Shape = tuple[int, ...]
-_TRAINED, _FILE = "trained", "file"
 
 
 class Outline(NamedTuple):
@@ -61,8 +60,7 @@ class Donor(ABC):
 
     @abstractmethod
     def shape(self, layer: str) -> Shape:
-        """Return the shape of a layer's output for one image: (channels, height, width), (tokens, channels) or
-        (channels,)."""
+        """Return the shape of a layer's output for one image, channels first in maps, last in tokens."""
 
     @abstractmethod
     def load(self, *, seed: int | None = None) -> "tuple[nn.Module, Preprocessing]":
@@ -169,7 +167,9 @@ class ForeignDonor(Donor):
         """Return the shape of a layer's output for one image, channels first in maps, last in tokens."""
         from rep_kedro.models.layers import LayerReader
 
-        reader = LayerReader(self._sketch.module, [layer], example=self._sketch.image, layout=self.entry.layout)
+        reader = LayerReader(
+            self._sketch.module, [layer], example=self._sketch.image, layout=self.entry.layout
+        )
         form = reader.find_forms("average")[layer]
         found = next(call.shape for call in reader.survey.calls if call.layer == layer) or ()
         axes = [axis for axis in range(len(found)) if axis not in {form.stimulus_axis, form.channel_axis}]

@@ -3,7 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from rep_kedro.errors import UserError, require_known
 from rep_kedro.parameter_model import PlainNumbers
@@ -13,7 +21,15 @@ SQUARE_STARTS = frozenset({"perm", "eye", "ones-zeros"})
 """Starts that need layers of equal width."""
 STARTS = ("random", "perm", "eye", "ps_inv", "ones-zeros", "zeros")
 LOW_RANK_STARTS = ("orthogonal", "ps_inv")
-MASKS = ("identity", "semi-match", "abs-semi-match", "random-permutation", "permutation", "assignment", "variance")
+MASKS = (
+    "identity",
+    "semi-match",
+    "abs-semi-match",
+    "random-permutation",
+    "permutation",
+    "assignment",
+    "variance",
+)
 RULES = ("semi-match", "abs-semi-match", "assignment", "random-permutation", "permutation")
 TARGETS = ("hard", "soft_1", "soft_2", "soft_12", "soft_1_plus_2")
 FRONT_TARGETS = frozenset({"soft_1", "soft_12", "soft_1_plus_2"})
@@ -197,7 +213,9 @@ class TaskMap(_Map):
         if self.rank is None and self.init == "orthogonal":
             raise UserError("init 'orthogonal' is a start of low rank; give a rank, or choose another start")
         if self.rank is not None and self.init in STARTS and self.init not in LOW_RANK_STARTS:
-            raise UserError(f"init {self.init!r} has no rank {self.rank}; known: {', '.join(LOW_RANK_STARTS)}")
+            raise UserError(
+                f"init {self.init!r} has no rank {self.rank}; known: {', '.join(LOW_RANK_STARTS)}"
+            )
         _known("init", self.init, STARTS if self.rank is None else LOW_RANK_STARTS)
         if self.rank is not None and self.mask != "identity":
             raise UserError(f"a map has a rank or a mask, got rank {self.rank} with mask {self.mask!r}")

@@ -13,7 +13,7 @@ from rep_kedro.parameter_rules import Count, Seed, require_once, require_percent
 PAIRS_AT_A_TIME = 16
 """How many pairs share one pass over the images."""
 CONTROLS = ("none", "untrained", "noise")
-MEASURES = ("cka", "l2", "svcca", "pwcca", "procrustes", "mahalanobis")
+MEASURES = ("cka", "svcca", "pwcca", "procrustes")
 """Comparisons of activations, which take longer than those of outputs."""
 
 
@@ -59,8 +59,8 @@ class StitchingParams(PlainNumbers, BaseModel):
     """Which networks are joined where, and by what maps.
 
     Networks with a head are joined on the stimulus set they were trained on: maps are found on its split
-    `train` and the joined networks tested on its split `test`. Networks trained here are of one recipe if they
-    differ in nothing but their seed. Of files no more is known than their entry states: those of one
+    `train` and the joined networks tested on its split `test`. Networks trained here are of one recipe if
+    they differ in nothing but their seed. Of files no more is known than their entry states: those of one
     architecture, input, number of classes, `trained_on` and `objective` are of one recipe.
 
     Attributes:
@@ -104,9 +104,7 @@ class StitchingParams(PlainNumbers, BaseModel):
     layers: Literal["kept", "cut_points"] = "kept"
     joints: list[JointParams] = Field(default=[JointParams()], min_length=1)
     maps: Annotated[
-        dict[
-            ModelName, Annotated[StitchMap, Field(discriminator="fit"), BeforeValidator(with_default_fit)]
-        ],
+        dict[ModelName, Annotated[StitchMap, Field(discriminator="fit"), BeforeValidator(with_default_fit)]],
         BeforeValidator(without_nulls),
     ] = {"ps_inv": LeastSquaresMap(fit="least_squares")}
     measures: list[str] = []
@@ -136,7 +134,7 @@ class StitchingParams(PlainNumbers, BaseModel):
         if needing and any(joint.control == "noise" for joint in self.joints):
             target: Any = getattr(self.maps[needing[0]], "target", "")
             raise UserError(
-                f"maps.{needing[0]}.target {target} needs what the front predicts, and noise predicts nothing;"
-                " choose hard or soft_2"
+                f"maps.{needing[0]}.target {target} needs what the front predicts, and noise predicts"
+                " nothing; choose hard or soft_2"
             )
         return self

@@ -24,9 +24,9 @@ def create_pipeline(**_: object) -> Pipeline:
                 tags=["gpu"],
             ),
             RecipeNode(
-                nodes.tabulate_stitching_results,
+                nodes.tabulate_stitches,
                 inputs="stitches",
-                outputs="stitching_results",
+                outputs=["stitching_results", "stitching_summary", "stitch_paths"],
                 name="stitching_results",
                 tags=["cpu"],
             ),
