@@ -42,7 +42,7 @@ def from_positions(samples: Tensor, shape: tuple[int, ...], *, flatten: bool = F
     """
     if flatten or len(shape) != 3:
         return samples.reshape(len(samples), *shape)
-    return samples.unflatten(1, shape[1:]).permute(0, 3, 1, 2)
+    return samples.reshape(len(samples), *shape[1:], shape[0]).permute(0, 3, 1, 2)
 
 
 def match_positions(activation: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -15,9 +15,10 @@ class Batch(NamedTuple):
 
     Attributes:
         stitched: Activations behind the map, (k, n_stimuli, n_values), every value of a stimulus in one row.
-        original: Activations of the end network itself, same shape; None where nothing needs them.
+        original: Activations of the end network itself, same shape, or (1, ...) where all stitches see the
+            same stimuli; None where nothing needs them.
         logits: Of the stitched networks, (k, n_stimuli, n_classes); None where no tail was run.
-        target: Probabilities, (k, n_stimuli, n_classes); None where no tail was run.
+        target: Probabilities, (1 or k, n_stimuli, n_classes); None where no tail was run.
         temperature: Shape (k, 1, 1).
     """
 
@@ -26,6 +27,15 @@ class Batch(NamedTuple):
     logits: Tensor | None
     target: Tensor | None
     temperature: Tensor
+
+    def pick(self, places: Tensor) -> "Batch":
+        """Return what some of the stitches see."""
+        if len(places) == len(self.stitched):
+            return self
+        original, logits, target = (
+            x if x is None or len(x) == 1 else x[places] for x in (self.original, self.logits, self.target)
+        )
+        return Batch(self.stitched[places], original, logits, target, self.temperature[places])
 
 
 def measure_task_loss(batch: Batch) -> Tensor:
@@ -67,7 +77,7 @@ def distance_of_layers(stitched: Sequence[Tensor], original: Sequence[Tensor]) -
 
     Args:
         stitched: One tensor per layer, (k, n_stimuli, ...).
-        original: The same layers of the end network, same shapes.
+        original: The same layers of the end network, same shapes, or (1, n_stimuli, ...).
 
     Source:
         Athanasiadis, Karmush & Felsberg 2025, arXiv:2505.20142 (functional latent alignment); layers weigh

@@ -47,14 +47,12 @@ def fit_affine_map(moments: PairedMoments, *, relative_cutoff: float = RELATIVE_
         Csiszárik et al. 2021, arXiv:2110.14633, section 3 (direct matching), solved over all samples at once.
     """
     moments.require_samples()
-    scale = channel_scale(moments.front_scatter, moments.front_mean, moments.joint.n_samples)
-    inverse = torch.where(scale > 0.0, 1.0 / scale, torch.zeros_like(scale))
-    correlation = moments.front_scatter * inverse * inverse[:, None]
+    correlation, inverse = _correlate_front(moments)
     eigenvalues, vectors = torch.linalg.eigh(correlation)
     kept = eigenvalues > relative_cutoff * eigenvalues[-1].clamp(min=0.0)
     vectors, eigenvalues = vectors[:, kept], eigenvalues[kept]
     weight = (moments.cross_scatter * inverse) @ (vectors / eigenvalues) @ vectors.T * inverse
-    return AffineMap(weight, moments.end_mean - weight @ moments.front_mean, int(kept.sum()))
+    return _through_means(weight, moments, int(kept.sum()))
 
 
 def fit_reduced_rank_map(moments: PairedMoments, *, rank: int) -> AffineMap:
@@ -72,7 +70,7 @@ def fit_reduced_rank_map(moments: PairedMoments, *, rank: int) -> AffineMap:
     fitted = full.weight @ moments.front_scatter @ full.weight.T
     leading = torch.linalg.eigh(fitted).eigenvectors[:, -rank:]  # ascending: the last carry most
     weight = leading @ (leading.T @ full.weight)
-    return AffineMap(weight, moments.end_mean - weight @ moments.front_mean, min(rank, full.rank))
+    return _through_means(weight, moments, min(rank, full.rank))
 
 
 def fit_orthogonal_map(moments: PairedMoments) -> AffineMap:
@@ -90,7 +88,7 @@ def fit_orthogonal_map(moments: PairedMoments) -> AffineMap:
         raise ValueError(f"an orthogonal map needs layers of equal width, got {n_front} and {n_end}")
     left, _, right = torch.linalg.svd(moments.cross_scatter)
     weight = left @ right
-    return AffineMap(weight, moments.end_mean - weight @ moments.front_mean, n_front)
+    return _through_means(weight, moments, n_front)
 
 
 def measure_map_r2(fitted: AffineMap, moments: PairedMoments) -> float:
@@ -112,10 +110,7 @@ def measure_map_r2(fitted: AffineMap, moments: PairedMoments) -> float:
     energy = total + moments.joint.n_samples * moments.end_mean.square().sum()
     if total <= RELATIVE_ROUNDING * energy:
         return math.nan
-    explained = 2.0 * (fitted.weight * moments.cross_scatter).sum()
-    explained -= (fitted.weight @ moments.front_scatter * fitted.weight).sum()
-    offset = moments.end_mean - fitted.weight @ moments.front_mean - fitted.bias
-    return float((explained - moments.joint.n_samples * offset.square().sum()) / total)
+    return float(_explained_scatter(fitted, moments) / total)
 
 
 def apply_affine_map(fitted: AffineMap, activation: Tensor) -> Tensor:
@@ -150,7 +145,14 @@ def fit_ridge_map(moments: PairedMoments, *, ridge: float) -> AffineMap:
     Source:
         Hoerl & Kennard 1970, doi:10.1080/00401706.1970.10488634, on standardised channels.
     """
-    raise NotImplementedError
+    moments.require_samples()
+    if not 0.0 < ridge < math.inf:
+        raise ValueError(f"a ridge must be above 0 and finite, got {ridge}")
+    correlation, inverse = _correlate_front(moments)
+    weight = (moments.cross_scatter * inverse) @ torch.linalg.inv(
+        correlation + ridge * torch.eye(len(inverse), dtype=torch.float64)
+    )
+    return _through_means(weight * inverse, moments, int((inverse > 0.0).sum()))
 
 
 def choose_ridge(
@@ -170,7 +172,11 @@ def choose_ridge(
     Raises:
         ValueError: If there is no strength, one is out of range, or there is no sample.
     """
-    raise NotImplementedError
+    if not ridges:
+        raise ValueError("a ridge is chosen among at least 1, got none")
+    explained = {ridge: measure_map_r2(fit_ridge_map(fit, ridge=ridge), held_out) for ridge in ridges}
+    defined = {ridge: -math.inf if math.isnan(r2) else r2 for ridge, r2 in explained.items()}
+    return max(ridges, key=lambda ridge: (defined[ridge], ridge)), explained
 
 
 def fit_masked_map(moments: PairedMoments, mask: Tensor) -> AffineMap:
@@ -183,7 +189,17 @@ def fit_masked_map(moments: PairedMoments, mask: Tensor) -> AffineMap:
     Raises:
         ValueError: If the mask has another shape, or there is no sample.
     """
-    raise NotImplementedError
+    moments.require_samples()
+    if mask.shape != moments.cross_scatter.shape:
+        raise ValueError(
+            f"a mask must have the shape {tuple(moments.cross_scatter.shape)}, got {tuple(mask.shape)}"
+        )
+    correlation, inverse = _correlate_front(moments)
+    kept = (mask & (inverse > 0.0)).to(torch.float64)
+    products = correlation * kept[:, :, None] * kept[:, None, :]  # one for each end channel
+    weight = torch.linalg.pinv(products, hermitian=True) @ (moments.cross_scatter * inverse)[:, :, None]
+    weight = weight[:, :, 0] * kept * inverse
+    return _through_means(weight, moments, int(torch.linalg.matrix_rank(weight)))
 
 
 def zero_small_weights(fitted: AffineMap, threshold: float) -> AffineMap:
@@ -195,7 +211,10 @@ def zero_small_weights(fitted: AffineMap, threshold: float) -> AffineMap:
     Source:
         Csiszárik et al. 2021, arXiv:2110.14633 (sparse stitches; their threshold is 1e-4).
     """
-    raise NotImplementedError
+    if not 0.0 <= threshold < math.inf:
+        raise ValueError(f"a threshold must be at least 0 and finite, got {threshold}")
+    weight = torch.where(fitted.weight.abs() < threshold, 0.0, fitted.weight)
+    return AffineMap(weight, fitted.bias, int(torch.linalg.matrix_rank(weight)))
 
 
 def measure_map_error(fitted: AffineMap, moments: PairedMoments) -> float:
@@ -208,7 +227,10 @@ def measure_map_error(fitted: AffineMap, moments: PairedMoments) -> float:
     Raises:
         ValueError: If there is no sample.
     """
-    raise NotImplementedError
+    moments.require_samples()
+    explained = _explained_scatter(fitted, moments)
+    total = moments.end_scatter.trace() - explained
+    return float(total.clamp(min=0.0) / (moments.joint.n_samples * moments.n_end))
 
 
 def measure_mahalanobis(fitted: AffineMap, moments: PairedMoments, reference: PairedMoments) -> float:
@@ -231,7 +253,19 @@ def measure_mahalanobis(fitted: AffineMap, moments: PairedMoments, reference: Pa
     Source:
         Mahalanobis 1936; Lee et al. 2018, arXiv:1807.03888 (activations out of distribution).
     """
-    raise NotImplementedError
+    for some in (moments, reference):
+        some.require_samples()
+    scale = channel_scale(reference.end_scatter, reference.end_mean, reference.joint.n_samples)
+    inverse = _invert(scale)
+    values, vectors = torch.linalg.eigh(reference.end_scatter * inverse * inverse[:, None])
+    kept = values > RELATIVE_CUTOFF * values[-1].clamp(min=0.0)
+    if not bool(kept.any()):
+        return math.nan
+    axes = vectors[:, kept].T * inverse / values[kept, None].sqrt() * reference.joint.n_samples**0.5
+    offset = fitted.weight @ moments.front_mean + fitted.bias - reference.end_mean
+    mapped = axes @ fitted.weight
+    spread = (mapped @ moments.front_scatter * mapped).sum() / moments.joint.n_samples
+    return float((spread + (axes @ offset).square().sum()) / int(kept.sum()))
 
 
 def describe_weight(fitted: AffineMap) -> dict[str, float]:
@@ -240,3 +274,30 @@ def describe_weight(fitted: AffineMap) -> dict[str, float]:
         "weight_rank": int(torch.linalg.matrix_rank(fitted.weight)),
         "nonzero_fraction": float(fitted.weight.count_nonzero() / fitted.weight.numel()),
     }
+
+
+def _through_means(weight: Tensor, moments: PairedMoments, rank: int) -> AffineMap:
+    """Return the map that takes the front's mean to the end's."""
+    return AffineMap(weight, moments.end_mean - weight @ moments.front_mean, rank)
+
+
+def _correlate_front(moments: PairedMoments) -> tuple[Tensor, Tensor]:
+    """Return the correlations of the front's channels, and one over the root of each one's scatter.
+
+    Both are 0 for channels that do not vary.
+    """
+    scale = channel_scale(moments.front_scatter, moments.front_mean, moments.joint.n_samples)
+    inverse = _invert(scale)
+    return moments.front_scatter * inverse * inverse[:, None], inverse
+
+
+def _invert(scale: Tensor) -> Tensor:
+    return torch.where(scale > 0.0, 1.0 / scale, torch.zeros_like(scale))
+
+
+def _explained_scatter(fitted: AffineMap, moments: PairedMoments) -> Tensor:
+    """Return by how much the map lowers the end's squared deviations from its mean."""
+    explained = 2.0 * (fitted.weight * moments.cross_scatter).sum()
+    explained -= (fitted.weight @ moments.front_scatter * fitted.weight).sum()
+    offset = moments.end_mean - fitted.weight @ moments.front_mean - fitted.bias
+    return explained - moments.joint.n_samples * offset.square().sum()

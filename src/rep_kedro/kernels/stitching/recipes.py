@@ -64,6 +64,11 @@ class StitchRecipe:
         """Whether a step runs the layers behind the joint."""
         return self.loss == "task" or self.later_layers != 0.0
 
+    @property
+    def needs_original(self) -> bool:
+        """Whether a step compares activations with those of the end network itself."""
+        return self.loss != "task" or self.cka_penalty != 0.0 or self.later_layers != 0.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:

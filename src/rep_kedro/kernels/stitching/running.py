@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rep_kedro.kernels.precision import full_precision
 from rep_kedro.kernels.stitching.activations import from_positions
 from rep_kedro.kernels.stitching.maps import AffineMap
 from rep_kedro.kernels.stitching.moments import PairedMoments
@@ -66,7 +67,8 @@ def map_positions(weights: Tensor, biases: Tensor, samples: Tensor) -> Tensor:
     """
     k, n_end = biases.shape
     rows = samples.flatten(1, 2).expand(k, -1, -1)
-    return torch.baddbmm(biases[:, None], rows, weights.transpose(1, 2)).view(k, *samples.shape[1:3], n_end)
+    mapped = torch.baddbmm(biases[:, None], rows, weights.transpose(1, 2))
+    return mapped.reshape(k, *samples.shape[1:3], n_end)
 
 
 def run_tail(end: EndLayer, stitched: Tensor) -> Tensor:
@@ -77,7 +79,22 @@ def run_tail(end: EndLayer, stitched: Tensor) -> Tensor:
         stitched: Shape (k, n_stimuli, n_positions, n_end).
     """
     flat = from_positions(stitched.flatten(0, 1), end.shape, flatten=end.flatten)
-    return end.tail(flat).unflatten(0, stitched.shape[:2])
+    logits = end.tail(flat)
+    return logits.reshape(*stitched.shape[:2], logits.shape[1])
+
+
+def run_tail_with_later(end: EndLayer, stitched: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Return logits as `run_tail`, and the outputs of later layers, each (k, n_stimuli, ...).
+
+    Raises:
+        ValueError: If the end has no ``tail_with_later``.
+    """
+    if end.tail_with_later is None:
+        raise ValueError("later_layers needs the outputs of layers behind the joint; give tail_with_later")
+    flat = from_positions(stitched.flatten(0, 1), end.shape, flatten=end.flatten)
+    logits, later = end.tail_with_later(flat)
+    sizes = (len(stitched), -1)
+    return logits.reshape(*sizes, logits.shape[1]), [x.reshape(*sizes, *x.shape[1:]) for x in later]
 
 
 def run_maps(
@@ -98,4 +115,13 @@ def run_maps(
     Raises:
         ValueError: If there is no map or no stimulus, or widths do not fit.
     """
-    raise NotImplementedError
+    if not maps or not len(samples) or any(m.weight.shape[1] != samples.shape[2] for m in maps):
+        raise ValueError(
+            "stitched networks need stimuli and maps from their channels, got samples of shape "
+            f"{tuple(samples.shape)} and weights of shapes {sorted({tuple(m.weight.shape) for m in maps})}"
+        )
+    weights = torch.stack([fitted.weight for fitted in maps]).to(samples)
+    biases = torch.stack([fitted.bias for fitted in maps]).to(samples)
+    parts = torch.split(samples, max(1, stimuli_per_call // len(maps)))
+    with torch.no_grad(), full_precision():
+        return torch.cat([run_tail(end, map_positions(weights, biases, part[None])) for part in parts], dim=1)

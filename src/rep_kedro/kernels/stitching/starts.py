@@ -97,4 +97,5 @@ def _draw_orthonormal(n_rows: int, n_columns: int, generator: Generator) -> Tens
     """Return orthonormal columns, uniform over all such (Mezzadri 2007, arXiv:math-ph/0609050)."""
     drawn = torch.randn(n_rows, n_columns, generator=generator, dtype=torch.float64)
     q, r = torch.linalg.qr(drawn)
-    return q * r.diagonal().sign()
+    signed: Tensor = q * r.diagonal().sign()
+    return signed
