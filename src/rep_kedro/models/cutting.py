@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
-from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from rep_kedro.errors import UserError, suggest
+from rep_kedro.models.folding import fold_batch_norms
 from rep_kedro.models.graph import trace_network
 from rep_kedro.models.survey import CALL_SEPARATOR
 
@@ -64,7 +64,7 @@ class CutNetwork:
                 f" nearest cut points: {_some(nearest)}"
             )
 
-    def tail(self, layer: str, *, also: Sequence[str] = (), is_folded: bool = False) -> fx.GraphModule:
+    def tail(self, layer: str, *, also: Sequence[str] = (), is_folded: bool = False) -> nn.Module:
         """Return what follows a layer: a module from its output to the network's.
 
         Nothing in it works in place, and its weights need no gradients.
@@ -86,9 +86,8 @@ class CutNetwork:
                 made[node] = _out_of_place(graph.node_copy(node, lambda source: made[source]))
         self._end(graph, made, also)
         parts = _shared_parts(self._module, graph)
-        if is_folded:
-            _fold_batch_norms(graph, parts)
-        return fx.GraphModule(parts, graph).requires_grad_(False).eval()
+        rest = fx.GraphModule(parts, graph).requires_grad_(False).eval()
+        return fold_batch_norms(rest) if is_folded else rest
 
     def _end(self, graph: fx.Graph, made: Mapping[fx.Node, fx.Node], also: Sequence[str]) -> None:
         output = fx.map_arg(self._output.args[0], lambda source: made[source])
@@ -169,26 +168,6 @@ def _shared_parts(module: nn.Module, graph: fx.Graph) -> dict[str, Any]:
             owner, _, attribute = name.rpartition(".")
             parts[name] = getattr(module.get_submodule(owner), attribute)
     return parts
-
-
-def _fold_batch_norms(graph: fx.Graph, parts: dict[str, Any]) -> None:
-    for node in list(graph.nodes):
-        source = node.args[0] if node.op == "call_module" and node.args else None
-        if not isinstance(source, fx.Node) or source.op != "call_module" or len(source.users) > 1:
-            continue
-        norm, before = parts[str(node.target)], parts[str(source.target)]
-        is_twice = sum(other.target == source.target for other in graph.nodes) > 1
-        if not isinstance(norm, nn.BatchNorm2d | nn.BatchNorm1d) or norm.running_mean is None or is_twice:
-            continue
-        with torch.no_grad():
-            if isinstance(before, nn.Conv2d | nn.Conv1d):
-                parts[str(source.target)] = fuse_conv_bn_eval(before, norm)
-            elif isinstance(before, nn.Linear):
-                parts[str(source.target)] = fuse_linear_bn_eval(before, norm)
-            else:
-                continue
-        node.replace_all_uses_with(source)
-        graph.erase_node(node)
 
 
 def require_equal_outputs(network: CutNetwork, module: nn.Module, layer: str, example: Tensor) -> None:

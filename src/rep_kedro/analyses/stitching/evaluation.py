@@ -124,8 +124,10 @@ def _intervals(
 def _cka_to(end: Tensor, others: Sequence[Tensor], params: StitchingParams) -> list[float | None]:
     """Return linear CKA of outputs with those of the end network."""
     different = list({id(each): each for each in others}.values())
-    [(_, compared)] = compare_models([end, *different], [REGISTRY["cka"]], memory_bytes=params.memory_bytes)
-    values = {id(each): number(float(compared.values[0, i + 1])) for i, each in enumerate(different)}
+    values = {}
+    for each in different:  # one at a time, so that no value depends on the others, not even by rounding
+        [(_, compared)] = compare_models([end, each], [REGISTRY["cka"]], memory_bytes=params.memory_bytes)
+        values[id(each)] = number(float(compared.values[0, 1]))
     return [values[id(each)] for each in others]
 
 

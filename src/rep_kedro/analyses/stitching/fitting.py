@@ -22,7 +22,6 @@ from rep_kedro.kernels.stitching.maps import (
     fit_ridge_map,
     zero_small_weights,
 )
-from rep_kedro.kernels.stitching.masks import MASKS, MaskSource
 from rep_kedro.kernels.stitching.moments import PairedMoments
 from rep_kedro.kernels.stitching.starts import STARTS
 
@@ -91,6 +90,8 @@ def _fit_reduced_rank(given: ReducedRankMap, moments: FitMoments, _: int) -> Fit
 
 
 def _fit_matching(given: MatchingMap, moments: FitMoments, _: int) -> Fitted:
+    from rep_kedro.kernels.stitching.masks import MASKS, MaskSource
+
     source = MaskSource(moments.all, torch.Generator().manual_seed(given.seed))
     return Fitted(fit_masked_map(moments.all, MASKS[given.rule](source)))
 

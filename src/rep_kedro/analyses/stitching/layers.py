@@ -8,7 +8,6 @@ from rep_kedro.analyses.stitching.donors import Donor, Outline, Shape
 from rep_kedro.analyses.stitching.maps import ReducedRankMap, StitchMap, TaskMap
 from rep_kedro.analyses.stitching.params import JointParams
 from rep_kedro.errors import UserError, suggest
-from rep_kedro.models.layers import GLOB_CHARACTERS, select_layers
 
 _SHOWN = 8
 _MAP_AXES = 3
@@ -83,6 +82,8 @@ def _placed(
 
 def _fitting(one: str, other: str, front: Outline, end: Outline, wanted: object) -> Iterator[tuple[str, str]]:
     """Yield the layers that fit a name or pattern of the front, with those that fit one of the end."""
+    from rep_kedro.models.layers import GLOB_CHARACTERS, select_layers
+
     fronts = select_layers(front.layers, [one])
     is_pattern = bool(GLOB_CHARACTERS & set(other))
     try:
