@@ -18,6 +18,7 @@ from rep_kedro.measures.registry import compare_models
 
 REGISTRY = {"cka": "cka_linear_biased", "svcca": "svcca_0.99", "pwcca": "pwcca", "procrustes": "procrustes"}
 """Measures of the registry by the names of columns."""
+_WORKING_BYTES = 200_000_000  # of the registry; another number would change last digits
 
 
 class Joined(NamedTuple):
@@ -86,7 +87,7 @@ def compare_joined(
         fronts = [joined[key].front for key in keys]
         before = [None if side.is_noise else outputs.networks[side.network] for side in fronts]
         similar = _cka_to(
-            alone, [*stitched, *(alone if front is None else front for front in before)], params
+            alone, [*stitched, *(alone if front is None else front for front in before)]
         )
         for i, key in enumerate(keys):
             cka = {"logit_cka": similar[i]}
@@ -114,6 +115,7 @@ def _intervals(
     if counts is None:
         return [{"low": None, "high": None} for _ in stitched]
     replicates = resample_outputs(torch.stack(list(stitched)), end, labels, counts)["relative_accuracy"]
+    replicates[replicates.isinf()] = torch.nan  # resamples in which the end network gets nothing right
     found = summarise_replicates(replicates, replicates[0], confidence=params.confidence)  # percentiles
     return [
         {"low": number(low), "high": number(high)}
@@ -121,12 +123,12 @@ def _intervals(
     ]
 
 
-def _cka_to(end: Tensor, others: Sequence[Tensor], params: StitchingParams) -> list[float | None]:
+def _cka_to(end: Tensor, others: Sequence[Tensor]) -> list[float | None]:
     """Return linear CKA of outputs with those of the end network."""
     different = list({id(each): each for each in others}.values())
     values = {}
     for each in different:  # one at a time, so that no value depends on the others, not even by rounding
-        [(_, compared)] = compare_models([end, each], [REGISTRY["cka"]], memory_bytes=params.memory_bytes)
+        [(_, compared)] = compare_models([end, each], [REGISTRY["cka"]], memory_bytes=_WORKING_BYTES)
         values[id(each)] = number(float(compared.values[0, 1]))
     return [values[id(each)] for each in others]
 
@@ -171,7 +173,7 @@ def _compare_into(
                 keep((one.front, one.flatten), rows, matched)
                 keep((key,), rows, map_activation(one, matched, batch.activation(end).shape))
     return {
-        key: _measured(kept[end], kept[one.front, one.flatten], kept[key,], names, params)
+        key: _measured(kept[end], kept[one.front, one.flatten], kept[key,], names)
         for key, one in joined.items()
     }
 
@@ -181,9 +183,7 @@ def _measured(
 ) -> dict[str, Any]:
     ids = {REGISTRY[name]: name for name in names}
     found: dict[str, Any] = {}
-    for measure, compared in compare_models(
-        [end, before, after], list(ids), memory_bytes=params.memory_bytes
-    ):
+    for measure, compared in compare_models([end, before, after], list(ids), memory_bytes=_WORKING_BYTES):
         column = ids[measure]
         found[f"{column}_before"] = number(float(compared.values[0, 1]))
         found[column] = number(float(compared.values[0, 2]))
