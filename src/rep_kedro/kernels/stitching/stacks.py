@@ -57,9 +57,9 @@ class Stack:
         self.kind = kind
         stacked = {name: torch.stack([p[name] for p in parameters]) for name in parameters[0]}
         self.parameters = {name: x.to(like.device, like.dtype) for name, x in stacked.items()}
-        self.trained = [name for name in self.parameters if name not in CONSTANTS]
-        for name in self.trained:
-            self.parameters[name].requires_grad_(True)
+        self.trained = {
+            name: x.requires_grad_(True) for name, x in self.parameters.items() if name not in CONSTANTS
+        }
         self.memory: dict[str, dict[str, Tensor]] = {name: {} for name in self.trained}
         self._rates, self._decays = (
             torch.tensor([getattr(recipe, name) for recipe in recipes], dtype=like.dtype, device=like.device)
@@ -70,40 +70,36 @@ class Stack:
         """Return the weights, (k, n_end, n_front); gradients lead back to the parameters."""
         return FORMS[self.kind.form](self.parameters)
 
+    @torch.no_grad()
+    def descend(self, gradients: Sequence[Tensor | None], step: int, divisor: float) -> None:
+        """Take a step down.
+
+        Args:
+            gradients: Of the trained parameters, in order; None where nothing depends on one.
+            step: Counted from 1.
+            divisor: Of the learning rates.
+        """
+        take = OPTIMISERS[self.kind.optimiser]
+        for (name, parameter), gradient in zip(self.trained.items(), gradients, strict=True):
+            if gradient is not None:
+                shape = (-1, *(1,) * (parameter.ndim - 1))
+                rates = Rates((self._rates / divisor).view(shape), self._decays.view(shape), step)
+                take(parameter, gradient, self.memory[name], rates)
+
     def state(self) -> dict[str, Tensor]:
         """Return copies of parameters and of what the optimiser remembers, by name."""
-        trained = {name: self.parameters[name].detach().clone() for name in self.trained}
-        memory = {f"{name}/{key}": x.clone() for name in self.trained for key, x in self.memory[name].items()}
-        return trained | memory
+        values = {name: parameter.detach().clone() for name, parameter in self.trained.items()}
+        memory = {f"{name}/{key}": x.clone() for name, own in self.memory.items() for key, x in own.items()}
+        return values | memory
 
     @torch.no_grad()
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:
         """Take over what `state` gave."""
-        for name in self.trained:
-            self.parameters[name].copy_(tensors[name])
-            own = [key for key in tensors if key.startswith(f"{name}/")]
-            like = self.parameters[name].detach()
-            kept = {key.removeprefix(f"{name}/"): tensors[key] for key in own}
-            self.memory[name] = {key: x.to(like, copy=True) for key, x in kept.items()}
-
-    @torch.no_grad()
-    def descend(self, step: int, divisor: float) -> None:
-        """Take a step along the gradients that are there, and forget them.
-
-        Args:
-            step: Counted from 1.
-            divisor: Of the learning rates.
-        """
-        for name in self.trained:
-            parameter = self.parameters[name]
-            if parameter.grad is None:
-                continue
-            rate, decay = (
-                x.view(-1, *(1,) * (parameter.ndim - 1)) for x in (self._rates / divisor, self._decays)
-            )
-            take = OPTIMISERS[self.kind.optimiser]
-            take(parameter, parameter.grad, self.memory[name], Rates(rate, decay, step))
-            parameter.grad = None
+        for name, parameter in self.trained.items():
+            parameter.copy_(tensors[name])
+            prefix = f"{name}/"
+            own = {key.removeprefix(prefix): x for key, x in tensors.items() if key.startswith(prefix)}
+            self.memory[name] = {key: x.to(parameter.detach(), copy=True) for key, x in own.items()}
 
     @torch.no_grad()
     def maps(self) -> list[AffineMap]:

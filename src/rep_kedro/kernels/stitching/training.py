@@ -128,10 +128,7 @@ class StitchTraining:
             self._end_where_not_finite(losses.detach(), f"the loss is not finite at step {self.n_taken + 1}")
             alive = [place for place, i in enumerate(self._order) if i not in self._reasons]
             if alive:
-                losses[alive].sum().backward()  # type: ignore[no-untyped-call]
-                divisor = 10.0 ** (3 * self.n_taken // self.n_steps)
-                for stack in self._stacks:
-                    stack.descend(self.n_taken + 1, divisor)
+                self._descend(losses[alive].sum())
         self.n_taken += 1
         if self.n_taken in self._schedule.history_steps:
             self._history[self.n_taken] = self._maps()
@@ -180,6 +177,14 @@ class StitchTraining:
             biases = torch.cat([self._stacks[n].parameters["bias"] for n in own])
             stitched.append(map_positions(torch.cat([weights[n] for n in own]), biases, front))
         return self._objective.measure(torch.cat(stitched), inputs, weights)
+
+    def _descend(self, loss: Tensor) -> None:
+        """Take a step down, by gradients of the stitches' own parameters and nothing else."""
+        own = [x for stack in self._stacks for x in stack.trained.values()]
+        gradients = iter(torch.autograd.grad(loss, own, allow_unused=True))
+        divisor = 10.0 ** (3 * self.n_taken // self.n_steps)
+        for stack in self._stacks:
+            stack.descend([next(gradients) for _ in stack.trained], self.n_taken + 1, divisor)
 
     def _maps(self) -> list[AffineMap]:
         return [fitted for stack in self._stacks for fitted in stack.maps()]
