@@ -37,7 +37,7 @@ class DocumentDataset(MemberDataset):
     """Matplotlib figures as pages of a PDF with deterministic bytes; its header is among the keywords."""
 
     suffix: ClassVar[str] = ".pdf"
-    format: ClassVar[str] = "document/1.0"
+    format: ClassVar[str] = "document/2"
 
     def save(self, data: "Sequence[Figure]") -> None:
         """Render and write the pages atomically.
@@ -52,7 +52,11 @@ class DocumentDataset(MemberDataset):
             raise TypeError(f"{self._key}: expected matplotlib figures, received {type(data).__name__}")
         header = Header(self.format, self._key, self._recipe, {"n_pages": len(pages)}).to_json()
         content = render_pdf(pages, header)
-        write_sealed(self.path, lambda partial: partial.write_bytes(content) and None)
+
+        def write(partial: Path) -> None:
+            partial.write_bytes(content)
+
+        write_sealed(self.path, write)
 
     @classmethod
     def read_header(cls, path: Path) -> Header:

@@ -86,9 +86,7 @@ def compare_joined(
         intervals = _intervals(stitched, alone, labels, counts, params)
         fronts = [joined[key].front for key in keys]
         before = [None if side.is_noise else outputs.networks[side.network] for side in fronts]
-        similar = _cka_to(
-            alone, [*stitched, *(alone if front is None else front for front in before)]
-        )
+        similar = _cka_to(alone, [*stitched, *(alone if front is None else front for front in before)])
         for i, key in enumerate(keys):
             cka = {"logit_cka": similar[i]}
             if before[i] is not None:
@@ -178,9 +176,7 @@ def _compare_into(
     }
 
 
-def _measured(
-    end: Tensor, before: Tensor, after: Tensor, names: Sequence[str], params: Any
-) -> dict[str, Any]:
+def _measured(end: Tensor, before: Tensor, after: Tensor, names: Sequence[str]) -> dict[str, Any]:
     ids = {REGISTRY[name]: name for name in names}
     found: dict[str, Any] = {}
     for measure, compared in compare_models([end, before, after], list(ids), memory_bytes=_WORKING_BYTES):

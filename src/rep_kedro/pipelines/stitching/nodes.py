@@ -197,3 +197,12 @@ def tabulate_stitches(stitches: Mapping[str, TensorsHandle]) -> tuple[DataFrame,
 
     results = list_results(stitches)
     return results, summarise_results(results), list_paths(stitches)
+
+
+def plan_stitch_reports(
+    stitches: Mapping[str, TensorsHandle], networks: Mapping[str, TensorsHandle], params: StitchingParams
+) -> dict[str, Planned]:
+    """Plan the report of each stitch of the maps that ``reports`` names; see `analyses.stitching.reports`."""
+    from rep_kedro.analyses.stitching.reports import plan_reports
+
+    return plan_reports(stitches, networks, params)
