@@ -229,8 +229,11 @@ def test_unknown_fronts_and_other_stimuli_are_refused():
     case = Case()
     with pytest.raises(ValueError, match="unknown front 'wid'; known: wide"):
         _train(case, Stitch("wid", FULL))
-    with pytest.raises(ValueError, match="got 0 stitches"):
-        StitchTraining([], case.fronts, case.end, Schedule())
+    with pytest.raises(ValueError, match="all need the tail, or none of them"):
+        StitchTraining(
+            [Stitch("a", FULL), Stitch("a", replace(FULL, loss="mse"))], case.fronts, case.end, Schedule()
+        )
+    assert train_stitches([], case.fronts, case.end, Schedule()) == []
     short = {"a": case.fronts["a"], "b": FrontLayer(torch.zeros(9, 4, 4), PairedMoments(4, 4))}
     direct = replace(FULL, loss="mse")
     with pytest.raises(ValueError, match="same stimuli"):

@@ -14,7 +14,13 @@ from rep_kedro.kernels.stitching.optimisers import OPTIMISERS
 from rep_kedro.kernels.stitching.recipes import Schedule, StitchRecipe
 from rep_kedro.kernels.stitching.starts import LOW_RANK_STARTS, STARTS
 from rep_kedro.kernels.stitching.targets import TARGETS
-from rep_kedro.kernels.stitching.training import Stitch, StitchTraining, start_stitch, train_stitches
+from rep_kedro.kernels.stitching.training import (
+    Stitch,
+    StitchTraining,
+    share_out,
+    start_stitch,
+    train_stitches,
+)
 
 SCHEDULE = Schedule(n_epochs=3, batch_size=8)  # 9 steps; 6 of the 30 stimuli are left out of each epoch
 FAST = StitchRecipe(learning_rate=0.05)
@@ -93,6 +99,24 @@ def test_the_tail_is_called_once_a_step_for_all_stitches():
     stitches = [Stitch(front, replace(FAST, seed=seed)) for front in case.fronts for seed in (0, 1)]
     train_stitches(stitches, case.fronts, case.end, SCHEDULE)
     assert case.calls == SCHEDULE.n_steps(N_STIMULI) == 9
+
+
+def test_stitches_beyond_the_bytes_take_their_steps_one_after_another():
+    case = Case()
+    stitches = [Stitch("a", replace(FAST, seed=seed)) for seed in range(5)]
+    each = 8 * SHAPE[0] * SHAPE[1] * SHAPE[2] * 8  # stimuli, values and bytes of a batch
+    for bytes_together, n_parts in ((each * 5, 1), (each * 2, 3), (1, 5)):
+        case.calls = 0
+        found = train_stitches(stitches, case.fronts, case.end, SCHEDULE, bytes_together=bytes_together)
+        assert case.calls == 9 * n_parts
+        parts = share_out(stitches, case.fronts, case.end, SCHEDULE, bytes_together=bytes_together)
+        assert sorted(place for part in parts for place in part) == [0, 1, 2, 3, 4]
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+        weights = [one.fitted.weight for one in found]
+        if n_parts == 1:
+            expected = weights
+        for weight, other in zip(weights, expected, strict=True):
+            torch.testing.assert_close(weight, other)
 
 
 def test_direct_losses_run_no_tail():

@@ -44,21 +44,18 @@ def check_stitches(stitches: Sequence[Stitch], fronts: Mapping[str, FrontLayer],
     """Refuse stitches that cannot be trained together.
 
     Raises:
-        ValueError: If there is no stitch, some need the tail and others do not, a front is unknown or has no
-            moments, a recipe does not fit the widths, something that a recipe needs is missing, or stimuli
-            or positions differ.
+        ValueError: If some need the tail and others do not, a front is unknown or has no moments, a recipe
+            does not fit the widths, something that a recipe needs is missing, or stimuli or positions differ.
     """
-    if not stitches or len({stitch.recipe.needs_tail for stitch in stitches}) > 1:
-        raise ValueError(
-            f"stitches trained together all need the tail or none of them, got {len(stitches)} stitches"
-        )
+    if len({stitch.recipe.needs_tail for stitch in stitches}) > 1:
+        raise ValueError("stitches trained together all need the tail, or none of them does")
     for stitch in stitches:
         if stitch.front not in fronts:
             close = get_close_matches(stitch.front, fronts)
             raise ValueError(f"unknown front {stitch.front!r}; known: {', '.join(close or fronts)}")
         _check_stitch(stitch, fronts[stitch.front], end)
     shapes = {stitch.front: tuple(fronts[stitch.front].samples.shape[:2]) for stitch in stitches}
-    if len(set(shapes.values())) > 1 or not next(iter(shapes.values()))[0]:
+    if len(set(shapes.values())) > 1 or any(n_stimuli == 0 for n_stimuli, _ in shapes.values()):
         raise ValueError(f"fronts must have samples of the same stimuli and positions, got {shapes}")
 
 

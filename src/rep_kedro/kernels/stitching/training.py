@@ -5,6 +5,7 @@ whatever front, start, target or penalty each has. What a stitch becomes does no
 beyond rounding.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -22,7 +23,19 @@ from rep_kedro.kernels.stitching.requests import Stitch, TrainedStitch, check_st
 from rep_kedro.kernels.stitching.running import EndLayer, FrontLayer, map_positions
 from rep_kedro.kernels.stitching.stacks import Parameters, Stack, kind_of, rank_of, start_parameters
 
-__all__ = ["Start", "Stitch", "StitchTraining", "TrainedStitch", "start_stitch", "train_stitches"]
+BYTES_TOGETHER = 2**23
+"""Fits the caches of a processor; an accelerator takes far more."""
+
+__all__ = [
+    "BYTES_TOGETHER",
+    "Start",
+    "Stitch",
+    "StitchTraining",
+    "TrainedStitch",
+    "share_out",
+    "start_stitch",
+    "train_stitches",
+]
 
 
 def train_stitches(
@@ -32,6 +45,7 @@ def train_stitches(
     schedule: Schedule,
     *,
     device: torch.device | str = "cpu",
+    bytes_together: int = BYTES_TOGETHER,
 ) -> list[TrainedStitch]:
     """Train stitches into one layer of one end network together.
 
@@ -44,6 +58,8 @@ def train_stitches(
         end: With logits and labels, and samples where a loss or penalty needs them.
         schedule: Steps that all take.
         device: Where steps are computed; samples may be elsewhere.
+        bytes_together: Changes memory and speed, not the result beyond rounding: so many stitches share a
+            step that their activations at the joint take at most about this much, at least one does.
 
     Returns:
         One result per stitch, in their order.
@@ -59,15 +75,40 @@ def train_stitches(
     Source:
         Csiszárik et al. 2021, arXiv:2110.14633, section 4; activations are those without augmentation.
     """
+    for needs_tail in (True, False):  # all are checked before the first is trained
+        check_stitches([s for s in stitches if s.recipe.needs_tail == needs_tail], fronts, end)
     found: dict[int, TrainedStitch] = {}
+    for own in share_out(stitches, fronts, end, schedule, bytes_together=bytes_together):
+        training = StitchTraining([stitches[i] for i in own], fronts, end, schedule, device=device)
+        while training.take_step():
+            pass
+        found |= dict(zip(own, training.results(), strict=True))
+    return [found[i] for i in range(len(stitches))]
+
+
+def share_out(
+    stitches: Sequence[Stitch],
+    fronts: Mapping[str, FrontLayer],
+    end: EndLayer,
+    schedule: Schedule,
+    *,
+    bytes_together: int = BYTES_TOGETHER,
+) -> list[list[int]]:
+    """Return the places of the stitches that share their steps, equally many each; see `train_stitches`.
+
+    Beyond the caches of a processor a larger batch is slower, not faster.
+    """
+    parts = []
     for needs_tail in (True, False):
         own = [i for i, stitch in enumerate(stitches) if stitch.recipe.needs_tail == needs_tail]
-        if own:
-            training = StitchTraining([stitches[i] for i in own], fronts, end, schedule, device=device)
-            while training.take_step():
-                pass
-            found |= dict(zip(own, training.results(), strict=True))
-    return [found[i] for i in range(len(stitches))]
+        if not own:
+            continue
+        samples = fronts[stitches[own[0]].front].samples
+        n_stimuli = min(schedule.batch_size, len(samples))
+        each = n_stimuli * math.prod(end.shape) * samples.element_size()
+        n_parts = math.ceil(len(own) / max(1, bytes_together // each))
+        parts += [own[part::n_parts] for part in range(n_parts)]
+    return parts
 
 
 class StitchTraining:
