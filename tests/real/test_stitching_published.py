@@ -9,14 +9,10 @@ import pytest
 import torch
 from tests.real.published import BATCH, load_published, needs_published, read_cifar10
 
-from rep_kedro.kernels.layers.stitching import (
-    PairedMoments,
-    apply_affine_map,
-    compare_outputs,
-    fit_affine_map,
-    fit_orthogonal_map,
-)
 from rep_kedro.kernels.layers.streaming import flatten_positions
+from rep_kedro.kernels.stitching.comparison import compare_outputs
+from rep_kedro.kernels.stitching.maps import apply_affine_map, fit_affine_map, fit_orthogonal_map
+from rep_kedro.kernels.stitching.moments import PairedMoments
 from rep_kedro.measures import compare_models
 from rep_kedro.models.layers import LayerReader
 

@@ -28,3 +28,42 @@ def cross_entropy(stitched, end):
         norm, norm_end = (math.log(math.fsum(math.exp(v) for v in logits)) for logits in (row, row_end))
         total -= math.fsum(math.exp(e - norm_end) * (s - norm) for s, e in zip(row, row_end, strict=True))
     return total / len(stitched)
+
+
+def ridge_map(front, end, ridge):
+    """Least squares with sqrt(n * ridge) times the standardised identity as further samples."""
+    mean, scale = front.mean(dim=0), front.std(dim=0, correction=0)
+    x = (front - mean) / scale
+    penalty = math.sqrt(len(front) * ridge) * torch.eye(x.shape[1], dtype=x.dtype)
+    rows = torch.cat([x, penalty])
+    targets = torch.cat([end - end.mean(dim=0), torch.zeros(x.shape[1], end.shape[1], dtype=x.dtype)])
+    weight = torch.linalg.lstsq(rows, targets).solution.T / scale
+    return weight, end.mean(dim=0) - weight @ mean
+
+
+def masked_map(front, end, mask):
+    """Least squares of each end channel on the front channels that its row of the mask keeps."""
+    weight, bias = torch.zeros(mask.shape, dtype=front.dtype), torch.zeros(len(mask), dtype=front.dtype)
+    for i, row in enumerate(mask):
+        own, b = affine_map(front[:, row], end[:, i : i + 1])
+        weight[i, row], bias[i] = own[0], b[0]
+    return weight, bias
+
+
+def mahalanobis(stitched, end):
+    """Mean over samples of the squared distance from the end's samples, over the number of channels."""
+    deviations = end - end.mean(dim=0)
+    inverse = torch.linalg.inv(deviations.T @ deviations / len(end))
+    distances = [(y - end.mean(dim=0)) @ inverse @ (y - end.mean(dim=0)) for y in stitched]
+    return sum(distances).item() / len(distances) / end.shape[1]
+
+
+def js_divergence(stitched, end):
+    """Mean over stimuli of the mean divergence from the mean distribution, in nats."""
+    total = 0.0
+    for row, row_end in zip(stitched, end, strict=True):
+        powers = [[math.exp(v) for v in logits] for logits in (row, row_end)]
+        p, q = ([v / math.fsum(own) for v in own] for own in powers)
+        for own in (p, q):
+            total += math.fsum(a * math.log(a / ((b + c) / 2)) for a, b, c in zip(own, p, q, strict=True)) / 2
+    return total / len(stitched)

@@ -19,6 +19,7 @@ from rep_kedro.analyses.similarity.params import ConsistencyParams
 from rep_kedro.reporting.pairs import with_kinds
 from rep_kedro.schemas.columns import Kind
 from rep_kedro.schemas.ingest import STIMULUS_CARDS
+from rep_kedro.schemas.stitching import STITCHING_RESULTS
 
 ARCHITECTURES = {
     "cnn": ["conv1", "conv2", "conv3", "conv4"],
@@ -606,8 +607,14 @@ def make_diagnostics(cards, rng):
                         {
                             "stimulus_set": stimulus_set,
                             "model": row.model,
-                            "layer": layer,
+                            "control": "none",
+                            "map": "ps_inv",
+                            "front_layer": layer,
+                            "end_layer": layer,
+                            "front_depth": depth,
                             "depth": depth,
+                            "flatten": False,
+                            "seed": 0,
                             "n_channels": width,
                             "n_samples": 500,
                             "delta": delta,
@@ -663,19 +670,60 @@ def make_stitching(cards, rng):
                             "stimulus_set": "digits",
                             "front_model": front,
                             "end_model": end,
-                            "layer": layer,
+                            "control": "none",
+                            "map": "ps_inv",
+                            "front_layer": layer,
+                            "end_layer": layer,
+                            "front_depth": depth,
                             "depth": depth,
+                            "flatten": False,
+                            "seed": 0,
                             "front_accuracy": np.nan if "untrained" in front else 0.93,
                             "end_accuracy": end_accuracy,
                             "stitched_accuracy": relative * end_accuracy,
                             "relative_accuracy": relative,
+                            "low": relative - 0.02,
+                            "high": relative + 0.02,
                             "agreement": relative * 0.98,
+                            "cross_entropy": 0.2 + 2.0 * (1.0 - relative),
+                            "class_averaged_cross_entropy": 0.02 + 0.2 * (1.0 - relative),
+                            "kl_divergence": 2.0 * (1.0 - relative),
+                            "js_divergence": 0.3 * (1.0 - relative),
+                            **dict.fromkeys(
+                                ("n_both_right", "n_stitched_right", "n_end_right", "n_both_wrong"), 100
+                            ),
+                            "joint_l2": 0.1,
+                            "logit_cka": relative,
+                            "logit_l2": 1.0 - relative,
+                            "map_rank": 8,
+                            "weight_rank": 8,
+                            "nonzero_fraction": 1.0,
+                            "reason": "",
                             "map_r2": relative * 0.8,
                             "n_fit": 500,
                             "n_test": 400,
                         }
                     )
-    return pd.DataFrame(rows)
+    return STITCHING_RESULTS.frame(rows)
+
+
+def make_stitching_of_maps(results, rng, n_maps=4):
+    """Return results of several maps, with CKA, and a grid of layers, made from those of one map."""
+    several = [results]
+    for i in range(1, n_maps):
+        shift = rng.normal(size=len(results)) * 0.02 + 0.03 * i
+        relative = (results["relative_accuracy"] - shift).clip(0.0)
+        several.append(results.assign(map=f"map_{i}", relative_accuracy=relative))
+    whole = pd.concat(several, ignore_index=True)
+    whole["cka"] = (whole["relative_accuracy"] * 0.9 + rng.normal(size=len(whole)) * 0.02).clip(0.0, 1.0)
+    grid = []
+    for _, layers in whole.groupby(["front_model", "end_model", "map"]):
+        for end in layers.itertuples():
+            crossed = layers[layers["front_layer"] != end.end_layer]
+            far = (crossed["front_depth"] - end.depth).abs()
+            relative = crossed["relative_accuracy"] * 0.8**far
+            grid.append(crossed.assign(end_layer=end.end_layer, depth=end.depth, relative_accuracy=relative))
+    return STITCHING_RESULTS.frame(pd.concat([whole, *grid], ignore_index=True))
 
 
 def make_history(cards, rng):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rep_kedro.datasets.arrow import ArrowDataset, ArrowHandle
     from rep_kedro.datasets.collection import CollectionDataset
+    from rep_kedro.datasets.document import DocumentDataset, DocumentHandle
     from rep_kedro.datasets.drawing import DrawingDataset, DrawingHandle, FigureCollectionDataset
     from rep_kedro.datasets.journal import read_journal
     from rep_kedro.datasets.keys import MemberKey
@@ -38,6 +39,8 @@ _HOMES = {
     "CollectionDataset": "collection",
     "CollectionError": "plan_file",
     "DamagedMemberError": "seal",
+    "DocumentDataset": "document",
+    "DocumentHandle": "document",
     "DrawingDataset": "drawing",
     "DrawingHandle": "drawing",
     "FigureCollectionDataset": "drawing",
@@ -76,6 +79,8 @@ __all__ = [
     "CollectionDataset",
     "CollectionError",
     "DamagedMemberError",
+    "DocumentDataset",
+    "DocumentHandle",
     "DrawingDataset",
     "DrawingHandle",
     "EarlierTableDataset",

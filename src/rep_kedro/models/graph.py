@@ -99,12 +99,21 @@ class _Tracer(fx.Tracer):
         return isinstance(m, self._leaves) or super().is_leaf_module(m, module_qualified_name)
 
 
-def _trace(module: nn.Module, input_px: int | None, axis: int) -> list[LayerGeometry]:
+def trace_network(module: nn.Module) -> fx.Graph:
+    """Return the steps of a network in evaluation mode.
+
+    Raises:
+        UserError: If torch.fx cannot follow its code.
+    """
     try:
-        graph = _Tracer().trace(module.eval())
+        return _Tracer().trace(module.eval())
     except Exception as error:  # tracing runs the network's own code, which may raise anything
         cause = " ".join(str(error).split())[:200]
         raise UserError(f"torch.fx cannot trace {type(module).__name__}: {cause}") from error
+
+
+def _trace(module: nn.Module, input_px: int | None, axis: int) -> list[LayerGeometry]:
+    graph = trace_network(module)
     shapes = None if input_px is None else _follow_shapes(module, graph, input_px)
     names: dict[fx.Node, str] = {}
     calls: Counter[str] = Counter()

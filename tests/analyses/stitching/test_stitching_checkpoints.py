@@ -13,7 +13,7 @@ from rep_kedro.datasets.partial import Handles
 from rep_kedro.errors import UserError
 from rep_kedro.models.sources.trained import restore_trained_network
 from rep_kedro.models.study import FeaturesParams
-from rep_kedro.pipelines.stitching.nodes import plan_stitches, tabulate_stitching_results
+from rep_kedro.pipelines.stitching.nodes import plan_stitches, tabulate_stitches
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def _plan(study, entries, **params):
 
 def test_files_give_what_the_networks_that_they_were_saved_from_give(study, tmp_path):
     files = {f"file_{seed}": _entry(tmp_path, f"cnn_s{seed}") for seed in (0, 1)}
-    table = tabulate_stitching_results(run_plan(tmp_path / "out", _plan(study, files)))
+    table = tabulate_stitches(run_plan(tmp_path / "out", _plan(study, files)))[0].dropna(axis=1, how="all")
     own = table[table["front_model"] == "cnn_s0"].drop(columns=["front_model", "end_model"])
     file = table[table["front_model"] == "file_0"].drop(columns=["front_model", "end_model"])
     assert len(own) == 4
@@ -67,12 +67,12 @@ def test_only_files_of_one_form_are_joined(study, tmp_path):
     }
     plan = _plan(study, files)
     assert sorted(plan) == [
-        "noise/a-to-b",
-        "noise/b-to-a",
-        "noise/cnn_s0-to-cnn_s1",
-        "noise/cnn_s1-to-cnn_s0",
+        "noise/a-to-b/ps_inv",
+        "noise/b-to-a/ps_inv",
+        "noise/cnn_s0-to-cnn_s1/ps_inv",
+        "noise/cnn_s1-to-cnn_s0/ps_inv",
     ]
-    recipe = plan["noise/a-to-b"].recipe
+    recipe = plan["noise/a-to-b/ps_inv"].recipe
     assert recipe["front"]["key"] == "a"
     assert len(recipe["front"]["digest"]) == 64
     assert str(tmp_path) not in json.dumps(recipe)
@@ -94,8 +94,8 @@ def test_files_of_different_objectives_are_joined_only_if_asked(study, tmp_path,
     assert len(_plan(study, files, models=list(files), across_objectives=True)) == 6
     alike = {name: {**entry, "objective": "mixed"} for name, entry in files.items() if name != "unstated"}
     assert sorted(_plan(study, alike, models=list(alike))) == [
-        "noise/adversarial-to-mixed",
-        "noise/mixed-to-adversarial",
+        "noise/adversarial-to-mixed/ps_inv",
+        "noise/mixed-to-adversarial/ps_inv",
     ]
 
 
@@ -107,8 +107,8 @@ def test_files_are_paired_before_the_images_are_there(study, tmp_path, caplog):
         plan = plan_stitches(sets, Handles({}, {}, {}), {}, features, StitchingParams())
     assert not plan
     assert plan.left_out == {
-        "noise/file_0-to-file_1": "stimulus_sets/noise is missing",
-        "noise/file_1-to-file_0": "stimulus_sets/noise is missing",
+        "noise/file_0-to-file_1/ps_inv": "stimulus_sets/noise is missing",
+        "noise/file_1-to-file_0/ps_inv": "stimulus_sets/noise is missing",
     }
     assert "stitch" not in caplog.text
 
@@ -121,7 +121,7 @@ def test_which_tensors_of_a_file_are_read_is_part_of_the_recipe(study, tmp_path)
         _plan(study, {"a": _entry(tmp_path, "cnn_s1"), "b": _entry(tmp_path, "x", **both, within=part)})
         for part in ("model", "model_ema")
     ]
-    first, second = (plan["noise/a-to-b"].recipe["end"]["digest"] for plan in plans)
+    first, second = (plan["noise/a-to-b/ps_inv"].recipe["end"]["digest"] for plan in plans)
     assert first != second
 
 
@@ -133,12 +133,12 @@ def test_networks_that_cannot_be_joined_are_left_out_with_their_reasons(study, t
     }
     with caplog.at_level("INFO"):
         plan = _plan(study, files)
-    assert sorted(plan) == ["noise/cnn_s0-to-cnn_s1", "noise/cnn_s1-to-cnn_s0"]
+    assert sorted(plan) == ["noise/cnn_s0-to-cnn_s1/ps_inv", "noise/cnn_s1-to-cnn_s0/ps_inv"]
     assert "bare (it has no head; give n_classes)" in caplog.text
     assert (
         "elsewhere (trained_on 'nose' is no stimulus set of this study; did you mean 'noise'?)" in caplog.text
     )
-    assert "foreign (only networks of this project's architectures can be cut)" in caplog.text
+    assert "foreign (networks of source timm are joined where stitching.joints names them)" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -156,14 +156,14 @@ def test_wanted_files_that_cannot_be_joined_are_refused_while_planning(study, tm
 
 def test_chosen_networks_may_be_from_files_and_trained_here(study, tmp_path):
     files = {name: _entry(tmp_path, f"cnn_s{i}") for i, name in enumerate(("a", "b"))}
-    assert sorted(_plan(study, files, models=["a", "b"])) == ["noise/a-to-b", "noise/b-to-a"]
+    assert sorted(_plan(study, files, models=["a", "b"])) == ["noise/a-to-b/ps_inv", "noise/b-to-a/ps_inv"]
     with pytest.raises(UserError, match="unknown network 'c'; known: a, b, cnn_s0, cnn_s1"):
         _plan(study, files, models=["c"])
 
 
 def test_names_that_hold_the_word_between_front_and_end_are_told_apart(study, tmp_path):
     files = {name: _entry(tmp_path, f"cnn_s{i}") for i, name in enumerate(("a-to-b", "b"))}
-    table = tabulate_stitching_results(run_plan(tmp_path / "out", _plan(study, files, models=list(files))))
+    table = tabulate_stitches(run_plan(tmp_path / "out", _plan(study, files, models=list(files))))[0]
     assert set(zip(table["front_model"], table["end_model"], strict=True)) == {
         ("a-to-b", "b"),
         ("b", "a-to-b"),

@@ -6,7 +6,6 @@ import logging
 import numpy as np
 import pytest
 import torch
-from pydantic import ValidationError
 from tests.reference import stitching as reference
 from tests.small_collections import ARROW, make_network, make_stimuli, run_plan, store, store_networks
 
@@ -16,8 +15,8 @@ from rep_kedro.datasets.partial import Handles
 from rep_kedro.errors import UserError
 from rep_kedro.models.sources.trained import preprocessing_of, restore_trained_network
 from rep_kedro.models.study import FeaturesParams
-from rep_kedro.pipelines.stitching.nodes import plan_stitches, tabulate_stitching_results
-from rep_kedro.schemas.stitching import STITCHING_RESULTS
+from rep_kedro.pipelines.stitching.nodes import plan_stitches, tabulate_stitches
+from rep_kedro.schemas.stitching import STITCHING_RESULTS, TABLES
 
 N_TRAIN, N_TEST, N_CLASSES = 24, 20, 3
 
@@ -56,10 +55,10 @@ def _stitch(tmp_path, study, **params):
 
 def test_networks_are_joined_with_those_that_differ_in_their_seed_alone(study):
     assert list(plan_stitches(study[0], {}, study[1], FeaturesParams(), StitchingParams())) == [
-        "noise/cnn_supervised_s0-to-cnn_supervised_s1",
-        "noise/cnn_supervised_s1-to-cnn_supervised_s0",
-        "noise/small_resnet_supervised_s0-to-small_resnet_supervised_s1",
-        "noise/small_resnet_supervised_s1-to-small_resnet_supervised_s0",
+        "noise/cnn_supervised_s0-to-cnn_supervised_s1/ps_inv",
+        "noise/cnn_supervised_s1-to-cnn_supervised_s0/ps_inv",
+        "noise/small_resnet_supervised_s0-to-small_resnet_supervised_s1/ps_inv",
+        "noise/small_resnet_supervised_s1-to-small_resnet_supervised_s0/ps_inv",
     ]
 
 
@@ -75,8 +74,8 @@ def test_what_networks_have_in_common_is_in_their_recipes_not_in_their_names(tmp
     }
     networks = store_networks(tmp_path / "named", named)
     assert list(plan_stitches(study[0], {}, networks, FeaturesParams(), StitchingParams())) == [
-        "noise/elder-to-younger",
-        "noise/younger-to-elder",
+        "noise/elder-to-younger/ps_inv",
+        "noise/younger-to-elder/ps_inv",
     ]
 
 
@@ -90,7 +89,7 @@ def test_networks_of_different_objectives_are_joined_if_asked(tmp_path, study):
     networks = store_networks(tmp_path / "named", named)
     assert not plan_stitches(study[0], {}, networks, FeaturesParams(), StitchingParams())
     plan = plan_stitches(study[0], {}, networks, FeaturesParams(), StitchingParams(across_objectives=True))
-    assert list(plan) == ["noise/a_s0-to-b_s1", "noise/b_s1-to-a_s0"]
+    assert list(plan) == ["noise/a_s0-to-b_s1/ps_inv", "noise/b_s1-to-a_s0/ps_inv"]
 
 
 def _subset(tmp_path, study, rows):
@@ -104,7 +103,7 @@ def test_a_subset_gives_what_a_set_of_these_images_alone_gives(tmp_path, study, 
     params = StitchingParams(batch_size=10, subset="few", models=["cnn_supervised_s0", "cnn_supervised_s1"])
     subsets = _subset(tmp_path, study, rows)
     plan = plan_stitches(study[0], subsets, study[1], FeaturesParams(), params)
-    key = "noise/cnn_supervised_s0-to-cnn_supervised_s1"
+    key = "noise/cnn_supervised_s0-to-cnn_supervised_s1/ps_inv"
     assert plan[key].recipe["stimulus_subset"] == subsets["noise/few"].reference
     pixels, labels, splits = stimuli
     chosen = sorted(rows)
@@ -120,13 +119,13 @@ def test_a_subset_gives_what_a_set_of_these_images_alone_gives(tmp_path, study, 
     )
     found, wanted = run_plan(tmp_path / "few", plan)[key], run_plan(tmp_path / "whole", alone)[key]
     assert found.meta == wanted.meta
-    assert found.meta["layers"][0]["n_fit"] == 8
-    assert found.meta["layers"][0]["n_test"] == 4
+    assert found.meta["stitches"][0]["n_fit"] == 8
+    assert found.meta["stitches"][0]["n_test"] == 4
     assert all(np.array_equal(found.tensor(name), wanted.tensor(name)) for name in wanted.names)
 
 
 def test_of_more_images_so_many_are_drawn(tmp_path, study):
-    table = tabulate_stitching_results(_stitch(tmp_path, study, n_fit=9, n_test=7))
+    table = tabulate_stitches(_stitch(tmp_path, study, n_fit=9, n_test=7))[0]
     assert set(table["n_fit"]) == {9}
     assert set(table["n_test"]) == {7}
     first, again, other = (
@@ -147,23 +146,26 @@ def test_a_subset_that_is_not_there_is_named(study):
 
 
 def test_a_network_joined_with_itself_is_the_network(tmp_path, study):
-    handles = _stitch(tmp_path, study, include_self=True, layers="cut_points")
-    table = tabulate_stitching_results(handles)
+    handles = _stitch(tmp_path, study, joints=[{"include_self": True}], layers="cut_points")
+    table = tabulate_stitches(handles)[0]
     itself = table[table["front_model"] == table["end_model"]]
     assert set(itself["front_model"]) == {name for name in study[1] if "supervised" in name}
     assert len(itself) > 4 * 10
     assert (itself["relative_accuracy"] == 1.0).all()
     assert (itself["agreement"] == 1.0).all()
     # Test images leave what the training images span in the deepest layers of a net with 24 of them.
-    maps = [row["map_r2"] for row in handles["noise/cnn_supervised_s0-to-cnn_supervised_s0"].meta["layers"]]
+    maps = [
+        row["map_r2"]
+        for row in handles["noise/cnn_supervised_s0-to-cnn_supervised_s0/ps_inv"].meta["stitches"]
+    ]
     assert min(maps[:9]) == pytest.approx(1.0, abs=1e-9)
 
 
 def test_every_kept_cut_point_gets_a_row(tmp_path, study):
-    table = tabulate_stitching_results(_stitch(tmp_path, study))
+    table = tabulate_stitches(_stitch(tmp_path, study))[0]
     assert list(table.columns) == list(STITCHING_RESULTS.names)
     cnn = table[table["front_model"] == "cnn_supervised_s0"]
-    assert cnn[["end_model", "layer", "depth"]].values.tolist() == [
+    assert cnn[["end_model", "end_layer", "depth"]].values.tolist() == [
         ["cnn_supervised_s1", layer, depth]
         for depth, layer in enumerate(("relu1", "relu2", "relu3", "relu5"))
     ]
@@ -174,7 +176,7 @@ def test_every_kept_cut_point_gets_a_row(tmp_path, study):
 @pytest.mark.parametrize("layer", ["relu1", "relu3"])
 def test_maps_and_accuracies_equal_those_of_whole_passes(tmp_path, study, stimuli, layer):
     handles = _stitch(tmp_path, study, models=["cnn_supervised_s0", "cnn_supervised_s1"])
-    handle = handles["noise/cnn_supervised_s1-to-cnn_supervised_s0"]
+    handle = handles["noise/cnn_supervised_s1-to-cnn_supervised_s0/ps_inv"]
     front, end = (restore_trained_network(study[1][f"cnn_supervised_s{seed}"]) for seed in (1, 0))
     pixels, labels, _ = stimuli
     scale = preprocessing_of(study[1]["cnn_supervised_s0"]).scale
@@ -186,14 +188,14 @@ def test_maps_and_accuracies_equal_those_of_whole_passes(tmp_path, study, stimul
         return maps.permute(0, 2, 3, 1).flatten(0, 2).double()
 
     weight, bias = reference.affine_map(rows(x[:N_TRAIN]), rows(y[:N_TRAIN]))
-    np.testing.assert_allclose(handle.tensor(f"{layer}/weight"), weight, rtol=0, atol=1e-6)
-    np.testing.assert_allclose(handle.tensor(f"{layer}/bias"), bias, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(handle.tensor(f"{layer}/s0/weight"), weight, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(handle.tensor(f"{layer}/s0/bias"), bias, rtol=0, atol=1e-6)
     with torch.no_grad():
         mapped = torch.einsum("ef,nfhw->nehw", weight.float(), x[N_TRAIN:]) + bias.float()[:, None, None]
         stitched = end.run(mapped, start_after=layer).argmax(1)
         alone, of_front = end(images[N_TRAIN:]).argmax(1), front(images[N_TRAIN:]).argmax(1)
     truth = torch.tensor(labels[N_TRAIN:])
-    row = next(row for row in handle.meta["layers"] if row["layer"] == layer)
+    row = next(row for row in handle.meta["stitches"] if row["end_layer"] == layer)
     assert row["stitched_accuracy"] == (stitched == truth).double().mean().item()
     assert row["end_accuracy"] == (alone == truth).double().mean().item()
     assert row["front_accuracy"] == (of_front == truth).double().mean().item()
@@ -202,21 +204,72 @@ def test_maps_and_accuracies_equal_those_of_whole_passes(tmp_path, study, stimul
     assert row["map_r2"] == pytest.approx(expected, abs=1e-6)
 
 
-def test_other_families_of_maps_are_at_most_as_good_on_what_they_were_fitted_on(tmp_path, study):
-    plan = {
-        name: run_plan(
-            tmp_path / name,
-            plan_stitches(
-                study[0], {}, study[1], FeaturesParams(), StitchingParams(map_family=name, map_rank=rank)
-            ),
-        )
-        for name, rank in (("affine", None), ("orthogonal", None), ("reduced_rank", 2))
-    }
-    key = "noise/cnn_supervised_s0-to-cnn_supervised_s1"
-    weight = plan["orthogonal"][key].tensor("relu2/weight")
-    np.testing.assert_allclose(weight @ weight.T, np.eye(len(weight)), atol=1e-10)
-    assert np.linalg.matrix_rank(plan["reduced_rank"][key].tensor("relu2/weight")) == 2
-    assert np.linalg.matrix_rank(plan["affine"][key].tensor("relu2/weight")) > 2
+MAPS = {
+    "ps_inv": {"fit": "least_squares"},
+    "ridge": {"fit": "least_squares", "ridge": [1e-4, 1e-2, 1.0]},
+    "sparse": {"fit": "least_squares", "sparse": 0.1},
+    "orthogonal": {"fit": "orthogonal"},
+    "rank2": {"fit": "reduced_rank", "rank": 2},
+    "semi": {"fit": "matching", "rule": "semi-match"},
+    "assigned": {"fit": "matching", "rule": "assignment"},
+    "eye": {"fit": "start", "init": "eye"},
+    "drawn": {"fit": "start", "init": "random", "seeds": [0, 1]},
+}
+
+
+def test_every_map_without_training(tmp_path, study):
+    chosen = {"models": ["cnn_supervised_s0", "cnn_supervised_s1"], "measures": ["cka", "procrustes"]}
+    handles = _stitch(tmp_path, study, maps=MAPS, **chosen)
+    assert sorted(handles) == sorted(
+        f"noise/cnn_supervised_s{a}-to-cnn_supervised_s{1 - a}/{name}" for a in (0, 1) for name in MAPS
+    )
+
+    def weight(name, seed=0):
+        key = f"noise/cnn_supervised_s0-to-cnn_supervised_s1/{name}"
+        return handles[key].tensor(f"relu2/s{seed}/weight")
+
+    np.testing.assert_allclose(weight("orthogonal") @ weight("orthogonal").T, np.eye(12), atol=1e-10)
+    assert np.linalg.matrix_rank(weight("rank2")) == 2
+    assert np.linalg.matrix_rank(weight("ps_inv")) > 2
+    assert (np.count_nonzero(weight("semi"), axis=1) <= 1).all()
+    assert (np.count_nonzero(weight("assigned"), axis=0) <= 1).all()
+    np.testing.assert_array_equal(weight("eye"), np.eye(12))
+    assert not np.array_equal(weight("drawn", 0), weight("drawn", 1))
+    kept = np.abs(weight("ps_inv")) >= 0.1
+    np.testing.assert_array_equal(weight("sparse"), np.where(kept, weight("ps_inv"), 0.0))
+    results, summary, paths = tabulate_stitches(handles)
+    assert not len(paths)
+    eye = results[results["map"] == "eye"]
+    np.testing.assert_allclose(eye["cka"], eye["cka_before"], rtol=1e-6)
+    np.testing.assert_allclose(eye["joint_l2"], eye["joint_l2_before"], rtol=1e-9)
+    assert set(results.loc[results["map"] == "ridge", "ridge"]) <= {1e-4, 1e-2, 1.0}
+    counts = results[["n_both_right", "n_stitched_right", "n_end_right", "n_both_wrong"]].sum(axis=1)
+    assert set(counts) == {N_TEST}
+    assert (results["low"] <= results["high"]).all()
+    drawn = summary.query("map == 'drawn' and measure == 'agreement' and end_layer == 'relu3'")
+    assert drawn["n"].tolist() == [4]
+    assert drawn["n_seeds"].tolist() == [2]
+    of_place = results.query("end_layer == 'relu3'").set_index(["front_model", "map", "seed"])["agreement"]
+    differences = [
+        of_place[front, "drawn", seed] - of_place[front, "ps_inv", 0]
+        for front in ("cnn_supervised_s0", "cnn_supervised_s1")
+        for seed in (0, 1)
+    ]
+    assert drawn["difference"].tolist() == pytest.approx([np.mean(differences)])
+    assert drawn["mean"].tolist() == pytest.approx([of_place.xs("drawn", level="map").mean()])
+
+
+def test_one_map_more_or_another_option_computes_that_map_alone(study):
+    def plan(**maps):
+        params = StitchingParams(maps={"ps_inv": {"fit": "least_squares"}, **maps})
+        found = plan_stitches(study[0], {}, study[1], FeaturesParams(), params)
+        return {key: planned.recipe for key, planned in found.items()}
+
+    before, after = plan(), plan(frank={"init": "ps_inv"})
+    assert {key for key in after if key not in before} == {f"{key[:-7]}/frank" for key in before}
+    assert {key: after[key] for key in before} == before
+    changed = plan(frank={"init": "ps_inv", "target": "soft_12"})
+    assert {key for key in after if after[key] != changed[key]} == {key for key in after if "frank" in key}
 
 
 def test_one_missing_pair_is_made_without_the_others(tmp_path, study):
@@ -230,11 +283,11 @@ def test_one_missing_pair_is_made_without_the_others(tmp_path, study):
 def test_a_batch_size_changes_no_recipe_but_a_map_does(study):
     def recipe(**params):
         return plan_stitches(study[0], {}, study[1], FeaturesParams(), StitchingParams(**params))[
-            "noise/cnn_supervised_s0-to-cnn_supervised_s1"
+            "noise/cnn_supervised_s0-to-cnn_supervised_s1/ps_inv"
         ].recipe
 
     assert recipe() == recipe(batch_size=7)
-    assert recipe() != recipe(map_family="orthogonal")
+    assert recipe() != recipe(maps={"ps_inv": {"fit": "orthogonal"}})
     assert recipe() != recipe(layers="cut_points")
 
 
@@ -251,7 +304,7 @@ def test_networks_without_a_partner_are_told_and_nothing_is_planned(study, caplo
             == {}
         )
     assert "nothing to stitch" in caplog.text
-    assert list(tabulate_stitching_results({}).columns) == list(STITCHING_RESULTS.names)
+    assert [list(table.columns) for table in tabulate_stitches({})] == [list(table.names) for table in TABLES]
 
 
 def test_stimuli_without_labels_fail_with_a_reason(tmp_path, study, stimuli):
@@ -275,12 +328,3 @@ def test_stimuli_without_labels_fail_with_a_reason(tmp_path, study, stimuli):
 def test_unknown_names_are_refused_with_close_matches(study, params, message):
     with pytest.raises(ValueError, match=message):
         plan_stitches(study[0], {}, study[1], FeaturesParams(), StitchingParams(**params))
-
-
-@pytest.mark.parametrize(
-    "params",
-    [{"map_rank": 3}, {"map_family": "reduced_rank"}, {"map_family": "permutation"}, {"epochs": 3}],
-)
-def test_parameters_that_make_no_sense_are_refused(params):
-    with pytest.raises(ValidationError):
-        StitchingParams(**params)

@@ -17,10 +17,12 @@ from tests.small_collections import (
 )
 
 from rep_kedro.analyses.stitching import joining
+from rep_kedro.analyses.stitching.joints import choose_pairs
 from rep_kedro.analyses.stitching.params import StitchingParams
 from rep_kedro.datasets import CollectionDataset
+from rep_kedro.models.architecture_files import load_architecture
 from rep_kedro.models.study import FeaturesParams
-from rep_kedro.pipelines.stitching.nodes import choose_pairs, plan_stitches
+from rep_kedro.pipelines.stitching.nodes import plan_stitches
 
 N_SEEDS = 100
 
@@ -28,6 +30,7 @@ N_SEEDS = 100
 def _named(architecture, seed):
     """Return a handle of an untrained network whose weights nobody reads."""
     meta = {"seed": seed, "n_classes": 10, "stimulus_set": "noise", "architecture": architecture}
+    meta["definition"] = load_architecture("cnn").as_json()
     reference = {"key": f"{architecture}_{seed}", "digest": str(seed)}
     return SimpleNamespace(meta=meta, recipe=meta, reference=reference)
 
@@ -77,7 +80,7 @@ def test_partners_are_mutual_and_equally_many(n, most):
 def test_each_network_is_joined_with_itself_besides_where_that_is_asked_for():
     names = ["a", "b", "c", "d", "e", "f"]
     few = choose_pairs(names, StitchingParams(max_partners_per_network=2))
-    more = choose_pairs(names, StitchingParams(max_partners_per_network=2, include_self=True))
+    more = choose_pairs(names, StitchingParams(max_partners_per_network=2), include_self=True)
     assert set(more) - set(few) == {(name, name) for name in names}
 
 
@@ -114,6 +117,7 @@ def test_some_pairs_at_a_time_give_what_all_at_once_give(study, tmp_path, monkey
     parts = run_plan(tmp_path / "parts", plan)
     assert len(whole) == 20
     for key in whole:
+        assert parts[key].meta == whole[key].meta
         assert parts[key].path.read_bytes() == whole[key].path.read_bytes()
 
 
@@ -122,11 +126,11 @@ def test_what_is_finished_before_an_interrupt_is_kept(study, tmp_path, monkeypat
     monkeypatch.setattr(joining, "PAIRS_AT_A_TIME", 4)
     n_fitted, fit = Counter(), joining.fit_map
 
-    def fit_until_stopped(moments, params):
+    def fit_until_stopped(*given):
         n_fitted.update(["maps"])
         if n_fitted["maps"] > 4 * 4 * 2:  # layers of the pairs of two rounds
             raise KeyboardInterrupt
-        return fit(moments, params)
+        return fit(*given)
 
     monkeypatch.setattr(joining, "fit_map", fit_until_stopped)
     collection = CollectionDataset(filepath=str(tmp_path / "out"), member=TENSORS)

@@ -1,48 +1,94 @@
 """Parameters of the stitching pipeline, checked before any node runs."""
 
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, model_validator
 
-from rep_kedro.errors import UserError
+from rep_kedro.analyses.stitching.maps import LeastSquaresMap, StitchMap, TaskMap, with_default_fit
+from rep_kedro.errors import UserError, require_known
+from rep_kedro.models.study import ModelName
 from rep_kedro.parameter_model import PlainNumbers
+from rep_kedro.parameter_rules import Count, Seed, require_once, require_percentiles, without_nulls
 
 PAIRS_AT_A_TIME = 16
 """How many pairs share one pass over the images."""
+CONTROLS = ("none", "untrained", "noise")
+MEASURES = ("cka", "svcca", "pwcca", "procrustes")
+"""Comparisons of activations, which take longer than those of outputs."""
+
+
+class JointParams(PlainNumbers, BaseModel):
+    """Which networks are joined, at which layers.
+
+    Attributes:
+        fronts: Names of networks whose beginning is used, or `all` of the recipe of the ends.
+        ends: Names of networks that go on, or `all` of the recipe of the fronts. Of `all` and `all`, networks
+            of each recipe are joined among themselves, each with few others
+            (`stitching.max_partners_per_network`).
+        layers: `same`: every layer of `stitching.layers` with the layer of the same name; `grid`: every one
+            with every one; a list of names or patterns: these with the same name; a mapping from names or
+            patterns of the front to such of the end: everything that fits one with everything that fits the
+            other.
+        flatten: Map every value of a layer to every value of the other, not channels at each position.
+        control: `untrained`: the front's weights are drawn again; `noise`: its activations are replaced by
+            noise of the same shape. Nothing of the image is left in the latter.
+        include_self: Join each network with itself too; a control that must change nothing.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    fronts: Literal["all"] | list[str] = "all"
+    ends: Literal["all"] | list[str] = "all"
+    layers: Literal["same", "grid"] | list[str] | dict[str, str] = "same"
+    flatten: bool = False
+    control: Literal["none", "untrained", "noise"] = "none"
+    include_self: bool = False
+
+    @model_validator(mode="after")
+    def _require_something(self) -> Self:
+        for name in ("fronts", "ends", "layers"):
+            value = getattr(self, name)
+            if not value:
+                raise UserError(f"{name} names nothing; leave it out, or name at least one")
+            if isinstance(value, list):
+                require_once(value, name)
+        return self
 
 
 class StitchingParams(PlainNumbers, BaseModel):
-    """Which networks are joined where, and by what map.
+    """Which networks are joined where, and by what maps.
 
-    Networks with a head are joined with others of their kind, in both directions, on the stimulus set they
-    were trained on: the map is fitted on its split ``train`` and the joined network tested on its split
-    ``test``. Networks trained here are of one kind if they differ in nothing but their seed. Of files no more
-    is known than their entry states: those of one architecture, input, number of classes, ``trained_on`` and
-    ``objective`` are of one kind; those that state no objective are a kind of their own.
+    Networks with a head are joined on the stimulus set they were trained on: maps are found on its split
+    `train` and the joined networks tested on its split `test`. Networks trained here are of one recipe if
+    they differ in nothing but their seed. Of files no more is known than their entry states: those of one
+    architecture, input, number of classes, `trained_on` and `objective` are of one recipe.
 
     Attributes:
-        stimulus_sets: Names of stimulus sets, or ``all`` that networks with a head were trained on.
-        subset: Name of the subset of each of these sets whose images are used, such as ``analysis``; it needs
+        stimulus_sets: Names of stimulus sets, or `all` that networks with a head were trained on.
+        subset: Name of the subset of each of these sets whose images are used, such as `analysis`; it needs
             images of both splits. Null for the whole sets.
-        n_fit: The most training images that a map is fitted on; of more, so many are drawn. Null for all.
+        n_fit: The most training images that a map is found on; of more, so many are drawn. Null for all.
         n_test: The most test images; of more, so many are drawn. Null for all.
-        seed: Of these draws.
-        models: Names of networks, or ``all`` that can be cut: those trained here, and entries of source
-            ``checkpoint`` in ``features.models`` with a head.
-        across_objectives: Join networks of different objectives and trainings too, if architecture, input,
-            number of classes and stimulus set are the same. Networks trained here are not joined with files.
-        max_partners_per_network: With how many others of its kind each network is joined, in both
+        seed: Of these draws, of weights that a control draws and of noise.
+        models: What `all` means: names of networks, or `all` that are trained here, or are entries of source
+            `checkpoint` in `features.models` with a head.
+        across_objectives: Also networks of different objectives and trainings are of one recipe, if
+            architecture, input, number of classes and stimulus set are the same.
+        max_partners_per_network: With how many others of its recipe each network is joined, in both
             directions; null for all. Partners are neighbours in the order of names, equally many for each
             (one fewer where an odd number cannot be shared out).
-        layers: ``kept`` for the layers whose features are kept, ``cut_points`` for every layer that no
-            connection jumps over.
-        map_family: ``affine`` (least squares), ``orthogonal`` (Procrustes) or ``reduced_rank``.
-        map_rank: Rank of a reduced-rank map.
-        relative_cutoff: Directions of the front with less variance than this, relative to the largest, are
-            left out.
-        include_self: Join each network with itself too; a control that must change nothing.
+        layers: Which layers `same` and `grid` mean: `kept` for those whose features are kept, `cut_points`
+            for every layer that no connection jumps over.
+        joints: Which networks are joined, at which layers.
+        maps: The maps of every joint, by name.
+        measures: Further comparisons of activations at the joint, of MEASURES.
+        n_compare: The most test images for them; the first of those tested. Null for all.
+        n_bootstrap: Resamples of test images for intervals; 0 for none.
+        confidence: Coverage that the intervals aim at.
+        reports: Names of maps that get a report of two pages for each pair of networks.
+        memory_bytes: Of activations in memory; more are in a scratch file. Part of no recipe.
         batch_size: Images at a time; part of no recipe, it changes last digits at most.
-        device: Where networks run, such as ``cpu`` or ``cuda``; part of no recipe.
+        device: Where networks run, such as `cpu` or `cuda`; part of no recipe.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,22 +97,44 @@ class StitchingParams(PlainNumbers, BaseModel):
     subset: str | None = None
     n_fit: PositiveInt | None = 5000
     n_test: PositiveInt | None = 2000
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     models: Literal["all"] | list[str] = "all"
     across_objectives: bool = False
     max_partners_per_network: int | None = Field(default=4, ge=2)
     layers: Literal["kept", "cut_points"] = "kept"
-    map_family: Literal["affine", "orthogonal", "reduced_rank"] = "affine"
-    map_rank: PositiveInt | None = None
-    relative_cutoff: float = Field(default=1e-12, gt=0, lt=1)
-    include_self: bool = False
+    joints: list[JointParams] = Field(default=[JointParams()], min_length=1)
+    maps: Annotated[
+        dict[ModelName, Annotated[StitchMap, Field(discriminator="fit"), BeforeValidator(with_default_fit)]],
+        BeforeValidator(without_nulls),
+    ] = {"ps_inv": LeastSquaresMap(fit="least_squares")}
+    measures: list[str] = []
+    n_compare: PositiveInt | None = 1000
+    n_bootstrap: Count = 1000
+    confidence: float = Field(default=0.95, gt=0, lt=1)
+    reports: list[str] = []
+    memory_bytes: PositiveInt = 1_000_000_000
     batch_size: PositiveInt = 256
     device: str = "cpu"
 
     @model_validator(mode="after")
-    def _require_rank_where_it_counts(self) -> Self:
-        if (self.map_family == "reduced_rank") != (self.map_rank is not None):
+    def _require_known_names(self) -> Self:
+        for name in self.reports:
+            require_known("map", name, self.maps)
+        for name in self.measures:
+            require_known("measure", name, MEASURES)
+        require_percentiles(self.n_bootstrap, self.confidence)
+        for name, given in self.maps.items():
+            if isinstance(given, TaskMap) and given.path_from is not None:
+                require_known(f"map in maps.{name}.path_from", given.path_from, {*self.maps} - {name})
+        return self
+
+    @model_validator(mode="after")
+    def _require_outputs_of_noise(self) -> Self:
+        needing = [name for name, given in self.maps.items() if given.needs_front_outputs]
+        if needing and any(joint.control == "noise" for joint in self.joints):
+            target: Any = getattr(self.maps[needing[0]], "target", "")
             raise UserError(
-                f"map_rank belongs to map_family reduced_rank, got {self.map_rank} with {self.map_family}"
+                f"maps.{needing[0]}.target {target} needs what the front predicts, and noise predicts"
+                " nothing; choose hard or soft_2"
             )
         return self

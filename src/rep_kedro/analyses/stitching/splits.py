@@ -72,3 +72,12 @@ def _read_split(
     names = [f"{stimulus_set.key}: {stimulus_id}" for stimulus_id in rows["stimulus_id"].to_pylist()]
     labels = torch.tensor(rows["label"].to_pylist())
     return Split(rows["image"], labels, names, limits_of(stimulus_set.meta))
+
+
+def first_of(split: Split, most: int | None) -> Split:
+    """Return the first stimuli of a split; all of them for None."""
+    if most is None or most >= len(split.labels):
+        return split
+    return split._replace(
+        images=split.images.slice(0, most), labels=split.labels[:most], names=split.names[:most]
+    )

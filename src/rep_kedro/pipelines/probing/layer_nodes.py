@@ -1,5 +1,6 @@
 """Nodes of the probes of maps: they plan one member for each layer and read-out."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,8 @@ from rep_kedro.analyses.probing.params import ProbingParams
 from rep_kedro.datasets import Batch, MemberKey, Plan, Planned, code_revision, missing_of
 from rep_kedro.errors import UserError, require_known
 from rep_kedro.schemas.probing import LAYER_PROBE_RESULTS
+
+_log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -44,7 +47,7 @@ def plan_layer_probes(
             probe does not fit into the memory.
     """
     plan, wanted = Plan(), params.layer_probes
-    models = sorted({*networks, *missing_of(networks)}) if isinstance(wanted.models, str) else wanted.models
+    models = _all_with_layers(networks) if isinstance(wanted.models, str) else wanted.models
     for stimulus_set in _choose_sets(stimulus_sets, stimulus_subsets, params) if models else ():
         subset = stimulus_subsets[str(MemberKey(stimulus_set, params.subset))]
         images = (stimulus_sets[stimulus_set], subset)
@@ -66,6 +69,14 @@ def plan_layer_probes(
             for key, task in tasks.items():
                 plan[key] = Planned(_recipe(networks[model], images, task, params), batch)
     return plan
+
+
+def _all_with_layers(networks: Mapping[str, TensorsHandle]) -> list[str]:
+    """Return the networks whose layers are data; those of libraries and own code are left out, with a note."""
+    others = [name for name, handle in networks.items() if "library" in handle.meta["definition"]]
+    if others:
+        _log.info("probing.layer_probes leaves out networks of libraries and own code: %s", ", ".join(others))
+    return sorted({*networks, *missing_of(networks)} - set(others))
 
 
 def tabulate_layer_probe_results(layer_probes: Mapping[str, TensorsHandle]) -> DataFrame:
@@ -132,9 +143,10 @@ def _choose_sets(
 def _shapes_of(network: TensorsHandle, model: str, params: ProbingParams) -> dict[str, tuple[int, ...]]:
     """Return the output of each chosen layer for one stimulus, in depth order."""
     from rep_kedro.models.shapes import follow_shapes
+    from rep_kedro.models.architecture_files import require_layers
     from rep_kedro.models.sources.trained import definition_of
 
-    definition = definition_of(network)
+    definition = require_layers(network.meta["architecture"], definition_of(network))
     steps = follow_shapes(definition, network.meta["n_classes"])
     shapes = {step.layer.name: step.output_shape for step in steps}
     wanted = params.layer_probes.layers

@@ -96,6 +96,14 @@ STUDY_FIGURES: dict[str, StudyFigure] = {
         {"stitching_results": ALL, "model_cards": ALL},
         parameters=("stimulus_set",),
     ),
+    **{
+        name: StudyFigure(
+            f"stitching.figures:plot_{name}",
+            {"stitching_results": ALL, "model_cards": ALL},
+            parameters=("stimulus_set",),
+        )
+        for name in ("stitching_maps", "stitching_cka", "stitching_grid")
+    },
     "training": StudyFigure(
         "networks.figures:plot_training",
         {"training_history": ALL, "model_cards": ALL},

@@ -7,7 +7,7 @@ from rep_kedro.pipelines.stitching import nodes
 
 
 def create_pipeline(**_: object) -> Pipeline:
-    """Networks and what they were trained on -> stitches -> results."""
+    """Networks and what they were trained on -> stitches -> tables and reports."""
     return Pipeline(
         [
             Node(
@@ -24,10 +24,17 @@ def create_pipeline(**_: object) -> Pipeline:
                 tags=["gpu"],
             ),
             RecipeNode(
-                nodes.tabulate_stitching_results,
+                nodes.tabulate_stitches,
                 inputs="stitches",
-                outputs="stitching_results",
+                outputs=["stitching_results", "stitching_summary", "stitch_paths"],
                 name="stitching_results",
+                tags=["cpu"],
+            ),
+            Node(
+                nodes.plan_stitch_reports,
+                inputs=["stitches", "networks", "params:stitching"],
+                outputs="stitch_reports",
+                name="stitch_reports",
                 tags=["cpu"],
             ),
         ]

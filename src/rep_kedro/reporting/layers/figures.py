@@ -11,6 +11,7 @@ from matplotlib.patches import Patch
 
 from rep_kedro.datasets.marks import describe_points
 from rep_kedro.reporting.names import drawn, shortened
+from rep_kedro.reporting.stitching.rows import one_map
 from rep_kedro.reporting.style import (
     INK,
     MUTED,
@@ -204,7 +205,7 @@ def plot_stitching(
         network that begins. 1 means: as accurate as the network that goes on is by itself.
     """
     stimulus_set = chosen_stimulus_set(stimulus_set, stitching_results)
-    rows = stitching_results[stitching_results["stimulus_set"] == stimulus_set]
+    rows = one_map(stitching_results[stitching_results["stimulus_set"] == stimulus_set])
     rows = rows.dropna(subset=["relative_accuracy"])
     if not len(rows):
         return plot_note(STITCHING_TITLE, f"no networks were stitched on {_written_set(stimulus_set)}")

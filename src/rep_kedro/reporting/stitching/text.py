@@ -5,17 +5,26 @@ import pandas as pd
 from rep_kedro.reporting.content import ReportContent
 from rep_kedro.reporting.page import Column, Section, counted, list_in_words, make_table, write_number
 from rep_kedro.reporting.similarity.text import with_numbers
+from rep_kedro.reporting.stitching.rows import BASELINE, one_map
 from rep_kedro.reporting.tables import chosen_stimulus_set, trait_of
 
 STITCH_COLUMNS = {
     "front_model": Column("network that begins"),
     "end_model": Column("network that goes on"),
-    "layer": Column("joined at"),
+    "map": Column("map"),
+    "front_layer": Column("leaves after"),
+    "end_layer": Column("goes on after"),
+    "control": Column("control"),
+    "seed": Column("seed"),
     "front_accuracy": Column("first alone", "percent", 1),
     "end_accuracy": Column("second alone", "percent", 1),
     "stitched_accuracy": Column("stitched", "percent", 1),
     "relative_accuracy": Column("relative", "number", 3),
+    "low": Column("from", "number", 3),
+    "high": Column("to", "number", 3),
     "agreement": Column("agreement with second", "percent", 1),
+    "cross_entropy": Column("cross-entropy", "number", 3),
+    "cka": Column("CKA at the joint", "number", 3),
     "map_r2": Column("fit of the map (R²)", "number", 2),
     "n_test": Column("test images", "count"),
 }
@@ -44,9 +53,15 @@ def describe(content: ReportContent) -> list[Section]:
     return [
         Section(
             anchor="stitching",
-            answers=stitching_in_words(rows, trait_of(content.table("model_cards"), "objective")),
+            answers=[
+                *stitching_in_words(one_map(rows), trait_of(content.table("model_cards"), "objective")),
+                *maps_in_words(content.table("stitching_summary"), stimulus_set),
+            ],
             notes=notes,
-            figures=[content.block("stitching", shown)],
+            figures=[
+                content.block(name, shown, is_folded=name in content.absences)
+                for name in ("stitching", "stitching_maps", "stitching_cka", "stitching_grid")
+            ],
             tables=[table] if len(rows) else [],
         )
     ]
@@ -76,4 +91,25 @@ def stitching_in_words(rows: pd.DataFrame, objective: dict[str, str]) -> list[st
     return [
         "The median accuracy of stitched networks, relative to the second network alone, is "
         f"{list_in_words(values)}."
+    ]
+
+
+def maps_in_words(summary: pd.DataFrame, stimulus_set: str | None) -> list[str]:
+    """Say of each map how its relative accuracy differs from that of the least-squares map.
+
+    Mean over pairs of layers of the mean difference; no order of maps is claimed.
+    """
+    rows = summary[
+        (summary["stimulus_set"] == stimulus_set)
+        & (summary["measure"] == "relative_accuracy")
+        & (summary["control"] == "none")
+        & (summary["n_differences"] > 0)
+    ]
+    if not len(rows):
+        return []
+    found = rows.groupby("map", sort=True)["difference"].mean()
+    values = [f"{write_number(value, digits=3)} ({name})" for name, value in found.items()]
+    return [
+        f"Relative accuracy less that of {BASELINE}, mean over layers of the same networks, is"
+        f" {list_in_words(values)}."
     ]

@@ -1,4 +1,4 @@
-"""Streamed maps equal dense least squares; outputs are compared by counting."""
+"""Streamed maps equal dense least squares, with penalties and masks too."""
 
 import math
 
@@ -6,16 +6,22 @@ import pytest
 import torch
 from tests.reference import stitching as reference
 
-from rep_kedro.kernels.layers.stitching import (
+from rep_kedro.kernels.stitching.maps import (
     AffineMap,
-    PairedMoments,
     apply_affine_map,
-    compare_outputs,
+    choose_ridge,
+    describe_weight,
     fit_affine_map,
+    fit_masked_map,
     fit_orthogonal_map,
     fit_reduced_rank_map,
+    fit_ridge_map,
+    measure_mahalanobis,
+    measure_map_error,
     measure_map_r2,
+    zero_small_weights,
 )
+from rep_kedro.kernels.stitching.moments import PairedMoments
 
 N_SAMPLES, N_FRONT, N_END = 80, 5, 3
 
@@ -157,34 +163,77 @@ def test_a_map_acts_on_the_channels_of_every_position(shape):
         assert image == pytest.approx(expected, abs=1e-5)
 
 
-def test_outputs_are_compared_by_counting():
-    labels = torch.tensor([0, 1, 2, 0, 1])
-    end = torch.tensor([[2.0, 0, 0], [0, 2, 0], [0, 2, 0], [0, 0, 2], [0, 3, 0]])
-    stitched = torch.tensor([[1.0, 0, 0], [2, 0, 0], [0, 0, 1], [0, 0, 1], [0, 1, 0]])
-    compared = compare_outputs(stitched, end, labels)
-    assert compared.accuracy == 3 / 5
-    assert compared.end_accuracy == 3 / 5
-    assert compared.relative_accuracy == 1.0
-    assert compared.agreement == 3 / 5
-    hits = (compared.n_both_right, compared.n_stitched_right, compared.n_end_right, compared.n_both_wrong)
-    assert hits == (2, 1, 1, 1)
-    expected = reference.cross_entropy(stitched.tolist(), end.tolist())
-    own = reference.cross_entropy(end.tolist(), end.tolist())
-    assert compared.cross_entropy == pytest.approx(expected, rel=1e-12)
-    assert compared.kl_divergence == pytest.approx(expected - own, rel=1e-12)
+@pytest.mark.parametrize("ridge", [1e-6, 0.1, 100.0])
+def test_the_ridge_map_is_least_squares_with_penalty_samples(ridge):
+    front, end = _draw_pair()
+    fitted = fit_ridge_map(_stream(front * 3.0, end), ridge=ridge)
+    weight, bias = reference.ridge_map(front * 3.0, end, ridge)
+    torch.testing.assert_close(fitted.weight, weight, rtol=1e-8, atol=1e-9)
+    torch.testing.assert_close(fitted.bias, bias, rtol=1e-8, atol=1e-9)
 
 
-def test_a_network_against_itself_agrees_with_no_divergence():
-    logits = torch.randn(20, 4, generator=torch.Generator().manual_seed(0)) * 50.0
-    compared = compare_outputs(logits, logits, logits.argmax(dim=1))
-    assert (compared.relative_accuracy, compared.agreement, compared.kl_divergence) == (1.0, 1.0, 0.0)
+def test_the_ridge_is_the_one_that_explains_most_of_held_out_samples():
+    front, end = _draw_pair(noise=8.0)
+    fit, held_out = _stream(front[:20], end[:20]), _stream(front[20:], end[20:])
+    chosen, explained = choose_ridge(fit, held_out, [1e-4, 0.3, 1e4])
+    for ridge, r2 in explained.items():
+        weight, bias = reference.ridge_map(front[:20], end[:20], ridge)
+        assert r2 == pytest.approx(reference.r2(weight, bias, front[20:], end[20:]), rel=1e-9)
+    assert chosen == max(explained, key=explained.get)
+    flat = _stream(front, torch.ones(N_SAMPLES, N_END, dtype=torch.float64))
+    assert choose_ridge(fit, flat, [1.0, 2.0])[0] == 2.0  # nothing to explain: the stronger
 
 
-def test_relative_accuracy_to_a_network_that_is_never_right_is_undefined():
-    end = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
-    compared = compare_outputs(-end, end, torch.tensor([1, 1]))
-    assert math.isnan(compared.relative_accuracy)
-    assert compared.accuracy == 1.0
+def test_merged_moments_are_those_of_all_samples():
+    front, end = _draw_pair()
+    both = _stream(front[:30], end[:30]).merged(_stream(front[30:], end[30:]))
+    torch.testing.assert_close(fit_affine_map(both).weight, fit_affine_map(_stream(front, end)).weight)
+
+
+def test_the_masked_map_is_least_squares_on_what_each_row_keeps():
+    front, end = _draw_pair()
+    mask = torch.tensor([[1, 0, 1, 0, 0], [0, 0, 0, 1, 0], [1, 1, 1, 1, 1]]).bool()
+    fitted = fit_masked_map(_stream(front, end), mask)
+    weight, bias = reference.masked_map(front, end, mask)
+    torch.testing.assert_close(fitted.weight, weight, rtol=1e-8, atol=1e-9)
+    torch.testing.assert_close(fitted.bias, bias, rtol=1e-8, atol=1e-9)
+    assert (fitted.weight[~mask] == 0.0).all()
+    nothing = fit_masked_map(_stream(front, end), torch.zeros(3, 5).bool())
+    assert not nothing.weight.any()
+    torch.testing.assert_close(nothing.bias, end.mean(dim=0))
+
+
+def test_small_weights_become_zero_and_the_bias_stays():
+    weight, bias = torch.tensor([[1.0, -1e-5], [0.2, -0.1]]), torch.tensor([1e-6, 2.0])
+    fitted = AffineMap(weight.double(), bias.double(), 2)
+    sparse = zero_small_weights(fitted, 0.1)
+    assert sparse.weight.tolist() == [[1.0, 0.0], [pytest.approx(0.2), pytest.approx(-0.1)]]
+    assert torch.equal(sparse.bias, fitted.bias)
+    assert describe_weight(sparse) == {"weight_rank": 2, "nonzero_fraction": 0.75}
+    assert zero_small_weights(fitted, 5.0).rank == 0
+
+
+def test_errors_and_distances_read_off_moments_are_those_of_the_samples():
+    front, end = _draw_pair()
+    other, _ = _draw_pair(seed=1)
+    train = _stream(front, end)
+    fitted = fit_ridge_map(train, ridge=0.5)
+    mapped = front @ fitted.weight.T + fitted.bias
+    assert measure_map_error(fitted, train) == pytest.approx((mapped - end).square().mean().item(), rel=1e-9)
+    unseen = _stream(other, end)
+    expected = reference.mahalanobis(other @ fitted.weight.T + fitted.bias, end)
+    assert measure_mahalanobis(fitted, unseen, train) == pytest.approx(expected, rel=1e-8)
+
+
+def test_the_ends_own_activations_are_at_distance_one_and_far_ones_further():
+    _, end = _draw_pair()
+    own = _stream(end, end)
+    eye = AffineMap(torch.eye(N_END).double(), torch.zeros(N_END).double(), N_END)
+    assert measure_mahalanobis(eye, own, own) == pytest.approx(1.0, rel=1e-9)
+    far = AffineMap(eye.weight, torch.full((N_END,), 50.0).double(), N_END)
+    assert measure_mahalanobis(far, own, own) > 10.0
+    flat = _stream(end, torch.full((N_SAMPLES, N_END), 0.1).double())
+    assert math.isnan(measure_mahalanobis(eye, own, flat))
 
 
 @pytest.mark.parametrize(
@@ -196,14 +245,10 @@ def test_relative_accuracy_to_a_network_that_is_never_right_is_undefined():
         (lambda: fit_affine_map(PairedMoments(2, 2)), "at least 1 sample"),
         (lambda: fit_orthogonal_map(_stream(*_draw_pair())), "equal width, got 5 and 3"),
         (lambda: fit_reduced_rank_map(_stream(*_draw_pair()), rank=0), "at least 1, got 0"),
-        (
-            lambda: compare_outputs(torch.zeros(2, 3), torch.zeros(2, 4), torch.zeros(2)),
-            r"\(2, 3\), \(2, 4\) and \(2,\)",
-        ),
-        (
-            lambda: compare_outputs(torch.full((1, 2), torch.nan), torch.zeros(1, 2), torch.zeros(1)),
-            "must be finite",
-        ),
+        (lambda: fit_ridge_map(_stream(*_draw_pair()), ridge=0.0), "above 0 and finite, got 0.0"),
+        (lambda: choose_ridge(PairedMoments(2, 2), PairedMoments(2, 2), []), "at least 1, got none"),
+        (lambda: fit_masked_map(_stream(*_draw_pair()), torch.ones(5, 3)), r"shape \(3, 5\), got \(5, 3\)"),
+        (lambda: zero_small_weights(fit_affine_map(_stream(*_draw_pair())), math.nan), "got nan"),
     ],
 )
 def test_misuse_is_refused(act, message):

@@ -1,0 +1,151 @@
+"""At which layers two networks are joined: names, patterns and grids, resolved before anything runs."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from math import prod
+from typing import NamedTuple
+
+from rep_kedro.analyses.stitching.donors import Donor, Outline, Shape
+from rep_kedro.analyses.stitching.maps import ReducedRankMap, StitchMap, TaskMap
+from rep_kedro.analyses.stitching.params import JointParams
+from rep_kedro.errors import UserError, suggest
+
+_SHOWN = 8
+_MAP_AXES = 3
+
+
+class LayerPair(NamedTuple):
+    """One place where a network goes over into another.
+
+    Attributes:
+        front: Layer of the network that begins.
+        end: Layer of the network that goes on; what follows it runs.
+        front_depth: Place of the layer among those of its network that are asked for, from 0.
+        depth: The same of the end's layer.
+        flatten: Whether every value is a channel of one position.
+    """
+
+    front: str
+    end: str
+    front_depth: int
+    depth: int
+    flatten: bool = False
+
+    @property
+    def name(self) -> str:
+        """What tensors and messages call it."""
+        name = self.front if self.front == self.end else f"{self.front}-to-{self.end}"
+        return f"{name}@flatten" if self.flatten else name
+
+
+def resolve_layers(front: Outline, end: Outline, joint: JointParams, asked: str) -> list[LayerPair]:
+    """Return the pairs of layers of a joint, in depth order.
+
+    Args:
+        front: Of the network that begins.
+        end: Of the network that goes on.
+        joint: Its layers, and whether they are flattened.
+        asked: Which layers `same` and `grid` mean: `kept` or `cut_points`.
+
+    Raises:
+        UserError: If a layer is unknown, or a connection jumps over a layer of the end; has close matches and
+            the cut points.
+    """
+    wanted = joint.layers
+    if isinstance(wanted, str):
+        fronts, ends = (_asked(outline, asked) for outline in (front, end))
+        points = [name for name in ends if name in end.cut_points]
+        if wanted == "same":
+            there = set(front.layers)
+            named = [(name, name) for name in points if name in there]
+            fronts = ends if all(name in ends for name, _ in named) else fronts
+        else:
+            named = [(name, other) for name in fronts if name in front.cut_points for other in points]
+        return _placed(named, fronts, ends, joint)
+    pairs = {name: name for name in wanted} if isinstance(wanted, list) else wanted
+    named = [pair for one, other in pairs.items() for pair in _fitting(one, other, front, end, wanted)]
+    return _placed(list(dict.fromkeys(named)), front.layers, end.layers, joint)
+
+
+def _asked(outline: Outline, asked: str) -> Sequence[str]:
+    return outline.kept if asked == "kept" else outline.layers
+
+
+def _placed(
+    named: Sequence[tuple[str, str]], fronts: Sequence[str], ends: Sequence[str], joint: JointParams
+) -> list[LayerPair]:
+    pairs = [
+        LayerPair(one, other, list(fronts).index(one), list(ends).index(other), joint.flatten)
+        for one, other in named
+    ]
+    return sorted(pairs, key=lambda pair: (pair.depth, pair.front_depth))
+
+
+def _fitting(one: str, other: str, front: Outline, end: Outline, wanted: object) -> Iterator[tuple[str, str]]:
+    """Yield the layers that fit a name or pattern of the front, with those that fit one of the end."""
+    from rep_kedro.models.layers import GLOB_CHARACTERS, select_layers
+
+    fronts = select_layers(front.layers, [one])
+    is_pattern = bool(GLOB_CHARACTERS & set(other))
+    try:
+        ends = select_layers(end.layers, [other])
+    except UserError as problem:
+        raise UserError(f"{problem}; cut points: {_some(end.cut_points)}") from problem
+    points = [name for name in ends if name in end.cut_points]
+    if not points or (not is_pattern and len(points) < len(ends)):
+        place = end.layers.index(ends[0])
+        near = sorted(end.cut_points, key=lambda name: abs(end.layers.index(name) - place))
+        raise UserError(
+            f"a connection jumps over layer {ends[0]!r}, so nothing can continue from it;"
+            f" nearest cut points: {_some(near)}"
+        )
+    if isinstance(wanted, list):
+        yield from ((name, name) for name in fronts if name in points)
+    else:
+        yield from ((name, point) for name in fronts for point in points)
+
+
+def require_maps_that_fit(
+    pairs: Sequence[LayerPair], front: Donor, end: Donor, maps: Mapping[str, StitchMap]
+) -> None:
+    """Refuse pairs of layers that a map cannot join.
+
+    Raises:
+        UserError: If layers have no positions in common, a map needs equal widths, or its rank is above both.
+    """
+    for pair in pairs:
+        one, other = front.shape(pair.front), end.shape(pair.end)
+        if not pair.flatten:
+            _require_common_positions(pair, one, other)
+        n_front, n_end = (prod(x) if pair.flatten else _n_channels(x) for x in (one, other))
+        for name, given in maps.items():
+            if given.needs_equal_widths and n_front != n_end:
+                how = getattr(given, "init", "") or given.fit
+                raise UserError(
+                    f"maps.{name} ({how}) needs layers of equal width, but {pair.front!r} of {front.name} has"
+                    f" {n_front} channels and {pair.end!r} of {end.name} has {n_end}"
+                )
+            rank = given.rank if isinstance(given, ReducedRankMap | TaskMap) else None
+            if rank is not None and isinstance(given, TaskMap) and rank > min(n_front, n_end):
+                raise UserError(
+                    f"maps.{name}.rank {rank} is above the largest between {pair.front!r} of {front.name}"
+                    f" ({n_front} channels) and {pair.end!r} of {end.name} ({n_end})"
+                )
+
+
+def _require_common_positions(pair: LayerPair, one: Shape, other: Shape) -> None:
+    is_of_one_kind = len(one) == len(other)
+    if not is_of_one_kind or (len(one) == 2 and one[0] != other[0]):
+        why = "have other numbers of tokens" if is_of_one_kind else "have no positions in common"
+        raise UserError(
+            f"layers {pair.front!r} of shape {one} and {pair.end!r} of shape {other} {why};"
+            " flatten: true joins them"
+        )
+
+
+def _n_channels(shape: Shape) -> int:
+    return shape[0] if len(shape) == _MAP_AXES else shape[-1]
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{', '.join(names[:_SHOWN]) or suggest('', ())}{more}"

@@ -1,0 +1,124 @@
+"""What cannot be stitched is refused while planning, in one line that says what to do."""
+
+import pytest
+from pydantic import ValidationError
+from tests.small_collections import make_network, store_networks
+
+from rep_kedro.analyses.stitching import maps
+from rep_kedro.analyses.stitching.params import StitchingParams
+from rep_kedro.datasets.partial import Handles
+from rep_kedro.errors import UserError
+from rep_kedro.kernels.stitching.masks import MASKS
+from rep_kedro.kernels.stitching.recipes import StitchRecipe
+from rep_kedro.kernels.stitching.starts import LOW_RANK_STARTS, SQUARE_STARTS, STARTS
+from rep_kedro.kernels.stitching.targets import TARGETS
+from rep_kedro.models.study import FeaturesParams
+from rep_kedro.pipelines.stitching.nodes import plan_stitches
+
+SETS = Handles({}, {name: "missing" for name in ("noise", "other")}, {})
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory):
+    def network(architecture, seed=0, n_classes=3, stimulus_set="noise", **given):
+        return make_network(architecture, seed=seed, n_classes=n_classes, stimulus_set=stimulus_set, **given)
+
+    return store_networks(
+        tmp_path_factory.mktemp("networks"),
+        {
+            "cnn_s0": network("cnn"),
+            "cnn_s1": network("cnn", 1),
+            "resnet_s0": network("small_resnet"),
+            "elsewhere": network("cnn", stimulus_set="other"),
+            "four": network("cnn", n_classes=4),
+            "headless": network("cnn", n_classes=None, objective="simclr"),
+        },
+    )
+
+
+def _joint(**changes):
+    return {"fronts": ["cnn_s0"], "ends": ["cnn_s1"], **changes}
+
+
+PLANNED = {
+    "unknown layer": (_joint(layers={"relu2": "relu33"}), {}, "unknown layer 'relu33'; did you mean 'relu3'"),
+    "unknown front": (_joint(layers=["rellu2"]), {}, "unknown layer 'rellu2'; did you mean 'relu2'"),
+    "jumped over": (
+        _joint(ends=["resnet_s0"], layers={"relu2": "block1.bn1"}), {},
+        "a connection jumps over layer 'block1.bn1'.*nearest cut points: relu1",
+    ),
+    "square start": (
+        _joint(layers={"relu1": "relu3"}), {"e": {"fit": "start", "init": "eye"}},
+        r"maps\.e \(eye\) needs layers of equal width.*'relu1' of cnn_s0 has 8 .* has 16",
+    ),
+    "trained square start": (
+        _joint(layers={"relu1": "relu3"}), {"e": {"init": "perm"}}, r"maps\.e \(perm\) needs layers of",
+    ),
+    "orthogonal": (
+        _joint(layers={"relu1": "relu3"}), {"o": {"fit": "orthogonal"}},
+        r"maps\.o \(orthogonal\) needs layers of",
+    ),
+    "high rank": (_joint(layers=["relu1"]), {"r": {"rank": 99}}, r"maps\.r\.rank 99 is above the largest"),
+    "other images": (
+        _joint(ends=["elsewhere"]), {}, r"\(3 classes of noise\) and elsewhere \(3.*of other\) have other",
+    ),
+    "other classes": (_joint(ends=["four"]), {}, "have other label sets; join"),
+    "no labels": (_joint(ends=["headless"]), {}, r"'headless' has no head \(simclr\); stitching needs"),
+    "unknown network": (_joint(fronts=["cnn_s9"]), {}, "unknown network 'cnn_s9'; did you mean 'cnn_s"),
+    "no positions": (_joint(layers={"relu5": "mean"}), {}, "no positions in common; flatten: true"),
+    "nothing": (_joint(ends=["cnn_s0"]), {}, "joins no networks; name others, or set incl"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", PLANNED)
+def test_joints_that_cannot_be_are_refused_while_planning(networks, case):
+    joint, given, message = PLANNED[case]
+    params = StitchingParams.model_validate({"joints": [joint], **({"maps": given} if given else {})})
+    with pytest.raises(UserError, match=message) as refused:
+        plan_stitches(SETS, {}, networks, FeaturesParams(), params)
+    assert "\n" not in str(refused.value)
+
+
+VALIDATED = {
+    "temperature with hard": ({"target": "hard", "temperature": 2}, "temperature 2 belongs to soft targets"),
+    "start without rank": ({"init": "orthogonal"}, "'orthogonal' is a start of low rank; give a rank"),
+    "start and rank": ({"init": "eye", "rank": 3}, "init 'eye' has no rank 3; known: orthogonal, ps_inv"),
+    "rank and mask": ({"rank": 3, "mask": "semi-match"}, "a map has a rank or a mask"),
+    "unknown target": ({"target": "soft2"}, "unknown target 'soft2'; did you mean 'soft_2'"),
+    "unknown mask": ({"mask": "semimatch"}, "unknown mask 'semimatch'; did you mean 'semi-match'"),
+    "unknown start": ({"init": "psinv"}, "unknown init 'psinv'; did you mean 'ps_inv'"),
+    "unknown rule": ({"fit": "matching", "rule": "semi"}, "unknown rule 'semi'; known: abs-semi-match"),
+    "unknown option": ({"epoch": 3}, "Extra inputs"),
+    "no penalty": ({"fit": "least_squares", "ridge": [-1.0]}, "ridge needs penalties of 0 or more"),
+    "path from nowhere": ({"path_from": "psinv"}, r"unknown map in maps\.frank\.path_from 'psinv'; did you"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", VALIDATED)
+def test_maps_that_cannot_be_are_refused(case):
+    given, message = VALIDATED[case]
+    with pytest.raises(ValidationError, match=message):
+        StitchingParams.model_validate({"maps": {"ps_inv": {"fit": "least_squares"}, "frank": given}})
+
+
+def test_names_that_are_chosen_elsewhere_are_refused_with_close_matches():
+    for given, message in (
+        ({"reports": ["psinv"]}, "unknown map 'psinv'; did you mean 'ps_inv'"),
+        ({"measures": ["ckaa"]}, "unknown measure 'ckaa'; did you mean 'cka'"),
+        ({"joints": [{"control": "noise"}], "maps": {"f": {"target": "soft_1"}}}, "noise predicts nothing"),
+        ({"joints": [{"fronts": []}]}, "fronts names nothing"),
+    ):
+        with pytest.raises(ValidationError, match=message):
+            StitchingParams.model_validate(given)
+
+
+def test_names_are_those_of_the_kernels():
+    assert set(maps.STARTS) == set(STARTS)
+    assert maps.SQUARE_STARTS == SQUARE_STARTS
+    assert set(maps.LOW_RANK_STARTS) == set(LOW_RANK_STARTS)
+    assert set(maps.MASKS) == set(MASKS)
+    assert set(maps.RULES) < set(MASKS)
+    assert set(maps.TARGETS) == set(TARGETS)
+    given, kernel = maps.TaskMap(), StitchRecipe()
+    for name in ("rank", "mask", "mask_percentile", "loss", "target", "temperature", "l1", "cka_penalty"):
+        assert getattr(given, name) == getattr(kernel, name), name

@@ -1,0 +1,60 @@
+"""Reports of stitches: two pages, the same bytes each time, of the maps that ask for one."""
+
+import re
+
+import numpy as np
+import pytest
+from tests.small_collections import ARROW, make_network, make_stimuli, run_plan, store, store_networks
+
+from rep_kedro.analyses.stitching.params import StitchingParams
+from rep_kedro.datasets import DamagedMemberError
+from rep_kedro.models.study import FeaturesParams
+from rep_kedro.pipelines.stitching.nodes import plan_stitch_reports, plan_stitches
+
+DOCUMENT = "rep_kedro.datasets.DocumentDataset"
+MAPS = {
+    "ps_inv": {"fit": "least_squares"},
+    "frank": {"fit": "task", "epochs": 1, "batch_size": 8, "mask": "semi-match"},
+}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reports")
+    pixels = np.random.default_rng(0).integers(0, 256, (28, 16, 16, 3), dtype=np.uint8)
+    table = make_stimuli(pixels, [i % 3 for i in range(28)], ["train"] * 16 + ["test"] * 12, ["a", "b", "c"])
+    networks = {f"cnn_s{s}": make_network("cnn", seed=s, n_classes=3, stimulus_set="noise") for s in (0, 1)}
+    networks["cnn_s0"].meta["history"] = [{"epoch": e, "test_accuracy": 0.1 * e} for e in (1, 2)]
+    handles = store_networks(folder / "networks", networks)
+    joints = [{"fronts": ["cnn_s0"], "ends": ["cnn_s1"], "layers": ["relu3"]}]
+    params = StitchingParams.model_validate({"maps": MAPS, "joints": joints, "reports": ["frank"]})
+    sets = store(folder / "sets", {"noise": table}, ARROW)
+    stitches = run_plan(folder / "stitches", plan_stitches(sets, {}, handles, FeaturesParams(), params))
+    return stitches, handles, params
+
+
+def test_a_report_has_two_pages_and_the_same_bytes_each_time(study, tmp_path):
+    first, again = (
+        run_plan(tmp_path / name, plan_stitch_reports(*study), DOCUMENT) for name in ("first", "again")
+    )
+    [key] = first
+    assert key == "noise/cnn_s0-to-cnn_s1/frank/relu3-s0"
+    content = first[key].pdf()
+    assert content == again[key].pdf()
+    assert len(re.findall(rb"/Type /Page\b", content)) == 2
+    assert b"CreationDate" not in content
+    assert first[key].recipe["stitch"] == study[0]["noise/cnn_s0-to-cnn_s1/frank"].reference
+
+
+def test_a_flipped_bit_is_found(study, tmp_path):
+    [handle] = run_plan(tmp_path / "out", plan_stitch_reports(*study), DOCUMENT).values()
+    content = bytearray(handle.path.read_bytes())
+    content[len(content) // 2] ^= 1
+    handle.path.write_bytes(bytes(content))
+    with pytest.raises(DamagedMemberError, match="content is not what was written"):
+        handle.pdf()
+
+
+def test_without_a_map_that_asks_for_one_there_is_none(study):
+    stitches, networks, params = study
+    assert not plan_stitch_reports(stitches, networks, params.model_copy(update={"reports": []}))
