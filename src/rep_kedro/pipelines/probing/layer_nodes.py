@@ -72,7 +72,7 @@ def plan_layer_probes(
 
 
 def _all_with_layers(networks: Mapping[str, TensorsHandle]) -> list[str]:
-    """Return the networks whose layers are data; those of libraries and own code are left out, with a note."""
+    """Return the networks whose layers are data, without those of libraries and own code."""
     others = [name for name, handle in networks.items() if "library" in handle.meta["definition"]]
     if others:
         _log.info("probing.layer_probes leaves out networks of libraries and own code: %s", ", ".join(others))
@@ -142,8 +142,8 @@ def _choose_sets(
 
 def _shapes_of(network: TensorsHandle, model: str, params: ProbingParams) -> dict[str, tuple[int, ...]]:
     """Return the output of each chosen layer for one stimulus, in depth order."""
-    from rep_kedro.models.shapes import follow_shapes
     from rep_kedro.models.architecture_files import require_layers
+    from rep_kedro.models.shapes import follow_shapes
     from rep_kedro.models.sources.trained import definition_of
 
     definition = require_layers(network.meta["architecture"], definition_of(network))
