@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from pydantic import ValidationError
@@ -10,8 +11,10 @@ from tests.small_collections import ARROW, make_stimuli, run_plan, store
 
 from rep_kedro.datasets import CollectionError
 from rep_kedro.errors import UserError
+from rep_kedro.models.network import scale_images_in_unit_range
 from rep_kedro.models.sources.trained import restore_trained_network
 from rep_kedro.pipelines.training.nodes import plan_networks, tabulate_trainings
+from rep_kedro.training.decoding import decode_splits
 from rep_kedro.training.params import TrainingParams
 
 SCHEDULE = {"epochs": 2, "batch_size": 8, "learning_rate": 0.01}
@@ -301,3 +304,47 @@ def test_metrics_need_logits_and_enough_classes(stimulus_sets):
         plan_networks(stimulus_sets, _params(grids=[{**GRIDS[0], "metrics": ["top2_accuracy"]}]))
     with pytest.raises(UserError, match="objective 'vicreg' has no class logits to measure"):
         plan_networks(stimulus_sets, _params(grids=[{**GRIDS[1], "metrics": ["mcc"]}]))
+
+
+def _with_columns(folder, first):
+    """Return a stimulus set with columns of one label (`half`) and several (`tags`) of an image."""
+    rng = np.random.default_rng(0)
+    table = make_stimuli(
+        rng.integers(0, 255, (24, 16, 16, 3), dtype=np.uint8), first, ["train"] * 24, ["a", "b"]
+    )
+    meta = json.loads(table.schema.metadata[b"meta"])
+    meta |= {
+        "label_columns": {"own": ["a", "b"], "half": ["x", "y", "z"]},
+        "multi_label_columns": {"tags": list("pqr")},
+    }
+    tags = [[i % 3, (i + 1) % 3] if i % 2 else [] for i in range(24)]
+    table = table.append_column("label:half", pa.array([i % 3 for i in range(24)], pa.int32()))
+    table = table.append_column("label:tags", pa.array(tags, pa.list_(pa.int32())))
+    return store(folder, {"bars": table.replace_schema_metadata({b"meta": json.dumps(meta)})}, ARROW), tags
+
+
+def test_other_label_columns_are_learnt(tmp_path):
+    sets, tags = _with_columns(tmp_path / "sets", [0, 1] * 12)
+    grid = {**GRIDS[0], "architectures": ["cnn"], "seeds": [0]}
+    grids = [{**grid, "label": name, "labels": name} for name in ("half", "tags")]
+    found = run_plan(tmp_path / "networks", plan_networks(sets, _params(grids=grids)))
+    half, several = found["cnn_supervised_half_s0"], found["cnn_supervised_tags_s0"]
+    assert (half.meta["n_classes"], several.meta["n_classes"]) == (3, 3)
+    assert set(half.meta["history"][-1]) == {"epoch", "loss", "train_accuracy"}
+    assert set(several.meta["history"][-1]) == {"epoch", "loss", "train_label_accuracy"}
+    network = restore_trained_network(several)
+    images = decode_splits(sets["bars"], 16, 3, labels="tags", memory_bytes=10**9).train
+    expected = torch.tensor([[float(c in row) for c in range(3)] for row in tags])
+    assert torch.equal(images.labels, expected)
+    with torch.no_grad():
+        logits = network(scale_images_in_unit_range(images.images.float() / 255, network.architecture))
+    right = ((logits > 0) == (expected > 0)).double().mean().item()
+    assert several.meta["history"][-1]["train_label_accuracy"] == pytest.approx(right)
+
+
+def test_label_columns_that_cannot_be_learnt_are_refused(tmp_path):
+    sets, _ = _with_columns(tmp_path / "sets", [0, 1] * 12)
+    with pytest.raises(UserError, match="has no label column 'tag'; did you mean 'tags'"):
+        plan_networks(sets, _params(grids=[{**GRIDS[0], "labels": "tag"}]))
+    with pytest.raises(UserError, match="metrics need one label of an image, 'tags' has several"):
+        plan_networks(sets, _params(grids=[{**GRIDS[0], "labels": "tags", "metrics": ["mcc"]}]))

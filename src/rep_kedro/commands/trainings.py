@@ -51,11 +51,12 @@ def describe_trainings(context: Any, catalog: Any) -> Iterable[str]:
 
 
 def _predict(spec: Any, meta: Mapping[str, Any]) -> Any:
+    from rep_kedro.stimuli.label_columns import find_labels
     from rep_kedro.training.costs import predict_cost
     from rep_kedro.training.objectives.registry import make_objective
 
     has_head = make_objective(spec.objective, spec.options).has_head
-    n_classes = len(meta["class_names"]) if has_head else None
+    n_classes = len(find_labels(meta, spec.labels, spec.stimulus_set)[1] or ()) if has_head else None
     return predict_cost(spec.load_definition(), n_classes, spec.schedule)
 
 

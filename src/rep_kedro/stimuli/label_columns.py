@@ -62,3 +62,30 @@ def stored_column(meta: Mapping[str, Any], name: str, where: str) -> str:
 def has_several(meta: Mapping[str, Any], name: str) -> bool:
     """Return whether a label column may give a stimulus several labels."""
     return name in meta.get("multi_label_columns", {})
+
+
+def find_labels(meta: Mapping[str, Any], name: str | None, where: str) -> tuple[str, list[str] | None]:
+    """Return the stored column of a label, of one or several labels of a stimulus, and its class names.
+
+    Args:
+        meta: Of the stimulus set.
+        name: Of a label column; None for the set's own label.
+        where: The set, for messages.
+
+    Raises:
+        UserError: If it has no such column.
+
+    Example:
+        >>> meta = {"class_names": ["cat"], "multi_label_columns": {"tags": ["wild"]}}
+        >>> find_labels(meta, None, "pets"), find_labels(meta, "tags", "pets")
+        (('label', ['cat']), ('label:tags', ['wild']))
+    """
+    if name is None:
+        return OWN, meta.get("class_names") or None
+    several = meta.get("multi_label_columns", {})
+    if name in several:
+        return further_column(name), list(several[name])
+    single = meta.get("label_columns", {})
+    if name not in single:
+        raise UserError(f"{where} has no label column {name!r}; {suggest(name, [*single, *several])}")
+    return stored_column(meta, name, where), list(single[name])

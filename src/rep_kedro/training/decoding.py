@@ -6,11 +6,14 @@ import tempfile
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import torch
+from torch import Tensor
 
 from rep_kedro.errors import UserError
 from rep_kedro.stimuli.decoding import decode_images
+from rep_kedro.stimuli.label_columns import find_labels
 from rep_kedro.stimuli.limits import limits_of
 from rep_kedro.training.stimuli import LabelledImages, TrainingStimuli
 
@@ -21,7 +24,7 @@ _CHUNK = 512
 
 
 def decode_splits(
-    handle: "ArrowHandle", size_px: int, channels: int, *, memory_bytes: int
+    handle: "ArrowHandle", size_px: int, channels: int, *, labels: str | None = None, memory_bytes: int
 ) -> TrainingStimuli:
     """Return the training and the test images of a stimulus set.
 
@@ -29,6 +32,7 @@ def decode_splits(
         handle: The stimulus set.
         size_px: Side of the images.
         channels: 1 or 3.
+        labels: Label column; None for the set's own label.
         memory_bytes: Training images that need more, decoded, go to a temporary file, from which batches are
             read; the file has no name and is gone with the process. The pixels are the same.
 
@@ -36,13 +40,13 @@ def decode_splits(
         ValueError: If there is no split to train on, or the disk has no room for the file.
     """
     limits = limits_of(handle.meta)
-    table = handle.table(["stimulus_id", "image", "label", "split"])
+    column, class_names = find_labels(handle.meta, labels, handle.key)
+    table = handle.table(["stimulus_id", "image", column, "split"])
     found = {}
     for split in ("train", "test"):
         rows = table.filter(pc.equal(table["split"], split))
         if split == "train" and len(rows) == 0:
             raise UserError(f"stimulus set {handle.key!r} has no split 'train' to train on")
-        labels = rows["label"]
         shape = (len(rows), channels, size_px, size_px)
         is_streamed = math.prod(shape) > memory_bytes
         pixels = _make_room(shape, handle.key) if is_streamed else np.empty(shape, np.uint8)
@@ -54,11 +58,23 @@ def decode_splits(
             )
         found[split] = LabelledImages(
             torch.from_numpy(pixels),
-            None if labels.null_count else torch.tensor(labels.to_pylist(), dtype=torch.int64),
+            _read_labels(rows[column], len(class_names or ())),
             is_streamed=is_streamed,
         )
-    n_classes = len(handle.meta["class_names"]) if handle.meta.get("class_names") else None
-    return TrainingStimuli(found["train"], found["test"], n_classes)
+    return TrainingStimuli(found["train"], found["test"], len(class_names) if class_names else None)
+
+
+def _read_labels(column: pa.ChunkedArray, n_classes: int) -> Tensor | None:
+    """Return the labels of images; of several labels one column of ones and zeros for each class."""
+    if column.null_count:
+        return None
+    values = column.to_pylist()
+    if not pa.types.is_list(column.type):
+        return torch.tensor(values, dtype=torch.int64)
+    found = torch.zeros(len(values), n_classes)
+    for row, chosen in enumerate(values):
+        found[row, chosen] = 1
+    return found
 
 
 def _make_room(shape: tuple[int, ...], stimulus_set: str) -> np.ndarray:

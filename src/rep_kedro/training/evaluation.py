@@ -35,6 +35,8 @@ def evaluate(
 ) -> dict[str, float]:
     """Return the accuracies on both splits; without a head, the rank of the training images' embeddings.
 
+    Of several labels of an image the accuracy is the share of right decisions, one for each class.
+
     Args:
         network: Of any mode; evaluation mode afterwards.
         projector: Between representation and loss.
@@ -59,6 +61,9 @@ def evaluate(
             continue
         announce(split)
         logits = torch.cat([each.cpu() for each in _outputs(network, nn.Identity(), images, device)])
+        if images.labels.ndim == 2:
+            found[f"{split}_label_accuracy"] = float(((logits > 0) == (images.labels > 0)).double().mean())
+            continue
         n_right = int((logits.argmax(dim=1) == images.labels).sum())
         found[f"{split}_accuracy"] = n_right / len(images.images)
         if split == "test":

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from rep_kedro.errors import UserError, suggest
 from rep_kedro.models.architecture_files import load_definition
-from rep_kedro.parameter_rules import Seed
+from rep_kedro.parameter_rules import Seed, Side
 from rep_kedro.training.schedule import Schedule
 from rep_kedro.training.spec import NetworkSpec, Precision, Snapshots, Strict
 
@@ -54,6 +54,8 @@ class NetworkGrid(Strict):
         monitors: What watches the trainings: settings by name.
         metrics: What else is measured on test images after each epoch.
         stimulus_set: Where it differs from that of `training`.
+        labels: Label column to learn, where it is not the set's own label; several labels of an image are
+            learnt by a loss for each class.
         input_px: Side to which images are resized, where it differs from that of the architecture.
         precision: Of the forward passes while training.
         snapshots: When networks are stored while they are trained.
@@ -72,7 +74,8 @@ class NetworkGrid(Strict):
     monitors: dict[str, dict[str, Any]] = Field(default_factory=dict)
     metrics: tuple[str, ...] = ()
     stimulus_set: str | None = None
-    input_px: int | None = None
+    labels: str | None = None
+    input_px: Side | None = None
     precision: Precision = "float32"
     snapshots: Snapshots = Snapshots()
     product: dict[str, list[Any] | dict[str, Any]] = Field(default_factory=dict)
@@ -183,7 +186,7 @@ class NetworkGrid(Strict):
         from rep_kedro.training.objectives.registry import make_objective
 
         fields: dict[str, Any] = {"stimulus_set": self.stimulus_set or "", "precision": self.precision}
-        fields["input_px"] = self.input_px
+        fields |= {"input_px": self.input_px, "labels": self.labels}
         settings: dict[str, dict[str, Any]] = {"schedule": {}, "options": dict(self.options)}
         for axis, choice in chosen.items():
             place, _, rest = axis.partition(".")

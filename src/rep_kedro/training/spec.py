@@ -47,6 +47,7 @@ class NetworkSpec(Strict):
         stimulus_set: What it is trained on.
         seed: Of weights and, where `order_seed` is None, of batch order and augmentations.
         order_seed: Of batch order and augmentations.
+        labels: Label column of the stimulus set; None for its own label.
         input_px: Side to which images are resized; None for that of the architecture.
         schedule: How long and how fast; None for objectives that do not train.
         options: Settings of the objective.
@@ -61,6 +62,7 @@ class NetworkSpec(Strict):
     stimulus_set: str
     seed: Seed
     order_seed: Seed | None = None
+    labels: str | None = None
     input_px: Side | None = None
     schedule: Schedule | None = None
     options: dict[str, Any] = Field(default_factory=dict)

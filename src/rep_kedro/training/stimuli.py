@@ -12,7 +12,8 @@ class LabelledImages:
 
     Attributes:
         images: uint8, (n, c, h, w).
-        labels: int64, (n,), from 0; None where a stimulus set has none.
+        labels: int64, (n,), from 0; float32, (n, n_classes), 1 where an image has the label, if it may have
+            several; None where a stimulus set has none.
         is_streamed: Whether the images are in a file, and read from it as they are used.
     """
 

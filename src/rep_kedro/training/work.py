@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rep_kedro.datasets import Tensors
 from rep_kedro.datasets.platform import PLATFORM, describe_platform
+from rep_kedro.models.architecture import Architecture
 from rep_kedro.models.sources.trained import MONITOR_PREFIX
 from rep_kedro.training.decoding import decode_splits
 from rep_kedro.training.loop import train_in_moments
@@ -88,7 +89,7 @@ def _train(
         seed=spec.seed,
         order_seed=spec.order_seed,
         schedule=spec.schedule,
-        stimuli=stimuli.of(spec.stimulus_set, architecture.input.size_px, architecture.input.channels),
+        stimuli=stimuli.of(spec, architecture),
         device=place.device,
         precision=spec.precision,
         monitors=make_monitors(spec.monitors),
@@ -151,14 +152,19 @@ class _Stimuli:
 
     def __init__(self, handles: "Mapping[str, ArrowHandle]", memory_bytes: int) -> None:
         self._handles, self._memory_bytes = handles, memory_bytes
-        self._found: dict[tuple[str, int, int], TrainingStimuli] = {}
+        self._found: dict[tuple[str, int, int, str | None], TrainingStimuli] = {}
 
-    def of(self, name: str, size_px: int, channels: int) -> TrainingStimuli:
-        """Return the images of a set at a size."""
-        form = (name, size_px, channels)
+    def of(self, spec: NetworkSpec, architecture: Architecture) -> TrainingStimuli:
+        """Return the images of a network's stimulus set, as its architecture takes them."""
+        name, taken = spec.stimulus_set, architecture.input
+        form = (name, taken.size_px, taken.channels, spec.labels)
         if form not in self._found:
             self._found = {key: value for key, value in self._found.items() if key[0] == name}
             self._found[form] = decode_splits(
-                self._handles[name], size_px, channels, memory_bytes=self._memory_bytes
+                self._handles[name],
+                taken.size_px,
+                taken.channels,
+                labels=spec.labels,
+                memory_bytes=self._memory_bytes,
             )
         return self._found[form]

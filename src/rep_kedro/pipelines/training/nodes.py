@@ -86,6 +86,8 @@ def _recipe_of(
     }
     if spec.order_seed is not None:
         recipe["order_seed"] = spec.order_seed
+    if spec.labels is not None:
+        recipe["labels"] = spec.labels
     if spec.precision != "float32":
         recipe["precision"] = spec.precision
     if spec.metrics:
@@ -204,6 +206,7 @@ def _train_networks(
 
 def _require_trainable(name: str, spec: NetworkSpec, meta: Mapping[str, Any]) -> None:
     """Refuse a stimulus set that a network cannot learn from, before any image is decoded."""
+    from rep_kedro.stimuli.label_columns import find_labels
     from rep_kedro.training.metrics import require_metrics
     from rep_kedro.training.objectives.registry import make_objective
 
@@ -216,9 +219,10 @@ def _require_trainable(name: str, spec: NetworkSpec, meta: Mapping[str, Any]) ->
             f"{about} has no split 'train' to train on ({held}); choose another set, or draw its splits"
             " (test_fraction)"
         )
+    _, class_names = find_labels(meta, spec.labels, about)
     n_labelled = sum(meta["class_counts"].get("train", {}).values())
     objective = make_objective(spec.objective, spec.options)
-    if objective.has_head and n_labelled < n_train:
+    if objective.has_head and spec.labels is None and n_labelled < n_train:
         raise UserError(
             f"network {name!r}: objective {spec.objective!r} needs labels, but {n_train - n_labelled} of"
             f" {n_train} training images of {about} have none; choose another set or objective"
@@ -229,8 +233,10 @@ def _require_trainable(name: str, spec: NetworkSpec, meta: Mapping[str, Any]) ->
             f"network {name!r}: batch_size {spec.schedule.batch_size}{accumulated} exceeds the {n_train}"
             f" training images of {about}"
         )
+    if spec.metrics and spec.labels in meta.get("multi_label_columns", {}):
+        raise UserError(f"network {name!r}: metrics need one label of an image, {spec.labels!r} has several")
     if objective.has_head:
-        require_metrics(spec.metrics, len(meta["class_names"]))
+        require_metrics(spec.metrics, len(class_names or ()))
     elif spec.metrics:
         raise UserError(
             f"network {name!r}: objective {spec.objective!r} has no class logits to measure metrics of"

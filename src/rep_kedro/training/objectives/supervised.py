@@ -1,4 +1,4 @@
-"""Supervised classification by cross-entropy."""
+"""Supervised classification by cross-entropy, of one label or of several."""
 
 from typing import ClassVar
 
@@ -34,6 +34,9 @@ class Supervised(Objective):
         labels: Tensor,
         generator: torch.Generator,
     ) -> dict[str, Tensor]:
-        """Return the mean cross-entropy, in nats."""
+        """Return the mean cross-entropy, in nats; of several labels (n, n_classes) that of each class."""
         logits = embed(network, projector, self.views.draw(images, generator))
+        if labels.ndim == 2:
+            soft = labels * (1 - self.label_smoothing) + self.label_smoothing / 2
+            return {"loss": nn.functional.binary_cross_entropy_with_logits(logits, soft)}
         return {"loss": nn.functional.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)}
