@@ -107,7 +107,7 @@ class PythonVariant(Variant):
                 " read it, then set allow_code: true"
             )
         return ForeignDefinition(
-            description=self.description or f"{entry.title}, code of the user",
+            description=self.description or f"{entry.maker}, code of the user",
             input=self.input,
             library="python",
             name=self.class_ or str(self.module),
