@@ -6,10 +6,9 @@ from pydantic import TypeAdapter
 from safetensors.torch import save_file
 from torch.nn.functional import conv2d, pad
 
-from rep_kedro.kernels.layers.receptive_field import compute_receptive_fields, follow_receptive_fields
 from rep_kedro.models.architecture import Architecture
 from rep_kedro.models.architecture_files import load_architecture
-from rep_kedro.models.graph import network_graph
+from rep_kedro.models.fields import find_layer_fields, follow_layers
 from rep_kedro.models.network import build_network
 from rep_kedro.models.sources.specs import ModelEntry
 from rep_kedro.models.sources.zoo import build_model, describe_model
@@ -46,8 +45,8 @@ def test_padding_may_lie_on_one_side_only():
     x = draw(2, 2, 6, 6)
     weight = network.get_submodule("b").weight
     assert torch.equal(network(x), conv2d(pad(x, (0, 1, 0, 1)), weight, stride=2))
-    fields = compute_receptive_fields(network_graph(network), 6)
-    assert (fields["b"].start_px, fields["b"].size_px, fields["b"].map_size) == (0, 3, 3)
+    (paths,) = follow_layers(network, 6)[-1].sees.columns.paths
+    assert (paths.first.tolist(), paths.last.tolist()) == ([0, 2, 4], [2, 4, 6])
 
 
 def test_a_transposed_convolution_spreads_each_position():
@@ -68,10 +67,10 @@ def test_the_receptive_field_is_known_before_a_transposed_convolution_and_not_be
     conv = {"name": "a", "kind": "conv", "channels": 3, "kernel": 3}
     deconv = {"name": "b", "kind": "deconv", "channels": 3, "kernel": 2}
     network = build(conv, deconv, {"name": "c", "kind": "relu"})
-    fields, unknown = follow_receptive_fields(network_graph(network), 6)
-    assert {name: field.size_px for name, field in fields.items()} == {"a": 3}
-    why = "layer 'b' is a transposed convolution, whose receptive field is not known"
-    assert unknown == {"b": why, "c": why}
+    found = find_layer_fields(network, None, 6)
+    assert {name: field.columns.size_px for name, field in found.known.items()} == {"a": 3}
+    why = "layer 'b' calls a transposed convolution, whose receptive field is not known"
+    assert found.unknown == {"b": why, "c": why}
 
 
 def test_batch_norm_takes_its_epsilon_from_the_architecture():

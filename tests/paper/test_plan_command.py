@@ -90,14 +90,15 @@ def test_layers_of_a_convolutional_network_are_listed_with_their_receptive_field
     assert "1 read (*)" in ended.stderr
 
 
-def test_layers_behind_attention_see_the_image_and_those_behind_an_unknown_step_say_so():
+def test_layers_behind_attention_see_the_image_and_windows_of_attention_a_part_of_it():
     ended = _kedro("layers", "vit_base_patch16_224", "--env=paper")
     (row,) = [line for line in ended.stdout.splitlines() if line.split()[:2] == ["*", "norm"]]
     assert row.split()[2:] == ["LayerNorm", "197", "x", "768", "1,536", "224"]
     ended = _kedro("layers", "swin_base_patch4_window7_224", "--env=paper")
     rows = {line.split()[0]: line.split() for line in ended.stdout.splitlines() if line.startswith(" ")}
     assert rows["patch_embed.proj"][-1] == "4"
-    assert rows["layers.3"][-1] == "?"  # windows of attention
+    assert rows["layers.0.blocks.0"][-1] == "28"  # windows of 7 patches of 4 px
+    assert int(rows["layers.3"][-1]) > 224
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ import pytest
 import torch
 from tests.real.published import load_published, needs_published, read_cifar10, read_pooled
 
-from rep_kedro.kernels.layers.receptive_field import compute_receptive_fields, find_border_layer
 from rep_kedro.kernels.layers.spectrum import (
     compute_eigenvalues,
     measure_effective_rank_centred_lambda,
@@ -14,7 +13,7 @@ from rep_kedro.kernels.layers.spectrum import (
 )
 from rep_kedro.kernels.layers.streaming import StreamedMoments, flatten_positions
 from rep_kedro.models.architecture import Conv
-from rep_kedro.models.graph import network_graph
+from rep_kedro.models.fields import find_layer_fields, follow_layers
 from rep_kedro.models.layers import LayerReader
 from rep_kedro.models.network import build_network
 
@@ -28,11 +27,6 @@ def list_convolutions(module):
     return [layer.name for layer in module.architecture.layers if isinstance(layer, Conv)]
 
 
-def follow(name):
-    module = load_published(name).module
-    return module, compute_receptive_fields(network_graph(module), INPUT_PX)
-
-
 @pytest.mark.parametrize(
     ("name", "sizes_px", "border"),
     [
@@ -41,24 +35,26 @@ def follow(name):
     ],
 )
 def test_receptive_fields_are_those_of_the_recursion(name, sizes_px, border):
-    module, fields = follow(name)
-    convolutions = list_convolutions(module)
-    assert [fields[layer].size_px for layer in convolutions] == sizes_px
-    assert find_border_layer(fields, convolutions, INPUT_PX) == border
-    assert find_border_layer(fields, convolutions, INPUT_PX, rule="smallest_path") is None
+    module = load_published(name).module
+    fields = find_layer_fields(module, list_convolutions(module), INPUT_PX).known
+    assert [field.columns.size_px for field in fields.values()] == sizes_px
+    assert next((layer for layer, field in fields.items() if field.is_border), None) == border
+    by_smallest = find_layer_fields(module, None, INPUT_PX, rule="smallest_path").known
+    assert not any(field.is_beyond_border for field in by_smallest.values())
 
 
 @pytest.mark.parametrize("name", ["tiny10_in0_gn0", "akamaster_resnet20", "cnn_a_mix", "marabou_medium"])
 def test_a_position_depends_on_the_pixels_of_its_receptive_field_and_no_others(name):
-    module, fields = follow(name)
+    module = load_published(name).module
+    passes = {each.layer: each for each in follow_layers(module, INPUT_PX)}
     images = load_published(name).preprocessing.scale(read_cifar10()[0][:64]).requires_grad_(True)
     for layer in list_convolutions(module)[:15]:
         output = module.run(images, stop_at=layer)
         row = output.shape[-1] // 2
         (gradient,) = torch.autograd.grad(output[:, :, row].abs().sum(), images)
         seen = gradient.abs().sum(dim=(0, 1, 3)).nonzero().flatten()
-        first = fields[layer].start_px + row * fields[layer].jump_px
-        last = first + fields[layer].size_px - 1
+        (paths,) = passes[layer].sees.rows.paths
+        first, last = paths.first[row], paths.last[row]
         assert (seen.min().item(), seen.max().item()) == (max(first, 0), min(last, INPUT_PX - 1)), layer
 
 

@@ -647,6 +647,15 @@ def make_receptive_fields(cards):
                     "input_px": 16,
                     "is_border": depth == border,
                     "is_beyond_border": depth >= border,
+                    **dict.fromkeys(("largest_rows_px", "largest_columns_px"), size),
+                    **dict.fromkeys(("smallest_rows_px", "smallest_columns_px"), size),
+                    "jump_rows_px": 2 ** min(depth, 3),
+                    **dict.fromkeys(("sees_whole_map", "is_critical"), False),
+                    "is_unproductive": depth >= border,
+                    "smallest_input_px": max(fields),
+                    "lower_bound_input_px": fields[-2],
+                    "largest_input_px": max(fields),
+                    "reason": "",
                 }
             )
     return pd.DataFrame(rows)

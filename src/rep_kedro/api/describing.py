@@ -11,14 +11,19 @@ from torch import nn
 
 from rep_kedro.api.arrays import Array, to_matrix
 from rep_kedro.errors import UserError
+from rep_kedro.kernels.layers.border import BORDER_RULES, BorderRule
 from rep_kedro.kernels.layers.dimensions import compute_covariance_eigenvalues, measure_dimensions
 from rep_kedro.kernels.layers.neighbour_dimensions import NeighbourDimensions, measure_neighbour_dimensions
-from rep_kedro.kernels.layers.receptive_field import BORDER_RULES, BorderRule
 from rep_kedro.kernels.layers.spectrum import SaturationRule
 from rep_kedro.models.fields import find_layer_fields
+from rep_kedro.schemas.columns import Kind
+from rep_kedro.schemas.diagnostics import RECEPTIVE_FIELDS
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+_OF_RUNS = frozenset({"model", "layer", "depth", "input_px"})
+_NULLABLE = {Kind.INTEGER: "Int64", Kind.FLAG: "boolean", Kind.TEXT: "object"}
 
 
 @dataclass(frozen=True)
@@ -123,19 +128,21 @@ def receptive_field(model: nn.Module, size: int, *, border_rule: BorderRule = "i
     and nothing is computed; the network is left as it is.
 
     Args:
-        model: A network that torch.fx can trace, or one of this project.
+        model: A network, of this project or any other.
         size: Side of the image in pixels.
         border_rule: ``input``: the border is the first convolution fed by positions that see the whole image;
             ``smallest_path``: the first from which on even the smallest field over all paths exceeds the
             image, for networks with skip connections.
 
     Returns:
-        One row for each module that a pass reaches, indexed by layer: ``receptive_field_px`` (may exceed the
-        image), ``jump_px`` between neighbouring positions, ``is_border`` (the first layer at or behind the
-        border), ``is_beyond_border``, and ``reason`` where the receptive field is not known.
+        One row for each module that a pass reaches, indexed by layer. Columns as in the table
+        `receptive_fields` of a run (docs/tables.md), without `model`, `layer`, `depth` and `input_px`:
+        ``receptive_field_px`` (may exceed the image), ``jump_px`` between neighbouring positions, the largest
+        and the smallest field through windows along both axes, the border, and ``reason`` where the receptive
+        field is not known.
 
     Raises:
-        UserError: If the network cannot be traced or does not take images of this size.
+        UserError: If the network does not take images of this size, or branches on their values.
 
     Example:
         >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3, stride=2))
@@ -149,17 +156,8 @@ def receptive_field(model: nn.Module, size: int, *, border_rule: BorderRule = "i
     if size < 1:
         raise UserError(f"size must be at least 1 pixel, got {size}")
     found = find_layer_fields(model, None, size, rule=border_rule)
-    rows = {
-        layer: {
-            "receptive_field_px": field.receptive_field_px,
-            "jump_px": field.jump_px,
-            "is_border": field.is_border,
-            "is_beyond_border": field.is_beyond_border,
-            "reason": "",
-        }
-        for layer, field in found.known.items()
-    } | {layer: {"reason": why} for layer, why in found.unknown.items()}
-    columns = ["receptive_field_px", "jump_px", "is_border", "is_beyond_border", "reason"]
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("layer")
-    kinds = {"receptive_field_px": "Int64", "jump_px": "Int64"} | dict.fromkeys(columns[2:4], "boolean")
+    rows = {layer: {**found.row(layer), "reason": ""} for layer in found.known}
+    rows |= {layer: {"reason": why} for layer, why in found.unknown.items()}
+    kinds = {c.name: _NULLABLE[c.kind] for c in RECEPTIVE_FIELDS.columns if c.name not in _OF_RUNS}
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=list(kinds)).rename_axis("layer")
     return table.astype(kinds)

@@ -93,7 +93,7 @@ def _list_layers(
     finally:
         for handle in handles:
             handle.remove()
-    fields = _fields_of_image_side(module, image.shape[-1])
+    fields = _fields_of(module, image.shape[-1])
     totals, seen = Counter(name for name, _ in calls), Counter[str]()
     rows: list[LayerRow] = []
     for name, shape in calls:
@@ -117,30 +117,13 @@ def _shape_of(output: Any) -> tuple[int, ...] | None:
     return tuple(first.shape[1:]) if hasattr(first, "shape") else None
 
 
-def _fields_of_image_side(module: "nn.Module", input_px: int) -> Mapping[str, int]:
-    """Return the receptive fields of what images go through: of two-sided models, the image side alone."""
-    from torch import nn
-
-    from rep_kedro.models.sources.zoo import runner_of
-
-    tower = getattr(module, "visual", None)
-    if runner_of(module) is None:
-        return _receptive_fields(module, input_px)
-    if not isinstance(tower, nn.Module):
-        return {}
-    return {f"visual.{name}": side for name, side in _receptive_fields(tower, input_px).items()}
-
-
-def _receptive_fields(module: "nn.Module", input_px: int) -> Mapping[str, int]:
-    """Return the receptive fields that are known, none where the network cannot be followed."""
-    import torch
-
-    from rep_kedro.kernels.layers.receptive_field import follow_receptive_fields
-    from rep_kedro.models.graph import network_graph
+def _fields_of(module: "nn.Module", input_px: int) -> Mapping[str, int]:
+    """Return the widths of the receptive fields that are known, none where the network cannot be followed."""
+    from rep_kedro.models.fields import find_layer_fields
+    from rep_kedro.models.sources.zoo import run_network
 
     try:
-        with torch.device("meta"):
-            graph = network_graph(module, input_px=input_px)
+        known = find_layer_fields(module, None, input_px, run=run_network).known
     except UserError:
         return {}
-    return {name: field.size_px for name, field in follow_receptive_fields(graph, input_px)[0].items()}
+    return {name: field.columns.size_px for name, field in known.items()}

@@ -1,6 +1,17 @@
 """Tables of the diagnostics pipeline."""
 
-from rep_kedro.schemas.columns import DEPTH, LAYER, MODEL, STIMULUS_SET, count, flag, fraction, number
+from rep_kedro.schemas.columns import (
+    DEPTH,
+    LAYER,
+    MODEL,
+    REASON,
+    STIMULUS_SET,
+    WITH_REASON,
+    count,
+    flag,
+    fraction,
+    number,
+)
 from rep_kedro.schemas.table import Table
 
 _CONSTANT = "the layer does not vary; the log says why"
@@ -56,19 +67,56 @@ LAYER_DIAGNOSTICS = Table(
     ),
 )
 
+_WINDOWS = "every path reads a whole map, or the column `reason` says why"
+_FEASIBLE = "the network reads no windows, or an operator of it cannot be followed"
+
 RECEPTIVE_FIELDS = Table(
     "receptive_fields",
-    "One row for each layer of a convolutional network: what one position of the layer sees of the image.",
+    "One row for each layer that is read: what one position of the layer sees of the image.",
     key=("model", "layer"),
     columns=(
         MODEL,
         LAYER,
         DEPTH,
-        count("receptive_field_px", "side length of the receptive field, px"),
-        count("jump_px", "distance of neighbouring positions in the image, px"),
+        count("receptive_field_px", "width of the receptive field over all paths, px", missing=WITH_REASON),
+        count("jump_px", "distance of neighbouring positions along columns, px", missing=WITH_REASON),
         count("input_px", "side length of the input image, px"),
         flag("is_border", "whether it is the first layer whose input already sees the whole image"),
         flag("is_beyond_border", "whether it is that layer or a later one"),
+        count("largest_rows_px", "height of the receptive field through windows alone, px", missing=_WINDOWS),
+        count(
+            "largest_columns_px", "width of the receptive field through windows alone, px", missing=_WINDOWS
+        ),
+        count(
+            "smallest_rows_px", "height of it along the path on which it is smallest, px", missing=_WINDOWS
+        ),
+        count(
+            "smallest_columns_px", "width of it along the path on which it is smallest, px", missing=_WINDOWS
+        ),
+        count("jump_rows_px", "distance of neighbouring positions along rows, px", missing=WITH_REASON),
+        flag("sees_whole_map", "whether a path reads a whole map: global pooling, a gate or attention"),
+        flag(
+            "is_unproductive",
+            "whether all that the layer reads sees the image along every path, or its map is not larger than"
+            " its windows",
+        ),
+        flag("is_critical", "whether it sees the image along every path, and is not unproductive"),
+        count(
+            "smallest_input_px",
+            "of the network: smallest side of images that uses all growth of the receptive field, px",
+            missing=_FEASIBLE,
+        ),
+        count(
+            "lower_bound_input_px",
+            "of the network: smallest side at which no layer with windows is unproductive, px",
+            missing=_FEASIBLE,
+        ),
+        count(
+            "largest_input_px",
+            "of the network: largest side that a position sees as a whole through windows, px",
+            missing=_FEASIBLE,
+        ),
+        REASON,
     ),
 )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rep_kedro.datasets import Tensors
 from rep_kedro.datasets.platform import PLATFORM, describe_platform
-from rep_kedro.models.architecture import Architecture
+from rep_kedro.models.architecture import DefinedNetwork
 from rep_kedro.models.sources.trained import MONITOR_PREFIX
 from rep_kedro.training.decoding import decode_splits
 from rep_kedro.training.loop import train_in_moments
@@ -154,7 +154,7 @@ class _Stimuli:
         self._handles, self._memory_bytes = handles, memory_bytes
         self._found: dict[tuple[str, int, int, str | None], TrainingStimuli] = {}
 
-    def of(self, spec: NetworkSpec, architecture: Architecture) -> TrainingStimuli:
+    def of(self, spec: NetworkSpec, architecture: DefinedNetwork) -> TrainingStimuli:
         """Return the images of a network's stimulus set, as its architecture takes them."""
         name, taken = spec.stimulus_set, architecture.input
         form = (name, taken.size_px, taken.channels, spec.labels)

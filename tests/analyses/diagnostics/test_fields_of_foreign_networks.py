@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from tests.small_collections import ARROW, make_network, make_stimuli, make_subset, run_plan, store
 
 from rep_kedro.analyses.diagnostics.params import DiagnosticsParams
-from rep_kedro.analyses.diagnostics.receptive_fields import compute_receptive_fields
+from rep_kedro.analyses.diagnostics.receptive_fields import compute_receptive_fields, counted_entries
 from rep_kedro.features.params import FeaturesParams
 from rep_kedro.models.network import build_network
 from rep_kedro.models.outline import build_on_meta
@@ -15,12 +15,24 @@ from rep_kedro.pipelines.features.nodes import plan_features
 from rep_kedro.schemas.diagnostics import RECEPTIVE_FIELDS
 
 DRAWN = {"pretrained": False}
+UPSAMPLED = """
+from torch import nn
+
+class Upsampled(nn.Module):
+    def __init__(self, kernel=3):
+        super().__init__()
+        self.conv, self.odd = nn.Conv2d(3, 4, kernel), nn.Upsample(scale_factor=2)
+
+    def forward(self, x):
+        return self.odd(self.conv(x))
+"""
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     save_file(build_network("cnn", n_classes=3, seed=0).state_dict(), folder / "cnn.safetensors")
+    (folder / "upsampled.py").write_text(UPSAMPLED)
     pixels = np.random.default_rng(0).integers(0, 255, (2, 16, 16, 3), dtype=np.uint8)
     labels, splits = [0, 1], ["train", "test"]
     networks = store(folder / "networks", {"own": make_network("cnn", seed=0, n_classes=3, stimulus_set="d")})
@@ -38,23 +50,29 @@ def study(tmp_path_factory):
             **{"source": "checkpoint", "architecture": "cnn", "path": str(folder / "cnn.safetensors")},
             "n_classes": 3,
         },
+        "upsampled": {
+            **{"source": "python", "file": str(folder / "upsampled.py"), "class": "Upsampled"},
+            "layers": ["conv", "odd"],
+            "preprocessing": {"size_px": 16, "mean": [0.5] * 3, "std": [0.5] * 3},
+        },
         "other_layers": {"source": "trained", "network": "own", "layers": ["relu1"]},
     }
+    registry = FeaturesParams.model_validate({"models": models, "allow_code": True})
     features = run_plan(
         folder / "features",
         plan_features(
             store(folder / "sets", {"d": make_stimuli(pixels, labels, splits, ["a", "b"])}, ARROW),
             store(folder / "subsets", {"d/analysis": make_subset(labels, splits)}, ARROW),
             networks,
-            FeaturesParams.model_validate({"models": models}),
+            registry,
         ),
     )
-    return networks, features
+    return networks, features, registry
 
 
 @pytest.fixture(scope="module")
 def fields(study):
-    return compute_receptive_fields(study[0], DiagnosticsParams(), study[1])
+    return compute_receptive_fields(study[0], DiagnosticsParams(), study[1], study[2])
 
 
 def _sizes(fields, model):
@@ -108,14 +126,37 @@ def test_behind_attention_every_position_sees_the_image(fields):
     assert _sizes(fields, "vit") == {"patch_embed": 16, "norm": 160}
 
 
-def test_only_layers_behind_an_unknown_step_are_left_out_and_named(study, caplog):
-    caplog.set_level("INFO")
-    fields = compute_receptive_fields(study[0], DiagnosticsParams(), study[1])
-    assert _sizes(fields, "mixer") == {"stem": 32}
-    (told,) = [
-        record.getMessage() for record in caplog.records if "no receptive fields" in record.getMessage()
-    ]
-    assert told.startswith("no receptive fields of mixer, layers norm: layer 'blocks.0.mlp_tokens.fc1' mixes")
+def test_behind_mixing_of_positions_every_position_sees_the_image(fields):
+    assert _sizes(fields, "mixer") == {"stem": 32, "norm": 224}
+
+
+def _table(study, registry=None):
+    return compute_receptive_fields(study[0], DiagnosticsParams(), study[1], registry or FeaturesParams())
+
+
+def test_layers_behind_an_operator_that_is_not_known_have_rows_with_the_reason(study, fields):
+    table = fields[fields["model"] == "upsampled"].set_index("layer")
+    assert table["receptive_field_px"].isna().tolist() == [False, True]
+    why = "layer 'odd' calls the operator upsample_nearest2d, whose receptive field is not known"
+    assert table["reason"].tolist() == ["", why]
+    assert not table["is_beyond_border"].any()
+    RECEPTIVE_FIELDS.frame(fields)
+
+
+def test_code_of_the_user_runs_only_where_its_entry_is_the_one_of_the_features(study, fields):
+    table = _table(study)
+    rows = table[table["model"] == "upsampled"]
+    assert rows["receptive_field_px"].isna().all()
+    assert set(rows["reason"]) == {"a network of source python is code, which is not run from a recipe"}
+    entry = study[2].models["upsampled"]
+    other = FeaturesParams(
+        models={"upsampled": entry.model_copy(update={"arguments": {"kernel": 5}})}, allow_code=True
+    )
+    table = _table(study, other)
+    rows = table[table["model"] == "upsampled"]
+    (why,) = set(rows["reason"])
+    assert why.endswith("upsampled.py:Upsampled' is not the one that its features were made of; run again")
+    assert counted_entries(study[2]).keys() == {"upsampled"}
 
 
 def test_one_network_that_cannot_be_built_does_not_end_the_others(study, fields, monkeypatch, caplog):
@@ -125,9 +166,12 @@ def test_one_network_that_cannot_be_built_does_not_end_the_others(study, fields,
         return build_on_meta(entry)
 
     monkeypatch.setattr("rep_kedro.models.outline.build_on_meta", build)
-    without = compute_receptive_fields(study[0], DiagnosticsParams(), study[1])
-    assert without.to_dict("records") == fields[fields["model"] != "vit"].to_dict("records")
-    assert "no receptive fields of vit: NotImplementedError: Cannot copy out of meta tensor" in caplog.text
+    table = _table(study, study[2])
+    others = fields["model"] != "vit"
+    assert table[table["model"] != "vit"].equals(fields[others])
+    why = "NotImplementedError: Cannot copy out of meta tensor"
+    assert set(table.loc[table["model"] == "vit", "reason"]) == {why}
+    assert f"no receptive fields of vit: {why}" in caplog.text
 
 
 def test_without_features_only_trained_networks_have_rows(study):

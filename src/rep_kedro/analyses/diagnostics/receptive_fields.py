@@ -1,4 +1,4 @@
-"""Receptive fields of convolutional networks: the image region that a position of each layer sees."""
+"""Receptive fields of networks: the image region that a position of each layer sees."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -7,6 +7,11 @@ from typing import TYPE_CHECKING, Any
 from rep_kedro.analyses.diagnostics.params import DiagnosticsParams
 from rep_kedro.datasets import MemberKey
 from rep_kedro.errors import UserError
+from rep_kedro.features.params import FeaturesParams
+from rep_kedro.models.sources.code_specs import PythonModel
+from rep_kedro.models.sources.specs import MAY_NEED_NUMBERS, ModelEntry, ZooEntry
+from rep_kedro.models.sources.transformers_spec import TransformersModel
+from rep_kedro.schemas.columns import Kind
 from rep_kedro.schemas.diagnostics import RECEPTIVE_FIELDS
 
 if TYPE_CHECKING:
@@ -18,23 +23,36 @@ else:
     DataFrame = TensorsHandle = Any  # Kedro reads the hints
 
 _log = logging.getLogger(__name__)
+_NO_ENTRIES = FeaturesParams()
+
+
+def counted_entries(params: FeaturesParams) -> dict[str, Any]:
+    """Return what receptive fields depend on beyond the recipes of features: networks of code of the user."""
+    return {name: entry.without_places() for name, entry in params.entries().items() if _is_local(entry)}
+
+
+def _is_local(entry: ModelEntry) -> bool:
+    """Return whether a recipe does not suffice to build the network again."""
+    return isinstance(entry, PythonModel) or (isinstance(entry, TransformersModel) and entry.name is None)
 
 
 def compute_receptive_fields(
     networks: Mapping[str, TensorsHandle],
     params: DiagnosticsParams,
     features: Mapping[str, TensorsHandle] | None = None,
+    registry: FeaturesParams = _NO_ENTRIES,
 ) -> DataFrame:
     """Compute the receptive field of each layer that is read, and from which layer on nothing local is added.
 
     The border is found among the convolutions wider than one pixel; the first layer at or after it that is
-    read is marked. A network whose last convolution still sees part of the image has no border. Networks from
-    elsewhere that are not plainly convolutional, such as transformers, have no rows; the log says why.
+    read is marked. A network whose last convolution still sees part of the image has no border. A layer that
+    cannot be followed has a row with the reason, which names the layer and the operator.
 
     Args:
         networks: Handles of the networks trained here, by name; only the form matters, not the weights.
         params: The rule for the border.
         features: Handles by `<stimulus set>/<model>`; their recipes name the networks from elsewhere.
+        registry: Entries of networks that code of the user makes; the code runs only where its entry is here.
 
     Returns:
         Columns as in docs/tables.md.
@@ -42,14 +60,8 @@ def compute_receptive_fields(
     rows = [row for name in sorted(networks) for row in _rows_of_trained(name, networks[name], params)]
     foreign = {MemberKey.parse(key).name: handle for key, handle in sorted((features or {}).items())}
     for name, handle in sorted(foreign.items()):
-        if name in networks:
-            continue
-        try:
-            rows += _rows_of_foreign(name, handle, networks, params)
-        except UserError as problem:
-            _log.info("no receptive fields of %s: %s", name, problem)
-        except Exception as problem:  # another library's code; one network does not end the run
-            _log.warning("no receptive fields of %s: %s: %s", name, type(problem).__name__, problem)
+        if name not in networks and handle.recipe["model"]["source"] != "features":
+            rows += _rows_of_foreign(name, handle, networks, params, registry.entries().get(name))
     return RECEPTIVE_FIELDS.frame(rows)
 
 
@@ -64,54 +76,83 @@ def _rows_of_trained(model: str, handle: TensorsHandle, params: DiagnosticsParam
 
 
 def _rows_of_foreign(
-    model: str, handle: TensorsHandle, networks: Mapping[str, TensorsHandle], params: DiagnosticsParams
+    model: str,
+    handle: TensorsHandle,
+    networks: Mapping[str, TensorsHandle],
+    params: DiagnosticsParams,
+    entry: ModelEntry | None,
 ) -> list[dict[str, Any]]:
-    """Return the rows of a network whose entry is in the recipe of its features.
-
-    Raises:
-        ValueError: If the network cannot be followed layer by layer, or has no convolution.
-    """
-    from rep_kedro.models.outline import build_on_meta
+    """Return the rows of a network that features were made of; one that fails does not end the run."""
     from rep_kedro.models.sources.trained import rebuild_trained_network
-    from rep_kedro.models.sources.zoo import read_recipe
 
     recipe, layers = handle.recipe["model"], handle.meta["layers"]
     if recipe["source"] == "trained":
         source = networks[recipe["network"]["key"]]
-        input_px = int(source.meta["input_px"])
-        return _rows_of(model, rebuild_trained_network(source), layers, input_px, params)
-    module = build_on_meta(read_recipe(recipe))
-    return _rows_of(model, module, layers, recipe["preprocessing"]["size_px"], params, is_foreign=True)
+        return _rows_of(model, rebuild_trained_network(source), layers, int(source.meta["input_px"]), params)
+    input_px = recipe["preprocessing"]["size_px"]
+    try:
+        return _rows_of_entry(model, _entry_of(recipe, entry), layers, input_px, params)
+    except UserError as problem:
+        why = str(problem)
+    except Exception as problem:  # another library's code; one network does not end the run
+        why = f"{type(problem).__name__}: {' '.join(str(problem).split())[:200]}"
+        _log.warning("no receptive fields of %s: %s", model, why)
+    return [_unknown_row(model, name, depth, input_px, why) for depth, name in enumerate(layers)]
+
+
+def _entry_of(recipe: Mapping[str, Any], entry: ModelEntry | None) -> ZooEntry:
+    """Return an entry for the form of the network that features were made of.
+
+    Raises:
+        UserError: If that needs code whose entry the configuration does not have, or has with other code.
+    """
+    from rep_kedro.models.sources.zoo import describe_model, read_recipe
+
+    if not isinstance(entry, PythonModel | TransformersModel) or not _is_local(entry):
+        return read_recipe(recipe)
+    found = describe_model(entry)
+    if {name: recipe.get(name) for name in found} != found:
+        raise UserError(
+            f"the entry of {entry.title!r} is not the one that its features were made of; run again"
+        )
+    return entry
+
+
+def _rows_of_entry(
+    model: str, entry: ZooEntry, layers: Sequence[str], input_px: int, params: DiagnosticsParams
+) -> list[dict[str, Any]]:
+    from rep_kedro.models.outline import build_on_meta
+    from rep_kedro.models.sources.zoo import build_model
+
+    try:
+        return _rows_of(model, build_on_meta(entry), layers, input_px, params)
+    except UserError:
+        if entry.source not in MAY_NEED_NUMBERS:
+            raise
+        # code that computes with numbers of its own needs real ones
+        return _rows_of(model, build_model(entry, with_weights=False), layers, input_px, params)
 
 
 def _rows_of(
-    model: str,
-    module: "nn.Module",
-    layers: Sequence[str],
-    input_px: int,
-    params: DiagnosticsParams,
-    *,
-    is_foreign: bool = False,
+    model: str, module: "nn.Module", layers: Sequence[str], input_px: int, params: DiagnosticsParams
 ) -> list[dict[str, Any]]:
     from rep_kedro.models.fields import find_layer_fields
+    from rep_kedro.models.sources.zoo import run_network
 
-    found = find_layer_fields(module, layers, input_px, rule=params.border_rule)
-    if is_foreign and found.no_convolution:
-        raise UserError(found.no_convolution)
-    for why in dict.fromkeys(found.unknown.values()):
-        names = ", ".join(name for name, reason in found.unknown.items() if reason == why)
-        _log.info("no receptive fields of %s, layers %s: %s", model, names, why)
+    found = find_layer_fields(module, layers, input_px, rule=params.border_rule, run=run_network)
     return [
-        {
-            "model": model,
-            "layer": name,
-            "depth": depth,
-            "receptive_field_px": found.known[name].receptive_field_px,
-            "jump_px": found.known[name].jump_px,
-            "input_px": input_px,
-            "is_border": found.known[name].is_border,
-            "is_beyond_border": found.known[name].is_beyond_border,
-        }
-        for depth, name in enumerate(layers)
+        {**_place(model, name, depth, input_px), **found.row(name), "reason": ""}
         if name in found.known
+        else _unknown_row(model, name, depth, input_px, found.unknown[name])
+        for depth, name in enumerate(layers)
     ]
+
+
+def _unknown_row(model: str, layer: str, depth: int, input_px: int, why: str) -> dict[str, Any]:
+    """Return the row of a layer whose receptive field is not known."""
+    flags = {column.name: False for column in RECEPTIVE_FIELDS.columns if column.kind is Kind.FLAG}
+    return {**_place(model, layer, depth, input_px), **flags, "reason": why}
+
+
+def _place(model: str, layer: str, depth: int, input_px: int) -> dict[str, Any]:
+    return {"model": model, "layer": layer, "depth": depth, "input_px": input_px}

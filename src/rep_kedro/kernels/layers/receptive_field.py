@@ -1,223 +1,290 @@
-"""Receptive fields of a graph of layers, exactly, along one axis.
+"""Receptive fields along one axis of the image: which pixels each position of a tensor depends on.
 
-Each layer's receptive field is followed as an interval of input pixels, from the first layer to the last.
-Where several paths meet, the union of their intervals is the receptive field, and the smallest field over
-all paths is kept as well: residual networks pass some signals on with a small field.
+A tensor's positions are counted by indices. Paths from the image to the tensor that depend on the same
+indices are kept together, with the first and the last pixel that they reach from each position. Paths that
+read a whole map (global pooling, gates, attention to all positions) reach the same pixels from everywhere;
+they are kept apart, so that what windows alone reach stays visible.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
-BorderRule = Literal["input", "smallest_path"]
-BORDER_RULES: tuple[BorderRule, ...] = ("input", "smallest_path")
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.int64]
+_NOWHERE = np.int64(2**40)  # first pixel of a position that sees nothing; the last one is its negative
+
+
+@dataclass(frozen=True, eq=False)
+class Index:
+    """One of the numbers that count the positions of a tensor; equal to itself alone.
+
+    Attributes:
+        size: How many values it takes.
+    """
+
+    size: int
 
 
 @dataclass(frozen=True)
-class LayerGeometry:
-    """What one layer does to positions along one axis.
+class Paths:
+    """Paths from the image that depend on the same indices.
 
     Attributes:
-        name: Unique within the graph.
-        inputs: Names of earlier layers; none for a layer that reads the image.
-        kernel: Positions that one output position reads; None for the whole map (global pooling, flattening).
-        stride: Input positions between neighbouring outputs.
-        padding: Positions added before the first.
-        padding_after: Positions added behind the last; as many as before if None.
-        dilation: Input positions between neighbouring kernel taps.
-        has_ceil_size: Whether a window that is only partly filled counts as a position (ceil mode of
-            pooling).
-        sees_all: Whether every position reads the whole map, and positions stay as they are (attention).
-        unknown: Why the geometry is not known; empty if it is.
+        indices: What the position is counted by; the axes of `first` and `last`.
+        first: First pixel that is seen; negative in the padding.
+        last: Last pixel that is seen; may exceed the image.
+        smallest_px: 1 + sum of (k - 1) d j along the path on which it is smallest.
     """
 
-    name: str
-    inputs: tuple[str, ...] = ()
-    kernel: int | None = 1
-    stride: int = 1
-    padding: int = 0
-    padding_after: int | None = None
-    dilation: int = 1
-    has_ceil_size: bool = False
-    sees_all: bool = False
-    unknown: str = ""
+    indices: tuple[Index, ...]
+    first: Pixels
+    last: Pixels
+    smallest_px: int
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What the positions of a tensor see along one axis of the image.
+
+    Attributes:
+        paths: Through windows alone.
+        whole: First and last pixel that every position sees through a whole map; None if there is none.
+        jump_px: Pixels between neighbouring positions.
+    """
+
+    paths: tuple[Paths, ...]
+    whole: tuple[int, int] | None
+    jump_px: int
 
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """What one output position of a layer sees.
+    """What one position of a layer sees along one axis.
 
     Attributes:
         size_px: Pixels from the first to the last that it depends on, over all paths; counts pixels beyond
             the image, and so may exceed it.
-        smallest_path_px: The same along the path on which it is smallest.
-        start_px: First pixel that position 0 sees; negative in the padding.
-        jump_px: Pixels between the first pixels of neighbouring positions.
-        map_size: Number of positions.
-        sees_all: Whether all positions see the same, so that a window over several of them sees no more.
+        windows_px: The same over paths through windows alone; None if every path reads a whole map.
+        smallest_path_px: The same along the path on which it is smallest; None likewise.
+        jump_px: Pixels between neighbouring positions.
+        sees_whole_map: Whether a path reads a whole map.
     """
 
     size_px: int
-    smallest_path_px: int
-    start_px: int
+    windows_px: int | None
+    smallest_path_px: int | None
     jump_px: int
-    map_size: int
-    sees_all: bool = False
+    sees_whole_map: bool
 
 
-def compute_receptive_fields(layers: Sequence[LayerGeometry], input_px: int) -> dict[str, ReceptiveField]:
-    """Return the receptive field of every layer.
+def see_image(index: Index) -> Sight:
+    """Return what the pixels of the image see: themselves."""
+    pixels = np.arange(index.size, dtype=np.int64)
+    return Sight((Paths((index,), pixels, pixels, 1),), None, 1)
+
+
+def see_nothing() -> Sight:
+    """Return what a tensor sees that does not depend on the image along this axis."""
+    return Sight((), None, 1)
+
+
+def depends_on(sight: Sight, indices: Collection[Index]) -> bool:
+    """Return whether what is seen differs along one of the indices."""
+    return any(index in paths.indices for paths in sight.paths for index in indices)
+
+
+def read_windows(sight: Sight, index: Index, target: Index, taps: Pixels, stride: float) -> Sight:
+    """Return what is seen by positions that each read some positions along an index.
 
     Args:
-        layers: In an order in which inputs come before the layers that read them.
-        input_px: Side of the image.
-
-    Returns:
-        By layer, in the order given. A layer that reads the whole map sees the union of what all its
-        positions see; there its jump is that of the map.
-
-    Raises:
-        ValueError: If a layer's geometry is not known, a name occurs twice, an input is no earlier layer, the
-            inputs of one layer disagree on jump or map size, or a kernel is larger than the padded map.
+        sight: Of what is read.
+        index: Along which it is read.
+        target: What counts the new positions.
+        taps: Positions read, (target.size, n_taps), in ascending order; positions outside the map see what
+            they would see if the map went on.
+        stride: Positions between neighbouring windows.
 
     Source:
-        Interval arithmetic of Araujo et al. 2019, doi:10.23915/distill.00021, sections 2 and 3. Sizes agree
-        with the recursion r' = r + (k - 1) d j, j' = j s.
+        Araujo et al. 2019, doi:10.23915/distill.00021, sections 2 and 3. Sizes agree with the recursion
+        r' = r + (k - 1) d j, j' = j s.
     """
-    fields, unknown = follow_receptive_fields(layers, input_px)
-    if unknown:
-        raise ValueError(next(iter(unknown.values())))
-    return fields
+    jump = sight.jump_px
+    moved = [_jump_along(paths, index, jump) for paths in sight.paths if index in paths.indices]
+    paths = [_read_paths(each, index, target, taps, jump) for each in sight.paths]
+    jump = max(1, round((max(moved) or jump) * stride)) if moved else jump
+    return Sight(tuple(paths), sight.whole, jump)
 
 
-def follow_receptive_fields(
-    layers: Sequence[LayerGeometry], input_px: int
-) -> tuple[dict[str, ReceptiveField], dict[str, str]]:
-    """Return the receptive fields that are known, and why the others are not.
+def _read_paths(paths: Paths, index: Index, target: Index, taps: Pixels, jump_px: int) -> Paths:
+    if index not in paths.indices:
+        return paths
+    axis, jump = paths.indices.index(index), _jump_along(paths, index, jump_px)
+    inside = taps.clip(0, index.size - 1)
+    beyond = (taps - inside) * jump
+    first, last = (np.moveaxis(each, axis, -1)[..., inside] + beyond for each in (paths.first, paths.last))
+    indices = (*paths.indices[:axis], *paths.indices[axis + 1 :], target)
+    reach = int((taps[:, -1] - taps[:, 0]).max())
+    return Paths(indices, first.min(-1), last.max(-1), paths.smallest_px + reach * jump)
 
-    Args:
-        layers: As for `compute_receptive_fields`.
-        input_px: Side of the image.
 
-    Returns:
-        Fields by layer; reasons by layer, for layers of unknown geometry and all that read from them.
+def _jump_along(paths: Paths, index: Index, jump_px: int) -> int:
+    """Return the pixels between neighbours along an index; of the map where they are irregular or alone."""
+    if index.size == 1:
+        return jump_px
+    steps = np.diff(paths.first, axis=paths.indices.index(index))
+    return int(steps.flat[0]) if (steps == steps.flat[0]).all() else jump_px
 
-    Raises:
-        ValueError: If a name occurs twice, or an input is no earlier layer.
+
+def read_all(sight: Sight, gone: Collection[Index]) -> Sight:
+    """Return what is seen by positions that read everything along some indices.
+
+    Paths that then depend on no index any more read the whole map; others read a part of it, such as a window
+    of an attention.
     """
-    image = ReceptiveField(size_px=1, smallest_path_px=1, start_px=0, jump_px=1, map_size=input_px)
-    fields: dict[str, ReceptiveField] = {}
-    unknown: dict[str, str] = {}
-    for layer in layers:
-        if layer.name in fields or layer.name in unknown:
-            raise ValueError(f"layer name {layer.name!r} occurs twice")
-        for source in layer.inputs:
-            if source not in fields and source not in unknown:
-                raise ValueError(
-                    f"layer {layer.name!r} takes its input from {source!r}, which is not an earlier layer"
-                )
-        reasons = [*(unknown.get(source, "") for source in layer.inputs), layer.unknown]
-        if any(reasons):
-            unknown[layer.name] = next(filter(None, reasons))
+    kept, whole = [], sight.whole
+    for paths in sight.paths:
+        if not any(index in gone for index in paths.indices):
+            kept.append(paths)
             continue
-        sources = {source: fields[source] for source in layer.inputs} or {"the image": image}
-        try:
-            fields[layer.name] = _pass_through(layer, _unite(layer.name, sources))
-        except ValueError as problem:
-            unknown[layer.name] = str(problem)
-    return fields, unknown
+        axes = tuple(axis for axis, index in enumerate(paths.indices) if index in gone)
+        reach = sum(
+            (paths.indices[a].size - 1) * _jump_along(paths, paths.indices[a], sight.jump_px) for a in axes
+        )
+        indices = tuple(index for index in paths.indices if index not in gone)
+        first, last = paths.first.min(axis=axes), paths.last.max(axis=axes)
+        if indices:
+            kept.append(Paths(indices, first, last, paths.smallest_px + reach))
+        elif first <= last:
+            whole = _hull(whole, (int(first), int(last)))
+    return Sight(tuple(kept), whole, sight.jump_px)
 
 
-def find_border_layer(
-    fields: Mapping[str, ReceptiveField], layers: Sequence[str], input_px: int, *, rule: BorderRule = "input"
-) -> str | None:
-    """Return the first layer that cannot add anything local, or None if there is none.
-
-    Args:
-        fields: As given by `compute_receptive_fields`.
-        layers: The layers that count, in depth order: usually the convolutions.
-        input_px: Side of the image.
-        rule: `input`: the first layer behind the first one whose own receptive field exceeds the image,
-            that is, the first that is fed by positions that see all. `smallest_path`: the first layer from
-            which on the smallest receptive field exceeds the image, for networks with skip connections.
-
-    Raises:
-        ValueError: If the rule or a layer is unknown.
-
-    Source:
-        Richter et al. 2021, arXiv:2106.12307, section 3.
-    """
-    if rule not in BORDER_RULES:
-        raise ValueError(f"unknown border rule {rule!r}; known: {', '.join(BORDER_RULES)}")
-    unknown = [layer for layer in layers if layer not in fields]
-    if unknown:
-        raise ValueError(f"no receptive field for layer {unknown[0]!r}; known: {', '.join(fields)}")
-    if rule == "input":
-        seeing_all = [i for i, layer in enumerate(layers) if fields[layer].size_px > input_px]
-        index = seeing_all[0] + 1 if seeing_all else len(layers)
-    else:
-        seeing_part = [i for i, layer in enumerate(layers) if fields[layer].smallest_path_px <= input_px]
-        index = seeing_part[-1] + 1 if seeing_part else 0
-    return layers[index] if index < len(layers) else None
+def pick_first(sight: Sight, gone: Collection[Index]) -> Sight:
+    """Return what the first position along some indices sees."""
+    return replace(sight, paths=tuple(_pick_paths(paths, gone) for paths in sight.paths))
 
 
-def _unite(name: str, sources: Mapping[str, ReceptiveField]) -> ReceptiveField:
-    """Return what a position sees that reads the same position of several maps.
+def _pick_paths(paths: Paths, gone: Collection[Index]) -> Paths:
+    place = tuple(0 if index in gone else slice(None) for index in paths.indices)
+    indices = tuple(index for index in paths.indices if index not in gone)
+    return Paths(indices, np.asarray(paths.first[place]), np.asarray(paths.last[place]), paths.smallest_px)
 
-    A single number per channel, as in squeeze and excitation, is read by every position of the map.
-    """
-    fields = list(sources.values())
-    maps = {source: field for source, field in sources.items() if field.map_size > 1} or dict(sources)
-    for attribute in ("jump_px", "map_size"):
-        values = {source: getattr(field, attribute) for source, field in maps.items()}
-        if len(set(values.values())) > 1:
-            raise ValueError(f"inputs of layer {name!r} disagree on {attribute}: {values}")
-    position = next(iter(maps.values()))
-    sees_all = any(field.sees_all or (field.map_size == 1 < position.map_size) for field in fields)
-    if sees_all:
-        fields = [_spread(field) for field in fields]
-    start = min(field.start_px for field in fields)
-    end = max(field.start_px + field.size_px for field in fields)
-    return ReceptiveField(
-        size_px=end - start,
-        smallest_path_px=min(field.smallest_path_px for field in sources.values()),
-        start_px=start,
-        jump_px=position.jump_px,
-        map_size=position.map_size,
-        sees_all=sees_all,
+
+def rename(sight: Sight, names: Mapping[Index, Index]) -> Sight:
+    """Return the same with other indices of the same sizes."""
+    renamed = (
+        replace(paths, indices=tuple(names.get(index, index) for index in paths.indices))
+        for paths in sight.paths
+    )
+    return replace(sight, paths=tuple(renamed))
+
+
+def split_index(sight: Sight, index: Index, outer: Index, inner: Index) -> Sight:
+    """Return the same with an index counted by two."""
+    return replace(
+        sight,
+        paths=tuple(
+            paths if index not in paths.indices else _split_paths(paths, index, outer, inner)
+            for paths in sight.paths
+        ),
     )
 
 
-def _spread(field: ReceptiveField) -> ReceptiveField:
-    """Return what all positions of a map see together, as what each of them sees."""
-    if field.sees_all:
-        return field
-    reach = (field.map_size - 1) * field.jump_px
-    return replace(field, size_px=field.size_px + reach, sees_all=True)
+def _split_paths(paths: Paths, index: Index, outer: Index, inner: Index) -> Paths:
+    axis = paths.indices.index(index)
+    indices = (*paths.indices[:axis], outer, inner, *paths.indices[axis + 1 :])
+    shape = tuple(each.size for each in indices)
+    return replace(paths, indices=indices, first=paths.first.reshape(shape), last=paths.last.reshape(shape))
 
 
-def _pass_through(layer: LayerGeometry, field: ReceptiveField) -> ReceptiveField:
-    """Return what an output position of a layer sees, given what an input position sees."""
-    if layer.sees_all:
-        field = _spread(field)
-        return replace(field, smallest_path_px=field.size_px)
-    jump, after = field.jump_px, layer.padding if layer.padding_after is None else layer.padding_after
-    kernel = field.map_size if layer.kernel is None else layer.kernel
-    reach = (kernel - 1) * layer.dilation
-    room = field.map_size + layer.padding + after - reach - 1
-    if room < 0:
-        raise ValueError(
-            f"layer {layer.name!r} has a window of {reach + 1}, larger than its map of {field.map_size}"
-            f" with padding {layer.padding} and {after}"
-        )
-    steps = -(-room // layer.stride) if layer.has_ceil_size else room // layer.stride
-    if layer.has_ceil_size and steps * layer.stride >= field.map_size + layer.padding:
-        steps -= 1  # a window must start inside the map or the padding before it
+def merge_indices(sight: Sight, merged: Sequence[Index], target: Index) -> Sight:
+    """Return the same with several indices, the outer one first, counted by one."""
+    return replace(
+        sight,
+        paths=tuple(
+            _merge_paths(paths, merged, target) if any(index in merged for index in paths.indices) else paths
+            for paths in sight.paths
+        ),
+    )
+
+
+def _merge_paths(paths: Paths, merged: Sequence[Index], target: Index) -> Paths:
+    others = tuple(index for index in paths.indices if index not in merged)
+    first, last = (
+        each.reshape(*(index.size for index in others), target.size)
+        for each in _spread(paths, (*others, *merged))
+    )
+    return replace(paths, indices=(*others, target), first=first, last=last)
+
+
+def place_at(sight: Sight, index: Index, target: Index, offset: int) -> Sight:
+    """Return what is seen by positions along a longer index, of which those outside `index` see nothing."""
+    placed = []
+    for paths in sight.paths:
+        others = tuple(each for each in paths.indices if each is not index)
+        shape = (*(each.size for each in others), target.size)
+        first, last = np.full(shape, _NOWHERE), np.full(shape, -_NOWHERE)
+        part = slice(offset, offset + index.size)
+        first[..., part], last[..., part] = _spread(paths, (*others, index))
+        placed.append(replace(paths, indices=(*others, target), first=first, last=last))
+    return replace(sight, paths=tuple(placed))
+
+
+def unite(sights: Sequence[Sight]) -> Sight:
+    """Return what is seen by positions that read the same position of several tensors."""
+    whole: tuple[int, int] | None = None
+    united: list[Paths] = []
+    for sight in sights:
+        whole = _hull(whole, sight.whole)
+    for paths in sorted((p for sight in sights for p in sight.paths), key=lambda p: -len(p.indices)):
+        for place, kept in enumerate(united):
+            if set(paths.indices) <= set(kept.indices):
+                first, last = _spread(paths, kept.indices)
+                united[place] = Paths(
+                    kept.indices,
+                    np.minimum(kept.first, first),
+                    np.maximum(kept.last, last),
+                    min(kept.smallest_px, paths.smallest_px),
+                )
+                break
+        else:
+            united.append(paths)
+    return Sight(tuple(united), whole, max((sight.jump_px for sight in sights), default=1))
+
+
+def _spread(paths: Paths, indices: tuple[Index, ...]) -> tuple[Pixels, Pixels]:
+    """Return first and last pixels with the axes of more indices, in their order."""
+    order = [paths.indices.index(index) for index in indices if index in paths.indices]
+    shape = tuple(index.size if index in paths.indices else 1 for index in indices)
+    sizes = tuple(index.size for index in indices)
+    first, last = (
+        np.broadcast_to(each.transpose(order).reshape(shape), sizes) for each in (paths.first, paths.last)
+    )
+    return first, last
+
+
+def _hull(a: tuple[int, int] | None, b: tuple[int, int] | None) -> tuple[int, int] | None:
+    if a is None or b is None:
+        return a or b
+    return min(a[0], b[0]), max(a[1], b[1])
+
+
+def measure(sight: Sight) -> ReceptiveField | None:
+    """Return the largest and smallest field of a tensor's positions; None if none sees the image."""
+    indices = tuple(dict.fromkeys(index for paths in sight.paths for index in paths.indices))
+    windows = 0
+    if sight.paths:
+        firsts, lasts = zip(*(_spread(paths, indices) for paths in sight.paths), strict=True)
+        windows = int((np.maximum.reduce(lasts) - np.minimum.reduce(firsts)).max()) + 1
+    whole = 0 if sight.whole is None else sight.whole[1] - sight.whole[0] + 1
+    if max(windows, whole) < 1:
+        return None
     return ReceptiveField(
-        size_px=field.size_px + (0 if field.sees_all else reach * jump),
-        smallest_path_px=field.smallest_path_px + reach * jump,
-        start_px=field.start_px - (0 if field.sees_all else layer.padding * jump),
-        jump_px=jump * layer.stride,
-        map_size=steps + 1,
-        sees_all=field.sees_all,
+        size_px=max(windows, whole),
+        windows_px=windows if windows > 0 else None,
+        smallest_path_px=min(paths.smallest_px for paths in sight.paths) if windows > 0 else None,
+        jump_px=sight.jump_px,
+        sees_whole_map=sight.whole is not None,
     )

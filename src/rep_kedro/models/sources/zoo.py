@@ -123,5 +123,10 @@ def runner_of(module: nn.Module) -> Any:
     return getattr(module, "encode_image", None) or getattr(module, "get_image_features", None)
 
 
+def run_network(module: nn.Module, images: Any) -> Any:
+    """Pass images through a network: through the image side of two-sided models."""
+    return (runner_of(module) or module)(images)
+
+
 def _source(spec: ZooEntry) -> ModuleType:
     return import_module(source_module_name(spec))

@@ -28,10 +28,13 @@ def create_pipeline(**_: object) -> Pipeline:
             ),
             RecipeNode(
                 receptive_fields.compute_receptive_fields,
-                inputs=["networks", "params:diagnostics", "features"],
+                inputs=["networks", "params:diagnostics", "features", "params:features"],
                 outputs="receptive_fields",
                 name="receptive_fields",
-                counts={"params:diagnostics": only({"border_rule"})},
+                counts={
+                    "params:diagnostics": only({"border_rule"}),
+                    "params:features": receptive_fields.counted_entries,
+                },
                 tags=["cpu"],
             ),
         ]

@@ -91,13 +91,15 @@ def border_in_words(content: ReportContent) -> list[str]:
     fields = content.table("receptive_fields")
     if not len(fields):
         return []
-    fields = with_traits(fields, content.table("model_cards"))
+    fields = with_traits(fields[fields["reason"] == ""], content.table("model_cards"))
     borders = fields[fields["is_border"].astype(bool)]
     values = [
         f"{written(str(architecture))} at {list_in_words(in_order(part['layer']))}"
         for architecture, part in borders.groupby("architecture", sort=True)
     ]
-    without = sorted(set(fields["architecture"]) - set(borders["architecture"]))
+    # Attention and gates see the whole image without a border among the windows.
+    mixed = fields[fields["sees_whole_map"].astype(bool) & fields["largest_columns_px"].notna()]
+    without = sorted(set(fields["architecture"]) - set(borders["architecture"]) - set(mixed["architecture"]))
     sentences = [f"Border layer: {list_in_words(values, 8)}."] if values else []
     if without:
         names = list_in_words([written(name) for name in without])

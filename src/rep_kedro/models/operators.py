@@ -1,0 +1,294 @@
+"""What each operator of torch does to what positions see of the image.
+
+One function per kind of operator, found by its name in ATen; pointwise ones are known by their tag.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rep_kedro.kernels.layers import sighted
+from rep_kedro.kernels.layers.sighted import Sighted
+from rep_kedro.models.operator_call import CannotFollowError, Operator
+
+
+def follow(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any,
+           look_up: Callable[[Any], Sighted | None]) -> Sighted | list[Sighted]:  # fmt: skip
+    """Return what the output of an operator sees.
+
+    Args:
+        func: The operator with its overload.
+        args: What it is given.
+        kwargs: What it is given by name.
+        output: What it gave.
+        look_up: What a tensor sees of the image; None if it does not depend on it.
+
+    Returns:
+        Of its first output, or of each where it gives a list.
+
+    Raises:
+        CannotFollowError: If that is not known.
+    """
+    schema = func._schema.arguments
+    given = {argument.name: argument.default_value for argument in schema}
+    given |= {argument.name: value for argument, value in zip(schema, args, strict=False)} | dict(kwargs)
+    first = output if isinstance(output, Tensor) else next(x for x in output if isinstance(x, Tensor))
+    name = func.overloadpacket.__name__
+    base = name.removesuffix("_") if func._schema.is_mutable else name
+    operator = Operator(base, given, tuple(first.shape), look_up)
+    if base.startswith("_scaled_dot_product"):
+        return _attend(operator)
+    rule = _RULES.get(name) or _RULES.get(base)
+    if rule is not None:
+        return rule(operator)
+    if base in _POINTWISE or torch.Tag.pointwise in func.tags or _is_pointwise(base):
+        return sighted.combine(operator.inputs, operator.shape)
+    raise CannotFollowError(f"the operator {name}, whose receptive field is not known")
+
+
+def makes_constant(func: Any) -> bool:
+    """Return whether an operator takes shape and type of what it is given, but no number."""
+    name = func.overloadpacket.__name__
+    return bool(name.startswith("new_") or name.endswith("_like"))
+
+
+def _is_pointwise(name: str) -> bool:
+    packet = getattr(torch.ops.aten, name, None)
+    return packet is not None and any(
+        torch.Tag.pointwise in getattr(packet, each).tags for each in packet.overloads()
+    )
+
+
+_POINTWISE = frozenset(
+    {
+        *("native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training"),
+        *(
+            "native_layer_norm",
+            "native_group_norm",
+            "_fused_rms_norm",
+            "rms_norm",
+            "batch_norm",
+            "layer_norm",
+        ),
+        *("clone", "detach", "alias", "_to_copy", "contiguous", "dropout", "native_dropout", "lift_fresh"),
+        *("hardswish", "_prelu_kernel", "glu_jvp", "channel_shuffle", "native_channel_shuffle"),
+    }
+)
+"""Change numbers position by position; statistics of normalisations are taken as constants."""
+
+
+def _convolve(op: Operator) -> Sighted:
+    if op.given["transposed"]:
+        raise CannotFollowError("a transposed convolution, whose receptive field is not known")
+    if op.look_up(op.given["weight"]) is not None:
+        raise CannotFollowError("convolution with weights that depend on the image")
+    kernel = op.given["weight"].shape[2:]
+    x = sighted.expand(sighted.reduce(op.x, [1]), (*op.x.shape[:1], op.shape[1], *op.x.shape[2:]))
+    return _slide(x, op, kernel, op.given["stride"], op.given["padding"], op.given["dilation"])
+
+
+def _pool(op: Operator) -> Sighted:
+    kernel, dilation = op.given["kernel_size"], op.given.get("dilation", 1)
+    return _slide(op.x, op, kernel, op.given["stride"] or kernel, op.given["padding"], dilation)
+
+
+def _slide(x: Sighted, op: Operator, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Sighted:
+    n_spatial = len(kernel)
+    first = len(x.dims) - n_spatial
+    for k, (size, s, p, d) in enumerate(
+        zip(kernel, *(_each(v, n_spatial) for v in (stride, padding, dilation)), strict=True)
+    ):
+        starts = np.arange(op.shape[first + k]) * s - p
+        x = sighted.read(x, first + k, starts[:, None] + np.arange(size) * d, s)
+    return x
+
+
+def _each(value: Any, n: int) -> list[int]:
+    values = [value] if isinstance(value, int) else list(value)
+    return values * n if len(values) == 1 else values
+
+
+def _pool_adaptively(op: Operator) -> Sighted:
+    x, n_spatial = op.x, len(op.given["output_size"])
+    for axis in range(len(x.dims) - n_spatial, len(x.dims)):
+        n, n_out = x.shape[axis], op.shape[axis]
+        if n_out == 1:
+            x = sighted.reduce(x, [axis])
+            continue
+        starts, ends = np.arange(n_out) * n // n_out, -(-np.arange(1, n_out + 1) * n // n_out)
+        taps = starts[:, None] + np.arange((ends - starts).max())
+        x = sighted.read(x, axis, np.minimum(taps, ends[:, None] - 1), n / n_out)
+    return x
+
+
+def _pad(op: Operator) -> Sighted:
+    x, pad = op.x, op.given.get("pad", op.given.get("padding"))
+    for k in range(len(pad) // 2):
+        axis, before, after = len(x.dims) - 1 - k, pad[2 * k], pad[2 * k + 1]
+        if before or after:
+            x = sighted.read(x, axis, np.arange(-before, x.shape[axis] + after)[:, None])
+    return x
+
+
+def _roll(op: Operator) -> Sighted:
+    """Shift the map as if it went on: what is rolled round is masked in windows, and no neighbour."""
+    x, shifts = op.x, op.given["shifts"]
+    for axis, shift in zip(op.axes("dims"), shifts, strict=True):
+        n = x.shape[axis]
+        x = sighted.read(x, axis, (np.arange(n) - ((shift + n // 2) % n - n // 2))[:, None])
+    return x
+
+
+def _slice(op: Operator) -> Sighted:
+    (axis,) = op.axes()
+    step = op.given["step"]
+    kept = range(op.x.shape[axis])[op.given["start"] : op.given["end"] : step]
+    if len(kept) == op.x.shape[axis]:
+        return op.x
+    return sighted.read(op.x, axis, np.array(kept)[:, None], step)
+
+
+def _select(op: Operator) -> Sighted:
+    (axis,) = op.axes()
+    return sighted.select(op.x, axis, op.given["index"] % op.x.shape[axis])
+
+
+def _split(op: Operator) -> list[Sighted]:
+    (axis,) = op.axes()
+    n = op.x.shape[axis]
+    sizes = op.given.get("split_sizes", op.given.get("split_size"))
+    sizes = [min(sizes, n - start) for start in range(0, n, sizes)] if isinstance(sizes, int) else sizes
+    starts = np.cumsum([0, *sizes])
+    return [
+        sighted.read(op.x, axis, np.arange(start, start + size)[:, None])
+        for start, size in zip(starts, sizes, strict=False)
+    ]
+
+
+def _unbind(op: Operator) -> list[Sighted]:
+    (axis,) = op.axes()
+    return [sighted.select(op.x, axis, position) for position in range(op.x.shape[axis])]
+
+
+def _reduce(op: Operator) -> Sighted:
+    if "other" in op.given:  # the larger of two numbers
+        return sighted.combine(op.inputs, op.shape)
+    axes = op.axes()
+    x = sighted.reduce(op.x, axes)
+    return x if len(op.shape) == len(x.dims) else sighted.leave_out(x, axes)
+
+
+def _normalise(op: Operator) -> Sighted:
+    """Softmax and the like: every number depends on all along an axis."""
+    return sighted.expand(sighted.reduce(op.x, op.axes()), op.shape)
+
+
+def _multiply(op: Operator) -> Sighted:
+    names = (
+        ("mat1", "mat2")
+        if "mat1" in op.given
+        else ("batch1", "batch2")
+        if "batch1" in op.given
+        else ("self", "mat2")
+    )
+    left, right = (op.look_up(op.given[name]) for name in names)
+    terms = [] if left is None else [sighted.reduce(left, [len(left.dims) - 1])]
+    terms += [] if right is None else [sighted.reduce(right, [len(right.dims) - 2])]
+    added = op.look_up(op.given["self"]) if names[0] != "self" else None
+    return sighted.combine([*terms, *([] if added is None else [added])], op.shape)
+
+
+def _apply_linear(op: Operator) -> Sighted:
+    x = sighted.reduce(op.x, [len(op.x.dims) - 1])
+    return sighted.expand(x, op.shape)
+
+
+def _attend(op: Operator) -> Sighted:
+    terms = []
+    for name, axes in (("query", (1,)), ("key", (1, 2)), ("value", (2,))):
+        found = op.look_up(op.given[name])
+        if found is not None:
+            terms.append(sighted.reduce(found, [len(found.dims) - axis for axis in axes]))
+    return sighted.combine(terms, op.shape)
+
+
+def _join(op: Operator) -> Sighted:
+    tensors = [each for each in op.given["tensors"] if each.ndim == len(op.shape)]
+    axis = op.given["dim"] % len(op.shape)
+    parts = [op.look_up(each) for each in tensors]
+    return sighted.join(parts, [each.shape[axis] for each in tensors], axis, op.shape)
+
+
+def _stack(op: Operator) -> Sighted:
+    axis = op.given["dim"] % len(op.shape)
+    return sighted.combine([sighted.insert(x, axis) for x in op.inputs], op.shape)
+
+
+def _permute(op: Operator) -> Sighted:
+    return sighted.permute(op.x, op.axes("dims"))
+
+
+def _transpose(op: Operator) -> Sighted:
+    order = list(range(len(op.shape)))
+    a, b = (order[0], order[-1]) if op.name == "t" else (op.given["dim0"], op.given["dim1"])
+    order[a], order[b] = order[b], order[a]
+    return sighted.permute(op.x, order)
+
+
+def _resize(op: Operator) -> Sighted:
+    """Pick or repeat along axes of channels."""
+    found = sighted.resize(op.x, op.shape) if len(op.shape) == len(op.x.dims) else None
+    if found is None:
+        raise CannotFollowError(f"the operator {op.name} on positions, whose receptive field is not known")
+    return found
+
+
+def _copy(op: Operator) -> Sighted:
+    found = op.look_up(op.given["src"])
+    return op.x if found is None else sighted.expand(found, op.shape)
+
+
+def _keep(op: Operator) -> Sighted:
+    """Another order in memory."""
+    if op.x.shape != op.shape:
+        raise CannotFollowError(f"the operator {op.name}, whose receptive field is not known")
+    return op.x
+
+
+_RULES: Mapping[str, Callable[[Operator], Sighted | list[Sighted]]] = {
+    **dict.fromkeys(("convolution", "_convolution"), _convolve),
+    **dict.fromkeys((f"max_pool{n}d_with_indices" for n in (2, 3)), _pool),
+    **dict.fromkeys((f"avg_pool{n}d" for n in (1, 2, 3)), _pool),
+    **dict.fromkeys((f"max_pool{n}d" for n in (1, 2, 3)), _pool),
+    **dict.fromkeys((f"_adaptive_avg_pool{n}d" for n in (2, 3)), _pool_adaptively),
+    **dict.fromkeys((f"adaptive_avg_pool{n}d" for n in (1, 2, 3)), _pool_adaptively),
+    **dict.fromkeys((f"adaptive_max_pool{n}d" for n in (1, 2, 3)), _pool_adaptively),
+    **dict.fromkeys(("constant_pad_nd", "reflection_pad2d", "replication_pad2d"), _pad),
+    **dict.fromkeys(("view", "_unsafe_view", "reshape", "_reshape_alias", "squeeze", "unsqueeze"),
+                    lambda op: sighted.reshape(op.x, op.shape)),
+    **dict.fromkeys(("mean", "sum", "amax", "amin", "max", "min", "var", "std", "var_mean", "prod", "norm",
+                     "linalg_vector_norm", "logsumexp", "any", "all"), _reduce),
+    **dict.fromkeys(("_softmax", "_log_softmax", "_safe_softmax", "softmax"), _normalise),
+    **dict.fromkeys(("mm", "bmm", "addmm", "baddbmm"), _multiply),
+    **dict.fromkeys(("split", "split_with_sizes"), _split),
+    **dict.fromkeys(("index", "index_select", "repeat"), _resize),
+    "linear": _apply_linear,
+    "expand": lambda op: sighted.expand(op.x, op.shape),
+    "permute": _permute,
+    "transpose": _transpose,
+    "t": _transpose,
+    "roll": _roll,
+    "slice": _slice,
+    "select": _select,
+    "unbind": _unbind,
+    "cat": _join,
+    "stack": _stack,
+    "copy": _copy,
+    "as_strided_": _keep,
+}  # fmt: skip
+
+WINDOWS = frozenset({"convolution", "max_pool2d_with_indices", "avg_pool2d"})
+"""Operators that read windows of a map with two axes of positions."""
