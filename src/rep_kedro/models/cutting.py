@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from rep_kedro.errors import UserError, suggest
 from rep_kedro.models.folding import fold_batch_norms
-from rep_kedro.models.graph import trace_network
 from rep_kedro.models.survey import CALL_SEPARATOR
+from rep_kedro.models.tracing import trace_network
 
 _OUT_OF_PLACE: Mapping[Any, Any] = {
     operator.iadd: operator.add,
