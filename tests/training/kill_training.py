@@ -67,13 +67,13 @@ def main(n_kills: int, seed: int) -> int:
         _say(f"undisturbed: {length:.1f} s")
         resumed = 0
         for kill in range(n_kills):
-            _kill_once(broken, draw.uniform(0.2, 0.7) * length, inner=kill % 2 == 1)
+            _kill_once(broken, draw.uniform(0.3, 0.9) * length, inner=kill % 2 == 1)
             states = sorted(path.stem for path in broken.glob("states/*.safetensors"))
             stored = sorted(path.stem for path in broken.glob("networks/*.safetensors"))
             resumed += bool(states)
             _say(f"kill {kill + 1}: states {states}, stored {stored}")
             if len(stored) == 2 * len(GRID["seeds"]):  # all done: start over, so that every kill counts
-                for path in broken.glob("networks/*"):
+                for path in [*broken.glob("networks/*"), *broken.glob("states/*")]:
                     path.unlink()
         if _start(broken).wait():
             return 1

@@ -274,7 +274,17 @@ def test_a_snapshot_is_a_network_of_its_own(stimulus_sets, networks, tmp_path):
     assert again.path.read_bytes() == second.path.read_bytes()
     history, costs = tabulate_trainings(found)
     assert set(history.model) == set(costs.model) == {"cnn_supervised_s0"}
-    assert not list((tmp_path / "states").glob("*"))
+
+
+def test_a_state_is_there_as_long_as_its_network_is_not(stimulus_sets, tmp_path):
+    checkpoints = {"folder": str(tmp_path / "states"), "seconds": 0}
+    plan = plan_networks(stimulus_sets, _params(grids=[GRIDS[0]], portable=False, checkpoints=checkpoints))
+    states = tmp_path / "states"
+    names = ["cnn_supervised_s0", "small_resnet_supervised_s1"]
+    seen = [[path.stem for path in states.iterdir()] for _ in plan[names[0]].compute.compute(names)]
+    assert seen == [[name] for name in names]
+    run_plan(tmp_path / "networks", {name: plan[name] for name in names})
+    assert list(states.iterdir()) == []
 
 
 def test_metrics_precision_and_accumulation_are_part_of_the_recipe_and_of_the_training(

@@ -217,6 +217,8 @@ def _batch_values(
                 share, seconds = seconds / n_ready, 0.0
             n_ready -= 1
             yield waiting.pop(key), box, _Spent(share + seconds, n_ready)
+        if not waiting:
+            next(values, None)  # the last value is stored: what the batch does after it is done now
     except Exception as problem:
         why = problem
     for item in waiting.values():

@@ -49,7 +49,7 @@ def decode_splits(
             raise UserError(f"stimulus set {handle.key!r} has no split 'train' to train on")
         shape = (len(rows), channels, size_px, size_px)
         is_streamed = math.prod(shape) > memory_bytes
-        pixels = _make_room(shape, handle.key) if is_streamed else np.empty(shape, np.uint8)
+        pixels = make_room(shape, handle.key) if is_streamed else np.empty(shape, np.uint8)
         for start in range(0, len(rows), _CHUNK):
             part = rows.slice(start, _CHUNK)
             names = [f"{handle.key}: {each}" for each in part["stimulus_id"].to_pylist()]
@@ -77,7 +77,7 @@ def _read_labels(column: pa.ChunkedArray, n_classes: int) -> Tensor | None:
     return found
 
 
-def _make_room(shape: tuple[int, ...], stimulus_set: str) -> np.ndarray:
+def make_room(shape: tuple[int, ...], stimulus_set: str) -> np.ndarray:
     """Return an array in a temporary file."""
     needed, free = math.prod(shape), shutil.disk_usage(tempfile.gettempdir()).free
     if needed > free:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from rep_kedro.datasets import Tensors, TensorsDataset
+from rep_kedro.datasets.atomic import sweep_partials_of
 from rep_kedro.datasets.plan import digest_of
 from rep_kedro.datasets.seal import DamagedMemberError
 
@@ -72,6 +73,7 @@ class StateFile:
 
     def load(self) -> TrainingState | None:
         """Return the stored state; None, with a line in the log, if it is damaged or of another recipe."""
+        sweep_partials_of(self.path)
         try:
             handle = TensorsDataset.open_checked(self.path)
             handle.verify()
