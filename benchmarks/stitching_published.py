@@ -33,7 +33,7 @@ from rep_kedro.kernels.stitching.training import Stitch, train_stitches
 from rep_kedro.models.folding import fold_batch_norms
 from rep_kedro.models.layers import LayerReader
 
-PAIRS = ("0 to 1", "2 to 3", "3 to 4", "1 to 2", "4 to 0", "0 to 2", "1 to 4", "4 to 3")
+PAIRS = ("0 to 1", "1 to 0", "0 to 9", "3 to 7", "2 to 3", "3 to 4")
 FIRST = ("core/cifar10/train_00000-01999.parquet", "extra/cifar10/train_02000-03999.parquet")
 MORE = "extra/cifar10/train_more_16k.parquet"
 N_TRAIN, N_TEST, BATCH = 5085, 1017, 250
