@@ -34,7 +34,7 @@ def find_unfit_joints(
                     continue
                 try:
                     layers = resolve_layers(pair[0].outline, pair[1].outline, joint, params.layers)
-                    require_maps_that_fit(layers, pair[0], pair[1], params.maps)
+                    require_maps_that_fit(layers, pair[0], pair[1], params.maps_of(joint))
                 except UserError as problem:
                     yield number, str(problem)
 
