@@ -63,6 +63,10 @@ WRONG = {
     "similarity.subset": ("analsis", "is not a stimulus subset of this study; did you mean 'analysis'?"),
     "training.stimulus_set": ("digitz", "is not a stimulus set of this study; did you mean 'digits'?"),
     "stitching.models": (["cnn_simclr_s9"], "is not a network of this study; did you mean"),
+    "stitching.joints": (
+        [{"fronts": ["cnn_supervised_s0"], "ends": ["cnn_simclr_s9"]}],
+        "is not a network of this study; did you mean",
+    ),
     "stitching.stimulus_sets": (["digitz"], "is not a stimulus set of this study; did you mean 'digits'?"),
     "probing.models": (["cnn_simclr_s9"], "is not a network of this study; did you mean"),
     "probing.stimulus_sets": (["digitz"], "is not a stimulus set of this study"),
@@ -98,6 +102,23 @@ def test_an_unknown_name_is_told_with_its_place(parameters: dict[str, Any], plac
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
     _check(changed, "ingest")  # which reads none of these
+
+
+@pytest.mark.parametrize(
+    ("layers", "maps", "message"),
+    [
+        ({"relu2": "relu33"}, {}, "unknown layer 'relu33'; did you mean 'relu3'"),
+        ({"relu1": "relu3"}, {"eye": {"fit": "start", "init": "eye"}}, r"maps\.eye \(eye\) needs layers of"),
+    ],
+)
+def test_layers_that_cannot_be_stitched_are_refused(
+    parameters: dict[str, Any], layers: Any, maps: Any, message: str
+) -> None:
+    changed = deepcopy(parameters)
+    joint = {"fronts": ["cnn_supervised_s0"], "ends": ["cnn_supervised_s1"], "layers": layers}
+    changed["stitching"] |= {"joints": [joint], **({"maps": maps} if maps else {})}
+    with pytest.raises(UserError, match=rf"^parameter stitching\.joints\.0.*: {message}"):
+        _check(changed, "stitching")
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,8 @@ def _used_names(parameters: Mapping[str, Any], read: Iterable[str]) -> Iterator[
                 yield from (((group, key), kind, name) for name in chosen[key])
         if chosen.get("subset") is not None:
             yield (group, "subset"), SUBSET, chosen["subset"]
+    if "stitching" in read:
+        yield from _names_used_by_joints(parameters["stitching"])
     if "training" in read and parameters["training"].get("grids"):
         yield from _sets_to_train_on(parameters["training"])
     if "probing" in read:
@@ -157,6 +159,14 @@ def _sets_to_train_on(training: Mapping[str, Any]) -> Iterator[tuple[Keys, str, 
     for name in dict.fromkeys(spec.stimulus_set for spec in specs):
         is_default = name == training.get("stimulus_set")
         yield ("training", "stimulus_set" if is_default else "grids"), STIMULUS_SET, name
+
+
+def _names_used_by_joints(stitching: Mapping[str, Any]) -> Iterator[tuple[Keys, str, str]]:
+    for number, joint in enumerate(stitching.get("joints") or ()):
+        for side in ("fronts", "ends"):
+            names = joint.get(side)
+            for name in names if isinstance(names, list) else ():
+                yield ("stitching", "joints", str(number), side), ANY_NETWORK, name
 
 
 def _sets_with_files(parameters: Mapping[str, Any], read: Iterable[str]) -> Iterator[tuple[Keys, str, str]]:
@@ -275,17 +285,26 @@ def _unsound_architectures(
 def _unknown_layers(parameters: Mapping[str, Any], read: Iterable[str]) -> Iterator[tuple[Keys, str]]:
     """Yield where layers are named that no network has, with reasons."""
     from rep_kedro.analyses.layer_similarity.params import LayerSimilarityParams
+    from rep_kedro.analyses.stitching.params import StitchingParams
     from rep_kedro.checks.layer_names import find_unknown_layers
+    from rep_kedro.checks.stitched_layers import find_unfit_joints
     from rep_kedro.features.params import FeaturesParams
     from rep_kedro.training.params import TrainingParams
 
+    if not {"layer_similarity", "stitching"} & {*read}:
+        return
+    features = _read(FeaturesParams, parameters, "features")
+    training = _read(TrainingParams, parameters, "training")
+    if features is None or training is None:
+        return
     if "layer_similarity" in read:
         params = _read(LayerSimilarityParams, parameters, "layer_similarity")
-        features = _read(FeaturesParams, parameters, "features")
-        training = _read(TrainingParams, parameters, "training")
-        if params is not None and features is not None and training is not None:
-            for why in find_unknown_layers(params, features, training):
-                yield ("layer_similarity", "layers"), why
+        for why in () if params is None else find_unknown_layers(params, features, training):
+            yield ("layer_similarity", "layers"), why
+    stitching = _read(StitchingParams, parameters, "stitching") if "stitching" in read else None
+    if stitching is not None:
+        for number, why in find_unfit_joints(stitching, features, training):
+            yield ("stitching", "joints", str(number)), why
 
 
 def _refusals(require: Any, measures: Iterable[str]) -> Iterator[str]:

@@ -133,12 +133,18 @@ def test_other_widths_sizes_kinds_and_controls(study, tmp_path):
         {"fronts": ["cnn_s0"], "ends": ["cnn_s1"], "layers": {"relu5": "mean"}, "flatten": True},
         {"fronts": ["cnn_s1"], "ends": ["cnn_s1"], "layers": ["relu3"], "include_self": True},
         {"fronts": ["cnn_s0"], "ends": ["cnn_s1"], "layers": ["relu3"], "control": "untrained"},
-        {"fronts": ["cnn_s0"], "ends": ["cnn_s1"], "layers": ["relu3"], "control": "noise"},
+        {
+            "fronts": ["cnn_s0"],
+            "ends": ["cnn_s1"],
+            "layers": ["relu3"],
+            "control": "noise",
+            "maps": ["ps_inv"],
+        },
     ]
     maps = {"ps_inv": {"fit": "least_squares"}, "frank": dict(SHORT)}
     handles = run_plan(tmp_path / "out", _plan(study, maps, joints=joints, measures=["cka"]))
     results = tabulate_stitches(handles)[0]
-    assert len(results) == 2 * 7
+    assert len(results) == 2 * 6 + 1
     assert sorted({key.split("/")[1] for key in handles}) == [
         "cnn_s0-to-cnn_s1",
         "cnn_s0-to-small_resnet_s0",

@@ -79,7 +79,7 @@ def _join_some(
     fitted = {
         Stitch(pair.name, layers, name, seed): fit_map(params.maps[name], moments[pair.name, layers], seed)
         for pair, name in wanted
-        for layers in pair.layers
+        for layers in pair.places[name]
         for seed in params.maps[name].wanted_seeds
     }
     rows = describe_stitches(group, wanted, splits, params, fitted, moments)

@@ -28,19 +28,24 @@ class JoinedPair(NamedTuple):
         front: The network that begins.
         end: The network that goes on, on the images that it was trained on.
         control: What replaces the front, see `JointParams`.
-        layers: Where they are joined.
+        places: Where they are joined by each map.
     """
 
     front: Donor
     end: Donor
     control: str
-    layers: tuple[LayerPair, ...]
+    places: Mapping[str, tuple[LayerPair, ...]]
 
     @property
     def name(self) -> str:
         """What files call the pair: a control is part of the front's name."""
         control = "" if self.control == "none" else f"@{self.control}"
         return f"{self.front.name}{control}-to-{self.end.name}"
+
+    @property
+    def layers(self) -> tuple[LayerPair, ...]:
+        """Where they are joined by any map."""
+        return tuple(dict.fromkeys(place for places in self.places.values() for place in places))
 
 
 class Study(NamedTuple):
@@ -94,12 +99,12 @@ def find_joined_pairs(
     for number, joint in enumerate(params.joints):
         try:
             for front, end in _choose_networks(study, kinds, joint):
-                pair = _join(front, end, joint, params)
+                layers = resolve_layers(front.outline, end.outline, joint, params.layers)
+                require_maps_that_fit(layers, front, end, params.maps_of(joint))
                 key = (front.name, end.name, joint.control)
-                before = found[key].layers if key in found else ()
-                if pair.layers:
-                    layers = tuple(dict.fromkeys((*before, *pair.layers)))
-                    found[key] = pair._replace(layers=layers)
+                before = found[key].places if key in found else {}
+                if places := _with_places(before, layers, params.maps_of(joint)):
+                    found[key] = JoinedPair(front, end, joint.control, places)
         except UserError as problem:
             where = f"stitching.joints[{number}]: " if len(params.joints) > 1 or _is_named(joint) else ""
             raise UserError(f"{where}{problem}") from problem
@@ -125,10 +130,12 @@ def _is_named(joint: JointParams) -> bool:
     return not (isinstance(joint.fronts, str) and isinstance(joint.ends, str))
 
 
-def _join(front: Donor, end: Donor, joint: JointParams, params: StitchingParams) -> JoinedPair:
-    layers = resolve_layers(front.outline, end.outline, joint, params.layers)
-    require_maps_that_fit(layers, front, end, params.maps)
-    return JoinedPair(front, end, joint.control, tuple(layers))
+def _with_places(
+    before: Mapping[str, tuple[LayerPair, ...]], layers: Sequence[LayerPair], maps: Collection[str]
+) -> dict[str, tuple[LayerPair, ...]]:
+    """Return where two networks are joined by each map, with the places of a further joint."""
+    added = {name: tuple(dict.fromkeys((*before.get(name, ()), *layers))) for name in maps if layers}
+    return {**before, **added}
 
 
 def _choose_networks(

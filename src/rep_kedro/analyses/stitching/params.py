@@ -33,6 +33,7 @@ class JointParams(PlainNumbers, BaseModel):
         control: `untrained`: the front's weights are drawn again; `noise`: its activations are replaced by
             noise of the same shape. Nothing of the image is left in the latter.
         include_self: Join each network with itself too; a control that must change nothing.
+        maps: Names of the maps by which they are joined, or `all`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -43,10 +44,11 @@ class JointParams(PlainNumbers, BaseModel):
     flatten: bool = False
     control: Literal["none", "untrained", "noise"] = "none"
     include_self: bool = False
+    maps: Literal["all"] | list[str] = "all"
 
     @model_validator(mode="after")
     def _require_something(self) -> Self:
-        for name in ("fronts", "ends", "layers"):
+        for name in ("fronts", "ends", "layers", "maps"):
             value = getattr(self, name)
             if not value:
                 raise UserError(f"{name} names nothing; leave it out, or name at least one")
@@ -128,10 +130,25 @@ class StitchingParams(PlainNumbers, BaseModel):
                 require_known(f"map in maps.{name}.path_from", given.path_from, {*self.maps} - {name})
         return self
 
+    def maps_of(self, joint: JointParams) -> dict[str, StitchMap]:
+        """Return the maps of a joint, by name."""
+        return self.maps if isinstance(joint.maps, str) else {name: self.maps[name] for name in joint.maps}
+
+    @model_validator(mode="after")
+    def _require_maps_of_joints(self) -> Self:
+        for joint in self.joints:
+            for name in () if isinstance(joint.maps, str) else joint.maps:
+                require_known("map", name, self.maps)
+                partner = getattr(self.maps[name], "path_from", None)
+                if partner is not None and self.maps[partner].is_trained and partner not in joint.maps:
+                    raise UserError(f"map {name!r} has a path from {partner!r}, which its joint leaves out")
+        return self
+
     @model_validator(mode="after")
     def _require_outputs_of_noise(self) -> Self:
-        needing = [name for name, given in self.maps.items() if given.needs_front_outputs]
-        if needing and any(joint.control == "noise" for joint in self.joints):
+        noisy = [self.maps_of(joint) for joint in self.joints if joint.control == "noise"]
+        needing = [name for given in noisy for name in given if given[name].needs_front_outputs]
+        if needing:
             target: Any = getattr(self.maps[needing[0]], "target", "")
             raise UserError(
                 f"maps.{needing[0]}.target {target} needs what the front predicts, and noise predicts"

@@ -142,7 +142,7 @@ def _train_all(
     """Train layer by layer of the end; stitches into one layer share batches if their schedules are one."""
     places: dict[tuple[str, bool], list[tuple[JoinedPair, LayerPair, str]]] = {}
     for pair, name in wanted:
-        for layers in pair.layers:
+        for layers in pair.places[name]:
             places.setdefault((layers.end, layers.flatten), []).append((pair, layers, name))
     found: dict[Stitch, kernel.TrainedStitch] = {}
     for chosen in places.values():

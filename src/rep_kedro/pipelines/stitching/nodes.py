@@ -59,7 +59,7 @@ def plan_stitches(
     pairs = find_joined_pairs(stimulus_sets, networks, features, params, absent=plan.left_out)
     for connected in group_connected(pairs):
         stimulus_set = connected[0].end.stimulus_set
-        wanted = {_key_of(pair, name): (pair, name) for pair in connected for name in params.maps}
+        wanted = {_key_of(pair, name): (pair, name) for pair in connected for name in pair.places}
         if why := _why_no_images(stimulus_set, stimulus_sets, stimulus_subsets, params):
             plan.left_out |= dict.fromkeys(wanted, why)
             continue
@@ -99,7 +99,7 @@ def _recipe(
         "front": pair.front.reference,
         "end": pair.end.reference,
         "control": pair.control,
-        "layers": [list(layers) for layers in pair.layers],
+        "layers": [list(layers) for layers in pair.places[name]],
         "map": {"name": name, **given.model_dump(mode="json")},
         **{image: handle.reference for image, handle in images.items()},
         **params.model_dump(mode="json", include=set(_RECIPE_PARAMS)),
