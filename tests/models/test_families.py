@@ -10,12 +10,11 @@ from tests.models.shipped import LAYERED
 from torch import nn
 
 from rep_kedro.errors import UserError
-from rep_kedro.kernels.layers.receptive_field import compute_receptive_fields
 from rep_kedro.models.architecture_files import load_architecture, look_in
 from rep_kedro.models.cost import count_cost
 from rep_kedro.models.families.layout import read_layout
 from rep_kedro.models.families.registry import make_variant
-XX
+from rep_kedro.models.fields import find_layer_fields
 from rep_kedro.models.network import build_network
 from rep_kedro.models.shapes import follow_shapes
 
@@ -32,7 +31,8 @@ def weighted(network):
 def conv_fields(name, *, smallest=False):
     """Return the receptive fields of the convolutions, without those on shortcuts."""
     network = build(name)
-    fields = compute_receptive_fields(network_graph(network), 32)
+    known = find_layer_fields(network, None, 32).known
+    fields = {name: field.columns for name, field in known.items()}
     convs = [n for n in weighted(network) if n in fields and isinstance(network.get_submodule(n), nn.Conv2d)]
     chosen = [n for n in convs if "downsample" not in n and "shortcut" not in n]
     return [fields[n].smallest_path_px if smallest else fields[n].size_px for n in chosen]
