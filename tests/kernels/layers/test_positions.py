@@ -74,7 +74,10 @@ def test_random_positions_are_columns_of_all_channels():
 
 
 def test_a_generator_decides_the_draw_and_all_positions_draw_nothing():
-    first, again = pick_random_positions(MAPS, 4, _generator(5)), pick_random_positions(MAPS, 4, _generator(5))
+    first, again = (
+        pick_random_positions(MAPS, 4, _generator(5)),
+        pick_random_positions(MAPS, 4, _generator(5)),
+    )
     assert torch.equal(first, again)
     generator = _generator(5)
     assert pick_random_positions(MAPS, 20, generator) is MAPS

@@ -39,8 +39,8 @@ def pick_random_positions(activation: Tensor, n_positions: int, generator: torch
     """Return randomly drawn positions of each stimulus, as a sequence.
 
     One set of different positions is drawn and moved on by a random number of places for each stimulus, in
-    reading order and around the end. So a stimulus never has a position twice, every position is drawn equally
-    often, and the stimuli of a batch do not share theirs.
+    reading order and around the end. So a stimulus never has a position twice, every position is drawn
+    equally often, and the stimuli of a batch do not share theirs.
 
     Args:
         activation: Shape (n, channels, height, width), (n, tokens, channels) or (n, channels).
@@ -74,8 +74,8 @@ def pick_nearest_positions(activation: Tensor, side: int) -> Tensor:
     upper left position alone is left, as in the published saturations of that setting.
 
     Args:
-        activation: Shape (n, channels, height, width), or (n, tokens, channels) for tokens floor(i * n / side);
-            (n, channels) has one position.
+        activation: Shape (n, channels, height, width), or (n, tokens, channels), of which tokens
+            floor(i * tokens / side) are kept; (n, channels) has one position.
         side: Positions along each axis, at least 1.
 
     Returns:
@@ -108,9 +108,9 @@ def read_samples(activation: Tensor, way: Way) -> Tensor:
 
     Args:
         activation: Shape (n, channels, height, width), (n, tokens, channels) or (n, channels).
-        way: ``channelwise``: each position is a sample of the channels; ``mean``, ``max``, ``median`` (the lower
-            of two) over positions: each stimulus is a sample of the channels; ``flatten``: each stimulus is a
-            sample of all numbers, channel by channel.
+        way: ``channelwise``: each position is a sample of the channels; ``mean``, ``max``, ``median`` (the
+            lower of two) over positions: each stimulus is a sample of the channels; ``flatten``: each
+            stimulus is a sample of all numbers, channel by channel.
 
     Returns:
         Shape (n * positions, channels) for ``channelwise``, (n, channels * positions) for ``flatten``, else

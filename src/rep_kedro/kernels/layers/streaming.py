@@ -23,7 +23,7 @@ class StreamedMoments:
         n_features: Number of features of each sample, at least 1.
         device: Where the sums are kept; batches must be on the same device.
         products: Type in which deviations are multiplied within a batch. float32 is several times faster and
-            keeps six digits within every batch; what is added over batches and states is float64 in either case.
+            keeps six digits within a batch; sums over batches and states are float64 in either case.
 
     Attributes:
         n_samples: Samples seen so far.
@@ -73,8 +73,8 @@ class StreamedMoments:
 
         Args:
             samples: Shape (n_samples, n_features), any float dtype; a batch of no samples changes nothing.
-            check: Look for NaN and infinity now, which waits for the device. Without it they stay in the sums,
-                and whoever takes eigenvalues of the covariance finds them.
+            check: Look for NaN and infinity now, which waits for the device. Without it they stay in the
+                sums, and whoever takes eigenvalues of the covariance finds them.
 
         Raises:
             ValueError: If the shape does not fit, or a value is not finite.
