@@ -130,10 +130,8 @@ class _Recorder:
         kept = self._kept[call]
         kept.ended = self._clock
         version = output._version if isinstance(output, Tensor) else 0
-        if (
-            output is not self._last[0] or version != self._last[1]
-        ):  # a container gives what its last part gave
-            self._last = output, version, _copy(output)
+        if output is not self._last[0] or version != self._last[1]:
+            self._last = output, version, _copy(output)  # else a container gives what its last part gave
         kept.output = self._last[2]
         if kept.output is None:
             kept.ended = _NEVER  # it cannot be handed out, its parts can
@@ -163,7 +161,7 @@ def _handing_out(
 
     try:
         for name in patched:
-            parts[name].forward = make_forward(name, parts[name].forward)  # type: ignore[method-assign]
+            parts[name].forward = make_forward(name, parts[name].forward)
         yield
     finally:
         for name in patched:
