@@ -8,7 +8,7 @@ from rep_kedro.kernels.precision import full_precision, in_full_precision
 from rep_kedro.kernels.similarity import cka
 from rep_kedro.measures import MEASURES, compare_models
 from rep_kedro.models.reading import steady
-from rep_kedro.training.loop import _repeatable
+from rep_kedro.training.repeatable import repeatable
 
 MATMUL = torch.backends.cuda.matmul
 ON_CPU = torch.backends.mkldnn.matmul
@@ -59,7 +59,7 @@ def test_nothing_is_shortened_within_and_the_setting_is_put_back(name):
 
 
 @pytest.mark.parametrize(
-    "scope", [lambda: steady(None), lambda: _repeatable("cpu")], ids=["features", "training"]
+    "scope", [lambda: steady(None), lambda: repeatable("cpu")], ids=["features", "training"]
 )
 def test_networks_are_run_and_trained_in_full_precision(scope):
     torch.set_float32_matmul_precision("medium")

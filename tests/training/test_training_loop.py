@@ -6,15 +6,12 @@ import pytest
 import torch
 
 from rep_kedro.models.architecture_files import load_architecture
-from rep_kedro.training.loop import (
-    LabelledImages,
-    TrainingStimuli,
-    measure_accuracy,
-    rate_fraction,
-    train_network,
-)
+from rep_kedro.training.evaluation import measure_accuracy
+from rep_kedro.training.loop import train_network
 from rep_kedro.training.objectives.registry import make_objective
 from rep_kedro.training.schedule import Schedule
+from rep_kedro.training.steps import rate_fraction
+from rep_kedro.training.stimuli import LabelledImages, TrainingStimuli
 
 N_CLASSES = 3
 

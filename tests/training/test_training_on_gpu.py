@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from rep_kedro.models.architecture_files import load_architecture
-from rep_kedro.training.loop import LabelledImages, TrainingStimuli, train_network
+from rep_kedro.training.loop import train_network
 from rep_kedro.training.objectives.registry import make_objective
 from rep_kedro.training.schedule import Schedule
+from rep_kedro.training.stimuli import LabelledImages, TrainingStimuli
 
 pytestmark = [
     pytest.mark.gpu,

@@ -5,62 +5,49 @@ the loop runs on one thread, so that the result does not depend on how many ther
 trained side by side instead.
 """
 
-import hashlib
+import logging
 import math
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rep_kedro.errors import NotFiniteError, UserError
-from rep_kedro.kernels.layers.spectrum import measure_rankme_uncentred_sigma
-from rep_kedro.kernels.precision import accumulation_dtype, full_precision
+from rep_kedro.kernels.precision import accumulation_dtype
 from rep_kedro.models.architecture import Architecture
 from rep_kedro.models.network import LayeredNetwork, build_network
-from rep_kedro.training.objectives.protocol import Objective, embed
+from rep_kedro.training.evaluation import evaluate
+from rep_kedro.training.monitors.protocol import MonitorSettings, Step, Training
+from rep_kedro.training.monitors.watching import Watching
+from rep_kedro.training.objectives.protocol import Objective
+from rep_kedro.training.repeatable import make_stream, repeatable
 from rep_kedro.training.schedule import Schedule
+from rep_kedro.training.steps import Steps
+from rep_kedro.training.stimuli import LabelledImages, TrainingStimuli
 
-EVALUATION_BATCH = 512
-
-
-@dataclass(frozen=True)
-class LabelledImages:
-    """Images of one split.
-
-    Attributes:
-        images: uint8, (n, c, h, w).
-        labels: int64, (n,), from 0; None where a stimulus set has none.
-    """
-
-    images: Tensor
-    labels: Tensor | None
-
-
-@dataclass(frozen=True)
-class TrainingStimuli:
-    """What a network learns from, and what it is tried on.
-
-    Attributes:
-        train: Images to learn from.
-        test: Images for the reported accuracy only; nothing is chosen by them.
-        n_classes: Classes of the stimulus set; None where it has no labels.
-    """
-
-    train: LabelledImages
-    test: LabelledImages
-    n_classes: int | None
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """A network and how it came about: one dict of metrics per epoch, from epoch 0 (as drawn) on."""
+    """A network and how it came about.
+
+    Attributes:
+        network: On the CPU, in evaluation mode.
+        history: One dict of metrics per epoch, from epoch 0 (as drawn) on.
+        watched: Tensors of the monitors, as `<monitor>/<name>`.
+        watched_meta: What the monitors say, by monitor.
+        ended: Why a monitor ended the training early, and after which epoch and step; None if none did.
+    """
 
     network: LayeredNetwork
     history: list[dict[str, float]]
+    watched: dict[str, Tensor] = field(default_factory=dict)
+    watched_meta: dict[str, Any] = field(default_factory=dict)
+    ended: dict[str, Any] | None = None
 
 
 def train_network(
@@ -72,6 +59,7 @@ def train_network(
     schedule: Schedule | None,
     stimuli: TrainingStimuli,
     device: str = "cpu",
+    monitors: Sequence[MonitorSettings] = (),
 ) -> TrainedNetwork:
     """Train one network.
 
@@ -83,11 +71,12 @@ def train_network(
         schedule: None for an objective that does not train.
         stimuli: Images; the number of classes is used only by objectives with a head.
         device: Where to compute, such as `cpu` or `cuda`.
+        monitors: What watches the training; the weights are the same without them.
 
     Returns:
-        The network on the CPU, in evaluation mode, and its history: `epoch`, `loss` and its parts as means
-        over the epoch's steps, and where there is a head `train_accuracy` and `test_accuracy`, else
-        `embedding_rankme` of the training images; the last four measured after the epoch.
+        The network and its history: `epoch`, `loss` and its parts as means over the epoch's steps, and where
+        there is a head `train_accuracy` and `test_accuracy`, else `embedding_rankme` of the training images
+        (these three measured after the epoch), and the metrics of the monitors.
 
     Raises:
         ValueError: If the images do not fit the objective or the schedule.
@@ -97,152 +86,97 @@ def train_network(
     n_classes = stimuli.n_classes if objective.has_head else None
     network = build_network(architecture, n_classes=n_classes, seed=seed).to(device)
     width = math.prod(network.shapes[network.layer_names[-1]])
-    projector = objective.build_projector(width, _stream(seed, "projector")).to(device)
-    images, labels = stimuli.train.images.to(device), _labels_or_zeros(stimuli.train).to(device)
-    with _repeatable(device):
-        history = [{"epoch": 0.0, **_evaluate(network, projector, stimuli, device)}]
-        if objective.trains and schedule is not None:
-            steps = _Steps(network, projector, schedule, n_images=len(images))
-            order, augmentation = _stream(seed, "order"), _stream(seed, "views")
-            for epoch in range(1, schedule.epochs + 1):
-                sums: dict[str, Tensor] = {}
-                widest = accumulation_dtype(device)
-                for rows in steps.batches(order):
-                    losses = objective.compute_losses(
-                        network, projector, images[rows].float() / 255, labels[rows], augmentation
-                    )
-                    steps.take(losses["loss"])
-                    for part, value in losses.items():
-                        sums[part] = sums.get(part, 0.0) + value.detach().to(widest)
-                means = {part: total.item() / steps.per_epoch for part, total in sums.items()}
-                _require_finite(name, epoch, means)
-                history.append(
-                    {"epoch": float(epoch), **means, **_evaluate(network, projector, stimuli, device)}
-                )
-    return TrainedNetwork(network.cpu().eval(), history)
-
-
-class _Steps:
-    """Optimiser, learning rate and batches of one training."""
-
-    def __init__(
-        self, network: nn.Module, projector: nn.Module, schedule: Schedule, *, n_images: int
-    ) -> None:
-        parameters = [*network.parameters(), *projector.parameters()]
-        groups: list[dict[str, Any]] = [
-            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": schedule.weight_decay},
-            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        rate = schedule.learning_rate
-        self._optimizer: torch.optim.Optimizer = (
-            torch.optim.AdamW(groups, lr=rate, fused=True)  # exact roots: see kernels.portable
-            if schedule.optimizer == "adamw"
-            else torch.optim.SGD(groups, lr=rate, momentum=schedule.momentum, nesterov=schedule.momentum > 0)
-        )
-        self._schedule = schedule
-        self._n_images = n_images
-        self._taken = 0
-        self._network, self._projector = network, projector
-        self.per_epoch = n_images // schedule.batch_size
-
-    def batches(self, order: torch.Generator) -> Iterator[Tensor]:
-        """Yield the rows of each batch of one epoch."""
-        self._network.train()
-        self._projector.train()
-        rows = torch.randperm(self._n_images, generator=order)
-        size = self._schedule.batch_size
-        for i in range(self.per_epoch):
-            yield rows[i * size : (i + 1) * size]
-
-    def take(self, loss: Tensor) -> None:
-        """Take one step down the gradient of `loss`."""
-        for group in self._optimizer.param_groups:
-            group["lr"] = self._schedule.learning_rate * rate_fraction(
-                self._taken, self._schedule.epochs * self.per_epoch, self._schedule.warmup_fraction
-            )
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._optimizer.step()
-        self._taken += 1
-
-
-def rate_fraction(step: int, n_steps: int, warmup_fraction: float) -> float:
-    """Return the share of the highest learning rate at a step: a linear rise, then half a cosine to zero.
-
-    Example:
-        >>> [round(rate_fraction(step, 8, 0.25), 3) for step in range(8)]
-        [0.5, 1.0, 1.0, 0.933, 0.75, 0.5, 0.25, 0.067]
-    """
-    n_warmup = round(n_steps * warmup_fraction)
-    if step < n_warmup:
-        return (step + 1) / n_warmup
-    return (1 + math.cos(math.pi * (step - n_warmup) / (n_steps - n_warmup))) / 2
-
-
-def measure_accuracy(network: LayeredNetwork, images: LabelledImages, device: str = "cpu") -> float | None:
-    """Return the fraction of images whose highest logit is their label; None without labels or images."""
-    if images.labels is None or len(images.images) == 0:
-        return None
-    predictions = [logits.argmax(dim=1).cpu() for logits in _outputs(network, nn.Identity(), images, device)]
-    return int((torch.cat(predictions) == images.labels).sum()) / len(images.images)
-
-
-def _outputs(
-    network: LayeredNetwork, projector: nn.Module, images: LabelledImages, device: str
-) -> Iterator[Tensor]:
-    network.eval()
-    projector.eval()
-    with torch.no_grad():
-        for start in range(0, len(images.images), EVALUATION_BATCH):
-            batch = images.images[start : start + EVALUATION_BATCH]
-            yield embed(network, projector, batch.to(device).float() / 255)
-
-
-def _evaluate(
-    network: LayeredNetwork, projector: nn.Module, stimuli: TrainingStimuli, device: str
-) -> dict[str, float]:
-    if network.n_classes is None:
-        outputs = torch.cat(list(_outputs(network, projector, stimuli.train, device)))
-        embeddings = outputs.to(accumulation_dtype(device))
-        if not bool(torch.isfinite(embeddings).all()):
-            return {}
-        return {"embedding_rankme": measure_rankme_uncentred_sigma(torch.linalg.svdvals(embeddings).cpu())}
-    accuracies = {
-        "train_accuracy": measure_accuracy(network, stimuli.train, device),
-        "test_accuracy": measure_accuracy(network, stimuli.test, device),
-    }
-    return {metric: value for metric, value in accuracies.items() if value is not None}
-
-
-def _stream(seed: int, purpose: str) -> torch.Generator:
-    """Return a generator of its own for each purpose."""
-    digest = hashlib.sha256(f"{seed}:{purpose}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-
-
-@contextmanager
-def _repeatable(device: str) -> Iterator[None]:
-    """Compute in the same order every time, in full float32."""
-    memory: Any = torch.utils.deterministic
-    threads, filling = torch.get_num_threads(), memory.fill_uninitialized_memory
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    if torch.device(device).type == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS may not repeat itself
+    projector = objective.build_projector(width, make_stream(seed, "projector")).to(device)
+    plan = schedule if objective.trains else None
+    training = Training(
+        name,
+        network,
+        projector,
+        stimuli,
+        seed=seed,
+        n_epochs=plan.epochs if plan else 0,
+        steps_per_epoch=len(stimuli.train.images) // plan.batch_size if plan else 0,
+        batch_size=plan.batch_size if plan else 0,
+        device=device,
+    )
+    watching = Watching(monitors, training)
     try:
-        if torch.device(device).type == "cpu":
-            torch.set_num_threads(1)
-        torch.use_deterministic_algorithms(True)
-        memory.fill_uninitialized_memory = False  # nothing here reads memory that was not written
-        convolutions = torch.backends.cudnn.flags(
-            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+        with repeatable(device):
+            run = _Run(training, objective, watching)
+            if plan is not None:
+                run.train(plan)
+        return TrainedNetwork(
+            network.cpu().eval(), run.history, watching.tensors(), watching.meta(), run.ended
         )
-        with full_precision(), convolutions:
-            yield
     finally:
-        memory.fill_uninitialized_memory = filling
-        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
-        torch.set_num_threads(threads)
+        watching.close()
+
+
+class _Run:
+    """One training under way; evaluates the network as drawn when it is made."""
+
+    def __init__(self, training: Training, objective: Objective, watching: Watching) -> None:
+        self._training, self._objective, self._watching = training, objective, watching
+        device, train = training.device, training.stimuli.train
+        self._images, self._labels = train.images.to(device), _labels_or_zeros(train).to(device)
+        self._order = make_stream(training.seed, "order")
+        self._views = make_stream(training.seed, "views")
+        self.ended: dict[str, Any] | None = None
+        self.history: list[dict[str, float]] = []
+        self._record(0, {})
+
+    def train(self, schedule: Schedule) -> None:
+        """Take all steps, unless a monitor ends the training."""
+        training = self._training
+        steps = Steps(training.network, training.projector, schedule, n_images=len(self._images))
+        for epoch in range(1, schedule.epochs + 1):
+            means = self._train_epoch(epoch, steps)
+            _require_finite(training.name, epoch, means)
+            self._record(epoch, means)
+            self._note_end(epoch, steps.per_epoch)
+            if self.ended:
+                return
+
+    def _train_epoch(self, epoch: int, steps: Steps) -> dict[str, float]:
+        """Take the steps of one epoch; return the mean of each part of the loss."""
+        training, watching = self._training, self._watching
+        training.network.train()
+        training.projector.train()
+        sums: dict[str, Tensor] = {}
+        widest = accumulation_dtype(training.device)
+        n_taken = 0
+        for index, rows in enumerate(steps.batches(self._order)):
+            step = Step(epoch, index, steps.per_epoch)
+            watching.before_step(step)
+            images = self._images[rows].float() / 255
+            losses = self._objective.compute_losses(
+                training.network, training.projector, images, self._labels[rows], self._views
+            )
+            steps.take(losses["loss"])
+            for part, value in losses.items():
+                sums[part] = sums.get(part, 0.0) + value.detach().to(widest)
+            n_taken += 1
+            watching.after_step(step, losses)
+            self._note_end(epoch, n_taken)
+            if self.ended:
+                break
+        return {part: total.item() / n_taken for part, total in sums.items()}
+
+    def _record(self, epoch: int, means: dict[str, float]) -> None:
+        """Evaluate the network and add a row to the history."""
+        training = self._training
+        announce = partial(self._watching.before_evaluation, epoch)
+        metrics = evaluate(training.network, training.projector, training.stimuli, training.device, announce)
+        own = {"epoch": float(epoch), **means, **metrics}
+        watched = self._watching.end_epoch(epoch)
+        if twice := sorted(own.keys() & watched.keys()):
+            raise UserError(f"network {training.name!r}: a monitor gives metric {twice[0]!r} of the training")
+        self.history.append({**own, **watched})
+
+    def _note_end(self, epoch: int, n_steps: int) -> None:
+        if self.ended is None and (reason := self._watching.reason_to_end()):
+            self.ended = {"epoch": epoch, "step": n_steps, "reason": reason}
+            _log.warning("training of network %r ended in epoch %d: %s", self._training.name, epoch, reason)
 
 
 def _labels_or_zeros(images: LabelledImages) -> Tensor:

@@ -26,6 +26,7 @@ class NetworkGrid(_Strict):
         seeds: Of weights, batch order and augmentations.
         schedule: How long and how fast; none for objectives that do not train.
         options: Settings of the objective that differ from its defaults.
+        monitors: What watches the trainings: settings by name.
     """
 
     architectures: tuple[str, ...] = Field(min_length=1)
@@ -34,9 +35,11 @@ class NetworkGrid(_Strict):
     seeds: tuple[Seed, ...] = Field(min_length=1)
     schedule: Schedule | None = None
     options: dict[str, Any] = {}
+    monitors: dict[str, dict[str, Any]] = {}
 
     @model_validator(mode="after")
     def _require_known_names(self) -> Self:
+        from rep_kedro.training.monitors.registry import make_monitors
         from rep_kedro.training.objectives.registry import make_objective
 
         objective = make_objective(self.objective, self.options)
@@ -44,6 +47,7 @@ class NetworkGrid(_Strict):
             raise UserError(
                 f"objective {self.objective!r} {'needs a' if objective.trains else 'takes no'} schedule"
             )
+        make_monitors(self.monitors)
         for name in self.architectures:
             load_architecture(name)
         return self
@@ -69,6 +73,7 @@ class NetworkSpec(NamedTuple):
     seed: int
     schedule: Schedule | None
     options: dict[str, Any]
+    monitors: dict[str, dict[str, Any]]
 
 
 class TrainingParams(_Strict):
@@ -134,4 +139,4 @@ class TrainingParams(_Strict):
             {**grid.schedule.model_dump(), **change.schedule}
         )
         options = {**grid.options, **change.options}
-        return NetworkSpec(architecture, grid.objective, seed, schedule, options)
+        return NetworkSpec(architecture, grid.objective, seed, schedule, options, grid.monitors)

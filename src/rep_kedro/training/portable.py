@@ -65,6 +65,7 @@ def train_portably(
                 "seed": spec.seed,
                 "schedule": spec.schedule and spec.schedule.model_dump(mode="json"),
                 "options": spec.options,
+                "monitors": spec.monitors,
             }
             for name, (spec, definition) in ((name, networks[name]) for name in names)
         },
@@ -157,6 +158,7 @@ def _work(job: dict[str, Any], output: IO[bytes]) -> None:
                 wanted["seed"],
                 wanted["schedule"] and Schedule.model_validate(wanted["schedule"]),
                 wanted["options"],
+                wanted["monitors"],
             ),
             Architecture.model_validate(wanted["definition"]),
         )

@@ -10,16 +10,14 @@ from rep_kedro.datasets import Tensors
 from rep_kedro.datasets.platform import PLATFORM, describe_platform
 from rep_kedro.errors import UserError
 from rep_kedro.models.architecture import Architecture
+from rep_kedro.models.sources.trained import MONITOR_PREFIX
 from rep_kedro.stimuli.decoding import decode_images
 from rep_kedro.stimuli.limits import limits_of
-from rep_kedro.training.loop import (
-    LabelledImages,
-    TrainedNetwork,
-    TrainingStimuli,
-    train_network,
-)
+from rep_kedro.training.loop import TrainedNetwork, train_network
+from rep_kedro.training.monitors.registry import make_monitors
 from rep_kedro.training.objectives.registry import make_objective
 from rep_kedro.training.params import NetworkSpec
+from rep_kedro.training.stimuli import LabelledImages, TrainingStimuli
 
 if TYPE_CHECKING:
     from rep_kedro.datasets import ArrowHandle
@@ -63,6 +61,7 @@ def train_networks(
                 schedule=spec.schedule,
                 stimuli=stimuli[form],
                 device=device,
+                monitors=make_monitors(spec.monitors),
             )
         except Exception as error:
             yield name, error
@@ -77,9 +76,13 @@ def _to_member(trained: TrainedNetwork, spec: NetworkSpec, stimulus_set: str) ->
     history = [{**metrics, "epoch": int(metrics["epoch"])} for metrics in trained.history]
     # Batch counters are left out: nothing reads them, and a scalar is no array to every reader of the format.
     state = {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
+    state |= {f"{MONITOR_PREFIX}{name}": value for name, value in trained.watched.items()}
+    meta = {"monitors": trained.watched_meta} if trained.watched_meta else {}
+    meta |= {"ended": trained.ended} if trained.ended else {}
     return Tensors(
         state,
         {
+            **meta,
             "architecture": spec.architecture,
             "definition": network.architecture.as_json(),
             "objective": spec.objective,

@@ -8,6 +8,9 @@ from rep_kedro.models.architecture import Architecture
 from rep_kedro.models.network import LayeredNetwork, build_network, restore_network
 from rep_kedro.models.preprocessing import Preprocessing
 
+MONITOR_PREFIX = "monitor/"
+"""Begins the names of tensors that are no weights: what watched the training stored them."""
+
 
 class NetworkHandle(Protocol):
     """What is needed of a stored network."""
@@ -27,8 +30,12 @@ class NetworkHandle(Protocol):
 def restore_trained_network(handle: NetworkHandle) -> LayeredNetwork:
     """Return a stored network as it was trained, on the CPU, in evaluation mode."""
     # Copies: mapped files are read-only, and torch needs to own its memory.
-    state = {name: torch.from_numpy(handle.tensor(name).copy()) for name in handle.names}
+    state = {name: torch.from_numpy(handle.tensor(name).copy()) for name in handle.names if _is_weight(name)}
     return restore_network(definition_of(handle), handle.meta["n_classes"], state)
+
+
+def _is_weight(name: str) -> bool:
+    return not name.startswith(MONITOR_PREFIX)
 
 
 def rebuild_trained_network(handle: NetworkHandle) -> LayeredNetwork:

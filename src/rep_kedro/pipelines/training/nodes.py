@@ -38,6 +38,7 @@ def plan_networks(stimulus_sets: Mapping[str, ArrowHandle], params: TrainingPara
         ValueError: If the stimulus set is unknown, has too few training images, or lacks labels that an
             objective needs.
     """
+    from rep_kedro.training.monitors.registry import make_monitors
     from rep_kedro.training.objectives.registry import make_objective
     from rep_kedro.training.portable import ARITHMETIC
 
@@ -63,6 +64,11 @@ def plan_networks(stimulus_sets: Mapping[str, ArrowHandle], params: TrainingPara
             "stimulus_set": handle.reference,
             "code": code_revision(type(objective).__module__, "rep_kedro.training.loop"),
         }
+        if spec.monitors:
+            recipe["monitors"] = [
+                {**each.as_json(), "code": code_revision(type(each).__module__)}
+                for each in make_monitors(spec.monitors)
+            ]
         if params.portable:
             recipe["arithmetic"] = ARITHMETIC
         plan[name] = Planned(recipe, batch)

@@ -1,0 +1,73 @@
+"""What is measured of a network after each epoch."""
+
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from rep_kedro.kernels.layers.spectrum import measure_rankme_uncentred_sigma
+from rep_kedro.kernels.precision import accumulation_dtype
+from rep_kedro.models.network import LayeredNetwork
+from rep_kedro.training.objectives.protocol import embed
+from rep_kedro.training.stimuli import LabelledImages, TrainingStimuli
+
+EVALUATION_BATCH = 512
+
+
+def measure_accuracy(network: LayeredNetwork, images: LabelledImages, device: str = "cpu") -> float | None:
+    """Return the fraction of images whose highest logit is their label; None without labels or images."""
+    if images.labels is None or len(images.images) == 0:
+        return None
+    predictions = [logits.argmax(dim=1).cpu() for logits in _outputs(network, nn.Identity(), images, device)]
+    return int((torch.cat(predictions) == images.labels).sum()) / len(images.images)
+
+
+def evaluate(
+    network: LayeredNetwork,
+    projector: nn.Module,
+    stimuli: TrainingStimuli,
+    device: str,
+    announce: Callable[[Literal["train", "test"]], None],
+) -> dict[str, float]:
+    """Return the accuracies on both splits; without a head, the rank of the training images' embeddings.
+
+    Args:
+        network: Of any mode; evaluation mode afterwards.
+        projector: Between representation and loss.
+        stimuli: Images of both splits.
+        device: Where the network is.
+        announce: Called before the forward passes over a split, in evaluation mode.
+    """
+    network.eval()
+    projector.eval()
+    if network.n_classes is None:
+        announce("train")
+        outputs = torch.cat(list(_outputs(network, projector, stimuli.train, device)))
+        embeddings = outputs.to(accumulation_dtype(device))
+        if not bool(torch.isfinite(embeddings).all()):
+            return {}
+        return {"embedding_rankme": measure_rankme_uncentred_sigma(torch.linalg.svdvals(embeddings).cpu())}
+    found = {}
+    splits: tuple[tuple[Literal["train", "test"], LabelledImages], ...] = (
+        ("train", stimuli.train),
+        ("test", stimuli.test),
+    )
+    for split, images in splits:
+        if images.labels is not None and len(images.images):
+            announce(split)
+        accuracy = measure_accuracy(network, images, device)
+        if accuracy is not None:
+            found[f"{split}_accuracy"] = accuracy
+    return found
+
+
+def _outputs(
+    network: LayeredNetwork, projector: nn.Module, images: LabelledImages, device: str
+) -> Iterator[Tensor]:
+    network.eval()
+    projector.eval()
+    with torch.no_grad():
+        for start in range(0, len(images.images), EVALUATION_BATCH):
+            batch = images.images[start : start + EVALUATION_BATCH]
+            yield embed(network, projector, batch.to(device).float() / 255)

@@ -1,0 +1,21 @@
+"""All monitors by name."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rep_kedro.errors import UserError, suggest
+from rep_kedro.training.monitors.protocol import MonitorSettings
+
+MONITORS: dict[str, type[MonitorSettings]] = {}
+
+
+def make_monitors(wanted: Mapping[str, Mapping[str, Any]]) -> tuple[MonitorSettings, ...]:
+    """Return the settings of the monitors with these names, in the order of names.
+
+    Raises:
+        ValueError: If a name or a setting is unknown, or a value is not allowed.
+    """
+    for name in wanted:
+        if name not in MONITORS:
+            raise UserError(f"unknown monitor {name!r}; {suggest(name, MONITORS)}")
+    return tuple(MONITORS[name].model_validate(dict(wanted[name])) for name in sorted(wanted))
