@@ -64,10 +64,9 @@ def plan_networks(stimulus_sets: Mapping[str, ArrowHandle], params: TrainingPara
             "stimulus_set": handle.reference,
             "code": code_revision(type(objective).__module__, "rep_kedro.training.loop"),
         }
-        if spec.monitors:
+        if watching := [each for each in make_monitors(spec.monitors) if each.is_part_of_recipe]:
             recipe["monitors"] = [
-                {**each.as_json(), "code": code_revision(type(each).__module__)}
-                for each in make_monitors(spec.monitors)
+                {**each.as_json(), "code": code_revision(type(each).__module__)} for each in watching
             ]
         if params.portable:
             recipe["arithmetic"] = ARITHMETIC
