@@ -52,7 +52,7 @@ def train_networks(
         try:
             form = (architecture.input.size_px, architecture.input.channels)
             if form not in stimuli:
-                stimuli[form] = _decode_splits(handle, *form)
+                stimuli[form] = decode_splits(handle, *form)
             trained = train_network(
                 name,
                 architecture,
@@ -96,8 +96,8 @@ def _to_member(trained: TrainedNetwork, spec: NetworkSpec, stimulus_set: str) ->
     )
 
 
-def _decode_splits(handle: "ArrowHandle", size_px: int, channels: int) -> TrainingStimuli:
-    """Return the training and the test images of a stimulus set."""
+def decode_splits(handle: "ArrowHandle", size_px: int, channels: int) -> TrainingStimuli:
+    """Return the training and the test images of a stimulus set, as large as a network takes them."""
     table = handle.table(["stimulus_id", "image", "label", "split"])
     limits = limits_of(handle.meta)
     found = {}

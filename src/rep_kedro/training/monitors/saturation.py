@@ -69,6 +69,10 @@ class SaturationSettings(MonitorSettings):
     n_neighbours: NonNegativeInt = 0
     memory_bytes: PositiveInt = 4 * 2**30
 
+    def reading(self) -> dict[str, Any]:
+        """Return what the spectra depend on, as plain JSON."""
+        return self.model_dump(mode="json", exclude={"memory_bytes"})
+
     def watch(self, training: Training) -> "SaturationMonitor":
         """Return the monitor of one training."""
         return SaturationMonitor(self, training)
@@ -219,7 +223,7 @@ class Reading:
     def describe(self) -> dict[str, Any]:
         """Return what is read, as plain JSON."""
         return {
-            "settings": self._settings.as_json(),
+            "reading": self._settings.reading(),
             "split": self.split,
             "eval_amount": vars(self._amount),
             "layers": [layer.name for layer in self.layers],

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rep_kedro.models.watching import WatchedSpectrum
 
@@ -34,11 +34,18 @@ class SpectraLog:
             rows["n_samples"].append(seen.n_samples)
             rows["reason"].append(seen.reason)
             rows["two_nn"].append(None if math.isnan(two_nn) else two_nn)
-            rows["two_nn_reason"].append(seen.neighbours.reason if seen.neighbours else "")
+            rows["two_nn_reason"].append(
+                seen.neighbours.reason if seen.neighbours and math.isnan(two_nn) else ""
+            )
 
     def tensors(self) -> dict[str, Tensor]:
         """Return `<mode>/<layer>/eigenvalues`, (n_epochs, n_features), float64."""
-        return {f"{name}/eigenvalues": torch.stack(each) for name, each in self._eigenvalues.items()}
+        found = {}
+        for name, spectra in self._eigenvalues.items():
+            width = max(map(len, spectra))  # an epoch in which nothing was read has none
+            padded = [nn.functional.pad(each, (0, width - len(each))) for each in spectra]
+            found[f"{name}/eigenvalues"] = torch.stack(padded)
+        return found
 
     def meta(self) -> dict[str, Any]:
         """Return by mode its `epochs`, and by layer `n_samples`, `two_nn` and reasons, one per epoch."""
