@@ -136,6 +136,10 @@ def _used_names(parameters: Mapping[str, Any], read: Iterable[str]) -> Iterator[
                 yield from (((group, key), kind, name) for name in chosen[key])
         if chosen.get("subset") is not None:
             yield (group, "subset"), SUBSET, chosen["subset"]
+    projections = parameters.get("diagnostics", {}).get("projections") if "diagnostics" in read else None
+    for key, kind in (("models", ANY_NETWORK), ("stimulus_sets", STIMULUS_SET)):
+        if projections and isinstance(projections.get(key), list):
+            yield from ((("diagnostics", "projections", key), kind, name) for name in projections[key])
     if "training" in read and parameters["training"].get("grids"):
         yield ("training", "stimulus_set"), STIMULUS_SET, parameters["training"]["stimulus_set"]
     if "probing" in read:

@@ -4,7 +4,7 @@ from kedro.pipeline import Node, Pipeline
 
 from rep_kedro.analyses.diagnostics import receptive_fields
 from rep_kedro.datasets import RecipeNode, only
-from rep_kedro.pipelines.diagnostics import nodes, saturation
+from rep_kedro.pipelines.diagnostics import nodes, projections, saturation
 
 
 def create_pipeline(**_: object) -> Pipeline:
@@ -39,6 +39,26 @@ def create_pipeline(**_: object) -> Pipeline:
                 outputs="saturation_history",
                 name="saturation_history",
                 counts={"params:diagnostics": only({"deltas"})},
+                tags=["cpu"],
+            ),
+            Node(
+                projections.plan_projections,
+                inputs=[
+                    "stimulus_sets",
+                    "stimulus_subsets",
+                    "networks",
+                    "params:features",
+                    "params:diagnostics",
+                ],
+                outputs="projections",
+                name="projections",
+                tags=["gpu"],
+            ),
+            RecipeNode(
+                projections.tabulate_projection_results,
+                inputs="projections",
+                outputs="projection_results",
+                name="projection_results",
                 tags=["cpu"],
             ),
             RecipeNode(
