@@ -11,7 +11,7 @@ from tests.small_collections import ARROW, make_stimuli, run_plan, store
 from rep_kedro.datasets import CollectionError
 from rep_kedro.errors import UserError
 from rep_kedro.models.sources.trained import restore_trained_network
-from rep_kedro.pipelines.training.nodes import plan_networks, tabulate_training_history
+from rep_kedro.pipelines.training.nodes import plan_networks, tabulate_trainings
 from rep_kedro.training.params import TrainingParams
 
 SCHEDULE = {"epochs": 2, "batch_size": 8, "learning_rate": 0.01}
@@ -25,6 +25,14 @@ GRIDS = [
     {"objective": "vicreg", "architectures": ["cnn"], "seeds": [0], "schedule": SCHEDULE},
     {"objective": "untrained", "architectures": ["cnn"], "seeds": [0]},
 ]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _own_folder(tmp_path_factory):
+    """States of trainings go to a folder of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("project"))
+        yield
 
 
 def _params(grids=GRIDS, **changes):
@@ -125,7 +133,7 @@ def test_a_second_run_gives_the_same_bytes(stimulus_sets, networks, tmp_path):
 
 
 def test_the_history_table_has_one_row_per_epoch_and_metric(networks):
-    history = tabulate_training_history(networks)
+    history, _ = tabulate_trainings(networks)
     assert list(history.columns) == ["model", "architecture", "objective", "seed", "epoch", "metric", "value"]
     assert not history.duplicated(["model", "epoch", "metric"]).any()
     rows = history[(history.model == "cnn_supervised_s1") & (history.epoch == 2)]
@@ -135,6 +143,26 @@ def test_the_history_table_has_one_row_per_epoch_and_metric(networks):
         "test_accuracy",
     }
     assert set(history[history.model == "cnn_untrained_s0"].epoch) == {0}
+
+
+def test_costs_are_those_of_the_layers(networks):
+    _, costs = tabulate_trainings(networks)
+    rows = costs.set_index("model")
+    assert list(rows.index) == sorted(networks)
+    cnn, shapes = rows.loc["cnn_supervised_s0"], restore_trained_network(networks["cnn_supervised_s0"])
+    assert cnn.n_parameters == sum(p.numel() for p in shapes.parameters())
+    macs = sum(
+        module.weight.numel() * int(np.prod(shapes.shapes[name][1:]))
+        for name, module in shapes.named_modules()
+        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear)
+    )
+    assert cnn.macs_per_image == macs
+    assert (cnn.n_updates, cnn.n_images_seen) == (4, 32)
+    assert cnn.training_flops == 2 * 3 * macs * 32
+    outputs = sum(int(np.prod(shape)) for shape in shapes.shapes.values())
+    assert cnn.memory_bytes == 4 * (4 * cnn.n_parameters + 8 * outputs)
+    assert cnn.seconds > 0
+    assert (rows.loc["cnn_untrained_s0"].n_images_seen, rows.loc["cnn_untrained_s0"].training_flops) == (0, 0)
 
 
 def test_a_network_that_diverges_fails_alone_and_is_named(stimulus_sets, tmp_path):
@@ -216,4 +244,4 @@ def test_a_stimulus_set_that_cannot_be_learnt_from_is_refused_while_planning(
 
 def test_without_grids_there_is_nothing_to_train_and_no_set_to_train_on(stimulus_sets):
     assert plan_networks(stimulus_sets, _params(grids=[], stimulus_set="unknown")) == {}
-    assert "model" in tabulate_training_history({}).columns
+    assert all("model" in table.columns for table in tabulate_trainings({}))

@@ -19,10 +19,13 @@ def find_unsound_architectures(
         built: Definitions of which a network has been built, as canonical JSON; they need no check.
     """
     from rep_kedro.datasets.plan import canonical_json
-    from rep_kedro.models.architecture_files import load_architecture
 
-    names = dict.fromkeys(name for grid in training.grids for name in grid.architectures)
-    unbuilt = [name for name in names if canonical_json(load_architecture(name).as_json()) not in built]
+    specs = {(spec.architecture, spec.input_px): spec for spec in training.networks().values()}
+    definitions = {
+        name if px is None else f"{name} at {px} px": spec.load_architecture()
+        for (name, px), spec in specs.items()
+    }
+    unbuilt = [name for name, found in definitions.items() if canonical_json(found.as_json()) not in built]
     if not unbuilt:
         return
     import torch
@@ -32,7 +35,7 @@ def find_unsound_architectures(
     for name in unbuilt:
         try:
             with torch.device("meta"):
-                build_network(name, n_classes=_SOME_CLASSES, seed=0)
+                build_network(definitions[name], n_classes=_SOME_CLASSES, seed=0)
         except ValueError as problem:
             yield name, str(problem)
 

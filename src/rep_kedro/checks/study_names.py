@@ -141,7 +141,7 @@ def _used_names(parameters: Mapping[str, Any], read: Iterable[str]) -> Iterator[
         if projections and isinstance(projections.get(key), list):
             yield from ((("diagnostics", "projections", key), kind, name) for name in projections[key])
     if "training" in read and parameters["training"].get("grids"):
-        yield ("training", "stimulus_set"), STIMULUS_SET, parameters["training"]["stimulus_set"]
+        yield from _sets_to_train_on(parameters["training"])
     if "probing" in read:
         yield from _names_used_by_probing(parameters["probing"])
     if "consistency" in read:
@@ -149,6 +149,18 @@ def _used_names(parameters: Mapping[str, Any], read: Iterable[str]) -> Iterator[
             for anchor in (step.get("anchor") for step in steps or ()):
                 if anchor is not None:
                     yield ("consistency", "model_sets", name), ANY_NETWORK, anchor
+
+
+def _sets_to_train_on(training: Mapping[str, Any]) -> Iterator[tuple[Keys, str, str]]:
+    from rep_kedro.training.params import TrainingParams
+
+    try:
+        specs = TrainingParams.model_validate(training).networks().values()
+    except ValueError:  # reported with its place
+        return
+    for name in dict.fromkeys(spec.stimulus_set for spec in specs):
+        is_default = name == training.get("stimulus_set")
+        yield ("training", "stimulus_set" if is_default else "grids"), STIMULUS_SET, name
 
 
 def _sets_with_files(parameters: Mapping[str, Any], read: Iterable[str]) -> Iterator[tuple[Keys, str, str]]:

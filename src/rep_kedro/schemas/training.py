@@ -76,4 +76,29 @@ SATURATION_HISTORY = Table(
     empty_when="no entry of training.grids has the monitor saturation",
 )
 
-TABLES = (TRAINING_HISTORY, SATURATION_HISTORY)
+TRAINING_COSTS = Table(
+    "training_costs",
+    "One row for each network trained here: what the training cost.",
+    key=("model",),
+    columns=(
+        MODEL,
+        text("architecture", "architecture of the network"),
+        count("n_parameters", "trainable numbers, without the projector of the objective"),
+        count("macs_per_image", "multiply-accumulates of one forward pass for one image"),
+        count("n_updates", "updates of the weights"),
+        count("n_images_seen", "images in all forward passes of the training; views of one image count once"),
+        number(
+            "training_flops",
+            "floating point operations of all steps: three forward passes each, two per multiply-accumulate;"
+            " without evaluation, projector and second views",
+            low=0,
+        ),
+        number(
+            "memory_bytes", "predicted peak: weights, gradients, averages, outputs of a batch, bytes", low=0
+        ),
+        number("seconds", "time of the training, s", low=0, missing="not computed on this machine"),
+    ),
+    empty_when="all networks are imported",
+)
+
+TABLES = (TRAINING_HISTORY, TRAINING_COSTS, SATURATION_HISTORY)

@@ -1,7 +1,6 @@
 """What is measured of a network after each epoch."""
 
-from collections.abc import Callable, Iterator
-from typing import Literal
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +8,8 @@ from torch import Tensor, nn
 from rep_kedro.kernels.layers.spectrum import measure_rankme_uncentred_sigma
 from rep_kedro.kernels.precision import accumulation_dtype
 from rep_kedro.models.network import LayeredNetwork
+from rep_kedro.training.metrics import measure_metrics
+from rep_kedro.training.monitors.protocol import Split
 from rep_kedro.training.objectives.protocol import embed
 from rep_kedro.training.stimuli import LabelledImages, TrainingStimuli
 
@@ -28,7 +29,9 @@ def evaluate(
     projector: nn.Module,
     stimuli: TrainingStimuli,
     device: str,
-    announce: Callable[[Literal["train", "test"]], None],
+    *,
+    announce: Callable[[Split], None],
+    metrics: Sequence[str] = (),
 ) -> dict[str, float]:
     """Return the accuracies on both splits; without a head, the rank of the training images' embeddings.
 
@@ -38,6 +41,7 @@ def evaluate(
         stimuli: Images of both splits.
         device: Where the network is.
         announce: Called before the forward passes over a split, in evaluation mode.
+        metrics: Further metrics of the test images, of networks with a head.
     """
     network.eval()
     projector.eval()
@@ -48,17 +52,18 @@ def evaluate(
         if not bool(torch.isfinite(embeddings).all()):
             return {}
         return {"embedding_rankme": measure_rankme_uncentred_sigma(torch.linalg.svdvals(embeddings).cpu())}
-    found = {}
-    splits: tuple[tuple[Literal["train", "test"], LabelledImages], ...] = (
-        ("train", stimuli.train),
-        ("test", stimuli.test),
-    )
+    found: dict[str, float] = {}
+    splits: tuple[tuple[Split, LabelledImages], ...] = (("train", stimuli.train), ("test", stimuli.test))
     for split, images in splits:
-        if images.labels is not None and len(images.images):
-            announce(split)
-        accuracy = measure_accuracy(network, images, device)
-        if accuracy is not None:
-            found[f"{split}_accuracy"] = accuracy
+        if images.labels is None or len(images.images) == 0:
+            continue
+        announce(split)
+        logits = torch.cat([each.cpu() for each in _outputs(network, nn.Identity(), images, device)])
+        n_right = int((logits.argmax(dim=1) == images.labels).sum())
+        found[f"{split}_accuracy"] = n_right / len(images.images)
+        if split == "test":
+            further = measure_metrics(metrics, logits, images.labels)
+            found |= {f"test_{name}": value for name, value in further.items()}
     return found
 
 

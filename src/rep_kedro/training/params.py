@@ -1,82 +1,31 @@
 """Parameters of the training pipeline, checked before any node runs."""
 
-from typing import Any, NamedTuple, Self
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from rep_kedro.errors import UserError, suggest
-from rep_kedro.models.architecture_files import load_architecture
-from rep_kedro.parameter_model import PlainNumbers
-from rep_kedro.parameter_rules import Seed
-from rep_kedro.training.schedule import Schedule
+from rep_kedro.training.grids import NetworkGrid, Override
+from rep_kedro.training.spec import SNAPSHOT_MARK, NetworkSpec, Strict
+
+DEFAULT_MEMORY_BYTES = 4 * 2**30
 
 
-class _Strict(PlainNumbers, BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class NetworkGrid(_Strict):
-    """Every architecture with every seed under one objective.
+class Checkpoints(Strict):
+    """When and where the state of a training is stored; part of no recipe.
 
     Attributes:
-        architectures: Names of architectures; `<name>_w<n>` widens one n times.
-        objective: Name of an objective.
-        label: Set apart grids of one objective with other options, such as `t01`; part of the networks'
-            names.
-        seeds: Of weights, batch order and augmentations.
-        schedule: How long and how fast; none for objectives that do not train.
-        options: Settings of the objective that differ from its defaults.
-        monitors: What watches the trainings: settings by name.
+        folder: One file for each network under way; it is removed when the network is stored.
+        seconds: At least so long after the last one, at the end of an epoch; 0 for every epoch.
+        steps: Also after so many forward passes of an epoch; None for its end alone.
     """
 
-    architectures: tuple[str, ...] = Field(min_length=1)
-    objective: str
-    label: str = Field(default="", pattern=r"^[A-Za-z0-9.-]*$")
-    seeds: tuple[Seed, ...] = Field(min_length=1)
-    schedule: Schedule | None = None
-    options: dict[str, Any] = {}
-    monitors: dict[str, dict[str, Any]] = {}
-
-    @model_validator(mode="after")
-    def _require_known_names(self) -> Self:
-        from rep_kedro.training.monitors.registry import make_monitors
-        from rep_kedro.training.objectives.registry import make_objective
-
-        objective = make_objective(self.objective, self.options)
-        if objective.trains != (self.schedule is not None):
-            raise UserError(
-                f"objective {self.objective!r} {'needs a' if objective.trains else 'takes no'} schedule"
-            )
-        make_monitors(self.monitors)
-        for name in self.architectures:
-            load_architecture(name)
-        return self
+    folder: str = "data/06_models/training_state"
+    seconds: float = Field(default=5.0, ge=0)
+    steps: PositiveInt | None = None
 
 
-class Override(_Strict):
-    """What one network does differently from its grid.
-
-    Attributes:
-        schedule: Settings of the schedule to replace.
-        options: Settings of the objective to replace.
-    """
-
-    schedule: dict[str, Any] = {}
-    options: dict[str, Any] = {}
-
-
-class NetworkSpec(NamedTuple):
-    """One network to train."""
-
-    architecture: str
-    objective: str
-    seed: int
-    schedule: Schedule | None
-    options: dict[str, Any]
-    monitors: dict[str, dict[str, Any]]
-
-
-class TrainingParams(_Strict):
+class TrainingParams(Strict):
     """Which networks to train on what.
 
     Attributes:
@@ -85,6 +34,8 @@ class TrainingParams(_Strict):
             with whatever the machine is fastest with.
         device: Where to compute, such as `cpu` or `cuda`; another than `cpu` only where `portable` is false.
             Part of no recipe: networks trained elsewhere are kept, though their last digits would differ.
+        checkpoints: When and where a training is stored, so that it goes on where it was stopped.
+        memory_bytes: Images of a stimulus set that need more, decoded, are read from a temporary file.
         grids: Networks, by objective; empty in a study of imported networks alone.
         overrides: By network name, as `cnn_simclr_s0`.
     """
@@ -92,8 +43,10 @@ class TrainingParams(_Strict):
     stimulus_set: str
     portable: bool = True
     device: str = "cpu"
+    checkpoints: Checkpoints = Checkpoints()
+    memory_bytes: PositiveInt = DEFAULT_MEMORY_BYTES
     grids: tuple[NetworkGrid, ...] = ()
-    overrides: dict[str, Override] = {}
+    overrides: dict[str, Override] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _require_cpu_where_portable(self) -> Self:
@@ -106,37 +59,39 @@ class TrainingParams(_Strict):
 
     @model_validator(mode="after")
     def _require_networks(self) -> Self:
-        self.networks()
+        networks = self.networks()
+        for name, spec in networks.items():
+            if self.portable and spec.schedule and spec.schedule.optimizer == "radam":
+                raise UserError(
+                    f"network {name!r}: radam takes roots that differ between processors;"
+                    " set training.portable to false, or take adam or adamw"
+                )
+            if self.portable and spec.precision != "float32":
+                raise UserError(
+                    f"network {name!r}: training is portable in float32 only, but precision is"
+                    f" {spec.precision!r}; set training.portable to false"
+                )
         return self
 
     def networks(self) -> dict[str, NetworkSpec]:
-        """Return all networks by name, `<architecture>_<objective>[_<label>]_s<seed>`.
+        """Return all networks by name, each followed by its snapshots.
+
+        Names are `<architecture>_<objective>[_<label>][_<varying axes>]_s<seed>[_o<order seed>]`, and
+        `<name>@<moment>`.
 
         Raises:
             ValueError: If two grids give one name, or an override is for a network that is in none.
         """
         found: dict[str, NetworkSpec] = {}
         for grid in self.grids:
-            for architecture in grid.architectures:
-                for seed in grid.seeds:
-                    parts = [architecture, grid.objective, grid.label, f"s{seed}"]
-                    name = "_".join(part for part in parts if part)
-                    if name in found:
-                        raise UserError(f"network {name!r} is defined by two grids; give one of them a label")
-                    found[name] = self._make_spec(name, architecture, grid, seed)
+            for name, spec in grid.expand(self.stimulus_set, self.overrides):
+                if name in found:
+                    raise UserError(f"network {name!r} is defined by two grids; give one of them a label")
+                found[name] = spec
+                for moment in grid.snapshots.moments:
+                    found[f"{name}{SNAPSHOT_MARK}{moment}"] = spec.model_copy(update={"moment": moment})
+        trained = [name for name, spec in found.items() if spec.moment is None]
         for name in self.overrides:
-            if name not in found:
-                raise UserError(f"override for unknown network {name!r}; {suggest(name, found)}")
+            if name not in trained:
+                raise UserError(f"override for unknown network {name!r}; {suggest(name, trained)}")
         return found
-
-    def _make_spec(self, name: str, architecture: str, grid: NetworkGrid, seed: int) -> NetworkSpec:
-        change = self.overrides.get(name, Override())
-        if change.schedule and grid.schedule is None:
-            raise UserError(
-                f"override of {name!r} has a schedule, but objective {grid.objective!r} takes none"
-            )
-        schedule = grid.schedule and Schedule.model_validate(
-            {**grid.schedule.model_dump(), **change.schedule}
-        )
-        options = {**grid.options, **change.options}
-        return NetworkSpec(architecture, grid.objective, seed, schedule, options, grid.monitors)

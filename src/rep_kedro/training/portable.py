@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
@@ -22,12 +22,12 @@ from typing import IO, TYPE_CHECKING, Any
 from rep_kedro.datasets import ArrowDataset, Tensors
 from rep_kedro.errors import NotFiniteError, UserError
 from rep_kedro.models.architecture import Architecture
-from rep_kedro.training.params import NetworkSpec
-from rep_kedro.training.schedule import Schedule
+from rep_kedro.training.params import Checkpoints
+from rep_kedro.training.spec import NetworkSpec, PlannedNetwork
 
 if TYPE_CHECKING:
     from rep_kedro.datasets import ArrowHandle
-    from rep_kedro.training.work import Networks
+    from rep_kedro.training.work import Networks, Place
 
 ARITHMETIC = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_CBWR": "COMPATIBLE"}
 """The environment that fixes the arithmetic; part of the recipes."""
@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 
 def train_portably(
-    names: Sequence[str], networks: "Networks", handle: "ArrowHandle"
+    names: Sequence[str], networks: "Networks", stimulus_sets: "Mapping[str, ArrowHandle]", place: "Place"
 ) -> Iterator[tuple[str, Tensors | Exception]]:
     """Train networks as :func:`~.work.train_networks` does, in a process of its own.
 
@@ -55,19 +55,17 @@ def train_portably(
             " its networks differ from those of other machines in their last digits"
         )
     job = {
-        "stimulus_set": str(handle.path),
+        "stimulus_sets": {name: str(handle.path) for name, handle in stimulus_sets.items()},
         "portable": is_portable,
+        "memory_bytes": place.memory_bytes,
+        "checkpoints": place.checkpoints and place.checkpoints.model_dump(mode="json"),
         "networks": {
             name: {
-                "architecture": spec.architecture,
-                "definition": definition.as_json(),
-                "objective": spec.objective,
-                "seed": spec.seed,
-                "schedule": spec.schedule and spec.schedule.model_dump(mode="json"),
-                "options": spec.options,
-                "monitors": spec.monitors,
+                "spec": networks[name].spec.model_dump(mode="json"),
+                "definition": networks[name].architecture.as_json(),
+                "digest": networks[name].digest,
             }
-            for name, (spec, definition) in ((name, networks[name]) for name in names)
+            for name in names
         },
     }
     with _started(job, ARITHMETIC if is_portable else {}) as process:
@@ -148,25 +146,21 @@ def _end_with_parent() -> None:
 def _work(job: dict[str, Any], output: IO[bytes]) -> None:
     from safetensors.torch import save
 
-    from rep_kedro.training.work import train_networks
+    from rep_kedro.training.work import Place, train_networks
 
     networks = {
-        name: (
-            NetworkSpec(
-                wanted["architecture"],
-                wanted["objective"],
-                wanted["seed"],
-                wanted["schedule"] and Schedule.model_validate(wanted["schedule"]),
-                wanted["options"],
-                wanted["monitors"],
-            ),
+        name: PlannedNetwork(
+            NetworkSpec.model_validate(wanted["spec"]),
             Architecture.model_validate(wanted["definition"]),
+            wanted["digest"],
         )
         for name, wanted in job["networks"].items()
     }
-    handle: Any = ArrowDataset.open_checked(Path(job["stimulus_set"]))
+    sets: Any = {name: ArrowDataset.open_checked(Path(path)) for name, path in job["stimulus_sets"].items()}
+    checkpoints = job["checkpoints"] and Checkpoints.model_validate(job["checkpoints"])
+    place = Place("cpu", job["portable"], job["memory_bytes"], checkpoints)
     head: dict[str, Any]
-    for name, trained in train_networks(list(networks), networks, handle, portable=job["portable"]):
+    for name, trained in train_networks(list(networks), networks, sets, place):
         if isinstance(trained, Exception):
             kind = next((each.__name__ for each in type(trained).__mro__ if each.__name__ in _ERRORS), "")
             where = "".join(traceback.format_exception(trained))

@@ -1,64 +1,88 @@
-"""The steps of one training: batches, optimiser, learning rate."""
+"""The steps of one training: batches, precision, gradients, optimiser, learning rate.
 
-import math
-from collections.abc import Iterator
+Lower precision is torch's own: `autocast` around the forward pass, and for float16 a `GradScaler`. On one
+device Lightning's Fabric would call the same two, so it would add a dependency and no function.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from rep_kedro.training.monitors.protocol import Training
+from rep_kedro.training.optimizers import build_optimizer
 from rep_kedro.training.schedule import Schedule
+from rep_kedro.training.spec import Precision
+from rep_kedro.training.state import pack_optimizer, unpack_optimizer
+
+_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class Steps:
-    """Optimiser, learning rate and batches of one training."""
+    """What turns losses into weights.
 
-    def __init__(
-        self, network: nn.Module, projector: nn.Module, schedule: Schedule, *, n_images: int
-    ) -> None:
-        parameters = [*network.parameters(), *projector.parameters()]
-        groups: list[dict[str, Any]] = [
-            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": schedule.weight_decay},
-            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        rate = schedule.learning_rate
-        self._optimizer: torch.optim.Optimizer = (
-            torch.optim.AdamW(groups, lr=rate, fused=True)  # exact roots: see kernels.portable
-            if schedule.optimizer == "adamw"
-            else torch.optim.SGD(groups, lr=rate, momentum=schedule.momentum, nesterov=schedule.momentum > 0)
-        )
-        self._schedule = schedule
-        self._n_images = n_images
-        self._taken = 0
-        self.per_epoch = n_images // schedule.batch_size
+    Attributes:
+        per_epoch: Forward passes of an epoch; images of a last, incomplete update are left out.
+        n_updates: Updates so far.
+    """
 
-    def batches(self, order: torch.Generator) -> Iterator[Tensor]:
-        """Yield the rows of each batch of one epoch."""
+    def __init__(self, training: Training, schedule: Schedule, precision: Precision = "float32") -> None:
+        parameters = [*training.network.parameters(), *training.projector.parameters()]
+        self._optimizer = build_optimizer(parameters, schedule)
+        self._schedule, self._n_images = schedule, len(training.stimuli.train.images)
+        self._device_type, self._dtype = torch.device(training.device).type, _DTYPES.get(precision)
+        self._scaler = torch.amp.GradScaler(self._device_type, enabled=precision == "float16")
+        self._updates_per_epoch = self._n_images // schedule.images_per_update
+        self._n_waiting = 0
+        self.per_epoch = self._updates_per_epoch * schedule.accumulate
+        self.n_updates = 0
+
+    def batches(self, order: torch.Generator, skip: int = 0) -> Iterator[Tensor]:
+        """Yield the rows of each batch of one epoch, without the first `skip`."""
         rows = torch.randperm(self._n_images, generator=order)
         size = self._schedule.batch_size
-        for i in range(self.per_epoch):
+        for i in range(skip, self.per_epoch):
             yield rows[i * size : (i + 1) * size]
 
-    def take(self, loss: Tensor) -> None:
-        """Take one step down the gradient of `loss`."""
+    def forward_precision(self) -> AbstractContextManager[Any]:
+        """Return the context of forward passes."""
+        return torch.autocast(self._device_type, dtype=self._dtype, enabled=self._dtype is not None)
+
+    def take(self, loss: Tensor) -> bool:
+        """Add the gradient of `loss`; return whether this completed an update, which is taken then."""
+        n_passes = self._schedule.accumulate
+        if self._n_waiting == 0:
+            self._optimizer.zero_grad(set_to_none=True)
+        scaled: Any = self._scaler.scale(loss if n_passes == 1 else loss / n_passes)
+        scaled.backward()
+        self._n_waiting += 1
+        if self._n_waiting < n_passes:
+            return False
         for group in self._optimizer.param_groups:
-            group["lr"] = self._schedule.learning_rate * rate_fraction(
-                self._taken, self._schedule.epochs * self.per_epoch, self._schedule.warmup_fraction
-            )
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._optimizer.step()
-        self._taken += 1
+            group["lr"] = self._schedule.rate(self.n_updates, self._updates_per_epoch)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        self._n_waiting = 0
+        self.n_updates += 1
+        return True
 
+    @property
+    def is_between_updates(self) -> bool:
+        """Whether no gradient waits for its update; only then a state is whole."""
+        return self._n_waiting == 0
 
-def rate_fraction(step: int, n_steps: int, warmup_fraction: float) -> float:
-    """Return the share of the highest learning rate at a step: a linear rise, then half a cosine to zero.
+    def pack(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return the optimiser's tensors, and positions as plain JSON data."""
+        return pack_optimizer(self._optimizer), {
+            "n_updates": self.n_updates,
+            "scaler": self._scaler.state_dict(),
+        }
 
-    Example:
-        >>> [round(rate_fraction(step, 8, 0.25), 3) for step in range(8)]
-        [0.5, 1.0, 1.0, 0.933, 0.75, 0.5, 0.25, 0.067]
-    """
-    n_warmup = round(n_steps * warmup_fraction)
-    if step < n_warmup:
-        return (step + 1) / n_warmup
-    return (1 + math.cos(math.pi * (step - n_warmup) / (n_steps - n_warmup))) / 2
+    def unpack(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        """Go on from what `pack` returned."""
+        unpack_optimizer(self._optimizer, tensors)
+        self.n_updates = facts["n_updates"]
+        if facts["scaler"]:
+            self._scaler.load_state_dict(dict(facts["scaler"]))

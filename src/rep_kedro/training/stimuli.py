@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -12,10 +13,16 @@ class LabelledImages:
     Attributes:
         images: uint8, (n, c, h, w).
         labels: int64, (n,), from 0; None where a stimulus set has none.
+        is_streamed: Whether the images are in a file, and read from it as they are used.
     """
 
     images: Tensor
     labels: Tensor | None
+    is_streamed: bool = False
+
+    def labels_or_zeros(self, rows: Tensor) -> Tensor:
+        """Return the labels of some images; zeros where there are none."""
+        return torch.zeros(len(rows), dtype=torch.int64) if self.labels is None else self.labels[rows]
 
 
 @dataclass(frozen=True)

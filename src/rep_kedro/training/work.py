@@ -1,84 +1,131 @@
 """The training work: decode the images, train one network after another, and return members."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
-
-import pyarrow.compute as pc
-import torch
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rep_kedro.datasets import Tensors
 from rep_kedro.datasets.platform import PLATFORM, describe_platform
-from rep_kedro.errors import UserError
-from rep_kedro.models.architecture import Architecture
 from rep_kedro.models.sources.trained import MONITOR_PREFIX
-from rep_kedro.stimuli.decoding import decode_images
-from rep_kedro.stimuli.limits import limits_of
-from rep_kedro.training.loop import TrainedNetwork, train_network
+from rep_kedro.training.decoding import decode_splits
+from rep_kedro.training.loop import train_in_moments
 from rep_kedro.training.monitors.registry import make_monitors
 from rep_kedro.training.objectives.registry import make_objective
-from rep_kedro.training.params import NetworkSpec
-from rep_kedro.training.stimuli import LabelledImages, TrainingStimuli
+from rep_kedro.training.params import DEFAULT_MEMORY_BYTES, Checkpoints
+from rep_kedro.training.run import TrainedNetwork
+from rep_kedro.training.spec import SNAPSHOT_MARK, NetworkSpec, PlannedNetwork
+from rep_kedro.training.state import StateFile
+from rep_kedro.training.stimuli import TrainingStimuli
 
 if TYPE_CHECKING:
     from rep_kedro.datasets import ArrowHandle
 
-Networks = Mapping[str, tuple[NetworkSpec, Architecture]]
-"""What to train, by name."""
+Networks = Mapping[str, PlannedNetwork]
+"""What to make, by name."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and how trainings are computed; part of no recipe.
+
+    Attributes:
+        device: Such as `cpu` or `cuda`.
+        portable: Whether this process computes the same bytes on every machine; recorded with the members.
+        memory_bytes: Decoded images that need more are read from a temporary file.
+        checkpoints: Where the states of trainings are stored; None for nowhere.
+    """
+
+    device: str = "cpu"
+    portable: bool = False
+    memory_bytes: int = DEFAULT_MEMORY_BYTES
+    checkpoints: Checkpoints | None = None
 
 
 def train_networks(
-    names: Sequence[str],
-    networks: Networks,
-    handle: "ArrowHandle",
-    *,
-    device: str = "cpu",
-    portable: bool = False,
+    names: Sequence[str], networks: Networks, stimulus_sets: "Mapping[str, ArrowHandle]", place: Place
 ) -> Iterator[tuple[str, Tensors | Exception]]:
     """Train the named networks one after the other; one that fails does not stop the others.
 
+    A network and its snapshots come from one training, which ends when the last of them is there.
+
     Args:
-        names: Which networks.
+        names: Which networks and snapshots.
         networks: All that are planned.
-        handle: The stimulus set.
-        device: Where to compute.
-        portable: Whether this process computes the same bytes on every machine; recorded with the members.
+        stimulus_sets: By name.
+        place: Where and how.
 
     Yields:
         Name, and the member or the error that took its place.
     """
-    stimuli: dict[tuple[int, int], TrainingStimuli] = {}
-    for name in names:
-        spec, architecture = networks[name]
+    stimuli = _Stimuli(stimulus_sets, place.memory_bytes)
+    for base, wanted in _by_training(names).items():
+        waiting = dict(wanted)
+        planned = networks[next(iter(wanted))]
         try:
-            form = (architecture.input.size_px, architecture.input.channels)
-            if form not in stimuli:
-                stimuli[form] = decode_splits(handle, *form)
-            trained = train_network(
-                name,
-                architecture,
-                make_objective(spec.objective, spec.options),
-                seed=spec.seed,
-                schedule=spec.schedule,
-                stimuli=stimuli[form],
-                device=device,
-                monitors=make_monitors(spec.monitors),
-            )
+            with closing(_train(base, list(wanted.values()), planned, stimuli, place)) as moments:
+                for moment, trained in moments:
+                    name = base if moment is None else f"{base}{SNAPSHOT_MARK}{moment}"
+                    if name in waiting:
+                        waiting.pop(name)
+                        yield name, _to_member(trained, networks[name].spec, place)
+                    if not waiting:
+                        break
         except Exception as error:
-            yield name, error
-        else:
-            member = _to_member(trained, spec, handle.key)
-            member.meta[PLATFORM] = describe_platform(device, portable=portable)
-            yield name, member
+            yield from ((name, error) for name in waiting)
 
 
-def _to_member(trained: TrainedNetwork, spec: NetworkSpec, stimulus_set: str) -> Tensors:
+def _train(
+    name: str, moments: Sequence[str | None], planned: PlannedNetwork, stimuli: "_Stimuli", place: Place
+) -> Generator[tuple[str | None, TrainedNetwork]]:
+    """Train one network."""
+    spec, architecture = planned.spec, planned.architecture
+    yield from train_in_moments(
+        name,
+        architecture,
+        make_objective(spec.objective, spec.options),
+        seed=spec.seed,
+        order_seed=spec.order_seed,
+        schedule=spec.schedule,
+        stimuli=stimuli.of(spec.stimulus_set, architecture.input.size_px, architecture.input.channels),
+        device=place.device,
+        precision=spec.precision,
+        monitors=make_monitors(spec.monitors),
+        metrics=spec.metrics,
+        moments=[moment for moment in moments if moment is not None],
+        state_file=_state_file(name, planned, place),
+    )
+
+
+def _state_file(name: str, planned: PlannedNetwork, place: Place) -> StateFile | None:
+    if place.checkpoints is None:
+        return None
+    platform = describe_platform(place.device, portable=place.portable)
+    identity = {"recipe": planned.digest, PLATFORM: platform}
+    chosen = place.checkpoints
+    return StateFile(Path(chosen.folder), name, identity, seconds=chosen.seconds, steps=chosen.steps)
+
+
+def _by_training(names: Sequence[str]) -> dict[str, dict[str, str | None]]:
+    """Return the names by the network that is trained for them, each with its moment."""
+    found: dict[str, dict[str, str | None]] = {}
+    for name in names:
+        base, _, moment = name.partition(SNAPSHOT_MARK)
+        found.setdefault(base, {})[name] = moment or None
+    return found
+
+
+def _to_member(trained: TrainedNetwork, spec: NetworkSpec, place: Place) -> Tensors:
     network = trained.network
     history = [{**metrics, "epoch": int(metrics["epoch"])} for metrics in trained.history]
     # Batch counters are left out: nothing reads them, and a scalar is no array to every reader of the format.
     state = {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
     state |= {f"{MONITOR_PREFIX}{name}": value for name, value in trained.watched.items()}
-    meta = {"monitors": trained.watched_meta} if trained.watched_meta else {}
+    meta: dict[str, Any] = {"monitors": trained.watched_meta} if trained.watched_meta else {}
     meta |= {"ended": trained.ended} if trained.ended else {}
+    meta |= {"moment": spec.moment} if spec.moment else {}
+    meta |= {"order_seed": spec.order_seed} if spec.order_seed is not None else {}
     return Tensors(
         state,
         {
@@ -87,30 +134,31 @@ def _to_member(trained: TrainedNetwork, spec: NetworkSpec, stimulus_set: str) ->
             "definition": network.architecture.as_json(),
             "objective": spec.objective,
             "seed": spec.seed,
-            "stimulus_set": stimulus_set,
+            "stimulus_set": spec.stimulus_set,
             "n_classes": network.n_classes,
             "input_px": network.architecture.input.size_px,
             "history": history,
+            "n_updates": trained.n_updates,
+            "n_images_seen": trained.n_images_seen,
             "test_accuracy": history[-1].get("test_accuracy"),
+            PLATFORM: describe_platform(place.device, portable=place.portable),
         },
     )
 
 
-def decode_splits(handle: "ArrowHandle", size_px: int, channels: int) -> TrainingStimuli:
-    """Return the training and the test images of a stimulus set, as large as a network takes them."""
-    table = handle.table(["stimulus_id", "image", "label", "split"])
-    limits = limits_of(handle.meta)
-    found = {}
-    for split in ("train", "test"):
-        rows = table.filter(pc.equal(table["split"], split))
-        if split == "train" and len(rows) == 0:
-            raise UserError(f"stimulus set {handle.key!r} has no split 'train' to train on")
-        labels = rows["label"]
-        names = [f"{handle.key}: {stimulus_id}" for stimulus_id in rows["stimulus_id"].to_pylist()]
-        pixels = decode_images(rows["image"], size_px=size_px, channels=channels, names=names, limits=limits)
-        found[split] = LabelledImages(
-            torch.from_numpy(pixels),
-            None if labels.null_count else torch.tensor(labels.to_pylist(), dtype=torch.int64),
-        )
-    n_classes = len(handle.meta["class_names"]) if handle.meta.get("class_names") else None
-    return TrainingStimuli(found["train"], found["test"], n_classes)
+class _Stimuli:
+    """Decoded images, once for each stimulus set and form; those of the last set are kept."""
+
+    def __init__(self, handles: "Mapping[str, ArrowHandle]", memory_bytes: int) -> None:
+        self._handles, self._memory_bytes = handles, memory_bytes
+        self._found: dict[tuple[str, int, int], TrainingStimuli] = {}
+
+    def of(self, name: str, size_px: int, channels: int) -> TrainingStimuli:
+        """Return the images of a set at a size."""
+        form = (name, size_px, channels)
+        if form not in self._found:
+            self._found = {key: value for key, value in self._found.items() if key[0] == name}
+            self._found[form] = decode_splits(
+                self._handles[name], size_px, channels, memory_bytes=self._memory_bytes
+            )
+        return self._found[form]

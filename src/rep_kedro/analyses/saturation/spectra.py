@@ -1,19 +1,19 @@
 """Spectra of a training: those that the saturation monitor stored, or those of the stored weights."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
 
 from rep_kedro.datasets import Tensors
-from rep_kedro.models.sources.trained import MONITOR_PREFIX, restore_trained_network
+from rep_kedro.models.sources.trained import MONITOR_PREFIX, definition_of, restore_trained_network
+from rep_kedro.training.decoding import decode_splits
 from rep_kedro.training.evaluation import EVALUATION_BATCH
 from rep_kedro.training.monitors.saturation import Reading, SaturationSettings, evaluation_purpose
 from rep_kedro.training.monitors.spectra_log import SpectraLog
 from rep_kedro.training.objectives.protocol import embed
 from rep_kedro.training.repeatable import make_stream, repeatable
-from rep_kedro.training.work import decode_splits
 
 if TYPE_CHECKING:
     from rep_kedro.datasets import ArrowHandle, TensorsHandle
@@ -34,56 +34,67 @@ def copy_watched(network: "TensorsHandle", settings: SaturationSettings) -> Tens
     return Tensors(tensors, {**network.meta["monitors"][settings.id], "is_watched": True})
 
 
-def evaluate_stored(
-    networks: Mapping[str, tuple["TensorsHandle", SaturationSettings]],
-    stimulus_sets: Mapping[str, "ArrowHandle"],
-    names: Sequence[str],
-    *,
-    device: str,
-) -> Iterator[tuple[str, Tensors | Exception]]:
-    """Yield the spectra that stored weights give in evaluation mode, those of the last epoch alone.
+class Stored(NamedTuple):
+    """A network that was trained without the monitor.
 
-    They are, bit for bit on the same machine, those that the monitor stores after that epoch.
+    Attributes:
+        moments: The network and its snapshots, in the order of their epochs.
+        settings: What is read.
+        stimulus_set: What it was trained on.
+    """
+
+    moments: tuple["TensorsHandle", ...]
+    settings: SaturationSettings
+    stimulus_set: "ArrowHandle"
+
+
+def evaluate_stored(
+    networks: Mapping[str, Stored], names: Sequence[str], *, device: str, memory_bytes: int
+) -> Iterator[tuple[str, Tensors | Exception]]:
+    """Yield the spectra that stored weights give in evaluation mode, of snapshots and of the last epoch.
+
+    They are, bit for bit on the same machine, those that the monitor stores after these epochs.
 
     Args:
-        networks: Networks and what is read of them, by name.
-        stimulus_sets: What they were trained on, by name.
+        networks: By name.
         names: Which networks.
         device: Where to compute.
+        memory_bytes: Images that take more, decoded, are read from a temporary file.
 
     Yields:
         Name, and spectra or the error that stopped this network alone.
     """
     decoded: dict[tuple[str, int, int], TrainingStimuli] = {}
     for name in names:
-        handle, settings = networks[name]
+        stored = networks[name]
         try:
-            network = restore_trained_network(handle).to(device)
-            spec = network.architecture.input
-            form = (handle.meta["stimulus_set"], spec.size_px, spec.channels)
+            spec = definition_of(stored.moments[0]).input
+            form = (stored.stimulus_set.key, spec.size_px, spec.channels)
             if form not in decoded:
-                decoded[form] = decode_splits(stimulus_sets[form[0]], *form[1:])
+                decoded = {form: decode_splits(stored.stimulus_set, *form[1:], memory_bytes=memory_bytes)}
             with repeatable(device):
-                yield name, _evaluate(handle, network, settings, decoded[form], device)
+                yield name, _evaluate(stored, decoded[form], device)
         except Exception as error:
             yield name, error
 
 
-def _evaluate(
-    handle: "TensorsHandle",
-    network: Any,
-    settings: SaturationSettings,
-    stimuli: "TrainingStimuli",
-    device: str,
-) -> Tensors:
-    history = handle.meta["history"]
-    epoch = int(history[-1]["epoch"]) if history else 0
-    reading = Reading(settings, network, stimuli, device)
-    reading.require_memory(handle.key)
-    reading.start(make_stream(handle.meta["seed"], f"monitor:{evaluation_purpose(epoch)}"))
-    with torch.no_grad():
-        for images in reading.images.split(EVALUATION_BATCH):
-            embed(network, nn.Identity(), images.to(device).float() / 255)
-    log = SpectraLog()
-    log.note("eval", epoch, reading.watch.take())
-    return Tensors(dict(log.tensors()), {**reading.describe(), **log.meta(), "is_watched": False})
+def _evaluate(stored: Stored, stimuli: "TrainingStimuli", device: str) -> Tensors:
+    log, about = SpectraLog(), dict[str, Any]()
+    for handle in stored.moments:
+        network = restore_trained_network(handle).to(device)
+        reading = Reading(stored.settings, network, stimuli, device)
+        reading.require_memory(handle.key)
+        epoch = epoch_of(handle)
+        reading.start(make_stream(handle.meta["seed"], f"monitor:{evaluation_purpose(epoch)}"))
+        with torch.no_grad():
+            for images in reading.images.split(EVALUATION_BATCH):
+                embed(network, nn.Identity(), images.to(device).float() / 255)
+        log.note("eval", epoch, reading.watch.take())
+        about = reading.describe()
+    return Tensors(dict(log.tensors()), {**about, **log.meta(), "is_watched": False})
+
+
+def epoch_of(network: "TensorsHandle") -> int:
+    """Return after how many epochs a network or a snapshot was stored."""
+    history = network.meta["history"]
+    return int(history[-1]["epoch"]) if history else 0

@@ -10,6 +10,7 @@ from rep_kedro.datasets import Batch, Plan, Planned, code_revision, missing_of
 from rep_kedro.errors import require_known
 from rep_kedro.schemas.training import SATURATION_HISTORY
 from rep_kedro.training.params import TrainingParams
+from rep_kedro.training.spec import SNAPSHOT_MARK
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -30,7 +31,8 @@ def plan_training_spectra(
     """Plan the spectra of each network whose grid has the monitor `saturation`.
 
     A network that was trained with it has spectra of both modes after each epoch. One that was trained before
-    is not trained again: its weights give the spectra of evaluation mode after the last epoch.
+    is not trained again: its weights, and those of its snapshots after whole epochs, give the spectra of
+    evaluation mode.
 
     Args:
         stimulus_sets: Handles by name; images are read only for networks trained without the monitor.
@@ -40,17 +42,18 @@ def plan_training_spectra(
     Returns:
         Plan by network; empty if no grid has the monitor.
     """
-    from rep_kedro.analyses.saturation.spectra import copy_watched, evaluate_stored, was_watched
+    from rep_kedro.analyses.saturation.spectra import Stored, copy_watched, evaluate_stored, was_watched
     from rep_kedro.training.monitors.registry import make_monitors
 
     plan = Plan()
     wanted = {
         name: make_monitors({_MONITOR: spec.monitors[_MONITOR]})[0]
         for name, spec in training.networks().items()
-        if _MONITOR in spec.monitors
+        if _MONITOR in spec.monitors and spec.moment is None
     }
-    unwatched: dict[str, Any] = {}
-    batch = Batch(lambda names: evaluate_stored(unwatched, stimulus_sets, names, device=training.device))
+    unwatched: dict[str, Stored] = {}
+    places: dict[str, Any] = {"device": training.device, "memory_bytes": training.memory_bytes}
+    batch = Batch(lambda names: evaluate_stored(unwatched, names, **places))
     for name, settings in wanted.items():
         if name in missing_of(networks):
             plan.left_out[name] = f"networks/{name} is missing"
@@ -66,9 +69,11 @@ def plan_training_spectra(
             plan.left_out[name] = f"stimulus_sets/{trained_on} is missing"
             continue
         require_known("stimulus set", trained_on, stimulus_sets)
-        unwatched[name] = (handle, settings)
+        moments = _moments_of(name, networks)
+        unwatched[name] = Stored(moments, settings, stimulus_sets[trained_on])
         recipe |= {
             "is_watched": False,
+            "snapshots": [moment.reference for moment in moments[:-1]],
             "stimulus_set": stimulus_sets[trained_on].reference,
             "code": code_revision("rep_kedro.analyses.saturation.spectra"),
         }
@@ -76,10 +81,19 @@ def plan_training_spectra(
     if unwatched:
         _log.info(
             "%d networks were trained without these settings of the monitor 'saturation': their spectra are"
-            " of evaluation mode after the last epoch; for all, train them again (recompute=networks)",
+            " of evaluation mode, of snapshots and the last epoch; for all, train again (recompute=networks)",
             len(unwatched),
         )
     return plan
+
+
+def _moments_of(name: str, networks: Mapping[str, TensorsHandle]) -> tuple[TensorsHandle, ...]:
+    """Return the snapshots of a network after whole epochs, in their order, and the network."""
+    from rep_kedro.analyses.saturation.spectra import epoch_of
+
+    prefix, last = f"{name}{SNAPSHOT_MARK}epoch", epoch_of(networks[name])
+    snapshots = {epoch_of(handle): handle for key, handle in networks.items() if key.startswith(prefix)}
+    return (*(snapshots[epoch] for epoch in sorted(snapshots) if epoch < last), networks[name])
 
 
 def tabulate_saturation_history(

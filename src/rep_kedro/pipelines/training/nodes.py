@@ -1,120 +1,175 @@
-"""Nodes of the training pipeline: the networks to train, and the history of their training."""
+"""Nodes of the training pipeline: the networks to train, the history and the cost of their training."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.datasets import Batch, Plan, Planned, code_revision, missing_of
+from rep_kedro.datasets.plan import digest_of
 from rep_kedro.errors import UserError, require_known
-from rep_kedro.models.architecture_files import load_architecture
-from rep_kedro.schemas.training import TRAINING_HISTORY
-from rep_kedro.training.params import NetworkSpec, TrainingParams
+from rep_kedro.schemas.training import TRAINING_COSTS, TRAINING_HISTORY
+from rep_kedro.training.params import TrainingParams
+from rep_kedro.training.spec import NetworkSpec, PlannedNetwork, name_of_trained
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
     from rep_kedro.datasets import ArrowHandle, TensorsHandle
-    from rep_kedro.training.work import Networks
+    from rep_kedro.models.architecture import Architecture
 else:
-    DataFrame = ArrowHandle = TensorsHandle = Networks = Any  # Kedro reads the hints
+    DataFrame = ArrowHandle = TensorsHandle = Architecture = Any  # Kedro reads the hints
 
 _log = logging.getLogger(__name__)
 
 
 def plan_networks(stimulus_sets: Mapping[str, ArrowHandle], params: TrainingParams) -> Plan:
-    """Plan one network per architecture, objective and seed.
+    """Plan one network for each combination of a grid, and its snapshots.
 
-    All networks share a batch: the images are decoded once for each input size.
+    All networks share a batch: the images are decoded once for each stimulus set and input size.
 
     Args:
-        stimulus_sets: Handles by name; only the metadata of the chosen one is read while planning.
+        stimulus_sets: Handles by name; only the metadata of the chosen ones is read while planning.
         params: Which networks to train on what.
 
     Returns:
-        Plan by `<architecture>_<objective>[_<label>]_s<seed>`; empty if there are no grids. All are left out
-        if the stimulus set is missing.
+        Plan by name (see `TrainingParams.networks`); empty if there are no grids. Networks whose stimulus set
+        is missing are left out.
 
     Raises:
-        ValueError: If the stimulus set is unknown, has too few training images, or lacks labels that an
+        ValueError: If a stimulus set is unknown, has too few training images, or lacks labels that an
             objective needs.
     """
-    from rep_kedro.training.monitors.registry import make_monitors
-    from rep_kedro.training.objectives.registry import make_objective
-    from rep_kedro.training.portable import ARITHMETIC
-
     plan, specs = Plan(), params.networks()
     if not specs:
         _log.info("training.grids is empty: no network is trained here")
         return plan
-    if params.stimulus_set in missing_of(stimulus_sets):
-        plan.left_out = dict.fromkeys(specs, f"stimulus_sets/{params.stimulus_set} is missing")
-        return plan
-    require_known("stimulus set", params.stimulus_set, stimulus_sets)
-    handle = stimulus_sets[params.stimulus_set]
-    _require_trainable(params.stimulus_set, handle.meta, specs)
-    networks = {name: (spec, load_architecture(spec.architecture)) for name, spec in specs.items()}
-    batch = Batch(lambda names: _train_networks(names, networks, handle, params))
-    for name, (spec, architecture) in networks.items():
-        objective = make_objective(spec.objective, spec.options)
-        recipe = {
-            "architecture": architecture.as_json(),
-            "objective": objective.as_json(),
-            "seed": spec.seed,
-            "schedule": spec.schedule and spec.schedule.model_dump(mode="json"),
-            "stimulus_set": handle.reference,
-            "code": code_revision(type(objective).__module__, "rep_kedro.training.loop"),
-        }
-        if watching := [each for each in make_monitors(spec.monitors) if each.is_part_of_recipe]:
-            recipe["monitors"] = [
-                {**each.as_json(), "code": code_revision(type(each).__module__)} for each in watching
-            ]
-        if params.portable:
-            recipe["arithmetic"] = ARITHMETIC
+    missing = missing_of(stimulus_sets)
+    networks: dict[str, PlannedNetwork] = {}
+    batch = Batch(lambda names: _train_networks(names, networks, stimulus_sets, params))
+    for name, spec in specs.items():
+        if spec.stimulus_set in missing:
+            plan.left_out[name] = f"stimulus_sets/{spec.stimulus_set} is missing"
+            continue
+        require_known("stimulus set", spec.stimulus_set, stimulus_sets)
+        handle = stimulus_sets[spec.stimulus_set]
+        _require_trainable(name, spec, handle.meta)
+        architecture = spec.load_architecture()
+        recipe = _recipe_of(spec, architecture, handle, portable=params.portable)
+        networks[name] = PlannedNetwork(spec, architecture, digest_of(recipe))
+        if spec.moment:
+            recipe = {**recipe, "moment": spec.moment}
         plan[name] = Planned(recipe, batch)
     return plan
 
 
-def tabulate_training_history(networks: Mapping[str, TensorsHandle]) -> DataFrame:
-    """List every metric of every epoch.
+def _recipe_of(
+    spec: NetworkSpec, architecture: Architecture, handle: ArrowHandle, *, portable: bool
+) -> dict[str, Any]:
+    """Return everything that the bytes of a trained network depend on."""
+    from rep_kedro.training.monitors.registry import make_monitors
+    from rep_kedro.training.objectives.registry import make_objective
+    from rep_kedro.training.portable import ARITHMETIC
+
+    objective = make_objective(spec.objective, spec.options)
+    recipe: dict[str, Any] = {
+        "architecture": architecture.as_json(),
+        "objective": objective.as_json(),
+        "seed": spec.seed,
+        "schedule": spec.schedule and spec.schedule.model_dump(mode="json"),
+        "stimulus_set": handle.reference,
+        "code": code_revision(type(objective).__module__, "rep_kedro.training.loop"),
+    }
+    if spec.order_seed is not None:
+        recipe["order_seed"] = spec.order_seed
+    if spec.precision != "float32":
+        recipe["precision"] = spec.precision
+    if spec.metrics:
+        recipe["metrics"] = list(spec.metrics)
+    if watching := [each for each in make_monitors(spec.monitors) if each.is_part_of_recipe]:
+        recipe["monitors"] = [
+            {**each.as_json(), "code": code_revision(type(each).__module__)} for each in watching
+        ]
+    if portable:
+        recipe["arithmetic"] = ARITHMETIC
+    return recipe
+
+
+def tabulate_trainings(networks: Mapping[str, TensorsHandle]) -> tuple[DataFrame, DataFrame]:
+    """List every metric of every epoch, and what each training cost; snapshots have no rows of their own.
 
     Args:
         networks: Handles by name.
 
     Returns:
-        Columns as in docs/tables.md.
+        Tables of histories and of costs; columns as in docs/tables.md.
     """
-    rows = []
-    for name in sorted(networks):
-        meta = networks[name].meta
-        about = {"model": name, **{key: meta[key] for key in ("architecture", "objective", "seed")}}
-        for metrics in meta["history"]:
-            about["epoch"] = metrics["epoch"]
-            rows += [
-                {**about, "metric": metric, "value": float(metrics[metric])}
-                for metric in sorted(metrics)
-                if metric != "epoch"
-            ]
-    return TRAINING_HISTORY.frame(rows)
+    trained = {name: networks[name] for name in sorted(networks) if "moment" not in networks[name].meta}
+    history = [row for name, handle in trained.items() for row in _history_of(name, handle)]
+    costs = [_cost_of(name, handle) for name, handle in trained.items()]
+    return TRAINING_HISTORY.frame(history), TRAINING_COSTS.frame(costs)
+
+
+def _history_of(name: str, handle: TensorsHandle) -> list[dict[str, Any]]:
+    about = {"model": name, **{key: handle.meta[key] for key in ("architecture", "objective", "seed")}}
+    return [
+        {**about, "epoch": metrics["epoch"], "metric": metric, "value": float(metrics[metric])}
+        for metrics in handle.meta["history"]
+        for metric in sorted(metrics)
+        if metric != "epoch"
+    ]
+
+
+def _cost_of(name: str, handle: TensorsHandle) -> dict[str, Any]:
+    from rep_kedro.models.sources.trained import definition_of
+    from rep_kedro.training.costs import predict_cost
+    from rep_kedro.training.schedule import Schedule
+
+    meta, schedule = handle.meta, handle.recipe["schedule"]
+    cost = predict_cost(
+        definition_of(handle), meta["n_classes"], schedule and Schedule.model_validate(schedule)
+    )
+    return {
+        "model": name,
+        "architecture": meta["architecture"],
+        "n_parameters": cost.n_parameters,
+        "macs_per_image": cost.macs_per_image,
+        "n_updates": meta["n_updates"],
+        "n_images_seen": meta["n_images_seen"],
+        "training_flops": float(cost.flops_for(meta["n_images_seen"])),
+        "memory_bytes": float(cost.memory_bytes),
+        "seconds": handle.journal.get("seconds"),
+    }
 
 
 def _train_networks(
-    names: Sequence[str], networks: Networks, handle: ArrowHandle, params: TrainingParams
+    names: Sequence[str],
+    networks: Mapping[str, PlannedNetwork],
+    stimulus_sets: Mapping[str, ArrowHandle],
+    params: TrainingParams,
 ) -> Iterator[tuple[str, object]]:
     """Train the named networks: in a process of its own where every machine shall give the same bytes."""
     from rep_kedro.training import portable, work
+    from rep_kedro.training.state import state_path
 
-    if params.portable:
-        return portable.train_portably(names, networks, handle)
-    return work.train_networks(names, networks, handle, device=params.device)
+    place = work.Place(params.device, memory_bytes=params.memory_bytes, checkpoints=params.checkpoints)
+    used = {name: stimulus_sets[name] for name in {networks[each].spec.stimulus_set for each in names}}
+    waiting = set(names)
+    train = portable.train_portably if params.portable else work.train_networks
+    for name, trained in train(names, networks, used, place):
+        yield name, trained  # the collection stores it before it asks for the next
+        waiting.discard(name)
+        base = name_of_trained(name)
+        if base not in map(name_of_trained, waiting) and not isinstance(trained, Exception):
+            state_path(Path(params.checkpoints.folder), base).unlink(missing_ok=True)
 
 
-def _require_trainable(
-    stimulus_set: str, meta: Mapping[str, Any], networks: Mapping[str, NetworkSpec]
-) -> None:
-    """Refuse a stimulus set that some network cannot learn from, before any image is decoded."""
+def _require_trainable(name: str, spec: NetworkSpec, meta: Mapping[str, Any]) -> None:
+    """Refuse a stimulus set that a network cannot learn from, before any image is decoded."""
+    from rep_kedro.training.metrics import require_metrics
     from rep_kedro.training.objectives.registry import make_objective
 
-    about = f"training.stimulus_set {stimulus_set!r}"
+    about = f"training.stimulus_set {spec.stimulus_set!r}"
     counts = meta["counts"]
     n_train = counts.get("train", 0)
     if n_train == 0:
@@ -124,15 +179,21 @@ def _require_trainable(
             " (test_fraction)"
         )
     n_labelled = sum(meta["class_counts"].get("train", {}).values())
-    for name, spec in networks.items():
-        objective = make_objective(spec.objective, spec.options)
-        if objective.has_head and n_labelled < n_train:
-            raise UserError(
-                f"network {name!r}: objective {spec.objective!r} needs labels, but {n_train - n_labelled} of"
-                f" {n_train} training images of {about} have none; choose another set or objective"
-            )
-        if objective.trains and spec.schedule is not None and spec.schedule.batch_size > n_train:
-            raise UserError(
-                f"network {name!r}: batch_size {spec.schedule.batch_size} exceeds the {n_train} training"
-                f" images of {about}"
-            )
+    objective = make_objective(spec.objective, spec.options)
+    if objective.has_head and n_labelled < n_train:
+        raise UserError(
+            f"network {name!r}: objective {spec.objective!r} needs labels, but {n_train - n_labelled} of"
+            f" {n_train} training images of {about} have none; choose another set or objective"
+        )
+    if objective.trains and spec.schedule is not None and spec.schedule.images_per_update > n_train:
+        accumulated = f" x accumulate {spec.schedule.accumulate}" if spec.schedule.accumulate > 1 else ""
+        raise UserError(
+            f"network {name!r}: batch_size {spec.schedule.batch_size}{accumulated} exceeds the {n_train}"
+            f" training images of {about}"
+        )
+    if objective.has_head:
+        require_metrics(spec.metrics, len(meta["class_names"]))
+    elif spec.metrics:
+        raise UserError(
+            f"network {name!r}: objective {spec.objective!r} has no class logits to measure metrics of"
+        )

@@ -7,7 +7,7 @@ from rep_kedro.pipelines.training import nodes
 
 
 def create_pipeline(**_: object) -> Pipeline:
-    """Stimulus sets -> networks -> history."""
+    """Stimulus sets -> networks -> their history and costs."""
     return Pipeline(
         [
             Node(
@@ -18,9 +18,9 @@ def create_pipeline(**_: object) -> Pipeline:
                 tags=["gpu"],
             ),
             RecipeNode(
-                nodes.tabulate_training_history,
+                nodes.tabulate_trainings,
                 inputs="networks",
-                outputs="training_history",
+                outputs=["training_history", "training_costs"],
                 name="training_history",
                 tags=["cpu"],
             ),

@@ -157,7 +157,8 @@ class SaturationMonitor(Monitor):
             part, _, name = key.partition("/")
             parts[part][name] = value
         self._watch.load_state(parts["sums"], self._training.device)
-        self._log.load_state(parts["log"])
+        if parts["log"]:  # else the training began without the monitor
+            self._log.load_state(parts["log"])
         self._has_trained = bool(parts["sums"])
 
     def close(self) -> None:

@@ -1,0 +1,66 @@
+"""What a training costs: parameters, operations, memory; only shapes are followed."""
+
+import math
+from dataclasses import dataclass
+
+from rep_kedro.models.architecture import Architecture
+from rep_kedro.training.schedule import Schedule
+
+_FLOPS_PER_MAC = 2
+_PASSES_PER_STEP = 3  # forward, and backward for inputs and for weights
+_FLOAT32_BYTES = 4
+_STATES = {"adam": 2, "adamw": 2, "radam": 2, "lars": 1, "sgd": 1}
+
+
+@dataclass(frozen=True)
+class TrainingCost:
+    """The cost of training one network.
+
+    Attributes:
+        n_parameters: Trainable numbers, without the projector of the objective.
+        macs_per_image: Multiply-accumulates of one forward pass.
+        memory_bytes: Weights, gradients, the optimiser's averages, and the outputs of all layers for one
+            batch, in float32; an estimate of the peak, without buffers of the libraries.
+    """
+
+    n_parameters: int
+    macs_per_image: int
+    memory_bytes: int
+
+    def flops_for(self, n_images: int) -> int:
+        """Return the operations of training steps with so many images, two per multiply-accumulate.
+
+        Forward and backward; without evaluation, projector and second views.
+        """
+        return _FLOPS_PER_MAC * self.macs_per_image * _PASSES_PER_STEP * n_images
+
+
+def predict_cost(
+    architecture: Architecture, n_classes: int | None, schedule: Schedule | None
+) -> TrainingCost:
+    """Return the cost of a training; nothing but shapes is computed.
+
+    Args:
+        architecture: Of the network.
+        n_classes: Of its head; None without one.
+        schedule: None for a network that is not trained.
+    """
+    import torch
+
+    from rep_kedro.models.cost import count_cost
+    from rep_kedro.models.network import build_network
+
+    with torch.device("meta"):
+        network = build_network(architecture, n_classes=n_classes, seed=0)
+    size = sum(math.prod(shape) for shape in network.shapes.values())
+    cost = count_cost(
+        network, (architecture.input.channels, architecture.input.size_px, architecture.input.size_px)
+    )
+    if schedule is None:
+        return TrainingCost(cost.n_parameters, cost.n_flops // _FLOPS_PER_MAC, 0)
+    n_numbers = cost.n_parameters * (2 + _STATES[schedule.optimizer]) + size * schedule.batch_size
+    return TrainingCost(
+        cost.n_parameters,
+        cost.n_flops // _FLOPS_PER_MAC,
+        n_numbers * _FLOAT32_BYTES,
+    )

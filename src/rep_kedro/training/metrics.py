@@ -1,0 +1,134 @@
+"""Metrics of class logits on test images, by name."""
+
+import re
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from rep_kedro.errors import UserError, suggest
+
+MOST_CLASSES_OF_CONFUSION = 100
+_TOP = re.compile(r"top([1-9]\d*)_accuracy")
+_SHOWN_TOP = "top5_accuracy"
+
+
+def count_confusions(predictions: Tensor, labels: Tensor, n_classes: int) -> Tensor:
+    """Return how many images of each class (rows) are predicted as each class (columns), int64.
+
+    Args:
+        predictions: Shape (n,), int64, in [0, n_classes).
+        labels: As predictions.
+        n_classes: Of rows and columns.
+
+    Example:
+        >>> count_confusions(torch.tensor([0, 1, 1]), torch.tensor([0, 0, 1]), 2).tolist()
+        [[1, 1], [0, 1]]
+    """
+    return torch.bincount(labels * n_classes + predictions, minlength=n_classes**2).view(n_classes, n_classes)
+
+
+def measure_top_k(logits: Tensor, labels: Tensor, k: int) -> float:
+    """Return the share of images whose label is among the k highest logits.
+
+    Among equal logits the classes with the smallest indices come first.
+    """
+    own = logits.gather(1, labels[:, None])
+    places = torch.arange(logits.shape[1])
+    is_before = (logits > own) | ((logits == own) & (places < labels[:, None]))
+    return float((is_before.sum(dim=1) < k).double().mean())
+
+
+def _balanced_accuracy(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """Mean of the recalls of the classes that are among the labels."""
+    confusion = _confusion_of(logits, labels).double()
+    counts = confusion.sum(dim=1)
+    return {"balanced_accuracy": float((confusion.diagonal() / counts)[counts > 0].mean())}
+
+
+def _mcc(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """Matthews correlation coefficient of several classes.
+
+    Gorodkin 2004, doi:10.1016/j.compbiolchem.2004.09.006. Left out where all predictions, or all labels, are
+    of one class.
+    """
+    confusion = _confusion_of(logits, labels).double()
+    n, rows, columns = confusion.sum(), confusion.sum(dim=1), confusion.sum(dim=0)
+    spread = (n**2 - rows @ rows) * (n**2 - columns @ columns)
+    if spread == 0:
+        return {}
+    return {"mcc": float((n * confusion.trace() - rows @ columns) / spread.sqrt())}
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """Mean over all images, in nats."""
+    return {"cross_entropy": float(nn.functional.cross_entropy(logits.double(), labels))}
+
+
+def _recall_per_class(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    confusion = _confusion_of(logits, labels).double()
+    counts = confusion.sum(dim=1).tolist()
+    n_right = confusion.diagonal().tolist()
+    return {f"recall_of_class_{i}": n_right[i] / count for i, count in enumerate(counts) if count}
+
+
+def _confusion(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    counts = _confusion_of(logits, labels).tolist()
+    return {
+        f"confusion_of_class_{i}_with_{j}": float(count)
+        for i, row in enumerate(counts)
+        for j, count in enumerate(row)
+    }
+
+
+def _confusion_of(logits: Tensor, labels: Tensor) -> Tensor:
+    return count_confusions(logits.argmax(dim=1), labels, logits.shape[1])
+
+
+METRICS: dict[str, Callable[[Tensor, Tensor], dict[str, float]]] = {
+    "balanced_accuracy": _balanced_accuracy,
+    "confusion": _confusion,
+    "cross_entropy": _cross_entropy,
+    "mcc": _mcc,
+    "recall_per_class": _recall_per_class,
+}
+"""Of logits (n, n_classes) and labels (n,), n >= 1; `top<k>_accuracy` is any k."""
+
+
+def measure_metrics(names: Sequence[str], logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """Return the named metrics; undefined ones are left out."""
+    found: dict[str, float] = {}
+    for name in names:
+        top = _TOP.fullmatch(name)
+        if top:
+            found[name] = measure_top_k(logits, labels, int(top[1]))
+        else:
+            found |= METRICS[name](logits, labels)
+    return found
+
+
+def require_metrics(names: Sequence[str], n_classes: int | None = None) -> None:
+    """Refuse unknown metrics, and those that need another number of classes.
+
+    Args:
+        names: Of metrics.
+        n_classes: None where it is not known yet.
+
+    Raises:
+        UserError: Names the metric.
+    """
+    for name in names:
+        top = _TOP.fullmatch(name)
+        if not top and name not in METRICS:
+            raise UserError(f"unknown metric {name!r} of a training; {suggest(name, [*METRICS, _SHOWN_TOP])}")
+        if n_classes is None:
+            continue
+        if top and int(top[1]) >= n_classes:
+            raise UserError(
+                f"metric {name!r} needs more than {top[1]} classes, the stimulus set has {n_classes}"
+            )
+        if name == "confusion" and n_classes > MOST_CLASSES_OF_CONFUSION:
+            raise UserError(
+                f"metric {name!r} has one row for each pair of at most {MOST_CLASSES_OF_CONFUSION} classes,"
+                f" the stimulus set has {n_classes}; use recall_per_class"
+            )
