@@ -69,6 +69,11 @@ class Evaluation:
             variant: _Tally() for variant in sorted(wanted) if not self._is_whole(variant[1])
         }
 
+    @property
+    def variants(self) -> list[tuple[Kind, tuple[tuple[str, int], ...]]]:
+        """What is evaluated besides the network itself: kind, and the directions kept of each layer."""
+        return list(self._tallies)
+
     def add(self, images: Tensor, labels: Tensor) -> None:
         """Evaluate one batch.
 
