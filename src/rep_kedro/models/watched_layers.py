@@ -66,9 +66,10 @@ def find_watched_layers(
     shapes: dict[str, tuple[int, ...]] = {}
 
     def note(name: str) -> Callable[..., None]:
-        return lambda part, _, output: (
-            shapes.setdefault(name, tuple(read_output(part, output).shape)) and None
-        )
+        def hook(part: nn.Module, _: object, output: object) -> None:
+            shapes.setdefault(name, tuple(read_output(part, output).shape))
+
+        return hook
 
     parts = {name: part for name, part in module.named_modules() if isinstance(part, WATCHED)}
     handles = [part.register_forward_hook(note(name)) for name, part in parts.items()]

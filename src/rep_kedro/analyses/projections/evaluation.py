@@ -56,7 +56,7 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         self._resuming = Resuming(self.model.module, self.model.run)
-        self._parts = dict(self.model.module.named_modules())
+        self._parts: dict[str, nn.Module] = dict(self.model.module.named_modules())
         wanted = {
             (kind, kept)
             for kind in self.params.directions
@@ -127,7 +127,9 @@ class Evaluation:
     def _groups(self) -> list[tuple[str, tuple[str, ...]]]:
         """Return the layers that are projected together, by the name of the group."""
         layers = tuple(self.directions)
-        groups = [(layer, (layer,)) for layer in layers] if "each" in self.params.scopes else []
+        groups: list[tuple[str, tuple[str, ...]]] = []
+        if "each" in self.params.scopes:
+            groups += [(layer, (layer,)) for layer in layers]
         return [*groups, (ALL_LAYERS, layers)] if "all" in self.params.scopes else groups
 
     def _count(self, layers: Iterable[str], delta: float, rule: str) -> _Counts | None:

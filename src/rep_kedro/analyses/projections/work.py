@@ -54,8 +54,8 @@ def project_network(
                 f"what the layers give for one stimulus takes {n_bytes:,} bytes, and projections.memory_bytes"
                 f" is {params.memory_bytes:,}; raise it"
             )
-        images = (images for images, _ in _read(splits["train"], model, n_together, params.device))
-        directions = find_directions(model, layers, images, params)
+        fitted_on = (images for images, _ in _read(splits["train"], model, n_together, params.device))
+        directions = find_directions(model, layers, fitted_on, params)
         n_classes = len(stimulus_set.meta["class_names"])
         evaluation = Evaluation(model, directions, n_classes, params)
         for images, labels in _read(splits["test"], model, n_together, params.device):

@@ -87,7 +87,8 @@ def _evaluate(stored: Stored, stimuli: "TrainingStimuli", device: str) -> Tensor
         epoch = epoch_of(handle)
         reading.start(make_stream(handle.meta["seed"], f"monitor:{evaluation_purpose(epoch)}"))
         with torch.no_grad():
-            for images in reading.images.split(EVALUATION_BATCH):
+            for start in range(0, len(reading.images), EVALUATION_BATCH):
+                images = reading.images[start : start + EVALUATION_BATCH]
                 embed(network, nn.Identity(), images.to(device).float() / 255)
         log.note("eval", epoch, reading.watch.take())
         about = reading.describe()

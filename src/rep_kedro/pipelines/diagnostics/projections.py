@@ -52,7 +52,7 @@ def plan_projections(
         if name in missing_of(networks):
             plan.left_out[name] = f"networks/{name} is missing"
             continue
-        require_known("network", name, {**networks, **entries})
+        require_known("network", name, [*networks, *entries])
         own, recipe, load = _describe(name, networks, entries)
         for stimulus_set in [own] if wanted.stimulus_sets == "own" else wanted.stimulus_sets:
             shown = _require_set(name, stimulus_set, stimulus_sets)
@@ -152,7 +152,7 @@ def _require_set(model: str, name: str | None, stimulus_sets: Mapping[str, objec
             f"diagnostics.projections: what network {model!r} was trained on is unknown; name stimulus_sets,"
             " or give it trained_on"
         )
-    require_known("stimulus set", name, {**stimulus_sets, **missing_of(stimulus_sets)})
+    require_known("stimulus set", name, [*stimulus_sets, *missing_of(stimulus_sets)])
     return name
 
 

@@ -43,11 +43,11 @@ def plan_training_spectra(
         Plan by network; empty if no grid has the monitor.
     """
     from rep_kedro.analyses.saturation.spectra import Stored, copy_watched, evaluate_stored, was_watched
-    from rep_kedro.training.monitors.registry import make_monitors
+    from rep_kedro.training.monitors.saturation import SaturationSettings
 
     plan = Plan()
     wanted = {
-        name: make_monitors({_MONITOR: spec.monitors[_MONITOR]})[0]
+        name: SaturationSettings.model_validate(spec.monitors[_MONITOR])
         for name, spec in training.networks().items()
         if _MONITOR in spec.monitors and spec.moment is None
     }
@@ -59,7 +59,7 @@ def plan_training_spectra(
             plan.left_out[name] = f"networks/{name} is missing"
             continue
         handle = networks[name]
-        recipe = {"network": handle.reference, "reading": settings.reading()}
+        recipe: dict[str, Any] = {"network": handle.reference, "reading": settings.reading()}
         if was_watched(handle, settings):
             recipe |= {"is_watched": True}
             plan[name] = Planned(recipe, partial(copy_watched, handle, settings))
