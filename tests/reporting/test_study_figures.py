@@ -92,7 +92,11 @@ def test_a_recipe_holds_what_the_figure_shows_and_nothing_else(plan, study, meas
         "similarity",
         "layer_similarity",
     }
-    assert changed_figures(before, recipes(plan({"delta": 0.9}))) == {"rankme", "saturation"}
+    assert changed_figures(before, recipes(plan({"delta": 0.9}))) == {
+        "rankme",
+        "saturation",
+        "saturation_history",
+    }
 
 
 def test_a_figure_refers_to_the_members_of_its_measure_alone(plan, study, measure):

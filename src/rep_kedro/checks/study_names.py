@@ -138,6 +138,10 @@ def _used_names(parameters: Mapping[str, Any], read: Iterable[str]) -> Iterator[
             yield (group, "subset"), SUBSET, chosen["subset"]
     if "stitching" in read:
         yield from _names_used_by_joints(parameters["stitching"])
+    projections = parameters.get("diagnostics", {}).get("projections") if "diagnostics" in read else None
+    for key, kind in (("models", ANY_NETWORK), ("stimulus_sets", STIMULUS_SET)):
+        if projections and isinstance(projections.get(key), list):
+            yield from ((("diagnostics", "projections", key), kind, name) for name in projections[key])
     if "training" in read and parameters["training"].get("grids"):
         yield from _sets_to_train_on(parameters["training"])
     if "probing" in read:

@@ -83,9 +83,11 @@ def survey_network(
 
 @contextmanager
 def listening(
-    module: nn.Module, listen: Callable[[str, object], None], only: set[str] | None = None
+    module: nn.Module, listen: Callable[[str, object], object], only: set[str] | None = None
 ) -> Iterator[None]:
     """Call `listen(name@call, output)` after each call of a submodule, counted from 1.
+
+    What it returns replaces the output, unless it is None.
 
     Raises:
         RuntimeError: If the network's own code would end the program.
@@ -93,10 +95,10 @@ def listening(
     counts: Counter[str] = Counter()
     handles = []
 
-    def make_hook(name: str) -> Callable[[nn.Module, object, object], None]:
-        def hook(_: nn.Module, __: object, output: object) -> None:
+    def make_hook(name: str) -> Callable[[nn.Module, object, object], object]:
+        def hook(_: nn.Module, __: object, output: object) -> object:
             counts[name] += 1
-            listen(f"{name}{CALL_SEPARATOR}{counts[name]}", output)
+            return listen(f"{name}{CALL_SEPARATOR}{counts[name]}", output)
 
         return hook
 

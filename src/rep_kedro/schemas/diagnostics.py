@@ -11,6 +11,7 @@ from rep_kedro.schemas.columns import (
     flag,
     fraction,
     number,
+    text,
 )
 from rep_kedro.schemas.table import Table
 
@@ -120,4 +121,35 @@ RECEPTIVE_FIELDS = Table(
     ),
 )
 
-TABLES = (LAYER_DIAGNOSTICS, RECEPTIVE_FIELDS)
+PROJECTION_RESULTS = Table(
+    "projection_results",
+    "One row for each network, projected layer, kind of directions, share of variance and counting rule: what"
+    " the network can do with the kept directions.",
+    key=("stimulus_set", "model", "layer", "directions", "delta", "rule"),
+    columns=(
+        STIMULUS_SET,
+        MODEL,
+        text("layer", "the layer whose output is projected; `*` for all layers at once"),
+        text(
+            "directions",
+            "`leading` ones of the covariance, or as many `random` ones",
+            values=("leading", "random"),
+        ),
+        flag("is_centred", "whether projections are around the mean, of the covariance; else around zero"),
+        fraction("delta", "share of the variance that is kept"),
+        text("rule", "how directions are counted, as in `saturation_history`", values=("reach", "delve")),
+        count("dimension", "directions that are kept, summed over layers", missing=WITH_REASON),
+        count("n_channels", "all directions, summed over layers"),
+        fraction("accuracy", "share of test stimuli that it gets right", missing=WITH_REASON),
+        number("loss", "mean cross-entropy, nats", low=0, missing=WITH_REASON),
+        number("relative_accuracy", "`accuracy` divided by `original_accuracy`", low=0, missing=WITH_REASON),
+        fraction("original_accuracy", "accuracy of the network as it is"),
+        number("original_loss", "loss of the network as it is", low=0),
+        count("n_fit", "training stimuli of the covariance"),
+        count("n_test", "test stimuli"),
+        REASON,
+    ),
+    empty_when="diagnostics.projections.models names no network",
+)
+
+TABLES = (LAYER_DIAGNOSTICS, RECEPTIVE_FIELDS, PROJECTION_RESULTS)

@@ -1,6 +1,17 @@
 """Tables of the training pipeline."""
 
-from rep_kedro.schemas.columns import MODEL, count, integer, number, text
+from rep_kedro.schemas.columns import (
+    DEPTH,
+    LAYER,
+    MODEL,
+    REASON,
+    WITH_REASON,
+    count,
+    fraction,
+    integer,
+    number,
+    text,
+)
 from rep_kedro.schemas.table import Table
 
 TRAINING_HISTORY = Table(
@@ -17,6 +28,52 @@ TRAINING_HISTORY = Table(
         number("value", "value of the metric"),
     ),
     empty_when="all networks are imported",
+)
+
+SATURATION_HISTORY = Table(
+    "saturation_history",
+    "One row for each watched network, layer, epoch, mode, share of variance and counting rule: dimensions of"
+    " what the layer gives before any norm.",
+    key=("model", "epoch", "layer", "mode", "delta", "rule"),
+    columns=(
+        MODEL,
+        count("epoch", "epochs of training so far; 0 is before training"),
+        LAYER,
+        DEPTH,
+        text(
+            "mode",
+            "`train`: over the steps of the epoch, while the weights change; `eval`: after it, in evaluation"
+            " mode",
+            values=("train", "eval"),
+        ),
+        fraction("delta", "share of the variance that the intrinsic dimension explains"),
+        text(
+            "rule",
+            "`reach`: fewest components that explain `delta`; `delve`: as that library counts, usually one"
+            " fewer",
+            values=("reach", "delve"),
+        ),
+        count("n_features", "features: rows and columns of the covariance"),
+        count("n_samples", "samples of the covariance: stimuli times positions read"),
+        count("intrinsic_dimension", "principal components counted by `rule`", missing=WITH_REASON),
+        fraction("saturation", "`intrinsic_dimension` divided by `n_features`", missing=WITH_REASON),
+        number(
+            "participation_ratio",
+            "squared sum of the eigenvalues divided by the sum of their squares",
+            low=0,
+            missing=WITH_REASON,
+        ),
+        number("effective_rank", "exponential of the entropy of the eigenvalues", low=0, missing=WITH_REASON),
+        number("stable_rank", "sum of the eigenvalues divided by the largest", low=0, missing=WITH_REASON),
+        number(
+            "two_nn_dimension",
+            "TwoNN on stimuli, channels averaged over positions",
+            low=0,
+            missing=WITH_REASON,
+        ),
+        REASON,
+    ),
+    empty_when="no entry of training.grids has the monitor saturation",
 )
 
 TRAINING_COSTS = Table(
@@ -56,4 +113,4 @@ NETWORK_SETTINGS = Table(
     empty_when="all networks are imported",
 )
 
-TABLES = (TRAINING_HISTORY, TRAINING_COSTS, NETWORK_SETTINGS)
+TABLES = (TRAINING_HISTORY, TRAINING_COSTS, NETWORK_SETTINGS, SATURATION_HISTORY)

@@ -116,3 +116,67 @@ def test_every_position_of_a_map_becomes_a_sample_of_its_channels():
                 assert torch.equal(rows[image * 4 + y * 2 + x], maps[image, :, y, x])
     tokens = torch.arange(12).reshape(2, 3, 2)
     assert torch.equal(flatten_positions(tokens), tokens.reshape(6, 2))
+
+
+def _stream_float32(samples, sizes):
+    moments = StreamedMoments(samples.shape[1], products=torch.float32)
+    for batch in samples.split(sizes):
+        moments.update(batch)
+    return moments
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("offset", [0.0, 1e6])
+@pytest.mark.parametrize("scale", [1e-8, 1.0, 1e8])
+def test_products_in_float32_keep_six_digits_of_hard_samples(samples, dtype, offset, scale):
+    hard = ((samples + offset) * scale).to(dtype)
+    expected = torch.tensor(reference.covariance(hard.double().tolist()), dtype=torch.float64)
+    for sizes in (60, 7, [1, 58, 1]):
+        found = _stream_float32(hard, sizes)
+        assert (found.covariance() - expected).abs().max() <= 1e-6 * expected.abs().max()
+        torch.testing.assert_close(found.mean, hard.double().mean(dim=0), rtol=1e-12, atol=0.0)
+
+
+def test_products_in_float32_see_a_mean_that_moves_between_batches(samples):
+    moving = torch.cat([samples[:20], samples[20:40] + 1e3, samples[40:] - 1e3]).float()
+    expected = torch.tensor(reference.covariance(moving.double().tolist()), dtype=torch.float64)
+    found = _stream_float32(moving, 20).covariance()
+    assert (found - expected).abs().max() <= 1e-6 * expected.abs().max()
+
+
+@pytest.mark.parametrize("products", [torch.float32, torch.float64])
+def test_shards_merge_to_the_whole_at_ten_digits(samples, products):
+    batches = samples.float().split(6)
+    whole, shards = (
+        StreamedMoments(N_FEATURES, products=products),
+        [StreamedMoments(N_FEATURES, products=products) for _ in range(3)],
+    )
+    for i, batch in enumerate(batches):
+        whole.update(batch)
+        shards[i % 3].update(batch)
+    merged = StreamedMoments(N_FEATURES, products=products)
+    for shard in shards:
+        merged.merge(shard)
+    merged.merge(StreamedMoments(N_FEATURES))
+    torch.testing.assert_close(merged.mean, whole.mean, rtol=1e-13, atol=1e-13)
+    assert (merged.covariance() - whole.covariance()).abs().max() <= 1e-10 * whole.covariance().abs().max()
+
+
+@pytest.mark.parametrize("products", [torch.float32, torch.float64])
+def test_one_sample_and_constant_channels_have_no_spread(products):
+    moments = StreamedMoments(3, products=products)
+    moments.update(torch.tensor([[0.1, 1e6, -3e-8]]))
+    assert moments.is_constant()
+    assert not moments.covariance().any()
+    moments = StreamedMoments(2, products=products)
+    for batch in torch.stack([torch.full((50,), 1e6 + 0.1), torch.arange(50.0)], dim=1).split(7):
+        moments.update(batch)
+    assert moments.covariance()[0, 0] <= 1e-24 * 1e12
+    assert moments.covariance()[1, 1] == pytest.approx((50**2 - 1) / 12, rel=1e-6)
+
+
+def test_what_is_not_checked_stays_in_the_sums():
+    moments = StreamedMoments(2, products=torch.float32)
+    moments.update(torch.tensor([[0.0, torch.nan]]), check=False)
+    moments.update(torch.tensor([[0.0, 1.0]]), check=False)
+    assert torch.isnan(moments.covariance()[1, 1])

@@ -1,12 +1,11 @@
 """Parameters of the diagnostics pipeline, checked before any node runs."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
+from rep_kedro.analyses.projections.params import ProjectionParams, Share
 from rep_kedro.parameter_model import PlainNumbers
-
-Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class DiagnosticsParams(PlainNumbers, BaseModel):
@@ -26,6 +25,7 @@ class DiagnosticsParams(PlainNumbers, BaseModel):
             image, for networks with skip connections.
         batch_size: Images at a time; part of no recipe, it changes last digits at most.
         device: Where networks run, such as ``cpu`` or ``cuda``; part of no recipe.
+        projections: Which networks are evaluated with projected layers; none by default.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -39,3 +39,4 @@ class DiagnosticsParams(PlainNumbers, BaseModel):
     border_rule: Literal["input", "smallest_path"] = "input"
     batch_size: PositiveInt = 256
     device: str = "cpu"
+    projections: ProjectionParams = ProjectionParams()

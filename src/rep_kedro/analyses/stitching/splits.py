@@ -1,11 +1,10 @@
 """The images that networks are stitched on: those that maps are fitted on, and those they are tested on."""
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from rep_kedro.analyses.stitching.params import StitchingParams
 from rep_kedro.errors import UserError
 from rep_kedro.stimuli.limits import Limits, limits_of
 
@@ -24,8 +23,27 @@ class Split(NamedTuple):
     limits: Limits
 
 
+class SplitSizes(Protocol):
+    """How many stimuli of each split are used, and the seed of their draw."""
+
+    @property
+    def n_fit(self) -> int | None:
+        """The most of `train`; None for all."""
+
+    @property
+    def n_test(self) -> int | None:
+        """The most of `test`; None for all."""
+
+    @property
+    def seed(self) -> int:
+        """Of the draw."""
+
+
 def read_splits(
-    stimulus_set: "ArrowHandle", subset: "ArrowHandle | None", params: StitchingParams
+    stimulus_set: "ArrowHandle",
+    subset: "ArrowHandle | None",
+    params: SplitSizes,
+    needed_by: str = "stitching",
 ) -> dict[str, Split]:
     """Return the splits ``train`` and ``test`` of a stimulus set, or of one of its subsets.
 
@@ -33,6 +51,7 @@ def read_splits(
         stimulus_set: With images and labels.
         subset: Whose stimuli are used; all of the set if None.
         params: The most stimuli of each split; of more, so many are drawn without replacement.
+        needed_by: What asks for them, for messages.
 
     Raises:
         UserError: If a split is empty or has stimuli without a label.
@@ -43,7 +62,7 @@ def read_splits(
         table = _pick(table, subset)
         place = f"subset {subset.key}"
     return {
-        name: _read_split(table, name, most, place, stimulus_set, params.seed)
+        name: _read_split(table, name, most, place, stimulus_set, params.seed, needed_by)
         for name, most in (("train", params.n_fit), ("test", params.n_test))
     }
 
@@ -56,7 +75,13 @@ def _pick(table: "pa.Table", subset: "ArrowHandle") -> "pa.Table":
 
 
 def _read_split(
-    table: "pa.Table", split: str, most: int | None, place: str, stimulus_set: "ArrowHandle", seed: int
+    table: "pa.Table",
+    split: str,
+    most: int | None,
+    place: str,
+    stimulus_set: "ArrowHandle",
+    seed: int,
+    needed_by: str,
 ) -> Split:
     import pyarrow.compute as pc
 
@@ -64,7 +89,7 @@ def _read_split(
     if len(rows) == 0 or rows["label"].null_count:
         raise UserError(
             f"split {split!r} of {place} has {len(rows)} stimuli, {rows['label'].null_count} of them without"
-            " a label; stitching needs labels"
+            f" a label; {needed_by} needs labels"
         )
     if most is not None and len(rows) > most:
         generator = torch.Generator().manual_seed(seed)

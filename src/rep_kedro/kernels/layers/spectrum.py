@@ -16,6 +16,7 @@ from torch import Tensor
 SaturationRule = Literal["reach", "delve"]
 
 RELATIVE_NEGATIVE = 1e-10  # an eigenvalue this far below zero relative to the largest is no rounding
+FLOAT32_NEGATIVE = 1e-5  # the same for products in float32
 DELVE_GAP = 0.02  # delve adds one component only if more than this share is missing
 
 
@@ -26,11 +27,13 @@ class PowerLaw(NamedTuple):
     r2: float
 
 
-def compute_eigenvalues(symmetric: Tensor) -> Tensor:
+def compute_eigenvalues(symmetric: Tensor, *, rounding: float = RELATIVE_NEGATIVE) -> Tensor:
     """Return the eigenvalues of a covariance or second moment, largest first.
 
     Args:
         symmetric: Shape (n_features, n_features), symmetric and positive semidefinite up to rounding.
+        rounding: How far below zero, relative to the largest, an eigenvalue may come out by rounding:
+            ``FLOAT32_NEGATIVE`` where products were made in float32.
 
     Returns:
         Shape (n_features,), float64, descending; negative rounding is set to zero.
@@ -43,7 +46,7 @@ def compute_eigenvalues(symmetric: Tensor) -> Tensor:
     if not bool(torch.isfinite(symmetric).all()):
         raise ValueError("a covariance must be finite, got NaN or infinity")
     eigenvalues: Tensor = torch.linalg.eigvalsh(symmetric.to(torch.float64)).flip(0)
-    if eigenvalues[-1] < -RELATIVE_NEGATIVE * eigenvalues.abs().max():
+    if eigenvalues[-1] < -rounding * eigenvalues.abs().max():
         raise ValueError(
             f"eigenvalues of a covariance must not be negative, got {eigenvalues[-1].item():.3g}"
         )

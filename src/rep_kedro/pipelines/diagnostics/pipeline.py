@@ -4,7 +4,7 @@ from kedro.pipeline import Node, Pipeline
 
 from rep_kedro.analyses.diagnostics import receptive_fields
 from rep_kedro.datasets import RecipeNode, only
-from rep_kedro.pipelines.diagnostics import nodes
+from rep_kedro.pipelines.diagnostics import nodes, projections, saturation
 
 
 def create_pipeline(**_: object) -> Pipeline:
@@ -24,6 +24,41 @@ def create_pipeline(**_: object) -> Pipeline:
                 outputs="layer_diagnostics",
                 name="layer_diagnostics",
                 counts={"params:diagnostics": only({"deltas", "rule", "rankme_epsilon"})},
+                tags=["cpu"],
+            ),
+            Node(
+                saturation.plan_training_spectra,
+                inputs=["stimulus_sets", "networks", "params:training"],
+                outputs="training_spectra",
+                name="training_spectra",
+                tags=["gpu"],
+            ),
+            RecipeNode(
+                saturation.tabulate_saturation_history,
+                inputs=["training_spectra", "params:diagnostics"],
+                outputs="saturation_history",
+                name="saturation_history",
+                counts={"params:diagnostics": only({"deltas"})},
+                tags=["cpu"],
+            ),
+            Node(
+                projections.plan_projections,
+                inputs=[
+                    "stimulus_sets",
+                    "stimulus_subsets",
+                    "networks",
+                    "params:features",
+                    "params:diagnostics",
+                ],
+                outputs="projections",
+                name="projections",
+                tags=["gpu"],
+            ),
+            RecipeNode(
+                projections.tabulate_projection_results,
+                inputs="projections",
+                outputs="projection_results",
+                name="projection_results",
                 tags=["cpu"],
             ),
             RecipeNode(

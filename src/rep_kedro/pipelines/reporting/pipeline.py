@@ -16,6 +16,8 @@ COLLECTIONS = (
     "networks",
     "features",
     "spectra",
+    "training_spectra",
+    "projections",
     "similarity_matrices",
     "similarity_nulls",
     "sample_size_curves",

@@ -81,6 +81,9 @@ STUDY_FIGURES: dict[str, StudyFigure] = {
         {"layer_diagnostics": ALL, "probe_results": ALL, "receptive_fields": ALL, "model_cards": ALL},
         parameters=("stimulus_set", "delta"),
     ),
+    "saturation_history": StudyFigure(
+        "layers.history:plot_saturation_history", {"saturation_history": ALL}, parameters=("delta",)
+    ),
     "layer_similarity": StudyFigure(
         "layer_similarity.figures:plot_layer_similarity",
         {"layer_similarity_matrices": OF_MEASURE, "model_cards": ALL},

@@ -92,10 +92,9 @@ def _recipe_of(
         recipe["precision"] = spec.precision
     if spec.metrics:
         recipe["metrics"] = list(spec.metrics)
-    if spec.monitors:
+    if watching := [each for each in make_monitors(spec.monitors) if each.is_part_of_recipe]:
         recipe["monitors"] = [
-            {**each.as_json(), "code": code_revision(type(each).__module__)}
-            for each in make_monitors(spec.monitors)
+            {**each.as_json(), "code": code_revision(type(each).__module__)} for each in watching
         ]
     if portable:
         recipe["arithmetic"] = ARITHMETIC

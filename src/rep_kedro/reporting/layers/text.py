@@ -46,7 +46,10 @@ def describe(content: ReportContent) -> list[Section]:
                 *border_in_words(content),
             ],
             notes=_notes(content, shown, delta),
-            figures=[content.block("saturation", what if len(shown) else "nothing")],
+            figures=[
+                content.block("saturation", what if len(shown) else "nothing"),
+                content.block("saturation_history", _watched_in_words(content), is_folded=True),
+            ],
             tables=[_layer_table(content, shown)] if len(shown) else [],
         )
     ]
@@ -65,6 +68,11 @@ def _notes(content: ReportContent, shown: pd.DataFrame, delta: float) -> list[st
     if not len(content.table("receptive_fields")):
         notes.append("This run made no table receptive_fields: no border layer is marked.")
     return notes
+
+
+def _watched_in_words(content: ReportContent) -> str:
+    watched = content.table("saturation_history")["model"].nunique()
+    return f"{counted(watched, 'watched network')} in evaluation mode; fewest directions that reach δ"
 
 
 def saturation_in_words(rows: pd.DataFrame) -> list[str]:

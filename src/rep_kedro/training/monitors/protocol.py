@@ -1,9 +1,9 @@
 """The interface of a monitor: what watches a training, adds to its history, and may end it.
 
 A monitor is two classes in one file of this package. `MonitorSettings` is a frozen record of its settings,
-read from the parameters (`monitors: {<id>: {<setting>: <value>}}` of an entry of `training.grids`) and part
-of the network's recipe. Its `watch` returns a `Monitor`, the object that exists as long as the training. To
-add one, write the file and name the settings in `registry.py`.
+read from the parameters (`monitors: {<id>: {<setting>: <value>}}` of an entry of `training.grids`) and, where
+they do not exclude themselves, part of the network's recipe. Its `watch` returns a `Monitor`, the object that
+exists as long as the training. To add one, write the file and name the settings in `registry.py`.
 
 The loop calls, in this order:
 
@@ -157,12 +157,15 @@ class MonitorSettings(PlainNumbers, BaseModel):
     Attributes:
         id: Name in parameters, tensors and meta.
         source: Paper and section.
+        is_part_of_recipe: Whether a network is trained again where the settings change. Not so for a monitor
+            that only looks, and whose results an analysis can also get from the stored weights.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     id: ClassVar[str]
     source: ClassVar[str]
+    is_part_of_recipe: ClassVar[bool] = True
 
     def watch(self, training: Training) -> Monitor:
         """Return a monitor of one training."""

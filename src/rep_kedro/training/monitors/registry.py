@@ -5,8 +5,9 @@ from typing import Any
 
 from rep_kedro.errors import UserError, suggest
 from rep_kedro.training.monitors.protocol import MonitorSettings
+from rep_kedro.training.monitors.saturation import SaturationSettings
 
-MONITORS: dict[str, type[MonitorSettings]] = {}
+MONITORS: dict[str, type[MonitorSettings]] = {each.id: each for each in (SaturationSettings,)}
 
 
 def make_monitors(wanted: Mapping[str, Mapping[str, Any]]) -> tuple[MonitorSettings, ...]:

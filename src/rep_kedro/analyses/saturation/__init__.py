@@ -1,0 +1,1 @@
+"""Saturation of every layer over a training."""

@@ -1,0 +1,171 @@
+"""Nodes for projections: which network on which stimulus set, and the table of results."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from rep_kedro.analyses.diagnostics.params import DiagnosticsParams
+from rep_kedro.analyses.projections.params import ProjectionParams
+from rep_kedro.datasets import MemberKey, Plan, Planned, code_revision, missing_of
+from rep_kedro.errors import UserError, require_known
+from rep_kedro.models.sources.array_specs import FileModel
+from rep_kedro.models.sources.specs import ModelEntry, TrainedModel
+from rep_kedro.models.study import FeaturesParams
+from rep_kedro.schemas.diagnostics import PROJECTION_RESULTS
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from rep_kedro.datasets import ArrowHandle, TensorsHandle
+    from rep_kedro.models.sources.loaded import LoadedModel
+else:
+    DataFrame = ArrowHandle = TensorsHandle = LoadedModel = Any  # Kedro reads the hints
+
+_WORK = ("rep_kedro.analyses.projections.work", "rep_kedro.stimuli.decoding")
+
+
+def plan_projections(
+    stimulus_sets: Mapping[str, ArrowHandle],
+    stimulus_subsets: Mapping[str, ArrowHandle],
+    networks: Mapping[str, TensorsHandle],
+    features: FeaturesParams,
+    params: DiagnosticsParams,
+) -> Plan:
+    """Plan the projections of each chosen network on each of its stimulus sets.
+
+    Args:
+        stimulus_sets: Handles by name; no image is read while planning.
+        stimulus_subsets: Handles by `<stimulus set>/<subset>`.
+        networks: Handles of the networks trained here, by name.
+        features: Names the networks from elsewhere.
+        params: `projections` in it.
+
+    Returns:
+        Plan by `<stimulus set>/<model>`; empty where no network is chosen.
+
+    Raises:
+        UserError: If a network, stimulus set or subset is unknown, or a network has no head or training set.
+    """
+    plan, wanted = Plan(), params.projections
+    entries = features.entries()
+    for name in wanted.models:
+        if name in missing_of(networks):
+            plan.left_out[name] = f"networks/{name} is missing"
+            continue
+        require_known("network", name, [*networks, *entries])
+        own, recipe, load = _describe(name, networks, entries)
+        for stimulus_set in [own] if wanted.stimulus_sets == "own" else wanted.stimulus_sets:
+            shown = _require_set(name, stimulus_set, stimulus_sets)
+            key = str(MemberKey(shown, name))
+            subset_key = wanted.subset and str(MemberKey(shown, wanted.subset))
+            if why := _why_absent(shown, subset_key, stimulus_sets, stimulus_subsets):
+                plan.left_out[key] = why
+                continue
+            images = stimulus_sets[shown]
+            subset = stimulus_subsets[subset_key] if subset_key else None
+            plan[key] = Planned(
+                {
+                    "network": recipe,
+                    "stimulus_set": images.reference,
+                    **({"stimulus_subset": subset.reference} if subset else {}),
+                    "projections": wanted.recipe(),
+                    "code": code_revision(*_WORK),
+                },
+                partial(_project, load, images, subset, wanted),
+            )
+    return plan
+
+
+def tabulate_projection_results(projections: Mapping[str, TensorsHandle]) -> DataFrame:
+    """List accuracy and loss of each projected network.
+
+    Args:
+        projections: Handles by `<stimulus set>/<model>`.
+
+    Returns:
+        Columns as in docs/tables.md.
+    """
+    rows: list[dict[str, Any]] = []
+    for key in sorted(projections):
+        stimulus_set, model = MemberKey.parse(key)
+        meta = projections[key].meta
+        original = meta["original"]
+        about = {
+            "stimulus_set": stimulus_set,
+            "model": model,
+            "is_centred": meta["centred"],
+            "n_fit": meta["n_fit"],
+            "n_test": original["n_test"],
+            "original_accuracy": original["accuracy"],
+            "original_loss": original["loss"],
+        }
+        for row in meta["rows"]:
+            relative = None
+            if row["accuracy"] is not None and original["accuracy"]:
+                relative = row["accuracy"] / original["accuracy"]
+            reason = row["reason"] or ("" if original["accuracy"] else "the network gets no stimulus right")
+            rows.append({**about, **row, "relative_accuracy": relative, "reason": reason})
+    return PROJECTION_RESULTS.frame(rows)
+
+
+def _describe(
+    name: str, networks: Mapping[str, TensorsHandle], entries: Mapping[str, ModelEntry]
+) -> tuple[str | None, dict[str, Any], Callable[[], LoadedModel]]:
+    """Return what a network was trained on, what it depends on, and how to load it."""
+    entry = entries.get(name)
+    if isinstance(entry, FileModel):
+        raise UserError(f"diagnostics.projections.models: {name!r} is an array made elsewhere, not a network")
+    if entry is None or isinstance(entry, TrainedModel):
+        handle = networks[name if entry is None else entry.network]
+        if handle.meta["n_classes"] is None:
+            raise UserError(f"diagnostics.projections.models: network {name!r} has no head to read out")
+        recipe: dict[str, Any] = {"source": "trained", "network": handle.reference}
+        return handle.meta["stimulus_set"], recipe, partial(_load_trained, handle)
+    from rep_kedro.models.sources.zoo import describe_model, load_model, source_module_name
+
+    described = describe_model(entry)
+    recipe = {**described, "code": code_revision(source_module_name(entry))}
+    return entry.trained_on, recipe, partial(load_model, entry, weights=described["weights"])
+
+
+def _load_trained(handle: TensorsHandle) -> LoadedModel:
+    from rep_kedro.models.sources.loaded import LoadedModel
+    from rep_kedro.models.sources.trained import preprocessing_of, restore_trained_network
+
+    return LoadedModel(restore_trained_network(handle), preprocessing_of(handle), ())
+
+
+def _project(
+    load: Callable[[], LoadedModel],
+    stimulus_set: ArrowHandle,
+    subset: ArrowHandle | None,
+    params: ProjectionParams,
+) -> object:
+    from rep_kedro.analyses.projections.work import project_network
+
+    return project_network(load, stimulus_set, subset, params)
+
+
+def _require_set(model: str, name: str | None, stimulus_sets: Mapping[str, object]) -> str:
+    if name is None:
+        raise UserError(
+            f"diagnostics.projections: what network {model!r} was trained on is unknown; name stimulus_sets,"
+            " or give it trained_on"
+        )
+    require_known("stimulus set", name, [*stimulus_sets, *missing_of(stimulus_sets)])
+    return name
+
+
+def _why_absent(
+    stimulus_set: str,
+    subset: str | None,
+    stimulus_sets: Mapping[str, object],
+    stimulus_subsets: Mapping[str, object],
+) -> str:
+    if stimulus_set in missing_of(stimulus_sets):
+        return f"stimulus_sets/{stimulus_set} is missing"
+    if subset and subset in missing_of(stimulus_subsets):
+        return f"stimulus_subsets/{subset} is missing"
+    if subset:
+        require_known("stimulus subset", subset, stimulus_subsets)
+    return ""
