@@ -138,10 +138,8 @@ def _used_names(parameters: Mapping[str, Any], read: Iterable[str]) -> Iterator[
             yield (group, "subset"), SUBSET, chosen["subset"]
     if "stitching" in read:
         yield from _names_used_by_joints(parameters["stitching"])
-    projections = parameters.get("diagnostics", {}).get("projections") if "diagnostics" in read else None
-    for key, kind in (("models", ANY_NETWORK), ("stimulus_sets", STIMULUS_SET)):
-        if projections and isinstance(projections.get(key), list):
-            yield from ((("diagnostics", "projections", key), kind, name) for name in projections[key])
+    if "diagnostics" in read:
+        yield from _names_used_by_projections(parameters["diagnostics"])
     if "training" in read and parameters["training"].get("grids"):
         yield from _sets_to_train_on(parameters["training"])
     if "probing" in read:
@@ -163,6 +161,14 @@ def _sets_to_train_on(training: Mapping[str, Any]) -> Iterator[tuple[Keys, str, 
     for name in dict.fromkeys(spec.stimulus_set for spec in specs):
         is_default = name == training.get("stimulus_set")
         yield ("training", "stimulus_set" if is_default else "grids"), STIMULUS_SET, name
+
+
+def _names_used_by_projections(diagnostics: Mapping[str, Any]) -> Iterator[tuple[Keys, str, str]]:
+    projections = diagnostics.get("projections") or {}
+    for key, kind in (("models", ANY_NETWORK), ("stimulus_sets", STIMULUS_SET)):
+        names = projections.get(key)
+        for name in names if isinstance(names, list) else ():
+            yield ("diagnostics", "projections", key), kind, name
 
 
 def _names_used_by_joints(stitching: Mapping[str, Any]) -> Iterator[tuple[Keys, str, str]]:

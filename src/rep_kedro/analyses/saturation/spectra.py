@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from rep_kedro.datasets import Tensors
-from rep_kedro.models.sources.trained import MONITOR_PREFIX, definition_of, restore_trained_network
+from rep_kedro.models.sources.trained import MONITOR_PREFIX, definition_of, restore_for_training
 from rep_kedro.training.decoding import decode_splits
 from rep_kedro.training.evaluation import EVALUATION_BATCH
 from rep_kedro.training.monitors.saturation import Reading, SaturationSettings, evaluation_purpose
@@ -81,7 +81,7 @@ def evaluate_stored(
 def _evaluate(stored: Stored, stimuli: "TrainingStimuli", device: str) -> Tensors:
     log, about = SpectraLog(), dict[str, Any]()
     for handle in stored.moments:
-        network = restore_trained_network(handle).to(device)
+        network = restore_for_training(handle).to(device)
         reading = Reading(stored.settings, network, stimuli, device)
         reading.require_memory(handle.key)
         epoch = epoch_of(handle)

@@ -36,9 +36,14 @@ def restore_trained_network(handle: NetworkHandle) -> nn.Module:
 
     It is a `LayeredNetwork`, or the module of a library or of code of the user itself.
     """
+    return _module_of(restore_for_training(handle))
+
+
+def restore_for_training(handle: NetworkHandle) -> Network:
+    """Return the same network as training uses it: called with images, it gives rows of numbers."""
     # Copies: mapped files are read-only, and torch needs to own its memory.
     state = {name: torch.from_numpy(handle.tensor(name).copy()) for name in handle.names if _is_weight(name)}
-    return _module_of(restore_network(definition_of(handle), handle.meta["n_classes"], state))
+    return restore_network(definition_of(handle), handle.meta["n_classes"], state)
 
 
 def _is_weight(name: str) -> bool:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rep_kedro.errors import UserError
 from rep_kedro.kernels.layers.positions import Way
-from rep_kedro.models.network import LayeredNetwork
+from rep_kedro.models.network import Network
 from rep_kedro.models.watched_layers import (
     Amount,
     WatchedLayer,
@@ -176,7 +176,7 @@ class Reading:
     """
 
     def __init__(
-        self, settings: SaturationSettings, network: LayeredNetwork, stimuli: TrainingStimuli, device: str
+        self, settings: SaturationSettings, network: Network, stimuli: TrainingStimuli, device: str
     ) -> None:
         self._settings = settings
         spec = network.architecture.input
