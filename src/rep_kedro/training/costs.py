@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass
 
 from rep_kedro.models.architecture import Architecture
-from rep_kedro.training.schedule import Schedule
 
 _FLOPS_PER_MAC = 2
 _PASSES_PER_STEP = 3  # forward, and backward for inputs and for weights
@@ -36,14 +35,15 @@ class TrainingCost:
 
 
 def predict_cost(
-    architecture: Architecture, n_classes: int | None, schedule: Schedule | None
+    architecture: Architecture, n_classes: int | None, batch_size: int, optimizer: str | None
 ) -> TrainingCost:
     """Return the cost of a training; nothing but shapes is computed.
 
     Args:
         architecture: Of the network.
         n_classes: Of its head; None without one.
-        schedule: None for a network that is not trained.
+        batch_size: Images in one forward pass.
+        optimizer: Its name; None for a network that is not trained.
     """
     import torch
 
@@ -52,15 +52,10 @@ def predict_cost(
 
     with torch.device("meta"):
         network = build_network(architecture, n_classes=n_classes, seed=0)
-    size = sum(math.prod(shape) for shape in network.shapes.values())
-    cost = count_cost(
-        network, (architecture.input.channels, architecture.input.size_px, architecture.input.size_px)
-    )
-    if schedule is None:
-        return TrainingCost(cost.n_parameters, cost.n_flops // _FLOPS_PER_MAC, 0)
-    n_numbers = cost.n_parameters * (2 + _STATES[schedule.optimizer]) + size * schedule.batch_size
-    return TrainingCost(
-        cost.n_parameters,
-        cost.n_flops // _FLOPS_PER_MAC,
-        n_numbers * _FLOAT32_BYTES,
-    )
+    n_outputs = sum(math.prod(shape) for shape in network.shapes.values())
+    side = architecture.input.size_px
+    cost = count_cost(network, (architecture.input.channels, side, side))
+    n_numbers = 0
+    if optimizer is not None:
+        n_numbers = cost.n_parameters * (2 + _STATES[optimizer]) + n_outputs * batch_size
+    return TrainingCost(cost.n_parameters, cost.n_flops // _FLOPS_PER_MAC, n_numbers * _FLOAT32_BYTES)
