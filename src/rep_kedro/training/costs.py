@@ -1,7 +1,7 @@
 """What a training costs: parameters, operations, memory; only shapes are followed."""
 
-import math
 from dataclasses import dataclass
+from typing import Any
 
 from rep_kedro.models.architecture import Architecture
 
@@ -46,16 +46,25 @@ def predict_cost(
         optimizer: Its name; None for a network that is not trained.
     """
     import torch
+    from torch import nn
+    from torch.utils import _pytree as pytree
 
     from rep_kedro.models.cost import count_cost
     from rep_kedro.models.network import build_network
 
     with torch.device("meta"):
         network = build_network(architecture, n_classes=n_classes, seed=0)
-    n_outputs = sum(math.prod(shape) for shape in network.shapes.values())
+    sizes: list[int] = []
+
+    def note(module: nn.Module, inputs: Any, output: Any) -> None:
+        sizes.extend(part.numel() for part in pytree.tree_leaves(output) if isinstance(part, torch.Tensor))
+
+    for module in network.modules():
+        if not [*module.children()]:
+            module.register_forward_hook(note)
     side = architecture.input.size_px
     cost = count_cost(network, (architecture.input.channels, side, side))
     n_numbers = 0
     if optimizer is not None:
-        n_numbers = cost.n_parameters * (2 + _STATES[optimizer]) + n_outputs * batch_size
+        n_numbers = cost.n_parameters * (2 + _STATES[optimizer]) + sum(sizes) * batch_size
     return TrainingCost(cost.n_parameters, cost.n_flops // _FLOPS_PER_MAC, n_numbers * _FLOAT32_BYTES)

@@ -44,7 +44,7 @@ def require_finite(name: str, epoch: int, means: Mapping[str, float]) -> None:
 
 
 def _first_not_finite(training: Training, images: Tensor) -> str | None:
-    """Return the first layer, by depth, whose output is not finite."""
+    """Return the first layer, in the order of execution, whose output is not finite."""
     network, found = training.network, list[str]()
 
     def note(name: str) -> Any:
@@ -54,10 +54,11 @@ def _first_not_finite(training: Training, images: Tensor) -> str | None:
 
         return hook
 
-    hooks = [network.get_submodule(name).register_forward_hook(note(name)) for name in network.layer_names]
+    leaves = {name: module for name, module in network.named_modules() if not [*module.children()]}
+    hooks = [module.register_forward_hook(note(name)) for name, module in leaves.items()]
     try:
         with torch.no_grad():
-            network.run(scale_images_in_unit_range(images, network.architecture))
+            network(scale_images_in_unit_range(images, network.architecture))
     finally:
         for hook in hooks:
             hook.remove()
