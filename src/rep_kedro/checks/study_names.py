@@ -51,6 +51,7 @@ def require_known_names(
         *_unknown_labels(parameters, read),
         *_unfit_measures(parameters, read, pipeline, catalog),
         *_unsound_architectures(parameters, read, catalog),
+        *_forbidden_code(parameters, read),
         *_unknown_layers(parameters, read),
     ]
     for keys, why in unfit:
@@ -290,6 +291,22 @@ def _unsound_architectures(
     if training is not None:
         for name, why in find_unsound_architectures(training, stored_definitions(catalog)):
             yield ("training", "grids"), f"architecture {name!r}: {why}"
+
+
+def _forbidden_code(parameters: Mapping[str, Any], read: Iterable[str]) -> Iterator[tuple[Keys, str]]:
+    """Yield the networks to train whose schedules would run code that the study does not allow."""
+    from rep_kedro.training.params import TrainingParams
+
+    training = _read(TrainingParams, parameters, "training") if "training" in read else None
+    if training is None or parameters.get("features", {}).get("allow_code") is True:
+        return
+    for name, spec in training.networks().items():
+        for code in spec.schedule.own_code if spec.schedule and spec.moment is None else ():
+            yield (
+                ("training", "grids"),
+                f"network {name!r} would run {code.file}, which may do anything on this machine; read it,"
+                " then set features.allow_code: true",
+            )
 
 
 def _unknown_layers(parameters: Mapping[str, Any], read: Iterable[str]) -> Iterator[tuple[Keys, str]]:

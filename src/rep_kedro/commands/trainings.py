@@ -57,7 +57,9 @@ def _predict(spec: Any, meta: Mapping[str, Any]) -> Any:
 
     has_head = make_objective(spec.objective, spec.options).has_head
     n_classes = len(find_labels(meta, spec.labels, spec.stimulus_set)[1] or ()) if has_head else None
-    return predict_cost(spec.load_definition(), n_classes, spec.schedule)
+    schedule = spec.schedule
+    how = (schedule.batch_size, schedule.optimizer) if schedule else (0, None)
+    return predict_cost(spec.load_definition(), n_classes, *how)
 
 
 def _count_images(spec: Any, meta: Mapping[str, Any]) -> int:

@@ -1,14 +1,11 @@
 """What a training costs: parameters, operations, memory; only shapes are followed."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rep_kedro.models.architecture import DefinedNetwork
 from rep_kedro.models.foreign import ForeignDefinition
-from rep_kedro.training.schedule import Schedule
-
-if TYPE_CHECKING:
-    from torch import nn
 
 _FLOPS_PER_MAC = 2
 _PASSES_PER_STEP = 3  # forward, and backward for inputs and for weights
@@ -39,48 +36,38 @@ class TrainingCost:
         return _FLOPS_PER_MAC * self.macs_per_image * _PASSES_PER_STEP * n_images
 
 
-class _OutputSizes:
-    """Counts the numbers that the innermost modules of a network give for one image."""
-
-    def __init__(self, network: "nn.Module") -> None:
-        self.total = 0
-        for module in network.modules():
-            if not any(True for _ in module.children()):
-                module.register_forward_hook(self._add)
-
-    def _add(self, module: "nn.Module", given: Any, output: Any) -> None:
-        self.total += output.numel() if hasattr(output, "numel") else 0
-
-
 def predict_cost(
-    architecture: DefinedNetwork, n_classes: int | None, schedule: Schedule | None
+    architecture: DefinedNetwork, n_classes: int | None, batch_size: int, optimizer: str | None
 ) -> TrainingCost:
     """Return the cost of a training; nothing but shapes is computed.
 
     Args:
         architecture: Of the network.
         n_classes: Of its head; None without one.
-        schedule: None for a network that is not trained.
+        batch_size: Images in one forward pass.
+        optimizer: Its name; None for a network that is not trained.
     """
     import torch
+    from torch import nn
+    from torch.utils import _pytree as pytree
 
     from rep_kedro.models.cost import count_cost
     from rep_kedro.models.network import build_network
 
-    image_shape = (architecture.input.channels, architecture.input.size_px, architecture.input.size_px)
-    if isinstance(architecture, ForeignDefinition):  # its code may need numbers to be built
+    # code of others may need numbers to be built
+    with nullcontext() if isinstance(architecture, ForeignDefinition) else torch.device("meta"):
         network = build_network(architecture, n_classes=n_classes, seed=0)
-    else:
-        with torch.device("meta"):
-            network = build_network(architecture, n_classes=n_classes, seed=0)
-    outputs = _OutputSizes(network)
-    cost = count_cost(network, image_shape)
-    size = outputs.total
-    if schedule is None:
-        return TrainingCost(cost.n_parameters, cost.n_flops // _FLOPS_PER_MAC, 0)
-    n_numbers = cost.n_parameters * (2 + _STATES[schedule.optimizer]) + size * schedule.batch_size
-    return TrainingCost(
-        cost.n_parameters,
-        cost.n_flops // _FLOPS_PER_MAC,
-        n_numbers * _FLOAT32_BYTES,
-    )
+    sizes: list[int] = []
+
+    def note(module: nn.Module, inputs: Any, output: Any) -> None:
+        sizes.extend(part.numel() for part in pytree.tree_leaves(output) if isinstance(part, torch.Tensor))
+
+    for module in network.modules():
+        if not [*module.children()]:
+            module.register_forward_hook(note)
+    side = architecture.input.size_px
+    cost = count_cost(network, (architecture.input.channels, side, side))
+    n_numbers = 0
+    if optimizer is not None:
+        n_numbers = cost.n_parameters * (2 + _STATES[optimizer]) + sum(sizes) * batch_size
+    return TrainingCost(cost.n_parameters, cost.n_flops // _FLOPS_PER_MAC, n_numbers * _FLOAT32_BYTES)

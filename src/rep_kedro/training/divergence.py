@@ -44,7 +44,7 @@ def require_finite(name: str, epoch: int, means: Mapping[str, float]) -> None:
 
 
 def _first_not_finite(training: Training, images: Tensor) -> str | None:
-    """Return the first layer that gives numbers that are not finite."""
+    """Return the first layer, in the order of execution, whose output is not finite."""
     network, found = training.network, list[str]()
 
     def note(name: str) -> Any:
@@ -54,8 +54,8 @@ def _first_not_finite(training: Training, images: Tensor) -> str | None:
 
         return hook
 
-    innermost = {name: part for name, part in network.named_modules() if not list(part.children())}
-    hooks = [part.register_forward_hook(note(name)) for name, part in innermost.items()]
+    leaves = {name: module for name, module in network.named_modules() if not [*module.children()]}
+    hooks = [module.register_forward_hook(note(name)) for name, module in leaves.items()]
     try:
         with torch.no_grad():
             network(scale_images_in_unit_range(images, network.architecture))

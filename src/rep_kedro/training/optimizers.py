@@ -7,6 +7,8 @@ import torch
 from torch import nn
 
 from rep_kedro._torchvision import declare_torchvision_operators
+from rep_kedro.errors import UserError
+from rep_kedro.training.own_code import OwnCode
 from rep_kedro.training.schedule import Schedule
 
 
@@ -23,7 +25,26 @@ def build_optimizer(parameters: Iterable[nn.Parameter], schedule: Schedule) -> t
         {"params": matrices, "weight_decay": decay},
         {"params": others, "weight_decay": decay if schedule.decay_of == "all" else 0.0},
     ]
+    if schedule.own_optimizer is not None:
+        return _build_own(groups, schedule.own_optimizer, schedule.highest_rate)
     return _BUILDERS[schedule.optimizer](groups, schedule)
+
+
+def _build_own(groups: Any, code: OwnCode, rate: float) -> torch.optim.Optimizer:
+    """Return an optimiser of the user's.
+
+    Raises:
+        UserError: If the code fails, or makes no optimiser.
+    """
+    try:
+        made = code.load()(groups, lr=rate, **code.options)
+    except UserError:
+        raise
+    except Exception as problem:
+        raise UserError(f"{code.file}: {code.name} fails: {type(problem).__name__}: {problem}") from problem
+    if not isinstance(made, torch.optim.Optimizer):
+        raise UserError(f"{code.file}: {code.name} gives {type(made).__name__}, which is no torch optimiser")
+    return made
 
 
 def _build_sgd(groups: Any, schedule: Schedule) -> torch.optim.Optimizer:

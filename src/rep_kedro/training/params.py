@@ -66,6 +66,11 @@ class TrainingParams(Strict):
                     f"network {name!r}: radam takes roots that differ between processors;"
                     " set training.portable to false, or take adam or adamw"
                 )
+            if self.portable and spec.schedule and spec.schedule.own_code:
+                raise UserError(
+                    f"network {name!r}: own code may compute other bytes on other processors;"
+                    " set training.portable to false"
+                )
             if self.portable and spec.precision != "float32":
                 raise UserError(
                     f"network {name!r}: training is portable in float32 only, but precision is"

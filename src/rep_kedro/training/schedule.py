@@ -18,6 +18,7 @@ from pydantic import (
 
 from rep_kedro.errors import UserError, suggest
 from rep_kedro.parameter_model import PlainNumbers
+from rep_kedro.training.own_code import OwnCode
 
 OptimizerName = Literal["adam", "adamw", "lars", "radam", "sgd"]
 _AS_TORCH: dict[str, Any] = {"curve": "constant", "warmup_fraction": 0.0, "decay_of": "all"}
@@ -67,6 +68,10 @@ class Schedule(PlainNumbers, BaseModel):
         betas: Decay rates of the averages of adam, adamw and radam.
         epsilon: Added to the root in adam, adamw and radam.
         weight_decay: Of the weights that are decayed.
+        own_optimizer: A class or function of one's own instead of `optimizer`; it is called with torch's
+            groups of parameters, each with its `weight_decay`, with `lr`, and with its options.
+        own_curve: A function of one's own instead of `curve`; it is called with the share of the updates that
+            are over and with its options, and returns a factor of the highest rate.
         decay_of: `matrices` decays parameters with at least two dimensions, never biases and norms; `all`
             decays all parameters, as torch does by default.
     """
@@ -93,8 +98,11 @@ class Schedule(PlainNumbers, BaseModel):
     nesterov: bool | None = None
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: PositiveFloat = 1e-8
+    own_optimizer: OwnCode | None = None
+    own_curve: OwnCode | None = None
 
     _given: dict[str, Any] = PrivateAttr(default_factory=dict)
+    _loaded_curve: Any = PrivateAttr(default=None)
 
     @model_validator(mode="wrap")
     @classmethod
@@ -122,6 +130,17 @@ class Schedule(PlainNumbers, BaseModel):
         if not all(0 <= beta < 1 for beta in self.betas):
             raise UserError(f"betas must be in [0, 1), got {list(self.betas)}")
         return self
+
+    @property
+    def own_code(self) -> tuple[OwnCode, ...]:
+        """What runs code of the user."""
+        return tuple(code for code in (self.own_optimizer, self.own_curve) if code is not None)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what the bytes of a training depend on, as plain JSON data; own code by its digest."""
+        own = {name: getattr(self, name) for name in ("own_optimizer", "own_curve")}
+        settings = self.model_dump(mode="json", exclude={*own})
+        return settings | {name: code.as_json() for name, code in own.items() if code is not None}
 
     def changed(self, changes: Mapping[str, Any]) -> "Schedule":
         """Return a schedule with other settings, which may be another preset under the same settings."""
@@ -160,6 +179,8 @@ class Schedule(PlainNumbers, BaseModel):
         n_updates, n_warmup = self.epochs * per_epoch, self._n_warmup(per_epoch)
         if update < n_warmup:
             return (update + 1) / n_warmup
+        if self.own_curve is not None:
+            return float(self._load_own_curve()(update / n_updates, **self.own_curve.options))
         match self.curve:
             case "constant":
                 return 1.0
@@ -169,6 +190,11 @@ class Schedule(PlainNumbers, BaseModel):
                 return self.step_factor ** sum(update >= part * n_updates for part in self.milestones)
         falling = (1 + math.cos(math.pi * (update - n_warmup) / (n_updates - n_warmup))) / 2
         return self.final_rate + (1 - self.final_rate) * falling
+
+    def _load_own_curve(self) -> Any:
+        if self._loaded_curve is None and self.own_curve is not None:
+            self._loaded_curve = self.own_curve.load()
+        return self._loaded_curve
 
     def _n_warmup(self, per_epoch: int) -> int:
         if self.warmup_steps is not None:

@@ -78,7 +78,7 @@ def _recipe_of(
         "architecture": architecture.as_json(),
         "objective": objective.as_json(),
         "seed": spec.seed,
-        "schedule": spec.schedule and spec.schedule.model_dump(mode="json"),
+        "schedule": spec.schedule and spec.schedule.as_json(),
         "stimulus_set": handle.reference,
         "code": code_revision(
             type(objective).__module__, "rep_kedro.training.loop", *_builders_of(architecture)
@@ -162,12 +162,10 @@ def _flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[st
 def _cost_of(name: str, handle: TensorsHandle) -> dict[str, Any]:
     from rep_kedro.models.sources.trained import definition_of
     from rep_kedro.training.costs import predict_cost
-    from rep_kedro.training.schedule import Schedule
 
     meta, schedule = handle.meta, handle.recipe["schedule"]
-    cost = predict_cost(
-        definition_of(handle), meta["n_classes"], schedule and Schedule.model_validate(schedule)
-    )
+    batch_size, optimizer = (schedule["batch_size"], schedule["optimizer"]) if schedule else (0, None)
+    cost = predict_cost(definition_of(handle), meta["n_classes"], batch_size, optimizer)
     return {
         "model": name,
         "architecture": meta["architecture"],

@@ -1,0 +1,72 @@
+"""Optimisers and curves of the learning rate that Python code of the user makes.
+
+The code runs with all that Python may do, so it is accepted only where `features.allow_code` is true. A
+recipe has the digest of the file, never its path.
+"""
+
+from hashlib import sha256
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rep_kedro.errors import MissingFileError, UserError, suggest
+from rep_kedro.parameter_rules import expand_path
+
+_MODULE = "rep_kedro_own_training_code"
+
+
+class OwnCode(BaseModel):
+    """A function or class of a Python file.
+
+    Attributes:
+        file: The file; variables of the environment and `~` are replaced.
+        name: Of the function or class.
+        options: Its keyword arguments.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: str
+    name: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what the bytes of a training depend on.
+
+        Raises:
+            MissingFileError: If there is no such file.
+        """
+        return {"sha256": sha256(self._content()).hexdigest(), "name": self.name, "options": self.options}
+
+    def load(self) -> Any:
+        """Run the file and return the function or class.
+
+        Raises:
+            UserError: If the file is missing, fails, or has no such name.
+        """
+        self._content()
+        spec = spec_from_file_location(_MODULE, self._path())
+        if spec is None or spec.loader is None:
+            raise UserError(f"{self.file} is no Python file: its name must end with .py")
+        module = module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+        except Exception as problem:
+            raise UserError(f"{self.file} fails: {type(problem).__name__}: {problem}") from problem
+        if not callable(found := getattr(module, self.name, None)):
+            known = [name for name, value in vars(module).items() if callable(value)]
+            raise UserError(
+                f"{self.file} has no function or class {self.name!r}; {suggest(self.name, known)}"
+            )
+        return found
+
+    def _path(self) -> Path:
+        return expand_path(self.file, "code of a training")
+
+    def _content(self) -> bytes:
+        try:
+            return self._path().read_bytes()
+        except OSError as problem:
+            raise MissingFileError(f"{self.file}: {problem.strerror or problem}") from problem
