@@ -61,8 +61,9 @@ def group_networks(
     found: dict[tuple[str, str, str], dict[str, Any]] = {}
     for name, handle in _wanted(networks, params):
         meta = handle.meta
-        can_be_cut = meta["n_classes"] is not None and "layers" in meta["definition"]
-        if can_be_cut and _is_wanted_set(meta["stimulus_set"], params):
+        if "library" in meta.get("definition", {}):
+            _refuse_or_log(name, "only networks of layers as data can be cut", params)
+        elif meta["n_classes"] is not None and _is_wanted_set(meta["stimulus_set"], params):
             trained_on = _require_name("stimulus set", meta["stimulus_set"], dict.fromkeys(all_sets))
             kind = ("trained", trained_on, _shared_recipe(handle.recipe, params))
             found.setdefault(kind, {})[name] = handle
@@ -91,6 +92,13 @@ def _log_files_without_partner(
         if not params.across_objectives:
             why += ", and its objective; see stitching.across_objectives"
         _log_left_out([f"{name} ({why})" for name in sorted(alone)])
+
+
+def _refuse_or_log(name: str, why: str, params: StitchingParams) -> None:
+    """Refuse a network that was asked for by name and cannot be joined; of all, it is left out and logged."""
+    if not isinstance(params.models, str):
+        raise UserError(f"stitching.models: {name!r} cannot be joined: {why}")
+    _log_left_out([f"{name} ({why})"])
 
 
 def _log_left_out(left_out: Sequence[str]) -> None:
