@@ -16,7 +16,7 @@ from torch import nn
 from rep_kedro.errors import UserError
 from rep_kedro.models import architecture_files, shapes
 from rep_kedro.models.architecture import MOST_LAYERS, Layer
-from rep_kedro.models.architecture_files import load_architecture, look_in
+from rep_kedro.models.architecture_files import load_architecture, load_definition, look_in
 from rep_kedro.models.families.registry import FAMILIES, find_family
 from rep_kedro.models.families.variant import LayeredVariant
 from rep_kedro.models.network import LayeredNetwork, build_network
@@ -279,7 +279,7 @@ def test_the_documented_limits_are_those_of_the_code():
 
 
 def test_the_documented_example_is_an_architecture(folder):
-    (folder / "mine.yml").write_text(EXAMPLES[1])
+    (folder / "mine.yml").write_text(EXAMPLES[-1])
     assert build_network("mine", n_classes=10, seed=0).kept_layers == ("relu1", "relu2")
 
 
@@ -289,8 +289,16 @@ def test_the_documented_variants_are_architectures(folder):
     assert load_architecture("vgg16_d2_64px").layers[0].dilation == 2
 
 
+def test_the_documented_networks_of_libraries_are_defined(folder):
+    for number, example in enumerate(EXAMPLES[1:3]):
+        (folder / f"{number}.yml").write_text(example.replace("~/networks", str(folder)))
+    (folder / "nets.py").write_text("class MyNet: ...\n")
+    assert load_definition("vit_tiny_64px").input.size_px == 64
+    assert load_definition("my_net").arguments == {"width": 32}
+
+
 def test_the_documented_families_and_keys_are_those_of_the_code():
-    text = DOCUMENT.read_text().partition("## Families")[2].partition("## Layers")[0]
+    text = DOCUMENT.read_text().partition("## Families")[2].partition("## Networks")[0]
     documented = {
         family: re.findall(r"`(\w+)`", keys)
         for family, keys in re.findall(r"^\| `(\w+)` \| (.*?) \|", text, re.MULTILINE)

@@ -13,6 +13,7 @@ from rep_kedro.analyses.diagnostics.params import DiagnosticsParams
 from rep_kedro.analyses.diagnostics.receptive_fields import compute_receptive_fields
 from rep_kedro.analyses.stitching.params import StitchingParams
 from rep_kedro.checks.architectures import find_unsound_architectures
+from rep_kedro.errors import UserError
 from rep_kedro.features.cards import compute_model_cards
 from rep_kedro.features.params import FeaturesParams
 from rep_kedro.models.architecture_files import look_in
@@ -133,6 +134,9 @@ def test_features_spectra_cards_and_fields_read_them(networks, sets, folder):
 def test_they_are_not_stitched(networks, sets):
     stitching = StitchingParams.model_validate({"include_self": True})
     assert not plan_stitches(*sets, networks, FeaturesParams(), stitching)
+    named = StitchingParams.model_validate({"models": ["tiny_supervised_s0"]})
+    with pytest.raises(UserError, match="'tiny_supervised_s0' cannot be joined: only networks of layers"):
+        plan_stitches(*sets, networks, FeaturesParams(), named)
 
 
 def test_what_cannot_be_built_is_found_before_the_run(folder):
