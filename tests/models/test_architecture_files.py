@@ -10,15 +10,19 @@ import pytest
 import torch
 import yaml
 from pydantic import TypeAdapter
+from tests.models.shipped import LAYERED, SHIPPED
 from torch import nn
 
 from rep_kedro.errors import UserError
 from rep_kedro.models import architecture_files, shapes
 from rep_kedro.models.architecture import MOST_LAYERS, Layer
-from rep_kedro.models.architecture_files import FOLDER, load_architecture, look_in
+from rep_kedro.models.architecture_files import load_architecture, look_in
+from rep_kedro.models.families.registry import FAMILIES, find_family
+from rep_kedro.models.families.variant import LayeredVariant
 from rep_kedro.models.network import LayeredNetwork, build_network
 
 DOCUMENT = Path(__file__).parents[2] / "docs/architectures.md"
+EXAMPLES = re.findall(r"```yaml\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
 INPUT = {"channels": 1, "size_px": 8, "mean": [0.0], "std": [1.0]}
 CONV = {"name": "a", "kind": "conv", "channels": 4, "kernel": 3}
 
@@ -85,8 +89,8 @@ def test_a_path_in_place_of_a_name_is_answered_with_the_name(folder):
 @pytest.mark.parametrize(
     ("layers", "told"),
     [
-        ([{**CONV, "channels": 10**9}], "channels: Input should be less than or equal to 1000000"),
-        ([{**CONV, "channels": int("9" * 4000)}], "layers.0.conv.channels: "),
+        ([{**CONV, "channels": 10**9}], "channels.number: Input should be less than or equal to 1000000"),
+        ([{**CONV, "channels": int("9" * 4000)}], "layers.0.conv.channels.number: "),
         ([{**CONV, "channels": 10**6, "padding": 99}], "layer 'a' is too large"),
         ([{**CONV, "channels": 10**6, "kernel": 1, "padding": 10**6}], "layer 'a'"),
         ([CONV, {**CONV, "name": "b", "channels": 10**6, "kernel": 6}, {**CONV, "name": "c"}], "layer 'c'"),
@@ -189,7 +193,7 @@ def test_no_name_that_a_network_uses_itself_can_be_that_of_a_layer(folder):
         assert f"{name!r} is reserved in networks" in refusal()
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.yml")))
+@pytest.mark.parametrize("name", SHIPPED)
 def test_shapes_found_without_numbers_are_those_of_the_network(name):
     network = build_network(name, n_classes=7, seed=0).eval()
     side, channels = network.architecture.input.size_px, network.architecture.input.channels
@@ -239,8 +243,8 @@ def test_formulas_of_shapes_and_parameters_agree_with_torch():
 
 def test_shipped_architectures_need_no_meta_device(monkeypatch):
     monkeypatch.setattr(shapes, "_run_without_numbers", lambda *_: pytest.fail("the meta device was used"))
-    for path in FOLDER.glob("*.yml"):
-        assert list(shapes.follow_shapes(load_architecture(path.stem), 7))
+    for name in LAYERED:
+        assert list(shapes.follow_shapes(load_architecture(name), 7))
 
 
 def test_a_network_on_the_meta_device_holds_no_numbers():
@@ -275,5 +279,26 @@ def test_the_documented_limits_are_those_of_the_code():
 
 
 def test_the_documented_example_is_an_architecture(folder):
-    (folder / "mine.yml").write_text(re.search(r"```yaml\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)[1])
+    (folder / "mine.yml").write_text(EXAMPLES[1])
     assert build_network("mine", n_classes=10, seed=0).kept_layers == ("relu1", "relu2")
+
+
+def test_the_documented_variants_are_architectures(folder):
+    (folder / "many.yml").write_text(EXAMPLES[0])
+    assert load_architecture("vgg16_d2_64px").input.size_px == 64
+    assert load_architecture("vgg16_d2_64px").layers[0].dilation == 2
+
+
+def test_the_documented_families_and_keys_are_those_of_the_code():
+    text = DOCUMENT.read_text().partition("## Families")[2].partition("## Layers")[0]
+    documented = {
+        family: re.findall(r"`(\w+)`", keys)
+        for family, keys in re.findall(r"^\| `(\w+)` \| (.*?) \|", text, re.MULTILINE)
+    }
+    common = set(LayeredVariant.model_fields)
+    defined = {
+        name: [key for key in kind.model_fields if key not in common]
+        for name, kind in ((name, find_family(name)) for name in FAMILIES)
+        if issubclass(kind, LayeredVariant)
+    }
+    assert documented == defined

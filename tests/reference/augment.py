@@ -45,6 +45,28 @@ def crops(images, generator, *, area, ratio):
     return views
 
 
+def padded_crops(images, generator, *, padding_px):
+    draws = torch.randint(0, 2 * padding_px + 1, (2, len(images), 1), generator=generator).tolist()
+    views = torch.zeros_like(images)
+    for i in range(len(images)):
+        for row in range(images.shape[2]):
+            for column in range(images.shape[3]):
+                y, x = row + draws[0][i][0] - padding_px, column + draws[1][i][0] - padding_px
+                if 0 <= y < images.shape[2] and 0 <= x < images.shape[3]:
+                    views[i, :, row, column] = images[i, :, y, x]
+    return views
+
+
+def lighting(images, generator, *, std, deviations, directions):
+    draws = torch.randn(len(images), 3, generator=generator, dtype=torch.float64).tolist()
+    views = images.clone()
+    for i in range(len(images)):
+        for channel in range(3):
+            for k in range(3):
+                views[i, channel] += std * draws[i][k] * deviations[k] * directions[channel][k]
+    return views
+
+
 def _read(image, y, x):
     """Bilinear reading at pixel coordinates; beyond the edge, the edge."""
     height, width = image.shape[-2:]

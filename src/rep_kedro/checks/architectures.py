@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rep_kedro.models.architecture import DefinedNetwork
     from rep_kedro.training.params import TrainingParams
 
 _SOME_CLASSES = 10
@@ -19,22 +20,32 @@ def find_unsound_architectures(
         built: Definitions of which a network has been built, as canonical JSON; they need no check.
     """
     from rep_kedro.datasets.plan import canonical_json
-    from rep_kedro.models.architecture_files import load_architecture
+    from rep_kedro.models.architecture_files import load_definition
 
     names = dict.fromkeys(name for grid in training.grids for name in grid.architectures)
-    unbuilt = [name for name in names if canonical_json(load_architecture(name).as_json()) not in built]
+    unbuilt = [name for name in names if canonical_json(load_definition(name).as_json()) not in built]
     if not unbuilt:
         return
-    import torch
-
-    from rep_kedro.models.network import build_network
-
     for name in unbuilt:
         try:
-            with torch.device("meta"):
-                build_network(name, n_classes=_SOME_CLASSES, seed=0)
+            _require_sound(load_definition(name))
         except ValueError as problem:
             yield name, str(problem)
+
+
+def _require_sound(definition: "DefinedNetwork") -> None:
+    """Build a network without numbers, or one of others, whose code may need them, with numbers."""
+    import torch
+
+    from rep_kedro.models.foreign import ForeignDefinition
+    from rep_kedro.models.foreign_network import list_reached_layers
+    from rep_kedro.models.network import build_network
+
+    if isinstance(definition, ForeignDefinition):
+        list_reached_layers(definition)
+        return
+    with torch.device("meta"):
+        build_network(definition, n_classes=_SOME_CLASSES, seed=0)
 
 
 def stored_definitions(catalog: Any) -> set[str]:

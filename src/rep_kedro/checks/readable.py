@@ -102,13 +102,18 @@ def _require_readable(entry: ModelEntry, pooling: "Pooling", parameters: Mapping
 
 def _require_layers_of_trained(entry: TrainedModel, parameters: Mapping[str, Any]) -> None:
     """Compare layers with the definition, where the network is one that this configuration trains."""
-    from rep_kedro.models.architecture_files import load_architecture
+    from rep_kedro.models.architecture import Architecture
+    from rep_kedro.models.architecture_files import load_definition
+    from rep_kedro.models.foreign_network import list_reached_layers
     from rep_kedro.models.layers import select_layers
     from rep_kedro.training.params import TrainingParams
 
     spec = TrainingParams.model_validate(parameters["training"]).networks().get(entry.network)
     if entry.layers and spec is not None:
-        select_layers([layer.name for layer in load_architecture(spec.architecture).layers], entry.layers)
+        definition: Any = load_definition(spec.architecture)
+        is_own = isinstance(definition, Architecture)
+        known = [layer.name for layer in definition.layers] if is_own else list_reached_layers(definition)
+        select_layers(known, entry.layers)
 
 
 def _note_of(entry: ZooEntry, pooling: "Pooling") -> Path | None:

@@ -117,7 +117,11 @@ def width_of(model: str, *, networks: "Mapping[str, TensorsHandle]", params: Fea
 
     from rep_kedro.models.layers import LayerReader
     from rep_kedro.models.outline import outline_network
-    from rep_kedro.models.sources.trained import rebuild_trained_network
+    from rep_kedro.models.sources.trained import (
+        definition_of,
+        kept_layers_of,
+        rebuild_trained_network,
+    )
 
     entry = _entry_of(model, networks, params)
     if isinstance(entry, FileModel):
@@ -126,9 +130,10 @@ def width_of(model: str, *, networks: "Mapping[str, TensorsHandle]", params: Fea
         return width_of_file(entry)
     if isinstance(entry, TrainedModel):
         module = rebuild_trained_network(networks[entry.network]).to("meta")
-        spec = module.architecture.input
+        spec = definition_of(networks[entry.network]).input
         image = torch.empty(1, spec.channels, spec.size_px, spec.size_px, device="meta")
-        reader = LayerReader(module, entry.layers or module.kept_layers, example=image)
+        layers = entry.layers or kept_layers_of(networks[entry.network])
+        reader = LayerReader(module, layers, example=image)
     else:
         reader = outline_network(entry).reader
     return sum(reader.widths(entry.pooling or params.pooling).values())

@@ -57,10 +57,10 @@ def list_trained_layers(network: "TensorsHandle") -> list[LayerRow]:
     """Return the layers of a network trained here, in order of execution."""
     import torch
 
-    from rep_kedro.models.sources.trained import rebuild_trained_network
+    from rep_kedro.models.sources.trained import definition_of, rebuild_trained_network
 
     module = rebuild_trained_network(network).to("meta").eval()
-    spec = module.architecture.input
+    spec = definition_of(network).input
     return _list_layers(module, torch.empty(1, spec.channels, spec.size_px, spec.size_px, device="meta"))
 
 
@@ -68,9 +68,9 @@ def list_architecture_layers(architecture: "Architecture") -> list[LayerRow]:
     """Return the layers of an architecture of this project, without a head, in order of execution."""
     import torch
 
-    from rep_kedro.models.network import build_network
+    from rep_kedro.models.network import build_layered_network
 
-    module = build_network(architecture, n_classes=None, seed=0).to("meta").eval()
+    module = build_layered_network(architecture, n_classes=None, seed=0).to("meta").eval()
     spec = architecture.input
     return _list_layers(module, torch.empty(1, spec.channels, spec.size_px, spec.size_px, device="meta"))
 

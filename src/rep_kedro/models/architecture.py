@@ -1,4 +1,4 @@
-"""Small architectures as data: a list of named layers in depth order, checked.
+"""Architectures as data: a list of named layers in depth order, checked.
 
 A layer takes the output of the layer before it unless `from` names others; `input` is the network's input.
 docs/architectures.md lists the kinds of layers.
@@ -6,7 +6,7 @@ docs/architectures.md lists the kinds of layers.
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 from rep_kedro.errors import UserError
 from rep_kedro.parameter_model import PlainNumbers
@@ -18,6 +18,11 @@ _WIDEST = 1e6
 
 Size = Annotated[int, Field(gt=0, le=LARGEST_SIZE)]
 Margin = Annotated[int, Field(ge=0, le=LARGEST_SIZE)]
+Width = Annotated[
+    Annotated[Size, Tag("number")] | Annotated[Literal["classes"], Tag("word")],
+    Discriminator(lambda width: "word" if isinstance(width, str) else "number"),
+]
+Initialisation = Literal["he", "he_normal_linear", "torch"]
 
 
 class _Strict(PlainNumbers, BaseModel):
@@ -35,10 +40,10 @@ class _Layer(_Strict):
 
 
 class Conv(_Layer):
-    """Two-dimensional convolution; `channels` is the output width."""
+    """Two-dimensional convolution; `channels` is the output width, `channels: classes` makes it the head."""
 
     kind: Literal["conv"]
-    channels: Size
+    channels: Width
     kernel: Size
     stride: Size = 1
     padding: Margin = 0
@@ -74,19 +79,30 @@ class BatchNorm(_Layer):
 
 
 class Pool(_Layer):
-    """Maximum or average over windows; the stride is the kernel unless given."""
+    """Maximum or average over windows; the stride is the kernel unless given.
+
+    With `ceil` a window that reaches beyond the end counts too.
+    """
 
     kind: Literal["maxpool", "avgpool"]
     kernel: Size
     stride: Size | None = None
     padding: Margin = 0
+    ceil: bool = Field(default=False, exclude_if=lambda ceil: not ceil)
+
+
+class AdaptivePool(_Layer):
+    """Average over windows such that the map becomes `side` x `side`."""
+
+    kind: Literal["adaptive_avgpool"]
+    side: Size
 
 
 class Linear(_Layer):
     """Fully connected layer; `features: classes` makes it the head."""
 
     kind: Literal["linear"]
-    features: Size | Literal["classes"]
+    features: Width
     bias: bool = True
 
 
@@ -118,7 +134,7 @@ class Plain(_Layer):
 
 
 Layer = Annotated[
-    Conv | Deconv | Pad | BatchNorm | Pool | Linear | Subsample | Dropout | Plain,
+    Conv | Deconv | Pad | BatchNorm | Pool | AdaptivePool | Linear | Subsample | Dropout | Plain,
     Field(discriminator="kind"),
 ]
 
@@ -141,18 +157,36 @@ class InputSpec(_Strict):
         return self
 
 
-class Architecture(_Strict):
-    """A directed acyclic graph of named layers in depth order.
+class DefinedNetwork(_Strict):
+    """What the definition of any network says that can be trained.
 
     Attributes:
         description: What it is and whose.
         input: Size and scaling of the images.
-        layers: In order of execution; each layer's inputs are resolved, so never empty.
-        keep: Layers whose features are stored, in depth order; the last one is the representation.
     """
 
     description: str
     input: InputSpec
+
+    def resized(self, size_px: int) -> Self:
+        """Return the same network for images of another side, in pixels."""
+        return self.model_copy(update={"input": self.input.model_copy(update={"size_px": size_px})})
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the definition as plain JSON data, defaults included."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+class Architecture(DefinedNetwork):
+    """A directed acyclic graph of named layers in depth order.
+
+    Attributes:
+        init: How weights are drawn: see `rep_kedro.models.initialisation`.
+        layers: In order of execution; each layer's inputs are resolved, so never empty.
+        keep: Layers whose features are stored, in depth order; the last one is the representation.
+    """
+
+    init: Initialisation = Field(default="he", exclude_if=lambda init: init == "he")
     layers: tuple[Layer, ...] = Field(min_length=1, max_length=MOST_LAYERS)
     keep: tuple[str, ...] = Field(min_length=1)
 
@@ -204,21 +238,45 @@ class Architecture(_Strict):
         Raises:
             ValueError: If the network has a decoder, whose last width is that of the image.
         """
+        if factor == 1:
+            return self
         layers = []
         for layer in self.layers:
             if isinstance(layer, Deconv):
                 raise UserError(f"a network with a decoder cannot be widened: layer {layer.name!r}")
             change = {}
-            if isinstance(layer, Conv | Subsample):
+            if isinstance(layer, Conv | Subsample) and layer.channels != "classes":
                 change["channels"] = layer.channels * factor
             if isinstance(layer, Conv) and 1 < layer.groups == layer.channels:
                 change["groups"] = layer.groups * factor
             layers.append(layer.model_copy(update=change))
         return self.model_copy(update={"layers": tuple(layers)})
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the definition as plain JSON data, defaults included."""
-        return self.model_dump(mode="json", by_alias=True)
+    def without_head(self) -> "tuple[Layer, ...]":
+        """Return the layers of a network without classes.
+
+        What follows a linear head goes with it; what follows a convolution reads what that one read.
+        """
+        kept: list[Layer] = []
+        instead: dict[str, str] = {}
+        for layer in self.layers:
+            if is_head(layer):
+                if isinstance(layer, Linear):
+                    break
+                instead[layer.name] = layer.inputs[0]
+            elif instead.keys() & set(layer.inputs):
+                inputs = tuple(instead.get(name, name) for name in layer.inputs)
+                kept.append(layer.model_copy(update={"inputs": inputs}))
+            else:
+                kept.append(layer)
+        return tuple(kept)
+
+
+def is_head(layer: Layer) -> bool:
+    """Return whether the layer is as wide as there are classes."""
+    return (isinstance(layer, Linear) and layer.features == "classes") or (
+        isinstance(layer, Conv) and layer.channels == "classes"
+    )
 
 
 def require_scaling(mean: tuple[float, ...], std: tuple[float, ...], where: str) -> None:

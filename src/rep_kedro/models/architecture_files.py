@@ -1,18 +1,22 @@
 """Architectures by name: those of the package, and those of users in `conf/<environment>/architectures`.
 
+A file is one architecture, of its own name, or the variants of a family, each of which has a name.
 `<name>_w<n>` multiplies the widths of `<name>` by n; `resnet_w<n>` is `resnet20_w<n>`, as its authors write.
 """
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import Annotated, Any, NamedTuple
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rep_kedro.errors import UserError, suggest
-from rep_kedro.models.architecture import Architecture
+from rep_kedro.models.architecture import Architecture, DefinedNetwork
+from rep_kedro.models.families.registry import OWN_CODE, make_variant
 
 FOLDER = Path(__file__).parent / "architectures"
 _SUFFIXES = frozenset({".yml", ".yaml"})
@@ -21,6 +25,7 @@ _LARGEST_FILE = 1_000_000
 _MOST_NODES = 200_000
 _SHOWN = 3
 _SHOWN_CHARS = 100
+_OF_FAMILY = re.compile(rb"^family\s*:", re.MULTILINE)
 _WIDENED = re.compile(r"(\w+)_w([1-9]\d{0,2})")
 _WIDENED_AS = {"resnet": "resnet20"}  # Csiszarik et al. 2021, arXiv:2110.14633
 _configuration = {"folder": Path("conf")}
@@ -31,34 +36,82 @@ def look_in(configuration: Path) -> None:
     _configuration["folder"] = configuration
 
 
-def load_architecture(name: str) -> Architecture:
-    """Return the architecture called `name`; `<name>_w<n>` multiplies its widths by n.
+class _Place(NamedTuple):
+    """Where an architecture is written: a file, and the variant in it where the file is of a family."""
+
+    path: Path
+    variant: str | None = None
+
+    def __str__(self) -> str:
+        return _shown(self.path) + (f", variant {self.variant!r}" if self.variant else "")
+
+
+class _FamilyFile(BaseModel):
+    """Variants of one family.
+
+    Attributes:
+        family: Its name.
+        shared: What all variants here say, unless they differ.
+        variants: What each says, by name.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    family: str
+    shared: dict[str, Any] = {}
+    variants: dict[Annotated[str, Field(pattern=r"^\w{1,100}$")], dict[str, Any]] = Field(min_length=1)
+
+
+def load_definition(name: str) -> DefinedNetwork:
+    """Return the network called `name`; `<name>_w<n>` multiplies its widths by n.
 
     Raises:
         ValueError: If the name is unknown or of two files, or the file is no sound graph.
     """
-    files = _find_files()
+    places = _find_places()
     base, factor = name, 1
-    if name not in files and (match := _WIDENED.fullmatch(name)):
+    if name not in places and (match := _WIDENED.fullmatch(name)):
         base, factor = _WIDENED_AS.get(match[1], match[1]), int(match[2])
-    if base not in files:
+    if base not in places:
         where = f"{_configuration['folder']}/<environment>/architectures/<name>.yml"
         raise UserError(
             f"unknown architecture {name[:_SHOWN_CHARS]!r} (your own go to {where}); "
-            f"{suggest(Path(base).name, files)}"
+            f"{suggest(Path(base).name, places)}"
         )
-    state = files[base].stat()
-    architecture = _read(files[base], state.st_mtime_ns, state.st_size)
-    return architecture if factor == 1 else architecture.widened(factor)
+    definition = _read(places[base])
+    return definition if factor == 1 else require_layers(base, definition).widened(factor)
+
+
+def load_architecture(name: str) -> Architecture:
+    """Return the layers of the network called `name`, as `load_definition` does.
+
+    Raises:
+        ValueError: Also if the network is one of a library or of own code, which has no layers as data.
+    """
+    return require_layers(name, load_definition(name))
+
+
+def require_layers(name: str, definition: DefinedNetwork) -> Architecture:
+    """Return a definition if it is one of named layers.
+
+    Raises:
+        UserError: If it is one of a library or of own code.
+    """
+    if not isinstance(definition, Architecture):
+        raise UserError(
+            f"architecture {name!r} is not made of layers as data ({definition.description}); this needs one"
+            " that is"
+        )
+    return definition
 
 
 def list_architectures() -> frozenset[str]:
     """Return the names of all architectures, without those that a factor widens.
 
     Raises:
-        ValueError: If two files have one name.
+        ValueError: If two places have one name.
     """
-    return frozenset(_find_files())
+    return frozenset(_find_places())
 
 
 def read_architecture(path: Path) -> Architecture:
@@ -67,35 +120,83 @@ def read_architecture(path: Path) -> Architecture:
     Raises:
         ValueError: If the file is too large, no YAML, or no sound graph; one line with the first few reasons.
     """
-    try:
+    with _explained(_shown(path)):
         return Architecture.model_validate(_read_yaml(path))
+
+
+def _read(place: _Place) -> DefinedNetwork:
+    """Return a definition; those of code are found anew each time, since the code may have changed."""
+    state = _state_of(place.path)
+    if place.variant is not None and _read_family(place.path, *state).family == OWN_CODE:
+        return _define(place, *state)
+    return _define_once(place, *state)
+
+
+@lru_cache(maxsize=256)
+def _define_once(place: _Place, *state: int) -> DefinedNetwork:
+    return _define(place, *state)
+
+
+def _define(place: _Place, *state: int) -> DefinedNetwork:
+    if place.variant is None:
+        return read_architecture(place.path)
+    file = _read_family(place.path, *state)
+    with _explained(str(place)):
+        variant = make_variant(file.family, {**file.shared, **file.variants[place.variant]})
+        return variant.define()
+
+
+@lru_cache(maxsize=64)
+def _read_family(path: Path, *_state: int) -> _FamilyFile:
+    with _explained(_shown(path)):
+        return _FamilyFile.model_validate(_read_yaml(path))
+
+
+@contextmanager
+def _explained(where: str) -> Iterator[None]:
+    """Say in one line what is wrong with a definition, and where it is."""
+    try:
+        yield
     except ValidationError as problem:
         errors = problem.errors(include_input=False, include_url=False)
         reasons = [_reason(error["loc"], error["msg"]) for error in errors]
         more = f"; and {len(reasons) - _SHOWN} more" if len(reasons) > _SHOWN else ""
-        raise UserError(f"architecture {_shown(path)}: {'; '.join(reasons[:_SHOWN])}{more}") from problem
+        raise UserError(f"architecture {where}: {'; '.join(reasons[:_SHOWN])}{more}") from problem
+    except UserError as problem:
+        if str(problem).startswith("architecture "):
+            raise
+        raise UserError(f"architecture {where}: {problem}") from problem
 
 
-@lru_cache(maxsize=256)
-def _read(path: Path, _modified_ns: int, _size: int) -> Architecture:
-    return read_architecture(path)
-
-
-def _find_files() -> dict[str, Path]:
-    """Return all files by the name of their architecture.
+def _find_places() -> dict[str, _Place]:
+    """Return where each architecture is written, by name.
 
     Raises:
         ValueError: If two have one name.
     """
-    files = {path.stem: path for path in _files(FOLDER)}
-    for path in _users_files():
-        if path.stem in files:
-            raise UserError(
-                f"architecture {path.stem!r} is in {_shown(files[path.stem])} and in {_shown(path)};"
-                " rename one of the files"
-            )
-        files[path.stem] = path
-    return files
+    places: dict[str, _Place] = {}
+    for path in (*_files(FOLDER), *_users_files()):
+        state = _state_of(path)
+        is_family = _names_family(path, *state)
+        names = _read_family(path, *state).variants if is_family else (path.stem,)
+        for name in names:
+            if name in places:
+                raise UserError(
+                    f"architecture {name!r} is in {places[name]} and in {_shown(path)}; rename one of them"
+                )
+            places[name] = _Place(path, name if is_family else None)
+    return places
+
+
+@lru_cache(maxsize=256)
+def _names_family(path: Path, _modified_ns: int, size: int) -> bool:
+    return size <= _LARGEST_FILE and _OF_FAMILY.search(path.read_bytes()) is not None
+
+
+def _state_of(path: Path) -> tuple[int, int]:
+    """Return by what a file that was written again is recognised."""
+    state = path.stat()
+    return state.st_mtime_ns, state.st_size
 
 
 def _users_files() -> Iterator[Path]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from rep_kedro.errors import contained
 from rep_kedro.models.outline import build_on_meta
 from rep_kedro.models.sources.specs import MAY_NEED_NUMBERS, ZooEntry
-from rep_kedro.models.sources.trained import NetworkHandle, rebuild_trained_network
+from rep_kedro.models.sources.trained import NetworkHandle, definition_of, rebuild_trained_network
 from rep_kedro.models.sources.zoo import build_model, resolve_preprocessing, runner_of
 
 _IMAGE_SIDES = frozenset({"visual", "vision_model"})  # of two-sided models in open_clip and transformers
@@ -59,9 +59,8 @@ def count_cost(
 
 def count_trained_cost(handle: NetworkHandle) -> NetworkCost:
     """Return the cost of a network trained here; its weights are not read."""
-    network = rebuild_trained_network(handle)
-    spec = network.architecture.input
-    return count_cost(network, (spec.channels, spec.size_px, spec.size_px))
+    spec = definition_of(handle).input
+    return count_cost(rebuild_trained_network(handle), (spec.channels, spec.size_px, spec.size_px))
 
 
 def count_zoo_cost(entry: ZooEntry) -> NetworkCost:

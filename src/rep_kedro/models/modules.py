@@ -1,11 +1,12 @@
-"""The module of each kind of layer, and the initialisation of its weights."""
+"""The module of each kind of layer."""
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from rep_kedro.models.architecture import (
+    AdaptivePool,
     BatchNorm,
     Conv,
     Deconv,
@@ -94,7 +95,7 @@ def make_module(layer: Layer, shape: tuple[int, ...], n_classes: int | None) -> 
     match layer:
         case Conv():
             settings = layer.model_dump(include={"stride", "padding", "dilation", "groups", "bias"})
-            return make_undrawn(nn.Conv2d, width, layer.channels, layer.kernel, **settings)
+            return make_undrawn(nn.Conv2d, width, wide(layer.channels, n_classes), layer.kernel, **settings)
         case Deconv():
             settings = layer.model_dump(include={"stride", "padding", "bias"})
             return make_undrawn(nn.ConvTranspose2d, width, layer.channels, layer.kernel, **settings)
@@ -103,16 +104,30 @@ def make_module(layer: Layer, shape: tuple[int, ...], n_classes: int | None) -> 
         case BatchNorm():
             return (nn.BatchNorm2d if len(shape) == _OF_MAPS else nn.BatchNorm1d)(width, eps=layer.eps)
         case Linear():
-            features = n_classes if layer.features == "classes" else layer.features
-            return make_undrawn(nn.Linear, width, features, bias=layer.bias)
+            return make_undrawn(nn.Linear, width, wide(layer.features, n_classes), bias=layer.bias)
         case Pool():
             pool = nn.MaxPool2d if layer.kind == "maxpool" else nn.AvgPool2d
-            return pool(layer.kernel, layer.stride, layer.padding)
+            return pool(layer.kernel, layer.stride, layer.padding, ceil_mode=layer.ceil)
+        case AdaptivePool():
+            return nn.AdaptiveAvgPool2d(layer.side)
         case Subsample():
             return PaddedSubsample(width, layer.channels, layer.stride)
     if isinstance(layer, Dropout):
         return nn.Dropout(layer.fraction)
     return _PLAIN[layer.kind]()
+
+
+def wide(width: int | Literal["classes"], n_classes: int | None) -> int:
+    """Return a layer's width in numbers.
+
+    Raises:
+        ValueError: If it is as wide as there are classes, and there are none.
+    """
+    if width != "classes":
+        return width
+    if n_classes is None:
+        raise ValueError("a head needs classes")
+    return n_classes
 
 
 def make_undrawn(kind: type[nn.Module], *args: Any, **kwargs: Any) -> nn.Module:
@@ -121,19 +136,3 @@ def make_undrawn(kind: type[nn.Module], *args: Any, **kwargs: Any) -> nn.Module:
     for name, weight in tuple(module.named_parameters()):
         setattr(module, name, nn.Parameter(torch.empty(weight.shape)))
     return module
-
-
-def draw_weights(module: nn.Module, generator: torch.Generator) -> None:
-    """Draw the weights of one layer, if it has numbers."""
-    if any(parameter.is_meta for parameter in module.parameters()):
-        return
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)
-    elif isinstance(module, nn.ConvTranspose2d):
-        # Its weight is (in, out, k, k), so what torch calls fan-in is the fan-out.
-        nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu", generator=generator)
-    elif isinstance(module, nn.Linear):
-        bound = module.in_features**-0.5
-        nn.init.uniform_(module.weight, -bound, bound, generator=generator)
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear) and module.bias is not None:
-        nn.init.zeros_(module.bias)

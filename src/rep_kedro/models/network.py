@@ -1,27 +1,50 @@
-"""Networks built from an architecture: a module that can stop at, and continue from, any layer by name."""
+"""Networks built from a definition.
+
+Those of this project can stop at, and continue from, any layer by name; those of others are in
+`foreign_network`, which is named only at run time: the weights of this project's own do not depend on it.
+"""
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
+from math import prod
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from rep_kedro.errors import UserError, suggest
-from rep_kedro.models.architecture import INPUT, Architecture, Layer, Linear
-from rep_kedro.models.architecture_files import load_architecture
-from rep_kedro.models.modules import draw_weights, make_module
+from rep_kedro.models.architecture import INPUT, Architecture, DefinedNetwork, Layer, is_head
+from rep_kedro.models.architecture_files import load_architecture, load_definition
+from rep_kedro.models.initialisation import draw_weights
+from rep_kedro.models.modules import make_module
 from rep_kedro.models.shapes import follow_shapes
 
 
-class LayeredNetwork(nn.Module):
-    """A network whose layers are named, ordered by depth, and can be run in part.
+class Network(nn.Module):
+    """What training needs of a network; called with images (n, c, h, w), it gives (n, output_width) numbers.
 
     Attributes:
         architecture: The definition it was built from.
         n_classes: Width of the head; None for a network without one.
+        output_width: Numbers that it gives for one image.
+    """
+
+    architecture: DefinedNetwork
+    n_classes: int | None
+    output_width: int
+
+
+class LayeredNetwork(Network):
+    """A network whose layers are named, ordered by depth, and can be run in part.
+
+    Attributes:
+        architecture: The definition it was built from.
         layer_names: In depth order.
         shapes: Output shape of each layer for one image, without the batch axis.
         representation: The layer that the head reads; the last layer where there is no head.
     """
+
+    architecture: Architecture
 
     def __init__(self, architecture: Architecture, n_classes: int | None, generator: torch.Generator) -> None:
         super().__init__()
@@ -31,10 +54,11 @@ class LayeredNetwork(nn.Module):
         self.shapes: dict[str, tuple[int, ...]] = {}
         for step in follow_shapes(architecture, n_classes):
             module = make_module(step.layer, step.input_shapes[0], n_classes)
-            draw_weights(module, generator)
+            draw_weights(module, generator, architecture.init)
             self._attach(step.layer.name, module)
             self._layers[step.layer.name] = step.layer
             self.shapes[step.layer.name] = step.output_shape
+        self.output_width = prod(self.shapes[self.layer_names[-1]])
         self.train()
 
     @property
@@ -51,7 +75,7 @@ class LayeredNetwork(nn.Module):
     def representation(self) -> str:
         """The layer that the head reads; the last layer where there is no head."""
         for layer in self._layers.values():
-            if isinstance(layer, Linear) and layer.features == "classes":
+            if is_head(layer):
                 return layer.inputs[0]
         return self.layer_names[-1]
 
@@ -140,33 +164,47 @@ def _add_module(parent: nn.Module, part: str, module: nn.Module, name: str) -> N
 
 
 def build_network(
-    architecture: Architecture | str, *, n_classes: int | None, seed: int, width_factor: int = 1
-) -> LayeredNetwork:
-    """Return a network with freshly drawn weights.
+    architecture: DefinedNetwork | str, *, n_classes: int | None, seed: int, width_factor: int = 1
+) -> Network:
+    """Return a network with freshly drawn weights, in training mode.
 
-    Convolutions are drawn from a normal distribution (He et al. 2015, arXiv:1502.01852, fan-out), linear
-    layers uniformly within 1 / sqrt(fan-in); biases start at zero, batch norms at identity. The global
+    Weights are drawn as the definition says, see `initialisation`, or as a library draws them. The global
     random state is neither read nor changed.
 
     Args:
         architecture: A definition, or the name of one.
         n_classes: Width of the head; None leaves the head out.
         seed: Seed of the weights.
-        width_factor: Multiplies the channels of every convolution.
+        width_factor: Multiplies the channels of every convolution of an architecture of layers.
 
     Raises:
         ValueError: If the name is unknown or the layers do not fit together.
     """
-    definition = load_architecture(architecture) if isinstance(architecture, str) else architecture
+    definition = load_definition(architecture) if isinstance(architecture, str) else architecture
+    if isinstance(definition, Architecture):
+        return build_layered_network(definition.widened(width_factor), n_classes=n_classes, seed=seed)
     if width_factor != 1:
-        definition = definition.widened(width_factor)
+        raise UserError(f"only architectures of layers can be widened, not {definition.description}")
+    foreign = import_module("rep_kedro.models.foreign_network")
+    return cast("Network", foreign.build_foreign_network(definition, n_classes, seed))
+
+
+def build_layered_network(
+    architecture: Architecture | str, *, n_classes: int | None, seed: int
+) -> LayeredNetwork:
+    """Return a network of layers as data, as `build_network` does.
+
+    Raises:
+        ValueError: Also if the name is that of a network of a library or of own code.
+    """
+    definition = load_architecture(architecture) if isinstance(architecture, str) else architecture
     with torch.no_grad():
         return LayeredNetwork(definition, n_classes, torch.Generator().manual_seed(seed))
 
 
 def restore_network(
-    definition: Architecture, n_classes: int | None, state: Mapping[str, Tensor]
-) -> LayeredNetwork:
+    definition: DefinedNetwork, n_classes: int | None, state: Mapping[str, Tensor]
+) -> Network:
     """Return a network with given weights, in evaluation mode.
 
     Raises:
@@ -182,7 +220,7 @@ def restore_network(
     return network.eval()
 
 
-def scale_images_in_unit_range(images: Tensor, architecture: Architecture) -> Tensor:
+def scale_images_in_unit_range(images: Tensor, architecture: DefinedNetwork) -> Tensor:
     """Return float images (n, c, h, w), in [0, 1], as the input that the architecture asks for."""
     mean, std = (
         torch.tensor(values, device=images.device).view(-1, 1, 1)

@@ -71,7 +71,7 @@ def _outline_on(entry: ZooEntry, module: nn.Module, device: str) -> Outline:
     preprocessing = resolve_preprocessing(entry)
     n_channels, side = len(preprocessing.mean), preprocessing.size_px
     image = torch.zeros(1, n_channels, side, side, device=device)
-    with _Undrawn(), _naming_layer(module, entry.title, image):
+    with Undrawn(), naming_layer(module, entry.title, image):
         reader = LayerReader(
             module,
             entry.layers or getattr(module, "kept_layers", ()),
@@ -88,7 +88,7 @@ class _ForwardError(UserError):
 
 
 @contextmanager
-def _naming_layer(module: nn.Module, title: str, image: Tensor) -> Iterator[None]:
+def naming_layer(module: nn.Module, title: str, image: Tensor) -> Iterator[None]:
     """Say in which layer, and with which shape, a network fails on an image."""
     entered: list[tuple[str, str]] = []
     handles = []
@@ -138,7 +138,7 @@ def require_readable(entry: ZooEntry, pooling: Pooling) -> dict[str, int]:
 
 def build_on_meta(entry: ZooEntry) -> nn.Module:
     """Return the network with shapes in place of numbers."""
-    with _Undrawn():
+    with Undrawn():
         try:
             with torch.device("meta"):
                 return build_model(entry, with_weights=False)
@@ -162,7 +162,7 @@ def _explained(entry: ZooEntry) -> Iterator[None]:
         raise UserError(f"{entry.title!r} cannot be built: {type(error).__name__}: {cause}") from error
 
 
-class _Undrawn(TorchFunctionMode):
+class Undrawn(TorchFunctionMode):
     """Do not draw weights, and go a short way from shape to shape: both take most of the time otherwise."""
 
     _DRAWING = frozenset(

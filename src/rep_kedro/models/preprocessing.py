@@ -12,7 +12,7 @@ from rep_kedro.parameter_rules import Side
 if TYPE_CHECKING:
     import torch
 
-    from rep_kedro.models.architecture import Architecture
+    from rep_kedro.models.architecture import DefinedNetwork
 
 
 class Preprocessing(PlainNumbers, BaseModel):
@@ -47,9 +47,9 @@ class Preprocessing(PlainNumbers, BaseModel):
         return self
 
     @classmethod
-    def of_architecture(cls, architecture: "Architecture") -> Self:
-        """Return what a network of this architecture is fed."""
-        spec = architecture.input
+    def of_definition(cls, definition: "DefinedNetwork") -> Self:
+        """Return what a network of this definition is fed."""
+        spec = definition.input
         return cls(size_px=spec.size_px, resize_px=spec.size_px, mean=spec.mean, std=spec.std)
 
     def scale(self, images: "torch.Tensor") -> "torch.Tensor":

@@ -14,6 +14,7 @@ from torch import Tensor
 from rep_kedro.errors import UserError
 from rep_kedro.models.architecture import (
     INPUT,
+    AdaptivePool,
     Architecture,
     BatchNorm,
     Conv,
@@ -26,7 +27,7 @@ from rep_kedro.models.architecture import (
     Pool,
     Subsample,
 )
-from rep_kedro.models.modules import make_module
+from rep_kedro.models.modules import make_module, wide
 
 MOST_PARAMETERS = 500_000_000
 LARGEST_OUTPUT = 1 << 28
@@ -60,9 +61,7 @@ def _follow(architecture: Architecture, n_classes: int | None) -> list[Step]:
     size, n_parameters = architecture.input.size_px, 0
     shapes: dict[str, Shape] = {INPUT: (architecture.input.channels, size, size)}
     steps = []
-    for layer in architecture.layers:
-        if n_classes is None and isinstance(layer, Linear) and layer.features == "classes":
-            break
+    for layer in architecture.layers if n_classes is not None else architecture.without_head():
         inputs = tuple(shapes[name] for name in layer.inputs)
         _require_fitting(layer, inputs)
         output = _shape_by_formula(layer, inputs, n_classes)
@@ -82,13 +81,13 @@ def _follow(architecture: Architecture, n_classes: int | None) -> list[Step]:
     return steps
 
 
-def _shape_by_formula(  # noqa: PLR0911 - one formula per kind
+def _shape_by_formula(  # noqa: PLR0911, PLR0912 - one formula per kind
     layer: Layer, inputs: tuple[Shape, ...], n_classes: int | None
 ) -> Shape | None:
     """Return the output shape, or None where torch has to say whether the layer fits."""
     first, *sides = shape = inputs[0]
     if isinstance(layer, Linear):
-        return (n_classes if layer.features == "classes" else layer.features,)  # type: ignore[return-value]
+        return (wide(layer.features, n_classes),)
     if isinstance(layer, BatchNorm | Dropout) or layer.kind in {"relu", "relu6", "sigmoid", "tanh", "add"}:
         return shape if len(shape) in {1, 3} else None
     if layer.kind in {"flatten", "flatten_channels_last"}:
@@ -105,18 +104,29 @@ def _shape_by_formula(  # noqa: PLR0911 - one formula per kind
             return (first, *(side + layer.before + layer.after for side in sides))
         case Subsample():
             return (layer.channels, *(-(-side // layer.stride) for side in sides))
-        case Conv() if first % layer.groups == 0 and layer.channels % layer.groups == 0:
+        case Conv() if first % layer.groups == 0 and wide(layer.channels, n_classes) % layer.groups == 0:
             reach = layer.dilation * (layer.kernel - 1) + 1 - 2 * layer.padding
-            found = layer.channels, *((side - reach) // layer.stride + 1 for side in sides)
+            found = wide(layer.channels, n_classes), *((side - reach) // layer.stride + 1 for side in sides)
         case Deconv():
             reach = layer.kernel - 2 * layer.padding
             found = layer.channels, *((side - 1) * layer.stride + reach for side in sides)
         case Pool() if layer.padding <= layer.kernel // 2:
-            reach = layer.kernel - 2 * layer.padding
-            found = first, *((side - reach) // (layer.stride or layer.kernel) + 1 for side in sides)
+            found = first, *(_pooled(side, layer) for side in sides)
+        case AdaptivePool():
+            return (first, layer.side, layer.side)
         case _:
             return None
     return found if min(found) > 0 else None
+
+
+def _pooled(side: int, pool: Pool) -> int:
+    """Return how many windows there are along one side."""
+    stride = pool.stride or pool.kernel
+    room = side + 2 * pool.padding - pool.kernel
+    if not pool.ceil or room < 0:
+        return room // stride + 1
+    n = -(-room // stride) + 1
+    return n - ((n - 1) * stride >= side + pool.padding)  # none begins beyond the image
 
 
 def _count_parameters(layer: Layer, shape: Shape, output: Shape) -> int:

@@ -71,6 +71,10 @@ class SourceSpec(StrictModel):
         """Return the values that become black and white, where they are stated."""
         return None
 
+    def origin(self) -> "SourceSpec":
+        """Return the source that the images come from; another one where a set is made of a set."""
+        return self
+
 
 class FileSourceSpec(SourceSpec):
     """Parameters of a source that reads files.

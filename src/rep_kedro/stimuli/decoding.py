@@ -77,7 +77,7 @@ def decode_images(
             except UnreadableImageError as problem:
                 name = f"image {position} of {len(images)}" if names is None else f"image {names[position]!r}"
                 raise UnreadableImageError(f"{name} cannot be decoded: {problem}") from problem
-            pixels[position] = np.asarray(_fit_square(image, size_px)).reshape(size_px, size_px, channels)
+            pixels[position] = np.asarray(fit_square(image, size_px)).reshape(size_px, size_px, channels)
     return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
 
 
@@ -88,7 +88,7 @@ def decode_square(encoded: bytes, *, channels: int = 3, limits: Limits = DEFAULT
         UnreadableImageError: If it cannot be decoded.
     """
     image = _to_mode(decode_image(encoded, limits=limits).image, channels)
-    return _fit_square(image, min(image.size))
+    return fit_square(image, min(image.size))
 
 
 def check_images(
@@ -120,8 +120,8 @@ def _to_mode(image: "Image", channels: int) -> "Image":
     return image if image.mode == mode else image.convert(mode)
 
 
-def _fit_square(image: "Image", size_px: int) -> "Image":
-    """Resize the largest central square."""
+def fit_square(image: "Image", size_px: int) -> "Image":
+    """Return the largest central square of an image, resized bilinearly, with antialiasing."""
     from PIL.Image import Resampling
 
     width, height = image.size

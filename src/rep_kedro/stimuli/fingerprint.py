@@ -53,9 +53,10 @@ def digest_labels(spec: SourceSpec) -> str | None:
     Raises:
         FileNotFoundError: If the file is missing.
     """
-    if not isinstance(spec, TableLabelledSpec) or spec.labels is None:
+    origin = spec.origin()
+    if not isinstance(origin, TableLabelledSpec) or origin.labels is None:
         return None
-    return digest_files([require_path(spec.labels.file)])[0]
+    return digest_files([require_path(origin.labels.file)])[0]
 
 
 def _files_at(root: Path) -> list[tuple[str, Path]]:

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from rep_kedro.errors import UserError, suggest
 from rep_kedro.parameter_rules import without_nulls
 from rep_kedro.stimuli.base import PlainName
+from rep_kedro.stimuli.readers.derived import DerivedSpec
 from rep_kedro.stimuli.sources import AnySource
 from rep_kedro.stimuli.strict import StrictModel
 from rep_kedro.stimuli.subsets import (
@@ -66,6 +67,24 @@ class IngestParams(StrictModel):
             if name not in self.stimulus_sets:
                 raise UserError(f"{place}: no stimulus set {name!r}; {suggest(name, self.stimulus_sets)}")
         return self
+
+    @model_validator(mode="after")
+    def _resolve_parents(self) -> "IngestParams":
+        for name in self.stimulus_sets:
+            self.stimulus_sets[name] = self._with_parents(name, ())
+        return self
+
+    def _with_parents(self, name: str, below: tuple[str, ...]) -> AnySource:
+        """Return the source of a set; of a derived one with that of the set that it is made of."""
+        spec = self.stimulus_sets[name]
+        if not isinstance(spec, DerivedSpec):
+            return spec
+        place = f"stimulus_sets.{name}.of"
+        if spec.of not in self.stimulus_sets:
+            raise UserError(f"{place}: no stimulus set {spec.of!r}; {suggest(spec.of, self.stimulus_sets)}")
+        if spec.of in {name, *below}:
+            raise UserError(f"{place}: {spec.of!r} is itself made of {name!r}; one of them needs a source")
+        return spec.with_parent(self._with_parents(spec.of, (*below, name)))
 
     @model_validator(mode="after")
     def _require_distinct_subsets(self) -> "IngestParams":

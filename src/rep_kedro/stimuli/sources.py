@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter
 
 from rep_kedro.stimuli.base import SourceSpec
+from rep_kedro.stimuli.readers.derived import DerivedSpec
 from rep_kedro.stimuli.readers.digits import DigitsSpec
 from rep_kedro.stimuli.readers.hugging_face import HuggingFaceSpec
 from rep_kedro.stimuli.readers.idx import IdxSpec
@@ -20,7 +21,8 @@ from rep_kedro.stimuli.readers.webdataset import WebdatasetSpec
 from rep_kedro.stimuli.record import DamageLog, StimulusStream
 
 AnySource = Annotated[
-    DigitsSpec
+    DerivedSpec
+    | DigitsSpec
     | HuggingFaceSpec
     | IdxSpec
     | ImageFolderSpec

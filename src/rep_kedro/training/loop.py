@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from rep_kedro.errors import NotFiniteError, UserError
 from rep_kedro.kernels.layers.spectrum import measure_rankme_uncentred_sigma
 from rep_kedro.kernels.precision import accumulation_dtype, full_precision
-from rep_kedro.models.architecture import Architecture
-from rep_kedro.models.network import LayeredNetwork, build_network
+from rep_kedro.models.architecture import DefinedNetwork
+from rep_kedro.models.network import Network, build_network
 from rep_kedro.training.objectives.protocol import Objective, embed
 from rep_kedro.training.schedule import Schedule
 
@@ -59,13 +59,13 @@ class TrainingStimuli:
 class TrainedNetwork:
     """A network and how it came about: one dict of metrics per epoch, from epoch 0 (as drawn) on."""
 
-    network: LayeredNetwork
+    network: Network
     history: list[dict[str, float]]
 
 
 def train_network(
     name: str,
-    architecture: Architecture,
+    architecture: DefinedNetwork,
     objective: Objective,
     *,
     seed: int,
@@ -96,7 +96,7 @@ def train_network(
     _require_fit(name, objective, schedule, stimuli)
     n_classes = stimuli.n_classes if objective.has_head else None
     network = build_network(architecture, n_classes=n_classes, seed=seed).to(device)
-    width = math.prod(network.shapes[network.layer_names[-1]])
+    width = network.output_width
     projector = objective.build_projector(width, _stream(seed, "projector")).to(device)
     images, labels = stimuli.train.images.to(device), _labels_or_zeros(stimuli.train).to(device)
     with _repeatable(device):
@@ -179,7 +179,7 @@ def rate_fraction(step: int, n_steps: int, warmup_fraction: float) -> float:
     return (1 + math.cos(math.pi * (step - n_warmup) / (n_steps - n_warmup))) / 2
 
 
-def measure_accuracy(network: LayeredNetwork, images: LabelledImages, device: str = "cpu") -> float | None:
+def measure_accuracy(network: Network, images: LabelledImages, device: str = "cpu") -> float | None:
     """Return the fraction of images whose highest logit is their label; None without labels or images."""
     if images.labels is None or len(images.images) == 0:
         return None
@@ -187,9 +187,7 @@ def measure_accuracy(network: LayeredNetwork, images: LabelledImages, device: st
     return int((torch.cat(predictions) == images.labels).sum()) / len(images.images)
 
 
-def _outputs(
-    network: LayeredNetwork, projector: nn.Module, images: LabelledImages, device: str
-) -> Iterator[Tensor]:
+def _outputs(network: Network, projector: nn.Module, images: LabelledImages, device: str) -> Iterator[Tensor]:
     network.eval()
     projector.eval()
     with torch.no_grad():
@@ -199,7 +197,7 @@ def _outputs(
 
 
 def _evaluate(
-    network: LayeredNetwork, projector: nn.Module, stimuli: TrainingStimuli, device: str
+    network: Network, projector: nn.Module, stimuli: TrainingStimuli, device: str
 ) -> dict[str, float]:
     if network.n_classes is None:
         outputs = torch.cat(list(_outputs(network, projector, stimuli.train, device)))

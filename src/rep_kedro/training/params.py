@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rep_kedro.errors import UserError, suggest
-from rep_kedro.models.architecture_files import load_architecture
+from rep_kedro.models.architecture_files import load_definition
 from rep_kedro.parameter_model import PlainNumbers
 from rep_kedro.parameter_rules import Seed
 from rep_kedro.training.schedule import Schedule
@@ -45,7 +45,7 @@ class NetworkGrid(_Strict):
                 f"objective {self.objective!r} {'needs a' if objective.trains else 'takes no'} schedule"
             )
         for name in self.architectures:
-            load_architecture(name)
+            load_definition(name)
         return self
 
 

@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from rep_kedro.datasets import ArrowDataset, Tensors
 from rep_kedro.errors import NotFiniteError, UserError
-from rep_kedro.models.architecture import Architecture
+from rep_kedro.models.foreign import read_definition
 from rep_kedro.training.params import NetworkSpec
 from rep_kedro.training.schedule import Schedule
 
@@ -60,7 +60,7 @@ def train_portably(
         "networks": {
             name: {
                 "architecture": spec.architecture,
-                "definition": definition.as_json(),
+                "definition": definition.model_dump(mode="json", by_alias=True),
                 "objective": spec.objective,
                 "seed": spec.seed,
                 "schedule": spec.schedule and spec.schedule.model_dump(mode="json"),
@@ -158,7 +158,7 @@ def _work(job: dict[str, Any], output: IO[bytes]) -> None:
                 wanted["schedule"] and Schedule.model_validate(wanted["schedule"]),
                 wanted["options"],
             ),
-            Architecture.model_validate(wanted["definition"]),
+            read_definition(wanted["definition"]),
         )
         for name, wanted in job["networks"].items()
     }

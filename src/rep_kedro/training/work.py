@@ -9,7 +9,7 @@ import torch
 from rep_kedro.datasets import Tensors
 from rep_kedro.datasets.platform import PLATFORM, describe_platform
 from rep_kedro.errors import UserError
-from rep_kedro.models.architecture import Architecture
+from rep_kedro.models.architecture import DefinedNetwork
 from rep_kedro.stimuli.decoding import decode_images
 from rep_kedro.stimuli.limits import limits_of
 from rep_kedro.training.loop import (
@@ -24,7 +24,7 @@ from rep_kedro.training.params import NetworkSpec
 if TYPE_CHECKING:
     from rep_kedro.datasets import ArrowHandle
 
-Networks = Mapping[str, tuple[NetworkSpec, Architecture]]
+Networks = Mapping[str, tuple[NetworkSpec, DefinedNetwork]]
 """What to train, by name."""
 
 

@@ -80,6 +80,8 @@ def test_every_image_gets_its_own_draw(images):
         augment.draw_flips,
         lambda x, g: augment.draw_colours(x, g, brightness=0.4, contrast=0.4, saturation=0.4),
         lambda x, g: augment.draw_noise(x, g, std=0.1),
+        lambda x, g: augment.draw_padded_crops(x, g, padding_px=3),
+        lambda x, g: augment.draw_lighting(x, g, std=0.1),
     ],
 )
 def test_a_seed_repeats_itself_another_does_not_and_the_images_stay_as_they_were(images, draw):
@@ -94,6 +96,34 @@ def test_a_seed_repeats_itself_another_does_not_and_the_images_stay_as_they_were
     assert torch.equal(images, before)
     assert first.dtype == images.dtype
     assert first.shape == images.shape
+
+
+@pytest.mark.parametrize("padding_px", [0, 1, 4, 20])
+def test_padded_crops_agree_with_moving_pixel_by_pixel(images, padding_px):
+    images = images[:, :, :, :10]
+    crops = augment.draw_padded_crops(images, _generator(3), padding_px=padding_px)
+    assert torch.equal(crops, reference.padded_crops(images, _generator(3), padding_px=padding_px))
+
+
+def test_every_padded_crop_is_equally_likely():
+    image = torch.zeros(900, 1, 3, 3)
+    image[:, :, 1, 1] = 1
+    crops = augment.draw_padded_crops(image, _generator(), padding_px=1)
+    counts = crops.sum(dim=(0, 1))
+    assert counts.sum() == 900
+    assert 70 < counts.min() <= counts.max() < 130
+
+
+def test_lighting_agrees_with_adding_direction_by_direction(images):
+    found = augment.draw_lighting(images.double(), _generator(3), std=0.3)
+    published = {
+        "deviations": (0.2175, 0.0188, 0.0045),
+        "directions": ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203)),
+    }
+    expected = reference.lighting(images.double(), _generator(3), std=0.3, **published)
+    torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
+    directions = torch.tensor(augment.LIGHTING_DIRECTIONS)
+    torch.testing.assert_close(directions.T @ directions, torch.eye(3), atol=1e-3, rtol=0)
 
 
 def test_a_flip_is_a_mirror_or_nothing(images):
@@ -138,6 +168,8 @@ def test_noise_has_the_asked_spread():
             r"area must be an ascending pair within \(0, 1\]",
         ),
         (lambda x, g: augment.draw_crops(x, g, ratio=0.5), "ratio must be at least 1, got 0.5"),
+        (lambda x, g: augment.draw_padded_crops(x, g, padding_px=-1), "padding_px must be at least 0"),
+        (lambda x, g: augment.draw_lighting(x[:, :1], g, std=0.1), "of images of 3 channels, got 1"),
         (lambda x, g: augment.draw_colours(x, g, contrast=1.5), r"contrast must be in \[0, 1\], got 1.5"),
     ],
 )

@@ -4,6 +4,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from rep_kedro.errors import UserError
 from rep_kedro.models.network import build_network
 from rep_kedro.training.objectives.registry import OBJECTIVES, make_objective
 from rep_kedro.training.objectives.views import Views
@@ -61,5 +62,17 @@ def test_views_that_change_nothing_return_the_images():
 @pytest.mark.parametrize("name", [name for name in Views.model_fields])
 def test_every_setting_of_the_views_does_something(name):
     images = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    pair = {"crop_area": (0.3, 0.5), "zoom": (1.5, 2.0)}.get(name, 0.9)
+    pair = {"crop_area": (0.3, 0.5), "zoom": (1.5, 2.0), "padding_px": 3}.get(name, 0.9)
     assert not torch.equal(Views(**{name: pair}).draw(images, torch.Generator().manual_seed(0)), images)
+
+
+def test_settings_that_change_nothing_are_no_part_of_a_recipe():
+    assert not {"padding_px", "lighting_std"} & set(make_objective("supervised", {}).as_json()["views"])
+    views = {"padding_px": 4, "lighting_std": 0.1}
+    found = make_objective("supervised", {"views": views}).as_json()["views"]
+    assert {name: found[name] for name in views} == views
+
+
+def test_lighting_of_grey_images_is_refused_in_one_line():
+    with pytest.raises(UserError, match=r"views\.lighting_std is for colour images; these have 1 channels"):
+        Views(lighting_std=0.1).draw(torch.zeros(2, 1, 8, 8), torch.Generator())

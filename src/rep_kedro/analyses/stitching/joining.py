@@ -26,7 +26,7 @@ from rep_kedro.kernels.layers.stitching import (
 from rep_kedro.kernels.layers.streaming import flatten_positions
 from rep_kedro.models.layers import LayerReader
 from rep_kedro.models.network import LayeredNetwork
-from rep_kedro.models.sources.trained import preprocessing_of, restore_trained_network
+from rep_kedro.models.sources.trained import preprocessing_of, restore_layered_network
 
 if TYPE_CHECKING:
     from rep_kedro.datasets import TensorsHandle
@@ -106,7 +106,7 @@ class _Group:
 
     def __init__(self, handles: Mapping[str, "TensorsHandle"], params: StitchingParams) -> None:
         self.networks: dict[str, LayeredNetwork] = {
-            name: restore_trained_network(handle).to(params.device) for name, handle in handles.items()
+            name: restore_layered_network(handle).to(params.device) for name, handle in handles.items()
         }
         self.params = params
         self.preprocessing = preprocessing_of(next(iter(handles.values())))

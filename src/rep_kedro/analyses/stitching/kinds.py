@@ -61,7 +61,8 @@ def group_networks(
     found: dict[tuple[str, str, str], dict[str, Any]] = {}
     for name, handle in _wanted(networks, params):
         meta = handle.meta
-        if meta["n_classes"] is not None and _is_wanted_set(meta["stimulus_set"], params):
+        can_be_cut = meta["n_classes"] is not None and "layers" in meta["definition"]
+        if can_be_cut and _is_wanted_set(meta["stimulus_set"], params):
             trained_on = _require_name("stimulus set", meta["stimulus_set"], dict.fromkeys(all_sets))
             kind = ("trained", trained_on, _shared_recipe(handle.recipe, params))
             found.setdefault(kind, {})[name] = handle

@@ -12,6 +12,14 @@ from torch.nn import functional
 
 from rep_kedro.kernels.training.portable import portable_sqrt
 
+# Principal directions of the colours of ImageNet's pixels in [0, 1], as columns, and the scale of each.
+LIGHTING_SCALES = (0.2175, 0.0188, 0.0045)
+LIGHTING_DIRECTIONS = (
+    (-0.5675, 0.7192, 0.4009),
+    (-0.5808, -0.0045, -0.8140),
+    (-0.5836, -0.6948, 0.4203),
+)
+
 
 def draw_affine_views(
     images: Tensor,
@@ -95,6 +103,62 @@ def draw_crops(
     matrices[:, 1, 2] = (2 * draws[3] - 1) * (1 - height)
     grid = functional.affine_grid(matrices.to(images), list(images.shape), align_corners=False)
     return functional.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def draw_padded_crops(images: Tensor, generator: torch.Generator, *, padding_px: int) -> Tensor:
+    """Return each image moved by whole pixels, with zeros from beyond it: a crop within a black margin.
+
+    Args:
+        images: Shape (n, c, h, w).
+        generator: CPU generator of the draws.
+        padding_px: Width of the margin, at least 0; each of (2 * padding_px + 1)^2 crops is equally likely.
+
+    Returns:
+        Crops of the same shape, dtype and device.
+
+    Raises:
+        ValueError: If the margin is negative.
+
+    Source:
+        He et al. 2016, arXiv:1512.03385, section 4.2.
+    """
+    if padding_px < 0:
+        raise ValueError(f"padding_px must be at least 0, got {padding_px}")
+    n, n_channels, height, width = images.shape
+    tops, lefts = torch.randint(0, 2 * padding_px + 1, (2, n, 1), generator=generator).to(images.device)
+    rows = (tops + torch.arange(height, device=images.device)).view(n, 1, height, 1)
+    columns = (lefts + torch.arange(width, device=images.device)).view(n, 1, 1, width)
+    padded = functional.pad(images, [padding_px] * 4)
+    image = torch.arange(n, device=images.device).view(n, 1, 1, 1)
+    channel = torch.arange(n_channels, device=images.device).view(1, n_channels, 1, 1)
+    return padded[image, channel, rows, columns]
+
+
+def draw_lighting(images: Tensor, generator: torch.Generator, *, std: float) -> Tensor:
+    """Return the images, each with one colour added along the principal directions of natural colours.
+
+    Args:
+        images: Shape (n, 3, h, w), in [0, 1].
+        generator: CPU generator of the draws.
+        std: Standard deviation of the draw of each direction, in units of that direction's own.
+
+    Returns:
+        Images of the same shape, dtype and device, not clipped.
+
+    Raises:
+        ValueError: If there are not three channels.
+
+    Source:
+        Krizhevsky et al. 2012, section 4.1; numbers as published for Torch's AlexNet.
+    """
+    if images.shape[1] != len(LIGHTING_SCALES):
+        raise ValueError(f"lighting is of images of 3 channels, got {images.shape[1]}")
+    draws = std * torch.randn(len(images), len(LIGHTING_SCALES), generator=generator, dtype=torch.float64)
+    directions = torch.tensor(LIGHTING_DIRECTIONS, dtype=torch.float64)
+    scaled = draws * torch.tensor(LIGHTING_SCALES, dtype=torch.float64)
+    parts = scaled[:, None, :] * directions
+    colours = parts[..., 0] + parts[..., 1] + parts[..., 2]  # in one order on every machine
+    return images + colours.to(images)[:, :, None, None]
 
 
 def draw_flips(images: Tensor, generator: torch.Generator, *, probability: float = 0.5) -> Tensor:

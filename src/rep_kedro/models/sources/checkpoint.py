@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from rep_kedro.errors import UserError
 from rep_kedro.models.architecture import Architecture
 from rep_kedro.models.architecture_files import load_architecture
-from rep_kedro.models.network import LayeredNetwork, build_network
+from rep_kedro.models.network import LayeredNetwork, build_layered_network
 from rep_kedro.models.preprocessing import Preprocessing
 from rep_kedro.models.sources.files import identify_file
 from rep_kedro.models.sources.fitting import load_file, require_fitting_file
@@ -28,7 +28,7 @@ def definition_of(spec: CheckpointModel) -> Architecture:
 
 def resolve_preprocessing(spec: CheckpointModel) -> Preprocessing:
     """Return the architecture's scaling, or the entry's own."""
-    return Preprocessing.of_architecture(definition_of(spec))
+    return Preprocessing.of_definition(definition_of(spec))
 
 
 def identify_weights(spec: CheckpointModel) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def build(spec: CheckpointModel, *, with_weights: bool) -> LayeredNetwork:
     Raises:
         ValueError: If the file is missing, no state dict, or does not fit the architecture.
     """
-    network = build_network(definition_of(spec), n_classes=spec.n_classes, seed=0).eval()
+    network = build_layered_network(definition_of(spec), n_classes=spec.n_classes, seed=0).eval()
     if with_weights:
         load_file(spec, network, _KIND)
     return network

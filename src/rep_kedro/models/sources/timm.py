@@ -1,6 +1,7 @@
 """Models of timm."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
@@ -80,6 +81,38 @@ def build(spec: TimmModel, *, with_weights: bool) -> nn.Module:
             return timm.create_model(spec.name, pretrained=False, **_accepted(spec, size)).eval()
         with explained(f"timm model {spec.name!r}", identify_weights(spec)["tag"]):
             return timm.create_model(spec.name, pretrained=True, **_accepted(spec, size)).eval()
+
+
+def draw(
+    name: str,
+    *,
+    seed: int,
+    n_classes: int,
+    n_channels: int,
+    size_px: int,
+    arguments: Mapping[str, Any],
+) -> nn.Module:
+    """Return a network with drawn weights.
+
+    Args:
+        name: Of the architecture.
+        seed: Of the weights.
+        n_classes: Width of the head.
+        n_channels: Of the images.
+        size_px: Side of the images; matters to networks that are built for one.
+        arguments: Further ones of the constructor, which go before all others.
+
+    Raises:
+        ValueError: If the name is unknown.
+    """
+    spec = TimmModel(source="timm", name=name, pretrained=False, layers=("*",))
+    size = {"img_size": size_px} if _require_config(spec)["fixed_input_size"] else {}
+    own = {"num_classes": n_classes, "in_chans": n_channels, **size}
+    import timm
+
+    with drawn_from(seed):
+        module: nn.Module = timm.create_model(name, pretrained=False, **{**own, **arguments})
+        return module.eval()
 
 
 def _build_from_hub(spec: TimmModel, size: dict[str, Any], *, with_weights: bool) -> nn.Module:

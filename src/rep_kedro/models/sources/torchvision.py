@@ -1,5 +1,6 @@
 """Models of torchvision."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,7 @@ def draw(
     size_px: int | None = None,
     transforms_input: bool = False,
     has_side_heads: bool = True,
+    arguments: Mapping[str, Any] | None = None,
 ) -> nn.Module:
     """Return a network with drawn weights, built as torchvision builds it for published ones where asked.
 
@@ -74,6 +76,7 @@ def draw(
         transforms_input: Whether GoogLeNet and Inception scale an input of ImageNet's mean and deviation to
             what they were trained with elsewhere, as torchvision has them do with its own weights.
         has_side_heads: Whether GoogLeNet keeps the heads that only training calls.
+        arguments: Further ones of the constructor, which go before all others.
 
     Raises:
         ValueError: If the name is unknown.
@@ -81,18 +84,23 @@ def draw(
     _require_name(name)
     from torchvision.models import get_model
 
-    arguments: dict[str, Any] = {} if n_classes is None else {"num_classes": n_classes}
+    own: dict[str, Any] = {} if n_classes is None else {"num_classes": n_classes}
     if name in _INCEPTIONS:
-        arguments |= {"init_weights": True, "transform_input": transforms_input}
+        own |= {"init_weights": True, "transform_input": transforms_input}
     if name == "googlenet" and not has_side_heads:
-        arguments["aux_logits"] = False
+        own |= without_side_heads(name)
     if size_px is not None and name.startswith("vit_"):
-        arguments["image_size"] = size_px
+        own["image_size"] = size_px
     if size_px is not None and name.startswith("maxvit_"):
-        arguments["input_size"] = (size_px, size_px)
+        own["input_size"] = (size_px, size_px)
     with drawn_from(seed):
-        module: nn.Module = get_model(name, weights=None, **arguments)
+        module: nn.Module = get_model(name, weights=None, **{**own, **(arguments or {})})
         return module.eval()
+
+
+def without_side_heads(name: str) -> dict[str, Any]:
+    """Return the arguments by which a network has none of the heads that only training calls."""
+    return {"aux_logits": False} if name in _INCEPTIONS else {}
 
 
 def _require_local_if_offline(url: str) -> None:

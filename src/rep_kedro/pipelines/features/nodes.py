@@ -187,8 +187,10 @@ def _describe(
 ) -> _Candidate:
     pooling = entry.pooling or default_pooling
     if isinstance(entry, TrainedModel):
+        from rep_kedro.models.sources.trained import kept_layers_of
+
         handle = networks[_choose("network", [entry.network], networks)[0]]
-        layers = entry.layers or tuple(handle.meta["definition"]["keep"])
+        layers = entry.layers or kept_layers_of(handle)
         recipe = {"source": "trained", "network": handle.reference, "layers": list(layers)}
         module = "rep_kedro.models.sources.trained"
         return _Candidate(recipe, partial(_load_trained, handle, layers), pooling, (module,))

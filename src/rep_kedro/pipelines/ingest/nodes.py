@@ -34,6 +34,7 @@ def plan_stimulus_sets(params: IngestParams) -> Plan:
         whose files are missing or unreadable, or whose labels do not match, is left out.
     """
     from rep_kedro.stimuli.fingerprint import digest_labels, fingerprint_source
+    from rep_kedro.stimuli.readers.derived import require_derivable
     from rep_kedro.stimuli.record import DamageLog
     from rep_kedro.stimuli.sources import open_source, reader_module
 
@@ -43,14 +44,18 @@ def plan_stimulus_sets(params: IngestParams) -> Plan:
             source, fingerprint = spec.recipe(), fingerprint_source(spec)
             labels = digest_labels(spec)
             if labels is not None:
-                open_source(spec, DamageLog())  # matches rows and images, and reads no image
+                open_source(spec.origin(), DamageLog())  # matches rows and images, and reads no image
+            if spec.origin() is not spec:
+                require_derivable(spec)
         except (OSError, UserError) as problem:
             plan.left_out[name] = f"stimulus set {name!r}: {problem}"
             continue
         recipe = {
             "source": source,
             "files_sha256": fingerprint,
-            "code": code_revision("rep_kedro.stimuli.assembly", reader_module(spec)),
+            "code": code_revision(
+                "rep_kedro.stimuli.assembly", *{reader_module(spec), reader_module(spec.origin())}
+            ),
         }
         if labels is not None:
             recipe["labels_sha256"] = labels

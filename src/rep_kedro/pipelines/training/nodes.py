@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from rep_kedro.datasets import Batch, Plan, Planned, code_revision, missing_of
 from rep_kedro.errors import UserError, require_known
-from rep_kedro.models.architecture_files import load_architecture
+from rep_kedro.models.architecture import DefinedNetwork
+from rep_kedro.models.architecture_files import load_definition
+from rep_kedro.models.foreign import ForeignDefinition
 from rep_kedro.schemas.training import TRAINING_HISTORY
 from rep_kedro.training.params import NetworkSpec, TrainingParams
 
@@ -51,7 +53,7 @@ def plan_networks(stimulus_sets: Mapping[str, ArrowHandle], params: TrainingPara
     require_known("stimulus set", params.stimulus_set, stimulus_sets)
     handle = stimulus_sets[params.stimulus_set]
     _require_trainable(params.stimulus_set, handle.meta, specs)
-    networks = {name: (spec, load_architecture(spec.architecture)) for name, spec in specs.items()}
+    networks = {name: (spec, load_definition(spec.architecture)) for name, spec in specs.items()}
     batch = Batch(lambda names: _train_networks(names, networks, handle, params))
     for name, (spec, architecture) in networks.items():
         objective = make_objective(spec.objective, spec.options)
@@ -61,12 +63,21 @@ def plan_networks(stimulus_sets: Mapping[str, ArrowHandle], params: TrainingPara
             "seed": spec.seed,
             "schedule": spec.schedule and spec.schedule.model_dump(mode="json"),
             "stimulus_set": handle.reference,
-            "code": code_revision(type(objective).__module__, "rep_kedro.training.loop"),
+            "code": code_revision(
+                type(objective).__module__, "rep_kedro.training.loop", *_builders_of(architecture)
+            ),
         }
         if params.portable:
             recipe["arithmetic"] = ARITHMETIC
         plan[name] = Planned(recipe, batch)
     return plan
+
+
+def _builders_of(definition: DefinedNetwork) -> tuple[str, ...]:
+    """Return the modules that build networks of others; those that build this project's the loop imports."""
+    if not isinstance(definition, ForeignDefinition):
+        return ()
+    return "rep_kedro.models.foreign_network", definition.builder
 
 
 def tabulate_training_history(networks: Mapping[str, TensorsHandle]) -> DataFrame:

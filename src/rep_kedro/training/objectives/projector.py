@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from rep_kedro.models.modules import draw_weights, make_undrawn
+from rep_kedro.models.initialisation import draw_weights
+from rep_kedro.models.modules import make_undrawn
 
 
 def build_projector(width: int, widths: Sequence[int], generator: torch.Generator) -> nn.Module:

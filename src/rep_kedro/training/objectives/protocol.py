@@ -10,7 +10,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from rep_kedro.models.network import LayeredNetwork, scale_images_in_unit_range
+from rep_kedro.models.network import Network, scale_images_in_unit_range
 from rep_kedro.parameter_model import PlainNumbers
 
 
@@ -37,7 +37,7 @@ class Objective(PlainNumbers, BaseModel):
 
     def compute_losses(
         self,
-        network: LayeredNetwork,
+        network: Network,
         projector: nn.Module,
         images: Tensor,
         labels: Tensor,
@@ -59,6 +59,6 @@ class Objective(PlainNumbers, BaseModel):
         return {"id": self.id, **self.model_dump(mode="json")}
 
 
-def embed(network: LayeredNetwork, projector: nn.Module, images: Tensor) -> Tensor:
+def embed(network: Network, projector: nn.Module, images: Tensor) -> Tensor:
     """Return the projected representation of images in [0, 1]."""
-    return torch.as_tensor(projector(network.run(scale_images_in_unit_range(images, network.architecture))))
+    return torch.as_tensor(projector(network(scale_images_in_unit_range(images, network.architecture))))

@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from rep_kedro.models.network import LayeredNetwork
+from rep_kedro.models.network import Network
 from rep_kedro.training.objectives.protocol import Objective, embed
 from rep_kedro.training.objectives.views import Views
 
@@ -28,7 +28,7 @@ class Supervised(Objective):
 
     def compute_losses(
         self,
-        network: LayeredNetwork,
+        network: Network,
         projector: nn.Module,
         images: Tensor,
         labels: Tensor,

@@ -7,7 +7,7 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from rep_kedro.models.network import LayeredNetwork
+from rep_kedro.models.network import Network
 from rep_kedro.training.objectives.projector import build_projector
 from rep_kedro.training.objectives.protocol import Objective, embed
 from rep_kedro.training.objectives.views import Views
@@ -34,7 +34,7 @@ class TwoViewObjective(Objective):
 
     def compute_losses(
         self,
-        network: LayeredNetwork,
+        network: Network,
         projector: nn.Module,
         images: Tensor,
         labels: Tensor,

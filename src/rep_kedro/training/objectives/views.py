@@ -4,14 +4,18 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from rep_kedro.errors import UserError
 from rep_kedro.kernels.training.augment import (
     draw_affine_views,
     draw_colours,
     draw_crops,
     draw_flips,
+    draw_lighting,
     draw_noise,
+    draw_padded_crops,
 )
 from rep_kedro.parameter_model import PlainNumbers
+from rep_kedro.parameter_rules import MAX_SIDE_PX
 
 
 class Views(PlainNumbers, BaseModel):
@@ -30,6 +34,9 @@ class Views(PlainNumbers, BaseModel):
         saturation: Around grey.
         grey_probability: Share of images without colour.
         noise_std: Standard deviation of pixel noise.
+        padding_px: Width of a black margin around the image, before a crop of its own side; comes first.
+        lighting_std: Standard deviation of noise along the principal directions of colours, for colour
+            images; comes before pixel noise.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -46,9 +53,21 @@ class Views(PlainNumbers, BaseModel):
     saturation: float = Field(default=0.0, ge=0, le=1)
     grey_probability: float = Field(default=0.0, ge=0, le=1)
     noise_std: float = Field(default=0.0, ge=0)
+    padding_px: int = Field(default=0, ge=0, le=MAX_SIDE_PX, exclude_if=lambda px: px == 0)
+    lighting_std: float = Field(default=0.0, ge=0, exclude_if=lambda std: std == 0)
 
     def draw(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Return one view of each image; images are (n, c, h, w) in [0, 1]."""
+        """Return one view of each image; images are (n, c, h, w) in [0, 1].
+
+        Raises:
+            UserError: If there is lighting, and the images are grey.
+        """
+        if self.lighting_std and images.shape[1] != len("rgb"):
+            raise UserError(
+                f"views.lighting_std is for colour images; these have {images.shape[1]} channels: set it to 0"
+            )
+        if self.padding_px:
+            images = draw_padded_crops(images, generator, padding_px=self.padding_px)
         moves = {"rotation_deg", "shift_fraction", "shear", "stretch"}
         if self.crop_area != (1.0, 1.0):
             images = draw_crops(images, generator, area=self.crop_area)
@@ -63,4 +82,6 @@ class Views(PlainNumbers, BaseModel):
             images = draw_colours(
                 images, generator, **{name: getattr(self, name) for name in sorted(colours)}
             )
+        if self.lighting_std:
+            images = draw_lighting(images, generator, std=self.lighting_std)
         return draw_noise(images, generator, std=self.noise_std)
