@@ -22,7 +22,7 @@ from rep_kedro.reporting.style import (
     start_figure,
     styled,
 )
-from rep_kedro.reporting.tables import at_delta, chosen_stimulus_set, in_order, layers_in_order, nearest_delta
+from rep_kedro.reporting.tables import at_delta, chosen_stimulus_set, layers_in_order, nearest_delta
 from rep_kedro.reporting.texts import figure_texts
 
 TITLE = figure_texts("layer_profiles")["title"]
@@ -62,7 +62,7 @@ def plot_layer_profiles(
         for table in (layer_diagnostics, probe_results, layer_tails)
     )
     saturation = at_delta(saturation, delta).dropna(subset=["saturation"])
-    models = in_order([*saturation["model"], *probes["model"]])
+    models = sorted({*saturation["model"].astype(str), *probes["model"].astype(str)})
     if not models:
         return plot_note(TITLE, f"neither saturation nor probes on {drawn(str(stimulus_set))}")
     accuracies = model_cards.set_index("model")["test_accuracy"]
