@@ -31,8 +31,7 @@ def weighted(network):
 def conv_fields(name, *, smallest=False):
     """Return the receptive fields of the convolutions, without those on shortcuts."""
     network = build(name)
-    known = find_layer_fields(network, None, 32).known
-    fields = {name: field.columns for name, field in known.items()}
+    fields = {name: field.columns for name, field in find_layer_fields(network, None, 32).known.items()}
     convs = [n for n in weighted(network) if n in fields and isinstance(network.get_submodule(n), nn.Conv2d)]
     chosen = [n for n in convs if "downsample" not in n and "shortcut" not in n]
     return [fields[n].smallest_path_px if smallest else fields[n].size_px for n in chosen]

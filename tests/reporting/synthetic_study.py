@@ -13,6 +13,8 @@ from tests.reporting.synthetic_layers import make_layer_tables, make_layer_value
 from rep_kedro.analyses.consistency.anchors import compare_anchors
 from rep_kedro.analyses.consistency.consistency import compute_consistency
 from rep_kedro.analyses.consistency.measure_agreement import compare_measures
+from rep_kedro.analyses.diagnostics.params import DiagnosticsParams
+from rep_kedro.analyses.diagnostics.tails import compute_layer_tails
 from rep_kedro.analyses.predictions.performance_gaps import compute_performance_gaps
 from rep_kedro.analyses.probing.params import ProbingParams
 from rep_kedro.analyses.similarity.params import ConsistencyParams
@@ -117,6 +119,7 @@ def make_study(seed: int = 0) -> Study:
     )
     probes = make_probes(cards, rng)
     layers = make_layer_members()
+    fields = make_receptive_fields(cards)
     tables = {
         "stimulus_cards": make_stimulus_cards(),
         "model_cards": cards,
@@ -137,7 +140,8 @@ def make_study(seed: int = 0) -> Study:
             similarities, probes, ProbingParams(performance_gaps={"n_bootstrap": 50, "n_permutations": 99})
         ),
         "layer_diagnostics": make_diagnostics(cards, rng),
-        "receptive_fields": make_receptive_fields(cards),
+        "receptive_fields": fields,
+        "layer_tails": compute_layer_tails(probes, fields, cards, DiagnosticsParams(tail_epsilon=0.1)),
         **make_layer_tables(layers),
         "stitching_results": make_stitching(cards, rng),
         "training_history": make_history(cards, rng),

@@ -9,6 +9,7 @@ from matplotlib.colors import to_hex
 from rep_kedro.datasets.figure import render_svg
 from rep_kedro.reporting.consistency import figures as consistency
 from rep_kedro.reporting.layers import figures as layers
+from rep_kedro.reporting.layers.profiles import MOST_NETWORKS, plot_layer_profiles
 from rep_kedro.reporting.names import drawn_kind
 from rep_kedro.reporting.networks import figures as training
 from rep_kedro.reporting.performance import figures as performance
@@ -232,6 +233,38 @@ def all_saturation(study, **changed):
 def test_saturation_without_receptive_fields_marks_no_border(study):
     figure = all_saturation(study, receptive_fields=require_table("receptive_fields", None))
     assert not any(line.get_linestyle() == ":" for axes in drawn_axes(figure) for line in axes.lines)
+
+
+def test_profiles_join_saturation_and_probes_by_the_names_of_layers(study, figures):
+    figure = figures["layer_profiles"]
+    panels = {axes.get_title(loc="left").partition(" (")[0]: axes for axes in drawn_axes(figure)}
+    assert len(panels) == MOST_NETWORKS
+    model = next(name for name in study.model_cards["model"] if name in panels)
+    of_network = f"stimulus_set == 'digits' and model == '{model}'"
+    shuffled = study.layer_diagnostics.sample(frac=1, random_state=0)
+    again = plot_layer_profiles(
+        shuffled, study.probe_results, study.receptive_fields, study.layer_tails, study.model_cards,
+        stimulus_set="digits", delta=0.99,
+    )  # fmt: skip
+    again_panels = {axes.get_title(loc="left").partition(" (")[0]: axes for axes in drawn_axes(again)}
+    for axes in (panels[model], again_panels[model]):
+        lines = {line.get_marker(): line.get_ydata() for line in axes.lines}
+        rows = study.layer_diagnostics.query(f"{of_network} and delta == 0.99").sort_values("depth")
+        np.testing.assert_allclose(lines["o"], rows["saturation"])
+        probes = study.probe_results.query(of_network).sort_values("depth")
+        np.testing.assert_allclose(lines["s"], probes["test_accuracy"])
+
+
+def test_profiles_mark_tail_border_and_the_accuracy_of_the_network(study, figures):
+    figure = figures["layer_profiles"]
+    axes = next(a for a in drawn_axes(figure) if a.get_title(loc="left").startswith("resnet_supervised_s0 ("))
+    tails = study.layer_tails.query("stimulus_set == 'digits'").set_index("model")
+    (tail,) = [line for line in axes.lines if line.get_marker() == "^"]
+    assert tail.get_xdata() == [tails.loc["resnet_supervised_s0", "tail_depth"]]
+    accuracy = study.model_cards.set_index("model").loc["resnet_supervised_s0", "test_accuracy"]
+    (dashed,) = [line for line in axes.lines if line.get_linestyle() == "--"]
+    assert set(dashed.get_ydata()) == {accuracy}
+    assert any(np.allclose(line.get_xdata(), 2 - 0.15) for line in axes.lines)
 
 
 def test_stitching_shows_the_mean_per_objective_of_the_beginning_network(study, figures):

@@ -10,6 +10,7 @@ from rep_kedro.schemas.columns import (
     count,
     flag,
     fraction,
+    integer,
     number,
     text,
 )
@@ -152,4 +153,34 @@ PROJECTION_RESULTS = Table(
     empty_when="diagnostics.projections.models names no network",
 )
 
-TABLES = (LAYER_DIAGNOSTICS, RECEPTIVE_FIELDS, PROJECTION_RESULTS)
+_NO_BORDER = "no layer that is read is behind the border"
+_ONE_SEED = "no other network differs in the seed alone, or none has a tail"
+
+LAYER_TAILS = Table(
+    "layer_tails",
+    "One row for each stimulus set and network with probes: from which layer on probes gain nothing.",
+    key=("stimulus_set", "model"),
+    columns=(
+        STIMULUS_SET,
+        MODEL,
+        fraction("epsilon", "gain in accuracy below which a layer and all behind it are the tail"),
+        count("n_layers", "layers with a probe"),
+        fraction("best_accuracy", "highest test accuracy of a probe on one of its layers"),
+        text("tail_layer", "first layer of the tail", missing=WITH_REASON),
+        count("tail_depth", "its place among the layers that are read", missing=WITH_REASON),
+        count("n_seeds", "networks of its kind, which differ in the seed alone, itself included"),
+        count("tail_depth_min", "smallest `tail_depth` of these networks", missing=_ONE_SEED),
+        count("tail_depth_max", "largest `tail_depth` of these networks", missing=_ONE_SEED),
+        text("border_layer", "first layer that is read behind the border", missing=_NO_BORDER),
+        count("border_depth", "its place among the layers that are read", missing=_NO_BORDER),
+        integer(
+            "layers_behind_border",
+            "`tail_depth` - `border_depth`: 0 where the tail begins at the border, negative before it",
+            missing="there is no tail or no border",
+        ),
+        REASON,
+    ),
+    empty_when="no stimulus set has labels",
+)
+
+TABLES = (LAYER_DIAGNOSTICS, RECEPTIVE_FIELDS, PROJECTION_RESULTS, LAYER_TAILS)

@@ -23,6 +23,7 @@ class DiagnosticsParams(PlainNumbers, BaseModel):
         border_rule: ``input``: the border is the first convolution fed by positions that see the whole image;
             ``smallest_path``: the first from which on even the smallest field over all paths exceeds the
             image, for networks with skip connections.
+        tail_epsilon: Gain in accuracy below which a layer and all behind it are the tail of the network.
         batch_size: Images at a time; part of no recipe, it changes last digits at most.
         device: Where networks run, such as ``cpu`` or ``cuda``; part of no recipe.
         projections: Which networks are evaluated with projected layers; none by default.
@@ -37,6 +38,7 @@ class DiagnosticsParams(PlainNumbers, BaseModel):
     rule: Literal["reach", "delve"] = "reach"
     rankme_epsilon: float = Field(default=1e-7, ge=0)
     border_rule: Literal["input", "smallest_path"] = "input"
+    tail_epsilon: Share = 0.01
     batch_size: PositiveInt = 256
     device: str = "cpu"
     projections: ProjectionParams = ProjectionParams()

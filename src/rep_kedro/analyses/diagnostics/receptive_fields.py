@@ -1,7 +1,8 @@
 """Receptive fields of networks: the image region that a position of each layer sees."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.analyses.diagnostics.params import DiagnosticsParams
@@ -57,47 +58,66 @@ def compute_receptive_fields(
     Returns:
         Columns as in docs/tables.md.
     """
-    rows = [row for name in sorted(networks) for row in _rows_of_trained(name, networks[name], params)]
+    from rep_kedro.models.sources.trained import kept_layers_of
+
+    rows = []
+    for name, handle in sorted(networks.items()):
+        layers, input_px = kept_layers_of(handle), int(handle.meta["input_px"])
+        rows += _rows_or_reason(name, layers, input_px, partial(_rows_of_trained, name, handle, params))
     foreign = {MemberKey.parse(key).name: handle for key, handle in sorted((features or {}).items())}
     for name, handle in sorted(foreign.items()):
-        if name not in networks and handle.recipe["model"]["source"] != "features":
-            rows += _rows_of_foreign(name, handle, networks, params, registry.entries().get(name))
+        recipe = handle.recipe["model"]
+        if name in networks or recipe["source"] == "features":
+            continue
+        layers, entry = handle.meta["layers"], registry.entries().get(name)
+        if recipe["source"] == "trained":
+            source = networks[recipe["network"]["key"]]
+            input_px = int(source.meta["input_px"])
+            make = partial(_rows_of_trained, name, source, params, layers)
+        else:
+            input_px = int(recipe["preprocessing"]["size_px"])
+            make = partial(_rows_of_recipe, name, recipe, layers, params, entry)
+        rows += _rows_or_reason(name, layers, input_px, make)
     return RECEPTIVE_FIELDS.frame(rows)
 
 
-def _rows_of_trained(model: str, handle: TensorsHandle, params: DiagnosticsParams) -> list[dict[str, Any]]:
+def _rows_or_reason(
+    model: str, layers: Sequence[str], input_px: int, make: Callable[[], list[dict[str, Any]]]
+) -> list[dict[str, Any]]:
+    """Return the rows of a network, or why there are none: one network does not end the run."""
+    try:
+        return make()
+    except UserError as problem:
+        why = str(problem)
+    except Exception as problem:  # another library's code, which may raise anything
+        why = f"{type(problem).__name__}: {' '.join(str(problem).split())[:200]}"
+        _log.warning("no receptive fields of %s: %s", model, why)
+    return [_unknown_row(model, name, depth, input_px, why) for depth, name in enumerate(layers)]
+
+
+def _rows_of_trained(
+    model: str, handle: TensorsHandle, params: DiagnosticsParams, layers: Sequence[str] | None = None
+) -> list[dict[str, Any]]:
     from rep_kedro.models.layers import GLOB_CHARACTERS, select_layers
     from rep_kedro.models.sources.trained import kept_layers_of, rebuild_trained_network
 
-    network, layers = rebuild_trained_network(handle), kept_layers_of(handle)
+    network, layers = rebuild_trained_network(handle), kept_layers_of(handle) if layers is None else layers
     if GLOB_CHARACTERS & set("".join(layers)):
         layers = tuple(select_layers([name for name, _ in network.named_modules()], layers))
     return _rows_of(model, network, layers, int(handle.meta["input_px"]), params)
 
 
-def _rows_of_foreign(
+def _rows_of_recipe(
     model: str,
-    handle: TensorsHandle,
-    networks: Mapping[str, TensorsHandle],
+    recipe: Mapping[str, Any],
+    layers: Sequence[str],
     params: DiagnosticsParams,
     entry: ModelEntry | None,
 ) -> list[dict[str, Any]]:
-    """Return the rows of a network that features were made of; one that fails does not end the run."""
-    from rep_kedro.models.sources.trained import rebuild_trained_network
-
-    recipe, layers = handle.recipe["model"], handle.meta["layers"]
-    if recipe["source"] == "trained":
-        source = networks[recipe["network"]["key"]]
-        return _rows_of(model, rebuild_trained_network(source), layers, int(source.meta["input_px"]), params)
-    input_px = recipe["preprocessing"]["size_px"]
-    try:
-        return _rows_of_entry(model, _entry_of(recipe, entry), layers, input_px, params)
-    except UserError as problem:
-        why = str(problem)
-    except Exception as problem:  # another library's code; one network does not end the run
-        why = f"{type(problem).__name__}: {' '.join(str(problem).split())[:200]}"
-        _log.warning("no receptive fields of %s: %s", model, why)
-    return [_unknown_row(model, name, depth, input_px, why) for depth, name in enumerate(layers)]
+    """Return the rows of a network from elsewhere that features were made of."""
+    return _rows_of_entry(
+        model, _entry_of(recipe, entry), layers, int(recipe["preprocessing"]["size_px"]), params
+    )
 
 
 def _entry_of(recipe: Mapping[str, Any], entry: ModelEntry | None) -> ZooEntry:

@@ -2,9 +2,10 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from rep_kedro.analyses.diagnostics import tails
 from rep_kedro.analyses.predictions import agreement, performance_gaps
 from rep_kedro.analyses.selection import model_selection
-from rep_kedro.datasets import RecipeNode
+from rep_kedro.datasets import RecipeNode, only
 from rep_kedro.pipelines.probing import layer_nodes, nodes
 
 
@@ -52,6 +53,14 @@ def create_pipeline(**_: object) -> Pipeline:
                 inputs=["similarities", "probe_results", "params:probing"],
                 outputs="performance_gaps",
                 name="performance_gaps",
+                tags=["cpu"],
+            ),
+            RecipeNode(
+                tails.compute_layer_tails,
+                inputs=["probe_results", "receptive_fields", "model_cards", "params:diagnostics"],
+                outputs="layer_tails",
+                name="layer_tails",
+                counts={"params:diagnostics": only({"tail_epsilon"})},
                 tags=["cpu"],
             ),
             RecipeNode(

@@ -84,6 +84,14 @@ STUDY_FIGURES: dict[str, StudyFigure] = {
     "saturation_history": StudyFigure(
         "layers.history:plot_saturation_history", {"saturation_history": ALL}, parameters=("delta",)
     ),
+    "layer_profiles": StudyFigure(
+        "layers.profiles:plot_layer_profiles",
+        {
+            **{"layer_diagnostics": ALL, "probe_results": ALL, "receptive_fields": ALL},
+            **{"layer_tails": ALL, "model_cards": ALL},
+        },
+        parameters=("stimulus_set", "delta"),
+    ),
     "layer_similarity": StudyFigure(
         "layer_similarity.figures:plot_layer_similarity",
         {"layer_similarity_matrices": OF_MEASURE, "model_cards": ALL},

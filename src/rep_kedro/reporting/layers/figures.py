@@ -92,7 +92,7 @@ def _plot_saturation(
         of_architecture = rows[rows["architecture"] == architecture]
         layers = layers_in_order(of_architecture)
         border = border_position(receptive_fields[receptive_fields["architecture"] == architecture], layers)
-        _shade_from(panel, border, len(layers))
+        shade_from(panel, border, len(layers))
         for table, column, colour, look in (
             (of_architecture, "saturation", palette.colour(objective), {"marker": "o"}),
             (probes, "test_accuracy", INK, {"marker": "s", "linestyle": "--"}),
@@ -129,7 +129,8 @@ def border_position(receptive_fields: pd.DataFrame, layers: Sequence[str]) -> in
     return next((index for index, layer in enumerate(layers) if layer in names), None)
 
 
-def _shade_from(axes: Axes, border: int | None, n_layers: int) -> None:
+def shade_from(axes: Axes, border: int | None, n_layers: int) -> None:
+    """Shade the panel from a layer on, if there is one."""
     if border is not None:
         axes.axvspan(border - 0.15, n_layers - 0.7, color=BORDER_SHADE, linewidth=0, zorder=0)
         axes.axvline(border - 0.15, color=MUTED, linewidth=1, linestyle=":", zorder=1)

@@ -44,11 +44,13 @@ def describe(content: ReportContent) -> list[Section]:
             answers=[
                 *saturation_in_words(with_traits(shown, content.table("model_cards"))),
                 *border_in_words(content),
+                *tails_in_words(content),
             ],
             notes=_notes(content, shown, delta),
             figures=[
                 content.block("saturation", what if len(shown) else "nothing"),
                 content.block("saturation_history", _watched_in_words(content), is_folded=True),
+                content.block("layer_profiles", what if len(shown) else "nothing"),
             ],
             tables=[_layer_table(content, shown)] if len(shown) else [],
         )
@@ -113,6 +115,22 @@ def border_in_words(content: ReportContent) -> list[str]:
         names = list_in_words([written(name) for name in without])
         sentences.append(f"In {names} no analysed layer comes after one that sees the whole image.")
     return sentences
+
+
+def tails_in_words(content: ReportContent) -> list[str]:
+    """Say in how many networks the tail begins before, at and behind the border."""
+    tails = content.table("layer_tails")
+    behind = tails.loc[tails["stimulus_set"] == content.stimulus_set, "layers_behind_border"].dropna()
+    if not len(behind):
+        return []
+    places = [
+        f"{int(found.sum())} {word}"
+        for word, found in (("before", behind < 0), ("at", behind == 0), ("behind", behind > 0))
+    ]
+    n_networks = counted(len(behind), "network")
+    return [
+        f"Of {n_networks} with a tail and a border, the tail begins {list_in_words(places)} the border layer."
+    ]
 
 
 def _layer_table(content: ReportContent, shown: pd.DataFrame) -> Table:
