@@ -45,7 +45,7 @@ def draw(n_samples: int, n_features: int = 512, n_test: int = 0) -> tuple[Tensor
     generator = torch.Generator().manual_seed(0)
     n = n_samples + n_test
     labels = torch.randint(N_CLASSES, (n,), generator=generator)
-    centres = torch.randn(N_CLASSES, n_features, generator=generator)
+    centres = 0.3 * torch.randn(N_CLASSES, n_features, generator=generator)
     axes = torch.linalg.qr(torch.randn(n_features, n_features, generator=generator)).Q
     x = centres[labels] + 3.0 * torch.randn(n, n_features, generator=generator)
     x = (x * torch.arange(1, n_features + 1) ** -0.5) @ axes
