@@ -51,6 +51,21 @@ def test_it_is_that_of_the_pipeline(tmp_path, x):
     np.testing.assert_array_equal(found.predictions, probes["set/net"].tensor("layer/predictions"))
 
 
+@pytest.mark.parametrize("solver", ["ridge", "knn", "prototype", "mlp", "adamw"])
+def test_another_solver_is_that_of_the_pipeline(tmp_path, x, solver):
+    subset = make_subset(LABELS.tolist(), ["train"] * N_TRAIN + ["test"] * N_TEST)
+    features = store(tmp_path / "features", {"set/net": make_features({"layer": x})})
+    subsets = store(tmp_path / "subsets", {"set/analysis": subset}, ARROW)
+    params = ProbingParams(fit={"solver": solver})
+    (row,) = tabulate_probe_results(
+        run_plan(tmp_path / "probes", plan_probes(features, subsets, params))
+    ).itertuples()
+    found = probe(x, solver=solver)
+    assert (found.accuracy, found.balanced_accuracy) == (row.test_accuracy, row.balanced_accuracy)
+    assert found.validation_accuracy == row.validation_accuracy
+    assert found.converged is None
+
+
 def test_labels_are_numbers_or_strings_and_arrays_of_any_library(x):
     expected = probe(x)
     words = np.array(["ant", "bee", "cat"])
@@ -74,6 +89,8 @@ def test_labels_are_numbers_or_strings_and_arrays_of_any_library(x):
         ({"test_x": np.ones((0, 8)), "test_y": LABELS[:0]}, r"test_x has shape \(0, 8\); give at least 1"),
         ({"weight_decays": []}, r"weight_decays must be above 0, at least one"),
         ({"weight_decays": [0.0]}, r"weight_decays must be above 0"),
+        ({"solver": "knnn"}, r"unknown solver 'knnn'; did you mean 'knn'"),
+        ({"solver": "knn", "weight_decays": [1.0]}, r"weight_decays are of lbfgs and ridge, got knn"),
         ({"held_out_fraction": 1.0}, r"held_out_fraction must be between 0 and 1"),
         ({"held_out_fraction": 0.001}, r"nothing to hold out.*; give more training samples of each class"),
     ],

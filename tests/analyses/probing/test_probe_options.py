@@ -169,12 +169,18 @@ def test_what_labels_do_not_allow_is_refused_while_planning(study, params, messa
         ({"fit": {"solver": "prototype"}, "class_weights": "balanced"}, "no effect on prototypes"),
         ({"few_shot": 3, "seeds": [0, 1], "transform": ["centre"]}, "each seed draws others"),
         ({"seeds": [1, 1]}, "listed twice"),
+        ({"held_out_fraction": 0}, "nothing to choose among 3 settings by"),
         ({"fit": {"solver": "knn", "metrics": ["euclidean"], "weightings": [0.1]}}, "add cosine to metrics"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(params, message):
     with pytest.raises((ValidationError, UserError), match=message):
         ProbingParams(**params)
+
+
+def test_a_single_setting_needs_nothing_held_out(tmp_path, study):
+    probes = _probe(tmp_path, study, held_out_fraction=0, fit={"solver": "prototype"})
+    assert tabulate_probe_results(probes)["validation_accuracy"].isna().all()
 
 
 def test_the_preset_of_the_paper_is_its_grid_with_its_seeds():

@@ -248,7 +248,7 @@ def test_ties_go_to_the_larger_decay():
         (lambda x, y: fit_standardisation(x * torch.inf), "must be finite"),
         (
             lambda x, y: draw_held_out(y, fraction=1.0, generator=torch.Generator()),
-            "between 0 and 1, got 1.0",
+            "from 0 to below 1, got 1.0",
         ),
         (lambda x, y: draw_held_out(y, fraction=0.01, generator=torch.Generator()), "nothing to hold out"),
         (lambda x, y: measure_accuracy(y[:0], y[:0]), "at least 1 sample"),

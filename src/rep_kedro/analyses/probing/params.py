@@ -62,7 +62,7 @@ class ProbingParams(Strict):
         fit: How probes are fitted: solver ``lbfgs``, ``adamw``, ``ridge``, ``knn``, ``prototype`` or ``mlp``,
             and its settings to choose from.
         held_out_fraction: Share of each training class on which settings are chosen, before the probe is
-            fitted again on all of them.
+            fitted again on all of them; 0 with a single setting: no layer has a held-out accuracy.
         min_classes: Fewest classes worth a probe, at least 2.
         keep_probabilities: Whether the class probabilities of the test stimuli at the final layer are stored,
             2 bytes for each stimulus and class; without them there is no Jensen-Shannon divergence and no
@@ -83,7 +83,7 @@ class ProbingParams(Strict):
     transform: Transform = ()
     combinations: dict[PlainName, Combination] = Field(default_factory=dict)
     fit: SolverParams = LbfgsParams()
-    held_out_fraction: float = Field(default=0.2, gt=0, lt=1)
+    held_out_fraction: float = Field(default=0.2, ge=0, lt=1)
     min_classes: int = Field(default=2, ge=2)
     keep_probabilities: bool = True
     few_shot: int | None = Field(default=None, ge=1)
@@ -105,6 +105,11 @@ class ProbingParams(Strict):
     def _parts_fit_together(self) -> Self:
         if self.class_weights == "balanced" and isinstance(self.fit, PrototypeParams):
             raise ValueError("class_weights: balanced has no effect on prototypes; use none")
+        if self.held_out_fraction == 0.0 and self.fit.n_settings > 1:
+            raise ValueError(
+                f"held_out_fraction: 0 leaves nothing to choose among {self.fit.n_settings} settings by; give"
+                " fit a single one"
+            )
         learned = [step for step in self.transform if step != "unit_length"]
         learned += [c.reduce for c in self.combinations.values() if c.reduce != "none"]
         if self.few_shot is not None and learned and len(self.all_seeds) > 1:

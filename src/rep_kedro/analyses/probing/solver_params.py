@@ -1,5 +1,6 @@
 """Parameters of the solvers of probes: one model for each, named by its ``solver``."""
 
+from math import prod
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, model_validator
@@ -30,7 +31,16 @@ class Strict(PlainNumbers, BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class LbfgsParams(Strict):
+class OneSolver(Strict):
+    """What the solvers share: fields with several values are what settings are made of."""
+
+    @property
+    def n_settings(self) -> int:
+        """How many settings there are to choose from, at most."""
+        return prod(len(value) for value in dict(self).values() if isinstance(value, tuple))
+
+
+class LbfgsParams(OneSolver):
     """Convex probes at their optimum.
 
     Attributes:
@@ -49,7 +59,7 @@ class LbfgsParams(Strict):
     descent: Literal["float64", "float32"] = "float64"
 
 
-class AdamWParams(Strict):
+class AdamWParams(OneSolver):
     """Stochastic probes; every learning rate is tried with every weight decay.
 
     Attributes:
@@ -87,7 +97,7 @@ class AdamWParams(Strict):
         return PAPER | given if isinstance(given, dict) and given.get("preset") == "paper" else given
 
 
-class RidgeParams(Strict):
+class RidgeParams(OneSolver):
     """Least squares to the classes, all weight decays by one decomposition.
 
     Attributes:
@@ -99,7 +109,7 @@ class RidgeParams(Strict):
     weight_decays: Decays = tuple(10.0 ** (-6 + i) for i in range(8))
 
 
-class KnnParams(Strict):
+class KnnParams(OneSolver):
     """The nearest training stimuli vote.
 
     Attributes:
@@ -126,7 +136,7 @@ class KnnParams(Strict):
         return self
 
 
-class PrototypeParams(Strict):
+class PrototypeParams(OneSolver):
     """The nearest class mean, of standardised features.
 
     Attributes:
@@ -136,7 +146,7 @@ class PrototypeParams(Strict):
     solver: Literal["prototype"]
 
 
-class MlpParams(Strict):
+class MlpParams(OneSolver):
     """One hidden layer of rectified units, trained by AdamW.
 
     Attributes:

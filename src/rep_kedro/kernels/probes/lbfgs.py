@@ -95,7 +95,7 @@ def fit_probes_lbfgs(
     begin, n_before = None, 0
     if descent == "float32":
         rough = kind(padded.float(), labels, n_classes, decay.float(), sample_weights)
-        near = max(0.5 * tolerance, FLOAT32_FLOOR)
+        near = max(0.8 * tolerance, FLOAT32_FLOOR)
         found, n_before = _descend(rough, tolerance=near, max_iterations=max_iterations)
         begin = found.point.double()
     problem = kind(padded, labels, n_classes, decay, sample_weights)

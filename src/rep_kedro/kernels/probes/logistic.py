@@ -68,26 +68,25 @@ def fit_logistic(
     require_labels(labels, n_classes=n_classes, n_samples=len(x))
     if c <= 0.0:
         raise ValueError(f"C must be above 0, got {c}")
-    if not bool(torch.isfinite(x).all()):
+    if not all(bool(torch.isfinite(end)) for end in x.aminmax()):  # one pass; NaN is both ends
         raise ValueError("features of a logistic regression must be finite, got NaN or infinity")
-    shape = (x.shape[1] + 1, n_classes)
-    target = labels.to(x.device)[:, None]
+    # Class by class: products of few rows with x are three times as fast as with x and few columns.
+    shape = (n_classes, x.shape[1] + 1)
+    target = labels.to(x.device)[None]
     penalty = 1.0 / (c * len(x))
 
     def evaluate(flat: "np.ndarray[Any, Any]") -> "tuple[float, np.ndarray[Any, Any]]":
         weights = torch.from_numpy(flat).view(shape)
         there = weights.to(x)
-        logits = torch.addmm(there[-1], x, there[:-1])
-        logarithms = logits.log_softmax(dim=1)
-        loss = -logarithms.gather(1, target).mean(dtype=torch.float64)
-        residual = logarithms.exp_().scatter_add_(
-            1, target, logarithms.new_full((), -1.0).expand(target.shape)
-        )
-        residual /= len(x)
-        gradient = torch.cat([x.T @ residual, residual.sum(dim=0, keepdim=True)]).double().cpu()
-        gradient[:-1] += penalty * weights[:-1]
-        size = loss.item() + 0.5 * penalty * weights[:-1].square().sum().item()
-        return size, gradient.flatten().numpy()
+        logits = (there[:, :-1].contiguous() @ x.T).add_(there[:, -1:])
+        logarithms = logits.log_softmax(dim=0)
+        loss = -logarithms.gather(0, target).mean(dtype=torch.float64)
+        minus_one = logarithms.new_full((), -1.0).expand(target.shape)
+        residual = logarithms.exp_().scatter_add_(0, target, minus_one).div_(len(x))
+        slope = torch.cat([residual @ x, residual.sum(dim=1, keepdim=True)], dim=1).double().cpu()
+        slope[:, :-1] += penalty * weights[:, :-1]
+        size = loss.item() + 0.5 * penalty * weights[:, :-1].square().sum().item()
+        return size, slope.flatten().numpy()
 
     found = minimize(
         evaluate,
@@ -103,5 +102,5 @@ def fit_logistic(
     )
     size = float(np.abs(found.jac).max())
     return Logistic(
-        torch.from_numpy(found.x).view(shape), float(found.fun), size, size <= tolerance, int(found.nit)
+        torch.from_numpy(found.x).view(shape).T, float(found.fun), size, size <= tolerance, int(found.nit)
     )

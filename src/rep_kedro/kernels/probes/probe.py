@@ -59,19 +59,19 @@ def draw_held_out(labels: Tensor, *, fraction: float, generator: torch.Generator
     Args:
         labels: Class indices, shape (n_samples,); of samples with several classes, (n_samples, n_classes),
             the part is not stratified.
-        fraction: Share to hold out of each class, between 0 and 1; rounded to whole samples, and at least one
-            sample of each class stays in.
+        fraction: Share to hold out of each class, below 1; rounded to whole samples, and at least one sample
+            of each class stays in.
         generator: Source of chance, on the CPU.
 
     Returns:
         True for held-out samples, shape (n_samples,).
 
     Raises:
-        NothingToHoldOutError: If every class is too small.
+        NothingToHoldOutError: If every class is too small, or the fraction is 0.
         ValueError: If the fraction is not allowed.
     """
-    if not 0.0 < fraction < 1.0:
-        raise ValueError(f"the held-out fraction must be between 0 and 1, got {fraction}")
+    if not 0.0 <= fraction < 1.0:
+        raise ValueError(f"the held-out fraction must be from 0 to below 1, got {fraction}")
     held_out = torch.zeros(len(labels), dtype=torch.bool)
     if labels.ndim == 2:
         labels = torch.zeros(len(labels), dtype=torch.int64)

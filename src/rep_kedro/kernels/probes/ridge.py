@@ -47,13 +47,17 @@ def fit_probes_ridge(
         raise ValueError(f"weight decays of a ridge probe must be above 0, got {list(weight_decays)}")
     if not bool(torch.isfinite(x).all()):
         raise ValueError("features of a ridge probe must be finite, got NaN or infinity")
-    share = x.new_ones(len(x), dtype=torch.float64) if sample_weights is None else sample_weights.double()
-    share = (share / share.sum())[:, None]
-    root = share.sqrt()
-    y = targets.to(x.device, torch.float64)
-    mean_x, mean_y = (share * x.double()).sum(dim=0), (share * y).sum(dim=0)
-    centred, y = root * (x.double() - mean_x), root * (y - mean_y)
-    decays = torch.tensor(weight_decays, dtype=torch.float64, device=x.device)
+    wide, y = x.double(), targets.to(x.device, torch.float64)
+    if sample_weights is None:
+        mean_x, mean_y = wide.mean(dim=0), y.mean(dim=0)
+        centred, y = wide - mean_x, y - mean_y
+        total = float(len(x))
+    else:
+        share = sample_weights.to(wide)[:, None]
+        total = share.sum().item()
+        mean_x, mean_y = (share * wide).sum(dim=0) / total, (share * y).sum(dim=0) / total
+        centred, y = share.sqrt() * (wide - mean_x), share.sqrt() * (y - mean_y)
+    decays = total * torch.tensor(weight_decays, dtype=torch.float64, device=x.device)
     if x.shape[1] <= len(x):
         values, basis = torch.linalg.eigh(centred.T @ centred)
         projected, back = basis.T @ (centred.T @ y), basis
