@@ -210,7 +210,14 @@ def test_masked_maps_keep_their_zeros_and_low_rank_maps_their_rank(together):
         if stitch.recipe.mask in {"semi-match", "abs-semi-match", "random-permutation", "assignment"}:
             assert (found.fitted.weight != 0.0).sum(dim=1).tolist() == [1] * SHAPE[0]
         if stitch.recipe.rank:
-            assert torch.linalg.matrix_rank(found.fitted.weight, rtol=1e-5) == stitch.recipe.rank
+            assert found.fitted.rank == stitch.recipe.rank
+
+
+def test_low_rank_maps_keep_their_rank_in_single_precision():
+    case = Case(dtype=torch.float32)
+    stitches = [Stitch("wide", replace(FAST, rank=2, start=name)) for name in LOW_RANK_STARTS]
+    for found in train_stitches(stitches, case.fronts, case.end, SCHEDULE):
+        assert (found.fitted.rank, torch.linalg.matrix_rank(found.fitted.weight)) == (2, 2)
 
 
 def test_more_distance_is_less_cka_and_less_weight():
