@@ -12,6 +12,7 @@ from rep_kedro.kernels.stitching.losses import LOSSES
 from rep_kedro.kernels.stitching.masks import MASKS
 from rep_kedro.kernels.stitching.optimisers import OPTIMISERS
 from rep_kedro.kernels.stitching.recipes import Schedule, StitchRecipe
+from rep_kedro.kernels.stitching.running import FrontLayer
 from rep_kedro.kernels.stitching.starts import LOW_RANK_STARTS, STARTS
 from rep_kedro.kernels.stitching.targets import TARGETS
 from rep_kedro.kernels.stitching.training import (
@@ -117,6 +118,14 @@ def test_stitches_beyond_the_bytes_take_their_steps_one_after_another():
             expected = weights
         for weight, other in zip(weights, expected, strict=True):
             torch.testing.assert_close(weight, other)
+
+
+def test_fronts_that_no_stitch_uses_do_not_matter():
+    case = Case()
+    unused = FrontLayer(torch.zeros(7, 1, 2), case.fronts["a"].moments)
+    [found] = train_stitches([Stitch("a", FAST)], {"unused": unused, **case.fronts}, case.end, SCHEDULE)
+    [expected] = train_stitches([Stitch("a", FAST)], case.fronts, case.end, SCHEDULE)
+    assert torch.equal(found.fitted.weight, expected.fitted.weight)
 
 
 def test_direct_losses_run_no_tail():
