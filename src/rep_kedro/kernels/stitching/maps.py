@@ -25,6 +25,17 @@ class AffineMap(NamedTuple):
     rank: int
 
 
+def rank_of(weight: Tensor) -> int:
+    """Return the numerical rank of a weight that acts on float32 numbers; 0 if it is not finite.
+
+    Singular values below the rounding of float32, relative to the largest, count as zero.
+    """
+    if not bool(torch.isfinite(weight).all()):
+        return 0
+    rounding = max(weight.shape) * torch.finfo(torch.float32).eps
+    return int(torch.linalg.matrix_rank(weight.to(torch.float64), rtol=rounding))
+
+
 def fit_affine_map(moments: PairedMoments, *, relative_cutoff: float = RELATIVE_CUTOFF) -> AffineMap:
     """Return the affine map with the least squared error over all samples.
 
@@ -199,7 +210,7 @@ def fit_masked_map(moments: PairedMoments, mask: Tensor) -> AffineMap:
     products = correlation * kept[:, :, None] * kept[:, None, :]  # one for each end channel
     weight = torch.linalg.pinv(products, hermitian=True) @ (moments.cross_scatter * inverse)[:, :, None]
     weight = weight[:, :, 0] * kept * inverse
-    return _through_means(weight, moments, int(torch.linalg.matrix_rank(weight)))
+    return _through_means(weight, moments, rank_of(weight))
 
 
 def zero_small_weights(fitted: AffineMap, threshold: float) -> AffineMap:
@@ -214,7 +225,7 @@ def zero_small_weights(fitted: AffineMap, threshold: float) -> AffineMap:
     if not 0.0 <= threshold < math.inf:
         raise ValueError(f"a threshold must be at least 0 and finite, got {threshold}")
     weight = torch.where(fitted.weight.abs() < threshold, 0.0, fitted.weight)
-    return AffineMap(weight, fitted.bias, int(torch.linalg.matrix_rank(weight)))
+    return AffineMap(weight, fitted.bias, rank_of(weight))
 
 
 def measure_map_error(fitted: AffineMap, moments: PairedMoments) -> float:
@@ -271,7 +282,7 @@ def measure_mahalanobis(fitted: AffineMap, moments: PairedMoments, reference: Pa
 def describe_weight(fitted: AffineMap) -> dict[str, float]:
     """Return ``weight_rank`` (numerical rank) and ``nonzero_fraction`` (share of weights that are not 0)."""
     return {
-        "weight_rank": int(torch.linalg.matrix_rank(fitted.weight)),
+        "weight_rank": rank_of(fitted.weight),
         "nonzero_fraction": float(fitted.weight.count_nonzero() / fitted.weight.numel()),
     }
 
