@@ -18,7 +18,7 @@ TITLE = figure_texts("saturation_history")["title"]
 COLOUR_MAP = "cividis"
 MODE, RULE = "eval", "reach"
 MOST_PANELS, MOST_COLUMNS = 12, 4
-TITLE_CHARS, NAME_CHARS, MOST_NAMES = 88, 18, 16
+TITLE_CHARS, NAME_CHARS, MOST_NAMES = 100, 18, 16
 
 
 def plot_saturation_history(saturation_history: pd.DataFrame, *, delta: float) -> Figure:
