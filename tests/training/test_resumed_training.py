@@ -74,7 +74,7 @@ def _file(folder, **changes):
     return StateFile(folder, "net", IDENTITY, **how)
 
 
-def _train(state_file, objective="supervised", moments=MOMENTS, **schedule):
+def _train(state_file, objective="supervised", moments=MOMENTS, precision="float32", **schedule):
     generator = torch.Generator().manual_seed(1)
     train, test = (
         LabelledImages(
@@ -90,6 +90,7 @@ def _train(state_file, objective="supervised", moments=MOMENTS, **schedule):
         seed=0,
         schedule=Schedule(**settings),
         stimuli=TrainingStimuli(train, test, 3),
+        precision=precision,
         monitors=[_SumSettings()],
         moments=moments,
         state_file=state_file,
@@ -105,7 +106,7 @@ def _bytes(trained):
     ("objective", "schedule"),
     [
         ("supervised", {}),
-        ("supervised", {"optimizer": "sgd", "accumulate": 2}),
+        ("supervised", {"optimizer": "sgd", "accumulate": 2, "precision": "float16"}),
         ("simclr", {"optimizer": "radam", "curve": "constant"}),
         ("vicreg", {"optimizer": "lars", "warmup_steps": 4}),
     ],
