@@ -145,6 +145,7 @@ def make_study(seed: int = 0) -> Study:
         **make_layer_tables(layers),
         "stitching_results": make_stitching(cards, rng),
         "training_history": make_history(cards, rng),
+        "training_costs": make_costs(cards),
         "run_table": make_run_table(cards, rng),
     }
     final = probes[(probes.stimulus_set == "digits") & probes.is_final].set_index("model").test_accuracy
@@ -737,6 +738,25 @@ def make_stitching_of_maps(results, rng, n_maps=4):
             relative = crossed["relative_accuracy"] * 0.8**far
             grid.append(crossed.assign(end_layer=end.end_layer, depth=end.depth, relative_accuracy=relative))
     return STITCHING_RESULTS.frame(pd.concat([whole, *grid], ignore_index=True))
+
+
+def make_costs(cards):
+    return pd.DataFrame(
+        [
+            {
+                "model": row.model,
+                "architecture": row.architecture,
+                "n_parameters": 10_000,
+                "macs_per_image": 1_000_000,
+                "n_updates": 0 if row.objective == "untrained" else 100,
+                "n_images_seen": 0 if row.objective == "untrained" else 6400,
+                "training_flops": 0.0 if row.objective == "untrained" else 6e6 * 6400,
+                "memory_bytes": 2e6,
+                "seconds": 3.0,
+            }
+            for row in cards.itertuples()
+        ]
+    )
 
 
 def make_history(cards, rng):

@@ -1,7 +1,11 @@
 """A training that is stopped anywhere and started again gives the same bytes; a bad state is named."""
 
 import logging
+import subprocess
+import sys
+import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -74,7 +78,7 @@ def _file(folder, **changes):
     return StateFile(folder, "net", IDENTITY, **how)
 
 
-def _train(state_file, objective="supervised", moments=MOMENTS, **schedule):
+def _train(state_file, objective="supervised", moments=MOMENTS, precision="float32", **schedule):
     generator = torch.Generator().manual_seed(1)
     train, test = (
         LabelledImages(
@@ -90,6 +94,7 @@ def _train(state_file, objective="supervised", moments=MOMENTS, **schedule):
         seed=0,
         schedule=Schedule(**settings),
         stimuli=TrainingStimuli(train, test, 3),
+        precision=precision,
         monitors=[_SumSettings()],
         moments=moments,
         state_file=state_file,
@@ -105,7 +110,7 @@ def _bytes(trained):
     ("objective", "schedule"),
     [
         ("supervised", {}),
-        ("supervised", {"optimizer": "sgd", "accumulate": 2}),
+        ("supervised", {"optimizer": "sgd", "accumulate": 2, "precision": "float16"}),
         ("simclr", {"optimizer": "radam", "curve": "constant"}),
         ("vicreg", {"optimizer": "lars", "warmup_steps": 4}),
     ],
@@ -166,3 +171,20 @@ def test_a_snapshot_that_never_comes_is_an_error_after_the_network(tmp_path):
     found = []
     with pytest.raises(ValueError, match="'net' has no snapshot step99: its training ended after 3 epochs"):
         found.extend(moment for moment, _ in _train(None, moments=("step99",)))
+
+
+def test_a_killed_process_leaves_a_state_that_goes_on_to_the_same_bytes(tmp_path):
+    whole = _bytes(list(_train(None, moments=()))[-1][1])
+    code = (
+        "from pathlib import Path; from tests.training.test_resumed_training import _file, _train\n"
+        f"for _ in range(1000): list(_train(_file(Path({str(tmp_path)!r})), moments=(), epochs=3))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2])
+    path = _file(tmp_path).path
+    while not path.exists():  # it is written after each step; the process starts again when it is done
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert _file(tmp_path).load() is not None
+    assert _bytes(list(_train(_file(tmp_path), moments=()))[-1][1]) == whole

@@ -273,6 +273,8 @@ def test_a_snapshot_is_a_network_of_its_own(stimulus_sets, networks, tmp_path):
     again = run_plan(tmp_path / "alone", alone)["cnn_supervised_s0@epoch1"]
     assert again.path.read_bytes() == second.path.read_bytes()
     history, costs = tabulate_trainings(found)
+    parts = [handle.journal["seconds"] for handle in found.values()]
+    assert costs.seconds.tolist() == [pytest.approx(sum(parts))]
     assert set(history.model) == set(costs.model) == {"cnn_supervised_s0"}
 
 

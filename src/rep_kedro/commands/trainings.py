@@ -73,11 +73,12 @@ def _count_images(spec: Any, meta: Mapping[str, Any]) -> int:
 def _measure_speed(handles: Mapping[str, Any]) -> float | None:
     """Return seconds per multiply-accumulate of the networks trained so far; None if there are none."""
     from rep_kedro.models.cost import count_trained_cost
+    from rep_kedro.pipelines.training.nodes import sum_seconds
 
     seconds = work = 0.0
-    for handle in handles.values():
-        n_images, took = handle.meta.get("n_images_seen"), handle.journal.get("seconds")
-        if n_images and isinstance(took, int | float) and "moment" not in handle.meta:
+    for name, handle in handles.items():
+        n_images, took = handle.meta.get("n_images_seen"), sum_seconds(name, handles)
+        if n_images and took is not None and "moment" not in handle.meta:
             seconds += took
             work += count_trained_cost(handle).n_flops / 2 * n_images
     return seconds / work if work else None

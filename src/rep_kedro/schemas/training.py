@@ -96,7 +96,12 @@ TRAINING_COSTS = Table(
         number(
             "memory_bytes", "predicted peak: weights, gradients, averages, outputs of a batch, bytes", low=0
         ),
-        number("seconds", "time of the training, s", low=0, missing="not computed on this machine"),
+        number(
+            "seconds",
+            "time of the training, snapshots included, without what a killed run took, s",
+            low=0,
+            missing="not computed on this machine",
+        ),
     ),
     empty_when="all networks are imported",
 )

@@ -16,14 +16,6 @@ from rep_kedro.training.stimuli import LabelledImages, TrainingStimuli
 EVALUATION_BATCH = 512
 
 
-def measure_accuracy(network: Network, images: LabelledImages, device: str = "cpu") -> float | None:
-    """Return the fraction of images whose highest logit is their label; None without labels or images."""
-    if images.labels is None or len(images.images) == 0:
-        return None
-    predictions = [logits.argmax(dim=1).cpu() for logits in _outputs(network, nn.Identity(), images, device)]
-    return int((torch.cat(predictions) == images.labels).sum()) / len(images.images)
-
-
 def evaluate(
     network: Network,
     projector: nn.Module,

@@ -121,7 +121,9 @@ def tabulate_trainings(
     """
     trained = {name: networks[name] for name in sorted(networks) if "moment" not in networks[name].meta}
     history = [row for name, handle in trained.items() for row in _history_of(name, handle)]
-    costs = [_cost_of(name, handle) for name, handle in trained.items()]
+    costs = [
+        {**_cost_of(name, handle), "seconds": sum_seconds(name, networks)} for name, handle in trained.items()
+    ]
     settings = [row for name, handle in trained.items() for row in _settings_of(name, handle)]
     return TRAINING_HISTORY.frame(history), TRAINING_COSTS.frame(costs), NETWORK_SETTINGS.frame(settings)
 
@@ -175,8 +177,23 @@ def _cost_of(name: str, handle: TensorsHandle) -> dict[str, Any]:
         "n_images_seen": meta["n_images_seen"],
         "training_flops": float(cost.flops_for(meta["n_images_seen"])),
         "memory_bytes": float(cost.memory_bytes),
-        "seconds": handle.journal.get("seconds"),
     }
+
+
+def sum_seconds(name: str, networks: Mapping[str, TensorsHandle]) -> float | None:
+    """Return the time of a training: from its start to its first snapshot, and so on to its end.
+
+    Args:
+        name: Of the trained network.
+        networks: Handles by name; the times are in the journal.
+
+    Returns:
+        Seconds; None where that of the network is not known. What a killed run took is not counted.
+    """
+    if networks[name].journal.get("seconds") is None:
+        return None
+    parts = [handle.journal for each, handle in networks.items() if name_of_trained(each) == name]
+    return float(sum(part.get("seconds", 0.0) for part in parts))
 
 
 def _train_networks(

@@ -92,7 +92,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Seen:
-    """What one step computed; detached from the graph, on the training's device.
+    """What one step computed; detached from the graph, on the training's device, in float32.
 
     Attributes:
         losses: `loss` and its parts, as the objective returned them.

@@ -101,7 +101,7 @@ class Watching:
 
     def _note_call(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         if module.training:
-            self._calls.append((inputs[0].detach(), output.detach()))
+            self._calls.append((inputs[0].detach().float(), output.detach().float()))
 
 
 def _joined(parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
