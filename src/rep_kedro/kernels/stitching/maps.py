@@ -15,6 +15,7 @@ from rep_kedro.kernels.layers.streaming import RELATIVE_ROUNDING
 from rep_kedro.kernels.stitching.moments import PairedMoments, channel_scale
 
 RELATIVE_CUTOFF = 1e-12  # float32 activations carry (1e-7)^2: less variance than this, relative, is rounding
+_BLOCK = 2**22  # numbers of the systems that are solved at once
 
 
 class AffineMap(NamedTuple):
@@ -206,11 +207,19 @@ def fit_masked_map(moments: PairedMoments, mask: Tensor) -> AffineMap:
             f"a mask must have the shape {tuple(moments.cross_scatter.shape)}, got {tuple(mask.shape)}"
         )
     correlation, inverse = _correlate_front(moments)
-    kept = (mask & (inverse > 0.0)).to(torch.float64)
-    products = correlation * kept[:, :, None] * kept[:, None, :]  # one for each end channel
-    weight = torch.linalg.pinv(products, hermitian=True) @ (moments.cross_scatter * inverse)[:, :, None]
-    weight = weight[:, :, 0] * kept * inverse
-    return _through_means(weight, moments, rank_of(weight))
+    kept = mask & (inverse > 0.0)
+    n_kept = max(1, int(kept.sum(dim=1).max()))
+    places = kept.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :n_kept]
+    valid = kept.gather(1, places).to(torch.float64)
+    cross = (moments.cross_scatter * inverse).gather(1, places) * valid
+    found = []
+    for rows in torch.split(torch.arange(len(mask)), max(1, _BLOCK // n_kept**2)):
+        own = places[rows]
+        products = correlation[own[:, :, None], own[:, None, :]]
+        products = products * valid[rows, :, None] * valid[rows, None, :]
+        found.append((torch.linalg.pinv(products, hermitian=True) @ cross[rows, :, None])[:, :, 0])
+    weight = torch.zeros(mask.shape, dtype=torch.float64).scatter(1, places, torch.cat(found) * valid)
+    return _through_means(weight * inverse, moments, rank_of(weight * inverse))
 
 
 def zero_small_weights(fitted: AffineMap, threshold: float) -> AffineMap:
