@@ -43,6 +43,25 @@ def test_the_calibration_error_is_that_of_counted_bins(drawn):
     assert measure_calibration_error(sure, (labels + 1) % 7) == 1.0
 
 
+@pytest.mark.parametrize(
+    ("confidences", "expected"),
+    [
+        ((0.06, 0.1), (0.94 + 0.1) / 2),  # two bins
+        ((0.07, 0.1), (0.93 - 0.1) / 2),  # one
+        ((0.25, 0.5), (0.75 + 0.5) / 2),
+        ((0.45, 0.5), (0.55 - 0.5) / 2),  # the upper end, 0.5, belongs to the bin below it
+    ],
+)
+def test_bins_are_half_open_from_below(confidences, expected):
+    probabilities = torch.zeros(2, 20, dtype=torch.float64)
+    for row, confidence in enumerate(confidences):
+        probabilities[row] = (1 - confidence) / 19
+        probabilities[row, 3] = confidence
+    labels = torch.tensor([3, 4])  # the first is a hit
+    n_bins = 15 if min(confidences) < 0.2 else 8
+    assert measure_calibration_error(probabilities, labels, n_bins=n_bins) == pytest.approx(expected)
+
+
 def test_the_average_precision_is_scikit_learns_also_with_equal_logits(drawn):
     logits, _ = drawn
     several = (torch.arange(50)[:, None] % torch.tensor([2, 3, 5, 7, 11, 13, 60]) == 1).long()

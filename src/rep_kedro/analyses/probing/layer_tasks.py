@@ -7,6 +7,7 @@ from rep_kedro.analyses.probing.layer_params import LayerProbesParams
 from rep_kedro.errors import UserError
 
 FLOAT = 4
+COPIES = 2  # of activations while they are pooled, of a probe's features while their training part is fitted
 BYTES = {"float16": 2, "float32": 4}
 POSITIONS = "positions"
 
@@ -112,7 +113,7 @@ def predict(
         3 * input_px**2 + sum(_size(shapes[layer]) for layer in {task.layer for task in tasks})
     )  # fmt: skip
     fit = max(_fit_bytes(task, n_stimuli) for task in tasks)
-    memory = batch + fit + (0 if params.disk_bytes else waiting)
+    memory = COPIES * (batch + fit) + (0 if params.disk_bytes else waiting)
     disk = waiting if params.disk_bytes else 0
     return (
         f"{n_probes:,} probes in {len(chunks):,} passes of {n_stimuli:,} images,"
