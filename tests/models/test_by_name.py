@@ -35,7 +35,8 @@ def test_a_network_of_a_library_is_built_without_its_weights():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("resnet18", "timm and torchvision have a network 'resnet18'; say which, as timm/resnet18"),
+        ("resnet18", "network of timm and torchvision; say own/resnet18 or timm/resnet18"),
+        ("wide_resnet50_2", "timm and torchvision have a network 'wide_resnet50_2'; say which"),
         ("timm/resnet81", "timm has no network 'resnet81'; did you mean 'resnet18'"),
         ("torchvision/fcn_resnet50", "torchvision has no network 'fcn_resnet50'; did you mean"),
         ("my_nett", "no network 'my_nett'; did you mean 'my_net'"),

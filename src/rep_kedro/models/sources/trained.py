@@ -9,7 +9,7 @@ from rep_kedro.errors import UserError
 from rep_kedro.models.architecture import DefinedNetwork
 from rep_kedro.models.architecture_files import load_definition, require_layers
 from rep_kedro.models.foreign import ForeignDefinition, read_definition
-from rep_kedro.models.network import LayeredNetwork, Network, build_network, restore_network
+from rep_kedro.models.network import LayeredNetwork, build_network, plain_module, restore_network
 from rep_kedro.models.preprocessing import Preprocessing
 
 
@@ -35,7 +35,7 @@ def restore_trained_network(handle: NetworkHandle) -> nn.Module:
     """
     # Copies: mapped files are read-only, and torch needs to own its memory.
     state = {name: torch.from_numpy(handle.tensor(name).copy()) for name in handle.names}
-    return _module_of(restore_network(definition_of(handle), handle.meta["n_classes"], state))
+    return plain_module(restore_network(definition_of(handle), handle.meta["n_classes"], state))
 
 
 def restore_layered_network(handle: NetworkHandle) -> LayeredNetwork:
@@ -50,7 +50,9 @@ def restore_layered_network(handle: NetworkHandle) -> LayeredNetwork:
 
 def rebuild_trained_network(handle: NetworkHandle) -> nn.Module:
     """Return a network of the same layers with freshly drawn weights, for whoever needs only its form."""
-    return _module_of(build_network(definition_of(handle), n_classes=handle.meta["n_classes"], seed=0)).eval()
+    return plain_module(
+        build_network(definition_of(handle), n_classes=handle.meta["n_classes"], seed=0)
+    ).eval()
 
 
 def definition_of(handle: NetworkHandle) -> DefinedNetwork:
@@ -81,9 +83,3 @@ def kept_layers_of(handle: NetworkHandle) -> tuple[str, ...]:
 def preprocessing_of(handle: NetworkHandle) -> Preprocessing:
     """Return how the network's training images were preprocessed."""
     return Preprocessing.of_definition(read_definition(handle.meta["definition"]))
-
-
-def _module_of(network: Network) -> nn.Module:
-    plain = getattr(network, "plain", network)  # a network of others has the names of its layers itself
-    assert isinstance(plain, nn.Module)  # noqa: S101
-    return plain
