@@ -213,8 +213,8 @@ def draw_layers(draws, n):
             "conv": {**size, "dilation": draws.randint(1, 2), "groups": draws.randint(1, 2), "channels": 4},
             "deconv": {**size, "channels": 3, "bias": draws.random() < 0.5},
             "pad": {"before": draws.randint(0, 3), "after": draws.randint(0, 3)},
-            "maxpool": size,
-            "avgpool": size,
+            "maxpool": {**size, "ceil": draws.random() < 0.5},
+            "avgpool": {**size, "ceil": draws.random() < 0.5},
             "subsample": {"channels": 6, "stride": draws.randint(1, 3)},
         }.get(kind, {})
         side = draws.randint(1, 9)

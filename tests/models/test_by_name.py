@@ -16,6 +16,9 @@ from rep_kedro.models.sources.by_name import find_by_name
         ("timm/test_resnet", "layer1", (32, 40, 40)),
         ("torchvision/squeezenet1_1", "features.0", (64, 111, 111)),
         ("cnn", "relu1", (8, 16, 16)),
+        ("own/resnet18", "layer1.0.add", (64, 8, 8)),
+        ("vgg16_XXXS", "features.42", (32, 2, 2)),
+        ("mnasnet05", "layers.8", (16, 56, 56)),
         (str(FOLDER / "cnn.yml"), "relu1", (8, 16, 16)),
     ],
 )
@@ -35,9 +38,12 @@ def test_a_network_of_a_library_is_built_without_its_weights():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("resnet18", "timm and torchvision have a network 'resnet18'; say which, as timm/resnet18"),
+        ("resnet18", "network of timm and torchvision; say own/resnet18 or timm/resnet18"),
+        ("wide_resnet50_2", "timm and torchvision have a network 'wide_resnet50_2'; say which"),
         ("timm/resnet81", "timm has no network 'resnet81'; did you mean 'resnet18'"),
         ("torchvision/fcn_resnet50", "torchvision has no network 'fcn_resnet50'; did you mean"),
+        ("vgg16_XXSS", "did you mean .*'vgg16_XXS'"),
+        ("own/vgg17", "unknown architecture 'vgg17' .*did you mean 'vgg"),
         ("my_nett", "no network 'my_nett'; did you mean 'my_net'"),
         ("efficientnet_b00", "no network 'efficientnet_b00'; did you mean 'efficientnet_b0"),
         ("nowhere.yml", "there is no file nowhere.yml"),

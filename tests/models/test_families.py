@@ -128,7 +128,7 @@ def test_every_shipped_architecture_is_a_sound_graph_with_and_without_a_head():
 
 @pytest.mark.parametrize(
     ("name", "theirs"),
-    [("resnet18", "resnet18"), ("resnet50", "resnet50"), ("squeezenet11", "squeezenet1_1")],
+    [("resnet18", "resnet18"), ("squeezenet11", "squeezenet1_1")],
 )
 def test_weights_of_torchvision_give_what_torchvision_computes(name, theirs):
     from rep_kedro.models.sources.torchvision import draw
@@ -136,7 +136,7 @@ def test_weights_of_torchvision_give_what_torchvision_computes(name, theirs):
     other = draw(theirs, n_classes=10)
     network = build_network(name, n_classes=10, seed=0).eval()
     network.load_state_dict(other.state_dict())
-    x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(2, 3, 62, 62, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         torch.testing.assert_close(network(x), other(x))
 

@@ -180,6 +180,7 @@ def test_a_recipe_changes_with_the_other_set_and_the_images_files():
         ({"made": {"of": "shapse", "canvas_px": 30}}, "made.of: no stimulus set 'shapse'; did you mean"),
         ({"made": {"of": "shapes"}}, "needs shrink_px, side_px or canvas_px"),
         ({"made": {"of": "shapes", "side_px": 8, "seed": 1}}, "seed without canvas_px has no effect"),
+        ({"made": {"of": "shapes", "side_px": 8, "on_damaged": "skip"}}, "on_damaged has no effect"),
         ({"made": {"of": "made", "side_px": 8}}, "'made' is itself made of 'made'"),
         ({"a": {"of": "b", "side_px": 8}, "b": {"of": "a", "side_px": 8}}, "is itself made of"),
         ({"made": {"of": "shapes", "side_px": 40, "canvas_px": 30}}, "is smaller than side_px 40"),
@@ -205,6 +206,20 @@ def test_images_that_do_not_fit_are_found_while_planning(entry, told):
     assert list(plan) == ["shapes"]
     with pytest.raises(UserError, match="stimulus 'a'"):
         derive_image(spec_of(**entry), "a", Image.fromarray(noise(16)))
+
+
+def test_damaged_images_are_left_out_as_in_the_other_set(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in range(4):
+        Image.fromarray(noise(9, seed=number)).save(folder / f"{number}.png")
+    (folder / "2.png").write_bytes(b"no image")
+    source = {"source": "image_folder", "path": str(folder), "on_damaged": "skip"}
+    sets = {"own": source, "made": {"source": "derived", "of": "own", "canvas_px": 12}}
+    plan = plan_stimulus_sets(IngestParams.model_validate({"stimulus_sets": sets}))
+    found = run_plan(tmp_path / "sets", plan, ARROW)
+    assert found["made"].meta["n_stimuli"] == 3
+    assert found["made"].meta["damaged"] == found["own"].meta["damaged"]
 
 
 def test_further_labels_and_drawn_splits_are_copied(tmp_path):

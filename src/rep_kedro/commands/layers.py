@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from rep_kedro.features.params import FeaturesParams
 
 
+_OWN = "own/"  # before the name of an architecture of this project that a library has, too
+
+
 @click.command(name="layers", cls=ProjectCommand)
 @click.argument("model")
 @click.option("--env", "-e", default=None, help="Configuration environment.")
@@ -21,7 +24,7 @@ def command(model: str, env: str | None) -> None:
     """List every layer of a network in order of execution.
 
     MODEL is an entry of features.models or features.model_groups, a network trained here, an architecture of
-    this project (cnn) or its YAML file, or a network of a library (resnet26, timm/resnet18,
+    this project (cnn, own/resnet18) or its YAML file, or a network of a library (resnet26, timm/resnet18,
     torchvision/resnet18, open_clip/ViT-B-32), whose weights are not needed. Shown for each layer: output
     shape for one image, parameters with those of its parts, and the receptive field in pixels (more than the
     image where it reaches into the padding; `?`: not known, as behind attention in windows). Layers that are
@@ -83,7 +86,7 @@ def _find_unconfigured(
         click.ClickException: If there is none; the message has close matches.
     """
     from rep_kedro.features.listing import list_architecture_layers, list_entry_layers
-    from rep_kedro.models.architecture_files import list_architectures, load_architecture, read_architecture
+    from rep_kedro.models.architecture_files import list_architectures, load_definition, read_architecture
     from rep_kedro.models.sources.by_name import find_by_name, names_by_library
 
     own = list_architectures()
@@ -91,14 +94,17 @@ def _find_unconfigured(
         if not Path(model).is_file():
             raise click.ClickException(f"there is no file {model}")
         return list_architecture_layers(read_architecture(Path(model))), ()
-    entry = find_by_name(model)
+    if model.startswith(_OWN):
+        return list_architecture_layers(load_definition(model.removeprefix(_OWN))), ()
     if model in own:
-        if entry is not None:
+        libraries = [library for library, names in names_by_library().items() if model in names]
+        if libraries:
             raise click.ClickException(
-                f"{model!r} is an architecture of this project and a network of {entry.source};"
-                f" for the latter say {entry.source}/{model}"
+                f"{model!r} is an architecture of this project and a network of {' and '.join(libraries)};"
+                f" say {_OWN}{model} or {libraries[0]}/{model}"
             )
-        return list_architecture_layers(load_architecture(model)), ()
+        return list_architecture_layers(load_definition(model)), ()
+    entry = find_by_name(model)
     if entry is not None:
         return list_entry_layers(entry), ()
     known = {*configured, *own, *(name for names in names_by_library().values() for name in names)}

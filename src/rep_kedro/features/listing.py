@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from torch import nn
 
     from rep_kedro.datasets import TensorsHandle
-    from rep_kedro.models.architecture import Architecture
+    from rep_kedro.models.architecture import DefinedNetwork
+
+
+_SOME_CLASSES = 10
 
 
 class LayerRow(NamedTuple):
@@ -64,15 +67,18 @@ def list_trained_layers(network: "TensorsHandle") -> list[LayerRow]:
     return _list_layers(module, torch.empty(1, spec.channels, spec.size_px, spec.size_px, device="meta"))
 
 
-def list_architecture_layers(architecture: "Architecture") -> list[LayerRow]:
-    """Return the layers of an architecture of this project, without a head, in order of execution."""
+def list_architecture_layers(definition: "DefinedNetwork") -> list[LayerRow]:
+    """Return the layers of a network to train, in order of execution; of this project's without a head."""
     import torch
 
-    from rep_kedro.models.network import build_layered_network
+    from rep_kedro.models.architecture import Architecture
+    from rep_kedro.models.network import build_network, plain_module
 
-    module = build_layered_network(architecture, n_classes=None, seed=0).to("meta").eval()
-    spec = architecture.input
-    return _list_layers(module, torch.empty(1, spec.channels, spec.size_px, spec.size_px, device="meta"))
+    is_own, spec = isinstance(definition, Architecture), definition.input
+    module = plain_module(build_network(definition, n_classes=None if is_own else _SOME_CLASSES, seed=0))
+    device = "meta" if is_own else "cpu"  # code of others may compute with numbers
+    image = torch.zeros(1, spec.channels, spec.size_px, spec.size_px, device=device)
+    return _list_layers(module.to(device).eval(), image)
 
 
 def _list_layers(

@@ -227,6 +227,12 @@ def restore_network(
     return network.eval()
 
 
+def plain_module(network: Network) -> nn.Module:
+    """Return the module that others than training use: a network of a library is the library's own."""
+    module = getattr(network, "plain", network)
+    return cast("nn.Module", module)
+
+
 def scale_images_in_unit_range(images: Tensor, architecture: DefinedNetwork) -> Tensor:
     """Return float images (n, c, h, w), in [0, 1], as the input that the architecture asks for."""
     mean, std = (

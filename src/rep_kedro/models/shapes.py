@@ -123,7 +123,7 @@ def _pooled(side: int, pool: Pool) -> int:
     """Return how many windows there are along one side."""
     stride = pool.stride or pool.kernel
     room = side + 2 * pool.padding - pool.kernel
-    if not pool.ceil or room < 0:
+    if not pool.ceil:
         return room // stride + 1
     n = -(-room // stride) + 1
     return n - ((n - 1) * stride >= side + pool.padding)  # none begins beyond the image

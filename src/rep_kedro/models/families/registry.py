@@ -23,6 +23,11 @@ OWN_CODE = "python"
 """The family of code of the user."""
 
 
+def family_modules() -> tuple[str, ...]:
+    """Return the dotted names of the modules of all families."""
+    return tuple(sorted({f"{__package__}.{place.partition(':')[0]}" for place in FAMILIES.values()}))
+
+
 def find_family(family: str) -> type[Variant]:
     """Return what the variants of a family are.
 

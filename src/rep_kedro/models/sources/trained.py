@@ -9,7 +9,7 @@ from rep_kedro.errors import UserError
 from rep_kedro.models.architecture import DefinedNetwork
 from rep_kedro.models.architecture_files import load_definition, require_layers
 from rep_kedro.models.foreign import ForeignDefinition, read_definition
-from rep_kedro.models.network import LayeredNetwork, Network, build_network, restore_network
+from rep_kedro.models.network import LayeredNetwork, Network, build_network, plain_module, restore_network
 from rep_kedro.models.preprocessing import Preprocessing
 
 MONITOR_PREFIX = "monitor/"
@@ -36,7 +36,7 @@ def restore_trained_network(handle: NetworkHandle) -> nn.Module:
 
     It is a `LayeredNetwork`, or the module of a library or of code of the user itself.
     """
-    return _module_of(restore_for_training(handle))
+    return plain_module(restore_for_training(handle))
 
 
 def restore_for_training(handle: NetworkHandle) -> Network:
@@ -62,7 +62,9 @@ def restore_layered_network(handle: NetworkHandle) -> LayeredNetwork:
 
 def rebuild_trained_network(handle: NetworkHandle) -> nn.Module:
     """Return a network of the same layers with freshly drawn weights, for whoever needs only its form."""
-    return _module_of(build_network(definition_of(handle), n_classes=handle.meta["n_classes"], seed=0)).eval()
+    return plain_module(
+        build_network(definition_of(handle), n_classes=handle.meta["n_classes"], seed=0)
+    ).eval()
 
 
 def definition_of(handle: NetworkHandle) -> DefinedNetwork:
@@ -93,9 +95,3 @@ def kept_layers_of(handle: NetworkHandle) -> tuple[str, ...]:
 def preprocessing_of(handle: NetworkHandle) -> Preprocessing:
     """Return how the network's training images were preprocessed."""
     return Preprocessing.of_definition(read_definition(handle.meta["definition"]))
-
-
-def _module_of(network: Network) -> nn.Module:
-    plain = getattr(network, "plain", network)  # a network of others has the names of its layers itself
-    assert isinstance(plain, nn.Module)  # noqa: S101
-    return plain

@@ -62,6 +62,8 @@ class DerivedSpec(SourceSpec):
         if self.shrink_px is self.side_px is self.canvas_px is None:
             raise UserError("a derived set needs shrink_px, side_px or canvas_px")
         given = sorted(self.model_fields_set & {"place", "background", "seed"})
+        if no_effect := sorted(self.model_fields_set & {"limits", "on_damaged"}):
+            raise UserError(f"{', '.join(no_effect)} has no effect here; set it for {self.of!r}")
         if self.canvas_px is None and given:
             raise UserError(f"{', '.join(given)} without canvas_px has no effect; set it, or remove them")
         if self.side_px is not None and self.canvas_px is not None and self.canvas_px < self.side_px:
@@ -69,8 +71,8 @@ class DerivedSpec(SourceSpec):
         return self
 
     def with_parent(self, parent: SourceSpec) -> Self:
-        """Return the same parameters with those of the other set."""
-        resolved = self.model_copy()
+        """Return the same parameters with those of the other set, whose limits and damage are the same."""
+        resolved = self.model_copy(update={"limits": parent.limits, "on_damaged": parent.on_damaged})
         resolved._parent = parent
         return resolved
 
