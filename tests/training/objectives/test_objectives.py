@@ -58,8 +58,34 @@ def test_views_that_change_nothing_return_the_images():
     assert Views().draw(images, torch.Generator().manual_seed(0)) is images
 
 
-@pytest.mark.parametrize("name", [name for name in Views.model_fields])
+_NEEDS = {
+    "jitter_probability": {"brightness": 0.9},
+    "colour_order": {"brightness": 0.9, "contrast": 0.9},
+    "blur_sigma_px": {"blur_probability": 1.0},
+    "blur_window": {"blur_probability": 1.0},
+}
+_VALUES = {
+    "crop_area": (0.3, 0.5),
+    "zoom": (1.5, 2.0),
+    "hue": 0.4,
+    "jitter_probability": 0.1,
+    "colour_order": "random",
+    "blur_sigma_px": (1.0, 1.5),
+    "blur_window": 0.9,
+}
+
+
+@pytest.mark.parametrize("name", Views.model_fields)
 def test_every_setting_of_the_views_does_something(name):
     images = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    pair = {"crop_area": (0.3, 0.5), "zoom": (1.5, 2.0)}.get(name, 0.9)
-    assert not torch.equal(Views(**{name: pair}).draw(images, torch.Generator().manual_seed(0)), images)
+    others = _NEEDS.get(name, {})
+    without = Views(**others).draw(images, torch.Generator().manual_seed(0))
+    changed = Views(**{**others, name: _VALUES.get(name, 0.9)}).draw(images, torch.Generator().manual_seed(0))
+    assert not torch.equal(changed, without)
+
+
+def test_a_blur_of_no_width_is_refused():
+    with pytest.raises(
+        ValueError, match=r"blur_sigma_px must be a positive ascending pair, got \[0.0, 1.0\]"
+    ):
+        Views(blur_sigma_px=(0.0, 1.0))
