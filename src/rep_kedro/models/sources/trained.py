@@ -1,9 +1,10 @@
 """Networks of the training pipeline."""
 
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rep_kedro.errors import UserError
 from rep_kedro.models.architecture import DefinedNetwork
@@ -11,9 +12,17 @@ from rep_kedro.models.architecture_files import load_definition, require_layers
 from rep_kedro.models.foreign import ForeignDefinition, read_definition
 from rep_kedro.models.network import LayeredNetwork, Network, build_network, restore_network
 from rep_kedro.models.preprocessing import Preprocessing
+from rep_kedro.models.projector import rebuild_projector
 
 MONITOR_PREFIX = "monitor/"
 """Begins the names of tensors that are no weights: what watched the training stored them."""
+
+
+PROJECTOR_PREFIX = "projector/"
+"""Begins the names of tensors of the projector that was trained with the network."""
+
+EMBEDDING = "embedding"
+"""The layer that features read what the projector gives from."""
 
 
 class NetworkHandle(Protocol):
@@ -42,7 +51,44 @@ def restore_trained_network(handle: NetworkHandle) -> nn.Module:
 
 
 def _is_weight(name: str) -> bool:
-    return not name.startswith(MONITOR_PREFIX)
+    return not name.startswith((MONITOR_PREFIX, PROJECTOR_PREFIX))
+
+
+def run_to_embedding(
+    module: nn.Module, handle: NetworkHandle, layers: Sequence[str]
+) -> Callable[[Tensor], object] | None:
+    """Add the projector to a network as layer `embedding`, if one of these layers is in it.
+
+    Args:
+        module: The network; it gains a submodule.
+        handle: Where it is stored.
+        layers: Names or patterns; a pattern does not reach the projector unless it begins with its name.
+
+    Returns:
+        How to run network and projector; None for the network alone.
+
+    Raises:
+        UserError: If no projector is stored with the network.
+    """
+    if EMBEDDING in dict(module.named_children()) or not any(
+        name.partition(".")[0] == EMBEDDING for name in layers
+    ):
+        return None
+    if "projector" not in handle.meta:
+        raise UserError(
+            "layer 'embedding' is that of a projector, but none is stored with the network; its objective is"
+            f" {handle.meta.get('objective', 'unknown')!r}"
+        )
+    projector = rebuild_projector(handle.meta["projector"])
+    state = projector.state_dict()
+    state |= {
+        name.removeprefix(PROJECTOR_PREFIX): torch.from_numpy(handle.tensor(name).copy())
+        for name in handle.names
+        if name.startswith(PROJECTOR_PREFIX)
+    }
+    projector.load_state_dict(state)
+    module.add_module(EMBEDDING, projector)
+    return lambda images: projector(module(images))
 
 
 def restore_layered_network(handle: NetworkHandle) -> LayeredNetwork:

@@ -221,9 +221,15 @@ def _with_alignment(candidate: _Candidate, alignment: Alignment | None) -> _Cand
 
 def _load_trained(handle: TensorsHandle, layers: tuple[str, ...]) -> LoadedModel:
     from rep_kedro.models.sources.loaded import LoadedModel
-    from rep_kedro.models.sources.trained import preprocessing_of, restore_trained_network
+    from rep_kedro.models.sources.trained import (
+        preprocessing_of,
+        restore_trained_network,
+        run_to_embedding,
+    )
 
-    return LoadedModel(restore_trained_network(handle), preprocessing_of(handle), layers)
+    network = restore_trained_network(handle)
+    run = run_to_embedding(network, handle, layers)
+    return LoadedModel(network, preprocessing_of(handle), layers, run=run)
 
 
 def _extract_all(
