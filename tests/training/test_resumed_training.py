@@ -74,6 +74,9 @@ def _file(folder, **changes):
     return StateFile(folder, "net", IDENTITY, **how)
 
 
+OPTIONS = {"simclr of rank 4": {"target_rank": 4}, "byol": {"momentum": 0.5}}
+
+
 def _train(state_file, objective="supervised", moments=MOMENTS, **schedule):
     generator = torch.Generator().manual_seed(1)
     train, test = (
@@ -86,7 +89,7 @@ def _train(state_file, objective="supervised", moments=MOMENTS, **schedule):
     return train_in_moments(
         "net",
         load_architecture("cnn"),
-        make_objective(objective, {}),
+        make_objective(objective.partition(" ")[0], OPTIONS.get(objective, {})),
         seed=0,
         schedule=Schedule(**settings),
         stimuli=TrainingStimuli(train, test, 3),
@@ -108,6 +111,8 @@ def _bytes(trained):
         ("supervised", {"optimizer": "sgd", "accumulate": 2}),
         ("simclr", {"optimizer": "radam", "curve": "constant"}),
         ("vicreg", {"optimizer": "lars", "warmup_steps": 4}),
+        ("simclr of rank 4", {}),
+        ("byol", {"accumulate": 2}),
     ],
 )
 def test_stopped_after_each_state_gives_the_bytes_of_an_undisturbed_training(tmp_path, objective, schedule):

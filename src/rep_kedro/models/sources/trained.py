@@ -70,9 +70,7 @@ def run_to_embedding(
     Raises:
         UserError: If no projector is stored with the network.
     """
-    if EMBEDDING in dict(module.named_children()) or not any(
-        name.partition(".")[0] == EMBEDDING for name in layers
-    ):
+    if EMBEDDING in dict(module.named_children()) or not any(map(_is_of_projector, layers)):
         return None
     if "projector" not in handle.meta:
         raise UserError(
@@ -129,6 +127,31 @@ def definition_of(handle: NetworkHandle) -> DefinedNetwork:
 def kept_layers_of(handle: NetworkHandle) -> tuple[str, ...]:
     """Return the layers whose features are stored, in depth order; of networks of others maybe patterns."""
     return tuple(handle.meta["definition"]["keep"])
+
+
+def layers_to_read(
+    handle: NetworkHandle, chosen: tuple[str, ...], *, with_embedding: bool
+) -> tuple[str, ...]:
+    """Return the chosen layers, else those whose features are stored, maybe with that of the projector."""
+    if chosen:
+        return chosen
+    has_projector = "projector" in handle.meta
+    return (*kept_layers_of(handle), *((EMBEDDING,) if with_embedding and has_projector else ()))
+
+
+def name_final_layer(layers: Sequence[str]) -> str:
+    """Return the last of some layers in depth order, the projector's only if there are no others.
+
+    Example:
+        >>> name_final_layer(["relu5", "mean", "embedding"])
+        'mean'
+    """
+    own = [name for name in layers if not _is_of_projector(name)]
+    return (own or list(layers))[-1]
+
+
+def _is_of_projector(layer: str) -> bool:
+    return layer.partition(".")[0] == EMBEDDING
 
 
 def preprocessing_of(handle: NetworkHandle) -> Preprocessing:

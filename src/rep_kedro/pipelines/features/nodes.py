@@ -176,21 +176,21 @@ def _list_candidates(
             absent[name] = f"networks/{entry.network} is missing"
             continue
         try:
-            found[name] = _with_alignment(_describe(entry, networks, params.pooling), entry.alignment)
+            found[name] = _with_alignment(_describe(entry, networks, params), entry.alignment)
         except UserError as error:
             absent[name] = f"features.models.{name}: {error}"
     return found, absent
 
 
 def _describe(
-    entry: TrainedModel | ZooEntry, networks: Mapping[str, TensorsHandle], default_pooling: Pooling
+    entry: TrainedModel | ZooEntry, networks: Mapping[str, TensorsHandle], params: FeaturesParams
 ) -> _Candidate:
-    pooling = entry.pooling or default_pooling
+    pooling = entry.pooling or params.pooling
     if isinstance(entry, TrainedModel):
-        from rep_kedro.models.sources.trained import kept_layers_of
+        from rep_kedro.models.sources.trained import layers_to_read
 
         handle = networks[_choose("network", [entry.network], networks)[0]]
-        layers = entry.layers or kept_layers_of(handle)
+        layers = layers_to_read(handle, entry.layers, with_embedding=params.embeddings)
         recipe = {"source": "trained", "network": handle.reference, "layers": list(layers)}
         module = "rep_kedro.models.sources.trained"
         return _Candidate(recipe, partial(_load_trained, handle, layers), pooling, (module,))
