@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from rep_kedro.errors import UserError, suggest
+from rep_kedro.training.monitors.collapse import CollapseSettings
 from rep_kedro.training.monitors.protocol import MonitorSettings
 
-MONITORS: dict[str, type[MonitorSettings]] = {}
+MONITORS: dict[str, type[MonitorSettings]] = {each.id: each for each in (CollapseSettings,)}
 
 
 def make_monitors(wanted: Mapping[str, Mapping[str, Any]]) -> tuple[MonitorSettings, ...]:
