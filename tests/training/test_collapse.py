@@ -18,14 +18,14 @@ COLLAPSING = {"variance_weight": 0.3, "covariance_weight": 25.0}
 
 
 def _train(options, epochs=12, **settings):
-    pixels = torch.tensor(load_digits().images[:160] * 15).to(torch.uint8)[:, None]
+    pixels = torch.tensor(load_digits().images[:192] * 15).to(torch.uint8)[:, None]
     images = pixels.repeat(1, 3, 1, 1).repeat_interleave(2, 2).repeat_interleave(2, 3)
     return train_network(
         "net",
         load_architecture("cnn"),
         make_objective("vicreg", options),
         seed=0,
-        schedule=Schedule(epochs=epochs, batch_size=40, learning_rate=0.03),
+        schedule=Schedule(epochs=epochs, batch_size=32, learning_rate=0.05),
         stimuli=TrainingStimuli(LabelledImages(images, None), LabelledImages(images[:0], None), None),
         monitors=make_monitors({"collapse": {"lidar": True, **settings}} if settings else {}),
     )
@@ -41,7 +41,7 @@ def test_a_collapse_that_the_rank_does_not_show_raises_the_alarm_and_ends_the_tr
     ]
     (alarm,) = trained.watched_meta["collapse"]["alarms"]
     assert alarm["reason"].startswith("variance term 0.97")
-    assert trained.ended == {"epoch": last["epoch"], "step": 4, "reason": f"collapse: {alarm['reason']}"}
+    assert trained.ended == {"epoch": last["epoch"], "step": 6, "reason": f"collapse: {alarm['reason']}"}
     assert last["epoch"] < 12
     assert caplog.text.count("network 'net' may have collapsed in epoch") == 1
 

@@ -194,7 +194,7 @@ def test_an_unknown_stimulus_set_is_answered_with_a_close_match(stimulus_sets):
         ({"grids": [{**GRIDS[0], "schedule": None}]}, "objective 'supervised' needs a schedule"),
         ({"grids": [{**GRIDS[2], "schedule": SCHEDULE}]}, "objective 'untrained' takes no schedule"),
         (
-            {"grids": [GRIDS[1], GRIDS[1]]},
+            {"grids": [GRIDS[1], {**GRIDS[1], "schedule": {**SCHEDULE, "epochs": 3}}]},
             "network 'cnn_vicreg_s0' is defined by two grids; give one of them a label",
         ),
         (
@@ -218,6 +218,24 @@ def test_parameters_that_cannot_be_meant_are_refused_before_anything_runs(change
 def test_labels_set_grids_of_one_objective_apart():
     grids = [{**GRIDS[1], "label": f"cov{w}", "options": {"covariance_weight": w}} for w in (1, 25)]
     assert list(_params(grids=grids).networks()) == ["cnn_vicreg_cov1_s0", "cnn_vicreg_cov25_s0"]
+
+
+def test_trainings_that_differ_in_their_names_alone_are_one(stimulus_sets, caplog):
+    default = {
+        **GRIDS[1],
+        "label": "again",
+        "options": {"variance_weight": 25.0},
+        "snapshots": {"epochs": [1]},
+    }
+    params = _params(
+        grids=[GRIDS[1], default, {**default, "label": "other", "options": {"variance_weight": 5}}]
+    )
+    assert params.repeats() == {"cnn_vicreg_again_s0": "cnn_vicreg_s0"}
+    with caplog.at_level("INFO"):
+        plan = plan_networks(stimulus_sets, params)
+    trained = ["cnn_vicreg_s0", "cnn_vicreg_other_s0"]
+    assert sorted(plan) == sorted([*trained, *(f"{name}@epoch1" for name in trained)])
+    assert "network 'cnn_vicreg_again_s0' is trained once, as 'cnn_vicreg_s0'" in caplog.text
 
 
 def test_the_projector_is_stored_with_the_network_and_is_a_layer_of_its_features(

@@ -39,6 +39,9 @@ DEFAULT_WARMUP = 0.1
 """Share of the updates, where a schedule gives no warm-up."""
 
 
+_CONSTANT_EPOCHS = 10  # of curve: as_written
+
+
 class Schedule(PlainNumbers, BaseModel):
     """How long and how fast a network learns.
 
@@ -52,6 +55,8 @@ class Schedule(PlainNumbers, BaseModel):
             proportion to them; None for a rate that is taken as it is.
         curve: How the rate falls after the warm-up: on half a `cosine` to `final_rate`, by `step_factor`
             every `step_epochs` epochs (`step`) or at `milestones` (`multistep`), or not at all (`constant`).
+            `as_written` is the curve of the RankMe study's code: constant for ten epochs, then a cosine whose
+            half period is as many epochs as an epoch has updates, so that it may rise again; no warm-up.
         final_rate: End of the cosine, as a fraction of `learning_rate`.
         step_factor: Of each step.
         step_epochs: Epochs between steps.
@@ -78,7 +83,7 @@ class Schedule(PlainNumbers, BaseModel):
     accumulate: PositiveInt = 1
     learning_rate: float = Field(gt=0)
     rate_per_images: PositiveInt | None = None
-    curve: Literal["cosine", "constant", "step", "multistep"] = "cosine"
+    curve: Literal["cosine", "constant", "step", "multistep", "as_written"] = "cosine"
     final_rate: float = Field(default=0.0, ge=0, le=1)
     step_factor: float = Field(default=0.1, gt=0, le=1)
     step_epochs: PositiveInt | None = None
@@ -109,6 +114,8 @@ class Schedule(PlainNumbers, BaseModel):
     def _require_consistent(self) -> Self:
         warmups = ("warmup_fraction", "warmup_epochs", "warmup_steps")
         given = [name for name in warmups if getattr(self, name) is not None]
+        if self.curve == "as_written" and any(getattr(self, name) for name in given):
+            raise UserError(f"curve: as_written has no warm-up, but {given[0]} is given")
         if len(given) > 1:
             raise UserError(f"a schedule has one warm-up, but {' and '.join(given)} are given")
         if (self.curve == "step") != (self.step_epochs is not None):
@@ -163,6 +170,9 @@ class Schedule(PlainNumbers, BaseModel):
         match self.curve:
             case "constant":
                 return 1.0
+            case "as_written":
+                n_falling = max(0, update // per_epoch - _CONSTANT_EPOCHS)
+                return (1 + math.cos(math.pi * n_falling / per_epoch)) / 2
             case "step":
                 return self.step_factor ** (update // per_epoch // (self.step_epochs or 1))
             case "multistep":
@@ -175,6 +185,8 @@ class Schedule(PlainNumbers, BaseModel):
             return self.warmup_steps
         if self.warmup_epochs is not None:
             return round(self.warmup_epochs * per_epoch)
+        if self.curve == "as_written":
+            return 0
         fraction = DEFAULT_WARMUP if self.warmup_fraction is None else self.warmup_fraction
         return round(self.epochs * per_epoch * fraction)
 
