@@ -67,6 +67,41 @@ def lighting(images, generator, *, std, deviations, directions):
     return views
 
 
+def jitter(
+    images,
+    generator,
+    torchvision,
+    *,
+    brightness,
+    contrast,
+    saturation,
+    hue,
+    grey_probability,
+    jitter_probability,
+):
+    """Colours by torchvision's functions, one image after the other, in the order that it drew."""
+    n = len(images)
+    draws = torch.rand(4, n, generator=generator).tolist()
+    turns = torch.rand(n, generator=generator).tolist()
+    chosen = [True] * n
+    if jitter_probability < 1:
+        chosen = [draw < jitter_probability for draw in torch.rand(n, generator=generator).tolist()]
+    orders = torch.rand(n, 4, generator=generator).argsort(dim=1).tolist()
+    views = []
+    for i, image in enumerate(images):
+        changes = [
+            (torchvision.adjust_brightness, 1 + brightness * (2 * draws[0][i] - 1)),
+            (torchvision.adjust_contrast, 1 + contrast * (2 * draws[1][i] - 1)),
+            (torchvision.adjust_saturation, 1 + saturation * (2 * draws[2][i] - 1)),
+            (torchvision.adjust_hue, hue * (2 * turns[i] - 1)),
+        ]
+        for kind in orders[i] if chosen[i] else []:
+            change, factor = changes[kind]
+            image = change(image, factor)  # noqa: PLW2901
+        views.append(torchvision.rgb_to_grayscale(image, 3) if draws[3][i] < grey_probability else image)
+    return torch.stack(views)
+
+
 def _read(image, y, x):
     """Bilinear reading at pixel coordinates; beyond the edge, the edge."""
     height, width = image.shape[-2:]

@@ -38,6 +38,53 @@ def vicreg(first, second):
     return invariance, variance, covariance
 
 
+def barlow_twins(first, second):
+    """Squared distances of the diagonal of the correlations from 1, and squares off it; summed."""
+    a, b = (_standardised(rows.tolist()) for rows in (first, second))
+    n, d = len(first), len(a)
+    invariance = redundancy = 0.0
+    for i in range(d):
+        for j in range(d):
+            entry = sum(x * y for x, y in zip(a[i], b[j], strict=True)) / n
+            if i == j:
+                invariance += (1 - entry) ** 2
+            else:
+                redundancy += entry**2
+    return invariance, redundancy
+
+
+def byol(predicted, target):
+    """Mean of 2 - 2 cos over the rows."""
+    rows = list(zip(predicted.tolist(), target.tolist(), strict=True))
+    return sum(2 - 2 * _cosine(x, y) for x, y in rows) / len(rows)
+
+
+def soft_maximum(rows, temperature):
+    """(1 / k) sum over i of ln sum over j != i of exp(C_ij / t), C the covariances of the columns."""
+    columns = list(zip(*rows.tolist(), strict=True))
+    n, k = len(columns[0]), len(columns)
+    centred = [[x - sum(column) / n for x in column] for column in columns]
+    total = 0.0
+    for i in range(k):
+        covariances = [
+            sum(x * y for x, y in zip(centred[i], centred[j], strict=True)) / (n - 1)
+            for j in range(k)
+            if j != i
+        ]
+        total += math.log(sum(math.exp(each / temperature) for each in covariances))
+    return total / k
+
+
+def _standardised(rows):
+    """Columns with mean 0 and deviation 1 (biased variance plus 1e-5)."""
+    found = []
+    for column in zip(*rows, strict=True):
+        mean = sum(column) / len(column)
+        variance = sum((x - mean) ** 2 for x in column) / len(column)
+        found.append([(x - mean) / math.sqrt(variance + 1e-5) for x in column])
+    return found
+
+
 def _cosine(x, y):
     dot = sum(a * b for a, b in zip(x, y, strict=True))
     return dot / math.sqrt(sum(a * a for a in x) * sum(b * b for b in y))

@@ -114,7 +114,6 @@ def test_snapshots_are_members_behind_their_network():
             "axis 'schedule' of a grid has sets of settings: give each",
         ),
         ({"product": {"schedule.preset": ["lrz"]}}, "unknown preset 'lrz' of a schedule; did you mean 'lrs'"),
-        ({"product": {"input_px": [16, 16]}}, "is defined by two grids"),
         (
             {"product": {"options.views.zoom": {"a": [1, 1], "b": [1, 2]}}, "metrics": ["top5_acuracy"]},
             "top5_acc",

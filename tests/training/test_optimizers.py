@@ -133,6 +133,18 @@ def test_rates_of_each_update(settings, expected):
     assert _rates(**settings) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("per_epoch", "last_logged", "expected"),
+    [(48, 4700, 0.9157), (97, 9600, 0.02109)],  # every hundredth update was logged; SimCLR and VICReg
+)
+def test_the_rates_of_the_rankme_study_are_those_it_logged(per_epoch, last_logged, expected):
+    schedule = Schedule(epochs=100, batch_size=1024, learning_rate=0.5, curve="as_written")
+    rates = [schedule.rate(update, per_epoch) for update in range(100 * per_epoch)]
+    assert rates[: 11 * per_epoch] == [0.5] * (11 * per_epoch)
+    assert rates[11 * per_epoch] < 0.5
+    assert rates[last_logged] / 0.5 == pytest.approx(expected, rel=1e-3)
+
+
 def test_presets_are_those_of_the_publication():
     lrs = Schedule(preset="lrs", epochs=30, batch_size=64)
     assert [lrs.rate(epoch, 1) for epoch in (0, 9, 10, 20, 29)] == pytest.approx([0.1, 0.1, 0.01, 1e-3, 1e-3])
@@ -153,6 +165,10 @@ def test_presets_are_those_of_the_publication():
         ({"milestones": [0.5]}, "milestones belong to curve: multistep"),
         ({"curve": "multistep", "milestones": [0.5, 0.2]}, r"must ascend between 0 and 1, got \[0.5, 0.2\]"),
         ({"curve": "constant", "final_rate": 0.1}, "final_rate belongs to curve: cosine"),
+        (
+            {"curve": "as_written", "warmup_epochs": 2},
+            "as_written has no warm-up, but warmup_epochs is given",
+        ),
         ({"betas": [0.9, 1.0]}, r"betas must be in \[0, 1\)"),
         ({"optimizer": "adamx"}, "adamx"),
     ],

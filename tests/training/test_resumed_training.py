@@ -78,6 +78,9 @@ def _file(folder, **changes):
     return StateFile(folder, "net", IDENTITY, **how)
 
 
+OPTIONS = {"simclr of rank 4": {"target_rank": 4}, "byol": {"momentum": 0.5}}
+
+
 def _train(state_file, objective="supervised", moments=MOMENTS, precision="float32", **schedule):
     generator = torch.Generator().manual_seed(1)
     train, test = (
@@ -90,7 +93,7 @@ def _train(state_file, objective="supervised", moments=MOMENTS, precision="float
     return train_in_moments(
         "net",
         load_architecture("cnn"),
-        make_objective(objective, {}),
+        make_objective(objective.partition(" ")[0], OPTIONS.get(objective, {})),
         seed=0,
         schedule=Schedule(**settings),
         stimuli=TrainingStimuli(train, test, 3),
@@ -113,6 +116,8 @@ def _bytes(trained):
         ("supervised", {"optimizer": "sgd", "accumulate": 2, "precision": "float16"}),
         ("simclr", {"optimizer": "radam", "curve": "constant"}),
         ("vicreg", {"optimizer": "lars", "warmup_steps": 4}),
+        ("simclr of rank 4", {}),
+        ("byol", {"accumulate": 2}),
     ],
 )
 def test_stopped_after_each_state_gives_the_bytes_of_an_undisturbed_training(tmp_path, objective, schedule):

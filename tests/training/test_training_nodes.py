@@ -7,17 +7,22 @@ import pyarrow as pa
 import pytest
 import torch
 from pydantic import ValidationError
-from tests.small_collections import ARROW, make_stimuli, run_plan, store
+from tests.small_collections import ARROW, make_stimuli, make_subset, run_plan, store
 
 from rep_kedro.datasets import CollectionError
 from rep_kedro.errors import UserError
+from rep_kedro.features.estimate import width_of
+from rep_kedro.features.listing import list_trained_layers
+from rep_kedro.features.params import FeaturesParams
 from rep_kedro.models.network import scale_images_in_unit_range
-from rep_kedro.models.sources.trained import restore_trained_network
+from rep_kedro.models.sources.trained import restore_trained_network, run_to_embedding
+from rep_kedro.pipelines.features.nodes import plan_features
 from rep_kedro.pipelines.training.nodes import plan_networks, tabulate_trainings
 from rep_kedro.training.decoding import decode_splits
 from rep_kedro.training.params import TrainingParams
 
 SCHEDULE = {"epochs": 2, "batch_size": 8, "learning_rate": 0.01}
+TRAINED = {"source": "trained", "network": "cnn_vicreg_s0"}
 GRIDS = [
     {
         "objective": "supervised",
@@ -136,7 +141,7 @@ def test_a_second_run_gives_the_same_bytes(stimulus_sets, networks, tmp_path):
 
 
 def test_the_history_table_has_one_row_per_epoch_and_metric(networks):
-    history, _ = tabulate_trainings(networks)
+    history, _, _ = tabulate_trainings(networks)
     assert list(history.columns) == ["model", "architecture", "objective", "seed", "epoch", "metric", "value"]
     assert not history.duplicated(["model", "epoch", "metric"]).any()
     rows = history[(history.model == "cnn_supervised_s1") & (history.epoch == 2)]
@@ -149,7 +154,7 @@ def test_the_history_table_has_one_row_per_epoch_and_metric(networks):
 
 
 def test_costs_are_those_of_the_layers(networks):
-    _, costs = tabulate_trainings(networks)
+    _, costs, _ = tabulate_trainings(networks)
     rows = costs.set_index("model")
     assert list(rows.index) == sorted(networks)
     cnn, shapes = rows.loc["cnn_supervised_s0"], restore_trained_network(networks["cnn_supervised_s0"])
@@ -192,7 +197,7 @@ def test_an_unknown_stimulus_set_is_answered_with_a_close_match(stimulus_sets):
         ({"grids": [{**GRIDS[0], "schedule": None}]}, "objective 'supervised' needs a schedule"),
         ({"grids": [{**GRIDS[2], "schedule": SCHEDULE}]}, "objective 'untrained' takes no schedule"),
         (
-            {"grids": [GRIDS[1], GRIDS[1]]},
+            {"grids": [GRIDS[1], {**GRIDS[1], "schedule": {**SCHEDULE, "epochs": 3}}]},
             "network 'cnn_vicreg_s0' is defined by two grids; give one of them a label",
         ),
         (
@@ -216,6 +221,61 @@ def test_parameters_that_cannot_be_meant_are_refused_before_anything_runs(change
 def test_labels_set_grids_of_one_objective_apart():
     grids = [{**GRIDS[1], "label": f"cov{w}", "options": {"covariance_weight": w}} for w in (1, 25)]
     assert list(_params(grids=grids).networks()) == ["cnn_vicreg_cov1_s0", "cnn_vicreg_cov25_s0"]
+
+
+def test_trainings_that_differ_in_their_names_alone_are_one(stimulus_sets, caplog):
+    default = {
+        **GRIDS[1],
+        "label": "again",
+        "options": {"variance_weight": 25.0},
+        "snapshots": {"epochs": [1]},
+    }
+    params = _params(
+        grids=[GRIDS[1], default, {**default, "label": "other", "options": {"variance_weight": 5}}]
+    )
+    assert params.repeats() == {"cnn_vicreg_again_s0": "cnn_vicreg_s0"}
+    with caplog.at_level("INFO"):
+        plan = plan_networks(stimulus_sets, params)
+    trained = ["cnn_vicreg_s0", "cnn_vicreg_other_s0"]
+    assert sorted(plan) == sorted([*trained, *(f"{name}@epoch1" for name in trained)])
+    assert "network 'cnn_vicreg_again_s0' is trained once, as 'cnn_vicreg_s0'" in caplog.text
+
+
+def test_the_projector_is_stored_with_the_network_and_is_a_layer_of_its_features(
+    networks, stimulus_sets, tmp_path
+):
+    handle = networks["cnn_vicreg_s0"]
+    tensors = [name for name in handle.names if name.startswith("projector/")]
+    assert "projector/0.weight" in tensors
+    assert handle.meta["projector"] == {"width": 24, "widths": [64, 64], "batch_norm": True, "bias": False}
+    subsets = store(tmp_path / "subsets", {"bars/analysis": make_subset([0, 1] * 4, ["train"] * 8)}, ARROW)
+    params = {"embeddings": True, "models": {"alone": {**TRAINED, "layers": ["embedding", "embedding.0"]}}}
+    plan = plan_features(stimulus_sets, subsets, networks, FeaturesParams.model_validate(params))
+    found = run_plan(tmp_path / "features", plan)
+    assert "embedding" not in found["bars/cnn_supervised_s0"].meta["layers"]
+    about = found["bars/cnn_vicreg_s0"].meta
+    assert (about["layers"][-1], about["final_layer"]) == ("embedding", "relu5")
+    assert found["bars/alone"].meta["layers"] == ["embedding.0", "embedding"]
+    means = torch.from_numpy(found["bars/cnn_vicreg_s0"].tensor("relu5").copy())
+    weights = {name: torch.from_numpy(handle.tensor(name).copy()) for name in tensors}
+    hidden = means @ weights["projector/0.weight"].T
+    hidden = (hidden - weights["projector/1.running_mean"]) / (
+        weights["projector/1.running_var"] + 1e-5
+    ).sqrt()
+    hidden = (hidden * weights["projector/1.weight"] + weights["projector/1.bias"]).relu()
+    expected = hidden @ weights["projector/3.weight"].T
+    embedding = torch.from_numpy(found["bars/alone"].tensor("embedding").copy())
+    torch.testing.assert_close(embedding, expected, atol=1e-5, rtol=1e-4)
+    assert "embedding" in [row.layer for row in list_trained_layers(handle)]
+    width = width_of("alone", networks=networks, params=FeaturesParams.model_validate(params))
+    assert width == 128
+
+
+def test_an_embedding_of_a_network_without_projector_is_an_error(networks):
+    handle = networks["cnn_supervised_s0"]
+    network = restore_trained_network(handle)
+    with pytest.raises(UserError, match="none is stored with the network; its objective is 'supervised'"):
+        run_to_embedding(network, handle, ("embedding",))
 
 
 def test_self_supervised_networks_of_a_set_without_labels(tmp_path):
@@ -272,7 +332,7 @@ def test_a_snapshot_is_a_network_of_its_own(stimulus_sets, networks, tmp_path):
     alone = {key: planned for key, planned in plan.items() if key.endswith("@epoch1")}
     again = run_plan(tmp_path / "alone", alone)["cnn_supervised_s0@epoch1"]
     assert again.path.read_bytes() == second.path.read_bytes()
-    history, costs = tabulate_trainings(found)
+    history, costs, _ = tabulate_trainings(found)
     parts = [handle.journal["seconds"] for handle in found.values()]
     assert costs.seconds.tolist() == [pytest.approx(sum(parts))]
     assert set(history.model) == set(costs.model) == {"cnn_supervised_s0"}

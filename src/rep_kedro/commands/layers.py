@@ -53,7 +53,7 @@ def _find(model: str, params: "FeaturesParams", catalog: Any) -> tuple[list["Lay
     from rep_kedro.models.outline import build_on_meta
     from rep_kedro.models.sources.array_specs import FileModel
     from rep_kedro.models.sources.specs import TrainedModel
-    from rep_kedro.models.sources.trained import kept_layers_of
+    from rep_kedro.models.sources.trained import layers_to_read
 
     entries = {name: entry for group in params.model_groups.values() for name, entry in group.items()}
     entries |= params.entries()
@@ -70,7 +70,8 @@ def _find(model: str, params: "FeaturesParams", catalog: Any) -> tuple[list["Lay
         if entry.network not in networks:
             raise click.ClickException(f"network {entry.network!r} is missing; run the training pipeline")
         handle = networks[entry.network]
-        rows, wanted = list_trained_layers(handle), entry.layers or kept_layers_of(handle)
+        rows = list_trained_layers(handle)
+        wanted = layers_to_read(handle, entry.layers, with_embedding=params.embeddings)
     else:
         rows = list_entry_layers(entry)
         wanted = entry.layers or tuple(getattr(build_on_meta(entry), "kept_layers", ()))

@@ -119,8 +119,9 @@ def width_of(model: str, *, networks: "Mapping[str, TensorsHandle]", params: Fea
     from rep_kedro.models.outline import outline_network
     from rep_kedro.models.sources.trained import (
         definition_of,
-        kept_layers_of,
+        layers_to_read,
         rebuild_trained_network,
+        run_to_embedding,
     )
 
     entry = _entry_of(model, networks, params)
@@ -129,11 +130,12 @@ def width_of(model: str, *, networks: "Mapping[str, TensorsHandle]", params: Fea
 
         return width_of_file(entry)
     if isinstance(entry, TrainedModel):
-        module = rebuild_trained_network(networks[entry.network]).to("meta")
+        module = rebuild_trained_network(networks[entry.network])
         spec = definition_of(networks[entry.network]).input
         image = torch.empty(1, spec.channels, spec.size_px, spec.size_px, device="meta")
-        layers = entry.layers or kept_layers_of(networks[entry.network])
-        reader = LayerReader(module, layers, example=image)
+        layers = layers_to_read(networks[entry.network], entry.layers, with_embedding=params.embeddings)
+        run = run_to_embedding(module, networks[entry.network], layers)
+        reader = LayerReader(module.to("meta"), layers, example=image, run=run)
     else:
         reader = outline_network(entry).reader
     return sum(reader.widths(entry.pooling or params.pooling).values())

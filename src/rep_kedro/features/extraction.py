@@ -16,6 +16,7 @@ from rep_kedro.features.images import hash_stimulus_ids, make_pixels
 from rep_kedro.models.pooling_names import Pooling
 from rep_kedro.models.reading import Reading, read_batches
 from rep_kedro.models.sources.loaded import LoadedModel, read_layers
+from rep_kedro.models.sources.trained import name_final_layer
 from rep_kedro.stimuli.limits import Limits, limits_of
 from rep_kedro.stimuli.selection import locate_stimuli, stream_images
 
@@ -66,7 +67,7 @@ def extract_features(
         joined,
         {
             "layers": list(joined),
-            "final_layer": list(joined)[-1],
+            "final_layer": name_final_layer(list(joined)),
             "pooling": pooling,
             "n_stimuli": len(stimulus_ids),
             "stimulus_ids_sha256": hash_stimulus_ids(stimulus_ids),

@@ -60,11 +60,18 @@ def list_trained_layers(network: "TensorsHandle") -> list[LayerRow]:
     """Return the layers of a network trained here, in order of execution."""
     import torch
 
-    from rep_kedro.models.sources.trained import definition_of, rebuild_trained_network
+    from rep_kedro.models.sources.trained import (
+        EMBEDDING,
+        definition_of,
+        rebuild_trained_network,
+        run_to_embedding,
+    )
 
-    module = rebuild_trained_network(network).to("meta").eval()
+    module = rebuild_trained_network(network)
+    run = run_to_embedding(module, network, (EMBEDDING,)) if "projector" in network.meta else None
     spec = definition_of(network).input
-    return _list_layers(module, torch.empty(1, spec.channels, spec.size_px, spec.size_px, device="meta"))
+    image = torch.empty(1, spec.channels, spec.size_px, spec.size_px, device="meta")
+    return _list_layers(module.to("meta").eval(), image, run)
 
 
 def list_architecture_layers(definition: "DefinedNetwork") -> list[LayerRow]:

@@ -41,6 +41,8 @@ class FeaturesParams(PlainNumbers, BaseModel):
         stimulus_sets: Names of stimulus sets, or `all`.
         subset: Name of the subset of each set that is shown; its order is the order of the rows.
         networks: Names of networks trained here, or `all`.
+        embeddings: Whether layer `embedding`, what the projector gives, is read of networks trained here that
+            have one and whose entries name no layers.
         allow_code: Whether entries of source `python` may run the Python code that they name.
         models: Further networks, by name: see `rep_kedro.models.sources.specs`. Null leaves out one that
             another configuration defines.
@@ -64,6 +66,7 @@ class FeaturesParams(PlainNumbers, BaseModel):
     stimulus_sets: Literal["all"] | list[str] = "all"
     subset: str = "analysis"
     networks: Literal["all"] | list[str] = "all"
+    embeddings: StrictBool = False
     allow_code: StrictBool = False
     models: dict[ModelName, ModelEntry | None] = {}
     model_groups: dict[str, dict[ModelName, ModelEntry]] = {}

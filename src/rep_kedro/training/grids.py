@@ -183,6 +183,7 @@ class NetworkGrid(Strict):
 
     def _make_spec(self, name: str, chosen: Mapping[str, _Choice], change: "Override") -> NetworkSpec:
         """Return the spec of one combination, with seed 0."""
+        from rep_kedro.training.monitors.registry import make_monitors
         from rep_kedro.training.objectives.registry import make_objective
 
         fields: dict[str, Any] = {"stimulus_set": self.stimulus_set or "", "precision": self.precision}
@@ -200,6 +201,10 @@ class NetworkGrid(Strict):
         objective = make_objective(fields["objective"], options)
         changes = {**settings["schedule"], **change.schedule}
         schedule = self._make_schedule(name, objective.id, objective.trains, changes)
+        if schedule is not None:
+            objective.require_batch(schedule.batch_size)
+        for monitor in make_monitors(self.monitors):
+            monitor.require_objective(objective)
         return NetworkSpec(
             **fields, seed=0, schedule=schedule, options=options, monitors=self.monitors, metrics=self.metrics
         )

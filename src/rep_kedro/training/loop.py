@@ -77,8 +77,7 @@ def train_in_moments(  # noqa: PLR0913 - all that a training depends on
     _require_fit(name, objective, schedule, stimuli)
     n_classes = stimuli.n_classes if objective.has_head else None
     network = build_network(architecture, n_classes=n_classes, seed=seed).to(device)
-    width = network.output_width
-    projector = objective.build_projector(width, make_stream(seed, "projector")).to(device)
+    projector = objective.build_projector(network, make_stream(seed, "projector")).to(device)
     plan = schedule if objective.trains else None
     training = Training(
         name,

@@ -1,5 +1,6 @@
 """Parameters of the training pipeline, checked before any node runs."""
 
+import json
 from typing import Self
 
 from pydantic import Field, PositiveInt, model_validator
@@ -82,21 +83,43 @@ class TrainingParams(Strict):
         """Return all networks by name, each followed by its snapshots.
 
         Names are `<architecture>_<objective>[_<label>][_<varying axes>]_s<seed>[_o<order seed>]`, and
-        `<name>@<moment>`.
+        `<name>@<moment>`. Of trainings that differ in their names alone the first is there, see `repeats`.
 
         Raises:
             ValueError: If two grids give one name, or an override is for a network that is in none.
         """
         found: dict[str, NetworkSpec] = {}
+        repeats = self.repeats()
         for grid in self.grids:
             for name, spec in grid.expand(self.stimulus_set, self.overrides):
-                if name in found:
+                first = repeats.get(name, name)
+                if first == name and name in found and _identify(found[name]) != _identify(spec):
                     raise UserError(f"network {name!r} is defined by two grids; give one of them a label")
-                found[name] = spec
+                found.setdefault(first, spec)
                 for moment in grid.snapshots.moments:
-                    found[f"{name}{SNAPSHOT_MARK}{moment}"] = spec.model_copy(update={"moment": moment})
+                    snapshot = spec.model_copy(update={"moment": moment})
+                    found.setdefault(f"{first}{SNAPSHOT_MARK}{moment}", snapshot)
         trained = [name for name, spec in found.items() if spec.moment is None]
         for name in self.overrides:
-            if name not in trained:
+            if name not in trained and name not in repeats:
                 raise UserError(f"override for unknown network {name!r}; {suggest(name, trained)}")
         return found
+
+    def repeats(self) -> dict[str, str]:
+        """Return the names of trainings that an earlier one equals in everything else, with its name."""
+        first: dict[str, str] = {}
+        found: dict[str, str] = {}
+        for grid in self.grids:
+            for name, spec in grid.expand(self.stimulus_set, self.overrides):
+                earlier = first.setdefault(_identify(spec), name)
+                if earlier != name:
+                    found[name] = earlier
+        return found
+
+
+def _identify(spec: NetworkSpec) -> str:
+    """Return all that a training depends on as one text."""
+    from rep_kedro.training.objectives.registry import make_objective
+
+    objective = make_objective(spec.objective, spec.options).as_json()
+    return json.dumps({**spec.model_dump(mode="json"), "options": objective}, sort_keys=True)

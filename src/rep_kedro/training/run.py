@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor
 from rep_kedro.errors import UserError
 from rep_kedro.kernels.precision import accumulation_dtype
 from rep_kedro.models.network import Network, build_network
+from rep_kedro.models.projector import Projector
 from rep_kedro.training.divergence import describe_divergence, require_finite
 from rep_kedro.training.evaluation import evaluate
 from rep_kedro.training.monitors.protocol import Step, Training
@@ -32,6 +34,7 @@ class TrainedNetwork:
 
     Attributes:
         network: On the CPU, in evaluation mode.
+        projector: Trained with it, likewise; None where the objective has none.
         history: One dict of metrics per epoch, from epoch 0 (as drawn) on.
         watched: Tensors of the monitors, as `<monitor>/<name>`.
         watched_meta: What the monitors say, by monitor.
@@ -42,6 +45,7 @@ class TrainedNetwork:
 
     network: Network
     history: list[dict[str, float]]
+    projector: Projector | None = None
     n_updates: int = 0
     n_images_seen: int = 0
     watched: dict[str, Tensor] = field(default_factory=dict)
@@ -117,10 +121,11 @@ class Run:
     def finish(self) -> TrainedNetwork:
         """Return the network, moved to the CPU, and all that was recorded."""
         watching = self._watching
-        network = self._training.network.cpu().eval()
+        network, projector = self._training.network.cpu().eval(), self._training.projector.cpu().eval()
         return TrainedNetwork(
             network,
             self.history,
+            self._objective.stored_projector(projector),
             n_updates=self.n_updates,
             n_images_seen=self.n_images_seen,
             watched=watching.tensors(),
@@ -192,7 +197,8 @@ class Run:
             )
         if not math.isfinite(losses["loss"].item()):
             raise describe_divergence(training, step, losses, images)
-        steps.take(losses["loss"])
+        if steps.take(losses["loss"]):
+            self._objective.after_update(training.network, training.projector, steps.progress)
         widest = accumulation_dtype(training.device)
         for part, value in losses.items():
             self._sums[part] = self._sums.get(part, 0.0) + value.detach().to(widest)
@@ -240,8 +246,13 @@ class Run:
         network = self._training.network
         copy = build_network(network.architecture, n_classes=network.n_classes, seed=0)
         copy.load_state_dict({name: value.cpu() for name, value in network.state_dict().items()})
+        projector = deepcopy(self._objective.stored_projector(self._training.projector))
         return TrainedNetwork(
-            copy.eval(), [*self.history], n_updates=self.n_updates, n_images_seen=self.n_images_seen
+            copy.eval(),
+            [*self.history],
+            projector and projector.cpu().eval(),
+            n_updates=self.n_updates,
+            n_images_seen=self.n_images_seen,
         )
 
     @property

@@ -40,6 +40,9 @@ DEFAULT_WARMUP = 0.1
 """Share of the updates, where a schedule gives no warm-up."""
 
 
+_CONSTANT_EPOCHS = 10  # of curve: as_written
+
+
 class Schedule(PlainNumbers, BaseModel):
     """How long and how fast a network learns.
 
@@ -53,6 +56,8 @@ class Schedule(PlainNumbers, BaseModel):
             proportion to them; None for a rate that is taken as it is.
         curve: How the rate falls after the warm-up: on half a `cosine` to `final_rate`, by `step_factor`
             every `step_epochs` epochs (`step`) or at `milestones` (`multistep`), or not at all (`constant`).
+            `as_written` is the curve of the RankMe study's code: constant for ten epochs, then a cosine whose
+            half period is as many epochs as an epoch has updates, so that it may rise again; no warm-up.
         final_rate: End of the cosine, as a fraction of `learning_rate`.
         step_factor: Of each step.
         step_epochs: Epochs between steps.
@@ -83,7 +88,7 @@ class Schedule(PlainNumbers, BaseModel):
     accumulate: PositiveInt = 1
     learning_rate: float = Field(gt=0)
     rate_per_images: PositiveInt | None = None
-    curve: Literal["cosine", "constant", "step", "multistep"] = "cosine"
+    curve: Literal["cosine", "constant", "step", "multistep", "as_written"] = "cosine"
     final_rate: float = Field(default=0.0, ge=0, le=1)
     step_factor: float = Field(default=0.1, gt=0, le=1)
     step_epochs: PositiveInt | None = None
@@ -117,6 +122,8 @@ class Schedule(PlainNumbers, BaseModel):
     def _require_consistent(self) -> Self:
         warmups = ("warmup_fraction", "warmup_epochs", "warmup_steps")
         given = [name for name in warmups if getattr(self, name) is not None]
+        if self.curve == "as_written" and any(getattr(self, name) for name in given):
+            raise UserError(f"curve: as_written has no warm-up, but {given[0]} is given")
         if len(given) > 1:
             raise UserError(f"a schedule has one warm-up, but {' and '.join(given)} are given")
         if (self.curve == "step") != (self.step_epochs is not None):
@@ -181,15 +188,22 @@ class Schedule(PlainNumbers, BaseModel):
             return (update + 1) / n_warmup
         if self.own_curve is not None:
             return float(self._load_own_curve()(update / n_updates, **self.own_curve.options))
+        if self.curve == "cosine":
+            falling = (1 + math.cos(math.pi * (update - n_warmup) / (n_updates - n_warmup))) / 2
+            return self.final_rate + (1 - self.final_rate) * falling
+        return self._stepped_fraction(update, per_epoch)
+
+    def _stepped_fraction(self, update: int, per_epoch: int) -> float:
         match self.curve:
-            case "constant":
-                return 1.0
+            case "as_written":
+                n_falling = max(0, update // per_epoch - _CONSTANT_EPOCHS)
+                return (1 + math.cos(math.pi * n_falling / per_epoch)) / 2
             case "step":
                 return self.step_factor ** (update // per_epoch // (self.step_epochs or 1))
             case "multistep":
+                n_updates = self.epochs * per_epoch
                 return self.step_factor ** sum(update >= part * n_updates for part in self.milestones)
-        falling = (1 + math.cos(math.pi * (update - n_warmup) / (n_updates - n_warmup))) / 2
-        return self.final_rate + (1 - self.final_rate) * falling
+        return 1.0
 
     def _load_own_curve(self) -> Any:
         if self._loaded_curve is None and self.own_curve is not None:
@@ -201,6 +215,8 @@ class Schedule(PlainNumbers, BaseModel):
             return self.warmup_steps
         if self.warmup_epochs is not None:
             return round(self.warmup_epochs * per_epoch)
+        if self.curve == "as_written":
+            return 0
         fraction = DEFAULT_WARMUP if self.warmup_fraction is None else self.warmup_fraction
         return round(self.epochs * per_epoch * fraction)
 

@@ -29,7 +29,8 @@ class Steps:
     """
 
     def __init__(self, training: Training, schedule: Schedule, precision: Precision = "float32") -> None:
-        parameters = [*training.network.parameters(), *training.projector.parameters()]
+        trained_along = [each for each in training.projector.parameters() if each.requires_grad]
+        parameters = [*training.network.parameters(), *trained_along]
         self._optimizer = build_optimizer(parameters, schedule)
         self._schedule, self._n_images = schedule, len(training.stimuli.train.images)
         self._device_type, self._dtype = torch.device(training.device).type, _DTYPES.get(precision)
@@ -67,6 +68,11 @@ class Steps:
         self._n_waiting = 0
         self.n_updates += 1
         return True
+
+    @property
+    def progress(self) -> float:
+        """Share of the training's updates that are done."""
+        return self.n_updates / (self._schedule.epochs * self._updates_per_epoch)
 
     @property
     def is_between_updates(self) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rep_kedro.datasets import Tensors
 from rep_kedro.datasets.platform import PLATFORM, describe_platform
 from rep_kedro.models.architecture import DefinedNetwork
-from rep_kedro.models.sources.trained import MONITOR_PREFIX
+from rep_kedro.models.sources.trained import MONITOR_PREFIX, PROJECTOR_PREFIX
 from rep_kedro.training.decoding import decode_splits
 from rep_kedro.training.loop import train_in_moments
 from rep_kedro.training.monitors.registry import make_monitors
@@ -21,6 +21,8 @@ from rep_kedro.training.state import StateFile
 from rep_kedro.training.stimuli import TrainingStimuli
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from rep_kedro.datasets import ArrowHandle
 
 Networks = Mapping[str, PlannedNetwork]
@@ -120,10 +122,13 @@ def _by_training(names: Sequence[str]) -> dict[str, dict[str, str | None]]:
 def _to_member(trained: TrainedNetwork, spec: NetworkSpec, place: Place) -> Tensors:
     network = trained.network
     history = [{**metrics, "epoch": int(metrics["epoch"])} for metrics in trained.history]
-    # Batch counters are left out: nothing reads them, and a scalar is no array to every reader of the format.
-    state = {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
+    state = _without_counters(network)
     state |= {f"{MONITOR_PREFIX}{name}": value for name, value in trained.watched.items()}
     meta: dict[str, Any] = {"monitors": trained.watched_meta} if trained.watched_meta else {}
+    if trained.projector is not None:
+        stored = _without_counters(trained.projector)
+        state |= {f"{PROJECTOR_PREFIX}{name}": value for name, value in stored.items()}
+        meta |= {"projector": trained.projector.definition}
     meta |= {"ended": trained.ended} if trained.ended else {}
     meta |= {"moment": spec.moment} if spec.moment else {}
     meta |= {"order_seed": spec.order_seed} if spec.order_seed is not None else {}
@@ -145,6 +150,11 @@ def _to_member(trained: TrainedNetwork, spec: NetworkSpec, place: Place) -> Tens
             PLATFORM: describe_platform(place.device, portable=place.portable),
         },
     )
+
+
+def _without_counters(module: "nn.Module") -> dict[str, "Tensor"]:
+    """Return a state; nothing reads batch counters, which not every reader of the format takes."""
+    return {k: v for k, v in module.state_dict().items() if not k.endswith("num_batches_tracked")}
 
 
 class _Stimuli:

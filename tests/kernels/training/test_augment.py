@@ -67,9 +67,7 @@ def test_a_rotation_by_half_a_turn_turns_the_image_round(images, monkeypatch):
 def test_every_image_gets_its_own_draw(images):
     same = images[:1].expand(5, -1, -1, -1)
     views = augment.draw_affine_views(same, _generator(), rotation_deg=30.0)
-    colours = augment.draw_colours(same, _generator(), brightness=0.5)
-    for result in (views, colours):
-        assert all(not torch.equal(result[i], result[j]) for i in range(5) for j in range(i))
+    assert all(not torch.equal(views[i], views[j]) for i in range(5) for j in range(i))
 
 
 @pytest.mark.parametrize(
@@ -78,7 +76,6 @@ def test_every_image_gets_its_own_draw(images):
         lambda x, g: augment.draw_affine_views(x, g, rotation_deg=30.0, zoom=(0.5, 2.0)),
         augment.draw_crops,
         augment.draw_flips,
-        lambda x, g: augment.draw_colours(x, g, brightness=0.4, contrast=0.4, saturation=0.4),
         lambda x, g: augment.draw_noise(x, g, std=0.1),
         lambda x, g: augment.draw_padded_crops(x, g, padding_px=3),
         lambda x, g: augment.draw_lighting(x, g, std=0.1),
@@ -136,20 +133,6 @@ def test_a_flip_is_a_mirror_or_nothing(images):
     assert torch.equal(augment.draw_flips(images, _generator(), probability=1.0), images.flip(-1))
 
 
-def test_colours_by_hand(monkeypatch):
-    image = torch.tensor([0.2, 0.4, 0.6]).view(1, 3, 1, 1)
-    monkeypatch.setattr(torch, "rand", lambda *shape, **_: torch.ones(shape))  # every factor 1 + amount
-    brighter = augment.draw_colours(image, _generator(), brightness=0.5)
-    assert brighter.flatten().tolist() == pytest.approx([0.3, 0.6, 0.9])
-    contrast = augment.draw_colours(image, _generator(), contrast=0.5)
-    assert contrast.flatten().tolist() == pytest.approx([0.1, 0.4, 0.7])
-    both_ends = augment.draw_colours(image, _generator(), brightness=1.0)
-    assert both_ends.flatten().tolist() == pytest.approx([0.4, 0.8, 1.0])
-    monkeypatch.setattr(torch, "rand", lambda *shape, **_: torch.zeros(shape))
-    grey = augment.draw_colours(image, _generator(), grey_probability=0.5)
-    assert grey.flatten().tolist() == pytest.approx([0.4, 0.4, 0.4])
-
-
 def test_noise_has_the_asked_spread():
     noise = augment.draw_noise(torch.zeros(4, 3, 64, 64), _generator(), std=0.1)
     assert noise.std().item() == pytest.approx(0.1, rel=0.02)
@@ -170,7 +153,6 @@ def test_noise_has_the_asked_spread():
         (lambda x, g: augment.draw_crops(x, g, ratio=0.5), "ratio must be at least 1, got 0.5"),
         (lambda x, g: augment.draw_padded_crops(x, g, padding_px=-1), "padding_px must be at least 0"),
         (lambda x, g: augment.draw_lighting(x[:, :1], g, std=0.1), "of images of 3 channels, got 1"),
-        (lambda x, g: augment.draw_colours(x, g, contrast=1.5), r"contrast must be in \[0, 1\], got 1.5"),
     ],
 )
 def test_impossible_ranges_are_refused(images, call, message):

@@ -1,6 +1,6 @@
 """Spectra of the layers of one network: streamed over the positions of its maps, or over stored features."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import isnan
 from typing import TYPE_CHECKING, Any
 
@@ -36,16 +36,23 @@ def stream_spectra(
         Key and spectra, or the error that stopped this set alone.
     """
     from rep_kedro.features.images import stream_inputs
-    from rep_kedro.models.sources.trained import preprocessing_of, restore_trained_network
+    from rep_kedro.models.sources.trained import (
+        preprocessing_of,
+        restore_trained_network,
+        run_to_embedding,
+    )
 
-    module = restore_trained_network(network).to(device)
+    module = restore_trained_network(network)
+    every_layer = [layer for _, _, features in shown.values() for layer in features.meta["layers"]]
+    run = run_to_embedding(module, network, every_layer)
+    module.to(device)
     for key in keys:
         stimulus_set, subset, features = shown[key]
         try:
             batches = stream_inputs(
                 stimulus_set, subset, preprocessing_of(network), batch_size=batch_size, device=device
             )
-            moments = _stream_layers(module, list(features.meta["layers"]), batches)
+            moments = _stream_layers(module, list(features.meta["layers"]), batches, run)
             yield key, _to_member(moments, features, samples="positions")
         except Exception as error:
             yield key, error
@@ -62,7 +69,10 @@ def spectra_of_features(features: "TensorsHandle") -> Tensors:
 
 
 def _stream_layers(
-    module: torch.nn.Module, layers: Sequence[str], batches: Iterator[torch.Tensor]
+    module: torch.nn.Module,
+    layers: Sequence[str],
+    batches: Iterator[torch.Tensor],
+    run: Callable[[torch.Tensor], object] | None,
 ) -> dict[str, StreamedMoments]:
     """Return the moments of each layer's channels over all positions of all images."""
     from rep_kedro.models.layers import LayerReader
@@ -70,7 +80,7 @@ def _stream_layers(
     reader: LayerReader | None = None
     moments: dict[str, StreamedMoments] = {}
     for images in batches:
-        reader = reader or LayerReader(module, layers, example=images[:1])
+        reader = reader or LayerReader(module, layers, example=images[:1], run=run)
         for name, activation in reader.read(images).items():
             samples = flatten_positions(activation).cpu()
             moments.setdefault(name, StreamedMoments(samples.shape[1])).update(samples)

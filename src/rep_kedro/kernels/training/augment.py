@@ -167,42 +167,6 @@ def draw_flips(images: Tensor, generator: torch.Generator, *, probability: float
     return torch.where(mirrored.to(images.device).view(-1, 1, 1, 1), images.flip(-1), images)
 
 
-def draw_colours(
-    images: Tensor,
-    generator: torch.Generator,
-    *,
-    brightness: float = 0.0,
-    contrast: float = 0.0,
-    saturation: float = 0.0,
-    grey_probability: float = 0.0,
-) -> Tensor:
-    """Return the images with brightness, contrast and saturation changed at random, clipped to [0, 1].
-
-    Args:
-        images: Shape (n, c, h, w), in [0, 1].
-        generator: CPU generator of the draws.
-        brightness: Pixels are multiplied by a draw from [1 - brightness, 1 + brightness]; the next two
-            likewise.
-        contrast: Around the image's own mean.
-        saturation: Around the grey image; no effect on one channel.
-        grey_probability: Share of images that lose their colour altogether.
-
-    Raises:
-        ValueError: If an amount is not in [0, 1].
-    """
-    for name, amount in (("brightness", brightness), ("contrast", contrast), ("saturation", saturation)):
-        if not 0 <= amount <= 1:
-            raise ValueError(f"{name} must be in [0, 1], got {amount}")
-    draws = torch.rand(4, len(images), generator=generator).to(images).view(4, -1, 1, 1, 1)
-    factors = 2 * draws - 1
-    views = images * (1 + brightness * factors[0])
-    mean = views.mean(dim=(1, 2, 3), keepdim=True)
-    views = mean + (views - mean) * (1 + contrast * factors[1])
-    colour = torch.where(draws[3] < grey_probability, torch.zeros_like(draws[2]), 1 + saturation * factors[2])
-    grey = views.mean(dim=1, keepdim=True)
-    return (grey + (views - grey) * colour).clamp(0, 1)
-
-
 def draw_noise(images: Tensor, generator: torch.Generator, *, std: float) -> Tensor:
     """Return the images with independent Gaussian noise added to each pixel, not clipped."""
     if std == 0:

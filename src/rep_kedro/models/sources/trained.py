@@ -1,9 +1,10 @@
 """Networks of the training pipeline."""
 
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rep_kedro.errors import UserError
 from rep_kedro.models.architecture import DefinedNetwork
@@ -11,9 +12,17 @@ from rep_kedro.models.architecture_files import load_definition, require_layers
 from rep_kedro.models.foreign import ForeignDefinition, read_definition
 from rep_kedro.models.network import LayeredNetwork, Network, build_network, plain_module, restore_network
 from rep_kedro.models.preprocessing import Preprocessing
+from rep_kedro.models.projector import rebuild_projector
 
 MONITOR_PREFIX = "monitor/"
 """Begins the names of tensors that are no weights: what watched the training stored them."""
+
+
+PROJECTOR_PREFIX = "projector/"
+"""Begins the names of tensors of the projector that was trained with the network."""
+
+EMBEDDING = "embedding"
+"""The layer that features read what the projector gives from."""
 
 
 class NetworkHandle(Protocol):
@@ -47,7 +56,42 @@ def restore_for_training(handle: NetworkHandle) -> Network:
 
 
 def _is_weight(name: str) -> bool:
-    return not name.startswith(MONITOR_PREFIX)
+    return not name.startswith((MONITOR_PREFIX, PROJECTOR_PREFIX))
+
+
+def run_to_embedding(
+    module: nn.Module, handle: NetworkHandle, layers: Sequence[str]
+) -> Callable[[Tensor], object] | None:
+    """Add the projector to a network as layer `embedding`, if one of these layers is in it.
+
+    Args:
+        module: The network; it gains a submodule.
+        handle: Where it is stored.
+        layers: Names or patterns; a pattern does not reach the projector unless it begins with its name.
+
+    Returns:
+        How to run network and projector; None for the network alone.
+
+    Raises:
+        UserError: If no projector is stored with the network.
+    """
+    if EMBEDDING in dict(module.named_children()) or not any(map(_is_of_projector, layers)):
+        return None
+    if "projector" not in handle.meta:
+        raise UserError(
+            "layer 'embedding' is that of a projector, but none is stored with the network; its objective is"
+            f" {handle.meta.get('objective', 'unknown')!r}"
+        )
+    projector = rebuild_projector(handle.meta["projector"])
+    state = projector.state_dict()
+    state |= {
+        name.removeprefix(PROJECTOR_PREFIX): torch.from_numpy(handle.tensor(name).copy())
+        for name in handle.names
+        if name.startswith(PROJECTOR_PREFIX)
+    }
+    projector.load_state_dict(state)
+    module.add_module(EMBEDDING, projector)
+    return lambda images: projector(module(images))
 
 
 def restore_layered_network(handle: NetworkHandle) -> LayeredNetwork:
@@ -90,6 +134,31 @@ def definition_of(handle: NetworkHandle) -> DefinedNetwork:
 def kept_layers_of(handle: NetworkHandle) -> tuple[str, ...]:
     """Return the layers whose features are stored, in depth order; of networks of others maybe patterns."""
     return tuple(handle.meta["definition"]["keep"])
+
+
+def layers_to_read(
+    handle: NetworkHandle, chosen: tuple[str, ...], *, with_embedding: bool
+) -> tuple[str, ...]:
+    """Return the chosen layers, else those whose features are stored, maybe with that of the projector."""
+    if chosen:
+        return chosen
+    has_projector = "projector" in handle.meta
+    return (*kept_layers_of(handle), *((EMBEDDING,) if with_embedding and has_projector else ()))
+
+
+def name_final_layer(layers: Sequence[str]) -> str:
+    """Return the last of some layers in depth order, the projector's only if there are no others.
+
+    Example:
+        >>> name_final_layer(["relu5", "mean", "embedding"])
+        'mean'
+    """
+    own = [name for name in layers if not _is_of_projector(name)]
+    return (own or list(layers))[-1]
+
+
+def _is_of_projector(layer: str) -> bool:
+    return layer.partition(".")[0] == EMBEDDING
 
 
 def preprocessing_of(handle: NetworkHandle) -> Preprocessing:

@@ -176,21 +176,21 @@ def _list_candidates(
             absent[name] = f"networks/{entry.network} is missing"
             continue
         try:
-            found[name] = _with_alignment(_describe(entry, networks, params.pooling), entry.alignment)
+            found[name] = _with_alignment(_describe(entry, networks, params), entry.alignment)
         except UserError as error:
             absent[name] = f"features.models.{name}: {error}"
     return found, absent
 
 
 def _describe(
-    entry: TrainedModel | ZooEntry, networks: Mapping[str, TensorsHandle], default_pooling: Pooling
+    entry: TrainedModel | ZooEntry, networks: Mapping[str, TensorsHandle], params: FeaturesParams
 ) -> _Candidate:
-    pooling = entry.pooling or default_pooling
+    pooling = entry.pooling or params.pooling
     if isinstance(entry, TrainedModel):
-        from rep_kedro.models.sources.trained import kept_layers_of
+        from rep_kedro.models.sources.trained import layers_to_read
 
         handle = networks[_choose("network", [entry.network], networks)[0]]
-        layers = entry.layers or kept_layers_of(handle)
+        layers = layers_to_read(handle, entry.layers, with_embedding=params.embeddings)
         recipe = {"source": "trained", "network": handle.reference, "layers": list(layers)}
         module = "rep_kedro.models.sources.trained"
         return _Candidate(recipe, partial(_load_trained, handle, layers), pooling, (module,))
@@ -221,9 +221,15 @@ def _with_alignment(candidate: _Candidate, alignment: Alignment | None) -> _Cand
 
 def _load_trained(handle: TensorsHandle, layers: tuple[str, ...]) -> LoadedModel:
     from rep_kedro.models.sources.loaded import LoadedModel
-    from rep_kedro.models.sources.trained import preprocessing_of, restore_trained_network
+    from rep_kedro.models.sources.trained import (
+        preprocessing_of,
+        restore_trained_network,
+        run_to_embedding,
+    )
 
-    return LoadedModel(restore_trained_network(handle), preprocessing_of(handle), layers)
+    network = restore_trained_network(handle)
+    run = run_to_embedding(network, handle, layers)
+    return LoadedModel(network, preprocessing_of(handle), layers, run=run)
 
 
 def _extract_all(

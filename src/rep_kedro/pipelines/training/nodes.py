@@ -46,6 +46,8 @@ def plan_networks(stimulus_sets: Mapping[str, ArrowHandle], params: TrainingPara
     if not specs:
         _log.info("training.grids is empty: no network is trained here")
         return plan
+    for name, first in params.repeats().items():
+        _log.info("network %r is trained once, as %r: they differ in their names alone", name, first)
     missing = missing_of(stimulus_sets)
     networks: dict[str, PlannedNetwork] = {}
     batch = Batch(lambda names: _train_networks(names, networks, stimulus_sets, params))

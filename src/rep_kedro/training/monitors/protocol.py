@@ -39,6 +39,7 @@ from rep_kedro.parameter_model import PlainNumbers
 from rep_kedro.training.repeatable import make_stream
 
 if TYPE_CHECKING:
+    from rep_kedro.training.objectives.protocol import Objective
     from rep_kedro.training.stimuli import TrainingStimuli
 
 Split = Literal["train", "test"]
@@ -166,6 +167,13 @@ class MonitorSettings(PlainNumbers, BaseModel):
     id: ClassVar[str]
     source: ClassVar[str]
     is_part_of_recipe: ClassVar[bool] = True
+
+    def require_objective(self, objective: "Objective") -> None:
+        """Refuse objectives that give the monitor nothing to watch.
+
+        Raises:
+            UserError: Says what the monitor needs.
+        """
 
     def watch(self, training: Training) -> Monitor:
         """Return a monitor of one training."""

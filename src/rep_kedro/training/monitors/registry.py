@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from rep_kedro.errors import UserError, suggest
+from rep_kedro.training.monitors.collapse import CollapseSettings
 from rep_kedro.training.monitors.protocol import MonitorSettings
 from rep_kedro.training.monitors.saturation import SaturationSettings
 
-MONITORS: dict[str, type[MonitorSettings]] = {each.id: each for each in (SaturationSettings,)}
+MONITORS: dict[str, type[MonitorSettings]] = {
+    each.id: each for each in (CollapseSettings, SaturationSettings)
+}
 
 
 def make_monitors(wanted: Mapping[str, Mapping[str, Any]]) -> tuple[MonitorSettings, ...]:

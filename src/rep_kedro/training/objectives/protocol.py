@@ -1,7 +1,8 @@
 """The interface of a training objective: settings, an optional projector, and a loss from images and labels.
 
 An objective is a frozen record of its settings, so that it can be read from parameters and written into a
-recipe.
+recipe. What it keeps between steps is part of the module that `build_projector` returns: its parameters are
+trained along, and all of its state is part of a checkpoint.
 """
 
 from typing import Any, ClassVar
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from rep_kedro.models.network import Network, scale_images_in_unit_range
+from rep_kedro.models.projector import Projector
 from rep_kedro.parameter_model import PlainNumbers
 
 
@@ -22,6 +24,7 @@ class Objective(PlainNumbers, BaseModel):
         source: Paper and section.
         has_head: Whether the network is built with class logits.
         trains: False for controls, whose networks stay as drawn.
+        n_views: Views of an image that are compared.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -30,10 +33,22 @@ class Objective(PlainNumbers, BaseModel):
     source: ClassVar[str]
     has_head: ClassVar[bool]
     trains: ClassVar[bool] = True
+    n_views: ClassVar[int] = 1
 
-    def build_projector(self, width: int, generator: torch.Generator) -> nn.Module:
-        """Return the module between representation and loss, trained along and then thrown away."""
+    def build_projector(self, network: Network, generator: torch.Generator) -> nn.Module:
+        """Return the module between representation and loss: it makes embeddings of representations."""
         return nn.Identity()
+
+    def stored_projector(self, projector: nn.Module) -> Projector | None:
+        """Return the part of `build_projector`'s module that is stored with the network."""
+        return None
+
+    def require_batch(self, n_images: int) -> None:
+        """Refuse batches that are too small.
+
+        Raises:
+            UserError: Says how many images are needed.
+        """
 
     def compute_losses(
         self,
@@ -54,6 +69,15 @@ class Objective(PlainNumbers, BaseModel):
         """
         raise TypeError(f"objective {self.id!r} has no loss: its networks keep their initial weights")
 
+    def after_update(self, network: Network, projector: nn.Module, progress: float) -> None:
+        """Change what no gradient changes, after each update of the weights.
+
+        Args:
+            network: After the update.
+            projector: As built by `build_projector`.
+            progress: Share of the training's updates that are done, in (0, 1].
+        """
+
     def as_json(self) -> dict[str, Any]:
         """Return id and settings as plain JSON data."""
         return {"id": self.id, **self.model_dump(mode="json")}
@@ -61,4 +85,9 @@ class Objective(PlainNumbers, BaseModel):
 
 def embed(network: Network, projector: nn.Module, images: Tensor) -> Tensor:
     """Return the projected representation of images in [0, 1]."""
-    return torch.as_tensor(projector(network(scale_images_in_unit_range(images, network.architecture))))
+    return torch.as_tensor(projector(represent(network, images)))
+
+
+def represent(network: Network, images: Tensor) -> Tensor:
+    """Return what the network gives for images in [0, 1]."""
+    return torch.as_tensor(network(scale_images_in_unit_range(images, network.architecture)))

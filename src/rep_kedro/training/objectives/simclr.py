@@ -6,7 +6,7 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from rep_kedro.training.objectives.two_views import TwoViewObjective
+from rep_kedro.training.objectives.two_views import TwoViewObjective, require_pairs
 
 
 def nt_xent_loss(first: Tensor, second: Tensor, *, temperature: float) -> Tensor:
@@ -29,11 +29,7 @@ def nt_xent_loss(first: Tensor, second: Tensor, *, temperature: float) -> Tensor
     Source:
         Chen et al. 2020, arXiv:2002.05709, equation 1 and algorithm 1.
     """
-    if first.shape != second.shape or first.ndim != 2 or len(first) < 2:
-        raise ValueError(
-            "NT-Xent needs two equal shapes (n_images >= 2, n_dimensions),"
-            f" got {tuple(first.shape)} and {tuple(second.shape)}"
-        )
+    require_pairs("NT-Xent", first, second)
     if temperature <= 0:
         raise ValueError(f"temperature must be positive, got {temperature}")
     n = len(first)

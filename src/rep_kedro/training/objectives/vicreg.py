@@ -6,7 +6,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from rep_kedro.kernels.training.portable import portable_sqrt
-from rep_kedro.training.objectives.two_views import TwoViewObjective
+from rep_kedro.training.objectives.two_views import TwoViewObjective, require_pairs
 
 VARIANCE_FLOOR = (
     1e-4  # under the root; the paper's epsilon, keeps the gradient finite when a dimension collapses
@@ -60,11 +60,7 @@ def vicreg_losses(
         Bardes et al. 2022, arXiv:2105.04906, equations 1 to 6 and algorithm 1. As in the authors' code the
         variance term is halved; libraries that leave the half out need half the weight.
     """
-    if first.shape != second.shape or first.ndim != 2 or len(first) < 2:
-        raise ValueError(
-            "VICReg needs two equal shapes (n_images >= 2, n_dimensions),"
-            f" got {tuple(first.shape)} and {tuple(second.shape)}"
-        )
+    require_pairs("VICReg", first, second)
     invariance = invariance_loss(first, second)
     variance = (variance_loss(first) + variance_loss(second)) / 2
     covariance = covariance_loss(first) + covariance_loss(second)

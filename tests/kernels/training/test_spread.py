@@ -1,0 +1,57 @@
+"""Spread of embeddings: the formulas, full and collapsed rows, what does not change it."""
+
+import math
+
+import pytest
+import torch
+from tests.reference import spread as reference
+
+from rep_kedro.kernels.training import spread
+
+
+def _draw(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("shape", [(30, 6), (6, 30), (5, 5)])
+def test_rankme_from_the_smaller_gram_matrix_is_that_of_the_rows(shape):
+    rows = _draw(*shape) + 1
+    assert spread.measure_rankme(rows) == pytest.approx(reference.rankme(rows), rel=1e-9)
+
+
+def test_rankme_of_collapsed_rows_is_one_and_of_zeros_undefined():
+    assert spread.measure_rankme(torch.ones(20, 4)) == pytest.approx(1, abs=1e-3)
+    assert math.isnan(spread.measure_rankme(torch.zeros(20, 4)))
+
+
+def test_dead_dimensions_are_counted_whatever_the_scale():
+    rows = _draw(50, 4)
+    rows[:, 1] = 3.0
+    for scale in (1e-6, 1.0, 1e6):
+        assert spread.measure_dead_fraction(scale * rows) == 0.25
+    assert spread.measure_dead_fraction(torch.zeros(5, 4)) == 1
+
+
+@pytest.mark.parametrize(("n", "q", "k"), [(12, 2, 5), (6, 4, 3), (4, 3, 8)])
+def test_lidar_is_the_papers_formula(n, q, k):
+    views = _draw(n, 1, k) + 0.3 * _draw(n, q, k, seed=1)
+    assert spread.measure_lidar(views) == pytest.approx(reference.lidar(views, 1e-4), rel=1e-6)
+
+
+def test_lidar_by_hand_counts_the_directions_in_which_images_differ():
+    images = torch.eye(3, dtype=torch.float64)[:, None, :].expand(
+        3, 2, 3
+    )  # differ in a plane, views are equal
+    assert spread.measure_lidar(images) == pytest.approx(2, rel=1e-4)
+    assert math.isnan(spread.measure_lidar(torch.ones(4, 2, 3)))
+    with pytest.raises(ValueError, match=r"at least 2 images and 2 views of each, got shape \(4, 1, 3\)"):
+        spread.measure_lidar(torch.ones(4, 1, 3))
+
+
+@pytest.mark.parametrize("top", [1, 5])
+def test_contrast_is_the_share_of_partners_found(top):
+    first = _draw(9, 4)
+    second = first + _draw(9, 4, seed=1)
+    assert spread.measure_contrast(first, second, top=top) == reference.contrast(first, second, top)
+    assert spread.measure_contrast(first, first, top=1) == 1
+    assert spread.measure_contrast(torch.ones(9, 4), torch.ones(9, 4), top=top) == 0
