@@ -108,6 +108,7 @@ def test_other_epochs_of_one_network_recompute_it_and_exactly_its_descendants(ow
         "spectra": 3,
         "probes": 3,
         "stitches": 0,
+        "stitch_reports": 0,
         "similarity_matrices": 12,
         "similarity_nulls": 3,
         "layer_similarity_matrices": 3,
