@@ -1,6 +1,6 @@
 """Training of stitches: steps on cached activations, folded batch norms, stitches together, as ratios.
 
-Processor time of one thread, least of the rounds, in turns, on a network with Tiny10's layers and drawn
+Processor time of one thread, least of all calls, in turns, on a network with Tiny10's layers and drawn
 weights (time depends on shapes alone) and a batch of 128 images of 32 pixels:
 
 * a step on cached activations against one that runs both donors on the images, as the original does: front,
@@ -110,14 +110,14 @@ class BothDonors:
 
 
 def compare(sides: Mapping[str, Callable[[], object]], n_calls: int, rounds: int) -> dict[str, float]:
-    """Return the least processor time of each side for so many calls, in turns."""
+    """Return the least processor time of a call of each side, in turns of so many calls."""
     least = dict.fromkeys(sides, float("inf"))
     for _ in range(rounds):
         for name, call in sides.items():
-            start = time.process_time()
             for _ in range(n_calls):
+                start = time.process_time()
                 call()
-            least[name] = min(least[name], time.process_time() - start)
+                least[name] = min(least[name], time.process_time() - start)
     return least
 
 
@@ -153,16 +153,13 @@ def compare_folded(layer: str, rounds: int) -> float:
 
 
 def compare_together(layer: str, n_stitches: int, rounds: int) -> float:
-    """Return how many times faster stitches train together than one by one."""
+    """Return how many times faster stitches train together, in parts of equal size, than one by one."""
     pair = Pair(layer)
-    together = pair.train(n_stitches, n_epochs=10**6)
-    alone = [pair.train(1, n_epochs=10**6)[0] for _ in range(n_stitches)]
-    sides = {
-        "together": lambda: [part.take_step() for part in together],
-        "alone": lambda: [one.take_step() for one in alone],
-    }
-    least = compare(sides, max(1, STEPS_OF_A_ROUND[layer] // 4), rounds)
-    return least["alone"] / least["together"]
+    part, *others = pair.train(n_stitches, n_epochs=10**6)
+    [alone] = pair.train(1, n_epochs=10**6)
+    sides = {"part": part.take_step, "alone": alone.take_step}
+    least = compare(sides, STEPS_OF_A_ROUND[layer], rounds)
+    return n_stitches * least["alone"] / ((1 + len(others)) * least["part"])
 
 
 def train_whole() -> tuple[float, float]:

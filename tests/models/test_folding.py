@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import fx, nn
 
+from rep_kedro.models.architecture import Architecture
 from rep_kedro.models.folding import fold_batch_norms
 from rep_kedro.models.network import build_network
 
@@ -49,6 +50,23 @@ def test_a_batch_norm_stays_where_its_convolution_is_not_run():
     network = _spread_norms(build_network("tiny10", n_classes=4, seed=0))
     assert _norms(fold_batch_norms(network, behind="conv5")) == [f"bn{i}" for i in range(1, 6)]
     assert _norms(fold_batch_norms(network, behind="bn5")) == [f"bn{i}" for i in range(1, 6)]
+
+
+def test_a_convolution_that_two_layers_read_keeps_its_batch_norm():
+    layers = [
+        {"name": "conv", "kind": "conv", "channels": 4, "kernel": 3},
+        {"name": "bn", "kind": "bn"},
+        {"name": "sum", "kind": "add", "from": ["conv", "bn"]},
+        {"name": "mean", "kind": "mean"},
+        {"name": "fc", "kind": "linear", "features": "classes"},
+    ]
+    size = {"channels": 3, "size_px": 8, "mean": [0.5] * 3, "std": [0.5] * 3}
+    content = {"description": "both", "input": size, "layers": layers, "keep": ["sum"]}
+    network = _spread_norms(build_network(Architecture.model_validate(content), n_classes=2, seed=0))
+    images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    folded = fold_batch_norms(network)
+    assert _norms(folded) == ["bn"]
+    torch.testing.assert_close(folded(images), network(images))
 
 
 def test_a_folded_network_is_frozen_and_in_evaluation_mode():

@@ -10,10 +10,16 @@ import torch
 from tests.real.published import BATCH, load_published, needs_published, read_cifar10
 
 from rep_kedro.kernels.layers.streaming import flatten_positions
+from rep_kedro.kernels.stitching.activations import to_positions
 from rep_kedro.kernels.stitching.comparison import compare_outputs
+from rep_kedro.kernels.stitching.losses import Batch, measure_cka
 from rep_kedro.kernels.stitching.maps import apply_affine_map, fit_affine_map, fit_orthogonal_map
 from rep_kedro.kernels.stitching.moments import PairedMoments
+from rep_kedro.kernels.stitching.recipes import Schedule, StitchRecipe
+from rep_kedro.kernels.stitching.running import EndLayer, FrontLayer
+from rep_kedro.kernels.stitching.training import Stitch, train_stitches
 from rep_kedro.measures import compare_models
+from rep_kedro.models.folding import fold_batch_norms
 from rep_kedro.models.layers import LayerReader
 
 pytestmark = needs_published
@@ -36,7 +42,7 @@ class Pair:
         self.end = models[1].module
         train, (test, labels) = read_cifar10(*FIT)[0], read_cifar10()
         self.labels = labels[:N_TEST]
-        scale = models[0].preprocessing.scale
+        self.scale = scale = models[0].preprocessing.scale
         example = scale(test[:1])
         self.readers = [LayerReader(model.module, LAYERS, example=example) for model in models]
         self.moments = {}
@@ -50,6 +56,34 @@ class Pair:
         self.front_activations, self.end_activations = (reader.read(test) for reader in self.readers)
         with torch.no_grad():
             self.end_logits = self.end(test)
+
+    def train(self, layer, recipes, schedule):
+        """Return maps trained on the training images, by the names of their recipes."""
+        train, labels = read_cifar10(*FIT)
+        parts = [self._read_for_training(layer, part) for part in self.scale(train).split(BATCH)]
+        front, end, logits = (torch.cat(own) for own in zip(*parts, strict=True))
+        folded = fold_batch_norms(self.end, behind=layer)
+        place = EndLayer(
+            tuple(self.end_activations[layer].shape[1:]),
+            lambda x: folded.run(x, start_after=layer),
+            samples=end,
+            logits=logits,
+            labels=labels,
+        )
+        fronts = {"front": FrontLayer(front, self.moments[layer])}
+        stitches = [Stitch("front", recipe) for recipe in recipes.values()]
+        trained = train_stitches(stitches, fronts, place, schedule)
+        return {name: found.fitted for name, found in zip(recipes, trained, strict=True)}
+
+    @torch.no_grad()
+    def _read_for_training(self, layer, images):
+        front, end = (reader.read(images)[layer] for reader in self.readers)
+        return to_positions(front), to_positions(end), self.end.run(end, start_after=layer)
+
+    def measure_cka(self, layer, fitted):
+        mapped = apply_affine_map(fitted, self.front_activations[layer])
+        rows = (x.flatten(1).double()[None] for x in (mapped, self.end_activations[layer]))
+        return measure_cka(Batch(*rows, None, None, torch.ones(1, 1, 1))).item()
 
     @torch.no_grad()
     def stitch(self, layer, fitted):
@@ -123,6 +157,27 @@ def test_a_map_that_is_left_out_or_only_rotates_does_worse_where_layers_differ(p
         unmapped = compare_outputs(logits, pair.end_logits, pair.labels)
         _, affine = pair.stitch(layer, fit_affine_map(pair.moments[layer]))
         assert unmapped.relative_accuracy < 0.4 < affine.relative_accuracy
+
+
+def test_the_task_loss_lifts_accuracy_and_not_cka_and_starts_better_from_least_squares(pair):
+    recipes = {"task": StitchRecipe(), "random": StitchRecipe(start="random")}
+    maps = pair.train("bn5", recipes, Schedule(n_epochs=10, batch_size=128))  # 150 steps on 2,000 images
+    maps["direct"] = fit_affine_map(pair.moments["bn5"])
+    accuracy = {name: pair.stitch("bn5", fitted)[1].relative_accuracy for name, fitted in maps.items()}
+    cka = {name: pair.measure_cka("bn5", fitted) for name, fitted in maps.items()}
+    assert accuracy["task"] > accuracy["direct"] + 0.04
+    assert cka["task"] < cka["direct"] + 0.02
+    assert accuracy["task"] > accuracy["random"] + 0.3
+
+
+def test_a_penalty_lowers_cka_and_not_accuracy(pair):
+    recipes = {"apart": StitchRecipe(cka_penalty=0.5)}
+    maps = pair.train("bn7", recipes, Schedule(n_epochs=20, batch_size=128))
+    maps["direct"] = fit_affine_map(pair.moments["bn7"])
+    accuracy = {name: pair.stitch("bn7", fitted)[1].relative_accuracy for name, fitted in maps.items()}
+    cka = {name: pair.measure_cka("bn7", fitted) for name, fitted in maps.items()}
+    assert cka["apart"] < cka["direct"] - 0.05
+    assert accuracy["apart"] > accuracy["direct"] - 0.02
 
 
 def test_single_channels_of_two_networks_correlate_as_was_measured_on_another_pair(pair):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from tests.reference import stitching as reference
 
+from rep_kedro.kernels.stitching import maps
 from rep_kedro.kernels.stitching.maps import (
     AffineMap,
     apply_affine_map,
@@ -190,7 +191,9 @@ def test_merged_moments_are_those_of_all_samples():
     torch.testing.assert_close(fit_affine_map(both).weight, fit_affine_map(_stream(front, end)).weight)
 
 
-def test_the_masked_map_is_least_squares_on_what_each_row_keeps():
+@pytest.mark.parametrize("block", [1, 60, 2**22])
+def test_the_masked_map_is_least_squares_on_what_each_row_keeps(block, monkeypatch):
+    monkeypatch.setattr(maps, "_BLOCK", block)
     front, end = _draw_pair()
     mask = torch.tensor([[1, 0, 1, 0, 0], [0, 0, 0, 1, 0], [1, 1, 1, 1, 1]]).bool()
     fitted = fit_masked_map(_stream(front, end), mask)

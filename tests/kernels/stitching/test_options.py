@@ -77,7 +77,7 @@ def test_random_masks_pair_every_channel_as_often_as_any_other(n_front, n_end):
 
 
 def test_the_variance_mask_keeps_the_entries_that_change_most_evenly():
-    steps = torch.tensor([[1.0, 1.0, 1.0, 1.0], [0.0, 2.0, 0.0, 2.0], [1.0, 1.1, 1.0, 1.1]])
+    steps = torch.tensor([[5.0, 5.0, 5.0, 5.0], [0.0, 2.0, 0.0, 2.0], [1.0, 1.1, 1.0, 1.1]])
     weights = torch.cat([torch.zeros(3, 1), steps.cumsum(dim=1)], dim=1).T[:, None]  # (5, 1, 3)
     moments = _moments(_draw(9, 3), _draw(9, 1, seed=1))
     found = {

@@ -12,6 +12,7 @@ from rep_kedro.kernels.stitching.losses import LOSSES
 from rep_kedro.kernels.stitching.masks import MASKS
 from rep_kedro.kernels.stitching.optimisers import OPTIMISERS
 from rep_kedro.kernels.stitching.recipes import Schedule, StitchRecipe
+from rep_kedro.kernels.stitching.running import FrontLayer
 from rep_kedro.kernels.stitching.starts import LOW_RANK_STARTS, STARTS
 from rep_kedro.kernels.stitching.targets import TARGETS
 from rep_kedro.kernels.stitching.training import (
@@ -119,6 +120,14 @@ def test_stitches_beyond_the_bytes_take_their_steps_one_after_another():
             torch.testing.assert_close(weight, other)
 
 
+def test_fronts_that_no_stitch_uses_do_not_matter():
+    case = Case()
+    unused = FrontLayer(torch.zeros(7, 1, 2), case.fronts["a"].moments)
+    [found] = train_stitches([Stitch("a", FAST)], {"unused": unused, **case.fronts}, case.end, SCHEDULE)
+    [expected] = train_stitches([Stitch("a", FAST)], case.fronts, case.end, SCHEDULE)
+    assert torch.equal(found.fitted.weight, expected.fitted.weight)
+
+
 def test_direct_losses_run_no_tail():
     case = Case()
     case.calls = 0
@@ -210,7 +219,14 @@ def test_masked_maps_keep_their_zeros_and_low_rank_maps_their_rank(together):
         if stitch.recipe.mask in {"semi-match", "abs-semi-match", "random-permutation", "assignment"}:
             assert (found.fitted.weight != 0.0).sum(dim=1).tolist() == [1] * SHAPE[0]
         if stitch.recipe.rank:
-            assert torch.linalg.matrix_rank(found.fitted.weight, rtol=1e-5) == stitch.recipe.rank
+            assert found.fitted.rank == stitch.recipe.rank
+
+
+def test_low_rank_maps_keep_their_rank_in_single_precision():
+    case = Case(dtype=torch.float32)
+    stitches = [Stitch("wide", replace(FAST, rank=2, start=name)) for name in LOW_RANK_STARTS]
+    for found in train_stitches(stitches, case.fronts, case.end, SCHEDULE):
+        assert (found.fitted.rank, torch.linalg.matrix_rank(found.fitted.weight)) == (2, 2)
 
 
 def test_more_distance_is_less_cka_and_less_weight():

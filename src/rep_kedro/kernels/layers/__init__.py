@@ -1,1 +1,1 @@
-"""Properties of layers: spectra, receptive fields, linear maps between layers."""
+"""Properties of layers: spectra, dimensions, receptive fields, transforms of features."""

@@ -1,6 +1,7 @@
 """What stitches see at each step: rows of cached activations and targets, each gathered once and shared."""
 
 from collections.abc import Hashable, Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -49,7 +50,8 @@ class Batches:
         device: torch.device | str,
     ) -> None:
         self._fronts, self._end, self._device = fronts, end, device
-        self._n_stimuli = len(next(iter(fronts.values())).samples)
+        samples = fronts[stitches[0][0]].samples
+        self._n_stimuli, self._dtype = len(samples), samples.dtype
         self._size = min(schedule.batch_size, self._n_stimuli)
         self._per_epoch = schedule.n_steps(self._n_stimuli) // schedule.n_epochs
         self._views: dict[int, list[tuple[str, int]]] = {}
@@ -103,9 +105,10 @@ class Batches:
             end=self._end.logits,
             temperature=temperature,
         )
-        return target.to(next(iter(self._fronts.values())).samples.dtype)
+        return target.to(self._dtype)
 
 
+@lru_cache(maxsize=64)  # as many seeds as share a step; an epoch asks for each order at every step
 def draw_order(n_stimuli: int, seed: int, epoch: int) -> Tensor:
     """Return the order of the stimuli in one epoch of one seed; it depends on nothing else."""
     return torch.randperm(n_stimuli, generator=Generator().manual_seed(seed * _EPOCHS + epoch))

@@ -15,6 +15,7 @@ from rep_kedro.kernels.layers.streaming import RELATIVE_ROUNDING
 from rep_kedro.kernels.stitching.moments import PairedMoments, channel_scale
 
 RELATIVE_CUTOFF = 1e-12  # float32 activations carry (1e-7)^2: less variance than this, relative, is rounding
+_BLOCK = 2**22  # numbers of the systems that are solved at once
 
 
 class AffineMap(NamedTuple):
@@ -23,6 +24,17 @@ class AffineMap(NamedTuple):
     weight: Tensor
     bias: Tensor
     rank: int
+
+
+def rank_of(weight: Tensor) -> int:
+    """Return the numerical rank of a weight that acts on float32 numbers; 0 if it is not finite.
+
+    Singular values below the rounding of float32, relative to the largest, count as zero.
+    """
+    if not bool(torch.isfinite(weight).all()):
+        return 0
+    rounding = max(weight.shape) * torch.finfo(torch.float32).eps
+    return int(torch.linalg.matrix_rank(weight.to(torch.float64), rtol=rounding))
 
 
 def fit_affine_map(moments: PairedMoments, *, relative_cutoff: float = RELATIVE_CUTOFF) -> AffineMap:
@@ -195,11 +207,19 @@ def fit_masked_map(moments: PairedMoments, mask: Tensor) -> AffineMap:
             f"a mask must have the shape {tuple(moments.cross_scatter.shape)}, got {tuple(mask.shape)}"
         )
     correlation, inverse = _correlate_front(moments)
-    kept = (mask & (inverse > 0.0)).to(torch.float64)
-    products = correlation * kept[:, :, None] * kept[:, None, :]  # one for each end channel
-    weight = torch.linalg.pinv(products, hermitian=True) @ (moments.cross_scatter * inverse)[:, :, None]
-    weight = weight[:, :, 0] * kept * inverse
-    return _through_means(weight, moments, int(torch.linalg.matrix_rank(weight)))
+    kept = mask & (inverse > 0.0)
+    n_kept = max(1, int(kept.sum(dim=1).max()))
+    places = kept.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :n_kept]
+    valid = kept.gather(1, places).to(torch.float64)
+    cross = (moments.cross_scatter * inverse).gather(1, places) * valid
+    found = []
+    for rows in torch.split(torch.arange(len(mask)), max(1, _BLOCK // n_kept**2)):
+        own = places[rows]
+        products = correlation[own[:, :, None], own[:, None, :]]
+        products = products * valid[rows, :, None] * valid[rows, None, :]
+        found.append((torch.linalg.pinv(products, hermitian=True) @ cross[rows, :, None])[:, :, 0])
+    weight = torch.zeros(mask.shape, dtype=torch.float64).scatter(1, places, torch.cat(found) * valid)
+    return _through_means(weight * inverse, moments, rank_of(weight * inverse))
 
 
 def zero_small_weights(fitted: AffineMap, threshold: float) -> AffineMap:
@@ -214,7 +234,7 @@ def zero_small_weights(fitted: AffineMap, threshold: float) -> AffineMap:
     if not 0.0 <= threshold < math.inf:
         raise ValueError(f"a threshold must be at least 0 and finite, got {threshold}")
     weight = torch.where(fitted.weight.abs() < threshold, 0.0, fitted.weight)
-    return AffineMap(weight, fitted.bias, int(torch.linalg.matrix_rank(weight)))
+    return AffineMap(weight, fitted.bias, rank_of(weight))
 
 
 def measure_map_error(fitted: AffineMap, moments: PairedMoments) -> float:
@@ -271,7 +291,7 @@ def measure_mahalanobis(fitted: AffineMap, moments: PairedMoments, reference: Pa
 def describe_weight(fitted: AffineMap) -> dict[str, float]:
     """Return ``weight_rank`` (numerical rank) and ``nonzero_fraction`` (share of weights that are not 0)."""
     return {
-        "weight_rank": int(torch.linalg.matrix_rank(fitted.weight)),
+        "weight_rank": rank_of(fitted.weight),
         "nonzero_fraction": float(fitted.weight.count_nonzero() / fitted.weight.numel()),
     }
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from rep_kedro.kernels.stitching.maps import AffineMap
+from rep_kedro.kernels.stitching.maps import AffineMap, rank_of
 
 N_POINTS = 11
 
@@ -35,5 +35,5 @@ def interpolate_maps(first: AffineMap, second: AffineMap, *, n_points: int = N_P
     between = [
         (torch.lerp(first.weight, second.weight, t), torch.lerp(first.bias, second.bias, t)) for t in steps
     ]
-    maps = [AffineMap(weight, bias, int(torch.linalg.matrix_rank(weight))) for weight, bias in between]
+    maps = [AffineMap(weight, bias, rank_of(weight)) for weight, bias in between]
     return [first, *maps, second]

@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from rep_kedro.kernels.stitching.forms import CONSTANTS, FORMS
-from rep_kedro.kernels.stitching.maps import AffineMap
+from rep_kedro.kernels.stitching.maps import AffineMap, rank_of
 from rep_kedro.kernels.stitching.moments import PairedMoments
 from rep_kedro.kernels.stitching.optimisers import OPTIMISERS, Rates
 from rep_kedro.kernels.stitching.recipes import StitchRecipe
@@ -103,15 +103,10 @@ class Stack:
 
     @torch.no_grad()
     def maps(self) -> list[AffineMap]:
-        """Return a copy of each map, float64."""
-        weights, biases = (
-            x.to("cpu", torch.float64, copy=True) for x in (self.weights(), self.parameters["bias"])
-        )
+        """Return a copy of each map; products of factors are taken in float64 and keep their rank."""
+        exact = {name: x.detach().to("cpu", torch.float64) for name, x in self.parameters.items()}
+        weights, biases = FORMS[self.kind.form](exact), exact["bias"]
         return [
-            AffineMap(weight, bias, rank_of(weight)) for weight, bias in zip(weights, biases, strict=True)
+            AffineMap(weight.clone(), bias.clone(), rank_of(weight))
+            for weight, bias in zip(weights, biases, strict=True)
         ]
-
-
-def rank_of(weight: Tensor) -> int:
-    """Return the numerical rank; 0 for a weight that is not finite."""
-    return int(torch.linalg.matrix_rank(weight)) if bool(torch.isfinite(weight).all()) else 0

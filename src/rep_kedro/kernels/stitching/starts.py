@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from rep_kedro.kernels.stitching.maps import AffineMap, fit_affine_map, fit_reduced_rank_map
+from rep_kedro.kernels.stitching.maps import AffineMap, fit_affine_map, fit_reduced_rank_map, rank_of
 from rep_kedro.kernels.stitching.moments import PairedMoments
 
 
@@ -86,7 +86,7 @@ LOW_RANK_STARTS: dict[str, Callable[[PairedMoments, int, Generator], Factors]] =
 
 def _as_map(weight: Tensor, bias: Tensor | None = None) -> AffineMap:
     bias = torch.zeros(len(weight), dtype=torch.float64) if bias is None else bias
-    return AffineMap(weight, bias, int(torch.linalg.matrix_rank(weight)))
+    return AffineMap(weight, bias, rank_of(weight))
 
 
 def _draw_uniform(shape: tuple[int, ...], bound: float, generator: Generator) -> Tensor:

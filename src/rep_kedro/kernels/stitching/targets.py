@@ -12,7 +12,7 @@ from torch import Tensor
 
 def aim_at_labels(labels: Tensor, front: Tensor | None, end: Tensor, temperature: float) -> Tensor:
     """Return the labels, one-hot."""
-    return torch.nn.functional.one_hot(labels, end.shape[1]).to(torch.float64)
+    return torch.nn.functional.one_hot(labels.long(), end.shape[1]).to(torch.float64)
 
 
 def aim_at_front(labels: Tensor, front: Tensor | None, end: Tensor, temperature: float) -> Tensor:

@@ -15,15 +15,15 @@ from torch import Generator, Tensor
 
 from rep_kedro.kernels.precision import full_precision
 from rep_kedro.kernels.stitching.batches import Batches
-from rep_kedro.kernels.stitching.maps import AffineMap
+from rep_kedro.kernels.stitching.maps import AffineMap, rank_of
 from rep_kedro.kernels.stitching.masks import MASKS, MaskSource
 from rep_kedro.kernels.stitching.objective import Objective
 from rep_kedro.kernels.stitching.recipes import Schedule
 from rep_kedro.kernels.stitching.requests import Stitch, TrainedStitch, check_stitches
 from rep_kedro.kernels.stitching.running import EndLayer, FrontLayer, map_positions
-from rep_kedro.kernels.stitching.stacks import Parameters, Stack, kind_of, rank_of, start_parameters
+from rep_kedro.kernels.stitching.stacks import Parameters, Stack, kind_of, start_parameters
 
-BYTES_TOGETHER = 2**23
+BYTES_TOGETHER = 2**22
 """Fits the caches of a processor; an accelerator takes far more."""
 
 __all__ = [
@@ -167,9 +167,7 @@ class StitchTraining:
             losses = self._measure()
             self._losses[self.n_taken] = losses.detach()
             self._end_where_not_finite(losses.detach(), f"the loss is not finite at step {self.n_taken + 1}")
-            alive = [place for place, i in enumerate(self._order) if i not in self._reasons]
-            if alive:
-                self._descend(losses[alive].sum())
+            self._descend(losses.sum())  # each has its own gradients, whatever the others' losses are
         self.n_taken += 1
         if self.n_taken in self._schedule.history_steps:
             self._history[self.n_taken] = self._maps()
