@@ -101,8 +101,14 @@ LOST = {
     "figures/consistency_by_category": "consistency is missing",
     "figures/measure_agreement": "measure_agreement, consistency are missing",
     "stitches/*": "RuntimeError: no such plan",
+    "stitch_reports/*": "stitches is missing",
     "stitching_results/*": "stitches is missing",
+    "stitching_summary/*": "stitches is missing",
+    "stitch_paths/*": "stitches is missing",
     "figures/stitching": "stitching_results is missing",
+    "figures/stitching_maps": "stitching_results is missing",
+    "figures/stitching_cka": "stitching_results is missing",
+    "figures/stitching_grid": "stitching_results is missing",
 }
 
 
@@ -242,13 +248,14 @@ def test_a_table_or_a_plan_that_fails_is_missing_and_all_else_is_made(
     results, whole = results_of(folder), results_of(study)
     reasons = {f"{name}.missing" for name in whole.keys() - results.keys()}
     assert {Path(name).stem for name in whole.keys() - results.keys()} == {
-        *("consistency", "measure_agreement", "stitching_results")
+        *("consistency", "measure_agreement", "stitching_results", "stitching_summary", "stitch_paths")
     }
     assert results.keys() - whole.keys() == reasons
     assert {name for name in whole.keys() & results.keys() if whole[name] != results[name]} == {
         "07_model_output/consistency_summary.parquet",  # its module changed
         "07_model_output/stitches/plan.json",
         "08_reporting/figures/plan.json",
+        "08_reporting/stitch_reports/plan.json",
         "08_reporting/missing_members.parquet",
     }
 

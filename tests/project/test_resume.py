@@ -112,6 +112,7 @@ def test_other_epochs_of_one_network_recompute_it_and_exactly_its_descendants(ow
         "probes": 3,
         "layer_probes": 0,
         "stitches": 0,
+        "stitch_reports": 0,
         "similarity_matrices": 12,
         "similarity_nulls": 3,
         "layer_similarity_matrices": 3,

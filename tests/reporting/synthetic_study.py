@@ -18,10 +18,11 @@ from rep_kedro.analyses.diagnostics.tails import compute_layer_tails
 from rep_kedro.analyses.predictions.performance_gaps import compute_performance_gaps
 from rep_kedro.analyses.probing.params import ProbingParams
 from rep_kedro.analyses.similarity.params import ConsistencyParams
+from rep_kedro.analyses.stitching.tables import summarise_results
 from rep_kedro.reporting.pairs import with_kinds
 from rep_kedro.schemas.columns import Kind
 from rep_kedro.schemas.ingest import STIMULUS_CARDS
-from rep_kedro.schemas.stitching import STITCHING_RESULTS
+from rep_kedro.schemas.stitching import STITCH_PATHS, STITCHING_RESULTS
 
 ARCHITECTURES = {
     "cnn": ["conv1", "conv2", "conv3", "conv4"],
@@ -144,10 +145,12 @@ def make_study(seed: int = 0) -> Study:
         "layer_tails": compute_layer_tails(probes, fields, cards, DiagnosticsParams(tail_epsilon=0.1)),
         **make_layer_tables(layers),
         "stitching_results": make_stitching(cards, rng),
+        "stitch_paths": STITCH_PATHS.frame([]),
         "training_history": make_history(cards, rng),
         "training_costs": make_costs(cards),
         "run_table": make_run_table(cards, rng),
     }
+    tables["stitching_summary"] = summarise_results(tables["stitching_results"])
     final = probes[(probes.stimulus_set == "digits") & probes.is_final].set_index("model").test_accuracy
     cards["test_accuracy"] = [
         final[m] + 0.004 if o == "supervised" else np.nan
@@ -612,14 +615,8 @@ def make_diagnostics(cards, rng):
                         {
                             "stimulus_set": stimulus_set,
                             "model": row.model,
-                            "control": "none",
-                            "map": "ps_inv",
-                            "front_layer": layer,
-                            "end_layer": layer,
-                            "front_depth": depth,
+                            "layer": layer,
                             "depth": depth,
-                            "flatten": False,
-                            "seed": 0,
                             "n_channels": width,
                             "n_samples": 500,
                             "delta": delta,

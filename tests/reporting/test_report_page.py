@@ -205,10 +205,11 @@ def test_a_figure_that_shows_nothing_says_why(study, drawings, choices):
     assert html.count("<svg") == N_FIGURES - 1
 
 
+CHOICES = {"stimulus_cards", "missing_members", "stitching_summary", "stitch_paths"}  # groups, maps, paths
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", [name for name in COLUMNS if name not in {"stimulus_cards", "missing_members"}]
-)  # groups are a choice
+@pytest.mark.parametrize("name", [name for name in COLUMNS if name not in CHOICES])
 def test_each_table_may_be_missing(study, html, choices, name):
     notes = Page(html).text.count("This run")
     for absent in (None, study.tables[name].iloc[:0]):

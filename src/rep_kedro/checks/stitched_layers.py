@@ -44,7 +44,8 @@ def _find(
 ) -> "Donor | None":
     """Return a network in outline; None where its architecture is not known, or it comes from elsewhere."""
     from rep_kedro.analyses.stitching.donors import OwnDonor
-    from rep_kedro.models.architecture_files import load_architecture
+    from rep_kedro.models.architecture import Architecture
+    from rep_kedro.models.architecture_files import load_definition
     from rep_kedro.models.sources.specs import CheckpointModel
 
     if name not in known:
@@ -55,8 +56,11 @@ def _find(
             architecture = entry.architecture
         else:
             return None
+        definition = load_definition(architecture)
+        if not isinstance(definition, Architecture):
+            return None
         meta: Mapping[str, object] = {
-            "definition": load_architecture(architecture).as_json(),
+            "definition": definition.as_json(),
             "n_classes": _UNKNOWN_CLASSES,
         }
         known[name] = OwnDonor(name, _Described(meta), "")

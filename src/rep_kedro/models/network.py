@@ -82,7 +82,8 @@ class LayeredNetwork(Network):
     @property
     def cut_points(self) -> tuple[str, ...]:
         """Layers that no connection jumps over: what follows depends on their output alone."""
-        return cut_points_of(list(self._layers.values()))
+        names = self.layer_names
+        return tuple(name for i, name in enumerate(names[:-1]) if not self._crossing(i))
 
     def layer(self, name: str) -> Layer:
         """Return the definition of one layer.
@@ -141,7 +142,9 @@ class LayeredNetwork(Network):
 
     def _crossing(self, index: int) -> list[str]:
         """Return the layers behind `index` that read something before it."""
-        return _crossing(list(self._layers.values()), index)
+        names = self.layer_names
+        before = {INPUT, *names[:index]}
+        return [name for name in names[index + 1 :] if before & set(self._layers[name].inputs)]
 
     def _attach(self, name: str, module: nn.Module) -> None:
         """Register under the dotted name, so that the state dict has the usual keys."""
@@ -152,16 +155,6 @@ class LayeredNetwork(Network):
                 _add_module(parent, part, nn.Module(), name)
             parent = parent.get_submodule(part)
         _add_module(parent, last, module, name)
-
-
-def cut_points_of(layers: Sequence[Layer]) -> tuple[str, ...]:
-    """Return the layers, given in depth order, that no connection jumps over; the last one is left out."""
-    return tuple(layer.name for i, layer in enumerate(layers[:-1]) if not _crossing(layers, i))
-
-
-def _crossing(layers: Sequence[Layer], index: int) -> list[str]:
-    before = {INPUT, *(layer.name for layer in layers[:index])}
-    return [layer.name for layer in layers[index + 1 :] if before & set(layer.inputs)]
 
 
 def _add_module(parent: nn.Module, part: str, module: nn.Module, name: str) -> None:

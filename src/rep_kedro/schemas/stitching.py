@@ -1,7 +1,6 @@
 """Tables of the stitching pipeline."""
 
 from rep_kedro.schemas.columns import (
-    DEPTH,
     REASON,
     STIMULUS_SET,
     Column,
@@ -53,8 +52,8 @@ STITCHING_RESULTS = Table(
         MAP,
         FRONT_LAYER,
         END_LAYER,
-        count("front_depth", "place of `front_layer` among those of its network, from the input, from 0"),
-        DEPTH,
+        count("front_depth", "how many of the layers that are asked for come before `front_layer`"),
+        count("depth", "how many of the layers that are asked for come before `end_layer`"),
         FLATTEN,
         SEED,
         fraction("front_accuracy", "test accuracy of `front_model`", missing=_NO_FRONT),

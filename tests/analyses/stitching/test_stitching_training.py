@@ -163,7 +163,8 @@ def test_other_widths_sizes_kinds_and_controls(study, tmp_path):
 
 
 def test_a_grid_joins_every_kept_layer_with_every_one(study, tmp_path):
-    joints = [{"fronts": ["cnn_s0"], "ends": ["cnn_s1"], "layers": "grid"}]
+    again = {"fronts": ["cnn_s0"], "ends": ["cnn_s1"], "layers": ["relu2"]}  # a part of the grid
+    joints = [again, {**again, "layers": "grid"}]
     table = tabulate_stitches(
         run_plan(tmp_path / "out", _plan(study, {"a": {"fit": "least_squares"}}, joints=joints))
     )[0]

@@ -5,7 +5,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from rep_kedro.datasets.plan import Json, canonical_json
 from rep_kedro.errors import UserError
@@ -14,6 +14,7 @@ from rep_kedro.models.sources.specs import CheckpointModel, ZooEntry
 if TYPE_CHECKING:
     from torch import nn
 
+    from rep_kedro.models.network import LayeredNetwork
     from rep_kedro.models.preprocessing import Preprocessing
 
 Shape = tuple[int, ...]
@@ -115,15 +116,18 @@ class OwnDonor(Donor):
 
 @lru_cache(maxsize=256)
 def _outline_definition(definition: str, n_classes: int) -> tuple[Outline, Mapping[str, Shape]]:
-    from rep_kedro.models.architecture import Architecture
-    from rep_kedro.models.network import cut_points_of
-    from rep_kedro.models.shapes import follow_shapes
+    import torch
 
-    architecture = Architecture.model_validate_json(definition)
-    steps = list(follow_shapes(architecture, n_classes))
-    shapes = {step.layer.name: step.output_shape for step in steps}
-    kept = tuple(name for name in architecture.keep if name in shapes)
-    return Outline(tuple(shapes), cut_points_of([step.layer for step in steps]), kept, n_classes), shapes
+    from rep_kedro.models.architecture import Architecture
+    from rep_kedro.models.network import build_network
+
+    with torch.device("meta"):  # no weight is drawn
+        network = cast(
+            "LayeredNetwork",
+            build_network(Architecture.model_validate_json(definition), n_classes=n_classes, seed=0),
+        )
+    outline = Outline(network.layer_names, network.cut_points, network.kept_layers, n_classes)
+    return outline, network.shapes
 
 
 class ForeignDonor(Donor):

@@ -2,16 +2,21 @@
 
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from rep_kedro.analyses.stitching.donors import Donor, ForeignDonor, OwnDonor, file_donor
+from rep_kedro.analyses.stitching.donors import Donor
 from rep_kedro.analyses.stitching.layers import LayerPair, require_maps_that_fit, resolve_layers
+from rep_kedro.analyses.stitching.networks import (
+    Study,
+    find_donor,
+    is_named,
+    list_kinds,
+    require_common_labels,
+    require_known_names,
+)
 from rep_kedro.analyses.stitching.params import JointParams, StitchingParams
-from rep_kedro.datasets import missing_of
-from rep_kedro.datasets.plan import Json, canonical_json
-from rep_kedro.errors import UserError, require_known, suggest
-from rep_kedro.models.sources.array_specs import FileModel
-from rep_kedro.models.sources.specs import CheckpointModel, ModelEntry, TrainedModel
+from rep_kedro.errors import UserError
+from rep_kedro.models.sources.specs import TrainedModel
 from rep_kedro.models.study import FeaturesParams
 
 if TYPE_CHECKING:
@@ -48,29 +53,6 @@ class JoinedPair(NamedTuple):
         return tuple(dict.fromkeys(place for places in self.places.values() for place in places))
 
 
-class Study(NamedTuple):
-    """What there is to choose from.
-
-    Attributes:
-        stimulus_sets: Handles by name.
-        networks: Handles of networks trained here.
-        entries: Networks from elsewhere, by name.
-        absent: Networks that should be there and are missing; they are no mistake of the parameters.
-        params: What is chosen.
-    """
-
-    stimulus_sets: Mapping[str, "ArrowHandle"]
-    networks: Mapping[str, "TensorsHandle"]
-    entries: Mapping[str, ModelEntry]
-    absent: Collection[str]
-    params: StitchingParams
-
-    @property
-    def all_sets(self) -> set[str]:
-        """Names of stimulus sets, missing ones included."""
-        return {*self.stimulus_sets, *missing_of(self.stimulus_sets)}
-
-
 def find_joined_pairs(
     stimulus_sets: Mapping[str, "ArrowHandle"],
     networks: Mapping[str, "TensorsHandle"],
@@ -93,7 +75,7 @@ def find_joined_pairs(
     """
     entries = {n: e for n, e in features.entries().items() if not isinstance(e, TrainedModel)}
     study = Study(stimulus_sets, networks, entries, absent, params)
-    _require_names(study)
+    require_known_names(study)
     kinds = list_kinds(study)
     found: dict[tuple[str, str, str], JoinedPair] = {}
     for number, joint in enumerate(params.joints):
@@ -106,7 +88,7 @@ def find_joined_pairs(
                 if places := _with_places(before, layers, params.maps_of(joint)):
                     found[key] = JoinedPair(front, end, joint.control, places)
         except UserError as problem:
-            where = f"stitching.joints[{number}]: " if len(params.joints) > 1 or _is_named(joint) else ""
+            where = f"stitching.joints[{number}]: " if len(params.joints) > 1 or is_named(joint) else ""
             raise UserError(f"{where}{problem}") from problem
     return list(found.values())
 
@@ -126,10 +108,6 @@ def group_connected(pairs: Sequence[JoinedPair]) -> list[list[JoinedPair]]:
     return [members for _, members in groups]
 
 
-def _is_named(joint: JointParams) -> bool:
-    return not (isinstance(joint.fronts, str) and isinstance(joint.ends, str))
-
-
 def _with_places(
     before: Mapping[str, tuple[LayerPair, ...]], layers: Sequence[LayerPair], maps: Collection[str]
 ) -> dict[str, tuple[LayerPair, ...]]:
@@ -141,7 +119,7 @@ def _with_places(
 def _choose_networks(
     study: Study, kinds: Sequence[Mapping[str, Donor]], joint: JointParams
 ) -> Iterator[tuple[Donor, Donor]]:
-    if not _is_named(joint):
+    if not is_named(joint):
         yield from _choose_among_kinds(kinds, joint, study.params)
         return
     with_itself = joint.include_self or joint.control != "none"
@@ -195,66 +173,6 @@ def _named(study: Study, kinds: Sequence[Mapping[str, Donor]], wanted: object, o
     return [kind[name] for kind in kinds if named & set(kind) for name in sorted(kind)]
 
 
-def require_common_labels(front: Donor, end: Donor, stimulus_sets: Mapping[str, "ArrowHandle"]) -> None:
-    """Refuse networks that do not predict the same classes.
-
-    Raises:
-        UserError: Says which classes each predicts.
-    """
-    classes = [donor.outline.n_classes for donor in (front, end)]
-    if classes[0] == classes[1] and front.stimulus_set == end.stimulus_set:
-        return
-    names = [
-        stimulus_sets[donor.stimulus_set].meta.get("class_names")
-        if donor.stimulus_set in stimulus_sets
-        else None
-        for donor in (front, end)
-    ]
-    if classes[0] != classes[1] or names[0] is None or names[0] != names[1]:
-        raise UserError(
-            f"{front.name} ({classes[0]} classes of {front.stimulus_set}) and {end.name} ({classes[1]}"
-            f" classes of {end.stimulus_set}) have other label sets; join networks of the same classes"
-        )
-
-
-def find_donor(study: Study, name: str) -> Donor:
-    """Return a network by its name.
-
-    Raises:
-        UserError: If there is none, or it cannot be joined.
-    """
-    require_known("network", name, {*study.networks, *study.entries})
-    if name in study.networks:
-        handle = study.networks[name]
-        if handle.meta["n_classes"] is None:
-            raise UserError(
-                f"network {name!r} has no head ({handle.meta['objective']}); stitching needs labels"
-            )
-        return OwnDonor(name, handle, handle.meta["stimulus_set"])
-    entry = study.entries[name]
-    if why := _why_not(entry, study.all_sets):
-        raise UserError(f"network {name!r} cannot be joined: {why}")
-    return file_donor(name, entry) if isinstance(entry, CheckpointModel) else ForeignDonor(name, entry)  # type: ignore[arg-type]
-
-
-def list_kinds(study: Study) -> list[dict[str, Donor]]:
-    """Return the networks of each recipe, by name: trained here, or files of one description."""
-    params = study.params
-    found: dict[tuple[str, str, str], dict[str, Donor]] = {}
-    for name, handle in _wanted(study.networks, params):
-        meta = handle.meta
-        if meta["n_classes"] is not None and _is_wanted_set(meta["stimulus_set"], params):
-            require_known("stimulus set", meta["stimulus_set"], study.all_sets)
-            kind = ("trained", meta["stimulus_set"], _shared_recipe(handle.recipe, params))
-            found.setdefault(kind, {})[name] = OwnDonor(name, handle, meta["stimulus_set"])
-    for name, entry in _open_files(study):
-        donor = file_donor(name, entry)
-        shared = donor.handle.meta | ({} if params.across_objectives else {"objective": entry.objective})
-        found.setdefault(("file", donor.stimulus_set, canonical_json(shared)), {})[name] = donor
-    _log_files_without_partner(found, params)
-    return [kind for _, kind in sorted(found.items(), key=lambda item: (*item[0][:2], min(item[1])))]
-
-
 def choose_pairs(
     names: Sequence[str], params: StitchingParams, *, include_self: bool = False
 ) -> list[tuple[str, str]]:
@@ -282,81 +200,3 @@ def choose_pairs(
         steps |= {n // 2} if most % 2 and n % 2 == 0 else set()
     steps |= {0} if include_self else set()
     return [(ring[i], ring[j]) for i in range(n) for j in sorted((i + step) % n for step in steps)]
-
-
-def _shared_recipe(recipe: Mapping[str, Json], params: StitchingParams) -> str:
-    """Return what networks of one recipe have in common: all but the seed, or all but the training."""
-    own = {"seed", *(("objective", "schedule", "code") if params.across_objectives else ())}
-    return canonical_json({name: value for name, value in recipe.items() if name not in own})
-
-
-def _log_files_without_partner(
-    found: Mapping[tuple[str, str, str], Mapping[str, object]], params: StitchingParams
-) -> None:
-    files = [list(donors) for (source, *_), donors in found.items() if source == "file"]
-    alone = [names[0] for names in files if len(names) == 1]
-    needs_partner = [joint for joint in params.joints if not _is_named(joint) and not joint.include_self]
-    if alone and needs_partner:
-        why = "no other file has its architecture, input, n_classes and trained_on"
-        if not params.across_objectives:
-            why += ", and its objective; see stitching.across_objectives"
-        _log_left_out([f"{name} ({why})" for name in sorted(alone)])
-
-
-def _log_left_out(left_out: Sequence[str]) -> None:
-    if left_out:
-        more = f" and {len(left_out) - _SHOWN} more" if len(left_out) > _SHOWN else ""
-        _log.info("not stitched: %s%s", ", ".join(left_out[:_SHOWN]), more)
-
-
-def _open_files(study: Study) -> Iterator[tuple[str, CheckpointModel]]:
-    """Yield files of weights that `all` includes; networks that it leaves out are logged."""
-    params, left_out = study.params, []
-    if all(isinstance(x, list) for joint in params.joints for x in (joint.fronts, joint.ends)):
-        return
-    for name, entry in _wanted(study.entries, params):
-        if name in study.networks:
-            raise UserError(f"features.models.{name} has the name of a network trained here; choose another")
-        is_file = isinstance(entry, CheckpointModel)
-        why = _why_not(entry, study.all_sets) if is_file else _why_not_of_all(entry)
-        if why and not isinstance(params.models, str):
-            raise UserError(f"stitching.models: {name!r} cannot be joined: {why}")
-        if why:
-            left_out.append(f"{name} ({why})")
-        elif isinstance(entry, CheckpointModel) and _is_wanted_set(str(entry.trained_on), params):
-            yield name, entry
-    _log_left_out(left_out)
-
-
-def _why_not_of_all(entry: ModelEntry) -> str:
-    return f"networks of source {entry.source} are joined where stitching.joints names them"
-
-
-def _why_not(entry: ModelEntry, stimulus_sets: Collection[str]) -> str:
-    """Return why a network from elsewhere cannot be joined, or nothing."""
-    if isinstance(entry, FileModel):
-        return "its features come from a file, without a network"
-    if isinstance(entry, CheckpointModel) and entry.n_classes is None:
-        return "it has no head; give n_classes"
-    if entry.trained_on not in stimulus_sets:
-        hint = suggest(entry.trained_on, stimulus_sets)
-        return f"trained_on {entry.trained_on!r} is no stimulus set of this study; {hint}"
-    return ""
-
-
-def _wanted(found: Mapping[str, Any], params: StitchingParams) -> list[tuple[str, Any]]:
-    wanted = sorted(found) if isinstance(params.models, str) else params.models
-    return [(name, found[name]) for name in wanted if name in found]
-
-
-def _is_wanted_set(name: str, params: StitchingParams) -> bool:
-    return isinstance(params.stimulus_sets, str) or name in params.stimulus_sets
-
-
-def _require_names(study: Study) -> None:
-    params, models = study.params, {*study.networks, *study.entries, *study.absent}
-    named = [names for joint in params.joints for names in (joint.fronts, joint.ends)]
-    for name in (each for names in (params.models, *named) if isinstance(names, list) for each in names):
-        require_known("network", name, models)
-    for name in () if isinstance(params.stimulus_sets, str) else params.stimulus_sets:
-        require_known("stimulus set", name, study.all_sets)

@@ -19,7 +19,7 @@ class LayerPair(NamedTuple):
     Attributes:
         front: Layer of the network that begins.
         end: Layer of the network that goes on; what follows it runs.
-        front_depth: Place of the layer among those of its network that are asked for, from 0.
+        front_depth: How many of the layers of its network that are asked for come before it.
         depth: The same of the end's layer.
         flatten: Whether every value is a channel of one position.
     """
@@ -52,32 +52,29 @@ def resolve_layers(front: Outline, end: Outline, joint: JointParams, asked: str)
     """
     wanted = joint.layers
     if isinstance(wanted, str):
-        fronts, ends = (_asked(outline, asked) for outline in (front, end))
-        points = [name for name in ends if name in end.cut_points]
-        if wanted == "same":
-            there = set(front.layers)
-            named = [(name, name) for name in points if name in there]
-            fronts = ends if all(name in ends for name, _ in named) else fronts
-        else:
-            named = [(name, other) for name in fronts if name in front.cut_points for other in points]
-        return _placed(named, fronts, ends, joint)
-    pairs = {name: name for name in wanted} if isinstance(wanted, list) else wanted
-    named = [pair for one, other in pairs.items() for pair in _fitting(one, other, front, end, wanted)]
-    return _placed(list(dict.fromkeys(named)), front.layers, end.layers, joint)
+        points = [name for name in _asked(end, asked) if name in end.cut_points]
+        named = [(name, name) for name in points if name in front.layers]
+        if wanted == "grid":
+            fronts = [name for name in _asked(front, asked) if name in front.cut_points]
+            named = [(name, point) for name in fronts for point in points]
+    else:
+        pairs = {name: name for name in wanted} if isinstance(wanted, list) else wanted
+        named = [pair for one, other in pairs.items() for pair in _fitting(one, other, front, end, wanted)]
+    found = [
+        LayerPair(one, other, _depth_of(one, front, asked), _depth_of(other, end, asked), joint.flatten)
+        for one, other in dict.fromkeys(named)
+    ]
+    return sorted(found, key=lambda pair: (pair.depth, pair.front_depth))
 
 
 def _asked(outline: Outline, asked: str) -> Sequence[str]:
     return outline.kept if asked == "kept" else outline.layers
 
 
-def _placed(
-    named: Sequence[tuple[str, str]], fronts: Sequence[str], ends: Sequence[str], joint: JointParams
-) -> list[LayerPair]:
-    pairs = [
-        LayerPair(one, other, list(fronts).index(one), list(ends).index(other), joint.flatten)
-        for one, other in named
-    ]
-    return sorted(pairs, key=lambda pair: (pair.depth, pair.front_depth))
+def _depth_of(layer: str, outline: Outline, asked: str) -> int:
+    """Return how many of the layers that are asked for come before a layer."""
+    before = set(outline.layers[: outline.layers.index(layer)])
+    return sum(name in before for name in _asked(outline, asked))
 
 
 def _fitting(one: str, other: str, front: Outline, end: Outline, wanted: object) -> Iterator[tuple[str, str]]:

@@ -78,12 +78,12 @@ def _difference(joined: "DataFrame", measure: str, *, is_baseline: bool) -> dict
 
 
 def _mean_of(values: "Any", names: Mapping[str, str]) -> dict[str, Any]:
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     mean = float(values.mean())
     found: dict[str, Any] = {names["mean"]: mean}
     if len(values) > 1:
-        half = float(values.sem()) * float(t.ppf((1 + _CONFIDENCE) / 2, len(values) - 1))
+        half = float(values.sem()) * float(stdtrit(len(values) - 1, (1 + _CONFIDENCE) / 2))
         found |= {names["low"]: mean - half, names["high"]: mean + half}
     return found
 

@@ -7,11 +7,11 @@ from images as they are; a step runs the maps and what follows the layer.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from rep_kedro.analyses.stitching.evaluation import Joined, compare_joined, run_joined
 from rep_kedro.analyses.stitching.fitting import FitMoments, Fitted, fit_map
+from rep_kedro.analyses.stitching.gathering import Place, front_name, gather_layers
 from rep_kedro.analyses.stitching.joining import (
     Stitch,
     Wanted,
@@ -25,7 +25,6 @@ from rep_kedro.analyses.stitching.layers import LayerPair
 from rep_kedro.analyses.stitching.maps import TaskMap
 from rep_kedro.analyses.stitching.params import StitchingParams
 from rep_kedro.analyses.stitching.reading import Group, end_of, front_of
-from rep_kedro.analyses.stitching.rooms import ActivationRoom
 from rep_kedro.analyses.stitching.splits import Split
 from rep_kedro.datasets import Tensors
 from rep_kedro.errors import NotFiniteError
@@ -33,7 +32,6 @@ from rep_kedro.kernels.stitching import training as kernel
 from rep_kedro.kernels.stitching.maps import AffineMap, zero_small_weights
 from rep_kedro.kernels.stitching.paths import interpolate_maps
 from rep_kedro.kernels.stitching.recipes import Schedule, StitchRecipe
-from rep_kedro.kernels.stitching.running import EndLayer, FrontLayer
 
 _PATH_COLUMNS = ("stitched_accuracy", "relative_accuracy", "agreement", "cross_entropy")
 
@@ -140,7 +138,7 @@ def _train_all(
     moments: Mapping[tuple[str, LayerPair], FitMoments],
 ) -> dict[Stitch, kernel.TrainedStitch]:
     """Train layer by layer of the end; stitches into one layer share batches if their schedules are one."""
-    places: dict[tuple[str, bool], list[tuple[JoinedPair, LayerPair, str]]] = {}
+    places: dict[tuple[str, bool], list[Place]] = {}
     for pair, name in wanted:
         for layers in pair.places[name]:
             places.setdefault((layers.end, layers.flatten), []).append((pair, layers, name))
@@ -152,12 +150,12 @@ def _train_all(
 
 def _train_into_layer(
     group: Group,
-    chosen: Sequence[tuple[JoinedPair, LayerPair, str]],
+    chosen: Sequence[Place],
     split: Split,
     params: StitchingParams,
     moments: Mapping[tuple[str, LayerPair], FitMoments],
 ) -> dict[Stitch, kernel.TrainedStitch]:
-    fronts, end = _gather(group, chosen, split, params, moments)
+    fronts, end = gather_layers(group, chosen, split, params, moments)
     by_schedule: dict[Schedule, list[Stitch]] = {}
     for pair, layers, name in chosen:
         for seed in params.maps[name].wanted_seeds:
@@ -166,74 +164,12 @@ def _train_into_layer(
     found: dict[Stitch, kernel.TrainedStitch] = {}
     for schedule, stitches in by_schedule.items():
         asked = [
-            kernel.Stitch(f"{s.pair}/{s.layers.name}", recipe_of(params.maps[s.map], s.seed))
+            kernel.Stitch(front_name(s.pair, s.layers), recipe_of(params.maps[s.map], s.seed))
             for s in stitches
         ]
         trained = kernel.train_stitches(asked, fronts, end, schedule, device=params.device)
         found |= dict(zip(stitches, trained, strict=True))
     return found
-
-
-def _gather(
-    group: Group,
-    chosen: Sequence[tuple[JoinedPair, LayerPair, str]],
-    split: Split,
-    params: StitchingParams,
-    moments: Mapping[tuple[str, LayerPair], FitMoments],
-) -> tuple[dict[str, FrontLayer], EndLayer]:
-    """Compute the activations of fronts and end, and outputs, for all images of a split."""
-    pair, layers, _ = chosen[0]
-    end, flatten = end_of(pair, layers), layers.flatten
-    sides = {f"{p.name}/{at.name}": front_of(p, at) for p, at, _ in chosen}
-    given = [params.maps[name] for *_, name in chosen]
-    with_outputs = any(each.needs_front_outputs for each in given)
-    keys = {end.network, *(side.network for side in sides.values() if with_outputs and not side.is_noise)}
-    room, n = ActivationRoom(params.memory_bytes), len(split.labels)
-    kept: dict[str, Tensor] = {}
-    logits: dict[str, list[Tensor]] = {key: [] for key in keys}
-    shape: tuple[int, ...] = ()
-    with_end = any(isinstance(each, TaskMap) and _needs_end(each) for each in given)
-
-    def keep(key: str, rows: slice, samples: Tensor) -> None:
-        if key not in kept:
-            kept[key] = room.give((n, *samples.shape[1:]))
-        kept[key][rows] = samples.cpu()
-
-    with torch.no_grad():
-        for batch in group.read(split):
-            rows = slice(batch.start, batch.start + batch.n_stimuli)
-            shape = tuple(batch.activation(end).shape[1:])
-            for key in keys:
-                logits[key].append(batch.logits[key]().cpu())
-            for key, side in sides.items():
-                keep(key, rows, batch.positions(side, end, flatten=flatten))
-            if with_end:
-                keep("", rows, batch.positions(end, end, flatten=flatten))
-    outputs = {key: torch.cat(parts) for key, parts in logits.items()}
-    fronts = {
-        f"{p.name}/{at.name}": FrontLayer(
-            kept[f"{p.name}/{at.name}"],
-            moments[p.name, at].all,
-            outputs.get(front_of(p, at).network) if not front_of(p, at).is_noise else None,
-        )
-        for p, at, _ in chosen
-    }
-    tails = _tails(group, end.network, end.layer, given)
-    return fronts, EndLayer(shape, *tails, kept.get(""), outputs[end.network], split.labels, flatten)
-
-
-def _tails(group: Group, network: str, layer: str, given: Sequence[Any]) -> tuple[Any, Any]:
-    loaded = group.networks[network]
-    tail = loaded.adapted(layer, loaded.cut.tail(layer, is_folded=True))
-    if not any(getattr(each, "later_layers", 0) for each in given):
-        return tail, None
-    points = loaded.cut.cut_points
-    later = points[points.index(layer) + 1 :]
-    return tail, loaded.adapted(layer, loaded.cut.tail(layer, also=later, is_folded=True))
-
-
-def _needs_end(given: TaskMap) -> bool:
-    return given.loss != "task" or given.cka_penalty != 0.0
 
 
 def _schedule_of(given: Any) -> Schedule:

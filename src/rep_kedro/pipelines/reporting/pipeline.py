@@ -51,7 +51,9 @@ def create_pipeline(**_: object) -> Pipeline:
         name="run_table",
         counts=dict.fromkeys(COLLECTIONS, nodes.with_journal),
     )
-    all_others = [name for name in (*COLLECTIONS, "figures", *TABLES) if name != "missing_members"]
+    all_others = [
+        name for name in (*COLLECTIONS, "figures", "stitch_reports", *TABLES) if name != "missing_members"
+    ]
     missing = RecipeNode(
         nodes.list_missing_members,
         inputs={name: name for name in all_others},

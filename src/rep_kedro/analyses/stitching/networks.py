@@ -1,0 +1,202 @@
+"""Networks that can be joined: those of one recipe, and any other by its name."""
+
+import logging
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rep_kedro.analyses.stitching.donors import Donor, ForeignDonor, OwnDonor, file_donor
+from rep_kedro.analyses.stitching.params import JointParams, StitchingParams
+from rep_kedro.datasets import missing_of
+from rep_kedro.datasets.plan import Json, canonical_json
+from rep_kedro.errors import UserError, require_known, suggest
+from rep_kedro.models.sources.array_specs import FileModel
+from rep_kedro.models.sources.specs import CheckpointModel, ModelEntry
+
+if TYPE_CHECKING:
+    from rep_kedro.datasets import ArrowHandle, TensorsHandle
+
+_SHOWN = 3
+_log = logging.getLogger(__name__)
+
+
+class Study(NamedTuple):
+    """What there is to choose from.
+
+    Attributes:
+        stimulus_sets: Handles by name.
+        networks: Handles of networks trained here.
+        entries: Networks from elsewhere, by name.
+        absent: Networks that should be there and are missing; they are no mistake of the parameters.
+        params: What is chosen.
+    """
+
+    stimulus_sets: Mapping[str, "ArrowHandle"]
+    networks: Mapping[str, "TensorsHandle"]
+    entries: Mapping[str, ModelEntry]
+    absent: Collection[str]
+    params: StitchingParams
+
+    @property
+    def all_sets(self) -> set[str]:
+        """Names of stimulus sets, missing ones included."""
+        return {*self.stimulus_sets, *missing_of(self.stimulus_sets)}
+
+
+def is_named(joint: JointParams) -> bool:
+    """Return whether a joint names networks, and does not join those of each recipe among themselves."""
+    return not (isinstance(joint.fronts, str) and isinstance(joint.ends, str))
+
+
+def find_donor(study: Study, name: str) -> Donor:
+    """Return a network by its name.
+
+    Raises:
+        UserError: If there is none, or it cannot be joined.
+    """
+    require_known("network", name, {*study.networks, *study.entries})
+    if name in study.networks:
+        handle = study.networks[name]
+        if handle.meta["n_classes"] is None:
+            raise UserError(
+                f"network {name!r} has no head ({handle.meta['objective']}); stitching needs labels"
+            )
+        if why := _why_not_cut(handle.meta):
+            raise UserError(f"network {name!r} cannot be joined: {why}")
+        return OwnDonor(name, handle, handle.meta["stimulus_set"])
+    entry = study.entries[name]
+    if why := _why_not(entry, study.all_sets):
+        raise UserError(f"network {name!r} cannot be joined: {why}")
+    return file_donor(name, entry) if isinstance(entry, CheckpointModel) else ForeignDonor(name, entry)  # type: ignore[arg-type]
+
+
+def list_kinds(study: Study) -> list[dict[str, Donor]]:
+    """Return the networks of each recipe, by name: trained here, or files of one description."""
+    params = study.params
+    found: dict[tuple[str, str, str], dict[str, Donor]] = {}
+    left_out = []
+    for name, handle in _wanted(study.networks, params):
+        meta = handle.meta
+        if why := _why_not_cut(meta):
+            left_out.append(f"{name} ({why})")
+            continue
+        if meta["n_classes"] is not None and _is_wanted_set(meta["stimulus_set"], params):
+            require_known("stimulus set", meta["stimulus_set"], study.all_sets)
+            kind = ("trained", meta["stimulus_set"], _shared_recipe(handle.recipe, params))
+            found.setdefault(kind, {})[name] = OwnDonor(name, handle, meta["stimulus_set"])
+    _log_left_out(left_out)
+    for name, entry in _open_files(study):
+        donor = file_donor(name, entry)
+        shared = donor.handle.meta | ({} if params.across_objectives else {"objective": entry.objective})
+        found.setdefault(("file", donor.stimulus_set, canonical_json(shared)), {})[name] = donor
+    _log_files_without_partner(found, params)
+    return [kind for _, kind in sorted(found.items(), key=lambda item: (*item[0][:2], min(item[1])))]
+
+
+def _why_not_cut(meta: Mapping[str, Any]) -> str:
+    """Return why a network trained here cannot be cut; empty if it can."""
+    return (
+        "it was trained with an architecture of a library or own code"
+        if "library" in meta["definition"]
+        else ""
+    )
+
+
+def require_common_labels(front: Donor, end: Donor, stimulus_sets: Mapping[str, "ArrowHandle"]) -> None:
+    """Refuse networks that do not predict the same classes.
+
+    Raises:
+        UserError: Says which classes each predicts.
+    """
+    classes = [donor.outline.n_classes for donor in (front, end)]
+    if classes[0] == classes[1] and front.stimulus_set == end.stimulus_set:
+        return
+    names = [
+        stimulus_sets[donor.stimulus_set].meta.get("class_names")
+        if donor.stimulus_set in stimulus_sets
+        else None
+        for donor in (front, end)
+    ]
+    if classes[0] != classes[1] or names[0] is None or names[0] != names[1]:
+        raise UserError(
+            f"{front.name} ({classes[0]} classes of {front.stimulus_set}) and {end.name} ({classes[1]}"
+            f" classes of {end.stimulus_set}) have other label sets; join networks of the same classes"
+        )
+
+
+def _shared_recipe(recipe: Mapping[str, Json], params: StitchingParams) -> str:
+    """Return what networks of one recipe have in common: all but the seed, or all but the training."""
+    own = {"seed", *(("objective", "schedule", "code") if params.across_objectives else ())}
+    return canonical_json({name: value for name, value in recipe.items() if name not in own})
+
+
+def _log_files_without_partner(
+    found: Mapping[tuple[str, str, str], Mapping[str, object]], params: StitchingParams
+) -> None:
+    files = [list(donors) for (source, *_), donors in found.items() if source == "file"]
+    alone = [names[0] for names in files if len(names) == 1]
+    needs_partner = [joint for joint in params.joints if not is_named(joint) and not joint.include_self]
+    if alone and needs_partner:
+        why = "no other file has its architecture, input, n_classes and trained_on"
+        if not params.across_objectives:
+            why += ", and its objective; see stitching.across_objectives"
+        _log_left_out([f"{name} ({why})" for name in sorted(alone)])
+
+
+def _log_left_out(left_out: Sequence[str]) -> None:
+    if left_out:
+        more = f" and {len(left_out) - _SHOWN} more" if len(left_out) > _SHOWN else ""
+        _log.info("not stitched: %s%s", ", ".join(left_out[:_SHOWN]), more)
+
+
+def _open_files(study: Study) -> Iterator[tuple[str, CheckpointModel]]:
+    """Yield files of weights that `all` includes; networks that it leaves out are logged."""
+    params, left_out = study.params, []
+    if all(isinstance(x, list) for joint in params.joints for x in (joint.fronts, joint.ends)):
+        return
+    for name, entry in _wanted(study.entries, params):
+        if name in study.networks:
+            raise UserError(f"features.models.{name} has the name of a network trained here; choose another")
+        is_file = isinstance(entry, CheckpointModel)
+        why = _why_not(entry, study.all_sets) if is_file else _why_not_of_all(entry)
+        if why and not isinstance(params.models, str):
+            raise UserError(f"stitching.models: {name!r} cannot be joined: {why}")
+        if why:
+            left_out.append(f"{name} ({why})")
+        elif isinstance(entry, CheckpointModel) and _is_wanted_set(str(entry.trained_on), params):
+            yield name, entry
+    _log_left_out(left_out)
+
+
+def _why_not_of_all(entry: ModelEntry) -> str:
+    return f"networks of source {entry.source} are joined where stitching.joints names them"
+
+
+def _why_not(entry: ModelEntry, stimulus_sets: Collection[str]) -> str:
+    """Return why a network from elsewhere cannot be joined, or nothing."""
+    if isinstance(entry, FileModel):
+        return "its features come from a file, without a network"
+    if isinstance(entry, CheckpointModel) and entry.n_classes is None:
+        return "it has no head; give n_classes"
+    if entry.trained_on not in stimulus_sets:
+        hint = suggest(entry.trained_on, stimulus_sets)
+        return f"trained_on {entry.trained_on!r} is no stimulus set of this study; {hint}"
+    return ""
+
+
+def _wanted(found: Mapping[str, Any], params: StitchingParams) -> list[tuple[str, Any]]:
+    wanted = sorted(found) if isinstance(params.models, str) else params.models
+    return [(name, found[name]) for name in wanted if name in found]
+
+
+def _is_wanted_set(name: str, params: StitchingParams) -> bool:
+    return isinstance(params.stimulus_sets, str) or name in params.stimulus_sets
+
+
+def require_known_names(study: Study) -> None:
+    """Refuse names of networks and stimulus sets that there are not, with close matches."""
+    params, models = study.params, {*study.networks, *study.entries, *study.absent}
+    named = [names for joint in params.joints for names in (joint.fronts, joint.ends)]
+    for name in (each for names in (params.models, *named) if isinstance(names, list) for each in names):
+        require_known("network", name, models)
+    for name in () if isinstance(params.stimulus_sets, str) else params.stimulus_sets:
+        require_known("stimulus set", name, study.all_sets)
