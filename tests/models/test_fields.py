@@ -335,6 +335,32 @@ def test_positions_are_followed_through_tokens_and_back():
     assert (found["last"].rows.jump_px, found["last"].columns.jump_px) == (2, 4)
 
 
+def test_positions_of_attention_are_those_of_the_queries():
+    class Coarse(nn.Module):
+        """Keys and values of a coarser map, as in pyramid transformers; a convolution behind."""
+
+        def __init__(self):
+            super().__init__()
+            self.patch, self.coarse = nn.Conv2d(3, 4, 4, 4), nn.Conv2d(4, 4, 2, 2)
+            self.attended, self.last = nn.Identity(), nn.Conv2d(4, 4, 3, padding=1)
+
+        def forward(self, x):
+            x = self.patch(x)
+            q, k = (each.flatten(2).transpose(1, 2) for each in (x, self.coarse(x)))
+            y = (
+                self.attended((q @ k.transpose(1, 2)).softmax(-1) @ k)
+                .transpose(1, 2)
+                .unflatten(2, x.shape[2:])
+            )
+            return self.last(x + y)
+
+    found = find_layer_fields(Coarse(), None, 32).known
+    assert [(name, field.columns.jump_px) for name, field in found.items()] == [
+        *[("patch", 4), ("coarse", 8), ("attended", 4), ("last", 4)]
+    ]
+    assert (found["last"].columns.windows_px, found["last"].columns.size_px) == (12, 32)
+
+
 def test_layers_called_twice_are_named_with_the_call():
     class Twice(nn.Module):
         def __init__(self):

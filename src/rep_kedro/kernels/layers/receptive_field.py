@@ -233,7 +233,11 @@ def place_at(sight: Sight, index: Index, target: Index, offset: int) -> Sight:
 
 
 def unite(sights: Sequence[Sight]) -> Sight:
-    """Return what is seen by positions that read the same position of several tensors."""
+    """Return what is seen by positions that read the same position of several tensors.
+
+    Their distance is that of the first with positions of its own: in attention the queries, whose keys may be
+    of a coarser map.
+    """
     whole: tuple[int, int] | None = None
     united: list[Paths] = []
     for sight in sights:
@@ -251,7 +255,8 @@ def unite(sights: Sequence[Sight]) -> Sight:
                 break
         else:
             united.append(paths)
-    return Sight(tuple(united), whole, max((sight.jump_px for sight in sights), default=1))
+    leading = next((sight for sight in sights if sight.paths), sights[0])
+    return Sight(tuple(united), whole, leading.jump_px)
 
 
 def _spread(paths: Paths, indices: tuple[Index, ...]) -> tuple[Pixels, Pixels]:

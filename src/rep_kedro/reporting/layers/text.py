@@ -69,6 +69,8 @@ def _notes(content: ReportContent, shown: pd.DataFrame, delta: float) -> list[st
         notes.append(f"{n_undefined} of {len(shown)} saturations are undefined.")
     if not len(content.table("receptive_fields")):
         notes.append("This run made no table receptive_fields: no border layer is marked.")
+    if not len(content.table("layer_tails")):
+        notes.append("This run made no table layer_tails: no tail is marked.")
     return notes
 
 
