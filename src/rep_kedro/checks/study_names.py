@@ -136,10 +136,8 @@ def _used_names(parameters: Mapping[str, Any], read: Iterable[str]) -> Iterator[
                 yield from (((group, key), kind, name) for name in chosen[key])
         if chosen.get("subset") is not None:
             yield (group, "subset"), SUBSET, chosen["subset"]
-    projections = parameters.get("diagnostics", {}).get("projections") if "diagnostics" in read else None
-    for key, kind in (("models", ANY_NETWORK), ("stimulus_sets", STIMULUS_SET)):
-        if projections and isinstance(projections.get(key), list):
-            yield from ((("diagnostics", "projections", key), kind, name) for name in projections[key])
+    if "diagnostics" in read:
+        yield from _names_used_by_projections(parameters["diagnostics"].get("projections") or {})
     if "training" in read and parameters["training"].get("grids"):
         yield from _sets_to_train_on(parameters["training"])
     if "probing" in read:
@@ -149,6 +147,15 @@ def _used_names(parameters: Mapping[str, Any], read: Iterable[str]) -> Iterator[
             for anchor in (step.get("anchor") for step in steps or ()):
                 if anchor is not None:
                     yield ("consistency", "model_sets", name), ANY_NETWORK, anchor
+
+
+def _names_used_by_projections(projections: Mapping[str, Any]) -> Iterator[tuple[Keys, str, str]]:
+    for key, kind in (("models", ANY_NETWORK), ("stimulus_sets", STIMULUS_SET), ("subset", SUBSET)):
+        names = projections.get(key)
+        if key == "subset":
+            names = [] if names is None else [names]
+        if isinstance(names, list):
+            yield from ((("diagnostics", "projections", key), kind, name) for name in names)
 
 
 def _sets_to_train_on(training: Mapping[str, Any]) -> Iterator[tuple[Keys, str, str]]:
