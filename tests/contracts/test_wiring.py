@@ -26,6 +26,7 @@ OTHERWISE_NAMED = {
     "study_figures": ["figures"],
     "model_maps": ["model_positions", "model_clusters"],
     "best_layer_match": ["best_layer_match", "shared_representations"],
+    "saturation_history": ["saturation_history", "projection_results"],
 }
 MOST_ELEMENTS = 100  # more in one graph of Kedro-Viz nobody can read
 

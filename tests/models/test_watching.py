@@ -10,6 +10,7 @@ from torch import nn
 
 from rep_kedro._torchvision import mend_torchvision
 from rep_kedro.errors import UserError
+from rep_kedro.kernels.layers.positions import count_positions
 from rep_kedro.models.network import build_network
 from rep_kedro.models.watched_layers import Amount, WatchedLayer, choose_amount, find_watched_layers
 from rep_kedro.models.watching import CONSTANT, NO_SAMPLES, NOT_FINITE, LayerWatch
@@ -149,10 +150,10 @@ def test_layers_without_a_spectrum_say_why(mixed):
 
 
 @pytest.mark.parametrize(
-    ("name", "n_layers", "n_multiply_adds"),
-    [("resnet18", 21, 37.0e6), ("resnet50", 54, 83.4e6), ("vgg16_bn", 16, None)],
+    ("name", "n_layers", "n_positions", "n_multiply_adds"),
+    [("resnet18", 21, 618, 37.0e6), ("resnet50", 54, None, 83.4e6), ("vgg16_bn", 15 + 1, 2814 + 1, None)],
 )
-def test_published_networks_have_the_published_numbers_of_layers(name, n_layers, n_multiply_adds):
+def test_published_networks_have_the_published_numbers(name, n_layers, n_positions, n_multiply_adds):
     """Counts of the saturation experiments, 10 classes, 32 px; their VGG16 has one linear layer fewer."""
     mend_torchvision()
     from torchvision.models import get_model
@@ -161,6 +162,8 @@ def test_published_networks_have_the_published_numbers_of_layers(name, n_layers,
         network = get_model(name, weights=None, num_classes=10)
     layers = find_watched_layers(network, torch.zeros(1, 3, 32, 32, device="meta"))
     assert len(layers) == n_layers
+    if n_positions:
+        assert sum(count_positions(layer.shape) for layer in layers) == n_positions
     if n_multiply_adds:
         total = sum(layer.n_multiply_adds for layer in layers)
         assert total == pytest.approx(n_multiply_adds, rel=2e-3)

@@ -18,6 +18,8 @@ COLLECTIONS = {
     "networks": "06_models",
     "features": "04_feature",
     "spectra": "07_model_output",
+    "training_spectra": "07_model_output",
+    "projections": "07_model_output",
     "similarity_matrices": "07_model_output",
     "similarity_nulls": "07_model_output",
     "layer_similarity_matrices": "07_model_output",
@@ -76,7 +78,7 @@ def test_another_threshold_of_saturation_computes_what_depends_on_it(own_study: 
     run_in(own_study, "kedro", "run", "--env=test", "--params=diagnostics.deltas=[0.5]")
     after = _single_files(own_study)
     changed = {path.stem for path, state in after.items() if before[path] != state}
-    assert changed == {"layer_diagnostics", "report"}
+    assert changed == {"layer_diagnostics", "saturation_history", "report"}
 
 
 def test_a_damaged_table_is_computed_again_and_nothing_else(own_study: Path) -> None:
@@ -109,6 +111,8 @@ def test_other_epochs_of_one_network_recompute_it_and_exactly_its_descendants(ow
         "networks": 1,
         "features": 3,
         "spectra": 3,
+        "training_spectra": 1,
+        "projections": 0,
         "probes": 3,
         "layer_probes": 0,
         "stitches": 0,

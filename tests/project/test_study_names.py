@@ -122,6 +122,24 @@ def test_layers_that_cannot_be_stitched_are_refused(
 
 
 @pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("models", ["cnn_simclr_s9"], "is not a network of this study; did you mean"),
+        ("stimulus_sets", ["digitz"], "is not a stimulus set of this study; did you mean 'digits'?"),
+        ("subset", "analsis", "is not a stimulus subset of this study; did you mean 'analysis'?"),
+    ],
+)
+def test_unknown_names_of_projections_are_refused(
+    parameters: dict[str, Any], key: str, value: Any, message: str
+) -> None:
+    changed = deepcopy(parameters)
+    changed["diagnostics"]["projections"] = {"models": [], key: value}
+    with pytest.raises(ValueError, match=f"^parameter diagnostics.projections.{key}") as refused:
+        _check(changed, "diagnostics")
+    assert message in str(refused.value)
+
+
+@pytest.mark.parametrize(
     ("layers", "requested", "is_refused"),
     [
         ("zzz*", ["layer1", "blocks.*"], True),

@@ -143,6 +143,8 @@ def make_study(seed: int = 0) -> Study:
         "layer_diagnostics": make_diagnostics(cards, rng),
         "receptive_fields": fields,
         "layer_tails": compute_layer_tails(probes, fields, cards, DiagnosticsParams(tail_epsilon=0.1)),
+        "saturation_history": make_saturation_history(cards),
+        "projection_results": make_projections(cards),
         **make_layer_tables(layers),
         "stitching_results": make_stitching(cards, rng),
         "stitch_paths": STITCH_PATHS.frame([]),
@@ -660,6 +662,37 @@ def make_receptive_fields(cards):
                     "reason": "",
                 }
             )
+    return pd.DataFrame(rows)
+
+
+def make_saturation_history(cards):
+    """Two watched networks whose saturation moves to later layers."""
+    rows = []
+    for row in cards[cards.objective == "supervised"].head(2).itertuples():
+        for depth, layer in enumerate(ARCHITECTURES[row.architecture]):
+            for epoch in range(4):
+                dimension = max(1, round(WIDTHS[layer] * np.exp(-((depth - epoch) ** 2) / 4)))
+                for mode in ("train", "eval")[epoch == 0 :]:
+                    for rule, n in (("reach", dimension), ("delve", max(1, dimension - 1))):
+                        about = {"model": row.model, "epoch": epoch, "layer": layer, "depth": depth}
+                        about |= {"mode": mode, "delta": 0.99, "rule": rule, "n_features": WIDTHS[layer]}
+                        about |= {"n_samples": 500, "intrinsic_dimension": n}
+                        about |= {"saturation": n / WIDTHS[layer], "participation_ratio": n / 2}
+                        about |= {"effective_rank": n / 1.5, "stable_rank": n / 3, "two_nn_dimension": np.nan}
+                        rows.append({**about, "reason": "TwoNN was not asked for"})
+    return pd.DataFrame(rows)
+
+
+def make_projections(cards):
+    rows = []
+    for row in cards[cards.objective == "supervised"].head(1).itertuples():
+        for layer in (ARCHITECTURES[row.architecture][0], "*"):
+            for kind, accuracy in (("leading", 0.95), ("random", 0.2)):
+                about = {"stimulus_set": "digits", "model": row.model, "layer": layer, "directions": kind}
+                about |= {"is_centred": True, "delta": 0.99, "rule": "reach", "dimension": 9}
+                about |= {"n_channels": 16, "accuracy": accuracy, "loss": 0.2, "n_fit": 400, "n_test": 100}
+                about |= {"original_accuracy": 0.96, "original_loss": 0.1, "reason": ""}
+                rows.append({**about, "relative_accuracy": accuracy / 0.96})
     return pd.DataFrame(rows)
 
 

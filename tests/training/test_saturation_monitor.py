@@ -43,7 +43,7 @@ def _train(objective="supervised", **settings):
 
 @pytest.fixture(scope="module")
 def watched():
-    return _train(positions="all", n_neighbours=12)
+    return _train(positions="all", every=1, n_neighbours=12)
 
 
 def test_weights_and_history_are_those_without_it(watched):

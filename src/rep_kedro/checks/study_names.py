@@ -140,7 +140,7 @@ def _used_names(parameters: Mapping[str, Any], read: Iterable[str]) -> Iterator[
     if "stitching" in read:
         yield from _names_used_by_joints(parameters["stitching"])
     if "diagnostics" in read:
-        yield from _names_used_by_projections(parameters["diagnostics"])
+        yield from _names_used_by_projections(parameters["diagnostics"].get("projections") or {})
     if "training" in read and parameters["training"].get("grids"):
         yield from _sets_to_train_on(parameters["training"])
     if "probing" in read:
@@ -150,6 +150,15 @@ def _used_names(parameters: Mapping[str, Any], read: Iterable[str]) -> Iterator[
             for anchor in (step.get("anchor") for step in steps or ()):
                 if anchor is not None:
                     yield ("consistency", "model_sets", name), ANY_NETWORK, anchor
+
+
+def _names_used_by_projections(projections: Mapping[str, Any]) -> Iterator[tuple[Keys, str, str]]:
+    for key, kind in (("models", ANY_NETWORK), ("stimulus_sets", STIMULUS_SET), ("subset", SUBSET)):
+        names = projections.get(key)
+        if key == "subset":
+            names = [] if names is None else [names]
+        if isinstance(names, list):
+            yield from ((("diagnostics", "projections", key), kind, name) for name in names)
 
 
 def _sets_to_train_on(training: Mapping[str, Any]) -> Iterator[tuple[Keys, str, str]]:
@@ -162,14 +171,6 @@ def _sets_to_train_on(training: Mapping[str, Any]) -> Iterator[tuple[Keys, str, 
     for name in dict.fromkeys(spec.stimulus_set for spec in specs):
         is_default = name == training.get("stimulus_set")
         yield ("training", "stimulus_set" if is_default else "grids"), STIMULUS_SET, name
-
-
-def _names_used_by_projections(diagnostics: Mapping[str, Any]) -> Iterator[tuple[Keys, str, str]]:
-    projections = diagnostics.get("projections") or {}
-    for key, kind in (("models", ANY_NETWORK), ("stimulus_sets", STIMULUS_SET)):
-        names = projections.get(key)
-        for name in names if isinstance(names, list) else ():
-            yield ("diagnostics", "projections", key), kind, name
 
 
 def _names_used_by_joints(stitching: Mapping[str, Any]) -> Iterator[tuple[Keys, str, str]]:

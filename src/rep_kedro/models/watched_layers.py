@@ -16,7 +16,7 @@ WATCHED = (nn.Conv2d, nn.Linear, nn.LSTM)
 ENOUGH_POSITIONS = 4  # of each stimulus: with them saturations equal those of all positions
 # What else takes time, in multiply-adds that take as much: reading and centring one number, and adding the
 # products of a batch to the float64 sums, in rows of samples.
-READING_A_NUMBER, ROWS_PER_SUM = 96, 128
+READING_A_NUMBER, ROWS_PER_SUM = 256, 128
 STEP_PER_FORWARD = 3  # multiply-adds of a training step over those of its forward pass
 _MAP_AXES = 4
 

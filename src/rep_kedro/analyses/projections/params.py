@@ -4,12 +4,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 
-from rep_kedro.kernels.layers.spectrum import SaturationRule
 from rep_kedro.parameter_model import PlainNumbers
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Scope = Literal["each", "all"]
 Kind = Literal["leading", "random"]
+Rule = Literal["reach", "delve"]
 
 
 class ProjectionParams(PlainNumbers, BaseModel):
@@ -44,7 +44,7 @@ class ProjectionParams(PlainNumbers, BaseModel):
     directions: tuple[Kind, ...] = Field(default=("leading", "random"), min_length=1)
     centred: bool = True
     deltas: tuple[Share, ...] = Field(default=(0.9, 0.99, 0.999), min_length=1)
-    rules: tuple[SaturationRule, ...] = Field(default=("reach",), min_length=1)
+    rules: tuple[Rule, ...] = Field(default=("reach",), min_length=1)
     n_fit: PositiveInt | None = 2000
     n_test: PositiveInt | None = None
     seed: NonNegativeInt = 0

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from rep_kedro.analyses.diagnostics.params import DiagnosticsParams
 from rep_kedro.datasets import Batch, MemberKey, Plan, Planned, code_revision, missing_of
 from rep_kedro.errors import require_known
+from rep_kedro.pipelines.diagnostics.projections import tabulate_projection_results
+from rep_kedro.pipelines.diagnostics.saturation import tabulate_saturation_history
 from rep_kedro.schemas.diagnostics import LAYER_DIAGNOSTICS
 
 if TYPE_CHECKING:
@@ -110,6 +112,22 @@ def compute_layer_diagnostics(spectra: Mapping[str, TensorsHandle], params: Diag
                 rows.append(LAYER_DIAGNOSTICS.pick({**key_values, **about, **measured[delta]}))
     _log.info("RankMe with epsilon %g, intrinsic dimension by rule %r", params.rankme_epsilon, params.rule)
     return LAYER_DIAGNOSTICS.frame(rows)
+
+
+def tabulate_watched_and_projected(
+    training_spectra: Mapping[str, TensorsHandle],
+    projections: Mapping[str, TensorsHandle],
+    params: DiagnosticsParams,
+) -> tuple[DataFrame, DataFrame]:
+    """Return the tables of watched trainings and of projected networks, by one node for a smaller graph.
+
+    Args:
+        training_spectra: Handles by network.
+        projections: Handles by `<stimulus set>/<model>`.
+        params: Shares of variance of the first table.
+    """
+    history = tabulate_saturation_history(training_spectra, params)
+    return history, tabulate_projection_results(projections)
 
 
 def _measure_layer(

@@ -33,14 +33,6 @@ def create_pipeline(**_: object) -> Pipeline:
                 name="training_spectra",
                 tags=["gpu"],
             ),
-            RecipeNode(
-                saturation.tabulate_saturation_history,
-                inputs=["training_spectra", "params:diagnostics"],
-                outputs="saturation_history",
-                name="saturation_history",
-                counts={"params:diagnostics": only({"deltas"})},
-                tags=["cpu"],
-            ),
             Node(
                 projections.plan_projections,
                 inputs=[
@@ -55,10 +47,11 @@ def create_pipeline(**_: object) -> Pipeline:
                 tags=["gpu"],
             ),
             RecipeNode(
-                projections.tabulate_projection_results,
-                inputs="projections",
-                outputs="projection_results",
-                name="projection_results",
+                nodes.tabulate_watched_and_projected,
+                inputs=["training_spectra", "projections", "params:diagnostics"],
+                outputs=["saturation_history", "projection_results"],
+                name="saturation_history",
+                counts={"params:diagnostics": only({"deltas"})},
                 tags=["cpu"],
             ),
             RecipeNode(

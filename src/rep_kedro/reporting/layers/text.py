@@ -23,6 +23,18 @@ LAYER_COLUMNS = {
     "two_nn_dimension": Column("TwoNN", "number", 1),
     "mle_dimension": Column("MLE dimension", "number", 1),
 }
+PROJECTION_COLUMNS = {
+    "stimulus_set": Column("stimulus set"),
+    "model": Column("network"),
+    "layer": Column("layer (* for all)"),
+    "directions": Column("directions"),
+    "delta": Column("δ", "number", 4),
+    "rule": Column("rule"),
+    "dimension": Column("kept", "count"),
+    "n_channels": Column("of", "count"),
+    "accuracy": Column("accuracy", "percent", 1),
+    "original_accuracy": Column("without projection", "percent", 1),
+}
 FIELD_COLUMNS = {
     "receptive_field_px": Column("receptive field (px)", "count"),
     "input_px": Column("input (px)", "count"),
@@ -52,7 +64,7 @@ def describe(content: ReportContent) -> list[Section]:
                 content.block("saturation_history", _watched_in_words(content), is_folded=True),
                 content.block("layer_profiles", what if len(shown) else "nothing"),
             ],
-            tables=[_layer_table(content, shown)] if len(shown) else [],
+            tables=[*([_layer_table(content, shown)] if len(shown) else []), *_projection_tables(content)],
         )
     ]
 
@@ -71,7 +83,22 @@ def _notes(content: ReportContent, shown: pd.DataFrame, delta: float) -> list[st
         notes.append("This run made no table receptive_fields: no border layer is marked.")
     if not len(content.table("layer_tails")):
         notes.append("This run made no table layer_tails: no tail is marked.")
+    if not len(content.table("saturation_history")):
+        notes.append("This run watched no training: saturation over epochs is unknown.")
+    if not len(content.table("projection_results")):
+        notes.append("This run projected no layers.")
     return notes
+
+
+def _projection_tables(content: ReportContent) -> list[Table]:
+    results = content.table("projection_results")
+    if not len(results):
+        return []
+    of = ["projection_results"]
+    caption = "Networks whose layers are restricted to some directions"
+    return [
+        make_table(results, PROJECTION_COLUMNS, caption, most_rows=content.n_run_rows, is_folded=True, of=of)
+    ]
 
 
 def _watched_in_words(content: ReportContent) -> str:
