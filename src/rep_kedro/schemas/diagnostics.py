@@ -183,4 +183,23 @@ LAYER_TAILS = Table(
     empty_when="no stimulus set has labels",
 )
 
-TABLES = (LAYER_DIAGNOSTICS, RECEPTIVE_FIELDS, PROJECTION_RESULTS, LAYER_TAILS)
+LABEL_FREE_MEASURES = Table(
+    "label_free_measures",
+    "One row for each network, stimulus set and measure that needs no labels, of the network's final layer.",
+    key=("stimulus_set", "model", "space", "measure"),
+    columns=(
+        STIMULUS_SET,
+        MODEL,
+        text("space", "what is measured", values=("representation", "embedding")),
+        LAYER,
+        text("measure", "name of the measure"),
+        number("value", "its value", missing=WITH_REASON),
+        count("n", "stimuli"),
+        count("k", "features"),
+        text("settings", "constants that the value depends on, as JSON"),
+        text("caution", "why the value cannot be compared with that of another network; empty if it can"),
+        REASON,
+    ),
+)
+
+TABLES = (LAYER_DIAGNOSTICS, RECEPTIVE_FIELDS, PROJECTION_RESULTS, LAYER_TAILS, LABEL_FREE_MEASURES)

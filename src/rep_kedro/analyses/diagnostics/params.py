@@ -20,6 +20,8 @@ class DiagnosticsParams(PlainNumbers, BaseModel):
             delve library, usually one less.
         rankme_epsilon: Added to each singular value share, 1e-7 in the paper; with many features it matters
             for collapsed representations.
+        alpha_req_window: First and last index of the eigenvalues to which alpha-ReQ fits a power law, from 1;
+            fewer are used where fewer are positive.
         border_rule: ``input``: the border is the first convolution fed by positions that see the whole image;
             ``smallest_path``: the first from which on even the smallest field over all paths exceeds the
             image, for networks with skip connections.
@@ -37,6 +39,7 @@ class DiagnosticsParams(PlainNumbers, BaseModel):
     deltas: tuple[Share, ...] = Field(default=(0.99,), min_length=1)
     rule: Literal["reach", "delve"] = "reach"
     rankme_epsilon: float = Field(default=1e-7, ge=0)
+    alpha_req_window: tuple[PositiveInt, PositiveInt] = (11, 100)
     border_rule: Literal["input", "smallest_path"] = "input"
     tail_epsilon: Share = 0.01
     batch_size: PositiveInt = 256

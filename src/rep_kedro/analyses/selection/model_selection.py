@@ -53,6 +53,11 @@ class Choice:
     reason: str = ""
 
 
+def what_counts(params: ModelSelectionParams) -> dict[str, Any]:
+    """Return the parameters that decide the table."""
+    return params.model_dump(mode="json", exclude={"criteria"})
+
+
 def compute_model_selection(
     model_clusters: DataFrame,
     probe_results: DataFrame,

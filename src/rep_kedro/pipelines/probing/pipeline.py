@@ -4,7 +4,7 @@ from kedro.pipeline import Node, Pipeline
 
 from rep_kedro.analyses.diagnostics import tails
 from rep_kedro.analyses.predictions import agreement, performance_gaps
-from rep_kedro.analyses.selection import model_selection
+from rep_kedro.analyses.selection import criteria, model_selection
 from rep_kedro.datasets import RecipeNode, only
 from rep_kedro.pipelines.probing import layer_nodes, nodes
 
@@ -75,6 +75,20 @@ def create_pipeline(**_: object) -> Pipeline:
                 ],
                 outputs="model_selection",
                 name="model_selection",
+                counts={"params:model_selection": model_selection.what_counts},
+                tags=["cpu"],
+            ),
+            RecipeNode(
+                criteria.judge_criteria,
+                inputs=[
+                    "label_free_measures",
+                    "probe_results",
+                    "network_settings",
+                    "params:model_selection",
+                ],
+                outputs=["selection_criteria", "selection_regret"],
+                name="selection_criteria",
+                counts={"params:model_selection": criteria.what_counts},
                 tags=["cpu"],
             ),
         ]
