@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Pipeline
 
-from rep_kedro.analyses.consistency import anchors, consistency, measure_agreement
+from rep_kedro.analyses.consistency import measure_agreement, tables
 from rep_kedro.datasets import RecipeNode
 
 
@@ -11,24 +11,10 @@ def create_pipeline(**_: object) -> Pipeline:
     return Pipeline(
         [
             RecipeNode(
-                consistency.compute_consistency,
+                tables.tabulate_consistency,
                 inputs=["similarities", "model_cards", "params:consistency"],
-                outputs="consistency",
+                outputs=["consistency", "consistency_summary", "anchor_comparisons"],
                 name="consistency",
-                tags=["cpu"],
-            ),
-            RecipeNode(
-                consistency.summarise_consistency,
-                inputs=["similarities", "model_cards", "params:consistency"],
-                outputs="consistency_summary",
-                name="consistency_summary",
-                tags=["cpu"],
-            ),
-            RecipeNode(
-                anchors.compare_anchors,
-                inputs=["similarities", "model_cards", "params:consistency"],
-                outputs="anchor_comparisons",
-                name="anchor_comparisons",
                 tags=["cpu"],
             ),
             RecipeNode(

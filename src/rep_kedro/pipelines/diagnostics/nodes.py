@@ -6,6 +6,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from rep_kedro.analyses.diagnostics.label_free import measure_label_free
 from rep_kedro.analyses.diagnostics.params import DiagnosticsParams
 from rep_kedro.datasets import Batch, MemberKey, Plan, Planned, code_revision, missing_of
 from rep_kedro.errors import require_known
@@ -85,6 +86,13 @@ def plan_spectra(
     plan = Plan({key: planned[key] for key in sorted(planned)})
     plan.left_out = left_out
     return plan
+
+
+def tabulate_spectra(
+    spectra: Mapping[str, TensorsHandle], params: DiagnosticsParams
+) -> tuple[DataFrame, DataFrame]:
+    """Return tables `layer_diagnostics` and `label_free_measures`, from the same spectra."""
+    return compute_layer_diagnostics(spectra, params), measure_label_free(spectra, params)
 
 
 def compute_layer_diagnostics(spectra: Mapping[str, TensorsHandle], params: DiagnosticsParams) -> DataFrame:

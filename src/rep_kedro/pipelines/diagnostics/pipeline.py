@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from rep_kedro.analyses.diagnostics import label_free, receptive_fields
+from rep_kedro.analyses.diagnostics import receptive_fields
 from rep_kedro.datasets import RecipeNode, only
 from rep_kedro.pipelines.diagnostics import nodes, projections, saturation
 
@@ -19,19 +19,11 @@ def create_pipeline(**_: object) -> Pipeline:
                 tags=["gpu"],
             ),
             RecipeNode(
-                nodes.compute_layer_diagnostics,
+                nodes.tabulate_spectra,
                 inputs=["spectra", "params:diagnostics"],
-                outputs="layer_diagnostics",
+                outputs=["layer_diagnostics", "label_free_measures"],
                 name="layer_diagnostics",
-                counts={"params:diagnostics": only({"deltas", "rule", "rankme_epsilon"})},
-                tags=["cpu"],
-            ),
-            RecipeNode(
-                label_free.measure_label_free,
-                inputs=["spectra", "params:diagnostics"],
-                outputs="label_free_measures",
-                name="label_free_measures",
-                counts={"params:diagnostics": only({"rankme_epsilon", "alpha_req_window"})},
+                counts={"params:diagnostics": only({"deltas", "rule", "rankme_epsilon", "alpha_req_window"})},
                 tags=["cpu"],
             ),
             Node(

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from rep_kedro.analyses.layer_similarity import matches, matrices
+from rep_kedro.analyses.layer_similarity import matches, matrices, tables
 from rep_kedro.datasets import RecipeNode, only
 
 
@@ -17,13 +17,6 @@ def create_pipeline(**_: object) -> Pipeline:
                 name="layer_similarity_matrices",
                 tags=["gpu"],
             ),
-            RecipeNode(
-                matrices.tabulate_layer_similarities,
-                inputs="layer_similarity_matrices",
-                outputs="layer_similarities",
-                name="layer_similarities",
-                tags=["cpu"],
-            ),
             Node(
                 matches.plan_layer_matches,
                 inputs=["features", "params:layer_similarity", "stimulus_subsets"],
@@ -32,10 +25,10 @@ def create_pipeline(**_: object) -> Pipeline:
                 tags=["gpu"],
             ),
             RecipeNode(
-                matches.tabulate_matches,
-                inputs=["layer_matches", "params:layer_similarity"],
-                outputs=["best_layer_match", "shared_representations"],
-                name="best_layer_match",
+                tables.tabulate_layers,
+                inputs=["layer_similarity_matrices", "layer_matches", "params:layer_similarity"],
+                outputs=["layer_similarities", "best_layer_match", "shared_representations"],
+                name="layer_similarities",
                 counts={"params:layer_similarity": only({"n_permutations", "n_bootstrap"})},
                 tags=["cpu"],
             ),

@@ -10,6 +10,7 @@ from rep_kedro.analyses.probing.layer_tasks import POSITIONS, Task, list_tasks, 
 from rep_kedro.analyses.probing.params import ProbingParams
 from rep_kedro.datasets import Batch, MemberKey, Plan, Planned, code_revision, missing_of
 from rep_kedro.errors import UserError, require_known
+from rep_kedro.pipelines.probing.nodes import tabulate_probe_results
 from rep_kedro.schemas.probing import LAYER_PROBE_RESULTS
 
 _log = logging.getLogger(__name__)
@@ -77,6 +78,13 @@ def _all_with_layers(networks: Mapping[str, TensorsHandle]) -> list[str]:
     if others:
         _log.info("probing.layer_probes leaves out networks of libraries and own code: %s", ", ".join(others))
     return sorted({*networks, *missing_of(networks)} - set(others))
+
+
+def tabulate_all_probes(
+    probes: Mapping[str, TensorsHandle], layer_probes: Mapping[str, TensorsHandle]
+) -> tuple[DataFrame, DataFrame]:
+    """Return tables `probe_results` and `layer_probe_results`."""
+    return tabulate_probe_results(probes), tabulate_layer_probe_results(layer_probes)
 
 
 def tabulate_layer_probe_results(layer_probes: Mapping[str, TensorsHandle]) -> DataFrame:

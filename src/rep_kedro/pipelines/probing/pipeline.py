@@ -20,13 +20,6 @@ def create_pipeline(**_: object) -> Pipeline:
                 name="probes",
                 tags=["cpu"],
             ),
-            RecipeNode(
-                nodes.tabulate_probe_results,
-                inputs="probes",
-                outputs="probe_results",
-                name="probe_results",
-                tags=["cpu"],
-            ),
             Node(
                 layer_nodes.plan_layer_probes,
                 inputs=["stimulus_sets", "stimulus_subsets", "networks", "params:probing"],
@@ -35,10 +28,10 @@ def create_pipeline(**_: object) -> Pipeline:
                 tags=["gpu"],
             ),
             RecipeNode(
-                layer_nodes.tabulate_layer_probe_results,
-                inputs="layer_probes",
-                outputs="layer_probe_results",
-                name="layer_probe_results",
+                layer_nodes.tabulate_all_probes,
+                inputs=["probes", "layer_probes"],
+                outputs=["probe_results", "layer_probe_results"],
+                name="probe_results",
                 tags=["cpu"],
             ),
             RecipeNode(
