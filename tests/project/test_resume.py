@@ -78,7 +78,7 @@ def test_another_threshold_of_saturation_computes_what_depends_on_it(own_study: 
     run_in(own_study, "kedro", "run", "--env=test", "--params=diagnostics.deltas=[0.5]")
     after = _single_files(own_study)
     changed = {path.stem for path, state in after.items() if before[path] != state}
-    assert changed == {"layer_diagnostics", "saturation_history", "report"}
+    assert changed == {"layer_diagnostics", "saturation_history", "projection_results", "report"}
 
 
 def test_a_damaged_table_is_computed_again_and_nothing_else(own_study: Path) -> None:
