@@ -106,7 +106,8 @@ def _models_in(annotation: Any, seen: set[Any] | None = None) -> Iterator[type[B
 
 
 def test_the_graph_has_few_enough_elements_to_be_read() -> None:
-    assert len(WHOLE.nodes) + len(WHOLE.datasets()) < MOST_ELEMENTS
+    drawn = {name for name in WHOLE.datasets() if not name.startswith("param")}  # the others are hidden
+    assert len(WHOLE.nodes) + len(drawn) < MOST_ELEMENTS
 
 
 def test_every_parameter_is_read_by_a_node() -> None:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from rep_kedro.analyses.consistency.anchors import compare_anchors
 from rep_kedro.analyses.consistency.consistency import compute_consistency, summarise_consistency
-from rep_kedro.analyses.consistency.params import ConsistencyParams
+from rep_kedro.analyses.similarity.params import ConsistencyParams
 
 if TYPE_CHECKING:
     from pandas import DataFrame

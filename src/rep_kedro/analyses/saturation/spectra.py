@@ -64,14 +64,22 @@ def evaluate_stored(
     Yields:
         Name, and spectra or the error that stopped this network alone.
     """
-    decoded: dict[tuple[str, int, int], TrainingStimuli] = {}
+    decoded: dict[tuple[str, int, int, str | None], TrainingStimuli] = {}
     for name in names:
         stored = networks[name]
         try:
             spec = definition_of(stored.moments[0]).input
-            form = (stored.stimulus_set.key, spec.size_px, spec.channels)
+            labels = stored.moments[0].recipe.get("labels")
+            form = (stored.stimulus_set.key, spec.size_px, spec.channels, labels)
             if form not in decoded:
-                decoded = {form: decode_splits(stored.stimulus_set, *form[1:], memory_bytes=memory_bytes)}
+                images = decode_splits(
+                    stored.stimulus_set,
+                    spec.size_px,
+                    spec.channels,
+                    labels=labels,
+                    memory_bytes=memory_bytes,
+                )
+                decoded = {form: images}
             with repeatable(device):
                 yield name, _evaluate(stored, decoded[form], device)
         except Exception as error:
