@@ -24,7 +24,7 @@ from rep_kedro.training.objectives.registry import make_objective
 from rep_kedro.training.schedule import Schedule
 from rep_kedro.training.stimuli import LabelledImages, TrainingStimuli
 
-BATCH, SIDE, N_STEPS, N_IMAGES = 128, 32, 5, 1024
+BATCH, SIDE, N_STEPS, N_IMAGES = 128, 32, 8, 4096
 VIEWS = {
     "crop_area": [0.08, 1.0],
     "flip_probability": 0.5,
