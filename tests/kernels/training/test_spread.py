@@ -52,6 +52,6 @@ def test_lidar_by_hand_counts_the_directions_in_which_images_differ():
 def test_contrast_is_the_share_of_partners_found(top):
     first = _draw(9, 4)
     second = first + _draw(9, 4, seed=1)
-    assert spread.measure_contrast(first, second, top=top) == reference.contrast(first, second, top)
-    assert spread.measure_contrast(first, first, top=1) == 1
-    assert spread.measure_contrast(torch.ones(9, 4), torch.ones(9, 4), top=top) == 0
+    assert spread.measure_contrast(first, second, tops=(top,)) == (reference.contrast(first, second, top),)
+    assert spread.measure_contrast(first, first, tops=(1, 5)) == (1, 1)
+    assert spread.measure_contrast(torch.ones(9, 4), torch.ones(9, 4), tops=(top,)) == (0,)

@@ -66,19 +66,19 @@ def measure_lidar(views: Tensor, *, delta: float = LIDAR_DELTA) -> float:
     return torch.exp(-(shares * shares.log()).sum()).item()
 
 
-def measure_contrast(first: Tensor, second: Tensor, *, top: int) -> float:
-    """Return the share of views whose partner is among the nearest by cosine, of all other views.
+def measure_contrast(first: Tensor, second: Tensor, *, tops: tuple[int, ...]) -> tuple[float, ...]:
+    """Return the shares of views whose partner is among the nearest by cosine, of all other views.
 
     Args:
         first: Embeddings of the first views, shape (n, k), n >= 2.
         second: Embeddings of the second views, row by row of the same images.
-        top: How many of the nearest count; of equally near ones, all come before the partner.
+        tops: How many of the nearest count, for each share; of equally near ones the partner is last.
     """
     n = len(first)
-    directions = torch.nn.functional.normalize(torch.cat([first, second]).double(), dim=1)
+    directions = torch.nn.functional.normalize(torch.cat([first, second]), dim=1)
     cosines = directions @ directions.T
     cosines.fill_diagonal_(-torch.inf)
     partner = torch.arange(2 * n, device=cosines.device).roll(n)
     own = cosines.gather(1, partner[:, None])
     n_before = (cosines >= own).sum(dim=1) - 1
-    return (n_before < top).double().mean().item()
+    return tuple((n_before < top).double().mean().item() for top in tops)

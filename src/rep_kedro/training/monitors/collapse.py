@@ -116,9 +116,10 @@ class _Watch(Monitor):
         if any(len(rows) != 2 * self._n_images for rows in steps):
             return {}
         pairs = [rows.chunk(2) for rows in steps]
+        shares = [measure_contrast(first, second, tops=_TOPS) for first, second in pairs]
         found = {
-            f"contrastive_top{top}": sum(measure_contrast(*pair, top=top) for pair in pairs) / len(pairs)
-            for top in _TOPS
+            f"contrastive_top{top}": sum(each) / len(pairs)
+            for top, each in zip(_TOPS, zip(*shares, strict=True), strict=True)
         }
         if self._settings.lidar:
             found["queue_lidar"] = measure_lidar(torch.cat([torch.stack(pair, dim=1) for pair in pairs]))
