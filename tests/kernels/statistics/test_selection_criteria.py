@@ -102,6 +102,15 @@ def test_what_is_undefined_is_nan():
     assert found["spearman"].value == pytest.approx(1)
 
 
+def test_resamples_in_which_only_the_performance_is_constant_are_left_out():
+    x, y = torch.tensor([[1.0, 2.0, 4.0]]), torch.tensor([0.1, 0.1, 0.5])
+    whole = [1, 1, 1]
+    found = correlate_criteria(x, y, torch.tensor([whole, [2, 1, 0], [1, 2, 0], whole]))
+    for name in COEFFICIENTS:
+        value = float(found[name].value)
+        assert (float(found[name].low), float(found[name].high)) == pytest.approx((value, value)), name
+
+
 def test_the_first_run_of_the_plateau_is_taken_and_regret_follows_the_drawn_runs():
     criterion, performance = torch.tensor([5.0, 9.9, 10.0, 9.8]), torch.tensor([0.9, 0.2, 0.5, 0.4])
     order = torch.tensor([0.0, 3.0, 2.0, 1.0])
