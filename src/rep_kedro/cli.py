@@ -6,6 +6,7 @@ import click
 
 _COMMANDS = {
     "dvc-sync": "Write dvc.yaml from the registered pipelines, or check it.",
+    "export-results": "Write networks, measures, probes and accuracies as plain files.",
     "import-grid": "Print a grid of trainings of phd-lab's JSON as YAML.",
     "layers": "List the layers of a network: shapes, parameters, receptive fields.",
     "measures": "List the similarity measures.",

@@ -16,7 +16,19 @@ WORKER_VARIABLE = "REP_KEDRO_WORKER"
 """Environment variable of a worker process, with the options of its part of the run."""
 
 COMMANDS = frozenset(
-    {"dvc-sync", "layers", "measures", "new-study", "plan", "prune", "run", "tables", "verify"}
+    {
+        "dvc-sync",
+        "export-results",
+        "import-grid",
+        "layers",
+        "measures",
+        "new-study",
+        "plan",
+        "prune",
+        "run",
+        "tables",
+        "verify",
+    }
 )
 """The project's own commands. Others, such as IPython, have their own signal handlers."""
 

@@ -17,10 +17,13 @@ from rep_kedro.analyses.diagnostics.params import DiagnosticsParams
 from rep_kedro.analyses.diagnostics.tails import compute_layer_tails
 from rep_kedro.analyses.predictions.performance_gaps import compute_performance_gaps
 from rep_kedro.analyses.probing.params import ProbingParams
+from rep_kedro.analyses.selection.criteria import judge_criteria
+from rep_kedro.analyses.selection.params import ModelSelectionParams
 from rep_kedro.analyses.similarity.params import ConsistencyParams
 from rep_kedro.analyses.stitching.tables import summarise_results
 from rep_kedro.reporting.pairs import with_kinds
 from rep_kedro.schemas.columns import Kind
+from rep_kedro.schemas.diagnostics import LABEL_FREE_MEASURES
 from rep_kedro.schemas.ingest import STIMULUS_CARDS
 from rep_kedro.schemas.stitching import STITCH_PATHS, STITCHING_RESULTS
 
@@ -135,6 +138,7 @@ def make_study(seed: int = 0) -> Study:
         "model_positions": make_positions(matrices, cards),
         "model_clusters": make_clusters(cards),
         "model_selection": make_selection(cards),
+        **make_selection_without_labels(cards, probes),
         "probe_results": probes,
         "prediction_agreement": make_agreement(probes, cards),
         "performance_gaps": compute_performance_gaps(
@@ -159,6 +163,33 @@ def make_study(seed: int = 0) -> Study:
         for m, o in zip(cards.model, cards.objective, strict=False)
     ]
     return Study(matrices, tables, make_layer_matrices(layers))
+
+
+def make_selection_without_labels(cards, probes):
+    """Return tables of the choice without labels: ranks that follow accuracy on the first set alone."""
+    rng = np.random.default_rng(5)
+    final = probes[probes["is_final"]].set_index(["stimulus_set", "model"])["test_accuracy"]
+    rows = [
+        {
+            **{"stimulus_set": stimulus_set, "model": model, "space": "representation", "layer": "last"},
+            **{"measure": "rankme", "n": 500, "k": 64, "settings": "{}", "caution": "", "reason": ""},
+            "value": 2 ** (6 * final[stimulus_set, model] + 2 * (place > 0) * rng.normal()),
+        }
+        for place, stimulus_set in enumerate(STIMULUS_SETS)
+        for model in cards["model"]
+    ]
+    measures = LABEL_FREE_MEASURES.frame(rows)
+    settings = pd.DataFrame(
+        [
+            {"model": row.model, "setting": name, "value": str(getattr(row, name))}
+            for row in cards.itertuples()
+            for name in ("objective", "architecture", "seed")
+        ]
+    )
+    criteria, regret = judge_criteria(
+        measures, probes, settings, ModelSelectionParams(criteria={"n_bootstrap": 100})
+    )
+    return {"label_free_measures": measures, "selection_criteria": criteria, "selection_regret": regret}
 
 
 def make_layer_members():

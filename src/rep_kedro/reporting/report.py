@@ -24,6 +24,7 @@ from rep_kedro.reporting.readout import text as readout
 from rep_kedro.reporting.run import changes, missing
 from rep_kedro.reporting.run import text as run
 from rep_kedro.reporting.run.changes import NO_EARLIER
+from rep_kedro.reporting.selection import criteria_text as criteria
 from rep_kedro.reporting.selection import text as selection
 from rep_kedro.reporting.similarity import text as similarity
 from rep_kedro.reporting.stitching import text as stitching
@@ -33,7 +34,7 @@ from rep_kedro.reporting.texts import read_template
 SCRIPTS = ("tables.js", "marks.js", "hover.js", "search.js", "downloads.js")
 TITLE = "What do these networks represent?"
 SUMMARY_ANCHORS = (
-    *("alike", "certainty", "consistency", "performance", "selection"),
+    *("alike", "certainty", "consistency", "performance", "selection", "criteria"),
     *("readout", "layers", "layer_similarity", "stitching", "agreement", "changes"),
 )
 
@@ -72,6 +73,7 @@ def describe_all(content: ReportContent) -> list[Section]:
         consistency,
         performance,
         selection,
+        criteria,
         readout,
         layers,
         layer_similarity,

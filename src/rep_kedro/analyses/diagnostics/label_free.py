@@ -161,26 +161,43 @@ def measure_label_free(spectra: Mapping[str, TensorsHandle], params: Diagnostics
 
 def _rows(key: str, handle: TensorsHandle, params: DiagnosticsParams) -> Iterator[dict[str, Any]]:
     stimulus_set, model = MemberKey.parse(key)
-    about = handle.meta["layers"][-1]
-    spectrum = _read(handle, about, params)
-    n, k = spectrum.shape
-    for measure, compute in MEASURES.items():
-        result = compute(spectrum)
-        yield {
-            "stimulus_set": stimulus_set,
-            "model": model,
-            "space": "representation",
-            "layer": about["layer"],
-            "measure": measure,
-            "value": result.value,
-            "n": n,
-            "k": k,
-            "settings": json.dumps(dict(result.settings), sort_keys=True),
-            "caution": f"fewer than {FEW_STIMULI_PER_FEATURE} stimuli per feature"
-            if n < FEW_STIMULI_PER_FEATURE * k
-            else "",
-            "reason": result.reason,
-        }
+    spectra = {space: _read(handle, about, params) for space, about in _spaces_of(handle).items()}
+    width = spectra["representation"].shape[1] if "representation" in spectra else None
+    for space, spectrum in spectra.items():
+        n, k = spectrum.shape
+        cautions = [f"fewer than {FEW_STIMULI_PER_FEATURE} stimuli per feature"] * (
+            n < FEW_STIMULI_PER_FEATURE * k
+        )
+        if space == "embedding" and width is not None and k > width:
+            cautions.append("the embedding is wider than the representation, which bounds its rank")
+        for measure, compute in MEASURES.items():
+            result = compute(spectrum)
+            yield {
+                "stimulus_set": stimulus_set,
+                "model": model,
+                "space": space,
+                "layer": spectrum.about["layer"],
+                "measure": measure,
+                "value": result.value,
+                "n": n,
+                "k": k,
+                "settings": json.dumps(dict(result.settings), sort_keys=True),
+                "caution": "; ".join(cautions),
+                "reason": result.reason,
+            }
+
+
+def _spaces_of(handle: TensorsHandle) -> dict[str, Mapping[str, Any]]:
+    """Return what is known of the network's final layer and, where it was read, of the projector's."""
+    from rep_kedro.models.sources.trained import EMBEDDING, name_final_layer
+
+    layers = {about["layer"]: about for about in handle.meta["layers"]}
+    final = name_final_layer(list(layers))
+    if final == EMBEDDING:
+        return {"embedding": layers[final]}
+    return {"representation": layers[final]} | (
+        {"embedding": layers[EMBEDDING]} if EMBEDDING in layers else {}
+    )
 
 
 def _read(handle: TensorsHandle, about: Mapping[str, Any], params: DiagnosticsParams) -> Spectrum:

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.analyses.selection.params import CriteriaParams, ModelSelectionParams
@@ -49,14 +50,9 @@ def judge_criteria(
     ]
     criteria, regrets = [], []
     for runs in sources:
-        for about, x, y in _series_of(runs):
-            names = sorted(x.keys() & y.keys())
-            for group in [*sorted({runs.groups[name] for name in names}), ALL]:
-                chosen = [name for name in names if group in (ALL, runs.groups[name])]
-                described = {"source": runs.source, "group": group, **about}
-                criteria.append(described | _correlate(chosen, x, y, runs, settings))
-                for sweep in _sweeps(chosen, runs, group):
-                    regrets.append(described | _regret(sweep, x, y, settings))
+        series = list(_series_of(runs))
+        criteria += sorted((row for each in series for row in _correlate(each, settings)), key=_place)
+        regrets += sorted((row for each in series for row in _regrets(each, settings)), key=_place)
     return SELECTION_CRITERIA.frame(criteria), SELECTION_REGRET.frame(regrets)
 
 
@@ -70,44 +66,80 @@ def what_counts(params: ModelSelectionParams) -> dict[str, Any]:
     }
 
 
-def _series_of(runs: Runs) -> Iterator[tuple[dict[str, str], Mapping[str, float], Mapping[str, float]]]:
-    for criterion, x in sorted(runs.criteria.items(), key=lambda item: _place(item[0])):
-        for performance, y in sorted(runs.performances.items()):
-            about = {
-                "criterion": criterion.measure,
-                "space": criterion.space,
-                "criterion_set": criterion.stimulus_set,
-                "performance": performance,
+@dataclass(frozen=True)
+class _Series:
+    """Criteria that are known for the same runs of a group, and one performance of these.
+
+    Attributes:
+        runs: The source.
+        about: Source, group and performance, as columns.
+        names: Of the runs.
+        criteria: What chooses.
+    """
+
+    runs: Runs
+    about: Mapping[str, str]
+    names: Sequence[str]
+    criteria: Sequence[Criterion]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the columns that identify each criterion."""
+        return [
+            {
+                **self.about,
+                "criterion": each.measure,
+                "space": each.space,
+                "criterion_set": each.stimulus_set,
             }
-            yield about, x, y
+            for each in self.criteria
+        ]
+
+    def values(self, names: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Return criteria (n_criteria, n_runs) and performance (n_runs,) of some of the runs."""
+        import torch
+
+        x = [[self.runs.criteria[each][name] for name in names] for each in self.criteria]
+        y = [self.runs.performances[self.about["performance"]][name] for name in names]
+        return torch.tensor(x, dtype=torch.float64), torch.tensor(y, dtype=torch.float64)
 
 
-def _place(criterion: Criterion) -> tuple[str, str, str]:
-    return criterion.measure, criterion.space, criterion.stimulus_set
+def _series_of(runs: Runs) -> Iterator[_Series]:
+    for performance, y in runs.performances.items():
+        alike: dict[tuple[str, ...], list[Criterion]] = defaultdict(list)
+        for criterion, x in runs.criteria.items():
+            alike[tuple(sorted(x.keys() & y.keys()))].append(criterion)
+        for names, criteria in alike.items():
+            for group in [*sorted({runs.groups[name] for name in names}), ALL]:
+                chosen = [name for name in names if group in (ALL, runs.groups[name])]
+                about = {"source": runs.source, "group": group, "performance": performance}
+                yield _Series(runs, about, chosen, criteria)
 
 
-def _correlate(
-    names: Sequence[str], x: Mapping[str, float], y: Mapping[str, float], runs: Runs, params: CriteriaParams
-) -> dict[str, Any]:
-    from rep_kedro.kernels.statistics.selection_criteria import correlate_criterion, spread_of_replicates
+def _place(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the order of rows; groups of one criterion and performance stay in their order."""
+    return tuple(row[name] for name in ("criterion", "space", "criterion_set", "performance"))
 
-    criterion, performance = _values(names, x), _values(names, y)
-    found = correlate_criterion(
-        criterion, performance, _draw(len(names), params), confidence=params.confidence
-    )
-    kinds = _kinds(names, runs)
-    spread, n_replicates = spread_of_replicates(criterion, kinds)
-    row: dict[str, Any] = {
-        "n_runs": len(names),
-        "n_replicates": n_replicates,
-        "criterion_spread": spread,
-        "performance_spread": spread_of_replicates(performance, kinds)[0],
-    }
-    for name, each in found.items():
-        row |= {name: each.value, f"{name}_p": each.p_value}
-        row |= {f"{name}_low": each.low, f"{name}_high": each.high}
-    undefined = [name for name, each in found.items() if each.value != each.value]
-    return row | {"reason": _explain(undefined, criterion, performance)}
+
+def _correlate(series: _Series, params: CriteriaParams) -> Iterator[dict[str, Any]]:
+    from rep_kedro.kernels.statistics.selection_criteria import correlate_criteria, spread_of_replicates
+
+    x, y = series.values(series.names)
+    found = correlate_criteria(x, y, _draw(len(y), params), confidence=params.confidence)
+    kinds = _kinds(series.names, series.runs)
+    spreads, n_replicates = spread_of_replicates(x, kinds)
+    performance_spread = float(spread_of_replicates(y, kinds)[0])
+    for index, about in enumerate(series.rows()):
+        row = about | {
+            "n_runs": len(y),
+            "n_replicates": n_replicates,
+            "criterion_spread": float(spreads[index]),
+            "performance_spread": performance_spread,
+        }
+        for name, each in found.items():
+            row |= {name: float(each.value[index]), f"{name}_p": float(each.p_value[index])}
+            row |= {f"{name}_low": float(each.low[index]), f"{name}_high": float(each.high[index])}
+        undefined = [name for name in found if row[name] != row[name]]
+        yield row | {"reason": _explain(undefined, x[index], y)}
 
 
 def _explain(undefined: Sequence[str], criterion: Tensor, performance: Tensor) -> str:
@@ -150,47 +182,48 @@ def _sortable(value: Any) -> tuple[int, float, str]:
         return 1, 0.0, str(value)
 
 
-def _regret(
-    sweep: tuple[str, str, list[tuple[Any, str]]],
-    x: Mapping[str, float],
-    y: Mapping[str, float],
-    params: CriteriaParams,
-) -> dict[str, Any]:
+def _regrets(series: _Series, params: CriteriaParams) -> Iterator[dict[str, Any]]:
+    for sweep in _sweeps(series.names, series.runs, series.about["group"]):
+        for about, row in zip(series.rows(), _regrets_of(sweep, series, params), strict=True):
+            yield about | row
+
+
+def _regrets_of(
+    sweep: tuple[str, str, list[tuple[Any, str]]], series: _Series, params: CriteriaParams
+) -> Iterator[dict[str, Any]]:
     import torch
 
-    from rep_kedro.kernels.statistics.selection_criteria import choose_by_criterion, resample_regret
+    from rep_kedro.kernels.statistics.resampling import summarise_replicates
+    from rep_kedro.kernels.statistics.selection_criteria import choose_by_criteria, resample_regret
 
     axis, fixed, members = sweep
     names = [name for _, name in members]
-    values = sorted({_sortable(value) for value, _ in members})
-    order = torch.tensor([values.index(_sortable(value)) for value, _ in members])
-    criterion, performance = _values(names, x), _values(names, y)
-    choice = choose_by_criterion(criterion, performance, order, tolerance=params.plateau_tolerance)
-    row: dict[str, Any] = {
-        "axis": axis,
-        "fixed": fixed,
-        "n_runs": len(names),
-        "chosen_run": names[choice.chosen],
-        "best_run": names[choice.best],
-        "chosen_performance": float(performance[choice.chosen]),
-        "best_performance": float(performance[choice.best]),
-        "regret": choice.regret,
-        "n_plateau": choice.n_plateau,
-        "took_first": choice.n_plateau > 1,
-    }
-    counts = _draw(len(names), params)
-    if not len(counts):
-        return row
-    regrets = resample_regret(criterion, performance, order, counts, tolerance=params.plateau_tolerance)
-    ends = torch.tensor([(1 - params.confidence) / 2, (1 + params.confidence) / 2], dtype=torch.float64)
-    low, high = torch.quantile(regrets, ends).tolist()
-    return row | {"regret_low": low, "regret_high": high}
-
-
-def _values(names: Sequence[str], of: Mapping[str, float]) -> Tensor:
-    import torch
-
-    return torch.tensor([of[name] for name in names], dtype=torch.float64)
+    places = {value: place for place, value in enumerate(sorted({_sortable(value) for value, _ in members}))}
+    order = torch.tensor([places[_sortable(value)] for value, _ in members])
+    x, y = series.values(names)
+    found = choose_by_criteria(x, y, order, tolerance=params.plateau_tolerance)
+    interval = None
+    if params.n_bootstrap:
+        counts = _draw(len(names), params)
+        regrets = resample_regret(x, y, order, counts, tolerance=params.plateau_tolerance)
+        interval = summarise_replicates(regrets.T, found.regret, confidence=params.confidence)
+    for index in range(len(x)):
+        chosen, best, n_plateau = (int(v[index]) for v in (found.chosen, found.best, found.n_plateau))
+        row = {
+            "axis": axis,
+            "fixed": fixed,
+            "n_runs": len(names),
+            "chosen_run": names[chosen],
+            "best_run": names[best],
+            "chosen_performance": float(y[chosen]),
+            "best_performance": float(y[best]),
+            "regret": float(found.regret[index]),
+            "n_plateau": n_plateau,
+            "took_first": n_plateau > 1,
+        }
+        if interval is not None:
+            row |= {"regret_low": float(interval.low[index]), "regret_high": float(interval.high[index])}
+        yield row
 
 
 def _kinds(names: Sequence[str], runs: Runs) -> Tensor:
@@ -200,7 +233,8 @@ def _kinds(names: Sequence[str], runs: Runs) -> Tensor:
     kinds = [
         (runs.groups[name], *sorted((k, str(v)) for k, v in runs.settings[name].items())) for name in names
     ]
-    return torch.tensor([sorted(set(kinds)).index(kind) for kind in kinds], dtype=torch.int64)
+    places = {kind: place for place, kind in enumerate(sorted(set(kinds)))}
+    return torch.tensor([places[kind] for kind in kinds], dtype=torch.int64)
 
 
 def _draw(n_runs: int, params: CriteriaParams) -> Tensor:

@@ -147,6 +147,19 @@ STUDY_FIGURES: dict[str, StudyFigure] = {
         {"model_positions": OF_MEASURE, "model_clusters": OF_MEASURE, "model_cards": ALL},
     ),
     "model_selection": StudyFigure("selection.figures:plot_model_selection", {"model_selection": OF_MEASURE}),
+    "rank_choice": StudyFigure(
+        "selection.criteria_figures:plot_rank_choice",
+        {"label_free_measures": ALL, "probe_results": ALL, "model_cards": ALL},
+        parameters=(),
+    ),
+    "rank_transfer": StudyFigure(
+        "selection.criteria_figures:plot_rank_transfer",
+        {"label_free_measures": ALL, "model_cards": ALL},
+        parameters=(),
+    ),
+    "selection_regret": StudyFigure(
+        "selection.criteria_figures:plot_selection_regret", {"selection_regret": ALL}, parameters=()
+    ),
     "consistency_by_category": StudyFigure(
         "consistency.categories:plot_consistency_by_category",
         {"consistency": OF_MEASURE, "consistency_summary": OF_MEASURE},

@@ -1,0 +1,103 @@
+"""Can the best network be chosen without labels?"""
+
+import pandas as pd
+
+from rep_kedro.kernels.statistics.families import LEVEL
+from rep_kedro.reporting.content import ReportContent
+from rep_kedro.reporting.page import Column, Section, counted, list_in_words, make_table, write_number
+from rep_kedro.reporting.selection.criteria_figures import CRITERION
+from rep_kedro.reporting.similarity.text import undefined_in_words, with_numbers
+
+FEWEST_RUNS = 10  # with fewer, percentile intervals over runs are too narrow
+MOST_ROWS = 60
+NUMBERS = ("pearson_log2", "spearman", "spearman_p", "spearman_low", "spearman_high", "kendall")
+COLUMNS = {
+    "source": Column("source"),
+    "group": Column("method"),
+    "criterion": Column("criterion"),
+    "criterion_set": Column("measured on", absent="–"),
+    "performance": Column("performance"),
+    "n_runs": Column("networks", "count"),
+    "pearson_log2": Column("Pearson r with log2", "number", 2, absent="–"),
+    "spearman": Column("Spearman ρ", "number", 2, absent="–"),
+    "spearman_low": Column("interval from", "number", 2, absent="–"),
+    "spearman_high": Column("to", "number", 2, absent="–"),
+    "kendall": Column("Kendall τ", "number", 2, absent="–"),
+}
+
+
+def describe(content: ReportContent) -> list[Section]:
+    """Say for which methods RankMe orders networks as their accuracy does."""
+    rows = with_numbers(content.table("selection_criteria"), *NUMBERS)
+    own = rows[
+        (rows["source"] != "study")
+        | ((rows["criterion"] == CRITERION) & (rows["criterion_set"] == rows["performance"]))
+    ]
+    findings = criteria_in_words(own)
+    shown = f"RankMe of the final layer; {counted(own['performance'].nunique(), 'performance')}"
+    return [
+        Section(
+            anchor="criteria",
+            answers=findings[:1],
+            details=findings[1:],
+            notes=[*few_in_words(own), *undefined_in_words(own, "spearman", "correlations with accuracy")],
+            figures=[
+                content.block(name, shown) for name in ("rank_choice", "rank_transfer", "selection_regret")
+            ],
+            tables=[
+                make_table(
+                    own.head(MOST_ROWS),
+                    COLUMNS,
+                    f"Criteria and performance, {min(len(own), MOST_ROWS)} of {len(rows)} rows",
+                    is_folded=True,
+                    of=["selection_criteria"],
+                )
+            ]
+            if len(own)
+            else [],
+        )
+    ]
+
+
+def criteria_in_words(rows: pd.DataFrame) -> list[str]:
+    """Name groups of enough runs where the interval of Spearman's rho excludes zero; count the others."""
+    able = rows[rows["n_runs"] >= FEWEST_RUNS].dropna(subset=["spearman_low", "spearman_high"])
+    is_beyond = able["spearman_p"] * len(able) <= LEVEL  # corrected for the number of groups
+    if not len(able):
+        return []
+    sentences = []
+    for words, part in (
+        ("rises with the criterion", able[is_beyond & (able["spearman_low"] > 0)]),
+        ("falls with the criterion", able[is_beyond & (able["spearman_high"] < 0)]),
+    ):
+        named = [
+            f"{row.criterion} for {row.performance}, method {row.group} "
+            f"(ρ\u00a0=\u00a0{write_number(row.spearman, 'number', 2)}, n\u00a0=\u00a0{row.n_runs})"
+            for row in part.itertuples()
+        ]
+        if named:
+            sentences.append(f"Accuracy {words}: {list_in_words(named)}.")
+    is_open = ~is_beyond | ((able["spearman_low"] <= 0) & (able["spearman_high"] >= 0))
+    n_open = int(is_open.sum())
+    if n_open:
+        sentences.append(
+            f"Whether the criterion orders networks as their accuracy does cannot be said for "
+            f"{n_open} of {counted(len(able), 'group')} of networks: the interval of "
+            f"ρ includes 0, or the corrected p exceeds {LEVEL}."
+        )
+    return sentences
+
+
+def few_in_words(rows: pd.DataFrame) -> list[str]:
+    """Say for how many groups there are too few runs."""
+    if not len(rows):
+        return ["No network trained here has both a label-free measure and a probe."]
+    n_few = int((rows["n_runs"] < FEWEST_RUNS).sum())
+    return (
+        [
+            f"{n_few} of {counted(len(rows), 'group')} of networks have fewer than {FEWEST_RUNS} networks, "
+            "too few to judge a criterion: nothing is stated about them."
+        ]
+        if n_few
+        else []
+    )

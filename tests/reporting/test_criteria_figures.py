@@ -1,0 +1,115 @@
+"""Choice without labels: what the figures show, and that words go no further than the intervals."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rep_kedro.reporting.selection.criteria_figures import (
+    FEWEST,
+    own_ranks,
+    plot_rank_choice,
+    plot_rank_transfer,
+    plot_selection_regret,
+)
+from rep_kedro.reporting.selection.criteria_text import criteria_in_words, few_in_words
+
+SETS = ("digits", "shapes")
+
+
+def _made(n_models):
+    names = [f"net_{index}" for index in range(n_models)]
+    cards = pd.DataFrame(
+        {"model": names, "objective": "simclr", "architecture": "cnn", "trained_on": "digits"}
+    )
+    ranks = 2.0 ** np.arange(1, n_models + 1)
+    rows = [
+        {
+            "stimulus_set": name,
+            "model": model,
+            "space": "representation",
+            "measure": "rankme",
+            "value": rank * factor,
+        }
+        for name, factor in zip(SETS, (1, 2), strict=True)
+        for model, rank in zip(names, ranks, strict=True)
+    ]
+    probes = [
+        {"stimulus_set": name, "model": model, "is_final": True, "test_accuracy": 0.3 + 0.1 * place}
+        for name in SETS
+        for place, model in enumerate(names)
+    ]
+    return pd.DataFrame(rows), pd.DataFrame(probes), cards
+
+
+def _lines(panel):
+    return [line for line in panel.lines if line.get_linestyle() == "-"]
+
+
+def _words(figure):
+    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+
+
+def test_a_method_with_enough_networks_has_the_line_of_least_squares_over_log2():
+    measures, probes, cards = _made(FEWEST)
+    figure = plot_rank_choice(measures, probes, cards)
+    for panel in figure.axes:
+        (line,) = _lines(panel)
+        np.testing.assert_allclose(line.get_xdata(), [2, 2**FEWEST])
+        np.testing.assert_allclose(line.get_ydata(), [0.3, 0.3 + 0.1 * (FEWEST - 1)])
+    assert _words(figure) == ["SimCLR"]
+
+
+def test_fewer_networks_have_no_line_and_the_legend_says_so():
+    figure = plot_rank_choice(*_made(FEWEST - 1))
+    assert not any(_lines(panel) for panel in figure.axes)
+    assert f"no line: fewer than {FEWEST} networks of the method" in _words(figure)
+
+
+def test_ranks_on_other_images_are_set_against_those_on_the_training_images():
+    measures, _, cards = _made(FEWEST)
+    (panel,) = plot_rank_transfer(measures, cards).axes
+    marks = next(line for line in panel.lines if line.get_linestyle() == "None")
+    np.testing.assert_allclose(marks.get_ydata(), 2 * np.asarray(marks.get_xdata()))
+    assert panel.get_title(loc="left") == f"shapes (n = {FEWEST})"
+    assert len(own_ranks(measures, cards.assign(trained_on=[None] * FEWEST))) == 0
+
+
+@pytest.mark.parametrize("n_models", [1, 2, 40])
+def test_any_number_of_networks_can_be_drawn(n_models):
+    measures, probes, cards = _made(n_models)
+    measures["value"] = measures["value"].clip(upper=4096)
+    assert plot_rank_choice(measures, probes, cards).axes
+    assert plot_rank_transfer(measures, cards).axes
+
+
+def test_every_regret_of_rankme_on_the_probed_images_is_a_mark(study):
+    rows = study.tables["selection_regret"]
+    figure = plot_selection_regret(rows)
+    shown = rows[(rows["criterion_set"] == rows["performance"]) & (rows["criterion"] == "rankme")]
+    drawn = [x for panel in figure.axes for line in panel.lines for x in line.get_xdata()]
+    assert sorted(drawn) == pytest.approx(sorted(100 * shown["regret"]))
+    assert plot_selection_regret(rows[:0]).axes
+
+
+def _row(**changed):
+    row = {"criterion": "rankme", "performance": "digits", "group": "simclr", "n_runs": 12}
+    return row | {"spearman": 0.8, "spearman_p": 0.001, "spearman_low": 0.5, "spearman_high": 0.9} | changed
+
+
+def test_only_what_interval_and_corrected_p_support_is_stated():
+    rising, falling = _row(), _row(group="vicreg", spearman=-0.7, spearman_low=-0.9, spearman_high=-0.2)
+    wide, many = _row(group="byol", spearman_low=-0.1), _row(group="dino", spearman_p=0.02)
+    sentences = criteria_in_words(pd.DataFrame([rising, falling, wide, many]))
+    assert [sentence.split(":")[0] for sentence in sentences[:2]] == [
+        "Accuracy rises with the criterion",
+        "Accuracy falls with the criterion",
+    ]
+    assert "simclr" in sentences[0]
+    assert not any(name in sentences[0] for name in ("byol", "dino", "vicreg"))
+    assert "2 of 4 groups" in sentences[2]
+
+
+def test_too_few_networks_are_counted_and_nothing_is_stated_about_them():
+    rows = pd.DataFrame([_row(n_runs=4, spearman_low=1.0, spearman_high=1.0)])
+    assert criteria_in_words(rows) == []
+    assert few_in_words(rows)[0].startswith("1 of 1 group of networks have fewer than 10")
