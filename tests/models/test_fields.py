@@ -14,14 +14,14 @@ from tests.models.footprints import (
 )
 from torch import nn
 
-from rep_kedro._torchvision import mend_torchvision
+from rep_kedro._torchvision import declare_torchvision_operators
 from rep_kedro.errors import UserError
 from rep_kedro.models.fields import find_layer_fields, follow_layers
 from rep_kedro.models.network import build_network
 from rep_kedro.models.outline import build_on_meta
 from rep_kedro.models.sources.specs import ModelEntry
 
-mend_torchvision()
+declare_torchvision_operators()
 import torchvision.models as zoo  # noqa: E402
 from torchvision.models.convnext import CNBlockConfig  # noqa: E402
 
