@@ -90,6 +90,47 @@ def test_sweeps_change_one_setting_and_replicates_are_found(tables):
     assert simclr["criterion_spread"] == pytest.approx(ranks.std())
 
 
+def test_networks_trained_here_join_and_each_measure_chooses_what_it_prefers():
+    models, accuracies = list("abcd"), [0.2, 0.9, 0.5, 0.4]
+    values = {
+        "rankme": [1.0, 2.0, 8.0, 4.0],
+        "alpha_req": [3.0, 1.1, 0.5, 2.0],
+        "condition_number": [9.0, 8.0, 7.0, 2.0],
+    }
+    measures = pd.DataFrame(
+        [
+            {"stimulus_set": "digits", "model": m, "space": "representation", "measure": name, "value": value}
+            for name, row in values.items()
+            for m, value in zip(models, row, strict=True)
+        ]
+    )
+    probes = pd.DataFrame(
+        [
+            {"stimulus_set": "digits", "model": m, "is_final": True, "test_accuracy": accuracy}
+            for m, accuracy in zip(models, accuracies, strict=True)
+        ]
+    )
+    settings = pd.DataFrame(
+        [
+            {"model": m, "setting": name, "value": value}
+            for place, m in enumerate(models)
+            for name, value in {
+                "objective": "simclr",
+                "temperature": f"0.{place}",
+                "seed": str(place),
+            }.items()
+        ]
+    )
+    criteria, regret = judge_criteria(
+        measures, probes, settings, ModelSelectionParams(criteria={"n_bootstrap": 20})
+    )
+    rows = regret[(regret["group"] == "simclr") & (regret["axis"] == "temperature")].set_index("criterion")
+    assert dict(rows["chosen_run"]) == {"alpha_req": "b", "condition_number": "d", "rankme": "c"}
+    assert rows.loc["rankme", "regret"] == pytest.approx(0.4)
+    spearman = criteria[criteria["group"] == "simclr"].set_index("criterion")["spearman"]
+    assert spearman["alpha_req"] == pytest.approx(-0.8)
+
+
 def test_a_column_that_is_not_there_is_one_line_with_close_names():
     with pytest.raises(UserError, match=r"runs_tables.rankme: column 'acc_cifar10'.*'acc_cifar100'"):
         _judge(performances=["acc_cifar10"])

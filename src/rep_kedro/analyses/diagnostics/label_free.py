@@ -142,6 +142,9 @@ MEASURES: dict[str, Callable[[Spectrum], Result]] = {
 }
 """Each measure of a spectrum by name, in the order of rows."""
 
+NEAR_ONE = frozenset({"condition_number", "alpha_req"})
+"""Measures of which a value nearest to 1 is preferred; of the others the largest."""
+
 
 def measure_label_free(spectra: Mapping[str, TensorsHandle], params: DiagnosticsParams) -> DataFrame:
     """Compute measures that need no labels, of the final layer of each network.

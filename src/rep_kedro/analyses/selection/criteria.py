@@ -5,8 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rep_kedro.analyses.diagnostics.label_free import NEAR_ONE
 from rep_kedro.analyses.selection.params import CriteriaParams, ModelSelectionParams
 from rep_kedro.analyses.selection.runs import (
+    STUDY,
     Criterion,
     Runs,
     collect_study,
@@ -101,6 +103,13 @@ class _Series:
         x = [[self.runs.criteria[each][name] for name in names] for each in self.criteria]
         y = [self.runs.performances[self.about["performance"]][name] for name in names]
         return torch.tensor(x, dtype=torch.float64), torch.tensor(y, dtype=torch.float64)
+
+    def preferences(self, criteria: Tensor) -> Tensor:
+        """Return criteria so that the largest value is the preferred one."""
+        import torch
+
+        is_near_one = [self.runs.source == STUDY and each.measure in NEAR_ONE for each in self.criteria]
+        return torch.where(torch.tensor(is_near_one)[:, None], -(criteria - 1).abs(), criteria)
 
 
 def _series_of(runs: Runs) -> Iterator[_Series]:
@@ -201,6 +210,7 @@ def _regrets_of(
     places = {value: place for place, value in enumerate(sorted({_sortable(value) for value, _ in members}))}
     order = torch.tensor([places[_sortable(value)] for value, _ in members])
     x, y = series.values(names)
+    x = series.preferences(x)
     found = choose_by_criteria(x, y, order, tolerance=params.plateau_tolerance)
     interval = None
     if params.n_bootstrap:
