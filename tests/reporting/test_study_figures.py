@@ -93,6 +93,7 @@ def test_a_recipe_holds_what_the_figure_shows_and_nothing_else(plan, study, meas
         "layer_similarity",
     }
     assert changed_figures(before, recipes(plan({"delta": 0.9}))) == {
+        "layer_profiles",
         "rankme",
         "saturation",
         "saturation_history",
