@@ -132,10 +132,12 @@ def test_features_spectra_cards_and_fields_read_them(networks, sets, folder):
 
 
 def test_they_are_not_stitched(networks, sets):
-    stitching = StitchingParams.model_validate({"include_self": True})
+    everyone = {"fronts": "all", "ends": "all", "layers": "same", "include_self": True}
+    stitching = StitchingParams.model_validate({"joints": [everyone]})
     assert not plan_stitches(*sets, networks, FeaturesParams(), stitching)
-    named = StitchingParams.model_validate({"models": ["tiny_supervised_s0"]})
-    with pytest.raises(UserError, match="'tiny_supervised_s0' cannot be joined: only networks of layers"):
+    name = "tiny_supervised_s0"
+    named = StitchingParams.model_validate({"joints": [{"fronts": [name], "ends": [name], "layers": "same"}]})
+    with pytest.raises(UserError, match="'tiny_supervised_s0' cannot be joined: it was trained with"):
         plan_stitches(*sets, networks, FeaturesParams(), named)
 
 

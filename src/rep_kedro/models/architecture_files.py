@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rep_kedro.errors import UserError, suggest
 from rep_kedro.models.architecture import Architecture, DefinedNetwork
 from rep_kedro.models.families.registry import OWN_CODE, make_variant
+from rep_kedro.parameter_model import PlainNumbers
 
 FOLDER = Path(__file__).parent / "architectures"
 _SUFFIXES = frozenset({".yml", ".yaml"})
@@ -46,7 +47,7 @@ class _Place(NamedTuple):
         return _shown(self.path) + (f", variant {self.variant!r}" if self.variant else "")
 
 
-class _FamilyFile(BaseModel):
+class _FamilyFile(PlainNumbers, BaseModel):
     """Variants of one family.
 
     Attributes:

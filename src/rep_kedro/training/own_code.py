@@ -12,12 +12,13 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from rep_kedro.errors import MissingFileError, UserError, suggest
+from rep_kedro.parameter_model import PlainNumbers
 from rep_kedro.parameter_rules import expand_path
 
 _MODULE = "rep_kedro_own_training_code"
 
 
-class OwnCode(BaseModel):
+class OwnCode(PlainNumbers, BaseModel):
     """A function or class of a Python file.
 
     Attributes:
