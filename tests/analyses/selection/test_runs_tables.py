@@ -26,3 +26,14 @@ def test_a_table_that_can_be_misread_is_refused(tmp_path, content, message):
     params = CriteriaParams.model_validate({"runs_tables": {"t": table}})
     with pytest.raises(UserError, match=message):
         list(read_runs_tables(params))
+
+
+def test_a_column_of_exclusions_holds_true_and_false(tmp_path):
+    file = tmp_path / "runs.csv"
+    file.write_text("run,g,x,c,p\na,a,no,1,2\n", encoding="utf-8")
+    table = {"file": str(file), "run": "run", "group": "g", "criteria": ["c"], "performances": ["p"]}
+    params = CriteriaParams.model_validate({"runs_tables": {"t": {**table, "exclude": "x"}}})
+    with pytest.raises(UserError, match="column 'x' has 'no', not true or false"):
+        list(read_runs_tables(params))
+    file.write_text("run,g,x,c,p\na,a,False,1,2\nb,a,True,1,2\n", encoding="utf-8")
+    assert [runs.names for runs in read_runs_tables(params)] == [["a"]]

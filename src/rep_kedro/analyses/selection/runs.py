@@ -104,7 +104,7 @@ def _read(name: str, table: RunsTable) -> Runs:
     for column in (table.run, table.group, *excluded, *table.criteria, *table.performances, *table.settings):
         require_known(f"runs_tables.{name}: column", column, [str(each) for each in rows.columns])
     if table.exclude:
-        rows = rows[~rows[table.exclude].astype(bool)]
+        rows = rows[~_truths(name, rows, table.exclude)]
     names = rows[table.run].astype(str)
     if doubled := sorted(set(names[names.duplicated()])):
         raise UserError(f"runs_tables.{name}: column {table.run!r} has several rows for {doubled[0]!r}")
@@ -117,6 +117,16 @@ def _read(name: str, table: RunsTable) -> Runs:
         {Criterion(column): _numbers(name, rows, column) for column in table.criteria},
         {column: _numbers(name, rows, column) for column in table.performances},
     )
+
+
+def _truths(name: str, rows: DataFrame, column: str) -> Any:
+    """Return a column of true and false; any text would count as true."""
+    truths = rows[column].astype(str).str.lower().map({"true": True, "1": True, "false": False, "0": False})
+    if (bad := truths.isna()).any():
+        raise UserError(
+            f"runs_tables.{name}: column {column!r} has {rows[column][bad].iloc[0]!r}, not true or false"
+        )
+    return truths.astype(bool)
 
 
 def _table_of(name: str, table: RunsTable) -> DataFrame:
