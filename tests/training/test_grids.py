@@ -129,3 +129,32 @@ def test_snapshots_are_members_behind_their_network():
 def test_grids_that_cannot_be_meant_are_refused_in_one_line(changes, message):
     with pytest.raises(ValidationError, match=message):
         _networks({**GRID, **changes})
+
+
+def _refusal_of(**changes):
+    grid = {
+        "objective": "simclr",
+        "architectures": ["cnn"],
+        "seeds": [0],
+        "schedule": {"epochs": 1, "batch_size": 8, "learning_rate": 0.1},
+    }
+    with pytest.raises(ValidationError) as refused:
+        TrainingParams.model_validate({"stimulus_set": "bars", "grids": [{**grid, **changes}]})
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("preset", [["lrs60"], {"a": 1}, 60])
+def test_a_preset_that_is_no_name_is_refused(preset):
+    message = _refusal_of(schedule={"preset": preset, "epochs": 1, "batch_size": 8})
+    assert "preset of a schedule should be a name" in message
+
+
+def test_an_axis_below_a_setting_that_is_no_mapping_is_refused():
+    message = _refusal_of(options={"views": 3}, product={"options.views.flip_probability": [0.3]})
+    assert "'views' should be `key: value` lines, got 3" in message
+
+
+def test_a_grid_of_too_many_networks_is_refused_before_it_is_expanded():
+    rates = [0.1] * 200
+    message = _refusal_of(product={"schedule.learning_rate": rates, "schedule.weight_decay": rates})
+    assert "the grid has 40,000 networks" in message

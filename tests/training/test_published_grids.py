@@ -121,3 +121,10 @@ def test_the_command_prints_yaml_and_names_the_rest(tmp_path):
     assert "not honoured: data_parallel: a training uses one device" in ended.stderr
     file.write_text("{")
     assert CliRunner().invoke(command, [str(file)]).exit_code == 1
+
+
+@pytest.mark.parametrize("key", ["model", "optimizer", "metrics"])
+@pytest.mark.parametrize("value", [["a"], {"a": 1}, None, 3])
+def test_a_name_that_is_no_text_is_refused(key, value):
+    with pytest.raises(UserError, match="should be text"):
+        read_published_grid({key: [value]})

@@ -21,6 +21,8 @@ def command(file: Path) -> None:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, ValueError) as problem:
         raise UserError(f"{file} is not a JSON file: {problem}") from problem
+    except RecursionError as problem:
+        raise UserError(f"{file} is nested too deeply for a grid") from problem
     try:
         read = read_published_grid(content)
     except UserError as problem:

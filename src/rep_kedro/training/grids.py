@@ -6,6 +6,7 @@ of settings by name (`schedule: {fast: {...}, slow: {...}}`). The name of a netw
 objective, the label, and the values of the axes that vary.
 """
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
@@ -29,6 +30,7 @@ _SHORT = {
 _IN_NAMES = {"input_px": "px", "schedule.batch_size": "bs", "schedule.learning_rate": "lr"}
 _WITHOUT_AXIS = {"stimulus_set", "precision", "schedule.optimizer", "schedule.preset"}
 _ALWAYS_NAMED = ("architecture", "objective")
+_MOST_NETWORKS = 20_000  # of one grid: more are a slip, and take minutes to check
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9.+=-]+")
 
 
@@ -152,6 +154,13 @@ class NetworkGrid(Strict):
             counts = ", ".join(f"{axis} {n}" for axis, n in lengths.items())
             raise UserError(f"paired axes of a grid need equal numbers of values, got {counts}")
         free = [axis for axis in axes if axis not in paired]
+        n_rows = min(lengths.values(), default=1) * math.prod(len(axes[axis]) for axis in free)
+        n_networks = n_rows * len(self.seeds) * max(1, len(self.order_seeds))
+        if n_networks > _MOST_NETWORKS:
+            raise UserError(
+                f"the grid has {n_networks:,} networks before exclude; a grid may have {_MOST_NETWORKS:,}: "
+                "give fewer values, or make several grids"
+            )
         rows = [
             dict(zip(paired, row, strict=True)) for row in zip(*(axes[axis] for axis in paired), strict=True)
         ]
@@ -273,7 +282,12 @@ def _placed(settings: Mapping[str, Any], path: Sequence[str], value: Any) -> dic
     """Return settings with a value at a path."""
     if len(path) == 1:
         return {**settings, path[0]: value}
-    return {**settings, path[0]: _placed(settings.get(path[0]) or {}, path[1:], value)}
+    inner = settings.get(path[0]) or {}
+    if not isinstance(inner, Mapping):
+        raise UserError(
+            f"an axis sets {'.'.join(path)!r}, but {path[0]!r} should be `key: value` lines, got {inner!r}"
+        )
+    return {**settings, path[0]: _placed(inner, path[1:], value)}
 
 
 def _require_settings(axis: str, choice: _Choice) -> dict[str, Any]:

@@ -103,6 +103,8 @@ def _known(values: list[Any], key: str, find: Any, left_out: list[str]) -> list[
     found = []
     for value in values:
         try:
+            if not isinstance(value, str):
+                raise UserError("should be text")
             found.append(find(value))
         except UserError as problem:
             left_out.append(f"{key} {value!r}: {problem}")

@@ -227,6 +227,8 @@ def _with_preset(given: Mapping[str, Any]) -> dict[str, Any]:
     name = given.get("preset")
     if name is None:
         return rest
+    if not isinstance(name, str):
+        raise UserError(f"preset of a schedule should be a name ({', '.join(PRESETS)}), got {name!r}")
     if name not in PRESETS:
         raise UserError(f"unknown preset {name!r} of a schedule; {suggest(name, PRESETS)}")
     preset = PRESETS[name]

@@ -99,16 +99,12 @@ def _content_of(name: str, table: RunsTable) -> bytes:
 
 
 def _read(name: str, table: RunsTable) -> Runs:
-    import io
-
-    import pandas as pd
-
-    rows = pd.read_csv(io.BytesIO(_content_of(name, table)))
+    rows = _table_of(name, table)
     excluded = [table.exclude] if table.exclude else []
     for column in (table.run, table.group, *excluded, *table.criteria, *table.performances, *table.settings):
         require_known(f"runs_tables.{name}: column", column, [str(each) for each in rows.columns])
     if table.exclude:
-        rows = rows[~rows[table.exclude].astype(bool)]
+        rows = rows[~_truths(name, rows, table.exclude)]
     names = rows[table.run].astype(str)
     if doubled := sorted(set(names[names.duplicated()])):
         raise UserError(f"runs_tables.{name}: column {table.run!r} has several rows for {doubled[0]!r}")
@@ -121,6 +117,40 @@ def _read(name: str, table: RunsTable) -> Runs:
         {Criterion(column): _numbers(name, rows, column) for column in table.criteria},
         {column: _numbers(name, rows, column) for column in table.performances},
     )
+
+
+def _truths(name: str, rows: DataFrame, column: str) -> Any:
+    """Return a column of true and false; any text would count as true."""
+    truths = rows[column].astype(str).str.lower().map({"true": True, "1": True, "false": False, "0": False})
+    if (bad := truths.isna()).any():
+        raise UserError(
+            f"runs_tables.{name}: column {column!r} has {rows[column][bad].iloc[0]!r}, not true or false"
+        )
+    return truths.astype(bool)
+
+
+def _table_of(name: str, table: RunsTable) -> DataFrame:
+    """Return the rows of a file whose rows have a cell for each column, and whose columns differ."""
+    import csv
+    import io
+
+    import pandas as pd
+
+    place = f"runs_tables.{name}: {table.file}"
+    try:
+        text = _content_of(name, table).decode("utf-8-sig")
+        lines = [line for line in csv.reader(io.StringIO(text), strict=True) if line]
+    except (UnicodeDecodeError, csv.Error) as problem:
+        raise UserError(f"{place} is not a CSV file in UTF-8: {problem}") from problem
+    if not any(map(any, lines[1:])):
+        raise UserError(f"{place} needs a header and at least one row")
+    header = lines[0]
+    if doubled := sorted({column for column in header if header.count(column) > 1}):
+        raise UserError(f"{place} has several columns {doubled[0]!r}")
+    for number, line in enumerate(lines[1:], 1):
+        if len(line) != len(header):
+            raise UserError(f"{place}: row {number} has {len(line)} cells, the header has {len(header)}")
+    return pd.read_csv(io.StringIO(text), index_col=False)
 
 
 def _present(settings: Mapping[Hashable, Any]) -> dict[str, Any]:
