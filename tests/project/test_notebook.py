@@ -38,6 +38,7 @@ def test_the_notebook_runs_on_another_study(own_study: Path, monkeypatch: pytest
     grid = {"objective": "untrained", "architectures": ["cnn", "small_resnet"], "seeds": [0]}
     parameters["training"] = {"stimulus_set": "shapes", "grids": [grid]}
     parameters["consistency"] |= {"anchors": []}
+    parameters["diagnostics"]["projections"]["models"] = []
     path.write_text(yaml.safe_dump(parameters), encoding="utf-8")
     run_in(own_study, "kedro", "run", "--env=test")
     shown = _execute(own_study, monkeypatch)

@@ -16,8 +16,8 @@ from rep_kedro.schemas.table import Table
 MAP = text("map", "name of the map in `stitching.maps`")
 CONTROL = text(
     "control",
-    "what replaces the front: weights drawn again, or noise; `none`: it is what it is",
-    values=("none", "untrained", "noise"),
+    "what replaces the front: weights drawn again, noise, or the end network itself; `none`: it is what it is",
+    values=("none", "self", "untrained", "noise"),
 )
 FRONT_LAYER = text("front_layer", "layer at which the network that begins ends")
 END_LAYER = text("end_layer", "layer after which the other network goes on")

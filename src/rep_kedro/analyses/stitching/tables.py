@@ -94,10 +94,11 @@ def _in_order(stitches: Mapping[str, "TensorsHandle"]) -> Iterator["TensorsHandl
 
 def _about(handle: "TensorsHandle") -> dict[str, Any]:
     recipe = handle.recipe
+    front, end, control = recipe["front"]["key"], recipe["end"]["key"], recipe["control"]
     return {
         "stimulus_set": recipe["stimulus_set"]["key"],
-        "front_model": recipe["front"]["key"],
-        "end_model": recipe["end"]["key"],
-        "control": recipe["control"],
+        "front_model": front,
+        "end_model": end,
+        "control": "self" if control == "none" and front == end else control,
         "map": recipe["map"]["name"],
     }

@@ -146,6 +146,7 @@ def _settings_of(name: str, handle: TensorsHandle) -> list[dict[str, Any]]:
     settings = {
         "architecture": handle.meta["architecture"],
         "stimulus_set": recipe["stimulus_set"]["key"],
+        "input_px": handle.meta["input_px"],
         **{key: recipe[key] for key in ("seed", "order_seed", "precision", "schedule") if key in recipe},
         **recipe["objective"],
     }
