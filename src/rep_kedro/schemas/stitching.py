@@ -16,7 +16,7 @@ from rep_kedro.schemas.table import Table
 MAP = text("map", "name of the map in `stitching.maps`")
 CONTROL = text(
     "control",
-    "what replaces the front: weights drawn again, noise, or the end network itself; `none`: it is what it is",
+    "what the front is: weights drawn again, noise, the end network itself; `none`: another network",
     values=("none", "self", "untrained", "noise"),
 )
 FRONT_LAYER = text("front_layer", "layer at which the network that begins ends")

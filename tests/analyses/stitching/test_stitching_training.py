@@ -153,7 +153,7 @@ def test_other_widths_sizes_kinds_and_controls(study, tmp_path):
         "cnn_s1-to-cnn_s1",
     ]
     solved = results[results["map"] == "ps_inv"].set_index(["front_model", "end_model", "control"])
-    itself = solved.loc["cnn_s1", "cnn_s1", "none"]
+    itself = solved.loc["cnn_s1", "cnn_s1", "self"]
     assert itself["relative_accuracy"] == 1.0
     assert itself["cka"] == pytest.approx(1.0)
     noise = solved.loc["cnn_s0", "cnn_s1", "noise"]
