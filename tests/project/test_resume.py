@@ -67,7 +67,7 @@ def test_a_second_run_computes_nothing(own_study: Path) -> None:
     before = _single_files(own_study)
     text = run_in(own_study, "kedro", "run", "--env=test").stderr
     told = _summaries(text)
-    assert set(told) == {*COLLECTIONS, "figures"}
+    assert set(told) == {*COLLECTIONS, "figures", "stitch_reports"}
     assert {name: computed for name, (computed, _) in told.items()} == dict.fromkeys(told, 0)
     assert "nothing computed: " in text
     assert _single_files(own_study) == before
@@ -78,7 +78,9 @@ def test_another_threshold_of_saturation_computes_what_depends_on_it(own_study: 
     run_in(own_study, "kedro", "run", "--env=test", "--params=diagnostics.deltas=[0.5]")
     after = _single_files(own_study)
     changed = {path.stem for path, state in after.items() if before[path] != state}
-    assert changed == {"layer_diagnostics", "saturation_history", "projection_results", "report"}
+    assert changed == {
+        *("layer_diagnostics", "label_free_measures", "saturation_history", "projection_results", "report")
+    }  # the first two have one recipe, the next two as well
 
 
 def test_a_damaged_table_is_computed_again_and_nothing_else(own_study: Path) -> None:
