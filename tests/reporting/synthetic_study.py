@@ -25,7 +25,9 @@ from rep_kedro.reporting.pairs import with_kinds
 from rep_kedro.schemas.columns import Kind
 from rep_kedro.schemas.diagnostics import LABEL_FREE_MEASURES
 from rep_kedro.schemas.ingest import STIMULUS_CARDS
+from rep_kedro.schemas.probing import LAYER_PROBE_RESULTS
 from rep_kedro.schemas.stitching import STITCH_PATHS, STITCHING_RESULTS
+from rep_kedro.schemas.training import NETWORK_SETTINGS
 
 ARCHITECTURES = {
     "cnn": ["conv1", "conv2", "conv3", "conv4"],
@@ -154,6 +156,8 @@ def make_study(seed: int = 0) -> Study:
         "stitch_paths": STITCH_PATHS.frame([]),
         "training_history": make_history(cards, rng),
         "training_costs": make_costs(cards),
+        "network_settings": NETWORK_SETTINGS.frame([]),
+        "layer_probe_results": LAYER_PROBE_RESULTS.frame([]),
         "run_table": make_run_table(cards, rng),
     }
     tables["stitching_summary"] = summarise_results(tables["stitching_results"])

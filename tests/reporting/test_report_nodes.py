@@ -57,6 +57,7 @@ def test_the_pipeline_writes_figures_run_table_and_report(
     entries |= {name: handles(["digits/cnn_supervised_s0"], seed=3) for name in COLLECTIONS}
     entries |= {
         "similarity_matrices": study.matrices,
+        "stitch_reports": {},
         **collections,
         "params:reporting": params,
         "parameters": {"reporting": {"measure": measure}},

@@ -40,7 +40,11 @@ def describe(content: ReportContent) -> list[Section]:
             anchor="criteria",
             answers=findings[:1],
             details=findings[1:],
-            notes=[*few_in_words(own), *undefined_in_words(own, "spearman", "correlations with accuracy")],
+            notes=[
+                *_missing_in_words(content),
+                *few_in_words(own),
+                *undefined_in_words(own, "spearman", "correlations with accuracy"),
+            ],
             figures=[
                 content.block(name, shown) for name in ("rank_choice", "rank_transfer", "selection_regret")
             ],
@@ -57,6 +61,16 @@ def describe(content: ReportContent) -> list[Section]:
             else [],
         )
     ]
+
+
+def _missing_in_words(content: ReportContent) -> list[str]:
+    """Name the tables of this section that have no rows."""
+    names = [
+        name
+        for name in ("label_free_measures", "selection_criteria", "selection_regret")
+        if not len(content.table(name))
+    ]
+    return [f"This run made no rows of the tables {list_in_words(names)}."] if names else []
 
 
 def criteria_in_words(rows: pd.DataFrame) -> list[str]:
