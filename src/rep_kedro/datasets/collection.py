@@ -272,7 +272,8 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
         for path in (self.folder, *self.folder.parents):
             if path.exists() and not path.is_dir():
                 return f"{path} is a file where a folder is expected; move it away"
-        return problem.strerror or str(problem)
+        why = problem.strerror or str(problem)
+        return f"{why}; fix this and run again (finished results are kept)"
 
     def _require_plan(self, data: Any) -> dict[str, str]:
         """Return the canonical text of each recipe; refuse what is not a plan."""
