@@ -11,6 +11,8 @@ from kedro.io import DatasetError
 
 from rep_kedro.datasets import CollectionDataset, Planned, TableDataset, Tensors
 
+WHAT_TO_DO = r"; fix this and run again \(finished results are kept\)"
+
 TENSORS, ARROW = "rep_kedro.datasets.TensorsDataset", "rep_kedro.datasets.ArrowDataset"
 NOBODY = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount or to become another user")
@@ -72,7 +74,7 @@ def test_a_full_disk_stops_with_one_line_and_keeps_what_is_done(small_disk, memb
 def test_a_disk_so_full_that_not_even_the_plan_fits_is_told(small_disk):
     with pytest.raises(OSError, match="No space left"):
         (small_disk / "ballast").write_bytes(b"x" * (2 << 20))
-    with pytest.raises(DatasetError, match=r"^cannot write .*/c: No space left on device$"):
+    with pytest.raises(DatasetError, match=rf"^cannot write .*/c: No space left on device{WHAT_TO_DO}$"):
         CollectionDataset(filepath=str(small_disk / "c"), member=TENSORS).save(plan_with(TENSORS, [10]))
     with pytest.raises(DatasetError, match="No space left on device"):
         TableDataset(filepath=str(small_disk / "t.parquet")).save(pd.DataFrame({"x": range(10)}))
@@ -104,7 +106,9 @@ def test_a_read_only_disk_is_told_in_one_line_and_can_still_be_loaded(tmp_path, 
     subprocess.run(["mount", "--bind", str(counted.folder), str(counted.folder)], check=False)
     mount(["-o", "remount,ro,bind"], counted.folder)
     try:
-        with pytest.raises(DatasetError, match=r"^cannot write .*things: Read-only file system$") as refused:
+        with pytest.raises(
+            DatasetError, match=rf"^cannot write .*things: Read-only file system{WHAT_TO_DO}$"
+        ) as refused:
             counted.save({"a": {}, "b": {}})
         one_line(refused)
         assert list(counted.collection().load()) == ["a"]
@@ -122,7 +126,10 @@ def test_a_folder_of_another_user_is_told_in_one_line(children, tmp_path):
     errors.chmod(0o666)
     assert children.run("save_simple", errors, folder=str(folder), n_members=2) == 0
     assert children.run("save_simple", errors, folder=str(folder), n_members=3, uid=NOBODY) == 1
-    assert errors.read_text() == f"cannot write {folder}: Permission denied\n"
+    assert (
+        errors.read_text()
+        == f"cannot write {folder}: Permission denied; fix this and run again (finished results are kept)\n"
+    )
     assert sorted(path.name for path in folder.iterdir()) == ["m0.safetensors", "m1.safetensors", "plan.json"]
 
 
