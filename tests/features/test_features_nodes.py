@@ -248,7 +248,7 @@ def test_a_model_that_cannot_be_described_is_left_out_with_the_reason(inputs, en
     plan = plan_features(*inputs, _params(models={"x": entry}))
     assert plan.keys() == plan_features(*inputs, _params()).keys()
     assert plan.left_out.keys() == {f"{name}/x" for name in inputs[0]}
-    assert all(told.startswith(why) for told in plan.left_out.values())
+    assert all(shown.startswith(why) for shown in plan.left_out.values())
 
 
 def test_what_needs_a_missing_network_or_set_is_left_out(inputs):

@@ -9,7 +9,7 @@ from rep_kedro.commands.measures import LETTERS, command
 from rep_kedro.measures import MEASURES, Invariance
 
 
-def told(*arguments):
+def shown(*arguments):
     answer = CliRunner().invoke(command, list(arguments))
     assert answer.exit_code == 0
     return answer.stdout.splitlines()
@@ -17,7 +17,7 @@ def told(*arguments):
 
 @pytest.fixture(scope="module")
 def rows():
-    lines = told()
+    lines = shown()
     header, table = lines[0], lines[1 : 1 + len(MEASURES)]
     starts = [match.start() for match in re.finditer(r"\S+", header)]
     ends = [*starts[1:], None]
@@ -47,7 +47,7 @@ def test_a_row_says_what_the_measure_declares(name, rows):
 
 
 def test_letters_are_explained_below_the_table():
-    lines = told("--family", "linear_map")
+    lines = shown("--family", "linear_map")
     for invariance, letter in zip(Invariance, LETTERS, strict=True):
         used = any(invariance in m.invariances for m in MEASURES.values() if m.family.name == "LINEAR_MAP")
         assert (f"  {letter}: {invariance.value}" in lines) == used

@@ -87,7 +87,7 @@ def test_a_path_in_place_of_a_name_is_answered_with_the_name(folder):
 
 
 @pytest.mark.parametrize(
-    ("layers", "told"),
+    ("layers", "shown"),
     [
         ([{**CONV, "channels": 10**9}], "channels.number: Input should be less than or equal to 1000000"),
         ([{**CONV, "channels": int("9" * 4000)}], "layers.0.conv.channels.number: "),
@@ -116,13 +116,13 @@ def test_a_path_in_place_of_a_name_is_answered_with_the_name(folder):
         ([CONV, {"name": "b", "kind": "concat", "from": ["a", "input"]}], "concat cannot take 4x6x6, 1x8x8"),
     ],
 )  # fmt: skip
-def test_unsound_layers_are_refused_in_one_line(folder, layers, told):
+def test_unsound_layers_are_refused_in_one_line(folder, layers, shown):
     write(folder, *layers)
-    assert told in refusal()
+    assert shown in refusal()
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "shown"),
     [
         ({"std": [float("nan")]}, "input.std.0: Input should be a finite number"),
         ({"mean": [float("inf")]}, "input.mean.0: Input should be a finite number"),
@@ -135,9 +135,9 @@ def test_unsound_layers_are_refused_in_one_line(folder, layers, told):
         ({"channels": 0}, "input.channels: "),
     ],
 )
-def test_unsound_inputs_are_refused_in_one_line(folder, change, told):
+def test_unsound_inputs_are_refused_in_one_line(folder, change, shown):
     write(folder, {**CONV, "padding": 1}, input={**INPUT, **change})
-    assert told in refusal()
+    assert shown in refusal()
 
 
 def test_a_head_for_too_many_classes_is_refused(folder):
@@ -148,7 +148,7 @@ def test_a_head_for_too_many_classes_is_refused(folder):
 @pytest.mark.parametrize("factor", ["_w999", "_w1000", "_w" + "9" * 5000])
 def test_a_factor_that_widens_too_much_is_refused(folder, factor):
     write(folder, {**CONV, "channels": 1000}, {**CONV, "name": "b", "channels": 1000})
-    assert any(told in refusal(f"mine{factor}") for told in ("is too large", "unknown architecture"))
+    assert any(shown in refusal(f"mine{factor}") for shown in ("is too large", "unknown architecture"))
 
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -157,7 +157,7 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "shown"),
     [
         ("a: [", "is not valid YAML: "),
         ("", "Input should be a valid dictionary or instance of Architecture"),
@@ -172,11 +172,11 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("\x00", "is not valid YAML"),
     ],
 )
-def test_files_that_are_no_architecture_are_refused_in_one_line(folder, text, told):
+def test_files_that_are_no_architecture_are_refused_in_one_line(folder, text, shown):
     (folder / "mine.yml").write_text(text)
     message = refusal()
     assert message.startswith("architecture ")
-    assert told in message
+    assert shown in message
 
 
 def test_too_many_layers_are_refused(folder):

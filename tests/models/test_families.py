@@ -194,7 +194,7 @@ def test_a_map_that_shrinks_to_nothing_names_the_layer():
 
 
 @pytest.mark.parametrize(
-    ("family", "variant", "told"),
+    ("family", "variant", "shown"),
     [
         ("vg", {}, "unknown family 'vg'; did you mean 'vgg'"),
         ("vgg", {"layot": "64 M"}, "family vgg has no 'layot'; did you mean 'layout'"),
@@ -208,13 +208,13 @@ def test_a_map_that_shrinks_to_nothing_names_the_layer():
         ("vgg", {"layout": "8", "mean": [0.5, 0.5]}, "one mean and std per channel"),
     ],
 )
-def test_unsound_variants_are_refused_in_one_line(tmp_path, family, variant, told):
+def test_unsound_variants_are_refused_in_one_line(tmp_path, family, variant, shown):
     folder = tmp_path / "local/architectures"
     folder.mkdir(parents=True)
     (folder / "many.yml").write_text(yaml.safe_dump({"family": family, "variants": {"mine": variant}}))
     look_in(tmp_path)
     try:
-        with pytest.raises(UserError, match=re.escape(told)) as caught:
+        with pytest.raises(UserError, match=re.escape(shown)) as caught:
             load_architecture("mine")
     finally:
         look_in(Path("conf"))

@@ -188,7 +188,7 @@ def test_arguments_reach_the_constructor(folder):
 
 
 @pytest.mark.parametrize(
-    ("family", "entry", "told"),
+    ("family", "entry", "shown"),
     [
         ("timm", {"name": "resnet1", "layers": ["a"]}, "unknown timm model 'resnet1'; did you mean"),
         ("torchvision", {"name": "densnet121", "layers": ["a"]}, "did you mean 'densenet121'"),
@@ -199,11 +199,11 @@ def test_arguments_reach_the_constructor(folder):
         ("timm", {"name": "test_resnet"}, "layers: Field required"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_trained_is_refused_in_one_line(folder, family, entry, told):
+def test_what_cannot_be_trained_is_refused_in_one_line(folder, family, entry, shown):
     write(folder / "local/architectures", family, {"x": entry})
     with pytest.raises(UserError) as caught:
         list_reached_layers(load_definition("x"))
-    assert told in str(caught.value)
+    assert shown in str(caught.value)
     assert str(caught.value).isprintable()
 
 

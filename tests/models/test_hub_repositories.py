@@ -188,9 +188,9 @@ def test_a_hub_that_does_not_answer_is_asked_once(entry, why, cache, monkeypatch
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(time, "sleep", waits.append)  # what a library waits before it tries again
     published._hub_answers.cache_clear()
-    with pytest.raises(UserError, match=f"not in the local cache .*{why}") as told:
+    with pytest.raises(UserError, match=f"not in the local cache .*{why}") as shown:
         build_model(_entry(**entry))
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(shown.value)
     assert waits == []
     assert constants.HF_HUB_OFFLINE is False
     published._hub_answers.cache_clear()

@@ -132,15 +132,15 @@ def test_a_truncated_checkpoint_is_named_with_what_to_do(tmp_path):
     path = tmp_path / "torn.safetensors"
     path.write_bytes(whole[:-9])
     checkpoint = _entry(source="checkpoint", architecture="cnn", path=str(path), n_classes=2)
-    told = (
+    shown = (
         rf"{path} is damaged or not a safetensors file \({len(whole) - 9} bytes: .*\); copy or fetch it again"
     )
-    with pytest.raises(ValueError, match=f"checkpoint {told}"):
+    with pytest.raises(ValueError, match=f"checkpoint {shown}"):
         build_model(checkpoint)
-    with pytest.raises(ValueError, match=f"network 'mine': checkpoint {told}"):
+    with pytest.raises(ValueError, match=f"network 'mine': checkpoint {shown}"):
         CheckpointHandle("mine", checkpoint).tensor("a")
     fed = {"size_px": 32, "resize_px": 32, "mean": [0, 0, 0], "std": [1, 1, 1]}
-    with pytest.raises(ValueError, match=f"file of weights {told}"):
+    with pytest.raises(ValueError, match=f"file of weights {shown}"):
         build_model(_entry(source="weights_file", architecture="timm/test_resnet", path=str(path), **fed))
 
 

@@ -239,7 +239,7 @@ def _safetensors():
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "shown"),
     [
         (
             lambda: LFS_POINTER,
@@ -278,11 +278,11 @@ def _safetensors():
         (lambda: _torch({"a": draw()["conv1.weight"]}), "the file contains tensors (a)"),
     ],
 )
-def test_what_is_no_file_of_weights_is_named_in_one_line(content, told, tmp_path):
+def test_what_is_no_file_of_weights_is_named_in_one_line(content, shown, tmp_path):
     (tmp_path / "net.pth").write_bytes(content())
     message = refusal(checkpoint(tmp_path / "net.pth"))
     assert f"checkpoint {tmp_path}/net.pth" in message
-    assert told in message
+    assert shown in message
 
 
 @pytest.mark.parametrize("is_new", [True, False])

@@ -19,14 +19,14 @@ def _state(study: Path) -> dict[Path, tuple[int, int]]:
     return {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in files}
 
 
-def _rows(told: str) -> dict[str, list[str]]:
-    return {line.split()[0]: line.split()[1:] for line in told.split("\n\n", maxsplit=1)[0].splitlines()[1:]}
+def _rows(said: str) -> dict[str, list[str]]:
+    return {line.split()[0]: line.split()[1:] for line in said.split("\n\n", maxsplit=1)[0].splitlines()[1:]}
 
 
 def test_where_all_is_there_nothing_would_be_computed(study: Path) -> None:
     before = _state(study)
-    told = run_in(study, "kedro", "run", "--dry-run", "--env=test").stdout
-    rows = _rows(told)
+    said = run_in(study, "kedro", "run", "--dry-run", "--env=test").stdout
+    rows = _rows(said)
     assert {
         "stimulus_sets",
         "networks",
@@ -38,47 +38,47 @@ def test_where_all_is_there_nothing_would_be_computed(study: Path) -> None:
     assert {row[0] for row in rows.values()} == {"0"}
     assert rows["networks"][:2] == ["0", "4"]
     assert rows["features"][:2] == ["0", "12"]
-    kept = next(line for line in told.splitlines() if line.startswith("tables and pages to keep: "))
+    kept = next(line for line in said.splitlines() if line.startswith("tables and pages to keep: "))
     assert {"model_cards", "consistency", "model_positions", "report"} <= {
         name.strip() for name in kept.partition(":")[2].split(",")
     }
-    assert "tables and pages to compute" not in told
-    assert "that follow from what changes" not in told
-    assert told.splitlines()[-1] == "nothing was computed or written (--dry-run)"
+    assert "tables and pages to compute" not in said
+    assert "that follow from what changes" not in said
+    assert said.splitlines()[-1] == "nothing was computed or written (--dry-run)"
     assert _state(study) == before
 
 
 def test_what_is_gone_would_be_computed_and_what_follows_has_a_bound(own_study: Path) -> None:
     (own_study / "data/test/04_feature/features/digits/cnn_simclr_s0.safetensors").unlink()
     before = _state(own_study)
-    told = run_in(own_study, "kedro", "run", "--dry-run", "--env=test").stdout
-    rows = _rows(told)
+    said = run_in(own_study, "kedro", "run", "--dry-run", "--env=test").stdout
+    rows = _rows(said)
     assert rows["features"][:2] == ["1", "11"]
     assert rows["networks"][0] == "0"
-    assert "probes: follows from features" in told
-    follows = next(line for line in told.splitlines() if line.startswith("tables and pages that follow"))
+    assert "probes: follows from features" in said
+    follows = next(line for line in said.splitlines() if line.startswith("tables and pages that follow"))
     assert "similarities" in follows
     assert "training_history" not in follows
-    assert "12 members of 4 networks and 3 stimulus sets; 1 to compute, 11 kept" in told
+    assert "12 members of 4 networks and 3 stimulus sets; 1 to compute, 11 kept" in said
     assert _state(own_study) == before
 
 
 def test_options_of_a_run_choose_what_is_told(own_study: Path) -> None:
     asked = ("kedro", "run", "--dry-run", "--env=test")
-    told = run_in(own_study, *asked, "--pipelines=features", "--params=features.batch_size=7").stdout
-    assert list(_rows(told)) == ["dissimilarities", "features"]
-    assert _rows(told)["features"][:2] == ["0", "12"]
-    told = run_in(own_study, *asked, "--nodes=features", "--params=recompute=features/digits/*").stdout
-    assert _rows(told)["features"][:2] == ["4", "8"]
+    said = run_in(own_study, *asked, "--pipelines=features", "--params=features.batch_size=7").stdout
+    assert list(_rows(said)) == ["dissimilarities", "features"]
+    assert _rows(said)["features"][:2] == ["0", "12"]
+    said = run_in(own_study, *asked, "--nodes=features", "--params=recompute=features/digits/*").stdout
+    assert _rows(said)["features"][:2] == ["4", "8"]
     shutil.rmtree(own_study / "data/test/04_feature/features")
-    told = run_in(own_study, *asked, "--pipelines=features", "--params=shard=1/4").stdout
-    assert _rows(told)["features"][:2] == ["3", "0"]
+    said = run_in(own_study, *asked, "--pipelines=features", "--params=shard=1/4").stdout
+    assert _rows(said)["features"][:2] == ["3", "0"]
 
 
 def test_an_input_that_is_not_there_is_named(own_study: Path) -> None:
     shutil.rmtree(own_study / "data/test/04_feature/features")
-    told = run_in(own_study, "kedro", "run", "--dry-run", "--env=test", "--pipelines=probing").stdout
-    assert "probes: needs features, which is not there" in told
+    said = run_in(own_study, "kedro", "run", "--dry-run", "--env=test", "--pipelines=probing").stdout
+    assert "probes: needs features, which is not there" in said
 
 
 def test_a_first_study_of_files_is_listed_before_and_after_its_images_are_there(tmp_path: Path) -> None:
@@ -104,11 +104,11 @@ def test_a_first_study_of_files_is_listed_before_and_after_its_images_are_there(
     assert "stitched" not in first.stdout + first.stderr
     assert "nothing to stitch" not in first.stdout + first.stderr
     run_in(project, "kedro", "run", "--pipelines=ingest")
-    told = run_in(project, *asked).stdout
-    assert "run the ingest pipeline first" not in told
-    assert _rows(told)["features"][:4] == ["6", "0", "190.1", "kB"]
-    assert "disk: 190.1 kB; time: no estimate yet" in told
-    assert _rows(told)["stitches"][:2] == ["2", "0"]
+    said = run_in(project, *asked).stdout
+    assert "run the ingest pipeline first" not in said
+    assert _rows(said)["features"][:4] == ["6", "0", "190.1", "kB"]
+    assert "disk: 190.1 kB; time: no estimate yet" in said
+    assert _rows(said)["stitches"][:2] == ["2", "0"]
 
 
 def test_a_mistake_is_refused_as_by_a_run(study: Path) -> None:
@@ -143,8 +143,8 @@ def test_members_that_will_fail_are_named_at_the_end_with_the_reason(own_study: 
     study = yaml.safe_load(parameters.read_text())
     study.setdefault("features", {})["models"] = models
     parameters.write_text(yaml.safe_dump(study))
-    told = run_in(own_study, "kedro", "run", "--dry-run", "--env=test", "--pipelines=features").stdout
-    raters, brain = sorted(line for line in told.splitlines() if line.startswith("will fail: "))
+    said = run_in(own_study, "kedro", "run", "--dry-run", "--env=test", "--pipelines=features").stdout
+    raters, brain = sorted(line for line in said.splitlines() if line.startswith("will fail: "))
     assert raters.startswith("will fail: dissimilarities digits/raters: file of features")
     assert "is not symmetric: entries differ from their mirror image by up to 1" in raters
     assert brain.startswith("will fail: features digits/brain: features.models.brain: file of features")

@@ -18,10 +18,10 @@ def _bytes_of(folder: Path) -> dict[str, bytes]:
 
 
 def test_results_of_a_study_are_a_tree_of_plain_files(own_study: Path) -> None:
-    told = run_in(own_study, "kedro", "export-results", "out", "--env=test")
+    shown = run_in(own_study, "kedro", "export-results", "out", "--env=test")
     tree = own_study / "out"
     before = _bytes_of(tree)
-    assert told.stdout.strip() == f"{len(before)} files in {tree}"
+    assert shown.stdout.strip() == f"{len(before)} files in {tree}"
     folders = sorted(path.parent for path in tree.rglob("RANKME_EVAL.json"))
     assert {folder.parent.name for folder in folders} == {"supervised", "simclr", "untrained"}
     for folder in folders:
@@ -38,9 +38,9 @@ def test_results_of_a_study_are_a_tree_of_plain_files(own_study: Path) -> None:
     run_in(own_study, "kedro", "export-results", "out", "--env=test")
     assert _bytes_of(tree) == before
     (tree / "note.txt").write_text("mine")
-    told = run_in(own_study, "kedro", "export-results", "out", "--env=test", check=False)
-    assert told.returncode == 1
-    assert told.stderr.startswith("error: out has other content, such as note.txt; give a folder that is")
+    shown = run_in(own_study, "kedro", "export-results", "out", "--env=test", check=False)
+    assert shown.returncode == 1
+    assert shown.stderr.startswith("error: out has other content, such as note.txt; give a folder that is")
 
 
 def test_what_an_interrupted_export_wrote_is_not_seen(tmp_path: Path) -> None:

@@ -39,9 +39,9 @@ def script() -> ModuleType:
 
 def page(winners: dict[str, str]) -> str:
     """Return a report that names these winners, with words in its drawings and tables that name others."""
-    told = [f"{what.replace('...', name)} {AHEAD}" for what, name in winners.items()]
+    shown = [f"{what.replace('...', name)} {AHEAD}" for what, name in winners.items()]
     hidden = f"Networks of nobody are more similar {AHEAD}"
-    sentences = "".join(f"<p>{sentence.replace('“', '&ldquo;')}</p>\n" for sentence in (*told, OPEN))
+    sentences = "".join(f"<p>{sentence.replace('“', '&ldquo;')}</p>\n" for sentence in (*shown, OPEN))
     drawn = f"<svg><text>{hidden}</text></svg><table><tr><td>{hidden}</td></tr></table>"
     return (
         f"<html><style>p {{}}</style><h2>Who is alike?</h2>{sentences}{drawn}<script>{hidden}</script></html>"
@@ -69,10 +69,10 @@ def test_every_winner_is_found_with_its_whole_name(script: ModuleType) -> None:
 
 def test_equal_reports_contradict_each_other_nowhere(compare: Any, capsys: Any) -> None:
     assert compare(page(FIRST), page(FIRST)) == 0
-    told = capsys.readouterr().out
-    assert "base seed 100: " in told
-    assert "1 left open" in told
-    assert told.endswith("0 contradictions\n")
+    shown = capsys.readouterr().out
+    assert "base seed 100: " in shown
+    assert "1 left open" in shown
+    assert shown.endswith("0 contradictions\n")
 
 
 @pytest.mark.parametrize("what", FIRST)
@@ -102,8 +102,8 @@ def test_a_headline_of_an_unknown_kind_is_not_passed_over(script: ModuleType) ->
 def test_the_report_words_its_headlines_as_the_script_reads_them(script: ModuleType) -> None:
     ahead = Ranking(("one", "two"), (0.9, 0.1), 0, (), 0.5)
     behind = Ranking(("one", "two"), (0.9, 0.1), 1, (), 0.5)
-    told = ends_in_words(ahead, behind, "By objective, {name} pairs are {end} similar", "Which {end}")
-    assert script.winners_of(" ".join(told)) == {
+    shown = ends_in_words(ahead, behind, "By objective, {name} pairs are {end} similar", "Which {end}")
+    assert script.winners_of(" ".join(shown)) == {
         "By objective, ... pairs are most similar": "one",
         "By objective, ... pairs are least similar": "two",
     }

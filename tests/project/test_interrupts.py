@@ -72,15 +72,15 @@ def temporary_of(folder: Path) -> list[Path]:
 
 
 def require_ended_well(process: subprocess.Popen[str], number: signal.Signals, folder: Path) -> str:
-    """Check exit code, processes and files after a signal; return what was told."""
-    told = process.communicate()[1]
-    assert process.returncode == CODES[number], told
-    assert told.count("error: ") == 1
-    assert "Traceback" not in told
-    assert "Exception ignored" not in told
+    """Check exit code, processes and files after a signal; return the output."""
+    shown = process.communicate()[1]
+    assert process.returncode == CODES[number], shown
+    assert shown.count("error: ") == 1
+    assert "Traceback" not in shown
+    assert "Exception ignored" not in shown
     assert processes_of(folder) == []
     assert temporary_of(folder) == []
-    return told
+    return shown
 
 
 @pytest.mark.parametrize("number", CODES)

@@ -153,9 +153,9 @@ def spoilt(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
 
 def test_what_is_complete_is_completed_and_the_rest_is_listed(spoilt: tuple[Path, Any]) -> None:
     folder, answer = spoilt
-    told = answer.stdout + answer.stderr
-    assert answer.returncode == INCOMPLETE, told
-    assert "Traceback" not in told
+    shown = answer.stdout + answer.stderr
+    assert answer.returncode == INCOMPLETE, shown
+    assert "Traceback" not in shown
     missing = missing_in(folder)
     assert missing.keys() >= MISSING
     assert "torn" in missing["stimulus_sets/mine"] or "truncated" in missing["stimulus_sets/mine"]
@@ -173,7 +173,7 @@ def test_what_is_complete_is_completed_and_the_rest_is_listed(spoilt: tuple[Path
     report = (folder / "data/test/08_reporting/report.html").read_text()
     assert report.index('<section id="missing">') < report.index('<section id="alike">')
     assert "This report is incomplete" in report
-    last = told[told.index("incomplete: ") :]
+    last = shown[shown.index("incomplete: ") :]
     assert f"incomplete: {len(missing)} results are missing" in last
     for name in ("stimulus_sets: mine: ", "networks: cnn_supervised_hot_s5: training of network"):
         assert name in last
@@ -218,9 +218,9 @@ def test_a_second_run_completes_all_with_the_bytes_of_a_run_without_failures(
 def test_workers_keep_going_too(tmp_path: Path) -> None:
     folder = prepare(tmp_path / "study")
     answer = run(folder, "--keep-going", "--workers=2", "--pipelines=ingest,training,features")
-    told = answer.stdout + answer.stderr
-    assert answer.returncode == INCOMPLETE, told
-    assert "networks: cnn_supervised_hot_s5: training of network" in told
+    shown = answer.stdout + answer.stderr
+    assert answer.returncode == INCOMPLETE, shown
+    assert "networks: cnn_supervised_hot_s5: training of network" in shown
     made = folder / "data/test/04_feature/features"
     assert len(list(made.rglob("*.safetensors"))) == 12  # four networks on three sets
 
@@ -238,12 +238,12 @@ def test_a_table_or_a_plan_that_fails_is_missing_and_all_else_is_made(
     buggy: tuple[Path, Any], study: Path
 ) -> None:
     folder, answer = buggy
-    told = answer.stdout + answer.stderr
-    assert answer.returncode == INCOMPLETE, told
+    shown = answer.stdout + answer.stderr
+    assert answer.returncode == INCOMPLETE, shown
     assert missing_in(folder) == LOST
-    assert f"incomplete: {len(LOST)} results are missing" in told
-    assert "consistency failed: RuntimeError: no such table" in told
-    assert told.count("Traceback") == len(BUGS)
+    assert f"incomplete: {len(LOST)} results are missing" in shown
+    assert "consistency failed: RuntimeError: no such table" in shown
+    assert shown.count("Traceback") == len(BUGS)
     report = (folder / "data/test/08_reporting/report.html").read_text()
     assert report.index('<section id="missing">') < report.index('<section id="alike">')
     assert "RuntimeError: no such plan" in report

@@ -110,9 +110,9 @@ MISTAKES: dict[str, tuple[str | bytes, str]] = {
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_file_that_cannot_be_right_is_answered_in_one_line(name: str, tmp_path: Path) -> None:
     content, why = MISTAKES[name]
-    with pytest.raises(UserError, match=why) as told:
+    with pytest.raises(UserError, match=why) as shown:
         load(tmp_path, content)
-    assert len(str(told.value).splitlines()) == 1
+    assert len(str(shown.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize(
@@ -155,6 +155,6 @@ def test_the_file_of_the_option_config_is_bounded_too(
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(SystemExit):
         command.main([f"--config={path}", "--dry-run"], prog_name="run")
-    told = capsys.readouterr().err
-    assert re.search(why, told)
-    assert len(told.splitlines()) == 1
+    shown = capsys.readouterr().err
+    assert re.search(why, shown)
+    assert len(shown.splitlines()) == 1

@@ -19,8 +19,8 @@ def set_seeds(study: Path, *seeds: int) -> None:
 
 def numbers_of(study: Path, *options: str) -> dict[str, list[str]]:
     """Return how many members a dry run would compute and keep, by collection."""
-    told = run_in(study, *ASKED, "--dry-run", *options).stdout
-    rows = [line.split() for line in told.split("\n\n", maxsplit=1)[0].splitlines()[1:]]
+    shown = run_in(study, *ASKED, "--dry-run", *options).stdout
+    rows = [line.split() for line in shown.split("\n\n", maxsplit=1)[0].splitlines()[1:]]
     return {row[0]: row[1:3] for row in rows}
 
 
@@ -40,8 +40,8 @@ def test_a_network_that_was_removed_is_planned_nowhere(own_study: Path) -> None:
     assert whole["stitches"] == ["0", "0"]
     assert whole["similarity_matrices"] == ["12", "0"]  # each compares three networks now, of four
     assert numbers_of(own_study, "--pipelines=similarity")["similarity_matrices"] == ["12", "0"]
-    told = run_in(own_study, *ASKED, "--pipelines=similarity").stderr
-    assert "similarity_matrices 12 computed" in told
+    shown = run_in(own_study, *ASKED, "--pipelines=similarity").stderr
+    assert "similarity_matrices 12 computed" in shown
     assert compared_in(own_study) == {"cnn_supervised_s0", "cnn_simclr_s0", "cnn_untrained_s0"}
     assert numbers_of(own_study, "--pipelines=similarity")["similarity_matrices"] == ["0", "12"]
 

@@ -15,8 +15,8 @@ PARAMS = (
 
 def test_a_run_probes_maps_and_fits_by_another_solver(own_study: Path) -> None:
     command = ("kedro", "run", "--env=test", "--pipelines=probing", PARAMS)
-    told = run_in(own_study, *command, "--dry-run").stdout
-    line = next(line for line in told.splitlines() if line.startswith("layer_probes: digits/"))
+    shown = run_in(own_study, *command, "--dry-run").stdout
+    line = next(line for line in shown.splitlines() if line.startswith("layer_probes: digits/"))
     assert "probes in 1 passes of" in line
     assert "memory" in line
     run_in(own_study, *command)

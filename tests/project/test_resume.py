@@ -66,9 +66,9 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bytes_and_repeats_not
 def test_a_second_run_computes_nothing(own_study: Path) -> None:
     before = _single_files(own_study)
     text = run_in(own_study, "kedro", "run", "--env=test").stderr
-    told = _summaries(text)
-    assert set(told) == {*COLLECTIONS, "figures", "stitch_reports"}
-    assert {name: computed for name, (computed, _) in told.items()} == dict.fromkeys(told, 0)
+    shown = _summaries(text)
+    assert set(shown) == {*COLLECTIONS, "figures", "stitch_reports"}
+    assert {name: computed for name, (computed, _) in shown.items()} == dict.fromkeys(shown, 0)
     assert "nothing computed: " in text
     assert _single_files(own_study) == before
 
@@ -105,9 +105,9 @@ def test_other_epochs_of_one_network_recompute_it_and_exactly_its_descendants(ow
         encoding="utf-8",
     )
     before = {path: (own_study / path).read_bytes() for path in _members(own_study)}
-    told = _summaries(run_in(own_study, "kedro", "run", "--env=test").stderr)
-    assert told.pop("figures")[0] > 0
-    assert {name: computed for name, (computed, _) in told.items()} == {
+    shown = _summaries(run_in(own_study, "kedro", "run", "--env=test").stderr)
+    assert shown.pop("figures")[0] > 0
+    assert {name: computed for name, (computed, _) in shown.items()} == {
         "stimulus_sets": 0,
         "stimulus_subsets": 0,
         "networks": 1,
@@ -146,9 +146,9 @@ def test_two_processes_work_the_shards_of_one_plan(own_study: Path, study: Path)
         )
         for part in (1, 2)
     ]
-    told = [worker.communicate()[1] for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0], told
-    computed = [_summaries(text)["features"][0] for text in told]
+    shown = [worker.communicate()[1] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], shown
+    computed = [_summaries(text)["features"][0] for text in shown]
     assert sum(computed) == 12
     assert min(computed) > 0
     for path in _members(study):
@@ -179,11 +179,11 @@ def test_inference_that_is_switched_off_is_left_out_of_the_study(own_study: Path
     parameters = own_study / "conf" / "test" / "parameters.yml"
     off = "\nsimilarity_inference: {n_permutations: 0, n_bootstrap: 0}\nsample_sizes: {n_orders: 0}\n"
     parameters.write_text(parameters.read_text(encoding="utf-8") + off, encoding="utf-8")
-    told = _summaries(
+    shown = _summaries(
         run_in(own_study, "kedro", "run", "--env=test", "--pipelines=similarity,reporting").stderr
     )
-    assert told["similarity_nulls"] == (0, 0)
-    assert told["sample_size_curves"] == (0, 0)
+    assert shown["similarity_nulls"] == (0, 0)
+    assert shown["sample_size_curves"] == (0, 0)
 
 
 @pytest.fixture(autouse=True)

@@ -273,15 +273,15 @@ def test_what_was_never_made_is_not_stale() -> None:
 def test_the_rest_of_a_pipeline_that_ran_in_part_is_stale() -> None:
     there = There("model_cards", "similarities", "report")
     ran = make_pipeline("features").only_nodes("features")
-    told = describe_stale({"features"}, ran, there, env="test")
-    assert told.endswith("kedro run --env=test --pipelines=features,similarity,reporting")
+    said = describe_stale({"features"}, ran, there, env="test")
+    assert said.endswith("kedro run --env=test --pipelines=features,similarity,reporting")
 
 
 def test_an_unknown_anchor_is_told_with_both_ways_out(parameters: dict[str, Any]) -> None:
     changed = deepcopy(parameters)
     changed["consistency"]["anchors"] = ["cnn_simclr_s9"]
-    told = r"did you mean .*\? \(or set consistency\.anchors: \[\]\)$"
-    with pytest.raises(ValueError, match=told):
+    said = r"did you mean .*\? \(or set consistency\.anchors: \[\]\)$"
+    with pytest.raises(ValueError, match=said):
         require_known_anchors(changed, {}, Files())
     require_known_anchors(parameters, {}, Files())
 

@@ -248,23 +248,23 @@ def test_a_mistake_is_answered_in_one_line(
     name: str, answers: dict[str, subprocess.CompletedProcess[str]]
 ) -> None:
     answer, mistake = answers[name], MISTAKES[name]
-    told = answer.stdout + answer.stderr
-    assert mistake.says in told
-    assert answer.returncode == mistake.exit_code, told
-    assert "Traceback" not in told
+    shown = answer.stdout + answer.stderr
+    assert mistake.says in shown
+    assert answer.returncode == mistake.exit_code, shown
+    assert "Traceback" not in shown
     if mistake.exit_code == 1:
-        lines = [line for line in told.splitlines() if line.startswith("error: ")]
+        lines = [line for line in shown.splitlines() if line.startswith("error: ")]
         assert len(lines) == 1
-        assert mistake.says in told[told.index("error: ") :]
-        assert "You can resume" not in told
+        assert mistake.says in shown[shown.index("error: ") :]
+        assert "You can resume" not in shown
 
 
 @pytest.mark.slow
 def test_a_run_without_its_inputs_names_the_pipelines_that_make_them(tmp_path: Path) -> None:
     folder = copy_project(tmp_path)
-    told = _fail(folder, "--pipelines=similarity")
-    assert "not made yet: dissimilarities, features, model_cards" in told
-    assert told.splitlines()[-1].strip().startswith("make them first: kedro run --pipelines=ingest,features")
+    shown = _fail(folder, "--pipelines=similarity")
+    assert "not made yet: dissimilarities, features, model_cards" in shown
+    assert shown.splitlines()[-1].strip().startswith("make them first: kedro run --pipelines=ingest,features")
     (folder / "data").write_text("not a folder")
     assert "data is a file where a folder is expected; move it away" in _fail(folder, "--pipelines=ingest")
     shutil.rmtree(folder / "conf")
@@ -276,12 +276,12 @@ def test_damaged_results_are_named_with_what_to_do(own_study: Path) -> None:
     network = own_study / "data/test/06_models/networks/cnn_simclr_s0.safetensors"
     whole = network.read_bytes()
     network.write_bytes(whole[:-100])
-    told = _fail(own_study, "--pipelines=training")
-    assert "cnn_simclr_s0.safetensors is truncated" in told
-    assert "rebuild it with kedro run --params recompute=networks/cnn_simclr_s0" in told
-    told = _fail(own_study, "--pipelines=features")
-    assert "cnn_simclr_s0.safetensors is truncated" in told
-    assert "kedro run --pipelines=training" in told
+    shown = _fail(own_study, "--pipelines=training")
+    assert "cnn_simclr_s0.safetensors is truncated" in shown
+    assert "rebuild it with kedro run --params recompute=networks/cnn_simclr_s0" in shown
+    shown = _fail(own_study, "--pipelines=features")
+    assert "cnn_simclr_s0.safetensors is truncated" in shown
+    assert "kedro run --pipelines=training" in shown
     network.write_bytes(whole)
     table = own_study / "data/test/07_model_output/similarities.parquet"
     table.write_bytes(table.read_bytes()[:100])
@@ -304,9 +304,9 @@ def test_damaged_images_fail_their_set_alone(own_study: Path) -> None:
     (own_study / "photos" / "cats" / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\nnonsense")
     entry = {"source": "image_folder", "path": "photos", "test_fraction": 0.5}
     _change(own_study / "conf/test/parameters.yml", {"ingest": {"stimulus_sets": {"mine": entry}}})
-    told = _fail(own_study, "--pipelines=ingest")
-    assert "stimulus_sets: 1 of 4 members failed (the others are done and kept)" in told
-    assert "mine: 1 damaged item: cats/torn.png (truncated); repair them, or set on_damaged: skip" in told
+    shown = _fail(own_study, "--pipelines=ingest")
+    assert "stimulus_sets: 1 of 4 members failed (the others are done and kept)" in shown
+    assert "mine: 1 damaged item: cats/torn.png (truncated); repair them, or set on_damaged: skip" in shown
 
 
 @pytest.mark.slow
@@ -328,13 +328,13 @@ def test_networks_that_give_no_numbers_or_hold_code_are_refused(own_study: Path)
     paths = {"nan": "nan.safetensors", "evil": "evil.pt", "torn": "torn.safetensors"}
     models = {name: {**entry, "path": path} for name, path in paths.items()}
     _change(own_study / "conf/test/parameters.yml", {"features": {"models": {"nan": models["nan"]}}})
-    told = _fail(own_study, "--pipelines=features")
-    assert "3 of 15 members failed (the others are done and kept)" in told
-    assert "are NaN or infinite" in told
+    shown = _fail(own_study, "--pipelines=features")
+    assert "3 of 15 members failed (the others are done and kept)" in shown
+    assert "are NaN or infinite" in shown
     _change(own_study / "conf/test/parameters.yml", {"features": {"models": models}})
-    told = _fail(own_study, "--pipelines=features")
-    assert "features.models.evil in conf/test/parameters.yml: checkpoint evil.pt is a pickle" in told
-    assert "features.models.torn in conf/test/parameters.yml: checkpoint torn.safetensors is damaged" in told
+    shown = _fail(own_study, "--pipelines=features")
+    assert "features.models.evil in conf/test/parameters.yml: checkpoint evil.pt is a pickle" in shown
+    assert "features.models.torn in conf/test/parameters.yml: checkpoint torn.safetensors is damaged" in shown
     assert not (own_study / "was_here").exists()
 
 
@@ -372,10 +372,10 @@ def test_an_interrupted_run_says_so_and_goes_on_where_it_stopped(tmp_path: Path)
     while not first.exists() and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    told = process.communicate()[1]
+    shown = process.communicate()[1]
     assert process.returncode == 130
-    assert told.splitlines()[-1].startswith("error: interrupted; finished results are kept")
-    assert "Traceback" not in told
+    assert shown.splitlines()[-1].startswith("error: interrupted; finished results are kept")
+    assert "Traceback" not in shown
     assert not list((folder / "data").rglob("*.partial"))
     stamp = first.stat().st_mtime_ns
     grids = {"training": {"grids": [{**GRID, "schedule": {**SCHEDULE, "epochs": 12, "learning_rate": 0.02}}]}}
@@ -396,9 +396,9 @@ def test_a_full_or_read_only_disk_is_told_and_nothing_is_lost(own_study: Path) -
     shutil.rmtree(own_study / "kept/test/08_reporting")
     with _mounted(data, "--bind", str(own_study / "kept")):
         subprocess.run(["mount", "-o", "remount,ro,bind", str(data)], check=True)
-        told = _fail(own_study)
-        assert "Read-only file system; fix this and run again (finished results are kept)" in told
-        assert "Traceback" not in told
+        shown = _fail(own_study)
+        assert "Read-only file system; fix this and run again (finished results are kept)" in shown
+        assert "Traceback" not in shown
 
 
 @contextmanager
@@ -437,7 +437,7 @@ def _merged(old: Any, change: Any) -> Any:
 
 
 def _fail(folder: Path, *arguments: str) -> str:
-    """Run, expect a mistake to be told, and return what was told."""
+    """Run, expect a mistake to be reported, and return the output."""
     ended = run_in(folder, "kedro", "run", "--env=test", *arguments, check=False)
     assert ended.returncode == 1, ended.stderr
     assert "Traceback" not in ended.stderr

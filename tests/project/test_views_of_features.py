@@ -95,10 +95,10 @@ def test_probes_are_on_everything_and_combinations_are_among_them(paper_like: Pa
 
 
 def test_the_same_run_again_computes_nothing_and_the_report_takes_combinations(paper_like: Path) -> None:
-    told = run_in(paper_like, "kedro", "run", "--env=test", f"--pipelines={PIPELINES},reporting").stderr
+    shown = run_in(paper_like, "kedro", "run", "--env=test", f"--pipelines={PIPELINES},reporting").stderr
     for name in ("similarity_matrices", "similarity_nulls", "probes"):
-        assert f"{name}: " in told
-        assert " 0 computed" in told.split(f"{name}: ")[1].splitlines()[0], name
+        assert f"{name}: " in shown
+        assert " 0 computed" in shown.split(f"{name}: ")[1].splitlines()[0], name
 
 
 def test_the_default_transforms_nothing(study: Path) -> None:

@@ -25,11 +25,13 @@ def _files(folder: Path) -> dict[str, bytes]:
 def test_workers_make_what_one_process_makes(study: Path, own_study: Path) -> None:
     shutil.rmtree(own_study / FEATURES)
     (own_study / "data/test/04_feature/model_cards.parquet").unlink()
-    told = run_in(own_study, "kedro", "run", "--env=test", "--pipelines=features", "--workers=cpu,cpu").stderr
+    shown = run_in(
+        own_study, "kedro", "run", "--env=test", "--pipelines=features", "--workers=cpu,cpu"
+    ).stderr
     assert _files(own_study / FEATURES) == _files(study / FEATURES)
-    assert "[1/2] " in told
-    assert "[2/2] " in told
-    assert "features 6 computed" in told
+    assert "[1/2] " in shown
+    assert "[2/2] " in shown
+    assert "features 6 computed" in shown
     assert (own_study / "data/test/04_feature/model_cards.parquet").exists()
     again = run_in(own_study, "kedro", "run", "--env=test", "--nodes=features", "--workers=2").stderr
     assert "nothing computed" in again
@@ -37,11 +39,11 @@ def test_workers_make_what_one_process_makes(study: Path, own_study: Path) -> No
 
 def test_parameters_reach_the_workers_and_recompute_only_its_stage(own_study: Path) -> None:
     before = _files(own_study / FEATURES)
-    told = run_in(
+    shown = run_in(
         own_study, "kedro", "run", "--env=test", "--pipelines=features", "--workers=2",
         "--params=recompute=features/digits/*,features.batch_size=9",
     ).stderr  # fmt: skip
-    assert told.count("2 computed") >= 2
+    assert shown.count("2 computed") >= 2
     assert before.keys() == _files(own_study / FEATURES).keys()
 
 
@@ -66,9 +68,9 @@ def test_a_worker_that_fails_is_named_and_the_others_finish(own_study: Path) -> 
 def test_workers_tell_at_the_end_what_is_now_stale(own_study: Path) -> None:
     (own_study / FEATURES / "digits/cnn_simclr_s0.safetensors").unlink()
     asked = ("kedro", "run", "--env=test", "--pipelines=features", "--workers=2")
-    told = run_in(own_study, *asked).stderr
-    assert told.count("what changed here") == 1
-    assert told.splitlines()[-1].endswith(
+    shown = run_in(own_study, *asked).stderr
+    assert shown.count("what changed here") == 1
+    assert shown.splitlines()[-1].endswith(
         "diagnostics, similarity, layer_similarity, probing and reporting read what changed here; update them"
         " with: kedro run --env=test --pipelines=diagnostics,similarity,layer_similarity,probing,reporting"
     )

@@ -53,8 +53,8 @@ def test_a_clear_winner_is_named_with_its_name_whole():
 def test_of_equal_kinds_no_winner_is_named_and_one_sentence_says_so():
     named = 0
     for seed in range(N_RUNS):
-        told = objectives_in_words(_pairs(seed), NO_INFERENCE)
-        named += any("cannot be said" not in sentence for sentence in told)
+        shown = objectives_in_words(_pairs(seed), NO_INFERENCE)
+        named += any("cannot be said" not in sentence for sentence in shown)
     assert named <= 0.15 * N_RUNS  # three statements, each at 0.05
     assert objectives_in_words(_pairs(1), NO_INFERENCE)[0] == (
         "By objective, which pairs are most or least similar cannot be said: none of the 6 is clearly ahead."
@@ -70,7 +70,7 @@ def test_a_winner_that_other_stimuli_might_reverse_is_not_named():
 
 def test_one_network_of_a_kind_decides_nothing():
     rows = _pairs(0, effects=(5.0, 0.0, 0.0), n_per_kind=1)
-    assert all("cannot be said" in told for told in objectives_in_words(rows, NO_INFERENCE))
+    assert all("cannot be said" in shown for shown in objectives_in_words(rows, NO_INFERENCE))
 
 
 def test_some_rivals_are_named_in_the_order_of_names():
@@ -140,15 +140,15 @@ def test_layers_are_chosen_on_held_out_images_whatever_they_reach_on_test_images
     assert set(best["layer"]) == {"layer0"}
     assert (best["test_accuracy"] < 0.8).all()
     assert not len(best_layers(_probes(0).assign(validation_accuracy=np.nan)))
-    [told] = accuracies_in_words(best)
+    [shown] = accuracies_in_words(best)
     mean = best["test_accuracy"].mean()
-    assert f"digits {100 * mean:.1f} % (95 % interval " in told
-    assert " to " in told
+    assert f"digits {100 * mean:.1f} % (95 % interval " in shown
+    assert " to " in shown
 
 
 def test_objectives_are_ranked_by_what_is_read_out_and_ties_are_not():
-    [told] = leaders_in_words(best_layers(_probes(0, gain=0.3)))
-    assert told.startswith(
+    [shown] = leaders_in_words(best_layers(_probes(0, gain=0.3)))
+    assert shown.startswith(
         "On digits, the training objective with the highest mean accuracy is supervised: 9"
     )
     named = sum("cannot be said" not in leaders_in_words(best_layers(_probes(s)))[0] for s in range(N_RUNS))

@@ -109,10 +109,10 @@ def test_similarities_above_chance_are_counted_by_their_corrected_p_value(study,
 def test_where_no_p_value_could_be_small_enough_no_count_is_given():
     """Of 28 correlations none can be small enough: saying "0 of 28" would be a finding that is none."""
     rows = pd.DataFrame({"p_adjusted": [0.252] * 28, "p_smallest": [0.2856] * 28})
-    [told] = chance_in_words(rows, "correlations", "chance")
-    assert "0 of 28" not in told
-    assert told.startswith("Whether 28 of 28 correlations exceed chance could not be tested")
-    assert "smallest possible: 0.286" in told
+    [shown] = chance_in_words(rows, "correlations", "chance")
+    assert "0 of 28" not in shown
+    assert shown.startswith("Whether 28 of 28 correlations exceed chance could not be tested")
+    assert "smallest possible: 0.286" in shown
     mixed = pd.concat([rows, rows.assign(p_adjusted=0.01, p_smallest=0.01)], ignore_index=True)
     first, second = chance_in_words(mixed, "correlations", "chance")
     assert first.startswith("28 of 28 correlations are larger than chance")
@@ -123,28 +123,28 @@ def test_where_no_p_value_could_be_small_enough_no_count_is_given():
 def test_intervals_of_a_biased_measure_say_what_they_are_for(study):
     biased = study.similarity_inference.query("measure == 'cka_linear_biased'")
     covers = "the mean over samples of 500 stimuli, not the value in their population"
-    told = " ".join(section.intervals_in_words(biased.assign(interval_covers=covers)))
-    assert covers in told
-    assert "none of these intervals covers the value in the population" in told
-    assert "exclude 0" not in told  # they would, whatever the networks
+    shown = " ".join(section.intervals_in_words(biased.assign(interval_covers=covers)))
+    assert covers in shown
+    assert "none of these intervals covers the value in the population" in shown
+    assert "exclude 0" not in shown  # they would, whatever the networks
     fair = study.similarity_inference.query("measure == 'cka_linear_debiased'")
-    told = " ".join(section.intervals_in_words(fair))
-    assert "biased" not in told
-    assert f"of {len(fair)} intervals exclude 0" in told
+    shown = " ".join(section.intervals_in_words(fair))
+    assert "biased" not in shown
+    assert f"of {len(fair)} intervals exclude 0" in shown
 
 
 def test_the_ceiling_is_set_beside_other_networks_on_every_stimulus_set(study, measure):
     rows = study.noise_ceilings.query("measure == @measure")
-    [told] = section.ceiling_in_words(rows)
+    [shown] = section.ceiling_in_words(rows)
     for name, part in rows.groupby("stimulus_set"):
         low, others = part["ceiling_low"].mean(), part["others_mean"].mean()
-        assert f"{low:.2f} on {name} (other networks {others:.2f})" in told
+        assert f"{low:.2f} on {name} (other networks {others:.2f})" in shown
 
 
 def test_the_last_change_is_from_the_last_subset_to_all(study, measure):
     rows = study.sample_sizes.query("measure == @measure")
-    [told] = section.sizes_in_words(rows)
-    assert "0.003 from 200 to 500 stimuli of digits" in told
+    [shown] = section.sizes_in_words(rows)
+    assert "0.003 from 200 to 500 stimuli of digits" in shown
     assert section.sizes_in_words(rows[rows["n_stimuli"] == 500]) == []
 
 

@@ -146,8 +146,8 @@ def test_collections_of_several_platforms_are_named_with_counts():
     )
     assert said[1:] == [PLATFORM_NOTE]
     features["b"].meta = there
-    (told, _) = platforms_in_words(build_run_table({"features": features}, {}))
-    assert told.endswith(": 2 from x86_64 AVX2; 1 from x86_64 AVX512.")
+    (shown, _) = platforms_in_words(build_run_table({"features": features}, {}))
+    assert shown.endswith(": 2 from x86_64 AVX2; 1 from x86_64 AVX512.")
     assert platforms_in_words(build_run_table({"networks": networks}, {})) == []
 
 

@@ -402,8 +402,8 @@ def test_untrained_networks_that_go_on_are_told_apart(study, html):
     assert "if it is untrained" not in text
     objective = dict(zip(study.model_cards["model"], study.model_cards["objective"], strict=True))
     worst = results.iloc[0]
-    [told] = stitching_in_words(results, objective | {worst["end_model"]: "untrained"})
+    [shown] = stitching_in_words(results, objective | {worst["end_model"]: "untrained"})
     n_into = (results["end_model"] == worst["end_model"]).sum()
-    assert f"if it is untrained, where the network itself is near chance (n = {n_into})" in told.replace(
+    assert f"if it is untrained, where the network itself is near chance (n = {n_into})" in shown.replace(
         "\u00a0", " "
     )

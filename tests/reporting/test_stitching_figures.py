@@ -70,6 +70,6 @@ def test_differences_from_least_squares_are_in_words():
         "difference": 0.05, "n_differences": 2,
     }  # fmt: skip
     summary = STITCHING_SUMMARY.frame([row, {**row, "end_layer": "b", "difference": 0.03}])
-    [told] = maps_in_words(summary, "digits")
-    assert told.endswith("is 0.040 (frank).")
+    [said] = maps_in_words(summary, "digits")
+    assert said.endswith("is 0.040 (frank).")
     assert not maps_in_words(summary, "shapes")

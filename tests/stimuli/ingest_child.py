@@ -48,13 +48,13 @@ def main(entry, folder=None):
     watcher = threading.Thread(target=watch, args=(peak, stop))
     watcher.start()
     try:
-        told = ingest(json.loads(entry), folder)
+        shown = ingest(json.loads(entry), folder)
     except ValueError as problem:
-        told = {"error": str(problem)}
+        shown = {"error": str(problem)}
     finally:
         stop.set()
         watcher.join()
-    sys.stdout.write(json.dumps(told | {"peak_bytes": peak[0] - before}))
+    sys.stdout.write(json.dumps(shown | {"peak_bytes": peak[0] - before}))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
-LARGE_BYTES = 200  # larger files are told as LFS files: the cache then names them by their SHA-256
+LARGE_BYTES = 200  # larger files are described as LFS files: the cache then names them by their SHA-256
 
 
 class SmallHub:

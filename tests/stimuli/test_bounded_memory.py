@@ -106,12 +106,12 @@ def test_a_source_takes_less_memory_than_it_holds(make, tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    told = json.loads(done.stdout)
-    assert "error" not in told
-    assert sum(told["meta"]["counts"].values()) == N_IMAGES
+    shown = json.loads(done.stdout)
+    assert "error" not in shown
+    assert sum(shown["meta"]["counts"].values()) == N_IMAGES
     files = [path for path in (tmp_path / "source").rglob("*") if path.is_file()]
     assert sum(file.stat().st_size for file in files) > 2 * BOUND_BYTES
-    assert told["peak_bytes"] < BOUND_BYTES
+    assert shown["peak_bytes"] < BOUND_BYTES
 
 
 # ---------------------------------------------------------------- from the stored set to a network

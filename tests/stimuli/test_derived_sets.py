@@ -175,7 +175,7 @@ def test_a_recipe_changes_with_the_other_set_and_the_images_files():
 
 
 @pytest.mark.parametrize(
-    ("derived", "told"),
+    ("derived", "shown"),
     [
         ({"made": {"of": "shapse", "canvas_px": 30}}, "made.of: no stimulus set 'shapse'; did you mean"),
         ({"made": {"of": "shapes"}}, "needs shrink_px, side_px or canvas_px"),
@@ -187,22 +187,22 @@ def test_a_recipe_changes_with_the_other_set_and_the_images_files():
         ({"made": {"of": "shapes", "canvas_px": 10**9}}, "less than or equal to 4096"),
     ],
 )  # fmt: skip
-def test_mistakes_are_found_in_the_parameters(derived, told):
+def test_mistakes_are_found_in_the_parameters(derived, shown):
     with pytest.raises((UserError, ValidationError)) as caught:
         params(**derived)
-    assert told in str(caught.value)
+    assert shown in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("entry", "told"),
+    ("entry", "shown"),
     [
         ({"canvas_px": 12}, "canvas_px 12 is smaller than an image of 'shapes', 16 x 16 pixels"),
         ({"shrink_px": 16}, "shrink_px 16 is not below the side of an image of 'shapes'"),
     ],
 )
-def test_images_that_do_not_fit_are_found_while_planning(entry, told):
+def test_images_that_do_not_fit_are_found_while_planning(entry, shown):
     plan = plan_stimulus_sets(params(made={"of": "shapes", **entry}))
-    assert told in plan.left_out["made"]
+    assert shown in plan.left_out["made"]
     assert list(plan) == ["shapes"]
     with pytest.raises(UserError, match="stimulus 'a'"):
         derive_image(spec_of(**entry), "a", Image.fromarray(noise(16)))

@@ -63,8 +63,8 @@ def test_a_set_stored_before_is_compared_with_what_is_expected_now(tmp_path):
 
 
 def test_titles_groups_and_expectations_do_not_make_a_set_anew():
-    told = params_of(title="Shapes", group="made", expected={"train": 12})
-    [plain], [described] = (plan_stimulus_sets(params).values() for params in (params_of(), told))
+    shown = params_of(title="Shapes", group="made", expected={"train": 12})
+    [plain], [described] = (plan_stimulus_sets(params).values() for params in (params_of(), shown))
     assert plain.recipe == described.recipe
 
 

@@ -238,28 +238,28 @@ NOWHERE = "http://127.0.0.1:9"
 
 
 def test_a_set_is_fetched_once_and_then_read_from_the_cache_alone(ingest, hub, tmp_path):
-    told = ingest({"revision": "main"}, endpoint=hub.url)
-    assert told["meta"]["counts"] == {"train": 3, "test": 1}
-    assert told["meta"]["class_names"] == ["cat", "dog"]
-    source = told["recipe"]["source"]
-    assert source["commit"] == told["meta"]["source"]["commit"] == COMMIT
+    shown = ingest({"revision": "main"}, endpoint=hub.url)
+    assert shown["meta"]["counts"] == {"train": 3, "test": 1}
+    assert shown["meta"]["class_names"] == ["cat", "dog"]
+    source = shown["recipe"]["source"]
+    assert source["commit"] == shown["meta"]["source"]["commit"] == COMMIT
     assert "revision" not in source
-    assert told["recipe"]["files_sha256"] is None
+    assert shown["recipe"]["files_sha256"] is None
     assert not [path for _, path in hub.asked if "picture" in path]
     hub.asked.clear()
     pinned = ingest({"revision": COMMIT}, endpoint=hub.url)
-    assert pinned["recipe"] == told["recipe"]
+    assert pinned["recipe"] == shown["recipe"]
     assert hub.asked == []
     offline = ingest({"revision": "main"}, endpoint=NOWHERE, HF_HUB_OFFLINE="1")
     unreachable = ingest({"revision": "main"}, endpoint=NOWHERE)
-    assert offline["recipe"] == unreachable["recipe"] == told["recipe"]
-    assert offline["meta"] == unreachable["meta"] == told["meta"]
+    assert offline["recipe"] == unreachable["recipe"] == shown["recipe"]
+    assert offline["meta"] == unreachable["meta"] == shown["meta"]
 
 
 def test_what_is_too_large_to_be_fetched_unasked_is_refused_with_the_command(ingest, hub):
     hub.claimed = {"data/train-00000-of-00001.parquet": 30_000_000_000}
-    told = ingest({"revision": COMMIT}, endpoint=hub.url)
-    assert "bytes to fetch, the limit is 20,000,000,000; if meant, run: hf download" in told["error"]
+    shown = ingest({"revision": COMMIT}, endpoint=hub.url)
+    assert "bytes to fetch, the limit is 20,000,000,000; if meant, run: hf download" in shown["error"]
     assert not [method for method, path in hub.asked if method == "GET" and path.endswith(".parquet")]
 
 
@@ -275,31 +275,31 @@ def test_a_branch_that_moved_is_another_recipe(ingest, hub):
 
 @pytest.mark.parametrize("revision", ["main", COMMIT])
 def test_what_is_not_cached_is_one_line_with_the_way_out(ingest, hub, revision):
-    told = ingest({"revision": revision}, endpoint=hub.url, HF_HUB_OFFLINE="1")["error"]
-    assert "\n" not in told
-    assert "'birds/tiny' of the Hugging Face hub" in told
-    assert "HF_HUB_OFFLINE forbids fetching it" in told
-    assert told.startswith("stimulus set 'mine': ") == (revision == "main")  # else only fetching fails
-    assert f"hf download --repo-type dataset birds/tiny --revision {revision}" in told
+    shown = ingest({"revision": revision}, endpoint=hub.url, HF_HUB_OFFLINE="1")["error"]
+    assert "\n" not in shown
+    assert "'birds/tiny' of the Hugging Face hub" in shown
+    assert "HF_HUB_OFFLINE forbids fetching it" in shown
+    assert shown.startswith("stimulus set 'mine': ") == (revision == "main")  # else only fetching fails
+    assert f"hf download --repo-type dataset birds/tiny --revision {revision}" in shown
     assert hub.asked == []
-    told = ingest({"revision": revision}, endpoint=NOWHERE)["error"]
-    assert "\n" not in told
-    assert "it cannot be fetched from http://127.0.0.1:9 (" in told
-    assert f"hf download --repo-type dataset birds/tiny --revision {revision}" in told
+    shown = ingest({"revision": revision}, endpoint=NOWHERE)["error"]
+    assert "\n" not in shown
+    assert "it cannot be fetched from http://127.0.0.1:9 (" in shown
+    assert f"hf download --repo-type dataset birds/tiny --revision {revision}" in shown
 
 
 def test_unknown_names_on_the_hub_are_told_apart(ingest, hub):
-    told = ingest({"repo": "birds/none"}, endpoint=hub.url)["error"]
-    assert "has no data set 'birds/none'" in told
-    assert "\n" not in told
-    told = ingest({"revision": "v9"}, endpoint=hub.url)["error"]
-    assert told.endswith("data set 'birds/tiny' of the Hugging Face hub has no revision 'v9'")
+    shown = ingest({"repo": "birds/none"}, endpoint=hub.url)["error"]
+    assert "has no data set 'birds/none'" in shown
+    assert "\n" not in shown
+    shown = ingest({"revision": "v9"}, endpoint=hub.url)["error"]
+    assert shown.endswith("data set 'birds/tiny' of the Hugging Face hub has no revision 'v9'")
 
 
 def test_a_hub_in_trouble_is_no_matter_once_a_set_is_cached(ingest, hub):
     hub.trouble = 403, {"X-Error-Code": "GatedRepo"}
-    told = ingest({}, endpoint=hub.url)["error"]
-    assert "is gated: accept its terms there and set HF_TOKEN" in told
+    shown = ingest({}, endpoint=hub.url)["error"]
+    assert "is gated: accept its terms there and set HF_TOKEN" in shown
     hub.trouble = 400, {}
     assert "cannot be fetched from http://127.0.0.1" in ingest({}, endpoint=hub.url)["error"]
     hub.trouble = None
@@ -321,15 +321,15 @@ def test_a_cache_laid_out_by_hand_is_read_and_compared_with_its_checksums(ingest
         link.symlink_to(os.path.relpath(blob, link.parent))
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(COMMIT)
-    told = ingest({}, endpoint=NOWHERE, HF_HUB_OFFLINE="1")
-    assert told["meta"]["counts"] == {"train": 3, "test": 1}
-    assert told["recipe"]["source"]["commit"] == COMMIT
+    shown = ingest({}, endpoint=NOWHERE, HF_HUB_OFFLINE="1")
+    assert shown["meta"]["counts"] == {"train": 3, "test": 1}
+    assert shown["recipe"]["source"]["commit"] == COMMIT
     [train] = repository.rglob("train-*")
     content = bytearray(train.read_bytes())
     content[100] ^= 1
     train.resolve().write_bytes(content)
-    told = ingest({}, endpoint=NOWHERE, HF_HUB_OFFLINE="1")["error"]
-    assert "train-00000-of-00001.parquet in the cache of the hub is not what the hub holds" in told
+    shown = ingest({}, endpoint=NOWHERE, HF_HUB_OFFLINE="1")["error"]
+    assert "train-00000-of-00001.parquet in the cache of the hub is not what the hub holds" in shown
 
 
 def test_shards_of_the_hub_are_read_as_webdataset(ingest, tmp_path, write_tar, jpeg):
@@ -340,8 +340,8 @@ def test_shards_of_the_hub_are_read_as_webdataset(ingest, tmp_path, write_tar, j
         held |= {f"{split}/0.tar": tar.read_bytes(), f"{split}/nshards.txt": b"1"}
     hub = SmallHub(REPO, {COMMIT: held}, {"main": COMMIT})
     try:
-        told = ingest({}, endpoint=hub.url)
+        shown = ingest({}, endpoint=hub.url)
     finally:
         hub.close()
-    assert told["meta"]["counts"] == {"train": 1, "test": 1}
-    assert told["meta"]["class_counts"]["train"] == {"cat": 0, "dog": 1}
+    assert shown["meta"]["counts"] == {"train": 1, "test": 1}
+    assert shown["meta"]["class_counts"]["train"] == {"cat": 0, "dog": 1}

@@ -81,20 +81,20 @@ def test_the_bytes_are_those_of_every_other_machine(stimulus_sets, tmp_path, mon
         monkeypatch.setenv(name, value)
     found = run_plan(tmp_path, plan(stimulus_sets))
     platforms = [handle.meta["platform"] for handle in found.values()]
-    assert {told["cpu_capability"] for told in platforms} == {"AVX2"}
-    assert all(told["portable"] and "processor" not in told for told in platforms)
+    assert {shown["cpu_capability"] for shown in platforms} == {"AVX2"}
+    assert all(shown["portable"] and "processor" not in shown for shown in platforms)
     if version("torch").partition("+")[0] == GOLDEN_TORCH:
         assert {name: digest(handle) for name, handle in found.items()} == GOLDEN
 
 
 def test_training_that_need_not_be_portable_records_the_processor(stimulus_sets, tmp_path):
     found = run_plan(tmp_path, plan(stimulus_sets, [GRIDS[0]], portable=False))
-    told = found["cnn_supervised_s0"].meta["platform"]
-    assert told["cpu_capability"] == torch.backends.cpu.get_cpu_capability()
-    assert told["machine"] == platform.machine()
-    assert told["processor"]
-    assert told["versions"]["torch"] == version("torch").partition("+")[0]
-    assert not told["portable"]
+    shown = found["cnn_supervised_s0"].meta["platform"]
+    assert shown["cpu_capability"] == torch.backends.cpu.get_cpu_capability()
+    assert shown["machine"] == platform.machine()
+    assert shown["processor"]
+    assert shown["versions"]["torch"] == version("torch").partition("+")[0]
+    assert not shown["portable"]
 
 
 def test_the_platform_is_in_the_header_and_in_no_recipe(stimulus_sets, tmp_path):

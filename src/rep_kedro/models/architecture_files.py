@@ -126,7 +126,7 @@ def read_architecture(path: Path) -> Architecture:
 
 
 def _read(place: _Place) -> DefinedNetwork:
-    """Return a definition; those of code are found anew each time, since the code may have changed."""
+    """Return a definition; those of code are read again each time, since the code may have changed."""
     state = _state_of(place.path)
     if place.variant is not None and _read_family(place.path, *state).family == OWN_CODE:
         return _define(place, *state)

@@ -49,7 +49,7 @@ _QUALITY = (
 
 PROBE_RESULTS = Table(
     "probe_results",
-    "One row for each layer: how well a linear probe reads the labels from it.",
+    "One row for each layer: how well a probe reads the labels from it.",
     key=("stimulus_set", "model", "layer"),
     columns=(
         STIMULUS_SET,

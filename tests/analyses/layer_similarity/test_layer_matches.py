@@ -142,9 +142,9 @@ def test_within_or_one_network_there_is_nothing_to_match(tmp_path, features):
 def test_matches_beyond_the_memory_are_refused_before_they_are_computed(features):
     limits = {"memory_bytes": 200_000, "n_permutations": 9, "n_bootstrap": 40}
     message = r"best matches of 9 layers on 22 stimuli of digits need [\d,]+ bytes, more than .*\(200,000\); "
-    with pytest.raises(UserError, match=message) as told:
+    with pytest.raises(UserError, match=message) as shown:
         plan_layer_matches(features, LayerSimilarityParams(**limits))
-    most = int(str(told.value).partition("set max_stimuli to ")[2].split()[0])
+    most = int(str(shown.value).partition("set max_stimuli to ")[2].split()[0])
     assert plan_layer_matches(features, LayerSimilarityParams(**limits, max_stimuli=most))
     with pytest.raises(UserError, match="set max_stimuli"):
         plan_layer_matches(features, LayerSimilarityParams(**limits, max_stimuli=most + 1))

@@ -148,8 +148,8 @@ def test_tasks_fill_chunks_up_to_the_limit_and_lose_no_position():
             for i in range(t.first, t.first + t.n_positions)]  # fmt: skip
     assert seen == list(range(30))
     assert sum(t.readout == "4x4" for c in chunks for t in c) == 3
-    told = predict(shapes, n_stimuli=10, input_px=8, params=params)
-    assert told.startswith(f"37 probes in {len(chunks)} passes of 10 images, memory ")
+    shown = predict(shapes, n_stimuli=10, input_px=8, params=params)
+    assert shown.startswith(f"37 probes in {len(chunks)} passes of 10 images, memory ")
 
 
 @pytest.mark.parametrize(

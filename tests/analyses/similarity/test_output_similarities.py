@@ -1,4 +1,4 @@
-"""Measures of outputs: among the networks that have outputs for the same classes, and told why elsewhere."""
+"""Measures of outputs: among the networks that have outputs for the same classes, and a reason elsewhere."""
 
 import numpy as np
 import pytest
@@ -104,9 +104,9 @@ def test_the_recipe_says_which_networks_had_outputs(features):
 
 
 def test_the_list_of_measures_says_what_compares_outputs_and_where_error_consistency_is():
-    told = CliRunner().invoke(command, ["--family", "functional"]).output
-    assert told.count("name their layer with similarity.outputs_layer") == len(FUNCTIONAL)
-    assert "error consistency needs labels: it is a column of the table prediction_agreement" in told
+    shown = CliRunner().invoke(command, ["--family", "functional"]).output
+    assert shown.count("name their layer with similarity.outputs_layer") == len(FUNCTIONAL)
+    assert "error consistency needs labels: it is a column of the table prediction_agreement" in shown
     assert "outputs_layer" not in CliRunner().invoke(command, ["--family", "cka"]).output
 
 

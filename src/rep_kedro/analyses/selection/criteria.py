@@ -114,10 +114,10 @@ class _Series:
 
 def _series_of(runs: Runs) -> Iterator[_Series]:
     for performance, y in runs.performances.items():
-        alike: dict[tuple[str, ...], list[Criterion]] = defaultdict(list)
+        by_runs: dict[tuple[str, ...], list[Criterion]] = defaultdict(list)
         for criterion, x in runs.criteria.items():
-            alike[tuple(sorted(x.keys() & y.keys()))].append(criterion)
-        for names, criteria in alike.items():
+            by_runs[tuple(sorted(x.keys() & y.keys()))].append(criterion)
+        for names, criteria in by_runs.items():
             for group in [*sorted({runs.groups[name] for name in names}), ALL]:
                 chosen = [name for name in names if group in (ALL, runs.groups[name])]
                 about = {"source": runs.source, "group": group, "performance": performance}

@@ -172,11 +172,11 @@ def _judge(
     for row, choice in enumerate(choices):
         members[row, list(choice.members)] = True
     ensembles = _measure_ensembles(found, members)
-    alike = torch.full((len(choices),), torch.nan, dtype=torch.float64)
+    similarity_of = torch.full((len(choices),), torch.nan, dtype=torch.float64)
     for measure in {choice.measure for choice in choices}:
         is_own = torch.tensor([choice.measure == measure for choice in choices])
-        alike[is_own] = average_within(_matrix_of(similarities, found, measure), members[is_own])
-    for choice, ensemble, similarity in zip(choices, ensembles.tolist(), alike.tolist(), strict=True):
+        similarity_of[is_own] = average_within(_matrix_of(similarities, found, measure), members[is_own])
+    for choice, ensemble, similarity in zip(choices, ensembles.tolist(), similarity_of.tolist(), strict=True):
         about = {
             **{name: getattr(choice, name) for name in ("measure", "strategy", "n_models", "draw")},
             "models": None,

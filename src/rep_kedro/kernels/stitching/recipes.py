@@ -25,7 +25,7 @@ class StitchRecipe:
         loss: One of ``LOSSES``: ``task`` is the cross-entropy with ``target``; ``mse`` and ``cka`` (1 - CKA)
             compare activations at the joint alone and run no tail.
         target: One of ``TARGETS``; ignored unless ``loss`` is ``task``.
-        temperature: Divides logits of target and stitched network alike; of soft targets only.
+        temperature: Divides the logits of both target and stitched network; of soft targets only.
         l1: Weight of mean |W|.
         cka_penalty: Weight of linear CKA between stitched and original activation at the joint; a positive
             one pushes CKA down, a negative one up.

@@ -34,7 +34,7 @@ BEST_NOTE = (
 
 
 def describe(content: ReportContent) -> list[Section]:
-    """Say what linear probes read out of each network, and whether RankMe predicts it."""
+    """Say what probes read out of each network, and whether RankMe predicts it."""
     probes = content.table("probe_results")
     ranks = rank_and_accuracy(content.table("layer_diagnostics"), probes, content.delta)
     best = with_traits(best_layers(probes), content.table("model_cards"))
