@@ -109,6 +109,12 @@ def test_only_what_interval_and_corrected_p_support_is_stated():
     assert "2 of 4 groups" in sentences[2]
 
 
+def test_nothing_is_stated_about_all_methods_together():
+    pooled = pd.DataFrame([_row(group="all"), _row(n_runs=4)])
+    assert criteria_in_words(pooled) == []
+    assert few_in_words(pooled)[0].startswith("1 of 1 group of networks have fewer than 10")
+
+
 def test_too_few_networks_are_counted_and_nothing_is_stated_about_them():
     rows = pd.DataFrame([_row(n_runs=4, spearman_low=1.0, spearman_high=1.0)])
     assert criteria_in_words(rows) == []

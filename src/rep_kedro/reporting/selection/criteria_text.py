@@ -8,6 +8,7 @@ from rep_kedro.reporting.page import Column, Section, counted, list_in_words, ma
 from rep_kedro.reporting.selection.criteria_figures import CRITERION
 from rep_kedro.reporting.similarity.text import undefined_in_words, with_numbers
 
+ALL = "all"  # all methods together: their ranks cannot be compared, so no sentence is about them
 FEWEST_RUNS = 10  # with fewer, percentile intervals over runs are too narrow
 MOST_ROWS = 60
 NUMBERS = ("pearson_log2", "spearman", "spearman_p", "spearman_low", "spearman_high", "kendall")
@@ -75,7 +76,9 @@ def _missing_in_words(content: ReportContent) -> list[str]:
 
 def criteria_in_words(rows: pd.DataFrame) -> list[str]:
     """Name groups of enough runs where the interval of Spearman's rho excludes zero; count the others."""
-    able = rows[rows["n_runs"] >= FEWEST_RUNS].dropna(subset=["spearman_low", "spearman_high"])
+    able = rows[(rows["group"] != ALL) & (rows["n_runs"] >= FEWEST_RUNS)].dropna(
+        subset=["spearman_low", "spearman_high"]
+    )
     is_beyond = able["spearman_p"] * len(able) <= LEVEL  # corrected for the number of groups
     if not len(able):
         return []
@@ -106,6 +109,7 @@ def few_in_words(rows: pd.DataFrame) -> list[str]:
     """Say for how many groups there are too few runs."""
     if not len(rows):
         return ["No network trained here has both a label-free measure and a probe."]
+    rows = rows[rows["group"] != ALL]
     n_few = int((rows["n_runs"] < FEWEST_RUNS).sum())
     return (
         [
