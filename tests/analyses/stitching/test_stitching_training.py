@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from tests.small_collections import ARROW, make_network, make_stimuli, run_plan, store, store_networks
 
-from rep_kedro.analyses.stitching import reading, rooms
+from rep_kedro.analyses.stitching import reading
 from rep_kedro.analyses.stitching.params import StitchingParams
 from rep_kedro.datasets import CollectionError
+from rep_kedro.kernels import scratch
 from rep_kedro.models.study import FeaturesParams
 from rep_kedro.pipelines.stitching.nodes import plan_stitches, tabulate_stitches
 
@@ -111,11 +112,11 @@ def test_a_loss_that_is_not_finite_fails_that_member_alone(study, tmp_path):
 
 def test_activations_beyond_the_memory_are_in_a_file_without_a_name(study, tmp_path, monkeypatch):
     mapped_bytes = []
-    allocate = rooms.os.posix_fallocate
+    allocate = scratch.os.posix_fallocate
     monkeypatch.setattr(
-        rooms.os, "posix_fallocate", lambda *given: mapped_bytes.append(given[2]) or allocate(*given)
+        scratch.os, "posix_fallocate", lambda *given: mapped_bytes.append(given[2]) or allocate(*given)
     )
-    monkeypatch.setattr(rooms.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(scratch.tempfile, "tempdir", str(tmp_path))
     maps = {"frank": dict(SHORT)}
     mapped = run_plan(tmp_path / "mapped", _plan(study, maps, memory_bytes=1))
     assert len(mapped_bytes) == 2

@@ -1,6 +1,7 @@
 """RSA: every RDM under every comparison against definitions, ties, limits of memory, degenerate input."""
 
-import itertools
+import errno
+import os
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ import torch
 from tests.kernels.in_words import in_words
 from tests.reference import rsa as reference
 
-from rep_kedro.kernels.similarity import packed_ranks, rdm_ranks
+from rep_kedro.kernels.scratch import scratch_file
+from rep_kedro.kernels.similarity import packed_ranks, rank_rows, rdm_ranks
 from rep_kedro.kernels.similarity.rsa import RDM_KINDS, RdmSource, compare_rsa
 
 COMPARISONS = ("pearson", "spearman", "rho_a", "tau_a", "cosine", "whitened_cosine")
@@ -78,7 +80,7 @@ def test_ties_that_cross_chunks_still_share_one_rank(monkeypatch, chunk):
     representations = [*draw_few_values(12), *draw(12)]
     whole = compare(representations, "euclidean", "spearman")[0]
     monkeypatch.setattr(packed_ranks, "SORT_CHUNK", chunk)
-    monkeypatch.setattr(rdm_ranks, "PRODUCT_CHUNK", chunk + 3)
+    monkeypatch.setattr(rank_rows, "NUMBERS_PER_CHUNK", chunk + 3)
     monkeypatch.setattr(rdm_ranks, "ENTRIES_PER_BLOCK", 12 * chunk)
     assert torch.equal(compare(representations, "euclidean", "spearman")[0], whole)
 
@@ -106,21 +108,27 @@ def test_both_ways_to_rank_packed_numbers_give_runs_of_close_ones_their_average(
 
 @pytest.mark.parametrize("held", [2, 3, 4])
 @pytest.mark.parametrize("how", ["spearman", "tau_a"])
-def test_models_ranked_in_groups_give_what_all_at_once_gives(held, how):
+def test_ranks_beyond_the_memory_are_in_a_file_and_give_the_same(held, how, monkeypatch):
     representations = draw(20, (3, 4, 5, 6, 7))
     n_entries = 20 * 19 // 2
     whole = compare(representations, "correlation", how)[0]
+    made = []
+    monkeypatch.setattr(
+        rank_rows, "scratch_file", lambda n_bytes: made.append(n_bytes) or scratch_file(n_bytes)
+    )
+    monkeypatch.setattr(rank_rows, "NUMBERS_PER_CHUNK", 5 * 7)
     values, _ = compare(representations, "correlation", how, memory_bytes=(8 + 4 * held) * n_entries)
-    torch.testing.assert_close(values, whole, rtol=0, atol=1e-15)
+    assert made == [(5 - (held - 1)) * 4 * n_entries]
+    torch.testing.assert_close(values, whole, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize(("n_models", "held"), [(1, 1), (5, 5), (5, 2), (7, 3), (7, 6)])
-def test_groups_meet_every_pair_of_models_and_hold_no_more_than_allowed(n_models, held):
-    met = set()
-    for group, others in rdm_ranks._groups(n_models, held):
-        assert len(group) + bool(others) <= held
-        met |= set(itertools.combinations_with_replacement(group, 2)) | set(itertools.product(group, others))
-    assert met == set(itertools.combinations_with_replacement(range(n_models), 2))
+def test_a_disk_without_room_for_the_ranks_is_refused_with_what_to_do(monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match=r"no room for a scratch file of 288 bytes in .* set TMPDIR"):
+        compare(draw(9, (3, 4, 5)), "correlation", "spearman", memory_bytes=16 * 36)
 
 
 def test_memory_for_less_than_two_models_is_refused_with_what_is_needed():

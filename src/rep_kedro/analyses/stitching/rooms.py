@@ -1,12 +1,12 @@
 """Room for activations: in memory up to a limit, beyond it in a scratch file."""
 
-import os
-import tempfile
 from math import prod
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from rep_kedro.kernels.scratch import scratch_file
 
 _FLOAT_BYTES = 4
 
@@ -14,8 +14,7 @@ _FLOAT_BYTES = 4
 class ActivationRoom:
     """Gives room for float32 activations.
 
-    What exceeds the limit is in mapped files in the folder for temporary files (``TMPDIR``). They have no
-    name, so that nothing of them is left, not even after a kill.
+    What exceeds the limit is in mapped scratch files (``kernels/scratch.py``).
 
     Args:
         memory_bytes: The most in memory, over all tensors given.
@@ -34,6 +33,5 @@ class ActivationRoom:
         if n_bytes <= self._left:
             self._left -= n_bytes
             return torch.empty(shape)
-        with tempfile.TemporaryFile(prefix="rep_kedro-stitching-") as stream:
-            os.posix_fallocate(stream.fileno(), 0, max(n_bytes, 1))  # a mapped write to a full disk kills
+        with scratch_file(n_bytes) as stream:
             return torch.from_numpy(np.memmap(stream, np.float32, "r+", shape=shape))

@@ -7,7 +7,9 @@ leave, and those that then differ by no more than the rounding of distances are 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -17,6 +19,7 @@ from rep_kedro.kernels.similarity.centred import CentredFeatures
 from rep_kedro.kernels.similarity.concordance import concordance_surplus
 from rep_kedro.kernels.similarity.cosines import cosines
 from rep_kedro.kernels.similarity.packed_ranks import rank_packed
+from rep_kedro.kernels.similarity.rank_rows import RANK_BYTES, RankRows
 from rep_kedro.kernels.similarity.squared_distances import RELATIVE_ZERO, squared_distance_tile
 from rep_kedro.kernels.undefined import Reasons, pair_reasons
 
@@ -26,8 +29,7 @@ TIE_BITS = 44  # values that differ by less than 2^-44 of their size are ties, n
 MAX_STIMULI = 65_536  # n (n - 1) / 2 doubled ranks must fit into int32
 ENTRIES_PER_BLOCK = 1_048_576
 LARGER_ELSEWHERE = 16  # how many times as many at once on other devices than CPUs, where calls cost
-PRODUCT_CHUNK = 65_536
-KEY_BYTES, KEY_BITS, RANK_BYTES = 8, 63, 4
+KEY_BYTES, KEY_BITS = 8, 63
 ZERO = "all its dissimilarities are equal"
 
 
@@ -75,34 +77,32 @@ def compare_ranks(
     Args:
         sources: Points of each model.
         requests: ``spearman``, ``rho_a`` or ``tau_a`` by name.
-        memory_bytes: Holds the ranks of as many models as will fit; those of others are made again
-            for each group. Some tens of megabytes come on top.
+        memory_bytes: Holds the ranks of as many models as will fit; those of others are in a scratch file in
+            ``TMPDIR``. Some tens of megabytes come on top.
 
     Returns:
         Iterator over (name, correlations (n_models, n_models) float64, reason for each NaN).
 
     Raises:
         ValueError: If there are too many stimuli, or memory for less than two models.
+        OSError: If ``TMPDIR`` has no room for ranks that exceed the memory.
 
     Cost:
         Sorting n_stimuli^2 / 2 integers for each model, and n_models^2 n_stimuli^2 / 4 multiply-adds;
         8 bytes for each entry of one RDM and 4 for each entry of every held one.
     """
     n_models, n = len(sources), sources[0].n_stimuli
-    n_entries = n * (n - 1) // 2
+    n_entries, device = n * (n - 1) // 2, sources[0].device
     n_held = _models_held(n_models, n, memory_bytes)
-    products = torch.zeros(n_models, n_models, dtype=torch.float64, device=sources[0].device)
-    wants_tau = "tau_a" in requests.values()
-    surplus = torch.zeros_like(products)
     flaws: dict[int, str] = {}
-    for group, others in _groups(n_models, n_held):
-        held = torch.empty(n_held, n_entries, dtype=torch.int32, device=products.device)
-        for place, model in enumerate(group):
-            _rank_into(held[place], sources[model], flaws, model)
-        _add_rank_products(products, held[: len(group)], list(group), wants_tau, surplus)
-        for model in others:
-            _rank_into(held[len(group)], sources[model], flaws, model)
-            _add_rank_products(products, held[: len(group) + 1], [*group, model], wants_tau, surplus)
+    products = torch.zeros(n_models, n_models, dtype=torch.float64, device=device)
+    with closing(RankRows(n_models, n_entries, n_held=n_held, device=device)) as rows:
+        for model, source in enumerate(sources):
+            rows.fill(model, partial(_rank_into, source=source, flaws=flaws, model=model))
+        for chunk in rows.chunks():
+            products += chunk @ chunk.T
+        products = (products + products.T) / 2
+        surplus = _pair_surplus(rows, products) if "tau_a" in requests.values() else products
     for name, how in requests.items():
         yield name, *_conclude(products, surplus, flaws, n_entries, how)
 
@@ -119,17 +119,6 @@ def _models_held(n_models: int, n_stimuli: int, memory_bytes: int) -> int:
             f" is {memory_bytes}; allow more memory or compare fewer stimuli"
         )
     return min(n_models, (memory_bytes - KEY_BYTES * n_entries) // (RANK_BYTES * n_entries))
-
-
-def _groups(n_models: int, n_held: int) -> Iterator[tuple[range, range]]:
-    """Yield models to keep in memory together, and later models to compare with them one at a time."""
-    if n_held >= n_models:
-        yield range(n_models), range(0)
-        return
-    size = n_held - 1
-    for start in range(0, n_models, size):
-        stop = min(start + size, n_models)
-        yield range(start, stop), range(stop, n_models)
 
 
 def _rank_into(out: Tensor, source: Source, flaws: dict[int, str], model: int) -> None:
@@ -204,20 +193,14 @@ def _ordered_integers(values: Tensor, layout: _Layout) -> Tensor:
     return bits.bitwise_right_shift_(MANTISSA_BITS - layout.mantissa_bits)
 
 
-def _add_rank_products(
-    products: Tensor, ranks: Tensor, models: Sequence[int], wants_tau: bool, surplus: Tensor
-) -> None:
-    """Fill in products of ranks and, if wanted, how many more pairs of entries agree than disagree."""
-    index = torch.tensor(models, device=products.device)
-    total = torch.zeros(len(models), len(models), dtype=torch.float64, device=products.device)
-    for start in range(0, ranks.shape[1], PRODUCT_CHUNK):
-        part = ranks[:, start : start + PRODUCT_CHUNK].double()
-        total += part @ part.T
-    products[index[:, None], index] = (total + total.T) / 2
-    if wants_tau:
-        for place_a, a in enumerate(models):
-            for place_b, b in enumerate(models[: place_a + 1]):
-                surplus[a, b] = surplus[b, a] = concordance_surplus(ranks[place_a], ranks[place_b])
+def _pair_surplus(rows: RankRows, like: Tensor) -> Tensor:
+    """Return how many more pairs of entries agree than disagree, for each two models."""
+    surplus = torch.zeros_like(like)
+    for a in range(len(like)):
+        row = rows.row(a)
+        for b in range(a + 1):
+            surplus[a, b] = surplus[b, a] = concordance_surplus(row, rows.row(b))
+    return surplus
 
 
 def _conclude(
