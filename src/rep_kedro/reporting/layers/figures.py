@@ -80,7 +80,8 @@ def _plot_saturation(
     rows: pd.DataFrame, probes: pd.DataFrame, receptive_fields: pd.DataFrame, palette: Palette
 ) -> Figure:
     kinds = kinds_with_networks(rows)
-    n_columns = min(4, len({objective for _, objective in kinds}) if len(kinds) <= FEW_KINDS else 4)
+    n_objectives = len({objective for _, objective in kinds})
+    n_columns = min(4, n_objectives if n_objectives > 1 and len(kinds) <= FEW_KINDS else len(kinds))
     n_rows = -(-min(len(kinds), MOST_KINDS) // n_columns)
     title = SATURATION_TITLE
     if len(kinds) > MOST_KINDS:

@@ -53,8 +53,9 @@ def plot_layer_profiles(
         delta: Share of variance that defines saturation.
 
     Returns:
-        A panel per network, of many networks twelve. All quantities are fractions in [0, 1]. Shaded: from the
-        border layer on; triangle: first layer of the tail; dashed: test accuracy of the network.
+        A panel per network; of more than twelve, those trained on these images if there are some, and at most
+        twelve. All quantities are fractions in [0, 1]. Shaded: from the border layer on; triangle: first
+        layer of the tail; dashed: test accuracy of networks that were trained on these images.
     """
     stimulus_set = chosen_stimulus_set(stimulus_set, layer_diagnostics, probe_results)
     saturation, probes, tails = (
@@ -65,7 +66,7 @@ def plot_layer_profiles(
     models = sorted({*saturation["model"].astype(str), *probes["model"].astype(str)})
     if not models:
         return plot_note(TITLE, f"neither saturation nor probes on {drawn(str(stimulus_set))}")
-    accuracies = model_cards.set_index("model")["test_accuracy"]
+    accuracies = model_cards[model_cards["trained_on"] == stimulus_set].set_index("model")["test_accuracy"]
     return _plot(saturation, probes, receptive_fields, tails.set_index("model"), accuracies, models)
 
 
@@ -80,8 +81,10 @@ def _plot(
 ) -> Figure:
     title = TITLE
     if len(models) > MOST_NETWORKS:
-        title = f"{title} ({MOST_NETWORKS} of {len(models)} networks)"
-        models = [models[k] for k in np.linspace(0, len(models) - 1, MOST_NETWORKS).round().astype(int)]
+        n_networks, models = len(models), [model for model in models if model in accuracies.index] or models
+        places = np.linspace(0, len(models) - 1, min(len(models), MOST_NETWORKS)).round().astype(int)
+        models = [models[place] for place in places]
+        title = f"{title} ({len(models)} of {n_networks} networks)"
     n_columns = min(3, len(models))
     n_rows = -(-len(models) // n_columns)
     figure = start_figure(title, 1.0 + row_height(n_rows, 2.5, 1.0) * n_rows)
@@ -119,7 +122,7 @@ def _draw_line(
 
 def _finish(axes: Axes, model: str, accuracy: float, layers: list[str], *, is_first: bool) -> None:
     written = f" ({100 * accuracy:.1f} %)" if pd.notna(accuracy) else ""
-    axes.set_title(shortened(drawn(model), 34) + written)
+    axes.set_title(shortened(drawn(model), 28) + written)
     label_layers(axes, layers, 10)
     axes.set_ylim(-0.03, 1.05)
     if is_first:
