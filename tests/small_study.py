@@ -82,7 +82,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
             copy_project(folder)
-            run_in(folder, "kedro", "run", "--env=test", PYTHONHASHSEED="1", PYTHONDONTWRITEBYTECODE="")
+            run_in(folder, "kedro", "run", "--env=test", PYTHONHASHSEED="1")
             made.write("made")
     return folder
 

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+import pytest
 import yaml
 from safetensors.torch import save_file
 from tests.project.conftest import BIN, ROOT, copy_project, run_in
@@ -117,6 +118,7 @@ def test_a_mistake_is_refused_as_by_a_run(study: Path) -> None:
     assert ended.stderr.startswith("error: unknown node 'featurs' here; did you mean 'features'")
 
 
+@pytest.mark.slow
 def test_the_whole_study_of_the_paper_is_planned_without_its_data() -> None:
     environment = {**os.environ, "REP_PAPER_DATA": "/nowhere", "REP_PAPER_WEIGHTS": "/nowhere"}
     ended = subprocess.run(

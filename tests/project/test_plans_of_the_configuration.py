@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 import yaml
 from tests.project.conftest import run_in
 
@@ -31,6 +32,7 @@ def compared_in(study: Path) -> set[str]:
     return {*table["model_a"].to_pylist(), *table["model_b"].to_pylist()}
 
 
+@pytest.mark.slow
 def test_a_network_that_was_removed_is_planned_nowhere(own_study: Path) -> None:
     set_seeds(own_study, 0)  # of 0 and 1
     whole = numbers_of(own_study)

@@ -67,6 +67,7 @@ def test_own_images_are_read_as_the_tutorial_says(tmp_path: Path) -> None:
     assert (card["n_stimuli"], card["n_train"], card["n_test"], card["n_classes"]) == (8, 6, 2, 2)
 
 
+@pytest.mark.slow
 def test_own_code_and_features_are_compared_as_the_tutorial_says(tmp_path: Path) -> None:
     project = copy_project(tmp_path)
     page = (TUTORIALS / "own-code-and-features.md").read_text(encoding="utf-8")

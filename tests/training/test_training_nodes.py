@@ -135,8 +135,10 @@ def test_a_stored_network_comes_back_as_it_was_trained(networks):
 
 
 def test_a_second_run_gives_the_same_bytes(stimulus_sets, networks, tmp_path):
-    again = run_plan(tmp_path, plan_networks(stimulus_sets, _params()))
-    for key in networks:
+    plan = plan_networks(stimulus_sets, _params())
+    keys = ("small_resnet_supervised_s1", "cnn_vicreg_s0", "cnn_untrained_s0")  # one of each kind
+    again = run_plan(tmp_path, {key: plan[key] for key in keys})
+    for key in keys:
         assert again[key].path.read_bytes() == networks[key].path.read_bytes()
 
 
