@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
-# two processes take whole files, in the order of the folders: few long ones come last
+# two processes take whole files, in the order of tests/conftest.py: the long ones first
 IN_TWO := -n 2 --dist loadfile --no-loadscope-reorder
 LOCKS := $(addprefix requirements/,$(addsuffix .lock,build packages torch torch-cpu))
 INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps

@@ -4,8 +4,10 @@ import ipaddress
 import os
 import signal
 import socket
+import sys
 import tempfile
 import threading
+from typing import Any
 
 import pytest
 from tests.small_study import own_study, study
@@ -16,10 +18,35 @@ os.environ.update(
     HF_HUB_OFFLINE="1", DO_NOT_TRACK="1", KEDRO_DISABLE_TELEMETRY="1", DVC_NO_ANALYTICS="1", NO_COLOR="1"
 )
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny tensors: a second thread only waits
+# each of the many processes that tests start would otherwise compile the project again
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 os.environ.setdefault("REP_KEDRO_CACHE", os.path.join(tempfile.gettempdir(), "rep_kedro-test-cache"))
 if threading.current_thread() is threading.main_thread():
     # started in the background, tests and all they start would ignore Ctrl-C, which some of them test
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# first the file that makes the small study; another process meanwhile draws figures and needs no study
+FIRST = ("tests/project/test_user_errors.py", "tests/reporting/", "tests/project/", "")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start long files early, so that no process ends long before the others."""
+    items.sort(key=lambda item: next(i for i, start in enumerate(FIRST) if item.nodeid.startswith(start)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each process whole files, and all of the report to one: its tests share figures, slow to draw."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return (
+                "tests/reporting/" if nodeid.startswith("tests/reporting/") else super()._split_scope(nodeid)
+            )
+
+    return Scheduling(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def _is_loopback(address: object) -> bool:

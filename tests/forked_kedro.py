@@ -3,7 +3,8 @@
 A command of its own process spends four to five seconds on importing torch, Kedro and pandas, most of what
 a test of a small run takes. Here one process per test session imports them once, but nothing of the project:
 each fork imports that from the folder in which its command runs. It then ends as any process does. Tests of
-the start of a process, of signals and of the environment use ``subprocess``.
+the start of a process, of signals and of the environment use ``subprocess``. Where many short commands run on
+one unchanged project, they can be forked from a process that has imported it too.
 
 Run as a script, this file is that process; orders come through the socket that it inherits.
 """
@@ -37,16 +38,20 @@ _LIBRARIES = (
 
 
 def run_forked(
-    folder: Path, arguments: Sequence[str], environment: Mapping[str, str]
+    folder: Path, arguments: Sequence[str], environment: Mapping[str, str], *, has_project: bool = False
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``kedro`` with some arguments in a folder; return its exit code (negative: a signal) and output."""
+    """Run ``kedro`` with some arguments in a folder; return its exit code (negative: a signal) and output.
+
+    With ``has_project`` the code is that of this checkout, whatever the folder has.
+    """
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         order = {"folder": str(folder), "arguments": list(arguments), "environment": dict(environment)}
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
                 fds = [out.fileno(), err.fileno(), theirs.fileno()]
-                socket.send_fds(_mother(), [json.dumps(order).encode()], fds)
+                mother = _mother_with_project() if has_project else _mother()
+                socket.send_fds(mother, [json.dumps(order).encode()], fds)
             ended = ours.recv(64)
         texts = []
         for stream in (out, err):
@@ -68,6 +73,16 @@ def _mother() -> socket.socket:
     return ours
 
 
+@cache
+def _mother_with_project() -> socket.socket:
+    """Start a process that forks, as a fork of the first one; it ends when its socket is closed."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        socket.send_fds(_mother(), [b"null"], [theirs.fileno()])
+    atexit.register(ours.close)
+    return ours
+
+
 def _end(orders: socket.socket, mother: subprocess.Popen[bytes]) -> None:
     orders.close()
     mother.wait()
@@ -85,12 +100,18 @@ def _next_order(orders: socket.socket) -> list[str]:
         for fd in fds:
             os.close(fd)
     orders.close()
+    if (content := json.loads(order)) is None:
+        from rep_kedro.commands import run  # noqa: F401 - the project as it is installed
+        from rep_kedro.pipeline_registry import register_pipelines
+
+        register_pipelines()
+        gc.freeze()
+        return _next_order(socket.socket(fileno=fds[0]))
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     if child := os.fork():
         _, status = os.waitpid(child, 0)
         os.write(fds[2], str(os.waitstatus_to_exitcode(status)).encode())
         os._exit(0)
-    content = json.loads(order)
     for fd, standard in zip(fds, (1, 2), strict=False):
         os.dup2(fd, standard)
     for fd in fds:

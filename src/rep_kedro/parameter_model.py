@@ -1,8 +1,8 @@
-"""What all models of parameters share: true is no number."""
+"""What all models of parameters share: an unknown key is an error, nothing changes, true is no number."""
 
 from typing import Any
 
-from pydantic import BaseModel, GetCoreSchemaHandler
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 
@@ -12,16 +12,24 @@ def _refuse_boolean(value: Any) -> Any:
     return value
 
 
-def _guard_numbers(schema: Any) -> Any:
-    """Return a schema, or a part of one, in which every number refuses true and false."""
+def _guard_numbers(schema: Any, source: type[BaseModel]) -> Any:
+    """Return the schema of a model, or a part of it, in which every number refuses true and false.
+
+    Schemas of other models in it are guarded already.
+    """
     if isinstance(schema, list | tuple):
-        return type(schema)(map(_guard_numbers, schema))
+        return type(schema)(_guard_numbers(part, source) for part in schema)
     if not isinstance(schema, dict) or schema.get("function") == {
         "type": "no-info",
         "function": _refuse_boolean,
     }:
         return schema
-    guarded: Any = {key: part if key == "metadata" else _guard_numbers(part) for key, part in schema.items()}
+    model = schema.get("cls")
+    if isinstance(model, type) and model is not source and issubclass(model, PlainNumbers):
+        return schema
+    guarded: Any = {
+        key: part if key == "metadata" else _guard_numbers(part, source) for key, part in schema.items()
+    }
     if guarded.get("type") in {"int", "float"}:
         return core_schema.no_info_before_validator_function(_refuse_boolean, guarded)
     return guarded
@@ -35,5 +43,11 @@ class PlainNumbers:
         cls, source: type[BaseModel], handler: GetCoreSchemaHandler
     ) -> CoreSchema:
         """Return the schema that pydantic makes, its numbers guarded."""
-        schema: CoreSchema = _guard_numbers(handler(source))
+        schema: CoreSchema = _guard_numbers(handler(source), source)
         return schema
+
+
+class Parameters(PlainNumbers, BaseModel):
+    """Frozen parameters; an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import ceil
 from pathlib import Path
@@ -48,17 +49,17 @@ def expand_path(path: str | Path, what: str) -> Path:
         ) from problem
 
 
-def require_once(names: Sequence[str], what: str) -> None:
-    """Refuse a list that has a name twice.
+def require_once(names: Sequence[Any], what: str) -> None:
+    """Refuse a list that has a name or a number twice.
 
     Args:
         names: The list.
-        what: What they are names of, in the plural.
+        what: What they are, in the plural.
 
     Raises:
         ValueError: If one is there twice.
     """
-    doubled = sorted({name for name in names if names.count(name) > 1})
+    doubled = sorted(name for name, n in Counter(names).items() if n > 1)
     if doubled:
         raise UserError(f"{what} are listed twice: {doubled}")
 

@@ -34,6 +34,7 @@ CHANNELS_LAST = [
     ("timm", "hiera_tiny_224", {"blocks.0": 96, "blocks.1": 192, "blocks.11": 768}),
     ("timm", "mixer_s16_224", {"blocks.0.mlp_tokens": 512, "blocks.0.mlp_channels": 512, "norm": 512}),
 ]
+LONG = {"sequencer2d_s"}  # loops over rows and columns
 
 
 def _entry(source, name, layers, **content):
@@ -42,7 +43,10 @@ def _entry(source, name, layers, **content):
     return TypeAdapter(ModelEntry).validate_python(entry)
 
 
-@pytest.mark.parametrize(("source", "name", "widths"), CHANNELS_LAST, ids=[case[1] for case in CHANNELS_LAST])
+@pytest.mark.parametrize(
+    ("source", "name", "widths"),
+    [pytest.param(*case, id=case[1], marks=[pytest.mark.slow] * (case[1] in LONG)) for case in CHANNELS_LAST],
+)
 def test_features_are_the_channels_of_each_layer(source, name, widths):
     assert require_readable(_entry(source, name, widths), "average") == widths
 

@@ -113,6 +113,7 @@ def test_weights_of_image_text_models_meet_the_activation_they_were_trained_with
             assert open_clip.get_model_config(entry.name).get("quick_gelu", False) == asked
 
 
+@pytest.mark.slow
 def test_parameters_are_counted_as_in_the_study_where_it_counts_the_same_module(networks, published):
     same = [name for name, row in published.items() if row["source"] in {"timm", "torchvision"}]
     handle = SimpleNamespace(meta={"layers": ["x"], "final_layer": "x"}, shape=lambda _: (1, 1))

@@ -134,6 +134,7 @@ def test_the_summary_says_what_was_computed_and_where_the_report_is(own_study: P
     assert report.endswith("report: data/test/08_reporting/report.html")
 
 
+@pytest.mark.slow
 def test_a_shard_works_on_its_part_and_on_nothing_that_needs_the_whole(own_study: Path) -> None:
     features = own_study / "data/test/04_feature/features"
     shutil.rmtree(features)

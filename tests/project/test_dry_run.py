@@ -6,9 +6,10 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+import pytest
 import yaml
 from safetensors.torch import save_file
-from tests.project.conftest import BIN, ROOT, copy_project, run_in
+from tests.project.conftest import BIN, ROOT, copy_project, run_shared
 
 from rep_kedro.models.architecture_files import load_architecture
 from rep_kedro.models.network import build_network
@@ -25,7 +26,7 @@ def _rows(said: str) -> dict[str, list[str]]:
 
 def test_where_all_is_there_nothing_would_be_computed(study: Path) -> None:
     before = _state(study)
-    said = run_in(study, "kedro", "run", "--dry-run", "--env=test").stdout
+    said = run_shared(study, "kedro", "run", "--dry-run", "--env=test").stdout
     rows = _rows(said)
     assert {
         "stimulus_sets",
@@ -51,7 +52,7 @@ def test_where_all_is_there_nothing_would_be_computed(study: Path) -> None:
 def test_what_is_gone_would_be_computed_and_what_follows_has_a_bound(own_study: Path) -> None:
     (own_study / "data/test/04_feature/features/digits/cnn_simclr_s0.safetensors").unlink()
     before = _state(own_study)
-    said = run_in(own_study, "kedro", "run", "--dry-run", "--env=test").stdout
+    said = run_shared(own_study, "kedro", "run", "--dry-run", "--env=test").stdout
     rows = _rows(said)
     assert rows["features"][:2] == ["1", "11"]
     assert rows["networks"][0] == "0"
@@ -65,19 +66,19 @@ def test_what_is_gone_would_be_computed_and_what_follows_has_a_bound(own_study: 
 
 def test_options_of_a_run_choose_what_is_told(own_study: Path) -> None:
     asked = ("kedro", "run", "--dry-run", "--env=test")
-    said = run_in(own_study, *asked, "--pipelines=features", "--params=features.batch_size=7").stdout
+    said = run_shared(own_study, *asked, "--pipelines=features", "--params=features.batch_size=7").stdout
     assert list(_rows(said)) == ["dissimilarities", "features"]
     assert _rows(said)["features"][:2] == ["0", "12"]
-    said = run_in(own_study, *asked, "--nodes=features", "--params=recompute=features/digits/*").stdout
+    said = run_shared(own_study, *asked, "--nodes=features", "--params=recompute=features/digits/*").stdout
     assert _rows(said)["features"][:2] == ["4", "8"]
     shutil.rmtree(own_study / "data/test/04_feature/features")
-    said = run_in(own_study, *asked, "--pipelines=features", "--params=shard=1/4").stdout
+    said = run_shared(own_study, *asked, "--pipelines=features", "--params=shard=1/4").stdout
     assert _rows(said)["features"][:2] == ["3", "0"]
 
 
 def test_an_input_that_is_not_there_is_named(own_study: Path) -> None:
     shutil.rmtree(own_study / "data/test/04_feature/features")
-    said = run_in(own_study, "kedro", "run", "--dry-run", "--env=test", "--pipelines=probing").stdout
+    said = run_shared(own_study, "kedro", "run", "--dry-run", "--env=test", "--pipelines=probing").stdout
     assert "probes: needs features, which is not there" in said
 
 
@@ -95,7 +96,7 @@ def test_a_first_study_of_files_is_listed_before_and_after_its_images_are_there(
     local = {"training": {"grids": []}, "features": {"models": models}}
     (project / "conf/local/parameters.yml").write_text(yaml.safe_dump(local))
     asked = ("kedro", "run", "--pipelines=ingest,training,features,stitching", "--dry-run")
-    first = run_in(project, *asked)
+    first = run_shared(project, *asked)
     rows = _rows(first.stdout)
     assert rows["stimulus_sets"][0] == "3"
     assert rows["features"][:2] == ["<=", "6"]
@@ -103,8 +104,8 @@ def test_a_first_study_of_files_is_listed_before_and_after_its_images_are_there(
     assert "networks: follows" not in first.stdout
     assert "stitched" not in first.stdout + first.stderr
     assert "nothing to stitch" not in first.stdout + first.stderr
-    run_in(project, "kedro", "run", "--pipelines=ingest")
-    said = run_in(project, *asked).stdout
+    run_shared(project, "kedro", "run", "--pipelines=ingest")
+    said = run_shared(project, *asked).stdout
     assert "run the ingest pipeline first" not in said
     assert _rows(said)["features"][:4] == ["6", "0", "190.1", "kB"]
     assert "disk: 190.1 kB; time: no estimate yet" in said
@@ -112,11 +113,12 @@ def test_a_first_study_of_files_is_listed_before_and_after_its_images_are_there(
 
 
 def test_a_mistake_is_refused_as_by_a_run(study: Path) -> None:
-    ended = run_in(study, "kedro", "run", "--dry-run", "--env=test", "--nodes=featurs", check=False)
+    ended = run_shared(study, "kedro", "run", "--dry-run", "--env=test", "--nodes=featurs", check=False)
     assert ended.returncode == 1
     assert ended.stderr.startswith("error: unknown node 'featurs' here; did you mean 'features'")
 
 
+@pytest.mark.slow
 def test_the_whole_study_of_the_paper_is_planned_without_its_data() -> None:
     environment = {**os.environ, "REP_PAPER_DATA": "/nowhere", "REP_PAPER_WEIGHTS": "/nowhere"}
     ended = subprocess.run(
@@ -143,7 +145,7 @@ def test_members_that_will_fail_are_named_at_the_end_with_the_reason(own_study: 
     study = yaml.safe_load(parameters.read_text())
     study.setdefault("features", {})["models"] = models
     parameters.write_text(yaml.safe_dump(study))
-    said = run_in(own_study, "kedro", "run", "--dry-run", "--env=test", "--pipelines=features").stdout
+    said = run_shared(own_study, "kedro", "run", "--dry-run", "--env=test", "--pipelines=features").stdout
     raters, brain = sorted(line for line in said.splitlines() if line.startswith("will fail: "))
     assert raters.startswith("will fail: dissimilarities digits/raters: file of features")
     assert "is not symmetric: entries differ from their mirror image by up to 1" in raters

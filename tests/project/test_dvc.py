@@ -95,7 +95,8 @@ def test_the_report_is_made_from_pulled_results_at_once(clone: Path) -> None:
     assert report.read_bytes() == shipped
 
 
-@pytest.mark.parametrize("kind", ["folder", pytest.param("s3", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["folder", "s3"])
 def test_results_survive_push_wipe_and_pull(
     kind: str, clone: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

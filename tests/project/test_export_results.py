@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from safetensors.numpy import load_file
-from tests.project.conftest import run_in
+from tests.project.conftest import run_shared
 
 from rep_kedro.commands.export_results import CONTENTS, require_replaceable, write_tree
 from rep_kedro.errors import UserError
@@ -18,7 +18,7 @@ def _bytes_of(folder: Path) -> dict[str, bytes]:
 
 
 def test_results_of_a_study_are_a_tree_of_plain_files(own_study: Path) -> None:
-    shown = run_in(own_study, "kedro", "export-results", "out", "--env=test")
+    shown = run_shared(own_study, "kedro", "export-results", "out", "--env=test")
     tree = own_study / "out"
     before = _bytes_of(tree)
     assert shown.stdout.strip() == f"{len(before)} files in {tree}"
@@ -35,10 +35,10 @@ def test_results_of_a_study_are_a_tree_of_plain_files(own_study: Path) -> None:
             head = load_file(folder / stimulus_set / "FINETUNED_MODEL/model.safetensors")
             assert head["weight"].shape[1] == len(head["bias"])
             assert 0 < accuracy["test_accuracy"] <= 1, card["network"]
-    run_in(own_study, "kedro", "export-results", "out", "--env=test")
+    run_shared(own_study, "kedro", "export-results", "out", "--env=test")
     assert _bytes_of(tree) == before
     (tree / "note.txt").write_text("mine")
-    shown = run_in(own_study, "kedro", "export-results", "out", "--env=test", check=False)
+    shown = run_shared(own_study, "kedro", "export-results", "out", "--env=test", check=False)
     assert shown.returncode == 1
     assert shown.stderr.startswith("error: out has other content, such as note.txt; give a folder that is")
 

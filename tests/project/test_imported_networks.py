@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from tests.project.conftest import copy_project, run_in
+from tests.project.conftest import copy_project, run_shared
 
 pytestmark = pytest.mark.slow
 
@@ -53,12 +53,12 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_layers_of_a_network_are_listed_before_anything_was_run(imported: Path) -> None:
-    listed = run_in(imported, "kedro", "layers", "test_vit")
+    listed = run_shared(imported, "kedro", "layers", "test_vit")
     assert re.search(r"^\* +blocks\.1 +Block ", listed.stdout, re.MULTILINE)
 
 
 def test_a_study_that_trains_no_network_runs_to_its_report(imported: Path) -> None:
-    ended = run_in(imported, "kedro", "run")
+    ended = run_shared(imported, "kedro", "run")
     assert "training.grids is empty: no network is trained here" in ended.stdout + ended.stderr
     assert sorted(path.stem for path in (imported / "data/04_feature/features/photos").iterdir()) == sorted(
         NETWORKS
@@ -73,11 +73,11 @@ def test_a_study_that_trains_no_network_runs_to_its_report(imported: Path) -> No
         "The table consistency is empty: it needs two stimulus sets, and this run has 1 stimulus set.",
     ):
         assert absent in words
-    verified = run_in(imported, "kedro", "verify")
+    verified = run_shared(imported, "kedro", "verify")
     assert "networks: 0 members" in verified.stdout
 
 
 def test_an_anchor_that_the_study_names_itself_must_be_one_of_its_networks(imported: Path) -> None:
-    ended = run_in(imported, "kedro", "run", "--params", "consistency.anchors=[test_vt]", check=False)
+    ended = run_shared(imported, "kedro", "run", "--params", "consistency.anchors=[test_vt]", check=False)
     assert ended.returncode == 1
     assert "'test_vt' is not a network of this study; did you mean 'test_vit'" in ended.stderr

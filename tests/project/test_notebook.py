@@ -17,6 +17,7 @@ def test_the_notebook_is_stored_without_output() -> None:
     assert not [cell for cell in cells if cell.get("outputs") or cell.get("execution_count")]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::RuntimeWarning")
 def test_the_notebook_runs_on_the_small_study(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = _execute(study, monkeypatch)

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 import yaml
-from tests.project.conftest import run_in
+from tests.project.conftest import run_shared
 
 ASKED = ("kedro", "run", "--env=test")
 
@@ -19,7 +20,7 @@ def set_seeds(study: Path, *seeds: int) -> None:
 
 def numbers_of(study: Path, *options: str) -> dict[str, list[str]]:
     """Return how many members a dry run would compute and keep, by collection."""
-    shown = run_in(study, *ASKED, "--dry-run", *options).stdout
+    shown = run_shared(study, *ASKED, "--dry-run", *options).stdout
     rows = [line.split() for line in shown.split("\n\n", maxsplit=1)[0].splitlines()[1:]]
     return {row[0]: row[1:3] for row in rows}
 
@@ -31,6 +32,7 @@ def compared_in(study: Path) -> set[str]:
     return {*table["model_a"].to_pylist(), *table["model_b"].to_pylist()}
 
 
+@pytest.mark.slow
 def test_a_network_that_was_removed_is_planned_nowhere(own_study: Path) -> None:
     set_seeds(own_study, 0)  # of 0 and 1
     whole = numbers_of(own_study)
@@ -40,7 +42,7 @@ def test_a_network_that_was_removed_is_planned_nowhere(own_study: Path) -> None:
     assert whole["stitches"] == ["0", "0"]
     assert whole["similarity_matrices"] == ["12", "0"]  # each compares three networks now, of four
     assert numbers_of(own_study, "--pipelines=similarity")["similarity_matrices"] == ["12", "0"]
-    shown = run_in(own_study, *ASKED, "--pipelines=similarity").stderr
+    shown = run_shared(own_study, *ASKED, "--pipelines=similarity").stderr
     assert "similarity_matrices 12 computed" in shown
     assert compared_in(own_study) == {"cnn_supervised_s0", "cnn_simclr_s0", "cnn_untrained_s0"}
     assert numbers_of(own_study, "--pipelines=similarity")["similarity_matrices"] == ["0", "12"]
@@ -49,7 +51,7 @@ def test_a_network_that_was_removed_is_planned_nowhere(own_study: Path) -> None:
 def test_a_network_that_was_added_is_asked_for(own_study: Path) -> None:
     set_seeds(own_study, 0, 1, 2)
     assert numbers_of(own_study)["networks"] == ["1", "4"]
-    ended = run_in(own_study, *ASKED, "--pipelines=similarity", check=False)
+    ended = run_shared(own_study, *ASKED, "--pipelines=similarity", check=False)
     assert ended.returncode == 1
     assert "features is incomplete: 3 of 15 members" in ended.stderr
     assert "digits/cnn_supervised_s2: networks/cnn_supervised_s2 is missing" in ended.stderr

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.project.conftest import BIN, copy_project, run_in
+from tests.project.conftest import BIN, copy_project, run_shared
 
 pytestmark = pytest.mark.slow
 
@@ -55,7 +55,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bytes_and_repeats_not
         assert finished <= set(now)
         finished = set(now)
     stamps = {path: (folder / path).stat().st_mtime_ns for path in finished}
-    run_in(folder, "kedro", "run", "--env=test")
+    run_shared(folder, "kedro", "run", "--env=test")
     assert {path: (folder / path).stat().st_mtime_ns for path in finished} == stamps
     assert {path: (folder / path).read_bytes() for path in _members(folder)} == {
         path: (study / path).read_bytes() for path in _members(study)
@@ -65,7 +65,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bytes_and_repeats_not
 
 def test_a_second_run_computes_nothing(own_study: Path) -> None:
     before = _single_files(own_study)
-    text = run_in(own_study, "kedro", "run", "--env=test").stderr
+    text = run_shared(own_study, "kedro", "run", "--env=test").stderr
     shown = _summaries(text)
     assert set(shown) == {*COLLECTIONS, "figures", "stitch_reports"}
     assert {name: computed for name, (computed, _) in shown.items()} == dict.fromkeys(shown, 0)
@@ -75,7 +75,7 @@ def test_a_second_run_computes_nothing(own_study: Path) -> None:
 
 def test_another_threshold_of_saturation_computes_what_depends_on_it(own_study: Path) -> None:
     before = _single_files(own_study)
-    run_in(own_study, "kedro", "run", "--env=test", "--params=diagnostics.deltas=[0.5]")
+    run_shared(own_study, "kedro", "run", "--env=test", "--params=diagnostics.deltas=[0.5]")
     after = _single_files(own_study)
     changed = {path.stem for path, state in after.items() if before[path] != state}
     assert changed == {
@@ -87,7 +87,7 @@ def test_a_damaged_table_is_computed_again_and_nothing_else(own_study: Path) -> 
     before = _single_files(own_study)
     damaged = next(path for path in before if path.stem == "consistency")
     damaged.write_bytes(damaged.read_bytes()[:-50])
-    run_in(own_study, "kedro", "run", "--env=test", "--pipelines=similarity")
+    run_shared(own_study, "kedro", "run", "--env=test", "--pipelines=similarity")
     after = _single_files(own_study)
     assert {path: content for path, (_, content) in after.items()} == {
         path: content for path, (_, content) in before.items()
@@ -105,7 +105,7 @@ def test_other_epochs_of_one_network_recompute_it_and_exactly_its_descendants(ow
         encoding="utf-8",
     )
     before = {path: (own_study / path).read_bytes() for path in _members(own_study)}
-    shown = _summaries(run_in(own_study, "kedro", "run", "--env=test").stderr)
+    shown = _summaries(run_shared(own_study, "kedro", "run", "--env=test").stderr)
     assert shown.pop("figures")[0] > 0
     assert {name: computed for name, (computed, _) in shown.items()} == {
         "stimulus_sets": 0,
@@ -159,12 +159,12 @@ def test_a_damaged_network_is_refused_by_name_and_rebuilt_on_request(own_study: 
     damaged = own_study / "data" / "test" / "06_models" / "networks" / "cnn_simclr_s0.safetensors"
     whole = damaged.read_bytes()
     damaged.write_bytes(whole[: len(whole) // 2])
-    refused = run_in(own_study, "kedro", "run", "--env=test", "--pipelines=training", check=False)
+    refused = run_shared(own_study, "kedro", "run", "--env=test", "--pipelines=training", check=False)
     assert refused.returncode == 1
     assert "cnn_simclr_s0" in refused.stderr
     assert "truncated" in refused.stderr
     assert "recompute=networks/cnn_simclr_s0" in refused.stderr
-    run_in(
+    run_shared(
         own_study,
         "kedro",
         "run",
@@ -180,7 +180,7 @@ def test_inference_that_is_switched_off_is_left_out_of_the_study(own_study: Path
     off = "\nsimilarity_inference: {n_permutations: 0, n_bootstrap: 0}\nsample_sizes: {n_orders: 0}\n"
     parameters.write_text(parameters.read_text(encoding="utf-8") + off, encoding="utf-8")
     shown = _summaries(
-        run_in(own_study, "kedro", "run", "--env=test", "--pipelines=similarity,reporting").stderr
+        run_shared(own_study, "kedro", "run", "--env=test", "--pipelines=similarity,reporting").stderr
     )
     assert shown["similarity_nulls"] == (0, 0)
     assert shown["sample_size_curves"] == (0, 0)

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 from PIL import Image
-from tests.small_study import ROOT, copy_project, run_in
+from tests.small_study import ROOT, copy_project, run_shared
 
 from rep_kedro.analyses.layer_similarity.params import LayerSimilarityParams
 
@@ -37,8 +37,8 @@ def test_two_models_are_compared_as_the_tutorial_says(tmp_path: Path) -> None:
     (study,) = yaml_blocks("compare-two-models")
     (project / "conf/two").mkdir()
     (project / "conf/two/parameters.yml").write_text(study, encoding="utf-8")
-    assert "similarity_matrices" in run_in(project, "kedro", "run", "--env=two", "--dry-run").stdout
-    run_in(project, "kedro", "run", "--env=two")
+    assert "similarity_matrices" in run_shared(project, "kedro", "run", "--env=two", "--dry-run").stdout
+    run_shared(project, "kedro", "run", "--env=two")
     similarities = pd.read_parquet(project / "data/07_model_output/similarities.parquet")
     pairs = set(zip(similarities["model_a"], similarities["model_b"], strict=True))
     assert pairs == {("resnet18", "vit_tiny")}
@@ -61,12 +61,13 @@ def test_own_images_are_read_as_the_tutorial_says(tmp_path: Path) -> None:
     others = {"digits": None, "photograph_patches": None, "shapes": None}
     local = {"ingest": {"stimulus_sets": {**others, "my_photos": entry}, "stimulus_subsets": others}}
     (project / "conf/local/parameters.yml").write_text(yaml.safe_dump(local), encoding="utf-8")
-    run_in(project, "kedro", "run", "--pipelines=ingest")
+    run_shared(project, "kedro", "run", "--pipelines=ingest")
     cards = project / "data/03_primary/stimulus_cards.parquet"
     card = pd.read_parquet(cards).set_index("stimulus_set").loc["my_photos"]
     assert (card["n_stimuli"], card["n_train"], card["n_test"], card["n_classes"]) == (8, 6, 2, 2)
 
 
+@pytest.mark.slow
 def test_own_code_and_features_are_compared_as_the_tutorial_says(tmp_path: Path) -> None:
     project = copy_project(tmp_path)
     page = (TUTORIALS / "own-code-and-features.md").read_text(encoding="utf-8")
@@ -77,10 +78,10 @@ def test_own_code_and_features_are_compared_as_the_tutorial_says(tmp_path: Path)
     (project / "conf/mine").mkdir()
     (project / "conf/mine/parameters.yml").write_text(study, encoding="utf-8")
     listing, ingest, comparison = (command.split() for command in commands)
-    assert "block2.0" in run_in(project, *listing).stdout
-    run_in(project, *ingest)
-    run_in(project, "python", "-c", writing)
-    run_in(project, *comparison)
+    assert "block2.0" in run_shared(project, *listing).stdout
+    run_shared(project, *ingest)
+    run_shared(project, "python", "-c", writing)
+    run_shared(project, *comparison)
     found = pd.read_parquet(project / "data/07_model_output/similarities.parquet").set_index("measure")
     assert set(found.index) == {"cka_linear_debiased", "rsa_correlation_spearman"}
     assert {*zip(found["model_a"], found["model_b"], strict=True)} == {("judgements", "my_net")}
@@ -89,7 +90,7 @@ def test_own_code_and_features_are_compared_as_the_tutorial_says(tmp_path: Path)
     assert cards["feature_width"].to_dict() == {"judgements": 10, "my_net": 16}
     study = study.replace("allow_code: true", "allow_code: false")
     (project / "conf/mine/parameters.yml").write_text(study, encoding="utf-8")
-    refused = run_in(project, *comparison, check=False)
+    refused = run_shared(project, *comparison, check=False)
     assert refused.returncode == 1
     assert "my_net (my_net.py:MyNet) would run Python code" in refused.stderr
     assert "features.allow_code: true" in refused.stderr
@@ -101,7 +102,7 @@ def test_the_network_of_the_tutorial_is_listed(tmp_path: Path) -> None:
     study = yaml.safe_load(block)
     study["features"]["models"]["my_net"]["pretrained"] = False  # no network here
     (project / "conf/local/parameters.yml").write_text(yaml.safe_dump(study), encoding="utf-8")
-    layers = run_in(project, "kedro", "layers", "my_net").stdout
+    layers = run_shared(project, "kedro", "layers", "my_net").stdout
     for name in study["features"]["models"]["my_net"]["layers"]:
         assert name in layers
 
@@ -134,14 +135,14 @@ def test_a_study_of_ones_own_runs_as_the_tutorial_says(tmp_path: Path) -> None:
     (home / "labels.csv").write_text("\n".join(["filename,garment,part", *rows]), encoding="utf-8")
     page = (TUTORIALS / "first-study.md").read_text(encoding="utf-8")
     new, dry_run, run = (shlex.split(line) for line in re.findall(r"(?m)^\$ (.*)", page))
-    run_in(project, *new, "--random-weights", HOME=str(home))
+    run_shared(project, *new, "--random-weights", HOME=str(home))
     file = project / "conf/mine/parameters.yml"
     study = yaml.safe_load(file.read_text())
     (block,) = map(yaml.safe_load, yaml_blocks("first-study"))
     study["ingest"]["stimulus_sets"]["my_images"] |= block["ingest"]["stimulus_sets"]["my_images"]
     file.write_text(yaml.safe_dump({**study, "probing": block["probing"]}), encoding="utf-8")
     assert dry_run == [*run, "--dry-run"]
-    run_in(project, *run, HOME=str(home))
+    run_shared(project, *run, HOME=str(home))
     data = project / "data/mine"
     similarities = pd.read_parquet(data / "07_model_output/similarities.parquet")
     assert set(similarities["stimulus_set"]) == {"my_images"}

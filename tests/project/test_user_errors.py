@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
-from tests.project.conftest import BIN, ROOT, copy_project, run_in
+from tests.project.conftest import BIN, ROOT, copy_project, run_in, run_shared
 
 GRID = {"objective": "supervised", "architectures": ["cnn"], "seeds": [0]}
 SCHEDULE = {"epochs": 1, "batch_size": 64, "learning_rate": 0.01}
@@ -156,7 +156,7 @@ MISTAKES = {
             ("--pipelines=ingest",),
             {"ingest": {"stimulus_sets": {name: {"source": "digits"}}}},
         )
-        for name in ("my set", "a/b", "..", "größe")
+        for name in ("my set", "..")
     },
     "threads": Mistake("parameter threads must be a positive integer", ("--params=threads=0",)),
     "device": Mistake(
@@ -420,9 +420,8 @@ def _answer(study: Path, folder: Path, mistake: Mistake) -> subprocess.Completed
         (conf / "test/parameters.yml").write_text(mistake.text)
     _change(conf / "test/parameters.yml", mistake.change)
     environment = () if any(a.startswith("--env") for a in mistake.arguments) else ("--env=test",)
-    return run_in(
-        study, "kedro", "run", *environment, f"--conf-source={conf}", *mistake.arguments, check=False
-    )
+    command = ("kedro", "run", *environment, f"--conf-source={conf}", *mistake.arguments)
+    return run_shared(study, *command, check=False)
 
 
 def _change(path: Path, change: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors import safe_open
-from tests.project.conftest import run_in
+from tests.project.conftest import run_shared
 
 from rep_kedro.datasets import MatrixDataset
 from rep_kedro.kernels.similarity.cka import pairwise_linear_cka
@@ -50,7 +50,7 @@ def paper_like(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("views") / "study"
     shutil.copytree(study, folder)
     (folder / "conf/test/parameters_views.yml").write_text(PARAMETERS)
-    run_in(folder, "kedro", "run", "--env=test", f"--pipelines={PIPELINES}")
+    run_shared(folder, "kedro", "run", "--env=test", f"--pipelines={PIPELINES}")
     return folder
 
 
@@ -95,7 +95,7 @@ def test_probes_are_on_everything_and_combinations_are_among_them(paper_like: Pa
 
 
 def test_the_same_run_again_computes_nothing_and_the_report_takes_combinations(paper_like: Path) -> None:
-    shown = run_in(paper_like, "kedro", "run", "--env=test", f"--pipelines={PIPELINES},reporting").stderr
+    shown = run_shared(paper_like, "kedro", "run", "--env=test", f"--pipelines={PIPELINES},reporting").stderr
     for name in ("similarity_matrices", "similarity_nulls", "probes"):
         assert f"{name}: " in shown
         assert " 0 computed" in shown.split(f"{name}: ")[1].splitlines()[0], name

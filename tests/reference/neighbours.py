@@ -1,12 +1,14 @@
 """Nearest-neighbour measures straight from their definitions, one stimulus after the other."""
 
 import numpy as np
+from tests.reference.remembered import remembered
 
 
 def similarities(x):
     return 1 - distances(x, "cosine")
 
 
+@remembered
 def distances(x, distance):
     if (
         distance == "cosine"
@@ -21,6 +23,7 @@ def rounded(row):
     return np.array([float(f"{value:.13e}") for value in row])
 
 
+@remembered
 def order(x, distance="cosine"):
     """All other stimuli of each stimulus, nearest first, equal ones by index."""
     lists = []

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 from tests.reference.consistency import rank
+from tests.reference.remembered import remembered
 
 
 def dissimilarity(kind, a, b):
@@ -16,6 +17,7 @@ def dissimilarity(kind, a, b):
     return np.sum((a - b) ** 2)
 
 
+@remembered
 def rdm_vector(kind, x):
     return np.array([dissimilarity(kind, x[i], x[j]) for i, j in itertools.combinations(range(len(x)), 2)])
 

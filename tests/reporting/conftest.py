@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from rep_kedro.datasets.figure import render_svg
 from rep_kedro.pipelines.reporting.params import ReportingParams
 from rep_kedro.pipelines.reporting.study_figures import COLLECTIONS, TABLES, plan_figures
 from rep_kedro.reporting.pairs import PAIR, square
@@ -112,3 +113,8 @@ def draw():
 @pytest.fixture(scope="session")
 def figures(study):
     return draw_figures(study)
+
+
+@pytest.fixture(scope="session")
+def drawings(figures):
+    return {name: render_svg(figure) for name, figure in figures.items()}

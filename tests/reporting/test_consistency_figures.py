@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rep_kedro.datasets.figure import render_svg
 from rep_kedro.reporting.agreement.figures import plot_measure_agreement
 from rep_kedro.reporting.anchors.figures import plot_anchors
 from rep_kedro.reporting.consistency.categories import plot_consistency_by_category
@@ -23,7 +22,7 @@ def _texts(figure):
     return [text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))]
 
 
-def _draw_all(study, measure=MEASURE):
+def _draw_all(study, measure):
     return {
         "anchors": plot_anchors(study.consistency, study.anchor_comparisons, measure=measure),
         "set_pairs": plot_set_pairs(study.consistency, study.stimulus_cards, measure=measure),
@@ -69,18 +68,12 @@ ANCHORED = {
 }
 
 
-def test_figures_of_a_study_are_drawn_twice_to_the_same_bytes(study):
-    again = _draw_all(study)
-    for name, figure in _draw_all(study).items():
-        once = render_svg(figure)
-        assert once == render_svg(again[name]), name
-        assert MEASURE in once
-        assert len(once) < 100_000
-
-
-def test_names_that_could_run_or_break_are_drawn_as_text(hostile_study):
-    for figure in _draw_all(hostile_study).values():
-        assert "<script" not in render_svg(figure)
+@pytest.mark.parametrize(
+    "name", ["anchors", "set_pairs", "consistency_by_category", "measure_agreement", "gap_correlations"]
+)
+def test_figures_of_a_study_say_their_measure_and_are_small(drawings, name):
+    assert MEASURE in drawings[name]
+    assert len(drawings[name]) < 100_000
 
 
 @pytest.mark.parametrize("measure", ["no_such_measure"])

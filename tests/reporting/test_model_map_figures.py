@@ -37,16 +37,19 @@ def tables(study, measure):
 
 @pytest.fixture
 def draw_maps(tables, study, measure):
-    def draw(**changed):
+    def draw(method=None, **changed):
+        """Draw with some tables changed, or only one method's row of maps."""
         given = {name: changed.get(name, tables[name]) for name in ("model_positions", "model_clusters")}
+        if method is not None:
+            given["model_positions"] = given["model_positions"].query("method == @method")
         cards = changed.get("model_cards", study.model_cards)
         return plot_model_maps(**given, model_cards=cards, measure=measure)
 
     return draw
 
 
-def test_every_network_stands_where_the_table_says(draw_maps, tables):
-    panels = panels_of(draw_maps())
+def test_every_network_stands_where_the_table_says(figures, tables):
+    panels = panels_of(figures["model_maps"])
     sets = ["mean", "digits", "photograph_patches", "shapes"]
     places = [(method, name) for method in ("tsne", "mds") for name in sets]
     assert len(panels) == len(places)
@@ -61,8 +64,8 @@ def test_every_network_stands_where_the_table_says(draw_maps, tables):
         assert ("divergence 0.21 nat" if method == "tsne" else "stress 0.15") in title
 
 
-def test_colour_is_the_objective_and_marker_the_architecture(draw_maps, study, tables):
-    panel = panels_of(draw_maps())[0]
+def test_colour_is_the_objective_and_marker_the_architecture(figures, study, tables):
+    panel = panels_of(figures["model_maps"])[0]
     rows = tables["model_positions"].query("method == 'tsne' and stimulus_set == 'mean'").set_index("model")
     cards = study.model_cards.set_index("model")
     expected = {
@@ -79,7 +82,7 @@ def test_colour_is_the_objective_and_marker_the_architecture(draw_maps, study, t
 
 def test_the_networks_of_a_cluster_are_joined_to_its_number_in_their_middle(draw_maps, tables):
     clusters = tables["model_clusters"].assign(silhouette=lambda t: np.where(t["n_clusters"] == 4, 0.9, 0.3))
-    panel = panels_of(draw_maps(model_clusters=clusters))[0]
+    panel = panels_of(draw_maps("tsne", model_clusters=clusters))[0]
     rows = tables["model_positions"].query("method == 'tsne' and stimulus_set == 'mean'").set_index("model")
     own = clusters.query("n_clusters == 4 and stimulus_set == 'mean'")
     numbers = {text.get_text(): text.xy for text in panel.texts}
@@ -96,7 +99,7 @@ def test_the_number_of_clusters_with_the_highest_silhouette_is_drawn(draw_maps, 
         clusters = tables["model_clusters"].assign(
             silhouette=lambda t, best=best: np.where(t["n_clusters"] == best, 0.9, 0.3)
         )
-        figure = draw_maps(model_clusters=clusters)
+        figure = draw_maps("tsne", model_clusters=clusters)
         assert f"one of {best} clusters" in text_of(figure)
         assert len(panels_of(figure)[0].texts) == best
 
@@ -119,7 +122,7 @@ def test_a_network_alone_in_its_cluster_stays_visible(draw_maps, tables):
         .query("n_clusters == 2")
         .assign(cluster=lambda t: (t["model"] == "cnn_simclr_s0").astype("Int64"))
     )
-    panel = panels_of(draw_maps(model_clusters=clusters))[0]
+    panel = panels_of(draw_maps("tsne", model_clusters=clusters))[0]
     rows = tables["model_positions"].query("method == 'tsne' and stimulus_set == 'mean'").set_index("model")
     [number] = [text for text in panel.texts if text.get_text() == "2"]
     assert np.linalg.norm(np.array(number.xy) - rows.loc["cnn_simclr_s0", ["x", "y"]].to_numpy(float)) > 0.5
@@ -127,8 +130,8 @@ def test_a_network_alone_in_its_cluster_stays_visible(draw_maps, tables):
     assert low < number.xy[0] < high
 
 
-def test_scaling_has_one_scale_in_all_panels_and_t_sne_none(draw_maps):
-    panels = panels_of(draw_maps())
+def test_scaling_has_one_scale_in_all_panels_and_t_sne_none(figures):
+    panels = panels_of(figures["model_maps"])
     assert all(not len(panel.get_xticks()) for panel in panels[:4])
     widths = [np.ptp(panel.get_xlim()) for panel in panels[4:]]
     np.testing.assert_allclose(widths, widths[0])
@@ -151,7 +154,7 @@ def test_one_method_fills_one_row_and_no_clusters_leave_no_lines(draw_maps, tabl
 
 def test_rare_architectures_share_a_marker(draw_maps, study):
     many = study.model_cards.assign(architecture=[f"kind_{index:02d}" for index in range(16)])
-    text = text_of(draw_maps(model_cards=many))
+    text = text_of(draw_maps("mds", model_cards=many))
     assert ", ".join(f"kind_{index:02d}" for index in range(len(MARKERS), 16)) in text
     assert text.count("kind_") == 16
 
@@ -212,6 +215,7 @@ def test_without_judged_sets_the_figure_says_why(tables, measure):
     assert "Nothing to draw" in text_of(plot_model_selection(empty.iloc[:0], measure=measure))
 
 
+@pytest.mark.slow
 def test_figures_of_many_sets_and_networks_stay_small(study, measure):
     rng = np.random.default_rng(0)
     cards = pd.concat([study.model_cards.assign(model=lambda t, i=i: f"n{i}_" + t.model) for i in range(4)])

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rep_kedro.datasets.figure import render_svg
 from rep_kedro.pipelines.reporting.study_figures import STUDY_FIGURES
 from rep_kedro.reporting.content import make_content
 from rep_kedro.reporting.contract import COLUMNS
@@ -88,11 +87,6 @@ def choices(measure):
         "delta": 0.99,
         "measure_facts": FACTS,
     }
-
-
-@pytest.fixture(scope="session")
-def drawings(figures):
-    return {name: render_svg(figure) for name, figure in figures.items()}
 
 
 @pytest.fixture(scope="session")

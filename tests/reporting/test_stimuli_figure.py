@@ -19,7 +19,9 @@ class FakeSet:
         images = []
         for _ in labels:
             stream = io.BytesIO()
-            Image.fromarray(rng.integers(0, 256, (side_px, side_px, 3), dtype=np.uint8)).save(stream, "PNG")
+            Image.fromarray(rng.integers(0, 256, (side_px, side_px, 3), dtype=np.uint8)).save(
+                stream, "PNG", compress_level=1
+            )
             images.append(stream.getvalue())
         ids = [f"stimulus {row}" for row in range(len(labels))]
         self.held = pa.table({"stimulus_id": ids, "image": images, "label": pa.array(labels, pa.int32())})
@@ -50,10 +52,10 @@ def test_each_set_is_a_row_of_its_classes_and_only_these_images_are_read():
 
 
 def test_the_bytes_are_bounded_however_many_sets_and_however_large_images():
-    sets = {f"set {index:02d}": FakeSet([0, 1] * 8, side_px=200) for index in range(20)}
+    sets = {f"set {index:02d}": FakeSet([0, 1] * 8, side_px=200) for index in range(MOST_SETS + 2)}
     svg = render_svg(plot_stimuli(sets))
     assert len(svg) < 6 * N_IMAGES * MOST_SETS * SIDE_PX**2
-    assert f"({MOST_SETS} of 20 stimulus sets)" in svg
+    assert f"({MOST_SETS} of {MOST_SETS + 2} stimulus sets)" in svg
 
 
 @pytest.mark.parametrize("label", [7, 0])

@@ -4,9 +4,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     PositiveInt,
@@ -16,20 +14,18 @@ from pydantic import (
 )
 
 from rep_kedro.errors import UserError, close_names, suggest
-from rep_kedro.parameter_model import PlainNumbers
+from rep_kedro.parameter_model import Parameters
 
 PLAIN_STEPS = ("unit_length", "centre", "standardise")
 
 
-class PcaSize(PlainNumbers, BaseModel):
+class PcaSize(Parameters):
     """How many principal components are kept; one of the two.
 
     Attributes:
         n_components: At most so many; fewer where the features vary in fewer directions.
         variance: The fewest whose share of the variance is larger than this.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     n_components: PositiveInt | None = None
     variance: Annotated[float, Field(gt=0, lt=1)] | None = None
@@ -41,14 +37,12 @@ class PcaSize(PlainNumbers, BaseModel):
         return self
 
 
-class PcaStep(PlainNumbers, BaseModel):
+class PcaStep(Parameters):
     """Principal components of centred features.
 
     Attributes:
         pca: How many.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     pca: PcaSize
 
@@ -91,7 +85,7 @@ Reduction = Annotated[
 ]
 
 
-class Combination(PlainNumbers, BaseModel):
+class Combination(Parameters):
     """Several networks as one: their features side by side, reduced, rows of length one.
 
     Attributes:
@@ -99,8 +93,6 @@ class Combination(PlainNumbers, BaseModel):
         layer: Name of a layer that all of them have, or ``final`` for each network's last.
         reduce: ``none``, or principal components of the standardised features.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     models: tuple[str, ...] = Field(min_length=2)
     layer: str = "final"

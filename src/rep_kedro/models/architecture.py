@@ -6,10 +6,10 @@ docs/architectures.md lists the kinds of layers.
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 from rep_kedro.errors import UserError
-from rep_kedro.parameter_model import PlainNumbers
+from rep_kedro.parameter_model import Parameters
 
 INPUT = "input"
 MOST_LAYERS = 5_000
@@ -25,8 +25,8 @@ Width = Annotated[
 Initialisation = Literal["he", "he_normal_linear", "torch"]
 
 
-class _Strict(PlainNumbers, BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
+class _Strict(Parameters):
+    model_config = ConfigDict(populate_by_name=True, allow_inf_nan=False)
 
 
 class _Layer(_Strict):

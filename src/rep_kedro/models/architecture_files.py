@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from rep_kedro.errors import UserError, suggest
 from rep_kedro.models.architecture import Architecture, DefinedNetwork
 from rep_kedro.models.families.registry import OWN_CODE, make_variant
-from rep_kedro.parameter_model import PlainNumbers
+from rep_kedro.parameter_model import Parameters
 
 FOLDER = Path(__file__).parent / "architectures"
 _SUFFIXES = frozenset({".yml", ".yaml"})
@@ -47,7 +47,7 @@ class _Place(NamedTuple):
         return _shown(self.path) + (f", variant {self.variant!r}" if self.variant else "")
 
 
-class _FamilyFile(PlainNumbers, BaseModel):
+class _FamilyFile(Parameters):
     """Variants of one family.
 
     Attributes:
@@ -55,8 +55,6 @@ class _FamilyFile(PlainNumbers, BaseModel):
         shared: What all variants here say, unless they differ.
         variants: What each says, by name.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     family: str
     shared: dict[str, Any] = {}

@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import ConfigDict, model_validator
 
 from rep_kedro.errors import UserError
 from rep_kedro.models.architecture import require_scaling
-from rep_kedro.parameter_model import PlainNumbers
+from rep_kedro.parameter_model import Parameters
 from rep_kedro.parameter_rules import Side
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rep_kedro.models.architecture import DefinedNetwork
 
 
-class Preprocessing(PlainNumbers, BaseModel):
+class Preprocessing(Parameters):
     """The largest central square, resized to `resize_px`, its centre of `size_px` cut out, then scaled.
 
     Pixels / 255, less `mean`, divided by `std`. Every network sees the same central square of a stimulus,
@@ -29,7 +29,7 @@ class Preprocessing(PlainNumbers, BaseModel):
         std: One value per channel.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(allow_inf_nan=False)
 
     size_px: Side
     resize_px: Side

@@ -3,17 +3,17 @@
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, StrictBool, model_validator
+from pydantic import Field, PositiveInt, StrictBool, model_validator
 
 from rep_kedro.errors import UserError, require_known
 from rep_kedro.models.pooling_names import Pooling
 from rep_kedro.models.sources.specs import OWN_CODE, ModelEntry
-from rep_kedro.parameter_model import PlainNumbers
+from rep_kedro.parameter_model import Parameters
 
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
-class StimulusFacts(PlainNumbers, BaseModel):
+class StimulusFacts(Parameters):
     """What is known of a stimulus set before it is there.
 
     Attributes:
@@ -24,8 +24,6 @@ class StimulusFacts(PlainNumbers, BaseModel):
         n_analysis: Images that the networks are shown.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     title: str
     group: str
     n_train: PositiveInt
@@ -33,7 +31,7 @@ class StimulusFacts(PlainNumbers, BaseModel):
     n_analysis: PositiveInt
 
 
-class FeaturesParams(PlainNumbers, BaseModel):
+class FeaturesParams(Parameters):
     """Which networks see which images, and what is kept.
 
     Attributes:
@@ -59,8 +57,6 @@ class FeaturesParams(PlainNumbers, BaseModel):
         channels_last: Lay maps out with the channels innermost: faster convolutions, other last digits; part
             of the recipe where it is set.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     stimulus_facts: dict[str, StimulusFacts] = {}
     stimulus_sets: Literal["all"] | list[str] = "all"

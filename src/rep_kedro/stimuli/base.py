@@ -8,10 +8,10 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, model_validator
 
 from rep_kedro.errors import MissingFileError, UserError
+from rep_kedro.parameter_model import Parameters
 from rep_kedro.parameter_rules import Seed, expand_path
 from rep_kedro.stimuli.labels import AnyLabelMap
 from rep_kedro.stimuli.limits import Limits
-from rep_kedro.stimuli.strict import StrictModel
 from rep_kedro.stimuli.wide_values import ValueRange
 
 
@@ -36,7 +36,7 @@ def _require_plain_name(name: str) -> str:
 PlainName = Annotated[str, AfterValidator(_require_plain_name)]
 
 
-class SourceSpec(StrictModel):
+class SourceSpec(Parameters):
     """Parameters of one stimulus source; each source is a subclass in ``rep_kedro.stimuli.readers``.
 
     Attributes:

@@ -5,9 +5,9 @@ from typing import Literal
 
 from rep_kedro.errors import UserError
 from rep_kedro.stimuli.record import DamageLog
+from rep_kedro.stimuli.shortened import shorten
 from rep_kedro.stimuli.split_names import is_neutral, parse_name
 from rep_kedro.stimuli.split_rule import Folders
-from rep_kedro.stimuli.strict import shorten
 
 Level = Literal["first", "last", "none"]
 Key = tuple[str, Folders]

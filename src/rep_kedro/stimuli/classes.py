@@ -9,7 +9,7 @@ from typing import Any
 
 from rep_kedro.errors import UserError
 from rep_kedro.stimuli.record import DamagedSourceError, DamageLog, Stimulus
-from rep_kedro.stimuli.strict import shorten
+from rep_kedro.stimuli.shortened import shorten
 
 _NUMBER = re.compile(r"([0-9]{1,18})")
 MAX_FOUND_CLASSES = 1 << 16  # classes without names; where there are more, they are something else

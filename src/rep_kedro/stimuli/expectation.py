@@ -5,7 +5,7 @@ from typing import Any
 
 from rep_kedro.errors import counted
 from rep_kedro.stimuli.record import DamagedSourceError
-from rep_kedro.stimuli.strict import shorten
+from rep_kedro.stimuli.shortened import shorten
 
 CLASSES = "classes"
 

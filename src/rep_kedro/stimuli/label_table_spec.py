@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from rep_kedro.errors import UserError
+from rep_kedro.parameter_model import Parameters
 from rep_kedro.parameter_rules import require_once
 from rep_kedro.stimuli.base import FileSourceSpec, PlainName, SourcePath
-from rep_kedro.stimuli.strict import StrictModel
 
 
 def _as_texts(values: Any) -> Any:
@@ -26,7 +26,7 @@ def _with_separators(columns: Any) -> Any:
 Texts = Annotated[list[str], BeforeValidator(_as_texts), Field(min_length=1)]
 
 
-class LabelTableSpec(StrictModel):
+class LabelTableSpec(Parameters):
     """A file with one row for each image.
 
     Attributes:

@@ -13,11 +13,11 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from rep_kedro.errors import UserError, suggest
+from rep_kedro.parameter_model import Parameters
 from rep_kedro.parameter_rules import expand_path
 from rep_kedro.stimuli.classes import is_number, numbers_of
 from rep_kedro.stimuli.plain_yaml import load_plain_yaml
 from rep_kedro.stimuli.record import DamageLog, Stimulus, StimulusStream
-from rep_kedro.stimuli.strict import StrictModel
 
 
 def _require_label(label: Any) -> Any:
@@ -38,7 +38,7 @@ AnyLabels = Annotated[
 ]
 
 
-class LabelMap(StrictModel):
+class LabelMap(Parameters):
     """Classes in the order of their labels.
 
     Attributes:

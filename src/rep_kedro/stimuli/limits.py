@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import Field
 
+from rep_kedro.parameter_model import Parameters
 from rep_kedro.stimuli.record import DamagedSourceError
-from rep_kedro.stimuli.strict import StrictModel
 
 _ROW_PIXELS = 8  # what a decoder keeps for each row takes as much memory as a few pixels
 
@@ -19,7 +19,7 @@ class TooLargeError(DamagedSourceError):
     """Something exceeds a limit; the message says what, how large it is, and how to raise the limit."""
 
 
-class Limits(StrictModel):
+class Limits(Parameters):
     """Largest sizes that a stimulus set accepts.
 
     Attributes:

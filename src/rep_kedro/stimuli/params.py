@@ -6,11 +6,11 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from rep_kedro.errors import UserError, suggest
+from rep_kedro.parameter_model import Parameters
 from rep_kedro.parameter_rules import without_nulls
 from rep_kedro.stimuli.base import PlainName
 from rep_kedro.stimuli.readers.derived import DerivedSpec
 from rep_kedro.stimuli.sources import AnySource
-from rep_kedro.stimuli.strict import StrictModel
 from rep_kedro.stimuli.subsets import (
     AllRule,
     AnyRule,
@@ -22,7 +22,7 @@ from rep_kedro.stimuli.subsets import (
 DEFAULT_SUBSET = "analysis"
 
 
-class IngestParams(StrictModel):
+class IngestParams(Parameters):
     """Which stimulus sets and subsets there are.
 
     A set or subset that is null is dropped, a set with its subsets: so an environment takes away what

@@ -11,8 +11,8 @@ from fnmatch import fnmatchcase
 
 from rep_kedro.errors import UserError, suggest
 from rep_kedro.stimuli.base import FileSourceSpec
+from rep_kedro.stimuli.shortened import SHOWN_NAMES, shorten
 from rep_kedro.stimuli.split_names import SplitName, parse_name, require_one_name_each
-from rep_kedro.stimuli.strict import SHOWN_NAMES, shorten
 
 Folders = tuple[str, ...]
 

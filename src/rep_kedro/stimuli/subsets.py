@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, NonNegativeInt, model_validator
 
 from rep_kedro.errors import UserError, suggest
+from rep_kedro.parameter_model import Parameters
 from rep_kedro.parameter_rules import Seed
 from rep_kedro.stimuli.splits import group_rows, hash_of, rank_by_seed, share_equally
-from rep_kedro.stimuli.strict import StrictModel
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -51,7 +51,7 @@ class Population:
         }
 
 
-class SubsetRule(StrictModel):
+class SubsetRule(Parameters):
     """What all rules share."""
 
     def recipe(self) -> dict[str, Any]:

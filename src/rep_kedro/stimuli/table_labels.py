@@ -18,7 +18,7 @@ from rep_kedro.stimuli.label_ids import SHOWN, RowFinder, describe_unmatched
 from rep_kedro.stimuli.label_table import LabelTable, read_label_table
 from rep_kedro.stimuli.label_table_spec import TableLabelledSpec
 from rep_kedro.stimuli.record import DamagedSourceError, DamageLog, Stimulus, StimulusStream
-from rep_kedro.stimuli.strict import shorten
+from rep_kedro.stimuli.shortened import shorten
 
 if TYPE_CHECKING:
     import pyarrow as pa

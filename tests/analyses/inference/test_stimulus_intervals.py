@@ -53,10 +53,10 @@ def _value(representations, name):
 )
 def test_intervals_cover_the_value_in_the_population(name):
     generator = torch.Generator().manual_seed(0)
-    in_population = _value(_draw(generator, 3000), name)
+    in_population = _value(_draw(generator, 1500), name)
     assert 0.2 < in_population < 0.9
     covered, widths = [], []
-    for _ in range(60):
+    for _ in range(40):
         found = _summarise(_draw(generator, 50), name, n_bootstrap=200)
         low, high = (found[end][0, 1].item() for end in ("similarity_low", "similarity_high"))
         covered.append(low <= in_population <= high)

@@ -206,11 +206,11 @@ def test_the_same_parameters_give_the_same_maps_and_other_seeds_others():
 
 @pytest.mark.parametrize("factor", [2.0**-30, 2.0**30])
 def test_the_unit_of_a_distance_does_not_matter(factor):
-    one, other = (study(1, measure=GULP, change=lambda s, f=f: f * (1 - s)) for f in (1.0, factor))
+    one, other = (run(study(1, measure=GULP, change=lambda s, f=f: f * (1 - s))) for f in (1.0, factor))
     for method, unit in (("tsne", 1.0), ("mds", factor)):
-        found, scaled = (points_of(run(handles)[0], method=method) for handles in (one, other))
+        found, scaled = (points_of(positions, method=method) for positions, _ in (one, other))
         np.testing.assert_allclose(scaled, found * unit, rtol=1e-6, atol=1e-9 * unit)
-    assert labels_of(run(one)[1]) == labels_of(run(other)[1])
+    assert labels_of(one[1]) == labels_of(other[1])
 
 
 def test_of_several_starts_the_best_map_is_kept():

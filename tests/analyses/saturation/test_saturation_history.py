@@ -111,7 +111,7 @@ def test_a_layer_without_spectrum_has_a_reason():
 
     class Handle:
         key = "net"
-        meta = {  # noqa: RUF012
+        meta = {
             "layers": ["conv"],
             "train": {"epochs": [], "layers": {}},
             "eval": {"epochs": [0], "layers": {"conv": about}},

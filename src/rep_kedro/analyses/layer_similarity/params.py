@@ -2,30 +2,28 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from rep_kedro.errors import UserError
 from rep_kedro.features.spec import Transform
 from rep_kedro.measures import get_measure
-from rep_kedro.parameter_model import PlainNumbers
+from rep_kedro.parameter_model import Parameters
 from rep_kedro.parameter_rules import Count, Seed, require_once, require_percentiles
 
 Compare = Literal["within", "between", "both"]
 
 
-class EveryNth(PlainNumbers, BaseModel):
+class EveryNth(Parameters):
     """Every n-th layer, counted back from the last one, which is always among them.
 
     Attributes:
         every: n.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     every: PositiveInt
 
 
-class LayerSimilarityParams(PlainNumbers, BaseModel):
+class LayerSimilarityParams(Parameters):
     """Which layers are compared with which, on which images, and how.
 
     Attributes:
@@ -50,8 +48,6 @@ class LayerSimilarityParams(PlainNumbers, BaseModel):
             more are refused before they are computed.
         device: Where to compute: ``auto`` takes a GPU where there is one.
     """
-
-    model_config = ConfigDict(extra="forbid")
 
     stimulus_sets: Literal["all"] | list[str] = "all"
     models: Literal["all"] | list[str] = "all"

@@ -1,23 +1,17 @@
 """Parameters of maps and clusters of networks, checked before any node runs."""
 
-from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
-from rep_kedro.errors import UserError
-from rep_kedro.measures import get_measure
-from rep_kedro.parameter_model import PlainNumbers
-from rep_kedro.parameter_rules import Seed
+from rep_kedro.analyses.similarity.params import MEASURES_EXIST
+from rep_kedro.parameter_model import Parameters
+from rep_kedro.parameter_rules import Seed, require_once
 
 Positive = Annotated[float, Field(gt=0)]
 
 
-class _Strict(PlainNumbers, BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class TsneParams(_Strict):
+class TsneParams(Parameters):
     """t-SNE: who is whose neighbour, not how far apart they are.
 
     Attributes:
@@ -35,7 +29,7 @@ class TsneParams(_Strict):
     seed: Seed = 42
 
 
-class MdsParams(_Strict):
+class MdsParams(Parameters):
     """Multidimensional scaling: distances on the map near to dissimilarities.
 
     Attributes:
@@ -54,7 +48,7 @@ class MdsParams(_Strict):
     seed: Seed = 42
 
 
-class ClusterParams(_Strict):
+class ClusterParams(Parameters):
     """How networks are grouped.
 
     Attributes:
@@ -78,13 +72,11 @@ class ClusterParams(_Strict):
     @field_validator("n_clusters")
     @classmethod
     def _each_once(cls, numbers: tuple[int, ...]) -> tuple[int, ...]:
-        doubled = sorted({number for number in numbers if numbers.count(number) > 1})
-        if doubled:
-            raise UserError(f"numbers of clusters are listed twice: {doubled}")
+        require_once(numbers, "numbers of clusters")
         return numbers
 
 
-class ModelMapsParams(_Strict):
+class ModelMapsParams(Parameters):
     """Which maps and clusters of networks are made, of their similarities.
 
     Attributes:
@@ -95,28 +87,14 @@ class ModelMapsParams(_Strict):
         clusters: Of the clusters.
     """
 
-    measures: list[str] | None = None
+    measures: Annotated[list[str], MEASURES_EXIST] | None = None
     methods: list[Literal["tsne", "mds"]] = ["tsne", "mds"]
     tsne: TsneParams = TsneParams()
     mds: MdsParams = MdsParams()
     clusters: ClusterParams = ClusterParams()
 
-    @field_validator("measures")
-    @classmethod
-    def _known_measures(cls, measures: list[str] | None) -> list[str] | None:
-        for measure_id in measures or ():
-            get_measure(measure_id)
-        _require_once(measures or (), "measures")
-        return measures
-
     @field_validator("methods")
     @classmethod
     def _different_methods(cls, methods: list[Literal["tsne", "mds"]]) -> list[Literal["tsne", "mds"]]:
-        _require_once(methods, "methods")
+        require_once(methods, "methods")
         return methods
-
-
-def _require_once(names: Sequence[str], what: str) -> None:
-    doubled = sorted({name for name in names if names.count(name) > 1})
-    if doubled:
-        raise UserError(f"{what} are listed twice: {doubled}")

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 
-from rep_kedro.parameter_model import PlainNumbers
+from rep_kedro.parameter_model import Parameters
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Scope = Literal["each", "all"]
@@ -12,7 +12,7 @@ Kind = Literal["leading", "random"]
 Rule = Literal["reach", "delve"]
 
 
-class ProjectionParams(PlainNumbers, BaseModel):
+class ProjectionParams(Parameters):
     """Which networks are projected, where, and onto what.
 
     Attributes:
@@ -33,8 +33,6 @@ class ProjectionParams(PlainNumbers, BaseModel):
         memory_bytes: For what the layers give for one batch; part of no recipe.
         device: Where networks run; part of no recipe.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     models: list[str] = []
     stimulus_sets: Literal["own"] | list[str] = "own"

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from rep_kedro.errors import UserError
-from rep_kedro.parameter_model import PlainNumbers
+from rep_kedro.parameter_model import Parameters
 from rep_kedro.parameter_rules import Count, Seed
 
 Strategy = Literal["top", "random", "best_of_each_cluster", "random_of_each_cluster", "within_one_cluster"]
@@ -15,7 +15,7 @@ STRATEGIES: tuple[Strategy, ...] = (
 )
 
 
-class RunsTable(PlainNumbers, BaseModel):
+class RunsTable(Parameters):
     """Results of training runs that were made elsewhere, in a CSV file with a header.
 
     Attributes:
@@ -27,8 +27,6 @@ class RunsTable(PlainNumbers, BaseModel):
         performances: Columns of performances.
         settings: Columns of settings; runs that are equal in all of them are replicates.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     file: Path
     run: str
@@ -45,7 +43,7 @@ class RunsTable(PlainNumbers, BaseModel):
         return self
 
 
-class CriteriaParams(PlainNumbers, BaseModel):
+class CriteriaParams(Parameters):
     """How well criteria without labels choose networks.
 
     Attributes:
@@ -57,8 +55,6 @@ class CriteriaParams(PlainNumbers, BaseModel):
         seed: Of the resamples.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     runs_tables: dict[str, RunsTable] = {}
     plateau_tolerance: float = Field(default=0.0, ge=0, lt=1)
     n_bootstrap: Count = 1000
@@ -66,7 +62,7 @@ class CriteriaParams(PlainNumbers, BaseModel):
     seed: Seed = 0
 
 
-class ModelSelectionParams(PlainNumbers, BaseModel):
+class ModelSelectionParams(Parameters):
     """Which sets of networks are judged together.
 
     Attributes:
@@ -81,8 +77,6 @@ class ModelSelectionParams(PlainNumbers, BaseModel):
         seed: Of the draws.
         criteria: How criteria without labels are judged.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     strategies: tuple[Strategy, ...] = STRATEGIES
     n_models: tuple[Annotated[int, Field(ge=2)], ...] = (3,)

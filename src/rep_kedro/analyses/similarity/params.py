@@ -2,12 +2,12 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from rep_kedro.errors import UserError, require_known
 from rep_kedro.features.spec import Transform
 from rep_kedro.measures import get_measure
-from rep_kedro.parameter_model import PlainNumbers
+from rep_kedro.parameter_model import Parameters
 from rep_kedro.parameter_rules import Count, Seed, require_once, require_percentiles, without_nulls
 
 SetColumn = Literal["model", "objective", "architecture", "source", "trained_on", "training_data", "size"]
@@ -16,7 +16,17 @@ SIZE_LIMITS = {"small": 1e8, "medium": 3e8, "large": 4e8, "xlarge": None}  # of 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
-class SimilarityParams(PlainNumbers, BaseModel):
+def _known_once(measures: list[str]) -> list[str]:
+    for measure_id in measures:
+        get_measure(measure_id)
+    require_once(measures, "measures")
+    return measures
+
+
+MEASURES_EXIST = AfterValidator(_known_once)
+
+
+class SimilarityParams(Parameters):
     """Which networks to compare on which images, and how.
 
     Attributes:
@@ -39,15 +49,13 @@ class SimilarityParams(PlainNumbers, BaseModel):
         device: Where to compute: ``auto`` takes a GPU where there is one.
     """
 
-    model_config = ConfigDict(extra="forbid")
-
     stimulus_sets: Literal["all"] | list[str] = "all"
     models: Literal["all"] | list[str] = "all"
     subset: str | None = None
     layer: str = "final"
     transform: Transform = ()
     outputs_layer: str | None = None
-    measures: list[str] = Field(min_length=1)
+    measures: Annotated[list[str], Field(min_length=1), MEASURES_EXIST]
     flat_stimuli: Literal["keep", "leave_out"] = "keep"
     memory_bytes: int = Field(default=1_000_000_000, gt=0)
     device: str = "auto"
@@ -58,11 +66,6 @@ class SimilarityParams(PlainNumbers, BaseModel):
         if not isinstance(names, str):
             require_once(names, str(info.field_name))
         return names
-
-    @field_validator("measures")
-    @classmethod
-    def _known_measures(cls, measures: list[str]) -> list[str]:
-        return _require_known(measures)
 
     @model_validator(mode="after")
     def _outputs_are_known(self) -> Self:
@@ -76,7 +79,7 @@ class SimilarityParams(PlainNumbers, BaseModel):
         return self
 
 
-class SetStep(PlainNumbers, BaseModel):
+class SetStep(Parameters):
     """One step of the making of a set of networks: take in, take out, or take in one.
 
     Attributes:
@@ -85,8 +88,6 @@ class SetStep(PlainNumbers, BaseModel):
         exclude: Values by column; a network is taken out that has one of the values in each column.
         anchor: Name of the one network that is taken in.
     """
-
-    model_config = ConfigDict(extra="forbid")
 
     include: Literal["all"] | dict[SetColumn, str | list[str]] | None = None
     exclude: dict[SetColumn, str | list[str]] | None = None
@@ -108,7 +109,7 @@ class SetStep(PlainNumbers, BaseModel):
         return {column: [value] if isinstance(value, str) else value for column, value in chosen.items()}
 
 
-class ConsistencyParams(PlainNumbers, BaseModel):
+class ConsistencyParams(Parameters):
     """How similarities are compared across stimulus sets.
 
     Attributes:
@@ -133,8 +134,6 @@ class ConsistencyParams(PlainNumbers, BaseModel):
             all networks, each category, the model sets, each anchor.
         seed: Of bootstrap and permutations.
     """
-
-    model_config = ConfigDict(extra="forbid")
 
     categories: list[Category] = ["objective"]
     training_data_classes: dict[str, list[str]] = {}
@@ -190,7 +189,7 @@ class ConsistencyParams(PlainNumbers, BaseModel):
         return self
 
 
-class InferenceParams(PlainNumbers, BaseModel):
+class InferenceParams(Parameters):
     """How similarities are set against chance.
 
     Attributes:
@@ -206,9 +205,7 @@ class InferenceParams(PlainNumbers, BaseModel):
         seed: Of permutations, resamples and drawn stimuli.
     """
 
-    model_config = ConfigDict(extra="forbid")
-
-    measures: list[str] = ["cka_linear_debiased"]
+    measures: Annotated[list[str], MEASURES_EXIST] = ["cka_linear_debiased"]
     n_permutations: Count = 199
     n_bootstrap: Count = 200
     confidence: Fraction = 0.95
@@ -217,18 +214,13 @@ class InferenceParams(PlainNumbers, BaseModel):
     max_stimuli: int = Field(default=1000, ge=5)
     seed: Seed = 0
 
-    @field_validator("measures")
-    @classmethod
-    def _measures_exist(cls, measures: list[str]) -> list[str]:
-        return _require_known(measures)
-
     @model_validator(mode="after")
     def _percentiles_exist(self) -> Self:
         require_percentiles(self.n_bootstrap, self.confidence)
         return self
 
 
-class SampleSizeParams(PlainNumbers, BaseModel):
+class SampleSizeParams(Parameters):
     """How similarities are followed over the number of stimuli.
 
     Attributes:
@@ -240,22 +232,8 @@ class SampleSizeParams(PlainNumbers, BaseModel):
         seed: Of the orders.
     """
 
-    model_config = ConfigDict(extra="forbid")
-
-    measures: list[str] = ["cka_linear_debiased", "cka_linear_biased"]
+    measures: Annotated[list[str], MEASURES_EXIST] = ["cka_linear_debiased", "cka_linear_biased"]
     sizes: list[Annotated[int, Field(ge=4)]] = [10, 20, 50, 100, 200, 500]
     n_orders: Count = 5
     max_stimuli: int = Field(default=1000, ge=5)
     seed: Seed = 0
-
-    @field_validator("measures")
-    @classmethod
-    def _measures_exist(cls, measures: list[str]) -> list[str]:
-        return _require_known(measures)
-
-
-def _require_known(measures: list[str]) -> list[str]:
-    for measure_id in measures:
-        get_measure(measure_id)
-    require_once(measures, "measures")
-    return measures

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
     ConfigDict,
     Field,
     PositiveFloat,
@@ -14,7 +13,7 @@ from pydantic import (
 )
 
 from rep_kedro.errors import UserError, require_known
-from rep_kedro.parameter_model import PlainNumbers
+from rep_kedro.parameter_model import Parameters
 from rep_kedro.parameter_rules import Seed, require_once
 
 SQUARE_STARTS = frozenset({"perm", "eye", "ones-zeros"})
@@ -36,14 +35,14 @@ FRONT_TARGETS = frozenset({"soft_1", "soft_12", "soft_1_plus_2"})
 """Targets that are made from what the front network predicts."""
 
 
-class _Map(PlainNumbers, BaseModel):
+class _Map(Parameters):
     """What every map may say.
 
     Attributes:
         sparse: Entries of the weight below this become zero once the map is found; 0: none.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(allow_inf_nan=False)
 
     sparse: float = Field(default=0.0, ge=0)
 

@@ -2,22 +2,21 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
 from rep_kedro.analyses.stitching.maps import LeastSquaresMap, StitchMap, TaskMap, with_default_fit
 from rep_kedro.errors import UserError, require_known
 from rep_kedro.models.study import ModelName
-from rep_kedro.parameter_model import PlainNumbers
+from rep_kedro.parameter_model import Parameters
 from rep_kedro.parameter_rules import Count, Seed, require_once, require_percentiles, without_nulls
 
 PAIRS_AT_A_TIME = 16
 """How many pairs share one pass over the images."""
-CONTROLS = ("none", "untrained", "noise")
 MEASURES = ("cka", "svcca", "pwcca", "procrustes")
 """Comparisons of activations, which take longer than those of outputs."""
 
 
-class JointParams(PlainNumbers, BaseModel):
+class JointParams(Parameters):
     """Which networks are joined, at which layers.
 
     Attributes:
@@ -35,8 +34,6 @@ class JointParams(PlainNumbers, BaseModel):
         include_self: Join each network with itself too; a control that must change nothing.
         maps: Names of the maps by which they are joined, or `all`.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     fronts: Literal["all"] | list[str] = "all"
     ends: Literal["all"] | list[str] = "all"
@@ -57,7 +54,7 @@ class JointParams(PlainNumbers, BaseModel):
         return self
 
 
-class StitchingParams(PlainNumbers, BaseModel):
+class StitchingParams(Parameters):
     """Which networks are joined where, and by what maps.
 
     Networks with a head are joined on the stimulus set they were trained on: maps are found on its split
@@ -92,8 +89,6 @@ class StitchingParams(PlainNumbers, BaseModel):
         batch_size: Images at a time; part of no recipe, it changes last digits at most.
         device: Where networks run, such as `cpu` or `cuda`; part of no recipe.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     stimulus_sets: Literal["all"] | list[str] = "all"
     subset: str | None = None

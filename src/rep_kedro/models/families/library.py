@@ -77,9 +77,7 @@ class PythonVariant(Variant):
         allow_code: That the code may be run: it may do all that Python may.
     """
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, validate_by_name=False, validate_by_alias=True
-    )
+    model_config = ConfigDict(validate_by_name=False, validate_by_alias=True)
     family: ClassVar[str] = "python"
 
     file: str | None = None

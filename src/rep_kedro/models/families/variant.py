@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from rep_kedro.models.architecture import (
     Architecture,
@@ -12,13 +12,13 @@ from rep_kedro.models.architecture import (
     InputSpec,
     Size,
 )
-from rep_kedro.parameter_model import PlainNumbers
+from rep_kedro.parameter_model import Parameters
 
 CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
 CIFAR10_STD = (0.2023, 0.1994, 0.2010)  # as in published code; its own are wider
 
 
-class Variant(PlainNumbers, BaseModel, ABC):
+class Variant(Parameters, ABC):
     """One line of data: a network of a family.
 
     Attributes:
@@ -29,7 +29,7 @@ class Variant(PlainNumbers, BaseModel, ABC):
         std: Of the input, per channel.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(allow_inf_nan=False)
 
     family: ClassVar[str]
 

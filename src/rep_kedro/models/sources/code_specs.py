@@ -25,9 +25,7 @@ class PythonModel(NetworkEntry):
         seed: Of weights that the code draws.
     """
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, validate_by_name=False, validate_by_alias=True
-    )
+    model_config = ConfigDict(validate_by_name=False, validate_by_alias=True)
 
     source: Literal["python"]
     file: str | None = None

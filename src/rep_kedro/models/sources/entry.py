@@ -2,15 +2,15 @@
 
 from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from rep_kedro.errors import UserError
 from rep_kedro.models.pooling_names import Layout, Pooling
 from rep_kedro.models.sources.places import Alignment
-from rep_kedro.parameter_model import PlainNumbers
+from rep_kedro.parameter_model import Parameters
 
 
-class Described(PlainNumbers, BaseModel):
+class Described(Parameters):
     """What an entry says for people.
 
     Attributes:
@@ -19,7 +19,7 @@ class Described(PlainNumbers, BaseModel):
         architecture_class: For the model card, such as `transformer`; the architecture's name unless given.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(allow_inf_nan=False)
 
     objective: str = "unstated"
     trained_on: str | None = None

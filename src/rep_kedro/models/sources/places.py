@@ -2,13 +2,13 @@
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from rep_kedro.errors import UserError
-from rep_kedro.parameter_model import PlainNumbers
+from rep_kedro.parameter_model import Parameters
 
 
-class FilePlace(PlainNumbers, BaseModel):
+class FilePlace(Parameters):
     """Where a file is: here, or at an address from which it is fetched once.
 
     Attributes:
@@ -16,8 +16,6 @@ class FilePlace(PlainNumbers, BaseModel):
         url: Address to fetch it from, http or https; needs `sha256`.
         sha256: Digest that the file must have, 64 hexadecimal digits; a file of another is never read.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     path: str | None = None
     url: str | None = Field(default=None, pattern=r"^https?://\S+/[^/?#\s]+$")

@@ -2,14 +2,14 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from rep_kedro.errors import UserError
 from rep_kedro.measures import get_measure
-from rep_kedro.parameter_model import PlainNumbers
+from rep_kedro.parameter_model import Parameters
 
 
-class ReportingParams(PlainNumbers, BaseModel):
+class ReportingParams(Parameters):
     """What the report speaks of.
 
     Attributes:
@@ -27,8 +27,6 @@ class ReportingParams(PlainNumbers, BaseModel):
             for each two stimulus sets; empty: the objectives with the highest and the lowest median.
         n_run_rows: Longer tables are cut at so many rows, and say so.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     measure: str
     stimulus_set: str | None = None

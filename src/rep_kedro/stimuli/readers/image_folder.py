@@ -14,8 +14,8 @@ from rep_kedro.stimuli.decoding import IMAGE_SUFFIXES
 from rep_kedro.stimuli.label_table_spec import TableLabelledSpec, is_label_table
 from rep_kedro.stimuli.limits import Limits, TooLargeError
 from rep_kedro.stimuli.record import DamagedSourceError, DamageLog, Stimulus, StimulusStream
+from rep_kedro.stimuli.shortened import shorten
 from rep_kedro.stimuli.split_rule import Folders, split_folders
-from rep_kedro.stimuli.strict import shorten
 from rep_kedro.stimuli.table_labels import with_table_labels
 from rep_kedro.stimuli.walking import empty_folders, walk_files
 

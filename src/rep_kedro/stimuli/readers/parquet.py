@@ -21,8 +21,8 @@ from rep_kedro.stimuli.classes import (
 from rep_kedro.stimuli.columnar import ColumnarFile
 from rep_kedro.stimuli.record import DamagedSourceError, DamageLog, Stimulus, StimulusStream
 from rep_kedro.stimuli.shards import require_all_shards
+from rep_kedro.stimuli.shortened import shorten
 from rep_kedro.stimuli.split_rule import split_files
-from rep_kedro.stimuli.strict import shorten
 from rep_kedro.stimuli.walking import note_unread, walk_files
 
 DeclaredNames = tuple[str, list[str]]  # place and class names

@@ -1,10 +1,6 @@
-"""The base of parameter models, and lists of names in messages."""
+"""Lists of names in messages."""
 
 from collections.abc import Sequence
-
-from pydantic import BaseModel, ConfigDict
-
-from rep_kedro.parameter_model import PlainNumbers
 
 SHOWN_NAMES = 5  # so many are named in a message; the count says how many more there are
 
@@ -18,9 +14,3 @@ def shorten(names: Sequence[str]) -> str:
     """
     more = len(names) - SHOWN_NAMES
     return ", ".join(names[:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
-
-
-class StrictModel(PlainNumbers, BaseModel):
-    """Frozen parameters; an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
