@@ -12,14 +12,19 @@ import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
 from safetensors.numpy import save_file
+from scipy.spatial.distance import pdist, squareform
+from tests.reference import repeats as reference
 from tests.small_collections import ARROW, make_stimuli, make_subset, run_plan, store
 
+from rep_kedro.analyses.similarity.matrices import plan_similarity_matrices
+from rep_kedro.analyses.similarity.params import SimilarityParams
 from rep_kedro.datasets import CollectionError, Handles
 from rep_kedro.errors import UserError
 from rep_kedro.features.cards import compute_model_cards
 from rep_kedro.features.from_files.formats import open_arrays
 from rep_kedro.features.from_files.members import open_file, require_readable, width_of_file
 from rep_kedro.features.params import FeaturesParams
+from rep_kedro.kernels.similarity.repeats import RDM_KINDS
 from rep_kedro.models.sources.array_specs import ArrayPlace
 from rep_kedro.models.sources.specs import ModelEntry
 from rep_kedro.models.sources.zoo import read_recipe
@@ -398,3 +403,85 @@ def test_which_array_holds_the_dissimilarities_must_be_clear(inputs):
     with pytest.raises(UserError, match=r"array 'more' has shape \(8, 2\); a matrix of diss"):
         require_readable(entry.model_copy(update={"array": "more"}))
     require_readable(entry.model_copy(update={"array": "rdm"}))
+
+
+PRESENTED = [5, 0, 1, 3, 4, 6, 6, 4, 1, 0, 3, 2, 3, 1, 0, 4, 6]  # others than those that are shown, once
+REPEATS = {"rdm": "crossnobis", "shrinkage": 0.3}
+
+
+def _write_repeats(presented=PRESENTED, noise=0.1):
+    rng = np.random.default_rng(1)
+    rows = VALUES[presented] + noise * rng.normal(size=(len(presented), 3))
+    np.savez("f.npz", x=rows.reshape(-1, 3, 1), ids=np.array(IDS)[presented])
+    return rows
+
+
+def _repeats_params(repeats=REPEATS, **place):
+    files = {"dots": {"path": "f.npz", "ids": "ids", **place}}
+    entry = {"source": "dissimilarities", "files": files, "array": "x", "repeats": repeats}
+    return FeaturesParams.model_validate({"models": {"raters": entry}})
+
+
+@pytest.mark.parametrize("rdm", RDM_KINDS)
+def test_repeated_presentations_give_dissimilarities_of_the_stimuli_that_are_shown(inputs, rdm):
+    rows = _write_repeats()
+    found = run_plan("rdms", plan_dissimilarities(*inputs[:2], _repeats_params({**REPEATS, "rdm": rdm})))
+    handle = found["dots/raters"]
+    seen = [np.flatnonzero(np.equal(PRESENTED, i)) for i in SHOWN]
+    repeats = np.array([rows[list(rows_of_repeat)] for rows_of_repeat in zip(*seen, strict=True)])
+    expected = squareform(reference.rdm(repeats, rdm, 0.3))
+    np.testing.assert_allclose(handle.tensor("dissimilarities"), expected, atol=1e-12)
+    assert (handle.meta["n_stimuli"], handle.meta["n_repeats"]) == (5, 3)
+    assert handle.recipe["model"]["repeats"] == {**REPEATS, "rdm": rdm}
+
+
+@pytest.mark.parametrize(
+    ("presented", "place", "message"),
+    [
+        (PRESENTED[:-1], {}, "'stimulus-6' has 2 rows, 'stimulus-1' has 3; repeats needs at least two of"),
+        (range(8), {}, "'stimulus-6' has 1 rows, 'stimulus-6' has 1; repeats needs at least two of each"),
+        (
+            [*PRESENTED[1:6]] * 2,
+            {"limit_bytes": 100},
+            "5 stimuli with 3 features take 200 bytes, the limit is",
+        ),
+        ([0, 0, 1, 1, 3, 3, 4, 4], {}, "1 of 5 stimuli of dots/analysis have no row, such as 'stimulus-6'"),
+    ],
+)
+def test_presentations_that_do_not_fit_are_refused_before_anything_is_computed(
+    inputs, presented, place, message
+):
+    _write_repeats(list(presented))
+    plan = plan_dissimilarities(*inputs[:2], _repeats_params(**place))
+    assert message in plan.left_out["dots/raters"]
+    assert "\n" not in plan.left_out["dots/raters"]
+
+
+def test_dissimilarities_from_repeats_are_compared_with_networks_by_measures_of_rsa(inputs, tmp_path):
+    _write_repeats()
+    np.save("net.npy", VALUES)
+    raters = _repeats_params().models["raters"]
+    entry = {"source": "features", "files": {"dots": {"path": "net.npy", "row_order": "all"}}}
+    params = FeaturesParams.model_validate({"models": {"raters": raters, "net": entry}})
+    features = run_plan("features", plan_features(*inputs, params))
+    rdms = run_plan("rdms", plan_dissimilarities(*inputs[:2], params))
+    similarity = SimilarityParams(measures=["rsa_euclidean_pearson", "cka_linear_debiased"], device="cpu")
+    plan = plan_similarity_matrices(features, similarity, {}, rdms)
+    found = run_plan(tmp_path / "found", plan, "rep_kedro.datasets.MatrixDataset")
+    rsa, cka = (found[f"dots/{name}"].matrix() for name in similarity.measures)
+    crossnobis = squareform(rdms["dots/raters"].tensor("dissimilarities"))
+    expected = np.corrcoef(pdist(VALUES[SHOWN].astype(np.float32)), crossnobis)[0, 1]
+    assert rsa.labels == ("net", "raters")
+    assert rsa.values[0, 1] == pytest.approx(expected, abs=1e-6)
+    assert np.isnan(cka.values[0, 1])
+    assert "dissimilarities alone" in cka.reasons["net", "raters"]
+
+
+def test_repeats_need_ids_and_noise(inputs):
+    place = {"path": "f.npz", "row_order": "all"}
+    entry = {"source": "dissimilarities", "files": {"dots": place}, "repeats": REPEATS}
+    with pytest.raises(ValidationError, match=r"but files.dots has row_order; give ids or ids_file"):
+        FeaturesParams.model_validate({"models": {"raters": entry}})
+    _write_repeats(SHOWN * 2, noise=0)
+    with pytest.raises(CollectionError, match=r"differs between stimuli but not between repeats.*undefined"):
+        run_plan("rdms", plan_dissimilarities(*inputs[:2], _repeats_params()))

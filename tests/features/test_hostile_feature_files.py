@@ -1,6 +1,7 @@
 """Files of features that are damaged or hostile: one line that names the array, and no other member stops."""
 
 import json
+import resource
 import struct
 import tracemalloc
 import zlib
@@ -93,6 +94,17 @@ def _large_in_file(file):
     part.write_direct_chunk((0, 0), zlib.compress(bytes(10**7), level=0))
 
 
+def _twice_packed(file):
+    from h5py import h5d, h5p, h5s, h5t
+
+    plist = h5p.create(h5p.DATASET_CREATE)
+    plist.set_chunk((3, 2))
+    plist.set_deflate(4)
+    plist.set_deflate(4)
+    space, kind = h5s.create_simple((3, 2)), h5t.IEEE_F64LE
+    h5d.create(file.id, b"x", kind, space, plist).write_direct_chunk((0, 0), zlib.compress(bytes(9)))
+
+
 REFUSED = {
     "number in npy": (
         lambda: _npy(np.float64(3)),
@@ -126,6 +138,14 @@ REFUSED = {
     "chunk larger in the file": (
         _hdf5(_large_in_file),
         "array 'x' .* holds chunks that are larger than their 48",
+    ),
+    "compressed twice": (
+        _hdf5(_twice_packed),
+        r"array 'x' .* holds chunks under filters \[1, 1\], whose size",
+    ),
+    "another compression": (
+        _hdf5(lambda file: file.create_dataset("x", data=np.ones((3, 2), "i4"), scaleoffset=4)),
+        r"array 'x' .* holds chunks under filters \[6\], whose size has no bound \(known: gzip,",
     ),
     "a name twice": (_doubled(["x", "y", "x"]), r"columns are listed twice: \['x'\]"),
     "text": (
@@ -279,6 +299,52 @@ def test_ids_are_read_until_they_are_too_many(monkeypatch):
     pq.write_table(pa.table({"x": [1.0, 2.0, 3.0], "ids": ["aa", "bb", "cc"]}), "f")
     with pytest.raises(UserError, match="array 'ids' of stimulus ids has more than 5 characters"):
         open_file(ArrayPlace(path="f", ids="ids"))
+
+
+@pytest.mark.parametrize(("n_bytes", "what"), [(200_000_000, "more"), (480_008, "more"), (16, "less")])
+def test_a_chunk_that_does_not_inflate_to_its_size_is_refused_before_memory_is_taken(n_bytes, what):
+    packer = zlib.compressobj()
+    packed = b"".join(packer.compress(bytes(each)) for each in [10**6] * (n_bytes // 10**6) or [n_bytes])
+
+    def fill(file):
+        part = file.create_dataset("x", (6, 100, 400), "f8", chunks=(3, 50, 400), compression="gzip")
+        part[:] = 1
+        part.id.write_direct_chunk((3, 50, 0), packed + packer.flush())
+        file.create_dataset("ids", data=np.arange(6))
+
+    _hdf5(fill)()
+    array = open_file(ArrayPlace(path="f", ids="ids")).layers["x"]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(
+        UserError, match=rf"^x: the chunk at \(3, 50, 0\) has {what} than the 480,000 bytes of a chunk; write"
+    ):
+        pick_rows(array, np.arange(6), 10**7, "x")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kB
+
+
+@pytest.mark.parametrize("how", [{"shuffle": True, "fletcher32": True}, {}, {"compression": "lzf"}])
+def test_chunks_of_their_size_are_read_under_every_known_filter(how):
+    values = np.random.default_rng(0).normal(size=(7, 5, 3))
+
+    def fill(file):
+        file.create_dataset("x", data=values, chunks=(2, 4, 3), **{"compression": "gzip"} | how)
+        ids = [f"stimulus {number}" for number in range(7)]
+        file.create_dataset("ids", data=ids, dtype=h5py.string_dtype(), chunks=(3,), compression="gzip")
+
+    _hdf5(fill)()
+    file = open_file(ArrayPlace(path="f", ids="ids"))
+    assert file.ids[6] == "stimulus 6"
+    found = pick_rows(file.layers["x"], np.arange(7), 10**6, "x", dtype=np.float64)
+    np.testing.assert_array_equal(found, values.reshape(7, 15))
+
+
+def test_a_page_of_parquet_that_unpacks_to_more_than_the_limit_is_refused(monkeypatch):
+    pq.write_table(pa.table({"x": [list(range(10**5))] * 2}), "f", use_dictionary=False, compression="zstd")
+    place = ArrayPlace(path="f", row_order="all", limit_bytes=10**6)
+    array = open_file(place).layers["x"]
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", lambda *_, **__: pytest.fail("was decoded"))
+    with pytest.raises(UserError, match=r"^x: a page of column 'x' takes more than 1,000,000 bytes; if"):
+        pick_rows(array, np.array([0]), place.limit_bytes, "x")
 
 
 def test_a_chunk_is_unpacked_once_however_small_the_blocks(monkeypatch):

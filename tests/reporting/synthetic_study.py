@@ -714,7 +714,7 @@ def make_saturation_history(cards):
                         about |= {"n_samples": 500, "intrinsic_dimension": n}
                         about |= {"saturation": n / WIDTHS[layer], "participation_ratio": n / 2}
                         about |= {"effective_rank": n / 1.5, "stable_rank": n / 3, "two_nn_dimension": np.nan}
-                        rows.append({**about, "reason": "TwoNN was not asked for"})
+                        rows.append({**about, "reason": ""})
     return pd.DataFrame(rows)
 
 

@@ -92,7 +92,28 @@ def test_snapshots_are_members_behind_their_network():
     [
         ({"product": {"input_side": [1]}}, "unknown axis 'input_side' of a grid; did you mean 'input_px'"),
         ({"product": {"batchsize": [8]}}, "unknown axis 'batchsize' of a grid; did you mean 'batch_size'"),
-        ({"product": {"schedule.epoch": [1]}}, "epoch"),
+        (
+            {"product": {"schedule.epoch": [1]}},
+            "unknown key 'epoch' of the schedule of 'cnn_supervised_s0'; did you mean 'epochs'",
+        ),
+        (
+            {"product": {"schedule": {"slow": {"lerning_rate": 1}}}},
+            "unknown key 'lerning_rate' of the schedule of 'cnn_supervised_s0'; did you mean 'learning_rate'",
+        ),
+        ({"monitors": {"collapse": {"n_row": 9}}}, "unknown key 'n_row' of monitor 'collapse'; did you mean"),
+        (
+            {"architectures": ["cnn", "cnn"]},
+            r"values of axis 'architecture' of a grid are listed twice: \['cnn'\]",
+        ),
+        ({"product": {"input_px": [32, "32"]}}, r"values of axis 'input_px' of a grid are listed twice"),
+        ({"product": {"input_px": [None, None]}}, r"'input_px' of a grid are listed twice: \['None'\]"),
+        ({"product": {"stimulus_set": [None, "a"]}}, "axis 'stimulus_set' of a grid needs names, got null"),
+        ({"architectures": [], "product": {"architecture": [None]}}, "'architecture' of a grid needs names"),
+        ({"seeds": [0, 0]}, r"seeds of a grid are listed twice: \['0'\]"),
+        (
+            {"paired": {"input_px": [16, 16], "batch_size": [8, "8"]}},
+            r"values of the paired axes input_px, batch_size of a grid are listed twice: \['16, 8'\]",
+        ),
         ({"product": {"options.smoothing": [1]}}, "smoothing"),
         ({"product": {"precision": ["half"]}}, "float32"),
         ({"product": {"input_px": []}}, "the grid is empty: axis 'input_px' has no value"),

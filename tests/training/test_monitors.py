@@ -5,6 +5,7 @@ from typing import ClassVar
 import pytest
 import torch
 
+from rep_kedro.errors import UserError
 from rep_kedro.models.architecture_files import load_architecture
 from rep_kedro.models.sources.trained import MONITOR_PREFIX
 from rep_kedro.training.loop import train_network
@@ -146,7 +147,9 @@ def test_a_metric_of_the_training_is_not_replaced():
 def test_names_and_settings_are_checked():
     with pytest.raises(ValueError, match=r"unknown monitor 'countr'; did you mean 'counter'\?"):
         make_monitors({"countr": {}})
-    with pytest.raises(ValueError, match="extra_forbidden"):
+    with pytest.raises(
+        UserError, match=r"unknown key 'metrik' of monitor 'counter'; did you mean 'metric'\?"
+    ):
         make_monitors({"counter": {"metrik": "x"}})
 
 

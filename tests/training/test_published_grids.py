@@ -121,6 +121,11 @@ def test_the_command_prints_yaml_and_names_the_rest(tmp_path):
     assert "not honoured: data_parallel: a training uses one device" in ended.stderr
     file.write_text("{")
     assert CliRunner().invoke(command, [str(file)]).exit_code == 1
+    with file.open("w") as stream:
+        stream.truncate(1_000_001)  # takes no space
+    refused = CliRunner().invoke(command, [str(file)])
+    assert refused.exit_code == 1
+    assert f"{file} has 1,000,001 bytes, a grid at most 1,000,000" in refused.output
 
 
 @pytest.mark.parametrize("key", ["model", "optimizer", "metrics"])

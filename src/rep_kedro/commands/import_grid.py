@@ -7,6 +7,8 @@ import click
 
 from rep_kedro.commands.command import ProjectCommand
 
+_LARGEST_FILE_BYTES = 1_000_000
+
 
 @click.command(name="import-grid", cls=ProjectCommand)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
@@ -17,6 +19,9 @@ def command(file: Path) -> None:
     from rep_kedro.errors import UserError
     from rep_kedro.training.published_grids import read_published_grid
 
+    size = file.stat().st_size
+    if size > _LARGEST_FILE_BYTES:
+        raise UserError(f"{file} has {size:,} bytes, a grid at most {_LARGEST_FILE_BYTES:,}")
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, ValueError) as problem:

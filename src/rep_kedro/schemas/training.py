@@ -69,7 +69,7 @@ SATURATION_HISTORY = Table(
             "two_nn_dimension",
             "TwoNN on stimuli, channels averaged over positions",
             low=0,
-            missing=WITH_REASON,
+            missing="it was not asked for, mode `train`, or the column `reason` says why",
         ),
         REASON,
     ),

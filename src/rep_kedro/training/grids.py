@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 
 from rep_kedro.errors import UserError, suggest
 from rep_kedro.models.architecture_files import load_definition
-from rep_kedro.parameter_rules import Seed, Side
+from rep_kedro.parameter_rules import Seed, Side, require_once
 from rep_kedro.training.schedule import Schedule
 from rep_kedro.training.spec import NetworkSpec, Precision, Snapshots, Strict
 
@@ -30,6 +30,8 @@ _SHORT = {
 _IN_NAMES = {"input_px": "px", "schedule.batch_size": "bs", "schedule.learning_rate": "lr"}
 _WITHOUT_AXIS = {"stimulus_set", "precision", "schedule.optimizer", "schedule.preset"}
 _ALWAYS_NAMED = ("architecture", "objective")
+_NAMES = (*_ALWAYS_NAMED, "stimulus_set")
+_OF_SCHEDULE = ("preset", *Schedule.model_fields)
 _MOST_NETWORKS = 20_000  # of one grid: more are a slip, and take minutes to check
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9.+=-]+")
 
@@ -136,7 +138,7 @@ class NetworkGrid(Strict):
                         *_FIELDS,
                         *_SETTINGS,
                         *_SHORT,
-                        *(f"schedule.{each}" for each in Schedule.model_fields),
+                        *(f"schedule.{each}" for each in _OF_SCHEDULE),
                     ]
                     raise UserError(f"unknown axis {axis!r} of a grid; {suggest(axis, known)}")
                 if full in found:
@@ -164,6 +166,7 @@ class NetworkGrid(Strict):
         rows = [
             dict(zip(paired, row, strict=True)) for row in zip(*(axes[axis] for axis in paired), strict=True)
         ]
+        self._require_distinct({axis: axes[axis] for axis in free}, rows)
         combinations = [
             {**dict(zip(free, chosen, strict=True)), **row}
             for chosen in product(*(axes[axis] for axis in free))
@@ -172,6 +175,17 @@ class NetworkGrid(Strict):
         for exclusion in self.exclude:
             combinations = _exclude(combinations, exclusion)
         return combinations
+
+    def _require_distinct(
+        self, free: "Mapping[str, Sequence[_Choice]]", rows: Sequence[Mapping[str, _Choice]]
+    ) -> None:
+        """Refuse what would give two networks one name: values, seeds or rows of paired axes that repeat."""
+        for axis, choices in free.items():
+            require_once([choice.label for choice in choices], f"values of axis {axis!r} of a grid")
+        paired = [", ".join(choice.label for choice in row.values()) for row in rows]
+        require_once(paired, f"values of the paired axes {', '.join(self.paired)} of a grid")
+        for name, seeds in (("seeds", self.seeds), ("order_seeds", self.order_seeds)):
+            require_once(list(map(str, seeds)), f"{name} of a grid")
 
     def _name(
         self,
@@ -221,6 +235,11 @@ class NetworkGrid(Strict):
     def _make_schedule(
         self, name: str, objective: str, trains: bool, changes: Mapping[str, Any]
     ) -> Schedule | None:
+        for key in changes:
+            if key not in _OF_SCHEDULE:
+                raise UserError(
+                    f"unknown key {key!r} of the schedule of {name!r}; {suggest(key, _OF_SCHEDULE)}"
+                )
         given = self.schedule is not None or bool(changes)
         if trains != given:
             if changes and self.schedule is None:
@@ -256,8 +275,12 @@ def _read_choices(axis: str, values: Any) -> list[_Choice]:
         choices = [_Choice(_slug(value), value) for value in values]
     if not choices:
         raise UserError(f"the grid is empty: axis {axis!r} has no value")
+    for choice in choices:
+        if axis in _NAMES and not isinstance(choice.value, str):
+            shown = "null" if choice.value is None else repr(choice.value)
+            raise UserError(f"axis {axis!r} of a grid needs names, got {shown}")
     if axis in _ALWAYS_NAMED:  # names of architectures and objectives are names already
-        choices = [_Choice(str(choice.value), choice.value) for choice in choices]
+        choices = [_Choice(choice.value, choice.value) for choice in choices]
     return choices
 
 

@@ -303,6 +303,7 @@ CARDS = pd.DataFrame(
         "objective": ["untrained", "untrained", "simclr", "simclr"],
         "trained_on": [None, None, "letters", "letters"],
         "seed": [0, 1, 0, 0],
+        "n_flops": 9,
     }
 )
 VALUES = [[1, 0.5, 0.3, 0.1], [0.5, 1, 0.2, 0.4], [0.3, 0.2, 1, 0.9], [0.1, 0.4, 0.9, 1]]
@@ -332,6 +333,7 @@ def test_copies_and_files_without_a_seed_are_no_repeats_and_no_others(tmp_path, 
             "objective": "supervised",
             "trained_on": "letters",
             "seed": pd.array([0, 0, 0, None, 1], dtype="Int64"),
+            "n_flops": pd.array([None] * 5, dtype="Int64"),
         }
     )
     values = np.array(
@@ -372,6 +374,7 @@ def test_networks_with_equal_features_count_once_whatever_their_seeds(tmp_path, 
             "objective": "supervised",
             "trained_on": "letters",
             "seed": pd.array([0, 1, 2], dtype="Int64"),
+            "n_flops": 9,
         }
     )
     values = [[1.0, 0.5, 1.0], [0.5, 1.0, 0.5], [1.0, 0.5, 1.0]]
@@ -387,6 +390,31 @@ def test_networks_with_equal_features_count_once_whatever_their_seeds(tmp_path, 
     assert row["ceiling_low"] == pytest.approx(0.5)
     [warning] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert warning.endswith("noise ceilings count them once: c (has the features of a)")
+
+
+def test_networks_for_images_of_another_size_are_no_repeats(tmp_path, caplog):
+    cards = pd.DataFrame(
+        {
+            "model": ["px16_s0", "px16_s2", "px16_s9", "px8_s5"],
+            "source": "trained",
+            "architecture": "cnn",
+            "objective": "supervised",
+            "trained_on": "letters",
+            "seed": [0, 2, 9, 5],
+            "n_flops": [40, 40, 40, 10],
+        }
+    )
+    values = np.full((4, 4), 0.5) + np.eye(4) / 2
+    values[3, :3] = values[:3, 3] = 0.1
+    matrices = _store_matrix(tmp_path / "m", values, tuple(cards["model"]))
+    with caplog.at_level("INFO"):
+        [row] = ceilings.compute_noise_ceilings(matrices, {}, cards).to_dict("records")
+    assert (row["n_repeats"], np.isnan(row["others_mean"])) == (3, True)
+    assert row["ceiling_low"] == pytest.approx(1 / np.sqrt(3))
+    assert f"px8_s5 ({ceilings.OTHER_INPUT})" in caplog.text
+    cards["n_flops"] = 10
+    [row] = ceilings.compute_noise_ceilings(matrices, {}, cards).to_dict("records")
+    assert row["n_repeats"] == 4
 
 
 def test_a_kind_of_copies_alone_has_no_ceiling_and_says_so(tmp_path):

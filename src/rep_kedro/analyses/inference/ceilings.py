@@ -21,6 +21,7 @@ else:
 _log = logging.getLogger(__name__)
 ALL_COPIES = "all its networks have the same features: copies under several names are no repeats"
 UNDEFINED = "a similarity between the repeats is undefined, or their mean vanishes"
+OTHER_INPUT = "needs another number of operations for one stimulus than most of its kind"
 _SAME = ("source", "architecture", "objective", "trained_on")
 
 
@@ -35,7 +36,10 @@ def compute_noise_ceilings(
     seed; there must be at least two. Of networks with the same seed, or with the same features whatever their
     seeds, the first by name is taken; the others, and networks of a kind with repeats whose seed is unknown
     (further files, copies, checkpoints on the way), are neither repeats nor among the other networks, and the
-    log names them. A kind of which all networks have the same features has a row without a ceiling.
+    log names them. So are networks that need another number of operations for one stimulus than most of their
+    kind, as after training on images of another size; other settings of a training, such as its schedule, are
+    not compared, so sweeps of them count as repeats where seeds differ. A kind of which all networks have the
+    same features has a row without a ceiling.
 
     Args:
         similarity_matrices: Handles by ``<stimulus set>/<measure>``; measures that are no cosines are left
@@ -110,7 +114,9 @@ def _digest_of_features(features: Mapping[str, TensorsHandle], stimulus_set: str
 def _list_kinds(own: DataFrame, digest: Callable[[str], str]) -> Iterator[_Kind]:
     """Yield the kinds that have several seeds, from one row per network and the digests of features."""
     for indices in own.groupby(list(_SAME), sort=True, dropna=False).indices.values():
-        members = own.iloc[indices].sort_values("model")
+        everyone = own.iloc[indices].sort_values("model")
+        by_cost = [rows for _, rows in everyone.groupby("n_flops", sort=False, dropna=False)]
+        members = max(by_cost, key=lambda rows: rows["seed"].nunique())
         known = members.dropna(subset=["seed"])
         seeded = known.drop_duplicates("seed")
         if len(seeded) < 2:
@@ -126,7 +132,8 @@ def _list_kinds(own: DataFrame, digest: Callable[[str], str]) -> Iterator[_Kind]
             {
                 model: f"has the seed of {first_with[seed]}" if seed in first_with else "its seed is unknown"
                 for model, seed in zip(others["model"], others["seed"], strict=True)
-            },
+            }
+            | dict.fromkeys(everyone["model"].drop(members.index), OTHER_INPUT),
             {
                 model: f"has the features of {first_like[of]}"
                 for model, of in zip(copied["model"], digests[copied.index], strict=True)

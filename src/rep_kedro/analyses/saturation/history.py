@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from rep_kedro.datasets import TensorsHandle
 
 RULES = ("reach", "delve")
-NO_NEIGHBOURS = "TwoNN was not asked for, or is of evaluation mode alone"
 
 
 def list_history(handle: "TensorsHandle", deltas: tuple[float, ...]) -> Iterator[dict[str, Any]]:
@@ -44,10 +43,7 @@ def list_history(handle: "TensorsHandle", deltas: tuple[float, ...]) -> Iterator
                     "n_samples": seen["n_samples"][i],
                     "two_nn_dimension": seen["two_nn"][i],
                 }
-                reasons = [seen["reason"][i], seen["two_nn_reason"][i]]
-                if row["two_nn_dimension"] is None and not any(reasons):
-                    reasons.append(NO_NEIGHBOURS)
-                row["reason"] = "; ".join(filter(None, reasons))
+                row["reason"] = "; ".join(filter(None, (seen["reason"][i], seen["two_nn_reason"][i])))
                 yield from _measure(row, None if seen["reason"][i] else spectra[i], deltas)
 
 

@@ -105,7 +105,9 @@ def _read(name: str, table: RunsTable) -> Runs:
         require_known(f"runs_tables.{name}: column", column, [str(each) for each in rows.columns])
     if table.exclude:
         rows = rows[~_truths(name, rows, table.exclude)]
-    names = rows[table.run].astype(str)
+    names = rows[table.run]
+    if (bad := names.isna()).any():
+        raise UserError(f"runs_tables.{name}: column {table.run!r} has no name in row {bad.idxmax() + 1}")
     if doubled := sorted(set(names[names.duplicated()])):
         raise UserError(f"runs_tables.{name}: column {table.run!r} has several rows for {doubled[0]!r}")
     rows = rows.set_index(names)
@@ -139,6 +141,8 @@ def _table_of(name: str, table: RunsTable) -> DataFrame:
     place = f"runs_tables.{name}: {table.file}"
     try:
         text = _content_of(name, table).decode("utf-8-sig")
+        if (at := text.find("\0")) >= 0:
+            raise UserError(f"{place} is no text: line {text.count(chr(10), 0, at) + 1} has a NUL byte")
         lines = [line for line in csv.reader(io.StringIO(text), strict=True) if line]
     except (UnicodeDecodeError, csv.Error) as problem:
         raise UserError(f"{place} is not a CSV file in UTF-8: {problem}") from problem
@@ -150,7 +154,7 @@ def _table_of(name: str, table: RunsTable) -> DataFrame:
     for number, line in enumerate(lines[1:], 1):
         if len(line) != len(header):
             raise UserError(f"{place}: row {number} has {len(line)} cells, the header has {len(header)}")
-    return pd.read_csv(io.StringIO(text), index_col=False)
+    return pd.read_csv(io.StringIO(text), index_col=False, dtype={table.run: str})
 
 
 def _present(settings: Mapping[Hashable, Any]) -> dict[str, Any]:
@@ -161,11 +165,14 @@ def _present(settings: Mapping[Hashable, Any]) -> dict[str, Any]:
 
 
 def _numbers(name: str, rows: DataFrame, column: str) -> dict[str, float]:
+    import numpy as np
     import pandas as pd
 
     values = pd.to_numeric(rows[column], errors="coerce")
-    if (bad := rows[column].notna() & values.isna()).any():
+    if (bad := rows[column].notna() & ~np.isfinite(values)).any():
+        shown = str(rows[column][bad].iloc[0])
         raise UserError(
-            f"runs_tables.{name}: column {column!r} has {rows[column][bad].iloc[0]!r}, not a number"
+            f"runs_tables.{name}: column {column!r} has {shown!r} for {bad.idxmax()!r}, not a finite number;"
+            " leave the cell empty where there is none"
         )
     return {str(run): float(value) for run, value in values.dropna().items()}

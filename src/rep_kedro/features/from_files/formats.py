@@ -113,8 +113,8 @@ def open_arrays(
         path: The file.
         name: What messages call it.
         ids: Name of the array of stimulus ids, which in Parquet is no feature.
-        limit_bytes: Most memory that a row of an `.npz` file, or a chunk of an HDF5 file, may take: these are
-            unpacked as a whole.
+        limit_bytes: Most memory that a row of an `.npz` file, a chunk of an HDF5 file or a page of a Parquet
+            file may take: these are unpacked as a whole.
 
     Raises:
         UserError: If it is damaged, of another format, or holds objects of Python.
@@ -124,7 +124,7 @@ def open_arrays(
     openers: dict[bytes, Callable[[Path], Mapping[str, StoredArray]]] = {
         b"\x93NUMPY": _open_npy,
         b"PK": partial(_open_npz, limit_bytes=limit_bytes),
-        b"PAR1": partial(_open_parquet, ids=ids),
+        b"PAR1": partial(_open_parquet, ids=ids, limit_bytes=limit_bytes),
         b"\x89HDF\r\n\x1a\n": partial(_open_hdf5, limit_bytes=limit_bytes),
     }
     is_safetensors = head[8:9] == b"{"
@@ -188,10 +188,10 @@ def _open_safetensors(path: Path) -> dict[str, StoredArray]:
     return found
 
 
-def _open_parquet(path: Path, ids: str | None = None) -> Mapping[str, StoredArray]:
+def _open_parquet(path: Path, ids: str | None, limit_bytes: int) -> Mapping[str, StoredArray]:
     from rep_kedro.features.from_files.parquet import open_columns
 
-    return open_columns(path, ids)
+    return open_columns(path, ids, limit_bytes)
 
 
 def _open_hdf5(path: Path, limit_bytes: int) -> Mapping[str, StoredArray]:

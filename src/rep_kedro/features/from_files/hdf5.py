@@ -1,15 +1,25 @@
 """Datasets of an HDF5 file as arrays; what a small file may claim or unpack is bounded before it is read."""
 
+import zlib
 from collections.abc import Mapping
+from itertools import product
 from math import ceil, prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rep_kedro.errors import UserError
 from rep_kedro.features.from_files.formats import Sliced, StoredArray, kind_of, rows_per_block
 
+if TYPE_CHECKING:
+    import numpy as np
+
 _TEXTS_AT_ONCE = 64  # of texts of any length, each of which may be as large as the file
 _SPARE_BYTES = 1024  # that a filter may add to a chunk that it cannot make smaller
+_CHECKSUM_BYTES = 4
+_PIECE_BYTES = 1 << 20
+_GZIP, _LZF = 1, 32000  # numbers that the format gives to filters
+_FILTERS = {_GZIP: "gzip", 2: "shuffle", 3: "fletcher32", _LZF: "lzf"}
+_LZF_RATIO = 89  # a reference of three bytes repeats at most 264
 
 
 def open_datasets(path: Path, limit_bytes: int) -> Mapping[str, StoredArray]:
@@ -39,12 +49,9 @@ def open_datasets(path: Path, limit_bytes: int) -> Mapping[str, StoredArray]:
                 n_rows = _TEXTS_AT_ONCE
             elif part.chunks:  # a chunk is unpacked once for each time that a row of it is read
                 n_rows = max(n_rows // part.chunks[0], 1) * part.chunks[0]
-            found[key] = Sliced(
-                shape,
-                _kind_of_dataset(part, limit_bytes, is_text=text is not None),
-                part if text is None else part.asstr("utf-8"),
-                n_rows,
-            )
+            kind = _kind_of_dataset(part, limit_bytes, is_text=text is not None)
+            values = part if text is None else part.asstr("utf-8")
+            found[key] = Sliced(shape, kind, _Inflated(part, values) if part.chunks else values, n_rows)
 
     def note_link(key: str, link: Any) -> None:
         if not isinstance(link, h5py.HardLink):
@@ -72,7 +79,8 @@ def _kind_of_dataset(part: Any, limit_bytes: int, *, is_text: bool) -> str:
 
 def _flaw_of_chunks(part: Any, limit_bytes: int) -> str | None:
     n_chunks = prod(ceil(side / step) for side, step in zip(part.shape, part.chunks, strict=True))
-    chunk_bytes = prod(part.chunks) * part.dtype.itemsize
+    chunk_bytes = _chunk_bytes(part)
+    filters = _filters(part)
     n_written, stored_bytes = part.id.get_num_chunks(), part.id.get_storage_size()
     if n_written < n_chunks:
         return f"{n_written:,} of {n_chunks:,} chunks, the others were never written"
@@ -80,7 +88,77 @@ def _flaw_of_chunks(part: Any, limit_bytes: int) -> str | None:
         return f"chunks of {chunk_bytes:,} bytes (limit_bytes is {limit_bytes:,})"
     if stored_bytes > n_written * (chunk_bytes + _SPARE_BYTES):
         return f"chunks that are larger than their {chunk_bytes:,} bytes"
+    unknown = [str(number) for number in filters if number not in _FILTERS]
+    if unknown or sum(number in {_GZIP, _LZF} for number in filters) > 1:
+        known = ", ".join(_FILTERS.values())
+        return f"chunks under filters {filters}, whose size has no bound (known: {known}, one compression)"
+    if _LZF in filters and _LZF_RATIO * chunk_bytes > limit_bytes:
+        return f"chunks of {chunk_bytes:,} bytes under lzf, too large for limit_bytes ({limit_bytes:,})"
     return None
+
+
+def _chunk_bytes(part: Any) -> int:
+    if part.dtype.hasobject:  # texts of any length: length, address and index in the heap of the file
+        address_bytes, _ = part.file.id.get_create_plist().get_sizes()
+        return prod(part.chunks) * int(4 + address_bytes + 4)
+    return prod(part.chunks) * int(part.dtype.itemsize)
+
+
+def _filters(part: Any) -> list[int]:
+    plist = part.id.get_create_plist()
+    return [plist.get_filter(place)[0] for place in range(plist.get_nfilters())]
+
+
+class _Inflated(NamedTuple):
+    """Rows of a dataset whose chunks, where gzip made them, are inflated here first, a piece at a time.
+
+    The library takes whatever memory a chunk inflates to, and ignores what is more than a chunk.
+
+    Attributes:
+        part: The dataset.
+        values: What is sliced: the dataset, or its texts.
+    """
+
+    part: Any
+    values: Any
+
+    def __getitem__(self, rows: slice) -> "np.ndarray[Any, Any]":
+        """Return some rows.
+
+        Raises:
+            UserError: If a chunk is larger than the dataset's chunks.
+        """
+        filters = _filters(self.part)
+        if _GZIP in filters:
+            steps, chunk_bytes = self.part.chunks, _chunk_bytes(self.part)
+            stops = (min(rows.stop, self.part.shape[0]), *self.part.shape[1:])
+            firsts = (rows.start // steps[0] * steps[0], *[0] * (len(steps) - 1))
+            for offset in product(*map(range, firsts, stops, steps)):
+                _require_size(self.part, offset, chunk_bytes, 1 << filters.index(_GZIP))
+        return self.values[rows]
+
+
+def _require_size(part: Any, offset: tuple[int, ...], chunk_bytes: int, gzip_is_off: int) -> None:
+    n_bytes = part.id.get_chunk_info_by_coord(offset).size
+    if n_bytes <= chunk_bytes + _SPARE_BYTES:
+        skipped, packed = part.id.read_direct_chunk(offset)
+        if skipped & gzip_is_off:
+            return
+        n_bytes = _inflated_bytes(packed, chunk_bytes + _CHECKSUM_BYTES)
+    if n_bytes not in {chunk_bytes, chunk_bytes + _CHECKSUM_BYTES}:
+        raise UserError(
+            f"the chunk at {offset} has {'more' if n_bytes > chunk_bytes else 'less'} than the"
+            f" {chunk_bytes:,} bytes of a chunk; write the file again"
+        )
+
+
+def _inflated_bytes(packed: bytes, most: int) -> int:
+    """Return the size of what is packed, or any number above the most where it is larger."""
+    inflater, n_bytes, piece = zlib.decompressobj(), 0, b"?"
+    while piece and n_bytes <= most:
+        piece = inflater.decompress(packed, _PIECE_BYTES)
+        packed, n_bytes = inflater.unconsumed_tail, n_bytes + len(piece)
+    return n_bytes
 
 
 def _flaw_of_values(part: Any) -> str | None:

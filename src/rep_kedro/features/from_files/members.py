@@ -11,9 +11,22 @@ import numpy as np
 from rep_kedro.datasets import Planned, Tensors, code_revision
 from rep_kedro.errors import UserError, suggest
 from rep_kedro.features.from_files.formats import StoredArray, explained, open_arrays
-from rep_kedro.features.from_files.rows import IDS_FILE, Indices, find_places, pick_rows, read_ids
+from rep_kedro.features.from_files.rows import (
+    IDS_FILE,
+    Indices,
+    find_places,
+    find_repeats,
+    pick_rows,
+    read_ids,
+)
 from rep_kedro.features.images import hash_stimulus_ids
-from rep_kedro.models.sources.array_specs import ArrayPlace, DissimilaritiesModel, FeaturesModel, FileModel
+from rep_kedro.models.sources.array_specs import (
+    ArrayPlace,
+    DissimilaritiesModel,
+    FeaturesModel,
+    FileModel,
+    Repeats,
+)
 from rep_kedro.models.sources.files import identify_file, is_here, require_file
 from rep_kedro.models.sources.places import FilePlace
 
@@ -69,6 +82,7 @@ def plan_member(entry: FileModel, stimulus_set: "ArrowHandle", subset: "ArrowHan
     recipe = {
         "model": {
             **entry.model_dump(mode="json", include={"source", "layers", "array"}),
+            **entry.model_dump(mode="json", include={"repeats"}, exclude_none=True),
             **place.recipe(),
             **_identify(place),
         },
@@ -78,13 +92,15 @@ def plan_member(entry: FileModel, stimulus_set: "ArrowHandle", subset: "ArrowHan
     }
     if isinstance(entry, DissimilaritiesModel):
         file = _open_matrix(place, entry) if is_here(place) else None
-        compute = partial(_read_matrix, entry, stimulus_set, subset)
+        compute = partial(_read_repeats if entry.repeats else _read_matrix, entry, stimulus_set, subset)
     else:
         assert isinstance(entry, FeaturesModel)  # noqa: S101 - there is no other kind
         file = open_file(place, entry.layers) if is_here(place) else None
         compute = partial(_read_features, entry, stimulus_set, subset)
     if file is not None:
         _find_places(file, place, stimulus_set, subset)
+        if isinstance(entry, DissimilaritiesModel) and entry.repeats:
+            _find_repeats(file, subset, place.limit_bytes)
     return Planned(recipe, compute)
 
 
@@ -96,12 +112,13 @@ def width_of_file(entry: FileModel) -> int:
     return sum(prod(array.shape[1:]) for array in file.layers.values())
 
 
-def open_file(place: ArrayPlace, layers: Sequence[str] = ()) -> FeatureFile:
+def open_file(place: ArrayPlace, layers: Sequence[str] = (), *, may_repeat: bool = False) -> FeatureFile:
     """Open a file and see that its arrays and ids fit each other.
 
     Args:
         place: Where it is, and where its ids are.
         layers: Names or glob patterns of arrays; all unless given.
+        may_repeat: Whether rows may have the same id.
 
     Raises:
         UserError: If an array is missing or not of numbers, or they differ in their number of rows.
@@ -109,7 +126,7 @@ def open_file(place: ArrayPlace, layers: Sequence[str] = ()) -> FeatureFile:
     name = f"{_KIND} {place.path or place.url}"
     arrays = open_arrays(require_file(place, _KIND), name, place.ids, limit_bytes=place.limit_bytes)
     with explained(name):
-        ids = read_ids(place, arrays, name)
+        ids = read_ids(place, arrays, name, may_repeat=may_repeat)
         known = [key for key in arrays if key != place.ids]
         chosen = {key: arrays[key] for key in _choose(known, layers, name)}
         n_rows = len(ids) if ids is not None else _n_rows_of_first(chosen)
@@ -174,18 +191,19 @@ def _read_features(entry: FeaturesModel, stimulus_set: "ArrowHandle", subset: "A
 
 
 def _open_matrix(place: ArrayPlace, entry: DissimilaritiesModel) -> FeatureFile:
-    """Open a file with one matrix of dissimilarities.
+    """Open a file with one matrix of dissimilarities, or of features of repeated stimuli.
 
     Raises:
-        UserError: If it holds several and none is named, or what it holds is not square.
+        UserError: If it holds several and none is named, or dissimilarities are not square.
     """
-    file = open_file(place, () if entry.array is None else (entry.array,))
+    layers = () if entry.array is None else (entry.array,)
+    file = open_file(place, layers, may_repeat=entry.repeats is not None)
     if len(file.layers) > 1:
         raise UserError(
             f"{file.name} holds {len(file.layers)} arrays; name one: array: {next(iter(file.layers))}"
         )
     for name, array in file.layers.items():
-        if array.shape != (file.n_rows, file.n_rows):
+        if entry.repeats is None and array.shape != (file.n_rows, file.n_rows):
             raise UserError(
                 f"{file.name}: array {name!r} has shape {array.shape}; a matrix of dissimilarities is square"
             )
@@ -206,6 +224,43 @@ def _read_matrix(entry: DissimilaritiesModel, stimulus_set: "ArrowHandle", subse
             " dissimilarities of two stimuli are one number"
         )
     return Tensors({MATRIX: (matrix + matrix.T) / 2}, _facts(subset, len(rows)))
+
+
+def _find_repeats(file: FeatureFile, subset: "ArrowHandle", limit_bytes: int) -> Indices:
+    """Return the rows of every presentation, shape (n_repeats, n_stimuli), if they fit into memory."""
+    [array] = file.layers.values()
+    wanted = subset.table(["stimulus_id"])["stimulus_id"].to_pylist()
+    width = prod(array.shape[1:])
+    n_bytes = np.dtype(np.float64).itemsize * max(width, len(wanted)) ** 2
+    if n_bytes > limit_bytes:
+        raise UserError(
+            f"{file.name}: repeats of {len(wanted)} stimuli with {width} features take {n_bytes:,} bytes, the"
+            f" limit is {limit_bytes:,}; if meant, raise limit_bytes"
+        )
+    try:
+        return find_repeats(file.ids or (), wanted)
+    except UserError as problem:
+        raise UserError(f"{file.name}: {problem}") from problem
+
+
+def _read_repeats(entry: DissimilaritiesModel, stimulus_set: "ArrowHandle", subset: "ArrowHandle") -> Tensors:
+    import torch
+
+    from rep_kedro.kernels.similarity.repeats import make_rdm
+
+    place, settings = entry.files[stimulus_set.key], entry.repeats or Repeats()
+    file = _open_matrix(place, entry)
+    [(name, array)] = file.layers.items()
+    rows, said = _find_repeats(file, subset, place.limit_bytes), f"{file.name}: array {name!r}"
+    features = pick_rows(array, rows.ravel(), place.limit_bytes, said, dtype=np.float64)
+    repeats = torch.from_numpy(features.reshape(*rows.shape, -1))
+    found = make_rdm(repeats, settings.rdm, shrinkage=settings.shrinkage)
+    if isinstance(found, str):
+        raise UserError(f"{said}: {found}, so {settings.rdm} is undefined")
+    matrix = np.zeros((rows.shape[1], rows.shape[1]))
+    matrix[np.triu_indices(len(matrix), 1)] = found.numpy()
+    facts = {**_facts(subset, len(matrix)), "n_repeats": len(rows)}
+    return Tensors({MATRIX: matrix + matrix.T}, facts)
 
 
 def _facts(subset: "ArrowHandle", n_stimuli: int) -> dict[str, Any]:

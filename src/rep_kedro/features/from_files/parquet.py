@@ -27,17 +27,20 @@ class Columns:
         names: Of the columns.
         kind: Of their values.
         shape: Of the array, by the file's own count of its values: nothing is read for it.
+        limit_bytes: Most memory that a page of the file may take.
     """
 
-    def __init__(self, path: Path, names: list[str], kind: str, shape: tuple[int, ...]) -> None:
-        self._path, self._names = path, names
+    def __init__(
+        self, path: Path, names: list[str], kind: str, shape: tuple[int, ...], limit_bytes: int
+    ) -> None:
+        self._path, self._names, self._limit_bytes = path, names, limit_bytes
         self.kind, self.shape = kind, shape
 
     def blocks(self) -> "Iterator[np.ndarray[Any, Any]]":
         """Yield the array some rows at a time.
 
         Raises:
-            UserError: If a value is missing or lists have different lengths.
+            UserError: If a value is missing, lists have different lengths, or a page is too large.
         """
         import pyarrow.parquet as pq
 
@@ -46,8 +49,22 @@ class Columns:
         n_rows = min(_ROWS, rows_per_block(self.shape))
         # a text that rows share is read once, so that its length is known before it is written out for each
         with pq.ParquetFile(self._path, read_dictionary=self._names if self.kind == "text" else ()) as file:
+            self._require_small_pages(file.metadata)
             for batch in file.iter_batches(batch_size=n_rows, columns=self._names):
                 yield self._to_array(batch)
+
+    def _require_small_pages(self, metadata: Any) -> None:
+        from rep_kedro.stimuli.limits import Limits, TooLargeError
+        from rep_kedro.stimuli.parquet_pages import require_small_pages
+
+        try:
+            require_small_pages(self._path, metadata, self._names, Limits(record_bytes=self._limit_bytes))
+        except TooLargeError as problem:
+            columns = ", ".join(map(repr, self._names[:3]))
+            raise UserError(
+                f"a page of column {columns} takes more than {self._limit_bytes:,} bytes; if meant, raise"
+                " limit_bytes"
+            ) from problem
 
     def _to_array(self, batch: Any) -> "np.ndarray[Any, Any]":
         import numpy as np
@@ -78,7 +95,7 @@ class Columns:
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
 
-def open_columns(path: Path, ids: str | None) -> "Mapping[str, StoredArray]":
+def open_columns(path: Path, ids: str | None, limit_bytes: int) -> "Mapping[str, StoredArray]":
     """Return the arrays of a Parquet file by name: its columns, those of single numbers as one.
 
     Raises:
@@ -103,9 +120,9 @@ def open_columns(path: Path, ids: str | None) -> "Mapping[str, StoredArray]":
     for name in sorted(alone, key=lambda name: name == ids or name not in listed):
         width = widths.get(name)
         shape = (metadata.num_rows,) if width is None else (metadata.num_rows, width)
-        found[name] = Columns(path, [name], kinds[name], shape)
+        found[name] = Columns(path, [name], kinds[name], shape, limit_bytes)
     if plain:
-        found[TOGETHER] = Columns(path, plain, "number", (metadata.num_rows, len(plain)))
+        found[TOGETHER] = Columns(path, plain, "number", (metadata.num_rows, len(plain)), limit_bytes)
     return found
 
 

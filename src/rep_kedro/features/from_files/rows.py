@@ -23,11 +23,13 @@ _EXAMPLES = 3
 Indices = np.ndarray[Any, np.dtype[np.int64]]
 
 
-def read_ids(place: ArrayPlace, arrays: Mapping[str, StoredArray], name: str) -> list[str] | None:
+def read_ids(
+    place: ArrayPlace, arrays: Mapping[str, StoredArray], name: str, *, may_repeat: bool = False
+) -> list[str] | None:
     """Return the stimulus id of each row of a file; None where the order is declared.
 
     Raises:
-        UserError: If the ids are missing, no ids, or one is there twice.
+        UserError: If the ids are missing, no ids, or one is there twice that may not be.
     """
     if place.row_order is not None:
         return None
@@ -36,7 +38,7 @@ def read_ids(place: ArrayPlace, arrays: Mapping[str, StoredArray], name: str) ->
     else:
         ids = _read_array(place.ids, arrays, name)
     doubled = _examples_of_doubled(ids)
-    if doubled:
+    if doubled and not may_repeat:
         raise UserError(
             f"{name}: {len(ids) - len(set(ids))} of {len(ids)} stimulus ids are there twice{doubled}"
         )
@@ -123,6 +125,32 @@ def find_places(
             " and ".join(part for part, found in zip(parts, (missing, extra), strict=True) if found)
         )
     return np.array([rows[stimulus] for stimulus in wanted], dtype=np.int64)
+
+
+def find_repeats(ids: Sequence[str], wanted: Sequence[str]) -> Indices:
+    """Return the rows of each presentation of the wanted stimuli, in the order of the file.
+
+    Args:
+        ids: Of the file's rows.
+        wanted: Ids of stimuli that are in the file.
+
+    Returns:
+        Rows, shape (n_repeats, n_stimuli).
+
+    Raises:
+        UserError: If stimuli have single rows, or different numbers of them.
+    """
+    rows: dict[str, list[int]] = {stimulus: [] for stimulus in wanted}
+    for row, stimulus in enumerate(ids):
+        if stimulus in rows:
+            rows[stimulus].append(row)
+    fewest, most = (choose(wanted, key=lambda each: len(rows[each])) for choose in (min, max))
+    if len(rows[fewest]) < len(rows[most]) or len(rows[most]) == 1:
+        raise UserError(
+            f"stimulus {fewest!r} has {len(rows[fewest])} rows, {most!r} has {len(rows[most])}; repeats needs"
+            " at least two of each stimulus, and equally many"
+        )
+    return np.array([rows[stimulus] for stimulus in wanted], dtype=np.int64).T
 
 
 def _declared_ids(order: str, stimulus_set: "ArrowHandle", wanted: list[str]) -> list[str]:

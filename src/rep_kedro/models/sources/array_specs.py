@@ -2,11 +2,12 @@
 
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from rep_kedro.errors import UserError
 from rep_kedro.models.sources.entry import Described
 from rep_kedro.models.sources.places import FilePlace
+from rep_kedro.parameter_model import PlainNumbers
 
 LIMIT_BYTES = 4_000_000_000
 
@@ -64,16 +65,43 @@ class FileModel(Described):
         return ", ".join(str(place.path or place.url) for place in self.files.values())
 
 
+class Repeats(PlainNumbers, BaseModel):
+    """How stimuli that were presented several times give dissimilarities; see `kernels.similarity.repeats`.
+
+    Attributes:
+        rdm: `crossnobis`, `mahalanobis` or `crossvalidated_euclidean`.
+        shrinkage: How far the covariance of the noise is moved towards its diagonal; null estimates it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rdm: Literal["crossnobis", "mahalanobis", "crossvalidated_euclidean"] = "crossnobis"
+    shrinkage: float | None = Field(default=None, ge=0, le=1)
+
+
 class DissimilaritiesModel(FileModel):
     """A matrix of dissimilarities, as of judgements or recordings. Measures of RSA take it as it is.
 
     Attributes:
         files: A file for each stimulus set; what is said of its rows is said of its columns, too.
         array: Name of the matrix in the files, where they hold several.
+        repeats: The array holds features, not dissimilarities: one row for each presentation of a stimulus,
+            whose id occurs as often as it was presented. The dissimilarities are computed from them.
     """
 
     source: Literal["dissimilarities"]
     array: str | None = None
+    repeats: Repeats | None = None
+
+    @model_validator(mode="after")
+    def _require_ids_of_repeats(self) -> Self:
+        for name, place in self.files.items():
+            if self.repeats and place.row_order is not None:
+                raise UserError(
+                    f"repeats needs the stimulus of each row, but files.{name} has row_order; give ids or"
+                    " ids_file"
+                )
+        return self
 
 
 class FeaturesModel(FileModel):

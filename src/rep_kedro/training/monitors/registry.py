@@ -22,4 +22,8 @@ def make_monitors(wanted: Mapping[str, Mapping[str, Any]]) -> tuple[MonitorSetti
     for name in wanted:
         if name not in MONITORS:
             raise UserError(f"unknown monitor {name!r}; {suggest(name, MONITORS)}")
+        for key in wanted[name]:
+            if key not in MONITORS[name].model_fields:
+                known = MONITORS[name].model_fields
+                raise UserError(f"unknown key {key!r} of monitor {name!r}; {suggest(key, known)}")
     return tuple(MONITORS[name].model_validate(dict(wanted[name])) for name in sorted(wanted))
