@@ -32,7 +32,7 @@ class LayerProbesParams(Strict):
             of all images through the network.
         disk_bytes: If above 0, chunks wait in files that take so much, instead of in memory: fewer passes.
         batch_size: Images at a time.
-        device: Where the network runs and probes are fitted.
+        device: Where the network runs and probes are fitted; attentive ones on the CPU.
     """
 
     models: Literal["all"] | list[str] = Field(default_factory=list)

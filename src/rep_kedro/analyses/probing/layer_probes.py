@@ -75,18 +75,11 @@ def _collect(
     n_stimuli: int,
     params: LayerProbesParams,
 ) -> "Iterator[Mapping[str, Waiting]]":
-    """Give the features of a chunk: (n_stimuli, numbers) of pooled maps, (positions, n_stimuli, channels).
-
-    What is attended to is (n_stimuli, positions, channels).
-    """
+    """Give the features of a chunk."""
     with tempfile.TemporaryDirectory(prefix="layer_probes_") as folder:
         waiting: dict[str, Waiting] = {}
         for place, task in enumerate(chunk):
-            shape: tuple[int, ...] = (n_stimuli, task.n_numbers)
-            if task.readout == POSITIONS:
-                shape = (task.n_positions, n_stimuli, task.n_channels)
-            elif task.readout == ATTENTIVE:
-                shape = (n_stimuli, task.n_positions, task.n_channels)
+            shape = _shape_of(task, n_stimuli)
             if params.disk_bytes:
                 path = Path(folder) / f"{place}.bin"
                 waiting[task.key] = np.memmap(path, dtype=params.precision, mode="w+", shape=shape)
@@ -112,6 +105,15 @@ def _collect(
                     waiting[task.key][rows] = values.flatten(1).numpy()
             start += len(images)
         yield waiting
+
+
+def _shape_of(task: Task, n_stimuli: int) -> tuple[int, ...]:
+    """Return the shape in which the features of a task wait."""
+    if task.readout == POSITIONS:
+        return task.n_positions, n_stimuli, task.n_channels
+    if task.readout == ATTENTIVE:
+        return n_stimuli, task.n_positions, task.n_channels
+    return n_stimuli, task.n_numbers
 
 
 def _numbers_of(activation: Tensor, task: Task) -> Tensor:
