@@ -88,7 +88,9 @@ def bench_adamw() -> dict[str, float]:
             torch.tensor([accuracy(each, x[n_train:], labels[n_train:]) for each in weights])
             for weights in (whole, merged[[run_of[i] for i in range(len(settings))]])
         ]
+        products_s, _ = time_call(partial(multiply, len(settings), getattr(torch, precision)))
         found |= {
+            f"{precision}_share_of_products_whole": products_s / whole_s,
             f"{precision}_ratio_merged": loop_s / merged_s,
             f"{precision}_ratio_whole": loop_s / whole_s,
             f"{precision}_largest_difference": max(
@@ -98,6 +100,17 @@ def bench_adamw() -> dict[str, float]:
             f"{precision}_same_best": bool(reached[0][int(reached[1].argmax())] == reached[0].max()),
         }
     return rounded(found)
+
+
+def multiply(n_settings: int, dtype: torch.dtype) -> None:
+    """Compute the two matrix products of each step of a grid and nothing else, the floor of its time."""
+    columns = N_CLASSES * n_settings
+    x, weight = torch.ones(1, 1024, 513, dtype=dtype), torch.ones(1, 513, columns, dtype=dtype)
+    logits, gradient = torch.ones(1, 1024, columns, dtype=dtype), torch.ones_like(weight)
+    for _ in range(20):
+        for n in (1024,) * 7 + (832,):
+            torch.bmm(x[:, :n], weight, out=logits[:, :n])
+            torch.bmm(x[:, :n].mT, logits[:, :n], out=gradient)
 
 
 def bench_ridge() -> dict[str, float]:

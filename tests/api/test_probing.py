@@ -10,6 +10,8 @@ from tests.small_collections import ARROW, make_features, make_subset, run_plan,
 
 import rep_kedro
 from rep_kedro.analyses.probing.params import ProbingParams
+from rep_kedro.kernels.probes.choice import fit_layers
+from rep_kedro.kernels.probes.settings import AttentiveFit
 from rep_kedro.pipelines.probing.nodes import plan_probes, tabulate_probe_results
 
 N_TRAIN, N_TEST = 60, 30
@@ -66,6 +68,18 @@ def test_another_solver_is_that_of_the_pipeline(tmp_path, x, solver):
     assert found.converged is None
 
 
+def test_tokens_are_read_by_attentive_probes_as_the_kernel_fits_them(x):
+    tokens = np.stack([x, -x, 0.5 * x + 1.0], axis=1)
+    found = probe(tokens, solver="attentive")
+    fit = {"n_classes": 3, "fit": AttentiveFit(), "held_out_fraction": 0.2, "seed": 0}
+    kernel = fit_layers({"x": torch.from_numpy(tokens[:N_TRAIN])}, torch.from_numpy(LABELS[:N_TRAIN]), **fit)[
+        "x"
+    ]
+    expected = kernel.predict(torch.from_numpy(tokens[N_TRAIN:]))
+    np.testing.assert_array_equal(found.predictions, expected)
+    assert found.validation_accuracy == kernel.validation_accuracy
+
+
 def test_labels_are_numbers_or_strings_and_arrays_of_any_library(x):
     expected = probe(x)
     words = np.array(["ant", "bee", "cat"])
@@ -90,6 +104,7 @@ def test_labels_are_numbers_or_strings_and_arrays_of_any_library(x):
         ({"weight_decays": []}, r"weight_decays must be above 0, at least one"),
         ({"weight_decays": [0.0]}, r"weight_decays must be above 0"),
         ({"solver": "knnn"}, r"unknown solver 'knnn'; did you mean 'knn'"),
+        ({"solver": "attentive"}, r"train_x has shape .*; give \(n_samples, n_tokens, n_features\)"),
         ({"solver": "knn", "weight_decays": [1.0]}, r"weight_decays are of lbfgs and ridge, got knn"),
         ({"held_out_fraction": 1.0}, r"held_out_fraction must be between 0 and 1"),
         ({"held_out_fraction": 0.001}, r"nothing to hold out.*; give more training samples of each class"),

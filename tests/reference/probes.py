@@ -159,3 +159,62 @@ def calibration_error(probabilities, labels, n_bins):
             accuracy = sum(hit for hit, _ in members) / len(members)
             total += len(members) * abs(accuracy - sum(c for _, c in members) / len(members))
     return total / len(labels)
+
+
+def attentive_logits(queries, output, x):
+    """Return (n_samples, n_classes) of tokens (n_samples, n_tokens, d), number by number.
+
+    Of queries (n_heads, d) and output (n_heads * d + 1, n_classes), whose last row is the bias.
+    """
+    d = x.shape[2]
+    rows = []
+    for tokens in x:
+        picked = []
+        for query in queries:
+            scores = [sum(token[j] * query[j] for j in range(d)) / math.sqrt(d) for token in tokens]
+            total = sum(torch.exp(score) for score in scores)
+            shares = [torch.exp(score) / total for score in scores]
+            picked += [
+                sum(share * token[j] for share, token in zip(shares, tokens, strict=True)) for j in range(d)
+            ]
+        rows.append(
+            torch.stack(
+                [
+                    sum(value * weight[c] for value, weight in zip(picked, output[:-1], strict=True))
+                    + output[-1, c]
+                    for c in range(output.shape[1])
+                ]
+            )
+        )
+    return torch.stack(rows)
+
+
+def train_attentive(
+    x, labels, *, n_classes, n_heads, learning_rate, weight_decay, seed, n_epochs, batch_size
+):
+    """Return queries and output, trained with torch's own AdamW on standardised tokens in float64."""
+    generator = torch.Generator().manual_seed(seed)
+    d = x.shape[2]
+    queries = (0.02 * torch.randn(n_heads, d, generator=generator)).double().requires_grad_()
+    first = (INITIAL_SPREAD * torch.randn(n_heads * d + 1, n_classes, generator=generator)).double()
+    weight = first[:-1].clone().requires_grad_()
+    bias = torch.zeros(1, n_classes, dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.AdamW(
+        [
+            {"params": [queries, weight], "weight_decay": weight_decay},
+            {"params": [bias], "weight_decay": 0.0},
+        ],
+        lr=learning_rate,
+    )
+    n_steps = n_epochs * math.ceil(len(x) / batch_size)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda t: 0.5 * (1.0 + math.cos(math.pi * t / n_steps))
+    )
+    for _ in range(n_epochs):
+        for chosen in torch.randperm(len(x), generator=generator).split(batch_size):
+            optimiser.zero_grad()
+            logits = attentive_logits(queries, torch.cat([weight, bias]), x[chosen])
+            torch.nn.functional.cross_entropy(logits, labels[chosen]).backward()
+            optimiser.step()
+            schedule.step()
+    return queries.detach(), torch.cat([weight, bias]).detach()

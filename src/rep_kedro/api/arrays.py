@@ -66,25 +66,25 @@ def to_tensor(array: Array, what: str) -> Tensor:
     return torch.from_numpy(np.require(numbers, numbers.dtype.newbyteorder("="), ["C", "W"]))
 
 
-def to_matrix(array: Array, what: str, *, fewest: int) -> Tensor:
-    """Return a finite matrix (n_samples, n_features).
+def to_matrix(array: Array, what: str, *, fewest: int, of_tokens: bool = False) -> Tensor:
+    """Return a finite matrix (n_samples, n_features), or of tokens (n_samples, n_tokens, n_features).
 
     Args:
         array: Numbers.
         what: What it is, for messages.
         fewest: Samples that are needed.
+        of_tokens: Whether each sample has several tokens.
 
     Raises:
-        UserError: If it is no matrix, too small, or holds NaN or infinity.
+        UserError: If it has other axes, too small, or holds NaN or infinity.
     """
     x = to_tensor(array, what)
-    if x.ndim != 2 or x.shape[1] == 0:
-        raise UserError(
-            f"{what} has shape {tuple(x.shape)}; give (n_samples, n_features) with at least one feature"
-        )
+    if x.ndim != 2 + of_tokens or 0 in x.shape[1:]:
+        axes = "(n_samples, n_tokens, n_features)" if of_tokens else "(n_samples, n_features)"
+        raise UserError(f"{what} has shape {tuple(x.shape)}; give {axes} with at least one feature")
     if len(x) < fewest:
         raise UserError(f"{what} has shape {tuple(x.shape)}; give at least {fewest} samples (rows)")
-    is_finite = torch.isfinite(x).all(dim=1)
+    is_finite = torch.isfinite(x).flatten(1).all(dim=1)
     if not bool(is_finite.all()):
         rows = (~is_finite).nonzero().flatten()
         raise UserError(

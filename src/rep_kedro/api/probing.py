@@ -72,11 +72,13 @@ def probe(
     Its settings are chosen on held-out training samples; then the probe is fitted again on all of them.
 
     Args:
-        train_x: Features, (n_train, n_features), of numpy or torch.
+        train_x: Features, (n_train, n_features), of numpy or torch; for ``attentive`` tokens or positions,
+            (n_train, n_tokens, n_features).
         train_y: Labels, (n_train,): integers, booleans or strings.
         test_x: Features, (n_test, n_features); they are seen only for the accuracy.
         test_y: Labels, (n_test,).
-        solver: ``lbfgs``, ``adamw``, ``ridge``, ``knn``, ``prototype`` or ``mlp``, with their usual settings.
+        solver: ``lbfgs``, ``adamw``, ``ridge``, ``knn``, ``prototype``, ``mlp`` or ``attentive``, with their
+            usual settings.
         weight_decays: Of ``lbfgs`` and ``ridge``, to choose from; None for their usual ones. For ``lbfgs``
             the loss is mean cross-entropy + w / 2 times the sum of squared weights.
         held_out_fraction: Share of each class on which the weight decay is chosen.
@@ -93,10 +95,12 @@ def probe(
         >>> found.accuracy, round(found.low, 3), round(found.high, 3), found.weight_decay
         (0.95, 0.764, 0.991, 0.1)
     """
-    train, test = to_matrix(train_x, "train_x", fewest=2), to_matrix(test_x, "test_x", fewest=1)
-    if train.shape[1] != test.shape[1]:
+    of_tokens = solver == "attentive"
+    train = to_matrix(train_x, "train_x", fewest=2, of_tokens=of_tokens)
+    test = to_matrix(test_x, "test_x", fewest=1, of_tokens=of_tokens)
+    if train.shape[-1] != test.shape[-1]:
         raise UserError(
-            f"train_x has {train.shape[1]} features, test_x {test.shape[1]}; give the same features of both"
+            f"train_x has {train.shape[-1]} features, test_x {test.shape[-1]}; give the same features of both"
         )
     classes, own, theirs = _index_classes(
         _to_labels(train_y, "train_y", len(train)), _to_labels(test_y, "test_y", len(test))

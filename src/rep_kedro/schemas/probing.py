@@ -25,6 +25,7 @@ _LABEL = text(
     "label", "label that is probed: its column in the table of labels, or `label` without such a table"
 )
 
+# of stored features; attentive probes are in LAYER_PROBE_RESULTS
 SOLVERS = ("lbfgs", "adamw", "ridge", "knn", "prototype", "mlp")
 _QUALITY = (
     fraction(
@@ -96,25 +97,39 @@ PROBE_RESULTS = Table(
 
 LAYER_PROBE_RESULTS = Table(
     "layer_probe_results",
-    "One row for each probe of a map: pooled to few positions, or of one position alone.",
+    "One row for each probe of a map or tokens: pooled to few positions, of one position, or attentive.",
     key=("stimulus_set", "model", "layer", "readout"),
     columns=(
         STIMULUS_SET,
         MODEL,
         LAYER,
-        text("readout", "`4x4`: map averaged to at most 4 x 4 positions; `2,3`: row, column of one position"),
-        count("row", "row of the position, from 0", missing="the map is pooled"),
-        count("column", "column of the position, from 0", missing="the map is pooled"),
-        count("height", "rows of positions: of the pooled map, or of all that have a probe"),
+        text(
+            "readout",
+            "`4x4`: map averaged to at most 4 x 4 positions; `2,3`: row, column of one position; "
+            "`attentive`: learned queries attend to all positions or tokens",
+        ),
+        count("row", "row of the position, from 0", missing="all positions have one probe"),
+        count("column", "column of the position, from 0", missing="all positions have one probe"),
+        count("height", "rows of positions: of the pooled map, or of all that have a probe; or tokens"),
         count("width", "columns of positions"),
         _LABEL,
         fraction("train_accuracy", "accuracy on training stimuli"),
+        fraction(
+            "validation_accuracy",
+            "accuracy on held-out training stimuli, by which settings of an attentive probe are chosen",
+            missing="nothing is held out",
+        ),
         fraction("test_accuracy", "accuracy on test stimuli"),
         fraction("test_low", "lower end of its interval (Wilson, 95 %)"),
         fraction("test_high", "upper end of its interval"),
-        flag("converged", "whether the gradient is within the tolerance"),
+        number("weight_decay", "weight decay that was chosen", low=0, missing="nothing is chosen"),
+        number("learning_rate", "learning rate that was chosen", low=0, missing="nothing is chosen"),
+        flag(
+            "converged",
+            "whether the gradient is within the tolerance; false for attentive probes, which have none",
+        ),
         count("n_iterations", "steps of the fit"),
-        count("n_features", "features of the probe"),
+        count("n_features", "features of the probe; of an attentive one, of each position or token"),
         count("n_train", "training stimuli"),
         count("n_test", "test stimuli"),
         count("n_classes", "classes"),

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 import torch
 from pydantic import ValidationError
+from safetensors.numpy import load
 from scipy.special import softmax
 from scipy.stats import binomtest
 from sklearn.linear_model import LogisticRegression
@@ -16,6 +17,7 @@ from tests.small_collections import ARROW, make_features, make_subset, run_plan,
 
 from rep_kedro.analyses.probing.final_predictions import read_final_predictions
 from rep_kedro.analyses.probing.params import ProbingParams
+from rep_kedro.analyses.selection import result_tree
 from rep_kedro.datasets import Planned
 from rep_kedro.errors import UserError
 from rep_kedro.features.chain import apply_steps, unpack_steps
@@ -107,9 +109,24 @@ def test_the_final_layer_keeps_the_probabilities_of_its_test_stimuli(tmp_path, s
 
 def test_probabilities_that_are_not_wanted_are_not_stored(tmp_path, study):
     handle = _probe(tmp_path, study, keep_probabilities=False)["letters/net_a"]
-    assert not [name for name in handle.names if "probabilities" in name]
+    assert not [name for name in handle.names if "probabilities" in name or "logits" in name]
     [found] = read_final_predictions({handle.key: handle}, study[1])
     assert found.probabilities == {}
+
+
+def test_the_final_layer_keeps_the_logits_of_its_test_stimuli_where_they_are_wanted(tmp_path, study):
+    handle = _probe(tmp_path, study, stimulus_sets=["letters"], keep_logits=True)["letters/net_a"]
+    assert [name for name in handle.names if name.endswith("/logits")] == ["clear/logits"]
+    stored = handle.tensor("clear/logits")
+    assert stored.dtype == np.float32
+    features = _draw_layers(0)["clear"][N_TRAIN:].astype(np.float32)
+    expected = features @ handle.tensor("clear/weight") + handle.tensor("clear/bias")
+    np.testing.assert_allclose(stored, expected, rtol=1e-4, atol=1e-4)
+    files = dict(result_tree._finetuned("here", handle))
+    shown = load(files["here/LOGITS.safetensors"])
+    np.testing.assert_array_equal(shown["logits"], stored)
+    np.testing.assert_array_equal(shown["predictions"], handle.tensor("clear/predictions"))
+    assert load(files["here/FINETUNED_MODEL/model.safetensors"]).keys() == {"weight", "bias"}
 
 
 def test_final_predictions_lie_side_by_side_with_the_labels(tmp_path, study):
@@ -258,6 +275,7 @@ def test_the_recipe_changes_with_what_the_probe_depends_on(study):
     assert recipe() != recipe(seed=1)
     assert recipe() != recipe(held_out_fraction=0.3)
     assert recipe() != recipe(keep_probabilities=False)
+    assert recipe() != recipe(keep_logits=True)
     assert recipe() != recipe(fit={"solver": "lbfgs", "weight_decays": [1.0]})
 
 

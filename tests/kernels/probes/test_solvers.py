@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neighbors import KNeighborsClassifier
 from tests.reference import probes as reference
 
-from rep_kedro.kernels.probes import mlp, readouts
+from rep_kedro.kernels.probes import adamw, mlp, readouts
 from rep_kedro.kernels.probes.adamw import AdamWSettings, fit_probes_adamw, group_equal_runs
 from rep_kedro.kernels.probes.choice import fit_layers
 from rep_kedro.kernels.probes.knn import TooFewNeighboursError, count_votes, find_neighbours
@@ -236,6 +236,19 @@ def test_blocks_of_settings_and_layers_change_nothing(memory_mib):
         expected = reference.predict_logits(alone, shown)
         found = one.readout.compute_logits(layers[one.layer]).float()
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("fit", [AdamWFit, MlpFit], ids=lambda fit: fit.__name__)
+def test_blocks_of_weights_that_are_updated_change_nothing(fit, monkeypatch):
+    x, labels = _draw_problem()
+    given = fit(learning_rates=(0.01, 0.1), weight_decays=(0.0, 0.5), n_epochs=2, batch_size=16)
+    logits = []
+    for size in (1 << 17, 40):
+        monkeypatch.setattr(adamw, "BLOCK_NUMBERS", size)
+        solved = solve(Problem({"x": x}, labels, 3), given.list_settings(), given)
+        logits.append([one.readout.compute_logits(x) for one in solved])
+    for whole, blocks in zip(*logits, strict=True):
+        torch.testing.assert_close(blocks, whole, rtol=1e-5, atol=1e-6)
 
 
 def test_products_in_bfloat16_come_near_those_in_float32():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rep_kedro.analyses.probing.labels import Features, Targets, choose_label, draw_few, read_labels
 from rep_kedro.analyses.probing.params import ProbingParams
-from rep_kedro.analyses.probing.solver_params import SolverParams
+from rep_kedro.analyses.probing.solver_params import AttentiveParams, SolverParams
 from rep_kedro.datasets import MemberKey, Tensors, rebuilt_by
 from rep_kedro.errors import UserError
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 TOP = 5
 CONVERGENCE = {True: "converged", False: "stopped", None: "no optimum"}
 PROBABILITIES = "probabilities"
+LOGITS = "logits"
 _log = logging.getLogger(__name__)
 
 
@@ -36,9 +37,10 @@ def make_probes(features: Features, subset: "ArrowHandle", params: ProbingParams
     Returns:
         By layer: what the read-out consists of, such as ``<layer>/weight`` and ``<layer>/bias`` (for features
         as they are seen, rounded to float32), and ``<layer>/predictions`` (class labels of the test stimuli,
-        int32); of the final layer ``<layer>/probabilities`` (n_test, n_classes), float16, columns in the
-        order of ``meta["classes"]``, if they are kept: all of the first seed. A row of results for each layer
-        in ``meta["layers"]``, with those of each seed in ``by_seed`` if there are several.
+        int32); of the final layer ``<layer>/probabilities``, float16, and ``<layer>/logits``, float32, both
+        (n_test, n_classes), columns in the order of ``meta["classes"]``, if they are kept: all of the first
+        seed. A row of results for each layer in ``meta["layers"]``, with those of each seed in ``by_seed`` if
+        there are several.
 
     Raises:
         ValueError: If the subset does not belong to the features, there is nothing to test on, or a feature
@@ -64,6 +66,8 @@ def make_probes(features: Features, subset: "ArrowHandle", params: ProbingParams
         tensors[f"{name}/predictions"] = torch.tensor(targets.classes)[predicted].to(torch.int32)
         if params.keep_probabilities and is_final:
             tensors[f"{name}/{PROBABILITIES}"] = tested.probabilities.to(torch.float16)
+        if params.keep_logits and is_final:
+            tensors[f"{name}/{LOGITS}"] = tested.logits.float()
         by_seed = [tested.row, *(others[name].row for others in further)]
         rows.append({"layer": name, "depth": depth, "is_final": is_final, **tested.row})
         if further:
@@ -88,11 +92,12 @@ def _fit_seed(
     """Fit and test the probes of all layers with one seed."""
     is_train = draw_few(targets, params.few_shot, seed)
     train = targets.labels[is_train]
-    fitted = _fit(
+    fitted = fit_or_explain(
         {name: x[is_train] for name, x in layers.items()},
         train,
         n_classes=len(targets.classes),
         params=params,
+        fit=("probing.fit", params.fit),
         stimulus_set=MemberKey.parse(key).stimulus_set,
         seed=seed,
     )
@@ -151,40 +156,42 @@ def _hit_share(logits: "Tensor", labels: "Tensor") -> float:
     return labels.gather(1, predicted[:, None]).double().mean().item()
 
 
-def _fit(
+def fit_or_explain(
     layers: "Mapping[str, Tensor]",
     labels: "Tensor",
     *,
     n_classes: int,
     params: ProbingParams,
+    fit: "tuple[str, SolverParams | AttentiveParams]",
     stimulus_set: str,
     seed: int,
 ) -> "dict[str, FittedProbe]":
-    """Fit the probes; errors name the stimulus set and the parameter to change."""
+    """Fit the probes by a solver, given with the name of its parameters; errors name what to change."""
     from rep_kedro.kernels.probes.adamw import DivergedError
     from rep_kedro.kernels.probes.choice import fit_layers
     from rep_kedro.kernels.probes.knn import TooFewNeighboursError
     from rep_kedro.kernels.probes.probe import NothingToHoldOutError, balance_classes
 
+    name, solver = fit
     try:
         fitted = fit_layers(
             layers,
             labels,
             n_classes=n_classes,
-            fit=to_fit(params.fit),
+            fit=to_fit(solver),
             held_out_fraction=params.held_out_fraction,
             seed=seed,
             class_weights=balance_classes(labels, n_classes) if params.class_weights == "balanced" else None,
         )
     except DivergedError as problem:
-        raise UserError(f"{problem} (probing.fit.learning_rates)") from problem
+        raise UserError(f"{problem} ({name}.learning_rates)") from problem
     except TooFewNeighboursError as problem:
-        raise UserError(f"stimulus set {stimulus_set}: {problem} (probing.fit.n_neighbours)") from problem
+        raise UserError(f"stimulus set {stimulus_set}: {problem} ({name}.n_neighbours)") from problem
     except NothingToHoldOutError as problem:
         raise UserError(
             f"stimulus set {stimulus_set} is too small to choose settings of probes: {problem}; leave it out "
             "of probing.stimulus_sets, raise probing.held_out_fraction if classes have at least two "
-            "samples, or give a single setting in probing.fit"
+            f"samples, or give a single setting in {name}"
         ) from problem
     if any(probe.validation_accuracy is None for probe in fitted.values()):
         _log.warning(
@@ -195,7 +202,7 @@ def _fit(
     return fitted
 
 
-def to_fit(params: SolverParams) -> "Fit":
+def to_fit(params: "SolverParams | AttentiveParams") -> "Fit":
     """Return what the kernels call the parameters of a solver."""
     from rep_kedro.kernels.probes.settings import FITS
 

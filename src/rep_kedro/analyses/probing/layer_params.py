@@ -1,10 +1,10 @@
-"""Parameters of probes on maps: pooled to few positions, or one probe for each position."""
+"""Parameters of probes on maps and tokens: pooled to few positions, one for each position, or attentive."""
 
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from rep_kedro.analyses.probing.solver_params import AtLeastOne, Positive, Strict
+from rep_kedro.analyses.probing.solver_params import AtLeastOne, AttentiveParams, Positive, Strict
 
 
 class LayerProbesParams(Strict):
@@ -21,6 +21,9 @@ class LayerProbesParams(Strict):
         pooled_sides: Sides d of maps that are averaged to d x d positions, all of them features of one probe;
             a side that is smaller already stays as it is. Layers without positions have one probe.
         positions: Whether each position of each map has a probe of its own.
+        attentive: How a probe is fitted whose learned queries attend to the positions or tokens of each
+            layer; none by default. Its settings are chosen on `probing.held_out_fraction` of the training
+            stimuli.
         c: Inverse penalty C.
         tolerance: Of the largest element of the gradient.
         max_iterations: Steps after which a probe is taken as it is; the table says which ones.
@@ -29,7 +32,7 @@ class LayerProbesParams(Strict):
             of all images through the network.
         disk_bytes: If above 0, chunks wait in files that take so much, instead of in memory: fewer passes.
         batch_size: Images at a time.
-        device: Where the network runs and probes are fitted.
+        device: Where the network runs and probes are fitted; attentive ones on the CPU.
     """
 
     models: Literal["all"] | list[str] = Field(default_factory=list)
@@ -37,6 +40,7 @@ class LayerProbesParams(Strict):
     layers: Literal["kept", "all"] | list[str] = "kept"
     pooled_sides: tuple[AtLeastOne, ...] = (4,)
     positions: bool = False
+    attentive: AttentiveParams | None = None
     c: Positive = 1.0
     tolerance: Positive = 1e-4
     max_iterations: AtLeastOne = 100
@@ -48,6 +52,6 @@ class LayerProbesParams(Strict):
 
     @model_validator(mode="after")
     def _something_is_probed(self) -> Self:
-        if not (self.pooled_sides or self.positions):
-            raise ValueError("nothing to probe: name pooled_sides, or set positions to true")
+        if not (self.pooled_sides or self.positions or self.attentive):
+            raise ValueError("nothing to probe: name pooled_sides, set positions to true, or set attentive")
         return self

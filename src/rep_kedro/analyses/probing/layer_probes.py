@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rep_kedro.analyses.probing.fitting import LOGITS, fit_or_explain
 from rep_kedro.analyses.probing.labels import Targets
 from rep_kedro.analyses.probing.layer_params import LayerProbesParams
-from rep_kedro.analyses.probing.layer_tasks import POSITIONS, Task, pack
+from rep_kedro.analyses.probing.layer_tasks import ATTENTIVE, POSITIONS, Task, pack
+from rep_kedro.analyses.probing.params import ProbingParams
 from rep_kedro.datasets import Tensors
 from rep_kedro.errors import UserError
 from rep_kedro.kernels.probes.logistic import fit_logistic
@@ -29,7 +31,8 @@ def probe_layers(
     stream: Callable[[], Iterable[Tensor]],
     targets: Targets,
     tasks: Sequence[Task],
-    params: LayerProbesParams,
+    probing: ProbingParams,
+    stimulus_set: str,
 ) -> Iterator[tuple[Task, Tensors]]:
     """Yield the probes of each task as soon as all its positions are fitted.
 
@@ -38,20 +41,26 @@ def probe_layers(
         stream: Gives the images of all stimuli as the network takes them, in batches; called once per chunk.
         targets: Labels, and who trains and tests.
         tasks: Layers, pooled or position by position.
-        params: Objective, precision and limits.
+        probing: `layer_probes` has objective, precision and limits; attentive probes also take the held-out
+            fraction, the first seed and whether logits are kept.
+        stimulus_set: For messages.
 
     Yields:
         Task and member: maps (height, width) of what `FOUND` names, one entry for a pooled map; NaN nowhere.
+        Of attentive probes the accuracies, what the read-out consists of, and maybe test logits.
 
     Raises:
         UserError: If an activation does not fit into the precision, or is not finite.
     """
-    n_stimuli = len(targets.labels)
+    n_stimuli, params = len(targets.labels), probing.layer_probes
     found: dict[str, list[Tensor]] = {}
     whole = {task.key: task for task in tasks}
     for chunk in pack(tasks, n_stimuli=n_stimuli, params=params):
         with _collect(module, stream(), chunk, n_stimuli, params) as waiting:
             for task in chunk:
+                if task.readout == ATTENTIVE:
+                    yield task, _attend(waiting[task.key], task, targets, probing, stimulus_set)
+                    continue
                 rows = found.setdefault(task.key, [])
                 rows += [_fit(x, targets, params) for x in _features_of(waiting[task.key], task)]
                 if len(rows) == (whole[task.key].n_positions if task.readout == POSITIONS else 1):
@@ -66,13 +75,11 @@ def _collect(
     n_stimuli: int,
     params: LayerProbesParams,
 ) -> "Iterator[Mapping[str, Waiting]]":
-    """Give the features of a chunk: (n_stimuli, numbers) of pooled maps, (positions, n_stimuli, channels)."""
+    """Give the features of a chunk."""
     with tempfile.TemporaryDirectory(prefix="layer_probes_") as folder:
         waiting: dict[str, Waiting] = {}
         for place, task in enumerate(chunk):
-            shape: tuple[int, ...] = (n_stimuli, task.n_numbers)
-            if task.readout == POSITIONS:
-                shape = (task.n_positions, n_stimuli, task.n_channels)
+            shape = _shape_of(task, n_stimuli)
             if params.disk_bytes:
                 path = Path(folder) / f"{place}.bin"
                 waiting[task.key] = np.memmap(path, dtype=params.precision, mode="w+", shape=shape)
@@ -85,20 +92,34 @@ def _collect(
             activations = reader.read(images)
             rows = slice(start, start + len(images))
             for task in chunk:
-                values = _numbers_of(activations[task.layer], task).cpu()
+                axis = (
+                    reader.find_forms("average")[task.layer].channel_axis if task.readout == ATTENTIVE else 1
+                )
+                values = _numbers_of(activations[task.layer].movedim(axis, 1), task).cpu()
                 _require_precision(values, task, params)
                 if task.readout == POSITIONS:
                     waiting[task.key][:, rows] = values.permute(2, 0, 1).numpy()
+                elif task.readout == ATTENTIVE:
+                    waiting[task.key][rows] = values.mT.numpy()
                 else:
                     waiting[task.key][rows] = values.flatten(1).numpy()
             start += len(images)
         yield waiting
 
 
+def _shape_of(task: Task, n_stimuli: int) -> tuple[int, ...]:
+    """Return the shape in which the features of a task wait."""
+    if task.readout == POSITIONS:
+        return task.n_positions, n_stimuli, task.n_channels
+    if task.readout == ATTENTIVE:
+        return n_stimuli, task.n_positions, task.n_channels
+    return n_stimuli, task.n_numbers
+
+
 def _numbers_of(activation: Tensor, task: Task) -> Tensor:
     """Return (n_stimuli, channels, positions of the task)."""
     maps = activation.float().reshape(len(activation), task.n_channels, *activation.shape[2:])
-    if task.readout == POSITIONS:
+    if task.readout in {POSITIONS, ATTENTIVE}:
         return maps.flatten(2)[:, :, task.first : task.first + task.n_positions]
     if maps.ndim > 2:
         maps = torch.nn.functional.adaptive_avg_pool2d(maps, (task.height, task.width))
@@ -131,18 +152,57 @@ def _fit(x: Tensor, targets: Targets, params: LayerProbesParams) -> Tensor:
 def _to_member(task: Task, rows: Sequence[Tensor], targets: Targets, params: LayerProbesParams) -> Tensors:
     shape = (task.height, task.width) if task.readout == POSITIONS else (1, 1)
     maps = torch.stack(list(rows)).T.reshape(len(FOUND), *shape)
-    meta = {
+    meta = _describe(task, targets) | {"tolerance": params.tolerance}
+    return Tensors({name: maps[i].contiguous() for i, name in enumerate(FOUND)}, meta)
+
+
+def _attend(
+    waiting: "Waiting", task: Task, targets: Targets, probing: ProbingParams, stimulus_set: str
+) -> Tensors:
+    """Return the member of an attentive probe; settings are chosen on held-out training stimuli."""
+    params = probing.layer_probes.attentive
+    assert params is not None  # noqa: S101 - tasks exist only with it
+    x = torch.from_numpy(waiting)
+    train, labels = x[targets.is_train], targets.labels[targets.is_train]
+    probe = fit_or_explain(
+        {task.layer: train},
+        labels,
+        n_classes=len(targets.classes),
+        params=probing.model_copy(update={"class_weights": "none"}),
+        fit=("probing.layer_probes.attentive", params),
+        stimulus_set=stimulus_set,
+        seed=probing.all_seeds[0],
+    )[task.layer]
+    logits = probe.compute_logits(x[targets.is_test])
+    hits = {
+        "train_accuracy": probe.predict(train) == labels,
+        "test_accuracy": logits.argmax(dim=1) == targets.labels[targets.is_test],
+    }
+    tensors = {name: hit.double().mean().reshape(1, 1) for name, hit in hits.items()}
+    tensors |= {part: value.float() for part, value in probe.readout.tensors.items()}
+    if probing.keep_logits:
+        tensors[LOGITS] = logits.float()
+    meta = _describe(task, targets) | {
+        "n_iterations": params.n_epochs * -(-len(train) // params.batch_size),
+        "validation_accuracy": probe.validation_accuracy,
+        "weight_decay": probe.setting.weight_decay,
+        "learning_rate": probe.setting.learning_rate,
+        "classes": targets.classes,
+    }
+    return Tensors(tensors, meta)
+
+
+def _describe(task: Task, targets: Targets) -> dict[str, Any]:
+    return {
         "layer": task.layer,
         "readout": task.readout,
         "n_features": task.n_features,
         "height": task.height,
         "width": task.width,
-        "tolerance": params.tolerance,
         "n_train": int(targets.is_train.sum()),
         "n_test": int(targets.is_test.sum()),
         "n_classes": len(targets.classes),
     }
-    return Tensors({name: maps[i].contiguous() for i, name in enumerate(FOUND)}, meta)
 
 
 def _require_precision(values: Tensor, task: Task, params: LayerProbesParams) -> None:

@@ -1,4 +1,4 @@
-"""What there is to probe in a network: maps pooled to few positions, single positions; and how much it is."""
+"""What there is to probe in a network: pooled maps, positions, attention to them; and how much it is."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +10,7 @@ FLOAT = 4
 COPIES = 2  # of activations while they are pooled, of a probe's features while their training part is fitted
 BYTES = {"float16": 2, "float32": 4}
 POSITIONS = "positions"
+ATTENTIVE = "attentive"
 
 
 @dataclass(frozen=True)
@@ -18,9 +19,9 @@ class Task:
 
     Attributes:
         layer: Name of the layer.
-        readout: ``4x4`` for a map pooled to at most 4 x 4 positions, or ``positions``.
-        n_channels: Channels of the map, or features of a layer without positions.
-        height: Rows of positions: of the pooled map, or of the map itself.
+        readout: ``4x4`` for a map pooled to at most 4 x 4 positions, ``positions``, or ``attentive``.
+        n_channels: Channels of the map or of tokens, or features of a layer without positions.
+        height: Rows of positions: of the pooled map, or of the map itself; or the number of tokens.
         width: Columns of positions.
         first: The first position of this task, counted along rows; 0 unless a layer is split.
         n_positions: How many positions are in this task.
@@ -41,7 +42,12 @@ class Task:
 
     @property
     def n_features(self) -> int:
-        """Features of one probe."""
+        """Features of one probe; of an attentive one, those of each position or token."""
+        return self.n_channels if self.readout in {POSITIONS, ATTENTIVE} else self.n_numbers
+
+    @property
+    def n_inputs(self) -> int:
+        """Numbers of each stimulus that one probe reads."""
         return self.n_channels if self.readout == POSITIONS else self.n_numbers
 
     @property
@@ -54,10 +60,16 @@ def list_tasks(shapes: Mapping[str, tuple[int, ...]], params: LayerProbesParams)
     """Return what is probed in a network, in the order of its layers.
 
     Args:
-        shapes: Output of each chosen layer for one stimulus: (channels, height, width), or (features,).
-        params: Sides, and whether positions are probed.
+        shapes: Output of each chosen layer for one stimulus: (channels, height, width), (channels, tokens),
+            or (features,).
+        params: Sides, and whether positions are probed or attended to.
+
+    Raises:
+        UserError: If a layer has no positions or tokens to attend to.
     """
     tasks = []
+    if params.attentive:
+        _require_positions(shapes)
     for layer, shape in shapes.items():
         n_channels, height, width = (*shape, 1, 1)[:3]
         for side in sorted(params.pooled_sides):
@@ -65,7 +77,19 @@ def list_tasks(shapes: Mapping[str, tuple[int, ...]], params: LayerProbesParams)
             tasks.append(Task(layer, f"{side}x{side}", n_channels, rows, columns, 0, rows * columns))
         if params.positions and height * width > 1:
             tasks.append(Task(layer, POSITIONS, n_channels, height, width, 0, height * width))
+        if params.attentive:
+            tasks.append(Task(layer, ATTENTIVE, n_channels, height, width, 0, height * width))
     return tasks
+
+
+def _require_positions(shapes: Mapping[str, tuple[int, ...]]) -> None:
+    without = [layer for layer, shape in shapes.items() if _size(shape[1:]) == 1]
+    if without:
+        others = ", ".join(layer for layer in shapes if layer not in without)
+        raise UserError(
+            f"layer {without[0]!r} has no positions or tokens to attend to; leave it out of"
+            f" probing.layer_probes.layers (attentive){f': {others} have some' if others else ''}"
+        )
 
 
 def pack(tasks: Sequence[Task], *, n_stimuli: int, params: LayerProbesParams) -> Iterator[list[Task]]:
@@ -133,19 +157,19 @@ def _n_bytes(chunk: Sequence[Task], n_stimuli: int, params: LayerProbesParams) -
 
 
 def _fit_bytes(task: Task, n_stimuli: int) -> int:
-    """Return the bytes of one probe's features in float32."""
-    return FLOAT * n_stimuli * task.n_features
+    """Return the bytes of one probe's features in float32, or twice in float16 while attention is fitted."""
+    return FLOAT * n_stimuli * task.n_inputs
 
 
 def _require_fit(task: Task, n_stimuli: int, params: LayerProbesParams) -> None:
-    waiting = n_stimuli * BYTES[params.precision] * task.n_features
+    waiting = n_stimuli * BYTES[params.precision] * task.n_inputs
     for name, limit, needed in (
         ("memory_bytes", params.memory_bytes, _fit_bytes(task, n_stimuli)),
         ("disk_bytes", params.disk_bytes or waiting, waiting),
     ):
         if needed > limit:
             raise UserError(
-                f"layer {task.layer!r} has {task.n_features:,} features of {n_stimuli:,} stimuli in one probe"
+                f"layer {task.layer!r} has {task.n_inputs:,} features of {n_stimuli:,} stimuli in one probe"
                 f" ({needed:,} bytes); raise probing.layer_probes.{name} ({limit:,}), or pool to fewer"
                 " positions"
             )

@@ -1,6 +1,6 @@
 """Parameters of the probing pipeline, checked before any node runs."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -67,6 +67,8 @@ class ProbingParams(Strict):
         keep_probabilities: Whether the class probabilities of the test stimuli at the final layer are stored,
             2 bytes for each stimulus and class; without them there is no Jensen-Shannon divergence and no
             ensemble.
+        keep_logits: Whether the logits of the test stimuli at the final layer, and of attentive probes, are
+            stored, 4 bytes for each stimulus and class.
         few_shot: Training stimuli of each class, drawn by each seed before anything is fitted; null: all.
         class_weights: ``balanced``: a training stimulus counts n / (n_classes * those of its class).
         layer_probes: Probes of maps, pooled to few positions or position by position; none by default.
@@ -86,6 +88,7 @@ class ProbingParams(Strict):
     held_out_fraction: float = Field(default=0.2, ge=0, lt=1)
     min_classes: int = Field(default=2, ge=2)
     keep_probabilities: bool = True
+    keep_logits: bool = False
     few_shot: int | None = Field(default=None, ge=1)
     class_weights: Literal["none", "balanced"] = "none"
     layer_probes: LayerProbesParams = LayerProbesParams()
@@ -105,11 +108,12 @@ class ProbingParams(Strict):
     def _parts_fit_together(self) -> Self:
         if self.class_weights == "balanced" and isinstance(self.fit, PrototypeParams):
             raise ValueError("class_weights: balanced has no effect on prototypes; use none")
-        if self.held_out_fraction == 0.0 and self.fit.n_settings > 1:
-            raise ValueError(
-                f"held_out_fraction: 0 leaves nothing to choose among {self.fit.n_settings} settings by; give"
-                " fit a single one"
-            )
+        for name, fit in (("fit", self.fit), ("layer_probes.attentive", self.layer_probes.attentive)):
+            if self.held_out_fraction == 0.0 and fit is not None and fit.n_settings > 1:
+                raise ValueError(
+                    f"held_out_fraction: 0 leaves nothing to choose among {fit.n_settings} settings by; give"
+                    f" {name} a single one"
+                )
         learned = [step for step in self.transform if step != "unit_length"]
         learned += [c.reduce for c in self.combinations.values() if c.reduce != "none"]
         if self.few_shot is not None and learned and len(self.all_seeds) > 1:
@@ -118,6 +122,16 @@ class ProbingParams(Strict):
                 " each seed draws others; use one seed, or unit_length alone"
             )
         return self
+
+    @field_validator("fit", mode="before")
+    @classmethod
+    def _stored_features_have_no_tokens(cls, fit: Any) -> Any:
+        if isinstance(fit, dict) and fit.get("solver") == "attentive":
+            raise ValueError(
+                "attentive probes read tokens or positions, which stored features do not have; set"
+                " probing.layer_probes.attentive"
+            )
+        return fit
 
     @field_validator("seeds")
     @classmethod

@@ -168,6 +168,28 @@ class MlpParams(OneSolver):
     memory_mib: AtLeastOne = 2048
 
 
+class AttentiveParams(OneSolver):
+    """Learned queries weigh the tokens or positions of a layer, a linear classifier reads the averages.
+
+    Attributes:
+        solver: ``attentive``.
+        n_heads: Queries.
+        learning_rates: To choose from; each falls to 0 along half a cosine.
+        weight_decays: Decoupled decays, to choose from.
+        n_epochs: Passes over the training stimuli.
+        batch_size: Stimuli of a step.
+        memory_mib: Most memory of weights and attention that are trained at the same time.
+    """
+
+    solver: Literal["attentive"] = "attentive"
+    n_heads: AtLeastOne = 4
+    learning_rates: Rates = (1e-3, 1e-2)
+    weight_decays: MayBeZero = (0.0, 0.1)
+    n_epochs: AtLeastOne = 20
+    batch_size: AtLeastOne = 128
+    memory_mib: AtLeastOne = 2048
+
+
 SolverParams = Annotated[
     LbfgsParams | AdamWParams | RidgeParams | KnnParams | PrototypeParams | MlpParams,
     Discriminator("solver"),

@@ -4,6 +4,7 @@
 <method>/<settings>/RANKME_EVAL.json
 <method>/<settings>/<stimulus set>/FINETUNED_MODEL/model.safetensors, card.json
 <method>/<settings>/<stimulus set>/ACCURACY.json
+<method>/<settings>/<stimulus set>/LOGITS.safetensors     if probing.keep_logits is on
 """
 
 import json
@@ -12,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from rep_kedro.analyses.probing.fitting import LOGITS
 from rep_kedro.datasets import MemberKey
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from rep_kedro.datasets import TensorsHandle
 
 _MONITORS = "monitor/"  # tensors that are stored with a network and are no weights
-_NO_PART_OF_THE_HEAD = ("predictions", "probabilities")
+_NO_PART_OF_THE_HEAD = ("predictions", "probabilities", LOGITS)
 _FOREIGN = re.compile(r"[^\w.+=@,-]+", re.ASCII)
 _MOST_CHARS = 150
 
@@ -124,6 +126,9 @@ def _finetuned(folder: str, handle: "TensorsHandle") -> Iterator[tuple[str, byte
         card["logits"] = "features @ weight + bias"
     yield f"{folder}/FINETUNED_MODEL/card.json", _json(card)
     yield f"{folder}/ACCURACY.json", _json(final)
+    if LOGITS in parts:
+        shown = {part: handle.tensor(parts[part]) for part in (LOGITS, "predictions")}
+        yield f"{folder}/LOGITS.safetensors", _safetensors(shown)
 
 
 def _safetensors(tensors: Mapping[str, Any]) -> bytes:

@@ -16,6 +16,7 @@ from torch import Tensor
 from rep_kedro.kernels.probes.probe import require_labels
 
 INITIAL_SPREAD = 0.01  # standard deviation of the first weights; the first bias is 0
+BLOCK_NUMBERS = 1 << 17  # of weights that are updated at a time, so that they stay in the cache
 NEGLIGIBLE_SHRINKAGE = 1e-3  # of the weights over a run: below it, decays do the same
 
 
@@ -167,30 +168,48 @@ def cosine(n_done: int, n_steps: int) -> float:
 
 
 class Moments:
-    """What Adam remembers of the gradients of one weight tensor, which it moves in place."""
+    """What Adam remembers of the gradients of one weight tensor, which it moves in place, block by block.
+
+    All operations on a block follow one another while it is in the processor's cache.
+    """
 
     def __init__(self, weight: Tensor, *, betas: tuple[float, float], epsilon: float) -> None:
         self.weight, self.betas, self.epsilon = weight, betas, epsilon
         self.mean = torch.zeros_like(weight)
         self.square = torch.zeros_like(weight)
-        self.update = torch.empty_like(weight)
+        self.n_rows = max(1, BLOCK_NUMBERS // max(1, weight[0].numel()))
+        self.update = torch.empty_like(weight[: self.n_rows])
         self.n_done = 0
 
     def step(self, gradient: Tensor, rate: Tensor) -> None:
-        """Move the weights against a gradient; ``rate`` is broadcast to them."""
+        """Move the weights against a gradient.
+
+        Args:
+            gradient: Of the weights.
+            rate: Broadcast to the weights; if it has as many axes, along the first one number for each row.
+        """
         first, second = self.betas
         self.n_done += 1
-        self.mean.lerp_(gradient, 1.0 - first)
-        self.square.mul_(second).addcmul_(gradient, gradient, value=1.0 - second)
-        torch.sqrt(self.square, out=self.update)
-        self.update.div_(math.sqrt(1.0 - second**self.n_done)).add_(self.epsilon)
-        torch.div(self.mean, self.update, out=self.update)
-        self.update *= rate / (1.0 - first**self.n_done)
-        self.weight -= self.update
+        bias = math.sqrt(1.0 - second**self.n_done)
+        rate = rate * (bias / (1.0 - first**self.n_done))
+        by_row = rate.ndim == self.weight.ndim
+        for start in range(0, len(self.weight), self.n_rows):
+            rows = slice(start, start + self.n_rows)
+            mean, square, slope = self.mean[rows], self.square[rows], gradient[rows]
+            update = self.update[: len(mean)]
+            mean.lerp_(slope, 1.0 - first)
+            square.mul_(second).addcmul_(slope, slope, value=1.0 - second)
+            torch.sqrt(square, out=update)
+            update.add_(self.epsilon * bias)
+            torch.div(mean, update, out=update)
+            self.weight[rows].addcmul_(update, rate[rows] if by_row else rate, value=-1.0)
 
 
 class _Grid:
-    """Weights of all settings, (layers * seeds, features + 1, classes, settings), and the memory of AdamW."""
+    """Weights of all settings, (layers * seeds, features + 1, classes, settings), and the memory of AdamW.
+
+    Settings are the last axis: the products are large, and softmax and update pass over contiguous numbers.
+    """
 
     def __init__(
         self, features: Tensor, n_classes: int, settings: AdamWSettings, generators: Sequence[torch.Generator]
@@ -203,14 +222,15 @@ class _Grid:
         first = (first * INITIAL_SPREAD).to(features)
         first[:, -1] = 0.0
         self.weight = first[None, ..., None].expand(*self.outer, *self.shape[1:]).clone().reshape(self.shape)
-        self.moments = Moments(self.weight, betas=settings.betas, epsilon=settings.epsilon)
+        self.moments = Moments(self.weight.flatten(0, 1), betas=settings.betas, epsilon=settings.epsilon)
+        self.slope = torch.empty_like(self.weight.flatten(2))
         self.rate = features.new_tensor(settings.learning_rates)
         self.decay = features.new_tensor(settings.weight_decays)
         self.product_dtype = torch.bfloat16 if settings.precision == "bfloat16" else features.dtype
         self.n_done = 0
 
     def gradient(self, batch: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
-        """Return the gradient of the mean cross-entropy over a batch.
+        """Return the gradient of the mean cross-entropy over a batch; the next call overwrites it.
 
         ``batch`` has shape (layers, seeds, samples, features + 1), ``targets`` (seeds, samples) or (seeds,
         samples, classes), ``weights`` (seeds, samples).
@@ -225,14 +245,17 @@ class _Grid:
             residual.scatter_add_(2, target, residual.new_full((), -1.0).expand(target.shape))
         else:
             residual = logits.sigmoid_().sub_(targets.repeat(n_layers, 1, 1)[..., None])
-        if weights is None:
-            total: Tensor | int = x.shape[1]
-        else:
+        share = 1.0 / x.shape[1]
+        if weights is not None:
             weights = weights.repeat(n_layers, 1)[:, :, None, None]
-            residual *= weights
-            total = weights.sum(dim=1, keepdim=True)
-        gradient = torch.bmm(x.mT, residual.flatten(2).to(self.product_dtype)).to(self.weight.dtype)
-        return gradient.view(self.shape).div_(total)
+            residual *= weights / weights.sum(dim=1, keepdim=True)
+            share = 1.0
+        residual = residual.flatten(2)
+        if self.product_dtype == self.weight.dtype:
+            torch.baddbmm(self.slope, x.mT, residual, beta=0.0, alpha=share, out=self.slope)
+        else:
+            self.slope.copy_(torch.bmm(x.mT, residual.to(self.product_dtype))).mul_(share)
+        return self.slope.view(self.shape)
 
     def step(self, gradient: Tensor, *, n_steps: int) -> None:
         """Move all weights by one step of AdamW; the penalty of l1 and l2 is part of the gradient."""
@@ -244,7 +267,7 @@ class _Grid:
         else:
             slope = linear.sign() if self.settings.penalty == "l1" else 2.0 * linear
             gradient[:, :-1] += self.decay * slope
-        self.moments.step(gradient, rate)
+        self.moments.step(gradient.flatten(0, 1), rate)
 
     def weights(self) -> Tensor:
         """Return (layers, seeds, settings, features + 1, classes)."""

@@ -57,7 +57,8 @@ def fit_layers(
     samples.
 
     Args:
-        layers: Training features by layer, (n_train, n_features).
+        layers: Training features by layer, (n_train, n_features); for attentive probes (n_train, n_tokens,
+            n_features).
         labels: Class indices, (n_train,); or which classes each sample has, (n_train, n_classes), 0 or 1.
         n_classes: Number of classes.
         fit: Settings to choose from, and the solver.

@@ -24,6 +24,12 @@ class Standardisation(NamedTuple):
     mean: Tensor
     scale: Tensor
 
+    @classmethod
+    def of_moments(cls, mean: Tensor, variance: Tensor) -> "Standardisation":
+        """Return it from float64 mean and population variance; a spread within float32 rounding is none."""
+        scale = variance.sqrt()
+        return cls(mean, scale.masked_fill(scale <= RELATIVE_ROUNDING * mean.abs(), 0.0))
+
     def apply(self, x: Tensor) -> Tensor:
         """Return standardised features, float64; constant features become 0."""
         inverse = torch.where(self.scale > 0.0, 1.0 / self.scale, torch.zeros_like(self.scale))
@@ -48,9 +54,7 @@ def fit_standardisation(x: Tensor) -> Standardisation:
     if not bool(torch.isfinite(x).all()):
         raise ValueError("features to standardise must be finite, got NaN or infinity")
     mean = x.to(torch.float64).mean(dim=0)
-    scale = (x.to(torch.float64) - mean).square().mean(dim=0).sqrt()
-    constant = scale <= RELATIVE_ROUNDING * mean.abs()
-    return Standardisation(mean, scale.masked_fill(constant, 0.0))
+    return Standardisation.of_moments(mean, (x.to(torch.float64) - mean).square().mean(dim=0))
 
 
 def draw_held_out(labels: Tensor, *, fraction: float, generator: torch.Generator) -> Tensor:

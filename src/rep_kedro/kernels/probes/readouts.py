@@ -6,6 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from rep_kedro.kernels.probes import attentive
 from rep_kedro.kernels.probes.knn import Neighbours, count_votes, find_neighbours
 from rep_kedro.kernels.probes.mlp import MlpWeights, compute_logits
 from rep_kedro.kernels.probes.probe import Standardisation
@@ -73,6 +74,35 @@ class MlpReadout:
             "scale": self.standard.scale,
             "hidden_weight": hidden[:-1],
             "hidden_bias": hidden[-1],
+            "weight": output[:-1],
+            "bias": output[-1],
+        }
+
+
+@dataclass(frozen=True)
+class AttentiveReadout:
+    """Queries and a classifier behind the standardisation of tokens, (n_settings = 1, ...)."""
+
+    weights: attentive.AttentiveWeights
+    standard: Standardisation
+
+    def compute_logits(self, x: Tensor) -> Tensor:
+        """Return (n_samples, n_classes) of tokens (n_samples, n_tokens, n_features), block by block."""
+        rows = max(1, attentive.BLOCK_BYTES // (8 * x.shape[1] * x.shape[2]))
+        parts = [
+            attentive.compute_logits(self.weights, attentive.standardise(block, self.standard))[0]
+            for block in torch.split(x, rows)
+        ]
+        return torch.cat(parts).to(torch.float64)
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """Queries, classifier, and what standardises."""
+        queries, output = (w[0] for w in self.weights)
+        return {
+            "mean": self.standard.mean,
+            "scale": self.standard.scale,
+            "queries": queries,
             "weight": output[:-1],
             "bias": output[-1],
         }

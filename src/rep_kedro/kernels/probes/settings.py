@@ -160,7 +160,32 @@ class MlpFit:
         return _cross(self.learning_rates, self.weight_decays)
 
 
-Fit = LbfgsFit | AdamWFit | RidgeFit | KnnFit | PrototypeFit | MlpFit
+@dataclass(frozen=True)
+class AttentiveFit:
+    """Learned queries weigh the tokens of a sample, a linear classifier reads the averages.
+
+    Attributes:
+        n_heads: Queries.
+        learning_rates: To choose from; each falls to 0 along half a cosine.
+        weight_decays: Decoupled decays, to choose from.
+        n_epochs: Passes over the training samples.
+        batch_size: Samples of a step.
+        memory_mib: Most memory of weights and attention that are trained at the same time.
+    """
+
+    n_heads: int = 4
+    learning_rates: tuple[float, ...] = (1e-3, 1e-2)
+    weight_decays: tuple[float, ...] = (0.0, 0.1)
+    n_epochs: int = 20
+    batch_size: int = 128
+    memory_mib: int = LIMIT_MIB
+
+    def list_settings(self) -> list[Setting]:
+        """Return what is chosen from."""
+        return _cross(self.learning_rates, self.weight_decays)
+
+
+Fit = LbfgsFit | AdamWFit | RidgeFit | KnnFit | PrototypeFit | MlpFit | AttentiveFit
 FITS: dict[str, type[Fit]] = {
     "lbfgs": LbfgsFit,
     "adamw": AdamWFit,
@@ -168,6 +193,7 @@ FITS: dict[str, type[Fit]] = {
     "knn": KnnFit,
     "prototype": PrototypeFit,
     "mlp": MlpFit,
+    "attentive": AttentiveFit,
 }
 """By the solver's name."""
 

@@ -11,14 +11,27 @@ import torch
 from torch import Tensor
 
 from rep_kedro.kernels.probes.adamw import AdamWSettings, fit_probes_adamw, group_equal_runs
+from rep_kedro.kernels.probes.attentive import (
+    AttentiveWeights,
+    fit_probes_attentive,
+    fit_token_standardisation,
+)
 from rep_kedro.kernels.probes.lbfgs import fit_probes_lbfgs
 from rep_kedro.kernels.probes.mlp import MlpWeights, fit_probes_mlp
 from rep_kedro.kernels.probes.probe import Standardisation, fit_standardisation
 from rep_kedro.kernels.probes.prototype import fit_prototypes
-from rep_kedro.kernels.probes.readouts import Bank, LinearReadout, MlpReadout, NeighbourReadout, Readout
+from rep_kedro.kernels.probes.readouts import (
+    AttentiveReadout,
+    Bank,
+    LinearReadout,
+    MlpReadout,
+    NeighbourReadout,
+    Readout,
+)
 from rep_kedro.kernels.probes.ridge import fit_probes_ridge
 from rep_kedro.kernels.probes.settings import (
     AdamWFit,
+    AttentiveFit,
     Fit,
     KnnFit,
     LbfgsFit,
@@ -54,7 +67,8 @@ class Problem:
     """What probes are fitted to.
 
     Attributes:
-        layers: Training features by layer, as they are, (n_train, n_features).
+        layers: Training features by layer, as they are, (n_train, n_features); for attentive probes (n_train,
+            n_tokens, n_features).
         labels: Class indices, (n_train,), or which classes each sample has, (n_train, n_classes), 0 or 1.
         n_classes: Number of classes.
         seed: Of first weights and batches.
@@ -200,7 +214,29 @@ def _solve_mlp(problem: Problem, settings: Sequence[Setting], fit: MlpFit) -> It
                 yield Solved(name, place, MlpReadout(weights, standard), None)
 
 
-def _to_adamw(settings: Sequence[Setting], fit: AdamWFit | MlpFit, seed: int) -> AdamWSettings:
+def _solve_attentive(problem: Problem, settings: Sequence[Setting], fit: AttentiveFit) -> Iterator[Solved]:
+    for name, x in problem.layers.items():
+        standard = fit_token_standardisation(x)
+        _, n_tokens, width = x.shape
+        numbers = fit.n_heads * width + (fit.n_heads * width + 1) * problem.n_classes
+        attention = fit.batch_size * (fit.n_heads * (n_tokens + width) + problem.n_classes)
+        per_run = FLOAT * (TENSORS_OF_WEIGHTS * numbers + TENSORS_OF_LOGITS * attention)
+        for places in _split(range(len(settings)), max(1, fit.memory_mib * 2**20 // per_run)):
+            trained = fit_probes_attentive(
+                x,
+                problem.labels,
+                n_classes=problem.n_classes,
+                n_heads=fit.n_heads,
+                standard=standard,
+                settings=_to_adamw([settings[place] for place in places], fit, problem.seed),
+                class_weights=problem.class_weights,
+            )
+            for i, place in enumerate(places):
+                weights = AttentiveWeights(*(part[i : i + 1] for part in trained))
+                yield Solved(name, place, AttentiveReadout(weights, standard), None)
+
+
+def _to_adamw(settings: Sequence[Setting], fit: AdamWFit | MlpFit | AttentiveFit, seed: int) -> AdamWSettings:
     return AdamWSettings(
         learning_rates=tuple(setting.learning_rate or 0.0 for setting in settings),
         weight_decays=tuple(setting.weight_decay or 0.0 for setting in settings),
@@ -223,5 +259,6 @@ SOLVERS: dict[type, Callable[[Problem, Sequence[Setting], Any], Iterator[Solved]
     KnnFit: _solve_knn,
     PrototypeFit: _solve_prototype,
     MlpFit: _solve_mlp,
+    AttentiveFit: _solve_attentive,
 }
 """How each class of settings is solved."""

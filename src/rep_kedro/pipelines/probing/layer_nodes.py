@@ -6,7 +6,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.analyses.probing.labels import choose_label, count_training, is_several
-from rep_kedro.analyses.probing.layer_tasks import POSITIONS, Task, list_tasks, predict
+from rep_kedro.analyses.probing.layer_params import LayerProbesParams
+from rep_kedro.analyses.probing.layer_shapes import follow_layers
+from rep_kedro.analyses.probing.layer_tasks import ATTENTIVE, POSITIONS, Task, list_tasks, predict
 from rep_kedro.analyses.probing.params import ProbingParams
 from rep_kedro.datasets import Batch, MemberKey, Plan, Planned, code_revision, missing_of
 from rep_kedro.errors import UserError, require_known
@@ -48,7 +50,7 @@ def plan_layer_probes(
             probe does not fit into the memory.
     """
     plan, wanted = Plan(), params.layer_probes
-    models = _all_with_layers(networks) if isinstance(wanted.models, str) else wanted.models
+    models = _all_readable(networks, wanted) if isinstance(wanted.models, str) else wanted.models
     for stimulus_set in _choose_sets(stimulus_sets, stimulus_subsets, params) if models else ():
         subset = stimulus_subsets[str(MemberKey(stimulus_set, params.subset))]
         images = (stimulus_sets[stimulus_set], subset)
@@ -57,7 +59,7 @@ def plan_layer_probes(
                 plan.left_out[str(MemberKey(stimulus_set, model))] = f"networks/{model} is missing"
                 continue
             require_known("network trained here", model, networks)
-            shapes = _shapes_of(networks[model], model, params)
+            shapes = follow_layers(networks[model], model, params.layer_probes)
             said = predict(
                 shapes,
                 n_stimuli=subset.n_rows(),
@@ -72,8 +74,10 @@ def plan_layer_probes(
     return plan
 
 
-def _all_with_layers(networks: Mapping[str, TensorsHandle]) -> list[str]:
-    """Return the networks whose layers are data, without those of libraries and own code."""
+def _all_readable(networks: Mapping[str, TensorsHandle], wanted: LayerProbesParams) -> list[str]:
+    """Return the networks whose layers are data; for attentive probes alone also those of libraries."""
+    if not (wanted.pooled_sides or wanted.positions):
+        return sorted({*networks, *missing_of(networks)})
     others = [name for name, handle in networks.items() if "library" in handle.meta["definition"]]
     if others:
         _log.info("probing.layer_probes leaves out networks of libraries and own code: %s", ", ".join(others))
@@ -108,7 +112,8 @@ def tabulate_layer_probe_results(layer_probes: Mapping[str, TensorsHandle]) -> D
             "label": handle.recipe["label"],
         }
         train, test = handle.tensor("train_accuracy"), handle.tensor("test_accuracy")
-        size, steps = handle.tensor("gradient_size"), handle.tensor("n_iterations")
+        steps = handle.meta.get("n_iterations")  # of attentive probes, which have no optimum
+        size = handle.tensor("gradient_size") if steps is None else None
         is_position = about["readout"] == POSITIONS
         for row, column in ((i, j) for i in range(train.shape[0]) for j in range(train.shape[1])):
             low, high = bound_share(float(test[row, column]), about["n_test"])
@@ -120,8 +125,8 @@ def tabulate_layer_probe_results(layer_probes: Mapping[str, TensorsHandle]) -> D
                 "test_accuracy": float(test[row, column]),
                 "test_low": low,
                 "test_high": high,
-                "converged": bool(size[row, column] <= about["tolerance"]),
-                "n_iterations": int(steps[row, column]),
+                "converged": size is not None and bool(size[row, column] <= about["tolerance"]),
+                "n_iterations": int(handle.tensor("n_iterations")[row, column]) if steps is None else steps,
             }
             rows.append(LAYER_PROBE_RESULTS.pick({**about, **place}))
     return LAYER_PROBE_RESULTS.frame(rows)
@@ -148,25 +153,6 @@ def _choose_sets(
             )
 
 
-def _shapes_of(network: TensorsHandle, model: str, params: ProbingParams) -> dict[str, tuple[int, ...]]:
-    """Return the output of each chosen layer for one stimulus, in depth order."""
-    from rep_kedro.models.architecture_files import require_layers
-    from rep_kedro.models.shapes import follow_shapes
-    from rep_kedro.models.sources.trained import definition_of
-
-    definition = require_layers(network.meta["architecture"], definition_of(network))
-    steps = follow_shapes(definition, network.meta["n_classes"])
-    shapes = {step.layer.name: step.output_shape for step in steps}
-    wanted = params.layer_probes.layers
-    if isinstance(wanted, str):
-        chosen = [name for name in definition.keep if name in shapes] if wanted == "kept" else list(shapes)
-    else:
-        for name in wanted:
-            require_known(f"layer of {model}", name, shapes)
-        chosen = wanted
-    return {name: shape for name, shape in shapes.items() if name in chosen}
-
-
 def _key(stimulus_set: str, model: str, task: Task) -> str:
     return str(MemberKey(stimulus_set, f"{model}+{task.key}"))
 
@@ -181,13 +167,27 @@ def _recipe(
         "label": choose_label(images[1], params.labels),
         "layer": task.layer,
         "readout": task.readout,
-        **params.layer_probes.model_dump(mode="json", include=set(_RECIPE_PARAMS)),
+        **_how(task, params),
         "code": code_revision(
             "rep_kedro.analyses.probing.layer_probes",
             "rep_kedro.features.images",
             "rep_kedro.models.sources.trained",
             "rep_kedro.stimuli.decoding",
         ),
+    }
+
+
+def _how(task: Task, params: ProbingParams) -> dict[str, Any]:
+    """Return the parameters that count for a read-out."""
+    wanted = params.layer_probes.model_dump(mode="json")
+    if task.readout != ATTENTIVE:
+        return {name: wanted[name] for name in _RECIPE_PARAMS}
+    return {
+        "fit": wanted["attentive"],
+        "precision": wanted["precision"],
+        "held_out_fraction": params.held_out_fraction,
+        "keep_logits": params.keep_logits,
+        "seed": params.all_seeds[0],
     }
 
 
@@ -210,5 +210,6 @@ def _probe(
         stream_inputs, *images, preprocessing_of(network), batch_size=wanted.batch_size, device=wanted.device
     )
     by_task = {tasks[key]: key for key in keys}
-    for task, member in probe_layers(module, stream, targets, list(by_task), wanted):
+    stimulus_set = MemberKey.parse(images[1].key).stimulus_set
+    for task, member in probe_layers(module, stream, targets, list(by_task), params, stimulus_set):
         yield by_task[task], member

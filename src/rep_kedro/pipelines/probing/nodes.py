@@ -69,6 +69,7 @@ def _plan_one(
         "fit": params.fit.model_dump(mode="json"),
         "held_out_fraction": params.held_out_fraction,
         "keep_probabilities": params.keep_probabilities,
+        "keep_logits": params.keep_logits,
         "few_shot": params.few_shot,
         "class_weights": params.class_weights,
         "seeds": list(params.all_seeds),
