@@ -59,6 +59,34 @@ def byol(predicted, target):
     return sum(2 - 2 * _cosine(x, y) for x, y in rows) / len(rows)
 
 
+def dino(student, teacher, centre, student_temperature, teacher_temperature):
+    """Mean over images and unlike views t, s of -sum of P_t ln P_s, P softmax; teachers are centred."""
+    total = n_terms = 0
+    for t, wanted in enumerate(teacher.tolist()):
+        for s, chosen in enumerate(student.tolist()):
+            for row, other in zip(wanted, chosen, strict=True):
+                shifted = [x - c for x, c in zip(row, centre.tolist(), strict=True)]
+                p, q = _softmax(shifted, teacher_temperature), _softmax(other, student_temperature)
+                if s != t:
+                    total -= sum(x * math.log(y) for x, y in zip(p, q, strict=True))
+                    n_terms += 1
+    return total / n_terms
+
+
+def dino_centre(centre, teacher, momentum):
+    """The centre's share plus the mean over views and images."""
+    rows = [row for view in teacher.tolist() for row in view]
+    return [
+        momentum * c + (1 - momentum) * sum(row[k] for row in rows) / len(rows)
+        for k, c in enumerate(centre.tolist())
+    ]
+
+
+def _softmax(row, temperature):
+    powers = [math.exp(x / temperature) for x in row]
+    return [power / sum(powers) for power in powers]
+
+
 def soft_maximum(rows, temperature):
     """(1 / k) sum over i of ln sum over j != i of exp(C_ij / t), C the covariances of the columns."""
     columns = list(zip(*rows.tolist(), strict=True))

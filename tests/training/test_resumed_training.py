@@ -78,7 +78,11 @@ def _file(folder, **changes):
     return StateFile(folder, "net", IDENTITY, **how)
 
 
-OPTIONS = {"simclr of rank 4": {"target_rank": 4}, "byol": {"momentum": 0.5}}
+OPTIONS = {
+    "simclr of rank 4": {"target_rank": 4},
+    "byol": {"momentum": 0.5},
+    "dino": {"momentum": 0.5, "frozen_fraction": 0.4},
+}
 
 
 def _train(state_file, objective="supervised", moments=MOMENTS, precision="float32", **schedule):
@@ -118,6 +122,7 @@ def _bytes(trained):
         ("vicreg", {"optimizer": "lars", "warmup_steps": 4}),
         ("simclr of rank 4", {}),
         ("byol", {"accumulate": 2}),
+        ("dino", {}),
     ],
 )
 def test_stopped_after_each_state_gives_the_bytes_of_an_undisturbed_training(tmp_path, objective, schedule):

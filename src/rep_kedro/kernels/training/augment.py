@@ -97,11 +97,13 @@ def draw_crops(
     share = area[0] + draws[0] * (area[1] - area[0])
     aspect = torch.exp((2 * draws[1] - 1) * math.log(ratio))
     width, height = portable_sqrt(share * aspect).clamp(max=1), portable_sqrt(share / aspect).clamp(max=1)
-    matrices = torch.zeros(n, 2, 3, dtype=torch.float64)
-    matrices[:, 0, 0], matrices[:, 1, 1] = width, height
-    matrices[:, 0, 2] = (2 * draws[2] - 1) * (1 - width)
-    matrices[:, 1, 2] = (2 * draws[3] - 1) * (1 - height)
-    grid = functional.affine_grid(matrices.to(images), list(images.shape), align_corners=False)
+    left, top = (2 * draws[2] - 1) * (1 - width), (2 * draws[3] - 1) * (1 - height)
+    columns, rows = (
+        _pixel_centres(side, images) * share.to(images)[:, None] + place.to(images)[:, None]
+        for side, share, place in ((images.shape[3], width, left), (images.shape[2], height, top))
+    )
+    grid = images.new_empty(n, *images.shape[2:], 2)
+    grid[..., 0], grid[..., 1] = columns[:, None, :], rows[:, :, None]
     return functional.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
@@ -164,7 +166,10 @@ def draw_lighting(images: Tensor, generator: torch.Generator, *, std: float) -> 
 def draw_flips(images: Tensor, generator: torch.Generator, *, probability: float = 0.5) -> Tensor:
     """Return the images, each mirrored left to right with the given probability."""
     mirrored = torch.rand(len(images), generator=generator) < probability
-    return torch.where(mirrored.to(images.device).view(-1, 1, 1, 1), images.flip(-1), images)
+    rows = mirrored.nonzero().flatten().to(images.device)
+    views = images.clone()
+    views[rows] = images.index_select(0, rows).flip(-1)
+    return views
 
 
 def draw_noise(images: Tensor, generator: torch.Generator, *, std: float) -> Tensor:
@@ -172,3 +177,9 @@ def draw_noise(images: Tensor, generator: torch.Generator, *, std: float) -> Ten
     if std == 0:
         return images
     return images + std * torch.randn(images.shape, generator=generator).to(images)
+
+
+def _pixel_centres(side_px: int, images: Tensor) -> Tensor:
+    """Return the places of pixels along a side from -1 to 1, as torch's `affine_grid` has them."""
+    ends = torch.linspace(-1, 1, side_px, dtype=images.dtype, device=images.device)
+    return ends * (side_px - 1) / side_px

@@ -4,6 +4,7 @@ Random numbers are drawn on the CPU and moved. Images are float tensors (n, c, h
 channel or with red, green and blue. Each change equals that of torchvision v2 at the same factor.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -14,7 +15,8 @@ Order = Literal["fixed", "random"]
 LUMA = (0.2989, 0.587, 0.114)
 """Weights of red, green and blue in grey: ITU-R 601-2, with the digits that torchvision has."""
 SOLARISE_FROM = 128 / 255
-_HUE_PLACES = (5.0, 3.0, 1.0)  # of red, green, blue on the hexagon of hues
+# Share of red, green and blue in a hue h from 0 to 6, cut to [0, 1]: |h - 3| - 1, 2 - |h - 2|, 2 - |h - 4|.
+_HUES = torch.tensor([[3.0, 2.0, 4.0], [1.0, -1.0, -1.0], [-1.0, 2.0, 2.0]]).view(3, 1, 3, 1, 1)
 _SMALLEST_WINDOW = 3
 
 
@@ -23,7 +25,7 @@ def to_grey(images: Tensor) -> Tensor:
     if images.shape[1] != len(LUMA):
         return images
     red, green, blue = images.tensor_split(len(LUMA), dim=1)
-    return LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
+    return (LUMA[0] * red).add_(green, alpha=LUMA[1]).add_(blue, alpha=LUMA[2])
 
 
 def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
@@ -33,7 +35,7 @@ def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
 
 def adjust_contrast(images: Tensor, factor: Tensor) -> Tensor:
     """Return the images stretched around the mean of their own grey, clipped; 1 changes nothing."""
-    return _blend(images, to_grey(images).mean(dim=(1, 2, 3), keepdim=True), factor)
+    return _blend(images, to_grey(images.mean(dim=(2, 3), keepdim=True)), factor)
 
 
 def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
@@ -54,17 +56,19 @@ def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
     if images.shape[1] != len(LUMA):
         return images
     red, green, blue = images.tensor_split(len(LUMA), dim=1)
-    high, low = images.amax(dim=1, keepdim=True), images.amin(dim=1, keepdim=True)
+    high, low = torch.maximum(red, green).maximum(blue), torch.minimum(red, green).minimum(blue)
     span = high - low
-    safe = torch.where(span == 0, 1, span)  # grey has no hue; any will do
     hue = torch.where(
         high == red,
-        (green - blue) / safe,
-        torch.where(high == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
+        green - blue,
+        torch.where(high == green, (blue - red).add_(span, alpha=2), (red - green).add_(span, alpha=4)),
     )
-    places = torch.tensor(_HUE_PLACES).to(images).view(1, 3, 1, 1)
-    k = torch.remainder(places + hue + 6 * shift, 6)
-    return high - span * torch.minimum(k, 4 - k).clamp(0, 1)
+    hue /= span.clamp(min=torch.finfo(span.dtype).tiny)  # grey has no hue: 0 serves
+    hue += 6 * shift
+    hue.sub_(torch.floor(hue / 6), alpha=6)
+    centres, signs, offsets = _HUES.to(images)
+    shares = (hue - centres).abs_().mul_(signs).add_(offsets).clamp_(0, 1)
+    return torch.addcmul(low, span, shares)
 
 
 def draw_colours(  # noqa: PLR0913 - one for each change
@@ -116,7 +120,7 @@ def draw_colours(  # noqa: PLR0913 - one for each change
     if order == "random":
         orders = torch.rand(n, 4, generator=generator).argsort(dim=1)
         views = _change_in_order(images, orders, (*changes, hue * turns))
-        return torch.where(is_grey, to_grey(views), views) if grey_probability else views
+        return _change_rows(views, is_grey.flatten(), to_grey) if grey_probability else views
     views = _change_at_once(images, changes, is_grey, keeps_colour=not (saturation or grey_probability))
     return adjust_hue(views, hue * turns) if hue else views
 
@@ -144,10 +148,9 @@ def draw_blur(
     n = len(images)
     draws = torch.rand(2, n, generator=generator)
     sigma = (sigma_px[0] + draws[1] * (sigma_px[1] - sigma_px[0])).to(images.device)
-    rows = (draws[0] < probability).nonzero().flatten().to(images.device)
-    views = images.clone()
-    views[rows] = blur(images[rows], sigma[rows], window_px(images.shape[-1], window))
-    return views
+    side_px = window_px(images.shape[-1], window)
+    blurred = draws[0] < probability
+    return _change_rows(images.clone(), blurred, lambda chosen, own: blur(chosen, own, side_px), sigma)
 
 
 def window_px(side_px: int, fraction: float) -> int:
@@ -189,20 +192,26 @@ def solarise(images: Tensor) -> Tensor:
 
 
 def _blend(images: Tensor, base: Tensor, factor: Tensor) -> Tensor:
-    return (factor * images + (1 - factor) * base).clamp(0, 1)
+    return torch.lerp(base, images, factor).clamp_(0, 1)
 
 
 def _change_in_order(images: Tensor, orders: Tensor, changes: tuple[Tensor, ...]) -> Tensor:
     """Apply the four changes to each image in its order; changes of nothing are left out."""
     kinds = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue)
     nothing = (1.0, 1.0, 1.0, 0.0)
+    changed = [each.flatten().cpu() != none for each, none in zip(changes, nothing, strict=True)]
     views = images.clone()
-    for place in range(len(kinds)):
+    for places in orders.T:
         for kind, change in enumerate(kinds):
-            changed = changes[kind].flatten().cpu() != nothing[kind]
-            rows = ((orders[:, place] == kind) & changed).nonzero().flatten().to(images.device)
-            if len(rows):
-                views[rows] = change(views[rows], changes[kind][rows])
+            _change_rows(views, (places == kind) & changed[kind], change, changes[kind])
+    return views
+
+
+def _change_rows(views: Tensor, chosen: Tensor, change: Callable[..., Tensor], *settings: Tensor) -> Tensor:
+    """Replace the chosen images by what `change` makes of them and of their settings; return all."""
+    rows = chosen.nonzero().flatten().to(views.device)
+    if len(rows):
+        views[rows] = change(*(each.index_select(0, rows) for each in (views, *settings)))
     return views
 
 

@@ -1,7 +1,5 @@
 """BYOL: a predictor should find, from one view, what a slow copy of the network makes of the other."""
 
-import copy
-import math
 from typing import ClassVar
 
 import torch
@@ -11,6 +9,7 @@ from torch import Tensor, nn
 from rep_kedro.models.network import Network
 from rep_kedro.models.projector import Projector
 from rep_kedro.training.objectives.protocol import embed
+from rep_kedro.training.objectives.slow_copy import SlowCopy, rising_momentum
 from rep_kedro.training.objectives.target_rank import RankWeight
 from rep_kedro.training.objectives.two_views import TwoViewHead, TwoViewObjective
 
@@ -37,26 +36,11 @@ def byol_loss(predicted: Tensor, target: Tensor) -> Tensor:
     return (2 - 2 * (directions[0] * directions[1]).sum(dim=1)).mean()
 
 
-class _Target(nn.Module):
-    """Copies of network and projector that follow them."""
-
-    def __init__(self, network: Network, projector: Projector) -> None:
-        super().__init__()
-        self.network, self.projector = copy.deepcopy(network), copy.deepcopy(projector)
-        self.requires_grad_(False)
-
-    def follow(self, network: nn.Module, projector: nn.Module, momentum: float) -> None:
-        """Move all weights towards those of network and projector; batch statistics are its own."""
-        for own, other in ((self.network, network), (self.projector, projector)):
-            for slow, fast in zip(own.parameters(), other.parameters(), strict=True):
-                slow.lerp_(fast.detach(), 1 - momentum)
-
-
 class BYOLHead(TwoViewHead):
     """Projector, predictor, and the target."""
 
     def __init__(
-        self, projector: Projector, rank_weight: RankWeight | None, predictor: Projector, target: _Target
+        self, projector: Projector, rank_weight: RankWeight | None, predictor: Projector, target: SlowCopy
     ) -> None:
         super().__init__(projector, rank_weight)
         self.predictor = predictor
@@ -88,7 +72,7 @@ class BYOL(TwoViewObjective):
             batch_norm=self.projector_batch_norm,
             bias=self.projector_bias,
         )
-        return BYOLHead(projector, self._make_rank_weight(), predictor, _Target(network, projector))
+        return BYOLHead(projector, self._make_rank_weight(), predictor, SlowCopy(network, projector))
 
     def compute_losses(
         self,
@@ -108,13 +92,9 @@ class BYOL(TwoViewObjective):
         losses = {"loss": 2 * byol_loss(predicted, swapped)}
         return self.drive_rank(losses, network, projector, images)
 
-    def compare_views(self, first: Tensor, second: Tensor) -> dict[str, Tensor]:
-        """Return the loss of embeddings without predictor and target."""
-        return {"loss": 2 * byol_loss(first, second)}
-
     def after_update(self, network: Network, projector: nn.Module, progress: float) -> None:
         """Let the target follow."""
         super().after_update(network, projector, progress)
         assert isinstance(projector, BYOLHead)  # noqa: S101
-        momentum = 1 - (1 - self.momentum) * (math.cos(math.pi * progress) + 1) / 2
+        momentum = rising_momentum(self.momentum, progress)
         projector.target.follow(network, projector.projector, momentum)

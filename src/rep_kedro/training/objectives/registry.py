@@ -7,6 +7,7 @@ from rep_kedro.errors import UserError, suggest
 from rep_kedro.training.objectives.autoencoder import Autoencoder
 from rep_kedro.training.objectives.barlow_twins import BarlowTwins
 from rep_kedro.training.objectives.byol import BYOL
+from rep_kedro.training.objectives.dino import DINO
 from rep_kedro.training.objectives.protocol import Objective
 from rep_kedro.training.objectives.simclr import SimCLR
 from rep_kedro.training.objectives.supervised import Supervised
@@ -23,6 +24,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "vicreg_ctr": VICRegCtr,
     "barlow_twins": BarlowTwins,
     "byol": BYOL,
+    "dino": DINO,
     "autoencoder": Autoencoder,
     "untrained": Untrained,
 }

@@ -1,6 +1,5 @@
 """Shared parts of self-supervised objectives: two random views, a projector, maybe a wanted rank."""
 
-from abc import abstractmethod
 from typing import Any, ClassVar, Self
 
 import torch
@@ -136,9 +135,12 @@ class TwoViewObjective(Objective):
             assert isinstance(weight, RankWeight)  # noqa: S101
             weight.move(self.target_rank, self.target_rank_rate)
 
-    @abstractmethod
     def compare_views(self, first: Tensor, second: Tensor) -> dict[str, Tensor]:
-        """Return ``loss`` and its parts from the embeddings of two views, each (n_images, n_dimensions)."""
+        """Return ``loss`` and its parts from the embeddings of two views, each (n_images, n_dimensions).
+
+        Objectives that need more than these have a `compute_losses` of their own.
+        """
+        raise NotImplementedError(f"objective {self.id!r} compares more than embeddings")
 
     def _make_projector(self, network: Network, generator: torch.Generator) -> Projector:
         return Projector(
