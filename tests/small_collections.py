@@ -73,7 +73,7 @@ def make_features(layers):
     names = list(layers)
     n_stimuli = len(layers[names[0]])
     ids = "\n".join(f"stimulus-{i}" for i in range(n_stimuli))
-    meta = {"layers": names, "n_stimuli": n_stimuli, "final_layer": names[-1]}
+    meta = {"layers": names, "n_stimuli": n_stimuli, "final_layer": names[-1], "pooling": "average"}
     meta["stimulus_ids_sha256"] = hashlib.sha256(ids.encode()).hexdigest()
     return Tensors({name: np.asarray(x, np.float32) for name, x in layers.items()}, meta)
 

@@ -11,7 +11,7 @@ from rep_kedro.reporting.selection.criteria_figures import (
     plot_rank_transfer,
     plot_selection_regret,
 )
-from rep_kedro.reporting.selection.criteria_text import criteria_in_words, few_in_words
+from rep_kedro.reporting.selection.criteria_text import criteria_in_words, few_in_words, pooled_in_words
 
 SETS = ("digits", "shapes")
 
@@ -119,3 +119,11 @@ def test_too_few_networks_are_counted_and_nothing_is_stated_about_them():
     rows = pd.DataFrame([_row(n_runs=4, spearman_low=1.0, spearman_high=1.0)])
     assert criteria_in_words(rows) == []
     assert few_in_words(rows)[0].startswith("1 of 1 group of networks have fewer than 10")
+
+
+def test_rows_that_pool_methods_are_counted():
+    rows = pd.DataFrame({"caution": ["", "pools 2 methods", "pools 2 methods"]})
+    assert pooled_in_words(rows) == [
+        "Of the rows of the table, 2 pool several methods: ranks cannot be compared between methods."
+    ]
+    assert pooled_in_words(rows[:1]) == []

@@ -197,7 +197,10 @@ LABEL_FREE_MEASURES = Table(
         count("n", "stimuli"),
         count("k", "features"),
         text("settings", "constants that the value depends on, as JSON"),
-        text("caution", "why the value cannot be compared with that of another network; empty if it can"),
+        text(
+            "caution",
+            "why the value cannot be compared with that of another network, or says little; else empty",
+        ),
         REASON,
     ),
 )

@@ -24,6 +24,7 @@ _ABOUT = (
         "what is predicted: the stimulus set of the final probes, or a column of the table of runs",
     ),
 )
+_CAUTION = text("caution", "why the row says little about the criterion; empty if nothing does")
 _KEY = ("source", "group", "criterion", "space", "criterion_set", "performance")
 
 
@@ -64,6 +65,7 @@ SELECTION_CRITERIA = Table(
             low=0,
             missing="no replicates",
         ),
+        _CAUTION,
         REASON,
     ),
     empty_when="no network has both a label-free measure and a probe",
@@ -87,6 +89,7 @@ SELECTION_REGRET = Table(
         number("regret_high", "its upper end", low=0, missing="no interval"),
         count("n_plateau", "runs whose criterion equals the largest within the tolerance"),
         flag("took_first", "whether several runs were on the plateau, and the first of them was taken"),
+        _CAUTION,
     ),
     empty_when="no network has both a label-free measure and a probe",
 )

@@ -90,12 +90,24 @@ def test_sweeps_change_one_setting_and_replicates_are_found(tables):
     assert simclr["criterion_spread"] == pytest.approx(ranks.std())
 
 
+def test_rows_of_several_methods_together_are_cautioned(tables):
+    words = "pools 2 methods, between which a criterion cannot be compared"
+    for table in tables:
+        found = table.groupby("group")["caution"].unique()
+        assert {group: list(each) for group, each in found.items()} == {
+            "all": [words],
+            "simclr": [""],
+            "vicreg": [""],
+        }
+
+
 def test_networks_trained_here_join_and_each_measure_chooses_what_it_prefers():
     models, accuracies = list("abcd"), [0.2, 0.9, 0.5, 0.4]
     values = {
         "rankme": [1.0, 2.0, 8.0, 4.0],
         "alpha_req": [3.0, 1.1, 0.5, 2.0],
         "condition_number": [9.0, 8.0, 7.0, 2.0],
+        "uniformity": [-1.0, -3.0, -2.0, -0.5],
     }
     measures = pd.DataFrame(
         [
@@ -125,7 +137,9 @@ def test_networks_trained_here_join_and_each_measure_chooses_what_it_prefers():
         measures, probes, settings, ModelSelectionParams(criteria={"n_bootstrap": 20})
     )
     rows = regret[(regret["group"] == "simclr") & (regret["axis"] == "temperature")].set_index("criterion")
-    assert dict(rows["chosen_run"]) == {"alpha_req": "b", "condition_number": "d", "rankme": "c"}
+    preferred = {"alpha_req": "b", "condition_number": "d", "rankme": "c", "uniformity": "b"}
+    assert dict(rows["chosen_run"]) == preferred
+    assert set(regret["caution"]) == {""}  # one method alone
     assert rows.loc["rankme", "regret"] == pytest.approx(0.4)
     spearman = criteria[criteria["group"] == "simclr"].set_index("criterion")["spearman"]
     assert spearman["alpha_req"] == pytest.approx(-0.8)

@@ -32,22 +32,6 @@ def test_dead_dimensions_are_counted_whatever_the_scale():
     assert spread.measure_dead_fraction(torch.zeros(5, 4)) == 1
 
 
-@pytest.mark.parametrize(("n", "q", "k"), [(12, 2, 5), (6, 4, 3), (4, 3, 8)])
-def test_lidar_is_the_papers_formula(n, q, k):
-    views = _draw(n, 1, k) + 0.3 * _draw(n, q, k, seed=1)
-    assert spread.measure_lidar(views) == pytest.approx(reference.lidar(views, 1e-4), rel=1e-6)
-
-
-def test_lidar_by_hand_counts_the_directions_in_which_images_differ():
-    images = torch.eye(3, dtype=torch.float64)[:, None, :].expand(
-        3, 2, 3
-    )  # differ in a plane, views are equal
-    assert spread.measure_lidar(images) == pytest.approx(2, rel=1e-4)
-    assert math.isnan(spread.measure_lidar(torch.ones(4, 2, 3)))
-    with pytest.raises(ValueError, match=r"at least 2 images and 2 views of each, got shape \(4, 1, 3\)"):
-        spread.measure_lidar(torch.ones(4, 1, 3))
-
-
 @pytest.mark.parametrize("top", [1, 5])
 def test_contrast_is_the_share_of_partners_found(top):
     first = _draw(9, 4)

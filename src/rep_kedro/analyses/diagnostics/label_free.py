@@ -1,14 +1,17 @@
-"""Measures of a representation that need no labels, from the spectra of its final layer.
+"""Measures of a representation that need no labels, of its final layer.
 
-To add a measure of a spectrum, add an entry to `MEASURES`.
+To add a measure of a spectrum, add an entry to `MEASURES`; one of features or views is computed with the
+spectra (`final_layers.py`) and has an entry with `_stored`.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rep_kedro.analyses.diagnostics.params import DiagnosticsParams
+from rep_kedro.analyses.diagnostics.spaces import spaces_of
 from rep_kedro.datasets import MemberKey
 from rep_kedro.schemas.diagnostics import LABEL_FREE_MEASURES
 
@@ -21,6 +24,7 @@ else:
     DataFrame = Tensor = TensorsHandle = Any  # Kedro reads the hints
 
 FEW_STIMULI_PER_FEATURE = 5  # with fewer, ranks follow the number of stimuli
+FEWEST_NETWORKS = 3  # to standardise over
 _FLOAT32_PRECISION = 2.0**-23
 
 
@@ -128,41 +132,75 @@ def _neighbours(key: str) -> Callable[[Spectrum], Result]:
     return compute
 
 
-MEASURES: dict[str, Callable[[Spectrum], Result]] = {
-    "rankme": _rankme,
-    "stable_rank": _of_sigma(_stable_rank),
-    "numerical_rank": _numerical_rank,
-    "condition_number": _condition_number,
-    "effective_rank": _of_eigenvalues("measure_effective_rank_centred_lambda"),
-    "participation_ratio": _of_eigenvalues("measure_participation_ratio_centred_lambda"),
-    "nesum": _of_eigenvalues("measure_nesum_centred_lambda"),
-    "alpha_req": _alpha_req,
-    "two_nn_dimension": _neighbours("two_nn_dimension"),
-    "mle_dimension": _neighbours("mle_dimension"),
+def _stored(name: str) -> Callable[[Spectrum], Result]:
+    def compute(spectrum: Spectrum) -> Result:
+        return Result(**spectrum.about["label_free"][name])
+
+    return compute
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How a measure is computed and read.
+
+    Attributes:
+        compute: From what is known of one layer; None if it takes all networks of a stimulus set.
+        prefers: Which networks are expected to perform better: of high or low values, or of those near 1.
+        is_rank: Whether it counts dimensions that carry variance.
+    """
+
+    compute: Callable[[Spectrum], Result] | None
+    prefers: Literal["high", "low", "near 1"] = "high"
+    is_rank: bool = False
+
+
+MEASURES: dict[str, Measure] = {
+    "rankme": Measure(_rankme, is_rank=True),
+    "stable_rank": Measure(_of_sigma(_stable_rank), is_rank=True),
+    "numerical_rank": Measure(_numerical_rank, is_rank=True),
+    "condition_number": Measure(_condition_number, "near 1"),
+    "effective_rank": Measure(_of_eigenvalues("measure_effective_rank_centred_lambda"), is_rank=True),
+    "participation_ratio": Measure(
+        _of_eigenvalues("measure_participation_ratio_centred_lambda"), is_rank=True
+    ),
+    "nesum": Measure(_of_eigenvalues("measure_nesum_centred_lambda"), is_rank=True),
+    "alpha_req": Measure(_alpha_req, "near 1"),
+    "two_nn_dimension": Measure(_neighbours("two_nn_dimension")),
+    "mle_dimension": Measure(_neighbours("mle_dimension")),
+    "coherence": Measure(_stored("coherence"), "low"),
+    "self_cluster": Measure(_stored("self_cluster"), "low"),
+    "uniformity": Measure(_stored("uniformity"), "low"),
+    "idest": Measure(_stored("idest"), "low"),
+    "cluster_learnability": Measure(_stored("cluster_learnability")),
+    "clid": Measure(None),
+    "lidar": Measure(_stored("lidar"), is_rank=True),
+    "alignment": Measure(_stored("alignment"), "low"),
 }
-"""Each measure of a spectrum by name, in the order of rows."""
-
-NEAR_ONE = frozenset({"condition_number", "alpha_req"})
-"""Measures of which a value nearest to 1 is preferred; of the others the largest."""
+"""Each measure by name, in the order of rows."""
 
 
-def measure_label_free(spectra: Mapping[str, TensorsHandle], params: DiagnosticsParams) -> DataFrame:
+def measure_label_free(
+    spectra: Mapping[str, TensorsHandle], n_classes: Mapping[str, int], params: DiagnosticsParams
+) -> DataFrame:
     """Compute measures that need no labels, of the final layer of each network.
 
     Args:
         spectra: Handles by ``<stimulus set>/<model>``.
+        n_classes: Classes of each stimulus set, 0 where it has no labels.
         params: Constants of the measures.
 
     Returns:
         Columns as in docs/tables.md; a value that is missing has a reason, and `caution` says where a value
         cannot be compared with that of another network.
     """
-    return LABEL_FREE_MEASURES.frame(
-        row for key in sorted(spectra) for row in _rows(key, spectra[key], params)
-    )
+    found = [row for key in sorted(spectra) for row in _rows(key, spectra[key], n_classes, params)]
+    _standardise_clid(found)
+    return LABEL_FREE_MEASURES.frame(found)
 
 
-def _rows(key: str, handle: TensorsHandle, params: DiagnosticsParams) -> Iterator[dict[str, Any]]:
+def _rows(
+    key: str, handle: TensorsHandle, n_classes: Mapping[str, int], params: DiagnosticsParams
+) -> Iterator[dict[str, Any]]:
     stimulus_set, model = MemberKey.parse(key)
     spectra = {space: _read(handle, about, params) for space, about in _spaces_of(handle).items()}
     width = spectra["representation"].shape[1] if "representation" in spectra else None
@@ -173,34 +211,73 @@ def _rows(key: str, handle: TensorsHandle, params: DiagnosticsParams) -> Iterato
         )
         if space == "embedding" and width is not None and k > width:
             cautions.append("the embedding is wider than the representation, which bounds its rank")
-        for measure, compute in MEASURES.items():
-            result = compute(spectrum)
+        for name, measure in MEASURES.items():
+            result = measure.compute(spectrum) if measure.compute else Result()
+            own = _cautions_of(measure, result, k, n_classes.get(stimulus_set, 0))
             yield {
                 "stimulus_set": stimulus_set,
                 "model": model,
                 "space": space,
                 "layer": spectrum.about["layer"],
-                "measure": measure,
+                "measure": name,
                 "value": result.value,
                 "n": n,
                 "k": k,
                 "settings": json.dumps(dict(result.settings), sort_keys=True),
-                "caution": "; ".join(cautions),
+                "caution": "; ".join([*cautions, *own]),
                 "reason": result.reason,
             }
 
 
+def _cautions_of(measure: Measure, result: Result, k: int, n_classes: int) -> Iterator[str]:
+    """Yield what limits a value of one measure."""
+    if not measure.is_rank or result.value is None:
+        return
+    if 0 < n_classes < result.value:
+        yield f"above the {n_classes} classes, beyond which a rank says little about a linear probe"
+    if (n_images := result.settings.get("n_images", k + 1)) <= k:
+        yield f"{n_images} images bound it by {n_images - 1}"
+
+
+def _standardise_clid(rows: Sequence[dict[str, Any]]) -> None:
+    """Fill the rows of CLID: cluster learnability and TwoNN, each standardised over networks, and summed.
+
+    Source:
+        Lu et al. 2022, arXiv:2206.01251, section 3.3.
+    """
+    import numpy as np
+
+    parts: dict[tuple[str, str], dict[str, dict[str, dict[str, Any]]]] = defaultdict(
+        lambda: defaultdict(dict)
+    )
+    for row in rows:
+        parts[row["stimulus_set"], row["space"]][row["measure"]][row["model"]] = row
+    for found in parts.values():
+        both = [found[name] for name in ("cluster_learnability", "two_nn_dimension")]
+        missing = {
+            model: next((each[model]["reason"] for each in both if each[model]["value"] is None), "")
+            for model in found["clid"]
+        }
+        models = [model for model, reason in missing.items() if not reason]
+        values = np.array([[each[model]["value"] for model in models] for each in both], dtype=float)
+        spread = values.std(axis=1) if models else np.zeros(2)
+        for model, row in found["clid"].items():
+            row["settings"] = json.dumps({"n_networks": len(models)})
+            if missing[model]:
+                row["reason"] = missing[model]
+            elif len(models) < FEWEST_NETWORKS:
+                row["reason"] = f"standardised over networks: needs {FEWEST_NETWORKS}, got {len(models)}"
+            elif not spread.all():
+                row["reason"] = "standardised over networks: one of its parts is equal in all of them"
+            else:
+                own = values[:, models.index(model)]
+                row["value"] = float(((own - values.mean(axis=1)) / spread).sum())
+
+
 def _spaces_of(handle: TensorsHandle) -> dict[str, Mapping[str, Any]]:
     """Return what is known of the network's final layer and, where it was read, of the projector's."""
-    from rep_kedro.models.sources.trained import EMBEDDING, name_final_layer
-
     layers = {about["layer"]: about for about in handle.meta["layers"]}
-    final = name_final_layer(list(layers))
-    if final == EMBEDDING:
-        return {"embedding": layers[final]}
-    return {"representation": layers[final]} | (
-        {"embedding": layers[EMBEDDING]} if EMBEDDING in layers else {}
-    )
+    return {space: layers[layer] for space, layer in spaces_of(list(layers)).items()}
 
 
 def _read(handle: TensorsHandle, about: Mapping[str, Any], params: DiagnosticsParams) -> Spectrum:

@@ -6,6 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from rep_kedro.analyses.diagnostics.final_layers import (
+    NOT_TRAINED_HERE,
+    Found,
+    measure_features,
+    measure_views,
+    scatter_views,
+    stream_few,
+    views_of,
+)
+from rep_kedro.analyses.diagnostics.params import LabelFreeParams
+from rep_kedro.analyses.diagnostics.spaces import spaces_of
 from rep_kedro.datasets import Tensors
 from rep_kedro.kernels.layers.neighbour_dimensions import measure_neighbour_dimensions
 from rep_kedro.kernels.layers.spectrum import compute_eigenvalues
@@ -19,6 +30,7 @@ def stream_spectra(
     network: "TensorsHandle",
     shown: Mapping[str, tuple["ArrowHandle", "ArrowHandle", "TensorsHandle"]],
     keys: Sequence[str],
+    params: LabelFreeParams,
     *,
     batch_size: int,
     device: str,
@@ -29,6 +41,7 @@ def stream_spectra(
         network: The network.
         shown: By key, the stimulus set, the subset, and the features of that subset.
         keys: Which to make.
+        params: Settings of measures of the final layers.
         batch_size: Images at a time.
         device: Where the network runs.
 
@@ -53,19 +66,21 @@ def stream_spectra(
                 stimulus_set, subset, preprocessing_of(network), batch_size=batch_size, device=device
             )
             moments = _stream_layers(module, list(features.meta["layers"]), batches, run)
-            yield key, _to_member(moments, features, samples="positions")
+            views = _measure_views(module, network, shown[key], params, run=run, batch_size=batch_size)
+            yield key, _to_member(moments, features, params, views, samples="positions")
         except Exception as error:
             yield key, error
 
 
-def spectra_of_features(features: "TensorsHandle") -> Tensors:
+def spectra_of_features(features: "TensorsHandle", params: LabelFreeParams) -> Tensors:
     """Return spectra with stimuli as samples, for a network whose maps are not at hand."""
+    no_views = measure_views(NOT_TRAINED_HERE, params)
     moments = {}
     for name in features.meta["layers"]:
         values = _read(features, name)
         moments[name] = StreamedMoments(values.shape[1])
         moments[name].update(values)
-    return _to_member(moments, features, samples="stimuli")
+    return _to_member(moments, features, params, lambda _: no_views, samples="stimuli")
 
 
 def _stream_layers(
@@ -87,10 +102,54 @@ def _stream_layers(
     return moments
 
 
-def _to_member(moments: Mapping[str, StreamedMoments], features: "TensorsHandle", *, samples: str) -> Tensors:
-    """Return spectra and mean of each layer, and singular values and dimensions of its stored features."""
+def _measure_views(
+    module: torch.nn.Module,
+    network: "TensorsHandle",
+    shown: tuple["ArrowHandle", "ArrowHandle", "TensorsHandle"],
+    params: LabelFreeParams,
+    *,
+    run: Callable[[torch.Tensor], object] | None,
+    batch_size: int,
+) -> Callable[[str], Found]:
+    """Return what gives the measures of views in a final layer."""
+    from rep_kedro.models.layers import LayerReader
+    from rep_kedro.models.sources.trained import preprocessing_of
+
+    chosen = views_of(network, params)
+    if isinstance(chosen, str):
+        reason = chosen
+        return lambda _: measure_views(reason, params)
+    (views, of), preprocessing = chosen, preprocessing_of(network)
+    stimulus_set, subset, features = shown
+    layers = list(spaces_of(features.meta["layers"]).values())
+    device = next(module.parameters()).device
+    reader: LayerReader | None = None
+
+    def read(images: torch.Tensor) -> dict[str, torch.Tensor]:
+        nonlocal reader
+        found: dict[str, list[torch.Tensor]] = {layer: [] for layer in layers}
+        for batch in preprocessing.scale(images.to(device) * 255).split(batch_size):
+            reader = reader or LayerReader(module, layers, example=batch[:1], run=run)
+            for layer, rows in reader.read(batch, features.meta["pooling"]).items():
+                found[layer].append(rows.cpu())
+        return {layer: torch.cat(rows) for layer, rows in found.items()}
+
+    scatters = scatter_views(stream_few(stimulus_set, subset, network, params), views, read, params)
+    return lambda layer: measure_views(scatters[layer], params, of=of)
+
+
+def _to_member(
+    moments: Mapping[str, StreamedMoments],
+    features: "TensorsHandle",
+    params: LabelFreeParams,
+    views: Callable[[str], Found],
+    *,
+    samples: str,
+) -> Tensors:
+    """Return spectra, mean and dimensions of each layer, and of final layers what needs no labels."""
     tensors: dict[str, Any] = {}
     rows = []
+    final_layers = spaces_of(features.meta["layers"]).values()
     for depth, name in enumerate(features.meta["layers"]):
         state = moments[name]
         values = _read(features, name).to(torch.float64)
@@ -113,6 +172,8 @@ def _to_member(moments: Mapping[str, StreamedMoments], features: "TensorsHandle"
                 "reason": "the channels do not vary" if state.is_constant() else None,
             }
         )
+        if name in final_layers:
+            rows[-1]["label_free"] = measure_features(_read(features, name), params) | views(name)
     return Tensors(tensors, {"samples": samples, "layers": rows})
 
 

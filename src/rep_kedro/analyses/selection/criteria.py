@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rep_kedro.analyses.diagnostics.label_free import NEAR_ONE
+from rep_kedro.analyses.diagnostics.label_free import MEASURES
 from rep_kedro.analyses.selection.params import CriteriaParams, ModelSelectionParams
 from rep_kedro.analyses.selection.runs import (
     STUDY,
@@ -24,6 +24,7 @@ else:
     DataFrame = Tensor = Any  # Kedro reads the hints
 
 ALL = "all"
+POOLED = "pools {} methods, between which a criterion cannot be compared"
 SMALLEST_SWEEP = 3
 
 
@@ -74,7 +75,7 @@ class _Series:
 
     Attributes:
         runs: The source.
-        about: Source, group and performance, as columns.
+        about: Source, group, performance and caution, as columns.
         names: Of the runs.
         criteria: What chooses.
     """
@@ -108,8 +109,10 @@ class _Series:
         """Return criteria so that the largest value is the preferred one."""
         import torch
 
-        is_near_one = [self.runs.source == STUDY and each.measure in NEAR_ONE for each in self.criteria]
-        return torch.where(torch.tensor(is_near_one)[:, None], -(criteria - 1).abs(), criteria)
+        is_study = self.runs.source == STUDY
+        prefers = [MEASURES[each.measure].prefers if is_study else "high" for each in self.criteria]
+        of = {"high": criteria, "low": -criteria, "near 1": -(criteria - 1).abs()}
+        return torch.stack([of[which][row] for row, which in enumerate(prefers)])
 
 
 def _series_of(runs: Runs) -> Iterator[_Series]:
@@ -120,7 +123,13 @@ def _series_of(runs: Runs) -> Iterator[_Series]:
         for names, criteria in by_runs.items():
             for group in [*sorted({runs.groups[name] for name in names}), ALL]:
                 chosen = [name for name in names if group in (ALL, runs.groups[name])]
-                about = {"source": runs.source, "group": group, "performance": performance}
+                methods = {runs.groups[name] for name in chosen}
+                about = {
+                    "source": runs.source,
+                    "group": group,
+                    "performance": performance,
+                    "caution": POOLED.format(len(methods)) if len(methods) > 1 else "",
+                }
                 yield _Series(runs, about, chosen, criteria)
 
 

@@ -7,8 +7,6 @@ from rep_kedro.kernels.layers.spectrum import compute_eigenvalues, measure_rankm
 
 DEAD_BELOW = 1e-4
 """Standard deviation below which a dimension is dead, as a fraction of the entries' root mean square."""
-LIDAR_DELTA = 1e-4
-LIDAR_EPSILON = 1e-7
 
 
 def measure_rankme(rows: Tensor) -> float:
@@ -28,42 +26,6 @@ def measure_dead_fraction(rows: Tensor) -> float:
     x = rows.double()
     size = x.square().mean().sqrt()
     return (x.std(dim=0) <= DEAD_BELOW * size).double().mean().item()
-
-
-def measure_lidar(views: Tensor, *, delta: float = LIDAR_DELTA) -> float:
-    """Return LiDAR: the effective rank of how images differ, measured by how views of one image differ.
-
-    Args:
-        views: Shape (n_images, n_views, k), n_images, n_views >= 2.
-        delta: Added to the diagonal of the scatter within images; it changes the value much where some
-            directions hardly differ between views.
-
-    Returns:
-        From about 1 to min(k, n_images - 1); NaN if all images are equal.
-
-    Raises:
-        ValueError: If there are fewer than two images or views.
-
-    Source:
-        Thilak et al. 2024, arXiv:2312.04000, section 4.
-    """
-    if views.ndim != 3 or min(views.shape[:2]) < 2:
-        raise ValueError(f"LiDAR needs at least 2 images and 2 views of each, got shape {tuple(views.shape)}")
-    n_images, n_views, k = views.shape
-    x = views.double()
-    means = x.mean(dim=1)
-    centred = means - means.mean(dim=0)
-    between = centred.T @ centred / (n_images - 1)
-    rest = (x - means[:, None]).reshape(-1, k)
-    within = rest.T @ rest / (n_images * (n_views - 1)) + delta * torch.eye(k, dtype=x.dtype, device=x.device)
-    root = torch.linalg.cholesky(within)
-    half = torch.linalg.solve_triangular(root, between, upper=False)
-    ratio = torch.linalg.solve_triangular(root, half.T, upper=False)
-    eigenvalues = compute_eigenvalues((ratio + ratio.T) / 2)
-    if not bool(eigenvalues[0] > 0):
-        return float("nan")
-    shares = eigenvalues / eigenvalues.sum() + LIDAR_EPSILON
-    return torch.exp(-(shares * shares.log()).sum()).item()
 
 
 def measure_contrast(first: Tensor, second: Tensor, *, tops: tuple[int, ...]) -> tuple[float, ...]:

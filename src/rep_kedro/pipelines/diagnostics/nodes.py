@@ -64,12 +64,17 @@ def plan_spectra(
             left_out[key] = why[0]
             continue
         by_model.setdefault(model, []).append(key)
+    label_free = params.label_free.model_dump(mode="json")
     for model, keys in by_model.items():
         if model not in networks:
             for key in keys:
                 planned[key] = Planned(
-                    {"features": features[key].reference, "code": code_revision(_SPECTRA)},
-                    partial(_make_from_features, features[key]),
+                    {
+                        "features": features[key].reference,
+                        "label_free": label_free,
+                        "code": code_revision(_SPECTRA),
+                    },
+                    partial(_make_from_features, features[key], params),
                 )
             continue
         shown = {key: _shown(key, stimulus_sets, stimulus_subsets, features, params) for key in keys}
@@ -78,6 +83,7 @@ def plan_spectra(
             recipe: dict[str, Any] = {
                 "network": networks[model].reference,
                 "stimuli": [handle.reference for handle in shown[key]],
+                "label_free": label_free,
                 "code": code_revision(
                     _SPECTRA, "rep_kedro.models.sources.trained", "rep_kedro.stimuli.decoding"
                 ),
@@ -89,10 +95,11 @@ def plan_spectra(
 
 
 def tabulate_spectra(
-    spectra: Mapping[str, TensorsHandle], params: DiagnosticsParams
+    spectra: Mapping[str, TensorsHandle], stimulus_cards: DataFrame, params: DiagnosticsParams
 ) -> tuple[DataFrame, DataFrame]:
     """Return tables `layer_diagnostics` and `label_free_measures`, from the same spectra."""
-    return compute_layer_diagnostics(spectra, params), measure_label_free(spectra, params)
+    n_classes = dict(zip(stimulus_cards["stimulus_set"], stimulus_cards["n_classes"], strict=True))
+    return compute_layer_diagnostics(spectra, params), measure_label_free(spectra, n_classes, params)
 
 
 def compute_layer_diagnostics(spectra: Mapping[str, TensorsHandle], params: DiagnosticsParams) -> DataFrame:
@@ -203,10 +210,10 @@ def _shown(
     return stimulus_sets[name], stimulus_subsets[subset], features[key]
 
 
-def _make_from_features(features: TensorsHandle) -> object:
+def _make_from_features(features: TensorsHandle, params: DiagnosticsParams) -> object:
     from rep_kedro.analyses.diagnostics.spectra import spectra_of_features
 
-    return spectra_of_features(features)
+    return spectra_of_features(features, params.label_free)
 
 
 def _make_from_network(
@@ -217,4 +224,6 @@ def _make_from_network(
 ) -> Iterator[tuple[str, object]]:
     from rep_kedro.analyses.diagnostics.spectra import stream_spectra
 
-    yield from stream_spectra(network, shown, keys, batch_size=params.batch_size, device=params.device)
+    yield from stream_spectra(
+        network, shown, keys, params.label_free, batch_size=params.batch_size, device=params.device
+    )

@@ -20,7 +20,7 @@ def create_pipeline(**_: object) -> Pipeline:
             ),
             RecipeNode(
                 nodes.tabulate_spectra,
-                inputs=["spectra", "params:diagnostics"],
+                inputs=["spectra", "stimulus_cards", "params:diagnostics"],
                 outputs=["layer_diagnostics", "label_free_measures"],
                 name="layer_diagnostics",
                 counts={"params:diagnostics": only({"deltas", "rule", "rankme_epsilon", "alpha_req_window"})},

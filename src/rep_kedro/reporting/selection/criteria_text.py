@@ -44,6 +44,7 @@ def describe(content: ReportContent) -> list[Section]:
             notes=[
                 *_missing_in_words(content),
                 *few_in_words(own),
+                *pooled_in_words(own),
                 *undefined_in_words(own, "spearman", "correlations with accuracy"),
             ],
             figures=[
@@ -117,5 +118,18 @@ def few_in_words(rows: pd.DataFrame) -> list[str]:
             "too few to judge a criterion: nothing is stated about them."
         ]
         if n_few
+        else []
+    )
+
+
+def pooled_in_words(rows: pd.DataFrame) -> list[str]:
+    """Say what rows of several methods together are worth."""
+    n_pooled = int((rows["caution"] != "").sum())
+    return (
+        [
+            f"Of the rows of the table, {n_pooled} {'pools' if n_pooled == 1 else 'pool'} several methods: "
+            "ranks cannot be compared between methods."
+        ]
+        if n_pooled
         else []
     )

@@ -14,10 +14,10 @@ from pydantic import Field
 from torch import Tensor
 
 from rep_kedro.errors import UserError
+from rep_kedro.kernels.layers.view_scatter import measure_lidar
 from rep_kedro.kernels.training.spread import (
     measure_contrast,
     measure_dead_fraction,
-    measure_lidar,
     measure_rankme,
 )
 from rep_kedro.training.monitors.protocol import Monitor, MonitorSettings, Seen, Step, Training
@@ -122,7 +122,8 @@ class _Watch(Monitor):
             for top, each in zip(_TOPS, zip(*shares, strict=True), strict=True)
         }
         if self._settings.lidar:
-            found["queue_lidar"] = measure_lidar(torch.cat([torch.stack(pair, dim=1) for pair in pairs]))
+            views = torch.cat([torch.stack(pair, dim=1) for pair in pairs])
+            found["queue_lidar"] = measure_lidar(views).value
         return found
 
     def _look_for_collapse(self, epoch: int, rank: float) -> None:
