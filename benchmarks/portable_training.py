@@ -70,7 +70,7 @@ def digests(stimulus_set: Path, emulator: list[str]) -> dict[str, str]:
     paths = [str(ROOT / "src"), *(path for path in sys.path if path.endswith("site-packages"))]
     settings = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
     process = subprocess.Popen(  # noqa: S603 - this program
-        [*emulator, os.path.realpath(sys.executable), "-m", "rep_kedro.training.portable"],
+        [*emulator, os.path.realpath(sys.executable), "-m", "rep_kedro.training.processes"],
         env=os.environ | ARITHMETIC | settings,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -1,13 +1,18 @@
-"""Optimisers and curves of one's own: they are used, are part of the recipe, and need to be allowed."""
+"""Optimisers, curves and metrics of one's own: used, part of the recipe, inspected, and to be allowed."""
+
+import re
 
 import pytest
 import torch
 from pydantic import ValidationError
 from torch import nn
 
-from rep_kedro.checks.study_names import _forbidden_code
+from rep_kedro.checks.study_names import _unfit_code
+from rep_kedro.checks.training_code import find_unfit_code
 from rep_kedro.errors import UserError
+from rep_kedro.training.metrics import measure_metrics, require_metrics
 from rep_kedro.training.optimizers import build_optimizer
+from rep_kedro.training.own_code import OwnCode
 from rep_kedro.training.params import TrainingParams
 from rep_kedro.training.schedule import Schedule
 
@@ -26,6 +31,23 @@ def halve(progress, *, every):
 
 def wrong(groups, lr):
     return 3
+
+def margin(logits, labels, *, scale=1.0):
+    highest = logits.topk(2).values
+    return scale * (highest[:, 0] - highest[:, 1]).mean()
+
+def shares(logits, labels):
+    n = len(labels)
+    logits[:] = 0  # its own copy
+    return {"of_first": (labels == 0).sum() / n, "undefined": float("nan")}
+
+def broken(logits, labels):
+    return logits[len(labels)]
+
+def endless(logits, labels):
+    return float("inf")
+
+number = 3
 """
 
 
@@ -80,17 +102,105 @@ def test_code_that_does_not_fit_is_reported(file, code, message):
         build_optimizer([nn.Parameter(torch.zeros(2, 2))], schedule)
 
 
-def test_code_runs_only_where_the_study_allows_it(file):
+def _training(schedule=None, **grid):
+    schedule = {"epochs": 1, "batch_size": 8, "learning_rate": 0.1, **(schedule or {})}
+    grid = {"architectures": ["cnn"], "objective": "supervised", "seeds": [0], "schedule": schedule, **grid}
+    return {"stimulus_set": "x", "portable": False, "grids": [grid]}
+
+
+LOGITS, LABELS = torch.tensor([[1.0, 3.0, 0.0], [2.0, 2.5, 4.0]]), torch.tensor([0, 2])
+
+
+def test_own_metrics_give_numbers_by_their_names(file):
+    metrics = [
+        OwnCode(file=file, name="shares"),
+        "top2_accuracy",
+        OwnCode(file=file, name="margin", options={"scale": 2.0}),
+    ]
+    require_metrics(metrics, 3)
+    found = measure_metrics(metrics, LOGITS.clone(), LABELS)
+    assert found == {"shares_of_first": 0.5, "top2_accuracy": 1.0, "margin": 3.5}
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("broken", "metric 'broken' of .*mine.py fails: IndexError: index 2 is out of bounds"),
+        ("endless", "metric 'endless' of .*mine.py is infinite; return NaN where it is undefined"),
+        ("halve", "metric 'halve' of .*mine.py fails: TypeError"),
+    ],
+)
+def test_a_metric_that_fails_is_named(file, name, message):
+    with pytest.raises(UserError, match=message):
+        measure_metrics([OwnCode(file=file, name=name)], LOGITS, LABELS)
+
+
+@pytest.mark.parametrize("others", [["mcc"], [], ["top3_accuracy"]])
+def test_an_own_metric_has_a_name_of_its_own(file, others):
+    taken = OwnCode(file=file, name=others[0] if others else "accuracy")
+    with pytest.raises(UserError, match=f"metric '{taken.name}' of one's own has the name of another metric"):
+        require_metrics([*others, taken])
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        (
+            {"metrics": [{"name": "margn"}]},
+            "metric .*mine.py has no function or class 'margn'; did you mean 'margin'",
+        ),
+        ({"metrics": [{"name": "number"}]}, "metric .*mine.py has no function or class 'number'"),
+        ({"metrics": [{"name": "Signs", "file": "no.py"}]}, "metric no.py: No such file"),
+        (
+            {"metrics": [{"name": "margin", "options": {"scal": 1}}]},
+            r"margin\(logits, labels, scal=1\) cannot be called: got an unexpected keyword argument 'scal'",
+        ),
+        (
+            {"schedule": {"own_optimizer": {"name": "Signs", "options": {"speed": 1}}}},
+            r"optimiser .*Signs\(groups, lr, speed=1\) cannot be called: .* 'speed'",
+        ),
+        (
+            {"schedule": {"own_optimizer": {"name": "Signs", "options": {"lr": 1}}}},
+            "option 'lr' is given by the training",
+        ),
+        ({"schedule": {"own_optimizer": {"name": "halve"}}}, "optimiser .*halve.* cannot be called"),
+        (
+            {"schedule": {"own_curve": {"name": "halve"}}},
+            r"curve .*halve\(progress\) cannot be called: missing a required .*'every'",
+        ),
+    ],
+)
+def test_code_is_inspected_before_anything_runs(file, grid, message):
+    for code in (*grid.get("metrics", ()), *grid.get("schedule", {}).values()):
+        code.setdefault("file", file)
+    (why,) = find_unfit_code(TrainingParams.model_validate(_training(**grid)))
+    assert re.search(message, why)
+    assert why.startswith("network 'cnn_supervised_s0': ")
+
+
+def test_fit_code_passes_the_inspection(file):
+    codes = [{"file": file, "name": name} for name in ("shares", "margin")]
     schedule = {
-        "epochs": 1,
-        "batch_size": 8,
-        "learning_rate": 0.1,
-        "own_optimizer": {"file": file, "name": "Signs"},
+        "own_optimizer": {"file": file, "name": "Signs", "options": {"momentum": 0.5}},
+        "own_curve": {"file": file, "name": "halve", "options": {"every": 0.5}},
     }
-    grid = {"architectures": ["cnn"], "objective": "supervised", "seeds": [0], "schedule": schedule}
-    training = {"stimulus_set": "x", "portable": False, "grids": [grid]}
+    params = TrainingParams.model_validate(_training(schedule, metrics=[*codes, "mcc"]))
+    assert list(find_unfit_code(params)) == []
+
+
+def test_a_file_that_fails_is_reported_before_anything_runs(tmp_path):
+    (tmp_path / "mine.py").write_text("import nowhere_to_be_found")
+    code = {"file": str(tmp_path / "mine.py"), "name": "f"}
+    (why,) = find_unfit_code(TrainingParams.model_validate(_training(metrics=[code])))
+    assert "mine.py fails: ModuleNotFoundError: No module named 'nowhere_to_be_found'" in why
+
+
+@pytest.mark.parametrize("place", ["own_optimizer", "metrics"])
+def test_code_runs_only_where_the_study_allows_it(file, place):
+    code = {"file": file, "name": "Signs" if place == "own_optimizer" else "margin"}
+    training = _training({place: code}) if place == "own_optimizer" else _training(metrics=[code])
     problems = [
-        [why for _, why in _forbidden_code({"training": training, "features": features}, ["training"])]
+        [why for _, why in _unfit_code({"training": training, "features": features}, ["training"])]
         for features in ({}, {"allow_code": True})
     ]
     assert [len(each) for each in problems] == [1, 0]

@@ -19,7 +19,7 @@ from rep_kedro.datasets import CollectionError, TensorsDataset
 from rep_kedro.kernels.training.portable import portable_sqrt
 from rep_kedro.models.sources.trained import PROJECTOR_PREFIX
 from rep_kedro.pipelines.training.nodes import plan_networks
-from rep_kedro.training import portable
+from rep_kedro.training import processes
 from rep_kedro.training.params import TrainingParams
 
 pytestmark = pytest.mark.slow
@@ -104,7 +104,7 @@ def test_the_platform_is_in_the_header_and_in_no_recipe(stimulus_sets, tmp_path)
 
 
 def test_a_process_that_ends_early_is_one_clear_error(stimulus_sets, tmp_path, monkeypatch):
-    monkeypatch.setattr(portable, "__name__", "rep_kedro.no_such_module")
+    monkeypatch.setattr(processes, "__name__", "rep_kedro.no_such_module")
     with pytest.raises(
         CollectionError, match="the training process ended with exit code 1 before its work was done"
     ):

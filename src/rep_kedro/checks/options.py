@@ -1,5 +1,6 @@
 """Options of a run that are not parameters (shard, recompute, compare_with, keep_going), and ``threads``."""
 
+import os
 import subprocess
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
@@ -46,6 +47,8 @@ def require_devices(parameters: Mapping[str, Any]) -> None:
     """
     for name, group in parameters.items():
         device = group.get("device") if isinstance(group, Mapping) else None
+        if isinstance(device, str) and isinstance(n := group.get("devices"), int) and n > 1:
+            _require_several(f"parameter {name}.devices", device, n)
         if isinstance(device, str) and device not in ("auto", "cpu"):
             _require_device(f"parameter {name}.device", device)
             if device.startswith("mps") and name in _IN_DOUBLE:
@@ -68,6 +71,19 @@ def _require_device(place: str, device: str) -> None:
         raise UserError(
             f"{place}: this machine has {there} devices of kind {kind!r}, got {device!r}; use cpu"
         )
+
+
+def _require_several(place: str, kind: str, n: int) -> None:
+    """Refuse more devices than there are; `kind` has no index then."""
+    there = os.cpu_count() or 1
+    if kind != "cpu":
+        import torch
+
+        if kind != "cuda":
+            raise UserError(f"{place}: several devices are of kind cpu or cuda, got {n} of {kind!r}")
+        there = torch.cuda.device_count()
+    if n > there:
+        raise UserError(f"{place}: this machine has {there} devices of kind {kind!r}, got {n}; lower it")
 
 
 def require_recompute(wanted: str, made: Iterable[str], collections: Iterable[str]) -> None:

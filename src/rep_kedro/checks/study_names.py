@@ -51,7 +51,7 @@ def require_known_names(
         *_unknown_labels(parameters, read),
         *_unfit_measures(parameters, read, pipeline, catalog),
         *_unsound_architectures(parameters, read, catalog),
-        *_forbidden_code(parameters, read),
+        *_unfit_code(parameters, read),
         *_unknown_layers(parameters, read),
     ]
     for keys, why in unfit:
@@ -294,20 +294,17 @@ def _unsound_architectures(
             yield ("training", "grids"), f"architecture {name!r}: {why}"
 
 
-def _forbidden_code(parameters: Mapping[str, Any], read: Iterable[str]) -> Iterator[tuple[Keys, str]]:
-    """Yield the networks to train whose schedules would run code that the study does not allow."""
+def _unfit_code(parameters: Mapping[str, Any], read: Iterable[str]) -> Iterator[tuple[Keys, str]]:
+    """Yield the networks to train with code that the study does not allow, or that cannot be called."""
+    from rep_kedro.checks.training_code import find_forbidden_code, find_unfit_code
     from rep_kedro.training.params import TrainingParams
 
     training = _read(TrainingParams, parameters, "training") if "training" in read else None
-    if training is None or parameters.get("features", {}).get("allow_code") is True:
+    if training is None:
         return
-    for name, spec in training.networks().items():
-        for code in spec.schedule.own_code if spec.schedule and spec.moment is None else ():
-            yield (
-                ("training", "grids"),
-                f"network {name!r} would run {code.file}, which may do anything on this machine; read it,"
-                " then set features.allow_code: true",
-            )
+    is_allowed = parameters.get("features", {}).get("allow_code") is True
+    for why in (find_unfit_code if is_allowed else find_forbidden_code)(training):
+        yield ("training", "grids"), why
 
 
 def _unknown_layers(parameters: Mapping[str, Any], read: Iterable[str]) -> Iterator[tuple[Keys, str]]:

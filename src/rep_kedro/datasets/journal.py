@@ -30,9 +30,14 @@ _PACKAGES = (
     "pyarrow",
     "kedro",
 )
-_NUMBERS = frozenset({"seconds", "n_bytes"})
+_NUMBERS = frozenset({"seconds", "n_bytes", "peak_memory_bytes"})
 _BEYOND = 1e18  # seconds or bytes that nothing takes; also keeps out infinity
-_KINDS: Mapping[str, type] = {"computed_at": str, "failed": str, "versions": dict}
+_KINDS: Mapping[str, type] = {
+    "computed_at": str,
+    "failed": str,
+    "peak_memory_reason": str,
+    "versions": dict,
+}
 
 
 @cache
@@ -63,13 +68,16 @@ def begin_journal(collection_folder: Path) -> None:
         path.touch()
 
 
-def append_to_journal(path: Path, *, key: str, digest: str, seconds: float, n_bytes: int) -> None:
-    """Note that a member was computed.
+def append_to_journal(
+    path: Path, *, key: str, digest: str, seconds: float, n_bytes: int, facts: Mapping[str, Any]
+) -> None:
+    """Note that a member was computed, with further facts about it.
 
     Raises:
         OSError: If the line cannot be written.
     """
-    _append(path, {"key": key, "recipe_digest": digest, "seconds": round(seconds, 3), "n_bytes": n_bytes})
+    about = {"key": key, "recipe_digest": digest, "seconds": round(seconds, 3), "n_bytes": n_bytes}
+    _append(path, {**facts, **about})
 
 
 def append_failure(path: Path, *, key: str, digest: str, why: str) -> None:

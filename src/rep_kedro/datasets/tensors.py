@@ -39,10 +39,17 @@ _ORDER = {name: place for place, name in enumerate(_DTYPES)}  # the library's or
 
 @dataclass(frozen=True)
 class Tensors:
-    """The value of a member: named arrays (numpy or torch) and what the maker says about them."""
+    """The value of a member: named arrays (numpy or torch) and what the maker says about them.
+
+    Attributes:
+        tensors: By name.
+        meta: Stored with them.
+        journal: What the computation cost besides time, for the journal; no part of the member's bytes.
+    """
 
     tensors: dict[str, Any]
     meta: dict[str, Json] = field(default_factory=dict)
+    journal: dict[str, Json] = field(default_factory=dict)
 
 
 class TensorsHandle(MemberHandle):

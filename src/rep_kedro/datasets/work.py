@@ -125,7 +125,10 @@ class Worker:
         self._n_bytes += n_bytes
         try:
             digest = digest_of(item.planned.recipe)
-            append_to_journal(self._journal, key=item.key, digest=digest, seconds=seconds, n_bytes=n_bytes)
+            facts = getattr(value, "journal", {})
+            append_to_journal(
+                self._journal, key=item.key, digest=digest, seconds=seconds, n_bytes=n_bytes, facts=facts
+            )
         except OSError as problem:
             self._raise_if_storage(problem)
             _log.warning("%s: no journal line for %s: %s", self._name, item.key, problem.strerror or problem)

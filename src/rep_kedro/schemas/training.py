@@ -94,7 +94,18 @@ TRAINING_COSTS = Table(
             low=0,
         ),
         number(
-            "memory_bytes", "predicted peak: weights, gradients, averages, outputs of a batch, bytes", low=0
+            "memory_bytes",
+            "predicted peak on one device: weights, gradients, averages, outputs of a batch, bytes",
+            low=0,
+        ),
+        number(
+            "measured_memory_bytes",
+            "measured peak, bytes. On a GPU: the most that torch had allocated. On a CPU: by how much the"
+            " memory of the process grew at most, with libraries loaded meanwhile, without decoded images;"
+            " less than the training needs where it uses memory again that the process had freed. On several"
+            " devices: of the first; after a stop: of the last part",
+            low=0,
+            missing=WITH_REASON,
         ),
         number(
             "seconds",
@@ -102,6 +113,7 @@ TRAINING_COSTS = Table(
             low=0,
             missing="not computed on this machine",
         ),
+        REASON,
     ),
     empty_when="all networks are imported",
 )

@@ -11,6 +11,7 @@ from rep_kedro.models.network import Network
 from rep_kedro.training.metrics import measure_metrics
 from rep_kedro.training.monitors.protocol import Split
 from rep_kedro.training.objectives.protocol import embed
+from rep_kedro.training.own_code import OwnCode
 from rep_kedro.training.stimuli import LabelledImages, TrainingStimuli
 
 EVALUATION_BATCH = 512
@@ -23,7 +24,7 @@ def evaluate(
     device: str,
     *,
     announce: Callable[[Split], None],
-    metrics: Sequence[str] = (),
+    metrics: Sequence[str | OwnCode] = (),
 ) -> dict[str, float]:
     """Return the accuracies on both splits; without a head, the rank of the training images' embeddings.
 

@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 from rep_kedro.errors import UserError, suggest
 from rep_kedro.models.architecture_files import load_definition
 from rep_kedro.parameter_rules import Seed, Side, require_once
+from rep_kedro.training.own_code import OwnCode
 from rep_kedro.training.schedule import Schedule
 from rep_kedro.training.spec import NetworkSpec, Precision, Snapshots, Strict
 
@@ -56,7 +57,7 @@ class NetworkGrid(Strict):
         schedule: How long and how fast; none for objectives that do not train.
         options: Settings of the objective that differ from its defaults.
         monitors: What watches the trainings: settings by name.
-        metrics: What else is measured on test images after each epoch.
+        metrics: What else is measured on test images after each epoch: names, or code of one's own.
         stimulus_set: Where it differs from that of `training`.
         labels: Label column to learn, where it is not the set's own label; several labels of an image are
             learnt by a loss for each class.
@@ -76,7 +77,7 @@ class NetworkGrid(Strict):
     schedule: Schedule | None = None
     options: dict[str, Any] = Field(default_factory=dict)
     monitors: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    metrics: tuple[str, ...] = ()
+    metrics: tuple[str | OwnCode, ...] = ()
     stimulus_set: str | None = None
     labels: str | None = None
     input_px: Side | None = None

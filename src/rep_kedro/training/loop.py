@@ -6,7 +6,7 @@ trained side by side instead.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rep_kedro.errors import UserError
 from rep_kedro.models.architecture import DefinedNetwork
@@ -14,12 +14,16 @@ from rep_kedro.models.network import build_network
 from rep_kedro.training.monitors.protocol import MonitorSettings, Training
 from rep_kedro.training.monitors.watching import Watching
 from rep_kedro.training.objectives.protocol import Objective
+from rep_kedro.training.own_code import OwnCode
 from rep_kedro.training.repeatable import make_stream
 from rep_kedro.training.run import Run, TrainedNetwork
 from rep_kedro.training.schedule import Schedule
 from rep_kedro.training.spec import Precision
 from rep_kedro.training.state import StateFile
 from rep_kedro.training.stimuli import TrainingStimuli
+
+if TYPE_CHECKING:
+    from rep_kedro.training.data_parallel import Processes
 
 
 def train_network(
@@ -42,9 +46,10 @@ def train_in_moments(  # noqa: PLR0913 - all that a training depends on
     device: str = "cpu",
     precision: Precision = "float32",
     monitors: Sequence[MonitorSettings] = (),
-    metrics: Sequence[str] = (),
+    metrics: Sequence[str | OwnCode] = (),
     moments: Sequence[str] = (),
     state_file: StateFile | None = None,
+    processes: "Processes | None" = None,
 ) -> Iterator[tuple[str | None, TrainedNetwork]]:
     """Train one network; yield it at some moments, and at last as it is trained.
 
@@ -62,6 +67,7 @@ def train_in_moments(  # noqa: PLR0913 - all that a training depends on
         metrics: Further metrics of the test images.
         moments: When to yield the network as it is then, as `epoch3` or `step100`.
         state_file: Where the training's state is stored, and taken from if it is there.
+        processes: Those that call this with the same arguments but for the device, and share the work.
 
     Yields:
         A moment and the network at that moment; None and the trained network. Networks are on the CPU, in
@@ -77,6 +83,8 @@ def train_in_moments(  # noqa: PLR0913 - all that a training depends on
     _require_fit(name, objective, schedule, stimuli)
     n_classes = stimuli.n_classes if objective.has_head else None
     network = build_network(architecture, n_classes=n_classes, seed=seed).to(device)
+    if processes is not None:
+        processes.share(network)
     projector = objective.build_projector(network, make_stream(seed, "projector")).to(device)
     plan = schedule if objective.trains else None
     training = Training(
@@ -92,7 +100,9 @@ def train_in_moments(  # noqa: PLR0913 - all that a training depends on
     )
     watching = Watching(monitors, training)
     try:
-        run = Run(training, objective, plan, watching, metrics=metrics, precision=precision)
+        run = Run(
+            training, objective, plan, watching, metrics=metrics, precision=precision, processes=processes
+        )
         yield from run.advance(moments, state_file)
         yield None, run.finish()
         run.require_moments()

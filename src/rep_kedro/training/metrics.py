@@ -1,12 +1,15 @@
-"""Metrics of class logits on test images, by name."""
+"""Metrics of class logits on test images: by name, or code of one's own."""
 
+import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from rep_kedro.errors import UserError, suggest
+from rep_kedro.training.own_code import OwnCode
 
 MOST_CLASSES_OF_CONFUSION = 100
 _TOP = re.compile(r"top([1-9]\d*)_accuracy")
@@ -95,29 +98,63 @@ METRICS: dict[str, Callable[[Tensor, Tensor], dict[str, float]]] = {
 """Of logits (n, n_classes) and labels (n,), n >= 1; `top<k>_accuracy` is any k."""
 
 
-def measure_metrics(names: Sequence[str], logits: Tensor, labels: Tensor) -> dict[str, float]:
-    """Return the named metrics; undefined ones are left out."""
+def measure_metrics(metrics: Sequence[str | OwnCode], logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """Return metrics by name; undefined ones are left out.
+
+    Raises:
+        UserError: If code of one's own fails, or gives something else than numbers; names the metric.
+    """
     found: dict[str, float] = {}
-    for name in names:
-        top = _TOP.fullmatch(name)
-        if top:
-            found[name] = measure_top_k(logits, labels, int(top[1]))
+    for metric in metrics:
+        if isinstance(metric, OwnCode):
+            found |= _measure_own(metric, logits, labels)
+        elif top := _TOP.fullmatch(metric):
+            found[metric] = measure_top_k(logits, labels, int(top[1]))
         else:
-            found |= METRICS[name](logits, labels)
+            found |= METRICS[metric](logits, labels)
     return found
 
 
-def require_metrics(names: Sequence[str], n_classes: int | None = None) -> None:
-    """Refuse unknown metrics, and those that need another number of classes.
+def _measure_own(code: OwnCode, logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """Return a metric of the user's, or several, which then have its name in front; NaN is undefined."""
+    found: Any
+    try:
+        found = code.load()(logits.clone(), labels.clone(), **code.options)
+        values = (
+            {f"{code.name}_{name}": float(value) for name, value in found.items()}
+            if isinstance(found, Mapping)
+            else {code.name: float(found)}
+        )
+    except UserError:
+        raise
+    except Exception as problem:
+        raise UserError(
+            f"metric {code.name!r} of {code.file} fails: {type(problem).__name__}: {problem}"
+        ) from problem
+    if infinite := [name for name, value in values.items() if math.isinf(value)]:
+        raise UserError(
+            f"metric {infinite[0]!r} of {code.file} is infinite; return NaN where it is undefined"
+        )
+    return {name: value for name, value in values.items() if not math.isnan(value)}
+
+
+def require_metrics(metrics: Sequence[str | OwnCode], n_classes: int | None = None) -> None:
+    """Refuse unknown metrics, those that need another number of classes, and names that are taken.
 
     Args:
-        names: Of metrics.
+        metrics: Names, or code of one's own, whose file is not read here.
         n_classes: None where it is not known yet.
 
     Raises:
         UserError: Names the metric.
     """
-    for name in names:
+    names = [each if isinstance(each, str) else each.name for each in metrics]
+    for name in {each.name for each in metrics if isinstance(each, OwnCode)}:
+        if name in {*METRICS, "accuracy"} or _TOP.fullmatch(name) or names.count(name) > 1:
+            raise UserError(
+                f"metric {name!r} of one's own has the name of another metric; give it another name"
+            )
+    for name in (each for each in metrics if isinstance(each, str)):
         top = _TOP.fullmatch(name)
         if not top and name not in METRICS:
             raise UserError(f"unknown metric {name!r} of a training; {suggest(name, [*METRICS, _SHOWN_TOP])}")

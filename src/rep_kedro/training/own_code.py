@@ -1,15 +1,16 @@
-"""Optimisers and curves of the learning rate that Python code of the user makes.
+"""Optimisers, curves of the learning rate and metrics that Python code of the user makes.
 
 The code runs with all that Python may do, so it is accepted only where `features.allow_code` is true. A
 recipe has the digest of the file, never its path.
 """
 
+import inspect
 from hashlib import sha256
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from rep_kedro.errors import MissingFileError, UserError, suggest
 from rep_kedro.parameter_model import PlainNumbers
@@ -33,6 +34,8 @@ class OwnCode(PlainNumbers, BaseModel):
     name: str
     options: dict[str, Any] = Field(default_factory=dict)
 
+    _loaded: Any = PrivateAttr(default=None)
+
     def as_json(self) -> dict[str, Any]:
         """Return what the bytes of a training depend on.
 
@@ -42,11 +45,41 @@ class OwnCode(PlainNumbers, BaseModel):
         return {"sha256": sha256(self._content()).hexdigest(), "name": self.name, "options": self.options}
 
     def load(self) -> Any:
-        """Run the file and return the function or class.
+        """Run the file, once, and return the function or class.
 
         Raises:
             UserError: If the file is missing, fails, or has no such name.
         """
+        if self._loaded is None:
+            self._loaded = self._run()
+        return self._loaded
+
+    def require_callable(self, *arguments: str, **named: str) -> None:
+        """Run the file, and refuse what cannot be called with some arguments and the options; call nothing.
+
+        Args:
+            arguments: Names of what it is given in order.
+            named: Of what it is given by name; the values do not count.
+
+        Raises:
+            UserError: As `load`, or says which argument is wrong.
+        """
+        found = self.load()
+        try:
+            signature = inspect.signature(found)
+        except (TypeError, ValueError):  # some built-in ones have none
+            return
+        given = ", ".join(
+            (*arguments, *named, *(f"{name}={value!r}" for name, value in self.options.items()))
+        )
+        try:
+            if twice := named.keys() & self.options.keys():
+                raise TypeError(f"option {min(twice)!r} is given by the training")
+            signature.bind(*arguments, **named, **self.options)
+        except TypeError as problem:
+            raise UserError(f"{self.file}: {self.name}({given}) cannot be called: {problem}") from problem
+
+    def _run(self) -> Any:
         self._content()
         spec = spec_from_file_location(_MODULE, self._path())
         if spec is None or spec.loader is None:

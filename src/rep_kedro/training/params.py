@@ -35,6 +35,8 @@ class TrainingParams(Strict):
             with whatever the machine is fastest with.
         device: Where to compute, such as `cpu` or `cuda`; another than `cpu` only where `portable` is false.
             Part of no recipe: networks trained elsewhere are kept, though their last digits would differ.
+        devices: Devices of this kind on which each network is trained, a share of each batch on each; more
+            than one only where `portable` is false. Part of no recipe either.
         checkpoints: When and where a training is stored, so that it goes on where it was stopped.
         memory_bytes: Images of a stimulus set that need more, decoded, are read from a temporary file.
         grids: Networks, by objective; empty in a study of imported networks alone.
@@ -44,6 +46,7 @@ class TrainingParams(Strict):
     stimulus_set: str
     portable: bool = True
     device: str = "cpu"
+    devices: PositiveInt = 1
     checkpoints: Checkpoints = Checkpoints()
     memory_bytes: PositiveInt = DEFAULT_MEMORY_BYTES
     grids: tuple[NetworkGrid, ...] = ()
@@ -59,24 +62,21 @@ class TrainingParams(Strict):
         return self
 
     @model_validator(mode="after")
+    def _require_one_device_where_portable(self) -> Self:
+        if self.portable and self.devices > 1:
+            raise UserError(
+                f"training is portable on one device only, but devices is {self.devices};"
+                " set training.portable to false, or training.devices to 1"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _require_networks(self) -> Self:
-        networks = self.networks()
-        for name, spec in networks.items():
-            if self.portable and spec.schedule and spec.schedule.optimizer == "radam":
-                raise UserError(
-                    f"network {name!r}: radam takes roots that differ between processors;"
-                    " set training.portable to false, or take adam or adamw"
-                )
-            if self.portable and spec.schedule and spec.schedule.own_code:
-                raise UserError(
-                    f"network {name!r}: own code may compute other bytes on other processors;"
-                    " set training.portable to false"
-                )
-            if self.portable and spec.precision != "float32":
-                raise UserError(
-                    f"network {name!r}: training is portable in float32 only, but precision is"
-                    f" {spec.precision!r}; set training.portable to false"
-                )
+        for name, spec in self.networks().items():
+            if self.portable:
+                _require_portable(name, spec)
+            if self.devices > 1:
+                _require_divisible(name, spec, self.devices)
         return self
 
     def networks(self) -> dict[str, NetworkSpec]:
@@ -115,6 +115,42 @@ class TrainingParams(Strict):
                 if earlier != name:
                     found[name] = earlier
         return found
+
+
+def _require_portable(name: str, spec: NetworkSpec) -> None:
+    """Refuse what does not give the same bytes on every processor."""
+    if spec.schedule and spec.schedule.optimizer == "radam":
+        raise UserError(
+            f"network {name!r}: radam takes roots that differ between processors;"
+            " set training.portable to false, or take adam or adamw"
+        )
+    if spec.own_code:
+        raise UserError(
+            f"network {name!r}: own code may compute other bytes on other processors;"
+            " set training.portable to false"
+        )
+    if spec.precision != "float32":
+        raise UserError(
+            f"network {name!r}: training is portable in float32 only, but precision is"
+            f" {spec.precision!r}; set training.portable to false"
+        )
+
+
+def _require_divisible(name: str, spec: NetworkSpec, n_devices: int) -> None:
+    """Refuse what several devices cannot share."""
+    from rep_kedro.training.monitors.registry import make_monitors
+
+    if spec.schedule and spec.schedule.batch_size % n_devices:
+        raise UserError(
+            f"network {name!r}: batch_size {spec.schedule.batch_size} is not divisible by training.devices"
+            f" {n_devices}; every device takes an equal share of a batch"
+        )
+    for monitor in make_monitors(spec.monitors):
+        if monitor.reads_layers:
+            raise UserError(
+                f"network {name!r}: monitor {monitor.id!r} reads layers, of which each of training.devices"
+                f" {n_devices} has a share; take the monitor from its grid, or set training.devices to 1"
+            )
 
 
 def _identify(spec: NetworkSpec) -> str:

@@ -3,10 +3,11 @@
 import logging
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -19,11 +20,15 @@ from rep_kedro.training.evaluation import evaluate
 from rep_kedro.training.monitors.protocol import Step, Training
 from rep_kedro.training.monitors.watching import Watching
 from rep_kedro.training.objectives.protocol import Objective
+from rep_kedro.training.own_code import OwnCode
 from rep_kedro.training.repeatable import make_stream, repeatable
 from rep_kedro.training.schedule import Schedule
 from rep_kedro.training.spec import Precision
 from rep_kedro.training.state import StateFile, TrainingState
 from rep_kedro.training.steps import Steps
+
+if TYPE_CHECKING:
+    from rep_kedro.training.data_parallel import Processes
 
 _log = logging.getLogger(__name__)
 
@@ -70,12 +75,13 @@ class Run:
         schedule: Schedule | None,
         watching: Watching,
         *,
-        metrics: Sequence[str],
+        metrics: Sequence[str | OwnCode],
         precision: Precision,
+        processes: "Processes | None" = None,
     ) -> None:
         self._training, self._objective, self._watching = training, objective, watching
-        self._metrics = metrics
-        self._steps = None if schedule is None else Steps(training, schedule, precision)
+        self._metrics, self._processes = metrics, processes
+        self._steps = None if schedule is None else Steps(training, schedule, precision, processes)
         self._order = make_stream(training.seed, "order")
         self._views = make_stream(training.seed, "views")
         self._images_per_update = schedule.images_per_update if schedule else 0
@@ -196,7 +202,8 @@ class Run:
                 training.network, training.projector, images, labels, self._views
             )
         if not math.isfinite(losses["loss"].item()):
-            raise describe_divergence(training, step, losses, images)
+            with self._processes.apart() if self._processes else nullcontext():
+                raise describe_divergence(training, step, losses, images)
         if steps.take(losses["loss"]):
             self._objective.after_update(training.network, training.projector, steps.progress)
         widest = accumulation_dtype(training.device)

@@ -107,7 +107,6 @@ class Schedule(PlainNumbers, BaseModel):
     own_curve: OwnCode | None = None
 
     _given: dict[str, Any] = PrivateAttr(default_factory=dict)
-    _loaded_curve: Any = PrivateAttr(default=None)
 
     @model_validator(mode="wrap")
     @classmethod
@@ -187,7 +186,7 @@ class Schedule(PlainNumbers, BaseModel):
         if update < n_warmup:
             return (update + 1) / n_warmup
         if self.own_curve is not None:
-            return float(self._load_own_curve()(update / n_updates, **self.own_curve.options))
+            return float(self.own_curve.load()(update / n_updates, **self.own_curve.options))
         if self.curve == "cosine":
             falling = (1 + math.cos(math.pi * (update - n_warmup) / (n_updates - n_warmup))) / 2
             return self.final_rate + (1 - self.final_rate) * falling
@@ -204,11 +203,6 @@ class Schedule(PlainNumbers, BaseModel):
                 n_updates = self.epochs * per_epoch
                 return self.step_factor ** sum(update >= part * n_updates for part in self.milestones)
         return 1.0
-
-    def _load_own_curve(self) -> Any:
-        if self._loaded_curve is None and self.own_curve is not None:
-            self._loaded_curve = self.own_curve.load()
-        return self._loaded_curve
 
     def _n_warmup(self, per_epoch: int) -> int:
         if self.warmup_steps is not None:

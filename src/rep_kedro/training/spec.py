@@ -9,6 +9,7 @@ from rep_kedro.models.architecture import DefinedNetwork
 from rep_kedro.models.architecture_files import load_definition
 from rep_kedro.parameter_model import PlainNumbers
 from rep_kedro.parameter_rules import Count, Seed, Side
+from rep_kedro.training.own_code import OwnCode
 from rep_kedro.training.schedule import Schedule
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -52,7 +53,7 @@ class NetworkSpec(Strict):
         schedule: How long and how fast; None for objectives that do not train.
         options: Settings of the objective.
         monitors: Settings of what watches the training, by name.
-        metrics: What is measured on test images after each epoch besides the accuracy.
+        metrics: What is measured on test images after each epoch besides the accuracy: names, or own code.
         precision: Of the forward passes while training.
         moment: `epoch<n>` or `step<n>` of a snapshot; None for the trained network.
     """
@@ -67,9 +68,15 @@ class NetworkSpec(Strict):
     schedule: Schedule | None = None
     options: dict[str, Any] = Field(default_factory=dict)
     monitors: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    metrics: tuple[str, ...] = ()
+    metrics: tuple[str | OwnCode, ...] = ()
     precision: Precision = "float32"
     moment: str | None = None
+
+    @property
+    def own_code(self) -> tuple[OwnCode, ...]:
+        """What runs code of the user."""
+        metrics = [each for each in self.metrics if isinstance(each, OwnCode)]
+        return (*(self.schedule.own_code if self.schedule else ()), *metrics)
 
     def load_definition(self) -> DefinedNetwork:
         """Return the definition, with the network's own input side."""

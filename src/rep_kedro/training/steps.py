@@ -1,12 +1,12 @@
 """The steps of one training: batches, precision, gradients, optimiser, learning rate.
 
-Lower precision is torch's own: `autocast` around the forward pass, and for float16 a `GradScaler`. On one
-device Lightning's Fabric would call the same two, so it would add a dependency and no function.
+Lower precision is torch's own: `autocast` around the forward pass, and for float16 a `GradScaler`.
+Lightning's Fabric would call the same two (docs/adr/0013).
 """
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -16,6 +16,9 @@ from rep_kedro.training.optimizers import build_optimizer
 from rep_kedro.training.schedule import Schedule
 from rep_kedro.training.spec import Precision
 from rep_kedro.training.state import pack_optimizer, unpack_optimizer
+
+if TYPE_CHECKING:
+    from rep_kedro.training.data_parallel import Processes
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -28,10 +31,17 @@ class Steps:
         n_updates: Updates so far.
     """
 
-    def __init__(self, training: Training, schedule: Schedule, precision: Precision = "float32") -> None:
-        trained_along = [each for each in training.projector.parameters() if each.requires_grad]
-        parameters = [*training.network.parameters(), *trained_along]
-        self._optimizer = build_optimizer(parameters, schedule)
+    def __init__(
+        self,
+        training: Training,
+        schedule: Schedule,
+        precision: Precision = "float32",
+        processes: "Processes | None" = None,
+    ) -> None:
+        self._processes = processes
+        self._of_network = [*training.network.parameters()]
+        self._trained_along = [each for each in training.projector.parameters() if each.requires_grad]
+        self._optimizer = build_optimizer([*self._of_network, *self._trained_along], schedule)
         self._schedule, self._n_images = schedule, len(training.stimuli.train.images)
         self._device_type, self._dtype = torch.device(training.device).type, _DTYPES.get(precision)
         self._scaler = torch.amp.GradScaler(self._device_type, enabled=precision == "float16")
@@ -61,6 +71,8 @@ class Steps:
         self._n_waiting += 1
         if self._n_waiting < n_passes:
             return False
+        if self._processes is not None:
+            self._processes.join_gradients(self._of_network, self._trained_along)
         for group in self._optimizer.param_groups:
             group["lr"] = self._schedule.rate(self.n_updates, self._updates_per_epoch)
         self._scaler.step(self._optimizer)

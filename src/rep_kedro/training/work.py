@@ -1,5 +1,6 @@
 """The training work: decode the images, train one network after another, and return members."""
 
+import math
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from rep_kedro.models.architecture import DefinedNetwork
 from rep_kedro.models.sources.trained import MONITOR_PREFIX, PROJECTOR_PREFIX
 from rep_kedro.training.decoding import decode_splits
 from rep_kedro.training.loop import train_in_moments
+from rep_kedro.training.memory import PeakMemory
 from rep_kedro.training.monitors.registry import make_monitors
 from rep_kedro.training.objectives.registry import make_objective
 from rep_kedro.training.params import DEFAULT_MEMORY_BYTES, Checkpoints
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from rep_kedro.datasets import ArrowHandle
+    from rep_kedro.training.data_parallel import Processes
 
 Networks = Mapping[str, PlannedNetwork]
 """What to make, by name."""
@@ -35,15 +38,21 @@ class Place:
 
     Attributes:
         device: Such as `cpu` or `cuda`.
+        n_devices: On which each network is trained.
         portable: Whether this process computes the same bytes on every machine; recorded with the members.
         memory_bytes: Decoded images that need more are read from a temporary file.
         checkpoints: Where the states of trainings are stored; None for nowhere.
+        is_own_process: Whether this process does nothing else.
+        processes: Those that train each network together; None for this one alone.
     """
 
     device: str = "cpu"
+    n_devices: int = 1
     portable: bool = False
     memory_bytes: int = DEFAULT_MEMORY_BYTES
     checkpoints: Checkpoints | None = None
+    is_own_process: bool = False
+    processes: "Processes | None" = None
 
 
 def train_networks(
@@ -63,16 +72,18 @@ def train_networks(
         Name, and the member or the error that took its place.
     """
     stimuli = _Stimuli(stimulus_sets, place.memory_bytes)
-    for base, wanted in _by_training(names).items():
+    for base, wanted in by_training(names).items():
         waiting = dict(wanted)
         planned = networks[next(iter(wanted))]
         try:
-            with closing(_train(base, list(wanted.values()), planned, stimuli, place)) as moments:
+            images = stimuli.of(planned.spec, planned.architecture)
+            peak = PeakMemory(place.device, may_reset=place.is_own_process)
+            with closing(_train(base, list(wanted.values()), planned, images, place)) as moments:
                 for moment, trained in moments:
                     name = base if moment is None else f"{base}{SNAPSHOT_MARK}{moment}"
                     if name in waiting:
                         waiting.pop(name)
-                        yield name, _to_member(trained, networks[name].spec, place)
+                        yield name, _to_member(trained, networks[name].spec, place, peak)
                     if not waiting:
                         break
         except Exception as error:
@@ -80,7 +91,7 @@ def train_networks(
 
 
 def _train(
-    name: str, moments: Sequence[str | None], planned: PlannedNetwork, stimuli: "_Stimuli", place: Place
+    name: str, moments: Sequence[str | None], planned: PlannedNetwork, images: TrainingStimuli, place: Place
 ) -> Generator[tuple[str | None, TrainedNetwork]]:
     """Train one network."""
     spec, architecture = planned.spec, planned.architecture
@@ -91,8 +102,9 @@ def _train(
         seed=spec.seed,
         order_seed=spec.order_seed,
         schedule=spec.schedule,
-        stimuli=stimuli.of(spec, architecture),
+        stimuli=images,
         device=place.device,
+        processes=place.processes,
         precision=spec.precision,
         monitors=make_monitors(spec.monitors),
         metrics=spec.metrics,
@@ -107,10 +119,12 @@ def _state_file(name: str, planned: PlannedNetwork, place: Place) -> StateFile |
     platform = describe_platform(place.device, portable=place.portable)
     identity = {"recipe": planned.digest, PLATFORM: platform}
     chosen = place.checkpoints
-    return StateFile(Path(chosen.folder), name, identity, seconds=chosen.seconds, steps=chosen.steps)
+    stores = place.processes is None or place.processes.rank == 0
+    seconds = chosen.seconds if stores else math.inf
+    return StateFile(Path(chosen.folder), name, identity, seconds=seconds, steps=chosen.steps)
 
 
-def _by_training(names: Sequence[str]) -> dict[str, dict[str, str | None]]:
+def by_training(names: Sequence[str]) -> dict[str, dict[str, str | None]]:
     """Return the names by the network that is trained for them, each with its moment."""
     found: dict[str, dict[str, str | None]] = {}
     for name in names:
@@ -119,7 +133,7 @@ def _by_training(names: Sequence[str]) -> dict[str, dict[str, str | None]]:
     return found
 
 
-def _to_member(trained: TrainedNetwork, spec: NetworkSpec, place: Place) -> Tensors:
+def _to_member(trained: TrainedNetwork, spec: NetworkSpec, place: Place, peak: PeakMemory) -> Tensors:
     network = trained.network
     history = [{**metrics, "epoch": int(metrics["epoch"])} for metrics in trained.history]
     state = _without_counters(network)
@@ -149,6 +163,7 @@ def _to_member(trained: TrainedNetwork, spec: NetworkSpec, place: Place) -> Tens
             "test_accuracy": history[-1].get("test_accuracy"),
             PLATFORM: describe_platform(place.device, portable=place.portable),
         },
+        journal=peak.read(),
     )
 
 

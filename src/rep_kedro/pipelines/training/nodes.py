@@ -93,7 +93,7 @@ def _recipe_of(
     if spec.precision != "float32":
         recipe["precision"] = spec.precision
     if spec.metrics:
-        recipe["metrics"] = list(spec.metrics)
+        recipe["metrics"] = [each if isinstance(each, str) else each.as_json() for each in spec.metrics]
     if watching := [each for each in make_monitors(spec.monitors) if each.is_part_of_recipe]:
         recipe["monitors"] = [
             {**each.as_json(), "code": code_revision(type(each).__module__)} for each in watching
@@ -124,7 +124,8 @@ def tabulate_trainings(
     trained = {name: networks[name] for name in sorted(networks) if "moment" not in networks[name].meta}
     history = [row for name, handle in trained.items() for row in _history_of(name, handle)]
     costs = [
-        {**_cost_of(name, handle), "seconds": sum_seconds(name, networks)} for name, handle in trained.items()
+        {**_cost_of(name, handle), **_measured(handle), "seconds": sum_seconds(name, networks)}
+        for name, handle in trained.items()
     ]
     settings = [row for name, handle in trained.items() for row in _settings_of(name, handle)]
     return TRAINING_HISTORY.frame(history), TRAINING_COSTS.frame(costs), NETWORK_SETTINGS.frame(settings)
@@ -183,6 +184,15 @@ def _cost_of(name: str, handle: TensorsHandle) -> dict[str, Any]:
     }
 
 
+def _measured(handle: TensorsHandle) -> dict[str, Any]:
+    """Return the peak memory of a training, or why it is not known."""
+    from rep_kedro.training.memory import PEAK, REASON
+
+    peak = handle.journal.get(PEAK)
+    why = "" if peak is not None else handle.journal.get(REASON, "not computed on this machine")
+    return {"measured_memory_bytes": None if peak is None else float(peak), "reason": why}
+
+
 def sum_seconds(name: str, networks: Mapping[str, TensorsHandle]) -> float | None:
     """Return the time of a training: from its start to its first snapshot, and so on to its end.
 
@@ -205,14 +215,20 @@ def _train_networks(
     stimulus_sets: Mapping[str, ArrowHandle],
     params: TrainingParams,
 ) -> Iterator[tuple[str, object]]:
-    """Train the named networks: in a process of its own where every machine shall give the same bytes."""
-    from rep_kedro.training import portable, work
+    """Train the named networks.
+
+    In a process of its own where every machine shall give the same bytes; in one for each device of several.
+    """
+    from rep_kedro.training import portable, processes, work
     from rep_kedro.training.state import state_path
 
-    place = work.Place(params.device, memory_bytes=params.memory_bytes, checkpoints=params.checkpoints)
+    place = work.Place(
+        params.device, params.devices, memory_bytes=params.memory_bytes, checkpoints=params.checkpoints
+    )
     used = {name: stimulus_sets[name] for name in {networks[each].spec.stimulus_set for each in names}}
     waiting = set(names)
-    train = portable.train_portably if params.portable else work.train_networks
+    train = work.train_networks if params.devices == 1 else processes.train_on_devices
+    train = portable.train_portably if params.portable else train
     for name, trained in train(names, networks, used, place):
         yield name, trained  # the collection stores it before it asks for the next
         waiting.discard(name)

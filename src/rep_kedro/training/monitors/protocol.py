@@ -160,6 +160,7 @@ class MonitorSettings(PlainNumbers, BaseModel):
         source: Paper and section.
         is_part_of_recipe: Whether a network is trained again where the settings change. Not so for a monitor
             that only looks, and whose results an analysis can also get from the stored weights.
+        reads_layers: Whether it looks into the network: on several devices, each has a part of what is there.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -167,6 +168,7 @@ class MonitorSettings(PlainNumbers, BaseModel):
     id: ClassVar[str]
     source: ClassVar[str]
     is_part_of_recipe: ClassVar[bool] = True
+    reads_layers: ClassVar[bool] = False
 
     def require_objective(self, objective: "Objective") -> None:
         """Refuse objectives that give the monitor nothing to watch.

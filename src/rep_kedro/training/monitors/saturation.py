@@ -60,6 +60,7 @@ class SaturationSettings(MonitorSettings):
     id = "saturation"
     source = "Richter et al. 2021, arXiv:2006.08679, section 3"
     is_part_of_recipe = False  # the same weights come out, and stored networks can be read later
+    reads_layers = True
 
     way: Way = "channelwise"
     positions: Literal["auto", "all"] | PositiveInt | Nearest = "auto"

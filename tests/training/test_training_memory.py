@@ -1,0 +1,28 @@
+"""The measured peak memory of a training: what grew, or why it cannot be seen."""
+
+import sys
+
+import pytest
+import torch
+
+from rep_kedro.training.memory import PEAK, REASON, PeakMemory
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory of a process is measured on Linux")
+MANY = 64 * 2**20
+
+
+def test_the_growth_of_the_process_is_measured():
+    peak = PeakMemory("cpu", may_reset=True)
+    torch.ones(MANY, dtype=torch.uint8)  # a peak stays when its memory is given back
+    assert 0.9 * MANY < peak.read()[PEAK] < 1.5 * MANY
+
+
+def test_a_peak_below_an_earlier_one_has_a_reason():
+    torch.ones(2 * MANY, dtype=torch.uint8)
+    peak = PeakMemory("cpu", may_reset=False)
+    torch.ones(MANY, dtype=torch.uint8)
+    assert peak.read() == {REASON: "the process had used as much memory before"}
+
+
+def test_other_devices_have_a_reason():
+    assert list(PeakMemory("meta", may_reset=False).read()) == [REASON]
