@@ -23,8 +23,10 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from threading import Lock
 
 _LARGEST_ORDER = 1 << 17
+_STARTING = Lock()
 _LIBRARIES = (
     *("kedro.framework.cli", "kedro.framework.session", "kedro.framework.context", "kedro.ipython"),
     *("kedro.config", "kedro.runner", "kedro_datasets", "rich.logging", "tqdm.contrib.logging", "dvc.api"),
@@ -50,7 +52,8 @@ def run_forked(
         with ours:
             with theirs:
                 fds = [out.fileno(), err.fileno(), theirs.fileno()]
-                mother = _mother_with_project() if has_project else _mother()
+                with _STARTING:
+                    mother = _mother_with_project() if has_project else _mother()
                 socket.send_fds(mother, [json.dumps(order).encode()], fds)
             ended = ours.recv(64)
         texts = []

@@ -30,11 +30,11 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def copy_project(folder: Path) -> Path:
-    """Copy what a clone has, without results and without what is git-ignored."""
+    """Copy what a clone has, without results; compiled modules come along, which saves seconds."""
     for part in PARTS:
         source, target = ROOT / part, folder / part
         if source.is_dir():
-            ignore = shutil.ignore_patterns("__pycache__", "*.egg-info", "local")
+            ignore = shutil.ignore_patterns("*.egg-info", "local")
             shutil.copytree(source, target, ignore=ignore)
         elif source.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,7 @@ run_shared: Run = partial(run_in, has_project=True)
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small study; tests must not change it, as all processes of a test session share it.
 
-    It is made by a process of its own, with hashes of its own, and with compiled modules, which copies keep.
+    It is made by a process of its own, with hashes of its own.
     """
     base = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:

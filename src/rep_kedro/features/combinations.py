@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rep_kedro.datasets import MemberKey, code_revision
 from rep_kedro.errors import UserError, suggest
 from rep_kedro.features.spec import Combination, describe
-from rep_kedro.features.views import FeatureView, FittedOn, Reading
+from rep_kedro.features.views import FeatureView, FittedOn, Reading, layer_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -155,13 +155,6 @@ def _combine(
             f"networks of combination {name!r} saw different stimuli of {stimulus_set}, or another order: "
             f"{', '.join(combination.models)}"
         )
-    layers = {model: _layer_of(member, combination.layer) for model, member in members.items()}
+    layers = {model: layer_of(member, combination.layer) for model, member in members.items()}
     key = str(MemberKey(stimulus_set, name))
     return CombinationView(key, combination, members, layers, fitted_on(stimulus_set))
-
-
-def _layer_of(view: FeatureView, layer: str) -> str:
-    name = str(view.meta["final_layer"]) if layer == "final" else layer
-    if name not in view.meta["layers"]:
-        raise UserError(f"{view.key} has no layer {name!r}; known: {', '.join(view.meta['layers'])}")
-    return name

@@ -183,6 +183,18 @@ class FeatureView:
         )
 
 
+def layer_of(source: FeatureSource, layer: str) -> str:
+    """Return the name of a layer that the features have; ``final`` is the last.
+
+    Raises:
+        UserError: If there is no such layer.
+    """
+    name = str(source.meta["final_layer"]) if layer == "final" else layer
+    if name not in source.meta["layers"]:
+        raise UserError(f"{source.key} has no layer {name!r}; known: {', '.join(source.meta['layers'])}")
+    return name
+
+
 def share_memory(array: "np.ndarray[Any, Any]") -> "Tensor":
     """Return an array as a tensor without a copy; one of a read-only array must not be written to."""
     import torch

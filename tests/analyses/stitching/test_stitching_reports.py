@@ -7,7 +7,7 @@ import pytest
 from tests.small_collections import ARROW, make_network, make_stimuli, run_plan, store, store_networks
 
 from rep_kedro.analyses.stitching.params import StitchingParams
-from rep_kedro.datasets import DamagedMemberError, DocumentDataset
+from rep_kedro.datasets import DamagedMemberError
 from rep_kedro.models.study import FeaturesParams
 from rep_kedro.pipelines.stitching.nodes import plan_stitch_reports, plan_stitches
 
@@ -33,29 +33,26 @@ def study(tmp_path_factory):
     return stitches, handles, params
 
 
-@pytest.fixture(scope="module")
-def report(study, tmp_path_factory):
-    [handle] = run_plan(tmp_path_factory.mktemp("first"), plan_stitch_reports(*study), DOCUMENT).values()
-    return handle
-
-
-def test_a_report_has_two_pages_and_the_same_bytes_each_time(study, report, tmp_path):
-    [again] = run_plan(tmp_path, plan_stitch_reports(*study), DOCUMENT).values()
-    assert report.key == "noise/cnn_s0-to-cnn_s1/frank/relu3-s0"
-    content = report.pdf()
-    assert content == again.pdf()
+def test_a_report_has_two_pages_and_the_same_bytes_each_time(study, tmp_path):
+    first, again = (
+        run_plan(tmp_path / name, plan_stitch_reports(*study), DOCUMENT) for name in ("first", "again")
+    )
+    [key] = first
+    assert key == "noise/cnn_s0-to-cnn_s1/frank/relu3-s0"
+    content = first[key].pdf()
+    assert content == again[key].pdf()
     assert len(re.findall(rb"/Type /Page\b", content)) == 2
     assert b"CreationDate" not in content
-    assert report.recipe["stitch"] == study[0]["noise/cnn_s0-to-cnn_s1/frank"].reference
+    assert first[key].recipe["stitch"] == study[0]["noise/cnn_s0-to-cnn_s1/frank"].reference
 
 
-def test_a_flipped_bit_is_found(report, tmp_path):
-    content = bytearray(report.path.read_bytes())
+def test_a_flipped_bit_is_found(study, tmp_path):
+    [handle] = run_plan(tmp_path / "out", plan_stitch_reports(*study), DOCUMENT).values()
+    content = bytearray(handle.path.read_bytes())
     content[len(content) // 2] ^= 1
-    path = tmp_path / "spoiled.pdf"
-    path.write_bytes(bytes(content))
+    handle.path.write_bytes(bytes(content))
     with pytest.raises(DamagedMemberError, match="content is not what was written"):
-        DocumentDataset(filepath=str(path)).load().pdf()
+        handle.pdf()
 
 
 def test_without_a_map_that_asks_for_one_there_is_none(study):

@@ -13,7 +13,6 @@ MEASURES_OF_ONE_SPECTRUM = [
     spectrum.measure_saturation,
     spectrum.measure_rankme_uncentred_sigma,
     spectrum.measure_effective_rank_centred_lambda,
-    spectrum.measure_effective_rank_centred_sigma,
     spectrum.measure_von_neumann_entropy_centred_lambda,
     spectrum.measure_participation_ratio_centred_lambda,
     spectrum.measure_stable_rank_uncentred_sigma,
@@ -92,7 +91,6 @@ def test_measures_agree_with_their_definitions():
     expected = {
         spectrum.measure_rankme_uncentred_sigma: reference.exp_entropy(plain, epsilon=1e-7),
         spectrum.measure_effective_rank_centred_lambda: reference.exp_entropy(plain),
-        spectrum.measure_effective_rank_centred_sigma: reference.exp_entropy(plain),
         spectrum.measure_von_neumann_entropy_centred_lambda: math.log(reference.exp_entropy(plain)),
         spectrum.measure_participation_ratio_centred_lambda: reference.participation_ratio(plain),
         spectrum.measure_stable_rank_uncentred_sigma: sum(v**2 for v in plain) / max(plain) ** 2,
@@ -179,14 +177,6 @@ def test_a_power_law_through_zero_is_refused():
         spectrum.fit_power_law_centred_lambda(torch.tensor([3.0, 2.0, 1.0, 0.0]), first=1, last=4)
 
 
-@pytest.mark.parametrize(("n_samples", "n_features"), [(30, 6), (6, 30)])
-def test_sigma_from_moments_equals_the_singular_values_of_the_samples(n_samples, n_features):
-    generator = torch.Generator().manual_seed(1)
-    x = torch.randn(n_samples, n_features, generator=generator, dtype=torch.float64) + 1.0
-    sigma = spectrum.convert_to_sigma(spectrum.compute_eigenvalues(x.T @ x / n_samples), n_samples=n_samples)
-    torch.testing.assert_close(sigma, torch.linalg.svdvals(x), rtol=1e-9, atol=1e-9)
-
-
 def test_numerical_rank_counts_directions_above_rounding():
     generator = torch.Generator().manual_seed(2)
     x = torch.randn(40, 3, generator=generator) @ torch.randn(3, 20, generator=generator)
@@ -202,7 +192,6 @@ def test_numerical_rank_counts_directions_above_rounding():
         (lambda: spectrum.compute_eigenvalues(torch.zeros(2, 3)), "must be square"),
         (lambda: spectrum.compute_eigenvalues(torch.full((2, 2), torch.nan)), "must be finite"),
         (lambda: spectrum.compute_eigenvalues(-torch.eye(2)), "must not be negative, got -1"),
-        (lambda: spectrum.convert_to_sigma(torch.ones(2), n_samples=0), "at least 1 sample"),
         (lambda: spectrum.measure_intrinsic_dimension(torch.ones(2), delta=0.0), "got 0.0"),
         (lambda: spectrum.measure_intrinsic_dimension(torch.ones(2), delta=1.1), "got 1.1"),
         (lambda: spectrum.measure_intrinsic_dimension(torch.ones(2), rule="first"), "known: reach, delve"),

@@ -3,9 +3,9 @@
 from math import prod
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, model_validator
+from pydantic import Discriminator, Field, model_validator
 
-from rep_kedro.parameter_model import PlainNumbers
+from rep_kedro.parameter_model import Parameters
 
 Positive = Annotated[float, Field(gt=0)]
 Decays = Annotated[tuple[Positive, ...], Field(min_length=1)]
@@ -25,10 +25,8 @@ PAPER: dict[str, Any] = {
 PAPER_SEEDS = (0, 1, 2)
 
 
-class Strict(PlainNumbers, BaseModel):
+class Strict(Parameters):
     """A model that refuses unknown names."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class OneSolver(Strict):

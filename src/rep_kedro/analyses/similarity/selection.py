@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from rep_kedro.datasets import MemberKey, Plan, Planned, missing_of
 from rep_kedro.errors import UserError, suggest
 from rep_kedro.features import FeatureSource, FeatureView, RowFinder, Transform
-from rep_kedro.features.views import require_finite, share_memory
+from rep_kedro.features.views import layer_of, require_finite, share_memory
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,7 +79,7 @@ class Selection:
         Raises:
             ValueError: If a network has no such layer.
         """
-        return {model: _layer_of(source, layer) for model, source in self.sources.items()}
+        return {model: layer_of(source, layer) for model, source in self.sources.items()}
 
     def load(self, layers: Mapping[str, str]) -> dict[str, Tensor]:
         """Read the features, one float32 matrix (n_stimuli, n_features) for each network.
@@ -222,13 +222,6 @@ def _require_subset(
             f"{suggest(subset, known)}"
         )
     return stimulus_subsets[key]
-
-
-def _layer_of(source: FeatureSource, layer: str) -> str:
-    name = str(source.meta["final_layer"]) if layer == "final" else layer
-    if name not in source.meta["layers"]:
-        raise UserError(f"{source.key} has no layer {name!r}; known: {', '.join(source.meta['layers'])}")
-    return name
 
 
 def _require_same_stimuli(stimulus_set: str, handles: Mapping[str, TensorsHandle]) -> None:

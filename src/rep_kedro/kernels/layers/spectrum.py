@@ -53,24 +53,6 @@ def compute_eigenvalues(symmetric: Tensor, *, rounding: float = RELATIVE_NEGATIV
     return eigenvalues.clamp(min=0.0)
 
 
-def convert_to_sigma(eigenvalues: Tensor, *, n_samples: int) -> Tensor:
-    """Return the singular values of the sample matrix behind a covariance or second moment.
-
-    Args:
-        eigenvalues: Descending, shape (n_features,), of a matrix that was divided by ``n_samples``.
-        n_samples: Rows of the sample matrix, at least 1.
-
-    Returns:
-        sqrt(n_samples * eigenvalues), the first min(n_samples, n_features) of them, float64.
-
-    Raises:
-        ValueError: If the spectrum is not valid or ``n_samples`` is below 1.
-    """
-    if n_samples < 1:
-        raise ValueError(f"singular values need at least 1 sample, got {n_samples}")
-    return (_require_spectrum(eigenvalues) * n_samples).sqrt()[:n_samples]
-
-
 def measure_intrinsic_dimension(
     centred_lambda: Tensor, *, delta: float = 0.99, rule: SaturationRule = "reach"
 ) -> int:
@@ -162,16 +144,6 @@ def measure_effective_rank_centred_lambda(centred_lambda: Tensor) -> float:
         Roy & Vetterli 2007, EUSIPCO, section 2, on the covariance (its singular values are its eigenvalues).
     """
     return math.exp(measure_von_neumann_entropy_centred_lambda(centred_lambda))
-
-
-def measure_effective_rank_centred_sigma(centred_sigma: Tensor) -> float:
-    """Return exp of the entropy of singular value shares of the centred samples, without any epsilon.
-
-    Source:
-        Roy & Vetterli 2007, EUSIPCO, section 2, on the sample matrix.
-    """
-    sigma = _require_variance(centred_sigma)
-    return math.exp(_entropy(sigma / sigma.sum()))
 
 
 def measure_von_neumann_entropy_centred_lambda(centred_lambda: Tensor) -> float:

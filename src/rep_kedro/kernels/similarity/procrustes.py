@@ -51,7 +51,7 @@ def compute_rotations(representations: Sequence[Tensor], *, memory_bytes: int) -
         Time O(n_stimuli * w^2 + w^3) a pair with w the lesser of n_features and n_stimuli.
     """
     require_same_stimuli(representations)
-    prepared = [_reduce(x) for x in representations]
+    prepared = [reduce_to_span(x) for x in representations]
     points = [x for x, _ in prepared]
     norms = torch.tensor([norm for _, norm in prepared], dtype=torch.float64, device=points[0].device)
     fidelity = torch.full((len(points), len(points)), torch.nan, dtype=torch.float64, device=norms.device)
@@ -64,7 +64,7 @@ def compute_rotations(representations: Sequence[Tensor], *, memory_bytes: int) -
     return Rotations(fidelity, norms)
 
 
-def _reduce(representation: Tensor) -> tuple[Tensor, float]:
+def reduce_to_span(representation: Tensor) -> tuple[Tensor, float]:
     """Return a centred representation of unit norm, turned so that it has no more features than stimuli."""
     if representation.shape[1] > len(representation):
         basis = compute_basis(representation)

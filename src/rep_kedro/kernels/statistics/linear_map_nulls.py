@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rep_kedro.kernels.similarity.basis import Basis, centre_to_unit, compute_basis, require_same_stimuli
+from rep_kedro.kernels.similarity.basis import Basis, compute_basis, require_same_stimuli
 from rep_kedro.kernels.similarity.distinct_stimuli import count_distinct_pairs
-from rep_kedro.kernels.similarity.procrustes import mix_spreads, separate_sizes_and_shapes
+from rep_kedro.kernels.similarity.procrustes import mix_spreads, reduce_to_span, separate_sizes_and_shapes
 from rep_kedro.kernels.statistics.permutation import permute_bases, sum_of_singular_values, sum_of_squares
 
 ROUNDING = 1e-14  # relative to the largest value; a cosine this close to 1 differs from it by rounding only
@@ -110,7 +110,7 @@ def permute_linear_maps(prepared: Comparable, permutations: Tensor) -> Tensor:
 
 def _prepare_rotations(representations: Sequence[Tensor], statistic: str) -> Comparable:
     """Prepare measures of the fidelity, the nuclear norm of the product of models of unit norm."""
-    prepared = [_reduce(x) for x in representations]
+    prepared = [reduce_to_span(x) for x in representations]
     points = [x for x, _ in prepared]
     norms = points[0].new_tensor([norm for _, norm in prepared])
 
@@ -125,15 +125,6 @@ def _prepare_rotations(representations: Sequence[Tensor], statistic: str) -> Com
         return separate_sizes_and_shapes(fidelity, norms)
 
     return Comparable(points, sum_of_singular_values, conclude)
-
-
-def _reduce(representation: Tensor) -> tuple[Tensor, float]:
-    """Return a centred representation of unit norm with no more columns than stimuli, and its norm before."""
-    if representation.shape[1] > len(representation):
-        basis = compute_basis(representation)
-        return basis.directions * basis.spread, basis.norm
-    centred, norm = centre_to_unit(representation)
-    return (centred if norm else centred[:, :0]), norm
 
 
 def _prepare_overlaps(points: Sequence[Tensor], statistic: str, n_distinct: Tensor) -> Comparable:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor
 
 from rep_kedro.errors import UserError
@@ -24,21 +24,19 @@ from rep_kedro.models.watched_layers import (
     find_watched_layers,
 )
 from rep_kedro.models.watching import LayerWatch
-from rep_kedro.parameter_model import PlainNumbers
+from rep_kedro.parameter_model import Parameters
 from rep_kedro.training.evaluation import EVALUATION_BATCH
 from rep_kedro.training.monitors.protocol import Monitor, MonitorSettings, Seen, Split, Step, Training
 from rep_kedro.training.monitors.spectra_log import SpectraLog
 from rep_kedro.training.stimuli import TrainingStimuli
 
 
-class Nearest(PlainNumbers, BaseModel):
+class Nearest(Parameters):
     """A regular grid of positions.
 
     Attributes:
         nearest: Positions along each axis, as the published experiments read 1 or 4.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     nearest: PositiveInt
 

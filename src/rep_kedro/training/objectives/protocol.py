@@ -8,14 +8,15 @@ trained along, and all of its state is part of a checkpoint.
 from typing import Any, ClassVar
 
 import torch
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from rep_kedro.models.network import Network, scale_images_in_unit_range
 from rep_kedro.models.projector import Projector
-from rep_kedro.parameter_model import Parameters
+from rep_kedro.parameter_model import PlainNumbers
 
 
-class Objective(Parameters):
+class Objective(PlainNumbers, BaseModel):
     """Base of all objectives; one file holds one.
 
     Attributes:
@@ -25,6 +26,8 @@ class Objective(Parameters):
         trains: False for controls, whose networks stay as drawn.
         n_views: Views of an image that are compared.
     """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     id: ClassVar[str]
     source: ClassVar[str]
