@@ -247,6 +247,21 @@ def test_a_run_with_one_stimulus_set_says_that_consistency_needs_two(study, choi
     assert ONE_OF_MANY.findall(text) == []
 
 
+def test_figures_that_need_two_stimulus_sets_are_left_out_of_a_run_with_one(study, choices):
+    across = ("consistency", "set_pairs", "set_scatter", "consistency_by_category", "anchors")
+    absences = dict.fromkeys((*across, "mean_and_spread", "mean_and_std_maps", "rankme"), "no second set")
+
+    def page(sets):
+        tables = cut(study, sets, list(study.model_cards["model"]))
+        return Page(build_report(make_content(tables, {}, absences=absences, **choices))).text
+
+    alone, both = page(["digits"]), page(["digits", "shapes"])
+    for n_figures in (5, 2):
+        line = f"Left out, since they need a second stimulus set: {n_figures} figures."
+        assert (line in alone, line in both) == (True, False)
+    assert (alone.count("no second set"), both.count("no second set")) == (1, 8)
+
+
 def test_a_run_with_one_network_says_that_comparing_needs_two(study, choices):
     text = told_of(study, choices, ["digits", "shapes"], ["cnn_supervised_s0"])
     assert "This run has one network, and none to compare it with." in text

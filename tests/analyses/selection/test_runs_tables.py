@@ -20,7 +20,7 @@ from rep_kedro.errors import UserError
         (b"run,g,c,p\na,a,1,2\nb,a,\0,2\n", "is no text: line 3 has a NUL byte"),
         (b"run,g,c,p\na,a,1,2\nb,a,1,-inf\n", "column 'p' has '-inf' for 'b', not a finite number; leave"),
         (b"run,g,c,p\na,a,x,2\n", "column 'c' has 'x' for 'a', not a finite number; leave"),
-        (b"run,g,c,p\na,a,1,2\n,a,1,2\n", "column 'run' has no name in row 2"),
+        (b"run,g,c,p\na,a,1,2\n,a,1,2\n", "column 'run' has no name in 1 of 2 rows"),
         (b"run,g,c,p\n01,a,1,2\n01,a,1,2\n", "column 'run' has several rows for '01'"),
     ],
 )

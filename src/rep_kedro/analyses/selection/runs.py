@@ -106,8 +106,10 @@ def _read(name: str, table: RunsTable) -> Runs:
     if table.exclude:
         rows = rows[~_truths(name, rows, table.exclude)]
     names = rows[table.run]
-    if (bad := names.isna()).any():
-        raise UserError(f"runs_tables.{name}: column {table.run!r} has no name in row {bad.idxmax() + 1}")
+    if n_unnamed := int(names.isna().sum()):
+        raise UserError(
+            f"runs_tables.{name}: column {table.run!r} has no name in {n_unnamed} of {len(names)} rows"
+        )
     if doubled := sorted(set(names[names.duplicated()])):
         raise UserError(f"runs_tables.{name}: column {table.run!r} has several rows for {doubled[0]!r}")
     rows = rows.set_index(names)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from itertools import product
 from math import ceil, prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from rep_kedro.errors import UserError
 from rep_kedro.features.from_files.formats import Sliced, StoredArray, kind_of, rows_per_block
@@ -100,8 +100,8 @@ def _flaw_of_chunks(part: Any, limit_bytes: int) -> str | None:
 def _chunk_bytes(part: Any) -> int:
     if part.dtype.hasobject:  # texts of any length: length, address and index in the heap of the file
         address_bytes, _ = part.file.id.get_create_plist().get_sizes()
-        return prod(part.chunks) * int(4 + address_bytes + 4)
-    return prod(part.chunks) * int(part.dtype.itemsize)
+        return int(prod(part.chunks) * (4 + address_bytes + 4))
+    return int(prod(part.chunks) * part.dtype.itemsize)
 
 
 def _filters(part: Any) -> list[int]:
@@ -109,18 +109,18 @@ def _filters(part: Any) -> list[int]:
     return [plist.get_filter(place)[0] for place in range(plist.get_nfilters())]
 
 
-class _Inflated(NamedTuple):
+class _Inflated:
     """Rows of a dataset whose chunks, where gzip made them, are inflated here first, a piece at a time.
 
     The library takes whatever memory a chunk inflates to, and ignores what is more than a chunk.
 
-    Attributes:
+    Args:
         part: The dataset.
         values: What is sliced: the dataset, or its texts.
     """
 
-    part: Any
-    values: Any
+    def __init__(self, part: Any, values: Any) -> None:
+        self._part, self._values = part, values
 
     def __getitem__(self, rows: slice) -> "np.ndarray[Any, Any]":
         """Return some rows.
@@ -128,14 +128,15 @@ class _Inflated(NamedTuple):
         Raises:
             UserError: If a chunk is larger than the dataset's chunks.
         """
-        filters = _filters(self.part)
+        filters = _filters(self._part)
         if _GZIP in filters:
-            steps, chunk_bytes = self.part.chunks, _chunk_bytes(self.part)
-            stops = (min(rows.stop, self.part.shape[0]), *self.part.shape[1:])
+            steps, chunk_bytes = self._part.chunks, _chunk_bytes(self._part)
+            stops = (min(rows.stop, self._part.shape[0]), *self._part.shape[1:])
             firsts = (rows.start // steps[0] * steps[0], *[0] * (len(steps) - 1))
             for offset in product(*map(range, firsts, stops, steps)):
-                _require_size(self.part, offset, chunk_bytes, 1 << filters.index(_GZIP))
-        return self.values[rows]
+                _require_size(self._part, offset, chunk_bytes, 1 << filters.index(_GZIP))
+        found: np.ndarray[Any, Any] = self._values[rows]
+        return found
 
 
 def _require_size(part: Any, offset: tuple[int, ...], chunk_bytes: int, gzip_is_off: int) -> None:

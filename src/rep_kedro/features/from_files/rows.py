@@ -144,11 +144,12 @@ def find_repeats(ids: Sequence[str], wanted: Sequence[str]) -> Indices:
     for row, stimulus in enumerate(ids):
         if stimulus in rows:
             rows[stimulus].append(row)
-    fewest, most = (choose(wanted, key=lambda each: len(rows[each])) for choose in (min, max))
-    if len(rows[fewest]) < len(rows[most]) or len(rows[most]) == 1:
+    counts = {stimulus: len(found) for stimulus, found in rows.items()}
+    fewest, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
+    if counts[fewest] < counts[most] or counts[most] == 1:
         raise UserError(
-            f"stimulus {fewest!r} has {len(rows[fewest])} rows, {most!r} has {len(rows[most])}; repeats needs"
-            " at least two of each stimulus, and equally many"
+            f"stimulus {fewest!r} has {counts[fewest]} rows, {most!r} has {counts[most]}; repeats needs at"
+            " least two of each stimulus, and equally many"
         )
     return np.array([rows[stimulus] for stimulus in wanted], dtype=np.int64).T
 

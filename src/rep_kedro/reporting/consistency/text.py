@@ -12,7 +12,7 @@ from rep_kedro.reporting.headlines import ends_in_words, rank_consistency
 from rep_kedro.reporting.names import written_kind
 from rep_kedro.reporting.page import Column, Section, Table, counted, make_table, write_number
 from rep_kedro.reporting.pairs import kinds_of
-from rep_kedro.reporting.run.absences import absence_in_words
+from rep_kedro.reporting.run.absences import absence_in_words, across_sets
 from rep_kedro.reporting.similarity.text import undefined_in_words, with_numbers
 
 BY_MEASURE_COLUMNS = {
@@ -60,6 +60,14 @@ def describe(content: ReportContent) -> list[Section]:
     comparisons = with_numbers(content.of_measure("anchor_comparisons"), *COMPARISON_NUMBERS)
     n_set_pairs = len(rows[["stimulus_set_a", "stimulus_set_b"]].drop_duplicates())
     shown = f"measure {content.measure}; Pearson's r; {counted(n_set_pairs, 'pair')} of stimulus sets"
+    figures, left_out = across_sets(
+        content,
+        content.block("consistency", shown),
+        content.block("set_pairs", shown),
+        content.block("set_scatter", f"measure {content.measure}", is_folded=True),
+        content.block("consistency_by_category", shown, is_folded=True),
+        content.block("anchors", shown),
+    )
     return [
         Section(
             anchor="consistency",
@@ -74,14 +82,9 @@ def describe(content: ReportContent) -> list[Section]:
                 *absence_in_words(rows, content, "consistency"),
                 *absence_in_words(summary, content, "consistency_summary"),
                 *_absence_of_anchors(comparisons, summary),
+                *left_out,
             ],
-            figures=[
-                content.block("consistency", shown),
-                content.block("set_pairs", shown),
-                content.block("set_scatter", f"measure {content.measure}", is_folded=True),
-                content.block("consistency_by_category", shown, is_folded=True),
-                content.block("anchors", shown),
-            ],
+            figures=figures,
             tables=[
                 *(_tables(content, rows, summary) if len(content.table("consistency")) else []),
                 *anchor_table(comparisons, content.measure, content.n_run_rows),

@@ -1,11 +1,11 @@
-"""Why a table has no rows: it was not made, or the run is too small for it."""
+"""Why a table has no rows or a figure nothing to show: it was not made, or the run is too small for it."""
 
 from collections.abc import Mapping
 
 import pandas as pd
 
 from rep_kedro.reporting.content import ReportContent
-from rep_kedro.reporting.page import counted
+from rep_kedro.reporting.page import FigureBlock, counted
 from rep_kedro.reporting.tables import in_order
 
 LEAST: Mapping[str, tuple[int, int]] = {  # networks and stimulus sets without which a table has no rows
@@ -55,6 +55,21 @@ def lack_in_words(content: ReportContent, table: str) -> str | None:
         shown = "; ".join(reason for reason in reasons if reason)
         return f"The table {table} is empty: {shown}." if shown else None
     return None
+
+
+def across_sets(content: ReportContent, *figures: FigureBlock) -> tuple[list[FigureBlock], list[str]]:
+    """Leave out figures of several stimulus sets that one stimulus set leaves empty.
+
+    Returns:
+        The others, and a sentence about those that are left out, if any.
+    """
+    if len(_sets_of(content)) != 1:
+        return list(figures), []
+    empty = [figure for figure in figures if figure.absence is not None]
+    if not empty:
+        return list(figures), []
+    kept = [figure for figure in figures if figure.absence is None]
+    return kept, [f"Left out, since they need a second stimulus set: {counted(len(empty), 'figure')}."]
 
 
 def _lack(table: str, needed: str, present: str) -> str:

@@ -15,7 +15,7 @@ from rep_kedro.reporting.model_maps.text import (
 from rep_kedro.reporting.names import written_kind
 from rep_kedro.reporting.page import Column, Section, Table, counted, make_table, write_number
 from rep_kedro.reporting.pairs import KIND, kinds_of, with_kinds
-from rep_kedro.reporting.run.absences import absence_in_words
+from rep_kedro.reporting.run.absences import absence_in_words, across_sets
 from rep_kedro.reporting.tables import in_order
 
 BY_OBJECTIVE_COLUMNS = {
@@ -47,6 +47,11 @@ def describe(content: ReportContent) -> list[Section]:
     shown = (
         f"measure {content.measure}; {counted(n_models, 'network')} on {counted(len(sets), 'stimulus set')}"
     )
+    spread, left_out = across_sets(
+        content,
+        content.block("mean_and_spread", shown),
+        content.block("mean_and_std_maps", shown, is_folded=True),
+    )
     return [
         Section(
             anchor="alike",
@@ -60,6 +65,7 @@ def describe(content: ReportContent) -> list[Section]:
                 *absence_in_words(rows, content, "similarities"),
                 *absence_in_words(content.of_measure("model_positions"), content, "model_positions"),
                 *absence_in_words(content.of_measure("model_clusters"), content, "model_clusters"),
+                *left_out,
             ],
             figures=[
                 content.block("similarity", f"{shown}; all panels share one colour scale"),
@@ -69,8 +75,7 @@ def describe(content: ReportContent) -> list[Section]:
                     f"{shown}; multidimensional scaling of 1 − similarity",
                     is_folded=True,
                 ),
-                content.block("mean_and_spread", shown),
-                content.block("mean_and_std_maps", shown, is_folded=True),
+                *spread,
             ],
             tables=[
                 *(_tables(rows, content.n_extreme_pairs) if len(rows) else []),
