@@ -49,7 +49,9 @@ def measure_coherence(rows: Tensor, *, precision: float) -> Coherence:
     x = _scaled(rows)
     if not bool(x.any()):
         return Coherence(undefined(ZERO), 0)
-    vectors, sigma, _ = torch.linalg.svd(x, full_matrices=False)
+    # of wide features a triangle with the same left singular vectors: no right ones are made
+    tall = x if x.shape[1] <= len(x) else torch.linalg.qr(x.T, mode="r").R.T
+    vectors, sigma, _ = torch.linalg.svd(tall, full_matrices=False)
     rank = int((sigma > sigma[0] * max(x.shape) * precision).sum())
     if rank == 0:
         return Coherence(undefined("all singular values are rounding"), 0)
@@ -130,7 +132,8 @@ def _directions(rows: Tensor) -> Tensor | None:
     if not bool(sizes.all()):
         return None
     x = x / sizes  # squares of extreme scales would leave the range
-    return x / x.norm(dim=1, keepdim=True)
+    directions: Tensor = x / x.norm(dim=1, keepdim=True)
+    return directions
 
 
 def _scaled(rows: Tensor) -> Tensor:
