@@ -117,12 +117,17 @@ def measure_uniformity(rows: Tensor) -> Measured:
     z = _directions(rows)
     if z is None:
         return undefined(ZERO_ROW)
-    total = 0.0
-    for block in torch.split(z, max(1, BLOCK_BYTES // (8 * n))):
-        # |x - y|^2 = 2 - 2 cos on the unit sphere
-        total += (block @ z.T).sub_(1).mul_(2 * UNIFORMITY_SCALE).exp_().sum().item()
+    total, step = 0.0, max(1, BLOCK_BYTES // (8 * n))
+    for start in range(0, n, step):
+        block, later = z[start : start + step], z[start + step :]
+        total += _sum_of_kernel(block, block) + 2 * _sum_of_kernel(block, later)
     mean = torch.tensor((total - n) / (n * (n - 1)), dtype=torch.float64)
     return Measured(min(0.0, mean.log().item()))
+
+
+def _sum_of_kernel(x: Tensor, y: Tensor) -> float:
+    """Return the sum of exp(-t |x - y|^2) over all pairs of rows of length one: |x - y|^2 = 2 - 2 cos."""
+    return (x @ y.T).sub_(1).mul_(2 * UNIFORMITY_SCALE).exp_().sum().item()
 
 
 def _directions(rows: Tensor) -> Tensor | None:
