@@ -88,8 +88,8 @@ def main() -> None:
         sys.stdout.write(f"{name:24s} {seconds:8.3f} s\n")
     alone, of_sigma, other, of_eigenvalues = best.values()
     sys.stdout.write(
-        f"all of one spectrum / one measure: {of_sigma / alone:.2f} and {of_eigenvalues / other:.2f} (at most 1.2);"
-        f" all of both spectra / RankMe: {(of_sigma + of_eigenvalues) / alone:.2f}\n"
+        f"all of one spectrum / one measure: {of_sigma / alone:.2f} and {of_eigenvalues / other:.2f} (at most"
+        f" 1.2); all of both spectra / RankMe: {(of_sigma + of_eigenvalues) / alone:.2f}\n"
     )
 
 

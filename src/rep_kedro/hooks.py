@@ -39,8 +39,8 @@ class ProjectHooks:
 
         Raises:
             ValueError: If the environment does not exist, a parameter is unknown, of a wrong type or out of
-                range, the report's measure is not compared, an anchor is not a network, or an option of the
-                run is invalid; a line for each.
+                range, the report's measure is not compared, an anchor is not a network, there are fewer
+                stimuli than clusters, or an option of the run is invalid; a line for each.
         """
         from rep_kedro.checks.configuration import require_environment
         from rep_kedro.checks.options import require_devices, require_options, require_threads
@@ -49,6 +49,7 @@ class ProjectHooks:
         from rep_kedro.checks.references import (
             drop_default_anchors,
             require_compared_measure,
+            require_enough_stimuli,
             require_known_anchors,
         )
         from rep_kedro.models.architecture_files import look_in
@@ -72,6 +73,8 @@ class ProjectHooks:
             require_compared_measure(parameters, given, loader)
         if "params:consistency" in requested.inputs():
             require_known_anchors(parameters, given, loader)
+        if "params:diagnostics" in requested.inputs():
+            require_enough_stimuli(parameters, given, loader)
         require_devices(parameters)
 
     @hook_impl

@@ -12,7 +12,7 @@ from kedro.pipeline import Pipeline
 from tests.project.conftest import ROOT
 
 from rep_kedro.checks.readable import require_readable_networks
-from rep_kedro.checks.references import require_known_anchors
+from rep_kedro.checks.references import require_enough_stimuli, require_known_anchors
 from rep_kedro.checks.stale import describe_stale, find_stale, make_pipeline
 from rep_kedro.checks.study_names import require_known_names
 from rep_kedro.datasets.plan_file import write_plan
@@ -284,6 +284,22 @@ def test_an_unknown_anchor_is_told_with_both_ways_out(parameters: dict[str, Any]
     with pytest.raises(ValueError, match=said):
         require_known_anchors(changed, {}, Files())
     require_known_anchors(parameters, {}, Files())
+
+
+@pytest.mark.parametrize("name", ["n_clusters", "n_neighbours"])
+def test_more_clusters_or_neighbours_than_stimuli_are_refused(parameters: dict[str, Any], name: str) -> None:
+    changed = deepcopy(parameters)
+    n = sum(changed["ingest"]["stimulus_subsets"]["shapes"]["analysis"]["total"].values())
+    changed["diagnostics"] |= {"label_free": {name: n}, "stimulus_sets": ["shapes"]}
+    said = (
+        rf"label_free: {name} {n} must be below {n}, the stimuli of subset 'analysis' of 'shapes'; lower it"
+    )
+    with pytest.raises(ValueError, match=said):
+        require_enough_stimuli(changed, {}, Files())
+    changed["diagnostics"]["label_free"] = {name: n - 1}
+    require_enough_stimuli(changed, {}, Files())
+    changed["diagnostics"] |= {"label_free": {name: n}, "stimulus_sets": ["digits"]}
+    require_enough_stimuli(changed, {}, Files())
 
 
 def test_each_file_of_weights_that_does_not_fit_is_told_in_one_line(

@@ -54,6 +54,32 @@ def require_known_anchors(parameters: Mapping[str, Any], given: Mapping[str, Any
             )
 
 
+def require_enough_stimuli(parameters: Mapping[str, Any], given: Mapping[str, Any], loader: Loader) -> None:
+    """Refuse more clusters or neighbours of cluster learnability than a subset of known size has stimuli.
+
+    Args:
+        parameters: Valid parameters, nested.
+        given: Those of the command line.
+        loader: The loader, which knows the file of each parameter.
+
+    Raises:
+        ValueError: If there are too few; the message has the place, the subset and its size.
+    """
+    diagnostics, sets = parameters["diagnostics"], parameters["ingest"].get("stimulus_subsets") or {}
+    settings, chosen = diagnostics.get("label_free") or {}, diagnostics.get("stimulus_sets", "all")
+    subset = diagnostics.get("subset", "analysis")
+    for name in ("n_clusters", "n_neighbours"):
+        for stimulus_set in sets if chosen == "all" else chosen:
+            total = ((sets.get(stimulus_set) or {}).get(subset) or {}).get("total")
+            if total and settings.get(name, 0) >= (n := sum(total.values())):
+                where = _place("diagnostics", "label_free", given, loader)
+                raise UserError(
+                    f"parameter diagnostics.label_free{where}: {name} {settings[name]} must be below {n}, the"
+                    f" stimuli of subset {subset!r} of {stimulus_set!r}; lower it, or leave that set out of"
+                    " diagnostics.stimulus_sets"
+                )
+
+
 def drop_default_anchors(
     parameters: Mapping[str, Any], given: Mapping[str, Any], loader: Loader
 ) -> Mapping[str, Any]:

@@ -18,6 +18,7 @@ from tests.small_collections import (
     store,
 )
 
+from rep_kedro.analyses.diagnostics import final_layers
 from rep_kedro.analyses.diagnostics.label_free import MEASURES, measure_label_free
 from rep_kedro.analyses.diagnostics.params import DiagnosticsParams
 from rep_kedro.datasets import Planned
@@ -181,7 +182,7 @@ def test_views_are_those_of_the_training_and_batches_change_nothing(trained, bat
     assert "bound" not in rows.loc["alignment", "caution"]
 
 
-def test_networks_without_views_get_those_of_the_parameters_or_say_why_there_are_none(trained):
+def test_networks_without_views_get_those_of_the_parameters_or_say_why_there_are_none(trained, monkeypatch):
     views = {"noise_std": 0.2}
     settings = {"n_images": 20, "n_views": 2, "views": views, "lidar_delta": 1e-3, "seed": 3}
     rows, handle, pixels = trained({"id": "untrained"}, label_free=settings)
@@ -194,6 +195,9 @@ def test_networks_without_views_get_those_of_the_parameters_or_say_why_there_are
     assert set(rows.loc[OF_VIEWS, "reason"]) == {why}
     rows, _, _ = trained({"views": views}, label_free={"n_images": 0})
     assert set(rows.loc[OF_VIEWS, "reason"]) == {"diagnostics.label_free.n_images is 0"}
+    monkeypatch.setattr(final_layers, "MOST_FEATURES", 23)
+    rows, _, _ = trained({"views": views})
+    assert set(rows.loc[OF_VIEWS, "reason"]) == {"24 features; scatter matrices are made of 23 at most"}
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,14 @@ def test_clusters_are_those_of_lloyds_rounds_from_the_same_centres(seed):
     assert found.tolist() == reference.cluster(x.tolist(), centres.tolist())
 
 
+def test_clusters_of_one_row_are_those_of_lloyds_rounds_too():
+    for seed in range(40):
+        x = draw(14, 2, seed=seed)
+        centres = draw_centres(x, 6, torch.Generator().manual_seed(seed))
+        found = cluster_by_means(x, 6, torch.Generator().manual_seed(seed))
+        assert found.tolist() == reference.cluster(x.tolist(), centres.tolist())
+
+
 @pytest.mark.parametrize("n_neighbours", [1, 3, 4])
 @pytest.mark.parametrize("block_bytes", [1, 2**25])
 def test_the_value_is_the_share_of_right_votes(monkeypatch, n_neighbours, block_bytes):

@@ -63,7 +63,8 @@ def test_lidar_of_badly_scaled_features_is_that_of_the_formula_or_says_why_not()
     flat = views_of() * torch.tensor([1e8, 1, 1, 1, 0])
     assert math.isnan(measure_lidar(flat).value)
     assert (
-        measure_lidar(flat).reason == "delta 0.0001 is rounding beside the scatter within images; raise delta"
+        measure_lidar(flat).reason
+        == "delta 0.0001 is rounding relative to the scatter within images; raise delta"
     )
 
 

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from rep_kedro.training.objectives.views import Views
 
 FLOAT32_PRECISION = 2.0**-23  # of stored features
-IMAGES_PER_DRAW = 32  # views are drawn for so many images together, whatever the batch size
+IMAGES_PER_DRAW = 32  # views are drawn for so many images together, whatever the batch size;
+BYTES_PER_DRAW = 2**28  # for fewer where their views would take more
+MOST_FEATURES = 8192  # of scatter matrices, 512 MB each
 NOT_TRAINED_HERE = "views are drawn for networks trained here only"
 NO_IMAGES = "diagnostics.label_free.n_images is 0"
 NO_VIEWS = "the network was trained without views; diagnostics.label_free.views can give some"
@@ -106,8 +108,8 @@ def scatter_views(
     views: Sequence["Views"],
     read: Callable[[torch.Tensor], Mapping[str, torch.Tensor]],
     params: LabelFreeParams,
-) -> dict[str, ViewScatter]:
-    """Return the scatter of views in each layer.
+) -> dict[str, ViewScatter | str]:
+    """Return the scatter of views in each layer, or why there is none.
 
     Args:
         images: Batches in [0, 1], shape (n, c, h, w), at most as many as `params.n_images` in all.
@@ -115,20 +117,24 @@ def scatter_views(
         read: Gives features by layer, of views in [0, 1].
         params: Numbers and seed.
     """
-    generator, found = _generator(params), {}
+    generator = _generator(params)
+    found: dict[str, ViewScatter | str] = {}
     for batch in images:
         drawn = [views[i % len(views)].draw(batch, generator) for i in range(params.n_views)]
         features = read(torch.stack(drawn, dim=1).flatten(0, 1))
         for layer, rows in features.items():
-            scatter = found.setdefault(layer, ViewScatter(rows.shape[1]))
-            scatter.update(rows.unflatten(0, (len(batch), params.n_views)))
+            if layer not in found:
+                found[layer] = _start_scatter(rows.shape[1])
+            scatter = found[layer]
+            if isinstance(scatter, ViewScatter):
+                scatter.update(rows.reshape(len(batch), params.n_views, -1))
     return found
 
 
 def stream_few(
     stimulus_set: "ArrowHandle", subset: "ArrowHandle", network: "TensorsHandle", params: LabelFreeParams
 ) -> Iterator[torch.Tensor]:
-    """Yield evenly chosen images of a subset, in [0, 1], of the size that a network takes."""
+    """Yield evenly chosen images of a subset, in [0, 1], of the size that a network takes, some at a time."""
     from rep_kedro.features.images import make_pixels
     from rep_kedro.models.sources.trained import preprocessing_of
     from rep_kedro.stimuli.limits import limits_of
@@ -138,10 +144,18 @@ def stream_few(
     names, rows = locate_stimuli(stimulus_set, subset)
     chosen = choose_evenly(len(rows), params.n_images).tolist()
     names, rows = [names[i] for i in chosen], [rows[i] for i in chosen]
-    for number, encoded in enumerate(stream_images(stimulus_set, rows, batch_size=IMAGES_PER_DRAW)):
-        shown = names[number * IMAGES_PER_DRAW :][: len(encoded)]
+    bytes_per_image = 4 * len(preprocessing.mean) * preprocessing.size_px**2 * params.n_views
+    step = max(1, min(IMAGES_PER_DRAW, BYTES_PER_DRAW // bytes_per_image))
+    for number, encoded in enumerate(stream_images(stimulus_set, rows, batch_size=step)):
+        shown = names[number * step :][: len(encoded)]
         pixels = make_pixels(encoded, preprocessing, names=shown, limits=limits)
         yield torch.from_numpy(pixels).float() / 255
+
+
+def _start_scatter(n_features: int) -> ViewScatter | str:
+    if n_features > MOST_FEATURES:
+        return f"{n_features:,} features; scatter matrices are made of {MOST_FEATURES:,} at most"
+    return ViewScatter(n_features)
 
 
 def _generator(params: LabelFreeParams) -> torch.Generator:

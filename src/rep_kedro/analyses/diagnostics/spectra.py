@@ -128,7 +128,7 @@ def _measure_views(
     def read(images: torch.Tensor) -> dict[str, torch.Tensor]:
         nonlocal reader
         found: dict[str, list[torch.Tensor]] = {layer: [] for layer in layers}
-        for batch in preprocessing.scale(images.to(device) * 255).split(batch_size):
+        for batch in torch.split(preprocessing.scale(images.to(device) * 255), batch_size):
             reader = reader or LayerReader(module, layers, example=batch[:1], run=run)
             for layer, rows in reader.read(batch, features.meta["pooling"]).items():
                 found[layer].append(rows.cpu())

@@ -49,7 +49,9 @@ def measure_coherence(rows: Tensor, *, precision: float) -> Coherence:
     x = _scaled(rows)
     if not bool(x.any()):
         return Coherence(undefined(ZERO), 0)
-    vectors, sigma, _ = torch.linalg.svd(x, full_matrices=False)
+    # of wide features a triangle with the same left singular vectors: no right ones are made
+    tall = x if x.shape[1] <= len(x) else torch.linalg.qr(x.T, mode="r").R.T
+    vectors, sigma, _ = torch.linalg.svd(tall, full_matrices=False)
     rank = int((sigma > sigma[0] * max(x.shape) * precision).sum())
     if rank == 0:
         return Coherence(undefined("all singular values are rounding"), 0)
@@ -115,12 +117,17 @@ def measure_uniformity(rows: Tensor) -> Measured:
     z = _directions(rows)
     if z is None:
         return undefined(ZERO_ROW)
-    total = 0.0
-    for block in torch.split(z, max(1, BLOCK_BYTES // (8 * n))):
-        # |x - y|^2 = 2 - 2 cos on the unit sphere
-        total += (block @ z.T).sub_(1).mul_(2 * UNIFORMITY_SCALE).exp_().sum().item()
+    total, step = 0.0, max(1, BLOCK_BYTES // (8 * n))
+    for start in range(0, n, step):
+        block, later = z[start : start + step], z[start + step :]
+        total += _sum_of_kernel(block, block) + 2 * _sum_of_kernel(block, later)
     mean = torch.tensor((total - n) / (n * (n - 1)), dtype=torch.float64)
     return Measured(min(0.0, mean.log().item()))
+
+
+def _sum_of_kernel(x: Tensor, y: Tensor) -> float:
+    """Return the sum of exp(-t |x - y|^2) over all pairs of rows of length one: |x - y|^2 = 2 - 2 cos."""
+    return (x @ y.T).sub_(1).mul_(2 * UNIFORMITY_SCALE).exp_().sum().item()
 
 
 def _directions(rows: Tensor) -> Tensor | None:
@@ -130,7 +137,8 @@ def _directions(rows: Tensor) -> Tensor | None:
     if not bool(sizes.all()):
         return None
     x = x / sizes  # squares of extreme scales would leave the range
-    return x / x.norm(dim=1, keepdim=True)
+    directions: Tensor = x / x.norm(dim=1, keepdim=True)
+    return directions
 
 
 def _scaled(rows: Tensor) -> Tensor:

@@ -77,7 +77,7 @@ class ViewScatter:
         Returns:
             From about 1 to min(n_features, n_images - 1). Unchanged by rotation and translation of the
             features. Undefined for one image, where all images are equal, and where views do not differ in
-            some directions and delta is lost beside the others.
+            some directions and delta is lost in rounding.
 
         Source:
             Thilak et al. 2024, arXiv:2312.04000, section 4.
@@ -90,7 +90,9 @@ class ViewScatter:
         within, vectors = torch.linalg.eigh(scatter)
         within = within.clamp(min=0.0) + delta
         if within[0] <= SINGULAR * len(within) * within[-1]:
-            return undefined(f"delta {delta:g} is rounding beside the scatter within images; raise delta")
+            return undefined(
+                f"delta {delta:g} is rounding relative to the scatter within images; raise delta"
+            )
         root = vectors / within.sqrt()
         ratio = root.T @ self._images.covariance(ddof=1) @ root
         eigenvalues = compute_eigenvalues((ratio + ratio.T) / 2)
