@@ -254,7 +254,7 @@ class _Grid:
 
     def _to_residual(self, logits: Tensor, targets: Tensor, weights: Tensor | None) -> None:
         """Replace the logits of some samples by probabilities minus labels, times the weights of samples."""
-        values = logits.to(self.weight.dtype).unflatten(2, self.shape[2:])
+        values = logits.to(self.weight.dtype).view(*logits.shape[:2], *self.shape[2:])
         n_layers = self.outer[0]
         if targets.ndim == 2:
             residual = values.softmax(dim=2)
