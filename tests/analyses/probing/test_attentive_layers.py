@@ -114,7 +114,7 @@ def test_the_recipe_has_what_counts(study):
         ("net", ["conv1", "mean"], {}, r"'mean' has no positions or tokens.*\(attentive\): conv1 have some"),
         ("vit", ["blocks.0", "head"], {}, "'head' has no positions or tokens"),
         ("vit", ["blocks.7"], {}, "unknown layer 'blocks.7'"),
-        ("vit", ["blocks.0"], {"pooled_sides": [2]}, "vit"),
+        ("vit", ["blocks.0"], {"pooled_sides": [2]}, "architecture 'vit' is not made of layers as data"),
         ("net", ["conv1"], {"memory_bytes": 10_000}, "raise probing.layer_probes.memory_bytes"),
     ],
 )

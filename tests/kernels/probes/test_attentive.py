@@ -1,6 +1,7 @@
 """Attentive probes against a naive loop: logits, gradients, training, and what must not change them."""
 
 from dataclasses import replace
+from statistics import fmean, pstdev
 
 import pytest
 import torch
@@ -110,6 +111,21 @@ def test_probes_trained_together_equal_torchs_one_by_one():
         )  # fmt: skip
         torch.testing.assert_close(found.queries[k], queries, rtol=1e-8, atol=1e-9)
         torch.testing.assert_close(found.output[k], output, rtol=1e-8, atol=1e-9)
+
+
+def test_tokens_of_all_samples_standardise_together_block_by_block(monkeypatch):
+    x, _ = _draw(n=7)
+    x = (3.0 * x + 5.0).half()
+    monkeypatch.setattr(attentive, "BLOCK_BYTES", 8 * 5 * D * 2)
+    found = fit_token_standardisation(x)
+    tokens = [token.tolist() for sample in x for token in sample]
+    for j in range(D):
+        values = [token[j] for token in tokens]
+        assert found.mean[j].item() == pytest.approx(fmean(values), rel=1e-12)
+        assert found.scale[j].item() == pytest.approx(pstdev(values), rel=1e-12)
+    shown = standardise(x, found)
+    assert shown.dtype == torch.float32
+    torch.testing.assert_close(shown.mean(dim=(0, 1)), torch.zeros(D), rtol=0, atol=1e-6)
 
 
 def test_the_order_of_tokens_changes_nothing():

@@ -236,26 +236,35 @@ class _Grid:
         samples, classes), ``weights`` (seeds, samples).
         """
         x = batch.flatten(0, 1).to(self.product_dtype)
-        logits = torch.bmm(x, self.weight.flatten(2).to(self.product_dtype)).to(self.weight.dtype)
-        logits = logits.view(*x.shape[:2], *self.shape[2:])
+        logits = torch.bmm(x, self.weight.flatten(2).to(self.product_dtype))
+        share = 1.0 / x.shape[1]
+        if weights is not None:
+            weights, share = weights / weights.sum(dim=1, keepdim=True), 1.0
+        n_rows = max(1, BLOCK_NUMBERS // (len(x) * logits.shape[2]))
+        for start in range(0, x.shape[1], n_rows):
+            rows = slice(start, start + n_rows)
+            self._to_residual(
+                logits[:, rows], targets[:, rows], None if weights is None else weights[:, rows]
+            )
+        if self.product_dtype == self.weight.dtype:
+            torch.baddbmm(self.slope, x.mT, logits, beta=0.0, alpha=share, out=self.slope)
+        else:
+            self.slope.copy_(torch.bmm(x.mT, logits)).mul_(share)
+        return self.slope.view(self.shape)
+
+    def _to_residual(self, logits: Tensor, targets: Tensor, weights: Tensor | None) -> None:
+        """Replace the logits of some samples by probabilities minus labels, times the weights of samples."""
+        values = logits.to(self.weight.dtype).view(*logits.shape[:2], *self.shape[2:])
         n_layers = self.outer[0]
         if targets.ndim == 2:
-            residual = logits.softmax(dim=2)
+            residual = values.softmax(dim=2)
             target = targets.repeat(n_layers, 1)[:, :, None, None].expand(-1, -1, 1, self.shape[3])
             residual.scatter_add_(2, target, residual.new_full((), -1.0).expand(target.shape))
         else:
-            residual = logits.sigmoid_().sub_(targets.repeat(n_layers, 1, 1)[..., None])
-        share = 1.0 / x.shape[1]
+            residual = values.sigmoid().sub_(targets.repeat(n_layers, 1, 1)[..., None])
         if weights is not None:
-            weights = weights.repeat(n_layers, 1)[:, :, None, None]
-            residual *= weights / weights.sum(dim=1, keepdim=True)
-            share = 1.0
-        residual = residual.flatten(2)
-        if self.product_dtype == self.weight.dtype:
-            torch.baddbmm(self.slope, x.mT, residual, beta=0.0, alpha=share, out=self.slope)
-        else:
-            self.slope.copy_(torch.bmm(x.mT, residual.to(self.product_dtype))).mul_(share)
-        return self.slope.view(self.shape)
+            residual *= weights.repeat(n_layers, 1)[:, :, None, None]
+        logits.copy_(residual.flatten(2))
 
     def step(self, gradient: Tensor, *, n_steps: int) -> None:
         """Move all weights by one step of AdamW; the penalty of l1 and l2 is part of the gradient."""
