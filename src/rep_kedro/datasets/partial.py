@@ -1,10 +1,11 @@
 """What travels with plans and handles where something is missing: which members, and why."""
 
+import json
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from rep_kedro.datasets.plan import Planned
+from rep_kedro.datasets.plan import Json, Planned
 
 WHOLE = "*"
 """The key under which a table, a figure or a whole collection is missing."""
@@ -37,19 +38,36 @@ class Handles(dict[str, Any]):
         missing: Why, by key of each member that should be there and is not. It is empty unless the run keeps
             going: otherwise a collection with gaps refuses to be loaded.
         partial: By key of a member that is there, without which of its inputs it was made.
+        planned: By key of a missing member its recipe, as JSON, where this process has planned it.
     """
 
     def __init__(
-        self, handles: Mapping[str, Any], missing: Mapping[str, str], partial: Mapping[str, str]
+        self,
+        handles: Mapping[str, Any],
+        missing: Mapping[str, str],
+        partial: Mapping[str, str],
+        planned: Mapping[str, str] = _NOTHING,
     ) -> None:
         super().__init__(handles)
         self.missing = dict(missing)
         self.partial = dict(partial)
+        self.planned = dict(planned)
 
 
 def missing_of(handles: Mapping[str, Any]) -> Mapping[str, str]:
     """Return why members are missing, by key; nothing for handles in a plain dict."""
     return getattr(handles, "missing", _NOTHING)
+
+
+def planned_recipe(handles: Mapping[str, Any], key: str) -> Mapping[str, Json]:
+    """Return the recipe of a missing member, so that a dry run foresees what follows from it.
+
+    Returns:
+        The recipe; empty where this process has not planned the member.
+    """
+    planned: Mapping[str, str] = getattr(handles, "planned", _NOTHING)
+    recipe: Mapping[str, Json] = json.loads(planned.get(key, "{}"))
+    return recipe
 
 
 def nothing_because(why: str) -> Handles:
