@@ -164,7 +164,9 @@ def _fit(
     from rep_kedro.analyses.stitching.joining import join_networks
     from rep_kedro.analyses.stitching.splits import read_splits
 
-    splits = read_splits(images["stimulus_set"], images.get("stimulus_subset"), params)
+    splits = read_splits(
+        images["stimulus_set"], images.get("stimulus_subset"), params, labels=wanted[keys[0]][0].end.labels
+    )
     for pair, name, joined in join_networks([wanted[key] for key in keys], splits, params):
         yield _key_of(pair, name), joined
 
@@ -175,7 +177,9 @@ def _train(
     from rep_kedro.analyses.stitching.splits import read_splits
     from rep_kedro.analyses.stitching.training import train_networks
 
-    splits = read_splits(images["stimulus_set"], images.get("stimulus_subset"), params)
+    splits = read_splits(
+        images["stimulus_set"], images.get("stimulus_subset"), params, labels=wanted[keys[0]][0].end.labels
+    )
     for pair, name, joined in train_networks([wanted[key] for key in keys], splits, params):
         yield _key_of(pair, name), _named_failure(joined, _key_of(pair, name))
 
@@ -201,7 +205,7 @@ def tabulate_stitches(stitches: Mapping[str, TensorsHandle]) -> tuple[DataFrame,
 
 def plan_stitch_reports(
     stitches: Mapping[str, TensorsHandle], networks: Mapping[str, TensorsHandle], params: StitchingParams
-) -> dict[str, Planned]:
+) -> Plan:
     """Plan the report of each stitch of the maps that ``reports`` names; see `analyses.stitching.reports`."""
     from rep_kedro.analyses.stitching.reports import plan_reports
 
