@@ -3,6 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,8 +18,8 @@ from rep_kedro.checks.architectures import find_unsound_architectures
 from rep_kedro.errors import UserError
 from rep_kedro.features.cards import compute_model_cards
 from rep_kedro.features.params import FeaturesParams
-from rep_kedro.models.architecture_files import look_in
-from rep_kedro.models.sources.trained import preprocessing_of, restore_trained_network
+from rep_kedro.models.architecture_files import load_definition, look_in
+from rep_kedro.models.sources.trained import definition_of, preprocessing_of, restore_trained_network
 from rep_kedro.pipelines.diagnostics.nodes import plan_spectra
 from rep_kedro.pipelines.features.nodes import plan_features
 from rep_kedro.pipelines.stitching.nodes import plan_stitches, tabulate_stitches
@@ -191,6 +192,12 @@ class _Changed:
 
 def _digest_of(code):
     return hashlib.sha256(code.encode()).hexdigest()
+
+
+def test_own_code_trained_at_another_size_is_read(folder):
+    definition = load_definition("own").resized(12)
+    stored = SimpleNamespace(meta={"architecture": "own", "definition": definition.as_json()})
+    assert definition_of(stored) == definition
 
 
 def test_what_cannot_be_built_is_found_before_the_run(folder):
