@@ -20,7 +20,15 @@ from rep_kedro.datasets.earlier import fetch_earlier, is_earlier
 from rep_kedro.datasets.journal import begin_journal, read_failures, read_journal
 from rep_kedro.datasets.keys import require_inside, require_keys
 from rep_kedro.datasets.member import MemberDataset, MemberHandle, with_remedy
-from rep_kedro.datasets.partial import WHOLE, Handles, left_out_of, list_gaps, partial_of, shorten_gaps
+from rep_kedro.datasets.partial import (
+    WHOLE,
+    Handles,
+    foreseen_of,
+    left_out_of,
+    list_gaps,
+    partial_of,
+    shorten_gaps,
+)
 from rep_kedro.datasets.plan import Planned, Shard, canonical_json, digest_of_text, strict_json
 from rep_kedro.datasets.plan_file import CollectionError, StoredPlan, read_plan, write_plan
 from rep_kedro.datasets.previews import TablePreview, preview_members
@@ -218,7 +226,7 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
             partial.pop(key, None)
         partial |= {key: why for key, why in stored.partial.items() if key in as_stored}
         self._expected = StoredPlan(members | as_stored, left_out, partial)
-        self._recipes = recipes
+        self._recipes = recipes | {key: canonical_json(part) for key, part in foreseen_of(data).items()}
         return len(as_stored)
 
     def _read_plan(self) -> StoredPlan:

@@ -17,7 +17,7 @@ from tests.small_collections import (
 )
 
 from rep_kedro.analyses.stitching.params import StitchingParams
-from rep_kedro.datasets import CollectionDataset, DamagedMemberError, Planned
+from rep_kedro.datasets import CollectionDataset, DamagedMemberError, Plan, Planned
 from rep_kedro.datasets.partial import Handles
 from rep_kedro.models.study import FeaturesParams
 from rep_kedro.pipelines.stitching.nodes import plan_stitch_reports, plan_stitches
@@ -67,7 +67,8 @@ def test_a_flipped_bit_is_found(study, tmp_path):
         handle.pdf()
 
 
-def test_reports_of_stitches_that_are_not_there_yet_are_foreseen(study, tmp_path):
+@pytest.mark.parametrize("is_left_out", [False, True])
+def test_reports_of_stitches_that_are_not_there_yet_are_foreseen(study, tmp_path, is_left_out):
     stitches, networks, params = study
     collection = CollectionDataset(filepath=str(tmp_path / "none"), member=TENSORS)
     key = "noise/cnn_s0-to-cnn_s1/frank"
@@ -75,7 +76,11 @@ def test_reports_of_stitches_that_are_not_there_yet_are_foreseen(study, tmp_path
         **stitches[key].recipe,
         "layers": [["relu2", "relu2", 1, 1, False], ["relu3", "a/b", 2, 2, True]],
     }
-    collection.expect({key: Planned(recipe, dict), f"{key[:-6]}/ps_inv": Planned({}, dict)})
+    left_out = Plan()
+    left_out.left_out, left_out.foreseen = {key: "no images"}, {key: {"layers": recipe["layers"]}}
+    collection.expect(
+        left_out if is_left_out else {key: Planned(recipe, dict), "other/ps_inv": Planned({}, dict)}
+    )
     two = StitchingParams.model_validate(
         {**params.model_dump(), "maps": {**MAPS, "frank": {"seeds": [0, 7]}}}
     )

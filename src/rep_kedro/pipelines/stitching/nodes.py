@@ -62,6 +62,7 @@ def plan_stitches(
         wanted = {_key_of(pair, name): (pair, name) for pair in connected for name in pair.places}
         if why := _why_no_images(stimulus_set, stimulus_sets, stimulus_subsets, params):
             plan.left_out |= dict.fromkeys(wanted, why)
+            plan.foreseen |= {key: {"layers": _layers_of(*each)} for key, each in wanted.items()}
             continue
         images = _choose_images(stimulus_set, stimulus_sets, stimulus_subsets, params)
         plan |= _plan_connected(wanted, images, params)
@@ -99,7 +100,7 @@ def _recipe(
         "front": pair.front.reference,
         "end": pair.end.reference,
         "control": pair.control,
-        "layers": [list(layers) for layers in pair.places[name]],
+        "layers": _layers_of(pair, name),
         "map": {"name": name, **given.model_dump(mode="json")},
         **{image: handle.reference for image, handle in images.items()},
         **params.model_dump(mode="json", include=set(_RECIPE_PARAMS)),
@@ -108,6 +109,10 @@ def _recipe(
     if isinstance(given, TaskMap) and given.path_from is not None:
         recipe["path_from"] = params.maps[given.path_from].model_dump(mode="json")
     return recipe
+
+
+def _layers_of(pair: JoinedPair, name: str) -> list[Json]:
+    return [list(layers) for layers in pair.places[name]]
 
 
 def _key_of(pair: JoinedPair, name: str) -> str:
