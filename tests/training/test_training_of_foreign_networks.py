@@ -1,7 +1,9 @@
 """A network of timm and one of own code, trained in a process of its own and read by other pipelines."""
 
+import hashlib
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,11 +18,11 @@ from rep_kedro.checks.architectures import find_unsound_architectures
 from rep_kedro.errors import UserError
 from rep_kedro.features.cards import compute_model_cards
 from rep_kedro.features.params import FeaturesParams
-from rep_kedro.models.architecture_files import look_in
-from rep_kedro.models.sources.trained import preprocessing_of, restore_trained_network
+from rep_kedro.models.architecture_files import load_definition, look_in
+from rep_kedro.models.sources.trained import definition_of, preprocessing_of, restore_trained_network
 from rep_kedro.pipelines.diagnostics.nodes import plan_spectra
 from rep_kedro.pipelines.features.nodes import plan_features
-from rep_kedro.pipelines.stitching.nodes import plan_stitches
+from rep_kedro.pipelines.stitching.nodes import plan_stitches, tabulate_stitches
 from rep_kedro.pipelines.training.nodes import plan_networks
 from rep_kedro.stimuli.decoding import decode_images
 from rep_kedro.training.params import TrainingParams
@@ -131,14 +133,71 @@ def test_features_spectra_cards_and_fields_read_them(networks, sets, folder):
     assert sorted(spectra) == sorted(stored)
 
 
-def test_they_are_not_stitched(networks, sets):
+def _plan_stitches(sets, networks, **joint):
+    maps = {"ps_inv": {"fit": "least_squares"}, "frank": {"epochs": 2, "batch_size": 8}}
+    params = StitchingParams.model_validate({"joints": [joint], "maps": maps, "n_bootstrap": 0})
+    return plan_stitches(*sets, networks, FeaturesParams(), params)
+
+
+def test_they_are_stitched_as_networks_of_this_project_are(networks, sets, folder):
     everyone = {"fronts": "all", "ends": "all", "layers": "same", "include_self": True}
-    stitching = StitchingParams.model_validate({"joints": [everyone]})
-    assert not plan_stitches(*sets, networks, FeaturesParams(), stitching)
-    name = "tiny_supervised_s0"
-    named = StitchingParams.model_validate({"joints": [{"fronts": [name], "ends": [name], "layers": "same"}]})
-    with pytest.raises(UserError, match="'tiny_supervised_s0' cannot be joined: it was trained with"):
-        plan_stitches(*sets, networks, FeaturesParams(), named)
+    assert sorted(_plan_stitches(sets, networks, **everyone)) == [
+        f"bars/{name}-to-{name}/{fit}"
+        for name in ("own_supervised_s0", "tiny_supervised_s0")
+        for fit in ("frank", "ps_inv")
+    ]
+    ours, tiny = ["own_supervised_s0"], ["tiny_supervised_s0"]
+    one_way = _plan_stitches(sets, networks, fronts=ours, ends=tiny, layers={"body.2": "layer2"})
+    plan = one_way | _plan_stitches(sets, networks, fronts=tiny, ends=ours, layers={"layer1": "body.2"})
+    plan |= _plan_stitches(sets, networks, fronts=tiny, ends=tiny, layers="same", include_self=True)
+    plan |= _plan_stitches(sets, networks, fronts=ours, ends=ours, layers=["body.?"], control="untrained")
+    table = tabulate_stitches(run_plan(folder / "stitches", plan))[0]
+    itself = table[(table["control"] == "self") & (table["map"] == "ps_inv")]
+    assert itself["end_layer"].tolist() == ["layer1", "layer2", "layer3", "layer4"]
+    assert (itself["agreement"] == 1.0).all()
+    assert len(table) == 2 * (1 + 1 + 4 + 3)
+    for name, ends in table.groupby("end_model"):
+        right = networks[name].meta["test_accuracy"]
+        assert ends["end_accuracy"].tolist() == pytest.approx([right] * len(ends))
+    recipe = plan["bars/own_supervised_s0-to-tiny_supervised_s0/frank"].recipe
+    assert recipe["front"] == networks["own_supervised_s0"].reference
+    assert recipe["end"] == networks["tiny_supervised_s0"].reference
+
+
+def test_code_that_cannot_be_followed_is_left_out_or_refused(networks, sets, folder, caplog):
+    code = folder / "net.py"
+    forked = CODE.replace("return self.head(", "x = x if x.mean() > 0 else -x\n        return self.head(")
+    definition = {**networks["own_supervised_s0"].meta["definition"], "code": {"net": _digest_of(forked)}}
+    changed = dict(networks, own_supervised_s0=_Changed(networks["own_supervised_s0"], definition))
+    named = {"fronts": ["own_supervised_s0"], "ends": ["tiny_supervised_s0"], "layers": {"body.2": "layer2"}}
+    why = "torch.fx cannot trace Net: symbolically traced variables cannot be used as inputs to control flow"
+    try:
+        code.write_text(forked)
+        with caplog.at_level("INFO"):
+            everyone = _plan_stitches(sets, changed, fronts="all", ends="all", layers="same")
+        with pytest.raises(UserError, match=f"'own_supervised_s0' cannot be joined: {why}"):
+            _plan_stitches(sets, changed, **named)
+    finally:
+        code.write_text(CODE)
+    assert not everyone
+    assert f"not stitched: own_supervised_s0 ({why})" in caplog.text
+
+
+class _Changed:
+    """A network with another definition."""
+
+    def __init__(self, handle, definition):
+        self.meta, self.recipe, self.reference = {**handle.meta, "definition": definition}, handle.recipe, {}
+
+
+def _digest_of(code):
+    return hashlib.sha256(code.encode()).hexdigest()
+
+
+def test_own_code_trained_at_another_size_is_read(folder):
+    definition = load_definition("own").resized(12)
+    stored = SimpleNamespace(meta={"architecture": "own", "definition": definition.as_json()})
+    assert definition_of(stored) == definition
 
 
 def test_what_cannot_be_built_is_found_before_the_run(folder):

@@ -314,6 +314,7 @@ def _unknown_layers(parameters: Mapping[str, Any], read: Iterable[str]) -> Itera
     from rep_kedro.checks.layer_names import find_unknown_layers
     from rep_kedro.checks.stitched_layers import find_unfit_joints
     from rep_kedro.features.params import FeaturesParams
+    from rep_kedro.stimuli.params import IngestParams
     from rep_kedro.training.params import TrainingParams
 
     if not {"layer_similarity", "stitching"} & {*read}:
@@ -328,7 +329,8 @@ def _unknown_layers(parameters: Mapping[str, Any], read: Iterable[str]) -> Itera
             yield ("layer_similarity", "layers"), why
     stitching = _read(StitchingParams, parameters, "stitching") if "stitching" in read else None
     if stitching is not None:
-        for number, why in find_unfit_joints(stitching, features, training):
+        ingest = _read(IngestParams, parameters, "ingest")
+        for number, why in find_unfit_joints(stitching, features, training, ingest):
             yield ("stitching", "joints", str(number)), why
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     )
     from rep_kedro.datasets.member import MemberHandle, rebuilt_by
     from rep_kedro.datasets.node import RecipeNode, only, reference_of
-    from rep_kedro.datasets.partial import Handles, Plan, missing_of, partial_of
+    from rep_kedro.datasets.partial import Handles, Plan, missing_of, partial_of, planned_recipe
     from rep_kedro.datasets.plan import Batch, Planned, Shard
     from rep_kedro.datasets.plan_file import CollectionError
     from rep_kedro.datasets.revision import code_revision
@@ -64,6 +64,7 @@ _HOMES = {
     "TextDataset": "text",
     "code_revision": "revision",
     "missing_of": "partial",
+    "planned_recipe": "partial",
     "only": "node",
     "partial_of": "partial",
     "read_journal": "journal",
@@ -106,6 +107,7 @@ __all__ = [
     "missing_of",
     "only",
     "partial_of",
+    "planned_recipe",
     "read_journal",
     "rebuilt_by",
     "reference_of",

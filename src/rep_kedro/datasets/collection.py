@@ -20,7 +20,15 @@ from rep_kedro.datasets.earlier import fetch_earlier, is_earlier
 from rep_kedro.datasets.journal import begin_journal, read_failures, read_journal
 from rep_kedro.datasets.keys import require_inside, require_keys
 from rep_kedro.datasets.member import MemberDataset, MemberHandle, with_remedy
-from rep_kedro.datasets.partial import WHOLE, Handles, left_out_of, list_gaps, partial_of, shorten_gaps
+from rep_kedro.datasets.partial import (
+    WHOLE,
+    Handles,
+    foreseen_of,
+    left_out_of,
+    list_gaps,
+    partial_of,
+    shorten_gaps,
+)
 from rep_kedro.datasets.plan import Planned, Shard, canonical_json, digest_of_text, strict_json
 from rep_kedro.datasets.plan_file import CollectionError, StoredPlan, read_plan, write_plan
 from rep_kedro.datasets.previews import TablePreview, preview_members
@@ -82,6 +90,7 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
         self._may_be_empty = may_be_empty
         self._fetched: Path | None = None
         self._expected: StoredPlan | None = None
+        self._recipes: dict[str, str] = {}  # of what is expected
         self.counts: tuple[int, int] | None = None
         self.metadata = metadata
 
@@ -121,7 +130,7 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
             sweep_partials(self.folder)
             write_plan(self.folder, self.name, recipes, left_out, partial)
             begin_journal(self.folder)
-            self._expected = None
+            self._expected, self._recipes = None, {}
         except OSError as problem:
             raise DatasetError(f"cannot write {self.folder}: {self._why_not_written(problem)}") from problem
         keys = self._shard.select(data) if self._shard else list(data)
@@ -217,6 +226,7 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
             partial.pop(key, None)
         partial |= {key: why for key, why in stored.partial.items() if key in as_stored}
         self._expected = StoredPlan(members | as_stored, left_out, partial)
+        self._recipes = recipes | {key: canonical_json(part) for key, part in foreseen_of(data).items()}
         return len(as_stored)
 
     def _read_plan(self) -> StoredPlan:
@@ -240,7 +250,8 @@ class CollectionDataset(AbstractDataset[Mapping[str, Planned], dict[str, Any]]):
                     continue
                 handle.journal = journal.get((key, digest), {})
                 handles[key] = handle
-        return Handles(handles, missing, plan.partial)
+        planned = {key: self._recipes[key] for key in missing if key in self._recipes}
+        return Handles(handles, missing, plan.partial, planned)
 
     def pending(self, data: Mapping[str, Planned]) -> list[str]:
         """Return the keys of a plan that saving it would compute or refuse; nothing is written.

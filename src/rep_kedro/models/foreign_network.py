@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,9 @@ from rep_kedro.errors import UserError, contained
 from rep_kedro.models.foreign import ForeignDefinition
 from rep_kedro.models.network import Network
 from rep_kedro.models.sources.loaded import drawn_from
+
+if TYPE_CHECKING:
+    from rep_kedro.models.outline import Outline
 
 _SOME_CLASSES = 1009  # a prime number, which is the width of nothing but the head
 _SHOWN_CHARS = 200
@@ -82,24 +85,34 @@ def list_reached_layers(definition: ForeignDefinition) -> tuple[str, ...]:
     Raises:
         UserError: If the network cannot be built or run on one image, or lacks a layer to keep.
     """
+    return tuple(sketch_network(definition).reader.survey.layers)
+
+
+def sketch_network(definition: ForeignDefinition, n_classes: int = _SOME_CLASSES) -> "Outline":
+    """Return the outline of a network, without numbers where its constructor allows that.
+
+    Raises:
+        UserError: If the network cannot be built or run on one image, or lacks a layer to keep.
+    """
     if definition.library != "python":
         with suppress(Exception):  # a constructor that computes with numbers, or a mistake
-            return _list_reached_layers(definition, "meta")
-    return _list_reached_layers(definition, "cpu")
+            return _sketch_network(definition, n_classes, "meta")
+    return _sketch_network(definition, n_classes, "cpu")
 
 
-def _list_reached_layers(definition: ForeignDefinition, device: str) -> tuple[str, ...]:
+def _sketch_network(definition: ForeignDefinition, n_classes: int, device: str) -> "Outline":
     from rep_kedro.models.layers import LayerReader
-    from rep_kedro.models.outline import Undrawn, naming_layer
+    from rep_kedro.models.outline import Outline, Undrawn, naming_layer
+    from rep_kedro.models.preprocessing import Preprocessing
 
     title = title_of(definition)
     with _explained(definition), Undrawn(), torch.device(device), torch.no_grad():
-        module = _build(definition, _SOME_CLASSES, seed=0)
+        module = _build(definition, n_classes, seed=0)
         image = _image_of(definition)
         with naming_layer(module, title, image):
             reader = LayerReader(module, definition.keep, example=image)
-        ForeignNetwork(module, definition, _SOME_CLASSES)(image)
-        return tuple(reader.survey.layers)
+        ForeignNetwork(module, definition, n_classes)(image)
+        return Outline(module, Preprocessing.of_definition(definition), reader, image)
 
 
 def title_of(definition: ForeignDefinition) -> str:

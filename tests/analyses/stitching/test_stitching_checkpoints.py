@@ -110,6 +110,8 @@ def test_files_are_paired_before_the_images_are_there(study, tmp_path, caplog):
         "noise/file_0-to-file_1/ps_inv": "stimulus_sets/noise is missing",
         "noise/file_1-to-file_0/ps_inv": "stimulus_sets/noise is missing",
     }
+    layers = plan.foreseen["noise/file_0-to-file_1/ps_inv"]["layers"]
+    assert [front for front, *_ in layers] == ["relu1", "relu2", "relu3", "relu5"]
     assert "stitch" not in caplog.text
 
 

@@ -66,6 +66,10 @@ PLANNED = {
     "no labels": (_joint(ends=["headless"]), {}, r"'headless' has no head \(simclr\); stitching needs"),
     "unknown network": (_joint(fronts=["cnn_s9"]), {}, "unknown network 'cnn_s9'; did you mean 'cnn_s"),
     "no positions": (_joint(layers={"relu5": "mean"}), {}, "no positions in common; flatten: true"),
+    "too wide": (
+        _joint(layers={"relu1": "relu2"}, flatten=True), {},
+        "a map from 2,048 channels .* to 768 .* needs 63.4 MB",
+    ),
     "nothing": (_joint(ends=["cnn_s0"]), {}, "joins no networks; name others, or set incl"),
 }  # fmt: skip
 
@@ -73,7 +77,8 @@ PLANNED = {
 @pytest.mark.parametrize("case", PLANNED)
 def test_joints_that_cannot_be_are_refused_while_planning(networks, case):
     joint, given, message = PLANNED[case]
-    params = StitchingParams.model_validate({"joints": [joint], **({"maps": given} if given else {})})
+    params = {"joints": [joint], "memory_bytes": 50_000_000, **({"maps": given} if given else {})}
+    params = StitchingParams.model_validate(params)
     with pytest.raises(UserError, match=message) as refused:
         plan_stitches(SETS, {}, networks, FeaturesParams(), params)
     assert "\n" not in str(refused.value)

@@ -4,6 +4,7 @@ import json
 import logging
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from tests.reference import stitching as reference
@@ -11,6 +12,7 @@ from tests.small_collections import ARROW, make_network, make_stimuli, run_plan,
 
 from rep_kedro.analyses.stitching.params import StitchingParams
 from rep_kedro.analyses.stitching.splits import read_splits
+from rep_kedro.datasets import Planned
 from rep_kedro.datasets.partial import Handles
 from rep_kedro.errors import UserError
 from rep_kedro.models.sources.trained import preprocessing_of, restore_trained_network
@@ -134,6 +136,48 @@ def test_of_more_images_so_many_are_drawn(tmp_path, study):
     )
     assert first == again
     assert first != other
+
+
+def test_networks_of_a_further_label_are_compared_on_that_label(tmp_path, study, stimuli):
+    pixels, labels, splits = stimuli
+    breeds = [(label + 1) % N_CLASSES for label in labels]
+    table = make_stimuli(pixels, labels, splits, ["a", "b", "c"])
+    meta = json.loads(table.schema.metadata[b"meta"])
+    meta["label_columns"] = {"animal": ["a", "b", "c"], "breed": ["x", "y", "z"]}
+    meta["multi_label_columns"] = {"tags": ["x", "y", "z"]}
+    table = table.append_column("label:breed", pa.array(breeds, pa.int32()))
+    table = table.replace_schema_metadata({b"meta": json.dumps(meta)})
+    sets = store(tmp_path / "labelled", {"noise": table}, ARROW)
+    networks = {
+        f"{column}_s{seed}": (column, make_network("cnn", seed=seed, n_classes=3, stimulus_set="noise"))
+        for column in ("breed", "tags")
+        for seed in (0, 1)
+    }
+    plan = {
+        name: Planned({"labels": column}, lambda n=network: n) for name, (column, network) in networks.items()
+    }
+    handles = run_plan(tmp_path / "of_labels", plan)
+    planned = plan_stitches(sets, {}, handles, FeaturesParams(), StitchingParams())
+    assert sorted(planned) == ["noise/breed_s0-to-breed_s1/ps_inv", "noise/breed_s1-to-breed_s0/ps_inv"]
+    found = tabulate_stitches(run_plan(tmp_path / "found", planned))[0].set_index("front_model")
+    same = make_stimuli(pixels, breeds, splits, ["x", "y", "z"])
+    own = {name: study[1][f"cnn_supervised_{name[-2:]}"] for name in ("breed_s0", "breed_s1")}
+    wanted = plan_stitches(
+        store(tmp_path / "same", {"noise": same}, ARROW), {}, own, FeaturesParams(), StitchingParams()
+    )
+    expected = tabulate_stitches(run_plan(tmp_path / "wanted", wanted))[0].set_index("front_model")
+    for column in ("front_accuracy", "end_accuracy", "stitched_accuracy", "cross_entropy"):
+        assert found[column].tolist() == expected[column].tolist()
+    joint = {"fronts": ["tags_s0"], "ends": ["tags_s1"]}
+    with pytest.raises(
+        UserError, match=r"'tags_s0' cannot be joined: it predicts several labels of an image"
+    ):
+        plan_stitches(sets, {}, handles, FeaturesParams(), StitchingParams(joints=[joint]))
+    joint = {"fronts": ["breed_s0"], "ends": ["cnn_supervised_s1"]}
+    with pytest.raises(
+        UserError, match=r"breed_s0 \(3 classes of noise\) and cnn_supervised_s1 .* other label sets"
+    ):
+        plan_stitches(sets, {}, {**handles, **study[1]}, FeaturesParams(), StitchingParams(joints=[joint]))
 
 
 def test_a_subset_that_is_not_there_is_named(study):

@@ -118,7 +118,7 @@ def test_activations_beyond_the_memory_are_in_a_file_without_a_name(study, tmp_p
     )
     monkeypatch.setattr(scratch.tempfile, "tempdir", str(tmp_path))
     maps = {"frank": dict(SHORT)}
-    mapped = run_plan(tmp_path / "mapped", _plan(study, maps, memory_bytes=1))
+    mapped = run_plan(tmp_path / "mapped", _plan(study, maps, memory_bytes=10_000))
     assert len(mapped_bytes) == 2
     left = {path.name.partition(".")[0] for path in tmp_path.iterdir()}
     assert left == {"mapped"}, "nothing to be left after a kill"
@@ -133,7 +133,7 @@ def test_other_widths_sizes_kinds_and_controls(study, tmp_path):
         {"fronts": ["cnn_s0"], "ends": ["small_resnet_s0"], "layers": {"relu2": "block1.add"}},
         {"fronts": ["cnn_s0"], "ends": ["cnn_s1"], "layers": {"relu5": "mean"}, "flatten": True},
         {"fronts": ["cnn_s1"], "ends": ["cnn_s1"], "layers": ["relu3"], "include_self": True},
-        {"fronts": ["cnn_s0"], "ends": ["cnn_s1"], "layers": ["relu3"], "control": "untrained"},
+        {"fronts": ["cnn_s0", "cnn_s2"], "ends": ["cnn_s1"], "layers": ["relu3"], "control": "untrained"},
         {
             "fronts": ["cnn_s0"],
             "ends": ["cnn_s1"],
@@ -145,18 +145,21 @@ def test_other_widths_sizes_kinds_and_controls(study, tmp_path):
     maps = {"ps_inv": {"fit": "least_squares"}, "frank": dict(SHORT)}
     handles = run_plan(tmp_path / "out", _plan(study, maps, joints=joints, measures=["cka"]))
     results = tabulate_stitches(handles)[0]
-    assert len(results) == 2 * 6 + 1
+    assert len(results) == 2 * 7 + 1
     assert sorted({key.split("/")[1] for key in handles}) == [
         "cnn_s0-to-cnn_s1",
         "cnn_s0-to-small_resnet_s0",
         "cnn_s0@noise-to-cnn_s1",
         "cnn_s0@untrained-to-cnn_s1",
         "cnn_s1-to-cnn_s1",
+        "cnn_s2@untrained-to-cnn_s1",
     ]
     solved = results[results["map"] == "ps_inv"].set_index(["front_model", "end_model", "control"])
     itself = solved.loc["cnn_s1", "cnn_s1", "self"]
     assert itself["relative_accuracy"] == 1.0
     assert itself["cka"] == pytest.approx(1.0)
+    drawn = solved.xs("untrained", level="control")["joint_l2"]
+    assert drawn["cnn_s0", "cnn_s1"] != drawn["cnn_s2", "cnn_s1"], "two draws, not one twice"
     noise = solved.loc["cnn_s0", "cnn_s1", "noise"]
     assert np.isnan(noise["front_accuracy"])
     assert noise["map_r2"] < itself["map_r2"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tests.reference import stitching as reference
 
-from rep_kedro.kernels.stitching import maps
+from rep_kedro.kernels.stitching import maps, moments
 from rep_kedro.kernels.stitching.maps import (
     AffineMap,
     apply_affine_map,
@@ -257,3 +257,17 @@ def test_the_ends_own_activations_are_at_distance_one_and_far_ones_further():
 def test_misuse_is_refused(act, message):
     with pytest.raises(ValueError, match=message):
         act()
+
+
+@pytest.mark.parametrize("part", [1, 35, 10**6])
+def test_moments_do_not_depend_on_how_many_samples_are_taken_at_a_time(monkeypatch, part):
+    generator = torch.Generator().manual_seed(0)
+    front, end = (torch.randn(23, n, generator=generator).double() + 5 for n in (3, 4))
+    monkeypatch.setattr(moments, "_PART", part)
+    found = PairedMoments(3, 4)
+    found.update(front, end)
+    both = torch.cat([front, end], dim=1)
+    centred = both - both.mean(dim=0)
+    torch.testing.assert_close(found.joint.scatter, centred.T @ centred, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(found.joint.mean, both.mean(dim=0), rtol=1e-12, atol=1e-12)
+    assert found.joint.n_samples == 23

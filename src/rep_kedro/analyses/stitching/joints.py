@@ -82,7 +82,8 @@ def find_joined_pairs(
         try:
             for front, end in _choose_networks(study, kinds, joint):
                 layers = resolve_layers(front.outline, end.outline, joint, params.layers)
-                require_maps_that_fit(layers, front, end, params.maps_of(joint))
+                maps, most = params.maps_of(joint), params.memory_bytes
+                require_maps_that_fit(layers, front, end, maps, memory_bytes=most)
                 key = (front.name, end.name, joint.control)
                 before = found[key].places if key in found else {}
                 if places := _with_places(before, layers, params.maps_of(joint)):
@@ -96,11 +97,11 @@ def find_joined_pairs(
 def group_connected(pairs: Sequence[JoinedPair]) -> list[list[JoinedPair]]:
     """Return pairs in groups that have no network in common: what each group needs is read together.
 
-    Pairs that are tested on different images are in different groups.
+    Pairs that are tested on different images or labels are in different groups.
     """
-    groups: list[tuple[set[tuple[str, str]], list[JoinedPair]]] = []
+    groups: list[tuple[set[tuple[str, str | None, str]], list[JoinedPair]]] = []
     for pair in pairs:
-        names = {(pair.end.stimulus_set, donor.name) for donor in (pair.front, pair.end)}
+        names = {(pair.end.stimulus_set, pair.end.labels, donor.name) for donor in (pair.front, pair.end)}
         touched = [group for group in groups if group[0] & names]
         merged = [each for _, members in touched for each in members]
         groups = [group for group in groups if not group[0] & names]

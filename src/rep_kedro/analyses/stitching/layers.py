@@ -4,13 +4,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 from typing import NamedTuple
 
-from rep_kedro.analyses.stitching.donors import Donor, Outline, Shape
+from rep_kedro.analyses.stitching.donors import Donor
 from rep_kedro.analyses.stitching.maps import ReducedRankMap, StitchMap, TaskMap
+from rep_kedro.analyses.stitching.outlines import Outline, Shape
 from rep_kedro.analyses.stitching.params import JointParams
+from rep_kedro.datasets.work import format_bytes
 from rep_kedro.errors import UserError, suggest
 
 _SHOWN = 8
 _MAP_AXES = 3
+_MOMENT_BYTES = 8
 
 
 class LayerPair(NamedTuple):
@@ -102,18 +105,26 @@ def _fitting(one: str, other: str, front: Outline, end: Outline, wanted: object)
 
 
 def require_maps_that_fit(
-    pairs: Sequence[LayerPair], front: Donor, end: Donor, maps: Mapping[str, StitchMap]
+    pairs: Sequence[LayerPair], front: Donor, end: Donor, maps: Mapping[str, StitchMap], *, memory_bytes: int
 ) -> None:
     """Refuse pairs of layers that a map cannot join.
 
     Raises:
-        UserError: If layers have no positions in common, a map needs equal widths, or its rank is above both.
+        UserError: If layers have no positions in common, a map needs equal widths, its rank is above both, or
+            the layers are so wide that their moments do not fit into `memory_bytes`.
     """
     for pair in pairs:
         one, other = front.shape(pair.front), end.shape(pair.end)
         if not pair.flatten:
             _require_common_positions(pair, one, other)
         n_front, n_end = (prod(x) if pair.flatten else _n_channels(x) for x in (one, other))
+        n_bytes = _MOMENT_BYTES * (n_front + n_end) ** 2
+        if n_bytes > memory_bytes:
+            raise UserError(
+                f"a map from {n_front:,} channels ({pair.front!r} of {front.name}) to {n_end:,}"
+                f" ({pair.end!r} of {end.name}) needs {format_bytes(n_bytes)} for its moments, more than"
+                f" stitching.memory_bytes ({format_bytes(memory_bytes)}); join narrower layers or raise it"
+            )
         for name, given in maps.items():
             if given.needs_equal_widths and n_front != n_end:
                 how = getattr(given, "init", "") or given.fit

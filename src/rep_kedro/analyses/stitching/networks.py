@@ -2,15 +2,16 @@
 
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from rep_kedro.analyses.stitching.donors import Donor, ForeignDonor, OwnDonor, file_donor
+from rep_kedro.analyses.stitching.donors import Donor, ForeignDonor, file_donor, trained_donor
 from rep_kedro.analyses.stitching.params import JointParams, StitchingParams
 from rep_kedro.datasets import missing_of
 from rep_kedro.datasets.plan import Json, canonical_json
 from rep_kedro.errors import UserError, require_known, suggest
 from rep_kedro.models.sources.array_specs import FileModel
-from rep_kedro.models.sources.specs import CheckpointModel, ModelEntry
+from rep_kedro.models.sources.specs import CheckpointModel, ModelEntry, ZooEntry
+from rep_kedro.stimuli.label_columns import find_labels
 
 if TYPE_CHECKING:
     from rep_kedro.datasets import ArrowHandle, TensorsHandle
@@ -60,30 +61,62 @@ def find_donor(study: Study, name: str) -> Donor:
             raise UserError(
                 f"network {name!r} has no head ({handle.meta['objective']}); stitching needs labels"
             )
-        if why := _why_not_cut(handle.meta):
-            raise UserError(f"network {name!r} cannot be joined: {why}")
-        return OwnDonor(name, handle, handle.meta["stimulus_set"])
+    try:
+        return _open_trained(study, name) if name in study.networks else _open_entry(study, name)
+    except UserError as problem:
+        raise UserError(f"network {name!r} cannot be joined: {problem}") from problem
+
+
+def _open_trained(study: Study, name: str) -> Donor:
+    """Return a network trained here.
+
+    Raises:
+        UserError: If it predicts several labels of an image, or torch.fx cannot follow its code.
+    """
+    handle = study.networks[name]
+    stimulus_set, labels = handle.meta["stimulus_set"], handle.recipe.get("labels")
+    if labels is not None and stimulus_set in study.stimulus_sets:
+        require_one_label(labels, study.stimulus_sets[stimulus_set].meta.get("multi_label_columns", ()))
+    donor = trained_donor(name, handle, stimulus_set, labels)
+    _ = donor.outline  # known by now, or refused
+    return donor
+
+
+def require_one_label(labels: str | None, several: Collection[str]) -> None:
+    """Refuse a network that predicts several labels of an image.
+
+    Args:
+        labels: Label column that it was trained on; None for the set's own label.
+        several: Columns with several labels of an image.
+
+    Raises:
+        UserError: If its column is one of them.
+    """
+    if labels in several:
+        raise UserError(
+            f"it predicts several labels of an image (training.grids: labels: {labels});"
+            " stitching compares networks that predict one"
+        )
+
+
+def _open_entry(study: Study, name: str) -> Donor:
     entry = study.entries[name]
     if why := _why_not(entry, study.all_sets):
-        raise UserError(f"network {name!r} cannot be joined: {why}")
-    return file_donor(name, entry) if isinstance(entry, CheckpointModel) else ForeignDonor(name, entry)  # type: ignore[arg-type]
+        raise UserError(why)
+    if isinstance(entry, CheckpointModel):
+        return file_donor(name, entry)
+    donor = ForeignDonor(name, cast("ZooEntry", entry))
+    _ = donor.outline  # known by now, or refused
+    return donor
 
 
 def list_kinds(study: Study) -> list[dict[str, Donor]]:
     """Return the networks of each recipe, by name: trained here, or files of one description."""
     params = study.params
     found: dict[tuple[str, str, str], dict[str, Donor]] = {}
-    left_out = []
-    for name, handle in _wanted(study.networks, params):
-        meta = handle.meta
-        if why := _why_not_cut(meta):
-            left_out.append(f"{name} ({why})")
-            continue
-        if meta["n_classes"] is not None and _is_wanted_set(meta["stimulus_set"], params):
-            require_known("stimulus set", meta["stimulus_set"], study.all_sets)
-            kind = ("trained", meta["stimulus_set"], _shared_recipe(handle.recipe, params))
-            found.setdefault(kind, {})[name] = OwnDonor(name, handle, meta["stimulus_set"])
-    _log_left_out(left_out)
+    for name, donor in _open_wanted(study):
+        shared = _shared_recipe(study.networks[name].recipe, params)
+        found.setdefault(("trained", donor.stimulus_set, shared), {})[name] = donor
     for name, entry in _open_files(study):
         donor = file_donor(name, entry)
         shared = donor.handle.meta | ({} if params.across_objectives else {"objective": entry.objective})
@@ -92,13 +125,23 @@ def list_kinds(study: Study) -> list[dict[str, Donor]]:
     return [kind for _, kind in sorted(found.items(), key=lambda item: (*item[0][:2], min(item[1])))]
 
 
-def _why_not_cut(meta: Mapping[str, Any]) -> str:
-    """Return why a network trained here cannot be cut; empty if it can."""
-    return (
-        "it was trained with an architecture of a library or own code"
-        if "library" in meta["definition"]
-        else ""
-    )
+def _open_wanted(study: Study) -> Iterator[tuple[str, Donor]]:
+    """Yield networks trained here that `all` includes; those that cannot be joined are logged."""
+    left_out = []
+    for name, handle in _wanted(study.networks, study.params):
+        meta = handle.meta
+        if meta["n_classes"] is None or not _is_wanted_set(meta["stimulus_set"], study.params):
+            continue
+        require_known("stimulus set", meta["stimulus_set"], study.all_sets)
+        try:
+            donor = _open_trained(study, name)
+        except UserError as problem:
+            if not isinstance(study.params.models, str):
+                raise UserError(f"stitching.models: {name!r} cannot be joined: {problem}") from problem
+            left_out.append(f"{name} ({problem})")
+        else:
+            yield name, donor
+    _log_left_out(left_out)
 
 
 def require_common_labels(front: Donor, end: Donor, stimulus_sets: Mapping[str, "ArrowHandle"]) -> None:
@@ -108,10 +151,10 @@ def require_common_labels(front: Donor, end: Donor, stimulus_sets: Mapping[str, 
         UserError: Says which classes each predicts.
     """
     classes = [donor.outline.n_classes for donor in (front, end)]
-    if classes[0] == classes[1] and front.stimulus_set == end.stimulus_set:
+    if classes[0] == classes[1] and (front.stimulus_set, front.labels) == (end.stimulus_set, end.labels):
         return
     names = [
-        stimulus_sets[donor.stimulus_set].meta.get("class_names")
+        find_labels(stimulus_sets[donor.stimulus_set].meta, donor.labels, donor.stimulus_set)[1]
         if donor.stimulus_set in stimulus_sets
         else None
         for donor in (front, end)

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
+from math import prod
 from typing import Any, NamedTuple
+from zlib import crc32
 
 import torch
 from torch import Tensor, nn
 
-from rep_kedro.analyses.stitching.donors import Donor, ForeignDonor
+from rep_kedro.analyses.stitching.donors import Donor
 from rep_kedro.analyses.stitching.joints import JoinedPair
 from rep_kedro.analyses.stitching.layers import LayerPair
 from rep_kedro.analyses.stitching.params import StitchingParams
@@ -21,6 +23,7 @@ from rep_kedro.models.network import LayeredNetwork
 
 Tail = Callable[[Tensor], Tensor]
 _OWN_FORM = Form("map")
+_BATCH_BYTES, _FLOAT_BYTES = 100_000_000, 4
 
 
 class Side(NamedTuple):
@@ -60,7 +63,10 @@ class LoadedNetwork:
     def __init__(
         self, donor: Donor, layers: Sequence[str], params: StitchingParams, *, is_drawn: bool
     ) -> None:
-        module, self.preprocessing = donor.load(seed=params.seed if is_drawn else None)
+        seed = (
+            crc32(f"{donor.name}/{params.seed}".encode()) if is_drawn else None
+        )  # other fronts, other draws
+        module, self.preprocessing = donor.load(seed=seed)
         self.module: nn.Module = module.to(params.device).requires_grad_(False)
         self._donor, self._asked = donor, tuple(dict.fromkeys(layers))
         self._reader: LayerReader | None = None
@@ -79,9 +85,9 @@ class LoadedNetwork:
     def read(self, images: Tensor) -> dict[str, Tensor]:
         """Return the activations of its layers: channels first in maps, last in tokens."""
         if self._reader is None:
-            layout = self._donor.entry.layout if isinstance(self._donor, ForeignDonor) else "auto"
+            layout = self._donor.layout
             self._reader = LayerReader(self.module, self._asked, example=images[:1], layout=layout)
-            if isinstance(self._donor, ForeignDonor):
+            if self._donor.is_traced:
                 for layer in self._cut_layers():
                     require_equal_outputs(self.cut, self.module, layer, images[:1])
         return {layer: _canonical(x, self._form(layer)) for layer, x in self._reader.read(images).items()}
@@ -115,7 +121,7 @@ class LoadedNetwork:
         return [layer for layer in self.layers if layer in points]
 
     def _form(self, layer: str) -> Form:
-        if self._reader is None or not isinstance(self._donor, ForeignDonor):
+        if self._reader is None or not self._donor.is_traced:
             return _OWN_FORM
         return self._reader.find_forms("average")[layer]
 
@@ -139,6 +145,8 @@ class Group:
 
     Attributes:
         networks: By key, see `Side`.
+        batch_size: Images at a time: those of the parameters, or fewer where the activations of so many
+            would take more than 100 MB.
     """
 
     def __init__(self, pairs: Sequence[JoinedPair], params: StitchingParams) -> None:
@@ -152,11 +160,14 @@ class Group:
             key: LoadedNetwork(donor, layers, params, is_drawn=key != donor.name)
             for key, (donor, layers) in sorted(needed.items())
         }
+        sizes = (donor.shape(layer) for donor, layers in needed.values() for layer in dict.fromkeys(layers))
+        image_bytes = sum(_FLOAT_BYTES * prod(shape) for shape in sizes)
+        self.batch_size = max(1, min(params.batch_size, _BATCH_BYTES // image_bytes))
 
     def read(self, split: Split) -> "Iterator[Batch]":
         """Yield the activations of all networks, batch by batch."""
-        for start in range(0, len(split.labels), self.params.batch_size):
-            encoded = split.images.slice(start, self.params.batch_size)
+        for start in range(0, len(split.labels), self.batch_size):
+            encoded = split.images.slice(start, self.batch_size)
             names = split.names[start : start + len(encoded)]
             pixels: dict[str, Tensor] = {}
             activations, logits = dict[str, dict[str, Tensor]](), dict[str, Callable[[], Tensor]]()
@@ -205,8 +216,6 @@ class Batch(NamedTuple):
 
     def _noise(self, like: Tensor, side: Side) -> Tensor:
         """Draw each stimulus from its own seed: the same noise whatever the batches are."""
-        from zlib import crc32
-
         drawn = []
         for row in range(self.n_stimuli):
             place = f"{side.network}/{side.layer}/{self.start + row}/{self.seed}"

@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from rep_kedro.analyses.stitching.layers import LayerPair
 from rep_kedro.analyses.stitching.params import StitchingParams
 from rep_kedro.analyses.stitching.tables import BASELINE
-from rep_kedro.datasets import Planned, code_revision, rebuilt_by
+from rep_kedro.datasets import Plan, Planned, code_revision, missing_of, planned_recipe, rebuilt_by
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,13 +19,15 @@ _DRAWING = "rep_kedro.reporting.stitching.document"
 
 def plan_reports(
     stitches: Mapping[str, "TensorsHandle"], networks: Mapping[str, "TensorsHandle"], params: StitchingParams
-) -> dict[str, Planned]:
+) -> Plan:
     """Plan a report for each stitch of the maps that `reports` names.
 
     Returns:
-        Plan by ``<stimulus set>/<front>-to-<end>/<map>/<layers>-s<seed>``.
+        Plan by ``<stimulus set>/<front>-to-<end>/<map>/<layers>-s<seed>``. Those of stitches that are missing
+        are left out; where not even their recipe is known, under the key of their member.
     """
-    plan = {}
+    plan = Plan()
+    plan.left_out = _left_out(stitches, params)
     for key, handle in stitches.items():
         if handle.recipe["map"]["name"] not in params.reports:
             continue
@@ -43,17 +46,34 @@ def plan_reports(
     return plan
 
 
+def _left_out(stitches: Mapping[str, "TensorsHandle"], params: StitchingParams) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for key in missing_of(stitches):
+        name = key.rpartition("/")[2]
+        if name in params.reports:
+            joined = planned_recipe(stitches, key).get("layers", ())
+            places = [
+                f"/{_place(LayerPair(*layers).name, seed)}"
+                for layers in joined
+                for seed in params.maps[name].wanted_seeds
+            ]
+            found |= {f"{key}{place}": f"stitches/{key} is missing" for place in places or [""]}
+    return found
+
+
 def _donors_of(handle: "TensorsHandle") -> Iterator[str]:
     yield from (handle.recipe[side]["key"] for side in ("front", "end"))
 
 
 def _place_of(row: Mapping[str, Any]) -> str:
-    return f"{_layers_of(row)}-s{row['seed']}".replace("/", ".")
+    return _place(_layers_of(row), row["seed"])
+
+
+def _place(layers: str, seed: int) -> str:
+    return f"{layers}-s{seed}".replace("/", ".")
 
 
 def _layers_of(row: Mapping[str, Any]) -> str:
-    from rep_kedro.analyses.stitching.layers import LayerPair
-
     names = ("front_layer", "end_layer", "front_depth", "depth", "flatten")
     return LayerPair(*(row[name] for name in names)).name
 
@@ -87,7 +107,7 @@ def _draw(
     how = f"map {recipe['map']['name']}, seed {row['seed']}"
     return draw_report(
         StitchFacts(
-            title=f"{front}{control} to {end} at {_layers_of(row)}, {how}",
+            title=f"{front}{control} to {end}\nat {_layers_of(row)}, {how}",
             matrices=matrices,
             row=row,
             baseline=solved or {},

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from rep_kedro.errors import UserError
+from rep_kedro.stimuli.label_columns import find_labels
 from rep_kedro.stimuli.limits import Limits, limits_of
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def read_splits(
     subset: "ArrowHandle | None",
     params: SplitSizes,
     needed_by: str = "stitching",
+    labels: str | None = None,
 ) -> dict[str, Split]:
     """Return the splits ``train`` and ``test`` of a stimulus set, or of one of its subsets.
 
@@ -52,12 +54,18 @@ def read_splits(
         subset: Whose stimuli are used; all of the set if None.
         params: The most stimuli of each split; of more, so many are drawn without replacement.
         needed_by: What asks for them, for messages.
+        labels: Label column; None for the set's own label.
 
     Raises:
         UserError: If a split is empty or has stimuli without a label.
     """
-    table = stimulus_set.table(["stimulus_id", "image", "label", "split"])
+    import pyarrow as pa
+
     place = f"stimulus set {stimulus_set.key}"
+    column, _ = find_labels(stimulus_set.meta, labels, place)
+    table = stimulus_set.table(["stimulus_id", column, "split"])
+    table = table.rename_columns(["stimulus_id", "label", "split"])
+    table = table.append_column("row", pa.array(range(len(table))))
     if subset is not None:
         table = _pick(table, subset)
         place = f"subset {subset.key}"
@@ -83,6 +91,7 @@ def _read_split(
     seed: int,
     needed_by: str,
 ) -> Split:
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     rows = table.filter(pc.equal(table["split"], split))
@@ -96,7 +105,8 @@ def _read_split(
         rows = rows.take(torch.randperm(len(rows), generator=generator)[:most].sort().values.numpy())
     names = [f"{stimulus_set.key}: {stimulus_id}" for stimulus_id in rows["stimulus_id"].to_pylist()]
     labels = torch.tensor(rows["label"].to_pylist())
-    return Split(rows["image"], labels, names, limits_of(stimulus_set.meta))
+    images = pa.Table.from_batches(stimulus_set.picked(rows["row"].to_pylist(), ["image"]))["image"]
+    return Split(images, labels, names, limits_of(stimulus_set.meta))
 
 
 def first_of(split: Split, most: int | None) -> Split:

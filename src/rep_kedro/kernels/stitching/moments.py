@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rep_kedro.kernels.layers.streaming import StreamedMoments
 
+_PART = 2**21  # values in float64 at a time
 SINGLE_ROUNDING = 1e-14  # (1e-7)^2: a float32 channel that varies less relative to its mean is constant
 
 
@@ -44,7 +45,10 @@ class PairedMoments:
                 f"layers must give samples of the same positions, the front with {self.n_front} channels, "
                 f"got shapes {tuple(front.shape)} and {tuple(end.shape)}"
             )
-        self.joint.update(torch.cat([front, end], dim=1))
+        n_rows = max(1, _PART // self.joint.n_features)
+        for start in range(0, len(front), n_rows):
+            rows = slice(start, start + n_rows)
+            self.joint.update(torch.cat([front[rows], end[rows]], dim=1))
 
     def swapped(self) -> "PairedMoments":
         """Return the moments of the same samples with front and end exchanged."""

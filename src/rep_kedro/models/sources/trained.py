@@ -122,7 +122,7 @@ def definition_of(handle: NetworkHandle) -> DefinedNetwork:
     if not isinstance(definition, ForeignDefinition) or definition.library != "python":
         return definition
     name = handle.meta["architecture"]
-    today = load_definition(name)
+    today = load_definition(name).resized(definition.input.size_px)
     if today.as_json() != definition.as_json():
         raise UserError(
             f"architecture {name!r} or its code changed since a network was trained with it; run the training"

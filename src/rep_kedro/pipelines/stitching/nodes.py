@@ -62,6 +62,7 @@ def plan_stitches(
         wanted = {_key_of(pair, name): (pair, name) for pair in connected for name in pair.places}
         if why := _why_no_images(stimulus_set, stimulus_sets, stimulus_subsets, params):
             plan.left_out |= dict.fromkeys(wanted, why)
+            plan.foreseen |= {key: {"layers": _layers_of(*each)} for key, each in wanted.items()}
             continue
         images = _choose_images(stimulus_set, stimulus_sets, stimulus_subsets, params)
         plan |= _plan_connected(wanted, images, params)
@@ -99,7 +100,7 @@ def _recipe(
         "front": pair.front.reference,
         "end": pair.end.reference,
         "control": pair.control,
-        "layers": [list(layers) for layers in pair.places[name]],
+        "layers": _layers_of(pair, name),
         "map": {"name": name, **given.model_dump(mode="json")},
         **{image: handle.reference for image, handle in images.items()},
         **params.model_dump(mode="json", include=set(_RECIPE_PARAMS)),
@@ -108,6 +109,10 @@ def _recipe(
     if isinstance(given, TaskMap) and given.path_from is not None:
         recipe["path_from"] = params.maps[given.path_from].model_dump(mode="json")
     return recipe
+
+
+def _layers_of(pair: JoinedPair, name: str) -> list[Json]:
+    return [list(layers) for layers in pair.places[name]]
 
 
 def _key_of(pair: JoinedPair, name: str) -> str:
@@ -164,7 +169,9 @@ def _fit(
     from rep_kedro.analyses.stitching.joining import join_networks
     from rep_kedro.analyses.stitching.splits import read_splits
 
-    splits = read_splits(images["stimulus_set"], images.get("stimulus_subset"), params)
+    splits = read_splits(
+        images["stimulus_set"], images.get("stimulus_subset"), params, labels=wanted[keys[0]][0].end.labels
+    )
     for pair, name, joined in join_networks([wanted[key] for key in keys], splits, params):
         yield _key_of(pair, name), joined
 
@@ -175,7 +182,9 @@ def _train(
     from rep_kedro.analyses.stitching.splits import read_splits
     from rep_kedro.analyses.stitching.training import train_networks
 
-    splits = read_splits(images["stimulus_set"], images.get("stimulus_subset"), params)
+    splits = read_splits(
+        images["stimulus_set"], images.get("stimulus_subset"), params, labels=wanted[keys[0]][0].end.labels
+    )
     for pair, name, joined in train_networks([wanted[key] for key in keys], splits, params):
         yield _key_of(pair, name), _named_failure(joined, _key_of(pair, name))
 
@@ -201,7 +210,7 @@ def tabulate_stitches(stitches: Mapping[str, TensorsHandle]) -> tuple[DataFrame,
 
 def plan_stitch_reports(
     stitches: Mapping[str, TensorsHandle], networks: Mapping[str, TensorsHandle], params: StitchingParams
-) -> dict[str, Planned]:
+) -> Plan:
     """Plan the report of each stitch of the maps that ``reports`` names; see `analyses.stitching.reports`."""
     from rep_kedro.analyses.stitching.reports import plan_reports
 

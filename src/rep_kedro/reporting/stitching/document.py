@@ -1,17 +1,22 @@
 """The report of one stitch: its matrices, and how it does, on two pages."""
 
 import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator
 
 from rep_kedro.reporting.style import INK, MUTED, styled
 
 PAGE_IN = (8.27, 11.69)  # A4
-_MOST_LINES, _LINE_CHARS = 34, 104
+_LEFT, _BOTTOM, _TOP, _LINE_HEIGHT = 0.06, 0.03, 0.97, 0.0145  # shares of the page
+_TITLE_CHARS = 84
+_MOST_LINES, _LINE_CHARS = 34, 132
 _ACCURACIES = {
     "front_accuracy": "front network alone",
     "end_accuracy": "end network alone",
@@ -58,35 +63,47 @@ def draw_report(facts: StitchFacts) -> list[Figure]:
 
 @styled
 def _draw_matrices(facts: StitchFacts) -> Figure:
-    figure = Figure(figsize=PAGE_IN, layout="constrained")
-    figure.suptitle(f"{facts.title}\nweights of the map: rows are channels of the end, columns of the front")
+    figure = _start_page(
+        f"{facts.title}\nweights of the map: rows are channels of the end, columns of the front"
+    )
     names = list(facts.matrices)
     panels = figure.subplots(len(names), 2, squeeze=False)
     for (own, common), name in zip(panels, names, strict=True):
         matrix = facts.matrices[name]
         if matrix.dtype == bool:
-            _show(figure, own, matrix.astype(float), f"{name}: entries that may differ from 0", 0.0, 1.0)
+            _show(own, matrix, f"{name}: black entries are 0", "gray", 0.0, 1.0)
             common.axis("off")
             continue
         largest = float(np.abs(matrix).max()) or 1.0
-        _show(figure, own, matrix, f"{name}, own scale", -largest, largest)
-        _show(figure, common, matrix, f"{name}, −1 to 1", -1.0, 1.0)
+        _show(own, matrix, f"{name}, own scale", "RdBu", -largest, largest)
+        _show(common, matrix, f"{name}, −1 to 1", "RdBu", -1.0, 1.0)
     return figure
 
 
-def _show(figure: Figure, axes: Axes, matrix: Any, title: str, low: float, high: float) -> None:
-    colours = "gray" if low == 0.0 else "RdBu"
+def _start_page(title: str) -> Figure:
+    lines = [line for part in title.splitlines() for line in _wrapped(part, _TITLE_CHARS)]
+    height = _TOP - _BOTTOM - (1 + len(lines)) * _LINE_HEIGHT
+    layout = ConstrainedLayoutEngine(rect=(_LEFT, _BOTTOM, 1 - 2 * _LEFT, height))
+    figure = Figure(figsize=PAGE_IN, layout=layout)
+    figure.suptitle("\n".join(lines), fontsize=9.5, y=_TOP, va="top")
+    return figure
+
+
+def _show(axes: Axes, matrix: Any, title: str, colours: str, low: float, high: float) -> None:
     image = axes.imshow(matrix, cmap=colours, vmin=low, vmax=high, interpolation="nearest", aspect="auto")
     axes.grid(visible=False)
     axes.set_title(title, fontsize=9)
     axes.tick_params(labelsize=6)
-    figure.colorbar(image, ax=axes, fraction=0.05).ax.tick_params(labelsize=6)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator("auto", integer=True))
+    if matrix.dtype != bool:
+        scale = axes.inset_axes((1.02, 0.0, 0.03, 1.0))  # exactly as high as the matrix, whatever its form
+        axes.get_figure().colorbar(image, cax=scale).ax.tick_params(labelsize=6)  # type: ignore[union-attr]
 
 
 @styled
 def _draw_numbers(facts: StitchFacts) -> Figure:
-    figure = Figure(figsize=PAGE_IN, layout="constrained")
-    figure.suptitle(facts.title)
+    figure = _start_page(facts.title)
     grid = figure.add_gridspec(4, 2, height_ratios=[1.0, 3.1, 2.2, 4.2])
     _draw_accuracies(figure.add_subplot(grid[0, :]), facts)
     for column in range(2):
@@ -132,7 +149,7 @@ def _draw_donors(axes: Axes, histories: Mapping[str, Sequence[tuple[int, float]]
         axes.plot([epoch for epoch, _ in points], [value for _, value in points], linewidth=1.2, label=name)
     if histories:
         axes.set_xlabel("epoch", fontsize=8)
-        axes.legend(fontsize=7)
+        axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(0.0, -0.2), borderaxespad=0.0)
     else:
         _note(axes, "they were not trained here")
 
@@ -153,16 +170,16 @@ def _note(axes: Axes, words: str) -> None:
 
 
 def _written(facts: StitchFacts) -> str:
-    lines = [facts.command, ""]
+    lines = [*_wrapped(facts.command, _LINE_CHARS), ""]
     for name, value in facts.recipe.items():
-        lines += _wrapped(f"{name}: {json.dumps(value, sort_keys=True, ensure_ascii=False)}")
+        lines += _wrapped(f"{name}: {json.dumps(value, sort_keys=True, ensure_ascii=False)}", _LINE_CHARS)
     if len(lines) > _MOST_LINES:
         lines = [*lines[:_MOST_LINES], f"... and {len(lines) - _MOST_LINES} lines more, in the file's header"]
     return "\n".join(lines)
 
 
-def _wrapped(text: str) -> list[str]:
-    return [text[start : start + _LINE_CHARS] for start in range(0, len(text), _LINE_CHARS)]
+def _wrapped(text: str, n_chars: int) -> list[str]:
+    return textwrap.wrap(text, n_chars, break_on_hyphens=False)
 
 
 def _number(value: Any) -> str:
