@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 _BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
+_LARGE = 100_000  # numbers of a gradient that is exchanged where it is; smaller ones are exchanged together
 
 
 class Processes:
@@ -79,12 +80,17 @@ class Processes:
 
     def join_gradients(self, of_network: Iterable[nn.Parameter], others: Iterable[nn.Parameter]) -> None:
         """Replace gradients by those of the whole batch, the same bits in every process."""
-        summed = [each.grad for each in of_network if each.grad is not None]
         equal = [each.grad for each in others if each.grad is not None]
-        flat = torch.cat([*(each.flatten() for each in summed), *(each.flatten() / self.n for each in equal)])
-        dist.all_reduce(flat)
+        for gradient in equal:
+            gradient.div_(self.n)
+        gradients = [*equal, *(each.grad for each in of_network if each.grad is not None)]
+        small = [each for each in gradients if each.numel() < _LARGE]
+        flat = torch.cat([each.flatten() for each in small])
+        large = [each for each in gradients if each.numel() >= _LARGE]
+        for waiting in [dist.all_reduce(each, async_op=True) for each in (flat, *large)]:
+            waiting.wait()
         start = 0
-        for gradient in (*summed, *equal):
+        for gradient in small:
             gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
             start += gradient.numel()
 
