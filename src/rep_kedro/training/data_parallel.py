@@ -170,12 +170,12 @@ class _BatchNorm(torch.autograd.Function):
         mean = means.mean(dim=0)
         variance = (variances + (means - mean) ** 2).mean(dim=0)
         context.save_for_backward(x, weight, mean, variance)
-        context.eps, context.n_values = eps, x.numel() // x.shape[1] * n
+        context.eps, context.n_values, context.has_bias = eps, x.numel() // x.shape[1] * n, bias is not None
         context.mark_non_differentiable(mean, variance)
         return nn.functional.batch_norm(x, mean, variance, weight, bias, eps=eps), mean, variance
 
     @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, Tensor, None, None]:
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, variance = context.saved_tensors
         # as if mean and variance were constants; then what the output depends on them
         of_x, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
@@ -189,7 +189,8 @@ class _BatchNorm(torch.autograd.Function):
         slope = slope * inverse
         shape = (1, -1, *(1 for _ in x.shape[2:]))
         of_x = of_x.sub_((constant - slope * mean).view(shape)).addcmul_(x, slope.view(shape), value=-1)
-        return of_x, None if weight is None else of_weight, of_bias, None, None
+        own = (None if weight is None else of_weight, of_bias if context.has_bias else None)
+        return of_x, *own, None, None
 
 
 def _joint_batch_norm(
