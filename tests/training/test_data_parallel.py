@@ -119,7 +119,7 @@ def test_a_failing_process_ends_its_training_alone_and_the_cause_is_named(
     stimulus_sets, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(processes, "__name__", "tests.training.acting_process")
-    monkeypatch.setattr(processes, "_END_S", 0.5)
+    monkeypatch.setattr(processes, "_GRACE_S", 0.5)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), *sys.path]))
     grids = [{**GRID, "label": act, "seeds": [i]} for i, act in enumerate(("dies", "fails", "works"))]
     with pytest.raises(CollectionError) as failed:
