@@ -58,15 +58,29 @@ def digests(stimulus_set: Path, emulator: list[str]) -> dict[str, str]:
     networks = {}
     for architecture in ("cnn", "small_resnet"):
         for objective in ("supervised", "simclr", "vicreg"):
-            networks[f"{architecture} {objective}"] = {
+            spec = {
                 "architecture": architecture,
-                "definition": load_architecture(architecture).as_json(),
                 "objective": objective,
+                "stimulus_set": "still",
                 "seed": 0,
                 "schedule": SCHEDULE,
                 "options": {"views": STILL},
             }
-    job = {"stimulus_set": str(stimulus_set), "portable": True, "networks": networks}
+            definition = load_architecture(architecture).as_json()
+            networks[f"{architecture} {objective}"] = {"spec": spec, "definition": definition, "digest": ""}
+    job = {
+        "stimulus_sets": {"still": str(stimulus_set)},
+        "networks": networks,
+        "portable": True,
+        **{
+            "device": "cpu",
+            "n_devices": 1,
+            "rank": 0,
+            "meeting": "",
+            "memory_bytes": 2**30,
+            "checkpoints": None,
+        },
+    }
     paths = [str(ROOT / "src"), *(path for path in sys.path if path.endswith("site-packages"))]
     settings = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
     process = subprocess.Popen(  # noqa: S603 - this program

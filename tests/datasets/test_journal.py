@@ -26,6 +26,18 @@ def add(folder, key, digest="d", seconds=1.0):
     append_to_journal(journal_path(folder), key=key, digest=digest, seconds=seconds, n_bytes=3)
 
 
+def test_further_facts_are_read_back_where_they_are_sound(tmp_path):
+    path = journal_path(tmp_path / "c")
+    for key, peak in (("a", 5), ("b", -5)):
+        facts = {"peak_memory_bytes": peak, "seconds": 9.0, "peak_memory_reason": 3}
+        append_to_journal(path, key=key, digest="d", seconds=1.0, n_bytes=3, facts=facts)
+    found = read_journal(tmp_path / "c")
+    assert found["a", "d"]["peak_memory_bytes"] == 5
+    assert "peak_memory_bytes" not in found["b", "d"]
+    assert {line["seconds"] for line in found.values()} == {1.0}
+    assert not any("peak_memory_reason" in line for line in found.values())
+
+
 BROKEN = [
     b"{", b"", b"\n\n", b"[]", b"3", b"null", b'{"key": "a"}',
     b'{"key": [], "recipe_digest": "d"}', b"\xff\xfe\x00",

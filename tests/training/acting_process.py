@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 
 def _say(head, content=b""):
@@ -15,15 +16,19 @@ def _say(head, content=b""):
 def main():
     job = json.loads(sys.stdin.buffer.readline())
     is_first, (name,) = job["rank"] == 0, job["networks"]
-    act = name.split("_")[-2]
+    act, said = name.split("_")[-2], Path(job["meeting"], "said")
     error = {"name": name, "kind": "UserError", "traceback": ""}
     if act == "dies" and not is_first:
         os.kill(os.getpid(), signal.SIGKILL)
     elif act == "dies":
         time.sleep(600)  # it waits for the other
+    elif act == "fails" and not is_first:
+        _say({**error, "at": 1.0, "error": "the cause"})
+        said.touch()
     elif act == "fails":
-        why = "the consequence" if is_first else "the cause"
-        _say({**error, "at": 2.0 if is_first else 1.0, "error": why})
+        while not said.exists():
+            time.sleep(0.01)
+        _say({**error, "at": 2.0, "error": "the consequence"})
     elif is_first:
         header = json.dumps({"x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
         content = len(header).to_bytes(8, "little") + header + bytes(4)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from rep_kedro.models.architecture_files import load_architecture
 from rep_kedro.training.data_parallel import Processes
@@ -61,6 +62,43 @@ def numbers(moments):
     return state, [{k: float(v) for k, v in row.items()} for row in trained.history]
 
 
+class _Norms(nn.Module):
+    """Batch norms without parameters, without running statistics, and with their plain mean."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.of_maps = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, affine=False)
+        self.linear, self.of_rows = nn.Linear(4, 5), nn.BatchNorm1d(5, track_running_stats=False)
+        self.last = nn.BatchNorm1d(5, momentum=None)
+
+    def forward(self, x):
+        rows = self.linear(self.of_maps(self.conv(x)).mean((2, 3)))
+        if x.isnan().any():
+            raise ArithmeticError
+        return self.last(torch.tanh(self.of_rows(rows)))
+
+
+def join_norms(processes=None):
+    """Return gradients and statistics after two passes, one of which fails in between."""
+    network, generator = _Norms(), torch.Generator().manual_seed(0)
+    if processes is not None:
+        processes.share(network)
+    images, wanted = torch.randn(2, 8, 3, 6, 6, generator=generator), torch.randn(8, 5, generator=generator)
+    network(images[0])
+    try:
+        network(images[0] * torch.nan)
+    except ArithmeticError:
+        network.of_maps.reset_running_stats()
+    (network(images[1]) * wanted).square().sum().backward()
+    if processes is not None:
+        processes.join_gradients(network.parameters(), [])
+    # a bias before a batch norm has no gradient but rounding
+    before_norms = ("conv.bias", "linear.bias")
+    found = {name: each.grad for name, each in network.named_parameters() if name not in before_norms}
+    return {**found, **{name: each.double() for name, each in network.named_buffers()}}
+
+
 class Stopped(BaseException):
     """As a kill."""
 
@@ -82,6 +120,7 @@ class StoppedAfter(StateFile):
 
 def _work(folder, processes):
     found = {case: numbers(train(case, processes)) for case in CASES}
+    found["norms"] = join_norms(processes)
     stores = processes.rank == 0
     found["gone on"] = numbers(train(STOPPED, processes, StoppedAfter(folder / "of one", -1, stores=stores)))
     if stores:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 from tests.small_collections import ARROW, make_stimuli, run_plan, store
-from tests.training.in_two_processes import CASES, STOPPED, Stopped, StoppedAfter, numbers, train
+from tests.training.in_two_processes import CASES, STOPPED, Stopped, StoppedAfter, join_norms, numbers, train
 
 from rep_kedro.checks.options import require_devices
 from rep_kedro.datasets import CollectionError
@@ -52,6 +52,13 @@ def test_two_devices_give_the_numbers_of_one(of_two, case):
     _assert_close(of_two[case], numbers(train(case)))
 
 
+def test_batch_norms_of_every_kind_are_joined_also_after_an_error(of_two):
+    wanted = join_norms()
+    assert set(of_two["norms"]) == set(wanted)
+    for name, value in wanted.items():
+        torch.testing.assert_close(of_two["norms"][name], value, rtol=1e-5, atol=1e-5, msg=name)
+
+
 def test_a_state_is_continued_on_another_number_of_devices(folder, of_two):
     wanted = numbers(train(STOPPED))
     _assert_close(of_two["gone on"], wanted)
@@ -79,10 +86,21 @@ def _plan(stimulus_sets, folder, grids=(GRID,), **changes):
     return plan_networks(stimulus_sets, TrainingParams.model_validate(params))
 
 
-def test_networks_of_a_study_are_trained_in_a_process_for_each_device(stimulus_sets, tmp_path):
+_TWO_GPUS = (
+    pytest.mark.gpu,
+    pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices"),
+)
+
+
+@pytest.mark.parametrize(
+    ("device", "tolerance"), [("cpu", 1e-5), pytest.param("cuda", 1e-3, marks=_TWO_GPUS)]
+)
+def test_networks_of_a_study_are_trained_in_a_process_for_each_device(
+    stimulus_sets, tmp_path, device, tolerance
+):
     grid = {**GRID, "snapshots": {"steps": [1]}}
-    two = _plan(stimulus_sets, tmp_path, (grid,), devices=2)
-    one = _plan(stimulus_sets, tmp_path, (grid,))
+    two = _plan(stimulus_sets, tmp_path, (grid,), devices=2, device=device)
+    one = _plan(stimulus_sets, tmp_path, (grid,), device=device)
     assert {name: each.recipe for name, each in two.items()} == {
         name: each.recipe for name, each in one.items()
     }
@@ -91,7 +109,7 @@ def test_networks_of_a_study_are_trained_in_a_process_for_each_device(stimulus_s
     for name, handle in wanted.items():
         assert found[name].names == handle.names
         for tensor in handle.names:
-            np.testing.assert_allclose(found[name].tensor(tensor), handle.tensor(tensor), atol=1e-5)
+            np.testing.assert_allclose(found[name].tensor(tensor), handle.tensor(tensor), atol=tolerance)
     assert not list((tmp_path / "states").glob("*"))
     costs = tabulate_trainings(found)[1].set_index("model").loc["cnn_vicreg_s0"]
     assert costs["measured_memory_bytes"] > 0 or costs["reason"]
@@ -101,7 +119,7 @@ def test_a_failing_process_ends_its_training_alone_and_the_cause_is_named(
     stimulus_sets, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(processes, "__name__", "tests.training.acting_process")
-    monkeypatch.setattr(processes, "_END_S", 0.5)
+    monkeypatch.setattr(processes, "_GRACE_S", 0.5)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), *sys.path]))
     grids = [{**GRID, "label": act, "seeds": [i]} for i, act in enumerate(("dies", "fails", "works"))]
     with pytest.raises(CollectionError) as failed:

@@ -69,7 +69,13 @@ def begin_journal(collection_folder: Path) -> None:
 
 
 def append_to_journal(
-    path: Path, *, key: str, digest: str, seconds: float, n_bytes: int, facts: Mapping[str, Any]
+    path: Path,
+    *,
+    key: str,
+    digest: str,
+    seconds: float,
+    n_bytes: int,
+    facts: Mapping[str, Any] | None = None,
 ) -> None:
     """Note that a member was computed, with further facts about it.
 
@@ -77,7 +83,7 @@ def append_to_journal(
         OSError: If the line cannot be written.
     """
     about = {"key": key, "recipe_digest": digest, "seconds": round(seconds, 3), "n_bytes": n_bytes}
-    _append(path, {**facts, **about})
+    _append(path, {**(facts or {}), **about})
 
 
 def append_failure(path: Path, *, key: str, digest: str, why: str) -> None:

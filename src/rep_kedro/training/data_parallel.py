@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 _BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
+_LARGE = 100_000  # numbers of a gradient that is exchanged where it is; smaller ones are exchanged together
 
 
 class Processes:
@@ -79,12 +80,17 @@ class Processes:
 
     def join_gradients(self, of_network: Iterable[nn.Parameter], others: Iterable[nn.Parameter]) -> None:
         """Replace gradients by those of the whole batch, the same bits in every process."""
-        summed = [each.grad for each in of_network if each.grad is not None]
         equal = [each.grad for each in others if each.grad is not None]
-        flat = torch.cat([*(each.flatten() for each in summed), *(each.flatten() / self.n for each in equal)])
-        dist.all_reduce(flat)
+        for gradient in equal:
+            gradient.div_(self.n)
+        gradients = [*equal, *(each.grad for each in of_network if each.grad is not None)]
+        small = [each for each in gradients if each.numel() < _LARGE]
+        flat = torch.cat([each.flatten() for each in small])
+        large = [each for each in gradients if each.numel() >= _LARGE]
+        for waiting in [dist.all_reduce(each, async_op=True) for each in (flat, *large)]:
+            waiting.wait()
         start = 0
-        for gradient in (*summed, *equal):
+        for gradient in small:
             gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
             start += gradient.numel()
 
@@ -164,12 +170,12 @@ class _BatchNorm(torch.autograd.Function):
         mean = means.mean(dim=0)
         variance = (variances + (means - mean) ** 2).mean(dim=0)
         context.save_for_backward(x, weight, mean, variance)
-        context.eps, context.n_values = eps, x.numel() // x.shape[1] * n
+        context.eps, context.n_values, context.has_bias = eps, x.numel() // x.shape[1] * n, bias is not None
         context.mark_non_differentiable(mean, variance)
         return nn.functional.batch_norm(x, mean, variance, weight, bias, eps=eps), mean, variance
 
     @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, Tensor, None, None]:
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, variance = context.saved_tensors
         # as if mean and variance were constants; then what the output depends on them
         of_x, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
@@ -183,7 +189,8 @@ class _BatchNorm(torch.autograd.Function):
         slope = slope * inverse
         shape = (1, -1, *(1 for _ in x.shape[2:]))
         of_x = of_x.sub_((constant - slope * mean).view(shape)).addcmul_(x, slope.view(shape), value=-1)
-        return of_x, None if weight is None else of_weight, of_bias, None, None
+        own = (None if weight is None else of_weight, of_bias if context.has_bias else None)
+        return of_x, *own, None, None
 
 
 def _joint_batch_norm(

@@ -37,7 +37,8 @@ _IN_THE_WAY = ("DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "MKL_DEBUG_CPU_TYP
 _ERRORS: dict[str, type[Exception]] = {
     each.__name__: each for each in (NotFiniteError, UserError, ValueError, ArithmeticError)
 }
-_END_S = 10
+_END_S = 10  # for a process that was killed, or whose work is done, to end
+_GRACE_S = 10  # for the first process to fail by itself where another one did
 
 
 def train_on_devices(
@@ -128,7 +129,8 @@ def _started(job: dict[str, Any], meeting: str, settings: Mapping[str, str]) -> 
         for process in processes:
             process.kill()
         for process in processes:
-            process.wait(timeout=_END_S)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=_END_S)
             for pipe in filter(None, (process.stdin, process.stdout)):
                 with suppress(BrokenPipeError):
                     pipe.close()
@@ -165,7 +167,7 @@ class _Others:
             result.add_note(f"in process {rank} of this training")
             self._problems.append((at, result))
         with suppress(subprocess.TimeoutExpired):
-            self._first.wait(_END_S)
+            self._first.wait(_GRACE_S)
             return
         self._first.kill()
 
