@@ -162,7 +162,7 @@ class MonitorSettings(PlainNumbers, BaseModel):
             that only looks, and whose results an analysis can also get from the stored weights.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     id: ClassVar[str]
     source: ClassVar[str]
