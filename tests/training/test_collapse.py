@@ -1,5 +1,7 @@
 """The monitor of collapses: what it measures, when it raises the alarm, what an alarm does."""
 
+import math
+
 import pytest
 import torch
 from sklearn.datasets import load_digits
@@ -112,6 +114,12 @@ def test_a_stored_state_gives_the_numbers_of_an_undisturbed_training():
         ({"monitors": {"collapse": {"n_rows": 5000}}}, "less than or equal to 4096"),
         ({"options": {"target_rank": 20}}, "target_rank 20 exceeds batch_size 16, which bounds the rank"),
         ({"options": {"projector_widths": []}}, "projector_widths is empty"),
+        ({"options": {"variance_weight": math.inf}}, "should be a finite number"),
+        ({"options": {"views": {"crop_area": [math.nan, 1.0]}}}, "should be a finite number"),
+        (
+            {"schedule": {"epochs": 1, "batch_size": 16, "learning_rate": math.inf}},
+            "should be a finite number",
+        ),
     ],
 )
 def test_what_cannot_be_watched_or_reached_is_refused_before_anything_runs(changes, message):

@@ -81,7 +81,7 @@ class Schedule(PlainNumbers, BaseModel):
             decays all parameters, as torch does by default.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     epochs: PositiveInt
     batch_size: int = Field(ge=2)

@@ -19,7 +19,7 @@ SNAPSHOT_MARK = "@"
 class Strict(PlainNumbers, BaseModel):
     """Base of the parameters of training: unknown names are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Snapshots(Strict):

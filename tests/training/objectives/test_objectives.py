@@ -115,11 +115,21 @@ def test_every_setting_of_the_views_does_something(name):
     assert not torch.equal(changed, without)
 
 
-def test_a_blur_of_no_width_is_refused():
-    with pytest.raises(
-        ValueError, match=r"blur_sigma_px must be a positive ascending pair, got \[0.0, 1.0\]"
-    ):
-        Views(blur_sigma_px=(0.0, 1.0))
+@pytest.mark.parametrize(
+    ("name", "pair", "message"),
+    [
+        ("blur_sigma_px", (0.0, 1.0), r"must be a positive ascending pair, got \[0.0, 1.0\]"),
+        ("zoom", (2.0, 1.0), r"must be a positive ascending pair, got \[2.0, 1.0\]"),
+        (
+            "crop_area",
+            (0.5, 1.4),
+            r"must be an ascending pair above 0 and up to 1, got \[0.5, 1.4\]",
+        ),
+    ],
+)
+def test_ranges_that_do_not_ascend_within_their_limits_are_refused(name, pair, message):
+    with pytest.raises(ValueError, match=f"{name} {message}"):
+        Views(**{name: pair})
 
 
 def test_settings_that_change_nothing_are_no_part_of_a_recipe():

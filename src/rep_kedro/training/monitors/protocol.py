@@ -163,7 +163,7 @@ class MonitorSettings(PlainNumbers, BaseModel):
         reads_layers: Whether it looks into the network: on several devices, each has a part of what is there.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     id: ClassVar[str]
     source: ClassVar[str]

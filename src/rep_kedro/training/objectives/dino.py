@@ -3,7 +3,7 @@
 from typing import Annotated, Any, ClassVar, Self
 
 import torch
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from rep_kedro.models.network import Network
@@ -16,6 +16,7 @@ from rep_kedro.training.objectives.views import Views
 
 Temperature = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+MOST_PROTOTYPES, MOST_LOCAL_VIEWS = 2**20, 32  # more are a slip: the paper has 65,536 and 10
 
 
 def dino_losses(
@@ -147,9 +148,7 @@ class DINO(TwoViewObjective):
     source: ClassVar[str] = "Caron et al. 2021, arXiv:2104.14294"
 
     projector_widths: tuple[PositiveInt, ...] = (128, 128, 32)
-    projector_batch_norm: bool = False
-    projector_bias: bool = True
-    n_prototypes: int = Field(default=256, ge=2)
+    n_prototypes: int = Field(default=256, ge=2, le=MOST_PROTOTYPES)
     student_temperature: Temperature = 0.1
     teacher_temperature: Temperature = 0.07
     first_teacher_temperature: Temperature = 0.04
@@ -157,7 +156,7 @@ class DINO(TwoViewObjective):
     centre_momentum: Share = 0.9
     momentum: Share = 0.996
     frozen_fraction: Share = 0.1
-    n_local_views: NonNegativeInt = 0
+    n_local_views: int = Field(default=0, ge=0, le=MOST_LOCAL_VIEWS)
     local_view: dict[str, Any] = Field(default_factory=lambda: {"crop_area": [0.1, 0.4]})
 
     @model_validator(mode="after")

@@ -27,7 +27,7 @@ class Objective(PlainNumbers, BaseModel):
         n_views: Views of an image that are compared.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     id: ClassVar[str]
     source: ClassVar[str]

@@ -55,7 +55,7 @@ class Views(PlainNumbers, BaseModel):
             images; comes before pixel noise.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     crop_area: tuple[float, float] = (1.0, 1.0)
     zoom: tuple[float, float] = (1.0, 1.0)
@@ -81,6 +81,12 @@ class Views(PlainNumbers, BaseModel):
 
     @model_validator(mode="after")
     def _require_ranges(self) -> Self:
+        if not 0 < self.crop_area[0] <= self.crop_area[1] <= 1:
+            raise UserError(
+                f"crop_area must be an ascending pair above 0 and up to 1, got {list(self.crop_area)}"
+            )
+        if not 0 < self.zoom[0] <= self.zoom[1]:
+            raise UserError(f"zoom must be a positive ascending pair, got {list(self.zoom)}")
         if not 0 < self.blur_sigma_px[0] <= self.blur_sigma_px[1]:
             raise UserError(
                 f"blur_sigma_px must be a positive ascending pair, got {list(self.blur_sigma_px)}"
