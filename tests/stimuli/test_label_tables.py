@@ -14,6 +14,7 @@ from rep_kedro.errors import UserError
 from rep_kedro.pipelines.ingest.nodes import plan_stimulus_sets
 from rep_kedro.stimuli.assembly import meta_of
 from rep_kedro.stimuli.drawing import draw_subset
+from rep_kedro.stimuli.label_columns import find_labels, further_columns, own_name
 from rep_kedro.stimuli.params import IngestParams
 from rep_kedro.stimuli.subsets import StratifiedRule
 
@@ -88,8 +89,20 @@ def test_a_subset_has_all_labels_of_its_set(ingest, tmp_path):
     drawn = draw_subset(handle, rule, set_name="mine", subset_name="few")
     assert drawn.column_names == ["stimulus_id", "label", "split", "label:colour", "label:parts"]
     assert drawn["label:parts"].to_pylist() == [None, [1]]
-    for name in ("label_columns", "multi_label_columns"):
+    for name in ("own_label", "label_columns", "multi_label_columns"):
         assert meta_of(drawn)[name] == meta[name]
+
+
+def test_a_set_keeps_its_own_label_whatever_its_name(ingest, tmp_path):
+    rows = zip(FILES, "yxyx", "aabb", strict=True)
+    text = "\n".join(["filename,kind,breed", *(",".join(row) for row in rows)])
+    table, _ = ingest(text, source={"test_fraction": 0.5}, label=["kind", "breed"])
+    stored = store(tmp_path / "sets", {"mine": table}, ARROW)["mine"]
+    drawn = draw_subset(stored, StratifiedRule(per_class={"test": 1}), set_name="mine", subset_name="few")
+    for meta in (stored.meta, meta_of(drawn)):
+        assert find_labels(meta, "kind", "mine") == ("label", ["x", "y"])
+        assert find_labels(meta, "breed", "mine") == ("label:breed", ["a", "b"])
+        assert (own_name(meta), further_columns(meta)) == ("kind", ["label:breed"])
 
 
 def test_lists_in_cells_are_several_labels(ingest):

@@ -10,8 +10,9 @@ from typing import Any
 from rep_kedro.errors import UserError, suggest
 
 OWN = "label"
-META = ("label_columns", "multi_label_columns")
-"""Keys of the meta of sets with a table of labels: class names by column, of one label or of several."""
+META = ("own_label", "label_columns", "multi_label_columns")
+"""Keys of the meta of sets with a table of labels: name of the set's own, and class names by column, of one
+label or of several. Stored meta are sorted by keys, so that the order of columns says nothing."""
 
 
 def further_column(name: str) -> str:
@@ -23,17 +24,17 @@ def further_columns(meta: Mapping[str, Any]) -> list[str]:
     """Return the stored columns of labels that a set has in addition to its own.
 
     Example:
-        >>> meta = {"label_columns": {"breed": [], "colour": []}, "multi_label_columns": {"tags": []}}
-        >>> further_columns(meta)
-        ['label:colour', 'label:tags']
+        >>> columns = {"label_columns": {"breed": [], "kind": []}, "multi_label_columns": {"tags": []}}
+        >>> further_columns({"own_label": "kind", **columns})
+        ['label:breed', 'label:tags']
     """
-    names = [*list(meta.get("label_columns", {}))[1:], *meta.get("multi_label_columns", {})]
-    return [further_column(name) for name in names]
+    names = [*meta.get("label_columns", {}), *meta.get("multi_label_columns", {})]
+    return [further_column(name) for name in names if name != own_name(meta)]
 
 
 def own_name(meta: Mapping[str, Any]) -> str:
     """Return the name of the set's own label: that of its column in the table, or ``label``."""
-    return next(iter(meta.get("label_columns", {})), OWN)
+    return str(meta.get("own_label") or next(iter(meta.get("label_columns", {})), OWN))
 
 
 def stored_column(meta: Mapping[str, Any], name: str, where: str) -> str:
@@ -48,15 +49,15 @@ def stored_column(meta: Mapping[str, Any], name: str, where: str) -> str:
         UserError: If it has no such column.
 
     Example:
-        >>> meta = {"label_columns": {"breed": ["cat"], "colour": ["red"]}}
-        >>> stored_column(meta, "breed", "pets"), stored_column(meta, "colour", "pets")
-        ('label', 'label:colour')
+        >>> meta = {"own_label": "kind", "label_columns": {"breed": ["cat"], "kind": ["wild"]}}
+        >>> stored_column(meta, "kind", "pets"), stored_column(meta, "breed", "pets")
+        ('label', 'label:breed')
     """
     names = list(meta.get("label_columns", {OWN: None}))
     several = list(meta.get("multi_label_columns", {}))
     if name not in [*names, *several]:
         raise UserError(f"{where} has no label column {name!r}; {suggest(name, [*names, *several])}")
-    return OWN if name == names[0] else further_column(name)
+    return OWN if name == own_name(meta) else further_column(name)
 
 
 def has_several(meta: Mapping[str, Any], name: str) -> bool:

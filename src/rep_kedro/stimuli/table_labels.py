@@ -167,6 +167,7 @@ class _JoinedTable:
         others = {name: self._classes(name) for name in self._others}
         several = {name: self._classes(name) for name in self._table.multi_labels}
         return {
+            "own_label": self._first,
             "label_columns": {self._first: list(class_names or []), **others},
             "multi_label_columns": several,
         }
