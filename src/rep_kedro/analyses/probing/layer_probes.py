@@ -47,6 +47,7 @@ def probe_layers(
         UserError: If an activation does not fit into the precision, or is not finite.
     """
     n_stimuli = len(targets.labels)
+    depths = {name: place for place, (name, _) in enumerate(module.named_modules())}
     found: dict[str, list[Tensor]] = {}
     whole = {task.key: task for task in tasks}
     for chunk in pack(tasks, n_stimuli=n_stimuli, params=params):
@@ -55,7 +56,9 @@ def probe_layers(
                 rows = found.setdefault(task.key, [])
                 rows += [_fit(x, targets, params) for x in _features_of(waiting[task.key], task)]
                 if len(rows) == (whole[task.key].n_positions if task.readout == POSITIONS else 1):
-                    yield whole[task.key], _to_member(whole[task.key], found.pop(task.key), targets, params)
+                    member = _to_member(whole[task.key], found.pop(task.key), targets, params)
+                    member.meta["depth"] = depths[task.layer]
+                    yield whole[task.key], member
 
 
 @contextmanager
