@@ -5,6 +5,7 @@ from torch import nn
 from torch.nn import functional
 
 from rep_kedro.kernels.layers import sighted
+from rep_kedro.models.fields import follow_layers
 
 
 def average_windows(monkeypatch):
@@ -72,3 +73,30 @@ def without_classifier(network):
     """Return a network whose large last layers are left out."""
     network.classifier = nn.Identity()
     return network
+
+
+def require_equal_footprints(module, layers, side, *, channels_last=False):
+    """Require that the gradient of one position of each layer reaches exactly what is followed."""
+    passes = {each.layer: each for each in follow_layers(module, side)}
+    axes = (1, 2) if channels_last else (2, 3)
+    found = compute_footprints(module, layers, side, axes)
+    assert list(found) == layers
+    for layer, (position, ends) in found.items():
+        assert follow_footprint(passes[layer].sees, position, side, axes) == ends, layer
+
+
+def follow_every_position(module, side):
+    """Return what the last layer sees, and by row and column the first and last pixels of its gradient.
+
+    One position of each row and each column of the output (n, channels, rows, columns) is tried.
+    """
+    image = torch.rand(1, 3, side, side, dtype=torch.float64, requires_grad=True)
+    output = module(image)
+    n = max(output.shape[-2:])
+    found = {}
+    for place in range(n):
+        position = (place * output.shape[2] // n, place * output.shape[3] // n)
+        (gradient,) = torch.autograd.grad(output[0, :, *position].sum(), image, retain_graph=True)
+        touched = gradient[0].abs().sum(dim=0) > 0
+        found[position] = [touched.any(dim=axis).nonzero().flatten()[[0, -1]].tolist() for axis in (1, 0)]
+    return follow_layers(module, side)[-1], found

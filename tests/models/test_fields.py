@@ -7,16 +7,16 @@ import torch
 from pydantic import TypeAdapter
 from tests.models.footprints import (
     average_windows,
-    compute_footprints,
-    follow_footprint,
     make_positive,
+    require_equal_footprints,
     without_classifier,
 )
+from tests.reference.receptive_field import unproductive_nodes
 from torch import nn
 
 from rep_kedro._torchvision import declare_torchvision_operators
 from rep_kedro.errors import UserError
-from rep_kedro.models.fields import find_layer_fields, follow_layers
+from rep_kedro.models.fields import find_layer_fields
 from rep_kedro.models.network import build_network
 from rep_kedro.models.outline import build_on_meta
 from rep_kedro.models.sources.specs import ModelEntry
@@ -28,21 +28,12 @@ from torchvision.models.convnext import CNBlockConfig  # noqa: E402
 # --------------------------------------------------------------------------------------------- gradients
 
 
-def _require_equal_footprints(module, layers, side, *, channels_last=False):
-    passes = {each.layer: each for each in follow_layers(module, side)}
-    axes = (1, 2) if channels_last else (2, 3)
-    found = compute_footprints(module, layers, side, axes)
-    assert list(found) == layers
-    for layer, (position, ends) in found.items():
-        assert follow_footprint(passes[layer].sees, position, side, axes) == ends, layer
-
-
 @pytest.mark.parametrize("name", ["cnn", "small_resnet", "tiny10", "resnet20", "resnet20_a"])
 def test_the_gradient_of_own_networks_reaches_exactly_the_receptive_field(name, monkeypatch):
     average_windows(monkeypatch)
     network = make_positive(build_network(name, n_classes=10, seed=0))
     maps = [layer for layer in network.layer_names if len(network.shapes[layer]) == 3]
-    _require_equal_footprints(network, maps[::5], network.architecture.input.size_px)
+    require_equal_footprints(network, maps[::5], network.architecture.input.size_px)
 
 
 def _make_googlenet():
@@ -73,13 +64,13 @@ def test_the_gradient_of_published_families_reaches_exactly_the_receptive_field(
     make, side, layers, monkeypatch
 ):
     average_windows(monkeypatch)
-    _require_equal_footprints(make_positive(make()), layers, side)
+    require_equal_footprints(make_positive(make()), layers, side)
 
 
 def test_the_gradient_of_shifted_windows_reaches_exactly_the_receptive_field():
     swin = make_positive(zoo.SwinTransformer([2, 2], 8, [2, 1], [2, 2], [3, 3], num_classes=2))
     layers = ["features.1.0", "features.1.1", "features.2", "features.3.0"]
-    _require_equal_footprints(swin, layers, 36, channels_last=True)
+    require_equal_footprints(swin, layers, 36, channels_last=True)
 
 
 # ------------------------------------------------------------------------- published lists, 32 px, by paper
@@ -207,6 +198,35 @@ def test_unproductive_and_critical_layers_are_those_of_the_receptive_field_toolb
     assert not any(field.is_unproductive or field.is_critical for field in windows)
 
 
+@pytest.mark.parametrize(
+    ("make", "n_blocks", "kernels", "n_convolutions", "n_additions"),
+    [(zoo.resnet101, [3, 4, 23, 3], (1, 3, 1), 54, 3), (zoo.resnet18, [2, 2, 2, 2], (3, 3), 7, 2)],
+)
+def test_counts_of_the_receptive_field_toolbox_are_those_of_its_own_residual_networks(
+    make, n_blocks, kernels, n_convolutions, n_additions
+):
+    """It counts 58 and 10: its additions are nodes, and one node more than its rule gives."""
+    nodes = unproductive_nodes(n_blocks, kernels, 32)
+    assert sum("addition" in name for name in nodes) == n_additions
+    assert len(nodes) == n_convolutions + n_additions
+    _, fields = _follow(functools.partial(_with_early_stride, make))
+    assert sum(field.is_unproductive for field in fields) == n_convolutions
+
+
+def _with_early_stride(make):
+    """Residual networks of 2015: the first convolution of a stage has the stride, not that of 3 x 3."""
+    network = make()
+    for part in network.modules():
+        if isinstance(part, zoo.resnet.Bottleneck):
+            part.conv1.stride, part.conv2.stride = part.conv2.stride, part.conv1.stride
+    return network
+
+
+def test_the_stride_in_the_middle_of_a_block_keeps_two_layers_productive():
+    _, fields = _follow(zoo.resnet101)
+    assert sum(field.is_unproductive for field in fields) == 52
+
+
 # ----------------------------------------------------------------------- networks from elsewhere, by hand
 
 
@@ -262,12 +282,19 @@ def test_windows_that_are_not_square_differ_by_axis():
     assert (found["2"].rows.jump_px, found["2"].columns.jump_px) == (2, 4)
 
 
+class Counting(nn.Module):
+    """Sums up all positions above."""
+
+    def forward(self, x):
+        return x.cumsum(dim=2)
+
+
 def test_only_what_is_behind_an_operator_that_is_not_known_is_unknown():
     class Forked(nn.Module):
         def __init__(self):
             super().__init__()
             self.stem, self.plain = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 5, padding=2)
-            self.odd, self.behind = nn.Upsample(scale_factor=2), nn.ReLU()
+            self.odd, self.behind = Counting(), nn.ReLU()
 
         def forward(self, x):
             x = self.stem(x)
@@ -277,7 +304,7 @@ def test_only_what_is_behind_an_operator_that_is_not_known_is_unknown():
     assert {name: field.columns.size_px for name, field in found.known.items()} == {"stem": 3, "plain": 7}
     assert set(found.unknown) == {"odd", "behind"}
     assert set(found.unknown.values()) == {
-        "layer 'odd' calls the operator upsample_nearest2d, whose receptive field is not known"
+        "layer 'odd' calls the operator cumsum, whose receptive field is not known"
     }
     assert found.feasible is None
 

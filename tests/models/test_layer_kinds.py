@@ -63,14 +63,14 @@ def test_a_transposed_convolution_spreads_each_position():
     assert not network.get_submodule("a").bias.any()
 
 
-def test_the_receptive_field_is_known_before_a_transposed_convolution_and_not_behind_it():
-    conv = {"name": "a", "kind": "conv", "channels": 3, "kernel": 3}
-    deconv = {"name": "b", "kind": "deconv", "channels": 3, "kernel": 2}
-    network = build(conv, deconv, {"name": "c", "kind": "relu"})
-    found = find_layer_fields(network, None, 6)
-    assert {name: field.columns.size_px for name, field in found.known.items()} == {"a": 3}
-    why = "layer 'b' calls a transposed convolution, whose receptive field is not known"
-    assert found.unknown == {"b": why, "c": why}
+def test_the_receptive_field_is_known_behind_a_transposed_convolution():
+    conv = {"name": "a", "kind": "conv", "channels": 3, "kernel": 3, "stride": 2}
+    deconv = {"name": "b", "kind": "deconv", "channels": 3, "kernel": 2, "stride": 2}
+    network = build(conv, deconv, {"name": "c", "kind": "conv", "channels": 3, "kernel": 3})
+    found = find_layer_fields(network, None, 9)
+    # each position of b is made of one of a; three neighbours of b are made of two of a, two pixels apart
+    fields = {name: (field.columns.size_px, field.columns.jump_px) for name, field in found.known.items()}
+    assert fields == {"a": (3, 2), "b": (3, 1), "c": (5, 1)}
 
 
 def test_batch_norm_takes_its_epsilon_from_the_architecture():

@@ -105,6 +105,36 @@ def test_an_unknown_name_is_told_with_its_place(parameters: dict[str, Any], plac
 
 
 @pytest.mark.parametrize(
+    ("place", "layers", "message"),
+    [
+        (
+            "probing.layer_probes",
+            ["relu1", "relu33"],
+            "'relu33' is no layer of network 'cnn_supervised_s0'; did",
+        ),
+        (
+            "diagnostics.projections",
+            ["conv33"],
+            "network 'cnn_supervised_s0': unknown layer 'conv33'; did you",
+        ),
+        ("diagnostics.projections", ["layer?.**", "fc"], "network 'resnet': unknown layer 'fc'"),
+    ],
+)
+def test_layers_to_probe_or_to_project_that_a_network_lacks_are_refused(
+    parameters: dict[str, Any], place: str, layers: list[str], message: str
+) -> None:
+    changed, (group, _, key) = deepcopy(parameters), place.partition(".")
+    model = "resnet" if "fc" in layers else "cnn_supervised_s0"
+    entry = {"source": "torchvision", "name": "resnet18", "weights": None, "layers": ["layer4"]}
+    changed["features"]["models"] = {"resnet": entry}
+    changed[group][key] = {"models": [model], "layers": layers}
+    with pytest.raises(UserError, match=rf"^parameter {place}\.layers.*: {message}"):
+        _check(changed, group)
+    changed[group][key] = {"models": [model], "layers": layers[:1] if len(layers) > 1 else ["conv?"]}
+    _check(changed, group)
+
+
+@pytest.mark.parametrize(
     ("layers", "maps", "message"),
     [
         ({"relu2": "relu33"}, {}, "unknown layer 'relu33'; did you mean 'relu3'"),

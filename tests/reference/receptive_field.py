@@ -33,3 +33,35 @@ def smallest_path(layers, input_px):
         paths[name] = [(r + (width - 1) * dilation * j, j * stride) for r, j in before]
         size[name] = (size_in + 2 * padding - (width - 1) * dilation - 1) // stride + 1
     return {name: min(r for r, _ in found) for name, found in paths.items()}
+
+
+def unproductive_nodes(n_blocks, kernels, input_px):
+    """Return the unproductive nodes of a residual network, by the published rule on a graph with additions.
+
+    The first convolution of a stage has the stride. A node is unproductive if all it reads has a smallest
+    field of at least the image and its own is larger, or if all maps it reads are no larger than its kernel.
+    """
+    nodes = {}
+
+    def add(name, before, kernel, stride=1):
+        paths = {path for source in before for path in nodes[source][0]} or {(1, 1)}
+        paths = {(r + (kernel - 1) * j, j * stride) for r, j in paths}
+        nodes[name] = ({min(paths), max(paths)}, before, kernel)
+        return name
+
+    x = add("pool", [add("stem", [], 7, 2)], 3, 2)
+    for stage, n in enumerate(n_blocks):
+        for block in range(n):
+            stride = 2 if stage and not block else 1
+            y = x
+            for place, kernel in enumerate(kernels):
+                y = add(f"conv {stage} {block} {place}", [y], kernel, 1 if place else stride)
+            skip = add(f"skip {stage}", [x], 1, 2) if stride == 2 else x
+            x = add(f"addition {stage} {block}", [skip, y], 1)
+    found = []
+    for name, (paths, before, kernel) in nodes.items():
+        sees_all = all(min(nodes[source][0])[0] >= input_px for source in before)
+        is_small = all(input_px // max(j for _, j in nodes[source][0]) <= kernel for source in before)
+        if before and ((sees_all and min(paths)[0] > input_px) or is_small):
+            found.append(name)
+    return found

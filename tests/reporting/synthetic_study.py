@@ -157,7 +157,7 @@ def make_study(seed: int = 0) -> Study:
         "training_history": make_history(cards, rng),
         "training_costs": make_costs(cards),
         "network_settings": NETWORK_SETTINGS.frame([]),
-        "layer_probe_results": LAYER_PROBE_RESULTS.frame([]),
+        "layer_probe_results": make_layer_probes(cards),
         "run_table": make_run_table(cards, rng),
     }
     tables["stitching_summary"] = summarise_results(tables["stitching_results"])
@@ -716,6 +716,24 @@ def make_saturation_history(cards):
                         about |= {"effective_rank": n / 1.5, "stable_rank": n / 3, "two_nn_dimension": np.nan}
                         rows.append({**about, "reason": ""})
     return pd.DataFrame(rows)
+
+
+def make_layer_probes(cards):
+    """Probes of positions of one network: maps get smaller, and the middle is read out first."""
+    (row,) = cards[cards.objective == "supervised"].head(1).itertuples()
+    rows = []
+    for depth, layer in enumerate(ARCHITECTURES[row.architecture]):
+        side = max(2, 8 >> depth)
+        about = {"stimulus_set": "digits", "model": row.model, "layer": layer, "depth": depth + 1}
+        about |= {"height": side, "width": side, "label": "label", "n_features": WIDTHS[layer]}
+        about |= {"converged": True, "n_iterations": 20, "n_train": 400, "n_test": 100, "n_classes": 10}
+        for i, j in np.ndindex(side, side):
+            distance = abs(i - (side - 1) / 2) + abs(j - (side - 1) / 2)
+            accuracy = round(min(0.95, 0.2 + 0.2 * depth) / (1 + 0.1 * distance), 2)
+            place = {"readout": f"{i},{j}", "row": i, "column": j}
+            shares = dict.fromkeys(("train_accuracy", "test_accuracy", "test_low", "test_high"), accuracy)
+            rows.append(about | place | shares)
+    return LAYER_PROBE_RESULTS.frame(rows)
 
 
 def make_projections(cards):

@@ -200,7 +200,7 @@ def test_a_figure_that_shows_nothing_says_why(study, drawings, choices):
 
 
 CHOICES = {"stimulus_cards", "missing_members", "stitching_summary", "stitch_paths"}  # groups, maps, paths
-NOT_ON_THE_PAGE = {"training_costs", "network_settings", "layer_probe_results"}
+NOT_ON_THE_PAGE = {"training_costs", "network_settings"}
 
 
 @pytest.mark.slow

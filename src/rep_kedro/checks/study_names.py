@@ -309,29 +309,39 @@ def _unfit_code(parameters: Mapping[str, Any], read: Iterable[str]) -> Iterator[
 
 def _unknown_layers(parameters: Mapping[str, Any], read: Iterable[str]) -> Iterator[tuple[Keys, str]]:
     """Yield where layers are named that no network has, with reasons."""
+    from rep_kedro.analyses.diagnostics.params import DiagnosticsParams
     from rep_kedro.analyses.layer_similarity.params import LayerSimilarityParams
+    from rep_kedro.analyses.probing.params import ProbingParams
     from rep_kedro.analyses.stitching.params import StitchingParams
     from rep_kedro.checks.layer_names import find_unknown_layers
+    from rep_kedro.checks.probed_layers import find_layers_without_probe, find_layers_without_projection
     from rep_kedro.checks.stitched_layers import find_unfit_joints
     from rep_kedro.features.params import FeaturesParams
     from rep_kedro.stimuli.params import IngestParams
     from rep_kedro.training.params import TrainingParams
 
-    if not {"layer_similarity", "stitching"} & {*read}:
-        return
-    features = _read(FeaturesParams, parameters, "features")
-    training = _read(TrainingParams, parameters, "training")
+    groups = {"layer_similarity", "stitching", "probing", "diagnostics"} & {*read}
+    features = _read(FeaturesParams, parameters, "features") if groups else None
+    training = _read(TrainingParams, parameters, "training") if groups else None
     if features is None or training is None:
         return
-    if "layer_similarity" in read:
+    if "layer_similarity" in groups:
         params = _read(LayerSimilarityParams, parameters, "layer_similarity")
         for why in () if params is None else find_unknown_layers(params, features, training):
             yield ("layer_similarity", "layers"), why
-    stitching = _read(StitchingParams, parameters, "stitching") if "stitching" in read else None
+    stitching = _read(StitchingParams, parameters, "stitching") if "stitching" in groups else None
     if stitching is not None:
         ingest = _read(IngestParams, parameters, "ingest")
         for number, why in find_unfit_joints(stitching, features, training, ingest):
             yield ("stitching", "joints", str(number)), why
+    probing = _read(ProbingParams, parameters, "probing") if "probing" in groups else None
+    if probing is not None:
+        for why in find_layers_without_probe(probing.layer_probes, training):
+            yield ("probing", "layer_probes", "layers"), why
+    diagnostics = _read(DiagnosticsParams, parameters, "diagnostics") if "diagnostics" in groups else None
+    if diagnostics is not None:
+        for why in find_layers_without_projection(diagnostics.projections, features, training):
+            yield ("diagnostics", "projections", "layers"), why
 
 
 def _refusals(require: Any, measures: Iterable[str]) -> Iterator[str]:

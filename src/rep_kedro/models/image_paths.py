@@ -184,11 +184,12 @@ def describe_windows(x: Sighted, y: Sighted, func: Any, args: Sequence[Any]) -> 
     """Return kernel and map of an operator that reads windows of a map."""
     kernel = args[1].shape[2:] if isinstance(args[1], Tensor) else args[1]
     sizes = [kernel] * 2 if isinstance(kernel, int) else [kernel[0], kernel[-1]]
-    dilation = args[5] if func.overloadpacket.__name__ == "convolution" else [1]
+    is_convolution = func.overloadpacket.__name__ == "convolution"
+    dilation, strides = (args[5], args[3] if args[6] else [1]) if is_convolution else ([1], [1])
     before, after = smallest_px(x), smallest_px(y)
     rows, columns = (
-        WindowStep(
-            kernel=(sizes[axis] - 1) * dilation[axis if len(dilation) > 1 else 0] + 1,
+        WindowStep(  # of a transposed convolution, the positions that one position is made of
+            kernel=(sizes[axis] - 1) * dilation[axis % len(dilation)] // strides[axis % len(strides)] + 1,
             map_size=x.shape[-2 + axis],
             jump_px=sight.jump_px,
             before_px=before[axis],

@@ -13,6 +13,7 @@ from torch import Tensor
 from rep_kedro.kernels.layers import sighted
 from rep_kedro.kernels.layers.sighted import Sighted
 from rep_kedro.models.operator_call import CannotFollowError, Operator
+from rep_kedro.models.window_operators import WINDOW_RULES
 
 
 def follow(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any,
@@ -78,68 +79,6 @@ _POINTWISE = frozenset(
     }
 )
 """Change numbers position by position; statistics of normalisations are taken as constants."""
-
-
-def _convolve(op: Operator) -> Sighted:
-    if op.given["transposed"]:
-        raise CannotFollowError("a transposed convolution, whose receptive field is not known")
-    if op.look_up(op.given["weight"]) is not None:
-        raise CannotFollowError("convolution with weights that depend on the image")
-    kernel = op.given["weight"].shape[2:]
-    x = sighted.expand(sighted.reduce(op.x, [1]), (*op.x.shape[:1], op.shape[1], *op.x.shape[2:]))
-    return _slide(x, op, kernel, op.given["stride"], op.given["padding"], op.given["dilation"])
-
-
-def _pool(op: Operator) -> Sighted:
-    kernel, dilation = op.given["kernel_size"], op.given.get("dilation", 1)
-    return _slide(op.x, op, kernel, op.given["stride"] or kernel, op.given["padding"], dilation)
-
-
-def _slide(x: Sighted, op: Operator, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Sighted:
-    n_spatial = len(kernel)
-    first = len(x.dims) - n_spatial
-    for k, (size, s, p, d) in enumerate(
-        zip(kernel, *(_each(v, n_spatial) for v in (stride, padding, dilation)), strict=True)
-    ):
-        starts = np.arange(op.shape[first + k]) * s - p
-        x = sighted.read(x, first + k, starts[:, None] + np.arange(size) * d, s)
-    return x
-
-
-def _each(value: Any, n: int) -> list[int]:
-    values = [value] if isinstance(value, int) else list(value)
-    return values * n if len(values) == 1 else values
-
-
-def _pool_adaptively(op: Operator) -> Sighted:
-    x, n_spatial = op.x, len(op.given["output_size"])
-    for axis in range(len(x.dims) - n_spatial, len(x.dims)):
-        n, n_out = x.shape[axis], op.shape[axis]
-        if n_out == 1:
-            x = sighted.reduce(x, [axis])
-            continue
-        starts, ends = np.arange(n_out) * n // n_out, -(-np.arange(1, n_out + 1) * n // n_out)
-        taps = starts[:, None] + np.arange((ends - starts).max())
-        x = sighted.read(x, axis, np.minimum(taps, ends[:, None] - 1), n / n_out)
-    return x
-
-
-def _pad(op: Operator) -> Sighted:
-    x, pad = op.x, op.given.get("pad", op.given.get("padding"))
-    for k in range(len(pad) // 2):
-        axis, before, after = len(x.dims) - 1 - k, pad[2 * k], pad[2 * k + 1]
-        if before or after:
-            x = sighted.read(x, axis, np.arange(-before, x.shape[axis] + after)[:, None])
-    return x
-
-
-def _roll(op: Operator) -> Sighted:
-    """Shift the map as if it went on: what is rolled round is masked in windows, and no neighbour."""
-    x, shifts = op.x, op.given["shifts"]
-    for axis, shift in zip(op.axes("dims"), shifts, strict=True):
-        n = x.shape[axis]
-        x = sighted.read(x, axis, (np.arange(n) - ((shift + n // 2) % n - n // 2))[:, None])
-    return x
 
 
 def _slice(op: Operator) -> Sighted:
@@ -259,14 +198,7 @@ def _keep(op: Operator) -> Sighted:
 
 
 _RULES: Mapping[str, Callable[[Operator], Sighted | list[Sighted]]] = {
-    **dict.fromkeys(("convolution", "_convolution"), _convolve),
-    **dict.fromkeys((f"max_pool{n}d_with_indices" for n in (2, 3)), _pool),
-    **dict.fromkeys((f"avg_pool{n}d" for n in (1, 2, 3)), _pool),
-    **dict.fromkeys((f"max_pool{n}d" for n in (1, 2, 3)), _pool),
-    **dict.fromkeys((f"_adaptive_avg_pool{n}d" for n in (2, 3)), _pool_adaptively),
-    **dict.fromkeys((f"adaptive_avg_pool{n}d" for n in (1, 2, 3)), _pool_adaptively),
-    **dict.fromkeys((f"adaptive_max_pool{n}d" for n in (1, 2, 3)), _pool_adaptively),
-    **dict.fromkeys(("constant_pad_nd", "reflection_pad2d", "replication_pad2d"), _pad),
+    **WINDOW_RULES,
     **dict.fromkeys(("view", "_unsafe_view", "reshape", "_reshape_alias", "squeeze", "unsqueeze"),
                     lambda op: sighted.reshape(op.x, op.shape)),
     **dict.fromkeys(("mean", "sum", "amax", "amin", "max", "min", "var", "std", "var_mean", "prod", "norm",
@@ -280,7 +212,6 @@ _RULES: Mapping[str, Callable[[Operator], Sighted | list[Sighted]]] = {
     "permute": _permute,
     "transpose": _transpose,
     "t": _transpose,
-    "roll": _roll,
     "slice": _slice,
     "select": _select,
     "unbind": _unbind,

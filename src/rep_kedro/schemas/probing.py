@@ -103,6 +103,7 @@ LAYER_PROBE_RESULTS = Table(
         STIMULUS_SET,
         MODEL,
         LAYER,
+        count("depth", "place of the layer among all parts of the network, from the input; not consecutive"),
         text(
             "readout",
             "`4x4`: map averaged to at most 4 x 4 positions; `2,3`: row, column of one position; "

@@ -15,13 +15,17 @@ from rep_kedro.pipelines.features.nodes import plan_features
 from rep_kedro.schemas.diagnostics import RECEPTIVE_FIELDS
 
 DRAWN = {"pretrained": False}
-UPSAMPLED = """
+COUNTING = """
 from torch import nn
 
-class Upsampled(nn.Module):
+class Odd(nn.Module):
+    def forward(self, x):
+        return x.cumsum(dim=2)
+
+class Counting(nn.Module):
     def __init__(self, kernel=3):
         super().__init__()
-        self.conv, self.odd = nn.Conv2d(3, 4, kernel), nn.Upsample(scale_factor=2)
+        self.conv, self.odd = nn.Conv2d(3, 4, kernel), Odd()
 
     def forward(self, x):
         return self.odd(self.conv(x))
@@ -32,7 +36,7 @@ class Upsampled(nn.Module):
 def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     save_file(build_network("cnn", n_classes=3, seed=0).state_dict(), folder / "cnn.safetensors")
-    (folder / "upsampled.py").write_text(UPSAMPLED)
+    (folder / "counting.py").write_text(COUNTING)
     pixels = np.random.default_rng(0).integers(0, 255, (2, 16, 16, 3), dtype=np.uint8)
     labels, splits = [0, 1], ["train", "test"]
     networks = store(folder / "networks", {"own": make_network("cnn", seed=0, n_classes=3, stimulus_set="d")})
@@ -50,8 +54,8 @@ def study(tmp_path_factory):
             **{"source": "checkpoint", "architecture": "cnn", "path": str(folder / "cnn.safetensors")},
             "n_classes": 3,
         },
-        "upsampled": {
-            **{"source": "python", "file": str(folder / "upsampled.py"), "class": "Upsampled"},
+        "counting": {
+            **{"source": "python", "file": str(folder / "counting.py"), "class": "Counting"},
             "layers": ["conv", "odd"],
             "preprocessing": {"size_px": 16, "mean": [0.5] * 3, "std": [0.5] * 3},
         },
@@ -135,9 +139,9 @@ def _table(study, registry=None):
 
 
 def test_layers_behind_an_operator_that_is_not_known_have_rows_with_the_reason(study, fields):
-    table = fields[fields["model"] == "upsampled"].set_index("layer")
+    table = fields[fields["model"] == "counting"].set_index("layer")
     assert table["receptive_field_px"].isna().tolist() == [False, True]
-    why = "layer 'odd' calls the operator upsample_nearest2d, whose receptive field is not known"
+    why = "layer 'odd' calls the operator cumsum, whose receptive field is not known"
     assert table["reason"].tolist() == ["", why]
     assert not table["is_beyond_border"].any()
     RECEPTIVE_FIELDS.frame(fields)
@@ -145,18 +149,18 @@ def test_layers_behind_an_operator_that_is_not_known_have_rows_with_the_reason(s
 
 def test_code_of_the_user_runs_only_where_its_entry_is_the_one_of_the_features(study, fields):
     table = _table(study)
-    rows = table[table["model"] == "upsampled"]
+    rows = table[table["model"] == "counting"]
     assert rows["receptive_field_px"].isna().all()
     assert set(rows["reason"]) == {"a network of source python is code, which is not run from a recipe"}
-    entry = study[2].models["upsampled"]
+    entry = study[2].models["counting"]
     other = FeaturesParams(
-        models={"upsampled": entry.model_copy(update={"arguments": {"kernel": 5}})}, allow_code=True
+        models={"counting": entry.model_copy(update={"arguments": {"kernel": 5}})}, allow_code=True
     )
     table = _table(study, other)
-    rows = table[table["model"] == "upsampled"]
+    rows = table[table["model"] == "counting"]
     (why,) = set(rows["reason"])
-    assert why.endswith("upsampled.py:Upsampled' is not the one that its features were made of; run again")
-    assert counted_entries(study[2]).keys() == {"upsampled"}
+    assert why.endswith("counting.py:Counting' is not the one that its features were made of; run again")
+    assert counted_entries(study[2]).keys() == {"counting"}
 
 
 def test_one_network_that_cannot_be_built_does_not_end_the_others(study, fields, monkeypatch, caplog):

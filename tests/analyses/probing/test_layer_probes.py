@@ -68,6 +68,8 @@ def _accuracies(x):
 
 def test_each_map_has_probes_as_scikit_learn_fits_them(probes, activations):
     table = tabulate_layer_probe_results(probes)
+    in_order = table.drop_duplicates("layer").sort_values("depth")["layer"]
+    assert in_order.tolist() == list(activations)
     maps = {name: values for name, values in activations.items() if values.ndim == 4}
     assert maps
     for layer, values in activations.items():

@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,18 +54,22 @@ def probe_layers(
         UserError: If an activation does not fit into the precision, or is not finite.
     """
     n_stimuli, params = len(targets.labels), probing.layer_probes
+    depths = {name: place for place, (name, _) in enumerate(module.named_modules())}
     found: dict[str, list[Tensor]] = {}
     whole = {task.key: task for task in tasks}
     for chunk in pack(tasks, n_stimuli=n_stimuli, params=params):
         with _collect(module, stream(), chunk, n_stimuli, params) as waiting:
             for task in chunk:
+                depth = {"depth": depths[task.layer.partition("@")[0]]}
                 if task.readout == ATTENTIVE:
-                    yield task, _attend(waiting[task.key], task, targets, probing, stimulus_set)
+                    member = _attend(waiting[task.key], task, targets, probing, stimulus_set)
+                    yield task, replace(member, meta=member.meta | depth)
                     continue
                 rows = found.setdefault(task.key, [])
                 rows += [_fit(x, targets, params) for x in _features_of(waiting[task.key], task)]
                 if len(rows) == (whole[task.key].n_positions if task.readout == POSITIONS else 1):
-                    yield whole[task.key], _to_member(whole[task.key], found.pop(task.key), targets, params)
+                    member = _to_member(whole[task.key], found.pop(task.key), targets, params)
+                    yield whole[task.key], replace(member, meta=member.meta | depth)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import inf
+from math import ceil, inf
 from typing import Literal
 
 from rep_kedro.kernels.layers.receptive_field import ReceptiveField
@@ -26,7 +26,7 @@ class WindowStep:
 
     kernel: int
     map_size: int
-    jump_px: int
+    jump_px: float
     before_px: float
     after_px: float
 
@@ -126,7 +126,7 @@ def find_feasible_sizes(
     known = [field for field in fields if field.windows_px is not None]
     if not known or not steps:
         return None
-    windows = [step.kernel * step.jump_px for step in steps]
+    windows = [ceil(step.kernel * step.jump_px) for step in steps]
     read = [int(step.before_px) for step in steps if step.kernel > 1 and step.before_px < inf]
     return FeasibleSizes(
         smallest_px=max(*windows, *(field.smallest_path_px or 0 for field in known)),

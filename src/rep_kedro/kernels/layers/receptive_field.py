@@ -8,40 +8,20 @@ they are kept apart, so that what windows alone reach stays visible.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Pixels = NDArray[np.int64]
-_NOWHERE = np.int64(2**40)  # first pixel of a position that sees nothing; the last one is its negative
-
-
-@dataclass(frozen=True, eq=False)
-class Index:
-    """One of the numbers that count the positions of a tensor; equal to itself alone.
-
-    Attributes:
-        size: How many values it takes.
-    """
-
-    size: int
-
-
-@dataclass(frozen=True)
-class Paths:
-    """Paths from the image that depend on the same indices.
-
-    Attributes:
-        indices: What the position is counted by; the axes of `first` and `last`.
-        first: First pixel that is seen; negative in the padding.
-        last: Last pixel that is seen; may exceed the image.
-        smallest_px: 1 + sum of (k - 1) d j along the path on which it is smallest.
-    """
-
-    indices: tuple[Index, ...]
-    first: Pixels
-    last: Pixels
-    smallest_px: int
+from rep_kedro.kernels.layers.paths import (
+    NOWHERE,
+    Index,
+    Paths,
+    Pixels,
+    read_paths,
+    spread_paths,
+    step_along,
+    unite_paths,
+)
 
 
 @dataclass(frozen=True)
@@ -51,12 +31,12 @@ class Sight:
     Attributes:
         paths: Through windows alone.
         whole: First and last pixel that every position sees through a whole map; None if there is none.
-        jump_px: Pixels between neighbouring positions.
+        jump_px: Pixels between neighbouring positions; a fraction where they are finer than those.
     """
 
     paths: tuple[Paths, ...]
     whole: tuple[int, int] | None
-    jump_px: int
+    jump_px: float
 
 
 @dataclass(frozen=True)
@@ -68,7 +48,7 @@ class ReceptiveField:
             the image, and so may exceed it.
         windows_px: The same over paths through windows alone; None if every path reads a whole map.
         smallest_path_px: The same along the path on which it is smallest; None likewise.
-        jump_px: Pixels between neighbouring positions.
+        jump_px: Pixels between neighbouring positions, rounded, at least 1.
         sees_whole_map: Whether a path reads a whole map.
     """
 
@@ -82,7 +62,7 @@ class ReceptiveField:
 def see_image(index: Index) -> Sight:
     """Return what the pixels of the image see: themselves."""
     pixels = np.arange(index.size, dtype=np.int64)
-    return Sight((Paths((index,), pixels, pixels, 1),), None, 1)
+    return Sight((Paths((index,), pixels, pixels),), None, 1)
 
 
 def see_nothing() -> Sight:
@@ -102,8 +82,8 @@ def read_windows(sight: Sight, index: Index, target: Index, taps: Pixels, stride
         sight: Of what is read.
         index: Along which it is read.
         target: What counts the new positions.
-        taps: Positions read, (target.size, n_taps), in ascending order; positions outside the map see what
-            they would see if the map went on.
+        taps: Positions read, (target.size, n_taps); positions outside the map see what they would see if the
+            map went on.
         stride: Positions between neighbouring windows.
 
     Source:
@@ -111,30 +91,10 @@ def read_windows(sight: Sight, index: Index, target: Index, taps: Pixels, stride
         r' = r + (k - 1) d j, j' = j s.
     """
     jump = sight.jump_px
-    moved = [_jump_along(paths, index, jump) for paths in sight.paths if index in paths.indices]
-    paths = [_read_paths(each, index, target, taps, jump) for each in sight.paths]
-    jump = max(1, round((max(moved) or jump) * stride)) if moved else jump
-    return Sight(tuple(paths), sight.whole, jump)
-
-
-def _read_paths(paths: Paths, index: Index, target: Index, taps: Pixels, jump_px: int) -> Paths:
-    if index not in paths.indices:
-        return paths
-    axis, jump = paths.indices.index(index), _jump_along(paths, index, jump_px)
-    inside = taps.clip(0, index.size - 1)
-    beyond = (taps - inside) * jump
-    first, last = (np.moveaxis(each, axis, -1)[..., inside] + beyond for each in (paths.first, paths.last))
-    indices = (*paths.indices[:axis], *paths.indices[axis + 1 :], target)
-    reach = int((taps[:, -1] - taps[:, 0]).max())
-    return Paths(indices, first.min(-1), last.max(-1), paths.smallest_px + reach * jump)
-
-
-def _jump_along(paths: Paths, index: Index, jump_px: int) -> int:
-    """Return the pixels between neighbours along an index; of the map where they are irregular or alone."""
-    if index.size == 1:
-        return jump_px
-    steps = np.diff(paths.first, axis=paths.indices.index(index))
-    return int(steps.flat[0]) if (steps == steps.flat[0]).all() else jump_px
+    steps = [step_along(p.first, p.indices.index(index)) for p in sight.paths if index in p.indices]
+    paths = tuple(read_paths(each, index, target, taps, jump) for each in sight.paths)
+    moved = max((jump if step is None else step for step in steps), default=0) or jump
+    return Sight(paths, sight.whole, moved * stride if steps else jump)
 
 
 def read_all(sight: Sight, gone: Collection[Index]) -> Sight:
@@ -148,17 +108,18 @@ def read_all(sight: Sight, gone: Collection[Index]) -> Sight:
         if not any(index in gone for index in paths.indices):
             kept.append(paths)
             continue
-        axes = tuple(axis for axis, index in enumerate(paths.indices) if index in gone)
-        reach = sum(
-            (paths.indices[a].size - 1) * _jump_along(paths, paths.indices[a], sight.jump_px) for a in axes
-        )
-        indices = tuple(index for index in paths.indices if index not in gone)
-        first, last = paths.first.min(axis=axes), paths.last.max(axis=axes)
-        if indices:
-            kept.append(Paths(indices, first, last, paths.smallest_px + reach))
-        elif first <= last:
-            whole = _hull(whole, (int(first), int(last)))
+        read = _read_all_paths(paths, gone)
+        if read.indices:
+            kept.append(read)
+        elif read.first <= read.last:
+            whole = _hull(whole, (int(read.first), int(read.last)))
     return Sight(tuple(kept), whole, sight.jump_px)
+
+
+def _read_all_paths(paths: Paths, gone: Collection[Index]) -> Paths:
+    axes = tuple(axis for axis, index in enumerate(paths.indices) if index in gone)
+    indices = tuple(index for index in paths.indices if index not in gone)
+    return paths.changed(indices, lambda first, last: (first.min(axis=axes), last.max(axis=axes)))
 
 
 def pick_first(sight: Sight, gone: Collection[Index]) -> Sight:
@@ -169,7 +130,7 @@ def pick_first(sight: Sight, gone: Collection[Index]) -> Sight:
 def _pick_paths(paths: Paths, gone: Collection[Index]) -> Paths:
     place = tuple(0 if index in gone else slice(None) for index in paths.indices)
     indices = tuple(index for index in paths.indices if index not in gone)
-    return Paths(indices, np.asarray(paths.first[place]), np.asarray(paths.last[place]), paths.smallest_px)
+    return paths.changed(indices, lambda first, last: (np.asarray(first[place]), np.asarray(last[place])))
 
 
 def rename(sight: Sight, names: Mapping[Index, Index]) -> Sight:
@@ -196,7 +157,7 @@ def _split_paths(paths: Paths, index: Index, outer: Index, inner: Index) -> Path
     axis = paths.indices.index(index)
     indices = (*paths.indices[:axis], outer, inner, *paths.indices[axis + 1 :])
     shape = tuple(each.size for each in indices)
-    return replace(paths, indices=indices, first=paths.first.reshape(shape), last=paths.last.reshape(shape))
+    return paths.changed(indices, lambda first, last: (first.reshape(shape), last.reshape(shape)))
 
 
 def merge_indices(sight: Sight, merged: Sequence[Index], target: Index) -> Sight:
@@ -212,11 +173,9 @@ def merge_indices(sight: Sight, merged: Sequence[Index], target: Index) -> Sight
 
 def _merge_paths(paths: Paths, merged: Sequence[Index], target: Index) -> Paths:
     others = tuple(index for index in paths.indices if index not in merged)
-    first, last = (
-        each.reshape(*(index.size for index in others), target.size)
-        for each in _spread(paths, (*others, *merged))
-    )
-    return replace(paths, indices=(*others, target), first=first, last=last)
+    shape = (*(index.size for index in others), target.size)
+    wide = spread_paths(paths, (*others, *merged))
+    return wide.changed((*others, target), lambda first, last: (first.reshape(shape), last.reshape(shape)))
 
 
 def place_at(sight: Sight, index: Index, target: Index, offset: int) -> Sight:
@@ -225,10 +184,14 @@ def place_at(sight: Sight, index: Index, target: Index, offset: int) -> Sight:
     for paths in sight.paths:
         others = tuple(each for each in paths.indices if each is not index)
         shape = (*(each.size for each in others), target.size)
-        first, last = np.full(shape, _NOWHERE), np.full(shape, -_NOWHERE)
         part = slice(offset, offset + index.size)
-        first[..., part], last[..., part] = _spread(paths, (*others, index))
-        placed.append(replace(paths, indices=(*others, target), first=first, last=last))
+
+        def place(first: Pixels, last: Pixels, shape: Any = shape, part: Any = part) -> tuple[Pixels, Pixels]:
+            starts, ends = np.full(shape, NOWHERE), np.full(shape, -NOWHERE)
+            starts[..., part], ends[..., part] = first, last
+            return starts, ends
+
+        placed.append(spread_paths(paths, (*others, index)).changed((*others, target), place))
     return replace(sight, paths=tuple(placed))
 
 
@@ -245,29 +208,12 @@ def unite(sights: Sequence[Sight]) -> Sight:
     for paths in sorted((p for sight in sights for p in sight.paths), key=lambda p: -len(p.indices)):
         for place, kept in enumerate(united):
             if set(paths.indices) <= set(kept.indices):
-                first, last = _spread(paths, kept.indices)
-                united[place] = Paths(
-                    kept.indices,
-                    np.minimum(kept.first, first),
-                    np.maximum(kept.last, last),
-                    min(kept.smallest_px, paths.smallest_px),
-                )
+                united[place] = unite_paths(kept, spread_paths(paths, kept.indices))
                 break
         else:
             united.append(paths)
     leading = next((sight for sight in sights if sight.paths), sights[0])
     return Sight(tuple(united), whole, leading.jump_px)
-
-
-def _spread(paths: Paths, indices: tuple[Index, ...]) -> tuple[Pixels, Pixels]:
-    """Return first and last pixels with the axes of more indices, in their order."""
-    order = [paths.indices.index(index) for index in indices if index in paths.indices]
-    shape = tuple(index.size if index in paths.indices else 1 for index in indices)
-    sizes = tuple(index.size for index in indices)
-    first, last = (
-        np.broadcast_to(each.transpose(order).reshape(shape), sizes) for each in (paths.first, paths.last)
-    )
-    return first, last
 
 
 def _hull(a: tuple[int, int] | None, b: tuple[int, int] | None) -> tuple[int, int] | None:
@@ -281,15 +227,16 @@ def measure(sight: Sight) -> ReceptiveField | None:
     indices = tuple(dict.fromkeys(index for paths in sight.paths for index in paths.indices))
     windows = 0
     if sight.paths:
-        firsts, lasts = zip(*(_spread(paths, indices) for paths in sight.paths), strict=True)
-        windows = int((np.maximum.reduce(lasts) - np.minimum.reduce(firsts)).max()) + 1
+        wide = [spread_paths(paths, indices) for paths in sight.paths]
+        last, first = np.maximum.reduce([p.last for p in wide]), np.minimum.reduce([p.first for p in wide])
+        windows = int((last - first).max()) + 1
     whole = 0 if sight.whole is None else sight.whole[1] - sight.whole[0] + 1
     if max(windows, whole) < 1:
         return None
     return ReceptiveField(
         size_px=max(windows, whole),
         windows_px=windows if windows > 0 else None,
-        smallest_path_px=min(paths.smallest_px for paths in sight.paths) if windows > 0 else None,
-        jump_px=sight.jump_px,
+        smallest_path_px=int(min(paths.smallest_px for paths in sight.paths)) if windows > 0 else None,
+        jump_px=max(1, round(sight.jump_px)),
         sees_whole_map=sight.whole is not None,
     )

@@ -9,9 +9,8 @@ from math import prod
 
 import numpy as np
 
+from rep_kedro.kernels.layers.paths import Index, Pixels
 from rep_kedro.kernels.layers.receptive_field import (
-    Index,
-    Pixels,
     Sight,
     depends_on,
     merge_indices,
@@ -126,7 +125,7 @@ def read(x: Sighted, axis: int, taps: Pixels, stride: float = 1) -> Sighted:
     Args:
         x: The tensor.
         axis: Along which it is read.
-        taps: Positions read, (new size, n_taps), in ascending order; may exceed the map.
+        taps: Positions read, (new size, n_taps); may exceed the map.
         stride: Positions between neighbouring windows.
     """
     x, index = _with_one_index(x, axis)

@@ -84,6 +84,11 @@ STUDY_FIGURES: dict[str, StudyFigure] = {
     "saturation_history": StudyFigure(
         "layers.history:plot_saturation_history", {"saturation_history": ALL}, parameters=("delta",)
     ),
+    "position_maps": StudyFigure(
+        "layers.position_maps:plot_position_maps",
+        {"layer_probe_results": ALL},
+        parameters=("stimulus_set",),
+    ),
     "layer_profiles": StudyFigure(
         "layers.profiles:plot_layer_profiles",
         {

@@ -19,6 +19,7 @@ COLOUR_MAP = "cividis"
 MODE, RULE = "eval", "reach"
 MOST_PANELS, MOST_COLUMNS = 12, 4
 TITLE_CHARS, NAME_CHARS, MOST_NAMES = 100, 18, 16
+LABEL_CHARS = 9  # of a title, the width that names of layers take from its panel
 
 
 def plot_saturation_history(saturation_history: pd.DataFrame, *, delta: float) -> Figure:
@@ -51,7 +52,9 @@ def _plot(rows: pd.DataFrame) -> Figure:
     figure = start_figure(title, 1.0 + row_height(n_rows, 2.8, 1.0) * n_rows)
     panels = grid_of_panels(figure, len(models), n_columns)
     images = [
-        _draw_map(panel, rows[rows["model"] == model], shortened(model, TITLE_CHARS // n_columns))
+        _draw_map(
+            panel, rows[rows["model"] == model], shortened(model, TITLE_CHARS // n_columns - LABEL_CHARS)
+        )
         for panel, model in zip(panels, models, strict=True)
     ]
     figure.colorbar(images[0], ax=panels, label="saturation (0 to 1)", shrink=0.8, aspect=30)

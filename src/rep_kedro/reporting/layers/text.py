@@ -63,6 +63,7 @@ def describe(content: ReportContent) -> list[Section]:
                 content.block("saturation", what if len(shown) else "nothing"),
                 content.block("saturation_history", _watched_in_words(content), is_folded=True),
                 content.block("layer_profiles", what if len(shown) else "nothing"),
+                content.block("position_maps", _positions_in_words(content), is_folded=True),
             ],
             tables=[*([_layer_table(content, shown)] if len(shown) else []), *_projection_tables(content)],
         )
@@ -85,6 +86,8 @@ def _notes(content: ReportContent, shown: pd.DataFrame, delta: float) -> list[st
         notes.append("This run made no table layer_tails: no tail is marked.")
     if not len(content.table("saturation_history")):
         notes.append("This run watched no training: saturation over epochs is unknown.")
+    if not len(content.table("layer_probe_results")):
+        notes.append("This run probed no maps of layers.")
     if not len(content.table("projection_results")):
         notes.append("This run projected no layers.")
     return notes
@@ -104,6 +107,13 @@ def _projection_tables(content: ReportContent) -> list[Table]:
 def _watched_in_words(content: ReportContent) -> str:
     watched = content.table("saturation_history")["model"].nunique()
     return f"{counted(watched, 'watched network')} in evaluation mode; fewest directions that reach δ"
+
+
+def _positions_in_words(content: ReportContent) -> str:
+    probed = content.table("layer_probe_results").dropna(subset=["row"])
+    layers = probed[["stimulus_set", "model", "layer"]].drop_duplicates()
+    networks = counted(layers["model"].nunique(), "network")
+    return f"{counted(len(probed), 'probe')} of positions of {counted(len(layers), 'layer')} in {networks}"
 
 
 def saturation_in_words(rows: pd.DataFrame) -> list[str]:

@@ -1,0 +1,84 @@
+"""Check, before anything runs, that layers to project or to probe as maps are layers of their network."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rep_kedro.errors import UserError, suggest
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rep_kedro.analyses.probing.layer_params import LayerProbesParams
+    from rep_kedro.analyses.projections.params import ProjectionParams
+    from rep_kedro.models.sources.loaded import LoadedModel
+    from rep_kedro.models.study import FeaturesParams
+    from rep_kedro.training.params import TrainingParams
+
+_UNKNOWN_CLASSES = 2  # no name of a layer depends on their number
+
+
+def find_layers_without_projection(
+    params: "ProjectionParams", features: "FeaturesParams", training: "TrainingParams"
+) -> Iterator[str]:
+    """Yield why a name or pattern fits no layer of a network that can be projected.
+
+    Networks that are neither trained here nor entries are left to the planning of the projections.
+    """
+    if params.layers == type(params).model_fields["layers"].default:
+        return
+    from rep_kedro.analyses.projections.directions import choose_layers
+
+    for name in params.models:
+        outlined = _outline(name, features, training)
+        try:
+            if outlined is not None:
+                choose_layers(*outlined, params)
+        except UserError as problem:
+            yield f"network {name!r}: {problem}"
+
+
+def find_layers_without_probe(params: "LayerProbesParams", training: "TrainingParams") -> Iterator[str]:
+    """Yield why a name is no layer of a network that is trained here; others are left to the planning."""
+    from rep_kedro.models.architecture import Architecture
+    from rep_kedro.models.architecture_files import load_definition
+
+    trained = training.networks()
+    if isinstance(params.layers, str):
+        return
+    for name in trained if isinstance(params.models, str) else params.models:
+        definition = load_definition(trained[name].architecture) if name in trained else None
+        known = [layer.name for layer in definition.layers] if isinstance(definition, Architecture) else []
+        for layer in params.layers:
+            if known and layer not in known:
+                yield f"{layer!r} is no layer of network {name!r}; {suggest(layer, known)}"
+
+
+def _outline(
+    name: str, features: "FeaturesParams", training: "TrainingParams"
+) -> "tuple[LoadedModel, Tensor] | None":
+    """Return a network without numbers and an image for it; None where it is not known yet."""
+    import torch
+
+    from rep_kedro.models.architecture_files import load_definition
+    from rep_kedro.models.network import build_network, plain_module
+    from rep_kedro.models.outline import outline_network
+    from rep_kedro.models.preprocessing import Preprocessing
+    from rep_kedro.models.sources.array_specs import DissimilaritiesModel, FileModel
+    from rep_kedro.models.sources.loaded import LoadedModel
+    from rep_kedro.models.sources.specs import TrainedModel
+    from rep_kedro.models.sources.zoo import runner_of
+
+    entry, trained = features.entries().get(name), training.networks()
+    if isinstance(entry, TrainedModel):
+        name, entry = entry.network, None
+    if isinstance(entry, FileModel | DissimilaritiesModel) or (entry is None and name not in trained):
+        return None
+    if entry is not None:
+        found = outline_network(entry)
+        return LoadedModel(found.module, found.preprocessing, (), run=runner_of(found.module)), found.image
+    definition = load_definition(trained[name].architecture)
+    module = plain_module(build_network(definition, n_classes=_UNKNOWN_CLASSES, seed=0)).to("meta").eval()
+    preprocessing = Preprocessing.of_definition(definition)
+    side = preprocessing.size_px
+    image = torch.zeros(1, len(preprocessing.mean), side, side, device="meta")
+    return LoadedModel(module, preprocessing, ()), image
