@@ -15,6 +15,7 @@ from rep_kedro.errors import UserError, contained
 from rep_kedro.features.images import make_pixels
 from rep_kedro.models.reading import steady
 from rep_kedro.models.sources.loaded import LoadedModel
+from rep_kedro.stimuli.label_columns import find_labels
 
 if TYPE_CHECKING:
     from rep_kedro.datasets import ArrowHandle
@@ -25,6 +26,7 @@ def project_network(
     stimulus_set: "ArrowHandle",
     subset: "ArrowHandle | None",
     params: ProjectionParams,
+    labels: str | None = None,
 ) -> Tensors:
     """Return what a network can do when its layers are projected.
 
@@ -33,6 +35,7 @@ def project_network(
         stimulus_set: With images and labels.
         subset: Whose stimuli are used; all of the set if None.
         params: What is projected.
+        labels: Label column that the network predicts; None for the set's own.
 
     Returns:
         Per layer `<layer>/eigenvalues`, float64, descending; meta: `layers`, `rows`, `original`, `n_fit`,
@@ -42,7 +45,7 @@ def project_network(
         UserError: If the splits lack stimuli or labels, a layer is unknown, the network has no head of the
             set's classes, or one stimulus exceeds `memory_bytes`.
     """
-    splits = read_splits(stimulus_set, subset, params, "a projection")
+    splits = read_splits(stimulus_set, subset, params, "a projection", labels)
     with contained(), steady(None):
         model = load()
         model.module.to(params.device)
@@ -56,10 +59,10 @@ def project_network(
             )
         fitted_on = (images for images, _ in _read(splits["train"], model, n_together, params.device))
         directions = find_directions(model, layers, fitted_on, params)
-        n_classes = len(stimulus_set.meta["class_names"])
-        evaluation = Evaluation(model, directions, n_classes, params)
-        for images, labels in _read(splits["test"], model, n_together, params.device):
-            evaluation.add(images, labels)
+        _, class_names = find_labels(stimulus_set.meta, labels, stimulus_set.key)
+        evaluation = Evaluation(model, directions, len(class_names or ()), params)
+        for images, classes in _read(splits["test"], model, n_together, params.device):
+            evaluation.add(images, classes)
     return Tensors(
         {f"{layer}/eigenvalues": found.eigenvalues for layer, found in directions.items()},
         {

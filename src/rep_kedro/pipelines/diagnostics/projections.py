@@ -12,6 +12,7 @@ from rep_kedro.models.sources.array_specs import FileModel
 from rep_kedro.models.sources.specs import ModelEntry, TrainedModel
 from rep_kedro.models.study import FeaturesParams
 from rep_kedro.schemas.diagnostics import PROJECTION_RESULTS
+from rep_kedro.stimuli.label_columns import find_labels, has_several
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -53,7 +54,7 @@ def plan_projections(
             plan.left_out[name] = f"networks/{name} is missing"
             continue
         require_known("network", name, [*networks, *entries])
-        own, recipe, load = _describe(name, networks, entries)
+        own, labels, recipe, load = _describe(name, networks, entries)
         for stimulus_set in [own] if wanted.stimulus_sets == "own" else wanted.stimulus_sets:
             shown = _require_set(name, stimulus_set, stimulus_sets)
             key = str(MemberKey(shown, name))
@@ -62,6 +63,7 @@ def plan_projections(
                 plan.left_out[key] = why
                 continue
             images = stimulus_sets[shown]
+            _require_one_label(name, labels, images)
             subset = stimulus_subsets[subset_key] if subset_key else None
             plan[key] = Planned(
                 {
@@ -71,7 +73,7 @@ def plan_projections(
                     "projections": wanted.recipe(),
                     "code": code_revision(*_WORK),
                 },
-                partial(_project, load, images, subset, wanted),
+                partial(_project, load, images, subset, wanted, labels),
             )
     return plan
 
@@ -110,8 +112,8 @@ def tabulate_projection_results(projections: Mapping[str, TensorsHandle]) -> Dat
 
 def _describe(
     name: str, networks: Mapping[str, TensorsHandle], entries: Mapping[str, ModelEntry]
-) -> tuple[str | None, dict[str, Any], Callable[[], LoadedModel]]:
-    """Return what a network was trained on, what it depends on, and how to load it."""
+) -> tuple[str | None, str | None, dict[str, Any], Callable[[], LoadedModel]]:
+    """Return images and label column that a network was trained on, what it depends on, and how to load it."""
     entry = entries.get(name)
     if isinstance(entry, FileModel):
         raise UserError(f"diagnostics.projections.models: {name!r} is an array made elsewhere, not a network")
@@ -120,12 +122,12 @@ def _describe(
         if handle.meta["n_classes"] is None:
             raise UserError(f"diagnostics.projections.models: network {name!r} has no head to read out")
         recipe: dict[str, Any] = {"source": "trained", "network": handle.reference}
-        return handle.meta["stimulus_set"], recipe, partial(_load_trained, handle)
+        return handle.meta["stimulus_set"], handle.recipe.get("labels"), recipe, partial(_load_trained, handle)
     from rep_kedro.models.sources.zoo import describe_model, load_model, source_module_name
 
     described = describe_model(entry)
     recipe = {**described, "code": code_revision(source_module_name(entry))}
-    return entry.trained_on, recipe, partial(load_model, entry, weights=described["weights"])
+    return entry.trained_on, None, recipe, partial(load_model, entry, weights=described["weights"])
 
 
 def _load_trained(handle: TensorsHandle) -> LoadedModel:
@@ -140,10 +142,20 @@ def _project(
     stimulus_set: ArrowHandle,
     subset: ArrowHandle | None,
     params: ProjectionParams,
+    labels: str | None,
 ) -> object:
     from rep_kedro.analyses.projections.work import project_network
 
-    return project_network(load, stimulus_set, subset, params)
+    return project_network(load, stimulus_set, subset, params, labels)
+
+
+def _require_one_label(model: str, labels: str | None, images: ArrowHandle) -> None:
+    find_labels(images.meta, labels, f"stimulus set {images.key}")
+    if labels is not None and has_several(images.meta, labels):
+        raise UserError(
+            f"diagnostics.projections.models: network {model!r} predicts several labels of an image"
+            f" ({labels!r}); projections take networks that predict one"
+        )
 
 
 def _require_set(model: str, name: str | None, stimulus_sets: Mapping[str, object]) -> str:

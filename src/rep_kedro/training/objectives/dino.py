@@ -193,14 +193,15 @@ class DINO(TwoViewObjective):
         student = projector.prototypes(torch.cat(embeddings))
         with torch.no_grad():
             teacher = embed(projector.teacher.network, projector.teacher.projector, views)
-        by_view = [outputs.unflatten(0, (-1, len(images))) for outputs in (student, teacher)]
+        student, teacher = (outputs.unflatten(0, (-1, len(images))) for outputs in (student, teacher))
         losses = dino_losses(
-            *by_view,
+            student,
+            teacher,
             projector.centre,
             student_temperature=self.student_temperature,
             teacher_temperature=self.warmed_temperature(progress),
         )
-        projector.centre.copy_(move_centre(projector.centre, by_view[1], self.centre_momentum))
+        projector.centre.copy_(move_centre(projector.centre, teacher, self.centre_momentum))
         return self.drive_rank(losses, network, projector, images)
 
     def warmed_temperature(self, progress: float) -> float:
