@@ -1,8 +1,10 @@
 """Projections of networks: the results of whole passes, for networks of any source."""
 
+import json
 import logging
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from tests.reference import projection as reference
@@ -13,6 +15,8 @@ from rep_kedro.analyses.diagnostics.params import DiagnosticsParams
 from rep_kedro.analyses.projections.directions import find_directions
 from rep_kedro.analyses.projections.evaluation import Evaluation
 from rep_kedro.analyses.projections.params import ProjectionParams
+from rep_kedro.datasets import Planned
+from rep_kedro.errors import UserError
 from rep_kedro.features.params import FeaturesParams
 from rep_kedro.models.preprocessing import Preprocessing
 from rep_kedro.models.sources.loaded import LoadedModel
@@ -206,6 +210,32 @@ def test_a_head_of_other_classes_is_refused():
     evaluation = Evaluation(model, find_directions(model, ["0"], [images], params), 3, params)
     with pytest.raises(ValueError, match=r"shape \(6, 5\) for 6 stimuli of 3 classes"):
         evaluation.add(images, torch.zeros(6, dtype=torch.int64))
+
+
+def test_networks_of_a_further_label_are_evaluated_on_that_label(study, tmp_path):
+    table = make_stimuli(PIXELS, LABELS, SPLITS, ["a", "b", "c"])
+    names = {"kind": ["a", "b", "c"], "breed": ["x", "y", "z"]}
+    meta = json.loads(table.schema.metadata[b"meta"])
+    meta |= {"own_label": "kind", "label_columns": names, "multi_label_columns": {"tags": ["x"]}}
+    breeds = [(label + 1) % 3 for label in LABELS]
+    table = table.append_column("label:breed", pa.array(breeds, pa.int32()))
+    sets = store(
+        tmp_path / "sets", {"noise": table.replace_schema_metadata({b"meta": json.dumps(meta)})}, ARROW
+    )
+    network = make_network("small_resnet", seed=0, n_classes=3, stimulus_set="noise")
+    networks = run_plan(
+        tmp_path / "networks",
+        {label: Planned({"labels": label}, lambda: network) for label in ("breed", "tags")},
+    )
+    plan = plan_projections(sets, {}, networks, _features(), _params(models=["breed"], layers=["*conv1"]))
+    found = tabulate_projection_results(run_plan(tmp_path / "found", plan))
+    renamed = {"noise": make_stimuli(PIXELS, breeds, SPLITS, ["x", "y", "z"])}
+    same = store(tmp_path / "same", renamed, ARROW), {}, study[2]
+    expected = _rows(tmp_path / "expected", same, models=[NAME], layers=["*conv1"])
+    assert found["original_accuracy"].tolist() == expected["original_accuracy"].tolist()
+    assert found["accuracy"].tolist() == expected["accuracy"].tolist()
+    with pytest.raises(UserError, match=r"network 'tags' predicts several labels of an image \('tags'\)"):
+        plan_projections(sets, {}, networks, _features(), _params(models=["tags"]))
 
 
 def test_nothing_is_planned_by_default(study):

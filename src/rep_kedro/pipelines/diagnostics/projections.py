@@ -113,7 +113,7 @@ def tabulate_projection_results(projections: Mapping[str, TensorsHandle]) -> Dat
 def _describe(
     name: str, networks: Mapping[str, TensorsHandle], entries: Mapping[str, ModelEntry]
 ) -> tuple[str | None, str | None, dict[str, Any], Callable[[], LoadedModel]]:
-    """Return images and label column that a network was trained on, what it depends on, and how to load it."""
+    """Return images and label column a network was trained on, what it depends on, and how to load it."""
     entry = entries.get(name)
     if isinstance(entry, FileModel):
         raise UserError(f"diagnostics.projections.models: {name!r} is an array made elsewhere, not a network")
@@ -122,7 +122,12 @@ def _describe(
         if handle.meta["n_classes"] is None:
             raise UserError(f"diagnostics.projections.models: network {name!r} has no head to read out")
         recipe: dict[str, Any] = {"source": "trained", "network": handle.reference}
-        return handle.meta["stimulus_set"], handle.recipe.get("labels"), recipe, partial(_load_trained, handle)
+        return (
+            handle.meta["stimulus_set"],
+            handle.recipe.get("labels"),
+            recipe,
+            partial(_load_trained, handle),
+        )
     from rep_kedro.models.sources.zoo import describe_model, load_model, source_module_name
 
     described = describe_model(entry)
