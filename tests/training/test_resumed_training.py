@@ -11,6 +11,7 @@ from typing import ClassVar
 import pytest
 import torch
 
+from rep_kedro.models.architecture import Architecture
 from rep_kedro.models.architecture_files import load_architecture
 from rep_kedro.training.loop import train_in_moments
 from rep_kedro.training.monitors.protocol import Monitor, MonitorSettings
@@ -85,7 +86,16 @@ OPTIONS = {
 }
 
 
-def _train(state_file, objective="supervised", moments=MOMENTS, precision="float32", **schedule):
+def _with_dropout():
+    definition = load_architecture("cnn").model_dump()
+    *layers, head = definition["layers"]
+    drop = {"name": "drop", "inputs": ["mean"], "kind": "dropout", "fraction": 0.5}
+    return Architecture.model_validate(definition | {"layers": [*layers, drop, head | {"inputs": ["drop"]}]})
+
+
+def _train(
+    state_file, objective="supervised", moments=MOMENTS, precision="float32", architecture="cnn", **schedule
+):
     generator = torch.Generator().manual_seed(1)
     train, test = (
         LabelledImages(
@@ -96,7 +106,7 @@ def _train(state_file, objective="supervised", moments=MOMENTS, precision="float
     settings = {"epochs": 3, "batch_size": 8, "learning_rate": 0.01, **schedule}
     return train_in_moments(
         "net",
-        load_architecture("cnn"),
+        _with_dropout() if architecture == "dropout" else load_architecture(architecture),
         make_objective(objective.partition(" ")[0], OPTIONS.get(objective, {})),
         seed=0,
         schedule=Schedule(**settings),
@@ -117,6 +127,7 @@ def _bytes(trained):
     ("objective", "schedule"),
     [
         ("supervised", {}),
+        ("supervised", {"architecture": "dropout", "accumulate": 2}),
         ("supervised", {"optimizer": "sgd", "accumulate": 2, "precision": "float16"}),
         ("simclr", {"optimizer": "radam", "curve": "constant"}),
         ("vicreg", {"optimizer": "lars", "warmup_steps": 4}),
@@ -139,6 +150,15 @@ def test_stopped_after_each_state_gives_the_bytes_of_an_undisturbed_training(tmp
             n_killed += 1
     assert found == whole
     assert n_killed > 3
+
+
+def test_masks_of_dropout_depend_on_the_seed_and_the_step_alone():
+    whole = _bytes(list(_train(None, moments=(), architecture="dropout"))[-1][1])
+    torch.rand(7)  # a process that has drawn something else before
+    before = torch.get_rng_state()
+    assert _bytes(list(_train(None, moments=(), architecture="dropout"))[-1][1]) == whole
+    assert torch.equal(torch.get_rng_state(), before)
+    assert _bytes(list(_train(None, moments=()))[-1][1]) != whole
 
 
 def test_a_moment_behind_the_state_is_trained_for_from_the_start(tmp_path):

@@ -13,8 +13,21 @@ from rep_kedro.kernels.precision import full_precision
 
 def make_stream(seed: int, purpose: str) -> torch.Generator:
     """Return a generator of its own for each purpose."""
+    return torch.Generator().manual_seed(_number(seed, purpose))
+
+
+@contextmanager
+def drawing(seed: int, purpose: str, device: str) -> Iterator[None]:
+    """Let torch's global generators, from which dropout draws, begin with the purpose; they are put back."""
+    devices = [device] if torch.device(device).type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(_number(seed, purpose))
+        yield
+
+
+def _number(seed: int, purpose: str) -> int:
     digest = hashlib.sha256(f"{seed}:{purpose}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    return int.from_bytes(digest[:8], "big") >> 1
 
 
 @contextmanager

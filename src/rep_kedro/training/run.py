@@ -21,7 +21,7 @@ from rep_kedro.training.monitors.protocol import Step, Training
 from rep_kedro.training.monitors.watching import Watching
 from rep_kedro.training.objectives.protocol import Objective
 from rep_kedro.training.own_code import OwnCode
-from rep_kedro.training.repeatable import make_stream, repeatable
+from rep_kedro.training.repeatable import drawing, make_stream, repeatable
 from rep_kedro.training.schedule import Schedule
 from rep_kedro.training.spec import Precision
 from rep_kedro.training.state import StateFile, TrainingState
@@ -197,7 +197,9 @@ class Run:
         self._watching.before_step(step)
         images = self._images[rows].to(training.device).float() / 255
         labels = stimuli.labels_or_zeros(rows).to(training.device)
-        with steps.forward_precision():
+        process = self._processes.rank if self._processes else 0
+        masks = f"masks of epoch {step.epoch}, pass {step.index}, process {process}"
+        with steps.forward_precision(), drawing(training.seed, masks, training.device):
             losses = self._objective.compute_losses(
                 training.network, training.projector, images, labels, self._views
             )
