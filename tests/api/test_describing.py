@@ -110,7 +110,7 @@ def test_receptive_fields_of_a_plain_network_and_its_border():
 
 
 def test_layers_whose_receptive_field_is_not_known_say_why():
-    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ConvTranspose2d(4, 4, 2), nn.ReLU())
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ConvTranspose2d(4, 4, 1, stride=2), nn.ReLU())  # with gaps
     found = rep_kedro.receptive_field(network, 8)
     assert found["receptive_field_px"].isna().tolist() == [False, True, True]
     assert found["reason"].tolist()[0] == ""

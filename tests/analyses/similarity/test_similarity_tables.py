@@ -43,6 +43,7 @@ CARDS = pd.DataFrame(
         "source": "trained",
         "objective": ["supervised", "simclr", "supervised"],
         "architecture": ["cnn", "cnn", "resnet"],
+        "n_flops": [10, 10, 20],
         "trained_on": ["letters", "letters", None],
         "n_parameters": [100, 200, 3000],
         "seed": [0, 0, 1],

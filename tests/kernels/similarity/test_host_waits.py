@@ -9,7 +9,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from rep_kedro.kernels.similarity import centred, gram, packed_ranks, rdm_ranks, rsa
+from rep_kedro.kernels.similarity import centred, gram, packed_ranks, rank_rows, rdm_ranks, rsa
 from rep_kedro.measures import compare_models
 
 MEASURES = ["cka_linear_debiased", "cka_rbf_median_0.4_debiased", "rsa_correlation_spearman"]
@@ -74,7 +74,7 @@ def test_the_host_waits_no_more_often_for_more_blocks(monkeypatch, measure):
     monkeypatch.setattr(rsa, "ROWS_PER_BLOCK", 10)
     monkeypatch.setattr(rdm_ranks, "ENTRIES_PER_BLOCK", 2000)
     monkeypatch.setattr(packed_ranks, "CHUNK_ELSEWHERE", 500)
-    monkeypatch.setattr(rdm_ranks, "PRODUCT_CHUNK", 500)
+    monkeypatch.setattr(rank_rows, "NUMBERS_PER_CHUNK", 500)
     assert 0 < count_waits(measure, draw()) == few
 
 
