@@ -48,11 +48,12 @@ def find_unfit_joints(
 
 def _require_one_label(name: str, training: "TrainingParams", ingest: "IngestParams | None") -> None:
     from rep_kedro.analyses.stitching.networks import require_one_label
+    from rep_kedro.stimuli.label_table_spec import LabelTableSpec
 
     spec = training.networks().get(name)
     given = ingest.stimulus_sets.get(spec.stimulus_set) if spec and ingest else None
     table = getattr(given, "labels", None)
-    if spec is not None and table is not None:
+    if spec is not None and isinstance(table, LabelTableSpec):  # NumPy files name a file of labels instead
         try:
             require_one_label(spec.labels, table.multi_label)
         except UserError as problem:

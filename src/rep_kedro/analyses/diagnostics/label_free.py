@@ -51,6 +51,12 @@ class Spectrum:
         return n, max(len(self.sigma), int(self.about["n_channels"]))
 
 
+    @property
+    def samples(self) -> dict[str, int]:
+        """Samples of the covariance, for the settings: stimuli times positions where the layer has a map."""
+        return {"n_samples": int(self.about["n_samples"])}
+
+
 @dataclass(frozen=True)
 class Result:
     """A value, with the constants that it depends on, or the reason why there is none."""
@@ -73,7 +79,7 @@ def _of_eigenvalues(name: str) -> Callable[[Spectrum], Result]:
 
         if spectrum.eigenvalues is None:
             return Result(reason=spectrum.about["reason"])
-        return Result(getattr(kernels, name)(spectrum.eigenvalues))
+        return Result(getattr(kernels, name)(spectrum.eigenvalues), spectrum.samples)
 
     return compute
 
@@ -121,7 +127,8 @@ def _alpha_req(spectrum: Spectrum) -> Result:
     if last <= first:
         return Result(reason=f"{last} eigenvalues are positive, the window begins at {first}")
     fit = fit_power_law_centred_lambda(spectrum.eigenvalues, first=first, last=last)
-    return Result(fit.alpha, {"first": first, "last": last, "r2": None if fit.r2 != fit.r2 else fit.r2})
+    r2 = None if fit.r2 != fit.r2 else fit.r2
+    return Result(fit.alpha, {"first": first, "last": last, "r2": r2, **spectrum.samples})
 
 
 def _neighbours(key: str) -> Callable[[Spectrum], Result]:
@@ -209,11 +216,10 @@ def _rows(
         cautions = [f"fewer than {FEW_STIMULI_PER_FEATURE} stimuli per feature"] * (
             n < FEW_STIMULI_PER_FEATURE * k
         )
-        if space == "embedding" and width is not None and k > width:
-            cautions.append("the embedding is wider than the representation, which bounds its rank")
+        is_wide = space == "embedding" and width is not None and k > width
         for name, measure in MEASURES.items():
             result = measure.compute(spectrum) if measure.compute else Result()
-            own = _cautions_of(measure, result, k, n_classes.get(stimulus_set, 0))
+            own = _cautions_of(measure, result, k, n_classes.get(stimulus_set, 0), is_wide=is_wide)
             yield {
                 "stimulus_set": stimulus_set,
                 "model": model,
@@ -229,10 +235,14 @@ def _rows(
             }
 
 
-def _cautions_of(measure: Measure, result: Result, k: int, n_classes: int) -> Iterator[str]:
+def _cautions_of(
+    measure: Measure, result: Result, k: int, n_classes: int, *, is_wide: bool
+) -> Iterator[str]:
     """Yield what limits a value of one measure."""
     if not measure.is_rank or result.value is None:
         return
+    if is_wide:
+        yield "the embedding is wider than the representation, which bounds its rank"
     if 0 < n_classes < result.value:
         yield f"above the {n_classes} classes, beyond which a rank says little about a linear probe"
     if (n_images := result.settings.get("n_images", k + 1)) <= k:
