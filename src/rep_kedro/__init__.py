@@ -9,8 +9,11 @@ Example:
     1.0
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from rep_kedro._torchvision import BeforeTorchvision
 
 if TYPE_CHECKING:
     from rep_kedro.api.comparing import SimilarityMatrix as SimilarityMatrix
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
     from rep_kedro.measures.listing import measures as measures
 
 __version__ = "0.1.0"
+
+sys.meta_path.insert(0, BeforeTorchvision())
 
 _MODULES = {
     "SimilarityMatrix": "rep_kedro.api.comparing",

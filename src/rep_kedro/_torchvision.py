@@ -7,12 +7,23 @@ torchvision and gain the same.
 """
 
 import importlib.util
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 OPERATORS = ("nms", "qnms")
 _declared: list[Any] = []  # torch forgets the operators when the library object is collected
+
+
+class BeforeTorchvision:
+    """Entry of `sys.meta_path` that finds nothing, and declares the operators before the first import."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        """Declare the operators if the module is torchvision."""
+        if name == "torchvision":
+            sys.meta_path.remove(self)
+            declare_torchvision_operators()
 
 
 @cache

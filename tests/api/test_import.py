@@ -70,9 +70,6 @@ def test_the_lines_of_the_readme_run():
     readme = Path(__file__).parents[2].joinpath("README.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"## In Python\n.*?```python\n(.*?)```", readme, flags=re.DOTALL)
     assert len(block.splitlines()) == 7  # imports, an empty line, five lines
-    printed = run(
-        "from rep_kedro._torchvision import declare_torchvision_operators; declare_torchvision_operators()\n"
-        + block
-    )
+    printed = run(block)
     assert printed.startswith("CKA (linear, debiased)\n        layer1  layer4\n")
     assert re.search(r"^layer4 +435 +32 ", printed, flags=re.MULTILINE)

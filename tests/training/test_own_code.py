@@ -44,6 +44,15 @@ def shares(logits, labels):
 def broken(logits, labels):
     return logits[len(labels)]
 
+def leaving(logits, labels):
+    raise SystemExit(0)
+
+def wordy(logits, labels):
+    raise ValueError("one\\ntwo")
+
+def text(logits, labels):
+    return "high"
+
 def endless(logits, labels):
     return float("inf")
 
@@ -125,9 +134,12 @@ def test_own_metrics_give_numbers_by_their_names(file):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("broken", "metric 'broken' of .*mine.py fails: IndexError: index 2 is out of bounds"),
+        ("broken", "mine.py: broken fails: IndexError: index 2 is out of bounds"),
+        ("leaving", "mine.py: leaving fails: RuntimeError: its code ends the program with SystemExit: 0"),
+        ("wordy", "mine.py: wordy fails: ValueError: one two$"),
+        ("text", "mine.py: text gives no number: could not convert string"),
         ("endless", "metric 'endless' of .*mine.py is infinite; return NaN where it is undefined"),
-        ("halve", "metric 'halve' of .*mine.py fails: TypeError"),
+        ("halve", "mine.py: halve fails: TypeError"),
     ],
 )
 def test_a_metric_that_fails_is_named(file, name, message):
@@ -188,11 +200,18 @@ def test_fit_code_passes_the_inspection(file):
     assert list(find_unfit_code(params)) == []
 
 
-def test_a_file_that_fails_is_reported_before_anything_runs(tmp_path):
-    (tmp_path / "mine.py").write_text("import nowhere_to_be_found")
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("import nowhere_to_be_found", "ModuleNotFoundError: No module named 'nowhere_to_be_found'"),
+        ("import sys; sys.exit(0)", "RuntimeError: its code ends the program with SystemExit: 0"),
+    ],
+)
+def test_a_file_that_fails_is_reported_before_anything_runs(tmp_path, content, message):
+    (tmp_path / "mine.py").write_text(content)
     code = {"file": str(tmp_path / "mine.py"), "name": "f"}
     (why,) = find_unfit_code(TrainingParams.model_validate(_training(metrics=[code])))
-    assert "mine.py fails: ModuleNotFoundError: No module named 'nowhere_to_be_found'" in why
+    assert f"mine.py fails: {message}" in why
 
 
 @pytest.mark.parametrize("place", ["own_optimizer", "metrics"])

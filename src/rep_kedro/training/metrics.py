@@ -3,7 +3,6 @@
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -117,20 +116,15 @@ def measure_metrics(metrics: Sequence[str | OwnCode], logits: Tensor, labels: Te
 
 def _measure_own(code: OwnCode, logits: Tensor, labels: Tensor) -> dict[str, float]:
     """Return a metric of the user's, or several, which then have its name in front; NaN is undefined."""
-    found: Any
+    found = code.call(logits.clone(), labels.clone())
     try:
-        found = code.load()(logits.clone(), labels.clone(), **code.options)
         values = (
             {f"{code.name}_{name}": float(value) for name, value in found.items()}
             if isinstance(found, Mapping)
             else {code.name: float(found)}
         )
-    except UserError:
-        raise
-    except Exception as problem:
-        raise UserError(
-            f"metric {code.name!r} of {code.file} fails: {type(problem).__name__}: {problem}"
-        ) from problem
+    except (TypeError, ValueError, RuntimeError) as problem:
+        raise UserError(f"{code.file}: {code.name} gives no number: {problem}") from problem
     if infinite := [name for name, value in values.items() if math.isinf(value)]:
         raise UserError(
             f"metric {infinite[0]!r} of {code.file} is infinite; return NaN where it is undefined"

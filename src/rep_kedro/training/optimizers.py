@@ -36,12 +36,7 @@ def _build_own(groups: Any, code: OwnCode, rate: float) -> torch.optim.Optimizer
     Raises:
         UserError: If the code fails, or makes no optimiser.
     """
-    try:
-        made = code.load()(groups, lr=rate, **code.options)
-    except UserError:
-        raise
-    except Exception as problem:
-        raise UserError(f"{code.file}: {code.name} fails: {type(problem).__name__}: {problem}") from problem
+    made = code.call(groups, lr=rate)
     if not isinstance(made, torch.optim.Optimizer):
         raise UserError(f"{code.file}: {code.name} gives {type(made).__name__}, which is no torch optimiser")
     return made

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
-from rep_kedro.errors import MissingFileError, UserError, suggest
+from rep_kedro.errors import MissingFileError, UserError, contained, suggest
 from rep_kedro.parameter_model import PlainNumbers
 from rep_kedro.parameter_rules import expand_path
 
@@ -79,6 +79,21 @@ class OwnCode(PlainNumbers, BaseModel):
         except TypeError as problem:
             raise UserError(f"{self.file}: {self.name}({given}) cannot be called: {problem}") from problem
 
+    def call(self, *arguments: Any, **named: Any) -> Any:
+        """Return what the code gives.
+
+        Raises:
+            UserError: If it fails, or would end the program.
+        """
+        found = self.load()
+        try:
+            with contained():
+                return found(*arguments, **named, **self.options)
+        except UserError:
+            raise
+        except Exception as problem:
+            raise UserError(f"{self.file}: {self.name} fails: {_in_one_line(problem)}") from problem
+
     def _run(self) -> Any:
         self._content()
         spec = spec_from_file_location(_MODULE, self._path())
@@ -86,9 +101,10 @@ class OwnCode(PlainNumbers, BaseModel):
             raise UserError(f"{self.file} is no Python file: its name must end with .py")
         module = module_from_spec(spec)
         try:
-            spec.loader.exec_module(module)
+            with contained():
+                spec.loader.exec_module(module)
         except Exception as problem:
-            raise UserError(f"{self.file} fails: {type(problem).__name__}: {problem}") from problem
+            raise UserError(f"{self.file} fails: {_in_one_line(problem)}") from problem
         if not callable(found := getattr(module, self.name, None)):
             known = [name for name, value in vars(module).items() if callable(value)]
             raise UserError(
@@ -104,3 +120,7 @@ class OwnCode(PlainNumbers, BaseModel):
             return self._path().read_bytes()
         except OSError as problem:
             raise MissingFileError(f"{self.file}: {problem.strerror or problem}") from problem
+
+
+def _in_one_line(problem: Exception) -> str:
+    return f"{type(problem).__name__}: {' '.join(str(problem).split())}"

@@ -186,7 +186,7 @@ class Schedule(PlainNumbers, BaseModel):
         if update < n_warmup:
             return (update + 1) / n_warmup
         if self.own_curve is not None:
-            return float(self.own_curve.load()(update / n_updates, **self.own_curve.options))
+            return float(self.own_curve.call(update / n_updates))
         if self.curve == "cosine":
             falling = (1 + math.cos(math.pi * (update - n_warmup) / (n_updates - n_warmup))) / 2
             return self.final_rate + (1 - self.final_rate) * falling

@@ -50,7 +50,6 @@ class Spectrum:
         n = int(self.about["n_stimuli"])
         return n, max(len(self.sigma), int(self.about["n_channels"]))
 
-
     @property
     def samples(self) -> dict[str, int]:
         """Samples of the covariance, for the settings: stimuli times positions where the layer has a map."""
@@ -235,9 +234,7 @@ def _rows(
             }
 
 
-def _cautions_of(
-    measure: Measure, result: Result, k: int, n_classes: int, *, is_wide: bool
-) -> Iterator[str]:
+def _cautions_of(measure: Measure, result: Result, k: int, n_classes: int, *, is_wide: bool) -> Iterator[str]:
     """Yield what limits a value of one measure."""
     if not measure.is_rank or result.value is None:
         return

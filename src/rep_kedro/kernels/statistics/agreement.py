@@ -14,6 +14,7 @@ from rep_kedro.kernels.statistics.resampling import Interval, summarise_replicat
 
 MIN_POINTS = 3  # two points are always on a line
 ONE_SET_PAIR = "no interval: one pair of stimulus sets leaves nothing to resample"
+ONE_DRAW = "no interval: with so few networks every sample that has enough pairs is the given one"
 REASONS = (
     "",
     f"fewer than {MIN_POINTS} values defined under both measures",
@@ -65,7 +66,8 @@ def compare_mean_similarities(
         confidence: Nominal coverage of the interval, above 0 and below 1.
 
     Returns:
-        Correlations and the interval over models and stimulus sets.
+        Correlations and the interval over models and stimulus sets; none where models cannot be resampled,
+        such as three, of which a sample has all pairs or too few.
 
     Raises:
         ValueError: If the two have different shapes.
@@ -79,7 +81,11 @@ def compare_mean_similarities(
     weights = (model_counts[:, one] * model_counts[:, other]).double()
     shares = set_counts.double() / set_counts.sum(dim=1, keepdim=True)
     replicates = correlate_weighted(shares @ rows[0], shares @ rows[1], weights)
-    return _summarise(rows.mean(dim=1), replicates, confidence)
+    found = _summarise(rows.mean(dim=1), replicates, confidence)
+    drawn = weights[replicates.isfinite()]
+    if found.reason or not len(drawn) or (drawn != drawn[0]).any():
+        return found
+    return replace(_summarise(rows.mean(dim=1), replicates[:0], confidence), reason=ONE_DRAW)
 
 
 def compare_values_of_set_pairs(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rep_kedro.kernels.statistics.consistency import MIN_MODEL_PAIRS, flatten_model_pairs, mask_model_pairs
 from rep_kedro.kernels.statistics.correlation import average_ranks, correlate_rows
-from rep_kedro.kernels.statistics.resampling import draw_permutations_within
+from rep_kedro.kernels.statistics.resampling import draw_permutations_within, list_permutations_within
 
 TIE_TOLERANCE = 1e-12  # a permuted correlation this close below the observed one differs by rounding only
 ALTERNATIVES = ("greater", "two-sided")
@@ -156,7 +156,8 @@ def permute_defined(
             NaN where missing.
         members_a: Which models are in the first set of models, bool, shape (n_models,).
         members_b: Which models are in the second, same shape; the same for the pairs within a set.
-        n_permutations: How many permutations, within the two sets of models.
+        n_permutations: How many permutations, within the two sets of models; where there are no more orders
+            than these and the given one, all of them are taken once, and p is exact.
         generator: Draws them (CPU).
         alternative: As for ``permute_consistency``.
 
@@ -185,11 +186,10 @@ def permute_defined(
             is_known.nonzero().flatten(),
             ((pattern_of == a) | (pattern_of == b)).nonzero().flatten(),
         )
-        strata = list_strata(members_a[models], members_b[models])
         test = permute_consistency(
             similarities[sets][:, models][:, :, models],
             mask[models][:, models],
-            draw_permutations_within(strata, n_permutations, generator=generator),
+            _choose_permutations(members_a[models], members_b[models], n_permutations, generator),
             alternative=alternative,
         )
         asked = (pattern_of[sets] == a)[:, None] & (pattern_of[sets] == b)
@@ -197,6 +197,16 @@ def permute_defined(
         for name in MantelTest.__dataclass_fields__:
             getattr(found, name)[sets[of_first], sets[of_second]] = getattr(test, name)[of_first, of_second]
     return found
+
+
+def _choose_permutations(
+    members_a: Tensor, members_b: Tensor, n_permutations: int, generator: torch.Generator
+) -> Tensor:
+    """Return all orders of the models but theirs, where these are few enough: p is exact. Else draw some."""
+    strata = list_strata(members_a, members_b)
+    if count_orders(members_a, members_b) - 1 <= n_permutations:
+        return list_permutations_within(strata)[1:]
+    return draw_permutations_within(strata, n_permutations, generator=generator)
 
 
 def _count_reached(unit: Tensor, places: Tensor, observed: Tensor, *, two_sided: bool) -> Tensor:

@@ -7,6 +7,7 @@ the CPU, so that the same seed gives the same draw on every device.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import permutations
 
 import torch
 from torch import Tensor
@@ -49,11 +50,29 @@ def draw_permutations_within(strata: Tensor, n_permutations: int, *, generator: 
     Returns:
         Permutations, int64, shape (n_permutations, n_units): place i is taken by unit ``permutations[k, i]``.
     """
-    permutations = torch.arange(len(strata)).repeat(n_permutations, 1)
+    drawn = torch.arange(len(strata)).repeat(n_permutations, 1)
     for label in sorted(set(strata.tolist())):
         units = (strata.cpu() == label).nonzero().flatten()
-        permutations[:, units] = units[draw_permutations(len(units), n_permutations, generator=generator)]
-    return permutations
+        drawn[:, units] = units[draw_permutations(len(units), n_permutations, generator=generator)]
+    return drawn
+
+
+def list_permutations_within(strata: Tensor) -> Tensor:
+    """List all permutations that move units only among units of the same stratum, the identity first.
+
+    Args:
+        strata: Label of each unit, int64, shape (n_units,).
+
+    Returns:
+        Permutations, int64, shape (n_orders, n_units), as in ``draw_permutations_within``.
+    """
+    listed = torch.arange(len(strata))[None]
+    for label in sorted(set(strata.tolist())):
+        units = (strata.cpu() == label).nonzero().flatten()
+        orders = units[torch.tensor(list(permutations(range(len(units)))))]
+        listed = listed.repeat_interleave(len(orders), dim=0)
+        listed[:, units] = orders.repeat(len(listed) // len(orders), 1)
+    return listed
 
 
 def draw_bootstrap_counts(strata: Tensor, n_replicates: int, *, generator: torch.Generator) -> Tensor:
