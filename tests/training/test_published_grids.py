@@ -118,7 +118,7 @@ def test_the_command_prints_yaml_and_names_the_rest(tmp_path):
     ended = CliRunner().invoke(command, [str(file)])
     assert ended.exit_code == 0, ended.output
     assert yaml.safe_load(ended.stdout)["training"]["grids"][0]["architectures"] == ["cnn"]
-    assert "not honoured: data_parallel: a training uses one device" in ended.stderr
+    assert "not honoured: data_parallel: training.devices says on how many devices" in ended.stderr
     file.write_text("{")
     assert CliRunner().invoke(command, [str(file)]).exit_code == 1
     with file.open("w") as stream:

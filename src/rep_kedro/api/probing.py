@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -135,8 +136,8 @@ def _choose_fit(solver: str, weight_decays: Sequence[float] | None) -> Fit:
     convex: dict[str, type[LbfgsFit | RidgeFit]] = {"lbfgs": LbfgsFit, "ridge": RidgeFit}
     if solver not in convex:
         raise UserError(f"weight_decays are of {' and '.join(convex)}, got {solver}")
-    if not weight_decays or min(weight_decays) <= 0:
-        raise UserError(f"weight_decays must be above 0, at least one, got {list(weight_decays)}")
+    if not weight_decays or not all(0 < decay < math.inf for decay in weight_decays):
+        raise UserError(f"weight_decays must be finite and above 0, at least one, got {list(weight_decays)}")
     return convex[solver](weight_decays=tuple(weight_decays))
 
 

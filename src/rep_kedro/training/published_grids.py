@@ -23,7 +23,7 @@ DEFAULTS: dict[str, Any] = {
 }
 _ELSEWHERE = {
     "device": "training.device says where to compute",
-    "data_parallel": "a training uses one device",
+    "data_parallel": "training.devices says on how many devices a network is trained",
     "logs_dir": "results are members of collections",
     "cache_dir": "ingest.stimulus_sets says where images are",
     "delta": "saturation for any delta follows from the stored spectra",

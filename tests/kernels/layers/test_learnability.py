@@ -64,6 +64,17 @@ def test_clusters_far_apart_are_found_and_learned():
     assert measure(x, n_clusters=3).value == 1
 
 
+def test_a_stimulus_far_from_all_others_does_not_round_their_clusters_away():
+    x = torch.cat([draw(40), torch.full((1, 3), 1e12, dtype=torch.float64)])
+    labels = cluster_by_means(x, 3, torch.Generator().manual_seed(0))
+    others = draw_centres(x, 3, torch.Generator().manual_seed(0))
+    for _ in range(100):  # rounds in exact differences
+        nearest = (x[:, None] - others).square().sum(dim=2).argmin(dim=1)
+        others = torch.stack([x[nearest == k].mean(dim=0) for k in range(3)])
+    assert torch.equal(labels, nearest)
+    assert len(set(labels[:40].tolist())) == 2
+
+
 def test_what_changes_nothing():
     x = draw()
     turned = x @ torch.linalg.qr(draw(3, 3, seed=4))[0]
@@ -80,5 +91,9 @@ def test_too_few_that_differ_have_a_reason():
     found = measure(torch.ones(30, 3), n_clusters=4)
     assert (math.isnan(found.value), found.reason) == (True, "stimuli that differ: 1, need 5")
     assert measure(draw(9), n_neighbours=9).reason == "stimuli that differ: 9, need 10"
+    tiny = torch.tensor([[0.0], [1e-20], [2e-20], [3e-20], [1.0]])
+    assert measure(tiny, n_clusters=3, n_neighbours=1).reason == (
+        "stimuli that differ beyond rounding: 2, need 4"
+    )
     close = (1e8 + draw(30) * 1e-10).double()
     assert measure(close, n_clusters=2).reason != ""

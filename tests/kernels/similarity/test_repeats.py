@@ -98,6 +98,9 @@ def test_idle_features_are_left_out_and_what_is_undefined_has_a_reason():
     assert np.isnan(values[2:]).all()
     assert reasons[0, 2] == "model 2: all stimuli have the same features up to rounding"
     assert "differs between stimuli but not between repeats" in reasons[0, 3]
+    for n_repeats, dtype in ((3, np.float64), (7, np.float64), (7, np.float32)):
+        equal = np.repeat(draw()[:1].astype(dtype), n_repeats, axis=0)
+        assert "differs between stimuli but not between repeats" in compare([equal, equal])[1][0, 1]
     wide = draw(2, 6, 20)
     assert "choose a positive shrinkage" in compare([x[:, :6], wide], shrinkage=0.0)[1][0, 1]
     assert not compare([x[:, :6], wide])[1]

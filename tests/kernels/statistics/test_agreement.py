@@ -127,6 +127,17 @@ def test_without_replicates_there_is_no_interval():
     assert math.isnan(found.interval.low)
 
 
+def test_three_networks_leave_no_interval():
+    first, second = _draw()
+    of_models = draw_bootstrap_counts(torch.zeros(3), N_REPLICATES, generator=_generator(1))
+    of_sets = draw_bootstrap_counts(torch.zeros(N_SETS), N_REPLICATES, generator=_generator(2))
+    first, second = first[:, :3, :3], second[:, :3, :3]
+    found = compare_mean_similarities(first, second, model_counts=of_models, set_counts=of_sets)
+    assert not math.isnan(found.pearson)
+    assert math.isnan(found.interval.low)
+    assert "every sample that has enough pairs is the given one" in found.reason
+
+
 def test_weighted_correlation_is_that_of_repeated_entries():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(2, 7, 9)) + 1e6

@@ -80,6 +80,36 @@ def test_all_permutations_of_four_models_give_the_exact_p_value():
     assert found.statistic[0, 1].item() == pytest.approx(1, abs=1e-15)
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "n_orders"), [(range(4), range(4), 24), (range(5), range(3, 6), 12)]
+)
+def test_few_models_have_exact_p_values(first, second, n_orders):
+    members = _members(first), _members(second)
+    similarities = _draw_similarities(0, shared=0.3)
+    mask = mask_model_pairs(*members)
+    found = permute_defined(
+        similarities, *members, n_orders - 1, generator=_generator(), alternative="greater"
+    )
+    strata = list_strata(*members).tolist()
+    moved = [i for i, label in enumerate(strata) if label]
+    reached = []
+    for order in itertools.permutations(moved):
+        places = list(range(len(strata)))
+        for place, unit in zip(moved, order, strict=True):
+            places[place] = unit
+        if [strata[unit] for unit in places] == strata:
+            rows = [similarities[0][mask], similarities[1][places][:, places][mask]]
+            reached.append(np.corrcoef(rows)[0, 1] >= found.statistic[0, 1].item() - 1e-12)
+    assert len(reached) == n_orders
+    assert found.p_value[0, 1].item() == pytest.approx(np.mean(reached), abs=1e-15)
+    drawn = permute_defined(
+        similarities, *members, n_orders - 2, generator=_generator(), alternative="greater"
+    )
+    assert (drawn.p_value[0, 1] * (n_orders - 1)).item() == pytest.approx(
+        round((drawn.p_value[0, 1] * (n_orders - 1)).item())
+    )
+
+
 def test_permutations_in_small_blocks_are_the_same(monkeypatch):
     first = _members(range(9))
     permutations = draw_permutations_within(

@@ -49,6 +49,8 @@ def measure_cluster_learnability(
     model = centre(x, dtype=torch.float64)
     if model.flaw:
         return undefined(model.flaw)
+    if (n_apart := len(first_of_copies(model.features))) < fewest:
+        return undefined(f"stimuli that differ beyond rounding: {n_apart}, need {fewest}")
     labels = cluster_by_means(model.features, n_clusters, generator)
     n_right = 0
     step = max(1, BLOCK_BYTES // (BYTES_PER_DISTANCE * len(x)))
@@ -107,7 +109,8 @@ def first_of_copies(rows: Tensor) -> Tensor:
 
 
 def _nearest_centres(x: Tensor, centres: Tensor) -> Tensor:
-    return (centres.square().sum(dim=1) - 2 * x @ centres.T).argmin(dim=1)
+    """Return the place of the nearest centre; by differences, which an outlier does not round away."""
+    return torch.cdist(x, centres, compute_mode="donot_use_mm_for_euclid_dist").argmin(dim=1)
 
 
 def _vote(nearest: Tensor) -> Tensor:

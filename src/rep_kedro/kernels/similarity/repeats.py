@@ -17,6 +17,7 @@ RDM_KINDS = ("crossnobis", "mahalanobis", "crossvalidated_euclidean")
 COMPARISONS = ("pearson", "spearman", "cosine")
 DOUBLE_BYTES = 8
 MIN_STIMULI = 4
+ROUNDINGS = 16  # of the largest value: smaller noise comes from the mean over equal repeats
 CERTAIN = "one of its features differs between stimuli but not between repeats, so that its noise has no size"
 DEPENDENT = "the noise of its features is linearly dependent; choose a positive shrinkage, or auto"
 ALL_EQUAL = "all its dissimilarities are equal"
@@ -127,7 +128,8 @@ def _whiten(x: Tensor, shrinkage: float | None) -> Tensor | str:
     """Return features in which the noise within stimuli has the identity as covariance, or why not."""
     noise = (x - x.mean(dim=0)).flatten(end_dim=1)
     freedom = len(noise) - x.shape[1]
-    if bool((noise == 0).all(dim=0).any()):
+    rounding = ROUNDINGS * torch.finfo(torch.float64).eps * x.abs().amax(dim=(0, 1))
+    if bool((noise.abs().amax(dim=0) <= rounding).any()):
         return CERTAIN
     sizes = (noise.square().sum(dim=0) / freedom).sqrt()
     noise = noise / sizes
