@@ -66,6 +66,7 @@ DESCRIBED = {
     "concentricity_difference": descriptions.concentricity,
     "uniformity_difference_directions": descriptions.uniformity_of_directions,
     "imd": descriptions.heat_trace,
+    "geometry_score": descriptions.living_times,
 }
 DESCRIPTIONS = {
     name: lambda x, y, describe=describe: descriptions.difference(describe, x, y)

@@ -1,6 +1,7 @@
 """Measures that describe each model by itself, by a number or a curve, and compare the descriptions.
 
-Stimuli of two models are not paired: another order of the stimuli of one of them changes nothing.
+Stimuli of two models are not paired: another order of the stimuli of one of them changes nothing, or
+only which of them are drawn as landmarks.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from rep_kedro.kernels.similarity.basis import require_same_stimuli
 from rep_kedro.kernels.similarity.centred import SAME, CentredFeatures, centre
+from rep_kedro.kernels.similarity.geometry_score import describe_living_times
 from rep_kedro.kernels.similarity.gram import tile_side, tiles, view_of
 from rep_kedro.kernels.similarity.heat_trace import describe_heat_trace
 from rep_kedro.kernels.similarity.rsa import prepare_for_rdm
@@ -41,15 +43,17 @@ def compare_descriptions(
             traces, 24 bytes for each two stimuli.
 
     Yields:
-        Name, the largest difference of two descriptions (of numbers the absolute difference), shape
-        (n_models, n_models), float64, symmetric, 0 or more, NaN where undefined, and the reason of each NaN.
+        Name, the largest difference of two descriptions (of numbers the absolute difference; of living
+            times the sum of squared differences), shape (n_models, n_models), float64, symmetric, 0 or more,
+            NaN where undefined, and the reason of each NaN.
 
     Raises:
         ValueError: If a description is unknown, or representations do not fit together.
 
     Cost:
         Each model is described once: magnitude and concentricity take one pass over the features, uniformity
-        O(n_stimuli^2 * n_features), heat traces O(n_stimuli^3) on top. Pairs cost nothing.
+        O(n_stimuli^2 * n_features), heat traces O(n_stimuli^3) on top, and living times
+        O(n_stimuli * n_features) for each of 1,280 landmarks. Pairs cost nothing.
     """
     require_same_stimuli(representations)
     chosen = {name: _parse(name, parameters) for name, parameters in requests.items()}
@@ -64,7 +68,8 @@ def _compare_all(
         flaws = {model: why for model, why in enumerate(found) if isinstance(why, str)}
         like = next((one for one in found if isinstance(one, Tensor)), torch.zeros(1, dtype=torch.float64))
         stack = torch.stack([torch.full_like(like, torch.nan) if isinstance(x, str) else x for x in found])
-        values = (stack[:, None] - stack).abs().amax(dim=2)
+        differences = stack[:, None] - stack
+        values = differences.square().sum(dim=2) if describe in SUMMED else differences.abs().amax(dim=2)
         yield name, values.to(representations[0].device), pair_reasons(flaws, len(found))
 
 
@@ -156,4 +161,6 @@ DESCRIPTIONS: dict[str, Describe] = {
     "uniformity": describe_uniformity,
     "uniformity_of_directions": describe_uniformity_of_directions,
     "heat_trace": describe_heat_trace,
+    "living_times": describe_living_times,
 }
+SUMMED = (describe_living_times,)  # compared by the sum of squared differences

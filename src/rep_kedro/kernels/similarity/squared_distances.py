@@ -10,8 +10,10 @@ ZERO_OF_DIFFERENCES = 1e-30  # of squared differences: these are off by a few ro
 DIFFERENCES = 2**18  # numbers subtracted at once
 
 
-def squared_distance_tile(model: CentredFeatures, rows: slice, columns: slice, out: Tensor) -> Tensor:
-    """Write squared distances between two ranges of stimuli to ``out`` and return it; never negative.
+def squared_distance_tile(
+    model: CentredFeatures, rows: slice, columns: slice | Tensor, out: Tensor
+) -> Tensor:
+    """Write squared distances between two choices of stimuli to ``out`` and return it; never negative.
 
     In float64 a squared distance that is nothing but rounding is zero, and those of close stimuli, where a
     model has many, are sums of squared differences. In float32 the features themselves have not enough digits

@@ -1,8 +1,4 @@
-"""Measures that compare descriptions of single models, blind to which stimulus is which.
-
-The geometry score (Khrulkov & Oseledets 2018, arXiv:1802.02664) would belong here, but counts loops by
-persistent homology, for which the project has no library.
-"""
+"""Measures that compare descriptions of single models, blind to which stimulus is which."""
 
 from math import exp, inf
 from typing import Any
@@ -11,7 +7,9 @@ from rep_kedro.measures.families.descriptions import compare
 from rep_kedro.measures.measure import Family, FewestStimuli, Invariance, Measure
 
 ANY_ORDER = frozenset({Invariance.ROTATION, Invariance.UNIT_PERMUTATION, Invariance.STIMULUS_PERMUTATION})
+LANDMARKS_AT_PLACES = ANY_ORDER - {Invariance.STIMULUS_PERMUTATION}
 NEIGHBOURS_OF_HEAT = 5
+FEWEST_OF_LANDMARKS = 8
 MAX_STIMULI_HEAT = 5000
 
 SURVEY = "as in Klabunde et al. 2025, doi:10.1145/3728458"
@@ -88,5 +86,17 @@ ENTRIES = (
         invariances=ANY_ORDER | {Invariance.ISOTROPIC_SCALING, Invariance.TRANSLATION},
         fewest_stimuli=FewestStimuli(1 + NEIGHBOURS_OF_HEAT),
         refusal=_refuse_many_stimuli,
+    ),
+    _entry(
+        "geometry_score",
+        "Geometry score",
+        "Khrulkov & Oseledets 2018, arXiv:1802.02664",
+        description="living_times",
+        formula="sum over k = 0, ..., 99 of (T(k) − T'(k))², T(k) = mean, over 20 draws of 64 landmarks (at "
+        "most half of the stimuli), of the share of [0, 1/128 of the largest distance from a landmark] for "
+        "which the witness complex has k loops",
+        value_range=(0.0, 2.0),
+        invariances=LANDMARKS_AT_PLACES | {Invariance.ISOTROPIC_SCALING, Invariance.TRANSLATION},
+        fewest_stimuli=FewestStimuli(FEWEST_OF_LANDMARKS),
     ),
 )
