@@ -29,8 +29,8 @@ def plot_position_maps(layer_probe_results: pd.DataFrame, *, stimulus_set: str |
         stimulus_set: The images to show; None, or images without such probes: the first that have some.
 
     Returns:
-        Square maps from input to output, one colour scale from 0 to 1; each network begins a new row. Of many
-        networks three are shown, of many layers as many as fit, at equal distances.
+        Square maps from input to output, one colour scale from the lowest to the highest accuracy; each network
+        begins a new row. Of many networks three are shown, of many layers as many as fit, at equal distances.
     """
     rows = layer_probe_results.dropna(subset=["row"])
     if not len(rows):
@@ -50,17 +50,19 @@ def _plot(rows: pd.DataFrame) -> Figure:
         _title(len(shown), len(networks), layers, most), min(AROUND_IN + ROW_IN * n_rows, SCREEN_IN)
     )
     panels = grid_of_panels(figure, N_COLUMNS * n_rows, N_COLUMNS)
+    accuracies = rows.loc[rows["model"].isin(shown), "test_accuracy"].astype(float)
+    limits = float(accuracies.min()), float(max(accuracies.max(), accuracies.min() + 0.01))
     images, start = [], 0
     for name, each in chosen.items():
         own = rows[rows["model"] == name]
         n_places = -(-len(each) // N_COLUMNS) * N_COLUMNS
         for panel, layer in zip(panels[start:], each, strict=False):
-            images.append(_draw_map(panel, own[own["layer"] == layer]))
+            images.append(_draw_map(panel, own[own["layer"] == layer], limits))
         for spare in panels[start + len(each) : start + n_places]:
             spare.set_axis_off()
         panels[start].set_ylabel(shortened(drawn(name), NETWORK_CHARS), fontsize=7.5)
         start += n_places
-    figure.colorbar(images[0], ax=panels, label="accuracy (0 to 1)", aspect=20, pad=0.01)
+    figure.colorbar(images[0], ax=panels, label="accuracy", aspect=20, pad=0.01)
     return figure
 
 
@@ -78,11 +80,13 @@ def _title(n_shown: int, n_networks: int, layers: dict[str, list[str]], most: in
     return f"{TITLE} ({', '.join(notes)})" if notes else TITLE
 
 
-def _draw_map(axes: Axes, rows: pd.DataFrame) -> AxesImage:
+def _draw_map(axes: Axes, rows: pd.DataFrame, limits: tuple[float, float]) -> AxesImage:
     height, width = int(rows["height"].iloc[0]), int(rows["width"].iloc[0])
     values = np.full((height, width), np.nan)
     values[rows["row"].astype(int), rows["column"].astype(int)] = rows["test_accuracy"]
-    image = axes.imshow(values, vmin=0, vmax=1, cmap=COLOUR_MAP, interpolation="none", aspect="auto")
+    image = axes.imshow(
+        values, vmin=limits[0], vmax=limits[1], cmap=COLOUR_MAP, interpolation="none", aspect="auto"
+    )
     axes.set_box_aspect(1)
     axes.set_xticks([])
     axes.set_yticks([])
