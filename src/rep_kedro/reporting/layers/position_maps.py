@@ -29,8 +29,9 @@ def plot_position_maps(layer_probe_results: pd.DataFrame, *, stimulus_set: str |
         stimulus_set: The images to show; None, or images without such probes: the first that have some.
 
     Returns:
-        Square maps from input to output, one colour scale from the lowest to the highest accuracy; each network
-        begins a new row. Of many networks three are shown, of many layers as many as fit, at equal distances.
+        Square maps from input to output, one colour scale from the lowest to the highest accuracy; each
+        network begins a new row. Of many networks three are shown, of many layers as many as fit, at equal
+        distances.
     """
     rows = layer_probe_results.dropna(subset=["row"])
     if not len(rows):
