@@ -125,7 +125,7 @@ def main() -> int:
         folder.mkdir(exist_ok=True)
         text = train_from(seed, folder)
         named[seed] = winners_of(text)
-        sys.stdout.write(f"base seed {seed}: {folder}, {text.count('cannot be said')} left open\n")
+        sys.stdout.write(f"base seed {seed}: {folder}, {text.count('is undecided')} left open\n")
         sys.stdout.writelines(f"  {what}: {name}\n" for what, name in named[seed].items())
     contradictions = find_contradictions(named)
     sys.stdout.write(f"{len(contradictions)} contradictions\n")

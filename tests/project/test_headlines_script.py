@@ -22,7 +22,7 @@ FIRST = {
     "In small ResNet the fullest layer is ... (mean saturation)": "block3.relu2",
     "Of these networks, ensembles of 3 are most accurate when chosen as “...”": "most accurate",
 }
-OPEN = "By objective, which pairs are least similar cannot be said: none of the 10 is clearly ahead."
+OPEN = "By objective, which pairs are least similar is undecided: none of the 10 is clearly ahead."
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import pytest
 
 from rep_kedro.reporting.headlines import (
     Ranking,
+    Undecided,
     ends_in_words,
     rank_columns,
     rank_consistency,
@@ -15,7 +16,9 @@ from rep_kedro.reporting.headlines import (
     rank_kinds,
     rank_sameness,
 )
+from rep_kedro.reporting.page import Section
 from rep_kedro.reporting.readout.text import accuracies_in_words, leaders_in_words
+from rep_kedro.reporting.report import summarise
 from rep_kedro.reporting.selection.text import selection_in_words
 from rep_kedro.reporting.similarity.text import objectives_in_words, pairs_in_words
 from rep_kedro.reporting.tables import best_layers
@@ -54,10 +57,10 @@ def test_of_equal_kinds_no_winner_is_named_and_one_sentence_says_so():
     named = 0
     for seed in range(N_RUNS):
         shown = objectives_in_words(_pairs(seed), NO_INFERENCE)
-        named += any("cannot be said" not in sentence for sentence in shown)
+        named += any("is undecided" not in sentence for sentence in shown)
     assert named <= 0.15 * N_RUNS  # three statements, each at 0.05
     assert objectives_in_words(_pairs(1), NO_INFERENCE)[0] == (
-        "By objective, which pairs are most or least similar cannot be said: none of the 6 is clearly ahead."
+        "By objective, which pairs are most or least similar is undecided: none of the 6 is clearly ahead."
     )
 
 
@@ -65,22 +68,22 @@ def test_a_winner_that_other_stimuli_might_reverse_is_not_named():
     rows = _pairs(0, effects=(1.0, 0.0, 0.0))
     assert "are most similar: " in objectives_in_words(rows, NO_INFERENCE)[0]
     unsure = rows.assign(similarity_low=rows["similarity"] - 3, similarity_high=rows["similarity"] + 3)
-    assert "cannot be said" in objectives_in_words(rows, unsure)[0]
+    assert "is undecided" in objectives_in_words(rows, unsure)[0]
 
 
 def test_one_network_of_a_kind_decides_nothing():
     rows = _pairs(0, effects=(5.0, 0.0, 0.0), n_per_kind=1)
-    assert all("cannot be said" in shown for shown in objectives_in_words(rows, NO_INFERENCE))
+    assert all("is undecided" in shown for shown in objectives_in_words(rows, NO_INFERENCE))
 
 
 def test_some_rivals_are_named_in_the_order_of_names():
     ranking = Ranking(("b", "a", "c"), (0.5, 0.4, 0.1), 0, (1,), float("nan"))
     assert ranking.in_words("{name} wins", "Who wins") == (
-        "Who wins cannot be said: a (0.40) and b (0.50) cannot be separated."
+        "Who wins is undecided: a (0.40) and b (0.50) are too close to separate."
     )
     other = Ranking(("b", "a", "c"), (0.5, 0.4, 0.1), 2, (), 0.2)
     assert ends_in_words(ranking, other, "{name} is {end} old", "Who is {end} old") == [
-        "Who is most old cannot be said: a (0.40) and b (0.50) cannot be separated.",
+        "Who is most old is undecided: a (0.40) and b (0.50) are too close to separate.",
         "c is least old: 0.10, at least 0.20 from every other.",
     ]
 
@@ -116,8 +119,8 @@ def test_strategies_are_ranked_over_stimulus_sets():
         )  # fmt: skip
 
     assert "are most accurate when chosen as “most accurate”" in selection_in_words(rows(0.1, 8))[0]
-    assert "cannot be said" in selection_in_words(rows(0.0, 8))[0]
-    assert "cannot be said" in selection_in_words(rows(0.1, 1))[0]
+    assert "is undecided" in selection_in_words(rows(0.0, 8))[0]
+    assert "is undecided" in selection_in_words(rows(0.1, 1))[0]
 
 
 def _probes(seed, gain=0.0, n_per_kind=6):
@@ -151,14 +154,14 @@ def test_objectives_are_ranked_by_what_is_read_out_and_ties_are_not():
     assert shown.startswith(
         "On digits, the training objective with the highest mean accuracy is supervised: 9"
     )
-    named = sum("cannot be said" not in leaders_in_words(best_layers(_probes(s)))[0] for s in range(N_RUNS))
+    named = sum("is undecided" not in leaders_in_words(best_layers(_probes(s)))[0] for s in range(N_RUNS))
     assert named <= 0.1 * N_RUNS
 
 
 def test_few_test_images_leave_open_which_networks_read_out_best():
     best = best_layers(_probes(0, gain=0.1))
-    assert "cannot be said" not in leaders_in_words(best)[0]
-    assert "cannot be said" in leaders_in_words(best.assign(n_test=20))[0]
+    assert "is undecided" not in leaders_in_words(best)[0]
+    assert "is undecided" in leaders_in_words(best.assign(n_test=20))[0]
 
 
 @pytest.mark.parametrize(("gap", "is_decided"), [(0.4, True), (0.0, False)])
@@ -171,3 +174,14 @@ def test_layers_are_ranked_over_the_networks_that_have_them(gap, is_decided):
     if is_decided:
         assert "fullest layer is first {name}: " in ranking.in_words("fullest layer is {name}", "which")
     assert rank_groups(pd.Series([0.5]), pd.Series(["one"]), n_images=10) is None
+
+
+def test_the_summary_repeats_what_is_undecided_only_where_all_is():
+    undecided = Ranking(("a", "b"), (0.5, 0.4), 0, (1,), float("nan")).in_words("{name} wins", "Who wins")
+    assert isinstance(undecided, Undecided)
+    sections = [
+        Section("alike", answers=["Known.", undecided]),
+        Section("selection", answers=[undecided]),
+        Section("consistency"),
+    ]
+    assert [text for _, text in summarise(sections)] == ["Known.", undecided]

@@ -28,6 +28,12 @@ MOST_NAMES = 6
 SAME, OTHER = "the same objective", "different objectives"
 
 
+class Undecided(str):
+    """A sentence that names no winner: the summary repeats it only where nothing else can be said."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True)
 class Ranking:
     """Candidates with their estimates, and which of them leads.
@@ -51,7 +57,7 @@ class Ranking:
 
         Args:
             winner: Sentence with ``{name}``, such as ``{name} pairs are most similar``.
-            question: What cannot be said otherwise, such as ``which pairs are most similar``.
+            question: What is undecided otherwise, such as ``which pairs are most similar``.
             kind: How values are written.
             digits: Digits after the point.
         """
@@ -67,10 +73,12 @@ class Ranking:
                 if n == 2
                 else f"none of the {n} is clearly ahead"
             )
-            return f"{question} cannot be said: {among}."
+            return Undecided(f"{question} is undecided: {among}.")
         places = sorted((self.leader, *self.rivals), key=lambda place: self.names[place])
         named = [f"{self.names[i]} ({write_number(self.estimates[i], kind, digits)})" for i in places]
-        return f"{question} cannot be said: {list_in_words(named, MOST_NAMES)} cannot be separated."
+        return Undecided(
+            f"{question} is undecided: {list_in_words(named, MOST_NAMES)} are too close to separate."
+        )
 
     @property
     def is_open(self) -> bool:

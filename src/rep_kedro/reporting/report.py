@@ -15,6 +15,7 @@ from rep_kedro.reporting.agreement import text as agreement
 from rep_kedro.reporting.certainty import text as certainty
 from rep_kedro.reporting.consistency import text as consistency
 from rep_kedro.reporting.content import ReportContent
+from rep_kedro.reporting.headlines import Undecided
 from rep_kedro.reporting.layer_similarity import text as layer_similarity
 from rep_kedro.reporting.layers import text as layers
 from rep_kedro.reporting.networks import text as record
@@ -104,9 +105,10 @@ def introduce(content: ReportContent) -> str:
 
 
 def summarise(sections: list[Section]) -> list[tuple[Section, str]]:
-    """Return the first answers of each section that answers a question."""
-    chosen = [section for section in sections if section.anchor in SUMMARY_ANCHORS]
-    return [(section, " ".join(section.answers)) for section in chosen if section.answers]
+    """Return the answers of each section that answers a question; what is undecided only where all is."""
+    chosen = [section for section in sections if section.anchor in SUMMARY_ANCHORS and section.answers]
+    decided = [[answer for answer in part.answers if not isinstance(answer, Undecided)] for part in chosen]
+    return [(part, " ".join(known or part.answers)) for part, known in zip(chosen, decided, strict=True)]
 
 
 def _number_figures(sections: list[Section]) -> dict[str, int]:

@@ -99,7 +99,7 @@ def criteria_in_words(rows: pd.DataFrame) -> list[str]:
     n_open = int(is_open.sum())
     if n_open:
         sentences.append(
-            f"Whether the criterion orders networks as their accuracy does cannot be said for "
+            f"Whether the criterion orders networks as their accuracy does is undecided for "
             f"{n_open} of {counted(len(able), 'group')} of networks: the interval of "
             f"ρ includes 0, or the corrected p exceeds {LEVEL}."
         )
