@@ -69,7 +69,7 @@ def test_a_study_that_trains_no_network_runs_to_its_report(imported: Path) -> No
     assert "Best read-out: " in words or "read out" in words
     for absent in (
         "This run trained no networks, or kept no history.",
-        "This run stitched no networks: the question stays unanswered.",
+        "This run stitched no networks (stitching.joints).",
         "The table consistency is empty: it needs two stimulus sets, and this run has 1 stimulus set.",
     ):
         assert absent in words

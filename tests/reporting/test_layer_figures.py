@@ -89,14 +89,19 @@ def test_matches_that_change_with_the_stimuli_are_counted_as_unknown(best):
 
 
 def test_the_section_says_what_was_not_compared(study, measure):
-    def notes(**changed):
+    def described(**changed):
         content = make_content(study.tables | changed, {}, parameters={}, measure=measure, delta=0.99)
         [section] = [s for s in describe_all(content) if s.anchor == "layer_similarity"]
-        return section.notes
+        return section
+
+    def notes(**changed):
+        return described(**changed).notes
 
     assert notes() == []
-    assert notes(layer_similarities=None) == [
-        "This run compared no layers (layer_similarity.models): the question stays unanswered."
+    assert described().left_out == []
+    assert notes(layer_similarities=None) == []
+    assert described(layer_similarities=None).left_out == [
+        "This run compared no layers (layer_similarity.models)."
     ]
     other = study.layer_similarities.assign(measure="procrustes")
     assert notes(layer_similarities=other) == [

@@ -144,6 +144,7 @@ class Section:
         answers: In words; the summary repeats them.
         details: Further answers, in the section alone.
         notes: What is missing or undefined; the summary repeats them.
+        left_out: What the run's parameters did not ask for; in the section alone.
         figures: The evidence drawn.
         tables: The evidence listed.
         bibtex: Entries to copy.
@@ -153,6 +154,7 @@ class Section:
     answers: Sequence[str] = ()
     details: Sequence[str] = ()
     notes: Sequence[str] = ()
+    left_out: Sequence[str] = ()
     figures: Sequence[FigureBlock] = ()
     tables: Sequence[Table] = ()
     bibtex: str = ""

@@ -23,6 +23,7 @@ CHANCE_COLUMNS = {
     "threshold": Column("chance stays below", "number", absent="–"),
     "p_adjusted": Column("p, corrected", "number", absent="–"),
 }
+NO_LAYERS = "This run compared no layers (layer_similarity.models)."
 NETWORK_COLUMNS = {
     "stimulus_set": Column("stimulus set"),
     "model_a": Column("network"),
@@ -64,6 +65,7 @@ def describe(content: ReportContent) -> list[Section]:
                 *undefined_in_words(networks, "similarity", "closest pairs of layers"),
                 *_absence(content),
             ],
+            left_out=[] if len(content.table("layer_similarities")) else [NO_LAYERS],
             figures=[
                 content.block("layer_similarity", f"measure {content.measure}; {counted(n_layers, 'layer')}"),
                 content.block(
@@ -109,11 +111,11 @@ def support_in_words(layers: pd.DataFrame) -> list[str]:
 
 
 def _absence(content: ReportContent) -> list[str]:
-    """Say which tables have nothing to show; if no layers were compared at all, in one sentence."""
+    """Say which tables have nothing to show though layers were compared."""
     empty = [name for name in TABLES if not len(content.of_measure(name))]
     if "layer_similarities" in empty:
         if not len(content.table("layer_similarities")):
-            return ["This run compared no layers (layer_similarity.models): the question stays unanswered."]
+            return []
         known = ", ".join(in_order(content.table("layer_similarities")["measure"]))
         return [f"The table layer_similarities has no rows of the measure {content.measure}; it has {known}."]
     return [

@@ -23,6 +23,11 @@ LAYER_COLUMNS = {
     "two_nn_dimension": Column("TwoNN", "number", 1),
     "mle_dimension": Column("MLE dimension", "number", 1),
 }
+LEFT_OUT = {
+    "saturation_history": "This run watched no training (training.grids: monitors).",
+    "layer_probe_results": "This run probed no maps of layers (probing.layer_probes).",
+    "projection_results": "This run projected no layers (diagnostics.projections).",
+}
 PROJECTION_COLUMNS = {
     "stimulus_set": Column("stimulus set"),
     "model": Column("network"),
@@ -59,6 +64,7 @@ def describe(content: ReportContent) -> list[Section]:
                 *tails_in_words(content),
             ],
             notes=_notes(content, shown, delta),
+            left_out=[sentence for name, sentence in LEFT_OUT.items() if not len(content.table(name))],
             figures=[
                 content.block("saturation", what if len(shown) else "nothing"),
                 content.block("saturation_history", _watched_in_words(content), is_folded=True),
@@ -84,12 +90,6 @@ def _notes(content: ReportContent, shown: pd.DataFrame, delta: float) -> list[st
         notes.append("This run made no table receptive_fields: no border layer is marked.")
     if not len(content.table("layer_tails")):
         notes.append("This run made no table layer_tails: no tail is marked.")
-    if not len(content.table("saturation_history")):
-        notes.append("This run watched no training: saturation over epochs is unknown.")
-    if not len(content.table("layer_probe_results")):
-        notes.append("This run probed no maps of layers.")
-    if not len(content.table("projection_results")):
-        notes.append("This run projected no layers.")
     return notes
 
 

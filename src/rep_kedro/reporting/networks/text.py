@@ -43,11 +43,11 @@ def _describe_networks(content: ReportContent) -> Section:
         if len(cards)
         else ["This run made no table model_cards: objectives and architectures are unknown."]
     )
-    notes += [] if len(history) else ["This run trained no networks, or kept no history."]
     return Section(
         anchor="networks",
         answers=networks_in_words(cards),
         notes=notes,
+        left_out=[] if len(history) else ["This run trained no networks, or kept no history."],
         figures=[
             content.block("stimuli", "the first images of some classes", is_folded=True),
             content.block("categories", counted(len(cards), "network"), is_folded=True),

@@ -37,8 +37,7 @@ def describe(content: ReportContent) -> list[Section]:
     rows = everything[everything["stimulus_set"] == stimulus_set]
     rows = rows.sort_values("relative_accuracy", ascending=False, kind="stable")
     n_undefined = int(rows["relative_accuracy"].isna().sum())
-    notes = [] if len(rows) else ["This run stitched no networks: the question stays unanswered."]
-    notes += [f"{n_undefined} of {len(rows)} relative accuracies are undefined."] if n_undefined else []
+    notes = [f"{n_undefined} of {len(rows)} relative accuracies are undefined."] if n_undefined else []
     shown = (
         f"stimulus set {stimulus_set}; {counted(len(rows), 'stitched network')}" if len(rows) else "nothing"
     )
@@ -58,6 +57,7 @@ def describe(content: ReportContent) -> list[Section]:
                 *maps_in_words(content.table("stitching_summary"), stimulus_set),
             ],
             notes=notes,
+            left_out=[] if len(rows) else ["This run stitched no networks (stitching.joints)."],
             figures=[
                 content.block(name, shown, is_folded=name in content.absences)
                 for name in ("stitching", "stitching_maps", "stitching_cka", "stitching_grid")
