@@ -19,7 +19,6 @@ from typing import Any
 
 from torch import OutOfMemoryError, nn
 
-from rep_kedro._torchvision import declare_torchvision_operators
 from rep_kedro.datasets.source_facts import read_facts
 from rep_kedro.errors import UserError, suggest
 from rep_kedro.models.preprocessing import Preprocessing
@@ -90,7 +89,6 @@ def _attribute(owner: Any, name: str, spec: PythonModel) -> Any:
 @contextmanager
 def _running(spec: PythonModel) -> Iterator[ModuleType]:
     """Yield the module, run; what is raised until it is done with becomes one line."""
-    declare_torchvision_operators()
     with _explained(spec):
         if spec.file is None:
             yield import_module(_module_of(spec))
