@@ -21,6 +21,8 @@ from rep_kedro.features.from_files.rows import (
 )
 from rep_kedro.features.from_files.stored_arrays import StoredArray
 from rep_kedro.features.images import hash_stimulus_ids
+from rep_kedro.models.files import identify_file, is_here, require_file
+from rep_kedro.models.places import FilePlace
 from rep_kedro.models.sources.array_specs import (
     ArrayPlace,
     DissimilaritiesModel,
@@ -28,8 +30,6 @@ from rep_kedro.models.sources.array_specs import (
     FileModel,
     Repeats,
 )
-from rep_kedro.models.sources.files import identify_file, is_here, require_file
-from rep_kedro.models.sources.places import FilePlace
 
 if TYPE_CHECKING:
     from rep_kedro.datasets import ArrowHandle

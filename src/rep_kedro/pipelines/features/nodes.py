@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rep_kedro.datasets import Batch, MemberKey, Plan, Planned, code_revision, missing_of
 from rep_kedro.errors import UserError, contained, require_known
 from rep_kedro.features.params import FeaturesParams
+from rep_kedro.models.places import Alignment
 from rep_kedro.models.pooling_names import Pooling
 from rep_kedro.models.sources.array_specs import DissimilaritiesModel, FeaturesModel, FileModel
 from rep_kedro.models.sources.code_specs import PythonModel
-from rep_kedro.models.sources.places import Alignment
 from rep_kedro.models.sources.specs import TrainedModel, ZooEntry
 
 if TYPE_CHECKING:
