@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from rep_kedro.models.architecture_files import load_architecture
-from rep_kedro.models.network import build_network
+from rep_kedro.models.building import build_network
 from rep_kedro.training.loop import train_network
 from rep_kedro.training.monitors.registry import make_monitors
 from rep_kedro.training.monitors.watching import Watching

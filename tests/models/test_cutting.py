@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from rep_kedro.errors import UserError
+from rep_kedro.models.building import build_network
 from rep_kedro.models.cutting import CutNetwork, require_equal_outputs
 from rep_kedro.models.layers import LayerReader
-from rep_kedro.models.network import build_network
 
 
 def _own(name):

@@ -17,8 +17,8 @@ from torch import nn
 from torchvision.models.convnext import CNBlockConfig
 
 from rep_kedro.errors import UserError
+from rep_kedro.models.building import build_network
 from rep_kedro.models.fields import find_layer_fields
-from rep_kedro.models.network import build_network
 from rep_kedro.models.outline import build_on_meta
 from rep_kedro.models.sources.specs import ModelEntry
 

@@ -6,8 +6,8 @@ from torch import nn
 
 from rep_kedro.errors import UserError
 from rep_kedro.models.activation_form import Form
+from rep_kedro.models.building import build_network
 from rep_kedro.models.layers import LayerReader, select_layers
-from rep_kedro.models.network import build_network
 from rep_kedro.models.pooling import pool_activation
 
 

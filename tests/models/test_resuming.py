@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from rep_kedro.errors import UserError
-from rep_kedro.models.network import build_network
+from rep_kedro.models.building import build_network
 from rep_kedro.models.resuming import Resuming
 from rep_kedro.models.survey import listening
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from rep_kedro.errors import UserError
 from rep_kedro.kernels.layers.positions import count_positions
-from rep_kedro.models.network import build_network
+from rep_kedro.models.building import build_network
 from rep_kedro.models.watched_layers import Amount, WatchedLayer, choose_amount, find_watched_layers
 from rep_kedro.models.watching import CONSTANT, NO_SAMPLES, NOT_FINITE, LayerWatch
 
