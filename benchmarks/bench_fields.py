@@ -9,7 +9,6 @@ import argparse
 import sys
 import time
 
-from rep_kedro._torchvision import declare_torchvision_operators
 from rep_kedro.models.fields import find_layer_fields
 from rep_kedro.models.outline import build_on_meta
 from rep_kedro.models.sources.specs import TorchvisionModel
@@ -19,7 +18,6 @@ BOUND_S = 10.0
 
 def main() -> int:
     """Print one line per network that takes more than a second, and the slowest."""
-    declare_torchvision_operators()
     from torchvision import models
 
     parser = argparse.ArgumentParser(description=__doc__)

@@ -13,7 +13,7 @@ import time
 import torch
 from torch import Tensor, nn
 
-from rep_kedro.models.network import build_network
+from rep_kedro.models.building import build_network
 from rep_kedro.models.sources.torchvision import draw
 
 N_CLASSES = 10

@@ -14,9 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rep_kedro._torchvision import declare_torchvision_operators
 from rep_kedro.models.architecture_files import load_architecture
-from rep_kedro.models.network import build_network
+from rep_kedro.models.building import build_network
 from rep_kedro.training.loop import train_network
 from rep_kedro.training.monitors.registry import make_monitors
 from rep_kedro.training.monitors.watching import Watching
@@ -70,7 +69,6 @@ def _compare_steps(pixels: Tensor) -> dict[str, float]:
 
 
 def _lightly_loss(images: Tensor) -> Callable[[Any, Any], Tensor]:
-    declare_torchvision_operators()
     from lightly.loss import NTXentLoss
     from lightly.transforms import SimCLRTransform
     from torchvision.transforms.functional import to_pil_image

@@ -14,7 +14,6 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from rep_kedro._torchvision import declare_torchvision_operators
 from rep_kedro.analyses.projections.directions import find_directions
 from rep_kedro.analyses.projections.evaluation import Evaluation
 from rep_kedro.analyses.projections.params import ProjectionParams
@@ -50,7 +49,6 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    declare_torchvision_operators()
     from torchvision.models import get_model
 
     for name in ("resnet18", "vgg11_bn"):

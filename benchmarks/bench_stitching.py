@@ -27,8 +27,9 @@ from rep_kedro.kernels.stitching.moments import PairedMoments
 from rep_kedro.kernels.stitching.recipes import Schedule, StitchRecipe
 from rep_kedro.kernels.stitching.running import EndLayer, FrontLayer
 from rep_kedro.kernels.stitching.training import Stitch, StitchTraining, share_out
+from rep_kedro.models.building import build_network
 from rep_kedro.models.folding import fold_batch_norms
-from rep_kedro.models.network import LayeredNetwork, build_network
+from rep_kedro.models.network import LayeredNetwork
 
 BATCH, N_CLASSES, PX = 128, 10, 32
 N_STEPS = 585

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from rep_kedro.models.architecture_files import load_definition
-from rep_kedro.models.network import LayeredNetwork, build_network, scale_images_in_unit_range
+from rep_kedro.models.building import build_network
+from rep_kedro.models.network import LayeredNetwork, scale_images_in_unit_range
 from rep_kedro.training.data_parallel import Processes
 from rep_kedro.training.decoding import make_room
 from rep_kedro.training.loop import train_network

@@ -16,7 +16,6 @@ from statistics import median
 import torch
 from torch import nn
 
-from rep_kedro._torchvision import declare_torchvision_operators
 from rep_kedro.models.watched_layers import Amount, choose_amount, find_watched_layers
 from rep_kedro.models.watching import LayerWatch
 
@@ -29,7 +28,6 @@ class Training:
     """A network, its optimiser and a batch."""
 
     def __init__(self, name: str, batch: int) -> None:
-        declare_torchvision_operators()
         from torchvision.models import get_model
 
         torch.manual_seed(0)

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from tests.small_study import own_study, study
 
+import rep_kedro  # noqa: F401 - before any test imports torchvision, which needs it with a CPU build of torch
+
 __all__ = ["own_study", "study"]
 
 os.environ.update(

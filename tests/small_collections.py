@@ -82,7 +82,7 @@ def make_network(architecture, *, seed, n_classes, stimulus_set, objective="supe
     """Return a network with drawn weights and batch-norm statistics, as the training pipeline stores it."""
     import torch
 
-    from rep_kedro.models.network import build_network
+    from rep_kedro.models.building import build_network
 
     network = build_network(architecture, n_classes=n_classes, seed=seed)
     generator = torch.Generator().manual_seed(seed)

@@ -30,7 +30,7 @@ class BeforeTorchvision:
 def declare_torchvision_operators() -> bool:
     """Declare the operators that torchvision misses, if its compiled library does not load.
 
-    Call it before anything that imports torchvision, timm or open_clip. Further calls do nothing.
+    Importing this project has it called (`BeforeTorchvision`). Further calls do nothing.
 
     Returns:
         True if the operators were declared here, False if torchvision needs no help (or is not installed).

@@ -13,7 +13,7 @@ from torch import nn
 import rep_kedro
 from rep_kedro.analyses.diagnostics.params import DiagnosticsParams
 from rep_kedro.analyses.diagnostics.receptive_fields import compute_receptive_fields
-from rep_kedro.models.sources.trained import restore_trained_network
+from rep_kedro.models.trained import restore_trained_network
 from rep_kedro.pipelines.diagnostics.nodes import compute_layer_diagnostics, plan_spectra
 
 X = np.random.default_rng(0).normal(size=(40, 6)) @ np.diag([5, 3, 2, 1, 0.5, 0.1]) + 2

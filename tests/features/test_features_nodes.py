@@ -14,7 +14,7 @@ from rep_kedro.datasets import CollectionError, Handles
 from rep_kedro.features.cards import compute_model_cards
 from rep_kedro.features.params import FeaturesParams
 from rep_kedro.models.network import scale_images_in_unit_range
-from rep_kedro.models.sources.trained import restore_trained_network
+from rep_kedro.models.trained import restore_trained_network
 from rep_kedro.pipelines.features.nodes import plan_features
 from rep_kedro.stimuli.decoding import decode_images
 

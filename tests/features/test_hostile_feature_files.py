@@ -18,7 +18,7 @@ from tests.small_collections import ARROW, make_stimuli, make_subset, store
 
 from rep_kedro.datasets import Handles
 from rep_kedro.errors import UserError
-from rep_kedro.features.from_files import formats, parquet, rows
+from rep_kedro.features.from_files import parquet, rows, stored_arrays
 from rep_kedro.features.from_files.members import open_file, require_readable
 from rep_kedro.features.from_files.rows import pick_rows
 from rep_kedro.features.params import FeaturesParams
@@ -348,7 +348,7 @@ def test_a_page_of_parquet_that_unpacks_to_more_than_the_limit_is_refused(monkey
 
 
 def test_a_chunk_is_unpacked_once_however_small_the_blocks(monkeypatch):
-    monkeypatch.setattr(formats, "BLOCK_BYTES", 16)
+    monkeypatch.setattr(stored_arrays, "BLOCK_BYTES", 16)
     values = np.arange(60.0).reshape(30, 2)
     _hdf5(lambda file: file.create_dataset("x", data=values, chunks=(7, 2), compression="gzip"))()
     array = open_file(ArrayPlace(path="f", row_order="all")).layers["x"]

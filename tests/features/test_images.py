@@ -7,7 +7,6 @@ import pytest
 import torch
 from PIL import Image
 
-from rep_kedro._torchvision import declare_torchvision_operators
 from rep_kedro.features.images import make_pixels
 from rep_kedro.models.preprocessing import Preprocessing
 
@@ -24,7 +23,6 @@ def _encode(width, height, seed=0):
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 def test_a_square_image_becomes_exactly_what_timms_transform_makes_of_it(interpolation):
-    declare_torchvision_operators()
     from timm.data import create_transform
 
     image, encoded = _encode(120, 120)
@@ -35,7 +33,6 @@ def test_a_square_image_becomes_exactly_what_timms_transform_makes_of_it(interpo
 
 
 def test_an_oblong_image_becomes_exactly_what_torchvisions_transform_makes_of_its_middle():
-    declare_torchvision_operators()
     from torchvision.transforms._presets import ImageClassification
 
     image, encoded = _encode(160, 128)

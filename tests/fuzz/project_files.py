@@ -104,7 +104,7 @@ def make_architecture(rng, folder):
 def run_architecture(folder):
     """Read an architecture and build its network."""
     from rep_kedro.models.architecture_files import read_architecture
-    from rep_kedro.models.network import build_network
+    from rep_kedro.models.building import build_network
 
     [file] = folder.iterdir()
     build_network(read_architecture(file), n_classes=3, seed=0)

@@ -5,7 +5,6 @@ import torch
 from pydantic import TypeAdapter
 from torch import nn
 
-from rep_kedro._torchvision import declare_torchvision_operators
 from rep_kedro.errors import UserError
 from rep_kedro.models.layers import LayerReader
 from rep_kedro.models.outline import build_on_meta, require_readable
@@ -278,7 +277,6 @@ def test_tokens_that_are_no_grid_are_averaged_but_not_parted():
 
 
 def _drawn(name, size):
-    declare_torchvision_operators()
     import timm
 
     with torch.random.fork_rng(devices=[]):
@@ -292,7 +290,6 @@ def _drawn(name, size):
 
 @pytest.mark.slow
 def test_the_stages_of_every_family_of_timm_are_as_wide_as_timm_says():
-    declare_torchvision_operators()
     import timm
 
     n_stages, refused = 0, []

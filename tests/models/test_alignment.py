@@ -11,7 +11,7 @@ from tests.small_collections import ARROW, make_network, make_stimuli, make_subs
 
 from rep_kedro.features.params import FeaturesParams
 from rep_kedro.models.alignment import load_alignment
-from rep_kedro.models.sources.places import Alignment
+from rep_kedro.models.places import Alignment
 from rep_kedro.models.sources.specs import ModelEntry
 from rep_kedro.pipelines.features.nodes import plan_features
 

@@ -7,7 +7,8 @@ from tests.models.shipped import SHIPPED
 
 from rep_kedro.models.architecture import Architecture
 from rep_kedro.models.architecture_files import load_architecture
-from rep_kedro.models.network import build_network, restore_network, scale_images_in_unit_range
+from rep_kedro.models.building import build_network, restore_network
+from rep_kedro.models.network import scale_images_in_unit_range
 
 
 def _define(*layers, keep=("a",)):

@@ -17,9 +17,10 @@ from rep_kedro.errors import UserError
 from rep_kedro.models import architecture_files, shapes
 from rep_kedro.models.architecture import MOST_LAYERS, Layer
 from rep_kedro.models.architecture_files import load_architecture, load_definition, look_in
+from rep_kedro.models.building import build_network
 from rep_kedro.models.families.registry import FAMILIES, find_family
 from rep_kedro.models.families.variant import LayeredVariant
-from rep_kedro.models.network import LayeredNetwork, build_network
+from rep_kedro.models.network import LayeredNetwork
 
 DOCUMENT = Path(__file__).parents[2] / "docs/architectures.md"
 EXAMPLES = re.findall(r"```yaml\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)

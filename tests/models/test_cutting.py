@@ -4,11 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from rep_kedro._torchvision import declare_torchvision_operators
 from rep_kedro.errors import UserError
+from rep_kedro.models.building import build_network
 from rep_kedro.models.cutting import CutNetwork, require_equal_outputs
 from rep_kedro.models.layers import LayerReader
-from rep_kedro.models.network import build_network
 
 
 def _own(name):
@@ -18,14 +17,12 @@ def _own(name):
 
 
 def _timm(name, **given):
-    declare_torchvision_operators()
     import timm
 
     return timm.create_model(name, num_classes=5, **given), (3, 64, 64)
 
 
 def _torchvision():
-    declare_torchvision_operators()
     import torchvision
 
     return torchvision.models.resnet18(num_classes=5), (3, 64, 64)

@@ -11,11 +11,11 @@ from torch import nn
 
 from rep_kedro.errors import UserError
 from rep_kedro.models.architecture_files import load_architecture, look_in
+from rep_kedro.models.building import build_network
 from rep_kedro.models.cost import count_cost
 from rep_kedro.models.families.layout import read_layout
 from rep_kedro.models.families.registry import make_variant
 from rep_kedro.models.fields import find_layer_fields
-from rep_kedro.models.network import build_network
 from rep_kedro.models.shapes import follow_shapes
 
 

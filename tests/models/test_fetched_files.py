@@ -9,8 +9,8 @@ import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from rep_kedro.models.network import build_network
-from rep_kedro.models.sources import files
+from rep_kedro.models import files
+from rep_kedro.models.building import build_network
 from rep_kedro.models.sources.specs import ModelEntry
 from rep_kedro.models.sources.zoo import build_model, describe_model
 

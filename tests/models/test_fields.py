@@ -4,6 +4,7 @@ import functools
 
 import pytest
 import torch
+import torchvision.models as zoo
 from pydantic import TypeAdapter
 from tests.models.footprints import (
     average_windows,
@@ -13,17 +14,13 @@ from tests.models.footprints import (
 )
 from tests.reference.receptive_field import unproductive_nodes
 from torch import nn
+from torchvision.models.convnext import CNBlockConfig
 
-from rep_kedro._torchvision import declare_torchvision_operators
 from rep_kedro.errors import UserError
+from rep_kedro.models.building import build_network
 from rep_kedro.models.fields import find_layer_fields
-from rep_kedro.models.network import build_network
 from rep_kedro.models.outline import build_on_meta
 from rep_kedro.models.sources.specs import ModelEntry
-
-declare_torchvision_operators()
-import torchvision.models as zoo  # noqa: E402
-from torchvision.models.convnext import CNBlockConfig  # noqa: E402
 
 # --------------------------------------------------------------------------------------------- gradients
 

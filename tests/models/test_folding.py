@@ -7,8 +7,8 @@ import torch
 from torch import fx, nn
 
 from rep_kedro.models.architecture import Architecture
+from rep_kedro.models.building import build_network
 from rep_kedro.models.folding import fold_batch_norms
-from rep_kedro.models.network import build_network
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 

@@ -10,10 +10,10 @@ import yaml
 
 from rep_kedro.errors import UserError
 from rep_kedro.models.architecture_files import load_architecture, load_definition, look_in
+from rep_kedro.models.building import build_network
 from rep_kedro.models.foreign import read_definition
 from rep_kedro.models.foreign_network import list_reached_layers
-from rep_kedro.models.network import build_network
-from rep_kedro.models.sources.trained import (
+from rep_kedro.models.trained import (
     definition_of,
     preprocessing_of,
     restore_layered_network,

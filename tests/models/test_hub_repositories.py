@@ -57,9 +57,6 @@ def _snapshot(cache, repository, revision="main"):
 @pytest.fixture
 def tiny(cache):
     """A small network of timm in two commits; returns the weights of each."""
-    from rep_kedro._torchvision import declare_torchvision_operators
-
-    declare_torchvision_operators()
     import timm
     from timm.models._hub import save_for_hf
 
@@ -75,9 +72,7 @@ def tiny(cache):
 
 @pytest.fixture
 def clip(cache):
-    from rep_kedro._torchvision import declare_torchvision_operators
 
-    declare_torchvision_operators()
     import open_clip
     from safetensors.torch import save_file
 

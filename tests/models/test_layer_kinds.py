@@ -8,8 +8,8 @@ from torch.nn.functional import conv2d, pad
 
 from rep_kedro.models.architecture import Architecture
 from rep_kedro.models.architecture_files import load_architecture
+from rep_kedro.models.building import build_network
 from rep_kedro.models.fields import find_layer_fields, follow_layers
-from rep_kedro.models.network import build_network
 from rep_kedro.models.sources.specs import ModelEntry
 from rep_kedro.models.sources.zoo import build_model, describe_model
 

@@ -4,11 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from rep_kedro._torchvision import declare_torchvision_operators
 from rep_kedro.errors import UserError
 from rep_kedro.models.activation_form import Form
+from rep_kedro.models.building import build_network
 from rep_kedro.models.layers import LayerReader, select_layers
-from rep_kedro.models.network import build_network
 from rep_kedro.models.pooling import pool_activation
 
 
@@ -28,7 +27,6 @@ class _Bypass(nn.Module):
 
 
 def _torchvision_resnet18():
-    declare_torchvision_operators()
     from torchvision.models import resnet18
 
     with torch.random.fork_rng(devices=[]):
@@ -130,7 +128,6 @@ def test_a_layer_that_is_never_called_is_not_called_unknown(pattern):
 
 
 def test_parts_that_attention_computes_without_calling_them_are_named_so():
-    declare_torchvision_operators()
     import timm
 
     network = timm.create_model("test_vit", pretrained=False).eval()
@@ -168,7 +165,6 @@ def test_a_layer_that_gives_no_tensor_is_named():
 
 
 def test_a_timm_resnet_with_in_place_activations_is_read_before_them():
-    declare_torchvision_operators()
     import timm
 
     network = timm.create_model("test_resnet", pretrained=False).eval()
@@ -179,7 +175,6 @@ def test_a_timm_resnet_with_in_place_activations_is_read_before_them():
 
 
 def test_tokens_of_a_vision_transformer_are_pooled_as_asked():
-    declare_torchvision_operators()
     import timm
 
     network = timm.create_model("test_vit", pretrained=False).eval()

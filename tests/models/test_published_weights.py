@@ -9,7 +9,6 @@ import torch
 from pydantic import TypeAdapter
 from safetensors.torch import save_file
 
-from rep_kedro._torchvision import declare_torchvision_operators
 from rep_kedro.errors import UserError
 from rep_kedro.models.outline import require_readable
 from rep_kedro.models.sources import published
@@ -142,7 +141,6 @@ def test_weights_that_change_between_plan_and_use_are_refused(folders):
 
 @pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
 def test_a_file_of_weights_is_read_as_torchvision_reads_its_own(name, folders):
-    declare_torchvision_operators()
     from torchvision.models import get_model, get_model_weights
 
     drawn = {"source": "torchvision", "name": name, "layers": ["avgpool"]}
@@ -182,7 +180,6 @@ def test_networks_are_outlined_at_the_size_of_their_weights():
 
 
 def test_every_pair_of_open_clip_is_used_with_the_activation_of_its_training():
-    declare_torchvision_operators()
     import open_clip
 
     pairs = open_clip.list_pretrained()

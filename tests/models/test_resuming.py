@@ -4,9 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from rep_kedro._torchvision import declare_torchvision_operators
 from rep_kedro.errors import UserError
-from rep_kedro.models.network import build_network
+from rep_kedro.models.building import build_network
 from rep_kedro.models.resuming import Resuming
 from rep_kedro.models.survey import listening
 
@@ -38,7 +37,6 @@ def _make(name):
         network = build_network(name, n_classes=3, seed=0).eval()
         spec = network.architecture.input
         return network, torch.randn(4, spec.channels, spec.size_px, spec.size_px)
-    declare_torchvision_operators()
     from torchvision.models import get_model
 
     return get_model(name, weights=None, num_classes=7).eval(), torch.randn(2, 3, 64, 64)

@@ -21,9 +21,14 @@ def _run(code):
     return done.stdout.strip()
 
 
-@pytest.mark.parametrize("package", ["torchvision", "timm", "open_clip"])
-def test_the_package_imports_after_the_declaration(package):
-    assert _run(f"{DECLARE}import {package}; print({package}.__version__)")
+@pytest.mark.parametrize("package", ["torchvision", "timm", "open_clip", "torchvision.ops"])
+def test_a_package_imports_after_this_one_without_a_call(package):
+    assert _run(f"import rep_kedro, {package}, sys; print(sys.modules['torchvision'].__version__)")
+
+
+def test_names_of_all_libraries_are_listed_in_a_new_process():
+    code = "from rep_kedro.models.sources.by_name import names_by_library as names; print(*names())"
+    assert _run(code).split() == ["timm", "torchvision", "open_clip"]
 
 
 def test_a_second_call_does_nothing_more():

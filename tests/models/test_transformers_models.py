@@ -6,7 +6,6 @@ import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from rep_kedro._torchvision import declare_torchvision_operators
 from rep_kedro.errors import UserError
 from rep_kedro.features.listing import list_entry_layers
 from rep_kedro.models.cost import count_zoo_cost
@@ -39,7 +38,6 @@ INPUT = {
 
 @pytest.fixture(scope="module")
 def library():
-    declare_torchvision_operators()
     import transformers
     from transformers.utils import logging
 

@@ -8,10 +8,9 @@ from tests.reference import positions as reference_positions
 from tests.reference import spectrum as reference
 from torch import nn
 
-from rep_kedro._torchvision import declare_torchvision_operators
 from rep_kedro.errors import UserError
 from rep_kedro.kernels.layers.positions import count_positions
-from rep_kedro.models.network import build_network
+from rep_kedro.models.building import build_network
 from rep_kedro.models.watched_layers import Amount, WatchedLayer, choose_amount, find_watched_layers
 from rep_kedro.models.watching import CONSTANT, NO_SAMPLES, NOT_FINITE, LayerWatch
 
@@ -155,7 +154,6 @@ def test_layers_without_a_spectrum_say_why(mixed):
 )
 def test_published_networks_have_the_published_numbers(name, n_layers, n_positions, n_multiply_adds):
     """Counts of the saturation experiments, 10 classes, 32 px; their VGG16 has one linear layer fewer."""
-    declare_torchvision_operators()
     from torchvision.models import get_model
 
     with torch.device("meta"):

@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 from safetensors.torch import save_file
 
 from rep_kedro.errors import UserError
-from rep_kedro.models.network import build_network
+from rep_kedro.models.building import build_network
 from rep_kedro.models.sources.checkpoint import identify_weights
 from rep_kedro.models.sources.specs import ModelEntry
 from rep_kedro.models.sources.zoo import build_model

@@ -108,7 +108,7 @@ def test_a_network_is_loaded_once_for_all_its_sets(inputs, tmp_path, monkeypatch
 @pytest.mark.parametrize("batch_size", [1, 5, 100])
 def test_decoding_ahead_keeps_the_order(inputs, decode_threads, batch_size):
     from rep_kedro.models.sources.loaded import LoadedModel
-    from rep_kedro.models.sources.trained import preprocessing_of, restore_trained_network
+    from rep_kedro.models.trained import preprocessing_of, restore_trained_network
 
     network = inputs[2]["cnn_supervised_s0"]
     model = LoadedModel(restore_trained_network(network), preprocessing_of(network), ("relu1",))
@@ -125,7 +125,7 @@ def test_decoding_ahead_keeps_the_order(inputs, decode_threads, batch_size):
 @pytest.mark.parametrize(("device", "is_pinned"), [("cpu", False), ("cuda:1", True)])
 def test_pixels_for_a_gpu_are_decoded_into_pinned_memory(inputs, monkeypatch, device, is_pinned):
     from rep_kedro.models.sources.loaded import LoadedModel
-    from rep_kedro.models.sources.trained import preprocessing_of, restore_trained_network
+    from rep_kedro.models.trained import preprocessing_of, restore_trained_network
 
     pinned = []
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: (pinned.append(self.shape), self)[1])
@@ -176,7 +176,7 @@ def test_channels_innermost_change_last_digits_at_most(inputs, tmp_path):
 
 def test_the_image_layout_is_the_one_asked_for(inputs):
     from rep_kedro.models.sources.loaded import LoadedModel
-    from rep_kedro.models.sources.trained import preprocessing_of, restore_trained_network
+    from rep_kedro.models.trained import preprocessing_of, restore_trained_network
 
     network = inputs[2]["cnn_supervised_s0"]
     model = LoadedModel(restore_trained_network(network), preprocessing_of(network), ("relu1",))

@@ -84,9 +84,7 @@ def test_weights_that_were_mislabelled_name_the_larger_set_in_their_tag(networks
 
 
 def test_every_name_and_tag_is_known_to_its_library(all_groups):
-    from rep_kedro._torchvision import declare_torchvision_operators
 
-    declare_torchvision_operators()
     import open_clip
     import timm
     from torchvision.models import get_model_weights

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from tests.project.conftest import BIN, ROOT, copy_project, run_shared
 
 from rep_kedro.models.architecture_files import load_architecture
-from rep_kedro.models.network import build_network
+from rep_kedro.models.building import build_network
 
 
 def _state(study: Path) -> dict[Path, tuple[int, int]]:

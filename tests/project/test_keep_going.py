@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from tests.project.conftest import copy_project, run_in
 
 from rep_kedro.models.architecture_files import load_architecture
-from rep_kedro.models.network import build_network
+from rep_kedro.models.building import build_network
 
 pytestmark = pytest.mark.slow
 

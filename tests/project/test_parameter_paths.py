@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from rep_kedro.errors import UserError
-from rep_kedro.models.sources.files import require_file
-from rep_kedro.models.sources.places import FilePlace
+from rep_kedro.models.files import require_file
+from rep_kedro.models.places import FilePlace
 from rep_kedro.parameter_rules import expand_path
 from rep_kedro.stimuli.sources import parse_source
 

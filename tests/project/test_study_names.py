@@ -18,7 +18,7 @@ from rep_kedro.checks.study_names import require_known_names
 from rep_kedro.datasets.plan_file import write_plan
 from rep_kedro.errors import UserError
 from rep_kedro.models.architecture_files import look_in
-from rep_kedro.models.network import build_network
+from rep_kedro.models.building import build_network
 from rep_kedro.pipelines import PIPELINES
 
 

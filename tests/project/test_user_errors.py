@@ -317,7 +317,7 @@ def test_networks_that_give_no_numbers_or_hold_code_are_refused(own_study: Path)
     from safetensors.torch import save_file
 
     from rep_kedro.models.architecture_files import load_architecture
-    from rep_kedro.models.network import build_network
+    from rep_kedro.models.building import build_network
 
     state = build_network(load_architecture("cnn"), n_classes=10, seed=0).state_dict()
     name = next(name for name in state if name.endswith("weight"))

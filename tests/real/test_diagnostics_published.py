@@ -13,9 +13,9 @@ from rep_kedro.kernels.layers.spectrum import (
 )
 from rep_kedro.kernels.layers.streaming import StreamedMoments, flatten_positions
 from rep_kedro.models.architecture import Conv
+from rep_kedro.models.building import build_network
 from rep_kedro.models.fields import find_layer_fields, follow_layers
 from rep_kedro.models.layers import LayerReader
-from rep_kedro.models.network import build_network
 
 pytestmark = needs_published
 INPUT_PX = 32

@@ -7,7 +7,7 @@ import torch
 
 from rep_kedro.errors import UserError
 from rep_kedro.models.architecture_files import load_architecture
-from rep_kedro.models.sources.trained import MONITOR_PREFIX
+from rep_kedro.models.trained import MONITOR_PREFIX
 from rep_kedro.training.loop import train_network
 from rep_kedro.training.monitors.protocol import Monitor, MonitorSettings
 from rep_kedro.training.monitors.registry import MONITORS, make_monitors
@@ -155,7 +155,7 @@ def test_names_and_settings_are_checked():
 
 @pytest.mark.usefixtures("_registered")
 def test_stored_tensors_of_monitors_are_no_weights():
-    from rep_kedro.models.sources.trained import restore_trained_network
+    from rep_kedro.models.trained import restore_trained_network
 
     trained = _train(monitors={"counter": {}})
 

@@ -17,7 +17,7 @@ from tests.small_collections import ARROW, make_stimuli, run_plan, store
 
 from rep_kedro.datasets import CollectionError, TensorsDataset
 from rep_kedro.kernels.training.portable import portable_sqrt
-from rep_kedro.models.sources.trained import PROJECTOR_PREFIX
+from rep_kedro.models.trained import PROJECTOR_PREFIX
 from rep_kedro.pipelines.training.nodes import plan_networks
 from rep_kedro.training import processes
 from rep_kedro.training.params import TrainingParams

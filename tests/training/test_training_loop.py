@@ -114,7 +114,7 @@ def test_self_supervised_networks_have_no_head_and_need_no_labels(train, test):
 
 
 def test_the_control_stays_as_drawn(train, test):
-    from rep_kedro.models.network import build_network
+    from rep_kedro.models.building import build_network
 
     trained = _train(train, test, "untrained", seed=5)
     drawn = build_network("cnn", n_classes=N_CLASSES, seed=5)

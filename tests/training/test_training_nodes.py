@@ -15,7 +15,7 @@ from rep_kedro.features.estimate import width_of
 from rep_kedro.features.listing import list_trained_layers
 from rep_kedro.features.params import FeaturesParams
 from rep_kedro.models.network import scale_images_in_unit_range
-from rep_kedro.models.sources.trained import restore_trained_network, run_to_embedding
+from rep_kedro.models.trained import restore_trained_network, run_to_embedding
 from rep_kedro.pipelines.features.nodes import plan_features
 from rep_kedro.pipelines.training.nodes import plan_networks, tabulate_trainings
 from rep_kedro.training.decoding import decode_splits

@@ -19,7 +19,7 @@ from rep_kedro.errors import UserError
 from rep_kedro.features.cards import compute_model_cards
 from rep_kedro.features.params import FeaturesParams
 from rep_kedro.models.architecture_files import load_definition, look_in
-from rep_kedro.models.sources.trained import definition_of, preprocessing_of, restore_trained_network
+from rep_kedro.models.trained import definition_of, preprocessing_of, restore_trained_network
 from rep_kedro.pipelines.diagnostics.nodes import plan_spectra
 from rep_kedro.pipelines.features.nodes import plan_features
 from rep_kedro.pipelines.stitching.nodes import plan_stitches, tabulate_stitches

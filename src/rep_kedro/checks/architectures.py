@@ -40,9 +40,9 @@ def _require_sound(definition: "DefinedNetwork") -> None:
     """Build a network without numbers, or one of others, whose code may need them, with numbers."""
     import torch
 
+    from rep_kedro.models.building import build_network
     from rep_kedro.models.foreign import ForeignDefinition
     from rep_kedro.models.foreign_network import list_reached_layers
-    from rep_kedro.models.network import build_network
 
     if isinstance(definition, ForeignDefinition):
         list_reached_layers(definition)

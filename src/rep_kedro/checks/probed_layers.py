@@ -60,7 +60,7 @@ def _outline(
     import torch
 
     from rep_kedro.models.architecture_files import load_definition
-    from rep_kedro.models.network import build_network, plain_module
+    from rep_kedro.models.building import build_network, plain_module
     from rep_kedro.models.outline import outline_network
     from rep_kedro.models.preprocessing import Preprocessing
     from rep_kedro.models.sources.array_specs import DissimilaritiesModel, FileModel

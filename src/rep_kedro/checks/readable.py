@@ -119,7 +119,7 @@ def _require_layers_of_trained(entry: TrainedModel, parameters: Mapping[str, Any
 def _note_of(entry: ZooEntry, pooling: "Pooling") -> Path | None:
     """Return the empty file that says that an entry was found readable; none for what changes elsewhere."""
     from rep_kedro.datasets import code_revision
-    from rep_kedro.models.sources.files import cache_folder
+    from rep_kedro.models.files import cache_folder
     from rep_kedro.models.sources.zoo import source_module_name
 
     if entry.source == "transformers" or getattr(entry, "name", "").startswith("hf-hub:"):

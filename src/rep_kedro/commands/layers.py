@@ -53,7 +53,7 @@ def _find(model: str, params: "FeaturesParams", catalog: Any) -> tuple[list["Lay
     from rep_kedro.models.outline import build_on_meta
     from rep_kedro.models.sources.array_specs import FileModel
     from rep_kedro.models.sources.specs import TrainedModel
-    from rep_kedro.models.sources.trained import layers_to_read
+    from rep_kedro.models.trained import layers_to_read
 
     entries = {name: entry for group in params.model_groups.values() for name, entry in group.items()}
     entries |= params.entries()

@@ -117,7 +117,7 @@ def width_of(model: str, *, networks: "Mapping[str, TensorsHandle]", params: Fea
 
     from rep_kedro.models.layers import LayerReader
     from rep_kedro.models.outline import outline_network
-    from rep_kedro.models.sources.trained import (
+    from rep_kedro.models.trained import (
         definition_of,
         layers_to_read,
         rebuild_trained_network,

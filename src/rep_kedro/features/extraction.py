@@ -16,7 +16,7 @@ from rep_kedro.features.images import hash_stimulus_ids, make_pixels
 from rep_kedro.models.pooling_names import Pooling
 from rep_kedro.models.reading import Reading, read_batches
 from rep_kedro.models.sources.loaded import LoadedModel, read_layers
-from rep_kedro.models.sources.trained import name_final_layer
+from rep_kedro.models.trained import name_final_layer
 from rep_kedro.stimuli.limits import Limits, limits_of
 from rep_kedro.stimuli.selection import locate_stimuli, stream_images
 

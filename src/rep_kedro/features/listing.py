@@ -60,7 +60,7 @@ def list_trained_layers(network: "TensorsHandle") -> list[LayerRow]:
     """Return the layers of a network trained here, in order of execution."""
     import torch
 
-    from rep_kedro.models.sources.trained import (
+    from rep_kedro.models.trained import (
         EMBEDDING,
         definition_of,
         rebuild_trained_network,
@@ -79,7 +79,7 @@ def list_architecture_layers(definition: "DefinedNetwork") -> list[LayerRow]:
     import torch
 
     from rep_kedro.models.architecture import Architecture
-    from rep_kedro.models.network import build_network, plain_module
+    from rep_kedro.models.building import build_network, plain_module
 
     is_own, spec = isinstance(definition, Architecture), definition.input
     module = plain_module(build_network(definition, n_classes=None if is_own else _SOME_CLASSES, seed=0))

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from rep_kedro.datasets import Tensors
 from rep_kedro.errors import UserError
-from rep_kedro.models.sources.files import identify_file, require_file
-from rep_kedro.models.sources.places import Alignment
+from rep_kedro.models.files import identify_file, require_file
+from rep_kedro.models.places import Alignment
 
 _NAMES = ("weights", "bias", "mean", "std")
 _KIND = "alignment"

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from rep_kedro.errors import contained
 from rep_kedro.models.outline import build_on_meta
 from rep_kedro.models.sources.specs import MAY_NEED_NUMBERS, ZooEntry
-from rep_kedro.models.sources.trained import NetworkHandle, definition_of, rebuild_trained_network
 from rep_kedro.models.sources.zoo import build_model, resolve_preprocessing, runner_of
+from rep_kedro.models.trained import NetworkHandle, definition_of, rebuild_trained_network
 
 _IMAGE_SIDES = frozenset({"visual", "vision_model"})  # of two-sided models in open_clip and transformers
 

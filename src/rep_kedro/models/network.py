@@ -1,20 +1,14 @@
-"""Networks built from a definition.
+"""What training needs of a network, and this project's own, which stop at, and go on from, any layer."""
 
-Those of this project can stop at, and continue from, any layer by name; those of others are in
-`foreign_network`, which is named only at run time: the weights of this project's own do not depend on it.
-"""
-
-from collections.abc import Mapping, Sequence
-from importlib import import_module
+from collections.abc import Sequence
 from math import prod
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from rep_kedro.errors import UserError, suggest
 from rep_kedro.models.architecture import INPUT, Architecture, DefinedNetwork, Layer, is_head
-from rep_kedro.models.architecture_files import load_architecture, load_definition
+from rep_kedro.models.architecture_files import load_architecture
 from rep_kedro.models.initialisation import draw_weights
 from rep_kedro.models.modules import make_module
 from rep_kedro.models.shapes import follow_shapes
@@ -163,36 +157,10 @@ def _add_module(parent: nn.Module, part: str, module: nn.Module, name: str) -> N
     parent.add_module(part, module)
 
 
-def build_network(
-    architecture: DefinedNetwork | str, *, n_classes: int | None, seed: int, width_factor: int = 1
-) -> Network:
-    """Return a network with freshly drawn weights, in training mode.
-
-    Weights are drawn as the definition says, see `initialisation`, or as a library draws them. The global
-    random state is neither read nor changed.
-
-    Args:
-        architecture: A definition, or the name of one.
-        n_classes: Width of the head; None leaves the head out.
-        seed: Seed of the weights.
-        width_factor: Multiplies the channels of every convolution of an architecture of layers.
-
-    Raises:
-        ValueError: If the name is unknown or the layers do not fit together.
-    """
-    definition = load_definition(architecture) if isinstance(architecture, str) else architecture
-    if isinstance(definition, Architecture):
-        return build_layered_network(definition.widened(width_factor), n_classes=n_classes, seed=seed)
-    if width_factor != 1:
-        raise UserError(f"only architectures of layers can be widened, not {definition.description}")
-    foreign = import_module("rep_kedro.models.foreign_network")
-    return cast("Network", foreign.build_foreign_network(definition, n_classes, seed))
-
-
 def build_layered_network(
     architecture: Architecture | str, *, n_classes: int | None, seed: int
 ) -> LayeredNetwork:
-    """Return a network of layers as data, as `build_network` does.
+    """Return a network of layers as data, with freshly drawn weights, as `building.build_network` does.
 
     Raises:
         ValueError: Also if the name is that of a network of a library or of own code.
@@ -200,30 +168,6 @@ def build_layered_network(
     definition = load_architecture(architecture) if isinstance(architecture, str) else architecture
     with torch.no_grad():
         return LayeredNetwork(definition, n_classes, torch.Generator().manual_seed(seed))
-
-
-def restore_network(
-    definition: DefinedNetwork, n_classes: int | None, state: Mapping[str, Tensor]
-) -> Network:
-    """Return a network with given weights, in evaluation mode.
-
-    Raises:
-        ValueError: If the weights do not belong to the architecture.
-    """
-    network = build_network(definition, n_classes=n_classes, seed=0)
-    # Files older than torch 0.4.1 have no batch counters; nothing but a momentum of None reads them.
-    counters = {k: v for k, v in network.state_dict().items() if k.endswith("num_batches_tracked")}
-    try:
-        network.load_state_dict({**counters, **state})
-    except RuntimeError as error:
-        raise UserError(f"weights do not fit the architecture: {' '.join(str(error).split())}") from error
-    return network.eval()
-
-
-def plain_module(network: Network) -> nn.Module:
-    """Return the module that others than training use: a network of a library is the library's own."""
-    module = getattr(network, "plain", network)
-    return cast("nn.Module", module)
 
 
 def scale_images_in_unit_range(images: Tensor, architecture: DefinedNetwork) -> Tensor:

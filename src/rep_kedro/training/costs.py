@@ -51,8 +51,8 @@ def predict_cost(
     from torch import nn
     from torch.utils import _pytree as pytree
 
+    from rep_kedro.models.building import build_network
     from rep_kedro.models.cost import count_cost
-    from rep_kedro.models.network import build_network
 
     # code of others may need numbers to be built
     with nullcontext() if isinstance(architecture, ForeignDefinition) else torch.device("meta"):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rep_kedro.errors import UserError
 from rep_kedro.models.architecture import DefinedNetwork
-from rep_kedro.models.network import build_network
+from rep_kedro.models.building import build_network
 from rep_kedro.training.monitors.protocol import MonitorSettings, Training
 from rep_kedro.training.monitors.watching import Watching
 from rep_kedro.training.objectives.protocol import Objective

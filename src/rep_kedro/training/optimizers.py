@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from rep_kedro._torchvision import declare_torchvision_operators
 from rep_kedro.errors import UserError
 from rep_kedro.training.own_code import OwnCode
 from rep_kedro.training.schedule import Schedule
@@ -68,7 +67,6 @@ def _build_radam(groups: Any, schedule: Schedule) -> torch.optim.Optimizer:
 
 def _build_lars(groups: Any, schedule: Schedule) -> torch.optim.Optimizer:
     """Return timm's LARS: every matrix is adapted, also without decay; parameters of one dimension never."""
-    declare_torchvision_operators()
     from timm.optim.lars import Lars
 
     matrices, others = groups

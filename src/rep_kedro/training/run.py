@@ -13,7 +13,8 @@ from torch import Tensor
 
 from rep_kedro.errors import UserError
 from rep_kedro.kernels.precision import accumulation_dtype
-from rep_kedro.models.network import Network, build_network
+from rep_kedro.models.building import build_network
+from rep_kedro.models.network import Network
 from rep_kedro.models.projector import Projector
 from rep_kedro.training.divergence import describe_divergence, require_finite
 from rep_kedro.training.evaluation import evaluate

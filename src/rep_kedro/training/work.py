@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rep_kedro.datasets import Tensors
 from rep_kedro.datasets.platform import PLATFORM, describe_platform
 from rep_kedro.models.architecture import DefinedNetwork
-from rep_kedro.models.sources.trained import MONITOR_PREFIX, PROJECTOR_PREFIX
+from rep_kedro.models.trained import MONITOR_PREFIX, PROJECTOR_PREFIX
 from rep_kedro.training.decoding import decode_splits
 from rep_kedro.training.loop import train_in_moments
 from rep_kedro.training.memory import PeakMemory

@@ -22,7 +22,7 @@ from tests.small_collections import (
 from rep_kedro.analyses.diagnostics.params import DiagnosticsParams
 from rep_kedro.analyses.diagnostics.receptive_fields import compute_receptive_fields
 from rep_kedro.datasets import Planned, Tensors
-from rep_kedro.models.sources.trained import preprocessing_of, restore_trained_network
+from rep_kedro.models.trained import preprocessing_of, restore_trained_network
 from rep_kedro.pipelines.diagnostics.nodes import compute_layer_diagnostics, plan_spectra
 from rep_kedro.schemas.diagnostics import LAYER_DIAGNOSTICS, RECEPTIVE_FIELDS
 

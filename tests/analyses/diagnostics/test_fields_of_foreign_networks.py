@@ -9,7 +9,7 @@ from tests.small_collections import ARROW, make_network, make_stimuli, make_subs
 from rep_kedro.analyses.diagnostics.params import DiagnosticsParams
 from rep_kedro.analyses.diagnostics.receptive_fields import compute_receptive_fields, counted_entries
 from rep_kedro.features.params import FeaturesParams
-from rep_kedro.models.network import build_network
+from rep_kedro.models.building import build_network
 from rep_kedro.models.outline import build_on_meta
 from rep_kedro.pipelines.features.nodes import plan_features
 from rep_kedro.schemas.diagnostics import RECEPTIVE_FIELDS

@@ -24,7 +24,7 @@ from rep_kedro.analyses.diagnostics.params import DiagnosticsParams
 from rep_kedro.datasets import Planned
 from rep_kedro.datasets.validators import TableContract
 from rep_kedro.kernels.layers.view_scatter import ViewScatter
-from rep_kedro.models.sources.trained import restore_trained_network
+from rep_kedro.models.trained import restore_trained_network
 from rep_kedro.pipelines.diagnostics.nodes import plan_spectra
 from rep_kedro.training.objectives.views import Views
 

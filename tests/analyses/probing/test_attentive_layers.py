@@ -14,7 +14,7 @@ from rep_kedro.kernels.probes.attentive import AttentiveWeights, compute_logits,
 from rep_kedro.kernels.probes.probe import Standardisation
 from rep_kedro.models.families.library import TimmVariant
 from rep_kedro.models.layers import LayerReader
-from rep_kedro.models.sources.trained import preprocessing_of, restore_trained_network
+from rep_kedro.models.trained import preprocessing_of, restore_trained_network
 from rep_kedro.pipelines.probing.layer_nodes import plan_layer_probes, tabulate_layer_probe_results
 
 N_TRAIN, N_TEST, N_CLASSES = 36, 24, 3

@@ -14,7 +14,7 @@ from rep_kedro.datasets import CollectionDataset
 from rep_kedro.errors import UserError
 from rep_kedro.features.images import stream_inputs
 from rep_kedro.models.layers import LayerReader
-from rep_kedro.models.sources.trained import preprocessing_of, restore_trained_network
+from rep_kedro.models.trained import preprocessing_of, restore_trained_network
 from rep_kedro.pipelines.probing.layer_nodes import plan_layer_probes, tabulate_layer_probe_results
 
 N_TRAIN, N_TEST, N_CLASSES = 36, 24, 3

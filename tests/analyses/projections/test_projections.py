@@ -20,7 +20,7 @@ from rep_kedro.errors import UserError
 from rep_kedro.features.params import FeaturesParams
 from rep_kedro.models.preprocessing import Preprocessing
 from rep_kedro.models.sources.loaded import LoadedModel
-from rep_kedro.models.sources.trained import preprocessing_of, restore_trained_network
+from rep_kedro.models.trained import preprocessing_of, restore_trained_network
 from rep_kedro.pipelines.diagnostics.projections import plan_projections, tabulate_projection_results
 
 NAME, KEY = "small_resnet_supervised_s0", "noise/small_resnet_supervised_s0"

@@ -11,8 +11,8 @@ from tests.small_collections import ARROW, make_network, make_stimuli, run_plan,
 from rep_kedro.analyses.stitching.params import StitchingParams
 from rep_kedro.datasets.partial import Handles
 from rep_kedro.errors import UserError
-from rep_kedro.models.sources.trained import restore_trained_network
 from rep_kedro.models.study import FeaturesParams
+from rep_kedro.models.trained import restore_trained_network
 from rep_kedro.pipelines.stitching.nodes import plan_stitches, tabulate_stitches
 
 

@@ -15,8 +15,8 @@ from rep_kedro.analyses.stitching.splits import read_splits
 from rep_kedro.datasets import Planned
 from rep_kedro.datasets.partial import Handles
 from rep_kedro.errors import UserError
-from rep_kedro.models.sources.trained import preprocessing_of, restore_trained_network
 from rep_kedro.models.study import FeaturesParams
+from rep_kedro.models.trained import preprocessing_of, restore_trained_network
 from rep_kedro.pipelines.stitching.nodes import plan_stitches, tabulate_stitches
 from rep_kedro.schemas.stitching import STITCHING_RESULTS, TABLES
 

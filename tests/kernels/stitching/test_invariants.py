@@ -14,7 +14,7 @@ from rep_kedro.kernels.stitching.recipes import Schedule, StitchRecipe
 from rep_kedro.kernels.stitching.running import EndLayer, FrontLayer, map_positions, run_maps
 from rep_kedro.kernels.stitching.starts import STARTS
 from rep_kedro.kernels.stitching.training import Stitch, train_stitches
-from rep_kedro.models.network import build_network
+from rep_kedro.models.building import build_network
 
 LAYERS = ("conv1", "bn2", "relu3", "mean")
 

@@ -4,7 +4,6 @@ import pytest
 import torch
 from tests.reference import augment as reference
 
-from rep_kedro._torchvision import declare_torchvision_operators
 from rep_kedro.kernels.training import colours
 
 ONE_LEVEL = 1 / 255
@@ -22,7 +21,6 @@ def images():
 
 @pytest.fixture
 def torchvision():
-    declare_torchvision_operators()
     from torchvision.transforms.v2 import functional
 
     return functional

@@ -8,7 +8,7 @@ import torch
 from pydantic import ValidationError
 from tests.reference import objectives as reference
 
-from rep_kedro.models.network import build_network
+from rep_kedro.models.building import build_network
 from rep_kedro.training.objectives.dino import Prototypes, dino_losses, move_centre
 from rep_kedro.training.objectives.registry import make_objective
 

@@ -7,7 +7,7 @@ import torch
 from tests.reference import objectives as reference
 
 from rep_kedro.kernels.layers.spectrum import measure_rankme_uncentred_sigma
-from rep_kedro.models.network import build_network
+from rep_kedro.models.building import build_network
 from rep_kedro.training.objectives.barlow_twins import barlow_twins_losses
 from rep_kedro.training.objectives.byol import byol_loss
 from rep_kedro.training.objectives.registry import make_objective

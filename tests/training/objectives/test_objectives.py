@@ -5,7 +5,7 @@ import torch
 from pydantic import ValidationError
 
 from rep_kedro.errors import UserError
-from rep_kedro.models.network import build_network
+from rep_kedro.models.building import build_network
 from rep_kedro.training.objectives.registry import OBJECTIVES, make_objective
 from rep_kedro.training.objectives.views import Views
 

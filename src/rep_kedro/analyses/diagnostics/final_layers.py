@@ -136,7 +136,7 @@ def stream_few(
 ) -> Iterator[torch.Tensor]:
     """Yield evenly chosen images of a subset, in [0, 1], of the size that a network takes, some at a time."""
     from rep_kedro.features.images import make_pixels
-    from rep_kedro.models.sources.trained import preprocessing_of
+    from rep_kedro.models.trained import preprocessing_of
     from rep_kedro.stimuli.limits import limits_of
     from rep_kedro.stimuli.selection import locate_stimuli, stream_images
 

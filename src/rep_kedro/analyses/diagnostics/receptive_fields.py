@@ -58,7 +58,7 @@ def compute_receptive_fields(
     Returns:
         Columns as in docs/tables.md.
     """
-    from rep_kedro.models.sources.trained import kept_layers_of
+    from rep_kedro.models.trained import kept_layers_of
 
     rows = []
     for name, handle in sorted(networks.items()):
@@ -99,7 +99,7 @@ def _rows_of_trained(
     model: str, handle: TensorsHandle, params: DiagnosticsParams, layers: Sequence[str] | None = None
 ) -> list[dict[str, Any]]:
     from rep_kedro.models.layers import GLOB_CHARACTERS, select_layers
-    from rep_kedro.models.sources.trained import kept_layers_of, rebuild_trained_network
+    from rep_kedro.models.trained import kept_layers_of, rebuild_trained_network
 
     network, layers = rebuild_trained_network(handle), kept_layers_of(handle) if layers is None else layers
     if GLOB_CHARACTERS & set("".join(layers)):

@@ -13,7 +13,7 @@ def spaces_of(layers: Sequence[str]) -> dict[str, str]:
         >>> spaces_of(["relu5", "mean", "embedding"])
         {'representation': 'mean', 'embedding': 'embedding'}
     """
-    from rep_kedro.models.sources.trained import EMBEDDING, name_final_layer
+    from rep_kedro.models.trained import EMBEDDING, name_final_layer
 
     final = name_final_layer(layers)
     if final == EMBEDDING:

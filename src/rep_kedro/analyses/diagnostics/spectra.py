@@ -49,7 +49,7 @@ def stream_spectra(
         Key and spectra, or the error that stopped this set alone.
     """
     from rep_kedro.features.images import stream_inputs
-    from rep_kedro.models.sources.trained import (
+    from rep_kedro.models.trained import (
         preprocessing_of,
         restore_trained_network,
         run_to_embedding,
@@ -113,7 +113,7 @@ def _measure_views(
 ) -> Callable[[str], Found]:
     """Return what gives the measures of views in a final layer."""
     from rep_kedro.models.layers import LayerReader
-    from rep_kedro.models.sources.trained import preprocessing_of
+    from rep_kedro.models.trained import preprocessing_of
 
     chosen = views_of(network, params)
     if isinstance(chosen, str):

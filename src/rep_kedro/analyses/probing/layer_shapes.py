@@ -30,7 +30,7 @@ def follow_layers(
     """
     from rep_kedro.models.architecture_files import require_layers
     from rep_kedro.models.foreign import ForeignDefinition
-    from rep_kedro.models.sources.trained import definition_of
+    from rep_kedro.models.trained import definition_of
 
     definition = definition_of(network)
     if isinstance(definition, ForeignDefinition) and not (params.pooled_sides or params.positions):
@@ -61,7 +61,7 @@ def _run_one_image(
     import torch
 
     from rep_kedro.models.layers import LayerReader
-    from rep_kedro.models.sources.trained import kept_layers_of, rebuild_trained_network
+    from rep_kedro.models.trained import kept_layers_of, rebuild_trained_network
 
     module = rebuild_trained_network(network)
     image = torch.zeros(1, definition.input.channels, definition.input.size_px, definition.input.size_px)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from rep_kedro.datasets import Tensors
-from rep_kedro.models.sources.trained import MONITOR_PREFIX, definition_of, restore_for_training
+from rep_kedro.models.trained import MONITOR_PREFIX, definition_of, restore_for_training
 from rep_kedro.training.decoding import decode_splits
 from rep_kedro.training.evaluation import EVALUATION_BATCH
 from rep_kedro.training.monitors.saturation import Reading, SaturationSettings, evaluation_purpose

@@ -83,7 +83,7 @@ class OwnDonor(Donor):
     @property
     def modules(self) -> tuple[str, ...]:
         """Modules whose code counts for what it computes."""
-        return ("rep_kedro.models.sources.trained",)
+        return ("rep_kedro.models.trained",)
 
     @property
     def reference(self) -> dict[str, Json]:
@@ -101,8 +101,8 @@ class OwnDonor(Donor):
 
     def load(self, *, seed: int | None = None) -> "tuple[nn.Module, Preprocessing]":
         """Return the network and its preprocessing."""
-        from rep_kedro.models.network import build_network, plain_module
-        from rep_kedro.models.sources.trained import definition_of, preprocessing_of, restore_trained_network
+        from rep_kedro.models.building import build_network, plain_module
+        from rep_kedro.models.trained import definition_of, preprocessing_of, restore_trained_network
 
         if seed is None:
             return restore_trained_network(self.handle), preprocessing_of(self.handle)
@@ -136,7 +136,7 @@ class LibraryDonor(OwnDonor):
 
     @cached_property
     def _definition(self) -> tuple[str, int]:
-        from rep_kedro.models.sources.trained import definition_of
+        from rep_kedro.models.trained import definition_of
 
         return definition_of(self.handle).model_dump_json(), self.handle.meta["n_classes"]
 

@@ -36,7 +36,7 @@ def outline_layers(definition: str, n_classes: int) -> tuple[Outline, Mapping[st
     import torch
 
     from rep_kedro.models.architecture import Architecture
-    from rep_kedro.models.network import build_network
+    from rep_kedro.models.building import build_network
 
     with torch.device("meta"):  # no weight is drawn
         network = cast(

@@ -5,9 +5,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rep_kedro.errors import UserError
+from rep_kedro.features.from_files.hdf5 import open_datasets
+from rep_kedro.features.from_files.parquet import open_columns
+from rep_kedro.features.from_files.stored_arrays import Sliced, StoredArray, kind_of, rows_per_block
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,54 +18,13 @@ if TYPE_CHECKING:
     from rep_kedro.stimuli.npy_rows import NpzArray
 
 NPY_NAME = "features"
-BLOCK_BYTES = 4 << 20
 _HEAD_BYTES = 16
 _KINDS = "npy, npz, safetensors, Parquet, HDF5"
 _SHOWN_CHARS = 150
-LONGEST_TEXT_BYTES = 1 << 16
 _NUMBERS_OF_SAFETENSORS = frozenset(
     {"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F16", "BF16", "F32", "F64"}
     | {"F8_E4M3", "F8_E5M2"}
 )
-
-
-class StoredArray(Protocol):
-    """An array in a file, of which nothing but the header was read."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of the array; the first axis counts rows."""
-
-    @property
-    def kind(self) -> str:
-        """Of its values: `number`, `text`, or the name of a type that is neither."""
-
-    def blocks(self) -> "Iterator[np.ndarray[Any, Any]]":
-        """Yield the array some rows at a time."""
-
-
-class Sliced(NamedTuple):
-    """An array whose rows can be sliced without reading all of it.
-
-    Attributes:
-        shape: Of the array.
-        kind: Of its values.
-        source: What is sliced.
-        rows_at_once: How many rows are read together.
-    """
-
-    shape: tuple[int, ...]
-    kind: str
-    source: Any
-    rows_at_once: int = 1
-
-    def blocks(self) -> "Iterator[np.ndarray[Any, Any]]":
-        """Yield the array some rows at a time."""
-        import numpy as np
-
-        for start in range(0, self.shape[0], self.rows_at_once):
-            block = self.source[start : start + self.rows_at_once]
-            yield block.float().numpy() if hasattr(block, "numpy") else np.asarray(block)
 
 
 class _OfArchive(NamedTuple):
@@ -89,21 +51,6 @@ class _OfArchive(NamedTuple):
         return self.array.blocks()
 
 
-def kind_of(dtype: "np.dtype[Any]") -> str:
-    """Return the kind of a numpy type."""
-    if dtype.kind in "SU" and dtype.itemsize > LONGEST_TEXT_BYTES:
-        return f"texts of {dtype.itemsize:,} bytes each"
-    return {**dict.fromkeys("biuf", "number"), **dict.fromkeys("SU", "text")}.get(dtype.kind, str(dtype))
-
-
-def rows_per_block(shape: tuple[int, ...], item_bytes: int = 8) -> int:
-    """Return how many rows are read together."""
-    row_bytes = item_bytes
-    for side in shape[1:]:
-        row_bytes *= side
-    return max(1, BLOCK_BYTES // max(1, row_bytes))
-
-
 def open_arrays(
     path: Path, name: str, ids: str | None = None, *, limit_bytes: int
 ) -> Mapping[str, StoredArray]:
@@ -124,8 +71,8 @@ def open_arrays(
     openers: dict[bytes, Callable[[Path], Mapping[str, StoredArray]]] = {
         b"\x93NUMPY": _open_npy,
         b"PK": partial(_open_npz, limit_bytes=limit_bytes),
-        b"PAR1": partial(_open_parquet, ids=ids, limit_bytes=limit_bytes),
-        b"\x89HDF\r\n\x1a\n": partial(_open_hdf5, limit_bytes=limit_bytes),
+        b"PAR1": partial(open_columns, ids=ids, limit_bytes=limit_bytes),
+        b"\x89HDF\r\n\x1a\n": partial(open_datasets, limit_bytes=limit_bytes),
     }
     is_safetensors = head[8:9] == b"{"
     opener = next((each for magic, each in openers.items() if head.startswith(magic)), None)
@@ -186,18 +133,6 @@ def _open_safetensors(path: Path) -> dict[str, StoredArray]:
         is_number = kind in _NUMBERS_OF_SAFETENSORS
         found[key] = Sliced(shape, "number" if is_number else kind, part, rows_per_block(shape))
     return found
-
-
-def _open_parquet(path: Path, ids: str | None, limit_bytes: int) -> Mapping[str, StoredArray]:
-    from rep_kedro.features.from_files.parquet import open_columns
-
-    return open_columns(path, ids, limit_bytes)
-
-
-def _open_hdf5(path: Path, limit_bytes: int) -> Mapping[str, StoredArray]:
-    from rep_kedro.features.from_files.hdf5 import open_datasets
-
-    return open_datasets(path, limit_bytes)
 
 
 class Lazily(Mapping[str, StoredArray]):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.errors import UserError
-from rep_kedro.features.from_files.formats import Sliced, StoredArray, kind_of, rows_per_block
+from rep_kedro.features.from_files.stored_arrays import Sliced, StoredArray, kind_of, rows_per_block
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,7 +10,7 @@ import numpy as np
 
 from rep_kedro.datasets import Planned, Tensors, code_revision
 from rep_kedro.errors import UserError, suggest
-from rep_kedro.features.from_files.formats import StoredArray, explained, open_arrays
+from rep_kedro.features.from_files.formats import explained, open_arrays
 from rep_kedro.features.from_files.rows import (
     IDS_FILE,
     Indices,
@@ -19,7 +19,10 @@ from rep_kedro.features.from_files.rows import (
     pick_rows,
     read_ids,
 )
+from rep_kedro.features.from_files.stored_arrays import StoredArray
 from rep_kedro.features.images import hash_stimulus_ids
+from rep_kedro.models.files import identify_file, is_here, require_file
+from rep_kedro.models.places import FilePlace
 from rep_kedro.models.sources.array_specs import (
     ArrayPlace,
     DissimilaritiesModel,
@@ -27,8 +30,6 @@ from rep_kedro.models.sources.array_specs import (
     FileModel,
     Repeats,
 )
-from rep_kedro.models.sources.files import identify_file, is_here, require_file
-from rep_kedro.models.sources.places import FilePlace
 
 if TYPE_CHECKING:
     from rep_kedro.datasets import ArrowHandle

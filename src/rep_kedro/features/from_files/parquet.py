@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.errors import UserError
+from rep_kedro.features.from_files.stored_arrays import LONGEST_TEXT_BYTES, StoredArray, rows_per_block
 from rep_kedro.parameter_rules import require_once
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from rep_kedro.features.from_files.formats import StoredArray
 
 TOGETHER = "columns"
 LARGEST_TEXT = 1 << 30
@@ -43,8 +42,6 @@ class Columns:
             UserError: If a value is missing, lists have different lengths, or a page is too large.
         """
         import pyarrow.parquet as pq
-
-        from rep_kedro.features.from_files.formats import rows_per_block
 
         n_rows = min(_ROWS, rows_per_block(self.shape))
         # a text that rows share is read once, so that its length is known before it is written out for each
@@ -95,7 +92,7 @@ class Columns:
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
 
-def open_columns(path: Path, ids: str | None, limit_bytes: int) -> "Mapping[str, StoredArray]":
+def open_columns(path: Path, ids: str | None, limit_bytes: int) -> Mapping[str, StoredArray]:
     """Return the arrays of a Parquet file by name: its columns, those of single numbers as one.
 
     Raises:
@@ -130,8 +127,6 @@ def _require_short(column: Any, name: str) -> None:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    from rep_kedro.features.from_files.formats import LONGEST_TEXT_BYTES
-
     texts = column.dictionary if pa.types.is_dictionary(column.type) else column
     longest = pc.max(pc.binary_length(texts)).as_py() or 0
     if longest > LONGEST_TEXT_BYTES:
@@ -140,8 +135,6 @@ def _require_short(column: Any, name: str) -> None:
 
 def _large_texts(metadata: Any) -> dict[str, str]:
     """Return the kind of those columns of bytes that take too much memory, by the file's own count."""
-    from rep_kedro.features.from_files.formats import LONGEST_TEXT_BYTES
-
     found = dict[str, str]()
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rep_kedro.errors import UserError, suggest
-from rep_kedro.features.from_files.formats import StoredArray, explained
+from rep_kedro.features.from_files.formats import explained
 from rep_kedro.features.from_files.parquet import LARGEST_TEXT
+from rep_kedro.features.from_files.stored_arrays import StoredArray
+from rep_kedro.models.files import require_file
+from rep_kedro.models.places import FilePlace
 from rep_kedro.models.sources.array_specs import ArrayPlace
-from rep_kedro.models.sources.files import require_file
-from rep_kedro.models.sources.places import FilePlace
 from rep_kedro.stimuli.limits import DEFAULT_LIMITS
 
 if TYPE_CHECKING:

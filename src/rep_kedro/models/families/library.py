@@ -1,15 +1,14 @@
 """Networks of timm, torchvision and code of the user, to be trained here from drawn weights."""
 
-from importlib import import_module
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
-from pydantic import ConfigDict, Field, JsonValue, StrictBool, model_validator
+from pydantic import Field, JsonValue, StrictBool, model_validator
 
 from rep_kedro.errors import UserError
 from rep_kedro.models.architecture import Size
 from rep_kedro.models.families.variant import Variant
 from rep_kedro.models.foreign import ForeignDefinition
-from rep_kedro.models.sources.code_specs import PythonModel
+from rep_kedro.models.own_code import CodePlace, digest_code
 
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -64,25 +63,19 @@ class TorchvisionVariant(_LibraryVariant):
         return self
 
 
-class PythonVariant(Variant):
+class PythonVariant(CodePlace, Variant):
     """One network that code of the user makes; training and reading it run that code.
 
     Attributes:
-        file: A Python file; `~` and environment variables are filled in. It may import modules of its folder.
-        class_: In YAML `class`: the class, or a function that returns the network, in `file`.
-        module: `<module>:<class or function>` of an installed module, instead of `file`.
+        file, module, class_: The code, see `CodePlace`.
         arguments: What it is called with, by name.
         classes_argument: The argument that takes the number of classes, the width of its only layer so wide.
         layers: Layers whose features are stored: names of submodules, or glob patterns.
         allow_code: That the code may be run: it may do all that Python may.
     """
 
-    model_config = ConfigDict(validate_by_name=False, validate_by_alias=True)
     family: ClassVar[str] = "python"
 
-    file: str | None = None
-    class_: str | None = Field(default=None, alias="class")
-    module: str | None = None
     arguments: dict[str, JsonValue] = Field(default_factory=dict)
     classes_argument: str = Field(default="num_classes", pattern=r"^[A-Za-z_]\w*$")
     layers: tuple[str, ...] = Field(min_length=1)
@@ -94,18 +87,13 @@ class PythonVariant(Variant):
         Raises:
             UserError: If the code is not allowed, missing or no Python.
         """
-        content: dict[str, Any] = {"file": self.file, "class": self.class_, "module": self.module}
-        scaling = {"size_px": self.size_px, "mean": self.input.mean, "std": self.input.std}
-        entry = PythonModel.model_validate(
-            {**content, "source": "python", "layers": self.layers, "preprocessing": scaling}
-        )
         if not self.allow_code:
             raise UserError(
-                f"training {entry.title} runs its Python code, which may do anything on this machine:"
+                f"training {self.title} runs its Python code, which may do anything on this machine:"
                 " read it, then set allow_code: true"
             )
         return ForeignDefinition(
-            description=self.description or f"{entry.maker}, code of the user",
+            description=self.description or f"{self.maker}, code of the user",
             input=self.input,
             library="python",
             name=self.class_ or str(self.module),
@@ -113,5 +101,5 @@ class PythonVariant(Variant):
             keep=self.layers,
             file=self.file,
             classes_argument=self.classes_argument,
-            code=import_module("rep_kedro.models.sources.python").identify_weights(entry)["code"],
+            code=digest_code(self),
         )

@@ -5,8 +5,8 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from rep_kedro.errors import UserError
+from rep_kedro.models.places import FilePlace
 from rep_kedro.models.sources.entry import Described
-from rep_kedro.models.sources.places import FilePlace
 from rep_kedro.parameter_model import PlainNumbers
 
 LIMIT_BYTES = 4_000_000_000

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from rep_kedro._torchvision import declare_torchvision_operators
 from rep_kedro.errors import UserError, suggest
 from rep_kedro.models.sources.specs import OpenClipModel, TimmModel, TorchvisionModel, ZooEntry
 
@@ -52,21 +51,18 @@ def names_by_library() -> dict[str, list[str]]:
 
 
 def _list_timm() -> list[str]:
-    declare_torchvision_operators()
     import timm
 
     return list(timm.list_models())
 
 
 def _list_torchvision() -> list[str]:
-    declare_torchvision_operators()
     from torchvision import models
 
     return list(models.list_models(module=models))  # classifiers, whose input is one image
 
 
 def _list_open_clip() -> list[str]:
-    declare_torchvision_operators()
     import open_clip
 
     return list(open_clip.list_models())

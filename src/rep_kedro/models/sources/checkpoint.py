@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from rep_kedro.errors import UserError
 from rep_kedro.models.architecture import Architecture
 from rep_kedro.models.architecture_files import load_architecture
+from rep_kedro.models.files import identify_file
 from rep_kedro.models.network import LayeredNetwork, build_layered_network
 from rep_kedro.models.preprocessing import Preprocessing
-from rep_kedro.models.sources.files import identify_file
 from rep_kedro.models.sources.fitting import load_file, require_fitting_file
 from rep_kedro.models.sources.specs import CheckpointModel
 

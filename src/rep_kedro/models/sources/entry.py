@@ -5,8 +5,8 @@ from typing import Any, ClassVar, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from rep_kedro.errors import UserError
+from rep_kedro.models.places import Alignment
 from rep_kedro.models.pooling_names import Layout, Pooling
-from rep_kedro.models.sources.places import Alignment
 from rep_kedro.parameter_model import Parameters
 
 

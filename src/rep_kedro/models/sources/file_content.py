@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from rep_kedro.errors import UserError
+from rep_kedro.models.files import require_file
+from rep_kedro.models.places import FilePlace
 from rep_kedro.models.sources.file_kinds import recognise_file
-from rep_kedro.models.sources.files import require_file
-from rep_kedro.models.sources.places import FilePlace
 
 _REFUSED = re.compile(r"GLOBAL ([\w.]+)")
 _MODULES_OF_REMARKS = frozenset(

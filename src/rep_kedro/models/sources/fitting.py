@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from rep_kedro.errors import UserError
+from rep_kedro.models.files import is_here
+from rep_kedro.models.places import StatePlace
 from rep_kedro.models.sources.file_content import read_content
 from rep_kedro.models.sources.file_kinds import show_name
-from rep_kedro.models.sources.files import is_here
-from rep_kedro.models.sources.places import StatePlace
 from rep_kedro.models.sources.readings import Reading, find_states, list_readings, tell_content
 
 _SHOWN = 3

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from rep_kedro._torchvision import declare_torchvision_operators
 from rep_kedro.errors import UserError, suggest
 from rep_kedro.models.preprocessing import Preprocessing
 from rep_kedro.models.sources.hub import fetch_folder, identify_copy, is_on_hub, read_config
@@ -107,7 +106,6 @@ def _silence() -> Iterator[None]:
 
 
 def _require_config(spec: OpenClipModel) -> dict[str, Any]:
-    declare_torchvision_operators()
     import open_clip
 
     if is_on_hub(spec.name):

@@ -15,7 +15,7 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 
 from rep_kedro.datasets.atomic import write_atomically
-from rep_kedro.models.sources.files import cache_folder
+from rep_kedro.models.files import cache_folder
 
 _IN_NAME = re.compile(r"-(?P<digest>[0-9a-f]{8,64})\.\w+$")
 _IN_FOLDER = re.compile(r"/(?P<digest>[0-9a-f]{64})/[^/]+$")

@@ -1,41 +1,26 @@
-"""Networks that Python code of the user makes.
-
-The code runs with all that Python may do, so an entry is accepted only where `features.allow_code` is true;
-nothing of a stored recipe is ever run. What the recipe says of the code is the digest of its file and of
-those that it imports from the same folder, or from the same package.
-"""
+"""Networks that Python code of the user makes; `own_code` says where it is, here it is run."""
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from importlib import import_module
-from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from sysconfig import get_path
-from traceback import extract_tb
 from types import ModuleType
 from typing import Any
 
 from torch import OutOfMemoryError, nn
 
-from rep_kedro._torchvision import declare_torchvision_operators
-from rep_kedro.datasets.source_facts import read_facts
 from rep_kedro.errors import UserError, suggest
+from rep_kedro.models.files import identify_file
+from rep_kedro.models.own_code import CODE, digest_code, explained, failure_of, line_of, module_of, path_of
 from rep_kedro.models.preprocessing import Preprocessing
 from rep_kedro.models.sources.code_specs import PythonModel
-from rep_kedro.models.sources.files import identify_file, require_file
 from rep_kedro.models.sources.fitting import load_file, require_fitting_file
 from rep_kedro.models.sources.loaded import drawn_from
-from rep_kedro.models.sources.places import FilePlace
 
-_CODE = "Python file"
 _WEIGHTS = "file of weights"
-_SHOWN_CHARS = 200
-_OTHERS = (
-    Path(__file__).parents[2],
-    *map(Path, {get_path("stdlib"), get_path("purelib"), get_path("platlib")}),
-)
 
 
 def resolve_preprocessing(spec: PythonModel) -> Preprocessing:
@@ -49,8 +34,7 @@ def identify_weights(spec: PythonModel) -> dict[str, Any]:
     Raises:
         UserError: If a file or module is missing, or the code is no Python.
     """
-    code = {name: sha256(path.read_bytes()).hexdigest() for name, path in sorted(_sources_of(spec).items())}
-    return {"code": code, **(identify_file(spec.weights, _WEIGHTS) if spec.weights else {})}
+    return {"code": digest_code(spec), **(identify_file(spec.weights, _WEIGHTS) if spec.weights else {})}
 
 
 def build(spec: PythonModel, *, with_weights: bool) -> nn.Module:
@@ -90,23 +74,12 @@ def _attribute(owner: Any, name: str, spec: PythonModel) -> Any:
 @contextmanager
 def _running(spec: PythonModel) -> Iterator[ModuleType]:
     """Yield the module, run; what is raised until it is done with becomes one line."""
-    declare_torchvision_operators()
-    with _explained(spec):
+    with explained(spec):
         if spec.file is None:
-            yield import_module(_module_of(spec))
+            yield import_module(module_of(spec))
         else:
-            with _run_file(_path_of(spec)) as module:
+            with _run_file(path_of(spec)) as module:
                 yield module
-
-
-@contextmanager
-def _explained(spec: PythonModel) -> Iterator[None]:
-    try:
-        yield
-    except (UserError, KeyboardInterrupt):
-        raise
-    except BaseException as problem:  # code that ends the program with SystemExit fails like any other
-        raise _failure(spec, problem) from problem
 
 
 @contextmanager
@@ -121,14 +94,9 @@ def explained_forward(spec: PythonModel) -> Iterator[None]:
     except (UserError, MemoryError, OutOfMemoryError):
         raise
     except Exception as problem:
-        if not _line_of(problem):
+        if not line_of(problem):
             raise
-        raise _failure(spec, problem) from problem
-
-
-def _failure(spec: PythonModel, problem: BaseException) -> UserError:
-    cause = " ".join(str(problem).split())[:_SHOWN_CHARS]
-    return UserError(f"{spec.title} fails{_line_of(problem)}: {type(problem).__name__}: {cause}")
+        raise failure_of(spec, problem) from problem
 
 
 @contextmanager
@@ -140,7 +108,7 @@ def _run_file(path: Path) -> Iterator[ModuleType]:
     name = f"rep_kedro_own_{sha256(str(path).encode()).hexdigest()[:12]}"
     found = spec_from_file_location(name, path)
     if found is None or found.loader is None:
-        raise UserError(f"{_CODE} {path} is not named as Python is; its name should end in .py")
+        raise UserError(f"{CODE} {path} is not named as Python is; its name should end in .py")
     module, folder = module_from_spec(found), str(path.parent)
     known, writes_nothing = set(sys.modules), sys.dont_write_bytecode
     sys.path.insert(0, folder)
@@ -157,86 +125,3 @@ def _run_file(path: Path) -> Iterator[ModuleType]:
             origin = getattr(sys.modules[other], "__file__", None)
             if origin is not None and Path(origin).is_relative_to(folder):
                 del sys.modules[other]
-
-
-def _line_of(problem: BaseException) -> str:
-    """Return in which line of the user's code an error was raised."""
-    if isinstance(problem, SyntaxError) and problem.lineno and problem.filename:
-        return f" in line {problem.lineno} of {Path(problem.filename).name}"
-    lines = [(Path(frame.filename), frame.lineno) for frame in extract_tb(problem.__traceback__)]
-    own = [
-        (file, line) for file, line in lines if file.is_file() and not any(map(file.is_relative_to, _OTHERS))
-    ]
-    return f" in line {own[-1][1]} of {own[-1][0].name}" if own else ""
-
-
-def _path_of(spec: PythonModel) -> Path:
-    return require_file(FilePlace(path=spec.file), _CODE).resolve()
-
-
-def _sources_of(spec: PythonModel) -> dict[str, Path]:
-    """Return the files of the code by module: the named one, and what these import from the same place."""
-    if spec.file is not None:
-        path = _path_of(spec)
-        return _closure(path.stem, path, path.parent, "")
-    name = _module_of(spec)
-    with _explained(spec):  # the packages around a module are run to find it
-        found = find_spec(name)
-    if found is None or found.origin is None or not Path(found.origin).is_file():
-        raise UserError(f"{spec.title}: there is no module {name!r} that can be imported here")
-    path, package = Path(found.origin), name.partition(".")[0]
-    inner = len(name.split(".")) - (path.name != "__init__.py")
-    return _closure(name, path, path.parents[inner], package)
-
-
-def _module_of(spec: PythonModel) -> str:
-    return str(spec.module).partition(":")[0]
-
-
-def _closure(name: str, path: Path, root: Path, package: str) -> dict[str, Path]:
-    """Return a module and those below a folder that it imports, over any number of steps.
-
-    Args:
-        name: Dotted name of the module.
-        path: Its file.
-        root: The folder that absolute names begin at.
-        package: Only modules of this package count; any below the folder if it is empty.
-    """
-    todo, found = [(name, path)], dict[str, Path]()
-    while todo:
-        own, file = todo.pop()
-        if own in found:
-            continue
-        found[own] = file
-        for imported in _imports_of(own, file):
-            if not package or f"{imported}.".startswith(f"{package}."):
-                todo += [(imported, source) for source in _file_of(imported, root)]
-    return found
-
-
-def _imports_of(name: str, file: Path) -> Iterator[str]:
-    """Yield the dotted names that a module imports, and the packages around them."""
-    try:
-        imports = read_facts(file).imports
-    except (SyntaxError, ValueError) as problem:
-        raise UserError(f"{_CODE} {file} is no valid Python{_why_unparsed(file, problem)}") from problem
-    own = name.split(".")
-    for module, level, attribute in imports:
-        around = own[: len(own) - level + (file.name == "__init__.py")] if level else []
-        parts = [*around, *module.split("."), attribute] if module else [*around, attribute]
-        yield from (".".join(parts[:depth]) for depth in range(1, len(parts) + 1))
-
-
-def _why_unparsed(file: Path, problem: SyntaxError | ValueError) -> str:
-    """Return in which line a file cannot be parsed, and why."""
-    why = getattr(problem, "msg", None) or str(problem)
-    line = getattr(problem, "lineno", None)
-    content = file.read_bytes()
-    if line is None and b"\0" in content:
-        line = content.count(b"\n", 0, content.index(b"\0")) + 1
-    return f" in line {line}: {why}" if line else f": {why}"
-
-
-def _file_of(name: str, root: Path) -> list[Path]:
-    inner = root.joinpath(*filter(None, name.split(".")))
-    return [path for path in (inner / "__init__.py", inner.with_suffix(".py")) if path.is_file()][:1]

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from rep_kedro.errors import UserError
+from rep_kedro.models.places import StatePlace
 from rep_kedro.models.sources.file_kinds import show_name
-from rep_kedro.models.sources.places import StatePlace
 
 _DEEPEST = 6
 _MOST_PARTS = 20_000

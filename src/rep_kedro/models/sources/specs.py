@@ -7,10 +7,10 @@ from pydantic import Field, PositiveInt, model_validator
 from rep_kedro.errors import UserError
 from rep_kedro.models.architecture import require_scaling
 from rep_kedro.models.architecture_files import load_architecture
+from rep_kedro.models.places import StatePlace
 from rep_kedro.models.sources.array_specs import DissimilaritiesModel, FeaturesModel
 from rep_kedro.models.sources.code_specs import PythonModel
 from rep_kedro.models.sources.entry import NetworkEntry
-from rep_kedro.models.sources.places import StatePlace
 from rep_kedro.models.sources.transformers_spec import TransformersModel
 from rep_kedro.parameter_rules import Seed, Side
 

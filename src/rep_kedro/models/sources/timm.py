@@ -6,7 +6,6 @@ from typing import Any
 
 from torch import nn
 
-from rep_kedro._torchvision import declare_torchvision_operators
 from rep_kedro.errors import UserError, suggest
 from rep_kedro.models.preprocessing import Preprocessing
 from rep_kedro.models.sources.hub import fetch_folder, identify_copy, is_on_hub, read_config
@@ -138,7 +137,6 @@ def _accepted(spec: TimmModel, size: dict[str, Any]) -> dict[str, Any]:
 
 
 def _require_config(spec: TimmModel) -> dict[str, Any]:
-    declare_torchvision_operators()
     import timm
     from timm.models import get_pretrained_cfg
 

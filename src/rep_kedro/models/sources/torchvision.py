@@ -6,7 +6,6 @@ from typing import Any
 
 from torch import nn
 
-from rep_kedro._torchvision import declare_torchvision_operators
 from rep_kedro.errors import UserError, require_known
 from rep_kedro.models.preprocessing import Preprocessing
 from rep_kedro.models.sources.loaded import drawn_from, explained
@@ -112,7 +111,6 @@ def _require_local_if_offline(url: str) -> None:
 
 
 def _require_name(name: str) -> None:
-    declare_torchvision_operators()
     from torchvision.models import list_models
 
     require_known("torchvision model", name, list_models())

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from rep_kedro._torchvision import declare_torchvision_operators
 from rep_kedro.errors import MissingFileError, UserError
 from rep_kedro.models.preprocessing import Preprocessing
 from rep_kedro.models.sources.hub import PREFIX, fetch_folder, identify_copy
@@ -174,7 +173,6 @@ def _require_all_weights(facts: Any, spec: TransformersModel) -> None:
 
 
 def _library() -> Any:
-    declare_torchvision_operators()
     try:
         import transformers
         from transformers.utils import logging

@@ -6,9 +6,9 @@ from typing import Any
 from torch import nn
 
 from rep_kedro.errors import UserError
+from rep_kedro.models.files import identify_file
 from rep_kedro.models.preprocessing import Preprocessing
 from rep_kedro.models.sources import open_clip, timm, torchvision
-from rep_kedro.models.sources.files import identify_file
 from rep_kedro.models.sources.fitting import Change, load_file, require_fitting_file
 from rep_kedro.models.sources.specs import (
     IMAGENET_MEAN,

@@ -84,9 +84,7 @@ def plan_spectra(
                 "network": networks[model].reference,
                 "stimuli": [handle.reference for handle in shown[key]],
                 "label_free": label_free,
-                "code": code_revision(
-                    _SPECTRA, "rep_kedro.models.sources.trained", "rep_kedro.stimuli.decoding"
-                ),
+                "code": code_revision(_SPECTRA, "rep_kedro.models.trained", "rep_kedro.stimuli.decoding"),
             }
             planned[key] = Planned(recipe, batch)
     plan = Plan({key: planned[key] for key in sorted(planned)})

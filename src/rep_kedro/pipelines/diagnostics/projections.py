@@ -137,7 +137,7 @@ def _describe(
 
 def _load_trained(handle: TensorsHandle) -> LoadedModel:
     from rep_kedro.models.sources.loaded import LoadedModel
-    from rep_kedro.models.sources.trained import preprocessing_of, restore_trained_network
+    from rep_kedro.models.trained import preprocessing_of, restore_trained_network
 
     return LoadedModel(restore_trained_network(handle), preprocessing_of(handle), ())
 

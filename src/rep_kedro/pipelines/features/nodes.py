@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rep_kedro.datasets import Batch, MemberKey, Plan, Planned, code_revision, missing_of
 from rep_kedro.errors import UserError, contained, require_known
 from rep_kedro.features.params import FeaturesParams
+from rep_kedro.models.places import Alignment
 from rep_kedro.models.pooling_names import Pooling
 from rep_kedro.models.sources.array_specs import DissimilaritiesModel, FeaturesModel, FileModel
 from rep_kedro.models.sources.code_specs import PythonModel
-from rep_kedro.models.sources.places import Alignment
 from rep_kedro.models.sources.specs import TrainedModel, ZooEntry
 
 if TYPE_CHECKING:
@@ -187,12 +187,12 @@ def _describe(
 ) -> _Candidate:
     pooling = entry.pooling or params.pooling
     if isinstance(entry, TrainedModel):
-        from rep_kedro.models.sources.trained import layers_to_read
+        from rep_kedro.models.trained import layers_to_read
 
         handle = networks[_choose("network", [entry.network], networks)[0]]
         layers = layers_to_read(handle, entry.layers, with_embedding=params.embeddings)
         recipe = {"source": "trained", "network": handle.reference, "layers": list(layers)}
-        module = "rep_kedro.models.sources.trained"
+        module = "rep_kedro.models.trained"
         return _Candidate(recipe, partial(_load_trained, handle, layers), pooling, (module,))
     from rep_kedro.models.sources.zoo import describe_model, load_model, source_module_name
 
@@ -221,7 +221,7 @@ def _with_alignment(candidate: _Candidate, alignment: Alignment | None) -> _Cand
 
 def _load_trained(handle: TensorsHandle, layers: tuple[str, ...]) -> LoadedModel:
     from rep_kedro.models.sources.loaded import LoadedModel
-    from rep_kedro.models.sources.trained import (
+    from rep_kedro.models.trained import (
         preprocessing_of,
         restore_trained_network,
         run_to_embedding,

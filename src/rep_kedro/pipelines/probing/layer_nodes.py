@@ -171,7 +171,7 @@ def _recipe(
         "code": code_revision(
             "rep_kedro.analyses.probing.layer_probes",
             "rep_kedro.features.images",
-            "rep_kedro.models.sources.trained",
+            "rep_kedro.models.trained",
             "rep_kedro.stimuli.decoding",
         ),
     }
@@ -201,7 +201,7 @@ def _probe(
     from rep_kedro.analyses.probing.labels import read_targets
     from rep_kedro.analyses.probing.layer_probes import probe_layers
     from rep_kedro.features.images import stream_inputs
-    from rep_kedro.models.sources.trained import preprocessing_of, restore_trained_network
+    from rep_kedro.models.trained import preprocessing_of, restore_trained_network
 
     wanted = params.layer_probes
     module = restore_trained_network(network).to(wanted.device)

@@ -166,7 +166,7 @@ def _flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[st
 
 
 def _cost_of(name: str, handle: TensorsHandle) -> dict[str, Any]:
-    from rep_kedro.models.sources.trained import definition_of
+    from rep_kedro.models.trained import definition_of
     from rep_kedro.training.costs import predict_cost
 
     meta, schedule = handle.meta, handle.recipe["schedule"]

@@ -85,9 +85,7 @@ def _stimuli_of_part(part: Any, split: str, log: DamageLog) -> Iterator[Stimulus
 
 
 def _class_of(name: str) -> Any:
-    from rep_kedro._torchvision import declare_torchvision_operators
 
-    declare_torchvision_operators()
     from torchvision import datasets
 
     if name not in datasets.__all__:

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from rep_kedro.errors import UserError
 from rep_kedro.models.architecture import DefinedNetwork
 from rep_kedro.models.architecture_files import load_definition, require_layers
+from rep_kedro.models.building import build_network, plain_module, restore_network
 from rep_kedro.models.foreign import ForeignDefinition, read_definition
-from rep_kedro.models.network import LayeredNetwork, Network, build_network, plain_module, restore_network
+from rep_kedro.models.network import LayeredNetwork, Network
 from rep_kedro.models.preprocessing import Preprocessing
 from rep_kedro.models.projector import rebuild_projector
 

@@ -12,7 +12,7 @@ from urllib.request import Request, urlopen
 from rep_kedro.datasets.atomic import write_atomically
 from rep_kedro.downloads import MOST_BYTES
 from rep_kedro.errors import MissingFileError, UserError
-from rep_kedro.models.sources.places import FilePlace
+from rep_kedro.models.places import FilePlace
 from rep_kedro.parameter_rules import expand_path
 
 _BLOCK_BYTES = 1 << 20
