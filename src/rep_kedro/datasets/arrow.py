@@ -123,6 +123,7 @@ class ArrowDataset(MemberDataset):
 
     suffix: ClassVar[str] = ".parquet"
     format: ClassVar[str] = "arrow/2"
+    handle: ClassVar[type[MemberHandle]] = ArrowHandle
 
     def save(self, data: "pa.Table") -> None:
         """Write the file atomically.
@@ -159,11 +160,6 @@ class ArrowDataset(MemberDataset):
         if metadata is None:
             raise DamagedMemberError(f"{path} is truncated or not a Parquet file ({size} bytes)")
         return header_from(metadata.get(HEADER_KEY.encode()), path, cls.format)
-
-    @classmethod
-    def open_member(cls, path: Path, header: Header) -> MemberHandle:
-        """Return a lazy handle."""
-        return ArrowHandle(path, header)
 
 
 def _meta_of(table: "pa.Table", key: str) -> Json:

@@ -14,7 +14,7 @@ _ABANDONED_S = 24 * 3600.0
 _COUNTER = itertools.count()
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> int:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> int:
     """Write a file under a temporary name in its folder, flush it to disk, and move it into place.
 
     Args:
@@ -45,7 +45,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> int:
 
 def write_bytes_atomically(path: Path, content: bytes) -> int:
     """Write bytes with :func:`write_atomically`."""
-    return write_atomically(path, lambda partial: _write_bytes(partial, content))
+    return write_atomically(path, lambda partial: partial.write_bytes(content))
 
 
 def sweep_partials(folder: Path) -> int:
@@ -90,14 +90,10 @@ def _folder_time(folder: Path) -> float:
     """Return the time by the clock of the folder's file system, in seconds (a file server has its own)."""
     probe = folder / f".{_owner()}-{next(_COUNTER)}.clock{PARTIAL_SUFFIX}"
     try:
-        _write_bytes(probe, b"")
+        probe.write_bytes(b"")
         return probe.stat().st_mtime
     finally:
         probe.unlink(missing_ok=True)
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
 
 
 def _partial_prefix(path: Path) -> str:

@@ -38,6 +38,7 @@ class DocumentDataset(MemberDataset):
 
     suffix: ClassVar[str] = ".pdf"
     format: ClassVar[str] = "document/2"
+    handle: ClassVar[type[MemberHandle]] = DocumentHandle
 
     def save(self, data: "Sequence[Figure]") -> None:
         """Render and write the pages atomically.
@@ -52,11 +53,7 @@ class DocumentDataset(MemberDataset):
             raise TypeError(f"{self._key}: expected matplotlib figures, received {type(data).__name__}")
         header = Header(self.format, self._key, self._recipe, {"n_pages": len(pages)}).to_json()
         content = render_pdf(pages, header)
-
-        def write(partial: Path) -> None:
-            partial.write_bytes(content)
-
-        write_sealed(self.path, write)
+        write_sealed(self.path, lambda partial: partial.write_bytes(content))
 
     @classmethod
     def read_header(cls, path: Path) -> Header:
@@ -75,11 +72,6 @@ class DocumentDataset(MemberDataset):
         except (binascii.Error, UnicodeDecodeError) as problem:
             raise DamagedMemberError(f"{path} has a header that is not text of this project") from problem
         return header_from(text, path, cls.format)
-
-    @classmethod
-    def open_member(cls, path: Path, header: Header) -> DocumentHandle:
-        """Return a lazy handle."""
-        return DocumentHandle(path, header)
 
 
 def render_pdf(pages: "Sequence[Figure]", header: str) -> bytes:

@@ -56,6 +56,7 @@ class DrawingDataset(MemberDataset):
 
     suffix: ClassVar[str] = ".svg"
     format: ClassVar[str] = "drawing/2"
+    handle: ClassVar[type[MemberHandle]] = DrawingHandle
 
     def save(self, data: "Figure") -> None:
         """Render and write the figure atomically.
@@ -89,11 +90,6 @@ class DrawingDataset(MemberDataset):
                 f"{path} is truncated or not a drawing of this project ({len(text)} characters)"
             )
         return header_from(unescape(found[1]), path, cls.format)
-
-    @classmethod
-    def open_member(cls, path: Path, header: Header) -> DrawingHandle:
-        """Return a lazy handle."""
-        return DrawingHandle(path, header)
 
 
 class FigureCollectionDataset(CollectionDataset):

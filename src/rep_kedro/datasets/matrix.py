@@ -3,12 +3,11 @@
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rep_kedro.datasets.arrow import ArrowDataset, ArrowHandle
 from rep_kedro.datasets.collection import CollectionDataset
-from rep_kedro.datasets.member import Header
+from rep_kedro.datasets.member import Header, MemberHandle
 from rep_kedro.datasets.plan import Json
 from rep_kedro.datasets.previews import PlotlyPreview, preview_heat_maps
 
@@ -60,6 +59,7 @@ class MatrixDataset(ArrowDataset):
     """A labelled matrix as Parquet: a column of labels, then one column per item."""
 
     format: ClassVar[str] = "matrix/2"
+    handle: ClassVar[type[MemberHandle]] = MatrixHandle
 
     def save(self, data: LabelledMatrix) -> None:
         """Write the file atomically.
@@ -94,11 +94,6 @@ class MatrixDataset(ArrowDataset):
         reasons = [[row, column, why] for (row, column), why in sorted(data.reasons.items())]
         meta = {**data.meta, "labels": list(data.labels), "reasons": reasons}
         self._write(table, Header(self.format, self._key, self._recipe, meta))
-
-    @classmethod
-    def open_member(cls, path: Path, header: Header) -> MatrixHandle:
-        """Return a lazy handle."""
-        return MatrixHandle(path, header)
 
 
 class MatrixCollectionDataset(CollectionDataset):

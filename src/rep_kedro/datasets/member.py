@@ -178,6 +178,7 @@ class MemberDataset(AbstractDataset[Any, Any]):
 
     suffix: ClassVar[str]
     format: ClassVar[str]
+    handle: ClassVar[type[MemberHandle]]
 
     def __init__(
         self,
@@ -208,14 +209,9 @@ class MemberDataset(AbstractDataset[Any, Any]):
         """
 
     @classmethod
-    @abstractmethod
-    def open_member(cls, path: Path, header: Header) -> MemberHandle:
-        """Return a lazy handle on a file whose header was read."""
-
-    @classmethod
     def open_checked(cls, path: Path) -> MemberHandle:
         """Return a lazy handle on a file, read and checked as :meth:`read_header` does."""
-        return cls.open_member(path, cls.read_header(path))
+        return cls.handle(path, cls.read_header(path))
 
     def load(self) -> Any:
         """Return a lazy handle."""

@@ -28,7 +28,7 @@ class DamagedMemberError(DatasetError, UserError):
     """A file that is truncated, of another format, or not of this project."""
 
 
-def write_sealed(path: Path, write: Callable[[Path], None], *, at_end: bool = False) -> int:
+def write_sealed(path: Path, write: Callable[[Path], object], *, at_end: bool = False) -> int:
     """Write a file with :func:`~rep_kedro.datasets.atomic.write_atomically` and seal it.
 
     Args:

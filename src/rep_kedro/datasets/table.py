@@ -123,7 +123,3 @@ class EarlierTableDataset(TableDataset):
         table: pd.DataFrame = opened(super().load())
         table.attrs["revision"] = str(self._earlier[1]["rev"])
         return table
-
-    def preview(self, nrows: int = _PREVIEW_ROWS) -> TablePreview:
-        """Return the first rows for Kedro-Viz."""
-        return super().preview(nrows)

@@ -139,12 +139,6 @@ class TensorsDataset(MemberDataset):
         return header_from(_read_layout(path)[0].get(HEADER_KEY), path, cls.format)
 
     @classmethod
-    def open_member(cls, path: Path, header: Header) -> TensorsHandle:
-        """Return a lazy handle."""
-        _, layout, start = _read_layout(path)
-        return TensorsHandle(path, header, layout, start)
-
-    @classmethod
     def open_checked(cls, path: Path) -> TensorsHandle:
         """Return a lazy handle; the file is read once for header and layout."""
         metadata, layout, start = _read_layout(path)

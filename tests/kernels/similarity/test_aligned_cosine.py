@@ -65,5 +65,5 @@ def test_a_stimulus_without_features_has_no_cosine():
 
 
 def test_parameters_are_refused():
-    with pytest.raises(ValueError, match=r"request 'it' gives parameters \['k'\]; it takes none"):
+    with pytest.raises(ValueError, match=r"gives aligned cosine the parameters \['k'\]; it takes none"):
         compare_aligned([torch.eye(4)], {"it": {"k": 1}}, memory_bytes=1)

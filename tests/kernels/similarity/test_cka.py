@@ -10,7 +10,7 @@ from tests.reference import cka as reference
 
 from rep_kedro.kernels.similarity import distance_sums, stimulus_sample
 from rep_kedro.kernels.similarity.centred import centre
-from rep_kedro.kernels.similarity.cka import compare_cka, pairwise_linear_cka
+from rep_kedro.kernels.similarity.cka import compare_cka
 from rep_kedro.kernels.similarity.distance_sums import median_distance
 
 ESTIMATORS = ("biased", "debiased", "lange")
@@ -117,9 +117,7 @@ def test_batches_too_small_for_an_unbiased_estimate_are_refused():
 
 def test_an_unknown_estimator_is_refused_with_the_choices():
     with pytest.raises(ValueError, match="unknown estimator 'unbiased', allowed: biased, debiased"):
-        pairwise_linear_cka(
-            [torch.randn(5, 2, generator=torch.Generator().manual_seed(0))], estimator="unbiased"
-        )
+        compare(draw(), kernel="linear", estimator="unbiased")
 
 
 def test_wide_kernels_tend_to_linear_cka():

@@ -98,7 +98,7 @@ def test_very_small_and_very_large_features_make_no_difference(factor):
 
 
 def test_requests_that_cannot_be_met_are_refused():
-    with pytest.raises(ValueError, match=r"gives the parameters .*; reweighted RSA takes"):
+    with pytest.raises(ValueError, match=r"gives reweighted RSA the parameters .*; it takes n_folds, seed"):
         compare(draw(), n_folds=3)
     with pytest.raises(ValueError, match="20 folds of at least 2 stimuli take 40 stimuli, got 24"):
         compare(draw(), n_folds=20, seed=0)

@@ -191,7 +191,7 @@ def test_noise_raises_the_plain_similarity_of_few_stimuli_and_not_that_from_mome
     ("request_", "message"),
     [
         ({"statistic": "cka"}, "unknown statistic 'cka'; known: cka_debiased_twice, nbs_moments"),
-        ({**CKA, "seed": 0}, r"gives cka_debiased_twice the parameters \['seed'\]; it takes \[\]"),
+        ({**CKA, "seed": 0}, r"gives cka_debiased_twice the parameters \['seed'\]; it takes none"),
         ({**SHAPE, "n_moments": 7}, "7 moments take at least 28 stimuli, got 25"),
         ({**SHAPE, "n_orders": 0}, "n_moments and n_orders must be positive, got 2 and 0"),
     ],

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rep_kedro.kernels.similarity.cka import pairwise_linear_cka
+from rep_kedro.kernels.similarity.cka import compare_cka
 from rep_kedro.kernels.similarity.streamed import StreamedCka
 
 SIZES, WIDTHS = (12, 12, 9, 5), (7, 30, 3)
@@ -63,7 +63,9 @@ def test_it_is_the_mean_of_the_unbiased_hsic_over_batches_of_any_size(scale, shi
 def test_one_batch_is_debiased_cka_and_maps_are_flattened():
     representations = draw()
     values, _ = stream(representations, sizes=(38,))
-    torch.testing.assert_close(values, pairwise_linear_cka(representations), rtol=0, atol=1e-6)
+    request = {"whole": {"kernel": "linear", "estimator": "debiased"}}
+    [(_, whole, _)] = compare_cka(representations, request, memory_bytes=10**7)
+    torch.testing.assert_close(values, whole, rtol=0, atol=1e-6)
     maps = [x.reshape(38, 1, -1, 1) for x in representations]
     torch.testing.assert_close(stream(maps, sizes=(38,))[0], values, rtol=0, atol=0)
 

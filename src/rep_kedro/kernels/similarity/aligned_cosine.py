@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from rep_kedro.kernels.similarity.basis import require_same_stimuli
+from rep_kedro.kernels.similarity.requests import require_parameters
 from rep_kedro.kernels.undefined import Reasons, Undefined, pair_reasons
 
 RELATIVE_ZERO = 1e-14  # a singular value this small, relative to the largest, is rounding
@@ -68,8 +69,7 @@ def compare_aligned(
     """
     require_same_stimuli(representations)
     for name, parameters in requests.items():
-        if parameters:
-            raise ValueError(f"request {name!r} gives parameters {sorted(parameters)}; it takes none")
+        require_parameters(name, "aligned cosine", parameters)
     return _compare_all(representations, list(requests))
 
 

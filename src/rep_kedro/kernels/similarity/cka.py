@@ -84,45 +84,6 @@ def _has_small_angle(values: Tensor, parameters: Parameters) -> bool:
     return bool(((values > 0) & (values < SMALL_ANGLE)).any())
 
 
-def pairwise_linear_cka(
-    representations: Sequence[Tensor],
-    *,
-    estimator: str = "debiased",
-    memory_bytes: int = DEFAULT_MEMORY_BYTES,
-) -> Tensor:
-    """Compare every pair of representations with linear CKA.
-
-    Args:
-        representations: One matrix for each model, shape (n_stimuli, n_features_i). Row s of every
-            matrix belongs to the same stimulus; need not be centred.
-        estimator: ``biased``, ``debiased``, or ``lange`` (the diagonal of the centred Gram matrix left out).
-        memory_bytes: Changes memory and speed, not the result.
-
-    Returns:
-        Symmetric matrix, shape (n_models, n_models), float64, in [0, 1], debiased in [-1, 1]; NaN where
-        undefined. The diagonal is computed.
-
-    Raises:
-        ValueError: If the estimator is unknown.
-
-    Cost:
-        See ``rep_kedro.kernels.similarity.gram.linear_pair_sums``.
-
-    Source:
-        Kornblith et al. 2019, arXiv:1905.00414, section 3 (CKA); Székely & Rizzo 2014,
-        doi:10.1214/14-AOS1255 (U-centring); Lange et al. 2022, arXiv:2206.10999 (lange).
-
-    Example:
-        >>> x = torch.tensor([[0.0, 1.0], [2.0, 0.0], [1.0, 1.0], [3.0, 5.0]])
-        >>> pairwise_linear_cka([x, 2 * x + 1], estimator="biased").round(decimals=6)
-        tensor([[1., 1.],
-                [1., 1.]], dtype=torch.float64)
-    """
-    request = {"kernel": "linear", "estimator": estimator}
-    [(_, values, _)] = compare_cka(representations, {"cka": request}, memory_bytes=memory_bytes)
-    return values
-
-
 def _compare_by_products(
     models: Sequence[CentredFeatures], requests: Mapping[str, Parameters], memory_bytes: int
 ) -> Iterator[Answer]:

@@ -15,6 +15,7 @@ from rep_kedro.kernels.similarity.centred import SAME, CentredFeatures, centre
 from rep_kedro.kernels.similarity.geometry_score import describe_living_times
 from rep_kedro.kernels.similarity.gram import tile_side, tiles, view_of
 from rep_kedro.kernels.similarity.heat_trace import describe_heat_trace
+from rep_kedro.kernels.similarity.requests import require_choice, require_parameters
 from rep_kedro.kernels.similarity.rsa import prepare_for_rdm
 from rep_kedro.kernels.similarity.squared_distances import squared_distance_tile
 from rep_kedro.kernels.undefined import Reasons, pair_reasons
@@ -145,14 +146,9 @@ def _scale(representation: Tensor) -> tuple[Tensor, float]:
 
 
 def _parse(name: str, parameters: Mapping[str, Any]) -> Describe:
-    description = str(parameters.get("description"))
-    if description not in DESCRIPTIONS:
-        known = ", ".join(sorted(DESCRIPTIONS))
-        raise ValueError(f"request {name!r} has unknown description {description!r}; known: {known}")
-    others = sorted(set(parameters) - {"description"})
-    if others:
-        raise ValueError(f"request {name!r} gives {description} the parameters {others}; it takes none")
-    return DESCRIPTIONS[description]
+    require_choice(name, "description", parameters.get("description"), sorted(DESCRIPTIONS))
+    require_parameters(name, parameters["description"], parameters.keys() - {"description"})
+    return DESCRIPTIONS[parameters["description"]]
 
 
 DESCRIPTIONS: dict[str, Describe] = {

@@ -9,6 +9,7 @@ from torch import Tensor
 from rep_kedro.kernels.similarity.basis import require_same_stimuli
 from rep_kedro.kernels.similarity.centred import CentredFeatures, centre_all
 from rep_kedro.kernels.similarity.gram import tile_side, tiles, view_of
+from rep_kedro.kernels.similarity.requests import require_choice, require_parameters
 from rep_kedro.kernels.similarity.spanning_trees import Tree, compare_trees, find_tree
 from rep_kedro.kernels.similarity.squared_distances import squared_distance_tile
 from rep_kedro.kernels.undefined import Reasons, pair_reasons
@@ -41,7 +42,8 @@ def compare_distances(
     """
     require_same_stimuli(representations)
     for name, parameters in requests.items():
-        _require_known(name, parameters)
+        require_choice(name, "statistic", parameters.get("statistic"), STATISTICS)
+        require_parameters(name, parameters["statistic"], parameters.keys() - {"statistic"})
     return _compare_all(representations, requests, memory_bytes)
 
 
@@ -100,14 +102,3 @@ def _compare_lite(models: Sequence[CentredFeatures], memory_bytes: int) -> tuple
     trees = [tree for tree in found if isinstance(tree, Tree)]
     values[kept[:, None], kept] = compare_trees(trees, len(models[0].features))
     return values.to(models[0].features.device), pair_reasons(flaws, len(found))
-
-
-def _require_known(name: str, parameters: Mapping[str, Any]) -> None:
-    statistic = parameters.get("statistic")
-    if statistic not in STATISTICS:
-        raise ValueError(
-            f"request {name!r} has unknown statistic {statistic!r}; known: {', '.join(STATISTICS)}"
-        )
-    others = sorted(set(parameters) - {"statistic"})
-    if others:
-        raise ValueError(f"request {name!r} gives {statistic} the parameters {others}; it takes none")

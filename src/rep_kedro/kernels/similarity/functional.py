@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rep_kedro.kernels.similarity.requests import require_choice
 from rep_kedro.kernels.undefined import Reasons, Undefined
 
 STATISTICS = ("disagreement", "cohen_kappa", "jensen_shannon")
@@ -40,7 +41,7 @@ def compare_functional(
         ValueError: If a statistic is unknown, or the logits are not matrices of one shape.
     """
     for name, parameters in requests.items():
-        _require_statistic(name, parameters)
+        require_choice(name, "statistic", parameters.get("statistic"), sorted(STATISTICS))
     _require_one_shape(representations, "logits")
     return _compare_logits(representations, requests, memory_bytes)
 
@@ -173,13 +174,6 @@ def _exceed_chance(classes: Tensor, what_both_do: str) -> tuple[Tensor, Reasons]
     return kappa.masked_fill(undefined, torch.nan), {
         (a, b): (reason,) for a, b in undefined.nonzero().tolist()
     }
-
-
-def _require_statistic(name: str, parameters: Mapping[str, Any]) -> None:
-    statistic = parameters.get("statistic")
-    if statistic not in STATISTICS:
-        known = ", ".join(sorted(STATISTICS))
-        raise ValueError(f"request {name!r} has unknown statistic {statistic!r}; known: {known}")
 
 
 def _require_one_shape(outputs: Sequence[Tensor], what: str) -> None:

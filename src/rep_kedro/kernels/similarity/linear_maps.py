@@ -28,6 +28,7 @@ from rep_kedro.kernels.similarity.procrustes import (
     measure_size_and_shape,
 )
 from rep_kedro.kernels.similarity.regression import measure_gulp, measure_linear_regression
+from rep_kedro.kernels.similarity.requests import require_choice, require_parameters
 from rep_kedro.kernels.undefined import Reasons, Undefined, pair_reasons
 
 FORMULAS: dict[str, Callable[..., PairValues]] = {
@@ -137,14 +138,10 @@ def _bind_formula(name: str, parameters: Mapping[str, Any]) -> Callable[..., Pai
     settings = dict(parameters)
     statistic = settings.pop("statistic", None)
     known = sorted([*FORMULAS, *ROTATION_FORMULAS])
-    if statistic not in known:
-        raise ValueError(f"request {name!r} has unknown statistic {statistic!r}; known: {', '.join(known)}")
+    require_choice(name, "statistic", statistic, known)
     formula = FORMULAS.get(statistic)
-    accepted = sorted(set(signature(formula).parameters) - {"block"}) if formula else []
-    if sorted(settings) != accepted:
-        raise ValueError(
-            f"request {name!r} gives {statistic} the parameters {sorted(settings)}; it takes {accepted}"
-        )
+    accepted = set(signature(formula).parameters) - {"block"} if formula else ()
+    require_parameters(name, statistic, settings, accepted)
     if formula is None:
         return str(statistic)
     return "procrustes_angular" if settings.get("alpha") == 1 else partial(formula, **settings)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rep_kedro.kernels.similarity.basis import RELATIVE_ZERO, require_same_stimuli
+from rep_kedro.kernels.similarity.requests import require_choice, require_parameters
 from rep_kedro.kernels.similarity.transport import Matrix, transport_mass, transport_part
 from rep_kedro.kernels.undefined import Reasons, pair_reasons
 
@@ -158,17 +159,11 @@ def _normalise_units(representation: Tensor) -> Units:
 
 
 def _parse_match(name: str, parameters: Mapping[str, Any]) -> Match:
-    statistic = str(parameters.get("statistic"))
-    if statistic not in MATCHES:
-        known = ", ".join(sorted(MATCHES))
-        raise ValueError(f"request {name!r} has unknown statistic {statistic!r}; known: {known}")
-    given = {key: value for key, value in parameters.items() if key != "statistic"}
-    if sorted(given) != (["mass"] if statistic == "partial_soft_match" else []):
-        takes = "mass" if statistic == "partial_soft_match" else "none"
-        raise ValueError(
-            f"request {name!r} gives {statistic} the parameters {sorted(given)}; it takes {takes}"
-        )
-    return partial(MATCHES[statistic], **given)
+    settings = dict(parameters)
+    statistic = settings.pop("statistic", None)
+    require_choice(name, "statistic", statistic, sorted(MATCHES))
+    require_parameters(name, statistic, settings, ("mass",) if statistic == "partial_soft_match" else ())
+    return partial(MATCHES[statistic], **settings)
 
 
 NO_UNITS = "it has no unit that varies over stimuli"

@@ -32,6 +32,7 @@ from rep_kedro.kernels.similarity.neighbour_rows import (
     compare_information_imbalance,
     compare_second_order_cosine,
 )
+from rep_kedro.kernels.similarity.requests import require_choice, require_parameters
 from rep_kedro.kernels.undefined import Reasons, pair_reasons
 
 LIST_STATISTICS: dict[str, Callable[[Places, int], Tensor]] = {
@@ -189,21 +190,11 @@ def _spread(
 def _parse_request(name: str, parameters: Mapping[str, Any], n_stimuli: int) -> Request:
     settings = dict(parameters)
     statistic = settings.pop("statistic", None)
-    if statistic not in STATISTICS:
-        known = ", ".join(sorted(STATISTICS))
-        raise ValueError(f"request {name!r} has unknown statistic {statistic!r}; known: {known}")
+    require_choice(name, "statistic", statistic, sorted(STATISTICS))
     if statistic == "information_imbalance":
         settings = {"n_neighbours": 1, **settings}
-    if set(settings) != {"n_neighbours", "distance"}:
-        raise ValueError(
-            f"request {name!r} gives {statistic} the parameters {sorted(settings)}; it takes ['distance',"
-            " 'n_neighbours']"
-        )
+    require_parameters(name, statistic, settings, ("distance", "n_neighbours"))
     distances = ("cosine",) if statistic in COSINE_ONLY else DISTANCES
-    if settings["distance"] not in distances:
-        raise ValueError(
-            f"request {name!r} has unknown distance {settings['distance']!r} for {statistic};"
-            f" known: {', '.join(distances)}"
-        )
+    require_choice(name, f"distance of {statistic}", settings["distance"], distances)
     require_neighbour_count(settings["n_neighbours"], n_stimuli)
     return Request(name=name, statistic=statistic, **settings)

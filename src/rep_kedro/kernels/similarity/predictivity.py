@@ -15,6 +15,7 @@ from rep_kedro.kernels.similarity.held_out import (
     stack_features,
 )
 from rep_kedro.kernels.similarity.partial_least_squares import add_pls_errors
+from rep_kedro.kernels.similarity.requests import require_choice, require_parameters
 from rep_kedro.kernels.similarity.ridge import add_ridge_errors
 from rep_kedro.kernels.undefined import Reasons, pair_reasons
 
@@ -151,15 +152,9 @@ def _average(sums: Tensor, total: Tensor, baseline: Tensor, stack: Stack, how: s
 
 def _parse(name: str, parameters: Mapping[str, Any]) -> Request:
     for setting, known in (("regression", REGRESSIONS), ("average", STRENGTHS)):
-        chosen = parameters.get(setting)
-        if chosen not in known:
-            raise ValueError(f"request {name!r} has unknown {setting} {chosen!r}; known: {', '.join(known)}")
+        require_choice(name, setting, parameters.get(setting), known)
     expected = {"regression", "average", "n_folds", "seed"} | REGRESSIONS[parameters["regression"]]
-    if set(parameters) != expected:
-        raise ValueError(
-            f"request {name!r} gives {parameters['regression']} the parameters {sorted(parameters)};"
-            f" it takes {sorted(expected)}"
-        )
+    require_parameters(name, parameters["regression"], parameters, expected)
     n_components = parameters.get("n_components")
     if n_components is not None and n_components < 1:
         raise ValueError(f"request {name!r}: n_components must be at least 1, got {n_components}")

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from rep_kedro.kernels.similarity.basis import RELATIVE_ZERO, require_same_stimuli
 from rep_kedro.kernels.similarity.held_out import Fold, Stack, stack_features
+from rep_kedro.kernels.similarity.requests import require_parameters
 from rep_kedro.kernels.undefined import Reasons, Undefined, pair_reasons
 
 RIDGE = 1e-6  # of the energy of each feature's RDM: dependent RDMs share their weight, others do not notice
@@ -62,11 +63,7 @@ def compare_reweighted(
     """
     require_same_stimuli(representations)
     for name, parameters in requests.items():
-        if sorted(parameters) != ["n_folds", "seed"]:
-            raise ValueError(
-                f"request {name!r} gives the parameters {sorted(parameters)};"
-                " reweighted RSA takes ['n_folds', 'seed']"
-            )
+        require_parameters(name, "reweighted RSA", parameters, ("n_folds", "seed"))
     return _compare_all(representations, requests)
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from rep_kedro.kernels.similarity.basis import require_same_stimuli
 from rep_kedro.kernels.similarity.feature_sampling import compare_feature_sampled_cka
+from rep_kedro.kernels.similarity.requests import require_choice, require_parameters
 from rep_kedro.kernels.similarity.shape_moments import compare_shape_moments
 from rep_kedro.kernels.undefined import Reasons
 
@@ -57,11 +58,8 @@ def _compare_all(
 
 
 def _require_known(name: str, parameters: Mapping[str, Any]) -> None:
-    statistic = parameters.get("statistic")
-    if statistic not in STATISTICS:
-        known = ", ".join(STATISTICS)
-        raise ValueError(f"request {name!r} has unknown statistic {statistic!r}; known: {known}")
-    accepted = sorted(set(signature(STATISTICS[statistic]).parameters) - SETTINGS)
-    given = sorted(set(parameters) - {"statistic"})
-    if given != accepted:
-        raise ValueError(f"request {name!r} gives {statistic} the parameters {given}; it takes {accepted}")
+    settings = dict(parameters)
+    statistic = settings.pop("statistic", None)
+    require_choice(name, "statistic", statistic, STATISTICS)
+    accepted = set(signature(STATISTICS[str(statistic)]).parameters) - SETTINGS
+    require_parameters(name, str(statistic), settings, accepted)
