@@ -87,8 +87,8 @@ def several_in_words(rows: pd.DataFrame) -> str:
     verb = "predicts" if len(rows) == 1 else "predict"
     return (
         f"{counted(len(rows), 'stitched network')} {verb} several labels of an image: accuracies count an"
-        " image as right if it has the label with the largest output. The median of the mean average precision,"
-        f" relative to the second network alone, is {median}."
+        " image as right if it has the label with the largest output. The median of the mean average"
+        f" precision, relative to the second network alone, is {median}."
     )
 
 
