@@ -40,17 +40,31 @@ def test_a_parameter_of_the_command_line_adds_a_map_to_the_default():
     assert params.maps["frank"].target == "soft_12"
 
 
-def test_a_network_that_predicts_several_labels_is_refused_before_the_run():
+def _networks_of_labels(*labels, objective="supervised"):
     table = {"file": "labels.csv", "id": "image", "label": ["kind"], "multi_label": {"tags": ";"}}
     source = {"source": "image_folder", "path": "birds", "labels": table}
     ingest = IngestParams.model_validate({"stimulus_sets": {"birds": source}})
-    grid = {"objective": "supervised", "architectures": ["cnn"], "seeds": [0], "labels": "tags"}
-    grid["schedule"] = {"epochs": 1, "batch_size": 8, "learning_rate": 0.1}
-    training = TrainingParams.model_validate({"stimulus_set": "birds", "grids": [grid]})
-    [name] = training.networks()
-    joint = {"fronts": [name], "ends": [name], "layers": "same", "include_self": True}
+    schedule = {"epochs": 1, "batch_size": 8, "learning_rate": 0.1}
+    common = {"objective": objective, "architectures": ["cnn"], "seeds": [0], "schedule": schedule}
+    grids = [{**common, "labels": label, "label": f"p{n}"} for n, label in enumerate(labels)]
+    return TrainingParams.model_validate({"stimulus_set": "birds", "grids": grids}), ingest
+
+
+def test_networks_of_one_and_of_several_labels_are_refused_before_the_run():
+    training, ingest = _networks_of_labels("tags", "kind")
+    several, one = training.networks()
+    joint = {"fronts": [one], "ends": [several, one], "layers": "same", "include_self": True}
     params = StitchingParams.model_validate({"joints": [joint]})
     [(number, why)] = find_unfit_joints(params, FeaturesParams(), training, ingest)
     assert number == 0
-    assert why.startswith(f"network {name!r} cannot be joined: it predicts several labels of an image")
+    assert why.startswith(f"{several} predicts several labels of an image and {one} predicts one; join")
     assert not list(find_unfit_joints(params, FeaturesParams(), training, None))
+
+
+def test_a_network_without_a_head_is_refused_before_the_run():
+    training, _ = _networks_of_labels(None, objective="simclr")
+    [name] = training.networks()
+    joint = {"fronts": [name], "ends": [name], "include_self": True}
+    params = StitchingParams.model_validate({"joints": [joint]})
+    [(_, why)] = find_unfit_joints(params, FeaturesParams(), training)
+    assert why == f"network {name!r} has no head (simclr); stitching needs labels"

@@ -30,6 +30,21 @@ def cross_entropy(stitched, end):
     return total / len(stitched)
 
 
+def compare_several(stitched, end):
+    """Cross-entropy and Jensen-Shannon divergence of a sigmoid for each class: sums over classes."""
+
+    def divergence(p, m):
+        return math.fsum(a * math.log(a / b) for a, b in ((p, m), (1 - p, 1 - m)))
+
+    entropies, divergences = [], []
+    for rows in zip(stitched, end, strict=True):
+        for logits in zip(*rows, strict=True):
+            q, p = (1 / (1 + math.exp(-x)) for x in logits)
+            entropies.append(-p * math.log(q) - (1 - p) * math.log(1 - q))
+            divergences.append((divergence(p, (p + q) / 2) + divergence(q, (p + q) / 2)) / 2)
+    return math.fsum(entropies) / len(end), math.fsum(divergences) / len(end)
+
+
 def ridge_map(front, end, ridge):
     """Least squares with sqrt(n * ridge) times the standardised identity as further samples."""
     mean, scale = front.mean(dim=0), front.std(dim=0, correction=0)

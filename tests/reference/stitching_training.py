@@ -51,6 +51,31 @@ def target_row(name, label, front, end, temperature):
     }[name]
 
 
+def target_row_of_several(name, labels, front, end, temperature):
+    """As `target_row`, where a stimulus may have several labels: a probability for each class by itself."""
+
+    def soften(logits):
+        return [1 / (1 + math.exp(-v / temperature)) for v in logits]
+
+    return {
+        "hard": [[float(has) for has in labels]],
+        "soft_1": [soften(front)],
+        "soft_2": [soften(end)],
+        "soft_12": [soften(front), soften(end)],
+        "soft_1_plus_2": [soften([(a + b) / 2 for a, b in zip(front, end, strict=True)])],
+    }[name]
+
+
+def binary_cross_entropy(targets, logits, temperature):
+    """Mean over targets and classes of -t log p - (1 - t) log (1 - p), for one stimulus."""
+    chances = 1 / (1 + (-logits / temperature).exp())
+    losses = [
+        -sum(t * chances[c].log() + (1 - t) * (1 - chances[c]).log() for c, t in enumerate(one)) / len(one)
+        for one in targets
+    ]
+    return sum(losses) / len(losses)
+
+
 def cross_entropy(targets, logits, temperature):
     """Mean over the targets of -sum_c t_c log p_c, for one stimulus; logits may carry gradients."""
     log_norm = (logits / temperature).exp().sum().log()
@@ -132,8 +157,12 @@ def _loss(case, recipe, parameters, mask, rows):
         per_stimulus = []
         for n, row in enumerate(rows.tolist()):
             numbers = (case[name][row].tolist() for name in ("labels", "front_logits", "end_logits"))
-            targets = target_row(recipe.target, *numbers, recipe.temperature)
-            per_stimulus.append(cross_entropy(targets, logits[n], recipe.temperature))
+            has_several = case["labels"].ndim == 2
+            aim, measure = (
+                (target_row_of_several, binary_cross_entropy) if has_several else (target_row, cross_entropy)
+            )
+            targets = aim(recipe.target, *numbers, recipe.temperature)
+            per_stimulus.append(measure(targets, logits[n], recipe.temperature))
         loss = sum(per_stimulus) / len(rows)
     elif recipe.loss == "mse":
         loss = ((stitched - original) ** 2).mean()

@@ -6,7 +6,7 @@ import pytest
 from tests.reporting.conftest import load_synthetic_study
 
 from rep_kedro.reporting.stitching import figures
-from rep_kedro.reporting.stitching.text import maps_in_words
+from rep_kedro.reporting.stitching.text import maps_in_words, several_in_words
 from rep_kedro.schemas.stitching import STITCHING_SUMMARY
 
 
@@ -73,3 +73,10 @@ def test_differences_from_least_squares_are_in_words():
     [said] = maps_in_words(summary, "digits")
     assert said.endswith("is 0.040 (frank).")
     assert not maps_in_words(summary, "shapes")
+
+
+def test_networks_of_several_labels_have_a_median_of_their_own(study):
+    rows = study.stitching_results.head(3).assign(relative_mean_average_precision=[0.5, 0.9, 0.8])
+    words = several_in_words(rows)
+    assert words.startswith("3 stitched networks predict several labels of an image: accuracies count")
+    assert words.endswith("relative to the second network alone, is 0.80.")

@@ -35,7 +35,8 @@ def find_unfit_joints(
             for end in joint.ends:
                 try:
                     for name in (front, end):
-                        _require_one_label(name, training, ingest)
+                        _require_head(name, training)
+                    _require_one_kind_of_labels((front, end), training, ingest)
                     pair = [_find(name, known, features, training) for name in (front, end)]
                     if pair[0] is None or pair[1] is None:
                         continue
@@ -46,18 +47,33 @@ def find_unfit_joints(
                     yield number, str(problem)
 
 
-def _require_one_label(name: str, training: "TrainingParams", ingest: "IngestParams | None") -> None:
-    from rep_kedro.analyses.stitching.networks import require_one_label
-    from rep_kedro.stimuli.label_table_spec import LabelTableSpec
+def _require_head(name: str, training: "TrainingParams") -> None:
+    from rep_kedro.training.objectives.registry import make_objective
 
     spec = training.networks().get(name)
-    given = ingest.stimulus_sets.get(spec.stimulus_set) if spec and ingest else None
-    table = getattr(given, "labels", None)
-    if spec is not None and isinstance(table, LabelTableSpec):  # NumPy files name a file of labels instead
-        try:
-            require_one_label(spec.labels, table.multi_label)
-        except UserError as problem:
-            raise UserError(f"network {name!r} cannot be joined: {problem}") from problem
+    if spec is not None and not make_objective(spec.objective, spec.options).has_head:
+        raise UserError(f"network {name!r} has no head ({spec.objective}); stitching needs labels")
+
+
+def _require_one_kind_of_labels(
+    pair: tuple[str, str], training: "TrainingParams", ingest: "IngestParams | None"
+) -> None:
+    """Refuse networks of which one predicts several labels of an image and the other does not."""
+    from rep_kedro.stimuli.label_table_spec import LabelTableSpec
+
+    several = []
+    for spec in (training.networks().get(name) for name in pair):
+        given = ingest.stimulus_sets.get(spec.stimulus_set) if spec and ingest else None
+        table = getattr(given, "labels", None)
+        if spec is None or not isinstance(table, LabelTableSpec):  # NumPy files name a file of labels instead
+            return
+        several.append(spec.labels in table.multi_label)
+    if several[0] != several[1]:
+        one, other = pair if several[0] else pair[::-1]
+        raise UserError(
+            f"{one} predicts several labels of an image and {other} predicts one; join networks of the same"
+            " labels (training.grids: labels)"
+        )
 
 
 def _find(

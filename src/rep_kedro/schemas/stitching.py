@@ -30,6 +30,7 @@ PAIR = (
 )
 _NOT_MEASURED = "not in `stitching.measures`, or undefined"
 _NO_FRONT = "noise has no outputs"
+_ONE_LABEL = "stimuli have one label each, or no test stimulus has one"
 
 
 def _similarity(name: str, what: str) -> tuple[Column, ...]:
@@ -58,7 +59,11 @@ STITCHING_RESULTS = Table(
         SEED,
         fraction("front_accuracy", "test accuracy of `front_model`", missing=_NO_FRONT),
         fraction("end_accuracy", "test accuracy of `end_model`"),
-        fraction("stitched_accuracy", "test accuracy of the stitched network"),
+        fraction(
+            "stitched_accuracy",
+            "test accuracy of the stitched network; of several labels of a stimulus any one is a hit, as in"
+            " all columns of accuracies",
+        ),
         number(
             "relative_accuracy",
             "`stitched_accuracy` divided by `end_accuracy`",
@@ -70,9 +75,21 @@ STITCHING_RESULTS = Table(
         ),
         number("high", "upper end of it", low=0, missing="none asked for"),
         fraction(
+            "mean_average_precision",
+            "of the stitched network: average precision, mean over the classes that occur",
+            missing=_ONE_LABEL,
+        ),
+        fraction("end_mean_average_precision", "the same of `end_model`", missing=_ONE_LABEL),
+        number("relative_mean_average_precision", "the former over the latter", low=0, missing=_ONE_LABEL),
+        fraction(
             "agreement", "share of test stimuli on which the stitched network predicts what `end_model` does"
         ),
-        number("cross_entropy", "of the stitched network's outputs with those of `end_model`, nats", low=0),
+        number(
+            "cross_entropy",
+            "of the stitched network's outputs with those of `end_model`, nats; of several labels of a"
+            " stimulus it and the divergences are sums over classes",
+            low=0,
+        ),
         number("class_averaged_cross_entropy", "`cross_entropy` divided by the number of classes", low=0),
         number("kl_divergence", "`cross_entropy` less the entropy of `end_model`'s outputs, nats"),
         number("js_divergence", "Jensen-Shannon divergence of both outputs, nats", low=0),

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from sklearn.metrics import average_precision_score
 from tests.reference import stitching as reference
 from tests.small_collections import ARROW, make_network, make_stimuli, run_plan, store, store_networks
 
@@ -158,7 +159,9 @@ def test_networks_of_a_further_label_are_compared_on_that_label(tmp_path, study,
     }
     handles = run_plan(tmp_path / "of_labels", plan)
     planned = plan_stitches(sets, {}, handles, FeaturesParams(), StitchingParams())
-    assert sorted(planned) == ["noise/breed_s0-to-breed_s1/ps_inv", "noise/breed_s1-to-breed_s0/ps_inv"]
+    pairs = [f"noise/{c}_s{n}-to-{c}_s{1 - n}/ps_inv" for c in ("breed", "tags") for n in (0, 1)]
+    assert sorted(planned) == pairs
+    planned = {key: planned[key] for key in pairs[:2]}
     found = tabulate_stitches(run_plan(tmp_path / "found", planned))[0].set_index("front_model")
     same = make_stimuli(pixels, breeds, splits, ["x", "y", "z"])
     own = {name: study[1][f"cnn_supervised_{name[-2:]}"] for name in ("breed_s0", "breed_s1")}
@@ -168,16 +171,58 @@ def test_networks_of_a_further_label_are_compared_on_that_label(tmp_path, study,
     expected = tabulate_stitches(run_plan(tmp_path / "wanted", wanted))[0].set_index("front_model")
     for column in ("front_accuracy", "end_accuracy", "stitched_accuracy", "cross_entropy"):
         assert found[column].tolist() == expected[column].tolist()
-    joint = {"fronts": ["tags_s0"], "ends": ["tags_s1"]}
-    with pytest.raises(
-        UserError, match=r"'tags_s0' cannot be joined: it predicts several labels of an image"
-    ):
+    joint = {"fronts": ["tags_s0"], "ends": ["breed_s1"]}
+    with pytest.raises(UserError, match=r"tags_s0 \(3 classes of noise, tags\) and breed_s1 .*label sets"):
         plan_stitches(sets, {}, handles, FeaturesParams(), StitchingParams(joints=[joint]))
     joint = {"fronts": ["breed_s0"], "ends": ["cnn_supervised_s1"]}
     with pytest.raises(
-        UserError, match=r"breed_s0 \(3 classes of noise\) and cnn_supervised_s1 .* other label sets"
+        UserError, match=r"breed_s0 \(3 classes of noise, breed\) and cnn_supervised_s1 .* other label sets"
     ):
         plan_stitches(sets, {}, {**handles, **study[1]}, FeaturesParams(), StitchingParams(joints=[joint]))
+
+
+def test_networks_of_several_labels_are_compared_on_them(tmp_path, stimuli):
+    pixels, labels, splits = stimuli
+    tags = [[label, (label + 1) % 3][: n % 3] for n, label in enumerate(labels)]
+    table = make_stimuli(pixels, labels, splits, ["a", "b", "c"])
+    meta = json.loads(table.schema.metadata[b"meta"])
+    meta |= {"label_columns": {"animal": ["a", "b", "c"]}, "multi_label_columns": {"tags": ["x", "y", "z"]}}
+    table = table.append_column("label:tags", pa.array(tags, pa.list_(pa.int32())))
+    sets = store(
+        tmp_path / "sets", {"noise": table.replace_schema_metadata({b"meta": json.dumps(meta)})}, ARROW
+    )
+    networks = {f"tags_s{n}": make_network("cnn", seed=n, n_classes=3, stimulus_set="noise") for n in (0, 1)}
+    plan = {name: Planned({"labels": "tags"}, lambda n=network: n) for name, network in networks.items()}
+    handles = run_plan(tmp_path / "networks", plan)
+    trained = {"epochs": 1, "batch_size": 8, "path_from": "ps_inv"}
+    params = StitchingParams.model_validate(
+        {
+            "joints": [{"layers": ["relu3"], "include_self": True}],
+            "maps": {
+                "ps_inv": {"fit": "least_squares"},
+                "soft": {**trained, "target": "soft_12", "temperature": 2},
+                "hard": {**trained, "target": "hard"},
+            },
+        }
+    )
+    stitches = run_plan(tmp_path / "found", plan_stitches(sets, {}, handles, FeaturesParams(), params))
+    results, summary, paths = tabulate_stitches(stitches)
+    chosen = torch.tensor([[n in row for n in range(3)] for row in tags[N_TRAIN:]]).long()
+    images = torch.from_numpy(pixels[N_TRAIN:]).permute(0, 3, 1, 2)
+    for name in networks:
+        network = restore_trained_network(handles[name])
+        with torch.no_grad():
+            logits = network(preprocessing_of(handles[name]).scale(images))
+        rows = results[results["end_model"] == name]
+        hits = chosen.gather(1, logits.argmax(dim=1)[:, None]).double().mean().item()
+        assert set(rows["end_accuracy"]) == {hits}
+        precision = average_precision_score(chosen, logits, average="macro")
+        assert rows["end_mean_average_precision"].tolist() == pytest.approx([precision] * len(rows))
+    itself = results[(results["control"] == "self") & (results["map"] == "ps_inv")]
+    assert itself["relative_mean_average_precision"].tolist() == [pytest.approx(1.0)] * 2
+    assert np.isfinite(results["mean_average_precision"]).all()
+    assert "relative_mean_average_precision" in set(summary["measure"])
+    assert len(paths) == 11 * 4 * 2
 
 
 def test_a_subset_that_is_not_there_is_named(study):

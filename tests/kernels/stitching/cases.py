@@ -22,9 +22,12 @@ class Case:
         widths: Of the fronts, by name.
         seed: Of all numbers.
         dtype: Of all numbers.
+        has_several: Whether a stimulus may have several labels.
     """
 
-    def __init__(self, widths=(("a", 4), ("b", 4), ("wide", 6)), *, seed=0, dtype=torch.float64):
+    def __init__(
+        self, widths=(("a", 4), ("b", 4), ("wide", 6)), *, seed=0, dtype=torch.float64, has_several=False
+    ):
         generator = torch.Generator().manual_seed(seed)
 
         def draw(*shape):
@@ -37,6 +40,8 @@ class Case:
         first = next(iter(samples.values()))
         self.end_samples = torch.tanh(first @ draw(first.shape[2], SHAPE[0])) + 0.3
         self.labels = torch.randint(N_CLASSES, (N_STIMULI,), generator=generator)
+        if has_several:
+            self.labels = torch.randint(2, (N_STIMULI, N_CLASSES), generator=generator)
         end_logits, _ = self.tail(from_positions(self.end_samples, SHAPE))
         self.end = EndLayer(
             SHAPE,

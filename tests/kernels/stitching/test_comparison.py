@@ -7,7 +7,7 @@ import torch
 from tests.reference import stitching as reference
 
 from rep_kedro.kernels.statistics.resampling import draw_bootstrap_counts
-from rep_kedro.kernels.stitching.comparison import RESAMPLED, compare_outputs, resample_outputs
+from rep_kedro.kernels.stitching.comparison import RESAMPLED, compare_outputs, find_hits, resample_outputs
 
 
 def test_outputs_are_compared_by_counting():
@@ -98,3 +98,36 @@ def test_relative_accuracy_is_undefined_in_resamples_where_the_end_is_never_righ
 def test_misuse_is_refused(act, message):
     with pytest.raises(ValueError, match=message):
         act()
+
+
+def test_outputs_of_several_labels_are_compared_class_by_class():
+    generator = torch.Generator().manual_seed(1)
+    stitched, end = (torch.randn(7, 3, generator=generator) for _ in range(2))
+    labels = torch.randint(2, (7, 3), generator=generator)
+    labels[0] = 0
+    compared = compare_outputs(stitched, end, labels)
+    entropy, divergence = reference.compare_several(stitched.tolist(), end.tolist())
+    own, _ = reference.compare_several(end.tolist(), end.tolist())
+    assert compared.cross_entropy == pytest.approx(entropy, rel=1e-9)
+    assert compared.class_averaged_cross_entropy == pytest.approx(entropy / 3, rel=1e-9)
+    assert compared.kl_divergence == pytest.approx(entropy - own, rel=1e-9)
+    assert compared.js_divergence == pytest.approx(divergence, rel=1e-9)
+    chosen = [max(range(3), key=lambda c, row=row: row[c]) for row in stitched.tolist()]
+    hits = [labels[n, c].item() for n, c in enumerate(chosen)]
+    assert compared.accuracy == sum(hits) / 7
+    assert not find_hits(stitched, labels)[0]
+    itself = compare_outputs(end, end, labels)
+    assert itself.agreement == 1.0
+    assert itself.js_divergence == pytest.approx(0.0, abs=1e-12)
+    assert itself.kl_divergence == pytest.approx(0.0, abs=1e-12)
+    counts = torch.ones(1, 7).long()
+    resampled = resample_outputs(stitched[None], end, labels, counts)
+    for name in RESAMPLED:
+        assert resampled[name].item() == pytest.approx(getattr(compared, name), rel=1e-9)
+
+
+def test_labels_of_other_stimuli_are_refused():
+    logits = torch.zeros(4, 3)
+    for labels in (torch.zeros(3), torch.zeros(4, 2), torch.zeros(3, 3)):
+        with pytest.raises(ValueError, match="labels for each stimulus, got"):
+            compare_outputs(logits, logits, labels)

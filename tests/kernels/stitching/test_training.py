@@ -83,6 +83,36 @@ def test_stitches_trained_together_are_those_of_the_reference(name, together):
     assert found.reason == ""
 
 
+SEVERAL = {
+    **{name: replace(FAST, target=name, start="random") for name in TARGETS},
+    "temperature": replace(FAST, temperature=2.5, target="soft_12"),
+    "with a penalty": replace(FAST, target="hard", cka_penalty=2.0, later_layers=0.3),
+}
+
+
+def test_stitches_of_several_labels_are_those_of_the_reference():
+    case = Case(has_several=True)
+    stitches = [Stitch("a", recipe) for recipe in SEVERAL.values()]
+    results = train_stitches(stitches, case.fronts, case.end, SCHEDULE)
+    for stitch, found in zip(stitches, results, strict=True):
+        parameters = start_stitch(stitch, case.fronts, case.end, SCHEDULE, "cpu").parameters
+        weight, bias, losses = reference.train(
+            case.for_reference("a"), stitch.recipe, parameters, n_epochs=3, batch_size=8
+        )
+        torch.testing.assert_close(found.fitted.weight, weight, rtol=1e-6, atol=1e-7)
+        torch.testing.assert_close(found.fitted.bias, bias, rtol=1e-6, atol=1e-7)
+        assert found.losses.tolist() == pytest.approx(losses, rel=1e-6)
+
+
+def test_losses_of_several_labels_are_finite_at_large_logits():
+    case = Case(has_several=True, dtype=torch.float32)
+    case.head.mul_(1e6)
+    stitches = [Stitch("a", replace(FAST, target=name)) for name in ("hard", "soft_2")]
+    for found in train_stitches(stitches, case.fronts, case.end, SCHEDULE):
+        assert found.reason == ""
+        assert torch.isfinite(found.losses).all()
+
+
 def test_a_stitch_does_not_depend_on_its_neighbours_in_single_precision():
     case = Case(dtype=torch.float32)
     stitches = [Stitch("ab"[n % 2], recipe) for n, recipe in enumerate(RECIPES.values())]

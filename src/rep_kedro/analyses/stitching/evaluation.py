@@ -11,8 +11,9 @@ from rep_kedro.analyses.stitching.params import StitchingParams
 from rep_kedro.analyses.stitching.reading import Group, Side
 from rep_kedro.analyses.stitching.rooms import ActivationRoom
 from rep_kedro.analyses.stitching.splits import Split, first_of
+from rep_kedro.kernels.probes.quality import measure_average_precision
 from rep_kedro.kernels.statistics.resampling import draw_bootstrap_counts, summarise_replicates
-from rep_kedro.kernels.stitching.comparison import compare_outputs, resample_outputs
+from rep_kedro.kernels.stitching.comparison import compare_outputs, find_hits, resample_outputs
 from rep_kedro.kernels.stitching.maps import AffineMap, apply_affine_map
 from rep_kedro.measures.registry import compare_models
 
@@ -76,7 +77,7 @@ def compare_joined(
     counts = None
     if params.n_bootstrap:
         counts = draw_bootstrap_counts(
-            torch.zeros_like(labels), params.n_bootstrap, generator=torch.Generator().manual_seed(params.seed)
+            torch.zeros(len(labels)), params.n_bootstrap, generator=torch.Generator().manual_seed(params.seed)
         )
     found: dict[Any, dict[str, Any]] = {}
     for end in dict.fromkeys(one.end.network for one in joined.values()):
@@ -100,11 +101,23 @@ def _row(stitched: Tensor, front: Tensor | None, end: Tensor, labels: Tensor) ->
     row["stitched_accuracy"] = row.pop("accuracy")
     row["front_accuracy"] = None
     if front is not None:
-        row["front_accuracy"] = int((front.argmax(dim=1) == labels).sum()) / len(labels)
+        row["front_accuracy"] = int(find_hits(front, labels).sum()) / len(labels)
         row["logit_l2_before"] = _mean_square(front, end)
     row["logit_l2"] = _mean_square(stitched, end)
     row["n_test"] = len(labels)
-    return row
+    return row | _precisions(stitched, end, labels)
+
+
+def _precisions(stitched: Tensor, end: Tensor, labels: Tensor) -> dict[str, Any]:
+    """Return mean average precisions; none of one label of a stimulus, or where no stimulus has a label."""
+    if labels.ndim == 1 or not bool(labels.any()):
+        return {}
+    own, alone = (measure_average_precision(logits, labels).mean for logits in (stitched, end))
+    return {
+        "mean_average_precision": own,
+        "end_mean_average_precision": alone,
+        "relative_mean_average_precision": own / alone,
+    }
 
 
 def _intervals(

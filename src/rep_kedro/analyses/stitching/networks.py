@@ -11,7 +11,7 @@ from rep_kedro.datasets.plan import Json, canonical_json
 from rep_kedro.errors import UserError, require_known, suggest
 from rep_kedro.models.sources.array_specs import FileModel
 from rep_kedro.models.sources.specs import CheckpointModel, ModelEntry, ZooEntry
-from rep_kedro.stimuli.label_columns import find_labels
+from rep_kedro.stimuli.label_columns import find_labels, has_several
 
 if TYPE_CHECKING:
     from rep_kedro.datasets import ArrowHandle, TensorsHandle
@@ -71,32 +71,13 @@ def _open_trained(study: Study, name: str) -> Donor:
     """Return a network trained here.
 
     Raises:
-        UserError: If it predicts several labels of an image, or torch.fx cannot follow its code.
+        UserError: If torch.fx cannot follow its code.
     """
     handle = study.networks[name]
     stimulus_set, labels = handle.meta["stimulus_set"], handle.recipe.get("labels")
-    if labels is not None and stimulus_set in study.stimulus_sets:
-        require_one_label(labels, study.stimulus_sets[stimulus_set].meta.get("multi_label_columns", ()))
     donor = trained_donor(name, handle, stimulus_set, labels)
     _ = donor.outline  # known by now, or refused
     return donor
-
-
-def require_one_label(labels: str | None, several: Collection[str]) -> None:
-    """Refuse a network that predicts several labels of an image.
-
-    Args:
-        labels: Label column that it was trained on; None for the set's own label.
-        several: Columns with several labels of an image.
-
-    Raises:
-        UserError: If its column is one of them.
-    """
-    if labels in several:
-        raise UserError(
-            f"it predicts several labels of an image (training.grids: labels: {labels});"
-            " stitching compares networks that predict one"
-        )
 
 
 def _open_entry(study: Study, name: str) -> Donor:
@@ -153,17 +134,26 @@ def require_common_labels(front: Donor, end: Donor, stimulus_sets: Mapping[str, 
     classes = [donor.outline.n_classes for donor in (front, end)]
     if classes[0] == classes[1] and (front.stimulus_set, front.labels) == (end.stimulus_set, end.labels):
         return
-    names = [
-        find_labels(stimulus_sets[donor.stimulus_set].meta, donor.labels, donor.stimulus_set)[1]
-        if donor.stimulus_set in stimulus_sets
-        else None
-        for donor in (front, end)
-    ]
-    if classes[0] != classes[1] or names[0] is None or names[0] != names[1]:
+    found = [_labels_of(donor, stimulus_sets) for donor in (front, end)]
+    if classes[0] != classes[1] or found[0] is None or found[0] != found[1]:
         raise UserError(
-            f"{front.name} ({classes[0]} classes of {front.stimulus_set}) and {end.name} ({classes[1]}"
-            f" classes of {end.stimulus_set}) have other label sets; join networks of the same classes"
+            f"{_labels_in_words(front)} and {_labels_in_words(end)} have other label sets;"
+            " join networks of the same classes"
         )
+
+
+def _labels_of(donor: Donor, stimulus_sets: Mapping[str, "ArrowHandle"]) -> tuple[list[str], bool] | None:
+    """Return the names of classes, and whether an image may have several; None where they are not known."""
+    if donor.stimulus_set not in stimulus_sets:
+        return None
+    meta = stimulus_sets[donor.stimulus_set].meta
+    names = find_labels(meta, donor.labels, donor.stimulus_set)[1]
+    return None if names is None else (names, donor.labels is not None and has_several(meta, donor.labels))
+
+
+def _labels_in_words(donor: Donor) -> str:
+    column = f", {donor.labels}" if donor.labels else ""
+    return f"{donor.name} ({donor.outline.n_classes} classes of {donor.stimulus_set}{column})"
 
 
 def _shared_recipe(recipe: Mapping[str, Json], params: StitchingParams) -> str:

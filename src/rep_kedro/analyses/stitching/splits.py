@@ -16,7 +16,15 @@ if TYPE_CHECKING:
 
 
 class Split(NamedTuple):
-    """Stimuli of one split, encoded, with their labels and names."""
+    """Stimuli of one split, encoded, with their labels and names.
+
+    Attributes:
+        images: Encoded.
+        labels: Class indices, (n_stimuli,); or which classes each stimulus has, 0 or 1,
+            (n_stimuli, n_classes).
+        names: For messages.
+        limits: Of their decoding.
+    """
 
     images: Any
     labels: Tensor
@@ -62,7 +70,7 @@ def read_splits(
     import pyarrow as pa
 
     place = f"stimulus set {stimulus_set.key}"
-    column, _ = find_labels(stimulus_set.meta, labels, place)
+    column, class_names = find_labels(stimulus_set.meta, labels, place)
     table = stimulus_set.table(["stimulus_id", column, "split"])
     table = table.rename_columns(["stimulus_id", "label", "split"])
     table = table.append_column("row", pa.array(range(len(table))))
@@ -70,7 +78,9 @@ def read_splits(
         table = _pick(table, subset)
         place = f"subset {subset.key}"
     return {
-        name: _read_split(table, name, most, place, stimulus_set, params.seed, needed_by)
+        name: _read_split(
+            table, name, most, place, stimulus_set, params.seed, needed_by, n_classes=len(class_names or ())
+        )
         for name, most in (("train", params.n_fit), ("test", params.n_test))
     }
 
@@ -90,6 +100,8 @@ def _read_split(
     stimulus_set: "ArrowHandle",
     seed: int,
     needed_by: str,
+    *,
+    n_classes: int,
 ) -> Split:
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -104,9 +116,22 @@ def _read_split(
         generator = torch.Generator().manual_seed(seed)
         rows = rows.take(torch.randperm(len(rows), generator=generator)[:most].sort().values.numpy())
     names = [f"{stimulus_set.key}: {stimulus_id}" for stimulus_id in rows["stimulus_id"].to_pylist()]
-    labels = torch.tensor(rows["label"].to_pylist())
+    labels = _tabulate_labels(rows["label"], n_classes)
     images = pa.Table.from_batches(stimulus_set.picked(rows["row"].to_pylist(), ["image"]))["image"]
     return Split(images, labels, names, limits_of(stimulus_set.meta))
+
+
+def _tabulate_labels(column: "pa.ChunkedArray", n_classes: int) -> Tensor:
+    """Return class indices, or of a column of lists which classes each stimulus has."""
+    import pyarrow as pa
+
+    given = column.to_pylist()
+    if not pa.types.is_list(column.type):
+        return torch.tensor(given)
+    found = torch.zeros(len(given), n_classes, dtype=torch.int64)
+    for row, chosen in enumerate(given):
+        found[row, chosen] = 1
+    return found
 
 
 def first_of(split: Split, most: int | None) -> Split:

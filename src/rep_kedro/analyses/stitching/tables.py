@@ -14,7 +14,8 @@ BASELINE = "ps_inv"
 """Map from which the others' differences are summarised, where there is one of this name."""
 SUMMARISED = (
     *("relative_accuracy", "stitched_accuracy", "agreement", "cross_entropy", "js_divergence", "cka"),
-    *("joint_l2", "logit_cka", "mahalanobis", "map_r2"),
+    *("joint_l2", "logit_cka", "mahalanobis", "map_r2", "mean_average_precision"),
+    "relative_mean_average_precision",
 )
 _PLACE = ["stimulus_set", "control", "front_layer", "end_layer", "flatten"]
 _PAIR = ["front_model", "end_model"]

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from rep_kedro.kernels.statistics.stimulus_bootstrap import require_counts
 
@@ -20,16 +21,18 @@ class OutputComparison(NamedTuple):
     """How a stitched network's outputs compare with those of the network it ends in.
 
     Attributes:
-        accuracy: Share of stimuli that the stitched network gets right.
+        accuracy: Share of stimuli that the stitched network gets right: they have the class with its largest
+            logit.
         end_accuracy: Share that the end network gets right by itself.
         relative_accuracy: The former over the latter; NaN if the end network gets none right.
         agreement: Share of stimuli with equal predictions.
-        cross_entropy: -sum p_end log p_stitched, mean over stimuli, in nats.
+        cross_entropy: -sum p_end log p_stitched, mean over stimuli, in nats; with several labels of a
+            stimulus the sum of the binary cross-entropies of the classes, as of the divergences.
         class_averaged_cross_entropy: The cross-entropy averaged over classes as well, as the original reports
             it: divided by their number.
         kl_divergence: The cross-entropy less the entropy of the end network's outputs, in nats.
         js_divergence: Jensen-Shannon divergence of the two outputs, mean over stimuli, in nats, in
-            [0, log 2].
+            [0, log 2]; of each class with several labels.
         n_both_right: Stimuli that both get right.
         n_stitched_right: Stimuli that the stitched network alone gets right.
         n_end_right: Stimuli that the end network alone gets right.
@@ -56,7 +59,8 @@ def compare_outputs(stitched: Tensor, end: Tensor, labels: Tensor) -> OutputComp
     Args:
         stitched: Shape (n_stimuli, n_classes).
         end: Shape (n_stimuli, n_classes), the same stimuli.
-        labels: Class indices, (n_stimuli,).
+        labels: Class indices, (n_stimuli,); or which classes each stimulus has, 0 or 1,
+            (n_stimuli, n_classes): then each class has a sigmoid of its own.
 
     Returns:
         See :class:`OutputComparison`.
@@ -97,7 +101,8 @@ def resample_outputs(stitched: Tensor, end: Tensor, labels: Tensor, counts: Tens
     Args:
         stitched: Logits of k stitched networks, (k, n_stimuli, n_classes).
         end: Logits of the network they end in, (n_stimuli, n_classes).
-        labels: Class indices, (n_stimuli,).
+        labels: Class indices, (n_stimuli,); or which classes each stimulus has, 0 or 1,
+            (n_stimuli, n_classes): then each class has a sigmoid of its own.
         counts: How often each stimulus is in each resample, (n_resamples, n_stimuli), from
             ``draw_bootstrap_counts``.
 
@@ -127,23 +132,36 @@ def resample_outputs(stitched: Tensor, end: Tensor, labels: Tensor, counts: Tens
 
 def _values_of_stimuli(stitched: Tensor, end: Tensor, labels: Tensor) -> dict[str, Tensor]:
     """Return what is averaged over stimuli, float64 (n_stimuli,) each."""
-    if stitched.shape != end.shape or stitched.ndim != 2 or labels.shape != end.shape[:1] or not len(end):
+    wanted = end.shape[:1] if labels.ndim == 1 else end.shape
+    if stitched.shape != end.shape or stitched.ndim != 2 or labels.shape != wanted or not len(end):
         raise ValueError(
-            "outputs must have one shape (n_stimuli, n_classes) and a label for each stimulus, "
+            "outputs must have one shape (n_stimuli, n_classes) and labels for each stimulus, "
             f"got {tuple(stitched.shape)}, {tuple(end.shape)} and {tuple(labels.shape)}"
         )
     if not bool(torch.isfinite(stitched).all() and torch.isfinite(end).all()):
         raise ValueError("outputs must be finite, got NaN or infinity")
-    log_stitched = stitched.to(torch.float64).log_softmax(dim=1)
-    log_end = end.to(torch.float64).log_softmax(dim=1)
+    log_stitched, log_end = (_log_probabilities(x, labels) for x in (stitched, end))
     log_mean = torch.logaddexp(log_stitched, log_end) - math.log(2.0)
-    chosen, chosen_end = stitched.argmax(dim=1), end.argmax(dim=1)
     divergences = [(log.exp() * (log - log_mean)).sum(dim=1) for log in (log_stitched, log_end)]
     return {
-        "right": (chosen == labels).double(),
-        "end_right": (chosen_end == labels).double(),
-        "agreement": (chosen == chosen_end).double(),
+        "right": find_hits(stitched, labels).double(),
+        "end_right": find_hits(end, labels).double(),
+        "agreement": (stitched.argmax(dim=1) == end.argmax(dim=1)).double(),
         "cross_entropy": -(log_end.exp() * log_stitched).sum(dim=1),
         "entropy": -(log_end.exp() * log_end).sum(dim=1),
         "js_divergence": (divergences[0] + divergences[1]) / 2.0,
     }
+
+
+def find_hits(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return whether each stimulus has the class with the largest logit, bool (n_stimuli,)."""
+    chosen = logits.argmax(dim=1)
+    return chosen == labels if labels.ndim == 1 else labels.gather(1, chosen[:, None])[:, 0] > 0
+
+
+def _log_probabilities(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return log-probabilities of classes, or of each class and its absence, float64 (n_stimuli, n)."""
+    exact = logits.to(torch.float64)
+    if labels.ndim == 1:
+        return exact.log_softmax(dim=1)
+    return torch.cat([logsigmoid(exact), logsigmoid(-exact)], dim=1)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 
 class Batch(NamedTuple):
@@ -20,6 +21,7 @@ class Batch(NamedTuple):
         logits: Of the stitched networks, (k, n_stimuli, n_classes); None where no tail was run.
         target: Probabilities, (1 or k, n_stimuli, n_classes); None where no tail was run.
         temperature: Shape (k, 1, 1).
+        has_several: Whether a stimulus may have several labels: then each class has a sigmoid of its own.
     """
 
     stitched: Tensor
@@ -27,6 +29,7 @@ class Batch(NamedTuple):
     logits: Tensor | None
     target: Tensor | None
     temperature: Tensor
+    has_several: bool = False
 
     def pick(self, places: Tensor) -> "Batch":
         """Return what some of the stitches see."""
@@ -35,14 +38,21 @@ class Batch(NamedTuple):
         original, logits, target = (
             x if x is None or len(x) == 1 else x[places] for x in (self.original, self.logits, self.target)
         )
-        return Batch(self.stitched[places], original, logits, target, self.temperature[places])
+        temperature = self.temperature[places]
+        return Batch(self.stitched[places], original, logits, target, temperature, self.has_several)
 
 
 def measure_task_loss(batch: Batch) -> Tensor:
-    """Return the cross-entropy of logits / temperature with the target, mean over stimuli, in nats, (k,)."""
+    """Return the cross-entropy of logits / temperature with the target, mean over stimuli, in nats, (k,).
+
+    Of several labels of a stimulus it is the binary cross-entropy, mean over classes too.
+    """
     if batch.logits is None or batch.target is None:
         raise ValueError("the task loss needs logits and a target, got none")
-    log_probabilities = (batch.logits / batch.temperature).log_softmax(dim=-1)
+    scaled = batch.logits / batch.temperature
+    if batch.has_several:  # t log s(x) + (1 - t) log s(-x), with log s(x) = x + log s(-x)
+        return -(batch.target * scaled + logsigmoid(-scaled)).mean(dim=(-2, -1))
+    log_probabilities = scaled.log_softmax(dim=-1)
     return -(batch.target * log_probabilities).sum(dim=-1).mean(dim=-1)
 
 

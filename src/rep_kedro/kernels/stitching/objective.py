@@ -42,7 +42,10 @@ class Objective:
         losses = self._l1 * torch.cat([weight.abs().mean(dim=(1, 2)) for weight in weights])
         logits, later = self._run_tail(stitched)
         original = None if inputs.original is None else inputs.original.flatten(2)
-        batch = Batch(stitched.flatten(2), original, logits, inputs.target, self._temperature[:, None, None])
+        temperature = self._temperature[:, None, None]
+        batch = Batch(
+            stitched.flatten(2), original, logits, inputs.target, temperature, self._end.has_several
+        )
         for name, places in self._by_loss.items():
             if len(places):
                 losses = losses.index_add(0, places, LOSSES[name](batch.pick(places)))

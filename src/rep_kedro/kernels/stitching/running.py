@@ -41,7 +41,8 @@ class EndLayer:
         samples: Activations of the end network itself, (n_stimuli, n_positions, n_end); None where no loss
             or penalty needs them.
         logits: Of the end network, (n_stimuli, n_classes); training only.
-        labels: Class indices, (n_stimuli,); training only.
+        labels: Class indices, (n_stimuli,), or which classes each stimulus has, 0 or 1,
+            (n_stimuli, n_classes); training only.
         flatten: As in `to_positions`.
     """
 
@@ -52,6 +53,11 @@ class EndLayer:
     logits: Tensor | None = None
     labels: Tensor | None = None
     flatten: bool = False
+
+    @property
+    def has_several(self) -> bool:
+        """Whether a stimulus may have several labels: then each class has a sigmoid of its own."""
+        return self.labels is not None and self.labels.ndim == 2
 
 
 def map_positions(weights: Tensor, biases: Tensor, samples: Tensor) -> Tensor:

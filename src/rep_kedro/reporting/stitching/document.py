@@ -23,7 +23,8 @@ _ACCURACIES = {
     "stitched_accuracy": "stitched network",
 }
 _MEASURES = (
-    *("relative_accuracy", "low", "high", "agreement", "cross_entropy", "class_averaged_cross_entropy"),
+    *("relative_accuracy", "low", "high", "mean_average_precision", "end_mean_average_precision"),
+    *("relative_mean_average_precision", "agreement", "cross_entropy", "class_averaged_cross_entropy"),
     *("kl_divergence", "js_divergence", "cka_before", "cka", "joint_l2_before", "joint_l2"),
     *("logit_cka_before", "logit_cka", "logit_l2_before", "logit_l2", "mahalanobis", "map_r2", "weight_rank"),
     *("nonzero_fraction", "n_both_right", "n_stitched_right", "n_end_right", "n_both_wrong"),

@@ -1,5 +1,7 @@
 """Can one network go on from another network's layer?"""
 
+from collections.abc import Collection, Mapping
+
 import pandas as pd
 
 from rep_kedro.reporting.content import ReportContent
@@ -22,12 +24,18 @@ STITCH_COLUMNS = {
     "relative_accuracy": Column("relative", "number", 3),
     "low": Column("from", "number", 3),
     "high": Column("to", "number", 3),
+    "mean_average_precision": Column("mean average precision", "number", 3),
+    "relative_mean_average_precision": Column("relative to second", "number", 3),
     "agreement": Column("agreement with second", "percent", 1),
     "cross_entropy": Column("cross-entropy", "number", 3),
     "cka": Column("CKA at the joint", "number", 3),
     "map_r2": Column("fit of the map (R²)", "number", 2),
     "n_test": Column("test images", "count"),
 }
+
+
+SEVERAL_COLUMNS = ("mean_average_precision", "relative_mean_average_precision")
+"""Columns of networks that predict several labels of an image."""
 
 
 def describe(content: ReportContent) -> list[Section]:
@@ -41,9 +49,11 @@ def describe(content: ReportContent) -> list[Section]:
     shown = (
         f"stimulus set {stimulus_set}; {counted(len(rows), 'stitched network')}" if len(rows) else "nothing"
     )
+    several = rows["mean_average_precision"].notna()
+    notes += [several_in_words(rows[several])] if several.any() else []
     table = make_table(
         rows,
-        STITCH_COLUMNS,
+        STITCH_COLUMNS if several.any() else _without(STITCH_COLUMNS, SEVERAL_COLUMNS),
         "All stitched networks",
         most_rows=content.n_run_rows,
         is_folded=True,
@@ -65,6 +75,21 @@ def describe(content: ReportContent) -> list[Section]:
             tables=[table] if len(rows) else [],
         )
     ]
+
+
+def _without(columns: Mapping[str, Column], names: Collection[str]) -> dict[str, Column]:
+    return {name: column for name, column in columns.items() if name not in names}
+
+
+def several_in_words(rows: pd.DataFrame) -> str:
+    """Say how networks that predict several labels of an image do."""
+    median = write_number(rows["relative_mean_average_precision"].median(), digits=2)
+    verb = "predicts" if len(rows) == 1 else "predict"
+    return (
+        f"{counted(len(rows), 'stitched network')} {verb} several labels of an image: accuracies count an"
+        " image as right if it has the label with the largest output. The median of the mean average"
+        f" precision, relative to the second network alone, is {median}."
+    )
 
 
 def stitching_in_words(rows: pd.DataFrame, objective: dict[str, str]) -> list[str]:
