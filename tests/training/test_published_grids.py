@@ -160,7 +160,7 @@ def test_one_bad_name_among_good_ones_is_refused(key):
     ],
 )
 def test_values_that_mean_the_same_are_refused(key, values):
-    with pytest.raises(UserError, match=f"key '{key}' has .* which are the same; give one of them"):
+    with pytest.raises(UserError, match=f"key '{key}' has .* which are the same; give one"):
         read_published_grid({key: values})
 
 

@@ -61,8 +61,8 @@ def read_published_grid(content: Any) -> ReadGrid:
     """Return the grid of a configuration.
 
     Raises:
-        UserError: If it is not a mapping, a list is empty or has a value twice, a value is no name or count, or
-            nothing of it can be trained here.
+        UserError: If it is not a mapping, a list is empty or has a value twice, a value is no name or
+            count, or nothing of it can be trained here.
     """
     if not isinstance(content, Mapping):
         raise UserError(f"a grid is a JSON object of lists by key, got {type(content).__name__}")
@@ -107,7 +107,7 @@ def _require_values(key: str, values: list[Any]) -> None:
             raise UserError(f"key {key!r} has {value!r}, which should be text")
         same = _comparable(key, value)
         if same in seen:
-            raise UserError(f"key {key!r} has {value!r} and {seen[same]!r}, which are the same; give one of them")
+            raise UserError(f"key {key!r} has {value!r} and {seen[same]!r}, which are the same; give one")
         seen[same] = value
 
 
