@@ -133,3 +133,46 @@ def test_the_command_prints_yaml_and_names_the_rest(tmp_path):
 def test_a_name_that_is_no_text_is_refused(key, value):
     with pytest.raises(UserError, match="should be text"):
         read_published_grid({key: [value]})
+
+
+@pytest.mark.parametrize("key", ["resolution", "epoch", "batch_size"])
+@pytest.mark.parametrize("value", [None, float("nan"), 1.5, "32", True, 0, -1, [32], {}])
+def test_a_number_that_is_no_count_is_refused(key, value):
+    with pytest.raises(UserError, match=f"key '{key}' has .*; give whole numbers of at least 1"):
+        read_published_grid({"model": "cnn", key: [1, value]})
+
+
+@pytest.mark.parametrize("key", ["model", "dataset", "optimizer", "metrics"])
+def test_one_bad_name_among_good_ones_is_refused(key):
+    good = {"model": "cnn", "dataset": "MNIST", "optimizer": "adam", "metrics": "Accuracy"}[key]
+    for bad in (None, float("nan"), " "):
+        with pytest.raises(UserError, match=f"key '{key}' has {bad!r}, which should be text"):
+            read_published_grid({key: [good, bad]})
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("model", ["cnn", "CNN"]),
+        ("dataset", ["Cifar10", "CIFAR10"]),
+        ("optimizer", ["adam", "adam"]),
+        ("resolution", [32, 160, 32]),
+    ],
+)
+def test_values_that_mean_the_same_are_refused(key, values):
+    with pytest.raises(UserError, match=f"key '{key}' has .* which are the same; give one"):
+        read_published_grid({key: values})
+
+
+def test_the_command_refuses_a_key_given_twice_and_nan(tmp_path):
+    from rep_kedro.commands.import_grid import command
+
+    file = tmp_path / "grid.json"
+    for text, message in (
+        ('{"model": "cnn", "model": "vgg"}', "key 'model' is there twice"),
+        ('{"model": "cnn", "epoch": [NaN]}', "key 'epoch' has nan"),
+    ):
+        file.write_text(text, encoding="utf-8-sig")
+        ended = CliRunner().invoke(command, [str(file)])
+        assert ended.exit_code == 1
+        assert f"{file}: {message}" in ended.output

@@ -53,6 +53,7 @@ def require_known_names(
         *_unsound_architectures(parameters, read, catalog),
         *_unfit_code(parameters, read),
         *_unknown_layers(parameters, read),
+        *_refused_runs(parameters, read),
     ]
     for keys, why in unfit:
         lines.append(f"{_name_place(keys, given, loader)}: {why}")
@@ -342,6 +343,16 @@ def _unknown_layers(parameters: Mapping[str, Any], read: Iterable[str]) -> Itera
     if diagnostics is not None:
         for why in find_layers_without_projection(diagnostics.projections, features, training):
             yield ("diagnostics", "projections", "layers"), why
+
+
+def _refused_runs(parameters: Mapping[str, Any], read: Iterable[str]) -> Iterator[tuple[Keys, str]]:
+    """Yield tables of runs made elsewhere that cannot be read, with reasons."""
+    from rep_kedro.analyses.selection.params import ModelSelectionParams
+    from rep_kedro.analyses.selection.runs import find_refused_tables
+
+    params = _read(ModelSelectionParams, parameters, "model_selection") if "model_selection" in read else None
+    for name, why in () if params is None else find_refused_tables(params.criteria):
+        yield ("model_selection", "criteria", "runs_tables", name), why
 
 
 def _refusals(require: Any, measures: Iterable[str]) -> Iterator[str]:

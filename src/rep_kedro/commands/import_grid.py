@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -23,7 +24,9 @@ def command(file: Path) -> None:
     if size > _LARGEST_FILE_BYTES:
         raise UserError(f"{file} has {size:,} bytes, a grid at most {_LARGEST_FILE_BYTES:,}")
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8-sig"), object_pairs_hook=_each_key_once)
+    except UserError as problem:
+        raise UserError(f"{file}: {problem}") from problem
     except (UnicodeDecodeError, ValueError) as problem:
         raise UserError(f"{file} is not a JSON file: {problem}") from problem
     except RecursionError as problem:
@@ -36,3 +39,15 @@ def command(file: Path) -> None:
     click.echo(text, nl=False)
     for line in read.left_out:
         click.echo(f"not honoured: {line}", err=True)
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object; json itself silently takes the last of equal keys."""
+    from rep_kedro.errors import UserError
+
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        doubled = next(key for key in keys if keys.count(key) > 1)
+        raise UserError(f"key {doubled!r} is there twice")
+    return found

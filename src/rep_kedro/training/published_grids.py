@@ -40,6 +40,7 @@ _METRICS = {
 }
 
 
+_COUNTS = ("epoch", "batch_size", "resolution")
 _ALWAYS_SHOWN = ("stimulus_set", "input_px")
 
 
@@ -60,7 +61,8 @@ def read_published_grid(content: Any) -> ReadGrid:
     """Return the grid of a configuration.
 
     Raises:
-        UserError: If it is not a mapping, a list is empty, or nothing of it can be trained here.
+        UserError: If it is not a mapping, a list is empty or has a value twice, a value is no name or
+            count, or nothing of it can be trained here.
     """
     if not isinstance(content, Mapping):
         raise UserError(f"a grid is a JSON object of lists by key, got {type(content).__name__}")
@@ -68,13 +70,15 @@ def read_published_grid(content: Any) -> ReadGrid:
     for key, values in given.items():
         if not values:
             raise UserError(f"key {key!r} has no value")
+        if key in DEFAULTS:
+            _require_values(key, values)
     left_out = [_why_left_out(key) for key in given if key not in DEFAULTS]
     found = {**DEFAULTS, **given}
     models = _known(found["model"], "model", _name_of_model, left_out)
     presets = _known(found["optimizer"], "optimizer", _preset_of, left_out)
     named = _known(found["metrics"], "metrics", _metric_of, left_out)
     axes = {
-        "stimulus_set": [str(name).lower() for name in found["dataset"]],
+        "stimulus_set": [name.lower() for name in found["dataset"]],
         "input_px": found["resolution"],
         "schedule.preset": presets,
         "schedule.epochs": found["epoch"],
@@ -92,19 +96,43 @@ def read_published_grid(content: Any) -> ReadGrid:
     return ReadGrid(grid, tuple(left_out))
 
 
+def _require_values(key: str, values: list[Any]) -> None:
+    """Refuse values of a key that are no names or counts, or that mean the same."""
+    seen: dict[Any, Any] = {}
+    for value in values:
+        if key in _COUNTS:
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise UserError(f"key {key!r} has {value!r}; give whole numbers of at least 1")
+        elif not isinstance(value, str) or not value.strip():
+            raise UserError(f"key {key!r} has {value!r}, which should be text")
+        same = _comparable(key, value)
+        if same in seen:
+            raise UserError(f"key {key!r} has {value!r} and {seen[same]!r}, which are the same; give one")
+        seen[same] = value
+
+
+def _comparable(key: str, value: Any) -> Any:
+    """Return what is equal for values that mean the same."""
+    if key == "model":
+        return _own_name(value)
+    return value.lower() if key == "dataset" else value
+
+
+def _own_name(model: str) -> str:
+    return model.lower().replace("-", "_")
+
+
 def _why_left_out(key: str) -> str:
     if key in _ELSEWHERE:
         return f"{key}: {_ELSEWHERE[key]}"
     return f"{key}: unknown; {suggest(key, [*DEFAULTS, *_ELSEWHERE])}"
 
 
-def _known(values: list[Any], key: str, find: Any, left_out: list[str]) -> list[Any]:
+def _known(values: list[str], key: str, find: Any, left_out: list[str]) -> list[Any]:
     """Return what `find` makes of each value; note those that it refuses."""
     found = []
     for value in values:
         try:
-            if not isinstance(value, str):
-                raise UserError("should be text")
             found.append(find(value))
         except UserError as problem:
             left_out.append(f"{key} {value!r}: {problem}")
@@ -115,7 +143,7 @@ def _known(values: list[Any], key: str, find: Any, left_out: list[str]) -> list[
 
 def _name_of_model(name: str) -> str:
     """Return the architecture of a factory's name; case does not matter, nor do dashes."""
-    own = str(name).lower().replace("-", "_")
+    own = _own_name(name)
     load_definition(own)
     return own
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.analyses.diagnostics.label_free import MEASURES
-from rep_kedro.analyses.selection.params import CriteriaParams, ModelSelectionParams
+from rep_kedro.analyses.selection.params import STUDY, CriteriaParams, ModelSelectionParams
 from rep_kedro.analyses.selection.runs import (
-    STUDY,
+    ALL,
     Criterion,
     Runs,
     collect_study,
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 else:
     DataFrame = Tensor = Any  # Kedro reads the hints
 
-ALL = "all"
 POOLED = "pools {} methods, between which a criterion cannot be compared"
 SMALLEST_SWEEP = 3
 

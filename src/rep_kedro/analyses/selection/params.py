@@ -7,7 +7,10 @@ from pydantic import Field, field_validator, model_validator
 
 from rep_kedro.errors import UserError
 from rep_kedro.parameter_model import Parameters
-from rep_kedro.parameter_rules import Count, Seed
+from rep_kedro.parameter_rules import Count, Seed, require_once
+
+STUDY = "study"
+"""Name of the networks trained here as a source of runs."""
 
 Strategy = Literal["top", "random", "best_of_each_cluster", "random_of_each_cluster", "within_one_cluster"]
 STRATEGIES: tuple[Strategy, ...] = (
@@ -26,6 +29,8 @@ class RunsTable(Parameters):
         criteria: Columns of criteria that need no labels, larger being better.
         performances: Columns of performances.
         settings: Columns of settings; runs that are equal in all of them are replicates.
+
+    A column has one of these parts alone.
     """
 
     file: Path
@@ -40,6 +45,8 @@ class RunsTable(Parameters):
     def _require_file(self) -> Self:
         if not self.file.is_file():
             raise UserError(f"no file {str(self.file)!r}; give the path of a CSV file")
+        parts = (self.run, self.group, self.exclude, *self.criteria, *self.performances, *self.settings)
+        require_once([column for column in parts if column is not None], "columns")
         return self
 
 
@@ -60,6 +67,13 @@ class CriteriaParams(Parameters):
     n_bootstrap: Count = 1000
     confidence: float = Field(default=0.95, gt=0, lt=1)
     seed: Seed = 0
+
+    @field_validator("runs_tables")
+    @classmethod
+    def _leave_the_study_its_name(cls, tables: dict[str, RunsTable]) -> dict[str, RunsTable]:
+        if STUDY in tables:
+            raise UserError(f"{STUDY!r} is the name of the networks trained here; give the table another one")
+        return tables
 
 
 class ModelSelectionParams(Parameters):

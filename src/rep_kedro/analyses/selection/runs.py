@@ -8,15 +8,16 @@ from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rep_kedro.analyses.selection.params import CriteriaParams, RunsTable
+from rep_kedro.analyses.selection.params import STUDY, CriteriaParams, RunsTable
 from rep_kedro.errors import UserError, require_known
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
 else:
     DataFrame = Any
 
-STUDY = "study"
+ALL = "all"
+"""Name of the group of all methods."""
 LARGEST_FILE_BYTES = 100_000_000
 
 
@@ -98,29 +99,52 @@ def _content_of(name: str, table: RunsTable) -> bytes:
     return table.file.read_bytes()
 
 
+def find_refused_tables(params: CriteriaParams) -> Iterator[tuple[str, str]]:
+    """Yield the name of each table that cannot be read, and why."""
+    for name, table in sorted(params.runs_tables.items()):
+        try:
+            _read(name, table)
+        except UserError as problem:
+            yield name, str(problem)
+
+
 def _read(name: str, table: RunsTable) -> Runs:
     rows = _table_of(name, table)
     excluded = [table.exclude] if table.exclude else []
     for column in (table.run, table.group, *excluded, *table.criteria, *table.performances, *table.settings):
-        require_known(f"runs_tables.{name}: column", column, [str(each) for each in rows.columns])
-    if table.exclude:
-        rows = rows[~_truths(name, rows, table.exclude)]
+        require_known(f"runs_tables.{name}: column", column, [each for each in rows.columns if each])
     names = rows[table.run]
-    if n_unnamed := int(names.isna().sum()):
+    if n_unnamed := int((names == "").sum()):
         raise UserError(
             f"runs_tables.{name}: column {table.run!r} has no name in {n_unnamed} of {len(names)} rows"
         )
     if doubled := sorted(set(names[names.duplicated()])):
         raise UserError(f"runs_tables.{name}: column {table.run!r} has several rows for {doubled[0]!r}")
     rows = rows.set_index(names)
+    if table.exclude:
+        rows = rows[~_truths(name, rows, table.exclude)]
+        if rows.empty:
+            raise UserError(f"runs_tables.{name}: column {table.exclude!r} excludes all runs")
     return Runs(
         name,
-        list(names),
-        dict(rows[table.group].astype(str)),
-        dict(zip(names, map(_present, rows[list(table.settings)].to_dict("records")), strict=True)),
+        list(rows.index),
+        dict(_groups(name, rows, table.group)),
+        dict(zip(rows.index, map(_present, rows[list(table.settings)].to_dict("records")), strict=True)),
         {Criterion(column): _numbers(name, rows, column) for column in table.criteria},
         {column: _numbers(name, rows, column) for column in table.performances},
     )
+
+
+def _groups(name: str, rows: DataFrame, column: str) -> "Series[str]":
+    groups = rows[column]
+    if (without := groups == "").any():
+        raise UserError(f"runs_tables.{name}: column {column!r} has no method for {without.idxmax()!r}")
+    if (groups == ALL).any():
+        raise UserError(
+            f"runs_tables.{name}: column {column!r} calls a method {ALL!r}, which is the name of all methods"
+            " together; choose another"
+        )
+    return groups
 
 
 def _truths(name: str, rows: DataFrame, column: str) -> Any:
@@ -145,18 +169,26 @@ def _table_of(name: str, table: RunsTable) -> DataFrame:
         text = _content_of(name, table).decode("utf-8-sig")
         if (at := text.find("\0")) >= 0:
             raise UserError(f"{place} is no text: line {text.count(chr(10), 0, at) + 1} has a NUL byte")
-        lines = [line for line in csv.reader(io.StringIO(text), strict=True) if line]
+        text = io.StringIO(text, newline=None).read()  # lines of any system end alike
+        lines = [line for line in csv.reader(io.StringIO(text), strict=True) if any(map(str.strip, line))]
     except (UnicodeDecodeError, csv.Error) as problem:
         raise UserError(f"{place} is not a CSV file in UTF-8: {problem}") from problem
-    if not any(map(any, lines[1:])):
+    if lines and len(lines[0]) == 1 and (other := next((c for c in ";\t|" if c in lines[0][0]), None)):
+        raise UserError(f"{place} has {other!r} between columns; save it with commas and decimal points")
+    if len(lines) < 2:
         raise UserError(f"{place} needs a header and at least one row")
-    header = lines[0]
-    if doubled := sorted({column for column in header if header.count(column) > 1}):
+    header, *body = ([cell.strip() for cell in line] for line in lines)
+    if doubled := sorted({column for column in header if column and header.count(column) > 1}):
         raise UserError(f"{place} has several columns {doubled[0]!r}")
-    for number, line in enumerate(lines[1:], 1):
+    for number, line in enumerate(body, 1):
         if len(line) != len(header):
             raise UserError(f"{place}: row {number} has {len(line)} cells, the header has {len(header)}")
-    return pd.read_csv(io.StringIO(text), index_col=False, dtype={table.run: str})
+    cells = io.StringIO()
+    csv.writer(cells).writerows([header, *body])
+    rows = pd.read_csv(io.StringIO(cells.getvalue()), index_col=False).set_axis(header, axis=1)
+    for column in {table.run, table.group} & {*header}:  # as they are: "NA" is a name, "01" is not 1
+        rows[column] = pd.Series([line[header.index(column)] for line in body], dtype=object)
+    return rows
 
 
 def _present(settings: Mapping[Hashable, Any]) -> dict[str, Any]:
@@ -170,11 +202,14 @@ def _numbers(name: str, rows: DataFrame, column: str) -> dict[str, float]:
     import numpy as np
     import pandas as pd
 
+    if rows[column].isna().all():
+        raise UserError(f"runs_tables.{name}: column {column!r} has no value for any of {len(rows)} runs")
     values = pd.to_numeric(rows[column], errors="coerce")
-    if (bad := rows[column].notna() & ~np.isfinite(values)).any():
+    is_number = np.isfinite(values) & (rows[column].dtype != bool)
+    if (bad := rows[column].notna() & ~is_number).any():
         shown = str(rows[column][bad].iloc[0])
         raise UserError(
-            f"runs_tables.{name}: column {column!r} has {shown!r} for {bad.idxmax()!r}, not a finite number;"
-            " leave the cell empty where there is none"
+            f"runs_tables.{name}: column {column!r} has {shown!r} for {bad.idxmax()!r}, not a finite number"
+            " (with a decimal point, as 1234.5); leave the cell empty where there is none"
         )
     return {str(run): float(value) for run, value in values.dropna().items()}
