@@ -28,7 +28,7 @@ numbers are functions of the recipe: it reads no clock, and a resumed training s
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -37,12 +37,10 @@ from torch import Tensor, nn
 from rep_kedro.models.network import Network
 from rep_kedro.parameter_model import PlainNumbers
 from rep_kedro.training.repeatable import make_stream
+from rep_kedro.training.stimuli import Split, TrainingStimuli
 
 if TYPE_CHECKING:
     from rep_kedro.training.objectives.protocol import Objective
-    from rep_kedro.training.stimuli import TrainingStimuli
-
-Split = Literal["train", "test"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class Training:
     name: str
     network: Network
     projector: nn.Module
-    stimuli: "TrainingStimuli"
+    stimuli: TrainingStimuli
     seed: int
     n_epochs: int
     steps_per_epoch: int
