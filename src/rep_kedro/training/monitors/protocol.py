@@ -31,11 +31,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from rep_kedro.models.network import Network
-from rep_kedro.parameter_model import PlainNumbers
+from rep_kedro.parameter_model import Parameters
 from rep_kedro.training.repeatable import make_stream
 from rep_kedro.training.stimuli import Split, TrainingStimuli
 
@@ -150,7 +149,7 @@ class Monitor:
         """Remove hooks."""
 
 
-class MonitorSettings(PlainNumbers, BaseModel):
+class MonitorSettings(Parameters):
     """Base of the settings of a monitor.
 
     Attributes:
@@ -160,8 +159,6 @@ class MonitorSettings(PlainNumbers, BaseModel):
             that only looks, and whose results an analysis can also get from the stored weights.
         reads_layers: Whether it looks into the network: on several devices, each has a part of what is there.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     id: ClassVar[str]
     source: ClassVar[str]
