@@ -1,4 +1,4 @@
-"""What all models of parameters share: an unknown key is an error, nothing changes, true is no number."""
+"""The base of all models of parameters: an unknown key is an error, nothing changes, true is no number."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def _guard_numbers(schema: Any, source: type[BaseModel]) -> Any:
     }:
         return schema
     model = schema.get("cls")
-    if isinstance(model, type) and model is not source and issubclass(model, PlainNumbers):
+    if isinstance(model, type) and model is not source and issubclass(model, Parameters):
         return schema
     guarded: Any = {
         key: part if key == "metadata" else _guard_numbers(part, source) for key, part in schema.items()
@@ -35,8 +35,13 @@ def _guard_numbers(schema: Any, source: type[BaseModel]) -> Any:
     return guarded
 
 
-class PlainNumbers:
-    """Mixed into a model, lets its numbers be numbers: pydantic would take true for 1 and false for 0."""
+class Parameters(BaseModel):
+    """Frozen parameters; an unknown key is an error, and so are infinite numbers and NaN.
+
+    A number is a number: pydantic would take true for 1 and false for 0.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @classmethod
     def __get_pydantic_core_schema__(
@@ -45,9 +50,3 @@ class PlainNumbers:
         """Return the schema that pydantic makes, its numbers guarded."""
         schema: CoreSchema = _guard_numbers(handler(source), source)
         return schema
-
-
-class Parameters(PlainNumbers, BaseModel):
-    """Frozen parameters; an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)

@@ -16,9 +16,10 @@ from tests.fuzz.mutations import mutate, mutate_json, mutate_yaml, repair_png, r
 
 from rep_kedro.stimuli.assembly import assemble_stimulus_set, meta_of
 from rep_kedro.stimuli.decoding import check_images, decode_images
+from rep_kedro.stimuli.opening import open_source
 from rep_kedro.stimuli.pixels import UnreadableImageError
 from rep_kedro.stimuli.record import DamageLog
-from rep_kedro.stimuli.sources import open_source, parse_source
+from rep_kedro.stimuli.sources import parse_source
 
 N_IMAGES = 6
 RNG = np.random.default_rng(0)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 import rep_kedro
 from rep_kedro.analyses.similarity.params import SimilarityParams
-from rep_kedro.parameter_model import PlainNumbers
+from rep_kedro.parameter_model import Parameters
 from rep_kedro.stimuli.labels import LabelMap
 from rep_kedro.stimuli.sources import parse_source
 
@@ -22,7 +22,7 @@ def test_every_model_of_the_project_has_plain_numbers():
         todo += [kind for kind in todo.pop().__subclasses__() if kind not in found and not found.add(kind)]
     own = {kind for kind in found if kind.__module__.startswith("rep_kedro.")}
     assert len(own) > 50
-    assert {kind.__qualname__ for kind in own if not issubclass(kind, PlainNumbers)} == set()
+    assert {kind.__qualname__ for kind in own if not issubclass(kind, Parameters)} == set()
 
 
 @pytest.mark.parametrize("value", [True, False])

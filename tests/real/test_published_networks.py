@@ -19,8 +19,9 @@ from tests.real.published import (
 from torch.nn import functional
 
 from rep_kedro.stimuli import decode_images
+from rep_kedro.stimuli.opening import open_source
 from rep_kedro.stimuli.record import DamageLog
-from rep_kedro.stimuli.sources import open_source, parse_source
+from rep_kedro.stimuli.sources import parse_source
 
 pytestmark = needs_published
 NAMES = list(list_entries())

@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from rep_kedro.stimuli.assembly import assemble_stimulus_set
+from rep_kedro.stimuli.opening import open_source
 from rep_kedro.stimuli.record import DamageLog
-from rep_kedro.stimuli.sources import open_source, parse_source
+from rep_kedro.stimuli.sources import parse_source
 
 
 @pytest.fixture

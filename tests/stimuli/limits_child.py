@@ -13,8 +13,9 @@ import threading
 from tests.stimuli.ingest_child import anonymous_bytes, watch
 
 from rep_kedro.stimuli.assembly import assemble_stimulus_set, meta_of
+from rep_kedro.stimuli.opening import open_source
 from rep_kedro.stimuli.record import DamageLog
-from rep_kedro.stimuli.sources import open_source, parse_source
+from rep_kedro.stimuli.sources import parse_source
 
 CAP_BYTES = 2 << 30
 

@@ -11,8 +11,9 @@ import pytest
 
 from rep_kedro.stimuli import decode_images
 from rep_kedro.stimuli.assembly import assemble_stimulus_set
+from rep_kedro.stimuli.opening import open_source
 from rep_kedro.stimuli.record import DamageLog
-from rep_kedro.stimuli.sources import open_source, parse_source
+from rep_kedro.stimuli.sources import parse_source
 
 ROOT = os.environ.get("REP_DATA", "")
 pytestmark = pytest.mark.skipif(not ROOT, reason="REP_DATA does not name a folder of published data sets")

@@ -26,7 +26,7 @@ Initialisation = Literal["he", "he_normal_linear", "torch"]
 
 
 class _Strict(Parameters):
-    model_config = ConfigDict(populate_by_name=True, allow_inf_nan=False)
+    model_config = ConfigDict(populate_by_name=True)
 
 
 class _Layer(_Strict):

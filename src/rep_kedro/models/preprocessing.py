@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import ConfigDict, model_validator
+from pydantic import model_validator
 
 from rep_kedro.errors import UserError
 from rep_kedro.models.architecture import require_scaling
@@ -28,8 +28,6 @@ class Preprocessing(Parameters):
         mean: One value per channel; one channel makes the images grey.
         std: One value per channel.
     """
-
-    model_config = ConfigDict(allow_inf_nan=False)
 
     size_px: Side
     resize_px: Side

@@ -1,7 +1,6 @@
 """What all stimulus sources share: parameters, roots on disk, and what a recipe holds of them."""
 
 import re
-from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -128,7 +127,7 @@ class FileSourceSpec(SourceSpec):
         if self.max_value is not None:
             raise UserError("max_value and value_window exclude each other; value_window: [0, MAX] cuts off")
         low, high = self.value_window
-        if not (isfinite(low) and isfinite(high) and low < high):
+        if low >= high:
             raise UserError(f"value_window needs a smaller and a larger number, got [{low:g}, {high:g}]")
         return self
 

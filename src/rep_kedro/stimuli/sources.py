@@ -1,7 +1,6 @@
 """All stimulus sources by name. A new one is a module in ``readers`` and a line here."""
 
 from collections.abc import Mapping
-from importlib import import_module
 from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter
@@ -18,7 +17,6 @@ from rep_kedro.stimuli.readers.photograph_patches import PhotographPatchesSpec
 from rep_kedro.stimuli.readers.shapes import ShapesSpec
 from rep_kedro.stimuli.readers.torchvision import TorchvisionSpec
 from rep_kedro.stimuli.readers.webdataset import WebdatasetSpec
-from rep_kedro.stimuli.record import DamageLog, StimulusStream
 
 AnySource = Annotated[
     DerivedSpec
@@ -45,14 +43,3 @@ def parse_source(entry: Mapping[str, Any]) -> SourceSpec:
     """
     spec: SourceSpec = _ANY_SOURCE.validate_python(entry)
     return spec
-
-
-def reader_module(spec: SourceSpec) -> str:
-    """Return the dotted name of the module that reads a source."""
-    return f"rep_kedro.stimuli.readers.{spec.source}"
-
-
-def open_source(spec: SourceSpec, log: DamageLog) -> StimulusStream:
-    """Open a source; its stimuli are read as they are asked for."""
-    stream: StimulusStream = import_module(reader_module(spec)).read(spec, log)
-    return stream

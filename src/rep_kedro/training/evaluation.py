@@ -9,12 +9,9 @@ from rep_kedro.kernels.layers.spectrum import measure_rankme_uncentred_sigma
 from rep_kedro.kernels.precision import accumulation_dtype
 from rep_kedro.models.network import Network
 from rep_kedro.training.metrics import measure_metrics
-from rep_kedro.training.monitors.protocol import Split
 from rep_kedro.training.objectives.protocol import embed
 from rep_kedro.training.own_code import OwnCode
-from rep_kedro.training.stimuli import LabelledImages, TrainingStimuli
-
-EVALUATION_BATCH = 512
+from rep_kedro.training.stimuli import EVALUATION_BATCH, LabelledImages, Split, TrainingStimuli
 
 
 def evaluate(

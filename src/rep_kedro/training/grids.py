@@ -16,10 +16,11 @@ from pydantic import Field, model_validator
 
 from rep_kedro.errors import UserError, suggest
 from rep_kedro.models.architecture_files import load_definition
+from rep_kedro.parameter_model import Parameters
 from rep_kedro.parameter_rules import Seed, Side, require_once
 from rep_kedro.training.own_code import OwnCode
 from rep_kedro.training.schedule import Schedule
-from rep_kedro.training.spec import NetworkSpec, Precision, Snapshots, Strict
+from rep_kedro.training.spec import NetworkSpec, Precision, Snapshots
 
 _FIELDS = ("architecture", "stimulus_set", "input_px", "objective", "precision")
 _SETTINGS = ("schedule", "options")
@@ -44,7 +45,7 @@ class _Choice(NamedTuple):
     value: Any
 
 
-class NetworkGrid(Strict):
+class NetworkGrid(Parameters):
     """Every combination of architectures, seeds and the values of further axes.
 
     Attributes:
@@ -253,7 +254,7 @@ class NetworkGrid(Strict):
         return self.schedule.changed(changes) if self.schedule else Schedule.model_validate(dict(changes))
 
 
-class Override(Strict):
+class Override(Parameters):
     """What one network does differently from its grid.
 
     Attributes:

@@ -10,16 +10,16 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from rep_kedro.errors import MissingFileError, UserError, contained, suggest
-from rep_kedro.parameter_model import PlainNumbers
+from rep_kedro.parameter_model import Parameters
 from rep_kedro.parameter_rules import expand_path
 
 _MODULE = "rep_kedro_own_training_code"
 
 
-class OwnCode(PlainNumbers, BaseModel):
+class OwnCode(Parameters):
     """A function or class of a Python file.
 
     Attributes:
@@ -27,8 +27,6 @@ class OwnCode(PlainNumbers, BaseModel):
         name: Of the function or class.
         options: Its keyword arguments.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     file: str
     name: str

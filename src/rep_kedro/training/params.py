@@ -6,13 +6,14 @@ from typing import Self
 from pydantic import Field, PositiveInt, model_validator
 
 from rep_kedro.errors import UserError, suggest
+from rep_kedro.parameter_model import Parameters
 from rep_kedro.training.grids import NetworkGrid, Override
-from rep_kedro.training.spec import SNAPSHOT_MARK, NetworkSpec, Strict
+from rep_kedro.training.spec import SNAPSHOT_MARK, NetworkSpec
 
 DEFAULT_MEMORY_BYTES = 4 * 2**30
 
 
-class Checkpoints(Strict):
+class Checkpoints(Parameters):
     """When and where the state of a training is stored; part of no recipe.
 
     Attributes:
@@ -26,7 +27,7 @@ class Checkpoints(Strict):
     steps: PositiveInt | None = None
 
 
-class TrainingParams(Strict):
+class TrainingParams(Parameters):
     """Which networks to train on what.
 
     Attributes:

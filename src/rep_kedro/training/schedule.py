@@ -6,8 +6,6 @@ from itertools import pairwise
 from typing import Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     ModelWrapValidatorHandler,
     PositiveFloat,
@@ -17,7 +15,7 @@ from pydantic import (
 )
 
 from rep_kedro.errors import UserError, suggest
-from rep_kedro.parameter_model import PlainNumbers
+from rep_kedro.parameter_model import Parameters
 from rep_kedro.training.own_code import OwnCode
 
 OptimizerName = Literal["adam", "adamw", "lars", "radam", "sgd"]
@@ -43,7 +41,7 @@ DEFAULT_WARMUP = 0.1
 _CONSTANT_EPOCHS = 10  # of curve: as_written
 
 
-class Schedule(PlainNumbers, BaseModel):
+class Schedule(Parameters):
     """How long and how fast a network learns.
 
     Attributes:
@@ -80,8 +78,6 @@ class Schedule(PlainNumbers, BaseModel):
         decay_of: `matrices` decays parameters with at least two dimensions, never biases and norms; `all`
             decays all parameters, as torch does by default.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     epochs: PositiveInt
     batch_size: int = Field(ge=2)

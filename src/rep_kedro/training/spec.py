@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import Field, PositiveInt
 
 from rep_kedro.models.architecture import DefinedNetwork
 from rep_kedro.models.architecture_files import load_definition
-from rep_kedro.parameter_model import PlainNumbers
+from rep_kedro.parameter_model import Parameters
 from rep_kedro.parameter_rules import Count, Seed, Side
 from rep_kedro.training.own_code import OwnCode
 from rep_kedro.training.schedule import Schedule
@@ -16,13 +16,7 @@ Precision = Literal["float32", "bfloat16", "float16"]
 SNAPSHOT_MARK = "@"
 
 
-class Strict(PlainNumbers, BaseModel):
-    """Base of the parameters of training: unknown names are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Snapshots(Strict):
+class Snapshots(Parameters):
     """When a network is stored while it is trained, each time as a member `<network>@<moment>`.
 
     Attributes:
@@ -39,7 +33,7 @@ class Snapshots(Strict):
         return (*(f"epoch{n}" for n in self.epochs), *(f"step{n}" for n in self.steps))
 
 
-class NetworkSpec(Strict):
+class NetworkSpec(Parameters):
     """One network to train.
 
     Attributes:

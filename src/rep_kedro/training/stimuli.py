@@ -1,9 +1,14 @@
 """The images that a network is trained on and evaluated with."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
+
+EVALUATION_BATCH = 512
+"""Images of a forward pass that nothing is learned from."""
+Split = Literal["train", "test"]
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,17 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from rep_kedro.analyses.projections.params import ProjectionParams, Share
 from rep_kedro.errors import UserError, require_known
-from rep_kedro.parameter_model import PlainNumbers
+from rep_kedro.parameter_model import Parameters
 from rep_kedro.parameter_rules import Seed
 
 MOST_IMAGES, MOST_VIEWS, MOST_STIMULI = 10_000, 100, 5_000
 
 
-class LabelFreeParams(PlainNumbers, BaseModel):
+class LabelFreeParams(Parameters):
     """Settings of the measures of final layers that need no labels; recipes of spectra contain them.
 
     Attributes:
@@ -28,8 +28,6 @@ class LabelFreeParams(PlainNumbers, BaseModel):
         n_draws: Subsamples of each size for IdEst.
         seed: Of views, first centres and subsamples.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     n_images: Annotated[int, Field(ge=0, le=MOST_IMAGES)] = 64
     n_views: Annotated[int, Field(ge=1, le=MOST_VIEWS)] = 4
@@ -65,7 +63,7 @@ class LabelFreeParams(PlainNumbers, BaseModel):
         return self
 
 
-class DiagnosticsParams(PlainNumbers, BaseModel):
+class DiagnosticsParams(Parameters):
     """Which layers are looked at, and with which constants.
 
     Attributes:
@@ -88,8 +86,6 @@ class DiagnosticsParams(PlainNumbers, BaseModel):
         label_free: Settings of measures that need no labels.
         projections: Which networks are evaluated with projected layers; none by default.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     stimulus_sets: Literal["all"] | list[str] = "all"
     models: Literal["all"] | list[str] = "all"

@@ -4,10 +4,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from rep_kedro.analyses.probing.solver_params import AtLeastOne, AttentiveParams, Positive, Strict
+from rep_kedro.analyses.probing.solver_params import AtLeastOne, AttentiveParams, Positive
+from rep_kedro.parameter_model import Parameters
 
 
-class LayerProbesParams(Strict):
+class LayerProbesParams(Parameters):
     """Which maps of which networks are probed, at which resolution; none by default.
 
     Features are made while images stream through the network and are not kept. Images and labels are those

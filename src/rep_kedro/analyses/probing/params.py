@@ -11,15 +11,15 @@ from rep_kedro.analyses.probing.solver_params import (
     LbfgsParams,
     PrototypeParams,
     SolverParams,
-    Strict,
 )
 from rep_kedro.features.spec import Combination, Transform
+from rep_kedro.parameter_model import Parameters
 from rep_kedro.parameter_rules import Count, Seed, require_once, require_percentiles
 
 PlainName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 
 
-class GapParams(Strict):
+class GapParams(Parameters):
     """How sure the correlation of similarity with differences of accuracy is.
 
     Attributes:
@@ -43,7 +43,7 @@ class GapParams(Strict):
         return self
 
 
-class ProbingParams(Strict):
+class ProbingParams(Parameters):
     """What is read out of which features, and how.
 
     Probes are fitted on features standardised by the training stimuli, after ``transform``. A stimulus set

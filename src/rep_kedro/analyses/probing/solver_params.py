@@ -25,11 +25,7 @@ PAPER: dict[str, Any] = {
 PAPER_SEEDS = (0, 1, 2)
 
 
-class Strict(Parameters):
-    """A model that refuses unknown names."""
-
-
-class OneSolver(Strict):
+class OneSolver(Parameters):
     """What the solvers share: fields with several values are what settings are made of."""
 
     @property

@@ -9,11 +9,11 @@ from torch import nn
 from rep_kedro.datasets import Tensors
 from rep_kedro.models.trained import MONITOR_PREFIX, definition_of, restore_for_training
 from rep_kedro.training.decoding import decode_splits
-from rep_kedro.training.evaluation import EVALUATION_BATCH
 from rep_kedro.training.monitors.saturation import Reading, SaturationSettings, evaluation_purpose
 from rep_kedro.training.monitors.spectra_log import SpectraLog
 from rep_kedro.training.objectives.protocol import embed
 from rep_kedro.training.repeatable import make_stream, repeatable
+from rep_kedro.training.stimuli import EVALUATION_BATCH
 
 if TYPE_CHECKING:
     from rep_kedro.datasets import ArrowHandle, TensorsHandle

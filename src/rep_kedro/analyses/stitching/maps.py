@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    ConfigDict,
     Field,
     PositiveFloat,
     PositiveInt,
@@ -41,8 +40,6 @@ class _Map(Parameters):
     Attributes:
         sparse: Entries of the weight below this become zero once the map is found; 0: none.
     """
-
-    model_config = ConfigDict(allow_inf_nan=False)
 
     sparse: float = Field(default=0.0, ge=0)
 

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from rep_kedro.models.architecture import (
     Architecture,
@@ -28,8 +28,6 @@ class Variant(Parameters, ABC):
         mean: Of the input, per channel, with pixels in [0, 1]; one value stands for all channels.
         std: Of the input, per channel.
     """
-
-    model_config = ConfigDict(allow_inf_nan=False)
 
     family: ClassVar[str]
 

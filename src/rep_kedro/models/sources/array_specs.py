@@ -2,12 +2,12 @@
 
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from rep_kedro.errors import UserError
 from rep_kedro.models.places import FilePlace
 from rep_kedro.models.sources.entry import Described
-from rep_kedro.parameter_model import PlainNumbers
+from rep_kedro.parameter_model import Parameters
 
 LIMIT_BYTES = 4_000_000_000
 
@@ -65,15 +65,13 @@ class FileModel(Described):
         return ", ".join(str(place.path or place.url) for place in self.files.values())
 
 
-class Repeats(PlainNumbers, BaseModel):
+class Repeats(Parameters):
     """How stimuli that were presented several times give dissimilarities; see `kernels.similarity.repeats`.
 
     Attributes:
         rdm: `crossnobis`, `mahalanobis` or `crossvalidated_euclidean`.
         shrinkage: How far the covariance of the noise is moved towards its diagonal; null estimates it.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     rdm: Literal["crossnobis", "mahalanobis", "crossvalidated_euclidean"] = "crossnobis"
     shrinkage: float | None = Field(default=None, ge=0, le=1)

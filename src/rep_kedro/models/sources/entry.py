@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from rep_kedro.errors import UserError
 from rep_kedro.models.places import Alignment
@@ -18,8 +18,6 @@ class Described(Parameters):
         trained_on: For the model card.
         architecture_class: For the model card, such as `transformer`; the architecture's name unless given.
     """
-
-    model_config = ConfigDict(allow_inf_nan=False)
 
     objective: str = "unstated"
     trained_on: str | None = None

@@ -34,9 +34,9 @@ def plan_stimulus_sets(params: IngestParams) -> Plan:
         whose files are missing or unreadable, or whose labels do not match, is left out.
     """
     from rep_kedro.stimuli.fingerprint import digest_labels, fingerprint_source
+    from rep_kedro.stimuli.opening import open_source, reader_module
     from rep_kedro.stimuli.readers.derived import require_derivable
     from rep_kedro.stimuli.record import DamageLog
-    from rep_kedro.stimuli.sources import open_source, reader_module
 
     plan = Plan()
     for name, spec in params.stimulus_sets.items():
@@ -125,8 +125,8 @@ def _make_stimulus_set(name: str, spec: "SourceSpec", threads: int) -> "pa.Table
     from rep_kedro.stimuli.assembly import assemble_stimulus_set, meta_of
     from rep_kedro.stimuli.expectation import describe_doubts, describe_left_out, require_expected
     from rep_kedro.stimuli.findings import remarks_on_images
+    from rep_kedro.stimuli.opening import open_source
     from rep_kedro.stimuli.record import DamageLog
-    from rep_kedro.stimuli.sources import open_source
 
     log = DamageLog()
     table = assemble_stimulus_set(open_source(spec, log), spec, log, threads=threads)

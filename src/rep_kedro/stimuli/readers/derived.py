@@ -8,7 +8,6 @@ repeats is that of Richter et al. 2021 (arXiv:2102.01582); here every place is p
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -19,6 +18,7 @@ from rep_kedro.parameter_rules import Seed, Side
 from rep_kedro.stimuli.base import SourceSpec
 from rep_kedro.stimuli.decoding import fit_square
 from rep_kedro.stimuli.label_columns import META, further_columns
+from rep_kedro.stimuli.opening import open_source
 from rep_kedro.stimuli.pixels import QUIET, decode_image
 from rep_kedro.stimuli.png import encode_png
 from rep_kedro.stimuli.record import DamageLog, Stimulus, StimulusStream
@@ -117,9 +117,10 @@ class DerivedSpec(SourceSpec):
 
 def read(spec: DerivedSpec, log: DamageLog) -> StimulusStream:
     """Make the other set, and open its images, changed as they are asked for."""
-    assembly = import_module("rep_kedro.stimuli.assembly")
-    table = assembly.assemble_stimulus_set(_open(spec.parent, log), spec.parent, log)
-    meta = assembly.meta_of(table)
+    from rep_kedro.stimuli.assembly import assemble_stimulus_set, meta_of
+
+    table = assemble_stimulus_set(open_source(spec.parent, log), spec.parent, log)
+    meta = meta_of(table)
     further = _CopiedLabels(table.select(["stimulus_id", *further_columns(meta)]), meta)
     return StimulusStream(
         meta["class_names"], _stimuli(spec, table), is_encoded_here=True, first_label=0, further=further
@@ -138,7 +139,7 @@ def require_derivable(spec: SourceSpec) -> tuple[int, int] | None:
     if isinstance(spec, DerivedSpec):
         size = require_derivable(spec.parent)
         return size and spec.side_after(size, f"an image of {spec.of!r}")
-    stimulus = next(iter(_open(spec, DamageLog()).stimuli), None)
+    stimulus = next(iter(open_source(spec, DamageLog()).stimuli), None)
     try:
         return None if stimulus is None else _decode(spec, stimulus.image).size
     except UserError:
@@ -197,11 +198,6 @@ def _stimuli(spec: DerivedSpec, table: "pa.Table") -> Iterator[Stimulus]:
 def _decode(spec: SourceSpec, encoded: bytes) -> "Image":
     with QUIET:
         return decode_image(encoded, limits=spec.limits, value_range=spec.value_range()).image
-
-
-def _open(spec: SourceSpec, log: DamageLog) -> StimulusStream:
-    stream: StimulusStream = import_module("rep_kedro.stimuli.sources").open_source(spec, log)
-    return stream
 
 
 def _shown(size: tuple[int, int]) -> str:

@@ -28,21 +28,18 @@ numbers are functions of the recipe: it reads no clock, and a resumed training s
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from rep_kedro.models.network import Network
-from rep_kedro.parameter_model import PlainNumbers
+from rep_kedro.parameter_model import Parameters
 from rep_kedro.training.repeatable import make_stream
+from rep_kedro.training.stimuli import Split, TrainingStimuli
 
 if TYPE_CHECKING:
     from rep_kedro.training.objectives.protocol import Objective
-    from rep_kedro.training.stimuli import TrainingStimuli
-
-Split = Literal["train", "test"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,7 @@ class Training:
     name: str
     network: Network
     projector: nn.Module
-    stimuli: "TrainingStimuli"
+    stimuli: TrainingStimuli
     seed: int
     n_epochs: int
     steps_per_epoch: int
@@ -152,7 +149,7 @@ class Monitor:
         """Remove hooks."""
 
 
-class MonitorSettings(PlainNumbers, BaseModel):
+class MonitorSettings(Parameters):
     """Base of the settings of a monitor.
 
     Attributes:
@@ -162,8 +159,6 @@ class MonitorSettings(PlainNumbers, BaseModel):
             that only looks, and whose results an analysis can also get from the stored weights.
         reads_layers: Whether it looks into the network: on several devices, each has a part of what is there.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     id: ClassVar[str]
     source: ClassVar[str]

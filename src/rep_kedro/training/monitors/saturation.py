@@ -25,10 +25,9 @@ from rep_kedro.models.watched_layers import (
 )
 from rep_kedro.models.watching import LayerWatch
 from rep_kedro.parameter_model import Parameters
-from rep_kedro.training.evaluation import EVALUATION_BATCH
-from rep_kedro.training.monitors.protocol import Monitor, MonitorSettings, Seen, Split, Step, Training
+from rep_kedro.training.monitors.protocol import Monitor, MonitorSettings, Seen, Step, Training
 from rep_kedro.training.monitors.spectra_log import SpectraLog
-from rep_kedro.training.stimuli import TrainingStimuli
+from rep_kedro.training.stimuli import EVALUATION_BATCH, Split, TrainingStimuli
 
 
 class Nearest(Parameters):

@@ -6,7 +6,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from rep_kedro.errors import UserError
-from rep_kedro.training.monitors.protocol import Monitor, MonitorSettings, Seen, Split, Step, Training
+from rep_kedro.training.monitors.protocol import Monitor, MonitorSettings, Seen, Step, Training
+from rep_kedro.training.stimuli import Split
 
 _SEPARATOR = "/"
 

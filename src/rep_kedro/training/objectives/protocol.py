@@ -8,15 +8,14 @@ trained along, and all of its state is part of a checkpoint.
 from typing import Any, ClassVar
 
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from rep_kedro.models.network import Network, scale_images_in_unit_range
 from rep_kedro.models.projector import Projector
-from rep_kedro.parameter_model import PlainNumbers
+from rep_kedro.parameter_model import Parameters
 
 
-class Objective(PlainNumbers, BaseModel):
+class Objective(Parameters):
     """Base of all objectives; one file holds one.
 
     Attributes:
@@ -26,8 +25,6 @@ class Objective(PlainNumbers, BaseModel):
         trains: False for controls, whose networks stay as drawn.
         n_views: Views of an image that are compared.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     id: ClassVar[str]
     source: ClassVar[str]

@@ -3,7 +3,7 @@
 from typing import Annotated, Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from rep_kedro.errors import UserError
@@ -16,7 +16,7 @@ from rep_kedro.kernels.training.augment import (
     draw_padded_crops,
 )
 from rep_kedro.kernels.training.colours import draw_blur, draw_colours, draw_solarised
-from rep_kedro.parameter_model import PlainNumbers
+from rep_kedro.parameter_model import Parameters
 from rep_kedro.parameter_rules import MAX_SIDE_PX
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -24,7 +24,7 @@ _MOVES = ("rotation_deg", "shift_fraction", "shear", "stretch")
 _COLOURS = ("brightness", "contrast", "saturation", "hue", "grey_probability")
 
 
-class Views(PlainNumbers, BaseModel):
+class Views(Parameters):
     """How far a view may differ from its image; the defaults change nothing.
 
     Changes are made in the order of this list.
@@ -54,8 +54,6 @@ class Views(PlainNumbers, BaseModel):
         lighting_std: Standard deviation of noise along the principal directions of colours, for colour
             images; comes before pixel noise.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     crop_area: tuple[float, float] = (1.0, 1.0)
     zoom: tuple[float, float] = (1.0, 1.0)
