@@ -13,6 +13,7 @@ from torch import nn
 import rep_kedro
 from rep_kedro.analyses.diagnostics.params import DiagnosticsParams
 from rep_kedro.analyses.diagnostics.receptive_fields import compute_receptive_fields
+from rep_kedro.errors import UserError
 from rep_kedro.models.trained import restore_trained_network
 from rep_kedro.pipelines.diagnostics.nodes import compute_layer_diagnostics, plan_spectra
 
@@ -115,6 +116,41 @@ def test_layers_whose_receptive_field_is_not_known_say_why():
     assert found["receptive_field_px"].isna().tolist() == [False, True, True]
     assert found["reason"].tolist()[0] == ""
     assert all(found["reason"].tolist()[1:])
+
+
+class _Folded(nn.Module):
+    """Has a convolution before the one that the image meets, which reads what four pixels were folded to."""
+
+    def __init__(self):
+        super().__init__()
+        self.head, self.stem = nn.Conv2d(8, 2, 1), nn.Conv2d(12, 8, 3)
+
+    def forward(self, x):
+        return self.head(self.stem(nn.functional.pixel_unshuffle(x, 2)))
+
+
+@pytest.mark.parametrize(
+    ("network", "size", "message"),
+    [
+        (_Folded(), 16, "8 channels, as layer 'head' has, which may not be the first: give ch"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(7, 2)), 16, "given 3 channels, as no layer says how many"),
+    ],
+)
+def test_channels_that_are_not_sure_are_asked_for(network, size, message):
+    with pytest.raises(UserError, match=message) as refused:
+        rep_kedro.receptive_field(network, size)
+    assert "\n" not in str(refused.value)
+
+
+def test_channels_are_those_given_or_of_the_first_layer_that_reads_the_image():
+    found = rep_kedro.receptive_field(_Folded(), 16, channels=3)
+    assert found["receptive_field_px"].tolist() == [6, 6]
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(5 * 16**2, 2))
+    assert rep_kedro.receptive_field(flat, 16)["sees_whole_map"].tolist() == [False, True]
+    grouped = nn.Sequential(nn.Conv2d(4, 8, 3, groups=4), nn.Conv2d(8, 2, 1))
+    assert rep_kedro.receptive_field(grouped, 16)["receptive_field_px"].tolist() == [3, 3]
+    with pytest.raises(UserError, match="channels must be at least 1, got 0"):
+        rep_kedro.receptive_field(grouped, 16, channels=0)
 
 
 def test_networks_that_cannot_be_followed_are_refused_in_one_line():

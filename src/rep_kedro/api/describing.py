@@ -121,7 +121,9 @@ def neighbour_dimensions(representation: Array) -> NeighbourDimensions:
     return measure_neighbour_dimensions(to_matrix(representation, "the representation", fewest=3).cpu())
 
 
-def receptive_field(model: nn.Module, size: int, *, border_rule: BorderRule = "input") -> DataFrame:
+def receptive_field(
+    model: nn.Module, size: int, *, border_rule: BorderRule = "input", channels: int | None = None
+) -> DataFrame:
     """Return what one position of each layer sees of the image, and where the border is.
 
     Behind the border nothing local can be added: positions see the whole image already. Weights are not read
@@ -133,6 +135,8 @@ def receptive_field(model: nn.Module, size: int, *, border_rule: BorderRule = "i
         border_rule: ``input``: the border is the first convolution fed by positions that see the whole image;
             ``smallest_path``: the first from which on even the smallest field over all paths exceeds the
             image, for networks with skip connections.
+        channels: Channels of the image; None: those of the first convolution, or of the first linear layer
+            if it reads all pixels. Where the network does not take so many, the error asks for them.
 
     Returns:
         One row for each module that a pass reaches, indexed by layer. Columns as in the table
@@ -155,7 +159,9 @@ def receptive_field(model: nn.Module, size: int, *, border_rule: BorderRule = "i
         raise UserError(f"unknown border_rule {border_rule!r}; known: {', '.join(BORDER_RULES)}")
     if size < 1:
         raise UserError(f"size must be at least 1 pixel, got {size}")
-    found = find_layer_fields(model, None, size, rule=border_rule)
+    if channels is not None and channels < 1:
+        raise UserError(f"channels must be at least 1, got {channels}")
+    found = find_layer_fields(model, None, size, rule=border_rule, channels=channels)
     rows = {layer: {**found.row(layer), "reason": ""} for layer in found.known}
     rows |= {layer: {"reason": why} for layer, why in found.unknown.items()}
     kinds = {c.name: _NULLABLE[c.kind] for c in RECEPTIVE_FIELDS.columns if c.name not in _OF_RUNS}

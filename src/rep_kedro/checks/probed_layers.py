@@ -1,6 +1,7 @@
 """Check, before anything runs, that layers to project or to probe as maps are layers of their network."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rep_kedro.errors import UserError, suggest
@@ -37,20 +38,44 @@ def find_layers_without_projection(
             yield f"network {name!r}: {problem}"
 
 
-def find_layers_without_probe(params: "LayerProbesParams", training: "TrainingParams") -> Iterator[str]:
-    """Yield why a name is no layer of a network that is trained here; others are left to the planning."""
+def find_layers_without_probe(
+    params: "LayerProbesParams", features: "FeaturesParams", training: "TrainingParams"
+) -> Iterator[str]:
+    """Yield why a name is no layer of a network that is probed, or a layer cannot be probed so.
+
+    Networks that are neither trained here nor entries are left to the planning of the probes.
+    """
     from rep_kedro.models.architecture import Architecture
     from rep_kedro.models.architecture_files import load_definition
 
-    trained = training.networks()
-    if isinstance(params.layers, str):
-        return
-    for name in trained if isinstance(params.models, str) else params.models:
+    trained, entries = training.networks(), features.entries()
+    for name in [*trained, *entries] if isinstance(params.models, str) else params.models:
+        own = params.of(name)
         definition = load_definition(trained[name].architecture) if name in trained else None
-        known = [layer.name for layer in definition.layers] if isinstance(definition, Architecture) else []
-        for layer in params.layers:
-            if known and layer not in known:
-                yield f"{layer!r} is no layer of network {name!r}; {suggest(layer, known)}"
+        if isinstance(definition, Architecture):
+            known = [layer.name for layer in definition.layers]
+            for layer in own.layers if isinstance(own.layers, list) else ():
+                if layer not in known:
+                    yield f"{layer!r} is no layer of network {name!r}; {suggest(layer, known)}"
+            continue
+        try:
+            outlined = _outline(name, features, training)
+            if outlined is not None:
+                _require_tasks(*outlined, own)
+        except UserError as problem:
+            yield f"network {name!r}: {problem}"
+
+
+def _require_tasks(model: "LoadedModel", image: "Tensor", params: "LayerProbesParams") -> None:
+    """Refuse layers that are not there, or that cannot be probed so."""
+    from rep_kedro.analyses.probing.layer_shapes import choose_patterns, outputs_of
+    from rep_kedro.analyses.probing.layer_tasks import list_tasks
+    from rep_kedro.models.outline import Undrawn
+    from rep_kedro.models.sources.loaded import read_layers
+
+    layers = choose_patterns(params, model.layers)
+    with Undrawn():
+        list_tasks(outputs_of(read_layers(replace(model, layers=layers), image)), params)
 
 
 def _outline(
@@ -61,6 +86,7 @@ def _outline(
 
     from rep_kedro.models.architecture_files import load_definition
     from rep_kedro.models.building import build_network, plain_module
+    from rep_kedro.models.foreign import ForeignDefinition
     from rep_kedro.models.outline import outline_network
     from rep_kedro.models.preprocessing import Preprocessing
     from rep_kedro.models.sources.array_specs import DissimilaritiesModel, FileModel
@@ -75,10 +101,21 @@ def _outline(
         return None
     if entry is not None:
         found = outline_network(entry)
-        return LoadedModel(found.module, found.preprocessing, (), run=runner_of(found.module)), found.image
+        model = LoadedModel(
+            found.module,
+            found.preprocessing,
+            entry.layers,
+            layout=entry.layout,
+            n_prefix_tokens=entry.n_prefix_tokens,
+            run=runner_of(found.module),
+        )
+        return model, found.image
     definition = load_definition(trained[name].architecture)
-    module = plain_module(build_network(definition, n_classes=_UNKNOWN_CLASSES, seed=0)).to("meta").eval()
+    is_own_code = isinstance(definition, ForeignDefinition) and definition.library == "python"
+    device = "cpu" if is_own_code else "meta"  # code that computes with numbers of its own needs real ones
+    module = plain_module(build_network(definition, n_classes=_UNKNOWN_CLASSES, seed=0)).to(device).eval()
     preprocessing = Preprocessing.of_definition(definition)
     side = preprocessing.size_px
-    image = torch.zeros(1, len(preprocessing.mean), side, side, device="meta")
-    return LoadedModel(module, preprocessing, ()), image
+    image = torch.zeros(1, len(preprocessing.mean), side, side, device=device)
+    keep = tuple(definition.as_json()["keep"])
+    return LoadedModel(module, preprocessing, keep), image

@@ -193,7 +193,7 @@ def _sets_with_files(parameters: Mapping[str, Any], read: Iterable[str]) -> Iter
 
 
 def _names_used_by_probing(probing: Mapping[str, Any]) -> Iterator[tuple[Keys, str, str]]:
-    for chooser, kind in (("models", NETWORK), ("stimulus_sets", STIMULUS_SET)):
+    for chooser, kind in (("models", ANY_NETWORK), ("stimulus_sets", STIMULUS_SET)):
         chosen = (probing.get("layer_probes") or {}).get(chooser) or ()
         for name in () if isinstance(chosen, str) else chosen:
             yield ("probing", "layer_probes", chooser), kind, name
@@ -337,7 +337,7 @@ def _unknown_layers(parameters: Mapping[str, Any], read: Iterable[str]) -> Itera
             yield ("stitching", "joints", str(number)), why
     probing = _read(ProbingParams, parameters, "probing") if "probing" in groups else None
     if probing is not None:
-        for why in find_layers_without_probe(probing.layer_probes, training):
+        for why in find_layers_without_probe(probing.layer_probes, features, training):
             yield ("probing", "layer_probes", "layers"), why
     diagnostics = _read(DiagnosticsParams, parameters, "diagnostics") if "diagnostics" in groups else None
     if diagnostics is not None:

@@ -9,7 +9,7 @@ from rep_kedro.models.sources.specs import ZooEntry
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
+    from torch import Tensor, nn
 
     from rep_kedro.datasets import TensorsHandle
     from rep_kedro.models.architecture import DefinedNetwork
@@ -106,7 +106,7 @@ def _list_layers(
     finally:
         for handle in handles:
             handle.remove()
-    fields = _fields_of(module, image.shape[-1])
+    fields = _fields_of(module, image)
     totals, seen = Counter(name for name, _ in calls), Counter[str]()
     rows: list[LayerRow] = []
     for name, shape in calls:
@@ -130,13 +130,13 @@ def _shape_of(output: Any) -> tuple[int, ...] | None:
     return tuple(first.shape[1:]) if hasattr(first, "shape") else None
 
 
-def _fields_of(module: "nn.Module", input_px: int) -> Mapping[str, int]:
+def _fields_of(module: "nn.Module", image: "Tensor") -> Mapping[str, int]:
     """Return the widths of the receptive fields that are known, none where the network cannot be followed."""
     from rep_kedro.models.fields import find_layer_fields
     from rep_kedro.models.sources.zoo import run_network
 
     try:
-        known = find_layer_fields(module, None, input_px, run=run_network).known
+        found = find_layer_fields(module, None, image.shape[-1], run=run_network, channels=image.shape[1])
     except UserError:
         return {}
-    return {name: field.columns.size_px for name, field in known.items()}
+    return {name: field.columns.size_px for name, field in found.known.items()}

@@ -90,6 +90,7 @@ def find_layer_fields(
     *,
     rule: BorderRule = "input",
     run: Callable[[nn.Module, Tensor], object] | None = None,
+    channels: int | None = None,
 ) -> LayerFields:
     """Return the receptive fields of layers; only shapes are followed, without any weight.
 
@@ -100,11 +101,13 @@ def find_layer_fields(
         input_px: Side of the image.
         rule: How the border is found among the convolutions wider than one pixel.
         run: How the network is called, if not `module(x)`.
+        channels: Of the image; None: those of the first convolution, or of the first linear layer if it reads
+            all pixels.
 
     Raises:
         UserError: If the network cannot pass one image, branches on its values, or does not call a layer.
     """
-    passes = {each.layer: each for each in follow_layers(module, input_px, run)}
+    passes = {each.layer: each for each in follow_layers(module, input_px, run, channels)}
     fields = {name: each.field for name, each in passes.items() if each.field is not None}
     wide = [name for name in fields if _is_wide(passes[name].module)]
     order = list(passes)
@@ -125,7 +128,10 @@ def find_layer_fields(
 
 
 def follow_layers(
-    module: nn.Module, input_px: int, run: Callable[[nn.Module, Tensor], object] | None = None
+    module: nn.Module,
+    input_px: int,
+    run: Callable[[nn.Module, Tensor], object] | None = None,
+    channels: int | None = None,
 ) -> list[LayerPass]:
     """Return one entry for each call of a layer, in the order in which the calls end.
 
@@ -133,11 +139,31 @@ def follow_layers(
         module: Any network; it is left as it is.
         input_px: Side of the image.
         run: How the network is called, if not `module(x)`.
+        channels: Of the image; see `find_layer_fields`.
 
     Raises:
         UserError: If the network cannot pass one image, or branches on its values.
     """
-    shape = (1, _count_channels(module), input_px, input_px)
+    n_channels, doubt = (channels, "") if channels else _count_channels(module, input_px)
+    try:
+        return _follow_anyhow(module, (1, n_channels, input_px, input_px), run)
+    except _RefusalError as refused:
+        cause = " ".join(str(refused.__cause__).split())[:200]
+        raise UserError(
+            f"{type(module).__name__} cannot pass one image of {input_px} px: {cause}{doubt}"
+        ) from refused
+
+
+class _RefusalError(Exception):
+    """The network's own code cannot pass an image; its cause says why."""
+
+
+def _follow_anyhow(
+    module: nn.Module,
+    shape: tuple[int, int, int, int],
+    run: Callable[[nn.Module, Tensor], object] | None,
+) -> list[LayerPass]:
+    """Follow the network on the meta device, or with its own numbers where it needs them."""
     try:
         without_numbers = _copy_to_meta(module).eval()
         return _follow(without_numbers, torch.empty(shape, device="meta"), run)
@@ -146,7 +172,7 @@ def follow_layers(
     except Exception as error:  # the network's own code, which may raise anything
         weights = [*module.parameters(), *module.buffers()]
         if any(weight.is_meta for weight in weights):
-            raise _refusal(module, input_px, error) from error
+            raise _RefusalError from error
     modes = [(part, part.training) for part in module.modules()]
     like = next((weight for weight in weights if weight.is_floating_point()), torch.zeros(0))
     try:  # code that computes with numbers of its own needs real ones
@@ -154,28 +180,35 @@ def follow_layers(
     except UserError:
         raise
     except Exception as error:
-        raise _refusal(module, input_px, error) from error
+        raise _RefusalError from error
     finally:
         for part, is_training in modes:
             part.training = is_training
 
 
-def _count_channels(module: nn.Module) -> int:
+def _count_channels(module: nn.Module, input_px: int) -> tuple[int, str]:
+    """Return the channels of the image, and what a message adds where they are not sure.
+
+    A pass that succeeds settles it: what is seen does not depend on their number.
+    """
     if isinstance(module, LayeredNetwork):
-        return module.architecture.input.channels
-    first = next((part for part in module.modules() if isinstance(part, nn.Conv2d)), None)
-    return 3 if first is None else first.in_channels
+        return module.architecture.input.channels, ""
+    for name, part in module.named_modules():
+        n_channels, rest = 0, 0
+        if isinstance(part, nn.Conv2d):
+            n_channels = part.in_channels
+        elif isinstance(part, nn.Linear):
+            n_channels, rest = divmod(part.in_features, input_px**2)
+        if n_channels and not rest:
+            where = f"as layer {name!r} has, which may not be the first"
+            return n_channels, f" (the image was given {n_channels} channels, {where}: give channels)"
+    return 3, " (the image was given 3 channels, as no layer says how many there are: give channels)"
 
 
 def _follow(
     module: nn.Module, image: Tensor, run: Callable[[nn.Module, Tensor], object] | None
 ) -> list[LayerPass]:
     return follow_image(module, image, None if run is None else lambda x: run(module, x))
-
-
-def _refusal(module: nn.Module, input_px: int, error: Exception) -> UserError:
-    cause = " ".join(str(error).split())[:200]
-    return UserError(f"{type(module).__name__} cannot pass one image of {input_px} px: {cause}")
 
 
 def _copy_to_meta(module: nn.Module) -> nn.Module:

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
@@ -65,9 +67,24 @@ def follow_image(
     """
     follower = _Follower(type(module).__name__)
     follower.seen[image] = image_of(tuple(image.shape))  # type: ignore[arg-type]
-    with torch.no_grad(), contained(), follower.watching(module), follower:
+    with torch.no_grad(), contained(), follower.watching(module), follower, _PaddedOn():
         (run or module)(image)
     return follower.passes
+
+
+class _PaddedOn(TorchFunctionMode):
+    """Pads by repeating the edge where a network takes the other side: one shape, and the map goes on.
+
+    Torch writes circular padding piece by piece into a new tensor, which is not followed.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is functional.pad and "circular" in (*args[2:3], kwargs.get("mode")):
+            args, kwargs = args[:2], {**kwargs, "mode": "replicate"}
+        return func(*args, **kwargs)
 
 
 class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]

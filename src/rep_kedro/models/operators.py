@@ -13,6 +13,7 @@ from torch import Tensor
 from rep_kedro.kernels.layers import sighted
 from rep_kedro.kernels.layers.sighted import Sighted
 from rep_kedro.models.operator_call import CannotFollowError, Operator
+from rep_kedro.models.unbounded_operators import UNBOUNDED_RULES
 from rep_kedro.models.window_operators import WINDOW_RULES
 
 
@@ -177,12 +178,35 @@ def _transpose(op: Operator) -> Sighted:
     return sighted.permute(op.x, order)
 
 
-def _resize(op: Operator) -> Sighted:
-    """Pick or repeat along axes of channels."""
+def _index(op: Operator) -> Sighted | list[Sighted]:
+    """Pick along axes of channels, which all see the same; which positions are picked only numbers say."""
     found = sighted.resize(op.x, op.shape) if len(op.shape) == len(op.x.dims) else None
-    if found is None:
-        raise CannotFollowError(f"the operator {op.name} on positions, whose receptive field is not known")
-    return found
+    return UNBOUNDED_RULES[op.name](op) if found is None else found
+
+
+def _repeat(op: Operator) -> Sighted:
+    x = op.x
+    for _ in range(len(op.shape) - len(x.dims)):
+        x = sighted.insert(x, 0)
+    for axis, (n, n_out) in enumerate(zip(x.shape, op.shape, strict=True)):
+        if n_out > n > 1:
+            x = sighted.read(x, axis, np.tile(np.arange(n), n_out // n)[:, None])
+    return sighted.expand(x, op.shape)
+
+
+def _flip(x: Sighted, axes: Sequence[int]) -> Sighted:
+    for axis in axes:
+        x = sighted.read(x, axis, np.arange(x.shape[axis])[::-1, None])
+    return x
+
+
+def _turn(op: Operator) -> Sighted:
+    """Turn by right angles, from the first axis to the second."""
+    axes, order = op.axes("dims"), list(range(len(op.shape)))
+    x = _flip(op.x, {0: [], 1: axes[1:], 2: axes, 3: axes[:1]}[op.given["k"] % 4])
+    if op.given["k"] % 2:
+        order[axes[0]], order[axes[1]] = axes[1], axes[0]
+    return sighted.permute(x, order)
 
 
 def _copy(op: Operator) -> Sighted:
@@ -199,14 +223,18 @@ def _keep(op: Operator) -> Sighted:
 
 _RULES: Mapping[str, Callable[[Operator], Sighted | list[Sighted]]] = {
     **WINDOW_RULES,
+    **UNBOUNDED_RULES,
     **dict.fromkeys(("view", "_unsafe_view", "reshape", "_reshape_alias", "squeeze", "unsqueeze"),
                     lambda op: sighted.reshape(op.x, op.shape)),
     **dict.fromkeys(("mean", "sum", "amax", "amin", "max", "min", "var", "std", "var_mean", "prod", "norm",
                      "linalg_vector_norm", "logsumexp", "any", "all"), _reduce),
     **dict.fromkeys(("_softmax", "_log_softmax", "_safe_softmax", "softmax"), _normalise),
     **dict.fromkeys(("mm", "bmm", "addmm", "baddbmm"), _multiply),
-    **dict.fromkeys(("split", "split_with_sizes"), _split),
-    **dict.fromkeys(("index", "index_select", "repeat"), _resize),
+    **dict.fromkeys(("split", "split_with_sizes", "unsafe_split", "unsafe_split_with_sizes"), _split),
+    **dict.fromkeys(("index", "index_select"), _index),
+    "repeat": _repeat,
+    "flip": lambda op: _flip(op.x, op.axes("dims")),
+    "rot90": _turn,
     "linear": _apply_linear,
     "expand": lambda op: sighted.expand(op.x, op.shape),
     "permute": _permute,

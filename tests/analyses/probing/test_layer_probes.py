@@ -8,11 +8,12 @@ from sklearn.linear_model import LogisticRegression
 from tests.small_collections import ARROW, make_network, make_stimuli, run_plan, store, store_networks
 
 from rep_kedro.analyses.probing.layer_params import LayerProbesParams
-from rep_kedro.analyses.probing.layer_tasks import POSITIONS, list_tasks, pack, predict
+from rep_kedro.analyses.probing.layer_tasks import POSITIONS, Output, list_tasks, pack, predict
 from rep_kedro.analyses.probing.params import ProbingParams
 from rep_kedro.datasets import CollectionDataset
 from rep_kedro.errors import UserError
 from rep_kedro.features.images import stream_inputs
+from rep_kedro.features.params import FeaturesParams
 from rep_kedro.models.layers import LayerReader
 from rep_kedro.models.trained import preprocessing_of, restore_trained_network
 from rep_kedro.pipelines.probing.layer_nodes import plan_layer_probes, tabulate_layer_probe_results
@@ -40,7 +41,7 @@ def study(tmp_path_factory):
 
 def _plan(study, **params):
     given = {"models": ["net"], "pooled_sides": [1, 3], "positions": True, "batch_size": 25}
-    return plan_layer_probes(*study, ProbingParams(layer_probes=given | params))
+    return plan_layer_probes(*study, FeaturesParams(), ProbingParams(layer_probes=given | params))
 
 
 @pytest.fixture(scope="module")
@@ -128,14 +129,14 @@ def test_what_was_kept_is_not_fitted_again(study, tmp_path, monkeypatch):
 
 
 def test_nothing_is_probed_by_default(study):
-    assert dict(plan_layer_probes(*study, ProbingParams())) == {}
+    assert dict(plan_layer_probes(*study, FeaturesParams(), ProbingParams())) == {}
     assert len(tabulate_layer_probe_results({})) == 0
 
 
 def test_tasks_fill_chunks_up_to_the_limit_and_lose_no_position():
-    shapes = {"a": (8, 5, 6), "b": (4, 2, 2), "c": (7,)}
+    outputs = {"a": Output(8, (5, 6)), "b": Output(4, (2, 2)), "c": Output(7, ())}
     params = LayerProbesParams(pooled_sides=[4], positions=True, memory_bytes=4 * 10 * 8 * 16)
-    tasks = list_tasks(shapes, params)
+    tasks = list_tasks(outputs, params)
     assert [(t.layer, t.readout, t.height, t.width, t.n_features) for t in tasks] == [
         ("a", "4x4", 4, 4, 128),
         ("a", POSITIONS, 5, 6, 8),
@@ -150,7 +151,7 @@ def test_tasks_fill_chunks_up_to_the_limit_and_lose_no_position():
             for i in range(t.first, t.first + t.n_positions)]  # fmt: skip
     assert seen == list(range(30))
     assert sum(t.readout == "4x4" for c in chunks for t in c) == 3
-    shown = predict(shapes, n_stimuli=10, input_px=8, params=params)
+    shown = predict(outputs, n_stimuli=10, input_px=8, params=params)
     assert shown.startswith(f"37 probes in {len(chunks)} passes of 10 images, memory ")
 
 

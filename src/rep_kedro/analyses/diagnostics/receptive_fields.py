@@ -104,7 +104,8 @@ def _rows_of_trained(
     network, layers = rebuild_trained_network(handle), kept_layers_of(handle) if layers is None else layers
     if GLOB_CHARACTERS & set("".join(layers)):
         layers = tuple(select_layers([name for name, _ in network.named_modules()], layers))
-    return _rows_of(model, network, layers, int(handle.meta["input_px"]), params)
+    shape = handle.meta["definition"]["input"]["channels"], int(handle.meta["input_px"])
+    return _rows_of(model, network, layers, shape, params)
 
 
 def _rows_of_recipe(
@@ -115,9 +116,9 @@ def _rows_of_recipe(
     entry: ModelEntry | None,
 ) -> list[dict[str, Any]]:
     """Return the rows of a network from elsewhere that features were made of."""
-    return _rows_of_entry(
-        model, _entry_of(recipe, entry), layers, int(recipe["preprocessing"]["size_px"]), params
-    )
+    preprocessing = recipe["preprocessing"]
+    shape = len(preprocessing["mean"]), int(preprocessing["size_px"])
+    return _rows_of_entry(model, _entry_of(recipe, entry), layers, shape, params)
 
 
 def _entry_of(recipe: Mapping[str, Any], entry: ModelEntry | None) -> ZooEntry:
@@ -139,27 +140,31 @@ def _entry_of(recipe: Mapping[str, Any], entry: ModelEntry | None) -> ZooEntry:
 
 
 def _rows_of_entry(
-    model: str, entry: ZooEntry, layers: Sequence[str], input_px: int, params: DiagnosticsParams
+    model: str, entry: ZooEntry, layers: Sequence[str], shape: tuple[int, int], params: DiagnosticsParams
 ) -> list[dict[str, Any]]:
     from rep_kedro.models.outline import build_on_meta
     from rep_kedro.models.sources.zoo import build_model
 
     try:
-        return _rows_of(model, build_on_meta(entry), layers, input_px, params)
+        return _rows_of(model, build_on_meta(entry), layers, shape, params)
     except UserError:
         if entry.source not in MAY_NEED_NUMBERS:
             raise
         # code that computes with numbers of its own needs real ones
-        return _rows_of(model, build_model(entry, with_weights=False), layers, input_px, params)
+        return _rows_of(model, build_model(entry, with_weights=False), layers, shape, params)
 
 
 def _rows_of(
-    model: str, module: "nn.Module", layers: Sequence[str], input_px: int, params: DiagnosticsParams
+    model: str, module: "nn.Module", layers: Sequence[str], shape: tuple[int, int], params: DiagnosticsParams
 ) -> list[dict[str, Any]]:
+    """Return the rows of a network for images of some channels and a side."""
     from rep_kedro.models.fields import find_layer_fields
     from rep_kedro.models.sources.zoo import run_network
 
-    found = find_layer_fields(module, layers, input_px, rule=params.border_rule, run=run_network)
+    channels, input_px = shape
+    found = find_layer_fields(
+        module, layers, input_px, rule=params.border_rule, run=run_network, channels=channels
+    )
     return [
         {**_place(model, name, depth, input_px), **found.row(name), "reason": ""}
         if name in found.known

@@ -1,30 +1,47 @@
 """Parameters of probes on maps and tokens: pooled to few positions, one for each position, or attentive."""
 
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from rep_kedro.analyses.probing.solver_params import AtLeastOne, AttentiveParams, Positive
+from rep_kedro.errors import suggest
 from rep_kedro.parameter_model import Parameters
 
 
-class LayerProbesParams(Parameters):
-    """Which maps of which networks are probed, at which resolution; none by default.
+class _Readouts(Parameters):
+    """What is probed in a network."""
+
+    layers: Literal["kept", "all"] | list[str] = "kept"
+    pooled_sides: tuple[AtLeastOne, ...] = (4,)
+    positions: bool = False
+    attentive: AttentiveParams | None = None
+    precision: Literal["float16", "float32"] = "float16"
+
+
+class LayerProbesParams(_Readouts):
+    """Which maps and tokens of which networks are probed, at which resolution; none by default.
 
     Features are made while images stream through the network and are not kept. Images and labels are those
     of `probing.subset`, the label that of `probing.labels`. The objective is scikit-learn's: C * sum of
     cross-entropies + |W|^2 / 2, bias not penalised, features as they are.
 
     Attributes:
-        models: Networks trained here, or ``all`` of them.
+        models: Networks trained here and entries of `features.models`, or ``all`` of them.
         stimulus_sets: Names of stimulus sets, or ``all`` with enough classes (`probing.min_classes`).
-        layers: ``kept`` by the architecture, ``all``, or names.
+        layers: ``kept`` by the architecture or named by the entry, ``all``, or names; of networks of
+            libraries and own code also patterns.
         pooled_sides: Sides d of maps that are averaged to d x d positions, all of them features of one probe;
-            a side that is smaller already stays as it is. Layers without positions have one probe.
+            a side that is smaller already stays as it is. Layers without positions have one probe. Tokens
+            are the map of their patches, without class token and registers.
         positions: Whether each position of each map has a probe of its own.
         attentive: How a probe is fitted whose learned queries attend to the positions or tokens of each
             layer; none by default. Its settings are chosen on `probing.held_out_fraction` of the training
             stimuli.
+        by_network: What differs from these settings (`layers`, `pooled_sides`, `positions`, `attentive`,
+            `precision`), by name of networks or pattern; the first that fits counts.
         c: Inverse penalty C.
         tolerance: Of the largest element of the gradient.
         max_iterations: Steps after which a probe is taken as it is; the table says which ones.
@@ -38,21 +55,44 @@ class LayerProbesParams(Parameters):
 
     models: Literal["all"] | list[str] = Field(default_factory=list)
     stimulus_sets: Literal["all"] | list[str] = "all"
-    layers: Literal["kept", "all"] | list[str] = "kept"
-    pooled_sides: tuple[AtLeastOne, ...] = (4,)
-    positions: bool = False
-    attentive: AttentiveParams | None = None
+    by_network: dict[str, _Readouts] = Field(default_factory=dict)
     c: Positive = 1.0
     tolerance: Positive = 1e-4
     max_iterations: AtLeastOne = 100
-    precision: Literal["float16", "float32"] = "float16"
     memory_bytes: AtLeastOne = 2 * 1024**3
     disk_bytes: Annotated[int, Field(ge=0)] = 0
     batch_size: AtLeastOne = 256
     device: str = "cpu"
 
+    def of(self, network: str) -> "LayerProbesParams":
+        """Return the settings of one network."""
+        for pattern, own in self.by_network.items():
+            if fnmatchcase(network, pattern):
+                given = {name: getattr(own, name) for name in own.model_fields_set}
+                return self.model_copy(update=given)
+        return self
+
+    def unused(self, networks: Iterable[str]) -> list[str]:
+        """Return the names and patterns of `by_network` that none of the probed networks takes."""
+        names = list(networks)
+        return [each for each in self.by_network if not any(fnmatchcase(name, each) for name in names)]
+
+    @property
+    def all_attentive(self) -> list[AttentiveParams]:
+        """Fits of attentive probes, of all networks."""
+        return [each.attentive for each in (self, *self.by_network.values()) if each.attentive]
+
     @model_validator(mode="after")
     def _something_is_probed(self) -> Self:
-        if not (self.pooled_sides or self.positions or self.attentive):
-            raise ValueError("nothing to probe: name pooled_sides, set positions to true, or set attentive")
+        every: list[_Readouts] = [self, *map(self.of, self.by_network)]
+        for each in every:
+            if not (each.pooled_sides or each.positions or each.attentive):
+                raise ValueError(
+                    "nothing to probe: name pooled_sides, set positions to true, or set attentive"
+                )
+        if self.models and isinstance(self.models, list):
+            for name in self.unused(self.models):
+                raise ValueError(
+                    f"by_network: {name!r} fits no network of models; {suggest(name, self.models)}"
+                )
         return self

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rep_kedro.analyses.probing.fitting import LOGITS, fit_or_explain
 from rep_kedro.analyses.probing.labels import Targets
@@ -19,7 +19,7 @@ from rep_kedro.analyses.probing.params import ProbingParams
 from rep_kedro.datasets import Tensors
 from rep_kedro.errors import UserError
 from rep_kedro.kernels.probes.logistic import fit_logistic
-from rep_kedro.models.layers import LayerReader
+from rep_kedro.models.sources.loaded import LoadedModel, read_layers
 
 if TYPE_CHECKING:
     Waiting = np.ndarray[Any, np.dtype[np.floating[Any]]]
@@ -28,7 +28,7 @@ FOUND = ("train_accuracy", "test_accuracy", "gradient_size", "n_iterations")
 
 
 def probe_layers(
-    module: nn.Module,
+    model: LoadedModel,
     stream: Callable[[], Iterable[Tensor]],
     targets: Targets,
     tasks: Sequence[Task],
@@ -38,7 +38,7 @@ def probe_layers(
     """Yield the probes of each task as soon as all its positions are fitted.
 
     Args:
-        module: The network, in evaluation mode, on its device.
+        model: The network, in evaluation mode, on its device.
         stream: Gives the images of all stimuli as the network takes them, in batches; called once per chunk.
         targets: Labels, and who trains and tests.
         tasks: Layers, pooled or position by position.
@@ -54,11 +54,11 @@ def probe_layers(
         UserError: If an activation does not fit into the precision, or is not finite.
     """
     n_stimuli, params = len(targets.labels), probing.layer_probes
-    depths = {name: place for place, (name, _) in enumerate(module.named_modules())}
+    depths = {name: place for place, (name, _) in enumerate(model.module.named_modules())}
     found: dict[str, list[Tensor]] = {}
     whole = {task.key: task for task in tasks}
     for chunk in pack(tasks, n_stimuli=n_stimuli, params=params):
-        with _collect(module, stream(), chunk, n_stimuli, params) as waiting:
+        with _collect(model, stream(), chunk, n_stimuli, params) as waiting:
             for task in chunk:
                 depth = {"depth": depths[task.layer.partition("@")[0]]}
                 if task.readout == ATTENTIVE:
@@ -74,7 +74,7 @@ def probe_layers(
 
 @contextmanager
 def _collect(
-    module: nn.Module,
+    model: LoadedModel,
     batches: Iterable[Tensor],
     chunk: Sequence[Task],
     n_stimuli: int,
@@ -91,15 +91,13 @@ def _collect(
             else:
                 waiting[task.key] = np.empty(shape, dtype=params.precision)
         start, reader = 0, None
-        layers = list(dict.fromkeys(task.layer for task in chunk))
+        layers = tuple(dict.fromkeys(task.layer for task in chunk))
         for images in batches:
-            reader = reader or LayerReader(module, layers, example=images[:1])
+            reader = reader or read_layers(replace(model, layers=layers), images[:1])
             activations = reader.read(images)
             rows = slice(start, start + len(images))
             for task in chunk:
-                axis = (
-                    reader.find_forms("average")[task.layer].channel_axis if task.readout == ATTENTIVE else 1
-                )
+                axis = reader.find_forms("average")[task.layer].channel_axis
                 values = _numbers_of(activations[task.layer].movedim(axis, 1), task).cpu()
                 _require_precision(values, task, params)
                 if task.readout == POSITIONS:
@@ -123,10 +121,12 @@ def _shape_of(task: Task, n_stimuli: int) -> tuple[int, ...]:
 
 def _numbers_of(activation: Tensor, task: Task) -> Tensor:
     """Return (n_stimuli, channels, positions of the task)."""
-    maps = activation.float().reshape(len(activation), task.n_channels, *activation.shape[2:])
+    maps = activation.float()
+    if task.grid:
+        maps = maps[:, :, task.n_prefix :].reshape(*maps.shape[:2], *task.grid)
     if task.readout in {POSITIONS, ATTENTIVE}:
         return maps.flatten(2)[:, :, task.first : task.first + task.n_positions]
-    if maps.ndim > 2:
+    if maps.ndim == 4:
         maps = torch.nn.functional.adaptive_avg_pool2d(maps, (task.height, task.width))
     return maps.reshape(len(maps), task.n_channels, -1)
 

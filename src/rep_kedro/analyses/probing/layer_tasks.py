@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
+from typing import NamedTuple
 
 from rep_kedro.analyses.probing.layer_params import LayerProbesParams
 from rep_kedro.errors import UserError
@@ -11,6 +13,27 @@ COPIES = 2  # of activations while they are pooled, of a probe's features while 
 BYTES = {"float16": 2, "float32": 4}
 POSITIONS = "positions"
 ATTENTIVE = "attentive"
+
+
+class Output(NamedTuple):
+    """What a layer gives for one stimulus.
+
+    Attributes:
+        n_channels: Channels, features of each token, or features.
+        sides: Height and width of a map, the number of tokens, or nothing.
+        grid: Rows and columns of the patches among tokens, where they are on a grid.
+        n_prefix: Tokens before the patches: class token and registers.
+    """
+
+    n_channels: int
+    sides: tuple[int, ...]
+    grid: tuple[int, int] | None = None
+    n_prefix: int = 0
+
+    @property
+    def n_positions(self) -> int:
+        """Positions of a map, or tokens."""
+        return prod(self.sides)
 
 
 @dataclass(frozen=True)
@@ -25,6 +48,8 @@ class Task:
         width: Columns of positions.
         first: The first position of this task, counted along rows; 0 unless a layer is split.
         n_positions: How many positions are in this task.
+        grid: Rows and columns of patches, if tokens are read as their map.
+        n_prefix: Tokens before the patches, which are then left out.
     """
 
     layer: str
@@ -34,6 +59,8 @@ class Task:
     width: int
     first: int
     n_positions: int
+    grid: tuple[int, int] | None = None
+    n_prefix: int = 0
 
     @property
     def n_numbers(self) -> int:
@@ -56,36 +83,52 @@ class Task:
         return f"{self.layer}+{self.readout}"
 
 
-def list_tasks(shapes: Mapping[str, tuple[int, ...]], params: LayerProbesParams) -> list[Task]:
+def list_tasks(outputs: Mapping[str, Output], params: LayerProbesParams) -> list[Task]:
     """Return what is probed in a network, in the order of its layers.
 
     Args:
-        shapes: Output of each chosen layer for one stimulus: (channels, height, width), (channels, tokens),
-            or (features,).
+        outputs: Of each chosen layer.
         params: Sides, and whether positions are probed or attended to.
 
     Raises:
-        UserError: If a layer has no positions or tokens to attend to.
+        UserError: If a layer has no positions or tokens to attend to, or tokens that are not on a grid are to
+            be pooled or probed position by position.
     """
     tasks = []
     if params.attentive:
-        _require_positions(shapes)
-    for layer, shape in shapes.items():
-        n_channels, height, width = (*shape, 1, 1)[:3]
+        _require_positions(outputs)
+    for layer, output in outputs.items():
+        n_channels, sides, grid, n_prefix = output
+        if params.pooled_sides or params.positions:
+            _require_grid(layer, output)
+        height, width = (*(grid or sides), 1, 1)[:2]
         for side in sorted(params.pooled_sides):
             rows, columns = min(side, height), min(side, width)
-            tasks.append(Task(layer, f"{side}x{side}", n_channels, rows, columns, 0, rows * columns))
+            size = (rows, columns, 0, rows * columns)
+            tasks.append(Task(layer, f"{side}x{side}", n_channels, *size, grid, n_prefix))
         if params.positions and height * width > 1:
-            tasks.append(Task(layer, POSITIONS, n_channels, height, width, 0, height * width))
+            size = (height, width, 0, height * width)
+            tasks.append(Task(layer, POSITIONS, n_channels, *size, grid, n_prefix))
         if params.attentive:
+            height, width = (*sides, 1, 1)[:2]
             tasks.append(Task(layer, ATTENTIVE, n_channels, height, width, 0, height * width))
     return tasks
 
 
-def _require_positions(shapes: Mapping[str, tuple[int, ...]]) -> None:
-    without = [layer for layer, shape in shapes.items() if _size(shape[1:]) == 1]
+def _require_grid(layer: str, output: Output) -> None:
+    if len(output.sides) == 1 and output.n_positions > 1 and output.grid is None:
+        raise UserError(
+            f"layer {layer!r} gives {output.n_positions} tokens that are not known to be patches of a"
+            " square: it has no map to pool or to probe position by position; set n_prefix_tokens in its"
+            " entry, choose other probing.layer_probes.layers, or set attentive with pooled_sides: [] and"
+            " positions: false"
+        )
+
+
+def _require_positions(outputs: Mapping[str, Output]) -> None:
+    without = [layer for layer, output in outputs.items() if output.n_positions == 1]
     if without:
-        others = ", ".join(layer for layer in shapes if layer not in without)
+        others = ", ".join(layer for layer in outputs if layer not in without)
         raise UserError(
             f"layer {without[0]!r} has no positions or tokens to attend to; leave it out of"
             f" probing.layer_probes.layers (attentive){f': {others} have some' if others else ''}"
@@ -126,16 +169,15 @@ def pack(tasks: Sequence[Task], *, n_stimuli: int, params: LayerProbesParams) ->
 
 
 def predict(
-    shapes: Mapping[str, tuple[int, ...]], *, n_stimuli: int, input_px: int, params: LayerProbesParams
+    outputs: Mapping[str, Output], *, n_stimuli: int, input_px: int, params: LayerProbesParams
 ) -> str:
     """Return in words how much the probes of one network take: probes, passes, memory and disk."""
-    tasks = list_tasks(shapes, params)
+    tasks = list_tasks(outputs, params)
     chunks = list(pack(tasks, n_stimuli=n_stimuli, params=params))
     n_probes = sum(task.n_positions if task.readout == POSITIONS else 1 for task in tasks)
     waiting = max(_n_bytes(chunk, n_stimuli, params) for chunk in chunks)
-    batch = FLOAT * min(params.batch_size, n_stimuli) * (
-        3 * input_px**2 + sum(_size(shapes[layer]) for layer in {task.layer for task in tasks})
-    )  # fmt: skip
+    held = sum(output.n_channels * output.n_positions for output in outputs.values())
+    batch = FLOAT * min(params.batch_size, n_stimuli) * (3 * input_px**2 + held)
     fit = max(_fit_bytes(task, n_stimuli) for task in tasks)
     memory = COPIES * (batch + fit) + (0 if params.disk_bytes else waiting)
     disk = waiting if params.disk_bytes else 0
@@ -143,13 +185,6 @@ def predict(
         f"{n_probes:,} probes in {len(chunks):,} passes of {n_stimuli:,} images,"
         f" memory {memory / 2**20:,.0f} MiB, disk {disk / 2**20:,.0f} MiB"
     )
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    size = 1
-    for side in shape:
-        size *= side
-    return size
 
 
 def _n_bytes(chunk: Sequence[Task], n_stimuli: int, params: LayerProbesParams) -> int:

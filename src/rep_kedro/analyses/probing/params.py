@@ -108,8 +108,12 @@ class ProbingParams(Parameters):
     def _parts_fit_together(self) -> Self:
         if self.class_weights == "balanced" and isinstance(self.fit, PrototypeParams):
             raise ValueError("class_weights: balanced has no effect on prototypes; use none")
-        for name, fit in (("fit", self.fit), ("layer_probes.attentive", self.layer_probes.attentive)):
-            if self.held_out_fraction == 0.0 and fit is not None and fit.n_settings > 1:
+        fits = [
+            ("fit", self.fit),
+            *(("layer_probes.attentive", each) for each in self.layer_probes.all_attentive),
+        ]
+        for name, fit in fits:
+            if self.held_out_fraction == 0.0 and fit.n_settings > 1:
                 raise ValueError(
                     f"held_out_fraction: 0 leaves nothing to choose among {fit.n_settings} settings by; give"
                     f" {name} a single one"

@@ -8,8 +8,7 @@ from rep_kedro.analyses.diagnostics.params import DiagnosticsParams
 from rep_kedro.analyses.projections.params import ProjectionParams
 from rep_kedro.datasets import MemberKey, Plan, Planned, code_revision, missing_of
 from rep_kedro.errors import UserError, require_known
-from rep_kedro.models.sources.array_specs import FileModel
-from rep_kedro.models.sources.specs import ModelEntry, TrainedModel
+from rep_kedro.models.sources.chosen import ChosenNetwork, choose_network
 from rep_kedro.models.study import FeaturesParams
 from rep_kedro.schemas.diagnostics import PROJECTION_RESULTS
 from rep_kedro.stimuli.label_columns import find_labels, has_several
@@ -53,8 +52,8 @@ def plan_projections(
         if name in missing_of(networks):
             plan.left_out[name] = f"networks/{name} is missing"
             continue
-        require_known("network", name, [*networks, *entries])
-        own, labels, recipe, load = _describe(name, networks, entries)
+        chosen = choose_network(name, networks, entries, place="diagnostics.projections.models")
+        own, labels = _trained_on(name, chosen)
         for stimulus_set in [own] if wanted.stimulus_sets == "own" else wanted.stimulus_sets:
             shown = _require_set(name, stimulus_set, stimulus_sets)
             key = str(MemberKey(shown, name))
@@ -67,13 +66,13 @@ def plan_projections(
             subset = stimulus_subsets[subset_key] if subset_key else None
             plan[key] = Planned(
                 {
-                    "network": recipe,
+                    "network": chosen.recipe,
                     "stimulus_set": images.reference,
                     **({"stimulus_subset": subset.reference} if subset else {}),
                     "projections": wanted.recipe(),
                     "code": code_revision(*_WORK),
                 },
-                partial(_project, load, images, subset, wanted, labels),
+                partial(_project, chosen.load, images, subset, wanted, labels),
             )
     return plan
 
@@ -110,36 +109,13 @@ def tabulate_projection_results(projections: Mapping[str, TensorsHandle]) -> Dat
     return PROJECTION_RESULTS.frame(rows)
 
 
-def _describe(
-    name: str, networks: Mapping[str, TensorsHandle], entries: Mapping[str, ModelEntry]
-) -> tuple[str | None, str | None, dict[str, Any], Callable[[], LoadedModel]]:
-    """Return images and label column a network was trained on, what it depends on, and how to load it."""
-    entry = entries.get(name)
-    if isinstance(entry, FileModel):
-        raise UserError(f"diagnostics.projections.models: {name!r} is an array made elsewhere, not a network")
-    if entry is None or isinstance(entry, TrainedModel):
-        handle = networks[name if entry is None else entry.network]
-        if handle.meta["n_classes"] is None:
-            raise UserError(f"diagnostics.projections.models: network {name!r} has no head to read out")
-        recipe: dict[str, Any] = {"source": "trained", "network": handle.reference}
-        return (
-            handle.meta["stimulus_set"],
-            handle.recipe.get("labels"),
-            recipe,
-            partial(_load_trained, handle),
-        )
-    from rep_kedro.models.sources.zoo import describe_model, load_model, source_module_name
-
-    described = describe_model(entry)
-    recipe = {**described, "code": code_revision(source_module_name(entry))}
-    return entry.trained_on, None, recipe, partial(load_model, entry, weights=described["weights"])
-
-
-def _load_trained(handle: TensorsHandle) -> LoadedModel:
-    from rep_kedro.models.sources.loaded import LoadedModel
-    from rep_kedro.models.trained import preprocessing_of, restore_trained_network
-
-    return LoadedModel(restore_trained_network(handle), preprocessing_of(handle), ())
+def _trained_on(name: str, chosen: ChosenNetwork) -> tuple[str | None, str | None]:
+    """Return the images and the label column that a network was trained on."""
+    if chosen.handle is None:
+        return (chosen.entry.trained_on if chosen.entry else None), None
+    if chosen.handle.meta["n_classes"] is None:
+        raise UserError(f"diagnostics.projections.models: network {name!r} has no head to read out")
+    return chosen.handle.meta["stimulus_set"], chosen.handle.recipe.get("labels")
 
 
 def _project(

@@ -1,21 +1,20 @@
 """Nodes of the probes of maps: they plan one member for each layer and read-out."""
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.analyses.probing.labels import choose_label, count_training, is_several
-from rep_kedro.analyses.probing.layer_params import LayerProbesParams
-from rep_kedro.analyses.probing.layer_shapes import follow_layers
+from rep_kedro.analyses.probing.layer_shapes import follow_layers, input_px_of
 from rep_kedro.analyses.probing.layer_tasks import ATTENTIVE, POSITIONS, Task, list_tasks, predict
 from rep_kedro.analyses.probing.params import ProbingParams
 from rep_kedro.datasets import Batch, MemberKey, Plan, Planned, code_revision, missing_of
-from rep_kedro.errors import UserError, require_known
+from rep_kedro.errors import UserError, contained, require_known, suggest
+from rep_kedro.models.sources.array_specs import FileModel
+from rep_kedro.models.sources.chosen import ChosenNetwork, choose_network
+from rep_kedro.models.study import FeaturesParams
 from rep_kedro.pipelines.probing.nodes import tabulate_probe_results
 from rep_kedro.schemas.probing import LAYER_PROBE_RESULTS
-
-_log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -31,6 +30,7 @@ def plan_layer_probes(
     stimulus_sets: Mapping[str, ArrowHandle],
     stimulus_subsets: Mapping[str, ArrowHandle],
     networks: Mapping[str, TensorsHandle],
+    features: FeaturesParams,
     params: ProbingParams,
 ) -> Plan:
     """Plan one member for each stimulus set, network, layer and read-out; those of a network share a batch.
@@ -39,6 +39,7 @@ def plan_layer_probes(
         stimulus_sets: Handles by name; no image is read while planning.
         stimulus_subsets: Handles by ``<stimulus set>/<subset>``; labels and splits are read while planning.
         networks: Handles of the networks trained here, by name; only their form is read while planning.
+        features: Names the networks from elsewhere.
         params: `layer_probes` says what; subset, labels and fewest classes are those of the other probes.
 
     Returns:
@@ -46,42 +47,61 @@ def plan_layer_probes(
         `layer_probes.models` names networks.
 
     Raises:
-        UserError: If a network, stimulus set, subset or layer is not there, a set has too few classes, or a
-            probe does not fit into the memory.
+        UserError: If a network, stimulus set, subset or layer is not there, a set has too few classes, a
+            layer cannot be probed so, or a probe does not fit into the memory.
     """
-    plan, wanted = Plan(), params.layer_probes
-    models = _all_readable(networks, wanted) if isinstance(wanted.models, str) else wanted.models
+    plan, entries = Plan(), features.entries()
+    models = _choose_models(networks, features, params)
+    chosen = {
+        model: choose_network(model, networks, entries, place="probing.layer_probes.models")
+        for model in models
+        if model not in missing_of(networks)
+    }
+    outputs = {
+        model: follow_layers(network, model, params.layer_probes.of(model))
+        for model, network in chosen.items()
+    }
     for stimulus_set in _choose_sets(stimulus_sets, stimulus_subsets, params) if models else ():
         subset = stimulus_subsets[str(MemberKey(stimulus_set, params.subset))]
         images = (stimulus_sets[stimulus_set], subset)
         for model in models:
-            if model in missing_of(networks):
+            if model not in chosen:
                 plan.left_out[str(MemberKey(stimulus_set, model))] = f"networks/{model} is missing"
                 continue
-            require_known("network trained here", model, networks)
-            shapes = follow_layers(networks[model], model, params.layer_probes)
+            network, own = (
+                chosen[model],
+                params.model_copy(update={"layer_probes": params.layer_probes.of(model)}),
+            )
             said = predict(
-                shapes,
+                outputs[model],
                 n_stimuli=subset.n_rows(),
-                input_px=int(networks[model].meta["input_px"]),
-                params=wanted,
+                input_px=input_px_of(network),
+                params=own.layer_probes,
             )
             plan.notes.append(f"{MemberKey(stimulus_set, model)}: {said}")
-            tasks = {_key(stimulus_set, model, task): task for task in list_tasks(shapes, wanted)}
-            batch = Batch(partial(_probe, networks[model], images, tasks, params))
+            tasks = {
+                _key(stimulus_set, model, task): task for task in list_tasks(outputs[model], own.layer_probes)
+            }
+            batch = Batch(partial(_probe, network, images, tasks, own))
             for key, task in tasks.items():
-                plan[key] = Planned(_recipe(networks[model], images, task, params), batch)
+                plan[key] = Planned(_recipe(model, network, images, task, own), batch)
     return plan
 
 
-def _all_readable(networks: Mapping[str, TensorsHandle], wanted: LayerProbesParams) -> list[str]:
-    """Return the networks whose layers are data; for attentive probes alone also those of libraries."""
-    if not (wanted.pooled_sides or wanted.positions):
-        return sorted({*networks, *missing_of(networks)})
-    others = [name for name, handle in networks.items() if "library" in handle.meta["definition"]]
-    if others:
-        _log.info("probing.layer_probes leaves out networks of libraries and own code: %s", ", ".join(others))
-    return sorted({*networks, *missing_of(networks)} - set(others))
+def _choose_models(
+    networks: Mapping[str, TensorsHandle], features: FeaturesParams, params: ProbingParams
+) -> list[str]:
+    wanted, entries = params.layer_probes, features.entries()
+    models = wanted.models
+    if isinstance(models, str):
+        elsewhere = [name for name, entry in entries.items() if not isinstance(entry, FileModel)]
+        models = sorted({*networks, *missing_of(networks), *elsewhere})
+    for unused in wanted.unused(models):
+        raise UserError(
+            f"probing.layer_probes.by_network: {unused!r} fits no network of probing.layer_probes.models;"
+            f" {suggest(unused, models)}"
+        )
+    return models
 
 
 def tabulate_all_probes(
@@ -108,7 +128,7 @@ def tabulate_layer_probe_results(layer_probes: Mapping[str, TensorsHandle]) -> D
         about = {
             **handle.meta,
             "stimulus_set": handle.recipe["stimulus_set"]["key"],
-            "model": handle.recipe["network"]["key"],
+            "model": handle.recipe.get("model") or handle.recipe["network"]["key"],
             "label": handle.recipe["label"],
         }
         train, test = handle.tensor("train_accuracy"), handle.tensor("test_accuracy")
@@ -158,10 +178,16 @@ def _key(stimulus_set: str, model: str, task: Task) -> str:
 
 
 def _recipe(
-    network: TensorsHandle, images: tuple[ArrowHandle, ArrowHandle], task: Task, params: ProbingParams
+    model: str,
+    network: ChosenNetwork,
+    images: tuple[ArrowHandle, ArrowHandle],
+    task: Task,
+    params: ProbingParams,
 ) -> dict[str, Any]:
+    is_own_name = network.handle is not None and network.handle.key == model
     return {
-        "network": network.reference,
+        **({} if is_own_name else {"model": model}),
+        "network": network.recipe if network.handle is None else network.handle.reference,
         "stimulus_set": images[0].reference,
         "stimulus_subset": images[1].reference,
         "label": choose_label(images[1], params.labels),
@@ -192,7 +218,7 @@ def _how(task: Task, params: ProbingParams) -> dict[str, Any]:
 
 
 def _probe(
-    network: TensorsHandle,
+    network: ChosenNetwork,
     images: tuple[ArrowHandle, ArrowHandle],
     tasks: Mapping[str, Task],
     params: ProbingParams,
@@ -201,15 +227,16 @@ def _probe(
     from rep_kedro.analyses.probing.labels import read_targets
     from rep_kedro.analyses.probing.layer_probes import probe_layers
     from rep_kedro.features.images import stream_inputs
-    from rep_kedro.models.trained import preprocessing_of, restore_trained_network
 
     wanted = params.layer_probes
-    module = restore_trained_network(network).to(wanted.device)
+    with contained():
+        model = network.load()
+    model.module.to(wanted.device)
     targets = read_targets(images[1], choose_label(images[1], params.labels))
     stream = partial(
-        stream_inputs, *images, preprocessing_of(network), batch_size=wanted.batch_size, device=wanted.device
+        stream_inputs, *images, model.preprocessing, batch_size=wanted.batch_size, device=wanted.device
     )
     by_task = {tasks[key]: key for key in keys}
     stimulus_set = MemberKey.parse(images[1].key).stimulus_set
-    for task, member in probe_layers(module, stream, targets, list(by_task), params, stimulus_set):
+    for task, member in probe_layers(model, stream, targets, list(by_task), params, stimulus_set):
         yield by_task[task], member

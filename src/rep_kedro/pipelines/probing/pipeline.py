@@ -22,7 +22,13 @@ def create_pipeline(**_: object) -> Pipeline:
             ),
             Node(
                 layer_nodes.plan_layer_probes,
-                inputs=["stimulus_sets", "stimulus_subsets", "networks", "params:probing"],
+                inputs=[
+                    "stimulus_sets",
+                    "stimulus_subsets",
+                    "networks",
+                    "params:features",
+                    "params:probing",
+                ],
                 outputs="layer_probes",
                 name="layer_probes",
                 tags=["gpu"],
