@@ -175,6 +175,9 @@ def test_what_cannot_be_attended_to_is_refused_while_planning(study, model, laye
     [
         ({"fit": {"solver": "attentive"}}, "set probing.layer_probes.attentive"),
         ({"layer_probes": {"attentive": {"n_head": 2}}}, "n_head"),
+        ({"layer_probes": {"attentive": {"n_heads": 2000}}}, "less than or equal to 1024"),
+        ({"layer_probes": {"attentive": {"n_epochs": 10**9}}}, "less than or equal to 100000"),
+        ({"fit": {"solver": "mlp", "n_hidden": 10**6}}, "less than or equal to 65536"),
         ({"layer_probes": {"attentive": {}}, "held_out_fraction": 0, "fit": {"solver": "prototype"}},
          "layer_probes.attentive a single one"),
         ({"layer_probes": {"models": ["net"], "attentive": {}}, "class_weights": "balanced"},

@@ -85,7 +85,7 @@ def _notes(content: ReportContent, shown: pd.DataFrame, delta: float) -> list[st
     if not len(content.table("layer_tails")):
         notes.append("This run made no table layer_tails: no tail is marked.")
     if not len(content.table("saturation_history")):
-        notes.append("This run watched no training: saturation over epochs is unknown.")
+        notes.append("This run watched the layers of no training: saturation over epochs is unknown.")
     if not len(content.table("layer_probe_results")):
         notes.append("This run probed no maps of layers.")
     if not len(content.table("projection_results")):

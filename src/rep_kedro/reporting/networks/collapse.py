@@ -91,6 +91,7 @@ def _plot(rows: pd.DataFrame, model_cards: pd.DataFrame) -> Figure:
         panel.set_xlabel("epoch", fontsize=8)
         panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         if SIGNS[sign].endswith("(%)"):
+            panel.set_ylim(0, max(0.05, 1.05 * float(shown["value"].max())))
             write_percents(panel.yaxis)
     handles = palette.legend_handles(objectives_in_order(rows["objective"].astype(str)))
     words = f"alarm ({alarms['model'].nunique()} of {rows['model'].nunique()} networks)"

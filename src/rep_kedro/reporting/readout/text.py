@@ -99,14 +99,15 @@ def _maps_in_words(maps: pd.DataFrame) -> str:
 def attentive_in_words(maps: pd.DataFrame) -> list[str]:
     """Count the layers where an attentive probe and the finest average of the same map are apart."""
     keys = ["stimulus_set", "model", "layer"]
-    attentive = maps[maps["readout"] == ATTENTIVE].set_index(keys)
+    attentive = maps[maps["readout"] == ATTENTIVE]
     if not len(attentive):
         return []
     sentence = (
         f"{counted(len(attentive), 'layer')} {'was' if len(attentive) == 1 else 'were'} read by attention"
     )
     pooled = maps[maps["readout"] != ATTENTIVE].sort_values("n_features", kind="stable")
-    both = attentive.join(pooled.groupby(keys).last(), suffixes=("", "_pooled"), how="inner")
+    finest = pooled.drop_duplicates(keys, keep="last")
+    both = attentive.merge(finest, on=keys, suffixes=("", "_pooled"))
     if not len(both):
         return [f"{sentence}; none of them was also averaged, so that nothing is compared."]
     above = int((both["test_low"] > both["test_high_pooled"]).sum())

@@ -52,9 +52,9 @@ def describe(content: ReportContent) -> list[Section]:
             ],
             tables=[
                 make_table(
-                    own[own["group"] != ALL],
+                    own,
                     COLUMNS,
-                    "Criteria and performance, within methods",
+                    "Criteria and performance",
                     most_rows=content.n_run_rows,
                     is_folded=True,
                     of=["selection_criteria"],
@@ -93,7 +93,7 @@ def criteria_in_words(rows: pd.DataFrame) -> list[str]:
         ("falls with the criterion", able[is_beyond & (able["spearman_high"] < 0)]),
     ):
         named = [
-            f"{row.label} for {row.place}, method {written(row.group)} "
+            f"{row.label} for {row.place}, method {written(str(row.group))} "
             f"(ρ\u00a0=\u00a0{write_number(row.spearman, 'number', 2)}, n\u00a0=\u00a0{row.n_runs})"
             for row in part.itertuples()
         ]
@@ -115,11 +115,11 @@ def few_in_words(rows: pd.DataFrame) -> list[str]:
     if not len(rows):
         return ["No network trained here has both a label-free measure and a probe."]
     rows = rows[rows["group"] != ALL]
-    rows = rows.groupby(["place", "group"], as_index=False)["n_runs"].max()
-    n_few = int((rows["n_runs"] < FEWEST_RUNS).sum())
+    n_runs = rows.groupby(["place", "group"])["n_runs"].max()
+    n_few = int((n_runs < FEWEST_RUNS).sum())
     return (
         [
-            f"{n_few} of {counted(len(rows), 'group')} of networks have fewer than {FEWEST_RUNS} networks, "
+            f"{n_few} of {counted(len(n_runs), 'group')} of networks have fewer than {FEWEST_RUNS} networks, "
             "too few to judge a criterion: nothing is stated about them."
         ]
         if n_few
