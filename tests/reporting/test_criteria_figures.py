@@ -89,6 +89,8 @@ def test_every_regret_of_rankme_on_the_probed_images_is_a_mark(study):
     shown = rows[(rows["criterion_set"] == rows["performance"]) & (rows["criterion"] == "rankme")]
     drawn = [x for panel in figure.axes for line in panel.lines for x in line.get_xdata()]
     assert sorted(drawn) == pytest.approx(sorted(100 * shown["regret"]))
+    labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert "SimCLR: all networks" in labels
     assert plot_selection_regret(rows[:0]).axes
 
 
