@@ -56,10 +56,22 @@ def test_more_features_than_samples_have_the_spectrum_of_their_covariance():
     assert found.saturation == found.intrinsic_dimension / 18
 
 
+@pytest.mark.parametrize("scale", [1e160, 1e300, 1e-160, 1e-300])
+@pytest.mark.parametrize("n", [40, 4])
+def test_dimensions_are_the_same_at_any_scale(scale, n):
+    expected, found = rep_kedro.spectrum(X[:n]), rep_kedro.spectrum(scale * X[:n])
+    for name in ("saturation", "rankme", "effective_rank", "participation_ratio"):
+        assert getattr(found, name) == pytest.approx(getattr(expected, name), rel=1e-9), name
+    assert found.reason == ""
+    assert (found.eigenvalues[0] > 1e300) == (scale > 1)
+    moderate = rep_kedro.spectrum(1e-30 * X[:n]).eigenvalues
+    np.testing.assert_allclose(moderate, 1e-60 * expected.eigenvalues, atol=1e-15 * moderate[0])
+
+
 @pytest.mark.parametrize("shape", [(5, 3), (3, 5)])
 def test_what_does_not_vary_has_no_dimension_and_a_reason(shape):
     found = rep_kedro.spectrum(np.full(shape, 0.1))
-    assert found.reason == "the features do not vary"
+    assert found.reason == "the features do not vary beyond rounding"
     assert found.intrinsic_dimension is None
     assert math.isnan(found.saturation)
     assert found.rankme == pytest.approx(1.0, abs=1e-4)

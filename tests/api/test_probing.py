@@ -68,6 +68,17 @@ def test_another_solver_is_that_of_the_pipeline(tmp_path, x, solver):
     assert found.converged is None
 
 
+@pytest.mark.parametrize("solver", ["lbfgs", "ridge", "knn", "prototype", "mlp", "adamw"])
+def test_scale_and_offset_of_features_change_nothing(x, solver):
+    expected = probe(x.astype(np.float64), solver=solver)
+    scales = 10.0 ** np.array([0, 160, -160, 3, -3, 0, 200, -200])
+    moved = (x.astype(np.float64) + 1e8) * scales
+    found = probe(moved, solver=solver)
+    assert found.accuracy == pytest.approx(expected.accuracy, abs=1 / N_TEST)
+    assert np.mean(found.predictions == expected.predictions) > 0.9
+    assert expected.accuracy > 0.5
+
+
 def test_tokens_are_read_by_attentive_probes_as_the_kernel_fits_them(x):
     tokens = np.stack([x, -x, 0.5 * x + 1.0], axis=1)
     found = probe(tokens, solver="attentive")

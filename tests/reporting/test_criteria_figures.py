@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from rep_kedro.reporting.selection.criteria_correlations import own_criteria, plot_criteria_correlations
 from rep_kedro.reporting.selection.criteria_figures import (
     FEWEST,
     own_ranks,
@@ -88,11 +89,13 @@ def test_every_regret_of_rankme_on_the_probed_images_is_a_mark(study):
     shown = rows[(rows["criterion_set"] == rows["performance"]) & (rows["criterion"] == "rankme")]
     drawn = [x for panel in figure.axes for line in panel.lines for x in line.get_xdata()]
     assert sorted(drawn) == pytest.approx(sorted(100 * shown["regret"]))
+    labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert "SimCLR: all networks" in labels
     assert plot_selection_regret(rows[:0]).axes
 
 
 def _row(**changed):
-    row = {"criterion": "rankme", "performance": "digits", "group": "simclr", "n_runs": 12}
+    row = {"label": "rankme", "place": "digits", "group": "simclr", "n_runs": 12}
     return row | {"spearman": 0.8, "spearman_p": 0.001, "spearman_low": 0.5, "spearman_high": 0.9} | changed
 
 
@@ -104,9 +107,9 @@ def test_only_what_interval_and_corrected_p_support_is_stated():
         "Accuracy rises with the criterion",
         "Accuracy falls with the criterion",
     ]
-    assert "simclr" in sentences[0]
-    assert not any(name in sentences[0] for name in ("byol", "dino", "vicreg"))
-    assert "2 of 4 groups" in sentences[2]
+    assert "SimCLR" in sentences[0]
+    assert not any(name in sentences[0] for name in ("BYOL", "DINO", "VICReg"))
+    assert "2 of 4 pairs of a criterion and a group" in sentences[2]
 
 
 def test_nothing_is_stated_about_all_methods_together():
@@ -127,3 +130,57 @@ def test_rows_that_pool_methods_are_counted():
         "Of the rows of the table, 2 pool several methods: ranks cannot be compared between methods."
     ]
     assert pooled_in_words(rows[:1]) == []
+
+
+def _correlations(n_criteria=3, groups=("simclr", "vicreg"), n_runs=12, **changed):
+    rows = [
+        {
+            **{"source": "study", "criterion": name, "space": space, "criterion_set": "digits"},
+            **{"performance": "digits", "group": group, "n_runs": n_runs, "spearman": 0.1 * place},
+            **{"spearman_low": 0.1 * place - 0.2, "spearman_high": 0.1 * place + 0.3, "spearman_p": 0.5},
+        }
+        for place, name in enumerate([f"a_measure_{i}" for i in range(n_criteria - 1)] + ["rankme"])
+        for space in ("embedding", "representation")
+        for group in (*groups, "all")
+    ]
+    return pd.DataFrame([row | changed for row in rows])
+
+
+def _marks(figure):
+    return [line for panel in figure.axes for line in panel.lines if line.get_linestyle() == "None"]
+
+
+def test_every_measure_of_the_probed_images_has_a_mark_per_method_and_an_interval():
+    rows = _correlations()
+    elsewhere = rows.assign(criterion_set="shapes", spearman=0.9)
+    figure = plot_criteria_correlations(pd.concat([rows, elsewhere]))
+    (panel,) = figure.axes
+    assert [text.get_text() for text in panel.get_yticklabels()] == [
+        *("rankme", "rankme (embedding)", "a_measure_0", "a_measure_0 (embedding)"),
+        *("a_measure_1", "a_measure_1 (embedding)"),
+    ]
+    drawn = sorted(float(x) for line in _marks(figure) for x in line.get_xdata())
+    assert drawn == pytest.approx(sorted(rows.loc[rows["group"] != "all", "spearman"]))
+    ends = [path.vertices[:, 0] for lines in panel.collections for path in lines.get_paths()]
+    assert len(ends) == len(drawn)
+    np.testing.assert_allclose([high - low for low, high in ends], 0.5)
+    assert _words(figure) == ["SimCLR", "VICReg"]
+
+
+def test_marks_of_few_networks_are_hollow_and_tables_made_elsewhere_have_panels():
+    table = _correlations(n_runs=9, source="published", criterion_set="", space="")
+    figure = plot_criteria_correlations(pd.concat([_correlations(), table]))
+    assert [panel.get_title(loc="left") for panel in figure.axes] == ["digits", "published: digits"]
+    faces = {line.get_markerfacecolor() for line in _marks(figure) if len(line.get_xdata())}
+    assert "#ffffff" in faces
+    assert "hollow: fewer than 10 networks" in _words(figure)
+    assert set(own_criteria(table)["label"]) == {"rankme", "a_measure_0", "a_measure_1"}
+
+
+@pytest.mark.parametrize(("n_criteria", "groups"), [(1, ["byol"]), (18, [f"m{i}" for i in range(9)])])
+def test_any_number_of_measures_and_methods_can_be_drawn(n_criteria, groups):
+    assert len(plot_criteria_correlations(_correlations(n_criteria, groups)).axes) == 1
+
+
+def test_without_a_correlation_the_figure_says_why():
+    assert "three networks" in plot_criteria_correlations(_correlations(spearman=np.nan)).get_label()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rep_kedro.api.arrays import Array, to_matrix
 from rep_kedro.errors import UserError
@@ -31,7 +31,8 @@ class Spectrum:
     """The spectrum of a representation and its dimensions.
 
     Attributes:
-        eigenvalues: Of the covariance of the features, largest first, float64, (n_features,).
+        eigenvalues: Of the covariance of the features, largest first, float64, (n_features,); infinite or 0
+            where they leave the range of float64, which the other values do not.
         intrinsic_dimension: Leading components that carry the share ``delta`` of the variance; None where
             nothing varies.
         saturation: The same as a share of the features.
@@ -73,12 +74,14 @@ def spectrum(
         >>> found.eigenvalues.tolist(), found.intrinsic_dimension, found.participation_ratio
         ([1.0, 1.0], 2, 2.0)
     """
-    x = to_matrix(representation, "the representation", fewest=2).cpu()
+    x = to_matrix(representation, "the representation", fewest=2).cpu().double()
+    exponent = int(torch.frexp(x.abs().max()).exponent)
+    x = _times_power_of_two(x, -exponent)  # costs no digit; squares of extreme scales would leave the range
     eigenvalues, is_constant = compute_covariance_eigenvalues(x)
     try:
         found = measure_dimensions(
             None if is_constant else eigenvalues,
-            torch.linalg.svdvals(x.double()),
+            torch.linalg.svdvals(x),
             delta=delta,
             rule=rule,
             epsilon=epsilon,
@@ -86,14 +89,20 @@ def spectrum(
     except ValueError as problem:
         raise UserError(str(problem)) from problem
     return Spectrum(
-        eigenvalues=eigenvalues.numpy(),
+        eigenvalues=_times_power_of_two(eigenvalues, 2 * exponent).numpy(),
         intrinsic_dimension=found.intrinsic_dimension,
         saturation=found.saturation,
         effective_rank=found.effective_rank,
         participation_ratio=found.participation_ratio,
         rankme=found.rankme,
-        reason="the features do not vary" if is_constant else "",
+        reason="the features do not vary beyond rounding" if is_constant else "",
     )
+
+
+def _times_power_of_two(x: Tensor, exponent: int) -> Tensor:
+    """Return x * 2^exponent, in two steps: the power itself may be out of range where the product is not."""
+    half = exponent // 2
+    return x * 2.0**half * 2.0 ** (exponent - half)
 
 
 def neighbour_dimensions(representation: Array) -> NeighbourDimensions:

@@ -6,8 +6,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from rep_kedro.errors import UserError
 from rep_kedro.models.initialisation import draw_weights
 from rep_kedro.models.modules import make_undrawn
+
+MOST_WEIGHTS = 2**29  # of a layer
 
 
 class Projector(nn.Sequential):
@@ -22,6 +25,9 @@ class Projector(nn.Sequential):
 
     Attributes:
         definition: The arguments as plain JSON data.
+
+    Raises:
+        UserError: If a layer would have more than 2^29 weights, 2 GiB.
     """
 
     def __init__(
@@ -36,6 +42,11 @@ class Projector(nn.Sequential):
         layers: list[nn.Module] = []
         n_in = width
         for i, n_out in enumerate(widths):
+            if n_in * n_out > MOST_WEIGHTS:
+                raise UserError(
+                    f"a projector or decoder of widths {width}, {', '.join(map(str, widths))} has"
+                    f" {n_in * n_out:,} weights in one layer, at most {MOST_WEIGHTS:,}; lower its widths"
+                )
             linear = make_undrawn(nn.Linear, n_in, n_out, bias=bias)
             draw_weights(linear, generator)
             layers.append(linear)

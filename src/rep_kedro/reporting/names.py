@@ -13,6 +13,11 @@ Kind = tuple[str, str]
 WRITTEN_NAMES: Mapping[str, str] = {
     "simclr": "SimCLR",
     "vicreg": "VICReg",
+    "vicreg_exp": "VICReg-exp",
+    "vicreg_ctr": "VICReg-ctr",
+    "barlow_twins": "Barlow Twins",
+    "byol": "BYOL",
+    "dino": "DINO",
     "cnn": "CNN",
     "resnet": "ResNet",
     "small_resnet": "small ResNet",

@@ -89,8 +89,8 @@ def test_what_has_no_value_says_why(tmp_path):
     rows = _table(tmp_path, {"zero": constant * 0, "constant": constant, "line": one})
     reasons = rows["reason"]
     assert reasons["zero", "rankme"] == reasons["zero", "stable_rank"] == "all features are zero"
-    assert reasons["constant", "condition_number"] == "a singular value is zero"
-    assert reasons["line", "alpha_req"] == "1 eigenvalues are positive, the window begins at 11"
+    assert reasons["constant", "condition_number"] == "a singular value is zero up to rounding"
+    assert reasons["line", "alpha_req"] == "1 eigenvalues exceed rounding, the window begins at 11"
     assert rows.loc[("constant", "rankme"), "value"] == pytest.approx(1, abs=1e-4)
     for measure in ("effective_rank", "participation_ratio", "nesum", "alpha_req"):
         assert np.isnan(rows.loc[("constant", measure), "value"])
@@ -101,6 +101,20 @@ def test_what_has_no_value_says_why(tmp_path):
     assert reasons["line", "clid"] == reasons["line", "two_nn_dimension"] == "neighbours are equally far"
     assert reasons["constant", "clid"] == reasons["constant", "cluster_learnability"] != ""
     assert ((reasons != "") == rows["value"].isna()).all()
+
+
+def test_directions_that_are_only_rounding_count_neither_as_decay_nor_as_condition(tmp_path):
+    few = np.random.default_rng(0).integers(-8, 9, size=(N, 20)).astype(np.float32)
+    doubled = np.hstack([few, few[:, :12] + few[:, 8:]])  # exact sums: 20 of 32 directions
+    rows = _table(tmp_path, {"few": few, "doubled": doubled}, alpha_req_window=(5, 100))
+    window = json.loads(rows.loc[("doubled", "alpha_req"), "settings"])
+    assert (window["first"], window["last"]) == (5, 20)
+    eigenvalues = torch.linalg.svdvals(torch.from_numpy(doubled - doubled.mean(axis=0)).double()) ** 2
+    alpha = reference.power_law(eigenvalues.tolist(), 5, 20)[0]
+    assert rows.loc[("doubled", "alpha_req"), "value"] == pytest.approx(alpha, rel=1e-6)
+    assert rows.loc[("doubled", "condition_number"), "reason"] == "a singular value is zero up to rounding"
+    assert rows.loc[("few", "condition_number"), "value"] < 100
+    assert rows.loc[("doubled", "numerical_rank"), "value"] == 20
 
 
 def test_few_stimuli_for_the_width_are_cautioned(tmp_path):

@@ -6,6 +6,7 @@ import torch
 from pydantic import ValidationError
 from tests.small_collections import ARROW, make_network, make_stimuli, run_plan, store, store_networks
 
+from rep_kedro.analyses.probing.labels import Targets, draw_few
 from rep_kedro.analyses.probing.params import ProbingParams
 from rep_kedro.datasets import Tensors
 from rep_kedro.errors import UserError
@@ -97,18 +98,64 @@ def test_chunks_and_repeats_give_the_same_bytes(study, tmp_path):
     assert len(found[0]) == 2
 
 
+def test_few_shots_and_class_weights_apply(study, tmp_path):
+    def probe(folder, **given):
+        return run_plan(tmp_path / folder, _plan(study, "net", "conv2", probing=given))[
+            "bars/net+conv2+attentive"
+        ]
+
+    plain, few = probe("all"), probe("few", few_shot=4)
+    assert (plain.meta["n_train"], few.meta["n_train"]) == (N_TRAIN, 4 * N_CLASSES)
+    x = _activation(study, "net", "conv2").flatten(2).mT
+    labels = torch.tensor(LABELS)
+    is_train = torch.arange(len(LABELS)) < N_TRAIN
+    drawn = draw_few(Targets([0, 1, 2], labels, is_train, ~is_train), 4, 0)
+    np.testing.assert_allclose(few.tensor("mean"), x[drawn].mean(dim=(0, 1)), rtol=1e-2, atol=1e-3)
+    # all classes have as many stimuli: held out as many of each, weights of 1 change nothing
+    fair = probe("fair", class_weights="balanced")
+    np.testing.assert_allclose(fair.tensor("weight"), plain.tensor("weight"), rtol=1e-4, atol=1e-5)
+    assert fair.recipe["class_weights"] == "balanced"
+
+
+def test_class_weights_count_where_classes_are_rare(study, tmp_path):
+    rare = [label if i % 9 == 2 or label != 2 else 0 for i, label in enumerate(LABELS)]
+    subset = make_stimuli(
+        np.zeros((len(LABELS), 16, 16, 3), np.uint8), rare, SPLITS, class_names=["a", "b", "c"]
+    )
+    subsets = store(tmp_path / "rare", {"bars/analysis": subset.drop_columns(["image"])}, ARROW)
+    attentive = {**FIT, "n_epochs": 2, "learning_rates": [0.003]}
+    found = [
+        run_plan(tmp_path / kind, plan_layer_probes(study[0], subsets, study[2], ProbingParams(
+            class_weights=kind, keep_logits=True,
+            layer_probes={"models": ["net"], "layers": ["conv2"], "pooled_sides": [], "attentive": attentive},
+        )))["bars/net+conv2+attentive"].tensor("logits")
+        for kind in ("none", "balanced")
+    ]  # fmt: skip
+    preference = [(logits[:, 2] - logits[:, 0]).mean() for logits in found]
+    assert preference[1] > preference[0]
+
+
 def test_the_recipe_has_what_counts(study):
     def recipe(**given):
         return next(iter(_plan(study, "net", "conv1", **given).values())).recipe
 
     assert recipe() == recipe(tolerance=0.1, memory_bytes=2**30)
-    for probing in ({"seed": 1}, {"held_out_fraction": 0.3}, {"keep_logits": True}):
+    for probing in (
+        *({"seed": 1}, {"held_out_fraction": 0.3}, {"keep_logits": True}),
+        *({"few_shot": 3}, {"class_weights": "balanced"}),
+    ):
         assert recipe() != recipe(probing=probing)
     assert recipe() != recipe(attentive={**FIT, "n_heads": 1})
     pooled = plan_layer_probes(
         *study, FeaturesParams(), ProbingParams(seed=1, layer_probes={"models": ["net"], "layers": ["conv1"]})
     )
     assert "seed" not in next(iter(pooled.values())).recipe
+    pooled = plan_layer_probes(
+        *study, ProbingParams(few_shot=3, layer_probes={"models": ["net"], "layers": ["conv1"]})
+    )
+    assert next(iter(pooled.values())).recipe["few_shot"] == 3
+    with pytest.raises(UserError, match=r"few_shot is 13, but class 0 of bars/analysis has 12 training"):
+        plan_layer_probes(*study, ProbingParams(few_shot=13, layer_probes={"models": ["net"]}))
 
 
 @pytest.mark.parametrize(
@@ -130,8 +177,13 @@ def test_what_cannot_be_attended_to_is_refused_while_planning(study, model, laye
     [
         ({"fit": {"solver": "attentive"}}, "set probing.layer_probes.attentive"),
         ({"layer_probes": {"attentive": {"n_head": 2}}}, "n_head"),
+        ({"layer_probes": {"attentive": {"n_heads": 2000}}}, "less than or equal to 1024"),
+        ({"layer_probes": {"attentive": {"n_epochs": 10**9}}}, "less than or equal to 100000"),
+        ({"fit": {"solver": "mlp", "n_hidden": 10**6}}, "less than or equal to 65536"),
         ({"layer_probes": {"attentive": {}}, "held_out_fraction": 0, "fit": {"solver": "prototype"}},
          "layer_probes.attentive a single one"),
+        ({"layer_probes": {"models": ["net"], "attentive": {}}, "class_weights": "balanced"},
+         "balanced has no effect on layer_probes.pooled_sides and positions"),
     ],
 )  # fmt: skip
 def test_wrong_parameters_are_refused(given, message):

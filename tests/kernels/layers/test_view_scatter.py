@@ -68,9 +68,57 @@ def test_lidar_of_badly_scaled_features_is_that_of_the_formula_or_says_why_not()
     )
 
 
+RANGE = "features are of a scale at which squares leave the range of numbers"
+SAME = "images do not differ beyond rounding"
+ROUNDING = "delta {:g} is rounding relative to the scatter within images; raise delta"
+
+
+@pytest.mark.parametrize("delta", [1e-4, 0.0])
+@pytest.mark.parametrize("scale", [1e160, 1e-160, 1e140, 1e-130, 1e30, 1e-30])
+def test_lidar_at_any_scale_is_that_of_the_formula_or_says_why_not(scale, delta):
+    views = views_of()
+    found = measure_lidar(scale * views, delta=delta)
+    if found.reason:
+        assert (found.reason, abs(math.log10(scale)) >= 140) == (RANGE, True)
+        assert math.isnan(found.value)
+    else:  # with delta in the same unit
+        expected = reference.lidar(views, delta / scale**2)
+        assert found.value == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "delta", "reason"),
+    [
+        (lambda x: x - x.mean(dim=1, keepdim=True), 1e-4, SAME),
+        (lambda x: x[:1].expand(8, -1, -1) + 1e12, 1e-4, SAME),
+        (lambda x: x[:, :1].expand(-1, 2, -1), 0.0, ROUNDING.format(0)),
+        (lambda x: torch.cat([1e12 * x[:1], x[1:]]), 1e-4, ROUNDING.format(1e-4)),
+        (lambda x: torch.cat([1e160 * x[:1], x[1:]]), 1e-4, RANGE),
+    ],
+)
+def test_lidar_of_hard_inputs_says_why_it_is_undefined(change, delta, reason):
+    found = measure_lidar(change(views_of()), delta=delta)
+    assert (math.isnan(found.value), found.reason) == (True, reason)
+
+
+@pytest.mark.parametrize("offset", [1e8, 1e12, -1e15, torch.tensor([1e12, 0, -1e3, 1e9, 1e15])])
+@pytest.mark.parametrize("step", [12, 5])
+def test_lidar_far_from_zero_is_that_of_the_formula_for_what_float64_keeps(offset, step):
+    views = views_of() + offset
+    expected = reference.lidar(views - views[3, 1], 1e-4)
+    assert scatter(views, step).lidar().value == pytest.approx(expected, rel=1e-6)
+
+
+def test_lidar_of_equal_views_is_that_of_the_images():
+    views = views_of(n=6, k=4)[:, :1].expand(-1, 2, -1)
+    assert measure_lidar(views).value == pytest.approx(reference.lidar(views, 1e-4), rel=1e-9)
+    few = views[:2]  # two images differ in one direction
+    assert measure_lidar(few).value == pytest.approx(1, rel=1e-4)
+
+
 def test_what_is_undefined_has_a_reason():
     equal = measure_lidar(torch.ones(4, 2, 3))
-    assert (math.isnan(equal.value), equal.reason) == (True, "images do not differ")
+    assert (math.isnan(equal.value), equal.reason) == (True, "images do not differ beyond rounding")
     one = scatter(draw(1, 2, 3)).lidar()
     assert (math.isnan(one.value), one.reason) == (True, "needs 2 images, got 1")
     zero = scatter(torch.zeros(4, 2, 3)).alignment()

@@ -189,6 +189,27 @@ def test_standardisation_is_fitted_once_and_leaves_constant_features_out():
     assert test[0].tolist() == [3.0, 0.0, -1.0]
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e200, 1e-200, 1e-300, [1e160, 1.0, 1e-160, 1e-290]])
+@pytest.mark.parametrize("offset", [0.0, 1e8, 1e12])
+def test_standardisation_in_float64_at_any_scale_and_offset(scale, offset):
+    x = torch.randn(40, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    moved = (x + offset) * torch.as_tensor(scale, dtype=torch.float64)
+    ready = fit_standardisation(moved).apply(moved)
+    kept = x + offset - offset  # what float64 keeps of it
+    expected = (kept - kept.mean(dim=0)) / kept.std(dim=0, correction=0)
+    torch.testing.assert_close(ready, expected, rtol=0, atol=1e-15 * offset + 1e-6)  # of the mean
+
+
+def test_a_spread_counts_as_none_within_the_rounding_of_the_type():
+    for dtype, rounding in ((torch.float32, 1e-7), (torch.float64, 1e-14)):
+        constant = torch.full((1000, 1), 0.1, dtype=dtype)
+        assert fit_standardisation(constant).scale.item() == 0
+        varying = torch.tensor([[1.0], [1.0 + 100 * rounding]], dtype=dtype)
+        assert fit_standardisation(varying).scale.item() == pytest.approx(50 * rounding, rel=0.2)
+    with pytest.raises(ValueError, match="so large that their sum is infinite"):
+        fit_standardisation(torch.full((3, 1), 1e308, dtype=torch.float64))
+
+
 @pytest.mark.parametrize("fraction", [0.2, 0.5])
 def test_the_held_out_part_takes_the_same_share_of_every_class(fraction):
     labels = torch.tensor([0] * 50 + [1] * 20 + [2] * 10 + [5])

@@ -8,6 +8,7 @@ import torch
 from pydantic import ValidationError
 from tests.reference import objectives as reference
 
+from rep_kedro.errors import UserError
 from rep_kedro.models.building import build_network
 from rep_kedro.training.objectives.dino import Prototypes, dino_losses, move_centre
 from rep_kedro.training.objectives.registry import make_objective
@@ -148,11 +149,23 @@ def test_outputs_that_do_not_fit_are_refused(student, teacher):
         dino_losses(torch.zeros(student), torch.zeros(teacher), torch.zeros(4), **TEMPERATURES)
 
 
+def test_batches_whose_outputs_would_fill_the_memory_are_refused():
+    objective = make_objective("dino", {"n_prototypes": 2**16, "n_local_views": 10})
+    objective.require_batch(1024)
+    with pytest.raises(UserError, match=r"n_prototypes 65,536 for 12 views of batch_size 2,048.*lower one"):
+        objective.require_batch(2048)
+
+
 def test_settings_that_cannot_be_meant_are_refused():
     for options, message in (
         ({"teacher_temperature": 0}, "greater than 0"),
         ({"n_prototypes": 1}, "greater than or equal to 2"),
-        ({"local_view": {"crop": 1}}, "crop"),
+        ({"local_view": {"crop": 1}}, "local_view: unknown setting 'crop'; did you mean"),
+        ({"local_view": {"crop_area": [0.4, 0.1]}}, "local_view: crop_area must be an ascending pair"),
+        ({"second_view": {"hue": 2}}, "second_view: hue should be less than or equal to 0.5, got 2"),
+        ({"n_prototypes": 2**20, "projector_widths": [512]}, "1,048,576 of 512 dimensions.*lower one"),
+        ({"projector_widths": [20_000]}, "less than or equal to 16384"),
+        ({"projector_widths": [2] * 17}, "at most 16 items"),
         ({"target_rank": 33}, "target_rank 33 exceeds the 32 dimensions of the embedding"),
     ):
         with pytest.raises(ValidationError, match=message):

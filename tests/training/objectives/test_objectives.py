@@ -6,6 +6,7 @@ from pydantic import ValidationError
 
 from rep_kedro.errors import UserError
 from rep_kedro.models.building import build_network
+from rep_kedro.models.projector import Projector
 from rep_kedro.training.objectives.registry import OBJECTIVES, make_objective
 from rep_kedro.training.objectives.views import Views
 
@@ -142,3 +143,19 @@ def test_settings_that_change_nothing_are_no_part_of_a_recipe():
 def test_lighting_of_grey_images_is_refused_in_one_line():
     with pytest.raises(UserError, match=r"views\.lighting_std is for colour images; these have 1 channels"):
         Views(lighting_std=0.1).draw(torch.zeros(2, 1, 8, 8), torch.Generator())
+
+
+def test_a_decoder_or_projector_of_one_huge_layer_is_refused_before_it_is_made():
+    with pytest.raises(UserError, match=r"widths 40000, 16384 has 655,360,000 weights in one layer, at most"):
+        Projector(40_000, (16_384,), torch.Generator())
+
+
+def test_a_wrong_setting_of_the_second_view_names_its_option():
+    for changes, message in (
+        ({"crop_area": [0.9, 0.1]}, r"second_view: crop_area must be an ascending pair above 0 and up to 1"),
+        ({"crop_area": "big"}, r"second_view: crop_area should be a valid tuple, got 'big'"),
+        ({"crop_area": [0.1, "x"]}, r"second_view: crop_area.1 should be a valid number"),
+        ({"blur_probabilty": 1}, r"second_view: unknown setting 'blur_probabilty'; did you mean 'blur_prob"),
+    ):
+        with pytest.raises(ValidationError, match=message):
+            make_objective("simclr", {"second_view": changes})

@@ -25,7 +25,7 @@ else:
 
 FEW_STIMULI_PER_FEATURE = 5  # with fewer, ranks follow the number of stimuli
 FEWEST_NETWORKS = 3  # to standardise over
-_FLOAT32_PRECISION = 2.0**-23
+_FLOAT32_PRECISION, _FLOAT64_PRECISION = 2.0**-23, 2.0**-52
 
 
 @dataclass(frozen=True)
@@ -105,8 +105,8 @@ def _numerical_rank(spectrum: Spectrum) -> Result:
 def _condition_number(spectrum: Spectrum) -> Result:
     from rep_kedro.kernels.layers.spectrum import measure_condition_number_sigma
 
-    if not spectrum.sigma.min() > 0:
-        return Result(reason="a singular value is zero")
+    if spectrum.sigma.min() <= spectrum.sigma.max() * max(spectrum.shape) * _FLOAT64_PRECISION:
+        return Result(reason="a singular value is zero up to rounding")
     return Result(measure_condition_number_sigma(spectrum.sigma))
 
 
@@ -122,9 +122,10 @@ def _alpha_req(spectrum: Spectrum) -> Result:
     if spectrum.eigenvalues is None:
         return Result(reason=spectrum.about["reason"])
     first, last = spectrum.params.alpha_req_window
-    last = min(last, int((spectrum.eigenvalues > 0).sum()))
+    rounding = spectrum.eigenvalues.max() * len(spectrum.eigenvalues) * _FLOAT64_PRECISION
+    last = min(last, int((spectrum.eigenvalues > rounding).sum()))
     if last <= first:
-        return Result(reason=f"{last} eigenvalues are positive, the window begins at {first}")
+        return Result(reason=f"{last} eigenvalues exceed rounding, the window begins at {first}")
     fit = fit_power_law_centred_lambda(spectrum.eigenvalues, first=first, last=last)
     r2 = None if fit.r2 != fit.r2 else fit.r2
     return Result(fit.alpha, {"first": first, "last": last, "r2": r2, **spectrum.samples})

@@ -80,12 +80,16 @@ class LayerProbesParams(_Readouts):
     @property
     def all_attentive(self) -> list[AttentiveParams]:
         """Fits of attentive probes, of all networks."""
-        return [each.attentive for each in (self, *self.by_network.values()) if each.attentive]
+        return [each.attentive for each in self.all_readouts if each.attentive]
+
+    @property
+    def all_readouts(self) -> list[_Readouts]:
+        """What is probed in any network: as most have it, and as single ones do."""
+        return [self, *map(self.of, self.by_network)]
 
     @model_validator(mode="after")
     def _something_is_probed(self) -> Self:
-        every: list[_Readouts] = [self, *map(self.of, self.by_network)]
-        for each in every:
+        for each in self.all_readouts:
             if not (each.pooled_sides or each.positions or each.attentive):
                 raise ValueError(
                     "nothing to probe: name pooled_sides, set positions to true, or set attentive"

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rep_kedro.analyses.probing.fitting import LOGITS, fit_or_explain
-from rep_kedro.analyses.probing.labels import Targets
+from rep_kedro.analyses.probing.labels import Targets, draw_few
 from rep_kedro.analyses.probing.layer_params import LayerProbesParams
 from rep_kedro.analyses.probing.layer_tasks import ATTENTIVE, POSITIONS, Task, pack
 from rep_kedro.analyses.probing.params import ProbingParams
@@ -42,8 +42,9 @@ def probe_layers(
         stream: Gives the images of all stimuli as the network takes them, in batches; called once per chunk.
         targets: Labels, and who trains and tests.
         tasks: Layers, pooled or position by position.
-        probing: `layer_probes` has objective, precision and limits; attentive probes also take the held-out
-            fraction, the first seed and whether logits are kept.
+        probing: `layer_probes` has objective, precision and limits; few stimuli of each class are drawn with
+            the first seed. Attentive probes also take that seed, the held-out fraction, class weights, and
+            whether logits are kept.
         stimulus_set: For messages.
 
     Yields:
@@ -54,6 +55,7 @@ def probe_layers(
         UserError: If an activation does not fit into the precision, or is not finite.
     """
     n_stimuli, params = len(targets.labels), probing.layer_probes
+    targets = replace(targets, is_train=draw_few(targets, probing.few_shot, probing.all_seeds[0]))
     depths = {name: place for place, (name, _) in enumerate(model.module.named_modules())}
     found: dict[str, list[Tensor]] = {}
     whole = {task.key: task for task in tasks}
@@ -173,7 +175,7 @@ def _attend(
         {task.layer: train},
         labels,
         n_classes=len(targets.classes),
-        params=probing.model_copy(update={"class_weights": "none"}),
+        params=probing,
         fit=("probing.layer_probes.attentive", params),
         stimulus_set=stimulus_set,
         seed=probing.all_seeds[0],

@@ -70,7 +70,9 @@ class ProbingParams(Parameters):
         keep_logits: Whether the logits of the test stimuli at the final layer, and of attentive probes, are
             stored, 4 bytes for each stimulus and class.
         few_shot: Training stimuli of each class, drawn by each seed before anything is fitted; null: all.
-        class_weights: ``balanced``: a training stimulus counts n / (n_classes * those of its class).
+            Probes of maps take those of the first seed.
+        class_weights: ``balanced``: a training stimulus counts n / (n_classes * those of its class); not for
+            prototypes, and not for probes of maps other than attentive ones.
         layer_probes: Probes of maps, pooled to few positions or position by position; none by default.
         performance_gaps: How sure the correlation of similarity with differences of accuracy is.
         seed: Of the held-out part and, for stochastic probes, of first weights and batches.
@@ -106,8 +108,8 @@ class ProbingParams(Parameters):
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:
-        if self.class_weights == "balanced" and isinstance(self.fit, PrototypeParams):
-            raise ValueError("class_weights: balanced has no effect on prototypes; use none")
+        if self.class_weights == "balanced":
+            self._require_weights_to_have_effect()
         fits = [
             ("fit", self.fit),
             *(("layer_probes.attentive", each) for each in self.layer_probes.all_attentive),
@@ -126,6 +128,16 @@ class ProbingParams(Parameters):
                 " each seed draws others; use one seed, or unit_length alone"
             )
         return self
+
+    def _require_weights_to_have_effect(self) -> None:
+        maps = self.layer_probes
+        if isinstance(self.fit, PrototypeParams):
+            raise ValueError("class_weights: balanced has no effect on prototypes; use none")
+        if maps.models and any(each.pooled_sides or each.positions for each in maps.all_readouts):
+            raise ValueError(
+                "class_weights: balanced has no effect on layer_probes.pooled_sides and positions; use none,"
+                " or attentive probes alone (pooled_sides: [], positions: false)"
+            )
 
     @field_validator("fit", mode="before")
     @classmethod

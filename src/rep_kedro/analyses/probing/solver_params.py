@@ -12,6 +12,8 @@ Decays = Annotated[tuple[Positive, ...], Field(min_length=1)]
 Rates = Decays
 MayBeZero = Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)]
 AtLeastOne = Annotated[int, Field(ge=1)]
+Epochs = Annotated[int, Field(ge=1, le=100_000)]
+MOST_HEADS, MOST_HIDDEN = 1024, 2**16  # weights of one probe take memory that no block of settings spares
 
 PAPER: dict[str, Any] = {
     "learning_rates": (0.1, 0.01, 0.001, 0.0001),
@@ -77,7 +79,7 @@ class AdamWParams(OneSolver):
     preset: Literal["paper"] | None = None
     learning_rates: Rates = (1e-3, 1e-2, 1e-1)
     weight_decays: MayBeZero = (0.0, 0.01, 1.0)
-    n_epochs: AtLeastOne = 20
+    n_epochs: Epochs = 20
     batch_size: AtLeastOne = 128
     penalty: Literal["weight_decay", "l1", "l2"] = "weight_decay"
     search: Literal["grid", "coarse_to_fine"] = "grid"
@@ -154,10 +156,10 @@ class MlpParams(OneSolver):
     """
 
     solver: Literal["mlp"]
-    n_hidden: AtLeastOne = 256
+    n_hidden: int = Field(default=256, ge=1, le=MOST_HIDDEN)
     learning_rates: Rates = (1e-3, 1e-2)
     weight_decays: MayBeZero = (0.0, 0.1)
-    n_epochs: AtLeastOne = 20
+    n_epochs: Epochs = 20
     batch_size: AtLeastOne = 128
     memory_mib: AtLeastOne = 2048
 
@@ -176,10 +178,10 @@ class AttentiveParams(OneSolver):
     """
 
     solver: Literal["attentive"] = "attentive"
-    n_heads: AtLeastOne = 4
+    n_heads: int = Field(default=4, ge=1, le=MOST_HEADS)
     learning_rates: Rates = (1e-3, 1e-2)
     weight_decays: MayBeZero = (0.0, 0.1)
-    n_epochs: AtLeastOne = 20
+    n_epochs: Epochs = 20
     batch_size: AtLeastOne = 128
     memory_mib: AtLeastOne = 2048
 

@@ -7,11 +7,13 @@ from torch import Tensor
 
 from rep_kedro.kernels.layers.measured import Measured, undefined
 from rep_kedro.kernels.layers.spectrum import compute_eigenvalues
-from rep_kedro.kernels.layers.streaming import StreamedMoments
+from rep_kedro.kernels.layers.streaming import RELATIVE_ROUNDING, StreamedMoments
 
 LIDAR_DELTA = 1e-4
 LIDAR_EPSILON = 1e-7
 FEWEST_IMAGES, FEWEST_VIEWS = 2, 2
+FAR = 1e6  # views this many times farther from zero than from each other are moved to it
+SMALLEST_SPREAD, LARGEST_SPREAD = 1e-280, 1e280  # sums of squares that no product takes out of range
 SINGULAR = 1e-13  # an eigenvalue this small relative to the largest is rounding of float64
 
 
@@ -37,6 +39,7 @@ class ViewScatter:
         self._within = torch.zeros(n_features, n_features, dtype=torch.float64)
         self._apart = 0.0  # sum over images of the mean squared distance of two of its views, on the sphere
         self._has_zero = False
+        self._origin: Tensor | None = None  # of the scatter; zero, or a view where all are far from zero
 
     def update(self, views: Tensor) -> None:
         """Take in the views of some images.
@@ -53,9 +56,13 @@ class ViewScatter:
             wanted = self.n_views or f"{FEWEST_VIEWS} or more"
             raise ValueError(f"views must have shape (n_images, {wanted}, {k}), got {tuple(views.shape)}")
         x = views.double()
-        means = x.mean(dim=1)
+        if self._origin is None:
+            away = x[0, 0].abs().max() > FAR * (x - x[0, 0]).abs().max()
+            self._origin = x[0, 0] * away
+        moved = x - self._origin
+        means = moved.mean(dim=1)
         self._images.update(means)
-        rest = (x - means[:, None]).reshape(-1, k)
+        rest = (moved - means[:, None]).reshape(-1, k)
         self._within += rest.T @ rest
         self.n_images, self.n_views = self.n_images + len(x), n_views
         sizes = x.abs().amax(dim=2, keepdim=True)
@@ -76,16 +83,20 @@ class ViewScatter:
 
         Returns:
             From about 1 to min(n_features, n_images - 1). Unchanged by rotation and translation of the
-            features. Undefined for one image, where all images are equal, and where views do not differ in
-            some directions and delta is lost in rounding.
+            features. Undefined for one image, where images do not differ beyond rounding, where squares
+            leave the range of numbers, and where views do not differ in some directions and delta is lost in
+            rounding.
 
         Source:
             Thilak et al. 2024, arXiv:2312.04000, section 4.
         """
         if self.n_images < FEWEST_IMAGES:
             return undefined(f"needs {FEWEST_IMAGES} images, got {self.n_images}")
-        if self._images.is_constant():
-            return undefined("images do not differ")
+        among, inside = self._images.scatter.trace().item(), self._within.trace().item()
+        if not (among + inside < LARGEST_SPREAD) or 0 < among + inside < SMALLEST_SPREAD:
+            return undefined("features are of a scale at which squares leave the range of numbers")
+        if self._images.is_constant() or among <= RELATIVE_ROUNDING * inside:
+            return undefined("images do not differ beyond rounding")
         scatter = (self._within + self._within.T) / (2 * self.n_images * (self.n_views - 1))
         within, vectors = torch.linalg.eigh(scatter)
         within = within.clamp(min=0.0) + delta

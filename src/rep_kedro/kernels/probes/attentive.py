@@ -51,7 +51,7 @@ def fit_token_standardisation(x: Tensor) -> Standardisation:
     if not isinstance(mean, Tensor) or not bool(mean.isfinite().all()):
         raise ValueError("tokens to standardise must be finite, got NaN or infinity")
     squares = sum((block.double() - mean).square().sum(dim=(0, 1)) for block in torch.split(x, rows))
-    return Standardisation.of_moments(mean, torch.as_tensor(squares) / n_tokens)
+    return Standardisation.of_spread(mean, (torch.as_tensor(squares) / n_tokens).sqrt(), x.dtype)
 
 
 def fit_probes_attentive(

@@ -11,7 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-RELATIVE_ROUNDING = 1e-7  # of float32: a spread this small relative to the mean is noise
+RELATIVE_ROUNDING = {torch.float64: 1e-14}  # a spread this small relative to the mean is noise
+SHORTER_ROUNDING = 1e-7  # the same of float32 and shorter numbers
+LARGEST_EXPONENT = 1000  # of a scale to which features are brought
 
 
 class NothingToHoldOutError(ValueError):
@@ -25,10 +27,13 @@ class Standardisation(NamedTuple):
     scale: Tensor
 
     @classmethod
-    def of_moments(cls, mean: Tensor, variance: Tensor) -> "Standardisation":
-        """Return it from float64 mean and population variance; a spread within float32 rounding is none."""
-        scale = variance.sqrt()
-        return cls(mean, scale.masked_fill(scale <= RELATIVE_ROUNDING * mean.abs(), 0.0))
+    def of_spread(cls, mean: Tensor, spread: Tensor, dtype: torch.dtype) -> "Standardisation":
+        """Return it from float64 mean and standard deviation of features of a type.
+
+        A spread within the rounding of that type is none.
+        """
+        rounding = RELATIVE_ROUNDING.get(dtype, SHORTER_ROUNDING)
+        return cls(mean, spread.masked_fill(spread <= rounding * mean.abs(), 0.0))
 
     def apply(self, x: Tensor) -> Tensor:
         """Return standardised features, float64; constant features become 0."""
@@ -44,7 +49,8 @@ def fit_standardisation(x: Tensor) -> Standardisation:
             take part.
 
     Returns:
-        Mean and scale; a feature that does not vary beyond float32 rounding gets scale 0 and is left out.
+        Mean and scale, computed in float64 at any scale and offset; a feature that does not vary beyond the
+        rounding of its type (1e-7 of its mean in float32, 1e-14 in float64) gets scale 0 and is left out.
 
     Raises:
         ValueError: If there is no sample, or a value is not finite.
@@ -54,7 +60,14 @@ def fit_standardisation(x: Tensor) -> Standardisation:
     if not bool(torch.isfinite(x).all()):
         raise ValueError("features to standardise must be finite, got NaN or infinity")
     mean = x.to(torch.float64).mean(dim=0)
-    return Standardisation.of_moments(mean, (x.to(torch.float64) - mean).square().mean(dim=0))
+    if not bool(torch.isfinite(mean).all()):
+        raise ValueError("features to standardise are so large that their sum is infinite")
+    away = x.to(torch.float64) - mean
+    largest = torch.maximum(away.amax(dim=0), -away.amin(dim=0))
+    exponent = largest.frexp().exponent.clamp(-LARGEST_EXPONENT, LARGEST_EXPONENT)
+    away *= torch.ldexp(torch.ones_like(mean), -exponent)  # costs no digit, and squares stay in range
+    spread = torch.ldexp(away.square_().mean(dim=0).sqrt(), exponent)
+    return Standardisation.of_spread(mean, spread, x.dtype)
 
 
 def draw_held_out(labels: Tensor, *, fraction: float, generator: torch.Generator) -> Tensor:

@@ -13,7 +13,7 @@ from rep_kedro.errors import UserError, contained, require_known, suggest
 from rep_kedro.models.sources.array_specs import FileModel
 from rep_kedro.models.sources.chosen import ChosenNetwork, choose_network
 from rep_kedro.models.study import FeaturesParams
-from rep_kedro.pipelines.probing.nodes import tabulate_probe_results
+from rep_kedro.pipelines.probing.nodes import require_labels_for, tabulate_probe_results
 from rep_kedro.schemas.probing import LAYER_PROBE_RESULTS
 
 if TYPE_CHECKING:
@@ -163,8 +163,10 @@ def _choose_sets(
         key = str(MemberKey(name, params.subset))
         require_known("stimulus subset", key, stimulus_subsets)
         label = choose_label(stimulus_subsets[key], params.labels)
-        n_classes = len(count_training(stimulus_subsets[key], label))
+        n_of_class = count_training(stimulus_subsets[key], label)
+        n_classes = len(n_of_class)
         if n_classes >= params.min_classes and not is_several(stimulus_subsets[key], label):
+            require_labels_for(params, stimulus_subsets[key], n_of_class, several=False)
             yield name
         elif not isinstance(wanted, str):
             raise UserError(
@@ -206,14 +208,18 @@ def _recipe(
 def _how(task: Task, params: ProbingParams) -> dict[str, Any]:
     """Return the parameters that count for a read-out."""
     wanted = params.layer_probes.model_dump(mode="json")
+    few = {} if params.few_shot is None else {"few_shot": params.few_shot, "seed": params.all_seeds[0]}
     if task.readout != ATTENTIVE:
-        return {name: wanted[name] for name in _RECIPE_PARAMS}
+        return {name: wanted[name] for name in _RECIPE_PARAMS} | few
+    weights = {} if params.class_weights == "none" else {"class_weights": params.class_weights}
     return {
         "fit": wanted["attentive"],
         "precision": wanted["precision"],
         "held_out_fraction": params.held_out_fraction,
         "keep_logits": params.keep_logits,
         "seed": params.all_seeds[0],
+        **few,
+        **weights,
     }
 
 

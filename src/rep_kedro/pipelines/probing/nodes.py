@@ -166,7 +166,7 @@ def _has_classes(stimulus_set: str, subset: ArrowHandle, params: ProbingParams) 
     label = choose_label(subset, params.labels)
     n_of_class = count_training(subset, label)
     n_classes = len(n_of_class)
-    _require_labels_for(params, subset, n_of_class, several=is_several(subset, label))
+    require_labels_for(params, subset, n_of_class, several=is_several(subset, label))
     if n_classes >= params.min_classes:
         return True
     message = (
@@ -178,7 +178,7 @@ def _has_classes(stimulus_set: str, subset: ArrowHandle, params: ProbingParams) 
     return False
 
 
-def _require_labels_for(
+def require_labels_for(
     params: ProbingParams, subset: ArrowHandle, n_of_class: Mapping[int, int], *, several: bool
 ) -> None:
     """Refuse what the labels of a subset do not allow."""

@@ -89,6 +89,11 @@ STUDY_FIGURES: dict[str, StudyFigure] = {
         {"layer_probe_results": ALL},
         parameters=("stimulus_set",),
     ),
+    "map_probes": StudyFigure(
+        "readout.map_probes:plot_map_probes",
+        {"layer_probe_results": ALL},
+        parameters=("stimulus_set",),
+    ),
     "layer_profiles": StudyFigure(
         "layers.profiles:plot_layer_profiles",
         {
@@ -125,6 +130,9 @@ STUDY_FIGURES: dict[str, StudyFigure] = {
         {"training_history": ALL, "model_cards": ALL},
         parameters=("metrics",),
     ),
+    "collapse": StudyFigure(
+        "networks.collapse:plot_collapse", {"training_history": ALL, "model_cards": ALL}, parameters=()
+    ),
     "mean_and_spread": StudyFigure(
         "similarity.spread:plot_mean_and_spread",
         {"similarities": OF_MEASURE, "model_cards": ALL},
@@ -152,6 +160,11 @@ STUDY_FIGURES: dict[str, StudyFigure] = {
         {"model_positions": OF_MEASURE, "model_clusters": OF_MEASURE, "model_cards": ALL},
     ),
     "model_selection": StudyFigure("selection.figures:plot_model_selection", {"model_selection": OF_MEASURE}),
+    "criteria_correlations": StudyFigure(
+        "selection.criteria_correlations:plot_criteria_correlations",
+        {"selection_criteria": ALL},
+        parameters=(),
+    ),
     "rank_choice": StudyFigure(
         "selection.criteria_figures:plot_rank_choice",
         {"label_free_measures": ALL, "probe_results": ALL, "model_cards": ALL},

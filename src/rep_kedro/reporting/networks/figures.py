@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from rep_kedro.datasets.marks import describe_points
 from rep_kedro.reporting.names import drawn, shortened
+from rep_kedro.reporting.networks.collapse import MEASURED
 from rep_kedro.reporting.style import (
     MUTED,
     Palette,
@@ -38,14 +39,15 @@ def plot_training(
     Args:
         training_history: The contract's table.
         model_cards: Gives the objectives' colours.
-        metrics: Which metrics, in this order; empty: all, by name with the loss first.
+        metrics: Which metrics, in this order; empty: all but those of the monitor of collapses, which have a
+            figure of their own, by name with the loss first.
 
     Returns:
         One line per network; the line style shows the architecture. Networks with a single epoch on record,
         such as untrained ones, have no curve and are left out.
     """
     rows = curves_of(training_history)
-    rows = rows[rows["metric"].isin(metrics)] if metrics else rows
+    rows = rows[rows["metric"].isin(metrics) if metrics else ~rows["metric"].isin(MEASURED)]
     if not len(rows):
         wanted = f" of the metrics {', '.join(metrics)}" if metrics else ""
         return plot_note(TITLE, f"no network has a training history{wanted}")

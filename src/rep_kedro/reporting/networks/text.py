@@ -5,6 +5,7 @@ import pandas as pd
 from rep_kedro.reporting.citations import bibtex
 from rep_kedro.reporting.content import ReportContent
 from rep_kedro.reporting.names import written
+from rep_kedro.reporting.networks.collapse import first_alarms, watched
 from rep_kedro.reporting.networks.figures import curves_of
 from rep_kedro.reporting.page import Column, Section, Table, counted, list_in_words, make_table
 from rep_kedro.reporting.tables import in_order
@@ -43,15 +44,18 @@ def _describe_networks(content: ReportContent) -> Section:
         if len(cards)
         else ["This run made no table model_cards: objectives and architectures are unknown."]
     )
+    n_watched = watched(history)["model"].nunique()
     return Section(
         anchor="networks",
         answers=networks_in_words(cards),
+        details=alarms_in_words(history),
         notes=notes,
         left_out=[] if len(history) else ["This run trained no networks, or kept no history."],
         figures=[
             content.block("stimuli", "the first images of some classes", is_folded=True),
             content.block("categories", counted(len(cards), "network"), is_folded=True),
             content.block("training", counted(curves_of(history)["model"].nunique(), "trained network")),
+            content.block("collapse", counted(n_watched, "watched network"), is_folded=not n_watched),
         ],
         tables=[_cards_table(cards)] if len(cards) else [],
     )
@@ -68,6 +72,18 @@ def networks_in_words(cards: pd.DataFrame) -> list[str]:
         f"({list_in_words(architectures)}), {counted(len(objectives), 'objective')} "
         f"({list_in_words(objectives)})."
     ]
+
+
+def alarms_in_words(history: pd.DataFrame) -> list[str]:
+    """Name the networks whose training raised an alarm, and the epoch."""
+    n_watched = watched(history)["model"].nunique()
+    if not n_watched:
+        return []
+    alarms = [f"{name} (epoch {epoch})" for name, epoch in first_alarms(history).items()]
+    of = f"of {counted(n_watched, 'training')} watched for a collapse"
+    if not alarms:
+        return [f"The monitor raised no alarm in any {of}."]
+    return [f"The monitor raised an alarm in {len(alarms)} {of}: {list_in_words(alarms, 8)}."]
 
 
 def _cards_table(cards: pd.DataFrame) -> Table:

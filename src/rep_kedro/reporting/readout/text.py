@@ -10,6 +10,7 @@ from rep_kedro.reporting.headlines import rank_groups
 from rep_kedro.reporting.names import written
 from rep_kedro.reporting.page import Column, Section, Table, counted, list_in_words, make_table, write_number
 from rep_kedro.reporting.performance.figures import written_r
+from rep_kedro.reporting.readout.map_probes import ATTENTIVE, whole_maps
 from rep_kedro.reporting.tables import best_layers, pearson, rank_and_accuracy, with_traits
 
 BEST_COLUMNS = {
@@ -27,6 +28,21 @@ BEST_COLUMNS = {
     "n_test": Column("test images", "count"),
     "n_classes": Column("classes", "count"),
 }
+MAP_COLUMNS = {
+    "stimulus_set": Column("stimulus set"),
+    "model": Column("network"),
+    "layer": Column("layer"),
+    "readout": Column("read-out"),
+    "n_features": Column("features", "count"),
+    "validation_accuracy": Column("held-out accuracy", "percent", 1, absent="–"),
+    "test_accuracy": Column("test accuracy", "percent", 1),
+    "test_low": Column("interval from", "percent", 1),
+    "test_high": Column("to", "percent", 1),
+    "learning_rate": Column("rate", "number", 4, absent="–"),
+    "weight_decay": Column("decay", "number", 4, absent="–"),
+    "n_train": Column("training images", "count"),
+    "n_test": Column("test images", "count"),
+}
 BEST_NOTE = (
     "Layers are chosen by their accuracy on held-out training images; test images only evaluate them. "
     "The interval covers other test images (Wilson, 95 %). Figures use the final layer."
@@ -38,6 +54,7 @@ def describe(content: ReportContent) -> list[Section]:
     probes = content.table("probe_results")
     ranks = rank_and_accuracy(content.table("layer_diagnostics"), probes, content.delta)
     best = with_traits(best_layers(probes), content.table("model_cards"))
+    maps = whole_maps(content.table("layer_probe_results"))
     notes = [] if len(probes) else ["This run made no table probe_results: the question stays unanswered."]
     n_undefined = int(probes["test_accuracy"].isna().sum())
     if len(probes) and not len(best):
@@ -48,10 +65,16 @@ def describe(content: ReportContent) -> list[Section]:
         Section(
             anchor="readout",
             answers=[*accuracies_in_words(best), *leaders_in_words(best)],
-            details=ranks_in_words(ranks),
+            details=[*ranks_in_words(ranks), *attentive_in_words(maps)],
             notes=notes,
-            figures=[content.block("rankme", shown)],
-            tables=[_best_table(best, content.n_run_rows)] if len(best) else [],
+            figures=[
+                content.block("rankme", shown),
+                content.block("map_probes", _maps_in_words(maps), is_folded=not len(maps)),
+            ],
+            tables=[
+                *([_best_table(best, content.n_run_rows)] if len(best) else []),
+                *([_maps_table(maps, content.n_run_rows)] if len(maps) else []),
+            ],
         )
     ]
 
@@ -60,6 +83,39 @@ def _best_table(best: pd.DataFrame, n_rows: int) -> Table:
     readable = best.assign(**{trait: best[trait].map(written) for trait in ("objective", "architecture")})
     caption = "Probe results: of each network the layer that reads held-out images best"
     return make_table(readable, BEST_COLUMNS, caption, most_rows=n_rows, note=BEST_NOTE, of=["probe_results"])
+
+
+def _maps_table(maps: pd.DataFrame, n_rows: int) -> Table:
+    caption = "Probes of whole maps and tokens, averaged or attended to"
+    of = ["layer_probe_results"]
+    return make_table(maps, MAP_COLUMNS, caption, most_rows=n_rows, is_folded=True, of=of)
+
+
+def _maps_in_words(maps: pd.DataFrame) -> str:
+    networks = counted(maps["model"].nunique(), "network")
+    return f"{counted(len(maps), 'probe')} of whole maps or tokens of {networks}"
+
+
+def attentive_in_words(maps: pd.DataFrame) -> list[str]:
+    """Count the layers where an attentive probe and the finest average of the same map are apart."""
+    keys = ["stimulus_set", "model", "layer"]
+    attentive = maps[maps["readout"] == ATTENTIVE]
+    if not len(attentive):
+        return []
+    sentence = (
+        f"{counted(len(attentive), 'layer')} {'was' if len(attentive) == 1 else 'were'} read by attention"
+    )
+    pooled = maps[maps["readout"] != ATTENTIVE].sort_values("n_features", kind="stable")
+    finest = pooled.drop_duplicates(keys, keep="last")
+    both = attentive.merge(finest, on=keys, suffixes=("", "_pooled"))
+    if not len(both):
+        return [f"{sentence}; none of them was also averaged, so that nothing is compared."]
+    above = int((both["test_low"] > both["test_high_pooled"]).sum())
+    below = int((both["test_high"] < both["test_low_pooled"]).sum())
+    return [
+        f"{sentence}. Of {len(both)} that were also averaged, attention reads more in {above} and less in "
+        f"{below} than the finest average; in {len(both) - above - below} the 95 % intervals overlap."
+    ]
 
 
 def accuracies_in_words(best: pd.DataFrame) -> list[str]:

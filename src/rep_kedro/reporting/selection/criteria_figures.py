@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from rep_kedro.datasets.marks import describe_points
-from rep_kedro.reporting.names import drawn, shortened
+from rep_kedro.reporting.names import drawn, shortened, written
 from rep_kedro.reporting.performance.figures import panels_of_sets
 from rep_kedro.reporting.style import (
     MUTED,
@@ -196,7 +196,7 @@ def plot_selection_regret(selection_regret: pd.DataFrame) -> Figure:
         return plot_note(REGRET_TITLE, "no method has three networks with RankMe and a probe")
     words = {"all": "all networks"}
     labels = [
-        f"{ALL_METHODS.get(group, group)}: {words.get(axis, axis)}"
+        f"{ALL_METHODS.get(group, written(group))}: {words.get(axis, axis)}"
         for group, axis in zip(rows["group"], rows["axis"], strict=True)
     ]
     return _plot_regrets(rows.assign(label=labels))

@@ -4,18 +4,17 @@ import pandas as pd
 
 from rep_kedro.kernels.statistics.families import LEVEL
 from rep_kedro.reporting.content import ReportContent
+from rep_kedro.reporting.names import written
 from rep_kedro.reporting.page import Column, Section, counted, list_in_words, make_table, write_number
-from rep_kedro.reporting.selection.criteria_figures import CRITERION
+from rep_kedro.reporting.selection.criteria_correlations import ALL, FEWEST_RUNS, own_criteria
 from rep_kedro.reporting.similarity.text import undefined_in_words, with_numbers
 
-ALL = "all"  # all methods together: their ranks cannot be compared, so no sentence is about them
-FEWEST_RUNS = 10  # with fewer, percentile intervals over runs are too narrow
-MOST_ROWS = 60
+MOST_NAMED = 8
 NUMBERS = ("pearson_log2", "spearman", "spearman_p", "spearman_low", "spearman_high", "kendall")
 COLUMNS = {
     "source": Column("source"),
     "group": Column("method"),
-    "criterion": Column("criterion"),
+    "label": Column("criterion"),
     "criterion_set": Column("measured on", absent="–"),
     "performance": Column("performance"),
     "n_runs": Column("networks", "count"),
@@ -28,14 +27,13 @@ COLUMNS = {
 
 
 def describe(content: ReportContent) -> list[Section]:
-    """Say for which methods RankMe orders networks as their accuracy does."""
+    """Say for which methods measures without labels order networks as their accuracy does."""
     rows = with_numbers(content.table("selection_criteria"), *NUMBERS)
-    own = rows[
-        (rows["source"] != "study")
-        | ((rows["criterion"] == CRITERION) & (rows["criterion_set"] == rows["performance"]))
-    ]
+    own = own_criteria(rows)
     findings = criteria_in_words(own)
-    shown = f"RankMe of the final layer; {counted(own['performance'].nunique(), 'performance')}"
+    performances = counted(own["place"].nunique(), "performance")
+    shown = f"RankMe of the final layer; {performances}"
+    all_shown = f"{counted(own['label'].nunique(), 'label-free measure')}; {performances}"
     return [
         Section(
             anchor="criteria",
@@ -48,13 +46,16 @@ def describe(content: ReportContent) -> list[Section]:
                 *undefined_in_words(own, "spearman", "correlations with accuracy"),
             ],
             figures=[
-                content.block(name, shown) for name in ("rank_choice", "rank_transfer", "selection_regret")
+                content.block("rank_choice", shown),
+                content.block("criteria_correlations", all_shown),
+                *(content.block(name, shown) for name in ("rank_transfer", "selection_regret")),
             ],
             tables=[
                 make_table(
-                    own.head(MOST_ROWS),
+                    own,
                     COLUMNS,
-                    f"Criteria and performance, {min(len(own), MOST_ROWS)} of {len(rows)} rows",
+                    "Criteria and performance",
+                    most_rows=content.n_run_rows,
                     is_folded=True,
                     of=["selection_criteria"],
                 )
@@ -76,11 +77,14 @@ def _missing_in_words(content: ReportContent) -> list[str]:
 
 
 def criteria_in_words(rows: pd.DataFrame) -> list[str]:
-    """Name groups of enough runs where the interval of Spearman's rho excludes zero; count the others."""
+    """Name criteria and groups of enough runs where the interval of Spearman's rho excludes zero.
+
+    All criteria of all groups are one family.
+    """
     able = rows[(rows["group"] != ALL) & (rows["n_runs"] >= FEWEST_RUNS)].dropna(
         subset=["spearman_low", "spearman_high"]
     )
-    is_beyond = able["spearman_p"] * len(able) <= LEVEL  # corrected for the number of groups
+    is_beyond = able["spearman_p"] * len(able) <= LEVEL  # corrected for the number of criteria and groups
     if not len(able):
         return []
     sentences = []
@@ -89,19 +93,19 @@ def criteria_in_words(rows: pd.DataFrame) -> list[str]:
         ("falls with the criterion", able[is_beyond & (able["spearman_high"] < 0)]),
     ):
         named = [
-            f"{row.criterion} for {row.performance}, method {row.group} "
+            f"{row.label} for {row.place}, method {written(str(row.group))} "
             f"(ρ\u00a0=\u00a0{write_number(row.spearman, 'number', 2)}, n\u00a0=\u00a0{row.n_runs})"
             for row in part.itertuples()
         ]
         if named:
-            sentences.append(f"Accuracy {words}: {list_in_words(named)}.")
+            sentences.append(f"Accuracy {words}: {list_in_words(named, MOST_NAMED)}.")
     is_open = ~is_beyond | ((able["spearman_low"] <= 0) & (able["spearman_high"] >= 0))
     n_open = int(is_open.sum())
     if n_open:
         sentences.append(
             f"Whether the criterion orders networks as their accuracy does is undecided for "
-            f"{n_open} of {counted(len(able), 'group')} of networks: the interval of "
-            f"ρ includes 0, or the corrected p exceeds {LEVEL}."
+            f"{n_open} of {counted(len(able), 'pair')} of a criterion and a group of networks: the interval "
+            f"of ρ includes 0, or the corrected p exceeds {LEVEL}."
         )
     return sentences
 
@@ -111,10 +115,11 @@ def few_in_words(rows: pd.DataFrame) -> list[str]:
     if not len(rows):
         return ["No network trained here has both a label-free measure and a probe."]
     rows = rows[rows["group"] != ALL]
-    n_few = int((rows["n_runs"] < FEWEST_RUNS).sum())
+    n_runs = rows.groupby(["place", "group"])["n_runs"].max()
+    n_few = int((n_runs < FEWEST_RUNS).sum())
     return (
         [
-            f"{n_few} of {counted(len(rows), 'group')} of networks have fewer than {FEWEST_RUNS} networks, "
+            f"{n_few} of {counted(len(n_runs), 'group')} of networks have fewer than {FEWEST_RUNS} networks, "
             "too few to judge a criterion: nothing is stated about them."
         ]
         if n_few

@@ -4,12 +4,11 @@ from math import prod
 from typing import ClassVar
 
 import torch
-from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from rep_kedro.models.network import Network
 from rep_kedro.models.projector import Projector
-from rep_kedro.training.objectives.protocol import Objective, embed
+from rep_kedro.training.objectives.protocol import Objective, Widths, embed
 from rep_kedro.training.objectives.views import Views
 
 
@@ -44,7 +43,7 @@ class Autoencoder(Objective):
     )
     has_head: ClassVar[bool] = False
 
-    decoder_widths: tuple[PositiveInt, ...] = (128,)
+    decoder_widths: Widths = (128,)
     views: Views = Views()
 
     def build_projector(self, network: Network, generator: torch.Generator) -> nn.Module:

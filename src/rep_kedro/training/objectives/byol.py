@@ -3,12 +3,12 @@
 from typing import ClassVar
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import Field
 from torch import Tensor, nn
 
 from rep_kedro.models.network import Network
 from rep_kedro.models.projector import Projector
-from rep_kedro.training.objectives.protocol import embed
+from rep_kedro.training.objectives.protocol import Width, embed
 from rep_kedro.training.objectives.slow_copy import SlowCopy, rising_momentum
 from rep_kedro.training.objectives.target_rank import RankWeight
 from rep_kedro.training.objectives.two_views import TwoViewHead, TwoViewObjective
@@ -58,7 +58,7 @@ class BYOL(TwoViewObjective):
     id: ClassVar[str] = "byol"
     source: ClassVar[str] = "Grill et al. 2020, arXiv:2006.07733"
 
-    predictor_width: PositiveInt = 64
+    predictor_width: Width = 64
     momentum: float = Field(default=0.996, ge=0, le=1)
 
     def build_projector(self, network: Network, generator: torch.Generator) -> nn.Module:

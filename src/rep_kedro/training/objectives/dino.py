@@ -3,12 +3,13 @@
 from typing import Annotated, Any, ClassVar, Self
 
 import torch
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from rep_kedro.errors import UserError
 from rep_kedro.models.network import Network
 from rep_kedro.models.projector import Projector
-from rep_kedro.training.objectives.protocol import embed
+from rep_kedro.training.objectives.protocol import Widths, embed
 from rep_kedro.training.objectives.slow_copy import SlowCopy, rising_momentum
 from rep_kedro.training.objectives.target_rank import RankWeight
 from rep_kedro.training.objectives.two_views import TwoViewHead, TwoViewObjective
@@ -17,6 +18,7 @@ from rep_kedro.training.objectives.views import Views
 Temperature = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 MOST_PROTOTYPES, MOST_LOCAL_VIEWS = 2**20, 32  # more are a slip: the paper has 65,536 and 10
+MOST_WEIGHTS, MOST_OUTPUTS = 2**28, 2**30  # 1 and 4 GiB of float32, of which a step holds several
 
 
 def dino_losses(
@@ -147,7 +149,7 @@ class DINO(TwoViewObjective):
     id: ClassVar[str] = "dino"
     source: ClassVar[str] = "Caron et al. 2021, arXiv:2104.14294"
 
-    projector_widths: tuple[PositiveInt, ...] = (128, 128, 32)
+    projector_widths: Widths = (128, 128, 32)
     n_prototypes: int = Field(default=256, ge=2, le=MOST_PROTOTYPES)
     student_temperature: Temperature = 0.1
     teacher_temperature: Temperature = 0.07
@@ -160,12 +162,27 @@ class DINO(TwoViewObjective):
     local_view: dict[str, Any] = Field(default_factory=lambda: {"crop_area": [0.1, 0.4]})
 
     @model_validator(mode="after")
-    def _require_local_views(self) -> Self:
+    def _require_local_views_and_memory(self) -> Self:
         self._local_views()
+        if self.n_prototypes * (width := self.projector_widths[-1]) > MOST_WEIGHTS:
+            raise UserError(
+                f"n_prototypes {self.n_prototypes:,} of {width:,} dimensions, the last of projector_widths,"
+                f" are more than {MOST_WEIGHTS:,} weights; lower one of them"
+            )
         return self
 
     def _local_views(self) -> Views:
-        return Views.model_validate({**self.views.model_dump(), **self.local_view})
+        return self.views.changed(self.local_view, "local_view")
+
+    def require_batch(self, n_images: int) -> None:
+        """Refuse batches whose outputs would fill the memory, too."""
+        super().require_batch(n_images)
+        n_views = self.n_views + self.n_local_views
+        if n_views * n_images * self.n_prototypes > MOST_OUTPUTS:
+            raise UserError(
+                f"n_prototypes {self.n_prototypes:,} for {n_views} views of batch_size {n_images:,} are more"
+                f" than {MOST_OUTPUTS:,} outputs; lower one of them"
+            )
 
     def build_projector(self, network: Network, generator: torch.Generator) -> nn.Module:
         """Return projector and prototypes, copies of them and of the network, and the centre."""

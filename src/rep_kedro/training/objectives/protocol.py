@@ -5,14 +5,20 @@ recipe. What it keeps between steps is part of the module that `build_projector`
 trained along, and all of its state is part of a checkpoint.
 """
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from rep_kedro.models.network import Network, scale_images_in_unit_range
 from rep_kedro.models.projector import Projector
 from rep_kedro.parameter_model import Parameters
+
+WIDEST = 2**14  # weights between two such layers, or correlations of such outputs, take 1 GiB
+MOST_LAYERS = 16
+Width = Annotated[int, Field(ge=1, le=WIDEST)]
+Widths = Annotated[tuple[Width, ...], Field(max_length=MOST_LAYERS)]
 
 
 class Objective(Parameters):

@@ -3,9 +3,10 @@
 from typing import ClassVar
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import Field
 from torch import Tensor, nn
 
+from rep_kedro.training.objectives.protocol import Widths
 from rep_kedro.training.objectives.two_views import TwoViewObjective, require_pairs
 
 
@@ -52,7 +53,7 @@ class SimCLR(TwoViewObjective):
     source: ClassVar[str] = "Chen et al. 2020, arXiv:2002.05709"
 
     temperature: float = Field(default=0.2, gt=0)
-    projector_widths: tuple[PositiveInt, ...] = (64, 32)
+    projector_widths: Widths = (64, 32)
 
     def compare_views(self, first: Tensor, second: Tensor) -> dict[str, Tensor]:
         """Return the NT-Xent loss."""

@@ -3,13 +3,13 @@
 from typing import Any, ClassVar, Self
 
 import torch
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from rep_kedro.errors import UserError
 from rep_kedro.models.network import Network
 from rep_kedro.models.projector import Projector
-from rep_kedro.training.objectives.protocol import Objective, embed
+from rep_kedro.training.objectives.protocol import Objective, Widths, embed
 from rep_kedro.training.objectives.target_rank import RankWeight
 from rep_kedro.training.objectives.views import Views
 
@@ -58,7 +58,7 @@ class TwoViewObjective(Objective):
     has_head: ClassVar[bool] = False
     n_views: ClassVar[int] = 2
 
-    projector_widths: tuple[PositiveInt, ...] = (64, 64)
+    projector_widths: Widths = (64, 64)
     projector_batch_norm: bool = True
     projector_bias: bool = False
     views: Views = Views(
@@ -82,7 +82,7 @@ class TwoViewObjective(Objective):
         return self
 
     def _second_views(self) -> Views:
-        return Views.model_validate({**self.views.model_dump(), **(self.second_view or {})})
+        return self.views.changed(self.second_view or {}, "second_view")
 
     def require_batch(self, n_images: int) -> None:
         """Refuse batches whose embeddings cannot have the wanted rank."""

@@ -1,12 +1,13 @@
 """Settings of the random views that objectives train on."""
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 from torch import Tensor
 
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, suggest
 from rep_kedro.kernels.training.augment import (
     draw_affine_views,
     draw_crops,
@@ -90,6 +91,28 @@ class Views(Parameters):
                 f"blur_sigma_px must be a positive ascending pair, got {list(self.blur_sigma_px)}"
             )
         return self
+
+    def changed(self, changes: Mapping[str, Any], what: str) -> "Views":
+        """Return views with other settings.
+
+        Args:
+            changes: Settings by name.
+            what: The option that has them, for messages.
+
+        Raises:
+            UserError: If a name or value is wrong; it names the option and the setting.
+        """
+        for name in changes:
+            if name not in type(self).model_fields:
+                raise UserError(f"{what}: unknown setting {name!r}; {suggest(name, type(self).model_fields)}")
+        try:
+            return type(self).model_validate({**self.model_dump(), **changes})
+        except ValidationError as problem:
+            error = problem.errors()[0]
+            why = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
+            if error["loc"]:  # else of several settings together, which the message names
+                why = f"{'.'.join(map(str, error['loc']))} {why}, got {error['input']!r}"
+            raise UserError(f"{what}: {why}") from problem
 
     def draw(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Return one view of each image; images are (n, c, h, w) in [0, 1].
