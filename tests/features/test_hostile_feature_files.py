@@ -123,6 +123,10 @@ REFUSED = {
     "six bits": (lambda: _safetensors("F6_E2M3", [4, 2], 6), "array 'x' .* holds F6_E2M3, not features"),
     "external": (_hdf5(_external), "array 'x' .* holds values of 1 other files, not features"),
     "virtual": (_hdf5(_virtual), "array 'x' .* holds views of other datasets, not features"),
+    "name in no UTF-8": (
+        _hdf5(lambda file: file.create_dataset(b"\xff", data=VALUES)),
+        r"it has a part named b'\\xff', which is no UTF-8; write the arrays",
+    ),
     "deep groups": (_hdf5(_deep), "it has groups that are more than 32 deep; write the arrays"),
     "soft link": (_link(h5py.SoftLink("/y")), "array 'more/x' .* holds a link to /y, not features"),
     "external link": (_link(h5py.ExternalLink("o.h5", "/y")), "array 'more/x' .* holds a link to /y"),

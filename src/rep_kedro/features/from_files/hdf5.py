@@ -77,13 +77,17 @@ def _links_of(file: Any) -> list[str]:
         n_parts += 1
         if link.type != h5py.h5l.TYPE_HARD:
             soft.append(name)
+        try:
+            name.decode()
+        except UnicodeDecodeError:
+            return f"a part named {name!r}, which is no UTF-8"
         if n_parts > _MOST_PARTS:
             return f"more than {_MOST_PARTS:,} groups and datasets"
         return f"groups that are more than {_DEEPEST} deep" if name.count(b"/") > _DEEPEST else None
 
     if why := file.id.links.visit(note, info=True):
         raise UserError(f"it has {why}; write the arrays that are features to a file of their own")
-    return [name.decode("utf-8", "surrogateescape") for name in soft]
+    return [name.decode() for name in soft]
 
 
 def _kind_of_dataset(part: Any, limit_bytes: int, *, is_text: bool) -> str:
