@@ -43,7 +43,12 @@ class ProjectHooks:
                 stimuli than clusters, or an option of the run is invalid; a line for each.
         """
         from rep_kedro.checks.configuration import require_environment
-        from rep_kedro.checks.options import require_devices, require_options, require_threads
+        from rep_kedro.checks.options import (
+            require_devices,
+            require_options,
+            require_temporary_folder,
+            require_threads,
+        )
         from rep_kedro.checks.parameters import require_known_parameters, require_valid_parameters
         from rep_kedro.checks.plain_values import require_plain_values
         from rep_kedro.checks.references import (
@@ -66,6 +71,7 @@ class ProjectHooks:
         require_plain_values(parameters, loader)
         require_known_parameters(parameters, given, _requested(None), loader)
         require_threads(parameters.get("threads"))
+        require_temporary_folder(os.environ.get("TMPDIR"))
         _limit_threads(parameters.get("threads"))
         requested = _requested(context)
         require_valid_parameters(parameters, given, requested, loader)

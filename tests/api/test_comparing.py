@@ -105,6 +105,7 @@ def test_a_plot_shows_the_values_and_the_names(arrays, measure):
 
 X = np.random.default_rng(1).normal(size=(6, 3))
 HOLE = np.where(np.arange(6)[:, None] == 2, np.nan, X)
+WHOLE = np.arange(6, dtype=np.uint64)[:, None] + np.uint64(2**63 - 1)
 
 
 @pytest.mark.parametrize(
@@ -118,12 +119,37 @@ HOLE = np.where(np.arange(6)[:, None] == 2, np.nan, X)
         (([],), r"no representations to compare"),
         (([[["a"]]],), r"the representation 'x0' has type <U1; give real numbers"),
         (([X * 1j],), r"the representation 'x0' has type complex128"),
+        (([torch.tensor(X * 1j)],), r"the representation 'x0' has type torch.complex128"),
+        (([torch.tensor(X).to(torch.float8_e4m3fn)],), r"'x0' has type torch.float8_e4m3fn; give"),
+        (([torch.tensor(X).to_sparse()],), r"'x0' is a sparse or nested tensor; give a dense one"),
+        (([torch.empty(6, 3, device="meta")],), r"'x0' is on the device meta and has no values"),
+        (([np.ma.masked_inside(X, X[0, 0], X[0, 0])],), r"'x0' has 1 masked values; leave out their samples"),
+        (([[[1.0, 2.0], [3.0]]],), r"the representation 'x0' is no array of numbers: setting an array"),
+        (([WHOLE],), r"'x0' holds integers from 9223372036854775807 to 9223372036854775812; beyond 2\^53"),
+        (([torch.tensor(X[:, :1] > 0) * 2**60],), r"'x0' holds integers from 0 to 1152921504606846976"),
+        (({1: X, "1": X},), r"names are listed twice: \['1'\]"),
         (([X], "cka_linear_debiasd"), r"unknown similarity measure 'cka_linear_debiasd'; did you mean 'cka_"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_compared_is_refused_in_one_line(given, message):
     with pytest.raises(rep_kedro.UserError, match=message):
         rep_kedro.similarity(*given)
+
+
+@pytest.mark.parametrize("device", ["cpuu", "meta", "cuda:99"])
+def test_devices_that_are_not_there_are_refused_in_one_line(device):
+    with pytest.raises(
+        rep_kedro.UserError, match=rf"device '{device}' cannot be used here: [^\n]+; use cpu$"
+    ):
+        rep_kedro.similarity([X, X], device=device)
+    with pytest.raises(rep_kedro.UserError, match=rf"device '{device}' cannot be used here"):
+        rep_kedro.extract(torch.nn.Sequential(torch.nn.Linear(3, 2)), X, device=device)
+
+
+def test_whole_numbers_of_repeats_are_compared_as_floats():
+    whole = np.random.default_rng(0).integers(0, 99, (2, 6, 3))
+    found = rep_kedro.similarity_of_repeats([whole, whole[:, ::-1]])
+    pd.testing.assert_frame_equal(found, rep_kedro.similarity_of_repeats([whole * 1.0, whole[:, ::-1] * 1.0]))
 
 
 def test_names_that_do_not_fit_are_refused(arrays):

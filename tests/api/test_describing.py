@@ -86,6 +86,10 @@ def test_what_does_not_vary_has_no_dimension_and_a_reason(shape):
         (X * np.nan, {}, r"the representation holds NaN or infinity in 40 of 40 samples"),
         (X, {"delta": 2}, r"delta must be in \(0, 1\], got 2"),
         (X, {"rule": "delft"}, r"unknown rule 'delft'"),
+        (X, {"epsilon": math.nan}, r"epsilon must be finite and not negative, got nan"),
+        (X * 1e-200, {}, r"the largest number .*e-199, whose square leaves the range of float64; scale"),
+        (X * 1e200, {}, r"the largest number .*e\+201, whose square leaves the range of float64; scale"),
+        (np.ma.masked_less(X, 0), {}, r"the representation has \d+ masked values"),
     ],
 )
 def test_what_has_no_spectrum_is_refused_in_one_line(given, options, message):

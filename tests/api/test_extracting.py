@@ -88,7 +88,8 @@ def test_a_network_of_another_device_comes_back(network, images, monkeypatch):
     rep_kedro.extract(network, images, "4", device="cpu")
     assert moves == []
     monkeypatch.setattr(torch.Tensor, "to", lambda self, *_, **__: self)
-    with pytest.raises(rep_kedro.UserError):
+    monkeypatch.setattr("rep_kedro.api.extracting.require_device", torch.device)
+    with pytest.raises(rep_kedro.UserError, match="unknown layer 'nowhere'"):
         rep_kedro.extract(network, images, "nowhere", device="cuda:1")
     assert moves == ["cuda:1", "cpu"]
 

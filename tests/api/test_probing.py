@@ -97,6 +97,7 @@ def test_labels_are_numbers_or_strings_and_arrays_of_any_library(x):
     named = probe(x, words[LABELS])
     np.testing.assert_array_equal(named.predictions, words[expected.predictions])
     assert named == expected
+    assert probe(x, words.astype(object)[LABELS]) == expected
     assert probe(torch.from_numpy(x), torch.from_numpy(LABELS)) == expected
     assert probe(x, LABELS == 0).n_classes == 2
 
@@ -107,6 +108,11 @@ def test_labels_are_numbers_or_strings_and_arrays_of_any_library(x):
         ({"train_y": LABELS[:5]}, r"train_y has shape \(5,\); give one label for each of 60 samples"),
         ({"train_y": LABELS[:N_TRAIN] * 1.0}, r"train_y has type float64; give integers, booleans"),
         ({"train_y": np.zeros(N_TRAIN, int)}, r"train_y holds one class; a probe needs at least two"),
+        ({"train_y": np.array([*LABELS[: N_TRAIN - 1], None])}, r"train_y has type object; give integers"),
+        ({"train_y": np.ma.masked_equal(LABELS[:N_TRAIN], 2)}, r"train_y has 20 masked values"),
+        ({"train_y": torch.ones(N_TRAIN).bfloat16()}, r"train_y has type torch.bfloat16; give integers"),
+        ({"train_y": torch.ones(N_TRAIN).to_sparse()}, r"train_y is a sparse or nested tensor"),
+        ({"test_y": LABELS[N_TRAIN:].astype(np.uint64)}, r"train_y has type int64, test_y uint64; give both"),
         ({"test_y": np.full(N_TEST, "a")}, r"train_y has type int64, test_y <U1; give both as numbers"),
         ({"test_x": np.ones((N_TEST, 3))}, r"train_x has 8 features, test_x 3"),
         ({"test_x": np.full((N_TEST, 8), np.inf)}, r"test_x holds NaN or infinity in 30 of 30 samples"),

@@ -76,6 +76,12 @@ def _doubled(names):
     return lambda: pq.write_table(pa.table([[1.0, 2.0]] * len(names), names=names), "f")
 
 
+def _deep(file):
+    for _ in range(40):
+        file = file.create_group("g")
+    file["x"] = VALUES
+
+
 def _never_written(file):
     file.create_dataset("x", (3, 10**12), "f8", chunks=(1, 10**6))
 
@@ -117,6 +123,11 @@ REFUSED = {
     "six bits": (lambda: _safetensors("F6_E2M3", [4, 2], 6), "array 'x' .* holds F6_E2M3, not features"),
     "external": (_hdf5(_external), "array 'x' .* holds values of 1 other files, not features"),
     "virtual": (_hdf5(_virtual), "array 'x' .* holds views of other datasets, not features"),
+    "name in no UTF-8": (
+        _hdf5(lambda file: file.create_dataset(b"\xff", data=VALUES)),
+        r"it has a part named b'\\xff', which is no UTF-8; write the arrays",
+    ),
+    "deep groups": (_hdf5(_deep), "it has groups that are more than 32 deep; write the arrays"),
     "soft link": (_link(h5py.SoftLink("/y")), "array 'more/x' .* holds a link to /y, not features"),
     "external link": (_link(h5py.ExternalLink("o.h5", "/y")), "array 'more/x' .* holds a link to /y"),
     "empty": (_hdf5(lambda file: file.__setitem__("x", h5py.Empty("f8"))), "array 'x' .* holds nothing"),
@@ -195,6 +206,16 @@ def test_a_file_that_is_refused_stops_no_other_member(tmp_path):
         "dots/zero": 1,
         "dots/ragged": 1,
     }
+
+
+def test_parts_of_an_hdf5_file_are_counted_before_they_are_opened(monkeypatch):
+    monkeypatch.setattr("rep_kedro.features.from_files.hdf5._MOST_PARTS", 3)
+    for n_parts in (3, 4):
+        _hdf5(lambda file, n=n_parts: [file.__setitem__(f"x{i}", VALUES) for i in range(n)])()
+        if n_parts == 3:
+            assert len(open_file(ArrayPlace(path="f", row_order="all"), None).layers) == 3
+    with pytest.raises(UserError, match=r"it has more than 3 groups and datasets; write the arrays that"):
+        open_file(ArrayPlace(path="f", row_order="all"), None)
 
 
 def test_arrays_that_are_chosen_by_name_need_no_others():

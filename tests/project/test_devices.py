@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.overrides import TorchFunctionMode
 
-from rep_kedro.checks.options import require_devices
+from rep_kedro.checks.options import require_devices, require_temporary_folder
 from rep_kedro.errors import UserError
 from rep_kedro.kernels.precision import accumulation_dtype
 from rep_kedro.models.activation_form import Form
@@ -53,3 +53,12 @@ def test_what_computes_in_double_precision_is_not_sent_to_a_device_without_it(gr
         UserError, match=rf"parameter {group}\.device: .* double precision, which 'mps' does not"
     ):
         require_devices({group: {"device": "mps"}})
+
+
+def test_a_folder_for_temporary_files_must_be_there(tmp_path):
+    for folder in (None, "", str(tmp_path)):
+        require_temporary_folder(folder)
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "absent", tmp_path / "file"):
+        with pytest.raises(UserError, match=r"TMPDIR names '[^\n]+', which is no folder that can be written"):
+            require_temporary_folder(str(folder))

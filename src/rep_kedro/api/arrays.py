@@ -15,6 +15,12 @@ from rep_kedro.parameter_rules import require_once
 Array: TypeAlias = Any  # numpy.ndarray, torch.Tensor, or what numpy.asarray takes
 Representations: TypeAlias = Mapping[str, Array] | Sequence[Array]
 
+_FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+_WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool)
+_WIDE_UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
+_EXACT = 2**53  # integers up to here are exact in float64
+_TYPES = "floats of 16 to 64 bits, integers, booleans"
+
 
 def name_tensors(representations: Representations, names: Sequence[str] | None) -> dict[str, Tensor]:
     """Return tensors by name.
@@ -32,6 +38,7 @@ def name_tensors(representations: Representations, names: Sequence[str] | None) 
     if isinstance(representations, Mapping):
         if names is not None:
             raise UserError("representations have names already, as keys of the dict; leave names out")
+        require_once(list(map(str, representations)), "names")
         members = {str(name): array for name, array in representations.items()}
     else:
         arrays = list(representations)
@@ -51,19 +58,90 @@ def to_tensor(array: Array, what: str) -> Tensor:
         what: What it is, for messages.
 
     Raises:
-        UserError: If it does not hold real numbers of a type that torch knows.
+        UserError: If it does not hold real numbers of a type that torch knows, or integers that are not exact
+            in float64.
     """
     if isinstance(array, Tensor):
-        return array.detach()
-    numbers = np.asarray(array)
+        return _require_real(to_strided(array, what), what)
+    numbers = to_numpy(array, what)
     if numbers.dtype.kind not in "biuf" or numbers.dtype == np.longdouble:
-        raise UserError(
-            f"{what} has type {numbers.dtype}; give real numbers: floats of up to 64 bits, integers, booleans"
-        )
+        raise UserError(f"{what} has type {numbers.dtype}; give real numbers: {_TYPES}")
+    if numbers.dtype.kind in "iu" and numbers.dtype.itemsize == 8 and numbers.size:
+        _require_exact(int(numbers.min()), int(numbers.max()), what)
     if numbers.dtype.kind == "u" and numbers.dtype.itemsize > 1:
         numbers = numbers.astype(np.float64)  # torch does not compute with wider unsigned integers
     # torch refuses foreign byte order and negative strides, and warns of memory that is read-only
     return torch.from_numpy(np.require(numbers, numbers.dtype.newbyteorder("="), ["C", "W"]))
+
+
+def to_numpy(array: Array, what: str) -> np.ndarray:
+    """Return an array of any type.
+
+    Args:
+        array: What numpy takes.
+        what: What it is, for messages.
+
+    Raises:
+        UserError: If its rows differ in length, or values are masked.
+    """
+    try:
+        found = np.asanyarray(array)
+    except (ValueError, TypeError, RuntimeError) as problem:
+        raise UserError(f"{what} is no array of numbers: {problem}") from problem
+    n_masked = int(np.ma.getmaskarray(found).sum()) if isinstance(found, np.ma.MaskedArray) else 0
+    if n_masked:
+        raise UserError(f"{what} has {n_masked} masked values; leave out their samples (rows), in all arrays")
+    return np.asarray(found)
+
+
+def require_device(device: torch.device | str) -> torch.device:
+    """Return a device that holds numbers.
+
+    Raises:
+        UserError: If it is unknown, or this machine does not have it.
+    """
+    try:
+        place = torch.device(device)
+        torch.empty(1, device=place).cpu()
+    except (RuntimeError, AssertionError, TypeError) as problem:
+        cause = str(problem).partition("\n")[0][:200]
+        raise UserError(f"device {str(device)!r} cannot be used here: {cause}; use cpu") from problem
+    return place
+
+
+def to_strided(tensor: Tensor, what: str) -> Tensor:
+    """Return a tensor without its graph.
+
+    Args:
+        tensor: Of any kind.
+        what: What it is, for messages.
+
+    Raises:
+        UserError: If it is sparse, nested or without values.
+    """
+    if tensor.is_meta:
+        raise UserError(f"{what} is on the device meta and has no values; move the network to another one")
+    if tensor.is_nested or tensor.layout != torch.strided:
+        raise UserError(f"{what} is a sparse or nested tensor; give a dense one (`.to_dense()`)")
+    return tensor.detach()
+
+
+def _require_real(tensor: Tensor, what: str) -> Tensor:
+    """Return a tensor of a type that torch computes with."""
+    if tensor.dtype not in (*_FLOATS, *_WHOLE, *_WIDE_UNSIGNED):
+        raise UserError(f"{what} has type {tensor.dtype}; give real numbers: {_TYPES}")
+    if tensor.dtype in (torch.int64, torch.uint64) and tensor.numel():
+        numbers = tensor.cpu().numpy()
+        _require_exact(int(numbers.min()), int(numbers.max()), what)
+    return tensor.double() if tensor.dtype in _WIDE_UNSIGNED else tensor
+
+
+def _require_exact(smallest: int, largest: int, what: str) -> None:
+    if largest > _EXACT or smallest < -_EXACT:
+        raise UserError(
+            f"{what} holds integers from {smallest} to {largest}; beyond 2^53 they are not exact in float64,"
+            " so subtract a constant first"
+        )
 
 
 def to_matrix(array: Array, what: str, *, fewest: int, of_tokens: bool = False) -> Tensor:

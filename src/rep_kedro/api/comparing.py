@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
-from rep_kedro.api.arrays import Representations, name_tensors
+from rep_kedro.api.arrays import Representations, name_tensors, require_device
 from rep_kedro.errors import UserError, require_known
 from rep_kedro.measures import get_measure
 from rep_kedro.measures.flat_stimuli import FLAT_STIMULI, compare_without_flat
@@ -214,6 +214,8 @@ def compare(
     places = sorted({str(tensor.device) for tensor in tensors.values()})
     if device is None and len(places) > 1:
         raise UserError(f"representations are on {' and '.join(places)}; say with device where to compute")
+    if device is not None:
+        device = require_device(device)
     require_known("choice of flat_stimuli", flat_stimuli, FLAT_STIMULI)
     if flat_stimuli == "keep":
         found = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from rep_kedro.schemas.diagnostics import RECEPTIVE_FIELDS
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+_SMALLEST = 1e-140  # squares of larger numbers, and of smaller ones than its inverse, are within float64
 _OF_RUNS = frozenset({"model", "layer", "depth", "input_px"})
 _NULLABLE = {Kind.INTEGER: "Int64", Kind.FLAG: "boolean", Kind.TEXT: "object"}
 
@@ -64,7 +66,8 @@ def spectrum(
         epsilon: Added to each singular value share by RankMe.
 
     Raises:
-        UserError: If it is no finite matrix of at least two samples, or ``delta`` or ``rule`` is not allowed.
+        UserError: If it is no finite matrix of at least two samples, its squares leave the range of float64,
+            or ``delta``, ``rule`` or ``epsilon`` is not allowed.
 
     Cost:
         With m the smaller and k the larger of both sides, memory O(m * k), time O(m^2 * k).
@@ -74,6 +77,8 @@ def spectrum(
         >>> found.eigenvalues.tolist(), found.intrinsic_dimension, found.participation_ratio
         ([1.0, 1.0], 2, 2.0)
     """
+    if not 0 <= epsilon < math.inf:
+        raise UserError(f"epsilon must be finite and not negative, got {epsilon}")
     x = to_matrix(representation, "the representation", fewest=2).cpu().double()
     exponent = int(torch.frexp(x.abs().max()).exponent)
     x = _times_power_of_two(x, -exponent)  # costs no digit; squares of extreme scales would leave the range

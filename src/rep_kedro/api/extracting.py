@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from rep_kedro.api.arrays import Array, to_tensor
+from rep_kedro.api.arrays import Array, require_device, to_tensor
 from rep_kedro.errors import UserError
 from rep_kedro.models.layers import LayerReader
 from rep_kedro.models.pooling import POOLINGS
@@ -121,13 +121,14 @@ def placed(model: nn.Module, device: torch.device | str | None) -> Iterator[torc
     """Move a network to a device and back; give where its input goes."""
     places = {tensor.device for tensor in [*model.parameters(), *model.buffers()]}
     before = next(iter(places), torch.device("cpu"))
-    if device is None or torch.device(device) == before:
+    place = before if device is None else require_device(device)
+    if place == before:
         yield before
         return
     if len(places) > 1:
         raise UserError(f"the network is on {len(places)} devices; leave device out")
-    model.to(device)
+    model.to(place)
     try:
-        yield torch.device(device)
+        yield place
     finally:
         model.to(before)

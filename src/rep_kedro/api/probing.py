@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rep_kedro.api.arrays import Array, to_matrix
+from rep_kedro.api.arrays import Array, to_matrix, to_numpy, to_strided
 from rep_kedro.errors import UserError, require_known
 from rep_kedro.kernels.probes.choice import FittedProbe, fit_layers
 from rep_kedro.kernels.probes.knn import TooFewNeighboursError
@@ -77,7 +77,7 @@ def probe(
     Args:
         train_x: Features, (n_train, n_features), of numpy or torch; for ``attentive`` tokens or positions,
             (n_train, n_tokens, n_features).
-        train_y: Labels, (n_train,): integers, booleans or strings.
+        train_y: Labels, (n_train,): integers, booleans or strings, also as a column of pandas.
         test_x: Features, (n_test, n_features); they are seen only for the accuracy.
         test_y: Labels, (n_test,).
         solver: ``lbfgs``, ``adamw``, ``ridge``, ``knn``, ``prototype``, ``mlp`` or ``attentive``, with their
@@ -135,12 +135,13 @@ def _choose_fit(solver: str, weight_decays: Sequence[float] | None) -> Fit:
     require_known("solver", solver, FITS)
     if weight_decays is None:
         return FITS[solver]()
+    decays = tuple(weight_decays)
     convex: dict[str, type[LbfgsFit | RidgeFit]] = {"lbfgs": LbfgsFit, "ridge": RidgeFit}
     if solver not in convex:
         raise UserError(f"weight_decays are of {' and '.join(convex)}, got {solver}")
-    if not weight_decays or not all(0 < decay < math.inf for decay in weight_decays):
-        raise UserError(f"weight_decays must be finite and above 0, at least one, got {list(weight_decays)}")
-    return convex[solver](weight_decays=tuple(weight_decays))
+    if not decays or not all(0 < decay < math.inf for decay in decays):
+        raise UserError(f"weight_decays must be finite and above 0, at least one, got {list(decays)}")
+    return convex[solver](weight_decays=decays)
 
 
 def _fit(
@@ -170,11 +171,18 @@ def _fit(
 
 
 def _to_labels(labels: Array, what: str, n_samples: int) -> np.ndarray:
-    found = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    kinds = "give integers, booleans or strings"
+    if isinstance(labels, Tensor):
+        if labels.dtype == torch.bfloat16:  # numpy has no such type
+            raise UserError(f"{what} has type {labels.dtype}; {kinds}")
+        labels = to_strided(labels, what).cpu().numpy()
+    found = to_numpy(labels, what)
     if found.shape != (n_samples,):
         raise UserError(f"{what} has shape {found.shape}; give one label for each of {n_samples} samples")
+    if found.dtype == object and all(isinstance(label, str) for label in found):  # columns of pandas
+        found = found.astype(str)
     if found.dtype.kind not in "biuUT":
-        raise UserError(f"{what} has type {found.dtype}; give integers, booleans or strings")
+        raise UserError(f"{what} has type {found.dtype}; {kinds}")
     return found
 
 
@@ -183,6 +191,10 @@ def _index_classes(train_y: np.ndarray, test_y: np.ndarray) -> tuple[np.ndarray,
     if (train_y.dtype.kind in "UT") != (test_y.dtype.kind in "UT"):
         raise UserError(
             f"train_y has type {train_y.dtype}, test_y {test_y.dtype}; give both as numbers or as strings"
+        )
+    if {train_y.dtype.kind, test_y.dtype.kind} == {"i", "u"} and np.uint64 in (train_y.dtype, test_y.dtype):
+        raise UserError(  # numpy joins them as floats, which are not exact
+            f"train_y has type {train_y.dtype}, test_y {test_y.dtype}; give both signed or both unsigned"
         )
     if len(np.unique(train_y)) < 2:
         raise UserError("train_y holds one class; a probe needs at least two")

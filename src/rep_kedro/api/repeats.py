@@ -60,7 +60,7 @@ def similarity_of_repeats(
     labels = list(tensors)
     try:
         values, reasons = compare_repeats(
-            list(tensors.values()),
+            [x if x.is_floating_point() else x.double() for x in tensors.values()],
             rdm=rdm,
             compare=compare,
             shrinkage=shrinkage,

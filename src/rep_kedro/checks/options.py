@@ -38,6 +38,22 @@ def require_threads(n_threads: object) -> None:
         raise UserError(f"parameter threads must be a positive integer or null, got {n_threads!r}")
 
 
+def require_temporary_folder(folder: str | None) -> None:
+    """Check the folder for temporary files that the environment names; Python would silently take another.
+
+    Args:
+        folder: Value of ``TMPDIR``; none and an empty one leave the choice to the system.
+
+    Raises:
+        ValueError: If it is no folder in which files can be made.
+    """
+    if folder and not (os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)):
+        raise UserError(
+            f"the environment variable TMPDIR names {folder!r}, which is no folder that can be written;"
+            " make it, or unset TMPDIR"
+        )
+
+
 def require_devices(parameters: Mapping[str, Any]) -> None:
     """Check each parameter ``device`` that one level of the parameters has.
 

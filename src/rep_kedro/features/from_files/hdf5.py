@@ -17,6 +17,8 @@ _TEXTS_AT_ONCE = 64  # of texts of any length, each of which may be as large as 
 _SPARE_BYTES = 1024  # that a filter may add to a chunk that it cannot make smaller
 _CHECKSUM_BYTES = 4
 _PIECE_BYTES = 1 << 20
+_MOST_PARTS = 10_000  # groups and datasets; the library finds each by following its path from the root
+_DEEPEST = 32
 _GZIP, _LZF = 1, 32000  # numbers that the format gives to filters
 _FILTERS = {_GZIP: "gzip", 2: "shuffle", 3: "fletcher32", _LZF: "lzf"}
 _LZF_RATIO = 89  # a reference of three bytes repeats at most 264
@@ -30,7 +32,7 @@ def open_datasets(path: Path, limit_bytes: int) -> Mapping[str, StoredArray]:
         limit_bytes: Most memory that a chunk may take.
 
     Raises:
-        UserError: If the library that reads the format is not installed.
+        UserError: If the library that reads the format is not installed, or the file has too many parts.
     """
     try:
         import h5py
@@ -53,13 +55,39 @@ def open_datasets(path: Path, limit_bytes: int) -> Mapping[str, StoredArray]:
             values = part if text is None else part.asstr("utf-8")
             found[key] = Sliced(shape, kind, _Inflated(part, values) if part.chunks else values, n_rows)
 
-    def note_link(key: str, link: Any) -> None:
-        if not isinstance(link, h5py.HardLink):
-            found[key] = Sliced((), f"a link to {link.path}", None)
-
+    links = _links_of(file)
     file.visititems(note)  # follows no link
-    file.visititems_links(note_link)
+    for key in links:
+        found[key] = Sliced((), f"a link to {file.get(key, getlink=True).path}", None)
     return found
+
+
+def _links_of(file: Any) -> list[str]:
+    """Return the names of links that are soft or to other files; no part is opened.
+
+    Raises:
+        UserError: If parts are too many, or too deep in each other, to be found in reasonable time.
+    """
+    import h5py
+
+    soft, n_parts = list[bytes](), 0
+
+    def note(name: bytes, link: Any) -> str | None:
+        nonlocal n_parts
+        n_parts += 1
+        if link.type != h5py.h5l.TYPE_HARD:
+            soft.append(name)
+        try:
+            name.decode()
+        except UnicodeDecodeError:
+            return f"a part named {name!r}, which is no UTF-8"
+        if n_parts > _MOST_PARTS:
+            return f"more than {_MOST_PARTS:,} groups and datasets"
+        return f"groups that are more than {_DEEPEST} deep" if name.count(b"/") > _DEEPEST else None
+
+    if why := file.id.links.visit(note, info=True):
+        raise UserError(f"it has {why}; write the arrays that are features to a file of their own")
+    return [name.decode() for name in soft]
 
 
 def _kind_of_dataset(part: Any, limit_bytes: int, *, is_text: bool) -> str:
