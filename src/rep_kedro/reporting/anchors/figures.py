@@ -25,6 +25,7 @@ from rep_kedro.reporting.style import (
     plot_note,
     start_figure,
     styled,
+    title_of_part,
 )
 from rep_kedro.reporting.tables import in_order
 from rep_kedro.reporting.texts import figure_texts
@@ -74,7 +75,7 @@ def plot_anchors(consistency: pd.DataFrame, anchor_comparisons: pd.DataFrame, *,
 def _plot(own: pd.DataFrame, comparisons: pd.DataFrame, measure: str) -> Figure:
     anchors, rows = in_order(own["anchor"]), _lay_out(own)
     shown = anchors[:MOST_PANELS]
-    title = TITLE if len(anchors) == len(shown) else f"{TITLE} ({len(shown)} of {len(anchors)} anchors)"
+    title = title_of_part(TITLE, len(shown), len(anchors), "anchors")
     n_columns = min(N_COLUMNS, len(shown))
     height = 0.25 * (rows[-1].y + 1) + 0.75
     figure = start_figure(title, 1.1 + height * -(-len(shown) // n_columns))

@@ -28,6 +28,7 @@ from rep_kedro.reporting.style import (
     plot_note,
     start_figure,
     styled,
+    title_of_part,
 )
 from rep_kedro.reporting.tables import (
     objectives_in_order,
@@ -79,8 +80,7 @@ def _plot_maps(
     shown = list(handles)[:n_panels]
     frames = {name: pd.DataFrame(handles[name].matrix().values) for name in shown}
     n_columns = 1 if len(shown) == 1 else 2
-    is_cut = len(shown) < len(handles)
-    title = f"{MAPS_TITLE} ({len(shown)} of {len(handles)} stimulus sets)" if is_cut else MAPS_TITLE
+    title = title_of_part(MAPS_TITLE, len(shown), len(handles), "stimulus sets")
     side = 8.4 if n_columns == 1 else 4.6
     figure = start_figure(title, 1.1 + side * -(-len(shown) // n_columns))
     axes = grid_of_panels(figure, len(shown), n_columns)

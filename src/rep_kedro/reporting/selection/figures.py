@@ -19,6 +19,7 @@ from rep_kedro.reporting.style import (
     row_height,
     start_figure,
     styled,
+    title_of_part,
     write_percents,
 )
 from rep_kedro.reporting.tables import in_order
@@ -61,7 +62,7 @@ def plot_model_selection(model_selection: pd.DataFrame, *, measure: str) -> Figu
 @styled
 def _plot(judged: pd.DataFrame, measure: str) -> Figure:
     sets = in_order(judged["stimulus_set"])
-    title = TITLE if len(sets) <= MOST_SETS else f"{TITLE} ({MOST_SETS} of {len(sets)} stimulus sets)"
+    title = title_of_part(TITLE, MOST_SETS, len(sets), "stimulus sets")
     sets = sets[:MOST_SETS]
     strategies = [name for name in STRATEGIES if (judged["strategy"] == name).any()]
     n_columns = min(N_COLUMNS, len(sets))

@@ -27,8 +27,8 @@ from rep_kedro.reporting.style import (
     make_square,
     names_in_lines,
     plot_note,
-    row_height,
     start_figure,
+    start_panels,
     styled,
     title_with_sets,
 )
@@ -102,10 +102,8 @@ def _plot_maps(
         {MEAN_PANEL: mean, **dict(list(matrices.items())[:n_panels])} if len(matrices) > 1 else dict(matrices)
     )
     n_columns = min(len(panels), 2 if len(panels) <= FEW_PANELS else 3)
-    n_rows = -(-len(panels) // n_columns)
-    row_in = row_height(n_rows, 4.15 if n_columns < 3 else 3.2, AROUND_IN)
-    figure = start_figure(title_with_sets(MAPS_TITLE, n_panels, len(matrices)), AROUND_IN + row_in * n_rows)
-    axes = grid_of_panels(figure, len(panels), n_columns)
+    title, row_in = title_with_sets(MAPS_TITLE, n_panels, len(matrices)), 4.15 if n_columns < 3 else 3.2
+    figure, axes = start_panels(title, len(panels), n_columns, row_in=row_in, around_in=AROUND_IN)
     limits = colour_limits(panels.values())
     for index, (panel, (name, frame)) in enumerate(zip(axes, panels.items(), strict=True)):
         shown = frame.loc[order, order]

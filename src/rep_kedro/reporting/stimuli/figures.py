@@ -4,14 +4,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rep_kedro.datasets.marks import describe_points
 from rep_kedro.reporting.names import shortened
 from rep_kedro.reporting.performance.figures import panels_of_sets
-from rep_kedro.reporting.style import plot_note, start_figure, styled
+from rep_kedro.reporting.style import evenly, plot_note, start_figure, styled
 from rep_kedro.reporting.texts import figure_texts
 from rep_kedro.stimuli.decoding import decode_images
 
@@ -94,12 +93,7 @@ def choose_rows(labels: Sequence[int | None], n: int) -> list[int]:
             ranked.append((seen[label], label, row))
             seen[label] += 1
     if not ranked:
-        return evenly_spaced(range(len(labels)), n)
+        return evenly(range(len(labels)), n)
     if len(seen) > n:
-        return sorted(evenly_spaced([row for rank, _, row in sorted(ranked) if rank == 0], n))
+        return sorted(evenly([row for rank, _, row in sorted(ranked) if rank == 0], n))
     return sorted(row for *_, row in sorted(ranked)[:n])
-
-
-def evenly_spaced(rows: Sequence[int], n: int) -> list[int]:
-    """Return at most n of the rows, the first and the last among them."""
-    return [rows[place] for place in np.linspace(0, len(rows) - 1, min(n, len(rows))).round().astype(int)]
