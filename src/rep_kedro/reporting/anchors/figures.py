@@ -54,11 +54,6 @@ class _Row:
 def plot_anchors(consistency: pd.DataFrame, anchor_comparisons: pd.DataFrame, *, measure: str) -> Figure:
     """Draw the consistency of each anchor with each kind of network, one panel per anchor.
 
-    Args:
-        consistency: The contract's table; its rows of anchors and of the measure count.
-        anchor_comparisons: The contract's table.
-        measure: Which similarity measure.
-
     Returns:
         One row per value of each category. A bracket with a star joins two values where the corrected
         rank-sum test is below 0.01 and the interval of the difference of medians leaves out 0.

@@ -187,9 +187,6 @@ def _add_ceiling_legend(figure: Figure, *, has_chance: bool) -> None:
 def plot_sample_sizes(sample_sizes: pd.DataFrame) -> Figure:
     """Draw similarities and their change over the number of stimuli, one panel per stimulus set.
 
-    Args:
-        sample_sizes: The contract's table; every measure in it is drawn.
-
     Returns:
         Above: mean similarity over pairs of networks, band: middle half. Below: mean absolute difference from
         the similarity on all stimuli.

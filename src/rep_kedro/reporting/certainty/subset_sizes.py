@@ -47,9 +47,6 @@ class CurveHandle(Protocol):
 def plot_subset_sizes(sample_size_curves: Mapping[str, CurveHandle]) -> Figure:
     """Draw the absolute differences of similarities between neighbouring numbers of stimuli as boxes.
 
-    Args:
-        sample_size_curves: Handles by ``<stimulus set>/<measure>``.
-
     Returns:
         One panel per stimulus set, one box per measure and step from a number of stimuli to the next; over
         pairs of networks and random orders. Box: middle half; line: 5 to 95 %.

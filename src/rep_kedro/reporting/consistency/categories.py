@@ -41,11 +41,6 @@ def plot_consistency_by_category(
 ) -> Figure:
     """Draw the consistency of every kind of network pair, one panel per category.
 
-    Args:
-        consistency: The contract's table.
-        consistency_summary: The contract's table; counts the kinds that have too few networks to be drawn.
-        measure: Which similarity measure.
-
     Returns:
         One row per kind of pair, sorted by median, the highest on top, in the colours of the two values. Line
         and band: median and middle half over all network pairs.

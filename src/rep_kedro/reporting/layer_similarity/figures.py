@@ -55,12 +55,6 @@ def plot_layer_similarity(
 ) -> Figure:
     """Draw every layer against every layer as heat maps, networks and layers in their order.
 
-    Args:
-        layer_similarity_matrices: Handles by ``<stimulus set>/<measure>``.
-        model_cards: Gives each network's objective.
-        measure: Which similarity measure.
-        n_heat_maps: At most this many stimulus sets are drawn.
-
     Returns:
         One panel per stimulus set: blocks on the diagonal are layers within a network, the others layers of
         two networks. White lines part networks; grey: undefined or not compared.

@@ -54,14 +54,6 @@ def plot_saturation(
 ) -> Figure:
     """Draw saturation and probe accuracy along the layers, a panel per architecture and objective.
 
-    Args:
-        layer_diagnostics: The contract's table.
-        probe_results: The contract's table.
-        receptive_fields: The contract's table; gives the border layer.
-        model_cards: Gives objective and architecture.
-        stimulus_set: The images to show; None, or images without results: the first that have both.
-        delta: Share of variance that defines saturation.
-
     Returns:
         Thin lines: single networks; thick: their mean. Both quantities are fractions in [0, 1]. Shaded: from
         the border layer on, the first whose input already sees the whole image.
@@ -192,11 +184,6 @@ def plot_stitching(
     stitching_results: pd.DataFrame, model_cards: pd.DataFrame, *, stimulus_set: str | None
 ) -> Figure:
     """Draw the relative accuracy of stitched networks along the layers.
-
-    Args:
-        stitching_results: The contract's table.
-        model_cards: Gives objective and architecture.
-        stimulus_set: The images to show; None, or images without results: the first that have some.
 
     Returns:
         A panel per architecture pair and objective of the network that goes on; a colour per objective of the

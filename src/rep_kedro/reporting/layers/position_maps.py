@@ -32,10 +32,6 @@ LAYER_CHARS, NETWORK_CHARS = 15, 18
 def plot_position_maps(layer_probe_results: pd.DataFrame, *, stimulus_set: str | None) -> Figure:
     """Draw the accuracy of the probe of each position, a map per layer.
 
-    Args:
-        layer_probe_results: The contract's table; rows of single positions are shown.
-        stimulus_set: The images to show; None, or images without such probes: the first that have some.
-
     Returns:
         Square maps from input to output, one colour scale from the lowest to the highest accuracy; each
         network begins a new row. Of many networks three are shown, of many layers as many as fit, at equal

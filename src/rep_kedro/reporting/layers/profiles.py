@@ -43,15 +43,6 @@ def plot_layer_profiles(
 ) -> Figure:
     """Draw saturation and probe accuracy of single networks along their layers, joined by the layers' names.
 
-    Args:
-        layer_diagnostics: The contract's table.
-        probe_results: The contract's table.
-        receptive_fields: The contract's table; gives the border layer.
-        layer_tails: The contract's table; gives the tail.
-        model_cards: Gives the accuracy of the network itself.
-        stimulus_set: The images to show; None, or images without results: the first that have both.
-        delta: Share of variance that defines saturation.
-
     Returns:
         A panel per network; of more than twelve, those trained on these images if there are some, and at most
         twelve. All quantities are fractions in [0, 1]. Shaded: from the border layer on; triangle: first

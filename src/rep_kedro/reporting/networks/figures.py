@@ -35,11 +35,6 @@ def plot_training(
 ) -> Figure:
     """Draw every metric of every objective over the epochs, each panel with its own scale.
 
-    Args:
-        training_history: The contract's table.
-        model_cards: Gives the objectives' colours.
-        metrics: Which metrics, in this order; empty: all, by name with the loss first.
-
     Returns:
         One line per network; the line style shows the architecture. Networks with a single epoch on record,
         such as untrained ones, have no curve and are left out.

@@ -51,11 +51,6 @@ CROWDED_DPI = 90  # thousands of points are embedded as an image; finer ones wou
 def plot_performance_gap(similarities: pd.DataFrame, probe_results: pd.DataFrame, *, measure: str) -> Figure:
     """Draw the accuracy difference of two networks against their similarity, one panel per stimulus set.
 
-    Args:
-        similarities: The contract's table.
-        probe_results: The contract's table; the probes of the final layers count.
-        measure: Which similarity measure.
-
     Returns:
         One point per pair of networks, coloured by the larger accuracy; Pearson's r and n in the titles.
     """

@@ -27,11 +27,6 @@ def plot_gap_correlations(
 ) -> Figure:
     """Draw the correlation of similarity and accuracy difference on each stimulus set, with its interval.
 
-    Args:
-        performance_gaps: The contract's table.
-        stimulus_cards: Gives the groups of stimulus sets, each with a colour of its own.
-        measure: Which similarity measure.
-
     Returns:
         One row per stimulus set, the most negative on top; filled where the corrected permutation test is at
         most 0.05. Sets without a correlation come last, with their reason.

@@ -64,11 +64,6 @@ def plot_rank_choice(
 ) -> Figure:
     """Draw probe accuracy against log2 of RankMe on the training images, with a line for each method.
 
-    Args:
-        label_free_measures: The contract's table.
-        probe_results: The contract's table; the probes of the final layers count.
-        model_cards: Gives method and training set.
-
     Returns:
         One panel per stimulus set, one mark per network that was trained on one of the stimulus sets.
     """
@@ -83,10 +78,6 @@ def plot_rank_choice(
 
 def plot_rank_transfer(label_free_measures: pd.DataFrame, model_cards: pd.DataFrame) -> Figure:
     """Draw RankMe on other stimulus sets against that on the training images, both as log2.
-
-    Args:
-        label_free_measures: The contract's table.
-        model_cards: Gives method and training set.
 
     Returns:
         One panel per stimulus set, one mark per network that was trained on another one; equal ranks are on
@@ -184,9 +175,6 @@ def shown_regrets(selection_regret: pd.DataFrame) -> pd.DataFrame:
 
 def plot_selection_regret(selection_regret: pd.DataFrame) -> Figure:
     """Draw what is lost by taking the network with the highest RankMe, by method and swept setting.
-
-    Args:
-        selection_regret: The contract's table.
 
     Returns:
         One panel per stimulus set, a row per method and setting, lines are intervals; hollow marks have fewer

@@ -42,10 +42,6 @@ _DODGE = 0.17  # of the distance between two sizes
 def plot_model_selection(model_selection: pd.DataFrame, *, measure: str) -> Figure:
     """Draw accuracies over the number of networks by strategy, and gains over the similarity within a set.
 
-    Args:
-        model_selection: The contract's table, rows of the measure.
-        measure: Named on the axis of similarity.
-
     Returns:
         Above, for each stimulus set: medians over draws of the ensemble's accuracy (filled) and of the best
         single network's (hollow), lines from the smallest to the largest draw. Below: by how much the

@@ -59,14 +59,7 @@ def plot_similarity(
     measure: str,
     n_heat_maps: int,
 ) -> Figure:
-    """Draw the stored similarity matrices of one measure; see :func:`plot_similarity_maps`.
-
-    Args:
-        similarity_matrices: Handles by ``<stimulus set>/<measure>``.
-        model_cards: Gives each network's objective.
-        measure: Which similarity measure.
-        n_heat_maps: At most this many stimulus sets are drawn in addition to their mean.
-    """
+    """Draw the stored similarity matrices of one measure; see :func:`plot_similarity_maps`."""
     matrices = matrices_of(similarity_matrices, measure)
     return plot_similarity_maps(matrices, model_cards, measure=measure, n_panels=n_heat_maps)
 

@@ -37,9 +37,6 @@ class StimulusSetHandle(Protocol):
 def plot_stimuli(stimulus_sets: Mapping[str, StimulusSetHandle]) -> Figure:
     """Draw a few images of each stimulus set, of different classes where it has classes.
 
-    Args:
-        stimulus_sets: Handles by name; only the images that are drawn are read.
-
     Returns:
         One row per stimulus set, at most ``MOST_SETS`` evenly spaced by name; images of ``SIDE_PX`` pixels.
     """

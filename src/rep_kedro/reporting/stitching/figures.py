@@ -44,11 +44,6 @@ def plot_stitching_maps(
 ) -> Figure:
     """Draw relative accuracy along the layers, a line for each map.
 
-    Args:
-        stitching_results: The contract's table.
-        model_cards: Gives the architecture.
-        stimulus_set: The images to show; None, or images without results: the first that have some.
-
     Returns:
         A panel per architecture of the end network. Lines: mean over pairs of networks and seeds; bars: one
         standard deviation over them.
@@ -63,13 +58,7 @@ def plot_stitching_maps(
 def plot_stitching_cka(
     stitching_results: pd.DataFrame, model_cards: pd.DataFrame, *, stimulus_set: str | None
 ) -> Figure:
-    """Draw CKA at the joint against the cross-entropy of the outputs, a mark for each stitch.
-
-    Args:
-        stitching_results: The contract's table.
-        model_cards: Gives the architecture.
-        stimulus_set: As of `plot_stitching_maps`.
-    """
+    """Draw CKA at the joint against the cross-entropy of the outputs, a mark for each stitch."""
     rows = _shown(stitching_results, stimulus_set).dropna(subset=["cka", "cross_entropy"])
     if not len(rows):
         return plot_note(CKA_TITLE, "no CKA was computed at the joints; add cka to stitching.measures")
@@ -80,11 +69,6 @@ def plot_stitching_grid(
     stitching_results: pd.DataFrame, model_cards: pd.DataFrame, *, stimulus_set: str | None
 ) -> Figure:
     """Draw relative accuracy for each layer of the front with each layer of the end, a panel per map.
-
-    Args:
-        stitching_results: The contract's table.
-        model_cards: Gives the architectures.
-        stimulus_set: As of `plot_stitching_maps`.
 
     Returns:
         Cells: mean over pairs of networks and seeds of two architectures.
