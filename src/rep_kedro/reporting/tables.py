@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from rep_kedro.datasets import MemberKey
-from rep_kedro.reporting.contract import COLUMNS
 from rep_kedro.reporting.names import UNKNOWN, written
+from rep_kedro.schemas import TABLES
 
 if TYPE_CHECKING:
     from rep_kedro.reporting.style import Palette
@@ -38,15 +38,14 @@ class MatrixHandle(Protocol):
 
 
 def require_table(name: str, table: pd.DataFrame | None) -> pd.DataFrame:
-    """Return a table with at least its contract's columns; a missing or empty one becomes an empty one.
+    """Return a table with at least its contract's columns; a missing or empty one becomes a typed empty one.
 
     Raises:
         ValueError: If a table with rows lacks columns.
     """
-    columns = COLUMNS[name]
     if table is None or not len(table):
-        return pd.DataFrame({column: pd.Series(dtype="object") for column in columns})
-    missing = [column for column in columns if column not in table.columns]
+        return TABLES[name].frame([])
+    missing = [column for column in TABLES[name].names if column not in table.columns]
     if missing:
         raise ValueError(f"table {name!r} lacks the columns {missing}; it has {list(table.columns)}")
     return table
@@ -160,8 +159,7 @@ def best_layers(probe_results: pd.DataFrame) -> pd.DataFrame:
 
     The earlier on ties, and none of a network without such accuracies: layers are not chosen on test images.
     """
-    known = probe_results.assign(validation_accuracy=pd.to_numeric(probe_results["validation_accuracy"]))
-    known = known.dropna(subset=["validation_accuracy"]).sort_values("depth", kind="stable")
+    known = probe_results.dropna(subset=["validation_accuracy"]).sort_values("depth", kind="stable")
     if not len(known):
         return known
     best = known.groupby(["stimulus_set", "model"], sort=False)["validation_accuracy"].idxmax()

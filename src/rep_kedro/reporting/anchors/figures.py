@@ -61,8 +61,6 @@ def plot_anchors(consistency: pd.DataFrame, anchor_comparisons: pd.DataFrame, *,
     own = consistency[(consistency["anchor"] != "") & (consistency["measure"] == measure)]
     if not len(own) or own["pearson"].isna().all():
         return plot_note(TITLE, f"no network is an anchor with a defined consistency ({measure})")
-    for column in ("pearson", "pearson_low", "pearson_high"):
-        own[column] = pd.to_numeric(own[column])
     return _plot(own, anchor_comparisons[anchor_comparisons["measure"] == measure], measure)
 
 

@@ -48,8 +48,6 @@ def plot_consistency_by_category(
     own = consistency[(consistency["measure"] == measure) & (consistency["anchor"] == "")]
     if not len(own) or own["pearson"].isna().all():
         return plot_note(TITLE, f"no defined consistency of the measure {measure!r}")
-    numbers = ["pearson", "pearson_low", "pearson_high"]
-    own = own.assign(**{name: pd.to_numeric(own[name]) for name in numbers})
     summary = consistency_summary[
         (consistency_summary["measure"] == measure) & (consistency_summary["anchor"] == "")
     ]

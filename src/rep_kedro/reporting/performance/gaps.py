@@ -36,8 +36,6 @@ def plot_gap_correlations(
         return plot_note(
             TITLE, f"no stimulus set has a correlation of {measure} with differences of accuracy"
         )
-    numbers = ["pearson", "spearman", "pearson_low", "pearson_high", "p_adjusted"]
-    rows = rows.assign(**{name: pd.to_numeric(rows[name]) for name in numbers})
     return _plot(rows, groups_of_sets(stimulus_cards), measure)
 
 

@@ -6,12 +6,11 @@ from rep_kedro.kernels.statistics.families import LEVEL
 from rep_kedro.reporting.content import ReportContent
 from rep_kedro.reporting.page import Column, Section, counted, list_in_words, make_table, write_number
 from rep_kedro.reporting.selection.criteria_figures import CRITERION
-from rep_kedro.reporting.similarity.text import undefined_in_words, with_numbers
+from rep_kedro.reporting.similarity.text import undefined_in_words
 
 ALL = "all"  # all methods together: their ranks cannot be compared, so no sentence is about them
 FEWEST_RUNS = 10  # with fewer, percentile intervals over runs are too narrow
 MOST_ROWS = 60
-NUMBERS = ("pearson_log2", "spearman", "spearman_p", "spearman_low", "spearman_high", "kendall")
 COLUMNS = {
     "source": Column("source"),
     "group": Column("method"),
@@ -29,7 +28,7 @@ COLUMNS = {
 
 def describe(content: ReportContent) -> list[Section]:
     """Say for which methods RankMe orders networks as their accuracy does."""
-    rows = with_numbers(content.table("selection_criteria"), *NUMBERS)
+    rows = content.table("selection_criteria")
     own = rows[
         (rows["source"] != "study")
         | ((rows["criterion"] == CRITERION) & (rows["criterion_set"] == rows["performance"]))
