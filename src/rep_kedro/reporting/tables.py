@@ -4,8 +4,8 @@ Selections only: nothing is estimated here. A table without rows is a valid answ
 nothing; a table that lacks a column is an error.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,26 +15,8 @@ from rep_kedro.reporting.names import UNKNOWN, written
 from rep_kedro.schemas import TABLES
 
 if TYPE_CHECKING:
+    from rep_kedro.datasets import MatrixHandle
     from rep_kedro.reporting.style import Palette
-
-
-class SimilarityMatrix(Protocol):
-    """A square matrix with the networks' names on both sides."""
-
-    @property
-    def values(self) -> Any:
-        """Shape (n_models, n_models), float64."""
-
-    @property
-    def labels(self) -> Sequence[str]:
-        """The networks, in the order of rows and columns."""
-
-
-class MatrixHandle(Protocol):
-    """A member of the collection of similarity matrices."""
-
-    def matrix(self) -> SimilarityMatrix:
-        """Return the matrix."""
 
 
 def require_table(name: str, table: pd.DataFrame | None) -> pd.DataFrame:
@@ -102,7 +84,7 @@ def layers_in_order(table: pd.DataFrame) -> list[str]:
     return [str(layer) for layer in depths.sort_values(kind="stable").index]
 
 
-def matrices_of(handles: Mapping[str, MatrixHandle], measure: str) -> dict[str, pd.DataFrame]:
+def matrices_of(handles: "Mapping[str, MatrixHandle]", measure: str) -> dict[str, pd.DataFrame]:
     """Return the matrices of one measure by stimulus set, as frames labelled by network."""
     frames = {}
     for key in sorted(handles):

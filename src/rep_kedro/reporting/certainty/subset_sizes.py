@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any, Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from rep_kedro.datasets import MemberKey
+from rep_kedro.datasets import MemberKey, TensorsHandle
 from rep_kedro.datasets.marks import describe_points
 from rep_kedro.reporting.certainty.figures import LINE_COLOURS
 from rep_kedro.reporting.names import shortened
@@ -33,18 +32,7 @@ BOX_WIDTH = 0.8
 Differences = dict[str, dict[str, list[np.ndarray]]]
 
 
-class CurveHandle(Protocol):
-    """A member of the collection of similarities by number of stimuli."""
-
-    @property
-    def meta(self) -> Mapping[str, Any]:
-        """Holds ``sizes``."""
-
-    def tensor(self, name: str) -> Any:
-        """Return ``similarity``, shape (n_orders, n_sizes, n_pairs)."""
-
-
-def plot_subset_sizes(sample_size_curves: Mapping[str, CurveHandle]) -> Figure:
+def plot_subset_sizes(sample_size_curves: Mapping[str, TensorsHandle]) -> Figure:
     """Draw the absolute differences of similarities between neighbouring numbers of stimuli as boxes.
 
     Returns:

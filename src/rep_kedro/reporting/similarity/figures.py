@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from rep_kedro.datasets import MatrixHandle
 from rep_kedro.datasets.marks import describe_map, describe_points
 from rep_kedro.reporting.names import shortened
 from rep_kedro.reporting.similarity.heat_maps import (
@@ -33,7 +34,6 @@ from rep_kedro.reporting.style import (
     title_with_sets,
 )
 from rep_kedro.reporting.tables import (
-    MatrixHandle,
     cluster_order,
     in_order,
     matrices_of,
