@@ -87,8 +87,6 @@ def test_what_does_not_vary_has_no_dimension_and_a_reason(shape):
         (X, {"delta": 2}, r"delta must be in \(0, 1\], got 2"),
         (X, {"rule": "delft"}, r"unknown rule 'delft'"),
         (X, {"epsilon": math.nan}, r"epsilon must be finite and not negative, got nan"),
-        (X * 1e-200, {}, r"the largest number .*e-199, whose square leaves the range of float64; scale"),
-        (X * 1e200, {}, r"the largest number .*e\+201, whose square leaves the range of float64; scale"),
         (np.ma.masked_less(X, 0), {}, r"the representation has \d+ masked values"),
     ],
 )

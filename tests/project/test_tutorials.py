@@ -75,8 +75,8 @@ def test_own_code_and_features_are_compared_as_the_tutorial_says(tmp_path: Path)
     (study,) = yaml_blocks("own-code-and-features")
     commands = re.findall(r"(?m)^\$ (kedro .*)$", page)
     (project / "my_net.py").write_text(network, encoding="utf-8")
-    (project / "conf/mine").mkdir()
-    (project / "conf/mine/parameters.yml").write_text(study, encoding="utf-8")
+    (project / "conf/own").mkdir()
+    (project / "conf/own/parameters.yml").write_text(study, encoding="utf-8")
     listing, ingest, comparison = (command.split() for command in commands)
     assert "block2.0" in run_shared(project, *listing).stdout
     run_shared(project, *ingest)
@@ -89,7 +89,7 @@ def test_own_code_and_features_are_compared_as_the_tutorial_says(tmp_path: Path)
     cards = pd.read_parquet(project / "data/04_feature/model_cards.parquet").set_index("model")
     assert cards["feature_width"].to_dict() == {"judgements": 10, "my_net": 16}
     study = study.replace("allow_code: true", "allow_code: false")
-    (project / "conf/mine/parameters.yml").write_text(study, encoding="utf-8")
+    (project / "conf/own/parameters.yml").write_text(study, encoding="utf-8")
     refused = run_shared(project, *comparison, check=False)
     assert refused.returncode == 1
     assert "my_net (my_net.py:MyNet) would run Python code" in refused.stderr

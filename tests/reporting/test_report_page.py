@@ -10,11 +10,11 @@ import pytest
 
 from rep_kedro.pipelines.reporting.study_figures import STUDY_FIGURES
 from rep_kedro.reporting.content import make_content
-from rep_kedro.reporting.contract import COLUMNS
 from rep_kedro.reporting.page import Column, list_in_words, make_table, write_number
 from rep_kedro.reporting.report import build_report
 from rep_kedro.reporting.stitching.text import stitching_in_words
 from rep_kedro.reporting.svg import inline_svg
+from rep_kedro.schemas import TABLES
 
 ANCHORS = [
     "summary",
@@ -204,7 +204,7 @@ NOT_ON_THE_PAGE = {"training_costs", "network_settings"}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in COLUMNS if name not in CHOICES | NOT_ON_THE_PAGE])
+@pytest.mark.parametrize("name", [name for name in TABLES if name not in CHOICES | NOT_ON_THE_PAGE])
 def test_each_table_may_be_missing(study, html, choices, name):
     notes = Page(html).text.count("This run")
     for absent in (None, study.tables[name].iloc[:0]):

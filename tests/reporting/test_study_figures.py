@@ -14,7 +14,6 @@ from rep_kedro.errors import UserError
 from rep_kedro.pipelines.reporting.params import ReportingParams
 from rep_kedro.pipelines.reporting.study_figures import COLLECTIONS, STUDY_FIGURES, TABLES, plan_figures
 from rep_kedro.reporting.certainty.subset_sizes import plot_subset_sizes
-from rep_kedro.reporting.contract import COLUMNS
 from rep_kedro.reporting.pairs import mean_and_spread, pairs_by_set, square
 from rep_kedro.reporting.performance.figures import panels_of_sets
 from rep_kedro.reporting.predictions.figures import agreement_and_similarity, within_range
@@ -22,6 +21,7 @@ from rep_kedro.reporting.similarity.cross_tables import plot_categories, propert
 from rep_kedro.reporting.similarity.set_scatter import chosen_set_pairs, plot_set_scatter
 from rep_kedro.reporting.similarity.spread import plot_mean_and_spread
 from rep_kedro.reporting.texts import figure_texts
+from rep_kedro.schemas import TABLES as SCHEMAS
 
 MOST_BYTES = {  # 64 networks on 23 sets, with what each mark is
     "mean_and_spread": 400_000,
@@ -67,7 +67,7 @@ def points_of(figure, axes=0):
 
 
 def test_every_figure_has_words_tables_of_the_contract_and_a_function():
-    assert set(TABLES) <= set(COLUMNS)
+    assert set(TABLES) <= set(SCHEMAS)
     for name, figure in STUDY_FIGURES.items():
         assert set(figure_texts(name)) == {"title", "reading", "misleads"}
         assert callable(figure.function())

@@ -23,7 +23,6 @@ from rep_kedro.schemas.diagnostics import RECEPTIVE_FIELDS
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-_SMALLEST = 1e-140  # squares of larger numbers, and of smaller ones than its inverse, are within float64
 _OF_RUNS = frozenset({"model", "layer", "depth", "input_px"})
 _NULLABLE = {Kind.INTEGER: "Int64", Kind.FLAG: "boolean", Kind.TEXT: "object"}
 

@@ -1,4 +1,8 @@
-"""Check that names in one parameter exist where another parameter defines them."""
+"""Check that names in one parameter exist where another parameter defines them.
+
+Each check takes the parameters (valid, nested), those of the command line among them, and the loader, which
+knows the file of each.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,11 +15,6 @@ from rep_kedro.errors import UserError, suggest
 
 def require_compared_measure(parameters: Mapping[str, Any], given: Mapping[str, Any], loader: Loader) -> None:
     """Refuse a measure of the report that is none of the measures of the similarity pipeline.
-
-    Args:
-        parameters: Valid parameters, nested.
-        given: Those of the command line.
-        loader: The loader, which knows the file of each parameter.
 
     Raises:
         ValueError: If it is none; the message has its place and the measures there are.
@@ -34,11 +33,6 @@ def require_compared_measure(parameters: Mapping[str, Any], given: Mapping[str, 
 def require_known_anchors(parameters: Mapping[str, Any], given: Mapping[str, Any], loader: Loader) -> None:
     """Refuse an anchor of consistency that is no network of the study.
 
-    Args:
-        parameters: Valid parameters, nested.
-        given: Those of the command line.
-        loader: The loader, which knows the file of each parameter.
-
     Raises:
         ValueError: If one is none; the message has its place, and close matches or the networks there are.
     """
@@ -56,11 +50,6 @@ def require_known_anchors(parameters: Mapping[str, Any], given: Mapping[str, Any
 
 def require_enough_stimuli(parameters: Mapping[str, Any], given: Mapping[str, Any], loader: Loader) -> None:
     """Refuse more clusters or neighbours of cluster learnability than a subset of known size has stimuli.
-
-    Args:
-        parameters: Valid parameters, nested.
-        given: Those of the command line.
-        loader: The loader, which knows the file of each parameter.
 
     Raises:
         ValueError: If there are too few; the message has the place, the subset and its size.
@@ -87,11 +76,6 @@ def drop_default_anchors(
 
     Those are networks trained here, so that a study of imported networks alone has none of them. Anchors that
     it names itself stay.
-
-    Args:
-        parameters: Nested, perhaps not valid; not changed.
-        given: Those of the command line.
-        loader: The loader, which knows the file of each parameter.
     """
     training, consistency = parameters.get("training"), parameters.get("consistency")
     trains = not isinstance(training, Mapping) or training.get("grids") != []

@@ -8,11 +8,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from rep_kedro.datasets.figure import render_svg
-from rep_kedro.reporting.contract import COLUMNS
 from rep_kedro.reporting.page import FigureBlock
 from rep_kedro.reporting.svg import inline_marks, inline_svg
 from rep_kedro.reporting.tables import chosen_stimulus_set, require_table
 from rep_kedro.reporting.texts import figure_number, figure_texts
+from rep_kedro.schemas import TABLES
 
 
 @dataclass(frozen=True)
@@ -99,10 +99,10 @@ def make_content(
     Raises:
         ValueError: If a table is unknown or lacks columns.
     """
-    unknown = sorted(set(tables) - set(COLUMNS))
+    unknown = sorted(set(tables) - set(TABLES))
     if unknown:
-        raise ValueError(f"unknown tables {unknown}; known: {', '.join(COLUMNS)}")
-    checked = {name: require_table(name, tables.get(name)) for name in COLUMNS}
+        raise ValueError(f"unknown tables {unknown}; known: {', '.join(TABLES)}")
+    checked = {name: require_table(name, tables.get(name)) for name in TABLES}
     shown = chosen_stimulus_set(stimulus_set, checked["layer_diagnostics"], checked["probe_results"])
     before = {name: table for name, table in (earlier or {}).items() if table is not None and len(table)}
     return ReportContent(tables=checked, figures=figures, stimulus_set=shown, earlier=before, **choices)

@@ -28,8 +28,7 @@ def pairs_by_set(similarities: pd.DataFrame) -> pd.DataFrame:
     if not len(similarities):
         empty = pd.MultiIndex.from_arrays([[], [], [], []], names=index)
         return pd.DataFrame(index=empty, dtype=np.float64)
-    wide = similarities.assign(similarity=pd.to_numeric(similarities["similarity"]).astype("float64"))
-    wide = wide.pivot_table(
+    wide = similarities.pivot_table(
         index=index, columns="stimulus_set", values="similarity", aggfunc="first", dropna=False, sort=False,
         observed=True,
     )  # fmt: skip

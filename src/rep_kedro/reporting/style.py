@@ -9,9 +9,10 @@ import math
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeVar
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
@@ -26,6 +27,7 @@ from rep_kedro.reporting.names import UNKNOWN as UNKNOWN  # noqa: PLC0414 - draw
 from rep_kedro.reporting.names import drawn, shortened
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 WIDTH_IN = 10.4
 INK, MUTED, GRID, PAPER = "#1c2227", "#5d6770", "#d9dde1", "#ffffff"
@@ -197,6 +199,26 @@ def row_height(n_rows: int, wanted_in: float, around_in: float) -> float:
         (3.0, 1.9)
     """
     return min(wanted_in, (SCREEN_IN - around_in) / n_rows)
+
+
+def start_panels(
+    title: str, n_panels: int, n_columns: int, *, row_in: float, around_in: float, **shared: Any
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure with a grid of panels that a screen holds, of heights as in :func:`row_height`."""
+    n_rows = math.ceil(n_panels / n_columns)
+    figure = start_figure(title, around_in + row_height(n_rows, row_in, around_in) * n_rows)
+    return figure, grid_of_panels(figure, n_panels, n_columns, **shared)
+
+
+def evenly(items: Sequence[T], most: int) -> list[T]:
+    """Return at most so many items, evenly spaced in their order, the first and the last among them."""
+    places = np.linspace(0, len(items) - 1, min(len(items), most)).round().astype(int)
+    return [items[place] for place in places]
+
+
+def title_of_part(title: str, n_shown: int, n_all: int, what: str) -> str:
+    """Return a title that says how many are shown, where these are not all."""
+    return title if n_shown >= n_all else f"{title} ({n_shown} of {n_all} {what})"
 
 
 def names_in_lines(names: Sequence[str], n_characters: int = 100, most: int = 24) -> str:

@@ -4,49 +4,30 @@ Selections only: nothing is estimated here. A table without rows is a valid answ
 nothing; a table that lacks a column is an error.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from rep_kedro.datasets import MemberKey
-from rep_kedro.reporting.contract import COLUMNS
 from rep_kedro.reporting.names import UNKNOWN, written
+from rep_kedro.schemas import TABLES
 
 if TYPE_CHECKING:
+    from rep_kedro.datasets import MatrixHandle
     from rep_kedro.reporting.style import Palette
 
 
-class SimilarityMatrix(Protocol):
-    """A square matrix with the networks' names on both sides."""
-
-    @property
-    def values(self) -> Any:
-        """Shape (n_models, n_models), float64."""
-
-    @property
-    def labels(self) -> Sequence[str]:
-        """The networks, in the order of rows and columns."""
-
-
-class MatrixHandle(Protocol):
-    """A member of the collection of similarity matrices."""
-
-    def matrix(self) -> SimilarityMatrix:
-        """Return the matrix."""
-
-
 def require_table(name: str, table: pd.DataFrame | None) -> pd.DataFrame:
-    """Return a table with at least its contract's columns; a missing or empty one becomes an empty one.
+    """Return a table with at least its contract's columns; a missing or empty one becomes a typed empty one.
 
     Raises:
         ValueError: If a table with rows lacks columns.
     """
-    columns = COLUMNS[name]
     if table is None or not len(table):
-        return pd.DataFrame({column: pd.Series(dtype="object") for column in columns})
-    missing = [column for column in columns if column not in table.columns]
+        return TABLES[name].frame([])
+    missing = [column for column in TABLES[name].names if column not in table.columns]
     if missing:
         raise ValueError(f"table {name!r} lacks the columns {missing}; it has {list(table.columns)}")
     return table
@@ -103,7 +84,7 @@ def layers_in_order(table: pd.DataFrame) -> list[str]:
     return [str(layer) for layer in depths.sort_values(kind="stable").index]
 
 
-def matrices_of(handles: Mapping[str, MatrixHandle], measure: str) -> dict[str, pd.DataFrame]:
+def matrices_of(handles: "Mapping[str, MatrixHandle]", measure: str) -> dict[str, pd.DataFrame]:
     """Return the matrices of one measure by stimulus set, as frames labelled by network."""
     frames = {}
     for key in sorted(handles):
@@ -160,8 +141,7 @@ def best_layers(probe_results: pd.DataFrame) -> pd.DataFrame:
 
     The earlier on ties, and none of a network without such accuracies: layers are not chosen on test images.
     """
-    known = probe_results.assign(validation_accuracy=pd.to_numeric(probe_results["validation_accuracy"]))
-    known = known.dropna(subset=["validation_accuracy"]).sort_values("depth", kind="stable")
+    known = probe_results.dropna(subset=["validation_accuracy"]).sort_values("depth", kind="stable")
     if not len(known):
         return known
     best = known.groupby(["stimulus_set", "model"], sort=False)["validation_accuracy"].idxmax()

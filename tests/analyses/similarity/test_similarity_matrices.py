@@ -14,7 +14,7 @@ from rep_kedro.analyses.similarity.matrices import plan_similarity_matrices
 from rep_kedro.analyses.similarity.params import SimilarityParams
 from rep_kedro.datasets import Planned, Tensors
 from rep_kedro.datasets.validators import require_similarity_matrix
-from rep_kedro.kernels.similarity.cka import pairwise_linear_cka
+from rep_kedro.kernels.similarity.cka import compare_cka
 from rep_kedro.measures import MEASURES
 
 MATRIX = "rep_kedro.datasets.MatrixDataset"
@@ -120,7 +120,9 @@ def test_a_batch_yields_only_what_it_is_asked_for(features):
 def test_labels_are_the_networks_and_values_are_theirs(tmp_path, features):
     matrix = _compare(tmp_path, features)["letters/cka_linear_debiased"].matrix()
     assert matrix.labels == ("net_a", "net_b", "net_c")
-    expected = pairwise_linear_cka([torch.from_numpy(_draw(seed).astype(np.float32)) for seed in range(3)])
+    drawn = [torch.from_numpy(_draw(seed).astype(np.float32)) for seed in range(3)]
+    request = {"it": {"kernel": "linear", "estimator": "debiased"}}
+    [(_, expected, _)] = compare_cka(drawn, request, memory_bytes=2**28)
     np.testing.assert_allclose(matrix.values, expected, rtol=0, atol=1e-12)
     assert matrix.meta["n_stimuli"] == N_STIMULI
     assert matrix.meta["n_features"] == [5, 5, 5]

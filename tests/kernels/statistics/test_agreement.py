@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import pearsonr, spearmanr
+from tests.kernels.random_numbers import seeded
 from tests.reference import agreement as reference
 
 from rep_kedro.kernels.statistics.agreement import (
@@ -19,19 +20,15 @@ from rep_kedro.kernels.statistics.resampling import draw_bootstrap_counts
 N_MODELS, N_SETS, N_REPLICATES = 6, 4, 30
 
 
-def _generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
 def _draw(seed=0):
-    drawn = torch.randn(2, N_SETS, N_MODELS, N_MODELS, generator=_generator(seed), dtype=torch.float64)
+    drawn = torch.randn(2, N_SETS, N_MODELS, N_MODELS, generator=seeded(seed), dtype=torch.float64)
     drawn[1] += drawn[0]
     return drawn + drawn.mT
 
 
 def _counts():
-    of_models = draw_bootstrap_counts(torch.zeros(N_MODELS), N_REPLICATES, generator=_generator(1))
-    return of_models, draw_bootstrap_counts(torch.zeros(N_SETS), N_REPLICATES, generator=_generator(2))
+    of_models = draw_bootstrap_counts(torch.zeros(N_MODELS), N_REPLICATES, generator=seeded(1))
+    return of_models, draw_bootstrap_counts(torch.zeros(N_SETS), N_REPLICATES, generator=seeded(2))
 
 
 @pytest.mark.parametrize("with_gap", [False, True])
@@ -61,7 +58,7 @@ def test_mean_similarities_agree_with_written_out_samples(with_gap, scale):
 
 def test_values_of_set_pairs_agree_with_written_out_samples():
     set_pairs = [*itertools.combinations(range(N_SETS), 2)] * 3
-    drawn = torch.randn(2, len(set_pairs), generator=_generator(3), dtype=torch.float64)
+    drawn = torch.randn(2, len(set_pairs), generator=seeded(3), dtype=torch.float64)
     drawn[1] += drawn[0]
     drawn[0, 5] = torch.nan
     sets = _counts()[1]
@@ -129,8 +126,8 @@ def test_without_replicates_there_is_no_interval():
 
 def test_three_networks_leave_no_interval():
     first, second = _draw()
-    of_models = draw_bootstrap_counts(torch.zeros(3), N_REPLICATES, generator=_generator(1))
-    of_sets = draw_bootstrap_counts(torch.zeros(N_SETS), N_REPLICATES, generator=_generator(2))
+    of_models = draw_bootstrap_counts(torch.zeros(3), N_REPLICATES, generator=seeded(1))
+    of_sets = draw_bootstrap_counts(torch.zeros(N_SETS), N_REPLICATES, generator=seeded(2))
     first, second = first[:, :3, :3], second[:, :3, :3]
     found = compare_mean_similarities(first, second, model_counts=of_models, set_counts=of_sets)
     assert not math.isnan(found.pearson)

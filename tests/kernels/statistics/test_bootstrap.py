@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from tests.kernels.random_numbers import seeded
 from tests.reference import inference as reference
 from tests.reference.consistency import list_model_pairs
 
@@ -26,21 +27,8 @@ N_MODELS, N_SETS, N_REPLICATES = 8, 3, 40
 STRATA = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Small tensors, thousands of calls: threads that wait for each other would take most of the time."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
-
-
-def _generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
 def _draw_similarities(decimals=None):
-    values = torch.randn(N_SETS, N_MODELS, N_MODELS, generator=_generator(), dtype=torch.float64)
+    values = torch.randn(N_SETS, N_MODELS, N_MODELS, generator=seeded(), dtype=torch.float64)
     values = values + values.mT + 2 * values[:1] + 2 * values[:1].mT
     return values if decimals is None else values.round(decimals=decimals)
 
@@ -59,7 +47,7 @@ def test_replicates_agree_with_copied_models(coefficient, decimals, with_gaps):
     if with_gaps:
         similarities[1, 2, 5] = similarities[1, 5, 2] = torch.nan
     masks, lists = _groups()
-    counts = draw_bootstrap_counts(STRATA, N_REPLICATES, generator=_generator(1))
+    counts = draw_bootstrap_counts(STRATA, N_REPLICATES, generator=seeded(1))
     for confidence in (0.5, 0.9):
         found = bootstrap_consistency(
             similarities, masks, counts, coefficient=coefficient, confidence=confidence
@@ -85,7 +73,7 @@ def test_replicates_agree_with_copied_models(coefficient, decimals, with_gaps):
 @pytest.mark.parametrize("coefficient", ["pearson", "spearman"])
 def test_replicates_in_small_blocks_are_the_same(coefficient, monkeypatch):
     masks, _ = _groups()
-    counts = draw_bootstrap_counts(STRATA, N_REPLICATES, generator=_generator(1))
+    counts = draw_bootstrap_counts(STRATA, N_REPLICATES, generator=seeded(1))
     before = bootstrap_consistency(_draw_similarities(), masks, counts, coefficient=coefficient)
     monkeypatch.setattr(weighted_correlation, "ENTRIES", 1)
     after = bootstrap_consistency(_draw_similarities(), masks, counts, coefficient=coefficient)
@@ -96,7 +84,7 @@ def test_replicates_in_small_blocks_are_the_same(coefficient, monkeypatch):
 def test_replicates_without_the_outlier_keep_their_digits(outlier):
     similarities, (masks, lists) = _draw_similarities(), _groups()
     similarities[1, 0, 1] = similarities[1, 1, 0] = outlier
-    counts = draw_bootstrap_counts(STRATA, N_REPLICATES, generator=_generator(1))
+    counts = draw_bootstrap_counts(STRATA, N_REPLICATES, generator=seeded(1))
     assert (counts[:, 0] == 0).any()
     found = bootstrap_consistency(similarities, masks, counts, confidence=0.5)
     expected = [
@@ -109,7 +97,7 @@ def test_replicates_without_the_outlier_keep_their_digits(outlier):
 
 def test_a_constant_stimulus_set_does_not_spoil_the_others():
     similarities, (masks, _) = _draw_similarities(), _groups()
-    counts = draw_bootstrap_counts(STRATA, N_REPLICATES, generator=_generator(1))
+    counts = draw_bootstrap_counts(STRATA, N_REPLICATES, generator=seeded(1))
     before = bootstrap_consistency(similarities, masks, counts)
     similarities[2] = 0.1
     after = bootstrap_consistency(similarities, masks, counts)
@@ -124,7 +112,7 @@ def test_sets_that_lack_different_pairs_are_each_correlated_over_what_both_have(
     if not whole:
         similarities[0, 0] = similarities[0, :, 0] = torch.nan
     similarities[1, 2, 5] = similarities[1, 5, 2] = torch.nan
-    counts = draw_bootstrap_counts(STRATA, N_REPLICATES, generator=_generator(1))
+    counts = draw_bootstrap_counts(STRATA, N_REPLICATES, generator=seeded(1))
     found = bootstrap_consistency(similarities, masks, counts)
     for group, pairs in enumerate(lists):
         for a, b in list_model_pairs(range(N_SETS), range(N_SETS)):
@@ -140,7 +128,7 @@ def test_sets_that_lack_different_pairs_are_each_correlated_over_what_both_have(
 @pytest.mark.parametrize("diagonal", [1.0, 1e9, torch.nan])
 def test_a_network_and_its_copy_are_no_pair_whatever_their_similarity(diagonal):
     similarities, (masks, _) = _draw_similarities(), _groups()
-    counts = draw_bootstrap_counts(STRATA, N_REPLICATES, generator=_generator(1))
+    counts = draw_bootstrap_counts(STRATA, N_REPLICATES, generator=seeded(1))
     before = bootstrap_consistency(similarities, masks, counts)
     similarities[:, range(N_MODELS), range(N_MODELS)] = diagonal
     after = bootstrap_consistency(similarities, masks, counts)
@@ -150,8 +138,8 @@ def test_a_network_and_its_copy_are_no_pair_whatever_their_similarity(diagonal):
 
 def test_replicates_of_two_groups_come_from_the_same_samples():
     similarities, (masks, _) = _draw_similarities(), _groups()
-    counts = draw_bootstrap_counts(STRATA, N_REPLICATES, generator=_generator(1))
-    set_counts = draw_bootstrap_counts(torch.zeros(N_SETS), N_REPLICATES, generator=_generator(2))
+    counts = draw_bootstrap_counts(STRATA, N_REPLICATES, generator=seeded(1))
+    set_counts = draw_bootstrap_counts(torch.zeros(N_SETS), N_REPLICATES, generator=seeded(2))
     options = {"model_counts": counts, "set_counts": set_counts}
     both, estimates = replicate_median_consistency(similarities, masks, **options)
     assert both.shape == (N_REPLICATES, 2)
@@ -165,8 +153,8 @@ def test_replicates_of_two_groups_come_from_the_same_samples():
 
 def test_median_over_stimulus_sets_never_meets_a_copy():
     similarities, (masks, lists) = _draw_similarities(), _groups()
-    model_counts = draw_bootstrap_counts(STRATA, N_REPLICATES, generator=_generator(1))
-    set_counts = draw_bootstrap_counts(torch.zeros(N_SETS), N_REPLICATES, generator=_generator(2))
+    model_counts = draw_bootstrap_counts(STRATA, N_REPLICATES, generator=seeded(1))
+    set_counts = draw_bootstrap_counts(torch.zeros(N_SETS), N_REPLICATES, generator=seeded(2))
     found = bootstrap_median_consistency(
         similarities, masks, model_counts=model_counts, set_counts=set_counts
     )
@@ -198,7 +186,7 @@ def test_same_seed_same_interval_and_other_seed_another():
     masks, _ = _groups()
     lows = [
         bootstrap_consistency(
-            _draw_similarities(), masks, draw_bootstrap_counts(STRATA, 50, generator=_generator(seed))
+            _draw_similarities(), masks, draw_bootstrap_counts(STRATA, 50, generator=seeded(seed))
         ).low[0, 0, 1]
         for seed in (3, 3, 4)
     ]
@@ -215,7 +203,7 @@ def _two_level_sample(generator, n_models, correlation_of_models=0.6, noise=0.5)
 
 
 def test_model_resampling_covers_the_truth_where_pair_counting_does_not():
-    generator, n_models, n_trials = _generator(5), 24, 150
+    generator, n_models, n_trials = seeded(5), 24, 150
     mask = torch.ones(1, n_models, n_models, dtype=torch.bool)
     n_pairs, covered, naive_covered, wider = n_models * (n_models - 1) // 2, 0, 0, 0
     for _ in range(n_trials):
@@ -252,7 +240,7 @@ def test_intervals_of_known_replicates_are_known():
 
 
 def test_weighted_median_equals_the_median_of_copies():
-    generator = _generator(7)
+    generator = seeded(7)
     values = torch.randn(200, 5, generator=generator, dtype=torch.float64)
     values[::7, 2] = torch.nan
     weights = torch.randint(0, 4, (200, 5), generator=generator)
@@ -265,11 +253,11 @@ def test_weighted_median_equals_the_median_of_copies():
 
 
 def test_draws_stay_within_their_strata():
-    counts = draw_bootstrap_counts(STRATA, 100, generator=_generator())
+    counts = draw_bootstrap_counts(STRATA, 100, generator=seeded())
     assert counts[:, STRATA == 0].sum(dim=1).unique().tolist() == [4]
     assert counts.sum(dim=1).unique().tolist() == [8]
     assert counts.max() > 1
-    permutations = draw_permutations_within(STRATA, 100, generator=_generator())
+    permutations = draw_permutations_within(STRATA, 100, generator=seeded())
     assert torch.equal(permutations.sort(dim=1).values, torch.arange(8).expand(100, -1))
     assert torch.equal(STRATA[permutations], STRATA.expand(100, -1))
     assert len(permutations.unique(dim=0)) > 80
@@ -301,7 +289,7 @@ def test_a_group_whose_replicates_are_mostly_undefined_has_no_interval():
     four = torch.tensor([True] * 4 + [False] * 4)
     masks = torch.stack([mask_model_pairs(three, three), mask_model_pairs(four, four)])
     for strata, n_defined in ((torch.tensor([0] * 3 + [1] * 5), 6 / 27), (STRATA, 168 / 256)):
-        counts = draw_bootstrap_counts(strata, 4000, generator=_generator())
+        counts = draw_bootstrap_counts(strata, 4000, generator=seeded())
         set_counts = torch.ones(4000, N_SETS, dtype=torch.int64)
         group = 0 if n_defined < 0.5 else 1
         found = bootstrap_consistency(similarities, masks, counts)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from tests.kernels.random_numbers import seeded
 from tests.reference import inference as reference
 
 from rep_kedro.kernels.statistics.calibration import (
@@ -14,10 +15,6 @@ from rep_kedro.kernels.statistics.calibration import (
     calibrate,
     calibrate_maximum,
 )
-
-
-def _generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def test_known_null_gives_known_results():
@@ -46,8 +43,8 @@ def test_undefined_values_stay_undefined():
 
 
 def test_largest_over_layers_is_compared_with_the_largest_of_the_null():
-    null = torch.rand(99, 4, 3, generator=_generator(), dtype=torch.float64)
-    observed = torch.rand(4, 3, generator=_generator(1), dtype=torch.float64)
+    null = torch.rand(99, 4, 3, generator=seeded(), dtype=torch.float64)
+    observed = torch.rand(4, 3, generator=seeded(1), dtype=torch.float64)
     found = calibrate_maximum(observed, null)
     for pair in range(4):
         value, largest = observed[pair].max(), null[:, pair].max(dim=1).values
@@ -56,7 +53,7 @@ def test_largest_over_layers_is_compared_with_the_largest_of_the_null():
 
 def test_largest_over_layers_keeps_the_level():
     """Twenty layers, each tested alone at 10 %, would be wrong nearly always."""
-    generator, n_trials = _generator(2), 400
+    generator, n_trials = seeded(2), 400
     together = torch.randn(n_trials, 40, 20, generator=generator, dtype=torch.float64)
     p_values = torch.stack([calibrate_maximum(trial[0], trial[1:], largest=10).p_value for trial in together])
     assert abs((p_values <= 0.1).double().mean() - 0.1) < 3 * math.sqrt(0.09 / n_trials)
@@ -66,7 +63,7 @@ def test_largest_over_layers_keeps_the_level():
 
 @pytest.mark.parametrize("step_down", [False, True])
 def test_maximum_adjustment_agrees_with_the_definition(step_down):
-    null = torch.randn(50, 7, generator=_generator(), dtype=torch.float64)
+    null = torch.randn(50, 7, generator=seeded(), dtype=torch.float64)
     observed = torch.tensor([3.0, 0.5, 1.0, -1.0, 2.0, 1.0, 0.0], dtype=torch.float64)
     found = adjust_by_maximum(observed, null, step_down=step_down)
     expected = reference.max_statistic(observed.numpy(), null.numpy(), step_down)
@@ -74,7 +71,7 @@ def test_maximum_adjustment_agrees_with_the_definition(step_down):
 
 
 def test_step_down_is_never_less_powerful_and_both_keep_the_family_level():
-    generator, n_trials = _generator(3), 400
+    generator, n_trials = seeded(3), 400
     trials = torch.randn(n_trials, 40, 10, generator=generator, dtype=torch.float64)
     single = torch.stack([adjust_by_maximum(t[0], t[1:]) for t in trials])
     stepped = torch.stack([adjust_by_maximum(t[0], t[1:], step_down=True) for t in trials])
@@ -86,7 +83,7 @@ def test_step_down_is_never_less_powerful_and_both_keep_the_family_level():
 @pytest.mark.parametrize("method", ["holm", "benjamini-hochberg"])
 def test_adjustments_agree_with_the_definition(method):
     definition = {"holm": reference.holm, "benjamini-hochberg": reference.benjamini_hochberg}[method]
-    p_values = torch.rand(30, generator=_generator(), dtype=torch.float64) ** 3
+    p_values = torch.rand(30, generator=seeded(), dtype=torch.float64) ** 3
     p_values[4] = p_values[9]
     found = adjust_p_values(p_values, method=method)
     np.testing.assert_allclose(found, definition(p_values.numpy()), rtol=0, atol=1e-15)
@@ -109,7 +106,7 @@ def test_hand_made_adjustments():
 
 
 def test_false_findings_stay_within_the_promised_rates():
-    p_values = torch.rand(500, 20, generator=_generator(4), dtype=torch.float64)
+    p_values = torch.rand(500, 20, generator=seeded(4), dtype=torch.float64)
     for method in ("holm", "bonferroni", "benjamini-hochberg"):
         any_found = torch.stack([adjust_p_values(p, method=method).amin() <= 0.1 for p in p_values])
         assert any_found.double().mean() < 0.1 + 3 * math.sqrt(0.09 / 500)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from tests.kernels.random_numbers import seeded
 from tests.reference import inference as reference
 
 from rep_kedro.kernels.statistics import permutation
@@ -22,20 +23,8 @@ N_STIMULI, WIDTHS = 14, (3, 5, 20)
 PAIRS = [(0, 1), (0, 2), (1, 2), (0, 0), (2, 2)]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
-
-
-def _generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
 def _draw_representations(seed=0, n_stimuli=N_STIMULI, widths=WIDTHS, shared=0.7):
-    generator = _generator(seed)
+    generator = seeded(seed)
     common = torch.randn(n_stimuli, 2, generator=generator, dtype=torch.float64)
     return [
         torch.randn(n_stimuli, d, generator=generator, dtype=torch.float64)
@@ -45,7 +34,7 @@ def _draw_representations(seed=0, n_stimuli=N_STIMULI, widths=WIDTHS, shared=0.7
 
 
 def _orders(n_permutations=6):
-    return draw_permutations(N_STIMULI, n_permutations, generator=_generator(1))
+    return draw_permutations(N_STIMULI, n_permutations, generator=seeded(1))
 
 
 def _distances(x):
@@ -131,7 +120,7 @@ def test_the_identity_gives_the_observed_value():
 
 def test_mean_of_the_null_is_what_theory_says():
     """Debiased CKA is unbiased at 0, the overlap of neighbours is k / (n - 1)."""
-    xs, orders = _draw_representations(shared=0), draw_permutations(N_STIMULI, 4000, generator=_generator(2))
+    xs, orders = _draw_representations(shared=0), draw_permutations(N_STIMULI, 4000, generator=seeded(2))
     null = permute_linear_cka(xs, orders)[:, 0, 1]
     assert abs(null.mean()) < 4 * null.std() / 4000**0.5
     ids = torch.from_numpy(np.stack([reference.nearest_neighbours(x.numpy(), 3) for x in xs]))
@@ -142,7 +131,7 @@ def test_mean_of_the_null_is_what_theory_says():
 @pytest.mark.parametrize("measure", ["debiased cka", "biased cka", "rsa spearman", "neighbours", "cca"])
 def test_unrelated_models_are_rejected_at_the_nominal_rate(measure):
     n_trials, n_permutations, level = 300, 39, 0.1
-    generator, p_values, exceeded = _generator(3), [], 0
+    generator, p_values, exceeded = seeded(3), [], 0
     for trial in range(n_trials):
         xs = _draw_representations(1000 + trial, widths=(4, 30), shared=0)
         orders = draw_permutations(N_STIMULI, n_permutations, generator=generator)
@@ -172,7 +161,7 @@ def test_unrelated_models_are_rejected_at_the_nominal_rate(measure):
 
 def test_related_models_are_found():
     xs = _draw_representations(5, n_stimuli=60, shared=2.0)
-    orders = draw_permutations(60, 199, generator=_generator(4))
+    orders = draw_permutations(60, 199, generator=seeded(4))
     observed = permute_linear_cka(xs, torch.arange(60)[None])[0]
     found = calibrate(observed, permute_linear_cka(xs, orders))
     assert found.p_value.max() == 1 / 200

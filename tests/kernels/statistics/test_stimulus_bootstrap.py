@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from tests.kernels.random_numbers import seeded
 from tests.reference import inference as reference
 
 from rep_kedro.kernels.statistics.centring import build_linear_grams, centre_grams
@@ -20,18 +21,6 @@ from rep_kedro.kernels.statistics.sample_size import trace_by_sample_size
 from rep_kedro.kernels.statistics.stimulus_bootstrap import resample_cka, resample_rsa
 
 N_STIMULI = 12
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
-
-
-def _generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def _draw_representations(generator, n_stimuli=N_STIMULI, widths=(3, 5, 20), shared=0.7):
@@ -49,9 +38,9 @@ def _bootstrap_counts(n_replicates, generator, n_stimuli=N_STIMULI):
 
 @pytest.mark.parametrize("debiased", [True, False])
 def test_cka_of_resamples_agrees_with_missing_pairs_of_copies(debiased):
-    xs = _draw_representations(_generator())
+    xs = _draw_representations(seeded())
     subset = (torch.arange(N_STIMULI) < 7).long()
-    counts = torch.cat([_bootstrap_counts(15, _generator(1)), subset[None], subset.flip(0)[None]])
+    counts = torch.cat([_bootstrap_counts(15, seeded(1)), subset[None], subset.flip(0)[None]])
     found = resample_cka(torch.stack([x @ x.T for x in xs]), counts, debiased=debiased)
     assert torch.equal(found, found.mT)
     for values, count in zip(found, counts.tolist(), strict=True):
@@ -63,7 +52,7 @@ def test_cka_of_resamples_agrees_with_missing_pairs_of_copies(debiased):
 
 @pytest.mark.parametrize("debiased", [True, False])
 def test_every_stimulus_once_gives_cka_itself(debiased):
-    grams = build_linear_grams(_draw_representations(_generator()))
+    grams = build_linear_grams(_draw_representations(seeded()))
     found = resample_cka(grams, torch.ones(1, N_STIMULI), debiased=debiased)[0]
     for a in range(3):
         for b in range(3):
@@ -73,10 +62,8 @@ def test_every_stimulus_once_gives_cka_itself(debiased):
 
 @pytest.mark.parametrize("coefficient", ["pearson", "spearman"])
 def test_rsa_of_resamples_agrees_with_missing_pairs_of_copies(coefficient):
-    distances = torch.stack([torch.cdist(x, x) for x in _draw_representations(_generator())]).round(
-        decimals=1
-    )
-    counts = _bootstrap_counts(10, _generator(1))
+    distances = torch.stack([torch.cdist(x, x) for x in _draw_representations(seeded())]).round(decimals=1)
+    counts = _bootstrap_counts(10, seeded(1))
     found = resample_rsa(distances, counts, coefficient=coefficient)
     for values, count in zip(found, counts.tolist(), strict=True):
         expected = reference.resampled_rsa(distances[0].numpy(), distances[2].numpy(), count, coefficient)
@@ -85,7 +72,7 @@ def test_rsa_of_resamples_agrees_with_missing_pairs_of_copies(coefficient):
 
 def test_copies_do_not_make_unrelated_models_similar():
     """A bootstrap that met its own copies would add the biased estimator's offset to each replicate."""
-    generator, means = _generator(3), []
+    generator, means = seeded(3), []
     for _ in range(60):
         grams = build_linear_grams(_draw_representations(generator, n_stimuli=20, widths=(30, 30), shared=0))
         means.append(resample_cka(grams, _bootstrap_counts(40, generator, 20))[:, 0, 1].mean().item())
@@ -95,7 +82,7 @@ def test_copies_do_not_make_unrelated_models_similar():
 
 def test_debiased_intervals_cover_and_the_jackknife_gives_the_same_error():
     """Truth: features share a signal; CKA of a very large sample stands for the truth."""
-    generator, n, n_trials = _generator(4), 40, 120
+    generator, n, n_trials = seeded(4), 40, 120
     true = jackknife_linear_cka(_draw_representations(generator, 4000, (4, 4), 1.5)).estimate[0, 1].item()
     covered, estimates, errors = 0, [], {"bootstrap": [], "jackknife": []}
     for _ in range(n_trials):
@@ -114,7 +101,7 @@ def test_debiased_intervals_cover_and_the_jackknife_gives_the_same_error():
 
 
 def test_jackknife_agrees_with_starting_afresh():
-    xs = _draw_representations(_generator())
+    xs = _draw_representations(seeded())
     for memory_bytes in (1, 20_000, 2**25):
         found = jackknife_linear_cka(xs, memory_bytes=memory_bytes)
         for a in range(3):
@@ -127,16 +114,16 @@ def test_jackknife_agrees_with_starting_afresh():
 
 @pytest.mark.parametrize("scale", [1e-100, 1e100])
 def test_scale_does_not_matter(scale):
-    xs = _draw_representations(_generator())
+    xs = _draw_representations(seeded())
     before, after = (jackknife_linear_cka(x) for x in (xs, [scale * x for x in xs]))
     torch.testing.assert_close(before.standard_error, after.standard_error, rtol=1e-9, atol=1e-9)
-    grams, counts = torch.stack([x @ x.T for x in xs]), _bootstrap_counts(3, _generator(1))
+    grams, counts = torch.stack([x @ x.T for x in xs]), _bootstrap_counts(3, seeded(1))
     before, after = (resample_cka(g, counts) for g in (grams, scale * grams))
     torch.testing.assert_close(before, after, rtol=0, atol=1e-12)
 
 
 def test_a_large_shift_of_features_does_not_matter():
-    xs, counts = _draw_representations(_generator()), _bootstrap_counts(3, _generator(1))
+    xs, counts = _draw_representations(seeded()), _bootstrap_counts(3, seeded(1))
     for debiased in (True, False):
         before, after = (
             resample_cka(torch.stack([(x + c) @ (x + c).T for x in xs]), counts, debiased=debiased)
@@ -146,8 +133,8 @@ def test_a_large_shift_of_features_does_not_matter():
 
 
 def test_sample_size_curve_agrees_with_subsets_and_shows_the_bias():
-    xs = _draw_representations(_generator(), 80, (20, 30), 0)
-    grams, orders = build_linear_grams(xs), draw_permutations(80, 20, generator=_generator(1))
+    xs = _draw_representations(seeded(), 80, (20, 30), 0)
+    grams, orders = build_linear_grams(xs), draw_permutations(80, 20, generator=seeded(1))
     sizes = [10, 30, 80]
     curves = {
         d: trace_by_sample_size(grams, orders, sizes, partial(centre_grams, debiased=d), least=4)
@@ -164,7 +151,7 @@ def test_sample_size_curve_agrees_with_subsets_and_shows_the_bias():
 
 
 def test_undefined_resamples_and_models_are_nan():
-    xs = _draw_representations(_generator())
+    xs = _draw_representations(seeded())
     xs[1] = torch.full_like(xs[1], 0.1)
     grams = torch.stack([x @ x.T for x in xs])
     once, three_distinct, half = torch.ones(12), torch.zeros(12), torch.ones(12)
@@ -186,7 +173,7 @@ def test_undefined_resamples_and_models_are_nan():
 
 
 def test_noise_ceiling_agrees_with_means_of_vectors():
-    generator = _generator(6)
+    generator = seeded(6)
     truth = torch.randn(100, generator=generator, dtype=torch.float64)
     vectors = truth + torch.randn(5, 100, generator=generator, dtype=torch.float64)
     unit = vectors / vectors.norm(dim=1, keepdim=True)
@@ -204,7 +191,7 @@ def test_noise_ceiling_agrees_with_means_of_vectors():
 
 
 def test_impossible_requests_are_refused_with_what_is_wrong():
-    xs = _draw_representations(_generator())
+    xs = _draw_representations(seeded())
     grams = build_linear_grams(xs)
     with pytest.raises(ValueError, match=r"counts must have shape \(n_resamples, 12\), got \(2, 11\)"):
         resample_cka(grams, torch.ones(2, 11))

@@ -33,7 +33,6 @@ from rep_kedro.kernels.undefined import Reasons
 Parameters = Mapping[str, Any]
 Answer = tuple[str, Tensor, Reasons]
 
-DEFAULT_MEMORY_BYTES = 2**28
 SMALL_ANGLE = 0.015  # radians: the cosine is within 1e-4 of one
 MIN_BATCH = 8  # batches may be half as large, and four stimuli are the least
 ZERO_BIASED = "its centred kernel matrix is zero"

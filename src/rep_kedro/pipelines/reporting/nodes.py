@@ -8,13 +8,13 @@ from rep_kedro.pipelines.reporting.params import ReportingParams
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from rep_kedro.datasets import DrawingHandle
-    from rep_kedro.reporting.run.run_table import Handle, Journal
+    from rep_kedro.datasets import DrawingHandle, MemberHandle
+    from rep_kedro.reporting.run.run_table import Journal
 else:
-    DataFrame = DrawingHandle = Handle = Journal = Any  # so that Kedro can read the hints
+    DataFrame = DrawingHandle = MemberHandle = Journal = Any  # so that Kedro can read the hints
 
 
-def compute_run_table(**collections: "Mapping[str, Handle]") -> "DataFrame":
+def compute_run_table(**collections: "Mapping[str, MemberHandle]") -> "DataFrame":
     """List every stored result with seed, time and versions.
 
     Args:
@@ -27,7 +27,7 @@ def compute_run_table(**collections: "Mapping[str, Handle]") -> "DataFrame":
     )
 
 
-def with_journal(handles: "Mapping[str, Handle]") -> dict[str, Any]:
+def with_journal(handles: "Mapping[str, MemberHandle]") -> dict[str, Any]:
     """Return what the run table depends on: the members, and the times in the journal of their collection."""
     from rep_kedro.datasets import reference_of
     from rep_kedro.datasets.plan import digest_of
@@ -64,7 +64,7 @@ def gaps_of(value: Any) -> dict[str, str]:
     return {**value.missing, **value.partial} if isinstance(value, Handles) else {}
 
 
-def journal_beside(handles: "Mapping[str, Handle]") -> "Journal":
+def journal_beside(handles: "Mapping[str, MemberHandle]") -> "Journal":
     """Return the journal of the collection to which the handles belong; empty without members."""
     from rep_kedro.datasets import read_journal
 

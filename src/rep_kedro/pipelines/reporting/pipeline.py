@@ -4,8 +4,8 @@ from kedro.pipeline import Node, Pipeline
 
 from rep_kedro.datasets import RecipeNode
 from rep_kedro.pipelines.reporting import nodes, study_figures
-from rep_kedro.reporting.contract import COLUMNS
 from rep_kedro.reporting.texts import TEMPLATE_FOLDER
+from rep_kedro.schemas import TABLES
 
 NAMED_MODULES = study_figures.MODULES
 """Drawing modules that are named as data, which no import shows."""
@@ -26,7 +26,6 @@ COLLECTIONS = (
     "probes",
     "stitches",
 )
-TABLES = tuple(COLUMNS)
 READ_WHAT_IS_THERE = ("study_figures", "run_table", "missing_members", "report")
 """Nodes that report missing results, and so run even if ``kedro run --keep-going`` left inputs out."""
 

@@ -10,12 +10,12 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from rep_kedro import schemas
 from rep_kedro.datasets import MemberKey, Plan, Planned, code_revision
 from rep_kedro.datasets.partial import is_lost
 from rep_kedro.datasets.plan import Json
 from rep_kedro.errors import require_known
 from rep_kedro.pipelines.reporting.params import ReportingParams
-from rep_kedro.reporting.contract import COLUMNS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -199,8 +199,8 @@ STUDY_FIGURES: dict[str, StudyFigure] = {
     ),
 }
 _INPUTS = {name for figure in STUDY_FIGURES.values() for name in figure.inputs}
-TABLES = tuple(sorted(_INPUTS & set(COLUMNS)))
-COLLECTIONS = tuple(sorted(_INPUTS - set(COLUMNS)))
+TABLES = tuple(sorted(_INPUTS & set(schemas.TABLES)))
+COLLECTIONS = tuple(sorted(_INPUTS - set(schemas.TABLES)))
 MODULES = tuple(sorted({figure.module for figure in STUDY_FIGURES.values()}))
 
 
@@ -221,7 +221,9 @@ def plan_figures(params: ReportingParams, **inputs: Any) -> Plan:
     from rep_kedro.reporting.tables import require_table
     from rep_kedro.reporting.texts import figure_texts
 
-    tables = {name: require_table(name, inputs.get(name))[list(COLUMNS[name])] for name in TABLES}
+    tables = {
+        name: require_table(name, inputs.get(name))[list(schemas.TABLES[name].names)] for name in TABLES
+    }
     parts = _Parts(tables | {name: inputs[name] for name in COLLECTIONS})
     known = {name for table in tables.values() if "stimulus_set" in table for name in table["stimulus_set"]}
     for stimulus_set in params.further_stimulus_sets:
@@ -256,7 +258,9 @@ def _choices(
             yield f"{name}/{measure}", params.model_copy(update={"measure": measure})
     if "stimulus_set" in figure.parameters:
         held = [
-            set(tables[used]["stimulus_set"]) for used in figure.inputs if "stimulus_set" in COLUMNS[used]
+            set(tables[used]["stimulus_set"])
+            for used in figure.inputs
+            if "stimulus_set" in schemas.TABLES[used].names
         ]
         for stimulus_set in params.further_stimulus_sets:
             if all(stimulus_set in sets for sets in held):

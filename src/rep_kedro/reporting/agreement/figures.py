@@ -57,11 +57,8 @@ def plot_measure_agreement(
         return plot_note(TITLE, f"no two measures have a correlation: {_reason_of(measure_agreement)}")
     own = consistency[consistency["anchor"] == ""]
     key = ["category", *KIND, "stimulus_set_a", "stimulus_set_b"]
-    wide = (
-        own.assign(pearson=pd.to_numeric(own["pearson"]))
-        .pivot_table(index=key, columns="measure", values="pearson", aggfunc="first", observed=True)
-        .reset_index("category")
-    )
+    wide = own.pivot_table(index=key, columns="measure", values="pearson", aggfunc="first", observed=True)
+    wide = wide.reset_index("category")
     return _plot(measure_agreement, wide, measure)
 
 

@@ -7,9 +7,8 @@ import pandas as pd
 from rep_kedro.reporting.content import ReportContent
 from rep_kedro.reporting.page import Column, Section, counted, list_in_words, make_table, write_number
 from rep_kedro.reporting.run.absences import lack_in_words
-from rep_kedro.reporting.similarity.text import undefined_in_words, with_numbers
+from rep_kedro.reporting.similarity.text import undefined_in_words
 
-NUMBERS = ("pearson", "spearman", "pearson_low", "pearson_high")
 COMPARED = {
     "similarity": "Mean similarities of network pairs",
     "consistency": "Consistency values of kinds of network pair",
@@ -28,7 +27,7 @@ COLUMNS = {
 
 def describe(content: ReportContent) -> list[Section]:
     """Say how far measures agree on similarity and on consistency."""
-    rows = with_numbers(content.table("measure_agreement"), *NUMBERS)
+    rows = content.table("measure_agreement")
     n_measures = len(set(rows["measure_a"]) | set(rows["measure_b"]))
     lack = lack_in_words(content, "measure_agreement")
     is_single = content.table("similarities")["measure"].nunique() == 1

@@ -25,6 +25,7 @@ from rep_kedro.reporting.style import (
     plot_note,
     start_figure,
     styled,
+    title_of_part,
 )
 from rep_kedro.reporting.tables import in_order
 from rep_kedro.reporting.texts import figure_texts
@@ -53,11 +54,6 @@ class _Row:
 def plot_anchors(consistency: pd.DataFrame, anchor_comparisons: pd.DataFrame, *, measure: str) -> Figure:
     """Draw the consistency of each anchor with each kind of network, one panel per anchor.
 
-    Args:
-        consistency: The contract's table; its rows of anchors and of the measure count.
-        anchor_comparisons: The contract's table.
-        measure: Which similarity measure.
-
     Returns:
         One row per value of each category. A bracket with a star joins two values where the corrected
         rank-sum test is below 0.01 and the interval of the difference of medians leaves out 0.
@@ -65,8 +61,6 @@ def plot_anchors(consistency: pd.DataFrame, anchor_comparisons: pd.DataFrame, *,
     own = consistency[(consistency["anchor"] != "") & (consistency["measure"] == measure)]
     if not len(own) or own["pearson"].isna().all():
         return plot_note(TITLE, f"no network is an anchor with a defined consistency ({measure})")
-    for column in ("pearson", "pearson_low", "pearson_high"):
-        own[column] = pd.to_numeric(own[column])
     return _plot(own, anchor_comparisons[anchor_comparisons["measure"] == measure], measure)
 
 
@@ -74,7 +68,7 @@ def plot_anchors(consistency: pd.DataFrame, anchor_comparisons: pd.DataFrame, *,
 def _plot(own: pd.DataFrame, comparisons: pd.DataFrame, measure: str) -> Figure:
     anchors, rows = in_order(own["anchor"]), _lay_out(own)
     shown = anchors[:MOST_PANELS]
-    title = TITLE if len(anchors) == len(shown) else f"{TITLE} ({len(shown)} of {len(anchors)} anchors)"
+    title = title_of_part(TITLE, len(shown), len(anchors), "anchors")
     n_columns = min(N_COLUMNS, len(shown))
     height = 0.25 * (rows[-1].y + 1) + 0.75
     figure = start_figure(title, 1.1 + height * -(-len(shown) // n_columns))

@@ -20,7 +20,6 @@ COLUMNS = {
     "p_adjusted": Column("p, corrected", "number"),
     "reason": Column("why undefined"),
 }
-NUMBERS = ("median_a", "median_b", "difference_low", "difference_high", "p_adjusted", "p_smallest")
 
 
 def anchors_in_words(summary: pd.DataFrame) -> list[str]:

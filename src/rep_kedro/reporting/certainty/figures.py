@@ -22,10 +22,12 @@ from rep_kedro.reporting.style import (
     WIDTH_IN,
     Palette,
     add_legend,
+    evenly,
     grid_of_panels,
     plot_note,
     start_figure,
     styled,
+    title_of_part,
 )
 from rep_kedro.reporting.tables import in_order, objectives_in_order, palette_of
 from rep_kedro.reporting.texts import figure_texts
@@ -90,9 +92,8 @@ def _plot_ceilings(rows: pd.DataFrame, chance: pd.DataFrame, palette: Palette) -
     kinds = rows.drop_duplicates("kind").assign(place=lambda r: r["objective"].astype(str).map(order))
     kinds = kinds.sort_values(["place", "kind"], kind="stable")
     title = CEILING_TITLE
-    if len(kinds) > MOST_KINDS:
-        title = f"{title} ({MOST_KINDS} of {len(kinds)} kinds)"
-        kinds = kinds.iloc[np.linspace(0, len(kinds) - 1, MOST_KINDS).round().astype(int)]
+    title = title_of_part(title, MOST_KINDS, len(kinds), "kinds")
+    kinds = kinds.iloc[evenly(range(len(kinds)), MOST_KINDS)]
     row_in = 0.7 + 0.27 * len(kinds)
     most_rows = max(1, int((SCREEN_IN - 1.3) // row_in))
     names, title = panels_of_sets(in_order(rows["stimulus_set"]), title, N_COLUMNS * most_rows)
@@ -185,9 +186,6 @@ def _add_ceiling_legend(figure: Figure, *, has_chance: bool) -> None:
 
 def plot_sample_sizes(sample_sizes: pd.DataFrame) -> Figure:
     """Draw similarities and their change over the number of stimuli, one panel per stimulus set.
-
-    Args:
-        sample_sizes: The contract's table; every measure in it is drawn.
 
     Returns:
         Above: mean similarity over pairs of networks, band: middle half. Below: mean absolute difference from

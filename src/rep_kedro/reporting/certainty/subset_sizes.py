@@ -2,18 +2,26 @@
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any, Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from rep_kedro.datasets import MemberKey
+from rep_kedro.datasets import MemberKey, TensorsHandle
 from rep_kedro.datasets.marks import describe_points
 from rep_kedro.reporting.certainty.figures import LINE_COLOURS
 from rep_kedro.reporting.names import shortened
-from rep_kedro.reporting.style import INK, PAPER, add_legend, grid_of_panels, plot_note, start_figure, styled
+from rep_kedro.reporting.style import (
+    INK,
+    PAPER,
+    add_legend,
+    grid_of_panels,
+    plot_note,
+    start_figure,
+    styled,
+    title_of_part,
+)
 from rep_kedro.reporting.texts import figure_texts
 
 TITLE = figure_texts("subset_sizes")["title"]
@@ -24,22 +32,8 @@ BOX_WIDTH = 0.8
 Differences = dict[str, dict[str, list[np.ndarray]]]
 
 
-class CurveHandle(Protocol):
-    """A member of the collection of similarities by number of stimuli."""
-
-    @property
-    def meta(self) -> Mapping[str, Any]:
-        """Holds ``sizes``."""
-
-    def tensor(self, name: str) -> Any:
-        """Return ``similarity``, shape (n_orders, n_sizes, n_pairs)."""
-
-
-def plot_subset_sizes(sample_size_curves: Mapping[str, CurveHandle]) -> Figure:
+def plot_subset_sizes(sample_size_curves: Mapping[str, TensorsHandle]) -> Figure:
     """Draw the absolute differences of similarities between neighbouring numbers of stimuli as boxes.
-
-    Args:
-        sample_size_curves: Handles by ``<stimulus set>/<measure>``.
 
     Returns:
         One panel per stimulus set, one box per measure and step from a number of stimuli to the next; over
@@ -68,7 +62,7 @@ def plot_subset_sizes(sample_size_curves: Mapping[str, CurveHandle]) -> Figure:
 def _plot(differences: Differences, steps: Mapping[str, list[str]]) -> Figure:
     names = list(differences)[:MOST_PANELS]
     measures = sorted({measure for of_set in differences.values() for measure in of_set})
-    title = TITLE if len(names) == len(differences) else f"{TITLE} ({len(names)} of {len(differences)} sets)"
+    title = title_of_part(TITLE, len(names), len(differences), "sets")
     n_columns = min(N_COLUMNS, max(len(names), 2))
     n_rows = -(-len(names) // n_columns)
     figure = start_figure(title, 1.1 + 2.7 * n_rows)

@@ -9,7 +9,7 @@ from rep_kedro.reporting.content import ReportContent
 from rep_kedro.reporting.names import written
 from rep_kedro.reporting.page import Column, Section, Table, counted, list_in_words, make_table, write_number
 from rep_kedro.reporting.run.absences import absence_in_words
-from rep_kedro.reporting.similarity.text import undefined_in_words, with_numbers
+from rep_kedro.reporting.similarity.text import undefined_in_words
 from rep_kedro.reporting.tables import in_order
 
 BIASED = (
@@ -49,19 +49,13 @@ SIZE_COLUMNS = {
     "largest_change": Column("largest", "number"),
     "pearson_with_all": Column("Pearson r with all", "number"),
 }
-PAIR_NUMBERS = (
-    *("similarity", "standard_error", "similarity_low", "similarity_high", "threshold", "calibrated"),
-    *("p_value", "p_adjusted", "p_smallest"),
-)
-SIZE_NUMBERS = ("n_stimuli", "mean_similarity", "mean_change", "largest_change", "pearson_with_all")
-CEILING_NUMBERS = ("ceiling_low", "ceiling_high", "others_mean", "others_largest")
 
 
 def describe(content: ReportContent) -> list[Section]:
     """Say how far similarities are above chance, how sure they are, and what seeds alone change."""
-    pairs = with_numbers(content.of_measure("similarity_inference"), *PAIR_NUMBERS)
-    ceilings = with_numbers(content.of_measure("noise_ceilings"), *CEILING_NUMBERS)
-    sizes = with_numbers(content.table("sample_sizes"), *SIZE_NUMBERS)
+    pairs = content.of_measure("similarity_inference")
+    ceilings = content.of_measure("noise_ceilings")
+    sizes = content.table("sample_sizes")
     of_measure = sizes[sizes["measure"] == content.measure]
     n_kinds = len(ceilings[["architecture", "objective", "trained_on", "source"]].drop_duplicates())
     return [

@@ -41,11 +41,6 @@ def plot_consistency_by_category(
 ) -> Figure:
     """Draw the consistency of every kind of network pair, one panel per category.
 
-    Args:
-        consistency: The contract's table.
-        consistency_summary: The contract's table; counts the kinds that have too few networks to be drawn.
-        measure: Which similarity measure.
-
     Returns:
         One row per kind of pair, sorted by median, the highest on top, in the colours of the two values. Line
         and band: median and middle half over all network pairs.
@@ -53,8 +48,6 @@ def plot_consistency_by_category(
     own = consistency[(consistency["measure"] == measure) & (consistency["anchor"] == "")]
     if not len(own) or own["pearson"].isna().all():
         return plot_note(TITLE, f"no defined consistency of the measure {measure!r}")
-    numbers = ["pearson", "pearson_low", "pearson_high"]
-    own = own.assign(**{name: pd.to_numeric(own[name]) for name in numbers})
     summary = consistency_summary[
         (consistency_summary["measure"] == measure) & (consistency_summary["anchor"] == "")
     ]

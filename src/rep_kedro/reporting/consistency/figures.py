@@ -29,11 +29,6 @@ CATEGORY_TITLES = {
 def plot_consistency(consistency: pd.DataFrame, model_cards: pd.DataFrame, *, measure: str) -> Figure:
     """Draw the consistency of every kind of network pair over all pairs of stimulus sets.
 
-    Args:
-        consistency: The contract's table.
-        model_cards: Gives the objectives' colours.
-        measure: Which similarity measure.
-
     Returns:
         One row per kind of pair, sorted by median, the highest on top; of many kinds the highest and
         the lowest. Few pairs of stimulus sets are points with their intervals, many are box plots. Line and

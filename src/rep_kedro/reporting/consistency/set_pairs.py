@@ -43,7 +43,6 @@ def plot_set_pairs(
         One map per kind, all on one scale with white at 0.
     """
     own = consistency[(consistency["measure"] == measure) & (consistency["anchor"] == "")]
-    own = own.assign(pearson=pd.to_numeric(own["pearson"]))
     if not len(own) or own["pearson"].isna().all():
         return plot_note(TITLE, f"no defined consistency of the measure {measure!r}")
     groups = groups_of_sets(stimulus_cards)

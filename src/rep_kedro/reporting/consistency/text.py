@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from rep_kedro.reporting.anchors.text import NUMBERS as COMPARISON_NUMBERS
 from rep_kedro.reporting.anchors.text import anchor_table, anchors_in_words, comparisons_in_words
 from rep_kedro.reporting.certainty.chance import chance_in_words
 from rep_kedro.reporting.content import ReportContent
@@ -13,7 +12,7 @@ from rep_kedro.reporting.names import written_kind
 from rep_kedro.reporting.page import Column, Section, Table, counted, make_table, write_number
 from rep_kedro.reporting.pairs import kinds_of
 from rep_kedro.reporting.run.absences import absence_in_words, across_sets
-from rep_kedro.reporting.similarity.text import undefined_in_words, with_numbers
+from rep_kedro.reporting.similarity.text import undefined_in_words
 
 BY_MEASURE_COLUMNS = {
     "measure": Column("measure"),
@@ -49,15 +48,13 @@ SUMMARY_COLUMNS = {
     "largest": Column("largest", "number", 2),
     "n_defined": Column("defined", "count"),
 }
-SUMMARY_NUMBERS = ("median_pearson", "median_low", "median_high", "smallest", "largest")
-TESTED = ("p_value", "p_adjusted", "p_smallest")
 
 
 def describe(content: ReportContent) -> list[Section]:
     """Say how far similarities on one stimulus set predict those on another."""
-    rows = with_numbers(content.of_measure("consistency"), "pearson", "spearman", *TESTED)
-    summary = with_numbers(content.of_measure("consistency_summary"), *SUMMARY_NUMBERS)
-    comparisons = with_numbers(content.of_measure("anchor_comparisons"), *COMPARISON_NUMBERS)
+    rows = content.of_measure("consistency")
+    summary = content.of_measure("consistency_summary")
+    comparisons = content.of_measure("anchor_comparisons")
     n_set_pairs = len(rows[["stimulus_set_a", "stimulus_set_b"]].drop_duplicates())
     shown = f"measure {content.measure}; Pearson's r; {counted(n_set_pairs, 'pair')} of stimulus sets"
     figures, left_out = across_sets(
@@ -148,7 +145,7 @@ def _of_all(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _tables(content: ReportContent, rows: pd.DataFrame, summary: pd.DataFrame) -> Sequence[Table]:
-    everything = with_numbers(content.table("consistency"), "pearson", "spearman")
+    everything = content.table("consistency")
     by_measure = (
         _of_all(everything)
         .groupby("measure", sort=True)

@@ -28,6 +28,7 @@ from rep_kedro.reporting.style import (
     plot_note,
     start_figure,
     styled,
+    title_of_part,
 )
 from rep_kedro.reporting.tables import (
     objectives_in_order,
@@ -54,12 +55,6 @@ def plot_layer_similarity(
 ) -> Figure:
     """Draw every layer against every layer as heat maps, networks and layers in their order.
 
-    Args:
-        layer_similarity_matrices: Handles by ``<stimulus set>/<measure>``.
-        model_cards: Gives each network's objective.
-        measure: Which similarity measure.
-        n_heat_maps: At most this many stimulus sets are drawn.
-
     Returns:
         One panel per stimulus set: blocks on the diagonal are layers within a network, the others layers of
         two networks. White lines part networks; grey: undefined or not compared.
@@ -79,8 +74,7 @@ def _plot_maps(
     shown = list(handles)[:n_panels]
     frames = {name: pd.DataFrame(handles[name].matrix().values) for name in shown}
     n_columns = 1 if len(shown) == 1 else 2
-    is_cut = len(shown) < len(handles)
-    title = f"{MAPS_TITLE} ({len(shown)} of {len(handles)} stimulus sets)" if is_cut else MAPS_TITLE
+    title = title_of_part(MAPS_TITLE, len(shown), len(handles), "stimulus sets")
     side = 8.4 if n_columns == 1 else 4.6
     figure = start_figure(title, 1.1 + side * -(-len(shown) // n_columns))
     axes = grid_of_panels(figure, len(shown), n_columns)

@@ -50,12 +50,6 @@ def plot_best_layer_match(
 ) -> Figure:
     """Draw at which depth of the other networks each layer has its best match.
 
-    Args:
-        best_layer_match: Rows of one measure.
-        model_cards: Gives each network's objective.
-        measure: Of the rows.
-        stimulus_set: The images to show; None, or images without results: the first that have some.
-
     Returns:
         A panel per network, a line per other network in the colour of its objective. Depth is relative: 0 is
         the first layer that is compared, 1 the last. Filled marks: the match exceeds chance.

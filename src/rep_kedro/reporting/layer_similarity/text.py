@@ -6,15 +6,11 @@ from rep_kedro.kernels.statistics.families import LEVEL
 from rep_kedro.reporting.certainty.chance import hopeless_in_words, split_tests
 from rep_kedro.reporting.content import ReportContent
 from rep_kedro.reporting.page import Column, Section, Table, counted, list_in_words, make_table
-from rep_kedro.reporting.similarity.text import undefined_in_words, with_numbers
+from rep_kedro.reporting.similarity.text import undefined_in_words
 from rep_kedro.reporting.tables import chosen_stimulus_set, in_order
 
 FIRM = 0.95  # share of the resamples in which a match that is called firm is the best one
 TABLES = ("layer_similarities", "best_layer_match", "shared_representations")
-NUMBERS = (
-    *("similarity", "similarity_low", "similarity_high", "support"),
-    *("p_value", "p_adjusted", "p_smallest", "threshold", "calibrated"),
-)
 CHANCE_COLUMNS = {
     "similarity": Column("similarity", "number"),
     "similarity_low": Column("interval from", "number", absent="–"),
@@ -43,8 +39,8 @@ LAYER_COLUMNS = {
 
 def describe(content: ReportContent) -> list[Section]:
     """Say which networks share a representation, and how firm the matches of layers are."""
-    networks = with_numbers(content.of_measure("shared_representations"), *NUMBERS)
-    layers = with_numbers(content.of_measure("best_layer_match"), *NUMBERS)
+    networks = content.of_measure("shared_representations")
+    layers = content.of_measure("best_layer_match")
     stimulus_set = chosen_stimulus_set(content.stimulus_set, layers)
     shown = layers[layers["stimulus_set"] == stimulus_set]
     similarities = content.of_measure("layer_similarities")

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -17,12 +16,13 @@ from rep_kedro.reporting.style import (
     MUTED,
     Palette,
     add_legend,
-    grid_of_panels,
+    evenly,
     label_layers,
     plot_note,
-    row_height,
     start_figure,
+    start_panels,
     styled,
+    title_of_part,
 )
 from rep_kedro.reporting.tables import (
     at_delta,
@@ -54,14 +54,6 @@ def plot_saturation(
 ) -> Figure:
     """Draw saturation and probe accuracy along the layers, a panel per architecture and objective.
 
-    Args:
-        layer_diagnostics: The contract's table.
-        probe_results: The contract's table.
-        receptive_fields: The contract's table; gives the border layer.
-        model_cards: Gives objective and architecture.
-        stimulus_set: The images to show; None, or images without results: the first that have both.
-        delta: Share of variance that defines saturation.
-
     Returns:
         Thin lines: single networks; thick: their mean. Both quantities are fractions in [0, 1]. Shaded: from
         the border layer on, the first whose input already sees the whole image.
@@ -82,13 +74,9 @@ def _plot_saturation(
     kinds = kinds_with_networks(rows)
     n_objectives = len({objective for _, objective in kinds})
     n_columns = min(4, n_objectives if n_objectives > 1 and len(kinds) <= FEW_KINDS else len(kinds))
-    n_rows = -(-min(len(kinds), MOST_KINDS) // n_columns)
-    title = SATURATION_TITLE
-    if len(kinds) > MOST_KINDS:
-        title = f"{title} ({MOST_KINDS} of {len(kinds)} kinds of networks)"
-        kinds = [kinds[place] for place in np.linspace(0, len(kinds) - 1, MOST_KINDS).round().astype(int)]
-    figure = start_figure(title, 1.0 + row_height(n_rows, 2.5, 1.0) * n_rows)
-    panels = grid_of_panels(figure, len(kinds), n_columns, sharey=True)
+    title = title_of_part(SATURATION_TITLE, MOST_KINDS, len(kinds), "kinds of networks")
+    kinds = evenly(kinds, MOST_KINDS)
+    figure, panels = start_panels(title, len(kinds), n_columns, row_in=2.5, around_in=1.0, sharey=True)
     for index, (panel, (architecture, objective)) in enumerate(zip(panels, kinds, strict=True)):
         of_architecture = rows[rows["architecture"] == architecture]
         layers = layers_in_order(of_architecture)
@@ -196,11 +184,6 @@ def plot_stitching(
     stitching_results: pd.DataFrame, model_cards: pd.DataFrame, *, stimulus_set: str | None
 ) -> Figure:
     """Draw the relative accuracy of stitched networks along the layers.
-
-    Args:
-        stitching_results: The contract's table.
-        model_cards: Gives objective and architecture.
-        stimulus_set: The images to show; None, or images without results: the first that have some.
 
     Returns:
         A panel per architecture pair and objective of the network that goes on; a colour per objective of the

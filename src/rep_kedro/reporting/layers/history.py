@@ -10,7 +10,14 @@ from matplotlib.ticker import MaxNLocator
 
 from rep_kedro.datasets.marks import describe_points
 from rep_kedro.reporting.names import shortened
-from rep_kedro.reporting.style import GRID, grid_of_panels, plot_note, row_height, start_figure, styled
+from rep_kedro.reporting.style import (
+    GRID,
+    evenly,
+    plot_note,
+    start_panels,
+    styled,
+    title_of_part,
+)
 from rep_kedro.reporting.tables import at_delta, layers_in_order
 from rep_kedro.reporting.texts import figure_texts
 
@@ -43,14 +50,10 @@ def plot_saturation_history(saturation_history: pd.DataFrame, *, delta: float) -
 @styled
 def _plot(rows: pd.DataFrame) -> Figure:
     models = sorted(set(rows["model"].astype(str)))
-    title = TITLE
-    if len(models) > MOST_PANELS:
-        title = f"{title} ({MOST_PANELS} of {len(models)} networks)"
-        models = [models[place] for place in np.linspace(0, len(models) - 1, MOST_PANELS).round().astype(int)]
+    title = title_of_part(TITLE, MOST_PANELS, len(models), "networks")
+    models = evenly(models, MOST_PANELS)
     n_columns = min(MOST_COLUMNS, len(models))
-    n_rows = -(-len(models) // n_columns)
-    figure = start_figure(title, 1.0 + row_height(n_rows, 2.8, 1.0) * n_rows)
-    panels = grid_of_panels(figure, len(models), n_columns)
+    figure, panels = start_panels(title, len(models), n_columns, row_in=2.8, around_in=1.0)
     images = [
         _draw_map(
             panel, rows[rows["model"] == model], shortened(model, TITLE_CHARS // n_columns - LABEL_CHARS)

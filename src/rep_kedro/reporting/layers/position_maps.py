@@ -11,7 +11,15 @@ from matplotlib.image import AxesImage
 
 from rep_kedro.datasets.marks import describe_points
 from rep_kedro.reporting.names import drawn, shortened
-from rep_kedro.reporting.style import COLOUR_MAP, SCREEN_IN, grid_of_panels, plot_note, start_figure, styled
+from rep_kedro.reporting.style import (
+    COLOUR_MAP,
+    SCREEN_IN,
+    evenly,
+    grid_of_panels,
+    plot_note,
+    start_figure,
+    styled,
+)
 from rep_kedro.reporting.tables import chosen_stimulus_set, layers_in_order
 from rep_kedro.reporting.texts import figure_texts
 
@@ -23,10 +31,6 @@ LAYER_CHARS, NETWORK_CHARS = 15, 18
 
 def plot_position_maps(layer_probe_results: pd.DataFrame, *, stimulus_set: str | None) -> Figure:
     """Draw the accuracy of the probe of each position, a map per layer.
-
-    Args:
-        layer_probe_results: The contract's table; rows of single positions are shown.
-        stimulus_set: The images to show; None, or images without such probes: the first that have some.
 
     Returns:
         Square maps from input to output, one colour scale from the lowest to the highest accuracy; each
@@ -42,10 +46,10 @@ def plot_position_maps(layer_probe_results: pd.DataFrame, *, stimulus_set: str |
 @styled
 def _plot(rows: pd.DataFrame) -> Figure:
     networks = sorted(set(rows["model"].astype(str)))
-    shown = _evenly(networks, MOST_NETWORKS)
+    shown = evenly(networks, MOST_NETWORKS)
     layers = {name: layers_in_order(rows[rows["model"] == name]) for name in shown}
     most = N_COLUMNS * (MOST_ROWS // len(shown))
-    chosen = {name: _evenly(each, most) for name, each in layers.items()}
+    chosen = {name: evenly(each, most) for name, each in layers.items()}
     n_rows = sum(-(-len(each) // N_COLUMNS) for each in chosen.values())
     figure = start_figure(
         _title(len(shown), len(networks), layers, most), min(AROUND_IN + ROW_IN * n_rows, SCREEN_IN)
@@ -65,13 +69,6 @@ def _plot(rows: pd.DataFrame) -> Figure:
         start += n_places
     figure.colorbar(images[0], ax=panels, label="accuracy", aspect=20, pad=0.01)
     return figure
-
-
-def _evenly(names: list[str], most: int) -> list[str]:
-    """Return at most so many names, from the first to the last."""
-    if len(names) <= most:
-        return names
-    return [names[place] for place in np.linspace(0, len(names) - 1, most).round().astype(int)]
 
 
 def _title(n_shown: int, n_networks: int, layers: dict[str, list[str]], most: int) -> str:

@@ -15,12 +15,12 @@ from rep_kedro.reporting.style import (
     INK,
     MUTED,
     add_legend,
-    grid_of_panels,
+    evenly,
     label_layers,
     plot_note,
-    row_height,
-    start_figure,
+    start_panels,
     styled,
+    title_of_part,
 )
 from rep_kedro.reporting.tables import at_delta, chosen_stimulus_set, layers_in_order, nearest_delta
 from rep_kedro.reporting.texts import figure_texts
@@ -42,15 +42,6 @@ def plot_layer_profiles(
     delta: float,
 ) -> Figure:
     """Draw saturation and probe accuracy of single networks along their layers, joined by the layers' names.
-
-    Args:
-        layer_diagnostics: The contract's table.
-        probe_results: The contract's table.
-        receptive_fields: The contract's table; gives the border layer.
-        layer_tails: The contract's table; gives the tail.
-        model_cards: Gives the accuracy of the network itself.
-        stimulus_set: The images to show; None, or images without results: the first that have both.
-        delta: Share of variance that defines saturation.
 
     Returns:
         A panel per network; of more than twelve, those trained on these images if there are some, and at most
@@ -79,16 +70,12 @@ def _plot(
     accuracies: "pd.Series[float]",
     models: list[str],
 ) -> Figure:
-    title = TITLE
-    if len(models) > MOST_NETWORKS:
-        n_networks, models = len(models), [model for model in models if model in accuracies.index] or models
-        places = np.linspace(0, len(models) - 1, min(len(models), MOST_NETWORKS)).round().astype(int)
-        models = [models[place] for place in places]
-        title = f"{title} ({len(models)} of {n_networks} networks)"
+    n_networks = len(models)
+    if n_networks > MOST_NETWORKS:
+        models = evenly([model for model in models if model in accuracies.index] or models, MOST_NETWORKS)
+    title = title_of_part(TITLE, len(models), n_networks, "networks")
     n_columns = min(3, len(models))
-    n_rows = -(-len(models) // n_columns)
-    figure = start_figure(title, 1.0 + row_height(n_rows, 2.5, 1.0) * n_rows)
-    panels = grid_of_panels(figure, len(models), n_columns, sharey=True)
+    figure, panels = start_panels(title, len(models), n_columns, row_in=2.5, around_in=1.0, sharey=True)
     for index, (panel, model) in enumerate(zip(panels, models, strict=True)):
         own = [table[table["model"] == model] for table in (saturation, probes)]
         layers = layers_in_order(pd.concat([table[["layer", "depth"]] for table in own]))

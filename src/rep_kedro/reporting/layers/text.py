@@ -6,7 +6,6 @@ from rep_kedro.reporting.content import ReportContent
 from rep_kedro.reporting.headlines import rank_columns
 from rep_kedro.reporting.names import written
 from rep_kedro.reporting.page import Column, Section, Table, counted, list_in_words, make_table
-from rep_kedro.reporting.similarity.text import with_numbers
 from rep_kedro.reporting.tables import at_delta, in_order, nearest_delta, with_traits
 
 LAYER_COLUMNS = {
@@ -50,7 +49,7 @@ def describe(content: ReportContent) -> list[Section]:
     """Say how saturated the layers are and which is the border layer."""
     diagnostics = content.table("layer_diagnostics")
     shown = diagnostics[diagnostics["stimulus_set"] == content.stimulus_set]
-    shown = with_numbers(at_delta(shown, content.delta), "saturation")
+    shown = at_delta(shown, content.delta)
     delta = nearest_delta(shown, content.delta)
     what = (
         f"stimulus set {content.stimulus_set}; δ = {delta:g}; {counted(shown['model'].nunique(), 'network')}"

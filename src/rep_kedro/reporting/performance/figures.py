@@ -16,13 +16,16 @@ from rep_kedro.reporting.style import (
     RASTER_DPI,
     UNKNOWN,
     add_legend,
+    evenly,
     grid_of_panels,
     percent_formatter,
     percent_locator,
     plot_note,
     row_height,
     start_figure,
+    start_panels,
     styled,
+    title_of_part,
     write_percents,
 )
 from rep_kedro.reporting.tables import (
@@ -48,11 +51,6 @@ CROWDED_DPI = 90  # thousands of points are embedded as an image; finer ones wou
 def plot_performance_gap(similarities: pd.DataFrame, probe_results: pd.DataFrame, *, measure: str) -> Figure:
     """Draw the accuracy difference of two networks against their similarity, one panel per stimulus set.
 
-    Args:
-        similarities: The contract's table.
-        probe_results: The contract's table; the probes of the final layers count.
-        measure: Which similarity measure.
-
     Returns:
         One point per pair of networks, coloured by the larger accuracy; Pearson's r and n in the titles.
     """
@@ -74,8 +72,9 @@ def sets_by_r(gaps: pd.DataFrame) -> list[str]:
 @styled
 def _plot_gaps(gaps: pd.DataFrame, measure: str) -> Figure:
     names, title = panels_of_sets(sets_by_r(gaps), GAP_TITLE, MOST_PANELS)
-    n_columns, n_rows = columns_and_rows(len(names))
+    n_columns = columns_of(len(names))
     dpi = CROWDED_DPI if len(gaps) > MANY_POINTS else RASTER_DPI
+    n_rows = -(-len(names) // n_columns)
     figure = start_figure(title, 0.8 + row_height(n_rows, 3.25, 0.8) * n_rows, dpi)
     axes = grid_of_panels(figure, len(names), n_columns, sharex=True, sharey=True)
     low, high = float(gaps["larger_accuracy"].min()), float(gaps["larger_accuracy"].max())
@@ -114,15 +113,9 @@ def _title_of(name: str, rows: pd.DataFrame, x: str, y: str) -> str:
     return f"{shortened(name, 28)}\n{written_r(pearson(rows[x], rows[y]))}, n\u00a0=\u00a0{len(rows)}"
 
 
-def columns_and_rows(n_panels: int) -> tuple[int, int]:
-    """Return how many columns and rows of panels there are.
-
-    Example:
-        >>> columns_and_rows(2), columns_and_rows(5), columns_and_rows(8)
-        ((2, 1), (3, 2), (4, 2))
-    """
-    n_columns = min(n_panels, 3 if n_panels <= FEW_PANELS else 4)
-    return n_columns, -(-n_panels // n_columns)
+def columns_of(n_panels: int) -> int:
+    """Return in how many columns panels are drawn."""
+    return min(n_panels, 3 if n_panels <= FEW_PANELS else 4)
 
 
 def panels_and_title(rows: pd.DataFrame, title: str) -> tuple[list[str], str]:
@@ -137,10 +130,7 @@ def panels_of_sets(names: Sequence[str], title: str, most: int) -> tuple[list[st
         >>> panels_of_sets(["a", "b", "c", "d", "e"], "How?", 3)
         (['a', 'c', 'e'], 'How? (3 of 5 stimulus sets)')
     """
-    if len(names) <= most:
-        return list(names), title
-    places = np.linspace(0, len(names) - 1, most).round().astype(int)
-    return [names[place] for place in places], f"{title} ({most} of {len(names)} stimulus sets)"
+    return evenly(names, most), title_of_part(title, most, len(names), "stimulus sets")
 
 
 def written_r(r: float) -> str:
@@ -177,9 +167,8 @@ def plot_rankme(
 def _plot_ranks(joined: pd.DataFrame, model_cards: pd.DataFrame) -> Figure:
     palette, filled = palette_of(model_cards), filled_architecture(model_cards)
     names, title = panels_and_title(joined, RANK_TITLE)
-    n_columns, n_rows = columns_and_rows(len(names))
-    figure = start_figure(title, 1.0 + row_height(n_rows, 3.15, 1.0) * n_rows)
-    axes = grid_of_panels(figure, len(names), n_columns, sharey=True)
+    n_columns = columns_of(len(names))
+    figure, axes = start_panels(title, len(names), n_columns, row_in=3.15, around_in=1.0, sharey=True)
     for index, (panel, name) in enumerate(zip(axes, names, strict=True)):
         rows = joined[joined["stimulus_set"] == name]
         for (objective, architecture), part in rows.groupby(["objective", "architecture"], sort=True):

@@ -27,11 +27,6 @@ def plot_gap_correlations(
 ) -> Figure:
     """Draw the correlation of similarity and accuracy difference on each stimulus set, with its interval.
 
-    Args:
-        performance_gaps: The contract's table.
-        stimulus_cards: Gives the groups of stimulus sets, each with a colour of its own.
-        measure: Which similarity measure.
-
     Returns:
         One row per stimulus set, the most negative on top; filled where the corrected permutation test is at
         most 0.05. Sets without a correlation come last, with their reason.
@@ -41,8 +36,6 @@ def plot_gap_correlations(
         return plot_note(
             TITLE, f"no stimulus set has a correlation of {measure} with differences of accuracy"
         )
-    numbers = ["pearson", "spearman", "pearson_low", "pearson_high", "p_adjusted"]
-    rows = rows.assign(**{name: pd.to_numeric(rows[name]) for name in numbers})
     return _plot(rows, groups_of_sets(stimulus_cards), measure)
 
 

@@ -9,14 +9,12 @@ from rep_kedro.reporting.certainty.chance import hopeless_in_words, split_tests
 from rep_kedro.reporting.content import ReportContent
 from rep_kedro.reporting.page import Column, Section, Table, counted, list_in_words, make_table
 from rep_kedro.reporting.performance.figures import written_r
-from rep_kedro.reporting.predictions.text import NUMBERS as PREDICTION_NUMBERS
 from rep_kedro.reporting.predictions.text import prediction_table, predictions_in_words
 from rep_kedro.reporting.run.absences import absence_in_words
-from rep_kedro.reporting.similarity.text import undefined_in_words, with_numbers
+from rep_kedro.reporting.similarity.text import undefined_in_words
 from rep_kedro.reporting.tables import pearson, performance_gaps
 
 MOST_SETS = 6
-GAP_NUMBERS = ("pearson", "spearman", "pearson_low", "pearson_high", "p_value", "p_adjusted", "p_smallest")
 GAP_COLUMNS = {
     "stimulus_set": Column("stimulus set"),
     "n_pairs": Column("network pairs", "count"),
@@ -33,8 +31,8 @@ def describe(content: ReportContent) -> list[Section]:
     """Say whether similar networks perform similarly and make similar errors."""
     similarities = content.of_measure("similarities")
     gaps = performance_gaps(content.table("similarities"), content.table("probe_results"), content.measure)
-    correlations = with_numbers(content.of_measure("performance_gaps"), *GAP_NUMBERS)
-    agreement = with_numbers(content.table("prediction_agreement"), *PREDICTION_NUMBERS)
+    correlations = content.of_measure("performance_gaps")
+    agreement = content.table("prediction_agreement")
     shown = f"measure {content.measure}; probes of the final layers"
     return [
         Section(

@@ -27,12 +27,6 @@ def plot_prediction_agreement(
 ) -> Figure:
     """Draw error consistency and disagreement of the final probes' test predictions against similarity.
 
-    Args:
-        prediction_agreement: The contract's table.
-        similarities: The contract's table, rows of the measure.
-        model_cards: Gives the objectives' colours.
-        measure: Which similarity.
-
     Returns:
         One column per stimulus set, one point per pair of networks.
     """

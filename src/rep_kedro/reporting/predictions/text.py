@@ -10,7 +10,6 @@ from rep_kedro.reporting.performance.figures import written_r
 from rep_kedro.reporting.predictions.figures import agreement_and_similarity
 from rep_kedro.reporting.tables import pearson
 
-NUMBERS = ("disagreement", "error_consistency", "jensen_shannon")
 MOST_SETS = 6
 COLUMNS = {
     "pair": Column("objectives of the two networks"),

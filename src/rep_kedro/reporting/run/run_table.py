@@ -1,34 +1,19 @@
 """The run table: one row per stored result, with what it depends on and what it cost."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import pandas as pd
 
+from rep_kedro.datasets.member import MemberHandle
 from rep_kedro.datasets.platform import PLATFORM, platform_in_words
 from rep_kedro.schemas.run import RUN_TABLE
 
 Journal = Mapping[tuple[str, str], Mapping[str, Any]]
 
 
-class Handle(Protocol):
-    """A member of a collection."""
-
-    @property
-    def recipe(self) -> Mapping[str, Any]:
-        """Everything the member depends on."""
-
-    @property
-    def digest(self) -> str:
-        """Digest of the recipe."""
-
-    @property
-    def meta(self) -> Mapping[str, Any]:
-        """What the member reports of itself; ``platform`` where its bytes depend on it."""
-
-
 def build_run_table(
-    collections: Mapping[str, Mapping[str, Handle]], journals: Mapping[str, Journal]
+    collections: Mapping[str, Mapping[str, MemberHandle]], journals: Mapping[str, Journal]
 ) -> pd.DataFrame:
     """Return one row per member of every collection.
 
@@ -49,7 +34,7 @@ def build_run_table(
     return RUN_TABLE.frame(rows)
 
 
-def _row(collection: str, key: str, handle: Handle, journal: Journal) -> dict[str, Any]:
+def _row(collection: str, key: str, handle: MemberHandle, journal: Journal) -> dict[str, Any]:
     line = journal.get((key, handle.digest), {})
     versions = line.get("versions") or {}
     return {

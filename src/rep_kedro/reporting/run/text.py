@@ -8,7 +8,6 @@ import pandas as pd
 from rep_kedro.datasets.platform import UNRECORDED, describe_counts
 from rep_kedro.reporting.content import ReportContent
 from rep_kedro.reporting.page import Column, Section, Table, counted, make_table
-from rep_kedro.reporting.similarity.text import with_numbers
 from rep_kedro.reporting.tables import in_order
 
 NO_SEED = "–"
@@ -84,7 +83,7 @@ def _plain(value: Any) -> str:
 
 
 def _describe_results(content: ReportContent) -> Section:
-    table = with_numbers(content.table("run_table"), "seconds")
+    table = content.table("run_table")
     return Section(
         anchor="run",
         answers=[*_results_in_words(table), *platforms_in_words(table)],

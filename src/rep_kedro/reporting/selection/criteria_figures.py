@@ -20,9 +20,10 @@ from rep_kedro.reporting.style import (
     add_legend,
     grid_of_panels,
     plot_note,
-    row_height,
     start_figure,
+    start_panels,
     styled,
+    title_of_part,
     write_percents,
 )
 from rep_kedro.reporting.tables import (
@@ -63,11 +64,6 @@ def plot_rank_choice(
 ) -> Figure:
     """Draw probe accuracy against log2 of RankMe on the training images, with a line for each method.
 
-    Args:
-        label_free_measures: The contract's table.
-        probe_results: The contract's table; the probes of the final layers count.
-        model_cards: Gives method and training set.
-
     Returns:
         One panel per stimulus set, one mark per network that was trained on one of the stimulus sets.
     """
@@ -82,10 +78,6 @@ def plot_rank_choice(
 
 def plot_rank_transfer(label_free_measures: pd.DataFrame, model_cards: pd.DataFrame) -> Figure:
     """Draw RankMe on other stimulus sets against that on the training images, both as log2.
-
-    Args:
-        label_free_measures: The contract's table.
-        model_cards: Gives method and training set.
 
     Returns:
         One panel per stimulus set, one mark per network that was trained on another one; equal ranks are on
@@ -102,9 +94,9 @@ def plot_rank_transfer(label_free_measures: pd.DataFrame, model_cards: pd.DataFr
 def _plot_ranks(joined: pd.DataFrame, model_cards: pd.DataFrame, y: str, title: str) -> Figure:
     palette = palette_of(model_cards)
     names, title = panels_of_sets(in_order(joined["stimulus_set"]), title, MOST_PANELS)
-    n_rows = math.ceil(len(names) / _N_COLUMNS)
-    figure = start_figure(title, 1.1 + row_height(n_rows, 3.0, 1.1) * n_rows)
-    axes = grid_of_panels(figure, len(names), min(_N_COLUMNS, len(names)), sharey=y != "rank")
+    figure, axes = start_panels(
+        title, len(names), min(_N_COLUMNS, len(names)), row_in=3.0, around_in=1.1, sharey=y != "rank"
+    )
     for index, (panel, name) in enumerate(zip(axes, names, strict=True)):
         rows = joined[joined["stimulus_set"] == name]
         _draw_methods(panel, rows, y, palette)
@@ -184,9 +176,6 @@ def shown_regrets(selection_regret: pd.DataFrame) -> pd.DataFrame:
 def plot_selection_regret(selection_regret: pd.DataFrame) -> Figure:
     """Draw what is lost by taking the network with the highest RankMe, by method and swept setting.
 
-    Args:
-        selection_regret: The contract's table.
-
     Returns:
         One panel per stimulus set, a row per method and setting, lines are intervals; hollow marks have fewer
         than :data:`FEWEST` networks.
@@ -206,9 +195,8 @@ def plot_selection_regret(selection_regret: pd.DataFrame) -> Figure:
 def _plot_regrets(rows: pd.DataFrame) -> Figure:
     names, title = panels_of_sets(in_order(rows["performance"]), REGRET_TITLE, _N_COLUMNS)
     labels = in_order(rows["label"])
-    if len(labels) > MOST_ROWS:
-        title = f"{title} ({MOST_ROWS} of {len(labels)} methods and settings)"
-        labels = labels[:MOST_ROWS]
+    title = title_of_part(title, MOST_ROWS, len(labels), "methods and settings")
+    labels = labels[:MOST_ROWS]
     figure = start_figure(title, 1.4 + 0.3 * len(labels))
     axes = grid_of_panels(figure, len(names), len(names), sharey=True)
     for panel, name in zip(axes, names, strict=True):

@@ -7,10 +7,9 @@ from rep_kedro.reporting.content import ReportContent
 from rep_kedro.reporting.names import written
 from rep_kedro.reporting.page import Column, Section, counted, list_in_words, make_table, write_number
 from rep_kedro.reporting.selection.criteria_correlations import ALL, FEWEST_RUNS, own_criteria
-from rep_kedro.reporting.similarity.text import undefined_in_words, with_numbers
+from rep_kedro.reporting.similarity.text import undefined_in_words
 
 MOST_NAMED = 8
-NUMBERS = ("pearson_log2", "spearman", "spearman_p", "spearman_low", "spearman_high", "kendall")
 COLUMNS = {
     "source": Column("source"),
     "group": Column("method"),
@@ -28,7 +27,7 @@ COLUMNS = {
 
 def describe(content: ReportContent) -> list[Section]:
     """Say for which methods measures without labels order networks as their accuracy does."""
-    rows = with_numbers(content.table("selection_criteria"), *NUMBERS)
+    rows = content.table("selection_criteria")
     own = own_criteria(rows)
     findings = criteria_in_words(own)
     performances = counted(own["place"].nunique(), "performance")

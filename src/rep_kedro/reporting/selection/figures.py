@@ -19,6 +19,7 @@ from rep_kedro.reporting.style import (
     row_height,
     start_figure,
     styled,
+    title_of_part,
     write_percents,
 )
 from rep_kedro.reporting.tables import in_order
@@ -41,10 +42,6 @@ _DODGE = 0.17  # of the distance between two sizes
 def plot_model_selection(model_selection: pd.DataFrame, *, measure: str) -> Figure:
     """Draw accuracies over the number of networks by strategy, and gains over the similarity within a set.
 
-    Args:
-        model_selection: The contract's table, rows of the measure.
-        measure: Named on the axis of similarity.
-
     Returns:
         Above, for each stimulus set: medians over draws of the ensemble's accuracy (filled) and of the best
         single network's (hollow), lines from the smallest to the largest draw. Below: by how much the
@@ -61,7 +58,7 @@ def plot_model_selection(model_selection: pd.DataFrame, *, measure: str) -> Figu
 @styled
 def _plot(judged: pd.DataFrame, measure: str) -> Figure:
     sets = in_order(judged["stimulus_set"])
-    title = TITLE if len(sets) <= MOST_SETS else f"{TITLE} ({MOST_SETS} of {len(sets)} stimulus sets)"
+    title = title_of_part(TITLE, MOST_SETS, len(sets), "stimulus sets")
     sets = sets[:MOST_SETS]
     strategies = [name for name in STRATEGIES if (judged["strategy"] == name).any()]
     n_columns = min(N_COLUMNS, len(sets))

@@ -8,7 +8,7 @@ from rep_kedro.reporting.headlines import rank_columns
 from rep_kedro.reporting.page import Column, Section, counted, make_table
 from rep_kedro.reporting.run.absences import absence_in_words
 from rep_kedro.reporting.selection.figures import STRATEGIES
-from rep_kedro.reporting.similarity.text import undefined_in_words, with_numbers
+from rep_kedro.reporting.similarity.text import undefined_in_words
 
 ACCURACIES = ("mean_accuracy", "best_accuracy", "ensemble_accuracy")
 NUMBERS = (*ACCURACIES, "mean_similarity")
@@ -26,7 +26,7 @@ COLUMNS = {
 
 def describe(content: ReportContent) -> list[Section]:
     """Say which way of choosing a few networks makes the most accurate ensemble."""
-    rows = with_numbers(content.of_measure("model_selection"), *NUMBERS)
+    rows = content.of_measure("model_selection")
     means = strategy_means(rows)
     findings = selection_in_words(rows)
     return [

@@ -28,9 +28,6 @@ UNITS = {"G": 1e9, "M": 1e6, "k": 1e3, "": 1.0}
 def plot_categories(model_cards: pd.DataFrame) -> Figure:
     """Draw how many networks have each two values of two properties.
 
-    Args:
-        model_cards: The contract's table.
-
     Returns:
         One panel per two of objective, architecture, training set and number of parameters (by powers of
         ten); of a property with very many values the rarest share one row or column.

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from rep_kedro.datasets import MatrixHandle
 from rep_kedro.datasets.marks import describe_map, describe_points
 from rep_kedro.reporting.names import shortened
 from rep_kedro.reporting.similarity.heat_maps import (
@@ -27,13 +28,12 @@ from rep_kedro.reporting.style import (
     make_square,
     names_in_lines,
     plot_note,
-    row_height,
     start_figure,
+    start_panels,
     styled,
     title_with_sets,
 )
 from rep_kedro.reporting.tables import (
-    MatrixHandle,
     cluster_order,
     in_order,
     matrices_of,
@@ -59,14 +59,7 @@ def plot_similarity(
     measure: str,
     n_heat_maps: int,
 ) -> Figure:
-    """Draw the stored similarity matrices of one measure; see :func:`plot_similarity_maps`.
-
-    Args:
-        similarity_matrices: Handles by ``<stimulus set>/<measure>``.
-        model_cards: Gives each network's objective.
-        measure: Which similarity measure.
-        n_heat_maps: At most this many stimulus sets are drawn in addition to their mean.
-    """
+    """Draw the stored similarity matrices of one measure; see :func:`plot_similarity_maps`."""
     matrices = matrices_of(similarity_matrices, measure)
     return plot_similarity_maps(matrices, model_cards, measure=measure, n_panels=n_heat_maps)
 
@@ -102,10 +95,8 @@ def _plot_maps(
         {MEAN_PANEL: mean, **dict(list(matrices.items())[:n_panels])} if len(matrices) > 1 else dict(matrices)
     )
     n_columns = min(len(panels), 2 if len(panels) <= FEW_PANELS else 3)
-    n_rows = -(-len(panels) // n_columns)
-    row_in = row_height(n_rows, 4.15 if n_columns < 3 else 3.2, AROUND_IN)
-    figure = start_figure(title_with_sets(MAPS_TITLE, n_panels, len(matrices)), AROUND_IN + row_in * n_rows)
-    axes = grid_of_panels(figure, len(panels), n_columns)
+    title, row_in = title_with_sets(MAPS_TITLE, n_panels, len(matrices)), 4.15 if n_columns < 3 else 3.2
+    figure, axes = start_panels(title, len(panels), n_columns, row_in=row_in, around_in=AROUND_IN)
     limits = colour_limits(panels.values())
     for index, (panel, (name, frame)) in enumerate(zip(axes, panels.items(), strict=True)):
         shown = frame.loc[order, order]

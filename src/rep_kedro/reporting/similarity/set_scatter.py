@@ -39,11 +39,6 @@ NAMES = {
 def plot_set_scatter(similarities: pd.DataFrame, model_cards: pd.DataFrame, *, measure: str) -> Figure:
     """Draw the similarities on two stimulus sets against each other, for up to three pairs of sets.
 
-    Args:
-        similarities: The contract's table, rows of the measure.
-        model_cards: Gives the objectives' colours.
-        measure: Named on the axes.
-
     Returns:
         Columns: the pair of stimulus sets with the highest, the median and the lowest r. Above: all pairs of
         networks; below: pairs of networks of one objective, a line of least squares for each objective.

@@ -36,12 +36,6 @@ def plot_mean_and_spread(
 ) -> Figure:
     """Draw mean against standard deviation over the stimulus sets, one point per pair of networks.
 
-    Args:
-        similarities: The contract's table, rows of the measure.
-        model_cards: Gives the objectives' colours.
-        measure: Named on the axes.
-        spread_of: ``similarity``, or ``angle`` for its arccos.
-
     Returns:
         Points coloured by the objectives of the two networks: inside by the one, edge by the other; Pearson's
         r of mean and standard deviation in the title.

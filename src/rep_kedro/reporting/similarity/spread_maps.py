@@ -27,11 +27,6 @@ COLOURS = {"mean": COLOUR_MAP, "std": "magma"}
 def plot_mean_and_std_maps(similarities: pd.DataFrame, model_cards: pd.DataFrame, *, measure: str) -> Figure:
     """Draw mean and standard deviation over the stimulus sets as heat maps, networks in one order.
 
-    Args:
-        similarities: The contract's table, rows of the measure.
-        model_cards: Gives each network's objective.
-        measure: Written to the colour bar.
-
     Returns:
         Two panels; rows and columns in the order of average-linkage clustering of 1 - mean similarity.
     """

@@ -40,7 +40,7 @@ PAIR_COLUMNS = {
 
 def describe(content: ReportContent) -> list[Section]:
     """Say how similar networks are, and which kinds of them are most and least similar."""
-    rows = with_numbers(content.of_measure("similarities"), "similarity")
+    rows = content.of_measure("similarities")
     cards, clusters = content.table("model_cards"), best_clusters(content.of_measure("model_clusters"))
     n_models = len(set(rows["model_a"]) | set(rows["model_b"]))
     sets = in_order(rows["stimulus_set"])
@@ -83,11 +83,6 @@ def describe(content: ReportContent) -> list[Section]:
             ],
         )
     ]
-
-
-def with_numbers(rows: pd.DataFrame, *columns: str) -> pd.DataFrame:
-    """Return the rows with these columns as float64, whatever an empty table made of them."""
-    return rows.assign(**{column: pd.to_numeric(rows[column]).astype("float64") for column in columns})
 
 
 def pair_means(rows: pd.DataFrame) -> pd.DataFrame:
@@ -148,8 +143,8 @@ def objectives_in_words(rows: pd.DataFrame, inference: pd.DataFrame) -> list[str
 
 def with_errors(rows: pd.DataFrame, inference: pd.DataFrame) -> tuple[pd.DataFrame, str | None]:
     """Return similarities with their standard errors over stimuli, and that column's name if there is one."""
-    low, high = (pd.to_numeric(inference[name]) for name in ("similarity_low", "similarity_high"))
-    known = inference.assign(error=(high - low) / (2 * NORMAL_QUANTILE)).dropna(subset=["error"])
+    error = (inference["similarity_high"] - inference["similarity_low"]) / (2 * NORMAL_QUANTILE)
+    known = inference.assign(error=error).dropna(subset=["error"])
     if not len(known):
         return rows, None
     keys = ["stimulus_set", "model_a", "model_b"]

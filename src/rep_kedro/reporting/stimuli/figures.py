@@ -1,17 +1,16 @@
 """A few images of each stimulus set, small: what the networks were shown."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from rep_kedro.datasets import ArrowHandle
 from rep_kedro.datasets.marks import describe_points
 from rep_kedro.reporting.names import shortened
 from rep_kedro.reporting.performance.figures import panels_of_sets
-from rep_kedro.reporting.style import plot_note, start_figure, styled
+from rep_kedro.reporting.style import evenly, plot_note, start_figure, styled
 from rep_kedro.reporting.texts import figure_texts
 from rep_kedro.stimuli.decoding import decode_images
 
@@ -21,25 +20,8 @@ SIDE_PX = 32  # an image takes at most 4 * SIDE_PX**2 bytes in the figure
 ROW_IN = 0.85
 
 
-class StimulusSetHandle(Protocol):
-    """A stimulus set of which some rows can be read."""
-
-    @property
-    def meta(self) -> Mapping[str, Any]:
-        """Holds ``class_names``."""
-
-    def table(self, columns: list[str] | None = None) -> Any:
-        """Return columns as an Arrow table."""
-
-    def picked(self, rows: Sequence[int], columns: list[str] | None = None) -> Iterator[Any]:
-        """Yield some rows as Arrow record batches."""
-
-
-def plot_stimuli(stimulus_sets: Mapping[str, StimulusSetHandle]) -> Figure:
+def plot_stimuli(stimulus_sets: Mapping[str, ArrowHandle]) -> Figure:
     """Draw a few images of each stimulus set, of different classes where it has classes.
-
-    Args:
-        stimulus_sets: Handles by name; only the images that are drawn are read.
 
     Returns:
         One row per stimulus set, at most ``MOST_SETS`` evenly spaced by name; images of ``SIDE_PX`` pixels.
@@ -50,7 +32,7 @@ def plot_stimuli(stimulus_sets: Mapping[str, StimulusSetHandle]) -> Figure:
 
 
 @styled
-def _plot(stimulus_sets: Mapping[str, StimulusSetHandle]) -> Figure:
+def _plot(stimulus_sets: Mapping[str, ArrowHandle]) -> Figure:
     names, title = panels_of_sets(sorted(stimulus_sets), TITLE, MOST_SETS)
     figure = start_figure(title, 0.5 + ROW_IN * len(names))
     grid = figure.subplots(len(names), N_IMAGES, squeeze=False)
@@ -61,7 +43,7 @@ def _plot(stimulus_sets: Mapping[str, StimulusSetHandle]) -> Figure:
     return figure
 
 
-def _draw_set(panels: Sequence[Axes], name: str, stimuli: StimulusSetHandle) -> None:
+def _draw_set(panels: Sequence[Axes], name: str, stimuli: ArrowHandle) -> None:
     rows = choose_rows(stimuli.table(["label"])["label"].to_pylist(), len(panels))
     columns = ["stimulus_id", "image", "label"]
     chosen = [row for batch in stimuli.picked(rows, columns) for row in batch.to_pylist()]
@@ -94,12 +76,7 @@ def choose_rows(labels: Sequence[int | None], n: int) -> list[int]:
             ranked.append((seen[label], label, row))
             seen[label] += 1
     if not ranked:
-        return evenly_spaced(range(len(labels)), n)
+        return evenly(range(len(labels)), n)
     if len(seen) > n:
-        return sorted(evenly_spaced([row for rank, _, row in sorted(ranked) if rank == 0], n))
+        return sorted(evenly([row for rank, _, row in sorted(ranked) if rank == 0], n))
     return sorted(row for *_, row in sorted(ranked)[:n])
-
-
-def evenly_spaced(rows: Sequence[int], n: int) -> list[int]:
-    """Return at most n of the rows, the first and the last among them."""
-    return [rows[place] for place in np.linspace(0, len(rows) - 1, min(n, len(rows))).round().astype(int)]

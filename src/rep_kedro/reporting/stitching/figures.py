@@ -20,12 +20,11 @@ from rep_kedro.reporting.style import (
     INK,
     MUTED,
     add_legend,
-    grid_of_panels,
     label_layers,
     plot_note,
-    row_height,
-    start_figure,
+    start_panels,
     styled,
+    title_of_part,
 )
 from rep_kedro.reporting.tables import chosen_stimulus_set, in_order, layers_in_order, with_traits
 from rep_kedro.reporting.texts import figure_texts
@@ -45,11 +44,6 @@ def plot_stitching_maps(
 ) -> Figure:
     """Draw relative accuracy along the layers, a line for each map.
 
-    Args:
-        stitching_results: The contract's table.
-        model_cards: Gives the architecture.
-        stimulus_set: The images to show; None, or images without results: the first that have some.
-
     Returns:
         A panel per architecture of the end network. Lines: mean over pairs of networks and seeds; bars: one
         standard deviation over them.
@@ -64,13 +58,7 @@ def plot_stitching_maps(
 def plot_stitching_cka(
     stitching_results: pd.DataFrame, model_cards: pd.DataFrame, *, stimulus_set: str | None
 ) -> Figure:
-    """Draw CKA at the joint against the cross-entropy of the outputs, a mark for each stitch.
-
-    Args:
-        stitching_results: The contract's table.
-        model_cards: Gives the architecture.
-        stimulus_set: As of `plot_stitching_maps`.
-    """
+    """Draw CKA at the joint against the cross-entropy of the outputs, a mark for each stitch."""
     rows = _shown(stitching_results, stimulus_set).dropna(subset=["cka", "cross_entropy"])
     if not len(rows):
         return plot_note(CKA_TITLE, "no CKA was computed at the joints; add cka to stitching.measures")
@@ -81,11 +69,6 @@ def plot_stitching_grid(
     stitching_results: pd.DataFrame, model_cards: pd.DataFrame, *, stimulus_set: str | None
 ) -> Figure:
     """Draw relative accuracy for each layer of the front with each layer of the end, a panel per map.
-
-    Args:
-        stitching_results: The contract's table.
-        model_cards: Gives the architectures.
-        stimulus_set: As of `plot_stitching_maps`.
 
     Returns:
         Cells: mean over pairs of networks and seeds of two architectures.
@@ -110,10 +93,8 @@ def _shown(results: pd.DataFrame, stimulus_set: str | None) -> pd.DataFrame:
 @styled
 def _plot_maps(rows: pd.DataFrame) -> Figure:
     kinds, maps = in_order(rows["architecture"])[:MOST_PANELS], _maps_of(rows)
-    n_columns = min(3, len(kinds))
-    n_rows = -(-len(kinds) // n_columns)
-    figure = start_figure(_title(MAPS_TITLE, rows, kinds), 1.3 + row_height(n_rows, 3.0, 1.3) * n_rows)
-    panels = grid_of_panels(figure, len(kinds), n_columns, sharey=True)
+    n_columns, title = min(3, len(kinds)), _title(MAPS_TITLE, rows, kinds)
+    figure, panels = start_panels(title, len(kinds), n_columns, row_in=3.0, around_in=1.3, sharey=True)
     for index, (panel, kind) in enumerate(zip(panels, kinds, strict=True)):
         shown = rows[rows["architecture"] == kind]
         layers = layers_in_order(shown)
@@ -156,10 +137,8 @@ def _draw_map(axes: Axes, rows: pd.DataFrame, layers: Sequence[str], place: int,
 @styled
 def _plot_cka(rows: pd.DataFrame) -> Figure:
     kinds, maps = in_order(rows["architecture"])[:MOST_PANELS], _maps_of(rows)
-    n_columns = min(3, len(kinds))
-    n_rows = -(-len(kinds) // n_columns)
-    figure = start_figure(_title(CKA_TITLE, rows, kinds), 1.3 + row_height(n_rows, 3.2, 1.3) * n_rows)
-    panels = grid_of_panels(figure, len(kinds), n_columns)
+    n_columns, title = min(3, len(kinds)), _title(CKA_TITLE, rows, kinds)
+    figure, panels = start_panels(title, len(kinds), n_columns, row_in=3.2, around_in=1.3)
     for index, (panel, kind) in enumerate(zip(panels, kinds, strict=True)):
         shown = rows[rows["architecture"] == kind]
         for place, name in enumerate(maps):
@@ -184,13 +163,10 @@ def _plot_cka(rows: pd.DataFrame) -> Figure:
 
 @styled
 def _plot_grid(rows: pd.DataFrame) -> Figure:
-    panels_of = list(dict.fromkeys(zip(rows["kind"], rows["map"], strict=True)))[:MOST_PANELS]
-    n_columns = min(3, len(panels_of))
-    n_rows = -(-len(panels_of) // n_columns)
-    n_all = len(set(zip(rows["kind"], rows["map"], strict=True)))
-    title = GRID_TITLE if n_all <= MOST_PANELS else f"{GRID_TITLE} ({MOST_PANELS} of {n_all} panels)"
-    figure = start_figure(title, 0.8 + row_height(n_rows, 3.2, 0.8) * n_rows)
-    panels = grid_of_panels(figure, len(panels_of), n_columns)
+    kinds_and_maps = list(dict.fromkeys(zip(rows["kind"], rows["map"], strict=True)))
+    panels_of = kinds_and_maps[:MOST_PANELS]
+    title = title_of_part(GRID_TITLE, len(panels_of), len(kinds_and_maps), "panels")
+    figure, panels = start_panels(title, len(panels_of), min(3, len(panels_of)), row_in=3.2, around_in=0.8)
     highest = max(1.0, float(rows["relative_accuracy"].max()))
     for panel, (kind, name) in zip(panels, panels_of, strict=True):
         shown = rows[(rows["kind"] == kind) & (rows["map"] == name)]

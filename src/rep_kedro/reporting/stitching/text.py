@@ -6,7 +6,6 @@ import pandas as pd
 
 from rep_kedro.reporting.content import ReportContent
 from rep_kedro.reporting.page import Column, Section, counted, list_in_words, make_table, write_number
-from rep_kedro.reporting.similarity.text import with_numbers
 from rep_kedro.reporting.stitching.rows import BASELINE, one_map
 from rep_kedro.reporting.tables import chosen_stimulus_set, trait_of
 
@@ -40,7 +39,7 @@ SEVERAL_COLUMNS = ("mean_average_precision", "relative_mean_average_precision")
 
 def describe(content: ReportContent) -> list[Section]:
     """Say how well networks go on from other networks' layers."""
-    everything = with_numbers(content.table("stitching_results"), "relative_accuracy")
+    everything = content.table("stitching_results")
     stimulus_set = chosen_stimulus_set(content.stimulus_set, everything)
     rows = everything[everything["stimulus_set"] == stimulus_set]
     rows = rows.sort_values("relative_accuracy", ascending=False, kind="stable")
