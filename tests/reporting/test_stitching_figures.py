@@ -80,3 +80,11 @@ def test_networks_of_several_labels_have_a_median_of_their_own(study):
     words = several_in_words(rows)
     assert words.startswith("3 stitched networks predict several labels of an image: accuracies count")
     assert words.endswith("relative to the second network alone, is 0.80.")
+
+
+def test_maps_of_layers_of_one_name_have_no_grid(study, several):
+    is_plain = (several["map"] != "ps_inv") & (several["front_layer"] != several["end_layer"])
+    figure = figures.plot_stitching_grid(several[~is_plain], study.model_cards, stimulus_set=None)
+    titles = {axes.get_title(loc="left") for axes in figure.axes} - {""}
+    assert titles
+    assert all(title.endswith(": ps_inv") for title in titles)

@@ -84,6 +84,14 @@ def test_joints_that_cannot_be_are_refused_while_planning(networks, case):
     assert "\n" not in str(refused.value)
 
 
+def test_comparisons_that_need_more_memory_than_there_may_be_are_refused():
+    given = {"measures": ["cka"], "memory_bytes": 1_000_000}
+    message = r"on 500 images need 25.0 MB, more .* set stitching\.n_compare to at most 100 or raise it"
+    with pytest.raises(UserError, match=message):
+        StitchingParams.model_validate(given).require_room_to_compare(500)
+    StitchingParams.model_validate({**given, "n_compare": 100}).require_room_to_compare(500)
+
+
 VALIDATED = {
     "temperature with hard": ({"target": "hard", "temperature": 2}, "temperature 2 belongs to soft targets"),
     "start without rank": ({"init": "orthogonal"}, "'orthogonal' is a start of low rank; give a rank"),

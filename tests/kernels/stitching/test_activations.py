@@ -5,6 +5,7 @@ import torch
 
 from rep_kedro.kernels.layers.streaming import flatten_positions
 from rep_kedro.kernels.stitching.activations import from_positions, match_positions, to_positions
+from rep_kedro.kernels.stitching.compaction import compact_features
 from rep_kedro.kernels.stitching.maps import AffineMap, apply_affine_map
 from rep_kedro.kernels.stitching.paths import interpolate_maps
 from rep_kedro.kernels.stitching.running import EndLayer, map_positions, run_maps
@@ -104,3 +105,25 @@ def test_a_path_needs_maps_of_one_shape_and_two_points():
         interpolate_maps(_map(2, 3), _map(2, 4))
     with pytest.raises(ValueError, match="at least 2 points, got 1"):
         interpolate_maps(_map(2, 3), _map(2, 3), n_points=1)
+
+
+@pytest.mark.parametrize("memory_bytes", [1, 10**6])
+def test_compact_features_have_the_inner_products_of_the_centred_ones(memory_bytes):
+    features = torch.randn(7, 40, generator=torch.Generator().manual_seed(0)) * 100 + 1000
+    found = compact_features(features, memory_bytes=memory_bytes)
+    centred = features.double() - features.double().mean(dim=0)
+    assert found.shape == (7, 6)
+    torch.testing.assert_close(found @ found.T, centred @ centred.T, rtol=1e-10, atol=1e-6)
+
+
+def test_compact_features_have_the_rank_of_the_features():
+    generator = torch.Generator().manual_seed(0)
+    few = torch.randn(9, 2, generator=generator).double() @ torch.randn(2, 30, generator=generator).double()
+    assert compact_features(few, memory_bytes=10**6).shape == (9, 2)
+    same = compact_features(torch.full((9, 30), 0.1), memory_bytes=10**6)
+    assert torch.equal(same, torch.zeros(9, 1).double())
+    noise = 1.0 + 1e-9 * few
+    assert torch.equal(compact_features(noise, memory_bytes=10**6), torch.zeros(9, 1).double())
+    few[3, 4] = torch.inf
+    with pytest.raises(ValueError, match="must be finite to be compared"):
+        compact_features(few, memory_bytes=10**6)

@@ -13,6 +13,7 @@ from rep_kedro.analyses.stitching.rooms import ActivationRoom
 from rep_kedro.analyses.stitching.splits import Split, first_of
 from rep_kedro.kernels.probes.quality import measure_average_precision
 from rep_kedro.kernels.statistics.resampling import draw_bootstrap_counts, summarise_replicates
+from rep_kedro.kernels.stitching.compaction import compact_features
 from rep_kedro.kernels.stitching.comparison import compare_outputs, find_hits, resample_outputs
 from rep_kedro.kernels.stitching.maps import AffineMap, apply_affine_map
 from rep_kedro.measures.registry import compare_models
@@ -20,6 +21,7 @@ from rep_kedro.measures.registry import compare_models
 REGISTRY = {"cka": "cka_linear_biased", "svcca": "svcca_0.99", "pwcca": "pwcca", "procrustes": "procrustes"}
 """Measures of the registry by the names of columns."""
 _WORKING_BYTES = 200_000_000  # of the registry; another number would change last digits
+_BLOCK_BYTES = 50_000_000
 
 
 class Joined(NamedTuple):
@@ -183,10 +185,20 @@ def _compare_into(
                 matched = batch.matched(one.front, end, flatten=one.flatten)
                 keep((one.front, one.flatten), rows, matched)
                 keep((key,), rows, map_activation(one, matched, batch.activation(end).shape))
+    fronts = ((one.front, one.flatten) for one in joined.values())
+    shared = {key: _compacted(kept[key]) for key in dict.fromkeys((end, *fronts))}
     return {
-        key: _measured(kept[end], kept[one.front, one.flatten], kept[key,], names)
+        key: _measured(shared[end], shared[one.front, one.flatten], _compacted(kept[key,]), names)
         for key, one in joined.items()
     }
+
+
+def _compacted(activations: Tensor) -> Tensor:
+    """Return activations in at most as many columns as there are stimuli."""
+    n_stimuli, n_values = activations.shape
+    if n_values <= n_stimuli:
+        return activations.double()
+    return compact_features(activations, memory_bytes=_BLOCK_BYTES)
 
 
 def _measured(end: Tensor, before: Tensor, after: Tensor, names: Sequence[str]) -> dict[str, Any]:

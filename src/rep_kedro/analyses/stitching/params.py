@@ -1,10 +1,12 @@
 """Parameters of the stitching pipeline, checked before any node runs."""
 
+from math import isqrt
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
 from rep_kedro.analyses.stitching.maps import LeastSquaresMap, StitchMap, TaskMap, with_default_fit
+from rep_kedro.datasets.work import format_bytes
 from rep_kedro.errors import UserError, require_known
 from rep_kedro.models.study import ModelName
 from rep_kedro.parameter_model import Parameters
@@ -12,6 +14,7 @@ from rep_kedro.parameter_rules import Count, Seed, require_once, require_percent
 
 PAIRS_AT_A_TIME = 16
 """How many pairs share one pass over the images."""
+_COMPARED_BYTES = 100  # for each pair of images: matrices of three layers, and what measures make of them
 MEASURES = ("cka", "svcca", "pwcca", "procrustes")
 """Comparisons of activations, which take longer than those of outputs."""
 
@@ -128,6 +131,23 @@ class StitchingParams(Parameters):
     def maps_of(self, joint: JointParams) -> dict[str, StitchMap]:
         """Return the maps of a joint, by name."""
         return self.maps if isinstance(joint.maps, str) else {name: self.maps[name] for name in joint.maps}
+
+    def require_room_to_compare(self, n_stimuli: int) -> None:
+        """Refuse comparisons of activations that do not fit into memory.
+
+        Args:
+            n_stimuli: The most test images that there can be.
+
+        Raises:
+            UserError: If they need more than `memory_bytes`.
+        """
+        n = min(each for each in (self.n_compare, self.n_test, n_stimuli) if each is not None)
+        if n**2 * _COMPARED_BYTES > self.memory_bytes:
+            raise UserError(
+                f"stitching.measures on {n:,} images need {format_bytes(n**2 * _COMPARED_BYTES)}, more than"
+                f" stitching.memory_bytes ({format_bytes(self.memory_bytes)}); set stitching.n_compare to at"
+                f" most {isqrt(self.memory_bytes // _COMPARED_BYTES):,} or raise it"
+            )
 
     @model_validator(mode="after")
     def _require_maps_of_joints(self) -> Self:

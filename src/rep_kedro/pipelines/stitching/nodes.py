@@ -65,6 +65,8 @@ def plan_stitches(
             plan.foreseen |= {key: {"layers": _layers_of(*each)} for key, each in wanted.items()}
             continue
         images = _choose_images(stimulus_set, stimulus_sets, stimulus_subsets, params)
+        if params.measures:
+            params.require_room_to_compare(min(handle.n_rows() for handle in images.values()))
         plan |= _plan_connected(wanted, images, params)
     if not (plan or plan.left_out):
         _warn_of_nothing(params)

@@ -71,7 +71,8 @@ def plot_stitching_grid(
     """Draw relative accuracy for each layer of the front with each layer of the end, a panel per map.
 
     Returns:
-        Cells: mean over pairs of networks and seeds of two architectures.
+        Cells: mean over pairs of networks and seeds of two architectures. Maps that join only layers of one
+        name have no panel.
     """
     rows = _shown(stitching_results, stimulus_set).dropna(subset=["relative_accuracy"])
     rows = rows[(rows["control"] == "none") & ~rows["flatten"].astype(bool)]
@@ -79,8 +80,10 @@ def plot_stitching_grid(
     ends = with_traits(rows, model_cards, "end_model")["architecture"]
     kinds = [f"{drawn(a)} → {drawn(b)}" for a, b in zip(fronts, ends, strict=True)]
     rows = rows.assign(kind=kinds)
-    crossed = rows[rows["front_layer"] != rows["end_layer"]]
-    rows = rows[rows["kind"].isin(set(crossed["kind"]))]
+    is_crossed = rows["front_layer"] != rows["end_layer"]
+    rows = rows[
+        is_crossed.groupby([rows["kind"], rows["map"]]).transform("any")
+    ]  # the others have a diagonal
     if not len(rows):
         return plot_note(GRID_TITLE, "no layers were joined with layers of other names; see stitching.joints")
     return _plot_grid(rows)
