@@ -71,6 +71,17 @@ def test_shards_cover_each_key_once_and_keep_batches_together(plan, count):
         assert sum(bool(keys) for keys in shards) == min(count, len(plan))
 
 
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_units_of_a_batch_that_is_split_stay_together(count):
+    batch = Batch(iter)
+    plan = {f"{unit}{part}": Planned({}, batch, unit=unit) for part in ("", "@1", "@2") for unit in "abc"}
+    shards = [Shard(index, count).select(plan) for index in range(1, count + 1)]
+    assert sorted(key for keys in shards for key in keys) == sorted(plan)
+    for unit in "abc":
+        assert sum(any(key.startswith(unit) for key in keys) for keys in shards) == 1
+    assert sum(map(bool, shards)) == min(count, 3)
+
+
 @pytest.mark.parametrize(
     "text", ["", "0/3", "4/3", "1", "1/2/3", "a/b", "1/0", "-1/2", "1/2\n", "١/٢", "1.0/2"]
 )

@@ -20,6 +20,10 @@ def main():
     error = {"name": name, "kind": "UserError", "traceback": ""}
     if act == "dies" and not is_first:
         os.kill(os.getpid(), signal.SIGKILL)
+    elif act == "stops" and is_first:  # it notices that the other one died before anybody else does
+        _say({**error, "kind": "", "at": 0.0, "error": "gloo: connection closed by peer"})
+    elif act == "stops":
+        os.kill(os.getpid(), signal.SIGKILL)
     elif act == "dies":
         time.sleep(600)  # it waits for the other
     elif act == "fails" and not is_first:

@@ -121,11 +121,15 @@ def test_a_failing_process_ends_its_training_alone_and_the_cause_is_named(
     monkeypatch.setattr(processes, "__name__", "tests.training.acting_process")
     monkeypatch.setattr(processes, "_GRACE_S", 0.5)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), *sys.path]))
-    grids = [{**GRID, "label": act, "seeds": [i]} for i, act in enumerate(("dies", "fails", "works"))]
+    grids = [
+        {**GRID, "label": act, "seeds": [i]} for i, act in enumerate(("dies", "fails", "works", "stops"))
+    ]
     with pytest.raises(CollectionError) as failed:
         run_plan(tmp_path / "networks", _plan(stimulus_sets, tmp_path, grids, devices=2))
     message = str(failed.value)
-    assert "cnn_vicreg_dies_s0: RuntimeError: the training process ended with signal SIGKILL" in message
+    assert "cnn_vicreg_dies_s0: a process of this training was ended by SIGKILL before" in message
+    assert "cnn_vicreg_stops_s3: a process of this training was ended by SIGKILL before" in message
+    assert "gloo" not in message
     assert "cnn_vicreg_fails_s1: the cause" in message
     assert "consequence" not in message
     assert [path.stem for path in (tmp_path / "networks").glob("*.safetensors")] == ["cnn_vicreg_works_s2"]

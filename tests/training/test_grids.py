@@ -106,6 +106,14 @@ def test_snapshots_are_members_behind_their_network():
             r"values of axis 'architecture' of a grid are listed twice: \['cnn'\]",
         ),
         ({"product": {"input_px": [32, "32"]}}, r"values of axis 'input_px' of a grid are listed twice"),
+        (
+            {"product": {"input_px": [32, 32.0]}},
+            r"values of axis 'input_px' of a grid are equal: 32 and 32.0;",
+        ),
+        (
+            {"paired": {"input_px": [16, 16.0], "batch_size": [8, 8]}},
+            r"values of the paired axes input_px, batch_size of a grid are equal: 16, 8 and 16\.0, 8;",
+        ),
         ({"product": {"input_px": [None, None]}}, r"'input_px' of a grid are listed twice: \['None'\]"),
         ({"product": {"stimulus_set": [None, "a"]}}, "axis 'stimulus_set' of a grid needs names, got null"),
         ({"architectures": [], "product": {"architecture": [None]}}, "'architecture' of a grid needs names"),

@@ -64,6 +64,7 @@ def test_undefined_metrics_are_left_out():
     [
         (["top5_acuracy"], None, "unknown metric 'top5_acuracy' of a training; did you mean 'top5_accuracy'"),
         (["mc"], None, "unknown metric 'mc'"),
+        (["mcc", "top2_accuracy", "mcc"], None, r"metrics of a training are listed twice: \['mcc'\]"),
         (["top5_accuracy"], 5, "'top5_accuracy' needs more than 5 classes, the stimulus set has 5"),
         (["confusion"], 101, "at most 100 classes, the stimulus set has 101; use recall_per_class"),
     ],

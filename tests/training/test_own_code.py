@@ -56,6 +56,12 @@ def text(logits, labels):
 def endless(logits, labels):
     return float("inf")
 
+def broken_name(logits, labels):
+    return {"of\\nfirst": 1.0}
+
+def recall(logits, labels):
+    return {"of_class_0": 1.0}
+
 number = 3
 """
 
@@ -140,11 +146,18 @@ def test_own_metrics_give_numbers_by_their_names(file):
         ("text", "mine.py: text gives no number: could not convert string"),
         ("endless", "metric 'endless' of .*mine.py is infinite; return NaN where it is undefined"),
         ("halve", "mine.py: halve fails: TypeError"),
+        ("broken_name", r"metric 'broken_name_of\\nfirst' of .*mine.py has a name that no column may have"),
     ],
 )
 def test_a_metric_that_fails_is_named(file, name, message):
     with pytest.raises(UserError, match=message):
         measure_metrics([OwnCode(file=file, name=name)], LOGITS, LABELS)
+
+
+def test_a_metric_that_gives_the_name_of_another_is_named(file):
+    metrics = ["recall_per_class", OwnCode(file=file, name="recall")]
+    with pytest.raises(UserError, match=r"mine.py: recall gives 'recall_of_class_0', the name of another"):
+        measure_metrics(metrics, LOGITS, LABELS)
 
 
 @pytest.mark.parametrize("others", [["mcc"], [], ["top3_accuracy"]])

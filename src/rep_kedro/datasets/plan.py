@@ -126,10 +126,12 @@ class Planned:
     Attributes:
         recipe: Plain JSON data that says everything the member's bytes depend on.
         compute: Makes the member's value, or the batch that makes it together with others.
+        unit: Members of a batch with the same unit stay together where the batch is split; by itself if None.
     """
 
     recipe: Mapping[str, Json]
     compute: Callable[[], object] | Batch
+    unit: str | None = None
 
     def value(self) -> object:
         """Compute what is planned, where it shares no work with others.
@@ -172,11 +174,16 @@ class Shard:
         return cls(index, count)
 
     def select(self, plan: Mapping[str, Planned]) -> list[str]:
-        """Return the keys of this shard, dealt out in turn; members of one batch stay together."""
+        """Return the keys of this shard, dealt out in turn; members of one batch stay together.
+
+        Where there are fewer batches than shards, they are split into their units.
+        """
         groups: dict[object, list[str]] = {}
         for key, planned in plan.items():
             shared = planned.compute if isinstance(planned.compute, Batch) else key
             groups.setdefault(shared, []).append(key)
-        if len(groups) < self.count:  # fewer batches than shards: split the batches
-            groups = {key: [key] for key in plan}
+        if len(groups) < self.count:
+            groups = {}
+            for key, planned in plan.items():
+                groups.setdefault((planned.unit is None, planned.unit or key), []).append(key)
         return [key for keys in list(groups.values())[self.index - 1 :: self.count] for key in keys]

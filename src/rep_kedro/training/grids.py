@@ -184,8 +184,12 @@ class NetworkGrid(Parameters):
         """Refuse what would give two networks one name: values, seeds or rows of paired axes that repeat."""
         for axis, choices in free.items():
             require_once([choice.label for choice in choices], f"values of axis {axis!r} of a grid")
+            _require_unequal(f"values of axis {axis!r}", [[choice] for choice in choices])
         paired = [", ".join(choice.label for choice in row.values()) for row in rows]
         require_once(paired, f"values of the paired axes {', '.join(self.paired)} of a grid")
+        _require_unequal(
+            f"values of the paired axes {', '.join(self.paired)}", [[*row.values()] for row in rows]
+        )
         for name, seeds in (("seeds", self.seeds), ("order_seeds", self.order_seeds)):
             require_once(list(map(str, seeds)), f"{name} of a grid")
 
@@ -284,6 +288,17 @@ def _read_choices(axis: str, values: Any) -> list[_Choice]:
     if axis in _ALWAYS_NAMED:  # names of architectures and objectives are names already
         choices = [_Choice(choice.value, choice.value) for choice in choices]
     return choices
+
+
+def _require_unequal(what: str, rows: Sequence[Sequence[_Choice]]) -> None:
+    """Refuse rows of values that are one but for the way their numbers are written, as 32 and 32.0."""
+    found: dict[tuple[object, ...], str] = {}
+    for row in rows:
+        values = tuple(float(each.value) if type(each.value) in {int, float} else each.label for each in row)
+        label = ", ".join(each.label for each in row)
+        if values in found:
+            raise UserError(f"{what} of a grid are equal: {found[values]} and {label}; leave one out")
+        found[values] = label
 
 
 def _exclude(

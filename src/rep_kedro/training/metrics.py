@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from rep_kedro.errors import UserError, suggest
+from rep_kedro.parameter_rules import require_once
 from rep_kedro.training.own_code import OwnCode
 
 MOST_CLASSES_OF_CONFUSION = 100
@@ -106,7 +107,12 @@ def measure_metrics(metrics: Sequence[str | OwnCode], logits: Tensor, labels: Te
     found: dict[str, float] = {}
     for metric in metrics:
         if isinstance(metric, OwnCode):
-            found |= _measure_own(metric, logits, labels)
+            own = _measure_own(metric, logits, labels)
+            if taken := found.keys() & own.keys():
+                raise UserError(
+                    f"{metric.file}: {metric.name} gives {min(taken)!r}, the name of another metric"
+                )
+            found |= own
         elif top := _TOP.fullmatch(metric):
             found[metric] = measure_top_k(logits, labels, int(top[1]))
         else:
@@ -125,6 +131,11 @@ def _measure_own(code: OwnCode, logits: Tensor, labels: Tensor) -> dict[str, flo
         )
     except (TypeError, ValueError, RuntimeError) as problem:
         raise UserError(f"{code.file}: {code.name} gives no number: {problem}") from problem
+    if odd := [name for name in values if not (name.isprintable() and name == name.strip())]:
+        raise UserError(
+            f"metric {odd[0]!r} of {code.file} has a name that no column may have; return names without line"
+            " breaks and spaces at their ends"
+        )
     if infinite := [name for name, value in values.items() if math.isinf(value)]:
         raise UserError(
             f"metric {infinite[0]!r} of {code.file} is infinite; return NaN where it is undefined"
@@ -143,6 +154,7 @@ def require_metrics(metrics: Sequence[str | OwnCode], n_classes: int | None = No
         UserError: Names the metric.
     """
     names = [each if isinstance(each, str) else each.name for each in metrics]
+    require_once([each for each in metrics if isinstance(each, str)], "metrics of a training")
     for name in {each.name for each in metrics if isinstance(each, OwnCode)}:
         if name in {*METRICS, "accuracy"} or _TOP.fullmatch(name) or names.count(name) > 1:
             raise UserError(

@@ -34,6 +34,12 @@ Process = subprocess.Popen[bytes]
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 _ONE_MACHINE = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}
 _IN_THE_WAY = ("DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "MKL_DEBUG_CPU_TYPE", "GLIBC_TUNABLES")
+
+
+class _KilledError(UserError, RuntimeError):
+    """A process was ended from outside; what the processes that waited for it report follows from this."""
+
+
 _ERRORS: dict[str, type[Exception]] = {
     each.__name__: each for each in (NotFiniteError, UserError, ValueError, ArithmeticError)
 }
@@ -142,6 +148,7 @@ class _Others:
     def __init__(self, first: Process, others: Sequence[Process]) -> None:
         self._first = first
         self._problems: list[tuple[float, Exception]] = []
+        self._has_ended_first = False
         self._watching = [
             Thread(target=self._watch, args=(rank, process), daemon=True)
             for rank, process in enumerate(others, start=1)
@@ -154,7 +161,10 @@ class _Others:
         if isinstance(result, Exception):
             for thread in self._watching:
                 thread.join(_END_S)
-            _, result = min([(at, result), *self._problems], key=lambda each: each[0])
+            problems = [(at, result), *self._problems]
+            if self._has_ended_first:  # which says nothing by itself
+                problems = self._problems
+            _, result = min(problems, key=lambda each: (not isinstance(each[1], _KilledError), each[0]))
         if name == _ENDED and isinstance(result, Exception):
             raise result
         return name, result
@@ -169,6 +179,7 @@ class _Others:
         with suppress(subprocess.TimeoutExpired):
             self._first.wait(_GRACE_S)
             return
+        self._has_ended_first = True
         self._first.kill()
 
 
@@ -187,9 +198,7 @@ def _receive(process: Process) -> tuple[float, str, Tensors | Exception]:
     head = process.stdout.readline() if process.stdout is not None else b""
     if not head.endswith(b"\n"):
         code = process.wait()
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        why = f"the training process ended with {how} before its work was done; see its error above"
-        return time.monotonic(), _ENDED, RuntimeError(why)
+        return time.monotonic(), _ENDED, _why_ended(code)
     result = json.loads(head)
     if "error" in result:
         problem = _ERRORS.get(result["kind"], RuntimeError)(result["error"])
@@ -198,6 +207,17 @@ def _receive(process: Process) -> tuple[float, str, Tensors | Exception]:
         return result["at"], result["name"], problem
     content = process.stdout.read(result["n_bytes"]) if process.stdout is not None else b""
     return result["at"], result["name"], Tensors(load(content), result["meta"], result["journal"])
+
+
+def _why_ended(code: int) -> Exception:
+    if code < 0:
+        return _KilledError(
+            f"a process of this training was ended by {signal.Signals(-code).name} before its work was done,"
+            " by another program or for want of memory; run again to go on"
+        )
+    return RuntimeError(
+        f"the training process ended with exit code {code} before its work was done; see its error above"
+    )
 
 
 def main() -> None:

@@ -63,7 +63,7 @@ def plan_networks(stimulus_sets: Mapping[str, ArrowHandle], params: TrainingPara
         networks[name] = PlannedNetwork(spec, architecture, digest_of(recipe))
         if spec.moment:
             recipe = {**recipe, "moment": spec.moment}
-        plan[name] = Planned(recipe, batch)
+        plan[name] = Planned(recipe, batch, unit=name_of_trained(name))  # one training for all its moments
     return plan
 
 
