@@ -217,17 +217,23 @@ def _train_networks(
 ) -> Iterator[tuple[str, object]]:
     """Train the named networks.
 
-    In a process of its own where every machine shall give the same bytes; in one for each device of several.
+    In processes of their own where every machine shall give the same bytes, or several are trained at once;
+    in one for each device of several.
     """
     from rep_kedro.training import portable, processes, work
     from rep_kedro.training.state import state_path
 
     place = work.Place(
-        params.device, params.devices, memory_bytes=params.memory_bytes, checkpoints=params.checkpoints
+        params.device,
+        params.devices,
+        params.n_at_once,
+        memory_bytes=params.memory_bytes,
+        checkpoints=params.checkpoints,
     )
     used = {name: stimulus_sets[name] for name in {networks[each].spec.stimulus_set for each in names}}
     waiting = set(names)
-    train = work.train_networks if params.devices == 1 else processes.train_on_devices
+    train = work.train_networks if place.n_at_once == 1 else processes.train_in_processes
+    train = processes.train_on_devices if params.devices > 1 else train
     train = portable.train_portably if params.portable else train
     for name, trained in train(names, networks, used, place):
         yield name, trained  # the collection stores it before it asks for the next
