@@ -18,6 +18,7 @@ from rep_kedro._torchvision import declare_torchvision_operators
 from rep_kedro.models.architecture_files import load_architecture
 from rep_kedro.models.network import build_network
 from rep_kedro.training.loop import train_network
+from rep_kedro.training.memory import keep_freed_memory
 from rep_kedro.training.monitors.registry import make_monitors
 from rep_kedro.training.monitors.watching import Watching
 from rep_kedro.training.objectives.protocol import Objective, embed
@@ -43,6 +44,7 @@ VIEWS = {
 def main() -> None:
     """Print one line of JSON."""
     torch.set_num_threads(1)
+    keep_freed_memory()  # as trainings do; here for both sides
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (N_IMAGES, 3, SIDE, SIDE), dtype=torch.uint8, generator=generator)
     found = _compare_steps(pixels) | _measure_monitor(pixels)

@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 Process = subprocess.Popen[bytes]
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-_KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
-"""What a step frees glibc keeps for the next step, and asks for no new pages: 5 % of a small training."""
 _ONE_MACHINE = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}
 _IN_THE_WAY = ("DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "MKL_DEBUG_CPU_TYPE", "GLIBC_TUNABLES")
 _ERRORS: dict[str, type[Exception]] = {
@@ -140,7 +138,6 @@ def _started(job: dict[str, Any], meeting: str, settings: Mapping[str, str]) -> 
     sources = str(Path(__file__).parents[2])
     paths = [sources, *filter(None, [environment.get("PYTHONPATH")])]
     environment |= {
-        **_KEPT_MEMORY,
         **settings,
         **_ONE_THREAD,
         **_ONE_MACHINE,

@@ -15,7 +15,7 @@ from rep_kedro.models.architecture import DefinedNetwork
 from rep_kedro.models.sources.trained import MONITOR_PREFIX, PROJECTOR_PREFIX
 from rep_kedro.training.decoding import decode_splits
 from rep_kedro.training.loop import train_in_moments
-from rep_kedro.training.memory import PeakMemory
+from rep_kedro.training.memory import PeakMemory, keep_freed_memory
 from rep_kedro.training.monitors.registry import make_monitors
 from rep_kedro.training.objectives.registry import make_objective
 from rep_kedro.training.params import DEFAULT_MEMORY_BYTES, Checkpoints
@@ -75,6 +75,7 @@ def train_networks(
     Yields:
         Name, and the member or the error that took its place.
     """
+    keep_freed_memory()
     stimuli = _Stimuli(stimulus_sets, place.memory_bytes)
     for base, wanted in by_training(names).items():
         waiting = dict(wanted)
