@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from rep_kedro._torchvision import declare_torchvision_operators
+from rep_kedro.machine import keep_freed_memory
 from rep_kedro.models.architecture_files import load_architecture
 from rep_kedro.models.network import build_network
 from rep_kedro.training.loop import train_network
-from rep_kedro.training.memory import keep_freed_memory
 from rep_kedro.training.monitors.registry import make_monitors
 from rep_kedro.training.monitors.watching import Watching
 from rep_kedro.training.objectives.protocol import Objective, embed

@@ -40,7 +40,7 @@ def test_other_devices_have_a_reason():
 STEPS = """
 import resource, sys
 import numpy as np
-from rep_kedro.training.memory import keep_freed_memory
+from rep_kedro.machine import keep_freed_memory
 if sys.argv[1] == "kept":
     keep_freed_memory()
 def step():

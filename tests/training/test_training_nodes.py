@@ -9,12 +9,12 @@ import torch
 from pydantic import ValidationError
 from tests.small_collections import ARROW, make_stimuli, make_subset, run_plan, store
 
-from rep_kedro.cores import SHARE_VARIABLE, count_cores
 from rep_kedro.datasets import CollectionError
 from rep_kedro.errors import UserError
 from rep_kedro.features.estimate import width_of
 from rep_kedro.features.listing import list_trained_layers
 from rep_kedro.features.params import FeaturesParams
+from rep_kedro.machine import SHARE_VARIABLE, count_cores
 from rep_kedro.models.network import scale_images_in_unit_range
 from rep_kedro.models.sources.trained import restore_trained_network, run_to_embedding
 from rep_kedro.pipelines.features.nodes import plan_features

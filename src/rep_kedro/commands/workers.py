@@ -20,8 +20,8 @@ import click
 
 import rep_kedro
 from rep_kedro import interrupts
-from rep_kedro.cores import SHARE_VARIABLE, count_cores
 from rep_kedro.interrupts import WORKER_VARIABLE
+from rep_kedro.machine import SHARE_VARIABLE, count_cores
 
 if TYPE_CHECKING:
     from kedro.pipeline import Pipeline

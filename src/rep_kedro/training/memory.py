@@ -1,6 +1,5 @@
-"""Memory of trainings: what a step frees serves the next one; the highest use, as measured."""
+"""The highest memory use of a training, as measured."""
 
-import ctypes
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,20 +11,6 @@ _STATUS = Path("/proc/self/status")
 _RESET = Path("/proc/self/clear_refs"), "5"
 """What makes Linux measure the peak of this process from now on."""
 PEAK, REASON = "peak_memory_bytes", "peak_memory_reason"
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-_KEPT_BYTES, _LARGE_BYTES = 256 << 20, 32 << 20
-
-
-def keep_freed_memory() -> None:
-    """Let this process keep up to 256 MB that it has freed, in blocks of at most 32 MB.
-
-    Else glibc returns what a step frees, and the next step waits for new pages of the kernel: 5 % of the
-    training of a small network, a quarter where images are larger. With another library nothing is changed.
-    """
-    with suppress(OSError, AttributeError, TypeError):  # another system, another library
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_MMAP_THRESHOLD, _LARGE_BYTES)
-        mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 class PeakMemory:

@@ -5,8 +5,8 @@ from typing import Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
-from rep_kedro.cores import count_cores
 from rep_kedro.errors import UserError, suggest
+from rep_kedro.machine import count_cores
 from rep_kedro.training.grids import NetworkGrid, Override
 from rep_kedro.training.spec import SNAPSHOT_MARK, NetworkSpec, Strict
 

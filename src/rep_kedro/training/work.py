@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from rep_kedro.datasets import Tensors
 from rep_kedro.datasets.plan import Json
 from rep_kedro.datasets.platform import PLATFORM, describe_platform
+from rep_kedro.machine import keep_freed_memory
 from rep_kedro.models.architecture import DefinedNetwork
 from rep_kedro.models.sources.trained import MONITOR_PREFIX, PROJECTOR_PREFIX
 from rep_kedro.training.decoding import decode_splits
 from rep_kedro.training.loop import train_in_moments
-from rep_kedro.training.memory import PeakMemory, keep_freed_memory
+from rep_kedro.training.memory import PeakMemory
 from rep_kedro.training.monitors.registry import make_monitors
 from rep_kedro.training.objectives.registry import make_objective
 from rep_kedro.training.params import DEFAULT_MEMORY_BYTES, Checkpoints
