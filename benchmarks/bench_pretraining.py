@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rep_kedro.machine import keep_freed_memory
 from rep_kedro.models.architecture_files import load_architecture
 from rep_kedro.models.building import build_network
 from rep_kedro.training.loop import train_network
@@ -42,6 +43,7 @@ VIEWS = {
 def main() -> None:
     """Print one line of JSON."""
     torch.set_num_threads(1)
+    keep_freed_memory()  # as trainings do; here for both sides
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (N_IMAGES, 3, SIDE, SIDE), dtype=torch.uint8, generator=generator)
     found = _compare_steps(pixels) | _measure_monitor(pixels)

@@ -20,6 +20,7 @@ from rep_kedro.checks.planning import expect_configured, load_handles, open_tabl
 from rep_kedro.checks.stale import describe_stale, make_pipeline
 from rep_kedro.errors import counted
 from rep_kedro.interrupts import WORKER_VARIABLE
+from rep_kedro.machine import keep_freed_memory
 
 _BYTES_PER_MB = 1_000_000
 _log = logging.getLogger("rep_kedro")
@@ -73,6 +74,7 @@ class ProjectHooks:
         require_threads(parameters.get("threads"))
         require_temporary_folder(os.environ.get("TMPDIR"))
         _limit_threads(parameters.get("threads"))
+        keep_freed_memory()
         requested = _requested(context)
         require_valid_parameters(parameters, given, requested, loader)
         if "params:reporting" in requested.inputs():

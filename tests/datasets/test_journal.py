@@ -3,10 +3,11 @@
 import json
 import os
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
-from rep_kedro.datasets import Batch, CollectionDataset, Planned, read_journal, work
+from rep_kedro.datasets import Batch, CollectionDataset, Planned, Tensors, read_journal, work
 from rep_kedro.datasets.journal import append_failure, append_to_journal, journal_path, read_failures
 
 
@@ -111,6 +112,16 @@ def test_time_spent_together_is_shared_and_what_is_left_counts_only_what_waits(t
         "c [2/3] b in 51.5 s; about 51.0 s left",
         "c [3/3] c in 1 min 41 s",
     ]
+
+
+def test_a_value_that_was_made_next_to_others_says_what_it_took(tmp_path, caplog):
+    value = Tensors({"x": np.zeros(1)}, {}, {"seconds": 7.5, "peak_memory_bytes": 3})
+    collection = CollectionDataset(filepath=str(tmp_path / "c"), member="rep_kedro.datasets.TensorsDataset")
+    with caplog.at_level("INFO"):
+        collection.save({"a": Planned({}, lambda: value)})
+    ((_, line),) = read_journal(tmp_path / "c").items()
+    assert (line["seconds"], line["peak_memory_bytes"]) == (7.5, 3)
+    assert "c [1/1] a in 7.5 s" in caplog.messages
 
 
 def test_a_failure_is_no_time_and_is_made_up_for(tmp_path):

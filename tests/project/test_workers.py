@@ -95,7 +95,7 @@ def test_workers_that_make_no_sense_are_refused(study: Path, options: tuple[str,
 
 def test_a_device_is_chosen_for_each_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "_count_gpus", lambda: 2)
-    monkeypatch.setattr(workers, "_count_cores", lambda: 8)
+    monkeypatch.setattr(workers, "count_cores", lambda: 8)
     features, both = {"params:features"}, {"params:features", "params:training"}
     assert choose_devices("auto", PARAMETERS, features) == [None] * 8
     assert choose_devices("auto", PARAMETERS, both) == ["cuda:0", "cuda:1"]

@@ -1,5 +1,6 @@
 """The measured peak memory of a training: what grew, or why it cannot be seen."""
 
+import platform
 import subprocess
 import sys
 
@@ -34,3 +35,30 @@ def test_a_peak_below_an_earlier_one_has_a_reason():
 
 def test_other_devices_have_a_reason():
     assert list(PeakMemory("meta", may_reset=False).read()) == [REASON]
+
+
+STEPS = """
+import resource, sys
+import numpy as np
+from rep_kedro.machine import keep_freed_memory
+if sys.argv[1] == "kept":
+    keep_freed_memory()
+def step():
+    return [np.ones(1 << 20) for _ in range(6)]
+for _ in range(3):
+    step()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    step()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other libraries return memory by other rules")
+def test_what_a_step_frees_serves_the_next_one_without_new_pages():
+    found = {
+        way: int(subprocess.run([sys.executable, "-c", STEPS, way], capture_output=True, check=True).stdout)
+        for way in ("returned", "kept")
+    }
+    assert found["kept"] < 200
+    assert found["returned"] > 5_000

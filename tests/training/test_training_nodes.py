@@ -14,10 +14,12 @@ from rep_kedro.errors import UserError
 from rep_kedro.features.estimate import width_of
 from rep_kedro.features.listing import list_trained_layers
 from rep_kedro.features.params import FeaturesParams
+from rep_kedro.machine import SHARE_VARIABLE, count_cores
 from rep_kedro.models.network import scale_images_in_unit_range
 from rep_kedro.models.trained import restore_trained_network, run_to_embedding
 from rep_kedro.pipelines.features.nodes import plan_features
 from rep_kedro.pipelines.training.nodes import plan_networks, tabulate_trainings
+from rep_kedro.training import params, processes
 from rep_kedro.training.decoding import decode_splits
 from rep_kedro.training.params import TrainingParams
 
@@ -424,3 +426,51 @@ def test_label_columns_that_cannot_be_learnt_are_refused(tmp_path):
         plan_networks(sets, _params(grids=[{**GRIDS[0], "labels": "tag"}]))
     with pytest.raises(UserError, match="metrics need one label of an image, 'tags' has several"):
         plan_networks(sets, _params(grids=[{**GRIDS[0], "labels": "tags", "metrics": ["mcc"]}]))
+
+
+def test_networks_trained_at_the_same_time_have_the_same_bytes_and_their_own_times(stimulus_sets, tmp_path):
+    grid = {"objective": "supervised", "architectures": ["cnn"], "seeds": [0, 1, 2], "schedule": SCHEDULE}
+    found = {
+        n: run_plan(tmp_path / str(n), plan_networks(stimulus_sets, _params([grid], processes=n)))
+        for n in (1, 2)
+    }
+    assert [*found[2]] == ["cnn_supervised_s0", "cnn_supervised_s1", "cnn_supervised_s2"]
+    for name, alone in found[1].items():
+        together = found[2][name]
+        assert together.path.read_bytes() == alone.path.read_bytes()
+        assert together.journal["seconds"] > 0
+    assert "cnn_supervised_s1" in {row for row in tabulate_trainings(found[2])[1]["model"]}
+
+
+def test_a_process_that_ends_takes_only_its_own_networks_with_it(stimulus_sets, tmp_path, monkeypatch):
+    def describe(names, *about):
+        job = whole(names, *about)
+        return {"n_devices": 1} if "cnn_untrained_s1" in names else job
+
+    whole = processes._describe_job
+    monkeypatch.setattr(processes, "_describe_job", describe)
+    grid = {"objective": "untrained", "architectures": ["cnn"], "seeds": [0, 1, 2]}
+    plan = plan_networks(stimulus_sets, _params([grid], processes=2))
+    with pytest.raises(CollectionError, match=r"(?s)1 of 3 members failed.*cnn_untrained_s1.*exit code 1"):
+        run_plan(tmp_path, plan)
+    assert sorted(path.stem for path in tmp_path.glob("*.safetensors")) == [
+        "cnn_untrained_s0",
+        "cnn_untrained_s2",
+    ]
+
+
+def test_auto_takes_a_core_for_each_network_and_no_more_than_four(monkeypatch):
+    monkeypatch.setattr(params, "count_cores", lambda: 3)
+    assert _params(processes="auto").n_at_once == 3
+    assert _params(processes="auto", device="cuda").n_at_once == 1
+    assert _params(processes="auto", devices=2).n_at_once == 1
+    monkeypatch.setattr(params, "count_cores", lambda: 64)
+    assert _params(processes="auto").n_at_once == 4
+    assert _params(processes=9).n_at_once == 9
+    with pytest.raises(ValidationError, match=r"training\.processes is 2, but each network is trained on"):
+        _params(processes=2, devices=2)
+
+
+def test_a_worker_has_its_share_of_the_cores(monkeypatch):
+    monkeypatch.setenv(SHARE_VARIABLE, "2")
+    assert count_cores() == 2

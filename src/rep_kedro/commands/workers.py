@@ -21,6 +21,7 @@ import click
 import rep_kedro
 from rep_kedro import interrupts
 from rep_kedro.interrupts import WORKER_VARIABLE
+from rep_kedro.machine import SHARE_VARIABLE, count_cores
 
 if TYPE_CHECKING:
     from kedro.pipeline import Pipeline
@@ -144,7 +145,7 @@ def choose_devices(workers: str, parameters: Mapping[str, Any], names: set[str])
     text = workers.strip()
     if text == "auto" or text.isdigit():
         n_gpus = _count_gpus() if uses_gpu else 0
-        n_workers = int(text) if text.isdigit() else n_gpus or _count_cores()
+        n_workers = int(text) if text.isdigit() else n_gpus or count_cores()
         if n_workers < 1:
             raise click.ClickException(f"--workers needs at least one worker, got {workers!r}")
         return [f"cuda:{i % n_gpus}" if n_gpus else None for i in range(n_workers)]
@@ -186,12 +187,15 @@ def _run_tasks(tasks: Sequence[_Task], options: Mapping[str, Any], *, n_threads:
     names = ", ".join(tasks[0].nodes)
     _log.info("%d process%s: %s", len(tasks), "es" if len(tasks) > 1 else "", names)
     running, readers = [], []
+    share = {SHARE_VARIABLE: str(max(1, count_cores() // len(tasks)))}
     try:
         for task in tasks:
             with interrupts.held():
                 process = subprocess.Popen(  # noqa: S603 - this program with other options
                     _command(task, options),
-                    env=_environment(task.device, n_threads) | {WORKER_VARIABLE: json.dumps(task.params)},
+                    env=_environment(task.device, n_threads)
+                    | share
+                    | {WORKER_VARIABLE: json.dumps(task.params)},
                     stdin=subprocess.PIPE,  # closed with this process: `interrupts.watch_parent`
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
@@ -289,11 +293,7 @@ def _is_group(parameters: Mapping[str, Any], name: str) -> bool:
 
 def _threads_each(parameters: Mapping[str, Any], n_workers: int) -> int | None:
     """Return how many threads each may use where the parameters leave it to the machine."""
-    return max(1, _count_cores() // n_workers) if parameters.get("threads") is None else None
-
-
-def _count_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, count_cores() // n_workers) if parameters.get("threads") is None else None
 
 
 def _count_gpus() -> int:

@@ -44,7 +44,8 @@ class Tensors:
     Attributes:
         tensors: By name.
         meta: Stored with them.
-        journal: What the computation cost besides time, for the journal; no part of the member's bytes.
+        journal: What the computation cost, for the journal; no part of the member's bytes. `seconds` where
+            these are not what one waited for the value.
     """
 
     tensors: dict[str, Any]

@@ -91,7 +91,8 @@ class Worker:
             ) as bar,
             logging_redirect_tqdm(),
         ):
-            for item, box, spent in _values_of(work):
+            for item, box, measured in _values_of(work):
+                spent = measured._replace(seconds=_own_seconds(box[0], measured.seconds))
                 why = self._finish(item, box.pop(), spent.seconds)  # nothing else holds the value now
                 if why is not None:
                     failed[item.key] = why
@@ -170,6 +171,12 @@ class Worker:
             shown = "for the same reason" if why == self._last_why else why
             _log.error("%s [%d/%d] %s failed: %s%s", self._name, n_ended, n_work, item.key, shown, remaining)
         self._last_why = why
+
+
+def _own_seconds(value: object, measured: float) -> float:
+    """Return what a value says that it took: made next to others, it took longer than the wait for it."""
+    own = getattr(value, "journal", {}).get("seconds")
+    return measured if own is None else float(own)
 
 
 def _values_of(work: Sequence[MemberWork]) -> Iterator[tuple[MemberWork, list[object], _Spent]]:

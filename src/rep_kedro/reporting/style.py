@@ -150,12 +150,21 @@ def styled(plot: Callable[P, Figure]) -> Callable[P, Figure]:
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> Figure:
         with mpl.rc_context({**mpl.rcParamsDefault, **RC, "backend": "svg"}), every_letter():
             figure = plot(*args, **kwargs)
-            figure.draw_without_rendering()
-            figure.set_layout_engine("none")
+            _place_axes(figure)
             _fix_ticks(figure)
         return figure
 
     return wrapper
+
+
+def _place_axes(figure: Figure) -> None:
+    """Give the axes their places for good, without drawing what is in them."""
+    engine = figure.get_layout_engine()
+    if engine is not None and figure.axes:
+        engine.execute(figure)
+        for axes in figure.axes:
+            axes.apply_aspect()
+    figure.set_layout_engine(None)  # with "none" matplotlib draws once more before it saves
 
 
 def _fix_ticks(figure: Figure) -> None:

@@ -1,16 +1,18 @@
 """Parameters of the training pipeline, checked before any node runs."""
 
 import json
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
 from rep_kedro.errors import UserError, suggest
+from rep_kedro.machine import count_cores
 from rep_kedro.parameter_model import Parameters
 from rep_kedro.training.grids import NetworkGrid, Override
 from rep_kedro.training.spec import SNAPSHOT_MARK, NetworkSpec
 
 DEFAULT_MEMORY_BYTES = 4 * 2**30
+_MOST_AT_ONCE = 4
 
 
 class Checkpoints(Parameters):
@@ -38,6 +40,9 @@ class TrainingParams(Parameters):
             Part of no recipe: networks trained elsewhere are kept, though their last digits would differ.
         devices: Devices of this kind on which each network is trained, a share of each batch on each; more
             than one only where `portable` is false. Part of no recipe either.
+        processes: Networks that are trained at the same time, each on one core, in a process of its own that
+            needs about 300 MB; `auto` for one on each core, at most 4, and for one at a time on a GPU or on
+            several `devices`. Part of no recipe: it changes no byte.
         checkpoints: When and where a training is stored, so that it goes on where it was stopped.
         memory_bytes: Images of a stimulus set that need more, decoded, are read from a temporary file.
         grids: Networks, by objective; empty in a study of imported networks alone.
@@ -48,6 +53,7 @@ class TrainingParams(Parameters):
     portable: bool = True
     device: str = "cpu"
     devices: PositiveInt = 1
+    processes: Literal["auto"] | PositiveInt = 1
     checkpoints: Checkpoints = Checkpoints()
     memory_bytes: PositiveInt = DEFAULT_MEMORY_BYTES
     grids: tuple[NetworkGrid, ...] = ()
@@ -72,6 +78,15 @@ class TrainingParams(Parameters):
         return self
 
     @model_validator(mode="after")
+    def _require_processes_or_devices(self) -> Self:
+        if self.devices > 1 and self.processes not in ("auto", 1):
+            raise UserError(
+                f"training.processes is {self.processes}, but each network is trained on training.devices"
+                f" {self.devices}, one after the other; set one of them to 1"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _require_networks(self) -> Self:
         for name, spec in self.networks().items():
             if self.portable:
@@ -79,6 +94,13 @@ class TrainingParams(Parameters):
             if self.devices > 1:
                 _require_divisible(name, spec, self.devices)
         return self
+
+    @property
+    def n_at_once(self) -> int:
+        """Networks that are trained at the same time here."""
+        if self.processes != "auto":
+            return self.processes
+        return min(count_cores(), _MOST_AT_ONCE) if self.device == "cpu" and self.devices == 1 else 1
 
     def networks(self) -> dict[str, NetworkSpec]:
         """Return all networks by name, each followed by its snapshots.

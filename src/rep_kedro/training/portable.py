@@ -1,7 +1,7 @@
 """Training that gives the same bytes on every x86-64 processor with AVX2.
 
 The libraries under torch choose their code by the processor, once, when they are loaded. Training therefore
-runs in a process of its own, with the choice made in its environment: one thread, AVX2 for torch and oneDNN,
+runs in processes of its own, with the choice made in its environment: one thread, AVX2 for torch and oneDNN,
 and for MKL the branch that is the same for all makers (docs/adr/0010).
 """
 
@@ -24,11 +24,7 @@ _log = logging.getLogger(__name__)
 def train_portably(
     names: Sequence[str], networks: "Networks", stimulus_sets: "Mapping[str, ArrowHandle]", place: "Place"
 ) -> "Iterator[tuple[str, Tensors | Exception]]":
-    """Train networks as :func:`~.work.train_networks` does, in a process of its own.
-
-    Raises:
-        RuntimeError: If the process ends before its job is done; its error output says why.
-    """
+    """Train networks as :func:`~.processes.train_in_processes` does, with the arithmetic fixed."""
     is_portable = _has_avx2()
     if not is_portable:
         _log.warning(

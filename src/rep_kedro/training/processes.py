@@ -15,8 +15,10 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
+from queue import SimpleQueue
 from threading import Thread
 from typing import IO, TYPE_CHECKING, Any
 
@@ -57,13 +59,7 @@ def train_on_devices(
     from rep_kedro.training.work import by_training
 
     for wanted in by_training(names).values():
-        waiting = list(wanted)
-        try:
-            for name, trained in train_in_processes(waiting[:], networks, stimulus_sets, place):
-                waiting.remove(name)
-                yield name, trained
-        except RuntimeError as problem:
-            yield from ((name, problem) for name in waiting)
+        yield from train_in_processes([*wanted], networks, stimulus_sets, place)
 
 
 def train_in_processes(
@@ -73,7 +69,10 @@ def train_in_processes(
     place: "Place",
     settings: Mapping[str, str] | None = None,
 ) -> Iterator[tuple[str, Tensors | Exception]]:
-    """Train networks as :func:`~.work.train_networks` does, in a process for each device.
+    """Train networks as :func:`~.work.train_networks` does, in processes of their own.
+
+    There is one for each device, or `place.n_at_once` of them, each with every so many-th training. Where one
+    ends before its work is done, all that it owes is a RuntimeError; its error output says why.
 
     Args:
         names: Which networks and snapshots.
@@ -81,11 +80,28 @@ def train_in_processes(
         stimulus_sets: By name.
         place: Where and how.
         settings: Variables of the processes' environment.
-
-    Raises:
-        RuntimeError: If a process ends before the job is done; its error output says why.
     """
-    job = {
+    from rep_kedro.training.work import by_training
+
+    trainings = list(by_training(names).values())
+    results: SimpleQueue[tuple[str, Tensors | Exception]] = SimpleQueue()
+    n_shares = min(place.n_at_once, len(trainings))
+    place = replace(place, memory_bytes=max(1, place.memory_bytes // n_shares))
+    with ExitStack() as stack:
+        for first in range(n_shares):
+            share = [name for wanted in trainings[first::n_shares] for name in wanted]
+            job = _describe_job(share, networks, stimulus_sets, place)
+            meeting = stack.enter_context(tempfile.TemporaryDirectory())
+            processes = stack.enter_context(_started(job, meeting, settings or {}))
+            Thread(target=_pass_on, args=(processes, share, results), daemon=True).start()
+        for _ in names:
+            yield results.get()
+
+
+def _describe_job(
+    names: Sequence[str], networks: "Networks", stimulus_sets: "Mapping[str, ArrowHandle]", place: "Place"
+) -> dict[str, Any]:
+    return {
         "stimulus_sets": {name: str(handle.path) for name, handle in stimulus_sets.items()},
         "device": place.device,
         "n_devices": place.n_devices,
@@ -101,10 +117,24 @@ def train_in_processes(
             for name in names
         },
     }
-    with tempfile.TemporaryDirectory() as meeting, _started(job, meeting, settings or {}) as processes:
+
+
+def _pass_on(
+    processes: Sequence[Process],
+    names: Sequence[str],
+    results: "SimpleQueue[tuple[str, Tensors | Exception]]",
+) -> None:
+    """Put a result for each name into the queue, in a thread of its own, whatever happens."""
+    waiting = list(names)
+    try:
         others = _Others(processes[0], processes[1:])
-        for _ in names:
-            yield others.earliest(*_receive(processes[0]))
+        while waiting:
+            name, result = others.earliest(*_receive(processes[0]))
+            waiting.remove(name)
+            results.put((name, result))
+    except Exception as problem:  # for the reader, who waits for all names
+        for name in waiting:
+            results.put((name, problem))
 
 
 @contextmanager
@@ -113,7 +143,12 @@ def _started(job: dict[str, Any], meeting: str, settings: Mapping[str, str]) -> 
     environment = {name: value for name, value in os.environ.items() if name not in _IN_THE_WAY}
     sources = str(Path(__file__).parents[2])
     paths = [sources, *filter(None, [environment.get("PYTHONPATH")])]
-    environment |= {**settings, **_ONE_THREAD, **_ONE_MACHINE, "PYTHONPATH": os.pathsep.join(paths)}
+    environment |= {
+        **settings,
+        **_ONE_THREAD,
+        **_ONE_MACHINE,
+        "PYTHONPATH": os.pathsep.join(paths),
+    }
     processes: list[Process] = []
     try:
         for rank in range(job["n_devices"]):
@@ -281,8 +316,6 @@ def _place_of(job: dict[str, Any]) -> "Place":
     )
     if job["n_devices"] == 1:
         return place
-    from dataclasses import replace
-
     from rep_kedro.training.data_parallel import Processes
 
     if job["rank"] > 0:

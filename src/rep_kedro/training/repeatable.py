@@ -19,9 +19,10 @@ def make_stream(seed: int, purpose: str) -> torch.Generator:
 @contextmanager
 def drawing(seed: int, purpose: str, device: str) -> Iterator[None]:
     """Let torch's global generators, from which dropout draws, begin with the purpose; they are put back."""
-    devices = [device] if torch.device(device).type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(_number(seed, purpose))
+    is_cuda = torch.device(device).type == "cuda"
+    with torch.random.fork_rng(devices=[device] if is_cuda else []):
+        # `torch.manual_seed` notes a traceback for each kind of device that is not in use, in every step
+        (torch.manual_seed if is_cuda else torch.default_generator.manual_seed)(_number(seed, purpose))
         yield
 
 

@@ -5,10 +5,13 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.datasets import Tensors
+from rep_kedro.datasets.plan import Json
 from rep_kedro.datasets.platform import PLATFORM, describe_platform
+from rep_kedro.machine import keep_freed_memory
 from rep_kedro.models.architecture import DefinedNetwork
 from rep_kedro.models.trained import MONITOR_PREFIX, PROJECTOR_PREFIX
 from rep_kedro.training.decoding import decode_splits
@@ -39,6 +42,7 @@ class Place:
     Attributes:
         device: Such as `cpu` or `cuda`.
         n_devices: On which each network is trained.
+        n_at_once: Processes that train different networks at the same time.
         portable: Whether this process computes the same bytes on every machine; recorded with the members.
         memory_bytes: Decoded images that need more are read from a temporary file.
         checkpoints: Where the states of trainings are stored; None for nowhere.
@@ -48,6 +52,7 @@ class Place:
 
     device: str = "cpu"
     n_devices: int = 1
+    n_at_once: int = 1
     portable: bool = False
     memory_bytes: int = DEFAULT_MEMORY_BYTES
     checkpoints: Checkpoints | None = None
@@ -71,11 +76,13 @@ def train_networks(
     Yields:
         Name, and the member or the error that took its place.
     """
+    keep_freed_memory()
     stimuli = _Stimuli(stimulus_sets, place.memory_bytes)
     for base, wanted in by_training(names).items():
         waiting = dict(wanted)
         planned = networks[next(iter(wanted))]
         try:
+            began = perf_counter()
             images = stimuli.of(planned.spec, planned.architecture)
             peak = PeakMemory(place.device, may_reset=place.is_own_process)
             with closing(_train(base, list(wanted.values()), planned, images, place)) as moments:
@@ -83,7 +90,9 @@ def train_networks(
                     name = base if moment is None else f"{base}{SNAPSHOT_MARK}{moment}"
                     if name in waiting:
                         waiting.pop(name)
-                        yield name, _to_member(trained, networks[name].spec, place, peak)
+                        costs = {**peak.read(), "seconds": perf_counter() - began}
+                        yield name, _to_member(trained, networks[name].spec, place, costs)
+                        began = perf_counter()
                     if not waiting:
                         break
         except Exception as error:
@@ -133,7 +142,7 @@ def by_training(names: Sequence[str]) -> dict[str, dict[str, str | None]]:
     return found
 
 
-def _to_member(trained: TrainedNetwork, spec: NetworkSpec, place: Place, peak: PeakMemory) -> Tensors:
+def _to_member(trained: TrainedNetwork, spec: NetworkSpec, place: Place, costs: dict[str, Json]) -> Tensors:
     network = trained.network
     history = [{**metrics, "epoch": int(metrics["epoch"])} for metrics in trained.history]
     state = _without_counters(network)
@@ -163,7 +172,7 @@ def _to_member(trained: TrainedNetwork, spec: NetworkSpec, place: Place, peak: P
             "test_accuracy": history[-1].get("test_accuracy"),
             PLATFORM: describe_platform(place.device, portable=place.portable),
         },
-        journal=peak.read(),
+        journal=costs,
     )
 
 

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from rep_kedro.datasets import ArrowHandle, TensorsHandle
+    from rep_kedro.training.costs import TrainingCost
 else:
     DataFrame = ArrowHandle = TensorsHandle = Any  # Kedro reads the hints
 
@@ -123,8 +124,9 @@ def tabulate_trainings(
     """
     trained = {name: networks[name] for name in sorted(networks) if "moment" not in networks[name].meta}
     history = [row for name, handle in trained.items() for row in _history_of(name, handle)]
+    predict = _make_predictor()
     costs = [
-        {**_cost_of(name, handle), **_measured(handle), "seconds": sum_seconds(name, networks)}
+        {**_cost_of(name, handle, predict), **_measured(handle), "seconds": sum_seconds(name, networks)}
         for name, handle in trained.items()
     ]
     settings = [row for name, handle in trained.items() for row in _settings_of(name, handle)]
@@ -165,13 +167,29 @@ def _flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[st
             yield f"{prefix}{name}", value if isinstance(value, str) else json.dumps(value)
 
 
-def _cost_of(name: str, handle: TensorsHandle) -> dict[str, Any]:
+def _make_predictor() -> "Callable[[TensorsHandle], TrainingCost]":
+    """Return what predicts the cost of trainings; those that differ in seeds alone are followed once."""
     from rep_kedro.models.trained import definition_of
     from rep_kedro.training.costs import predict_cost
 
-    meta, schedule = handle.meta, handle.recipe["schedule"]
-    batch_size, optimizer = (schedule["batch_size"], schedule["optimizer"]) if schedule else (0, None)
-    cost = predict_cost(definition_of(handle), meta["n_classes"], batch_size, optimizer)
+    known: dict[str, TrainingCost] = {}
+
+    def predict(handle: TensorsHandle) -> "TrainingCost":
+        meta, schedule = handle.meta, handle.recipe["schedule"]
+        batch_size, optimizer = (schedule["batch_size"], schedule["optimizer"]) if schedule else (0, None)
+        asked = meta["n_classes"], batch_size, optimizer
+        about = json.dumps([meta["architecture"], meta["definition"], *asked], sort_keys=True)
+        if about not in known:
+            known[about] = predict_cost(definition_of(handle), *asked)
+        return known[about]
+
+    return predict
+
+
+def _cost_of(
+    name: str, handle: TensorsHandle, predict: "Callable[[TensorsHandle], TrainingCost]"
+) -> dict[str, Any]:
+    meta, cost = handle.meta, predict(handle)
     return {
         "model": name,
         "architecture": meta["architecture"],
@@ -217,17 +235,23 @@ def _train_networks(
 ) -> Iterator[tuple[str, object]]:
     """Train the named networks.
 
-    In a process of its own where every machine shall give the same bytes; in one for each device of several.
+    In processes of their own where every machine shall give the same bytes, or several are trained at once;
+    in one for each device of several.
     """
     from rep_kedro.training import portable, processes, work
     from rep_kedro.training.state import state_path
 
     place = work.Place(
-        params.device, params.devices, memory_bytes=params.memory_bytes, checkpoints=params.checkpoints
+        params.device,
+        params.devices,
+        params.n_at_once,
+        memory_bytes=params.memory_bytes,
+        checkpoints=params.checkpoints,
     )
     used = {name: stimulus_sets[name] for name in {networks[each].spec.stimulus_set for each in names}}
     waiting = set(names)
-    train = work.train_networks if params.devices == 1 else processes.train_on_devices
+    train = work.train_networks if place.n_at_once == 1 else processes.train_in_processes
+    train = processes.train_on_devices if params.devices > 1 else train
     train = portable.train_portably if params.portable else train
     for name, trained in train(names, networks, used, place):
         yield name, trained  # the collection stores it before it asks for the next
