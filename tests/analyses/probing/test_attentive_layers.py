@@ -123,9 +123,10 @@ def test_class_weights_count_where_classes_are_rare(study, tmp_path):
         np.zeros((len(LABELS), 16, 16, 3), np.uint8), rare, SPLITS, class_names=["a", "b", "c"]
     )
     subsets = store(tmp_path / "rare", {"bars/analysis": subset.drop_columns(["image"])}, ARROW)
+    with_rare = (study[0], subsets, study[2])
     attentive = {**FIT, "n_epochs": 2, "learning_rates": [0.003]}
     found = [
-        run_plan(tmp_path / kind, plan_layer_probes(study[0], subsets, study[2], ProbingParams(
+        run_plan(tmp_path / kind, plan_layer_probes(*with_rare, FeaturesParams(), ProbingParams(
             class_weights=kind, keep_logits=True,
             layer_probes={"models": ["net"], "layers": ["conv2"], "pooled_sides": [], "attentive": attentive},
         )))["bars/net+conv2+attentive"].tensor("logits")
@@ -151,11 +152,15 @@ def test_the_recipe_has_what_counts(study):
     )
     assert "seed" not in next(iter(pooled.values())).recipe
     pooled = plan_layer_probes(
-        *study, ProbingParams(few_shot=3, layer_probes={"models": ["net"], "layers": ["conv1"]})
+        *study,
+        FeaturesParams(),
+        ProbingParams(few_shot=3, layer_probes={"models": ["net"], "layers": ["conv1"]}),
     )
     assert next(iter(pooled.values())).recipe["few_shot"] == 3
     with pytest.raises(UserError, match=r"few_shot is 13, but class 0 of bars/analysis has 12 training"):
-        plan_layer_probes(*study, ProbingParams(few_shot=13, layer_probes={"models": ["net"]}))
+        plan_layer_probes(
+            *study, FeaturesParams(), ProbingParams(few_shot=13, layer_probes={"models": ["net"]})
+        )
 
 
 @pytest.mark.parametrize(

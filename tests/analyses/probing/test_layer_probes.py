@@ -51,7 +51,7 @@ def probes(study, tmp_path_factory):
 
 def test_few_stimuli_of_each_class_train_pooled_probes(study, tmp_path):
     wanted = {"models": ["net"], "layers": ["conv1"], "pooled_sides": [2]}
-    plan = plan_layer_probes(*study, ProbingParams(few_shot=2, layer_probes=wanted))
+    plan = plan_layer_probes(*study, FeaturesParams(), ProbingParams(few_shot=2, layer_probes=wanted))
     [row] = tabulate_layer_probe_results(run_plan(tmp_path, plan)).to_dict("records")
     assert (row["n_train"], row["train_accuracy"]) == (2 * N_CLASSES, 1)
 
