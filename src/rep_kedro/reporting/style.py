@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
+from matplotlib.transforms import Bbox
 
 from rep_kedro.datasets.figure import every_letter
 from rep_kedro.reporting.names import UNKNOWN as UNKNOWN  # noqa: PLC0414 - drawing modules take it from here
@@ -83,6 +84,7 @@ RC: Any = {
     "ytick.labelsize": 8,
 }
 RASTER_DPI = 160
+_PLACE_DIGITS = 10  # of shares of the figure: far below a thousandth of a pixel
 SCREEN_IN = 8.6  # height of a figure that a screen of 900 pixels shows at the full width of the page
 CORNER = "NW"  # of its place, where a square panel is anchored
 LEGEND_SHARE = 0.97  # of the figure's width, at most
@@ -158,11 +160,17 @@ def styled(plot: Callable[P, Figure]) -> Callable[P, Figure]:
 
 
 def _place_axes(figure: Figure) -> None:
-    """Give the axes their places for good, without drawing what is in them."""
+    """Give the axes their places for good, without drawing what is in them.
+
+    The solver's last digits depend on addresses in memory: they are rounded off.
+    """
     engine = figure.get_layout_engine()
     if engine is not None and figure.axes:
         engine.execute(figure)
         for axes in figure.axes:
+            if axes.get_axes_locator() is None:
+                place = axes.get_position(original=True).bounds
+                axes.set_position(Bbox.from_bounds(*(round(share, _PLACE_DIGITS) for share in place)))
             axes.apply_aspect()
     figure.set_layout_engine(None)  # with "none" matplotlib draws once more before it saves
 
