@@ -1,5 +1,6 @@
 """What all tests share: no network beyond this machine, and quiet, repeatable libraries."""
 
+import gc
 import ipaddress
 import os
 import signal
@@ -7,6 +8,7 @@ import socket
 import sys
 import tempfile
 import threading
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -35,6 +37,17 @@ FIRST = ("tests/project/test_user_errors.py", "tests/reporting/", "tests/project
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start long files early, so that no process ends long before the others."""
     items.sort(key=lambda item: next(i for i, start in enumerate(FIRST) if item.nodeid.startswith(start)))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, Any, Any]:
+    """Keep what collecting imports out of garbage collection, which otherwise visits it all each time."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)

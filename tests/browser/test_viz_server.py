@@ -5,6 +5,7 @@ from tests.browser.conftest import VizServer, is_answering
 from tests.browser.node_styles import COLOURS, INK, STYLES, make_styles
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_make_viz_and_its_server(study):
     server = VizServer(study)
     try:

@@ -46,6 +46,7 @@ def _spoil(study: Path) -> None:
     (study / "data/test/07_model_output/similarities.parquet").unlink()
 
 
+@pytest.mark.slow
 def test_verify_finds_one_flipped_bit(own_study: Path) -> None:
     path = own_study / "data/test/04_feature/features/digits/cnn_simclr_s0.safetensors"
     content = bytearray(path.read_bytes())
@@ -116,6 +117,7 @@ def test_the_help_lists_every_command_once() -> None:
     assert "Run the pipelines, or those of --pipelines" in shown
 
 
+@pytest.mark.slow
 def test_commands_mean_the_same_in_every_folder_of_the_project(own_study: Path) -> None:
     folder = own_study / "src" / "rep_kedro"
     shown = run_in(folder, "kedro", "run", "--env=test", "--pipelines=ingest").stderr

@@ -65,6 +65,7 @@ def test_the_stages_are_those_of_the_pipelines() -> None:
     assert "in sync" in ended.stdout
 
 
+@pytest.mark.slow
 def test_a_pipeline_that_changed_is_noticed(clone: Path) -> None:
     wiring = clone / "src" / "rep_kedro" / "pipelines" / "consistency" / "pipeline.py"
     text = wiring.read_text(encoding="utf-8")
@@ -78,6 +79,7 @@ def test_a_pipeline_that_changed_is_noticed(clone: Path) -> None:
     assert "not in sync" in ended.stderr
 
 
+@pytest.mark.slow
 def test_the_shipped_store_is_small_and_makes_everything_up_to_date(pulled: Path) -> None:
     store = sum(path.stat().st_size for path in (pulled / "store").rglob("*") if path.is_file())
     assert 1_000_000 < store < STORE_LIMIT_BYTES
@@ -87,6 +89,7 @@ def test_the_shipped_store_is_small_and_makes_everything_up_to_date(pulled: Path
     assert repro.count("didn't change, skipping") == 9
 
 
+@pytest.mark.slow
 def test_the_report_is_made_from_pulled_results_at_once(clone: Path) -> None:
     report = clone / "data" / "08_reporting" / "report.html"
     shipped = report.read_bytes()
@@ -145,6 +148,7 @@ def test_an_earlier_version_is_loaded_by_its_tag_and_shown_beside_this_run(clone
     assert "No earlier version was given" not in report
 
 
+@pytest.mark.slow
 def test_an_unknown_revision_is_named_in_one_line(clone: Path) -> None:
     ended = run_in(
         clone, "kedro", "run", "--pipelines=reporting", "--params=compare_with=nosuch", check=False

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pandas as pd
+import pytest
 from safetensors.numpy import load_file
 from tests.small_study import run_in
 
@@ -15,6 +16,7 @@ PARAMS = (
 )
 
 
+@pytest.mark.slow
 def test_a_run_probes_maps_and_fits_by_another_solver(own_study: Path) -> None:
     command = ("kedro", "run", "--env=test", "--pipelines=probing", PARAMS)
     shown = run_in(own_study, *command, "--dry-run").stdout

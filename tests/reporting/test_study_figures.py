@@ -15,7 +15,7 @@ from rep_kedro.pipelines.reporting.params import ReportingParams
 from rep_kedro.pipelines.reporting.study_figures import COLLECTIONS, STUDY_FIGURES, TABLES, plan_figures
 from rep_kedro.reporting.certainty.subset_sizes import plot_subset_sizes
 from rep_kedro.reporting.pairs import mean_and_spread, pairs_by_set, square
-from rep_kedro.reporting.performance.figures import panels_of_sets
+from rep_kedro.reporting.panels import panels_of_sets
 from rep_kedro.reporting.predictions.figures import agreement_and_similarity, within_range
 from rep_kedro.reporting.similarity.cross_tables import plot_categories, properties_of
 from rep_kedro.reporting.similarity.set_scatter import chosen_set_pairs, plot_set_scatter

@@ -118,7 +118,7 @@ def test_a_contract_allows_rounding_reasons_and_the_emptiness_that_is_declared()
         assert contract.validate(table) is table
     with pytest.raises(ValueError, match="the table has no rows"):
         TableContract("model_cards").validate(get_table("model_cards").frame([]))
-    test_is = get_table("stimulus_cards").columns[9]
+    [test_is] = (column for column in get_table("stimulus_cards").columns if column.name == "test_is")
     assert test_is.range_in_words == "`test`, `val`, `drawn`"
     row = {"stimulus_set": "s", "measure": "m", "method": "umap", "model": "a", "reason": "why"}
     positions = get_table("model_positions").frame([row])

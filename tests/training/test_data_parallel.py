@@ -93,7 +93,8 @@ _TWO_GPUS = (
 
 
 @pytest.mark.parametrize(
-    ("device", "tolerance"), [("cpu", 1e-5), pytest.param("cuda", 1e-3, marks=_TWO_GPUS)]
+    ("device", "tolerance"),
+    [pytest.param("cpu", 1e-5, marks=pytest.mark.slow), pytest.param("cuda", 1e-3, marks=_TWO_GPUS)],
 )
 def test_networks_of_a_study_are_trained_in_a_process_for_each_device(
     stimulus_sets, tmp_path, device, tolerance

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 from tests.small_collections import ARROW, make_stimuli, run_plan, store
 
 from rep_kedro.pipelines.training.nodes import plan_networks
@@ -52,6 +53,7 @@ def train_until_killed(folder):
     _train(folder)
 
 
+@pytest.mark.slow
 def test_a_sweep_killed_in_a_training_trains_nothing_twice(tmp_path, monkeypatch, caplog):
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     killed.mkdir()

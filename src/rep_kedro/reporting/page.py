@@ -256,6 +256,16 @@ def write_difference(value: float, kind: str = "number", digits: int = 3) -> str
     return written.replace(" %", " percentage points") if kind == "percent" else written
 
 
+def written_r(r: float) -> str:
+    """Return a correlation for a title.
+
+    Example:
+        >>> written_r(-0.456).split(), written_r(float("nan"))
+        (['r', '=', '−0.46'], 'r undefined')
+    """
+    return "r undefined" if math.isnan(r) else f"r\u00a0=\u00a0{r:.2f}".replace("-", "−")
+
+
 def list_in_words(names: Sequence[str], most: int = 6) -> str:
     """Return names joined for a sentence.
 

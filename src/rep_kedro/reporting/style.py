@@ -85,6 +85,7 @@ RC: Any = {
 }
 RASTER_DPI = 160
 _PLACE_DIGITS = 10  # of shares of the figure: far below a thousandth of a pixel
+CROWDED_DPI = 90  # thousands of points are embedded as an image; finer ones would weigh megabytes
 SCREEN_IN = 8.6  # height of a figure that a screen of 900 pixels shows at the full width of the page
 CORNER = "NW"  # of its place, where a square panel is anchored
 LEGEND_SHARE = 0.97  # of the figure's width, at most

@@ -78,6 +78,12 @@ def objectives_in_order(names: Iterable[str]) -> list[str]:
     return sorted(set(names), key=lambda name: (name == UNKNOWN, name == "untrained", name))
 
 
+def groups_of_sets(stimulus_cards: pd.DataFrame) -> dict[str, str]:
+    """Return the group of each stimulus set that has one."""
+    known = stimulus_cards.dropna(subset=["group"])
+    return {str(name): str(group) for name, group in zip(known["stimulus_set"], known["group"], strict=True)}
+
+
 def layers_in_order(table: pd.DataFrame) -> list[str]:
     """Return the layers from input to output."""
     depths = table.groupby("layer", sort=False)["depth"].min()

@@ -11,7 +11,9 @@ N_MODELS, N_STIMULI = 100, 300
 ONE_OF_EACH_MIB = 8 * N_MODELS * N_STIMULI**2 / 2**20
 
 
-@pytest.mark.parametrize("name", ["cka_linear_debiased", "rsa_correlation_spearman"])
+@pytest.mark.parametrize(
+    "name", ["cka_linear_debiased", pytest.param("rsa_correlation_spearman", marks=pytest.mark.slow)]
+)
 def test_inference_takes_memory_for_few_copies_of_the_matrices(name):
     command = [
         sys.executable,

@@ -11,10 +11,11 @@ from matplotlib.figure import Figure
 
 from rep_kedro.datasets.marks import describe_points
 from rep_kedro.reporting.names import drawn_kind, shortened
+from rep_kedro.reporting.page import written_r
 from rep_kedro.reporting.pairs import KIND, kinds_of
-from rep_kedro.reporting.performance.figures import CROWDED_DPI, written_r
 from rep_kedro.reporting.style import (
     COLOUR_MAP,
+    CROWDED_DPI,
     INK,
     MANY_POINTS,
     MUTED,

@@ -6,8 +6,7 @@ import pandas as pd
 
 from rep_kedro.reporting.content import ReportContent
 from rep_kedro.reporting.page import Column, Section, counted, list_in_words, make_table, write_number
-from rep_kedro.reporting.run.absences import lack_in_words
-from rep_kedro.reporting.similarity.text import undefined_in_words
+from rep_kedro.reporting.run.absences import lack_in_words, undefined_in_words
 
 COMPARED = {
     "similarity": "Mean similarities of network pairs",

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from rep_kedro.reporting.consistency.boxes import (
+from rep_kedro.reporting.boxes import (
     CATEGORY_TITLES,
     draw_row,
     legend_handles,

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 from rep_kedro.datasets.marks import describe_points
 from rep_kedro.reporting.names import drawn, shortened
-from rep_kedro.reporting.performance.figures import MOST_PANELS, panels_and_title, panels_of_sets
+from rep_kedro.reporting.panels import MOST_PANELS, panels_and_title, panels_of_sets
 from rep_kedro.reporting.style import (
     INK,
     MUTED,

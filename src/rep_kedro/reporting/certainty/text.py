@@ -8,8 +8,7 @@ from rep_kedro.reporting.certainty.chance import chance_in_words
 from rep_kedro.reporting.content import ReportContent
 from rep_kedro.reporting.names import written
 from rep_kedro.reporting.page import Column, Section, Table, counted, list_in_words, make_table, write_number
-from rep_kedro.reporting.run.absences import absence_in_words
-from rep_kedro.reporting.similarity.text import undefined_in_words
+from rep_kedro.reporting.run.absences import absence_in_words, undefined_in_words
 from rep_kedro.reporting.tables import in_order
 
 BIASED = (

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rep_kedro.reporting.consistency.boxes import (
+from rep_kedro.reporting.boxes import (
     CATEGORY_TITLES,
     MOST_ROWS,
     draw_overall,

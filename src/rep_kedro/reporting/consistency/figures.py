@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from rep_kedro.reporting.consistency.boxes import (
+from rep_kedro.reporting.boxes import (
     MOST_ROWS,
     draw_overall,
     draw_row,

@@ -13,6 +13,7 @@ from rep_kedro.datasets.marks import describe_map
 from rep_kedro.reporting.names import Kind, drawn_kind, shortened
 from rep_kedro.reporting.pairs import KIND, kinds_of, of_kind
 from rep_kedro.reporting.style import CORNER, INK, MUTED, WIDTH_IN, plot_note, start_figure, styled
+from rep_kedro.reporting.tables import groups_of_sets
 from rep_kedro.reporting.texts import figure_texts
 
 TITLE = figure_texts("set_pairs")["title"]
@@ -52,12 +53,6 @@ def plot_set_pairs(
     )
     chosen = [("all", ("all", "all")), *(_places_of(own, set_pair_maps) if set_pair_maps else _extremes(own))]
     return _plot(own, chosen, sets, groups, measure)
-
-
-def groups_of_sets(stimulus_cards: pd.DataFrame) -> dict[str, str]:
-    """Return the group of each stimulus set that has one."""
-    known = stimulus_cards.dropna(subset=["group"])
-    return {str(name): str(group) for name, group in zip(known["stimulus_set"], known["group"], strict=True)}
 
 
 def _places_of(own: pd.DataFrame, wanted: Sequence[Kind]) -> list[tuple[str, Kind]]:

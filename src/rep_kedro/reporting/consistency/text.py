@@ -11,8 +11,7 @@ from rep_kedro.reporting.headlines import ends_in_words, rank_consistency
 from rep_kedro.reporting.names import written_kind
 from rep_kedro.reporting.page import Column, Section, Table, counted, make_table, write_number
 from rep_kedro.reporting.pairs import kinds_of
-from rep_kedro.reporting.run.absences import absence_in_words, across_sets
-from rep_kedro.reporting.similarity.text import undefined_in_words
+from rep_kedro.reporting.run.absences import absence_in_words, across_sets, undefined_in_words
 
 BY_MEASURE_COLUMNS = {
     "measure": Column("measure"),

@@ -6,7 +6,7 @@ from rep_kedro.kernels.statistics.families import LEVEL
 from rep_kedro.reporting.certainty.chance import hopeless_in_words, split_tests
 from rep_kedro.reporting.content import ReportContent
 from rep_kedro.reporting.page import Column, Section, Table, counted, list_in_words, make_table
-from rep_kedro.reporting.similarity.text import undefined_in_words
+from rep_kedro.reporting.run.absences import undefined_in_words
 from rep_kedro.reporting.tables import chosen_stimulus_set, in_order
 
 FIRM = 0.95  # share of the resamples in which a match that is called firm is the best one

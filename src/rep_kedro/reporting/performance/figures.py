@@ -1,7 +1,5 @@
 """Does performance follow the representation? Similarity against accuracy gaps, RankMe against accuracy."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
@@ -9,14 +7,16 @@ from matplotlib.figure import Figure
 
 from rep_kedro.datasets.marks import describe_points
 from rep_kedro.reporting.names import shortened
+from rep_kedro.reporting.page import written_r
 from rep_kedro.reporting.pairs import names_of
+from rep_kedro.reporting.panels import MOST_PANELS, columns_of, panels_and_title, panels_of_sets
 from rep_kedro.reporting.similarity.figures import architecture_handles, filled_architecture
 from rep_kedro.reporting.style import (
+    CROWDED_DPI,
     MANY_POINTS,
     RASTER_DPI,
     UNKNOWN,
     add_legend,
-    evenly,
     grid_of_panels,
     percent_formatter,
     percent_locator,
@@ -25,7 +25,6 @@ from rep_kedro.reporting.style import (
     start_figure,
     start_panels,
     styled,
-    title_of_part,
     write_percents,
 )
 from rep_kedro.reporting.tables import (
@@ -42,10 +41,7 @@ from rep_kedro.reporting.texts import figure_texts
 
 GAP_TITLE = figure_texts("performance_gap")["title"]
 RANK_TITLE = figure_texts("rankme")["title"]
-FEW_PANELS = 6  # in three columns; more are drawn in four
-MOST_PANELS = 12
 ROOM = 0.05  # around the points, in shares of the largest accuracy difference
-CROWDED_DPI = 90  # thousands of points are embedded as an image; finer ones would weigh megabytes
 
 
 def plot_performance_gap(similarities: pd.DataFrame, probe_results: pd.DataFrame, *, measure: str) -> Figure:
@@ -111,36 +107,6 @@ def _plot_gaps(gaps: pd.DataFrame, measure: str) -> Figure:
 def _title_of(name: str, rows: pd.DataFrame, x: str, y: str) -> str:
     """Return stimulus set, correlation and number of points, in two lines: panels are narrow."""
     return f"{shortened(name, 28)}\n{written_r(pearson(rows[x], rows[y]))}, n\u00a0=\u00a0{len(rows)}"
-
-
-def columns_of(n_panels: int) -> int:
-    """Return in how many columns panels are drawn."""
-    return min(n_panels, 3 if n_panels <= FEW_PANELS else 4)
-
-
-def panels_and_title(rows: pd.DataFrame, title: str) -> tuple[list[str], str]:
-    """Return the stimulus sets that get a panel, and the title; it says so where some get none."""
-    return panels_of_sets(in_order(rows["stimulus_set"]), title, MOST_PANELS)
-
-
-def panels_of_sets(names: Sequence[str], title: str, most: int) -> tuple[list[str], str]:
-    """Return names evenly spaced in their order, the first and the last among them, and the title.
-
-    Example:
-        >>> panels_of_sets(["a", "b", "c", "d", "e"], "How?", 3)
-        (['a', 'c', 'e'], 'How? (3 of 5 stimulus sets)')
-    """
-    return evenly(names, most), title_of_part(title, most, len(names), "stimulus sets")
-
-
-def written_r(r: float) -> str:
-    """Return a correlation for a title.
-
-    Example:
-        >>> written_r(-0.456).split(), written_r(float("nan"))
-        (['r', '=', '−0.46'], 'r undefined')
-    """
-    return "r undefined" if np.isnan(r) else f"r\u00a0=\u00a0{r:.2f}".replace("-", "−")
 
 
 def plot_rankme(

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from rep_kedro.datasets.marks import describe_points
-from rep_kedro.reporting.consistency.set_pairs import groups_of_sets
 from rep_kedro.reporting.names import shortened
 from rep_kedro.reporting.style import INK, MUTED, add_legend, plot_note, start_figure, styled
+from rep_kedro.reporting.tables import groups_of_sets
 from rep_kedro.reporting.texts import figure_texts
 
 TITLE = figure_texts("gap_correlations")["title"]

@@ -7,11 +7,9 @@ import pandas as pd
 from rep_kedro.kernels.statistics.families import LEVEL
 from rep_kedro.reporting.certainty.chance import hopeless_in_words, split_tests
 from rep_kedro.reporting.content import ReportContent
-from rep_kedro.reporting.page import Column, Section, Table, counted, list_in_words, make_table
-from rep_kedro.reporting.performance.figures import written_r
+from rep_kedro.reporting.page import Column, Section, Table, counted, list_in_words, make_table, written_r
 from rep_kedro.reporting.predictions.text import prediction_table, predictions_in_words
-from rep_kedro.reporting.run.absences import absence_in_words
-from rep_kedro.reporting.similarity.text import undefined_in_words
+from rep_kedro.reporting.run.absences import absence_in_words, undefined_in_words
 from rep_kedro.reporting.tables import pearson, performance_gaps
 
 MOST_SETS = 6

@@ -6,10 +6,19 @@ from matplotlib.figure import Figure
 
 from rep_kedro.datasets.marks import describe_points
 from rep_kedro.reporting.names import shortened
+from rep_kedro.reporting.page import written_r
 from rep_kedro.reporting.pairs import kinds_of, names_of, of_kind, with_kinds
-from rep_kedro.reporting.performance.figures import CROWDED_DPI, panels_of_sets, written_r
+from rep_kedro.reporting.panels import panels_of_sets
 from rep_kedro.reporting.similarity.spread import add_kind_legend, draw_kind
-from rep_kedro.reporting.style import MANY_POINTS, RASTER_DPI, Palette, plot_note, start_figure, styled
+from rep_kedro.reporting.style import (
+    CROWDED_DPI,
+    MANY_POINTS,
+    RASTER_DPI,
+    Palette,
+    plot_note,
+    start_figure,
+    styled,
+)
 from rep_kedro.reporting.tables import in_order, palette_of, pearson
 from rep_kedro.reporting.texts import figure_texts
 

@@ -4,9 +4,8 @@ import pandas as pd
 
 from rep_kedro.reporting.headlines import rank_kinds
 from rep_kedro.reporting.names import written_kind
-from rep_kedro.reporting.page import Column, Table, list_in_words, make_table
+from rep_kedro.reporting.page import Column, Table, list_in_words, make_table, written_r
 from rep_kedro.reporting.pairs import KIND, kinds_of, with_kinds
-from rep_kedro.reporting.performance.figures import written_r
 from rep_kedro.reporting.predictions.figures import agreement_and_similarity
 from rep_kedro.reporting.tables import pearson
 

@@ -8,8 +8,16 @@ from rep_kedro.kernels.statistics.families import LEVEL
 from rep_kedro.reporting.content import ReportContent
 from rep_kedro.reporting.headlines import rank_groups
 from rep_kedro.reporting.names import written
-from rep_kedro.reporting.page import Column, Section, Table, counted, list_in_words, make_table, write_number
-from rep_kedro.reporting.performance.figures import written_r
+from rep_kedro.reporting.page import (
+    Column,
+    Section,
+    Table,
+    counted,
+    list_in_words,
+    make_table,
+    write_number,
+    written_r,
+)
 from rep_kedro.reporting.readout.map_probes import ATTENTIVE, whole_maps
 from rep_kedro.reporting.tables import best_layers, pearson, rank_and_accuracy, with_traits
 

@@ -1,4 +1,4 @@
-"""Why a table has no rows or a figure nothing to show: it was not made, or the run is too small for it."""
+"""Why a value is undefined, a table has no rows or a figure nothing to show."""
 
 from collections.abc import Mapping
 
@@ -23,6 +23,20 @@ LEAST: Mapping[str, tuple[int, int]] = {  # networks and stimulus sets without w
     "consistency_summary": (2, 2),
 }
 KIND = ["source", "architecture", "objective", "trained_on"]
+
+
+def undefined_in_words(rows: pd.DataFrame, column: str, what: str) -> list[str]:
+    """Say how many values are undefined, and why; nothing where all are defined."""
+    undefined = rows[rows[column].isna()]
+    if not len(undefined):
+        return []
+    reasons = (
+        undefined["reason"].fillna("").astype(str).replace("", "no reason given").value_counts(sort=True)
+    )
+    listed = "; ".join(f"{reason} ({count})" for reason, count in reasons.head(3).items())
+    more = f"; and {len(reasons) - 3} further reasons" if len(reasons) > 3 else ""
+    be = "is" if len(undefined) == 1 else "are"
+    return [f"{len(undefined)} of {len(rows)} {what} {be} undefined: {listed}{more}."]
 
 
 def absence_in_words(rows: pd.DataFrame, content: ReportContent, table: str) -> list[str]:

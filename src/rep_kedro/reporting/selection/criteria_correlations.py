@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 
 from rep_kedro.datasets.marks import describe_points
 from rep_kedro.reporting.names import shortened, written
-from rep_kedro.reporting.performance.figures import panels_of_sets
+from rep_kedro.reporting.panels import panels_of_sets
 from rep_kedro.reporting.style import (
     MUTED,
     SCREEN_IN,

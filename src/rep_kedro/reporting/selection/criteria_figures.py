@@ -13,7 +13,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from rep_kedro.datasets.marks import describe_points
 from rep_kedro.reporting.names import drawn, shortened, written
-from rep_kedro.reporting.performance.figures import panels_of_sets
+from rep_kedro.reporting.panels import panels_of_sets
 from rep_kedro.reporting.style import (
     MUTED,
     Palette,

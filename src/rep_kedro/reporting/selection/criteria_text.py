@@ -6,8 +6,8 @@ from rep_kedro.kernels.statistics.families import LEVEL
 from rep_kedro.reporting.content import ReportContent
 from rep_kedro.reporting.names import written
 from rep_kedro.reporting.page import Column, Section, counted, list_in_words, make_table, write_number
+from rep_kedro.reporting.run.absences import undefined_in_words
 from rep_kedro.reporting.selection.criteria_correlations import ALL, FEWEST_RUNS, own_criteria
-from rep_kedro.reporting.similarity.text import undefined_in_words
 
 MOST_NAMED = 8
 COLUMNS = {

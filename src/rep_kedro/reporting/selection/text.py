@@ -6,9 +6,8 @@ from rep_kedro.kernels.statistics.families import LEVEL
 from rep_kedro.reporting.content import ReportContent
 from rep_kedro.reporting.headlines import rank_columns
 from rep_kedro.reporting.page import Column, Section, counted, make_table
-from rep_kedro.reporting.run.absences import absence_in_words
+from rep_kedro.reporting.run.absences import absence_in_words, undefined_in_words
 from rep_kedro.reporting.selection.figures import STRATEGIES
-from rep_kedro.reporting.similarity.text import undefined_in_words
 
 ACCURACIES = ("mean_accuracy", "best_accuracy", "ensemble_accuracy")
 NUMBERS = (*ACCURACIES, "mean_similarity")

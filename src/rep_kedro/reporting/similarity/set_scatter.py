@@ -10,10 +10,11 @@ from matplotlib.ticker import MaxNLocator
 
 from rep_kedro.datasets.marks import describe_points
 from rep_kedro.reporting.names import drawn, shortened
+from rep_kedro.reporting.page import written_r
 from rep_kedro.reporting.pairs import kinds_of, names_of, of_kind, pairs_by_set
-from rep_kedro.reporting.performance.figures import CROWDED_DPI, written_r
 from rep_kedro.reporting.similarity.spread import FEW_POINTS, draw_kind
 from rep_kedro.reporting.style import (
+    CROWDED_DPI,
     INK,
     MANY_POINTS,
     MUTED,

@@ -11,10 +11,10 @@ from matplotlib.lines import Line2D
 
 from rep_kedro.datasets.marks import describe_points
 from rep_kedro.reporting.names import Kind, drawn_kind, shortened
-from rep_kedro.reporting.page import counted
+from rep_kedro.reporting.page import counted, written_r
 from rep_kedro.reporting.pairs import kinds_of, mean_and_spread, names_of, of_kind, pairs_by_set
-from rep_kedro.reporting.performance.figures import CROWDED_DPI, written_r
 from rep_kedro.reporting.style import (
+    CROWDED_DPI,
     MANY_POINTS,
     RASTER_DPI,
     Palette,

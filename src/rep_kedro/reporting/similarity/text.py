@@ -15,7 +15,7 @@ from rep_kedro.reporting.model_maps.text import (
 from rep_kedro.reporting.names import written_kind
 from rep_kedro.reporting.page import Column, Section, Table, counted, make_table, write_number
 from rep_kedro.reporting.pairs import KIND, kinds_of, with_kinds
-from rep_kedro.reporting.run.absences import absence_in_words, across_sets
+from rep_kedro.reporting.run.absences import absence_in_words, across_sets, undefined_in_words
 from rep_kedro.reporting.tables import in_order
 
 BY_OBJECTIVE_COLUMNS = {
@@ -149,24 +149,6 @@ def with_errors(rows: pd.DataFrame, inference: pd.DataFrame) -> tuple[pd.DataFra
         return rows, None
     keys = ["stimulus_set", "model_a", "model_b"]
     return rows.merge(known[[*keys, "error"]], on=keys, how="left"), "error"
-
-
-def be(n: int) -> str:
-    """Return the verb for so many."""
-    return "is" if n == 1 else "are"
-
-
-def undefined_in_words(rows: pd.DataFrame, column: str, what: str) -> list[str]:
-    """Say how many values are undefined, and why; nothing where all are defined."""
-    undefined = rows[rows[column].isna()]
-    if not len(undefined):
-        return []
-    reasons = (
-        undefined["reason"].fillna("").astype(str).replace("", "no reason given").value_counts(sort=True)
-    )
-    listed = "; ".join(f"{reason} ({count})" for reason, count in reasons.head(3).items())
-    more = f"; and {len(reasons) - 3} further reasons" if len(reasons) > 3 else ""
-    return [f"{len(undefined)} of {len(rows)} {what} {be(len(undefined))} undefined: {listed}{more}."]
 
 
 def _tables(rows: pd.DataFrame, n_extreme: int) -> Sequence[Table]:

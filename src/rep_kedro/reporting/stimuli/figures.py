@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from rep_kedro.datasets import ArrowHandle
 from rep_kedro.datasets.marks import describe_points
 from rep_kedro.reporting.names import shortened
-from rep_kedro.reporting.performance.figures import panels_of_sets
+from rep_kedro.reporting.panels import panels_of_sets
 from rep_kedro.reporting.style import evenly, plot_note, start_figure, styled
 from rep_kedro.reporting.texts import figure_texts
 from rep_kedro.stimuli.decoding import decode_images
