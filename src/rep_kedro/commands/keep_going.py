@@ -96,10 +96,6 @@ def _why_missing(catalog: Any, name: str) -> str | None:
 def list_incomplete(options: Mapping[str, Any], selection: "Pipeline") -> int:
     """Log what is missing among all that the run read or made, with reasons.
 
-    Args:
-        options: Options of the run, as Kedro takes them.
-        selection: The nodes that ran.
-
     Returns:
         The number of results that are missing, or were made without some of their inputs.
     """

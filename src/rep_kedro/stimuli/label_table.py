@@ -58,10 +58,6 @@ def _choose_label_columns(file: TableFile, spec: LabelTableSpec) -> list[str]:
 def read_label_table(spec: LabelTableSpec, limits: Limits) -> LabelTable:
     """Read a table of labels.
 
-    Args:
-        spec: Its file and columns.
-        limits: Of its rows and pages.
-
     Raises:
         DamagedSourceError: If the file is damaged, a row has no id, or rows of one id contradict each other.
         UserError: If texts could mean no label, or values of the column of splits are no names of splits.

@@ -159,11 +159,7 @@ class _JoinedTable:
         return table
 
     def describe(self, class_names: Sequence[str] | None) -> dict[str, Any]:
-        """Return what the set's meta says of its label columns.
-
-        Args:
-            class_names: Of the set, after a label map.
-        """
+        """Return what the set's meta says of its label columns."""
         others = {name: self._classes(name) for name in self._others}
         several = {name: self._classes(name) for name in self._table.multi_labels}
         return {

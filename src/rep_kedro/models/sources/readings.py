@@ -82,11 +82,6 @@ def list_readings(
 ) -> list[Reading]:
     """Return the readings whose names cover those the network needs; else the single best guesses.
 
-    Args:
-        states: Tensors by name, by path in the file.
-        needed: The network's names.
-        spec: Says which of them to read, as far as it does.
-
     Raises:
         ValueError: If rules of renaming give two tensors one name.
     """
