@@ -3,12 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, shorten
 from rep_kedro.stimuli.label_ids import SHOWN, normalise_id
 from rep_kedro.stimuli.label_table_spec import LabelTableSpec
 from rep_kedro.stimuli.limits import Limits
 from rep_kedro.stimuli.record import DamagedSourceError
-from rep_kedro.stimuli.shortened import shorten
 from rep_kedro.stimuli.split_names import parse_name, require_one_name_each
 from rep_kedro.stimuli.table_files import Cell, TableFile
 
