@@ -1,10 +1,11 @@
 """Errors that are meant for users: one class, kinds of it, words of their messages; and errors of others."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 
 _SHOWN = 20
+SHOWN_NAMES = 5
 
 
 class UserError(ValueError):
@@ -37,6 +38,17 @@ def counted(n: int, noun: str) -> str:
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
+def shorten(names: Sequence[str], most: int = SHOWN_NAMES) -> str:
+    """Return some names, and how many more there are.
+
+    Example:
+        >>> shorten(["a", "b", "c", "d", "e", "f", "g"])
+        'a, b, c, d, e and 2 more'
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def suggest(unknown: object, known: Iterable[object]) -> str:
     """Return the end of a message about an unknown name: close matches, or else what is known.
 
@@ -49,8 +61,7 @@ def suggest(unknown: object, known: Iterable[object]) -> str:
     names = sorted({str(name) for name in known} - {str(unknown)})
     if close := close_names(unknown, names):
         return f"did you mean {' or '.join(map(repr, close))}?"
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"known: {', '.join(names[:_SHOWN]) or 'none'}{more}"
+    return f"known: {shorten(names, _SHOWN) or 'none'}"
 
 
 def close_names(unknown: object, known: Iterable[object]) -> list[str]:

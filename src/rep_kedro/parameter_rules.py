@@ -27,10 +27,6 @@ _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
 def expand_path(path: str | Path, what: str) -> Path:
     """Return a path with its environment variables and the home folder's sign (``~``) replaced.
 
-    Args:
-        path: As a user wrote it.
-        what: What it is the path of, for the message.
-
     Raises:
         UserError: If a variable is not set, or empty: ``$ROOT/photos`` would become ``/photos``; or if a home
             folder is of a user who is unknown.
@@ -51,10 +47,6 @@ def expand_path(path: str | Path, what: str) -> Path:
 
 def require_once(names: Sequence[Any], what: str) -> None:
     """Refuse a list that has a name or a number twice.
-
-    Args:
-        names: The list.
-        what: What they are, in the plural.
 
     Raises:
         ValueError: If one is there twice.

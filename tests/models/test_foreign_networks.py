@@ -16,7 +16,6 @@ from rep_kedro.models.foreign_network import list_reached_layers
 from rep_kedro.models.trained import (
     definition_of,
     preprocessing_of,
-    restore_layered_network,
     restore_trained_network,
 )
 
@@ -137,8 +136,6 @@ def test_a_step_changes_the_module_and_a_stored_network_is_restored_exactly(name
     assert restored(x).isfinite().all()
     assert torch.equal(restored(x), network.plain(x))
     assert preprocessing_of(handle).size_px == side
-    with pytest.raises(UserError, match=f"architecture '{name}' is not made of layers as data"):
-        restore_layered_network(handle)
 
 
 @pytest.mark.usefixtures("folder")
@@ -215,7 +212,5 @@ def test_outputs_and_heads_that_do_not_fit_are_refused():
         build_network("two", n_classes=None, seed=0)
     with pytest.raises(UserError, match="Map of python gives a tensor of 0 axes"):
         build_network("map", n_classes=2, seed=0)
-    with pytest.raises(UserError, match="only architectures of layers can be widened"):
-        build_network("net", n_classes=2, seed=0, width_factor=2)
     with pytest.raises(UserError, match="architecture 'net' is not made of layers as data"):
         load_architecture("net_w2")

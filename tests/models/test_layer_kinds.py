@@ -88,13 +88,13 @@ def test_relu6_stops_at_six():
 def test_widening_keeps_a_depthwise_convolution_depthwise():
     depthwise = {"name": "b", "kind": "conv", "channels": 4, "kernel": 3, "groups": 4}
     definition = define({"name": "a", "kind": "conv", "channels": 4, "kernel": 1}, depthwise)
-    wide = build_network(definition, n_classes=None, seed=0, width_factor=3)
+    wide = build_network(definition.widened(3), n_classes=None, seed=0)
     assert wide.get_submodule("b").weight.shape == (12, 1, 3, 3)
 
 
 def test_widening_leaves_a_convolution_to_one_channel_whole():
     definition = define({"name": "a", "kind": "conv", "channels": 1, "kernel": 1})
-    wide = build_network(definition, n_classes=None, seed=0, width_factor=2)
+    wide = build_network(definition.widened(2), n_classes=None, seed=0)
     assert wide.get_submodule("a").weight.shape == (2, 2, 1, 1)
 
 

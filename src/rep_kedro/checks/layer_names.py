@@ -18,11 +18,6 @@ def find_unknown_layers(
     """Yield why a name or pattern can fit no layer of any network.
 
     Layers that networks are given by patterns are not known yet: what could fit those is left to the run.
-
-    Args:
-        params: Its names and patterns.
-        features: Which networks and layers have features.
-        training: Which networks are trained here.
     """
     if params.layers == "all" or not isinstance(params.layers, str | list):
         return

@@ -32,12 +32,6 @@ def require_known_parameters(
 ) -> None:
     """Refuse top-level parameters that no node reads.
 
-    Args:
-        parameters: As configured, with those of the command line.
-        given: Those of the command line, without options of the run.
-        pipeline: All pipelines.
-        loader: The loader, which knows the file of each parameter.
-
     Raises:
         ValueError: If one is unknown; the message has its place and close matches.
     """
@@ -130,11 +124,6 @@ def _is_below(lower: Loc, upper: Loc) -> bool:
 
 def _place_of(loc: Loc, value: Any, *, has_key: bool) -> Loc:
     """Return the path to a value as the user wrote it, without the tags of unions.
-
-    Args:
-        loc: pydantic's path.
-        value: The value that the user wrote.
-        has_key: Whether the error is about a key, which may be absent.
 
     Example:
         >>> _place_of(("sets", "mine", "folder", "path"), {"sets": {"mine": {"at": 3}}}, has_key=True)

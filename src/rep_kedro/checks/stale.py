@@ -14,12 +14,6 @@ def describe_stale(changed: Iterable[str], ran: "Pipeline", catalog: Any, *, env
     """Return a line that names pipelines whose results are older than their inputs, or an empty string.
 
     Pipelines without any results are not named.
-
-    Args:
-        changed: Collections with a newly computed member.
-        ran: The nodes of the run.
-        catalog: The catalog, which knows what exists.
-        env: Configuration environment of the run.
     """
     names = find_stale(changed, ran, catalog)
     if not names:
@@ -31,13 +25,7 @@ def describe_stale(changed: Iterable[str], ran: "Pipeline", catalog: Any, *, env
 
 
 def find_stale(changed: Iterable[str], ran: "Pipeline", catalog: Any) -> list[str]:
-    """Return, in order, the pipelines that have results and depend directly or indirectly on what changed.
-
-    Args:
-        changed: Collections with a newly computed member.
-        ran: The nodes of the run.
-        catalog: The catalog, which knows what exists.
-    """
+    """Return, in order, the pipelines that have results and depend directly or indirectly on what changed."""
     follows = set(changed)
     for node in ran.nodes:
         if follows.intersection(node.inputs):

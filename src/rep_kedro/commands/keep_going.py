@@ -18,6 +18,7 @@ from rep_kedro.datasets import CollectionDataset
 from rep_kedro.datasets.file import FileDataset
 from rep_kedro.datasets.partial import WHOLE, nothing_because
 from rep_kedro.datasets.work import describe_problem, is_unexpected, storage_trouble
+from rep_kedro.errors import shorten
 from rep_kedro.pipelines.reporting.pipeline import READ_WHAT_IS_THERE
 
 if TYPE_CHECKING:
@@ -96,10 +97,6 @@ def _why_missing(catalog: Any, name: str) -> str | None:
 def list_incomplete(options: Mapping[str, Any], selection: "Pipeline") -> int:
     """Log what is missing among all that the run read or made, with reasons.
 
-    Args:
-        options: Options of the run, as Kedro takes them.
-        selection: The nodes that ran.
-
     Returns:
         The number of results that are missing, or were made without some of their inputs.
     """
@@ -114,8 +111,7 @@ def list_incomplete(options: Mapping[str, Any], selection: "Pipeline") -> int:
     if gaps:
         _log.warning("incomplete: %d results are missing or were made without some of their inputs", n_gaps)
     for (name, why), keys in gaps.items():
-        more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
-        shown = "" if keys == [WHOLE] else f"{', '.join(keys[:_SHOWN])}{more}: "
+        shown = "" if keys == [WHOLE] else f"{shorten(keys, _SHOWN)}: "
         _log.warning("  %s: %s%s", name, shown, why)
     return n_gaps
 

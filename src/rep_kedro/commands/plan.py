@@ -119,10 +119,6 @@ def command(env: str | None, params: dict[str, Any], by_set: bool) -> None:
 def look_ahead(context: Any, catalog: Any) -> "FeaturesOutlook":
     """Return what a run of the features pipeline would compute and take.
 
-    Args:
-        context: The project's context.
-        catalog: Its catalog, whose collections hold what the configuration plans.
-
     Raises:
         UserError: If nothing is known of a stimulus set that is wanted.
     """

@@ -31,12 +31,6 @@ def require_names(
 ) -> None:
     """Refuse names and networks that a run of these nodes would trip over, as the run does before it begins.
 
-    Args:
-        context: The project's context.
-        given: Parameters of the command line.
-        selection: The nodes.
-        may_lack_files: Whether files of weights may be missing.
-
     Raises:
         ValueError: If a name is unknown, or a network cannot be read by its entry; a line for each.
     """

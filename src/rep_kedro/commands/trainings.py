@@ -12,10 +12,6 @@ def describe_trainings(context: Any, catalog: Any) -> Iterable[str]:
     """Yield a table of the networks that a run would train.
 
     Times are those of earlier trainings, in proportion to the operations; without any there is no estimate.
-
-    Args:
-        context: The project's context.
-        catalog: Its catalog, whose collections hold what the configuration plans.
     """
     from rep_kedro.datasets.work import format_bytes, format_seconds
     from rep_kedro.pipelines.training.nodes import plan_networks

@@ -41,11 +41,6 @@ def command(env: str | None) -> None:
 def examine(catalog: Any, name: str, entry: Mapping[str, Any]) -> tuple[Any, list[str]]:
     """Load an artifact and read all of it.
 
-    Args:
-        catalog: Holds the artifact.
-        name: Its name in the catalog.
-        entry: Its configuration.
-
     Returns:
         The artifact (None where it cannot be loaded), and what is wrong with it.
     """

@@ -25,9 +25,6 @@ _SHOWN = 3
 class TableContract:
     """What a table must hold: the declaration in ``rep_kedro.schemas``.
 
-    Args:
-        table: Name of the table.
-
     Raises:
         UserError: If there is no such table.
     """

@@ -30,12 +30,6 @@ def make_pixels(
 ) -> "np.ndarray[Any, Any]":
     """Return the pixels that a network's input is scaled from.
 
-    Args:
-        images: Encoded.
-        preprocessing: Of the network.
-        names: Of the images, for messages.
-        limits: Larger images are refused.
-
     Returns:
         uint8, (n_stimuli, n_channels, size_px, size_px).
     """

@@ -48,10 +48,6 @@ class RowFinder:
     def find(self, features: "TensorsHandle", wanted: "ArrowHandle") -> Rows | None:
         """Return the rows of a subset, or None if the features were made of just that one.
 
-        Args:
-            features: Of one network.
-            wanted: A subset of the same stimulus set.
-
         Raises:
             ValueError: If the subset holds a stimulus that the features do not, or the subset that the
                 features were made of is no longer there.

@@ -16,9 +16,7 @@ from rep_kedro.models.architecture_files import load_definition
 from rep_kedro.models.network import Network, build_layered_network
 
 
-def build_network(
-    architecture: DefinedNetwork | str, *, n_classes: int | None, seed: int, width_factor: int = 1
-) -> Network:
+def build_network(architecture: DefinedNetwork | str, *, n_classes: int | None, seed: int) -> Network:
     """Return a network with freshly drawn weights, in training mode.
 
     Weights are drawn as the definition says, see `initialisation`, or as a library draws them. The global
@@ -28,16 +26,13 @@ def build_network(
         architecture: A definition, or the name of one.
         n_classes: Width of the head; None leaves the head out.
         seed: Seed of the weights.
-        width_factor: Multiplies the channels of every convolution of an architecture of layers.
 
     Raises:
         ValueError: If the name is unknown or the layers do not fit together.
     """
     definition = load_definition(architecture) if isinstance(architecture, str) else architecture
     if isinstance(definition, Architecture):
-        return build_layered_network(definition.widened(width_factor), n_classes=n_classes, seed=seed)
-    if width_factor != 1:
-        raise UserError(f"only architectures of layers can be widened, not {definition.description}")
+        return build_layered_network(definition, n_classes=n_classes, seed=seed)
     foreign = import_module("rep_kedro.models.foreign_network")
     return cast("Network", foreign.build_foreign_network(definition, n_classes, seed))
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from rep_kedro.errors import UserError, suggest
-from rep_kedro.models.architecture import INPUT, Architecture, DefinedNetwork, Layer, is_head
+from rep_kedro.models.architecture import INPUT, Architecture, DefinedNetwork, Layer
 from rep_kedro.models.architecture_files import load_architecture
 from rep_kedro.models.initialisation import draw_weights
 from rep_kedro.models.modules import make_module
@@ -64,14 +64,6 @@ class LayeredNetwork(Network):
     def kept_layers(self) -> tuple[str, ...]:
         """Layers whose features the architecture asks to keep, in depth order."""
         return tuple(name for name in self.architecture.keep if name in self._layers)
-
-    @property
-    def representation(self) -> str:
-        """The layer that the head reads; the last layer where there is no head."""
-        for layer in self._layers.values():
-            if is_head(layer):
-                return layer.inputs[0]
-        return self.layer_names[-1]
 
     @property
     def cut_points(self) -> tuple[str, ...]:

@@ -120,10 +120,6 @@ def naming_layer(module: nn.Module, title: str, image: Tensor) -> Iterator[None]
 def require_readable(entry: ZooEntry, pooling: Pooling) -> dict[str, int]:
     """Check that a network can be read by its entry.
 
-    Args:
-        entry: The network.
-        pooling: From activations to features.
-
     Returns:
         Number of features by layer, in depth order.
 

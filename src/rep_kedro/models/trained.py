@@ -1,17 +1,17 @@
 """Networks of the training pipeline."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from rep_kedro.errors import UserError
 from rep_kedro.models.architecture import DefinedNetwork
-from rep_kedro.models.architecture_files import load_definition, require_layers
+from rep_kedro.models.architecture_files import load_definition
 from rep_kedro.models.building import build_network, plain_module, restore_network
 from rep_kedro.models.foreign import ForeignDefinition, read_definition
-from rep_kedro.models.network import LayeredNetwork, Network
+from rep_kedro.models.network import Network
 from rep_kedro.models.preprocessing import Preprocessing
 from rep_kedro.models.projector import rebuild_projector
 
@@ -93,16 +93,6 @@ def run_to_embedding(
     projector.load_state_dict(state)
     module.add_module(EMBEDDING, projector)
     return lambda images: projector(module(images))
-
-
-def restore_layered_network(handle: NetworkHandle) -> LayeredNetwork:
-    """Return a stored network that can be cut between its layers.
-
-    Raises:
-        UserError: If it is one of a library or of code of the user.
-    """
-    require_layers(handle.meta.get("architecture", "of the network"), definition_of(handle))
-    return cast("LayeredNetwork", restore_trained_network(handle))
 
 
 def rebuild_trained_network(handle: NetworkHandle) -> nn.Module:

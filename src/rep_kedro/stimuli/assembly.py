@@ -57,12 +57,6 @@ def assemble_stimulus_set(
     Every image is decoded once to find damaged ones. Sets larger than a limit go to a temporary file, not to
     memory.
 
-    Args:
-        stream: The opened source.
-        spec: Its parameters.
-        log: What the source finds damaged goes there.
-        threads: Used to check large images.
-
     Returns:
         Table with columns stimulus_id, image (encoded bytes as they came), label (null where there is none),
         split, and further labels (``rep_kedro.stimuli.label_columns``). ``schema.metadata[b"meta"]`` is JSON

@@ -3,9 +3,8 @@
 from collections.abc import Collection, Iterable
 from typing import Literal
 
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, shorten
 from rep_kedro.stimuli.record import DamageLog
-from rep_kedro.stimuli.shortened import shorten
 from rep_kedro.stimuli.split_names import is_neutral, parse_name
 from rep_kedro.stimuli.split_rule import Folders
 

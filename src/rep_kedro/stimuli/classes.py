@@ -7,9 +7,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, shorten
 from rep_kedro.stimuli.record import DamagedSourceError, DamageLog, Stimulus
-from rep_kedro.stimuli.shortened import shorten
 
 _NUMBER = re.compile(r"([0-9]{1,18})")
 MAX_FOUND_CLASSES = 1 << 16  # classes without names; where there are more, they are something else

@@ -26,10 +26,6 @@ def first_of_copies(batches: "Iterable[pa.RecordBatch]") -> list[int]:
 def count_copies(originals: Sequence[int], splits: Sequence[str]) -> dict[str, int]:
     """Count copies.
 
-    Args:
-        originals: What says which stimuli are copies of each other: equal for copies.
-        splits: Split of each stimulus.
-
     Returns:
         ``n_copies``: stimuli beyond the first of each image; ``n_copies_across_splits``: stimuli of other
         splits that are copies of a training stimulus.

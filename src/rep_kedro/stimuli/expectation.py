@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rep_kedro.errors import counted
+from rep_kedro.errors import counted, shorten
 from rep_kedro.stimuli.record import DamagedSourceError
-from rep_kedro.stimuli.shortened import shorten
 
 CLASSES = "classes"
 

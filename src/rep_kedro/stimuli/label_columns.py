@@ -40,11 +40,6 @@ def own_name(meta: Mapping[str, Any]) -> str:
 def stored_column(meta: Mapping[str, Any], name: str, where: str) -> str:
     """Return the stored column of a label.
 
-    Args:
-        meta: Of the stimulus set or subset.
-        name: Of a label column.
-        where: The set, for messages.
-
     Raises:
         UserError: If it has no such column.
 

@@ -37,9 +37,6 @@ class RowFinder:
     An id names an image if it is its path or an end of it at a folder, with or without the image's ending.
     Of several rows that do, the one with the longest id counts; one row names one image.
 
-    Args:
-        rows: Number of each row by its id.
-
     Attributes:
         row_of: The row of each stimulus that was asked for, None where it has none, by stimulus id.
         without_row: Stimuli that were asked for and have none.

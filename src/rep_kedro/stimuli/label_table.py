@@ -3,12 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, shorten
 from rep_kedro.stimuli.label_ids import SHOWN, normalise_id
 from rep_kedro.stimuli.label_table_spec import LabelTableSpec
 from rep_kedro.stimuli.limits import Limits
 from rep_kedro.stimuli.record import DamagedSourceError
-from rep_kedro.stimuli.shortened import shorten
 from rep_kedro.stimuli.split_names import parse_name, require_one_name_each
 from rep_kedro.stimuli.table_files import Cell, TableFile
 
@@ -57,10 +56,6 @@ def _choose_label_columns(file: TableFile, spec: LabelTableSpec) -> list[str]:
 
 def read_label_table(spec: LabelTableSpec, limits: Limits) -> LabelTable:
     """Read a table of labels.
-
-    Args:
-        spec: Its file and columns.
-        limits: Of its rows and pages.
 
     Raises:
         DamagedSourceError: If the file is damaged, a row has no id, or rows of one id contradict each other.

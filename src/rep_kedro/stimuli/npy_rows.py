@@ -53,12 +53,6 @@ def list_arrays(file: Path) -> dict[str, zipfile.ZipInfo]:
 class NpzArray:
     """One array of an archive.
 
-    Args:
-        file: The archive.
-        name: Name of the array in it.
-        there: The archive's members by array name.
-        limits: Of a row and of the number of rows.
-
     Attributes:
         file: The archive.
         name: Name of the array in it.

@@ -10,10 +10,6 @@ _MAX_DEPTH = 50
 def load_plain_yaml(text: str, where: str) -> Any:
     """Return the content of a YAML text.
 
-    Args:
-        text: The document.
-        where: Of the text, for messages.
-
     Raises:
         DamagedSourceError: If it is no YAML, is nested more than 50 levels deep, or repeats parts by aliases.
     """

@@ -101,11 +101,6 @@ def canonical_split(name: str) -> str:
 def require_one_name_each(splits: Mapping[str, str], place: str, parameter: str = "splits") -> None:
     """Require that no two names are those of one split.
 
-    Args:
-        splits: Split by name.
-        place: Where the names are found, for the message.
-        parameter: That decides it.
-
     Raises:
         UserError: Names the two and what to write.
     """

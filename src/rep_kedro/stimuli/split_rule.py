@@ -9,9 +9,8 @@ readings.
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
-from rep_kedro.errors import UserError, suggest
+from rep_kedro.errors import SHOWN_NAMES, UserError, shorten, suggest
 from rep_kedro.stimuli.base import FileSourceSpec
-from rep_kedro.stimuli.shortened import SHOWN_NAMES, shorten
 from rep_kedro.stimuli.split_names import SplitName, parse_name, require_one_name_each
 
 Folders = tuple[str, ...]

@@ -11,12 +11,7 @@ MEMORY_LIMIT_BYTES = 256 << 20
 
 
 class BatchSpool:
-    """Collects record batches; above a limit they go to a file without a name, which is mapped when finished.
-
-    Args:
-        schema: Of all batches.
-        memory_limit_bytes: Batches up to this size stay in memory.
-    """
+    """Collects record batches; above a limit they go to a mapped file without a name."""
 
     def __init__(self, schema: "pa.Schema", *, memory_limit_bytes: int = MEMORY_LIMIT_BYTES) -> None:
         self._schema = schema

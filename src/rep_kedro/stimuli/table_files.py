@@ -41,11 +41,6 @@ class Row(NamedTuple):
 class TableFile:
     """A table with named columns.
 
-    Args:
-        file: Its ending says the format.
-        limits: Of lines, pages and the number of rows.
-        delimiter: Between the columns of a CSV file.
-
     Attributes:
         name: The file's name.
         columns: Names of its columns; of JSON lines the keys of the first line.

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, shorten
 from rep_kedro.stimuli.classes import (
     LabelsByName,
     order_names,
@@ -18,7 +18,6 @@ from rep_kedro.stimuli.label_ids import SHOWN, RowFinder, describe_unmatched
 from rep_kedro.stimuli.label_table import LabelTable, read_label_table
 from rep_kedro.stimuli.label_table_spec import TableLabelledSpec
 from rep_kedro.stimuli.record import DamagedSourceError, DamageLog, Stimulus, StimulusStream
-from rep_kedro.stimuli.shortened import shorten
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -159,11 +158,7 @@ class _JoinedTable:
         return table
 
     def describe(self, class_names: Sequence[str] | None) -> dict[str, Any]:
-        """Return what the set's meta says of its label columns.
-
-        Args:
-            class_names: Of the set, after a label map.
-        """
+        """Return what the set's meta says of its label columns."""
         others = {name: self._classes(name) for name in self._others}
         several = {name: self._classes(name) for name in self._table.multi_labels}
         return {

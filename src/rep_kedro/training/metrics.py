@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from rep_kedro.errors import UserError, suggest
+from rep_kedro.kernels.probes.quality import measure_top_k
 from rep_kedro.parameter_rules import require_once
 from rep_kedro.training.own_code import OwnCode
 
@@ -29,17 +30,6 @@ def count_confusions(predictions: Tensor, labels: Tensor, n_classes: int) -> Ten
         [[1, 1], [0, 1]]
     """
     return torch.bincount(labels * n_classes + predictions, minlength=n_classes**2).view(n_classes, n_classes)
-
-
-def measure_top_k(logits: Tensor, labels: Tensor, k: int) -> float:
-    """Return the share of images whose label is among the k highest logits.
-
-    Among equal logits the classes with the smallest indices come first.
-    """
-    own = logits.gather(1, labels[:, None])
-    places = torch.arange(logits.shape[1])
-    is_before = (logits > own) | ((logits == own) & (places < labels[:, None]))
-    return float((is_before.sum(dim=1) < k).double().mean())
 
 
 def _balanced_accuracy(logits: Tensor, labels: Tensor) -> dict[str, float]:
@@ -114,7 +104,7 @@ def measure_metrics(metrics: Sequence[str | OwnCode], logits: Tensor, labels: Te
                 )
             found |= own
         elif top := _TOP.fullmatch(metric):
-            found[metric] = measure_top_k(logits, labels, int(top[1]))
+            found[metric] = measure_top_k(logits, labels, k=int(top[1]))
         else:
             found |= METRICS[metric](logits, labels)
     return found

@@ -205,10 +205,6 @@ def test_a_row_without_length_is_refused_by_its_number():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (fit_pca, "either n_components or variance, got n_components=None and variance=None"),
-        (lambda x: fit_pca(x, n_components=2, variance=0.5), "either n_components or variance"),
-        (lambda x: fit_pca(x, n_components=0), "n_components of pca must be at least 1, got 0"),
-        (lambda x: fit_pca(x, variance=1.0), r"variance of pca must be between 0 and 1, got 1\.0"),
         (lambda x: fit_centring(x[:0]), r"at least one of each, got \(0, 3\)"),
         (lambda x: fit_standardising(x[0]), r"must have shape \(n_rows, n_features\), .* got \(3,\)"),
         (lambda x: scale_to_unit_length(x / 0 * 0), "must be finite, got NaN or infinity"),

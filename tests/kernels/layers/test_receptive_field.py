@@ -9,6 +9,7 @@ from tests.reference import receptive_field as reference
 from rep_kedro.kernels.layers.receptive_field import (
     Index,
     ReceptiveField,
+    Sight,
     measure,
     merge_indices,
     pick_first,
@@ -17,7 +18,6 @@ from rep_kedro.kernels.layers.receptive_field import (
     read_windows,
     rename,
     see_image,
-    see_nothing,
     split_index,
     unite,
 )
@@ -159,5 +159,6 @@ def test_positions_that_see_nothing_add_nothing():
     assert whole.whole == (0, 3)
     alone = pick_first(placed, {target})
     assert measure(alone) is None
-    assert measure(see_nothing()) is None
-    assert measure(unite([alone, see_nothing()])) is None
+    nothing = Sight((), None, 1)
+    assert measure(nothing) is None
+    assert measure(unite([alone, nothing])) is None

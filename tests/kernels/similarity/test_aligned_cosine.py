@@ -62,8 +62,3 @@ def test_a_stimulus_without_features_has_no_cosine():
     values, reasons = compare([x, y])
     assert reasons[1, 1] == "model 1: 1 of 25 stimuli have only zero features, so cosine is undefined"
     assert values.isnan().tolist() == [[False, True], [True, True]]
-
-
-def test_parameters_are_refused():
-    with pytest.raises(ValueError, match=r"gives aligned cosine the parameters \['k'\]; it takes none"):
-        compare_aligned([torch.eye(4)], {"it": {"k": 1}}, memory_bytes=1)

@@ -104,11 +104,3 @@ def test_what_cannot_be_described_has_its_reason():
 @pytest.mark.parametrize("description", ["uniformity", "uniformity_of_directions"])
 def test_stimuli_that_are_all_the_same_are_least_uniform(description):
     assert DESCRIPTIONS[description](torch.full((5, 3), 2.0), 2**20).item() == 0
-
-
-def test_requests_that_cannot_be_met_are_refused():
-    models = [torch.as_tensor(x) for x in draw_related()]
-    with pytest.raises(ValueError, match="unknown description 'size'; known: concentricity, "):
-        compare_descriptions(models, {"it": {"description": "size"}}, memory_bytes=1)
-    with pytest.raises(ValueError, match=r"gives magnitude the parameters \['k'\]; it takes none"):
-        compare_descriptions(models, {"it": {"description": "magnitude", "k": 1}}, memory_bytes=1)

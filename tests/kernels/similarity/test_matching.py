@@ -183,13 +183,3 @@ def test_idle_units_are_left_out_and_models_of_idle_units_have_a_reason(statisti
 def test_very_small_and_very_large_features_make_no_difference(statistic, factor):
     x, y, *_ = draw_related()
     torch.testing.assert_close(compare([factor * x, y], statistic)[0], compare([x, y], statistic)[0])
-
-
-def test_requests_that_cannot_be_met_are_refused():
-    models = [torch.tensor(x) for x in draw_related()]
-    with pytest.raises(ValueError, match="unknown statistic 'softmatch'; known: "):
-        compare_units(models, {"it": {"statistic": "softmatch"}}, memory_bytes=1)
-    with pytest.raises(ValueError, match=r"gives soft_match the parameters \['k'\]; it takes none"):
-        compare_units(models, {"it": {"statistic": "soft_match", "k": 1}}, memory_bytes=1)
-    with pytest.raises(ValueError, match=r"gives partial_soft_match the parameters \[\]; it takes mass"):
-        compare_units(models, {"it": {"statistic": "partial_soft_match"}}, memory_bytes=1)

@@ -227,16 +227,6 @@ def test_folds_are_dealt_by_the_seed_and_leave_out_no_stimulus():
     assert stack.order.tolist() != held_out.stack_features([x], n_folds=3, seed=6).order.tolist()
 
 
-@pytest.mark.parametrize(
-    ("request_", "message"),
-    [
-        ({**RIDGE, "regression": "lasso"}, "unknown regression 'lasso'; known: ridge, pls"),
-        ({**RIDGE, "average": "median"}, "unknown average 'median'; known: all, each"),
-        ({**RIDGE, "n_components": 2}, "gives ridge the parameters .*; it takes"),
-        ({**PLS, "n_components": 0}, "n_components must be at least 1, got 0"),
-        ({**RIDGE, "n_folds": 31}, "n_folds must be between 2 and the number of stimuli, 30, got 31"),
-    ],
-)
-def test_requests_that_cannot_be_met_are_refused(request_, message):
-    with pytest.raises(ValueError, match=message):
-        compare(draw(), **request_)
+def test_more_folds_than_stimuli_are_refused():
+    with pytest.raises(ValueError, match="n_folds must be between 2 and the number of stimuli, 30, got 31"):
+        compare(draw(), **{**RIDGE, "n_folds": 31})

@@ -187,18 +187,9 @@ def test_noise_raises_the_plain_similarity_of_few_stimuli_and_not_that_from_mome
     assert abs(np.mean(found) - truth) < 0.5 * truth
 
 
-@pytest.mark.parametrize(
-    ("request_", "message"),
-    [
-        ({"statistic": "cka"}, "unknown statistic 'cka'; known: cka_debiased_twice, nbs_moments"),
-        ({**CKA, "seed": 0}, r"gives cka_debiased_twice the parameters \['seed'\]; it takes none"),
-        ({**SHAPE, "n_moments": 7}, "7 moments take at least 28 stimuli, got 25"),
-        ({**SHAPE, "n_orders": 0}, "n_moments and n_orders must be positive, got 2 and 0"),
-    ],
-)
-def test_requests_that_cannot_be_met_are_refused(request_, message):
-    with pytest.raises(ValueError, match=message):
-        compare(draw(), request_)
+def test_more_moments_than_stimuli_give_are_refused():
+    with pytest.raises(ValueError, match="7 moments take at least 28 stimuli, got 25"):
+        compare(draw(), {**SHAPE, "n_moments": 7})
 
 
 def test_a_constant_model_has_no_shape():

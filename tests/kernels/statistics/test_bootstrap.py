@@ -17,11 +17,13 @@ from rep_kedro.kernels.statistics.bootstrap import (
     weighted_median,
 )
 from rep_kedro.kernels.statistics.consistency import mask_model_pairs, pairwise_consistency
+from rep_kedro.kernels.statistics.correlation import correlate_rows
 from rep_kedro.kernels.statistics.resampling import (
     draw_bootstrap_counts,
     draw_permutations_within,
     summarise_replicates,
 )
+from rep_kedro.kernels.statistics.weighted_correlation import WeightedCorrelation
 
 N_MODELS, N_SETS, N_REPLICATES = 8, 3, 40
 STRATA = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
@@ -39,23 +41,19 @@ def _groups():
     return torch.stack([mask_model_pairs(everything, everything), mask_model_pairs(first, ~first)]), lists
 
 
-@pytest.mark.parametrize("coefficient", ["pearson", "spearman"])
-@pytest.mark.parametrize("decimals", [None, 0], ids=["no ties", "many ties"])
 @pytest.mark.parametrize("with_gaps", [False, True])
-def test_replicates_agree_with_copied_models(coefficient, decimals, with_gaps):
-    similarities = _draw_similarities(decimals)
+def test_replicates_agree_with_copied_models(with_gaps):
+    similarities = _draw_similarities()
     if with_gaps:
         similarities[1, 2, 5] = similarities[1, 5, 2] = torch.nan
     masks, lists = _groups()
     counts = draw_bootstrap_counts(STRATA, N_REPLICATES, generator=seeded(1))
     for confidence in (0.5, 0.9):
-        found = bootstrap_consistency(
-            similarities, masks, counts, coefficient=coefficient, confidence=confidence
-        )
+        found = bootstrap_consistency(similarities, masks, counts, confidence=confidence)
         for group, pairs in enumerate(lists):
             expected = np.array(
                 [
-                    reference.replicate_consistency(*similarities[[0, 1]].numpy(), c, pairs, coefficient)
+                    reference.replicate_consistency(*similarities[[0, 1]].numpy(), c, pairs, "pearson")
                     for c in counts.tolist()
                 ]
             )
@@ -65,19 +63,24 @@ def test_replicates_agree_with_copied_models(coefficient, decimals, with_gaps):
             assert found.standard_error[group, 0, 1].item() == pytest.approx(
                 np.nanstd(expected, ddof=1), abs=1e-12
             )
-    direct = pairwise_consistency(similarities, masks).coefficients[coefficient]
+    direct = pairwise_consistency(similarities, masks).coefficients["pearson"]
     torch.testing.assert_close(found.estimate, direct, rtol=0, atol=0)
     assert torch.equal(found.low, found.low.mT)
 
 
 @pytest.mark.parametrize("coefficient", ["pearson", "spearman"])
-def test_replicates_in_small_blocks_are_the_same(coefficient, monkeypatch):
-    masks, _ = _groups()
-    counts = draw_bootstrap_counts(STRATA, N_REPLICATES, generator=seeded(1))
-    before = bootstrap_consistency(_draw_similarities(), masks, counts, coefficient=coefficient)
+@pytest.mark.parametrize("decimals", [None, 0], ids=["no ties", "many ties"])
+def test_weights_count_entries_several_times(coefficient, decimals, monkeypatch):
+    rows = _draw_similarities(decimals).flatten(1)
+    counts = torch.randint(0, 4, (N_REPLICATES, rows.shape[1]), generator=seeded(1))
+    found = WeightedCorrelation(rows, coefficient).correlate(counts)
+    for values, count in zip(found, counts, strict=True):
+        copies = rows.repeat_interleave(count, dim=1)[None]
+        direct = correlate_rows(copies, torch.ones_like(copies[:, 0]).bool(), coefficient=coefficient)
+        torch.testing.assert_close(values, direct[0], rtol=0, atol=1e-12)
     monkeypatch.setattr(weighted_correlation, "ENTRIES", 1)
-    after = bootstrap_consistency(_draw_similarities(), masks, counts, coefficient=coefficient)
-    torch.testing.assert_close(before.low, after.low, rtol=0, atol=1e-14)
+    in_blocks = WeightedCorrelation(rows, coefficient).correlate(counts)
+    torch.testing.assert_close(in_blocks, found, rtol=0, atol=1e-14)
 
 
 @pytest.mark.parametrize("outlier", [1e3, 1e8, 1e150])
@@ -225,15 +228,10 @@ def test_model_resampling_covers_the_truth_where_pair_counting_does_not():
 def test_intervals_of_known_replicates_are_known():
     replicates = torch.tensor([[1.0], [2.0], [torch.nan], [3.0], [4.0], [5.0]])
     estimate = torch.tensor([2.5])
-    found = {
-        m: summarise_replicates(replicates, estimate, confidence=0.5, method=m)
-        for m in ("percentile", "basic", "normal")
-    }
-    assert [found["percentile"].low.item(), found["percentile"].high.item()] == [2, 4]
-    assert [found["basic"].low.item(), found["basic"].high.item()] == [1, 3]
-    half = 0.6744897501960817 * math.sqrt(2.5)
-    assert found["normal"].high.item() == pytest.approx(2.5 + half, abs=1e-12)
-    assert found["normal"].n_defined.item() == 5
+    found = summarise_replicates(replicates, estimate, confidence=0.5)
+    assert [found.low.item(), found.high.item()] == [2, 4]
+    assert found.standard_error.item() == pytest.approx(math.sqrt(2.5), abs=1e-12)
+    assert found.n_defined.item() == 5
     lonely = summarise_replicates(replicates[:1], estimate)
     assert lonely.low.isnan()
     assert lonely.standard_error.isnan()
@@ -269,9 +267,7 @@ def test_impossible_requests_are_refused_with_what_is_wrong():
     with pytest.raises(ValueError, match=r"model counts must have shape \(n_replicates, 8\), got \(5, 7\)"):
         bootstrap_consistency(similarities, masks, counts[:, :7])
     with pytest.raises(ValueError, match="unknown weighted correlation coefficient"):
-        bootstrap_consistency(similarities, masks, counts, coefficient="kendall")
-    with pytest.raises(ValueError, match="unknown interval method 'bca'; known: percentile, basic, normal"):
-        bootstrap_consistency(similarities, masks, counts, method="bca")
+        WeightedCorrelation(similarities[0], "kendall")
     with pytest.raises(ValueError, match=r"confidence must be between 0 and 1, got 95"):
         bootstrap_consistency(similarities, masks, counts, confidence=95)
     with pytest.raises(ValueError, match="nothing to resample: give model counts, set counts, or both"):

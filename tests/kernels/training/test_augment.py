@@ -137,24 +137,3 @@ def test_noise_has_the_asked_spread():
     noise = augment.draw_noise(torch.zeros(4, 3, 64, 64), _generator(), std=0.1)
     assert noise.std().item() == pytest.approx(0.1, rel=0.02)
     assert abs(noise.mean().item()) < 0.1 / math.sqrt(noise.numel()) * 4
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (
-            lambda x, g: augment.draw_affine_views(x, g, zoom=(0.0, 1.0)),
-            "zoom must be a positive ascending pair",
-        ),
-        (
-            lambda x, g: augment.draw_crops(x, g, area=(0.5, 1.5)),
-            r"area must be an ascending pair within \(0, 1\]",
-        ),
-        (lambda x, g: augment.draw_crops(x, g, ratio=0.5), "ratio must be at least 1, got 0.5"),
-        (lambda x, g: augment.draw_padded_crops(x, g, padding_px=-1), "padding_px must be at least 0"),
-        (lambda x, g: augment.draw_lighting(x[:, :1], g, std=0.1), "of images of 3 channels, got 1"),
-    ],
-)
-def test_impossible_ranges_are_refused(images, call, message):
-    with pytest.raises(ValueError, match=message):
-        call(images, _generator())

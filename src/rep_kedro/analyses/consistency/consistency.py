@@ -69,11 +69,6 @@ def summarise_consistency(
     stimulus sets: what other networks of the same kinds, on other images of this sort, might have given. With
     few stimulus sets it is rough.
 
-    Args:
-        similarities: The tidy table of similarities.
-        model_cards: One row per network.
-        params: Groups and bootstrap.
-
     Returns:
         Columns as in docs/tables.md: one row per measure and group of network pairs; groups
         with fewer than ``params.min_pairs`` pairs of networks come last, NaN with the reason.

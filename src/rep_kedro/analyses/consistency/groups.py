@@ -94,11 +94,6 @@ def list_distinct_groups(
 ) -> list[dict[str, str]]:
     """List the groups without an anchor; of those that hold the same pairs of networks, the first alone.
 
-    Args:
-        models: The networks.
-        cards: One row per network.
-        params: Categories, sets of networks and their pairs.
-
     Returns:
         The columns that name each group.
     """

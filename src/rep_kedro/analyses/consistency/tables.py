@@ -17,11 +17,6 @@ def tabulate_consistency(
 ) -> tuple[DataFrame, DataFrame, DataFrame]:
     """Return how well similarities on one stimulus set carry over to another.
 
-    Args:
-        similarities: Of all stimulus sets and measures.
-        model_cards: What the networks are.
-        params: Groups, anchors, resamples.
-
     Returns:
         Tables `consistency` (pairs of stimulus sets), `consistency_summary` (over all pairs) and
         `anchor_comparisons` (values of an attribute, by anchor); columns as in docs/tables.md.

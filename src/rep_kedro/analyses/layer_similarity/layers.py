@@ -56,10 +56,6 @@ def select_networks(
 def choose_layers(selection: Selection, params: LayerSimilarityParams) -> list[LayerOf]:
     """Return the layers to compare, network by network, each from the input to the output.
 
-    Args:
-        selection: Networks of one stimulus set.
-        params: Which layers.
-
     Raises:
         UserError: If a name or pattern fits no layer of any network, or a network has none that is chosen.
     """

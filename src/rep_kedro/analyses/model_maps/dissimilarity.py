@@ -43,11 +43,7 @@ class Closeness:
 
 
 def average_matrices(matrices: Mapping[str, LabelledMatrix]) -> LabelledMatrix:
-    """Return the mean over stimulus sets; undefined where one lacks the value or the network.
-
-    Args:
-        matrices: By stimulus set, of one measure.
-    """
+    """Return the mean over stimulus sets; undefined where one lacks the value or the network."""
     import numpy as np
 
     from rep_kedro.datasets import LabelledMatrix
@@ -75,10 +71,6 @@ def measure_closeness(matrix: LabelledMatrix, measure: Measure) -> Closeness:
     similarity (1 - s). Of one without, it is the mean of the two similarities with themselves minus the
     similarity. Directed measures count by the mean of both directions, the diagonal as 0. A network that is
     undefined with itself alone, or more similar to another than the measure allows, counts as undefined.
-
-    Args:
-        matrix: Values of one measure.
-        measure: That measure.
 
     Returns:
         Networks in alphabetical order.

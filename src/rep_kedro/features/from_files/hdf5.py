@@ -27,10 +27,6 @@ _LZF_RATIO = 89  # a reference of three bytes repeats at most 264
 def open_datasets(path: Path, limit_bytes: int) -> Mapping[str, StoredArray]:
     """Return the datasets of a file by name; links are named, and followed nowhere.
 
-    Args:
-        path: The file.
-        limit_bytes: Most memory that a chunk may take.
-
     Raises:
         UserError: If the library that reads the format is not installed, or the file has too many parts.
     """
@@ -141,10 +137,6 @@ class _Inflated:
     """Rows of a dataset whose chunks, where gzip made them, are inflated here first, a piece at a time.
 
     The library takes whatever memory a chunk inflates to, and ignores what is more than a chunk.
-
-    Args:
-        part: The dataset.
-        values: What is sliced: the dataset, or its texts.
     """
 
     def __init__(self, part: Any, values: Any) -> None:

@@ -131,10 +131,6 @@ def find_places(
 def find_repeats(ids: Sequence[str], wanted: Sequence[str]) -> Indices:
     """Return the rows of each presentation of the wanted stimuli, in the order of the file.
 
-    Args:
-        ids: Of the file's rows.
-        wanted: Ids of stimuli that are in the file.
-
     Returns:
         Rows, shape (n_repeats, n_stimuli).
 

@@ -161,7 +161,7 @@ def fit_pca(x: Tensor, *, n_components: int | None = None, variance: float | Non
 
     Args:
         x: Rows to fit on, shape (n_rows, n_features), at least one, finite.
-        n_components: At most so many; there are never more than directions in which the rows vary.
+        n_components: At most so many, 1 or more; never more than directions in which the rows vary.
         variance: Instead: the fewest whose share of the variance is larger than this, between 0 and 1.
 
     Returns:
@@ -171,8 +171,7 @@ def fit_pca(x: Tensor, *, n_components: int | None = None, variance: float | Non
         component, and it is 0 for every row.
 
     Raises:
-        ValueError: If not exactly one of the two sizes is given, one is out of range, there is no row, or a
-            value is not finite.
+        ValueError: If there is no row, or a value is not finite.
 
     Cost:
         With s the smaller of n_rows and n_features: time O(n_rows * n_features * s + s^3); memory 8 * s^2
@@ -188,7 +187,6 @@ def fit_pca(x: Tensor, *, n_components: int | None = None, variance: float | Non
                 [ 0.],
                 [ 5.]])
     """
-    _require_size(n_components, variance)
     mean = _mean_of(x)
     if x.shape[1] <= len(x):
         energies, axes = _decompose_covariance(x)
@@ -263,15 +261,6 @@ def _require_features(x: Tensor) -> None:
     for rows in _blocks(len(x), ROWS_PER_BLOCK):
         if not bool(torch.isfinite(x[rows]).all()):
             raise ValueError("features to transform must be finite, got NaN or infinity")
-
-
-def _require_size(n_components: int | None, variance: float | None) -> None:
-    if (n_components is None) == (variance is None):
-        raise ValueError(f"pca needs either n_components or variance, got {n_components=} and {variance=}")
-    if n_components is not None and n_components < 1:
-        raise ValueError(f"n_components of pca must be at least 1, got {n_components}")
-    if variance is not None and not 0.0 < variance < 1.0:
-        raise ValueError(f"variance of pca must be between 0 and 1, got {variance}")
 
 
 def _blocks(total: int, size: int) -> Iterator[slice]:

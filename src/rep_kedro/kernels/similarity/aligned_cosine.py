@@ -12,8 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rep_kedro.kernels.similarity.basis import require_same_stimuli
-from rep_kedro.kernels.similarity.requests import require_parameters
 from rep_kedro.kernels.undefined import Reasons, Undefined, pair_reasons
 
 RELATIVE_ZERO = 1e-14  # a singular value this small, relative to the largest, is rounding
@@ -56,9 +54,6 @@ def compare_aligned(
         Name, values of shape (n_models, n_models), float64, symmetric, in [-1, 1], NaN where undefined, and
         the reason of each NaN.
 
-    Raises:
-        ValueError: If there are parameters, or representations do not fit together.
-
     Cost:
         With r the smaller of stimuli and features: O(n_models * n_stimuli * n_features * r) for coordinates
         and O(n_models^2 * (n_stimuli + r) * r^2) for rotations.
@@ -67,15 +62,6 @@ def compare_aligned(
         Hamilton et al. 2016, arXiv:1605.09096, section 3.3, as in Klabunde et al. 2025, doi:10.1145/3728458,
         section 3.2.
     """
-    require_same_stimuli(representations)
-    for name, parameters in requests.items():
-        require_parameters(name, "aligned cosine", parameters)
-    return _compare_all(representations, list(requests))
-
-
-def _compare_all(
-    representations: Sequence[Tensor], names: Sequence[str]
-) -> Iterator[tuple[str, Tensor, Reasons]]:
     found = [_find_coordinates(x) for x in representations]
     flaws = {model: why for model, why in enumerate(found) if isinstance(why, str)}
     values = torch.ones(len(found), len(found), dtype=torch.float64, device=representations[0].device)
@@ -91,7 +77,7 @@ def _compare_all(
         values[a, b] = values[b, a] = cosine
     for model in flaws:
         values[model] = values[:, model] = torch.nan
-    for name in names:
+    for name in requests:
         yield name, values.clone(), ambiguous | pair_reasons(flaws, len(found))
 
 

@@ -195,13 +195,7 @@ def _centre(representation: Tensor) -> tuple[Tensor, float, float]:
 
 
 def compute_bases(representations: Sequence[Tensor], *, with_loadings: bool = False) -> list[Basis]:
-    """Decompose each representation once; see ``compute_basis``.
-
-    Raises:
-        ValueError: If there are no representations, one is not a matrix of finite numbers, or they hold
-            different numbers of stimuli.
-    """
-    require_same_stimuli(representations)
+    """Decompose each representation once; see ``compute_basis``."""
     return [compute_basis(x, with_loadings=with_loadings) for x in representations]
 
 
@@ -220,32 +214,6 @@ def iterate_pair_blocks(bases: Sequence[Basis], *, memory_bytes: int) -> Iterato
     ranks = [basis.rank for basis in bases]
     for pairs in group_pairs(ranks, memory_bytes=memory_bytes, with_self=True):
         yield _multiply_bases(bases, pairs)
-
-
-def require_same_stimuli(representations: Sequence[Tensor]) -> None:
-    """Refuse representations that cannot be compared row by row.
-
-    Raises:
-        ValueError: If there are none, one is not a matrix of finite numbers with at least one feature, or
-            they hold different numbers of stimuli.
-    """
-    if not representations:
-        raise ValueError("no representations to compare, need at least one")
-    n_stimuli = len(representations[0])
-    for index, x in enumerate(representations):
-        if x.ndim != 2 or 0 in x.shape:
-            raise ValueError(
-                f"representation {index} has shape {tuple(x.shape)},"
-                " need (n_stimuli, n_features), neither of them 0"
-            )
-        if len(x) != n_stimuli:
-            raise ValueError(
-                f"representation {index} holds {len(x)} stimuli, representation 0 holds {n_stimuli};"
-                " all must hold the same stimuli in the same order"
-            )
-        # a finite sum has finite terms, and is found thirty times as fast
-        if not torch.isfinite(x.sum()) and not torch.isfinite(x).all():
-            raise ValueError(f"representation {index} contains NaN or infinity, need finite numbers")
 
 
 def _decompose(representation: Tensor, centred: Tensor, raw_norm: float) -> tuple[Tensor, Tensor]:

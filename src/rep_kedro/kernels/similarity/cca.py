@@ -53,13 +53,8 @@ def measure_svcca(block: PairBlock, *, variance_fraction: float) -> PairValues:
         variance_fraction: Of each model the fewest leading components are kept whose variances add up to at
             least this share of the total, in (0, 1].
 
-    Raises:
-        ValueError: If the fraction is not in (0, 1].
-
     Source: Raghu et al. 2017, arXiv:1706.05806.
     """
-    if not 0 < variance_fraction <= 1:
-        raise ValueError(f"variance_fraction must be in (0, 1], got {variance_fraction}")
     kept_first = _count_leading(block.spread_first, variance_fraction)
     kept_second = _count_leading(block.spread_second, variance_fraction)
     leading = block.cross[:, : int(kept_first.max()), : int(kept_second.max())].clone()

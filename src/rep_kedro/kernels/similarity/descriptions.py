@@ -10,12 +10,10 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from rep_kedro.kernels.similarity.basis import require_same_stimuli
 from rep_kedro.kernels.similarity.centred import SAME, CentredFeatures, centre
 from rep_kedro.kernels.similarity.geometry_score import describe_living_times
 from rep_kedro.kernels.similarity.gram import tile_side, tiles, view_of
 from rep_kedro.kernels.similarity.heat_trace import describe_heat_trace
-from rep_kedro.kernels.similarity.requests import require_choice, require_parameters
 from rep_kedro.kernels.similarity.rsa import prepare_for_rdm
 from rep_kedro.kernels.similarity.squared_distances import squared_distance_tile
 from rep_kedro.kernels.undefined import Reasons, pair_reasons
@@ -48,23 +46,13 @@ def compare_descriptions(
             times the sum of squared differences), shape (n_models, n_models), float64, symmetric, 0 or more,
             NaN where undefined, and the reason of each NaN.
 
-    Raises:
-        ValueError: If a description is unknown, or representations do not fit together.
-
     Cost:
         Each model is described once: magnitude and concentricity take one pass over the features, uniformity
         O(n_stimuli^2 * n_features), heat traces O(n_stimuli^3) on top, and living times
         O(n_stimuli * n_features) for each of 1,280 landmarks. Pairs cost nothing.
     """
-    require_same_stimuli(representations)
-    chosen = {name: _parse(name, parameters) for name, parameters in requests.items()}
-    return _compare_all(representations, chosen, memory_bytes)
-
-
-def _compare_all(
-    representations: Sequence[Tensor], chosen: Mapping[str, Describe], memory_bytes: int
-) -> Iterator[tuple[str, Tensor, Reasons]]:
-    for name, describe in chosen.items():
+    for name, parameters in requests.items():
+        describe = DESCRIPTIONS[parameters["description"]]
         found = [describe(x, memory_bytes) for x in representations]
         flaws = {model: why for model, why in enumerate(found) if isinstance(why, str)}
         like = next((one for one in found if isinstance(one, Tensor)), torch.zeros(1, dtype=torch.float64))
@@ -143,12 +131,6 @@ def _scale(representation: Tensor) -> tuple[Tensor, float]:
     """Return features in float64 whose largest is one, and their scale; squares would leave the range."""
     size = float(torch.stack(representation.aminmax()).abs().max())
     return representation.double() / (size or 1.0), size
-
-
-def _parse(name: str, parameters: Mapping[str, Any]) -> Describe:
-    require_choice(name, "description", parameters.get("description"), sorted(DESCRIPTIONS))
-    require_parameters(name, parameters["description"], parameters.keys() - {"description"})
-    return DESCRIPTIONS[parameters["description"]]
 
 
 DESCRIPTIONS: dict[str, Describe] = {

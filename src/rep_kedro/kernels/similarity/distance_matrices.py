@@ -6,15 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rep_kedro.kernels.similarity.basis import require_same_stimuli
 from rep_kedro.kernels.similarity.centred import CentredFeatures, centre_all
 from rep_kedro.kernels.similarity.gram import tile_side, tiles, view_of
-from rep_kedro.kernels.similarity.requests import require_choice, require_parameters
 from rep_kedro.kernels.similarity.spanning_trees import Tree, compare_trees, find_tree
 from rep_kedro.kernels.similarity.squared_distances import squared_distance_tile
 from rep_kedro.kernels.undefined import Reasons, pair_reasons
-
-STATISTICS = ("norm_difference", "rtd_lite")
 
 
 def compare_distances(
@@ -36,25 +32,12 @@ def compare_distances(
     Yields:
         Name, values of shape (n_models, n_models), float64, symmetric, NaN where undefined, and the reason of
         each NaN.
-
-    Raises:
-        ValueError: If a statistic or parameter is unknown, or representations do not fit together.
     """
-    require_same_stimuli(representations)
-    for name, parameters in requests.items():
-        require_choice(name, "statistic", parameters.get("statistic"), STATISTICS)
-        require_parameters(name, parameters["statistic"], parameters.keys() - {"statistic"})
-    return _compare_all(representations, requests, memory_bytes)
-
-
-def _compare_all(
-    representations: Sequence[Tensor], requests: Mapping[str, Mapping[str, Any]], memory_bytes: int
-) -> Iterator[tuple[str, Tensor, Reasons]]:
     models = centre_all(representations, dtype=torch.float64)
     for name, parameters in requests.items():
         if parameters["statistic"] == "norm_difference":
             yield name, compare_norms(models, memory_bytes=memory_bytes), {}
-        else:
+        elif parameters["statistic"] == "rtd_lite":
             yield name, *_compare_lite(models, memory_bytes)
 
 

@@ -11,10 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rep_kedro.kernels.similarity.requests import require_choice
 from rep_kedro.kernels.undefined import Reasons, Undefined
 
-STATISTICS = ("disagreement", "cohen_kappa", "jensen_shannon")
 SUM_TOLERANCE = 1e-3  # how far rows of probabilities, stored in float16 or better, may be from 1
 BYTES_PER_PROBABILITY = 6 * 8
 
@@ -30,7 +28,7 @@ def compare_functional(
     Args:
         representations: Logits of each model, shape (n_stimuli, n_classes), finite, row s for the same
             stimulus and column c for the same class in all.
-        requests: By a name of the caller's: ``statistic``, one of ``STATISTICS``.
+        requests: By a name of the caller's: ``statistic``: disagreement, cohen_kappa or jensen_shannon.
         memory_bytes: Bound for blocks of work, one stimulus at least.
 
     Yields:
@@ -38,18 +36,10 @@ def compare_functional(
         each NaN.
 
     Raises:
-        ValueError: If a statistic is unknown, or the logits are not matrices of one shape.
+        ValueError: If the logits are not matrices of one shape.
     """
-    for name, parameters in requests.items():
-        require_choice(name, "statistic", parameters.get("statistic"), sorted(STATISTICS))
     _require_one_shape(representations, "logits")
-    return _compare_logits(representations, requests, memory_bytes)
-
-
-def _compare_logits(
-    logits: Sequence[Tensor], requests: Mapping[str, Mapping[str, Any]], memory_bytes: int
-) -> Iterator[tuple[str, Tensor, Reasons]]:
-    classes = torch.stack([x.argmax(dim=1) for x in logits])
+    classes = torch.stack([x.argmax(dim=1) for x in representations])
     for name, parameters in requests.items():
         match parameters["statistic"]:
             case "disagreement":
@@ -57,7 +47,7 @@ def _compare_logits(
             case "cohen_kappa":
                 yield name, *pairwise_cohen_kappa(classes)
             case "jensen_shannon":
-                probabilities = [x.double().softmax(dim=1) for x in logits]
+                probabilities = [x.double().softmax(dim=1) for x in representations]
                 yield name, pairwise_jensen_shannon(probabilities, memory_bytes=memory_bytes), {}
 
 

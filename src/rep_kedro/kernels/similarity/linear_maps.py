@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from inspect import signature
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from rep_kedro.kernels.similarity.basis import Basis, compute_bases, iterate_pair_blocks, require_same_stimuli
+from rep_kedro.kernels.similarity.basis import Basis, compute_bases, iterate_pair_blocks
 from rep_kedro.kernels.similarity.cca import (
     measure_cca_mean,
     measure_cca_mean_squared,
@@ -28,7 +27,6 @@ from rep_kedro.kernels.similarity.procrustes import (
     measure_size_and_shape,
 )
 from rep_kedro.kernels.similarity.regression import measure_gulp, measure_linear_regression
-from rep_kedro.kernels.similarity.requests import require_choice, require_parameters
 from rep_kedro.kernels.undefined import Reasons, Undefined, pair_reasons
 
 FORMULAS: dict[str, Callable[..., PairValues]] = {
@@ -71,10 +69,6 @@ def compare_linear_maps(
         Name, values of shape (n_models, n_models), float64, NaN where undefined, and the reason of each NaN.
         Entry (a, b) of a directed measure goes from a to b.
 
-    Raises:
-        ValueError: If a statistic or parameter is unknown, missing or out of range, or representations do not
-            fit together.
-
     Cost:
         Time O(n_stimuli * rank^2 * n_models^2 / 2) for the products; each nuclear norm O(rank^3) a pair.
 
@@ -87,27 +81,16 @@ def compare_linear_maps(
         tensor([[1., 1.],
                 [1., 1.]], dtype=torch.float64)
     """
-    bound = {name: _bind_formula(name, parameters) for name, parameters in requests.items()}
+    bound = {name: _bind_formula(**parameters) for name, parameters in requests.items()}
     by_rotation = {name: statistic for name, statistic in bound.items() if isinstance(statistic, str)}
     by_bases = {name: formula for name, formula in bound.items() if not isinstance(formula, str)}
-    require_same_stimuli(representations)
-    with_loadings = any(parameters["statistic"] in NEEDS_LOADINGS for parameters in requests.values())
-    return _compare_all(representations, by_rotation, by_bases, memory_bytes, with_loadings)
-
-
-def _compare_all(
-    representations: Sequence[Tensor],
-    by_rotation: Mapping[str, str],
-    by_bases: Mapping[str, Callable[..., PairValues]],
-    memory_bytes: int,
-    with_loadings: bool,
-) -> Iterator[tuple[str, Tensor, Reasons]]:
     if by_rotation:
         rotations = compute_rotations(representations, memory_bytes=memory_bytes)
         for name, statistic in by_rotation.items():
             why = dict.fromkeys(rotations.blind, SAME)
             yield name, ROTATION_FORMULAS[statistic](rotations), pair_reasons(why, len(representations))
     if by_bases:
+        with_loadings = any(parameters["statistic"] in NEEDS_LOADINGS for parameters in requests.values())
         bases = compute_bases(representations, with_loadings=with_loadings)
         yield from _compare_bases(bases, by_bases, memory_bytes)
 
@@ -133,15 +116,8 @@ def _compare_bases(
         yield name, matrix, reasons[name]
 
 
-def _bind_formula(name: str, parameters: Mapping[str, Any]) -> Callable[..., PairValues] | str:
-    """Look up a formula and see that it takes the parameters; of rotation measures return the statistic."""
-    settings = dict(parameters)
-    statistic = settings.pop("statistic", None)
-    known = sorted([*FORMULAS, *ROTATION_FORMULAS])
-    require_choice(name, "statistic", statistic, known)
-    formula = FORMULAS.get(statistic)
-    accepted = set(signature(formula).parameters) - {"block"} if formula else ()
-    require_parameters(name, statistic, settings, accepted)
-    if formula is None:
-        return str(statistic)
-    return "procrustes_angular" if settings.get("alpha") == 1 else partial(formula, **settings)
+def _bind_formula(*, statistic: str, **settings: Any) -> Callable[..., PairValues] | str:
+    """Look up a formula; of rotation measures return the statistic."""
+    if statistic in ROTATION_FORMULAS:
+        return statistic
+    return "procrustes_angular" if settings.get("alpha") == 1 else partial(FORMULAS[statistic], **settings)

@@ -15,8 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rep_kedro.kernels.similarity.basis import RELATIVE_ZERO, require_same_stimuli
-from rep_kedro.kernels.similarity.requests import require_choice, require_parameters
+from rep_kedro.kernels.similarity.basis import RELATIVE_ZERO
 from rep_kedro.kernels.similarity.transport import Matrix, transport_mass, transport_part
 from rep_kedro.kernels.undefined import Reasons, pair_reasons
 
@@ -65,9 +64,6 @@ def compare_units(
         Name, values of shape (n_models, n_models), float64, symmetric, NaN where undefined, and the reason of
         each NaN.
 
-    Raises:
-        ValueError: If a statistic or parameter is unknown, or representations do not fit together.
-
     Cost:
         Time O(n_models^2 * n_units^3) on the CPU, for features on any device.
 
@@ -77,18 +73,12 @@ def compare_units(
         matching); Kapoor, Williams & Khosla 2026, arXiv:2602.19331 (partial); Klabunde et al. 2024,
         arXiv:2408.00531 (soft correlation match, both directions of the semi-matching of Li et al.).
     """
-    require_same_stimuli(representations)
-    matches = {name: _parse_match(name, parameters) for name, parameters in requests.items()}
-    return _compare_all(representations, matches)
-
-
-def _compare_all(
-    representations: Sequence[Tensor], matches: Mapping[str, Match]
-) -> Iterator[tuple[str, Tensor, Reasons]]:
     units = [_normalise_units(x) for x in representations]
     idle = {model: NO_UNITS for model, own in enumerate(units) if not own.normalised.numel()}
     kept = [model for model in range(len(units)) if model not in idle]
-    for name, match in matches.items():
+    for name, parameters in requests.items():
+        settings = dict(parameters)
+        match = partial(MATCHES[settings.pop("statistic")], **settings)
         values = torch.full((len(units), len(units)), torch.nan, dtype=torch.float64)
         for a, b in combinations_with_replacement(kept, 2):
             values[a, b] = values[b, a] = match(units[a], units[b])
@@ -156,14 +146,6 @@ def _normalise_units(representation: Tensor) -> Units:
     normalised = centred[:, live] / norms[live]
     lengths = norms[live] * (sizes[live] / sizes.max())
     return Units(normalised, normalised * (lengths / torch.linalg.vector_norm(lengths)))
-
-
-def _parse_match(name: str, parameters: Mapping[str, Any]) -> Match:
-    settings = dict(parameters)
-    statistic = settings.pop("statistic", None)
-    require_choice(name, "statistic", statistic, sorted(MATCHES))
-    require_parameters(name, statistic, settings, ("mass",) if statistic == "partial_soft_match" else ())
-    return partial(MATCHES[statistic], **settings)
 
 
 NO_UNITS = "it has no unit that varies over stimuli"

@@ -19,7 +19,6 @@ from rep_kedro.kernels.similarity.squared_distances import squared_distance_tile
 
 Distance: TypeAlias = Literal["cosine", "euclidean"]
 
-DISTANCES: tuple[Distance, ...] = ("cosine", "euclidean")
 ZERO_COSINE = 2**-50  # a smaller one is rounding
 ROUNDED_BITS = 16  # of 52: distances that differ by less than 2^-36 of their size are ties, not rounding
 LAST = torch.iinfo(torch.int64).max
@@ -128,7 +127,10 @@ def find_neighbours(points: Points, n_neighbours: int, *, memory_bytes: int) -> 
     Cost:
         Time O(n_stimuli^2 * n_features).
     """
-    require_neighbour_count(n_neighbours, len(points))
+    if not 1 <= n_neighbours < len(points):
+        raise ValueError(
+            f"n_neighbours must be 1 to {len(points) - 1} (the number of other stimuli), got {n_neighbours}"
+        )
     # room for all from the start: what is kept between blocks would tear the memory that blocks leave free
     squared = points.model.features.new_empty(len(points), n_neighbours)
     indices = torch.empty_like(squared, dtype=torch.int64)
@@ -163,18 +165,6 @@ def iterate_blocks(points: Points, *, memory_bytes: int) -> Iterator[tuple[Tenso
         keys = _pack(distances)
         keys.diagonal(offset=start).fill_(LAST)
         yield distances, keys
-
-
-def require_neighbour_count(n_neighbours: int, n_stimuli: int) -> None:
-    """Refuse more neighbours than there are other stimuli.
-
-    Raises:
-        ValueError: If the count is not in 1 to n_stimuli - 1.
-    """
-    if not 1 <= n_neighbours <= n_stimuli - 1:
-        raise ValueError(
-            f"n_neighbours must be 1 to {n_stimuli - 1} (the number of other stimuli), got {n_neighbours}"
-        )
 
 
 def _pack(distances: Tensor) -> Tensor:

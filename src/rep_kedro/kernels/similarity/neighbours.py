@@ -8,15 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rep_kedro.kernels.similarity.basis import require_same_stimuli
 from rep_kedro.kernels.similarity.nearest import (
-    DISTANCES,
     Distance,
     Neighbours,
     Points,
     find_neighbours,
     prepare_points,
-    require_neighbour_count,
 )
 from rep_kedro.kernels.similarity.neighbour_alignment import compare_cknna, compare_cknna_reference
 from rep_kedro.kernels.similarity.neighbour_lists import (
@@ -32,7 +29,6 @@ from rep_kedro.kernels.similarity.neighbour_rows import (
     compare_information_imbalance,
     compare_second_order_cosine,
 )
-from rep_kedro.kernels.similarity.requests import require_choice, require_parameters
 from rep_kedro.kernels.undefined import Reasons, pair_reasons
 
 LIST_STATISTICS: dict[str, Callable[[Places, int], Tensor]] = {
@@ -51,8 +47,8 @@ class Request:
 
     name: str
     statistic: str
-    n_neighbours: int
     distance: Distance
+    n_neighbours: int = 1
 
 
 def compare_neighbours(
@@ -85,8 +81,7 @@ def compare_neighbours(
         Entry (a, b) of a directed measure goes from a to b.
 
     Raises:
-        ValueError: If a statistic or parameter is unknown, missing or out of range, or representations do not
-            fit together.
+        ValueError: If there are fewer stimuli than neighbours.
 
     Cost:
         Time O(n_models * n_stimuli^2 * n_features) for the neighbours and
@@ -96,27 +91,18 @@ def compare_neighbours(
         Huh et al. 2024, arXiv:2405.07987 (mutual and cycle kNN); Jaccard, rank similarity and their product
         of Wang et al. 2020, as in Klabunde et al. 2025, doi:10.1145/3728458, section 3.4.
     """
-    require_same_stimuli(representations)
-    parsed = [
-        _parse_request(name, parameters, len(representations[0])) for name, parameters in requests.items()
-    ]
     by_distance: dict[Distance, list[Request]] = defaultdict(list)
-    for request in parsed:
+    for name, parameters in requests.items():
+        request = Request(name, **parameters)
         by_distance[request.distance].append(request)
-    return _compare_by_distance(representations, by_distance, memory_bytes)
-
-
-def _compare_by_distance(
-    representations: Sequence[Tensor], by_distance: Mapping[Distance, Sequence[Request]], memory_bytes: int
-) -> Iterator[tuple[str, Tensor, Reasons]]:
-    for distance, requests in by_distance.items():
+    for distance, asked in by_distance.items():
         prepared = [prepare_points(x, distance) for x in representations]
         refused = {model: why for model, why in enumerate(prepared) if isinstance(why, str)}
         kept = [model for model in range(len(prepared)) if model not in refused]
         points = [x for x in prepared if isinstance(x, Points)]
-        n_neighbours = max(request.n_neighbours for request in requests)
+        n_neighbours = max(request.n_neighbours for request in asked)
         neighbours = [find_neighbours(x, n_neighbours, memory_bytes=memory_bytes) for x in points]
-        for name, values, reasons in _compare_lists(points, neighbours, requests, memory_bytes):
+        for name, values, reasons in _compare_lists(points, neighbours, asked, memory_bytes):
             yield name, *_spread(values, reasons, kept, refused)
 
 
@@ -185,16 +171,3 @@ def _spread(
         for (a, b), own in reasons.items()
     }
     return matrix, spread | pair_reasons(refused, n_models)
-
-
-def _parse_request(name: str, parameters: Mapping[str, Any], n_stimuli: int) -> Request:
-    settings = dict(parameters)
-    statistic = settings.pop("statistic", None)
-    require_choice(name, "statistic", statistic, sorted(STATISTICS))
-    if statistic == "information_imbalance":
-        settings = {"n_neighbours": 1, **settings}
-    require_parameters(name, statistic, settings, ("distance", "n_neighbours"))
-    distances = ("cosine",) if statistic in COSINE_ONLY else DISTANCES
-    require_choice(name, f"distance of {statistic}", settings["distance"], distances)
-    require_neighbour_count(settings["n_neighbours"], n_stimuli)
-    return Request(name=name, statistic=statistic, **settings)

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from rep_kedro.kernels.similarity.basis import require_same_stimuli
 from rep_kedro.kernels.similarity.held_out import (
     Stack,
     correlation_of_each,
@@ -15,12 +14,10 @@ from rep_kedro.kernels.similarity.held_out import (
     stack_features,
 )
 from rep_kedro.kernels.similarity.partial_least_squares import add_pls_errors
-from rep_kedro.kernels.similarity.requests import require_choice, require_parameters
 from rep_kedro.kernels.similarity.ridge import add_ridge_errors
 from rep_kedro.kernels.undefined import Reasons, pair_reasons
 
 STRENGTHS = {"all": "joint", "each": "each", "correlation": "each"}  # of ridge, by how features are averaged
-REGRESSIONS = {"ridge": set[str](), "pls": {"n_components"}}  # and what they take
 
 
 class Folds(NamedTuple):
@@ -71,7 +68,7 @@ def compare_predictivity(
         Entry (a, b) predicts b from a.
 
     Raises:
-        ValueError: If a parameter is unknown, missing or out of range, or representations do not fit.
+        ValueError: If there are fewer stimuli than folds.
 
     Cost:
         O(n_folds * n_stimuli * n_models^2 * n_features^2), and n_folds eigendecompositions of each model; see
@@ -88,16 +85,9 @@ def compare_predictivity(
         ...     print(bool(values[0, 1] > 0.999), bool(values[1, 0] < 0.5))
         True True
     """
-    require_same_stimuli(representations)
-    parsed = {name: _parse(name, parameters) for name, parameters in requests.items()}
-    return _compare_all(representations, parsed, memory_bytes)
-
-
-def _compare_all(
-    representations: Sequence[Tensor], requests: Mapping[str, Request], memory_bytes: int
-) -> Iterator[tuple[str, Tensor, Reasons]]:
-    for folds in sorted({request.folds for request in requests.values()}):
-        asked = {name: request for name, request in requests.items() if request.folds == folds}
+    parsed = {name: _parse(**parameters) for name, parameters in requests.items()}
+    for folds in sorted({request.folds for request in parsed.values()}):
+        asked = {name: request for name, request in parsed.items() if request.folds == folds}
         stack = stack_features(representations, n_folds=folds.n_folds, seed=folds.seed)
         predictors = {request.predictor for request in asked.values()}
         errors = _sum_errors(stack, representations, predictors, memory_bytes)
@@ -150,13 +140,8 @@ def _average(sums: Tensor, total: Tensor, baseline: Tensor, stack: Stack, how: s
     return correlation_of_each(sums, stack, total, baseline)
 
 
-def _parse(name: str, parameters: Mapping[str, Any]) -> Request:
-    for setting, known in (("regression", REGRESSIONS), ("average", STRENGTHS)):
-        require_choice(name, setting, parameters.get(setting), known)
-    expected = {"regression", "average", "n_folds", "seed"} | REGRESSIONS[parameters["regression"]]
-    require_parameters(name, parameters["regression"], parameters, expected)
-    n_components = parameters.get("n_components")
-    if n_components is not None and n_components < 1:
-        raise ValueError(f"request {name!r}: n_components must be at least 1, got {n_components}")
-    folds = Folds(int(parameters["n_folds"]), int(parameters["seed"]))
-    return Request(folds, str(parameters["average"]), n_components)
+def _parse(
+    *, regression: str, average: str, n_folds: int, seed: int, n_components: int | None = None
+) -> Request:
+    """Return a request; ``regression`` is pls where there are components, else ridge."""
+    return Request(Folds(n_folds, seed), average, n_components)

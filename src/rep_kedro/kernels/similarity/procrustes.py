@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rep_kedro.kernels.similarity.basis import PairBlock, centre_to_unit, compute_basis, require_same_stimuli
+from rep_kedro.kernels.similarity.basis import PairBlock, centre_to_unit, compute_basis
 from rep_kedro.kernels.similarity.cca import refuse_full_rank
 from rep_kedro.kernels.similarity.model_pairs import PairValues, are_equal, group_pairs, multiply_pairs
 from rep_kedro.kernels.similarity.nuclear_norm import sum_singular_values
@@ -44,13 +44,9 @@ def compute_rotations(representations: Sequence[Tensor], *, memory_bytes: int) -
         memory_bytes: Bound for the products of models in memory, one pair at least; one float64 copy of the
             features comes on top, n_stimuli x n_stimuli at most for a model.
 
-    Raises:
-        ValueError: If representations do not fit together.
-
     Cost:
         Time O(n_stimuli * w^2 + w^3) a pair with w the lesser of n_features and n_stimuli.
     """
-    require_same_stimuli(representations)
     prepared = [reduce_to_span(x) for x in representations]
     points = [x for x, _ in prepared]
     norms = torch.tensor([norm for _, norm in prepared], dtype=torch.float64, device=points[0].device)
@@ -142,13 +138,8 @@ def measure_shape_angular(block: PairBlock, *, alpha: float) -> PairValues:
         block: Products of bases.
         alpha: Share of the original spread, in [0, 1].
 
-    Raises:
-        ValueError: If alpha is not in [0, 1].
-
     Source: Williams et al. 2021, arXiv:2110.14739, equation 8.
     """
-    if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha must be in [0, 1], got {alpha}")
     first = mix_spreads(block.spread_first, _sizes(block, block.first)[:, None], alpha)
     second = mix_spreads(block.spread_second, _sizes(block, block.second)[:, None], alpha)
     cosine = block.sum_weighted(first, second).clamp(max=1.0)

@@ -39,15 +39,11 @@ def measure_gulp(block: PairBlock, *, ridge: float) -> PairValues:
 
     Args:
         block: Products of bases.
-        ridge: Strength of the ridge penalty relative to a total variance of 1, positive.
-
-    Raises:
-        ValueError: If the ridge is not positive; at zero the distance only counts directions.
+        ridge: Strength of the ridge penalty relative to a total variance of 1, positive; at zero the distance
+            would only count directions.
 
     Source: Boix-Adsera et al. 2022, arXiv:2210.06545, section 2.
     """
-    if ridge <= 0:
-        raise ValueError(f"ridge must be positive, got {ridge}")
     variance_first, variance_second = block.spread_first.square(), block.spread_second.square()
     kept_first, kept_second = (
         variance_first / (variance_first + ridge),

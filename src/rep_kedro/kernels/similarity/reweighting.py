@@ -12,9 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rep_kedro.kernels.similarity.basis import RELATIVE_ZERO, require_same_stimuli
+from rep_kedro.kernels.similarity.basis import RELATIVE_ZERO
 from rep_kedro.kernels.similarity.held_out import Fold, Stack, stack_features
-from rep_kedro.kernels.similarity.requests import require_parameters
 from rep_kedro.kernels.undefined import Reasons, Undefined, pair_reasons
 
 RIDGE = 1e-6  # of the energy of each feature's RDM: dependent RDMs share their weight, others do not notice
@@ -49,8 +48,7 @@ def compare_reweighted(
         of each NaN. Entry (a, b) predicts b from a.
 
     Raises:
-        ValueError: If a parameter is unknown, missing or out of range, or representations do not fit
-            together.
+        ValueError: If a fold has fewer than two stimuli.
 
     Cost:
         For each pair and fold O(n_stimuli * n_features^2), and non-negative least squares of n_features
@@ -61,17 +59,8 @@ def compare_reweighted(
         Kaniuth & Hebart 2022, doi:10.1016/j.neuroimage.2022.119294 (they choose a ridge penalty);
         Jozwik et al. 2016, doi:10.1016/j.neuropsychologia.2015.10.023 (non-negative weights).
     """
-    require_same_stimuli(representations)
     for name, parameters in requests.items():
-        require_parameters(name, "reweighted RSA", parameters, ("n_folds", "seed"))
-    return _compare_all(representations, requests)
-
-
-def _compare_all(
-    representations: Sequence[Tensor], requests: Mapping[str, Mapping[str, Any]]
-) -> Iterator[tuple[str, Tensor, Reasons]]:
-    for name, parameters in requests.items():
-        stack = stack_features(representations, n_folds=parameters["n_folds"], seed=parameters["seed"])
+        stack = stack_features(representations, **parameters)
         if min(test.stop - test.start for test in stack.tests) < FEWEST_IN_FOLD:
             raise ValueError(
                 f"{len(stack.tests)} folds of at least {FEWEST_IN_FOLD} stimuli take"

@@ -6,9 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from rep_kedro.kernels.similarity.basis import require_same_stimuli
 from rep_kedro.kernels.similarity.feature_sampling import compare_feature_sampled_cka
-from rep_kedro.kernels.similarity.requests import require_choice, require_parameters
 from rep_kedro.kernels.similarity.shape_moments import compare_shape_moments
 from rep_kedro.kernels.undefined import Reasons
 
@@ -16,7 +14,6 @@ STATISTICS: dict[str, Callable[..., tuple[Tensor, Reasons]]] = {
     "cka_debiased_twice": compare_feature_sampled_cka,
     "nbs_moments": compare_shape_moments,
 }
-SETTINGS = frozenset({"representations", "memory_bytes"})
 
 
 def compare_samples(
@@ -37,29 +34,11 @@ def compare_samples(
         Name, values of shape (n_models, n_models), float64, NaN where undefined, and the reason of each NaN.
 
     Raises:
-        ValueError: If a statistic or parameter is unknown, missing or out of range, or representations do not
-            fit together.
+        ValueError: If a statistic has too few stimuli.
     """
-    require_same_stimuli(representations)
-    for name, parameters in requests.items():
-        _require_known(name, parameters)
-    return _compare_all(representations, requests, memory_bytes)
-
-
-def _compare_all(
-    representations: Sequence[Tensor], requests: Mapping[str, Mapping[str, Any]], memory_bytes: int
-) -> Iterator[tuple[str, Tensor, Reasons]]:
     for name, parameters in requests.items():
         settings = dict(parameters)
         function = STATISTICS[settings.pop("statistic")]
         if "memory_bytes" in signature(function).parameters:
             settings["memory_bytes"] = memory_bytes
         yield name, *function(representations, **settings)
-
-
-def _require_known(name: str, parameters: Mapping[str, Any]) -> None:
-    settings = dict(parameters)
-    statistic = settings.pop("statistic", None)
-    require_choice(name, "statistic", statistic, STATISTICS)
-    accepted = set(signature(STATISTICS[str(statistic)]).parameters) - SETTINGS
-    require_parameters(name, str(statistic), settings, accepted)

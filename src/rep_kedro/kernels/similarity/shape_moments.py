@@ -40,7 +40,7 @@ def compare_shape_moments(
         where undefined, and a reason for each NaN.
 
     Raises:
-        ValueError: If a number is not positive, or there are too few stimuli.
+        ValueError: If there are too few stimuli.
 
     Cost:
         Time O(n_models^2 * n_orders * n_moments * (n_stimuli / 2)^3); memory 5 (n_stimuli / 2)^2 numbers
@@ -52,8 +52,6 @@ def compare_shape_moments(
         They weigh bias by its bound and variance by its bootstrap; here the number of moments alone decides.
         Differences of two stimuli take the place of stimuli, so that the unknown mean costs no bias.
     """
-    if min(n_moments, n_orders) < 1:
-        raise ValueError(f"n_moments and n_orders must be positive, got {n_moments} and {n_orders}")
     n_stimuli = len(representations[0])
     if n_stimuli < 4 * n_moments:
         raise ValueError(f"{n_moments} moments take at least {4 * n_moments} stimuli, got {n_stimuli}")

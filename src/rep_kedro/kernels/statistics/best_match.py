@@ -14,7 +14,7 @@ from torch import Tensor
 from rep_kedro.kernels.statistics.calibration import (
     CalibratedSimilarity,
     adjust_by_maximum,
-    calibrate_maximum,
+    calibrate,
 )
 from rep_kedro.kernels.statistics.resampling import summarise_replicates
 
@@ -111,7 +111,7 @@ def match_groups(values: PairValues, groups: Tensor, certainty: Certainty) -> tu
         no maximum). A group with itself has no match: NaN and -1.
 
     Raises:
-        ValueError: As ``calibrate_maximum``.
+        ValueError: As ``calibrate``.
 
     Source: Groeger, Wen & Brbic 2026, arXiv:2602.14486 (the largest over layers, and its null); Westfall &
         Young 1993 (correction); Davison & Hinkley 1997, section 5.2 (percentiles).
@@ -142,7 +142,10 @@ def largest_in_groups(values: Tensor, columns: list[Tensor]) -> Tensor:
 def calibrate_groups(
     observed: Tensor, null: Tensor, columns: list[Tensor], *, level: float, largest: float
 ) -> CalibratedSimilarity:
-    """Compare the largest value within each group of columns with chance (``calibrate_maximum``).
+    """Compare the largest value within each group of columns with chance.
+
+    One permutation is applied to all columns, else the maximum would be taken over independent draws and the
+    threshold be too high.
 
     Args:
         observed: Shape (..., n_columns); minus infinity where undefined.
@@ -155,15 +158,10 @@ def calibrate_groups(
         P-values, thresholds and calibrated values, each of shape (..., n_groups); NaN where no value of a
         group is defined.
     """
-    found = [
-        calibrate_maximum(observed[..., own], null[..., own], level=level, largest=largest) for own in columns
-    ]
-    nothing = largest_in_groups(observed, columns).isneginf()
+    top = largest_in_groups(observed, columns)
+    found = calibrate(top, largest_in_groups(null, columns), level=level, largest=largest)
     return CalibratedSimilarity(
-        *(
-            torch.stack([getattr(one, name) for one in found], dim=-1).masked_fill(nothing, torch.nan)
-            for name in ("p_value", "threshold", "calibrated")
-        )
+        *(values.masked_fill(top.isneginf(), torch.nan) for values in vars(found).values())
     )
 
 

@@ -28,9 +28,7 @@ def bootstrap_consistency(
     pair_masks: Tensor,
     model_counts: Tensor,
     *,
-    coefficient: str = "pearson",
     confidence: float = 0.95,
-    method: str = "percentile",
 ) -> Interval:
     """Give each consistency an interval over the choice of models.
 
@@ -46,15 +44,13 @@ def bootstrap_consistency(
         pair_masks: Which model pairs form a group, bool, shape (n_groups, n_models, n_models).
         model_counts: How often each model is in each replicate, shape (n_replicates, n_models), from
             ``draw_bootstrap_counts`` with the groups of models as strata.
-        coefficient: "pearson" or "spearman".
         confidence: Nominal coverage, above 0 and below 1.
-        method: "percentile", "basic" or "normal", see ``summarise_replicates``.
 
     Returns:
         Interval with tensors of shape (n_groups, n_sets, n_sets), symmetric.
 
     Raises:
-        ValueError: If shapes do not fit, or an option is unknown.
+        ValueError: If shapes do not fit, or the confidence is out of range.
 
     Cost: n_groups * n_replicates * n_sets^2 * n_pairs operations where no similarity is missing.
 
@@ -62,17 +58,14 @@ def bootstrap_consistency(
         with its own copy are missing as in the pattern bootstrap of Nili et al. 2014, PLoS Comput Biol
         10:e1003553.
     """
-    estimate = pairwise_consistency(similarities, pair_masks, coefficients=[coefficient]).coefficients[
-        coefficient
+    estimate = pairwise_consistency(similarities, pair_masks, coefficients=["pearson"]).coefficients[
+        "pearson"
     ]
     rows, members = flatten_model_pairs(similarities, pair_masks)
     weights = _weight_pairs(model_counts, similarities)
     intervals = [
         bound_replicates(
-            _replicate_group(rows[:, member], weights[:, member], coefficient),
-            estimate[group],
-            confidence=confidence,
-            method=method,
+            _replicate_group(rows[:, member], weights[:, member]), estimate[group], confidence=confidence
         )
         for group, member in enumerate(members)
     ]
@@ -85,9 +78,7 @@ def bootstrap_median_consistency(
     *,
     model_counts: Tensor | None = None,
     set_counts: Tensor | None = None,
-    coefficient: str = "pearson",
     confidence: float = 0.95,
-    method: str = "percentile",
 ) -> Interval:
     """Give the median consistency over pairs of stimulus sets an interval over models and stimulus sets.
 
@@ -99,22 +90,20 @@ def bootstrap_median_consistency(
         pair_masks: Which model pairs form a group, bool, shape (n_groups, n_models, n_models).
         model_counts: How often each model is in each replicate, shape (n_replicates, n_models).
         set_counts: How often each stimulus set is in each replicate, shape (n_replicates, n_sets).
-        coefficient: "pearson" or "spearman".
         confidence: Nominal coverage, above 0 and below 1.
-        method: "percentile", "basic" or "normal", see ``summarise_replicates``.
 
     Returns:
         Interval with tensors of shape (n_groups,); NaN where no stimulus-set pair is defined, ends also where
         fewer than half of the replicates are.
 
     Raises:
-        ValueError: If shapes do not fit, neither or unequal numbers of counts are given, or an option is
-            unknown.
+        ValueError: If shapes do not fit, neither or unequal numbers of counts are given, or the confidence is
+            out of range.
     """
     replicates, estimates = replicate_median_consistency(
-        similarities, pair_masks, model_counts=model_counts, set_counts=set_counts, coefficient=coefficient
+        similarities, pair_masks, model_counts=model_counts, set_counts=set_counts
     )
-    return bound_replicates(replicates, estimates, confidence=confidence, method=method)
+    return bound_replicates(replicates, estimates, confidence=confidence)
 
 
 def replicate_median_consistency(
@@ -123,7 +112,6 @@ def replicate_median_consistency(
     *,
     model_counts: Tensor | None = None,
     set_counts: Tensor | None = None,
-    coefficient: str = "pearson",
 ) -> tuple[Tensor, Tensor]:
     """Return the median consistency of each group in each bootstrap sample, and in the sample itself.
 
@@ -134,50 +122,41 @@ def replicate_median_consistency(
         pair_masks: Which model pairs form a group.
         model_counts: How often each model is in each replicate.
         set_counts: How often each stimulus set is in each replicate.
-        coefficient: "pearson" or "spearman".
 
     Returns:
         Replicates, float64, shape (n_replicates, n_groups), and estimates, shape (n_groups,); NaN where no
         stimulus-set pair is defined.
 
     Raises:
-        ValueError: If shapes do not fit, neither or unequal numbers of counts are given, or the coefficient
-            is unknown.
+        ValueError: If shapes do not fit, or neither or unequal numbers of counts are given.
     """
     model_counts, set_counts = _require_counts(similarities, model_counts, set_counts)
-    direct = pairwise_consistency(similarities, pair_masks, coefficients=[coefficient]).coefficients[
-        coefficient
-    ]
+    direct = pairwise_consistency(similarities, pair_masks, coefficients=["pearson"]).coefficients["pearson"]
     rows, members = flatten_model_pairs(similarities, pair_masks)
     weights = _weight_pairs(model_counts, similarities)
     first, second = torch.triu_indices(len(rows), len(rows), offset=1, device=rows.device)
     set_weights = (set_counts[:, first] * set_counts[:, second]).double()
     replicates = [
-        weighted_median(
-            _replicate_group(rows[:, member], weights[:, member], coefficient)[:, first, second], set_weights
-        )
+        weighted_median(_replicate_group(rows[:, member], weights[:, member])[:, first, second], set_weights)
         for member in members
     ]
     estimates = direct[:, first, second]
     return torch.stack(replicates, dim=1), weighted_median(estimates, torch.ones_like(estimates))
 
 
-def bound_replicates(
-    replicates: Tensor, estimate: Tensor, *, confidence: float = 0.95, method: str = "percentile"
-) -> Interval:
+def bound_replicates(replicates: Tensor, estimate: Tensor, *, confidence: float = 0.95) -> Interval:
     """Summarise replicates as ``summarise_replicates`` does, with no interval where most are undefined.
 
     Args:
         replicates: Values on resampled models or sets, shape (n_replicates, ...), NaN where undefined.
         estimate: Value on the sample itself, shape (...).
         confidence: Nominal coverage, above 0 and below 1.
-        method: "percentile", "basic" or "normal".
 
     Returns:
         Interval with ends NaN where fewer than half of the replicates are defined: a group of three models is
         defined only where each was drawn once, and its replicates would all equal the estimate.
     """
-    interval = summarise_replicates(replicates, estimate, confidence=confidence, method=method)
+    interval = summarise_replicates(replicates, estimate, confidence=confidence)
     too_few = interval.n_defined < SMALLEST_SHARE * len(replicates)
     low, high = (torch.where(too_few, torch.nan, ends) for ends in (interval.low, interval.high))
     return replace(interval, low=low, high=high)
@@ -211,11 +190,11 @@ def weighted_median(values: Tensor, weights: Tensor) -> Tensor:
     return torch.where(total[..., 0] > 0, middle, torch.nan)
 
 
-def _replicate_group(rows: Tensor, weights: Tensor, coefficient: str) -> Tensor:
+def _replicate_group(rows: Tensor, weights: Tensor) -> Tensor:
     """Return the consistency of one group in each replicate, shape (n_replicates, n_sets, n_sets)."""
     present = ~rows.isnan()
     if present.all():
-        return _replicate_complete(rows, weights, coefficient)
+        return _replicate_complete(rows, weights)
     patterns, pattern_of = torch.unique(present, dim=0, return_inverse=True)
     found = torch.full(
         (len(weights), len(rows), len(rows)), torch.nan, dtype=torch.float64, device=rows.device
@@ -225,13 +204,13 @@ def _replicate_group(rows: Tensor, weights: Tensor, coefficient: str) -> Tensor:
     for a, b in [*combinations(numbers, 2), *((number, number) for number in numbers)]:
         chosen = ((pattern_of == a) | (pattern_of == b)).nonzero().flatten()
         both = patterns[a] & patterns[b]
-        values = _replicate_complete(rows[chosen][:, both], weights[:, both], coefficient)
+        values = _replicate_complete(rows[chosen][:, both], weights[:, both])
         found[:, chosen[:, None], chosen] = values
     return found
 
 
-def _replicate_complete(rows: Tensor, weights: Tensor, coefficient: str) -> Tensor:
-    values = WeightedCorrelation(rows, coefficient).correlate(weights)
+def _replicate_complete(rows: Tensor, weights: Tensor) -> Tensor:
+    values = WeightedCorrelation(rows).correlate(weights)
     too_few = (weights > 0).sum(dim=1) < MIN_MODEL_PAIRS
     return torch.where(too_few[:, None, None], torch.nan, values)
 

@@ -78,26 +78,6 @@ def calibrate(
     )
 
 
-def calibrate_maximum(
-    observed: Tensor, null: Tensor, *, level: float = 0.05, largest: float = 1.0
-) -> CalibratedSimilarity:
-    """Set the largest of several similarities (over layers) against the largest of the null ones.
-
-    The null must apply one permutation to all layers at once, else the maximum is taken over independent
-    draws and the threshold is too high.
-
-    Args:
-        observed: Similarities, shape (..., n_layers).
-        null: Values under permutations, shape (n_permutations, ..., n_layers).
-        level: As in ``calibrate``.
-        largest: As in ``calibrate``.
-
-    Returns:
-        P-values, thresholds and calibrated values of the maximum, each of shape (...).
-    """
-    return calibrate(observed.amax(dim=-1), null.amax(dim=-1), level=level, largest=largest)
-
-
 def adjust_by_maximum(observed: Tensor, null: Tensor, *, step_down: bool = False) -> Tensor:
     """Return p-values adjusted for many tests from the largest null value of each permutation (maxT).
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rep_kedro.kernels.similarity.basis import Basis, compute_basis, require_same_stimuli
+from rep_kedro.kernels.similarity.basis import Basis, compute_basis
 from rep_kedro.kernels.similarity.distinct_stimuli import count_distinct_pairs
 from rep_kedro.kernels.similarity.procrustes import mix_spreads, reduce_to_span, separate_sizes_and_shapes
 from rep_kedro.kernels.statistics.permutation import permute_bases, sum_of_singular_values, sum_of_squares
@@ -55,14 +55,13 @@ def prepare_linear_maps(representations: Sequence[Tensor], parameters: Parameter
         What ``permute_linear_maps`` takes.
 
     Raises:
-        ValueError: If the statistic has no null here, or representations do not fit together.
+        ValueError: If the statistic has no null here.
     """
     statistic = parameters["statistic"]
     if statistic not in STATISTICS:
         raise ValueError(
             f"no permutation null for statistic {statistic!r}; known: {', '.join(sorted(STATISTICS))}"
         )
-    require_same_stimuli(representations)
     if statistic in ROTATIONS:
         return _prepare_rotations(representations, statistic)
     bases = [compute_basis(x) for x in representations]

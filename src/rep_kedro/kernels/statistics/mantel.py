@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rep_kedro.kernels.statistics.consistency import MIN_MODEL_PAIRS, flatten_model_pairs, mask_model_pairs
-from rep_kedro.kernels.statistics.correlation import average_ranks, correlate_rows
+from rep_kedro.kernels.statistics.correlation import correlate_rows
 from rep_kedro.kernels.statistics.resampling import draw_permutations_within, list_permutations_within
 
 TIE_TOLERANCE = 1e-12  # a permuted correlation this close below the observed one differs by rounding only
@@ -71,7 +71,6 @@ def permute_consistency(
     pair_mask: Tensor,
     permutations: Tensor,
     *,
-    coefficient: str = "pearson",
     alternative: str = "greater",
 ) -> MantelTest:
     """Test whether the similarities of a group of model pairs go together on each two stimulus sets.
@@ -85,7 +84,6 @@ def permute_consistency(
         pair_mask: Which model pairs form the group, bool, shape (n_models, n_models).
         permutations: Permutations of models, int64, shape (n_permutations, n_models), within ``list_strata``
             of the two sets of models that are compared (``draw_permutations_within``).
-        coefficient: "pearson" or "spearman".
         alternative: "greater" (positive consistency), "two-sided" (larger in absolute value).
 
     Returns:
@@ -95,31 +93,24 @@ def permute_consistency(
     Raises:
         ValueError: If shapes do not fit, an option is unknown, or a permutation leads out of the group.
 
-    Cost: n_permutations * n_sets^2 * n_pairs operations; the rows are ranked and centred once.
+    Cost: n_permutations * n_sets^2 * n_pairs operations; the rows are centred once.
 
     Source: Mantel 1967, Cancer Res 27:209; p-value with the observed one counted: Phipson & Smyth 2010,
         Stat Appl Genet Mol Biol 9:39.
     """
     if alternative not in ALTERNATIVES:
         raise ValueError(f"unknown alternative {alternative!r}; known: {', '.join(ALTERNATIVES)}")
-    if coefficient not in ("pearson", "spearman"):
-        raise ValueError(
-            f"unknown coefficient {coefficient!r} for a permutation test; known: pearson, spearman"
-        )
     rows, members = flatten_model_pairs(similarities, pair_mask[None])
     places = _permute_pairs(members[0], permutations.to(rows.device), similarities.shape[1])
     rows = rows[:, members[0]]
     complete = ~rows.isnan().any(dim=1)
     rows = torch.where(complete[:, None], rows, 0.0)
-    statistic = correlate_rows(
-        rows[None], torch.ones_like(rows[:1], dtype=torch.bool), coefficient=coefficient
-    )[0]
+    statistic = correlate_rows(rows[None], torch.ones_like(rows[:1], dtype=torch.bool))[0]
     undefined = statistic.isnan() | ~(complete[:, None] & complete[None, :])
     if rows.shape[1] < MIN_MODEL_PAIRS:
         undefined = torch.ones_like(undefined)
 
-    unit = average_ranks(rows) if coefficient == "spearman" else rows
-    unit = unit - unit.mean(dim=1, keepdim=True)
+    unit = rows - rows.mean(dim=1, keepdim=True)
     unit = unit / unit.abs().amax(dim=1, keepdim=True)
     unit = unit / unit.norm(dim=1, keepdim=True)
     reached = _count_reached(unit, places, statistic, two_sided=alternative == "two-sided").triu()

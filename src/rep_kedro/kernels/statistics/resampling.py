@@ -12,8 +12,6 @@ from itertools import permutations
 import torch
 from torch import Tensor
 
-INTERVAL_METHODS = ("percentile", "basic", "normal")
-
 
 @dataclass(frozen=True)
 class Interval:
@@ -95,24 +93,20 @@ def draw_bootstrap_counts(strata: Tensor, n_replicates: int, *, generator: torch
     return counts
 
 
-def summarise_replicates(
-    replicates: Tensor, estimate: Tensor, *, confidence: float = 0.95, method: str = "percentile"
-) -> Interval:
-    """Turn replicates into confidence intervals.
+def summarise_replicates(replicates: Tensor, estimate: Tensor, *, confidence: float = 0.95) -> Interval:
+    """Turn replicates into confidence intervals, the quantiles of the replicates ("percentile").
 
     Args:
         replicates: Values on resampled data, shape (n_replicates, ...); NaN where undefined, and then left
             out.
         estimate: Value on the sample itself, shape (...).
         confidence: Nominal coverage, above 0 and below 1.
-        method: "percentile" (quantiles of the replicates), "basic" (mirrored about the estimate: removes the
-            bootstrap's estimate of bias), "normal" (estimate plus and minus z standard deviations).
 
     Returns:
         Estimates, ends, standard errors and counts, each of shape (...).
 
     Raises:
-        ValueError: If the method is unknown, or the confidence is not between 0 and 1.
+        ValueError: If the confidence is not between 0 and 1.
 
     Source: Davison & Hinkley 1997, Bootstrap Methods and their Application, section 5.2.
 
@@ -121,8 +115,6 @@ def summarise_replicates(
         >>> interval.low.item(), interval.high.item()
         (25.0, 75.0)
     """
-    if method not in INTERVAL_METHODS:
-        raise ValueError(f"unknown interval method {method!r}; known: {', '.join(INTERVAL_METHODS)}")
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be between 0 and 1, got {confidence}")
     replicates, estimate = replicates.double(), estimate.double()
@@ -131,13 +123,7 @@ def summarise_replicates(
     deviations = torch.where(replicates.isnan(), 0.0, replicates - mean)
     standard_error = (deviations.square().sum(dim=0) / (n_defined - 1)).sqrt()
     tail = (1 - confidence) / 2
-    if method == "normal":
-        half = standard_error * torch.special.ndtri(torch.tensor(1 - tail, dtype=torch.float64))
-        low, high = estimate - half, estimate + half
-    else:
-        low, high = _quantiles(replicates, n_defined, (tail, 1 - tail))
-        if method == "basic":
-            low, high = 2 * estimate - high, 2 * estimate - low
+    low, high = _quantiles(replicates, n_defined, (tail, 1 - tail))
     too_few = n_defined < 2
     low, high, standard_error = (torch.where(too_few, torch.nan, t) for t in (low, high, standard_error))
     return Interval(estimate, low, high, standard_error, n_defined)

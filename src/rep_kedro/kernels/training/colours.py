@@ -29,21 +29,6 @@ def to_grey(images: Tensor) -> Tensor:
     return (LUMA[0] * red).add_(green, alpha=LUMA[1]).add_(blue, alpha=LUMA[2])
 
 
-def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
-    """Return the images times a factor each, shape (n, 1, 1, 1), clipped; 1 changes nothing."""
-    return (images * factor).clamp(0, 1)
-
-
-def adjust_contrast(images: Tensor, factor: Tensor) -> Tensor:
-    """Return the images stretched around the mean of their own grey, clipped; 1 changes nothing."""
-    return _blend(images, to_grey(images.mean(dim=(2, 3), keepdim=True)), factor)
-
-
-def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
-    """Return the images stretched around their own grey, clipped; 0 is grey, 1 changes nothing."""
-    return _blend(images, to_grey(images), factor)
-
-
 def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
     """Return the images with all hues turned; brightness and saturation (of HSV) stay.
 
@@ -90,8 +75,8 @@ def draw_colours(  # noqa: PLR0913 - one for each change
     Args:
         images: Shape (n, c, h, w), in [0, 1].
         generator: CPU generator of the draws.
-        brightness: Pixels are multiplied by a draw from [1 - brightness, 1 + brightness]; the next two
-            likewise.
+        brightness: Pixels are multiplied by a draw from [1 - brightness, 1 + brightness], brightness in
+            [0, 1]; the next two likewise.
         contrast: Around the image's own mean.
         saturation: Around the grey image; no effect on one channel.
         hue: Largest turn to either side, in turns, up to 0.5.
@@ -100,14 +85,7 @@ def draw_colours(  # noqa: PLR0913 - one for each change
         order: `random` applies the four in an order of each image's own and clips after each, as torchvision
             does; `fixed` takes them in the order above, contrast around the mean of all channels, and clips
             once, before the hue.
-
-    Raises:
-        ValueError: If an amount is not in its range.
     """
-    amounts = {"brightness": brightness, "contrast": contrast, "saturation": saturation, "hue": hue}
-    for name, amount in amounts.items():
-        if not 0 <= amount <= (largest := 0.5 if name == "hue" else 1):
-            raise ValueError(f"{name} must be in [0, {largest}], got {amount}")
     n = len(images)
     draws = torch.rand(4, n, generator=generator).to(images).view(4, -1, 1, 1, 1)
     factors = 2 * draws[:3] - 1
@@ -191,10 +169,6 @@ def draw_solarised(images: Tensor, generator: torch.Generator, *, probability: f
 def solarise(images: Tensor) -> Tensor:
     """Return the images with all pixels from 128 of 255 on inverted."""
     return torch.where(images >= SOLARISE_FROM, 1 - images, images)
-
-
-def _blend(images: Tensor, base: Tensor, factor: Tensor) -> Tensor:
-    return torch.lerp(base, images, factor).clamp_(0, 1)
 
 
 def _change_in_order(images: Tensor, orders: Tensor, changes: tuple[Tensor, ...]) -> Tensor:

@@ -1,5 +1,8 @@
 """Measures that look for a linear map from one model to another: CCA, Procrustes, shape, regression, GULP."""
 
+from dataclasses import replace
+from typing import Any
+
 from rep_kedro.measures.families.linear_maps import compare
 from rep_kedro.measures.measure import Family, FewestStimuli, Inference, Invariance, Json, Measure
 
@@ -61,31 +64,9 @@ def _entry(
     )
 
 
-def _distance(
-    measure_id: str,
-    title: str,
-    source: str,
-    *,
-    formula: str,
-    largest: float,
-    invariances: frozenset[Invariance] = SIMILARITIES,
-    fewest_stimuli: FewestStimuli = ANY,
-    **parameters: Json,
-) -> Measure:
-    return Measure(
-        id=measure_id,
-        title=title,
-        family=Family.LINEAR_MAP,
-        runner=compare,
-        source=source,
-        formula=formula,
-        value_range=(0.0, largest),
-        larger_is_more_similar=False,
-        invariances=invariances,
-        fewest_stimuli=fewest_stimuli,
-        inference=CLOSER_FIT,
-        parameters=parameters,
-    )
+def _distance(measure_id: str, title: str, source: str, *, largest: float, **facts: Any) -> Measure:
+    entry = _entry(measure_id, title, source, value_range=(0.0, largest), **facts)
+    return replace(entry, larger_is_more_similar=False)
 
 
 ENTRIES = (
@@ -197,34 +178,16 @@ ENTRIES = (
         formula=PARTLY_WHITENED,
         alpha=0.5,
     ),
-    _distance(
-        "gulp_0.001",
-        "GULP (ridge 0.001)",
-        GULP,
-        largest=UNBOUNDED,
-        statistic="gulp",
-        formula=GULP_FORMULA,
-        ridge=1e-3,
-    ),
-    _distance(
-        "gulp_0.01",
-        "GULP (ridge 0.01)",
-        GULP,
-        largest=UNBOUNDED,
-        statistic="gulp",
-        formula=GULP_FORMULA,
-        ridge=1e-2,
-    ),
-    _distance(
-        "gulp_0.1",
-        "GULP (ridge 0.1)",
-        GULP,
-        largest=UNBOUNDED,
-        statistic="gulp",
-        formula=GULP_FORMULA,
-        ridge=1e-1,
-    ),
-    _distance(
-        "gulp_1", "GULP (ridge 1)", GULP, largest=UNBOUNDED, statistic="gulp", formula=GULP_FORMULA, ridge=1.0
+    *(
+        _distance(
+            f"gulp_{ridge:g}",
+            f"GULP (ridge {ridge:g})",
+            GULP,
+            largest=UNBOUNDED,
+            statistic="gulp",
+            formula=GULP_FORMULA,
+            ridge=ridge,
+        )
+        for ridge in (1e-3, 1e-2, 1e-1, 1.0)
     ),
 )

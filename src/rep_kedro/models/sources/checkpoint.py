@@ -54,12 +54,7 @@ def require_fitting_weights(spec: CheckpointModel, network: nn.Module) -> None:
 
 
 class CheckpointHandle:
-    """A file of weights in the guise of a network trained here, for those who read such.
-
-    Args:
-        name: Of the network.
-        spec: Its entry.
-    """
+    """A file of weights in the guise of a network trained here, for those who read such."""
 
     def __init__(self, name: str, spec: CheckpointModel) -> None:
         self._name, self._spec = name, spec

@@ -4,6 +4,8 @@ import zipfile
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from rep_kedro.errors import shorten
+
 Readable = Literal["safetensors", "torch", "old torch"]
 
 _HEAD_BYTES = 4096
@@ -101,9 +103,8 @@ def _recognise_zip(path: Path) -> FileKind:
         return FileKind("torch")
     if names and all(name.endswith(".npy") for name in names):
         return FileKind(None, "an archive of numpy arrays (.npz); save them as .safetensors")
-    more = f" and {len(names) - _N_NAMES} more" if len(names) > _N_NAMES else ""
-    shown = ", ".join(map(show_name, names[:_N_NAMES])) or "nothing"
-    return FileKind(None, f"a zip archive of other files ({shown}{more}); unpack it first")
+    shown = shorten([show_name(name) for name in names], _N_NAMES) or "nothing"
+    return FileKind(None, f"a zip archive of other files ({shown}); unpack it first")
 
 
 def _describe_text(head: bytes) -> str:

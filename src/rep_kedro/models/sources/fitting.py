@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, shorten
 from rep_kedro.models.files import is_here
 from rep_kedro.models.places import StatePlace
 from rep_kedro.models.sources.file_content import read_content
@@ -187,9 +187,8 @@ def _describe_misfit(
     if misfit.unexpected:
         parts.append(f"it also has {_listed(reading.sources.get(k, k) for k in misfit.unexpected)}")
     if misfit.shapes:
-        pairs = [f"{key} is {_side(state[key])}, not {_side(own[key])}" for key in misfit.shapes[:_SHOWN]]
-        more = len(misfit.shapes) - _SHOWN
-        parts.append(f"{', '.join(pairs)}{f' and {more} more' if more > 0 else ''}")
+        pairs = [f"{key} is {_side(state[key])}, not {_side(own[key])}" for key in misfit.shapes]
+        parts.append(shorten(pairs, _SHOWN))
     where = f" ({show_name(reading.within)})" if reading.within else ""
     return f"{name}{where} does not fit: {'; '.join(parts)}; {_advise(misfit, state, own)}"
 
@@ -233,9 +232,7 @@ def _matches(name: str, patterns: Iterable[str]) -> bool:
 
 
 def _listed(names: Iterable[str]) -> str:
-    names = list(names)
-    more = len(names) - _SHOWN
-    return f"{', '.join(map(show_name, names[:_SHOWN]))}{f' and {more} more' if more > 0 else ''}"
+    return shorten([show_name(name) for name in names], _SHOWN)
 
 
 def _type(tensor: Tensor) -> str:

@@ -38,10 +38,6 @@ def checkpoint_folder() -> Path:
 def digest_at_address(url: str, folder: Path) -> str | None:
     """Return the SHA-256 of what an address gives, or the part of it that the address itself states.
 
-    Args:
-        url: Address of the file.
-        folder: Where the library keeps what it fetched, under the last part of the address.
-
     Returns:
         What the address states as long as the file here agrees or is missing; else the digest of the file.
         None if neither is known.

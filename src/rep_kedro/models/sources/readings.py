@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, shorten
 from rep_kedro.models.places import StatePlace
 from rep_kedro.models.sources.file_kinds import show_name
 
@@ -65,7 +65,7 @@ def tell_content(content: Any) -> str:
         return f"a {type(content).__name__}"
     states = find_states(content)
     parts = [
-        f"{show_name(path or 'tensors')} ({_tell_names(list(state))})"
+        f"{show_name(path or 'tensors')} ({shorten([show_name(name) for name in state], _SHOWN)})"
         for path, state in list(states.items())[:_SHOWN]
     ]
     covered = {path.partition(".")[0] for path in states}
@@ -81,11 +81,6 @@ def list_readings(
     states: Mapping[str, Mapping[str, Tensor]], needed: set[str], spec: StatePlace
 ) -> list[Reading]:
     """Return the readings whose names cover those the network needs; else the single best guesses.
-
-    Args:
-        states: Tensors by name, by path in the file.
-        needed: The network's names.
-        spec: Says which of them to read, as far as it does.
 
     Raises:
         ValueError: If rules of renaming give two tensors one name.
@@ -225,8 +220,3 @@ def _walk(content: Any) -> Iterator[tuple[str, Any]]:
                 for key, value in items
                 if isinstance(value, Mapping | list | tuple)
             ]
-
-
-def _tell_names(names: list[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{', '.join(map(show_name, names[:_SHOWN]))}{more}"

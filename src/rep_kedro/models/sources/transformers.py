@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from rep_kedro.errors import MissingFileError, UserError
+from rep_kedro.errors import MissingFileError, UserError, shorten
 from rep_kedro.models.preprocessing import Preprocessing
 from rep_kedro.models.sources.hub import PREFIX, fetch_folder, identify_copy
 from rep_kedro.models.sources.loaded import drawn_from
@@ -166,9 +166,8 @@ def _require_all_weights(facts: Any, spec: TransformersModel) -> None:
     """Refuse weights that the library would have drawn in silence."""
     lacking = sorted(map(str, [*facts["missing_keys"], *facts["mismatched_keys"]]))
     if lacking:
-        more = f" and {len(lacking) - _SHOWN} more" if len(lacking) > _SHOWN else ""
         raise UserError(
-            f"{spec.title}: its weights lack, or have in another shape, {', '.join(lacking[:_SHOWN])}{more}"
+            f"{spec.title}: its weights lack, or have in another shape, {shorten(lacking, _SHOWN)}"
         )
 
 

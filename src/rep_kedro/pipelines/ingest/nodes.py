@@ -25,9 +25,6 @@ def plan_stimulus_sets(params: IngestParams) -> Plan:
 
     Files are read while planning, for their fingerprint; those that did not change since are only looked at.
 
-    Args:
-        params: Which sets there are.
-
     Returns:
         Plan by set name. A set is the table of ``rep_kedro.stimuli.assembly``; its recipe contains the
         source's parameters without paths, and the fingerprints of its files and of its table of labels. A set

@@ -116,9 +116,6 @@ def tabulate_trainings(
 ) -> tuple[DataFrame, DataFrame, DataFrame]:
     """List metrics of every epoch, costs and settings of each training; snapshots have no rows of their own.
 
-    Args:
-        networks: Handles by name.
-
     Returns:
         Tables of histories, costs and settings; columns as in docs/tables.md.
     """

@@ -11,9 +11,6 @@ def choose_clusters(model_clusters: pd.DataFrame) -> pd.DataFrame:
     That is the one with the highest mean silhouette, where a network that is alone in its cluster counts as
     0, so that many clusters of one network do not win.
 
-    Args:
-        model_clusters: The contract's table, rows of one measure.
-
     Returns:
         Rows of networks that have a cluster, on all stimulus sets, with cluster as int64 and silhouette as
         float64; none where no silhouette is known.

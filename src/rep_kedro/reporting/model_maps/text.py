@@ -25,11 +25,7 @@ SPREAD_COLUMNS = {
 
 
 def best_clusters(model_clusters: pd.DataFrame) -> pd.DataFrame:
-    """Return the clusters by mean similarity, of the number of them with the highest mean silhouette.
-
-    Args:
-        model_clusters: The contract's table, rows of one measure.
-    """
+    """Return the clusters by mean similarity, of the number of them with the highest mean silhouette."""
     chosen = choose_clusters(model_clusters)
     return chosen[chosen["stimulus_set"] == MEAN]
 

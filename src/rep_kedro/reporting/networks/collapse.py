@@ -50,10 +50,6 @@ def first_alarms(training_history: pd.DataFrame) -> dict[str, int]:
 def plot_collapse(training_history: pd.DataFrame, model_cards: pd.DataFrame) -> Figure:
     """Draw the signs of a collapse over the epochs, with a cross at each alarm.
 
-    Args:
-        training_history: The contract's table.
-        model_cards: Gives the objectives' colours.
-
     Returns:
         A panel per sign, a line per watched network.
     """

@@ -47,12 +47,7 @@ def plot_prediction_agreement(
 
 
 def agreement_and_similarity(prediction_agreement: pd.DataFrame, similarities: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of ``prediction_agreement`` with the similarity of the two networks, where defined.
-
-    Args:
-        prediction_agreement: The contract's table.
-        similarities: The contract's table, rows of one measure.
-    """
+    """Return the rows of ``prediction_agreement`` with the similarity of the two networks, where defined."""
     columns = ["stimulus_set", "first", "second"]
     sides = [
         table.assign(

@@ -51,9 +51,6 @@ def own_criteria(selection_criteria: pd.DataFrame) -> pd.DataFrame:
 def plot_criteria_correlations(selection_criteria: pd.DataFrame) -> Figure:
     """Draw Spearman's correlation of each criterion with accuracy over networks of one method.
 
-    Args:
-        selection_criteria: The contract's table.
-
     Returns:
         One panel per performance, a row per criterion, a mark per method; lines are intervals, hollow marks
         have fewer than :data:`FEWEST_RUNS` networks.

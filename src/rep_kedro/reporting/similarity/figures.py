@@ -69,12 +69,6 @@ def plot_similarity_maps(
 ) -> Figure:
     """Draw the similarity matrices as heat maps, networks in one order throughout.
 
-    Args:
-        matrices: Square frames labelled by network, by stimulus set.
-        model_cards: Gives each network's objective.
-        measure: Written to the colour bar.
-        n_panels: At most this many stimulus sets are drawn in addition to their mean.
-
     Returns:
         One panel per stimulus set and one for the mean. Rows and columns are in the order of
         average-linkage clustering of 1 - mean similarity; undefined entries are hatched.
@@ -121,12 +115,6 @@ def plot_similarity_positions(
     model_positions: pd.DataFrame, model_cards: pd.DataFrame, *, measure: str, n_panels: int = 3
 ) -> Figure:
     """Draw the networks as points whose distances approximate dissimilarity, by multidimensional scaling.
-
-    Args:
-        model_positions: The contract's table.
-        model_cards: Gives objective and architecture of each network.
-        measure: Whose map.
-        n_panels: At most this many stimulus sets are drawn in addition to their mean.
 
     Returns:
         One panel per stimulus set and one for the mean, all with one scale.

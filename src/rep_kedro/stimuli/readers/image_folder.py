@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import model_validator
 
-from rep_kedro.errors import UserError
+from rep_kedro.errors import UserError, shorten
 from rep_kedro.stimuli.base import require_path
 from rep_kedro.stimuli.class_folders import Level, class_of_folders
 from rep_kedro.stimuli.classes import order_names, require_distinct, shared_names
@@ -14,7 +14,6 @@ from rep_kedro.stimuli.decoding import IMAGE_SUFFIXES
 from rep_kedro.stimuli.label_table_spec import TableLabelledSpec, is_label_table
 from rep_kedro.stimuli.limits import Limits, TooLargeError
 from rep_kedro.stimuli.record import DamagedSourceError, DamageLog, Stimulus, StimulusStream
-from rep_kedro.stimuli.shortened import shorten
 from rep_kedro.stimuli.split_rule import Folders, split_folders
 from rep_kedro.stimuli.table_labels import with_table_labels
 from rep_kedro.stimuli.walking import empty_folders, walk_files

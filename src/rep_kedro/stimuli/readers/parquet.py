@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from rep_kedro.errors import suggest
+from rep_kedro.errors import shorten, suggest
 from rep_kedro.stimuli.base import FileSourceSpec, require_path
 from rep_kedro.stimuli.classes import (
     LabelsByName,
@@ -21,7 +21,6 @@ from rep_kedro.stimuli.classes import (
 from rep_kedro.stimuli.columnar import ColumnarFile
 from rep_kedro.stimuli.record import DamagedSourceError, DamageLog, Stimulus, StimulusStream
 from rep_kedro.stimuli.shards import require_all_shards
-from rep_kedro.stimuli.shortened import shorten
 from rep_kedro.stimuli.split_rule import split_files
 from rep_kedro.stimuli.walking import note_unread, walk_files
 
