@@ -38,6 +38,9 @@ PROJECTION_COLUMNS = {
     "n_channels": Column("of", "count"),
     "accuracy": Column("accuracy", "percent", 1),
     "original_accuracy": Column("without projection", "percent", 1),
+    "relative_accuracy": Column("relative", "percent", 1),
+    "relative_low": Column("interval from", "percent", 1),
+    "relative_high": Column("to", "percent", 1),
 }
 FIELD_COLUMNS = {
     "receptive_field_px": Column("receptive field (px)", "count"),
