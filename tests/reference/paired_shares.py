@@ -8,8 +8,8 @@ STEPS = 200
 def deviate(n_both, n_first, n_second, ratio):
     """Return by how many standard deviations the counts exceed a ratio.
 
-    With share f in the first alone, `both + first = ratio * (both + second)` leaves second = 1 - ratio (1 - f)
-    and both = ratio (1 - f) - f; the likelihood is concave in f.
+    With share f in the first alone, `both + first = ratio * (both + second)` leaves
+    second = 1 - ratio (1 - f) and both = ratio (1 - f) - f; the likelihood is concave in f.
     """
 
     def likelihood(f):

@@ -1,4 +1,4 @@
-"""The ratio of two shares that were counted on the same stimuli, such as accuracies with and without a change."""
+"""The ratio of two shares that were counted on the same stimuli, such as accuracies before and after."""
 
 import math
 from collections.abc import Callable

@@ -72,6 +72,7 @@ def describe(content: ReportContent) -> list[Section]:
                 content.block("saturation_history", _watched_in_words(content), is_folded=True),
                 content.block("layer_profiles", what if len(shown) else "nothing"),
                 content.block("position_maps", _positions_in_words(content), is_folded=True),
+                content.block("projections", _projections_in_words(content), is_folded=True),
             ],
             tables=[*([_layer_table(content, shown)] if len(shown) else []), *_projection_tables(content)],
         )
@@ -116,6 +117,12 @@ def _positions_in_words(content: ReportContent) -> str:
     layers = probed[["stimulus_set", "model", "layer"]].drop_duplicates()
     networks = counted(layers["model"].nunique(), "network")
     return f"{counted(len(probed), 'probe')} of positions of {counted(len(layers), 'layer')} in {networks}"
+
+
+def _projections_in_words(content: ReportContent) -> str:
+    results = content.table("projection_results")
+    networks = counted(results["model"].nunique(), "network")
+    return f"{counted(len(results), 'projection')} of {networks}"
 
 
 def saturation_in_words(rows: pd.DataFrame) -> list[str]:
