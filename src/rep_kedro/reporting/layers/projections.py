@@ -74,13 +74,13 @@ def _plot(rows: pd.DataFrame) -> Figure:
 def _draw(axes: Axes, rows: pd.DataFrame, colour: str) -> None:
     is_all = rows["layer"] == ALL_LAYERS
     single, together = rows[~is_all], rows[is_all].sort_values("kept", kind="stable")
-    ends = "relative_low", "relative_high"
-    axes.vlines(single["kept"], *(single[end] for end in ends), color=colour, linewidth=0.6, alpha=0.35)
+    for part, width, alpha in ((single, 0.6, 0.35), (together, 1.4, 1.0)):
+        ends = part["relative_low"], part["relative_high"]
+        axes.vlines(part["kept"], ends[0], ends[1], color=colour, linewidth=width, alpha=alpha)
     axes.plot(
         single["kept"], single["relative_accuracy"], color=colour, marker="o", markersize=2.5, alpha=0.45,
         linestyle="none",
     )  # fmt: skip
-    axes.vlines(together["kept"], *(together[end] for end in ends), color=colour, linewidth=1.4)
     axes.plot(
         together["kept"], together["relative_accuracy"], color=colour, marker="D", markersize=5, linewidth=1.4
     )
