@@ -27,6 +27,7 @@ def _both(*sizes):
     [
         ([(3,), (5,), (9,), (17,)], "input", "c3"),  # c2 is the first that sees more than 8
         ([(3,), (5,), (7,), (8,)], "input", None),
+        ([(3,), (8,), (9,), (17,)], "input", "c3"),  # c1 sees just the image
         ([(3,), (9,)], "input", None),  # nothing is fed by positions that see all
         ([(9, 3), (17, 9), (25, 3), (33, 11), (41, 12)], "smallest_path", "c3"),
         ([(9, 3), (17, 9), (25, 4), (33, 5), (41, 12)], "smallest_path", "c4"),
@@ -67,6 +68,7 @@ def _step(before, after, *, kernel=3, map_size=8, jump=1):
         (3, 9, [_step(3, 9, map_size=4)], False),
         (3, 11, [_step(8, 10), _step(3, 9)], False),  # one part of it is productive
         (9, 9, [], True),
+        (8, 9, [], True),
         (8, 8, [], False),
         (inf, inf, [], True),
     ],
