@@ -745,7 +745,9 @@ def make_projections(cards):
                 about |= {"is_centred": True, "delta": 0.99, "rule": "reach", "dimension": 9}
                 about |= {"n_channels": 16, "accuracy": accuracy, "loss": 0.2, "n_fit": 400, "n_test": 100}
                 about |= {"original_accuracy": 0.96, "original_loss": 0.1, "reason": ""}
-                rows.append({**about, "relative_accuracy": accuracy / 0.96})
+                relative = accuracy / 0.96
+                about |= {"relative_low": relative - 0.03, "relative_high": relative + 0.02}
+                rows.append({**about, "relative_accuracy": relative, "n_both_right": int(100 * accuracy)})
     return pd.DataFrame(rows)
 
 

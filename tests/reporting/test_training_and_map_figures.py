@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from rep_kedro.reporting.layers.projections import plot_projections
 from rep_kedro.reporting.networks.collapse import first_alarms, plot_collapse
 from rep_kedro.reporting.networks.figures import plot_training
 from rep_kedro.reporting.networks.text import alarms_in_words
@@ -114,3 +115,49 @@ def test_signs_of_a_collapse_do_not_crowd_the_curves_of_training_unless_they_are
     assert len([panel for panel in plot_training(history, cards).axes if panel.lines]) == 1
     asked = plot_training(history, cards, metrics=["queue_representation_std", "loss"])
     assert len([panel for panel in asked.axes if panel.lines]) == 2
+
+
+def _projections(n_networks, n_layers=3):
+    rows = [
+        {
+            **{"stimulus_set": "digits", "model": f"network_{k:02}", "layer": layer, "directions": kind},
+            **{"delta": delta, "rule": "reach", "dimension": kept, "n_channels": 16},
+            **{"relative_accuracy": value, "relative_low": value - 0.02, "relative_high": value + 0.01},
+        }
+        for k in range(n_networks)
+        for kind in ("random", "leading")
+        for place, layer in enumerate(["*", *(f"conv{i}" for i in range(n_layers))])
+        for delta, kept in ((0.9, 4 + place), (0.99, 9 + place))
+        for value in [(0.2 if kind == "random" else 0.7 + 0.02 * place) * delta]
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_projections_are_drawn_by_the_share_that_is_kept_with_whiskers():
+    rows = _projections(1)
+    figure = plot_projections(rows.sample(frac=1, random_state=0), stimulus_set=None)
+    panel = figure.axes[0]
+    joined = [line for line in panel.lines if line.get_marker() == "D"]
+    assert [line.get_xdata().tolist() for line in joined] == [[4 / 16, 9 / 16]] * 2  # in order, by kind
+    assert joined[0].get_ydata().tolist() == pytest.approx([0.63, 0.693])
+    whiskers = {tuple(ends) for lines in panel.collections for ends in _ends(lines)}
+    assert len(whiskers) == len(set(zip(rows.dimension, rows.relative_low, strict=True)))
+    assert {(x, low) for x, low, _ in whiskers} == {
+        (row.dimension / 16, round(row.relative_low, 9)) for row in rows.itertuples()
+    }
+
+
+def _ends(lines):
+    return [(one[0][0], round(one[0][1], 9), round(one[1][1], 9)) for one in lines.get_segments()]
+
+
+@pytest.mark.parametrize("n_networks", [1, 40])
+def test_any_number_of_networks_with_projections_fits_a_screen(n_networks):
+    figure = plot_projections(_projections(n_networks), stimulus_set="digits")
+    assert figure.get_figheight() <= SCREEN_IN
+    assert figure.get_suptitle().endswith("12 of 40 networks)" if n_networks == 40 else "need?")
+
+
+def test_without_projections_the_figure_says_how_to_get_them():
+    empty = _projections(1).assign(relative_accuracy=None)
+    assert "diagnostics.projections" in plot_projections(empty, stimulus_set=None).get_label()

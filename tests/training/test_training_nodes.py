@@ -420,6 +420,25 @@ def test_other_label_columns_are_learnt(tmp_path):
     assert several.meta["history"][-1]["train_label_accuracy"] == pytest.approx(right)
 
 
+def test_fewer_test_images_are_measured_and_change_no_weight(stimulus_sets, tmp_path):
+    grid = {"objective": "supervised", "architectures": ["cnn"], "seeds": [0], "schedule": SCHEDULE}
+    grids = [{**grid, "label": f"n{n}", "n_test": n} for n in (3, 10_000)]
+    found = run_plan(tmp_path, plan_networks(stimulus_sets, _params([grid, *grids])))
+    every, few, most = (found[f"cnn_supervised{label}_s0"] for label in ("", "_n3", "_n10000"))
+    assert few.recipe["n_test"] == 3
+    assert all((few.tensor(name) == every.tensor(name)).all() for name in every.names)
+    assert most.meta["history"] == every.meta["history"]
+    key, px = few.meta["stimulus_set"], few.meta["input_px"]
+    images, again = (
+        decode_splits(stimulus_sets[key], px, 3, n_test=3, memory_bytes=10**9).test for _ in range(2)
+    )
+    assert torch.equal(images.images, again.images)
+    network = restore_trained_network(few)
+    with torch.no_grad():
+        logits = network(scale_images_in_unit_range(images.images.float() / 255, network.architecture))
+    assert few.meta["test_accuracy"] == (logits.argmax(dim=1) == images.labels).sum().item() / 3
+
+
 def test_label_columns_that_cannot_be_learnt_are_refused(tmp_path):
     sets, _ = _with_columns(tmp_path / "sets", [0, 1] * 12)
     with pytest.raises(UserError, match="has no label column 'tag'; did you mean 'tags'"):

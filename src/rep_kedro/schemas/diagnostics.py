@@ -144,6 +144,18 @@ PROJECTION_RESULTS = Table(
         fraction("accuracy", "share of test stimuli that it gets right", missing=WITH_REASON),
         number("loss", "mean cross-entropy, nats", low=0, missing=WITH_REASON),
         number("relative_accuracy", "`accuracy` divided by `original_accuracy`", low=0, missing=WITH_REASON),
+        number(
+            "relative_low",
+            "lower end of its interval over test stimuli (score, 95 %)",
+            low=0,
+            missing=WITH_REASON,
+        ),
+        number("relative_high", "upper end of it", low=0, missing=WITH_REASON),
+        count(
+            "n_both_right",
+            "test stimuli that it gets right with and without the projection",
+            missing=WITH_REASON,
+        ),
         fraction("original_accuracy", "accuracy of the network as it is"),
         number("original_loss", "loss of the network as it is", low=0),
         count("n_fit", "training stimuli of the covariance"),

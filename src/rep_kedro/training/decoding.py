@@ -21,10 +21,17 @@ if TYPE_CHECKING:
     from rep_kedro.datasets import ArrowHandle
 
 _CHUNK = 512
+_SEED = 0  # of the test images that are drawn
 
 
 def decode_splits(
-    handle: "ArrowHandle", size_px: int, channels: int, *, labels: str | None = None, memory_bytes: int
+    handle: "ArrowHandle",
+    size_px: int,
+    channels: int,
+    *,
+    labels: str | None = None,
+    n_test: int | None = None,
+    memory_bytes: int,
 ) -> TrainingStimuli:
     """Return the training and the test images of a stimulus set.
 
@@ -33,6 +40,7 @@ def decode_splits(
         size_px: Side of the images.
         channels: 1 or 3.
         labels: Label column; None for the set's own label.
+        n_test: Of more test images so many are drawn, the same ones every time; None for all.
         memory_bytes: Training images that need more, decoded, go to a temporary file, from which batches are
             read; the file has no name and is gone with the process. The pixels are the same.
 
@@ -47,6 +55,9 @@ def decode_splits(
         rows = table.filter(pc.equal(table["split"], split))
         if split == "train" and len(rows) == 0:
             raise UserError(f"stimulus set {handle.key!r} has no split 'train' to train on")
+        if split == "test" and n_test is not None and n_test < len(rows):
+            drawn = torch.randperm(len(rows), generator=torch.Generator().manual_seed(_SEED))[:n_test]
+            rows = rows.take(drawn.sort().values.numpy())
         shape = (len(rows), channels, size_px, size_px)
         is_streamed = math.prod(shape) > memory_bytes
         pixels = make_room(shape, handle.key) if is_streamed else np.empty(shape, np.uint8)

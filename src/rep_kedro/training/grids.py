@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any, NamedTuple, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from rep_kedro.errors import UserError, suggest
 from rep_kedro.models.architecture_files import load_definition
@@ -64,6 +64,8 @@ class NetworkGrid(Parameters):
             learnt by a loss for each class.
         input_px: Side to which images are resized, where it differs from that of the architecture.
         precision: Of the forward passes while training.
+        n_test: The most test images that are measured after each epoch, the same for all networks; by default
+            all.
         snapshots: When networks are stored while they are trained.
         product: Values by axis; every one is combined with all others.
         paired: Values by axis, the first of each axis together, then the second, and so on.
@@ -83,6 +85,7 @@ class NetworkGrid(Parameters):
     labels: str | None = None
     input_px: Side | None = None
     precision: Precision = "float32"
+    n_test: PositiveInt | None = None
     snapshots: Snapshots = Snapshots()
     product: dict[str, list[Any] | dict[str, Any]] = Field(default_factory=dict)
     paired: dict[str, list[Any] | dict[str, Any]] = Field(default_factory=dict)
@@ -216,7 +219,7 @@ class NetworkGrid(Parameters):
         from rep_kedro.training.objectives.registry import make_objective
 
         fields: dict[str, Any] = {"stimulus_set": self.stimulus_set or "", "precision": self.precision}
-        fields |= {"input_px": self.input_px, "labels": self.labels}
+        fields |= {"input_px": self.input_px, "labels": self.labels, "n_test": self.n_test}
         settings: dict[str, dict[str, Any]] = {"schedule": {}, "options": dict(self.options)}
         for axis, choice in chosen.items():
             place, _, rest = axis.partition(".")

@@ -49,6 +49,7 @@ class NetworkSpec(Parameters):
         monitors: Settings of what watches the training, by name.
         metrics: What is measured on test images after each epoch besides the accuracy: names, or own code.
         precision: Of the forward passes while training.
+        n_test: The most test images that are measured after each epoch; None for all.
         moment: `epoch<n>` or `step<n>` of a snapshot; None for the trained network.
     """
 
@@ -64,6 +65,7 @@ class NetworkSpec(Parameters):
     monitors: dict[str, dict[str, Any]] = Field(default_factory=dict)
     metrics: tuple[str | OwnCode, ...] = ()
     precision: Precision = "float32"
+    n_test: PositiveInt | None = None
     moment: str | None = None
 
     @property

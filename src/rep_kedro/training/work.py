@@ -186,12 +186,12 @@ class _Stimuli:
 
     def __init__(self, handles: "Mapping[str, ArrowHandle]", memory_bytes: int) -> None:
         self._handles, self._memory_bytes = handles, memory_bytes
-        self._found: dict[tuple[str, int, int, str | None], TrainingStimuli] = {}
+        self._found: dict[tuple[str, int, int, str | None, int | None], TrainingStimuli] = {}
 
     def of(self, spec: NetworkSpec, architecture: DefinedNetwork) -> TrainingStimuli:
         """Return the images of a network's stimulus set, as its architecture takes them."""
         name, taken = spec.stimulus_set, architecture.input
-        form = (name, taken.size_px, taken.channels, spec.labels)
+        form = (name, taken.size_px, taken.channels, spec.labels, spec.n_test)
         if form not in self._found:
             self._found = {key: value for key, value in self._found.items() if key[0] == name}
             self._found[form] = decode_splits(
@@ -199,6 +199,7 @@ class _Stimuli:
                 taken.size_px,
                 taken.channels,
                 labels=spec.labels,
+                n_test=spec.n_test,
                 memory_bytes=self._memory_bytes,
             )
         return self._found[form]

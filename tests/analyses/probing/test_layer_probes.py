@@ -11,6 +11,7 @@ from rep_kedro.analyses.probing.layer_params import LayerProbesParams
 from rep_kedro.analyses.probing.layer_tasks import POSITIONS, Output, list_tasks, pack, predict
 from rep_kedro.analyses.probing.params import ProbingParams
 from rep_kedro.datasets import CollectionDataset
+from rep_kedro.datasets.partial import Handles
 from rep_kedro.errors import UserError
 from rep_kedro.features.images import stream_inputs
 from rep_kedro.features.params import FeaturesParams
@@ -178,6 +179,29 @@ def test_tasks_fill_chunks_up_to_the_limit_and_lose_no_position():
 def test_what_cannot_be_probed_is_refused_while_planning(study, params, message):
     with pytest.raises(UserError, match=message):
         _plan(study, **params)
+
+
+@pytest.mark.parametrize("wanted", ["all", ["bars"]])
+@pytest.mark.parametrize("lost", ["stimulus_sets/bars", "stimulus_subsets/bars/analysis"])
+def test_missing_images_leave_out_what_would_be_probed_on_them(study, wanted, lost):
+    sets, subsets, networks = study
+    key = lost.partition("/")[2]
+    if key == "bars":
+        sets = Handles({}, {key: "damaged"}, {})
+    subsets = Handles({}, {"bars/analysis": "damaged"}, {})
+    plan = _plan((sets, subsets, networks), stimulus_sets=wanted)
+    assert (dict(plan), plan.left_out) == ({}, {"bars/net": f"{lost} is missing"})
+
+
+def test_sets_that_cannot_be_probed_are_named_in_the_log_and_refused_where_they_are_asked_for(study, caplog):
+    given = {"models": ["net"], "stimulus_sets": "all"}
+    params = ProbingParams(min_classes=4, layer_probes=given)
+    assert not plan_layer_probes(*study, FeaturesParams(), params)
+    why = "3 classes in its training split, need 4"
+    assert f"no probes of maps on stimulus set bars: {why}" in caplog.text
+    params = ProbingParams(min_classes=4, layer_probes=given | {"stimulus_sets": ["bars"]})
+    with pytest.raises(UserError, match=f"probing.layer_probes: stimulus set 'bars' cannot be probed: {why}"):
+        plan_layer_probes(*study, FeaturesParams(), params)
 
 
 def test_nothing_to_probe_is_refused():

@@ -18,6 +18,7 @@ from rep_kedro.analyses.projections.params import ProjectionParams
 from rep_kedro.datasets import Planned
 from rep_kedro.errors import UserError
 from rep_kedro.features.params import FeaturesParams
+from rep_kedro.kernels.statistics.paired_shares import bound_ratio
 from rep_kedro.models.preprocessing import Preprocessing
 from rep_kedro.models.sources.loaded import LoadedModel
 from rep_kedro.models.trained import preprocessing_of, restore_trained_network
@@ -102,7 +103,12 @@ def test_results_are_those_of_whole_passes(study, tmp_path, centred):
         kept = {layer: (found[layer].by_kind[row.directions], counts[layer]) for layer in chosen}
         logits = _project_everywhere(module, images[18:], kept)
         assert row.dimension == sum(counts.values())
-        assert row.accuracy == (logits.argmax(dim=1) == labels).double().mean().item()
+        right, before = logits.argmax(dim=1) == labels, module(images[18:]).argmax(dim=1) == labels
+        n_both = int((right & before).sum())
+        assert row.accuracy == right.double().mean().item()
+        assert row.n_both_right == n_both
+        ends = bound_ratio(n_both, int(right.sum()) - n_both, int(before.sum()) - n_both)
+        assert (row.relative_low, row.relative_high) == pytest.approx(ends)
         assert row.loss == pytest.approx(nn.functional.cross_entropy(logits, labels).item(), rel=1e-4)
         assert row.relative_accuracy == row.accuracy / row.original_accuracy
         assert (row.n_fit, row.n_test, row.is_centred) == (18, 12, centred)

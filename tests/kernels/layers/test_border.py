@@ -27,8 +27,10 @@ def _both(*sizes):
     [
         ([(3,), (5,), (9,), (17,)], "input", "c3"),  # c2 is the first that sees more than 8
         ([(3,), (5,), (7,), (8,)], "input", None),
+        ([(3,), (8,), (9,), (17,)], "input", "c3"),  # c1 sees just the image
         ([(3,), (9,)], "input", None),  # nothing is fed by positions that see all
         ([(9, 3), (17, 9), (25, 3), (33, 11), (41, 12)], "smallest_path", "c3"),
+        ([(9, 3), (17, 9), (25, 4), (33, 5), (41, 12)], "smallest_path", "c4"),
         ([(9, 9), (17, 9)], "smallest_path", "c0"),
         ([(9, 3), (17, 8)], "smallest_path", None),
         ([], "input", None),
@@ -66,6 +68,7 @@ def _step(before, after, *, kernel=3, map_size=8, jump=1):
         (3, 9, [_step(3, 9, map_size=4)], False),
         (3, 11, [_step(8, 10), _step(3, 9)], False),  # one part of it is productive
         (9, 9, [], True),
+        (8, 9, [], True),
         (8, 8, [], False),
         (inf, inf, [], True),
     ],
@@ -78,6 +81,12 @@ def test_feasible_sizes_of_six_convolutions_are_those_of_the_toolbox():
     steps = [_step(size, size + 2) for size in range(1, 13, 2)]
     fields = [_field(step.after_px) for step in steps]
     assert find_feasible_sizes(fields, steps) == FeasibleSizes(13, 11, 13)
+
+
+def test_windows_of_one_position_ask_for_no_larger_image():
+    steps = [_step(1, 3), _step(3, 3, kernel=1)]
+    assert find_feasible_sizes([_field(3)], steps) == FeasibleSizes(3, 1, 3)
+    assert find_feasible_sizes([_field(3)], steps[1:]) == FeasibleSizes(3, 1, 3)
 
 
 def test_a_wide_window_on_a_coarse_map_needs_a_larger_image():

@@ -80,6 +80,9 @@ def test_coherence_counts_independent_features_only():
     found = measure_coherence(copied, precision=FLOAT32)
     assert found.rank == 3
     assert found.measured.value == pytest.approx(coherence(x).value, rel=1e-9)
+    line = torch.tensor([[1.0], [2.0], [-2.0]]) * torch.tensor([[3.0, 0.0, -1.0]])
+    assert measure_coherence(line, precision=FLOAT32).rank == 1
+    assert coherence(line).value == pytest.approx(3 * 4 / 9)
     alone = torch.cat([copied, torch.eye(30)[:, :1]], dim=1)
     assert measure_coherence(alone, precision=FLOAT32).measured.value == pytest.approx(30 / 4, rel=1e-9)
 

@@ -208,6 +208,7 @@ def test_a_row_without_length_is_refused_by_its_number():
         (lambda x: fit_centring(x[:0]), r"at least one of each, got \(0, 3\)"),
         (lambda x: fit_standardising(x[0]), r"must have shape \(n_rows, n_features\), .* got \(3,\)"),
         (lambda x: scale_to_unit_length(x / 0 * 0), "must be finite, got NaN or infinity"),
+        (lambda x: fit_centring(x * torch.tensor([[1.0]] * 3 + [[torch.inf]])), "must be finite"),
         (lambda x: fit_centring(x).apply(x[:, :2]), r"shape \(n_rows, 3\) as in the fit, got \(4, 2\)"),
     ],
 )

@@ -35,6 +35,16 @@ def test_clusters_are_those_of_lloyds_rounds_from_the_same_centres(seed):
     assert found.tolist() == reference.cluster(x.tolist(), centres.tolist())
 
 
+def test_each_centre_is_drawn_by_its_distance_to_the_nearest_one_before():
+    x = torch.tensor([[0.0], [1.0], [100.0], [101.0]], dtype=torch.float64)
+    for seed in range(20):  # the third centre is never the neighbour of both before it
+        first, second, _ = draw_centres(x, 3, torch.Generator().manual_seed(seed))[:, 0].tolist()
+        assert (first < 50) != (second < 50)
+    copies = x.repeat(8, 1)
+    for seed in range(20):
+        assert len(draw_centres(copies, 4, torch.Generator().manual_seed(seed)).unique()) == 4
+
+
 def test_clusters_of_one_row_are_those_of_lloyds_rounds_too():
     for seed in range(40):
         x = draw(14, 2, seed=seed)

@@ -1,5 +1,7 @@
 """Projection onto the directions of a covariance."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -83,6 +85,16 @@ def test_random_directions_are_orthonormal_and_uniform():
     # Each entry of a Haar matrix has mean 0, variance 1 / n and fourth moment 3 / (n (n + 2)).
     assert drawn.mean(dim=0).abs().max() < 5 * (1 / 3 / 4000) ** 0.5
     assert (drawn.square().mean(dim=0) - 1 / 3).abs().max() < 5 * ((1 / 5 - 1 / 9) / 4000) ** 0.5
+
+
+def test_rounding_below_zero_is_cut_off_and_more_is_no_covariance():
+    def moments(*variances):
+        mean = torch.zeros(len(variances), dtype=torch.float64)
+        return SimpleNamespace(covariance=lambda: torch.diag(torch.tensor(variances).double()), mean=mean)
+
+    assert find_leading_directions(moments(-1e-15, 1.0, 0.0))[1].tolist() == [1, 0, 0]
+    with pytest.raises(ValueError, match=r"eigenvalues of a covariance must not be negative, got -0\.5"):
+        find_leading_directions(moments(-0.5, 1.0))
 
 
 def test_samples_that_are_not_finite_are_refused():

@@ -162,3 +162,29 @@ def test_positions_that_see_nothing_add_nothing():
     nothing = Sight((), None, 1)
     assert measure(nothing) is None
     assert measure(unite([alone, nothing])) is None
+
+
+def test_whole_maps_unite_to_what_both_see():
+    (sight, index), (wider, other) = (
+        _read(see_image(first := Index(8)), first, kernel, 1, kernel // 2) for kernel in (3, 5)
+    )
+    narrow, wide = read_all(sight, {index}), read_all(wider, {other})
+    assert (narrow.whole, wide.whole) == ((-1, 8), (-2, 9))
+    assert unite([narrow, wide]).whole == unite([wide, narrow]).whole == (-2, 9)
+    assert unite([narrow, Sight((), None, 1)]).whole == (-1, 8)
+
+
+def test_the_map_goes_on_as_its_positions_do_and_by_the_jump_where_they_are_uneven():
+    image = see_image(index := Index(12))
+    even, uneven, same = Index(4), Index(4), Index(4)
+    by_three = read_windows(image, index, even, 3 * np.arange(4)[:, None], 1)
+    unevenly = read_windows(image, index, uneven, np.array([[0], [1], [4], [6]]), 2)
+    one_place = read_windows(image, index, same, np.zeros((4, 1), int), 4)
+    beyond = np.arange(4)[:, None] + np.arange(2)  # the last window ends behind the map
+    found = [
+        read_windows(sight, counted, Index(4), beyond, 1)
+        for sight, counted in ((by_three, even), (unevenly, uneven), (one_place, same))
+    ]
+    assert _ends(found[0]) == [(0, 3), (3, 6), (6, 9), (9, 12)]
+    assert _ends(found[1]) == [(0, 1), (1, 4), (4, 6), (6, 8)]
+    assert [sight.jump_px for sight in found] == [3, 2, 4]

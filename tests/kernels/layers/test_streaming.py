@@ -90,6 +90,12 @@ def test_constant_samples_are_recognised_beside_a_tiny_spread():
     assert not _stream(constant, 7).is_constant()
 
 
+@pytest.mark.parametrize(("spread", "is_constant"), [(1e-7, True), (1e-5, False)])
+def test_a_spread_counts_relative_to_the_mean(spread, is_constant):
+    samples = 1e6 + spread * torch.tensor([[1.0], [-1.0]], dtype=torch.float64).repeat(9, 1)
+    assert _stream(samples, 4).is_constant() is is_constant
+
+
 @pytest.mark.parametrize(
     ("act", "message"),
     [

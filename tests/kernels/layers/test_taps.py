@@ -67,7 +67,9 @@ def test_folded_windows_are_those_of_fold(n, kernel, stride, padding, dilation):
     found = functional.fold(
         ones, (1, n), (1, kernel), stride=(1, stride), padding=(0, padding), dilation=(1, dilation)
     )
-    _require_read(fold_taps(n, n_windows, kernel, stride, padding, dilation), found)
+    taps = fold_taps(n, n_windows, kernel, stride, padding, dilation)
+    assert 0 <= taps.min() <= taps.max() < n_windows * kernel
+    _require_read(taps, found)
 
 
 @pytest.mark.parametrize(("n", "n_out"), [(4, 8), (5, 15), (9, 4), (7, 7), (10, 13)])

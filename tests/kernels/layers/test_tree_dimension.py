@@ -56,6 +56,8 @@ def test_what_changes_nothing():
 
 
 def test_what_is_undefined_has_a_reason():
+    assert measure(draw(15)).measured.reason == "samples that differ: 15, need 16"
+    assert measure(draw(16)).measured.reason == ""
     few = measure(torch.ones(30, 3)).measured
     assert (math.isnan(few.value), few.reason) == (True, "samples that differ: 1, need 16")
     corners = measure(torch.eye(40)).measured

@@ -24,11 +24,14 @@ _Variant = tuple[Kind, _Counts]
 class _Tally:
     n: int = 0
     n_right: int = 0
+    n_both_right: int = 0  # also by the network as it is
     loss: float = 0.0
 
-    def add(self, logits: Tensor, labels: Tensor) -> None:
+    def add(self, logits: Tensor, labels: Tensor, right_before: Tensor) -> None:
+        right = logits.argmax(dim=1) == labels
         self.n += len(labels)
-        self.n_right += int((logits.argmax(dim=1) == labels).sum())
+        self.n_right += int(right.sum())
+        self.n_both_right += int((right & right_before).sum())
         self.loss += float(nn.functional.cross_entropy(logits.double(), labels, reduction="sum"))
 
     def values(self) -> dict[str, float]:
@@ -86,17 +89,19 @@ class Evaluation:
                 f"the network gives outputs of shape {tuple(logits.shape)} for {len(images)} stimuli of"
                 f" {self.n_classes} classes; projections need a head with one output per class"
             )
-        self._whole.add(logits, labels)
+        right = logits.argmax(dim=1) == labels
+        self._whole.add(logits, labels, right)
         behind: dict[tuple[str, Kind], Projector] = {}
         for (kind, kept), tally in self._tallies.items():
             if len(kept) > 1:
-                tally.add(self._pass(images, kind, dict(kept)), labels)
+                tally.add(self._pass(images, kind, dict(kept)), labels, right)
                 continue
             [(layer, n_kept)] = kept
             if (layer, kind) not in behind:
                 behind = {(layer, kind): self._projector(layer, kind, self._resuming.output_of(layer))}
             projected = behind[layer, kind].keep(n_kept)
-            tally.add(self._resuming.resume(layer, as_output(self._part(layer), projected)), labels)
+            outputs = self._resuming.resume(layer, as_output(self._part(layer), projected))
+            tally.add(outputs, labels, right)
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one row for each scope or layer, kind, share and rule."""
@@ -118,11 +123,11 @@ class Evaluation:
         n_channels = sum(self.directions[layer].n_channels for layer in layers)
         if kept is None:
             reasons = {f"{layer}: {why}" for layer in layers if (why := self.directions[layer].reason)}
-            missing = dict.fromkeys(("dimension", "accuracy", "loss"))
+            missing = dict.fromkeys(("dimension", "accuracy", "loss", "n_both_right"))
             return {**missing, "n_channels": n_channels, "reason": "; ".join(sorted(reasons))}
         tally = self._whole if self._is_whole(kept) else self._tallies[kind, kept]
-        dimension = sum(n for _, n in kept)
-        return {"dimension": dimension, "n_channels": n_channels, **tally.values(), "reason": ""}
+        counts = {"dimension": sum(n for _, n in kept), "n_channels": n_channels}
+        return {**counts, **tally.values(), "n_both_right": tally.n_both_right, "reason": ""}
 
     def _groups(self) -> list[tuple[str, tuple[str, ...]]]:
         """Return the layers that are projected together, by the name of the group."""

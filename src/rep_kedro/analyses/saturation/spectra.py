@@ -64,19 +64,20 @@ def evaluate_stored(
     Yields:
         Name, and spectra or the error that stopped this network alone.
     """
-    decoded: dict[tuple[str, int, int, str | None], TrainingStimuli] = {}
+    decoded: dict[tuple[Any, ...], TrainingStimuli] = {}
     for name in names:
         stored = networks[name]
         try:
             spec = definition_of(stored.moments[0]).input
-            labels = stored.moments[0].recipe.get("labels")
-            form = (stored.stimulus_set.key, spec.size_px, spec.channels, labels)
+            labels, n_test = (stored.moments[0].recipe.get(name) for name in ("labels", "n_test"))
+            form = (stored.stimulus_set.key, spec.size_px, spec.channels, labels, n_test)
             if form not in decoded:
                 images = decode_splits(
                     stored.stimulus_set,
                     spec.size_px,
                     spec.channels,
                     labels=labels,
+                    n_test=n_test,
                     memory_bytes=memory_bytes,
                 )
                 decoded = {form: images}

@@ -96,10 +96,10 @@ def reshape(x: Sighted, shape: Sequence[int]) -> Sighted:
 
 
 def _split(x: Sighted, index: Index, outer: Index, inner: Index) -> Sighted:
-    def part(dim: Dim) -> Dim:
-        return tuple(new for old in dim for new in ((outer, inner) if old is index else (old,)))
-
-    return _changed(x, [part(dim) for dim in x.dims], lambda sight: split_index(sight, index, outer, inner))
+    # the axes, which `reshape` makes itself, are those of before; so in `_merge`
+    return _changed(
+        x, x.dims, lambda sight: split_index(sight, index, outer, inner)
+    )  # reshape makes the axes
 
 
 def _merge(x: Sighted, merged: Dim, target: Index) -> Sighted:

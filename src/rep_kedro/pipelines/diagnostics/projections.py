@@ -101,12 +101,22 @@ def tabulate_projection_results(projections: Mapping[str, TensorsHandle]) -> Dat
             "original_loss": original["loss"],
         }
         for row in meta["rows"]:
-            relative = None
-            if row["accuracy"] is not None and original["accuracy"]:
-                relative = row["accuracy"] / original["accuracy"]
             reason = row["reason"] or ("" if original["accuracy"] else "the network gets no stimulus right")
-            rows.append({**about, **row, "relative_accuracy": relative, "reason": reason})
+            rows.append({**about, **row, **_relative(row, original), "reason": reason})
     return PROJECTION_RESULTS.frame(rows)
+
+
+def _relative(row: Mapping[str, Any], original: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return the accuracy relative to the network as it is, and its interval over test stimuli."""
+    from rep_kedro.kernels.statistics.paired_shares import bound_ratio
+
+    if row["accuracy"] is None or not original["accuracy"]:
+        return dict.fromkeys(("relative_accuracy", "relative_low", "relative_high"))
+    n_right, n_before = (round(each["accuracy"] * original["n_test"]) for each in (row, original))
+    n_both = row["n_both_right"]
+    low, high = bound_ratio(n_both, n_right - n_both, n_before - n_both)
+    relative = row["accuracy"] / original["accuracy"]
+    return {"relative_accuracy": relative, "relative_low": low, "relative_high": high}
 
 
 def _trained_on(name: str, chosen: ChosenNetwork) -> tuple[str | None, str | None]:

@@ -1,5 +1,6 @@
 """Nodes of the probes of maps: they plan one member for each layer and read-out."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 else:
     DataFrame = ArrowHandle = TensorsHandle = Any  # Kedro reads the hints
 
+_log = logging.getLogger(__name__)
 _RECIPE_PARAMS = ("c", "tolerance", "max_iterations", "precision")
 
 
@@ -61,7 +63,7 @@ def plan_layer_probes(
         model: follow_layers(network, model, params.layer_probes.of(model))
         for model, network in chosen.items()
     }
-    for stimulus_set in _choose_sets(stimulus_sets, stimulus_subsets, params) if models else ():
+    for stimulus_set in _choose_sets(plan, models, stimulus_sets, stimulus_subsets, params) if models else ():
         subset = stimulus_subsets[str(MemberKey(stimulus_set, params.subset))]
         images = (stimulus_sets[stimulus_set], subset)
         for model in models:
@@ -153,26 +155,42 @@ def tabulate_layer_probe_results(layer_probes: Mapping[str, TensorsHandle]) -> D
 
 
 def _choose_sets(
+    plan: Plan,
+    models: Sequence[str],
     stimulus_sets: Mapping[str, ArrowHandle],
     stimulus_subsets: Mapping[str, ArrowHandle],
     params: ProbingParams,
 ) -> Iterator[str]:
-    wanted = params.layer_probes.stimulus_sets
-    for name in sorted(stimulus_sets) if isinstance(wanted, str) else wanted:
-        require_known("stimulus set", name, stimulus_sets)
+    """Yield the sets to probe; note in the plan which are missing."""
+    wanted, missing = params.layer_probes.stimulus_sets, missing_of(stimulus_sets)
+    for name in sorted({*stimulus_sets, *missing}) if isinstance(wanted, str) else wanted:
         key = str(MemberKey(name, params.subset))
+        lost = f"stimulus_sets/{name}" if name in missing else ""
+        if key in missing_of(stimulus_subsets):
+            lost = lost or f"stimulus_subsets/{key}"
+        if lost:
+            plan.left_out |= {str(MemberKey(name, model)): f"{lost} is missing" for model in models}
+            continue
+        require_known("stimulus set", name, stimulus_sets)
         require_known("stimulus subset", key, stimulus_subsets)
-        label = choose_label(stimulus_subsets[key], params.labels)
-        n_of_class = count_training(stimulus_subsets[key], label)
-        n_classes = len(n_of_class)
-        if n_classes >= params.min_classes and not is_several(stimulus_subsets[key], label):
-            require_labels_for(params, stimulus_subsets[key], n_of_class, several=False)
+        if _has_classes(name, stimulus_subsets[key], params):
             yield name
-        elif not isinstance(wanted, str):
-            raise UserError(
-                f"probing.layer_probes: stimulus set {name!r} has {n_classes} classes in its training split"
-                f" (at least {params.min_classes} are needed), or several labels of a stimulus"
-            )
+
+
+def _has_classes(stimulus_set: str, subset: ArrowHandle, params: ProbingParams) -> bool:
+    label = choose_label(subset, params.labels)
+    n_of_class = count_training(subset, label)
+    if is_several(subset, label):
+        why = f"label {label!r} has several classes of a stimulus, and probes of maps take one"
+    elif len(n_of_class) < params.min_classes:
+        why = f"{len(n_of_class)} classes in its training split, need {params.min_classes}"
+    else:
+        require_labels_for(params, subset, n_of_class, several=False)
+        return True
+    if not isinstance(params.layer_probes.stimulus_sets, str):
+        raise UserError(f"probing.layer_probes: stimulus set {stimulus_set!r} cannot be probed: {why}")
+    _log.warning("no probes of maps on stimulus set %s: %s", stimulus_set, why)
+    return False
 
 
 def _key(stimulus_set: str, model: str, task: Task) -> str:

@@ -89,6 +89,9 @@ STUDY_FIGURES: dict[str, StudyFigure] = {
         {"layer_probe_results": ALL},
         parameters=("stimulus_set",),
     ),
+    "projections": StudyFigure(
+        "layers.projections:plot_projections", {"projection_results": ALL}, parameters=("stimulus_set",)
+    ),
     "map_probes": StudyFigure(
         "readout.map_probes:plot_map_probes",
         {"layer_probe_results": ALL},

@@ -24,6 +24,7 @@ else:
     DataFrame = ArrowHandle = TensorsHandle = Any  # Kedro reads the hints
 
 _log = logging.getLogger(__name__)
+_SETTINGS = ("seed", "order_seed", "n_test", "precision", "schedule")
 
 
 def plan_networks(stimulus_sets: Mapping[str, ArrowHandle], params: TrainingParams) -> Plan:
@@ -87,10 +88,8 @@ def _recipe_of(
             type(objective).__module__, "rep_kedro.training.loop", *_builders_of(architecture)
         ),
     }
-    if spec.order_seed is not None:
-        recipe["order_seed"] = spec.order_seed
-    if spec.labels is not None:
-        recipe["labels"] = spec.labels
+    optional = {name: getattr(spec, name) for name in ("order_seed", "labels", "n_test")}
+    recipe |= {name: value for name, value in optional.items() if value is not None}
     if spec.precision != "float32":
         recipe["precision"] = spec.precision
     if spec.metrics:
@@ -147,7 +146,7 @@ def _settings_of(name: str, handle: TensorsHandle) -> list[dict[str, Any]]:
         "architecture": handle.meta["architecture"],
         "stimulus_set": recipe["stimulus_set"]["key"],
         "input_px": handle.meta["input_px"],
-        **{key: recipe[key] for key in ("seed", "order_seed", "precision", "schedule") if key in recipe},
+        **{key: recipe[key] for key in _SETTINGS if key in recipe},
         **recipe["objective"],
     }
     settings["objective"] = settings.pop("id")

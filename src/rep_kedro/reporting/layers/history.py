@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import ScaledTranslation
 
 from rep_kedro.datasets.marks import describe_points
 from rep_kedro.reporting.names import shortened
@@ -25,8 +26,8 @@ TITLE = figure_texts("saturation_history")["title"]
 COLOUR_MAP = "cividis"
 MODE, RULE = "eval", "reach"
 MOST_PANELS, MOST_COLUMNS = 12, 4
-TITLE_CHARS, NAME_CHARS, MOST_NAMES = 100, 18, 16
-LABEL_CHARS = 9  # of a title, the width that names of layers take from its panel
+TITLE_CHARS, NAME_CHARS, MOST_NAMES = 128, 18, 16
+CHARACTER_IN = 0.055  # width in the names of layers
 
 
 def plot_saturation_history(saturation_history: pd.DataFrame, *, delta: float) -> Figure:
@@ -55,9 +56,7 @@ def _plot(rows: pd.DataFrame) -> Figure:
     n_columns = min(MOST_COLUMNS, len(models))
     figure, panels = start_panels(title, len(models), n_columns, row_in=2.8, around_in=1.0)
     images = [
-        _draw_map(
-            panel, rows[rows["model"] == model], shortened(model, TITLE_CHARS // n_columns - LABEL_CHARS)
-        )
+        _draw_map(panel, rows[rows["model"] == model], shortened(model, TITLE_CHARS // n_columns))
         for panel, model in zip(panels, models, strict=True)
     ]
     figure.colorbar(images[0], ax=panels, label="saturation (0 to 1)", shrink=0.8, aspect=30)
@@ -78,12 +77,15 @@ def _draw_map(axes: Axes, rows: pd.DataFrame, title: str) -> AxesImage:
         interpolation="none",
         extent=(epochs[0] - 0.5, epochs[-1] + 0.5, len(layers) - 0.5, -0.5),
     )
-    axes.set_title(title)
     axes.set_xlabel("epoch", fontsize=8)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     step = -(-len(layers) // MOST_NAMES)
     places = range(0, len(layers), step)
-    axes.set_yticks(list(places), [shortened(layers[place], NAME_CHARS) for place in places], fontsize=7)
+    names = [shortened(layers[place], NAME_CHARS) for place in places]
+    axes.set_yticks(list(places), names, fontsize=7)
+    heading = axes.set_title(title, fontsize=8.5)  # starts above the names of layers
+    shift = ScaledTranslation(-CHARACTER_IN * max(map(len, names)), 0, axes.figure.dpi_scale_trans)
+    heading.set_transform(heading.get_transform() + shift)
     axes.grid(visible=False)
     heights = {layer: place for place, layer in enumerate(layers)}
     columns = {

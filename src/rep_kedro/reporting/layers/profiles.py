@@ -109,7 +109,7 @@ def _draw_line(
 
 def _finish(axes: Axes, model: str, accuracy: float, layers: list[str], *, is_first: bool) -> None:
     written = f" ({100 * accuracy:.1f} %)" if pd.notna(accuracy) else ""
-    axes.set_title(shortened(drawn(model), 28) + written)
+    axes.set_title(shortened(drawn(model), 24) + written)
     label_layers(axes, layers, 10)
     axes.set_ylim(-0.03, 1.05)
     if is_first:

@@ -38,6 +38,9 @@ PROJECTION_COLUMNS = {
     "n_channels": Column("of", "count"),
     "accuracy": Column("accuracy", "percent", 1),
     "original_accuracy": Column("without projection", "percent", 1),
+    "relative_accuracy": Column("relative", "percent", 1),
+    "relative_low": Column("interval from", "percent", 1),
+    "relative_high": Column("to", "percent", 1),
 }
 FIELD_COLUMNS = {
     "receptive_field_px": Column("receptive field (px)", "count"),
@@ -69,6 +72,7 @@ def describe(content: ReportContent) -> list[Section]:
                 content.block("saturation_history", _watched_in_words(content), is_folded=True),
                 content.block("layer_profiles", what if len(shown) else "nothing"),
                 content.block("position_maps", _positions_in_words(content), is_folded=True),
+                content.block("projections", _projections_in_words(content), is_folded=True),
             ],
             tables=[*([_layer_table(content, shown)] if len(shown) else []), *_projection_tables(content)],
         )
@@ -113,6 +117,12 @@ def _positions_in_words(content: ReportContent) -> str:
     layers = probed[["stimulus_set", "model", "layer"]].drop_duplicates()
     networks = counted(layers["model"].nunique(), "network")
     return f"{counted(len(probed), 'probe')} of positions of {counted(len(layers), 'layer')} in {networks}"
+
+
+def _projections_in_words(content: ReportContent) -> str:
+    results = content.table("projection_results")
+    networks = counted(results["model"].nunique(), "network")
+    return f"{counted(len(results), 'projection')} of {networks}"
 
 
 def saturation_in_words(rows: pd.DataFrame) -> list[str]:
