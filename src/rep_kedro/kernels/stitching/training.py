@@ -23,8 +23,8 @@ from rep_kedro.kernels.stitching.requests import Stitch, TrainedStitch, check_st
 from rep_kedro.kernels.stitching.running import EndLayer, FrontLayer, map_positions
 from rep_kedro.kernels.stitching.stacks import Parameters, Stack, kind_of, start_parameters
 
-BYTES_TOGETHER = 2**22
-"""Fits the caches of a processor; an accelerator takes far more."""
+BYTES_TOGETHER = 12 * 2**20
+"""Fits the last cache of a processor; an accelerator takes far more."""
 
 __all__ = [
     "BYTES_TOGETHER",
@@ -213,9 +213,9 @@ class StitchTraining:
         stitched = []
         for width, front in inputs.fronts.items():  # stacks of one width are next to each other
             own = [n for n, stack in enumerate(self._stacks) if stack.kind.n_front == width]
-            biases = torch.cat([self._stacks[n].parameters["bias"] for n in own])
-            stitched.append(map_positions(torch.cat([weights[n] for n in own]), biases, front))
-        return self._objective.measure(torch.cat(stitched), inputs, weights)
+            biases = [self._stacks[n].parameters["bias"] for n in own]
+            stitched.append(map_positions(_joined([weights[n] for n in own]), _joined(biases), front))
+        return self._objective.measure(_joined(stitched), inputs, weights)
 
     def _descend(self, loss: Tensor) -> None:
         """Take a step down, by gradients of the stitches' own parameters and nothing else."""
@@ -247,6 +247,11 @@ class StitchTraining:
         fitted = None if reason else maps[place]
         start = self._history[0][place]
         return TrainedStitch(fitted, start, self._masks[i], losses[:n_finite].clone(), history, reason)
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    """Return parts of the batch axis as one; a single one as it is, not copied."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
 class Start(NamedTuple):
