@@ -23,7 +23,7 @@ from rep_kedro.kernels.stitching.requests import Stitch, TrainedStitch, check_st
 from rep_kedro.kernels.stitching.running import EndLayer, FrontLayer, map_positions
 from rep_kedro.kernels.stitching.stacks import Parameters, Stack, kind_of, start_parameters
 
-BYTES_TOGETHER = 12 * 2**20
+BYTES_TOGETHER = 6 * 2**20
 """Fits the last cache of a processor; an accelerator takes far more."""
 
 __all__ = [
