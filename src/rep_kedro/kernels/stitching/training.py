@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 from rep_kedro.kernels.precision import full_precision
 from rep_kedro.kernels.stitching.batches import Batches
 from rep_kedro.kernels.stitching.maps import AffineMap, rank_of
-from rep_kedro.kernels.stitching.masks import MASKS, MaskSource
+from rep_kedro.kernels.stitching.masks import FEWEST_STEPS_OF_VARIANCE, MASKS, MaskSource
 from rep_kedro.kernels.stitching.objective import Objective
 from rep_kedro.kernels.stitching.recipes import Schedule
 from rep_kedro.kernels.stitching.requests import Stitch, TrainedStitch, check_stitches
@@ -285,6 +285,9 @@ def start_stitch(
 
     generator = Generator().manual_seed(recipe.seed)
     mask = None
+    n_steps = replace(schedule, n_epochs=1).n_steps(len(fronts[stitch.front].samples))
+    if recipe.mask == "variance" and n_steps < FEWEST_STEPS_OF_VARIANCE:
+        return Start({}, None, f"an epoch has {n_steps} step, too few for the mask 'variance'")
     try:
         if recipe.form == "masked":
             mask = MASKS[recipe.mask](
