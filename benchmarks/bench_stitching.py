@@ -17,6 +17,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +29,7 @@ from rep_kedro.kernels.stitching.recipes import Schedule, StitchRecipe
 from rep_kedro.kernels.stitching.running import EndLayer, FrontLayer
 from rep_kedro.kernels.stitching.training import Stitch, StitchTraining, share_out
 from rep_kedro.models.building import build_network
-from rep_kedro.models.folding import fold_batch_norms
+from rep_kedro.models.cutting import CutNetwork
 from rep_kedro.models.network import LayeredNetwork
 
 BATCH, N_CLASSES, PX = 128, 10, 32
@@ -61,19 +62,14 @@ class Pair:
         self.moments = PairedMoments(ours.shape[1], theirs.shape[1])
         for some, others in zip(self.samples.split(BATCH), self.end_samples.split(BATCH), strict=True):
             self.moments.update(some.flatten(0, 1), others.flatten(0, 1))
-        self.folded = fold_batch_norms(self.end, behind=layer)
+        self.tail = CutNetwork(self.end).tail(layer, is_folded=True)
 
     def _read(self, network: LayeredNetwork) -> Tensor:
         return torch.cat([network.run(part, stop_at=self.layer) for part in self.images.split(BATCH)])
 
     def train(self, n_stitches: int, *, n_epochs: int) -> list[StitchTraining]:
         """Return the training of some stitches, each with an order of its own, in the parts of the kernel."""
-        end = EndLayer(
-            self.shape,
-            lambda x: self.folded.run(x, start_after=self.layer),
-            logits=self.logits,
-            labels=self.labels,
-        )
+        end = EndLayer(self.shape, self.tail, logits=self.logits, labels=self.labels)
         stitches = [Stitch("front", StitchRecipe(seed=seed)) for seed in range(n_stitches)]
         fronts = {"front": FrontLayer(self.samples, self.moments)}
         schedule = Schedule(n_epochs=n_epochs, batch_size=BATCH)
@@ -134,18 +130,18 @@ def compare_with_donors(layer: str, rounds: int) -> float:
 def compare_folded(layer: str, rounds: int) -> float:
     """Return how many times faster the folded tail is, forwards and back to its input."""
     pair = Pair(layer)
+    own = partial(pair.end.run, start_after=layer)
     maps = pair.end_samples.reshape(BATCH, *pair.shape[1:], pair.shape[0]).permute(0, 3, 1, 2)
 
-    def pass_through(network: LayeredNetwork, activation: Tensor) -> Tensor:
+    def pass_through(tail: Callable[[Tensor], Tensor], activation: Tensor) -> Tensor:
         activation = activation.detach().requires_grad_(True)
-        logits = network.run(activation, start_after=layer)
-        [gradient] = torch.autograd.grad(logits.logsumexp(dim=1).sum(), activation)
+        [gradient] = torch.autograd.grad(tail(activation).logsumexp(dim=1).sum(), activation)
         return gradient
 
     least = compare(
         {
-            "folded": lambda: pass_through(pair.folded, maps),
-            "own": lambda: pass_through(pair.end, maps.contiguous()),
+            "folded": lambda: pass_through(pair.tail, maps),
+            "own": lambda: pass_through(own, maps.contiguous()),
         },
         STEPS_OF_A_ROUND[layer],
         rounds,

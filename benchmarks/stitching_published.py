@@ -30,7 +30,7 @@ from rep_kedro.kernels.stitching.moments import PairedMoments
 from rep_kedro.kernels.stitching.recipes import Schedule, StitchRecipe
 from rep_kedro.kernels.stitching.running import EndLayer, FrontLayer, map_positions, run_maps
 from rep_kedro.kernels.stitching.training import Stitch, train_stitches
-from rep_kedro.models.folding import fold_batch_norms
+from rep_kedro.models.cutting import CutNetwork
 from rep_kedro.models.layers import LayerReader
 
 PAIRS = ("0 to 1", "1 to 0", "0 to 9", "3 to 7", "2 to 3", "3 to 4")
@@ -92,11 +92,10 @@ def stitch(
         for network in (front, end)
     )
     moments = pair_moments(ours["train"], theirs["train"])
-    folded = fold_batch_norms(end.module, behind=layer)
     shape = tuple(end.read["test"][layer].shape[1:])
     place = EndLayer(
         shape,
-        lambda x: folded.run(x, start_after=layer),
+        CutNetwork(end.module).tail(layer, is_folded=True),
         samples=theirs["train"],
         logits=end.read["train"]["fc"],
         labels=labels["train"],

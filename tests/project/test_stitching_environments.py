@@ -40,12 +40,12 @@ def test_a_parameter_of_the_command_line_adds_a_map_to_the_default():
     assert params.maps["frank"].target == "soft_12"
 
 
-def _networks_of_labels(*labels, objective="supervised"):
+def _networks_of_labels(*labels, objective="supervised", seeds=(0,)):
     table = {"file": "labels.csv", "id": "image", "label": ["kind"], "multi_label": {"tags": ";"}}
     source = {"source": "image_folder", "path": "birds", "labels": table}
     ingest = IngestParams.model_validate({"stimulus_sets": {"birds": source}})
     schedule = {"epochs": 1, "batch_size": 8, "learning_rate": 0.1}
-    common = {"objective": objective, "architectures": ["cnn"], "seeds": [0], "schedule": schedule}
+    common = {"objective": objective, "architectures": ["cnn"], "seeds": [*seeds], "schedule": schedule}
     grids = [{**common, "labels": label, "label": f"p{n}"} for n, label in enumerate(labels)]
     return TrainingParams.model_validate({"stimulus_set": "birds", "grids": grids}), ingest
 
@@ -68,3 +68,35 @@ def test_a_network_without_a_head_is_refused_before_the_run():
     params = StitchingParams.model_validate({"joints": [joint]})
     [(_, why)] = find_unfit_joints(params, FeaturesParams(), training)
     assert why == f"network {name!r} has no head (simclr); stitching needs labels"
+
+
+UNFIT = {
+    "of one recipe": ({"layers": ["rellu2"]}, "unknown layer 'rellu2'; did you mean 'relu2'"),
+    "one of all": (
+        {"fronts": ["cnn_supervised_p0_s1"], "layers": ["relu2", "fc"]}, "nothing follows layer 'fc'",
+    ),
+    "with itself": (
+        {"fronts": ["cnn_supervised_p0_s0"], "ends": ["cnn_supervised_p0_s0"]}, "it joins no networks; name",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", UNFIT)
+def test_joints_of_all_and_of_nothing_are_refused_before_the_run(case):
+    joint, message = UNFIT[case]
+    training, _ = _networks_of_labels(None, seeds=[0, 1])
+    params = StitchingParams.model_validate({"joints": [joint]})
+    [(_, why)] = find_unfit_joints(params, FeaturesParams(), training)
+    assert message in why
+    alone, _ = _networks_of_labels(None)
+    assert case == "with itself" or not list(find_unfit_joints(params, FeaturesParams(), alone))
+
+
+def test_an_end_of_a_set_that_is_not_chosen_is_refused_before_the_run():
+    training, _ = _networks_of_labels(None, seeds=[0, 1])
+    joint = {"fronts": ["cnn_supervised_p0_s0"], "ends": ["cnn_supervised_p0_s1"]}
+    params = StitchingParams.model_validate({"joints": [joint], "stimulus_sets": ["flowers"]})
+    [(_, why)] = find_unfit_joints(params, FeaturesParams(), training)
+    assert why.startswith(
+        "cnn_supervised_p0_s1 was trained on 'birds', which stitching.stimulus_sets leaves out"
+    )

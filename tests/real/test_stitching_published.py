@@ -19,7 +19,7 @@ from rep_kedro.kernels.stitching.recipes import Schedule, StitchRecipe
 from rep_kedro.kernels.stitching.running import EndLayer, FrontLayer
 from rep_kedro.kernels.stitching.training import Stitch, train_stitches
 from rep_kedro.measures import compare_models
-from rep_kedro.models.folding import fold_batch_norms
+from rep_kedro.models.cutting import CutNetwork
 from rep_kedro.models.layers import LayerReader
 
 pytestmark = needs_published
@@ -62,10 +62,9 @@ class Pair:
         train, labels = read_cifar10(*FIT)
         parts = [self._read_for_training(layer, part) for part in self.scale(train).split(BATCH)]
         front, end, logits = (torch.cat(own) for own in zip(*parts, strict=True))
-        folded = fold_batch_norms(self.end, behind=layer)
         place = EndLayer(
             tuple(self.end_activations[layer].shape[1:]),
-            lambda x: folded.run(x, start_after=layer),
+            CutNetwork(self.end).tail(layer, is_folded=True),
             samples=end,
             logits=logits,
             labels=labels,

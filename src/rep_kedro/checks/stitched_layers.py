@@ -1,16 +1,18 @@
 """Check, before anything runs, that joints name layers that networks have and that maps can join."""
 
 from collections.abc import Iterator, Mapping
+from itertools import islice, product
 from typing import TYPE_CHECKING
 
 from rep_kedro.errors import UserError
 
 if TYPE_CHECKING:
     from rep_kedro.analyses.stitching.donors import Donor
-    from rep_kedro.analyses.stitching.params import StitchingParams
+    from rep_kedro.analyses.stitching.params import JointParams, StitchingParams
     from rep_kedro.models.study import FeaturesParams
     from rep_kedro.stimuli.params import IngestParams
     from rep_kedro.training.params import TrainingParams
+    from rep_kedro.training.spec import NetworkSpec
 
 _UNKNOWN_CLASSES = 2  # no layer before the head depends on their number
 
@@ -29,30 +31,71 @@ def find_unfit_joints(
 
     known: dict[str, Donor] = {}
     for number, joint in enumerate(params.joints):
-        if isinstance(joint.fronts, str) or isinstance(joint.ends, str):
-            continue
-        for front in joint.fronts:
-            for end in joint.ends:
-                try:
-                    for name in (front, end):
-                        _require_head(name, training)
-                    _require_one_kind_of_labels((front, end), training, ingest)
-                    pair = [_find(name, known, features, training) for name in (front, end)]
-                    if pair[0] is None or pair[1] is None:
-                        continue
-                    layers = resolve_layers(pair[0].outline, pair[1].outline, joint, params.layers)
+        pairs = list(_pairs_of(joint, params, training))
+        if not pairs and isinstance(joint.fronts, list) and isinstance(joint.ends, list):
+            yield number, "it joins no networks; name others, or set include_self: true"
+        for names in pairs:
+            try:
+                for name in names:
+                    _require_head(name, training)
+                _require_wanted_set(names[1], params, training)
+                _require_one_kind_of_labels(names, training, ingest)
+                front, end = (_find(name, known, features, training) for name in names)
+                if front is not None and end is not None:
+                    layers = resolve_layers(front.outline, end.outline, joint, params.layers)
                     maps, most = params.maps_of(joint), params.memory_bytes
-                    require_maps_that_fit(layers, pair[0], pair[1], maps, memory_bytes=most)
-                except UserError as problem:
-                    yield number, str(problem)
+                    require_maps_that_fit(layers, front, end, maps, memory_bytes=most)
+            except UserError as problem:
+                yield number, str(problem)
+
+
+def _pairs_of(
+    joint: "JointParams", params: "StitchingParams", training: "TrainingParams"
+) -> Iterator[tuple[str, str]]:
+    """Yield the pairs that a joint names; of `all`, one pair of each recipe of networks trained here."""
+    with_itself = joint.include_self or joint.control != "none"
+    if isinstance(joint.fronts, list) and isinstance(joint.ends, list):
+        yield from (pair for pair in product(joint.fronts, joint.ends) if with_itself or pair[0] != pair[1])
+        return
+    for kind in _kinds(params, training):
+        fronts, ends = (
+            [name for name in kind if isinstance(side, str) or name in side]
+            for side in (joint.fronts, joint.ends)
+        )
+        pairs = (pair for pair in product(fronts, ends) if with_itself or pair[0] != pair[1])
+        yield from islice(pairs, 1)
+
+
+def _kinds(params: "StitchingParams", training: "TrainingParams") -> list[list[str]]:
+    """Return the names of networks trained here that `all` joins among themselves."""
+    own = {"seed", *(("objective", "schedule", "options") if params.across_objectives else ())}
+    kinds: dict[str, list[str]] = {}
+    for name, spec in training.networks().items():
+        is_wanted = isinstance(params.models, str) or name in params.models
+        is_there = isinstance(params.stimulus_sets, str) or spec.stimulus_set in params.stimulus_sets
+        if is_wanted and is_there and _has_head(spec):
+            kinds.setdefault(spec.model_dump_json(exclude=own), []).append(name)
+    return list(kinds.values())
+
+
+def _has_head(spec: "NetworkSpec") -> bool:
+    from rep_kedro.training.objectives.registry import make_objective
+
+    return make_objective(spec.objective, spec.options).has_head
 
 
 def _require_head(name: str, training: "TrainingParams") -> None:
-    from rep_kedro.training.objectives.registry import make_objective
-
     spec = training.networks().get(name)
-    if spec is not None and not make_objective(spec.objective, spec.options).has_head:
+    if spec is not None and not _has_head(spec):
         raise UserError(f"network {name!r} has no head ({spec.objective}); stitching needs labels")
+
+
+def _require_wanted_set(end: str, params: "StitchingParams", training: "TrainingParams") -> None:
+    from rep_kedro.analyses.stitching.networks import require_wanted_set
+
+    spec = training.networks().get(end)
+    if spec is not None:
+        require_wanted_set(end, spec.stimulus_set, params)
 
 
 def _require_one_kind_of_labels(

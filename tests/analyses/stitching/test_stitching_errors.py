@@ -8,7 +8,7 @@ from rep_kedro.analyses.stitching import maps
 from rep_kedro.analyses.stitching.params import StitchingParams
 from rep_kedro.datasets.partial import Handles
 from rep_kedro.errors import UserError
-from rep_kedro.kernels.stitching.masks import MASKS
+from rep_kedro.kernels.stitching.masks import FEWEST_STEPS_OF_VARIANCE, MASKS
 from rep_kedro.kernels.stitching.recipes import StitchRecipe
 from rep_kedro.kernels.stitching.starts import LOW_RANK_STARTS, SQUARE_STARTS, STARTS
 from rep_kedro.kernels.stitching.targets import TARGETS
@@ -70,6 +70,7 @@ PLANNED = {
         _joint(layers={"relu1": "relu2"}, flatten=True), {},
         "a map from 2,048 channels .* to 768 .* needs 63.4 MB",
     ),
+    "nothing follows": (_joint(layers=["fc"]), {}, "nothing follows layer 'fc', so .* cut points: mean"),
     "nothing": (_joint(ends=["cnn_s0"]), {}, "joins no networks; name others, or set incl"),
 }  # fmt: skip
 
@@ -82,6 +83,12 @@ def test_joints_that_cannot_be_are_refused_while_planning(networks, case):
     with pytest.raises(UserError, match=message) as refused:
         plan_stitches(SETS, {}, networks, FeaturesParams(), params)
     assert "\n" not in str(refused.value)
+
+
+def test_networks_of_other_sets_than_those_chosen_are_refused(networks):
+    params = StitchingParams.model_validate({"joints": [_joint()], "stimulus_sets": ["other"]})
+    with pytest.raises(UserError, match=r"cnn_s1 was trained on 'noise', which stitching\.stimulus"):
+        plan_stitches(SETS, {}, networks, FeaturesParams(), params)
 
 
 def test_comparisons_that_need_more_memory_than_there_may_be_are_refused():
@@ -103,6 +110,12 @@ VALIDATED = {
     "unknown rule": ({"fit": "matching", "rule": "semi"}, "unknown rule 'semi'; known: abs-semi-match"),
     "unknown option": ({"epoch": 3}, "Extra inputs"),
     "no penalty": ({"fit": "least_squares", "ridge": [-1.0]}, "ridge needs penalties of 0 or more"),
+    "seeds twice": ({"fit": "start", "init": "random", "seeds": [1, 1]}, r"seeds are listed twice: \['1'\]"),
+    "steps twice": ({"history": [1, 1]}, "steps of history are listed twice"),
+    "a step too late": ({"epochs": 2, "history": [79]}, "maps.frank: history names step 79, beyond .* 78 at"),
+    "short epoch": ({"mask": "variance", "batch_size": 2501}, "at least 2 steps in an epoch, got 1 of 5000"),
+    "too many epochs": ({"epochs": 10**9}, "less than or equal to 100000"),
+    "lonely images": ({"loss": "cka", "batch_size": 1}, "CKA compares images of a batch; set batch_size"),
     "path from nowhere": ({"path_from": "psinv"}, r"unknown map in maps\.frank\.path_from 'psinv'; did you"),
 }  # fmt: skip
 
@@ -132,6 +145,7 @@ def test_names_are_those_of_the_kernels():
     assert set(maps.MASKS) == set(MASKS)
     assert set(maps.RULES) < set(MASKS)
     assert set(maps.TARGETS) == set(TARGETS)
+    assert maps.FEWEST_STEPS_OF_VARIANCE == FEWEST_STEPS_OF_VARIANCE
     given, kernel = maps.TaskMap(), StitchRecipe()
     for name in ("rank", "mask", "mask_percentile", "loss", "target", "temperature", "l1", "cka_penalty"):
         assert getattr(given, name) == getattr(kernel, name), name

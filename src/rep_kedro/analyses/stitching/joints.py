@@ -13,6 +13,7 @@ from rep_kedro.analyses.stitching.networks import (
     list_kinds,
     require_common_labels,
     require_known_names,
+    require_wanted_set,
 )
 from rep_kedro.analyses.stitching.params import JointParams, StitchingParams
 from rep_kedro.errors import UserError
@@ -129,6 +130,7 @@ def _choose_networks(
         for end in _named(study, kinds, joint.ends, joint.fronts):
             is_wanted = with_itself or front.name != end.name
             if is_wanted and _may_be_joined(joint, front, end, kinds):
+                require_wanted_set(end.name, end.stimulus_set, study.params)
                 require_common_labels(front, end, study.stimulus_sets)
                 n_joined += 1
                 yield front, end

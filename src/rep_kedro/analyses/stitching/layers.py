@@ -94,10 +94,11 @@ def _fitting(one: str, other: str, front: Outline, end: Outline, wanted: object)
     if not points or (not is_pattern and len(points) < len(ends)):
         place = end.layers.index(ends[0])
         near = sorted(end.cut_points, key=lambda name: abs(end.layers.index(name) - place))
-        raise UserError(
-            f"a connection jumps over layer {ends[0]!r}, so nothing can continue from it;"
-            f" nearest cut points: {_some(near)}"
+        is_last = ends[0] == end.layers[-1]
+        why = (
+            f"nothing follows layer {ends[0]!r}" if is_last else f"a connection jumps over layer {ends[0]!r}"
         )
+        raise UserError(f"{why}, so nothing can continue from it; nearest cut points: {_some(near)}")
     if isinstance(wanted, list):
         yield from ((name, name) for name in fronts if name in points)
     else:

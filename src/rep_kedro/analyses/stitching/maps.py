@@ -1,9 +1,10 @@
 """Maps that join two layers, as a user writes them: each entry is one way to find the map of a joint."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     Field,
     PositiveFloat,
     PositiveInt,
@@ -13,7 +14,7 @@ from pydantic import (
 
 from rep_kedro.errors import UserError, require_known
 from rep_kedro.parameter_model import Parameters
-from rep_kedro.parameter_rules import Seed, require_once
+from rep_kedro.parameter_rules import Count, Seed, require_once
 
 SQUARE_STARTS = frozenset({"perm", "eye", "ones-zeros"})
 """Starts that need layers of equal width."""
@@ -32,6 +33,20 @@ RULES = ("semi-match", "abs-semi-match", "assignment", "random-permutation", "pe
 TARGETS = ("hard", "soft_1", "soft_2", "soft_12", "soft_1_plus_2")
 FRONT_TARGETS = frozenset({"soft_1", "soft_12", "soft_1_plus_2"})
 """Targets that are made from what the front network predicts."""
+FEWEST_STEPS_OF_VARIANCE = 2
+"""Steps of an epoch from which the mask `variance` can be made."""
+_MOST_EPOCHS = 100_000  # the loss of every step is kept
+
+
+def _once(what: str) -> Callable[[list[int]], list[int]]:
+    def require(given: list[int]) -> list[int]:
+        require_once([str(each) for each in given], what)
+        return given
+
+    return require
+
+
+Seeds = Annotated[list[Seed], Field(min_length=1), AfterValidator(_once("seeds"))]
 
 
 class _Map(Parameters):
@@ -135,7 +150,7 @@ class StartMap(_Map):
 
     fit: Literal["start"]
     init: str
-    seeds: list[Seed] = Field(default=[0], min_length=1)
+    seeds: Seeds = [0]
 
     @field_validator("init")
     @classmethod
@@ -195,17 +210,16 @@ class TaskMap(_Map):
     optimizer: Literal["adam", "sgd"] = "adam"
     learning_rate: PositiveFloat = 1e-3
     weight_decay: float = Field(default=0.0, ge=0)
-    epochs: PositiveInt = 30
+    epochs: int = Field(default=30, ge=1, le=_MOST_EPOCHS)
     batch_size: PositiveInt = 128
-    history: list[Annotated[int, Field(ge=0)]] = []
-    seeds: list[Seed] = Field(default=[0], min_length=1)
+    history: Annotated[list[Count], AfterValidator(_once("steps of history"))] = []
+    seeds: Seeds = [0]
     path_from: str | None = None
 
     @model_validator(mode="after")
     def _require_fitting_names(self) -> Self:
         _known("mask", self.mask, MASKS)
         _known("target", self.target, TARGETS)
-        require_once([str(seed) for seed in self.seeds], "seeds")
         if self.rank is None and self.init == "orthogonal":
             raise UserError("init 'orthogonal' is a start of low rank; give a rank, or choose another start")
         if self.rank is not None and self.init in STARTS and self.init not in LOW_RANK_STARTS:
@@ -217,7 +231,28 @@ class TaskMap(_Map):
             raise UserError(f"a map has a rank or a mask, got rank {self.rank} with mask {self.mask!r}")
         if self.target == "hard" and self.temperature != 1.0:
             raise UserError(f"temperature {self.temperature:g} belongs to soft targets, not to hard labels")
+        if self.batch_size == 1 and (self.loss == "cka" or self.cka_penalty):
+            raise UserError("CKA compares images of a batch; set batch_size to at least 2")
         return self
+
+    def require_steps(self, n_fit: int) -> None:
+        """Refuse what needs more steps than there are.
+
+        Args:
+            n_fit: The most training images that there can be.
+
+        Raises:
+            UserError: If the history names a later step, or an epoch is too short for the mask.
+        """
+        n_per_epoch = max(1, n_fit // self.batch_size)
+        last = self.epochs * n_per_epoch
+        if self.history and max(self.history) > last:
+            raise UserError(f"history names step {max(self.history)}, beyond the last one, {last} at most")
+        if self.mask == "variance" and n_per_epoch < FEWEST_STEPS_OF_VARIANCE:
+            raise UserError(
+                f"mask 'variance' needs at least {FEWEST_STEPS_OF_VARIANCE} steps in an epoch, got"
+                f" {n_per_epoch} of {n_fit} images; lower batch_size"
+            )
 
     @property
     def is_trained(self) -> bool:

@@ -225,6 +225,14 @@ def _is_wanted_set(name: str, params: StitchingParams) -> bool:
     return isinstance(params.stimulus_sets, str) or name in params.stimulus_sets
 
 
+def require_wanted_set(end: str, stimulus_set: str, params: StitchingParams) -> None:
+    """Refuse a network that a joint names and that was trained on another set than those chosen."""
+    if not _is_wanted_set(stimulus_set, params):
+        raise UserError(
+            f"{end} was trained on {stimulus_set!r}, which stitching.stimulus_sets leaves out; add it there"
+        )
+
+
 def require_known_names(study: Study) -> None:
     """Refuse names of networks and stimulus sets that there are not, with close matches."""
     params, models = study.params, {*study.networks, *study.entries, *study.absent}

@@ -126,6 +126,11 @@ class StitchingParams(Parameters):
         for name, given in self.maps.items():
             if isinstance(given, TaskMap) and given.path_from is not None:
                 require_known(f"map in maps.{name}.path_from", given.path_from, {*self.maps} - {name})
+            if isinstance(given, TaskMap) and self.n_fit is not None:
+                try:
+                    given.require_steps(self.n_fit)
+                except UserError as problem:
+                    raise UserError(f"maps.{name}: {problem}") from problem
         return self
 
     def maps_of(self, joint: JointParams) -> dict[str, StitchMap]:

@@ -76,23 +76,33 @@ class Batches:
         )
 
     def _gather_fronts(self, views: Sequence[tuple[str, int]], rows: Mapping[int, Tensor]) -> Tensor:
-        return self._share({(n, s): self._fronts[n].samples[rows[s]] for n, s in set(views)}, views)
+        return self._gather({view: self._fronts[view[0]].samples for view in views}, views, rows)
 
     def _gather_original(self, rows: Mapping[int, Tensor]) -> Tensor | None:
         samples = self._end.samples
         if not self._needs_original or samples is None:
             return None
-        return self._share({seed: samples[own] for seed, own in rows.items()}, self._seeds)
+        views = [("", seed) for seed in self._seeds]
+        return self._gather(dict.fromkeys(views, samples), views, rows)
 
     def _gather_targets(self, rows: Mapping[int, Tensor]) -> Tensor | None:
         if not self._aims:
             return None
-        return self._share({(a, s): self._targets[a][rows[s]] for a, s in set(self._aims)}, self._aims)
+        return self._gather({view: self._targets[view[0]] for view in self._aims}, self._aims, rows)
 
-    def _share(self, parts: Mapping[Key, Tensor], order: Sequence[Key]) -> Tensor:
-        """Return the parts in order, one of them with an axis of 1 where it is the only one."""
-        moved = {key: part.to(self._device) for key, part in parts.items()}
-        return torch.stack([moved[key] for key in order]) if len(moved) > 1 else moved[order[0]][None]
+    def _gather(
+        self,
+        sources: Mapping[tuple[Key, int], Tensor],
+        views: Sequence[tuple[Key, int]],
+        rows: Mapping[int, Tensor],
+    ) -> Tensor:
+        """Return of each view the rows of its seed in its source; a single one where all are the same."""
+        wanted = views if len(sources) > 1 else views[:1]
+        like = sources[wanted[0]]
+        found = like.new_empty((len(wanted), self._size, *like.shape[1:]))
+        for place, view in enumerate(wanted):
+            torch.index_select(sources[view], 0, rows[view[1]], out=found[place])
+        return found.to(self._device)
 
     def _make_target(self, aim: tuple[str, float, str]) -> Tensor:
         name, temperature, front = aim

@@ -13,6 +13,9 @@ from torch import Generator, Tensor
 
 from rep_kedro.kernels.stitching.moments import PairedMoments
 
+FEWEST_STEPS_OF_VARIANCE = 2
+"""Steps of an epoch from which the mask ``variance`` is made: changes that differ."""
+
 
 @dataclass(frozen=True)
 class MaskSource:
@@ -81,7 +84,7 @@ def keep_stable(source: MaskSource) -> Tensor:
     if source.weights_of_an_epoch is None:
         raise ValueError("the mask 'variance' needs the weights of an epoch, got none")
     weights = source.weights_of_an_epoch()
-    if len(weights) < 3:
+    if len(weights) <= FEWEST_STEPS_OF_VARIANCE:
         raise ValueError(f"the mask 'variance' needs weights after at least 3 steps, got {len(weights)}")
     deviations = weights.diff(dim=0).std(dim=0, correction=0)
     return deviations <= torch.quantile(deviations.flatten(), source.percentile / 100.0)

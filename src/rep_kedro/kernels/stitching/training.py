@@ -16,15 +16,15 @@ from torch import Generator, Tensor
 from rep_kedro.kernels.precision import full_precision
 from rep_kedro.kernels.stitching.batches import Batches
 from rep_kedro.kernels.stitching.maps import AffineMap, rank_of
-from rep_kedro.kernels.stitching.masks import MASKS, MaskSource
+from rep_kedro.kernels.stitching.masks import FEWEST_STEPS_OF_VARIANCE, MASKS, MaskSource
 from rep_kedro.kernels.stitching.objective import Objective
 from rep_kedro.kernels.stitching.recipes import Schedule
 from rep_kedro.kernels.stitching.requests import Stitch, TrainedStitch, check_stitches
 from rep_kedro.kernels.stitching.running import EndLayer, FrontLayer, map_positions
 from rep_kedro.kernels.stitching.stacks import Parameters, Stack, kind_of, start_parameters
 
-BYTES_TOGETHER = 2**22
-"""Fits the caches of a processor; an accelerator takes far more."""
+BYTES_TOGETHER = 6 * 2**20
+"""Fits the last cache of a processor; an accelerator takes far more."""
 
 __all__ = [
     "BYTES_TOGETHER",
@@ -213,9 +213,9 @@ class StitchTraining:
         stitched = []
         for width, front in inputs.fronts.items():  # stacks of one width are next to each other
             own = [n for n, stack in enumerate(self._stacks) if stack.kind.n_front == width]
-            biases = torch.cat([self._stacks[n].parameters["bias"] for n in own])
-            stitched.append(map_positions(torch.cat([weights[n] for n in own]), biases, front))
-        return self._objective.measure(torch.cat(stitched), inputs, weights)
+            biases = [self._stacks[n].parameters["bias"] for n in own]
+            stitched.append(map_positions(_joined([weights[n] for n in own]), _joined(biases), front))
+        return self._objective.measure(_joined(stitched), inputs, weights)
 
     def _descend(self, loss: Tensor) -> None:
         """Take a step down, by gradients of the stitches' own parameters and nothing else."""
@@ -249,6 +249,11 @@ class StitchTraining:
         return TrainedStitch(fitted, start, self._masks[i], losses[:n_finite].clone(), history, reason)
 
 
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    """Return parts of the batch axis as one; a single one as it is, not copied."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
+
+
 class Start(NamedTuple):
     """Of one stitch: its parameters and mask, or why there are none."""
 
@@ -280,6 +285,9 @@ def start_stitch(
 
     generator = Generator().manual_seed(recipe.seed)
     mask = None
+    n_steps = replace(schedule, n_epochs=1).n_steps(len(fronts[stitch.front].samples))
+    if recipe.mask == "variance" and n_steps < FEWEST_STEPS_OF_VARIANCE:
+        return Start({}, None, f"an epoch has {n_steps} step, too few for the mask 'variance'")
     try:
         if recipe.form == "masked":
             mask = MASKS[recipe.mask](
