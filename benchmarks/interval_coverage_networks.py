@@ -1,8 +1,8 @@
 """How often intervals over the choice of networks and runs cover what they are for, on known populations.
 
-Networks have effects of their own on each stimulus set, so that pairs that share a network depend on each other.
-Printed is the share of draws of networks (and stimulus sets, where these vary) whose interval contains the value of
-a very large draw.
+Networks have effects of their own on each stimulus set, so that pairs that share a network depend on each
+other. Printed is the share of draws of networks (and stimulus sets, where these vary) whose interval contains
+the value of a very large draw.
 
 Run: python benchmarks/interval_coverage_networks.py [--networks 8 16 32] [--draws 200] [--resamples 200]
 """
@@ -33,7 +33,7 @@ def normal(*shape: int, generator: torch.Generator) -> Tensor:
 
 
 def draw_similarities(strength: float, n_sets: int, n: int, generator: torch.Generator) -> Tensor:
-    """Return similarities (n_sets, n, n): sums of effects of both networks, shared by all sets or not, and noise."""
+    """Return (n_sets, n, n): sums of effects of both networks, which sets share or not, and noise."""
     effects = strength * normal(n, generator=generator) + normal(n_sets, n, generator=generator)
     noise = normal(n_sets, n, n, generator=generator)
     return effects[:, :, None] + effects[:, None] + 0.5 * (noise + noise.mT)
@@ -129,7 +129,7 @@ WHAT: dict[str, Draw] = {
 
 
 def measure_coverage(draw: Draw, numbers: list[int], n_draws: int, n_resamples: int) -> Iterator[str]:
-    """Yield lines: strength, value of a very large draw, and the share of draws that cover it for each number."""
+    """Yield lines: strength, value of a very large draw, and for each number the share that covers it."""
     for kind, strength in STRENGTHS.items():
         generator = torch.Generator().manual_seed(1)
         true = draw(strength, MANY_NETWORKS, 0, generator)[0]
