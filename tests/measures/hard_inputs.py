@@ -91,6 +91,10 @@ def far_clusters(x):
     return x * 1e-3 + 3 * (torch.arange(len(x)) % 2)[:, None]
 
 
+def append_constant(size):
+    return lambda x: torch.cat([x, torch.full_like(x[:, :1], size)], dim=1)
+
+
 def whole(size):
     return lambda x: (x * size).round().to(torch.int64)
 
@@ -121,6 +125,9 @@ HARD_INPUTS = {
     "one column times 1e5": change(stretch_column(1e5)),
     "one column of both times 1e5": change(stretch_column(1e5), both=True),
     "one column times 1e-5": change(stretch_column(1e-5)),
+    **{f"a constant feature of {c:g}": change(append_constant(c), both=True) for c in (3.3, 1e4)},
+    "rectified features": change(lambda x: x.clamp_min(0), both=True),
+    "each feature twice": change(lambda x: torch.cat([x, x], dim=1), both=True, widths=(2, 3)),
     **{f"all features plus {c:g}": change(lambda x, c=c: x + c, both=True) for c in (1e3, 1e6)},
     "all features plus 1e6, float64": change(lambda x: x + 1e6, both=True, dtype=torch.float64),
     **{f"all features times {f:g}": change(lambda x, f=f: x * f, both=True) for f in (1e-30, 1e30)},
@@ -136,6 +143,7 @@ HARD_INPUTS = {
     "float32 and float64": HardInput((draw()[0], draw(dtype=torch.float64)[1])),
     "float16 and float32": HardInput((draw(dtype=torch.float16)[0], draw()[1])),
     "bfloat16": HardInput(draw(dtype=torch.bfloat16)),
+    "bfloat16 near 100": HardInput(tuple((x + 100).to(torch.bfloat16) for x in draw())),
     "integers near 2^30": change(lambda x: whole(10)(x) + 2**30, both=True, dtype=torch.float64),
     "small integers": change(whole(2), both=True),
     "about 1e300": scaled(996),

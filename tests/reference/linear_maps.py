@@ -18,7 +18,7 @@ def unit(x):
 
 def span(x, cutoff=1e-12):
     """Return orthonormal directions of the features, given in float64; they get one variance for that."""
-    x = centre(x)
+    x = centre(x[:, np.ptp(x, axis=0) > 0])
     u, s, _ = np.linalg.svd(x / np.linalg.norm(x, axis=0), full_matrices=False)
     return u[:, s > cutoff * s[0]]
 

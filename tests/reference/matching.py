@@ -11,15 +11,21 @@ def centre(x):
     return x - x.mean(axis=0)
 
 
+def varying(x):
+    """Units that are the same for all stimuli match nothing."""
+    return x[:, np.ptp(x, axis=0) > 0]
+
+
 def correlations(x, y):
+    x, y = varying(x), varying(y)
     return np.array([[np.corrcoef(p, q)[0, 1] for q in y.T] for p in x.T])
 
 
 def permutation_match(x, y):
-    if x.shape[1] > y.shape[1]:
+    if varying(x).shape[1] > varying(y).shape[1]:
         x, y = y, x
     r = correlations(x, y)
-    orders = permutations(range(y.shape[1]), x.shape[1])
+    orders = permutations(range(r.shape[1]), len(r))
     return max(np.mean([r[i, j] for i, j in enumerate(order)]) for order in orders)
 
 
@@ -31,7 +37,7 @@ def permutation_procrustes(x, y):
 
 
 def unit_costs(x, y):
-    x, y = (centre(z) / np.linalg.norm(centre(z), axis=0) for z in (x, y))
+    x, y = (centre(z) / np.linalg.norm(centre(z), axis=0) for z in (varying(x), varying(y)))
     return np.array([[np.sum((p - q) ** 2) for q in y.T] for p in x.T])
 
 

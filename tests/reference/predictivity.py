@@ -92,6 +92,8 @@ def predict_by_pls(train, held_out, n_components):
     x, y = train
     directions = span(x)
     if directions.shape[1] <= n_components:
+        if directions.shape[1] == x.shape[1]:  # the sizes of features cancel
+            x, held_out = (z / np.linalg.norm(x, axis=0) for z in (x, held_out))
         return held_out @ np.linalg.pinv(directions.T @ x, rcond=0) @ directions.T @ y
     weights, loadings, targets = [], [], []
     residual = x

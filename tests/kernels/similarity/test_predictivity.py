@@ -105,6 +105,14 @@ def test_pls_of_all_components_is_least_squares():
     assert values[0, 1] == pytest.approx(r2_of(LinearRegression(), x, y), abs=1e-12)
 
 
+@pytest.mark.parametrize("average", ["all", "each", "correlation"])
+def test_pls_of_all_components_does_not_see_the_sizes_of_the_predicting_features(average):
+    x, y = draw((5, 7))
+    request = {**PLS, "n_components": 25, "average": average}
+    before, after = (compare([z, y], **request)[0][0] for z in (x, x * 10.0 ** np.linspace(-10, 10, 5)))
+    np.testing.assert_allclose(after, before, rtol=0, atol=1e-9)
+
+
 @pytest.mark.parametrize("share", [1e-3, 1.0])
 def test_a_ridge_of_one_strength_predicts_what_that_of_scikit_learn_predicts(share, monkeypatch):
     monkeypatch.setattr(ridge, "RIDGES", (share,))

@@ -64,10 +64,13 @@ def _coordinates(fold: Fold, columns: slice, basis: Basis) -> Tensor:
     held_out = fold.held_out(columns)
     if basis.loadings is None or not basis.rank:
         return held_out.new_zeros(len(held_out), basis.rank)
+    loadings, held_out = basis.loadings, held_out / fold.energy[columns].sum().sqrt()
+    if basis.rank == loadings.shape[1]:  # the sizes of features cancel, and large ones must not hide others
+        sizes = torch.linalg.vector_norm(loadings, dim=0)
+        loadings, held_out = loadings / sizes, held_out / sizes
     # orthonormal axes: what rounding lends a weak direction of a strong one would be enlarged by the division
-    axes, factor = torch.linalg.qr(basis.loadings.T)
-    size = fold.energy[columns].sum().sqrt()
-    coordinates: Tensor = torch.linalg.solve_triangular(factor.T, (held_out @ axes / size).T, upper=False)
+    axes, factor = torch.linalg.qr(loadings.T)
+    coordinates: Tensor = torch.linalg.solve_triangular(factor, (held_out @ axes).T, upper=True)
     return coordinates.T
 
 
