@@ -41,7 +41,8 @@ class ProjectHooks:
         Raises:
             ValueError: If the environment does not exist, a parameter is unknown, of a wrong type or out of
                 range, the report's measure is not compared, an anchor is not a network, there are fewer
-                stimuli than clusters, or an option of the run is invalid; a line for each.
+                stimuli than clusters or than a probe draws, or an option of the run is invalid; a line for
+                each.
         """
         from rep_kedro.checks.configuration import require_environment
         from rep_kedro.checks.options import (
@@ -56,6 +57,7 @@ class ProjectHooks:
             drop_default_anchors,
             require_compared_measure,
             require_enough_stimuli,
+            require_enough_to_draw,
             require_known_anchors,
         )
         from rep_kedro.models.architecture_files import look_in
@@ -83,6 +85,8 @@ class ProjectHooks:
             require_known_anchors(parameters, given, loader)
         if "params:diagnostics" in requested.inputs():
             require_enough_stimuli(parameters, given, loader)
+        if "params:probing" in requested.inputs():
+            require_enough_to_draw(parameters, given, loader)
         require_devices(parameters)
 
     @hook_impl

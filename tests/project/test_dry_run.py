@@ -116,6 +116,11 @@ def test_a_mistake_is_refused_as_by_a_run(study: Path) -> None:
     ended = run_shared(study, "kedro", "run", "--dry-run", "--env=test", "--nodes=featurs", check=False)
     assert ended.returncode == 1
     assert ended.stderr.startswith("error: unknown node 'featurs' here; did you mean 'features'")
+    params = "--params=probing.stimulus_sets=[digits],probing.min_classes=50"
+    asked = ("kedro", "run", "--dry-run", "--env=test", "--pipelines=probing", params)
+    ended = run_shared(study, *asked, check=False)
+    assert ended.returncode == 1
+    assert "error: probes: stimulus set 'digits' cannot be probed: 10 classes with a label" in ended.stderr
 
 
 @pytest.mark.slow

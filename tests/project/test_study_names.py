@@ -12,7 +12,11 @@ from kedro.pipeline import Pipeline
 from tests.project.conftest import ROOT
 
 from rep_kedro.checks.readable import require_readable_networks
-from rep_kedro.checks.references import require_enough_stimuli, require_known_anchors
+from rep_kedro.checks.references import (
+    require_enough_stimuli,
+    require_enough_to_draw,
+    require_known_anchors,
+)
 from rep_kedro.checks.stale import describe_stale, find_stale, make_pipeline
 from rep_kedro.checks.study_names import require_known_names
 from rep_kedro.datasets.plan_file import write_plan
@@ -330,6 +334,33 @@ def test_more_clusters_or_neighbours_than_stimuli_are_refused(parameters: dict[s
     require_enough_stimuli(changed, {}, Files())
     changed["diagnostics"] |= {"label_free": {name: n}, "stimulus_sets": ["digits"]}
     require_enough_stimuli(changed, {}, Files())
+
+
+def test_more_training_stimuli_than_a_subset_draws_of_each_class_are_refused(
+    parameters: dict[str, Any],
+) -> None:
+    changed = deepcopy(parameters)
+    changed["ingest"]["stimulus_subsets"]["digits"]["analysis"] = {"per_class": {"train": 6, "test": 3}}
+    changed["probing"]["few_shot"] = 7
+    with pytest.raises(
+        UserError, match=r"^parameter probing\.few_shot: 7 must be at most 6, the training st"
+    ):
+        require_enough_to_draw(changed, {}, Files())
+    for key, value in (("few_shot", 6), ("labels", {"digits": "other"}), ("stimulus_sets", ["shapes"])):
+        allowed = {**changed, "probing": {**changed["probing"], key: value}}
+        require_enough_to_draw(allowed, {}, Files())
+
+
+def test_layers_without_positions_cannot_be_attended_to(parameters: dict[str, Any]) -> None:
+    changed = deepcopy(parameters)
+    maps = {"models": ["cnn_supervised_s0"], "layers": ["mean"], "attentive": {}}
+    changed["probing"]["layer_probes"] = maps
+    with pytest.raises(
+        UserError, match="'cnn_supervised_s0': layer 'mean' has no positions or tokens to att"
+    ):
+        _check(changed, "probing")
+    changed["probing"]["layer_probes"] = maps | {"layers": ["conv3"]}
+    _check(changed, "probing")
 
 
 def test_each_file_of_weights_that_does_not_fit_is_told_in_one_line(

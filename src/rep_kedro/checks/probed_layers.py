@@ -45,6 +45,8 @@ def find_layers_without_probe(
 
     Networks that are neither trained here nor entries are left to the planning of the probes.
     """
+    from rep_kedro.analyses.probing.layer_shapes import outputs_by_formula
+    from rep_kedro.analyses.probing.layer_tasks import list_tasks
     from rep_kedro.models.architecture import Architecture
     from rep_kedro.models.architecture_files import load_definition
 
@@ -52,13 +54,18 @@ def find_layers_without_probe(
     for name in [*trained, *entries] if isinstance(params.models, str) else params.models:
         own = params.of(name)
         definition = load_definition(trained[name].architecture) if name in trained else None
-        if isinstance(definition, Architecture):
-            known = [layer.name for layer in definition.layers]
-            for layer in own.layers if isinstance(own.layers, list) else ():
-                if layer not in known:
-                    yield f"{layer!r} is no layer of network {name!r}; {suggest(layer, known)}"
-            continue
         try:
+            if isinstance(definition, Architecture):
+                known = [layer.name for layer in definition.layers]
+                wanted = own.layers if isinstance(own.layers, list) else []
+                unknown = [layer for layer in wanted if layer not in known]
+                for layer in unknown:
+                    yield f"{layer!r} is no layer of network {name!r}; {suggest(layer, known)}"
+                if not unknown:
+                    list_tasks(
+                        outputs_by_formula(name, definition, definition.keep, _UNKNOWN_CLASSES, own), own
+                    )
+                continue
             outlined = _outline(name, features, training)
             if outlined is not None:
                 _require_tasks(*outlined, own)

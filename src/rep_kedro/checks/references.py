@@ -69,6 +69,32 @@ def require_enough_stimuli(parameters: Mapping[str, Any], given: Mapping[str, An
                 )
 
 
+def require_enough_to_draw(parameters: Mapping[str, Any], given: Mapping[str, Any], loader: Loader) -> None:
+    """Refuse more training stimuli of each class for a probe than a subset of known size has.
+
+    Raises:
+        ValueError: If there are too few; the message has the place, the subset and its size.
+    """
+    probing, sets = parameters["probing"], parameters["ingest"].get("stimulus_subsets") or {}
+    few_shot, chosen = probing.get("few_shot"), probing.get("stimulus_sets", "all")
+    subset = probing.get("subset", "analysis")
+    for stimulus_set in sets if chosen == "all" else chosen:
+        per_class = ((sets.get(stimulus_set) or {}).get(subset) or {}).get("per_class")
+        if (
+            few_shot is None
+            or not isinstance(per_class, Mapping)
+            or stimulus_set in probing.get("labels", {})
+        ):
+            continue  # a further label may have larger classes than the one that was drawn by
+        if (n := per_class.get("train", 0)) < few_shot:
+            where = _place("probing", "few_shot", given, loader)
+            raise UserError(
+                f"parameter probing.few_shot{where}: {few_shot} must be at most {n}, the training stimuli of"
+                f" each class in subset {subset!r} of {stimulus_set!r}; lower it, or leave that set out of"
+                " probing.stimulus_sets"
+            )
+
+
 def drop_default_anchors(
     parameters: Mapping[str, Any], given: Mapping[str, Any], loader: Loader
 ) -> Mapping[str, Any]:

@@ -7,7 +7,7 @@ from rep_kedro.checks.planning import as_saved, expect_configured, free_inputs, 
 from rep_kedro.commands.explain import explain
 from rep_kedro.commands.plan import NO_ESTIMATE, align_columns, look_ahead
 from rep_kedro.datasets.partial import left_out_of, notes_of, own_reasons, partial_of
-from rep_kedro.errors import UserError
+from rep_kedro.errors import MissingFileError, UserError
 
 if TYPE_CHECKING:
     from kedro.pipeline import Pipeline
@@ -28,7 +28,7 @@ class _Outlook(NamedTuple):
     """What a run would do with one collection; numbers are None where they cannot be known yet.
 
     ``is_bound``: the numbers are the most that there may be. ``failures``: members that will fail, with
-    reasons. ``notes``: what the planner says of memory and disk.
+    reasons. ``notes``: what the planner says of memory and disk. ``refusal``: why a run would end there.
     """
 
     name: str
@@ -40,6 +40,7 @@ class _Outlook(NamedTuple):
     is_bound: bool = False
     failures: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    refusal: str = ""
 
 
 def tell_dry_run(context: Any, selection: "Pipeline", shard: str | None) -> Iterable[str]:
@@ -52,6 +53,9 @@ def tell_dry_run(context: Any, selection: "Pipeline", shard: str | None) -> Iter
         context: The project's context.
         selection: The nodes.
         shard: Part of each collection that would be worked, as `3/64`; None for all.
+
+    Raises:
+        UserError: In the end, if a planner refuses what it is given, so that a run would end there.
     """
     catalog = context.catalog
     outlooks, files = _look(catalog, selection, shard)
@@ -73,6 +77,8 @@ def tell_dry_run(context: Any, selection: "Pipeline", shard: str | None) -> Iter
     yield from (f"will fail: {outlook.name} {each}" for outlook in outlooks for each in outlook.failures)
     yield ""
     yield "nothing was computed or written (--dry-run)"
+    if refused := [f"{outlook.name}: {outlook.refusal}" for outlook in outlooks if outlook.refusal]:
+        raise UserError("\n".join(refused))
 
 
 def _detail_features(
@@ -136,7 +142,8 @@ def _look(catalog: Any, selection: "Pipeline", shard: str | None) -> tuple[list[
         found = _look_at_node(catalog, node, shard, tables_change=files_change)
         for outlook in found:
             remark = needs or ("" if outlook.n_pending == 0 else follows) or outlook.remark
-            outlooks.append(outlook._replace(remark=remark))
+            refusal = "" if needs or follows else outlook.refusal
+            outlooks.append(outlook._replace(remark="" if refusal else remark, refusal=refusal))
         unsettled |= {outlook.name for outlook in outlooks if outlook.n_pending != 0}
     return outlooks, files
 
@@ -193,7 +200,10 @@ def _look_at_node(catalog: Any, node: "Node", shard: str | None, *, tables_chang
             found = found._replace(is_bound=bool(uncertain or left_out), remark=remark, failures=failures)
             outlooks.append(found._replace(notes=tuple(notes_of(plan)) if pending else ()))
     except Exception as problem:
-        return [_Outlook(name, remark=f"cannot be planned now: {_reason(problem)}") for name in node.outputs]
+        reason, depends_on_machine = _reason(problem), isinstance(problem, MissingFileError)
+        refusal = reason if isinstance(problem, UserError) and not depends_on_machine else ""
+        remark = f"cannot be planned now: {reason}"
+        return [_Outlook(name, remark=remark, refusal=refusal) for name in node.outputs]
     return outlooks
 
 

@@ -38,7 +38,8 @@ def follow_layers(network: "ChosenNetwork", model: str, params: LayerProbesParam
     if isinstance(definition, ForeignDefinition):
         names = choose_patterns(params, network.layers)
         return _run_one_image(network.handle, definition, names)
-    return _by_formula(network, model, require_layers(model, definition), params)
+    n_classes = network.handle.meta["n_classes"]
+    return outputs_by_formula(model, require_layers(model, definition), network.layers, n_classes, params)
 
 
 def input_px_of(network: "ChosenNetwork") -> int:
@@ -51,17 +52,31 @@ def input_px_of(network: "ChosenNetwork") -> int:
     return resolve_preprocessing(network.entry).size_px
 
 
-def _by_formula(
-    network: "ChosenNetwork", model: str, definition: "Architecture", params: LayerProbesParams
+def outputs_by_formula(
+    model: str,
+    definition: "Architecture",
+    kept: tuple[str, ...],
+    n_classes: int | None,
+    params: LayerProbesParams,
 ) -> dict[str, Output]:
+    """Return the output of each chosen layer of a network of layers as data, in depth order.
+
+    Args:
+        model: Its name, for messages.
+        definition: Its layers.
+        kept: Names and patterns of the layers that it keeps.
+        n_classes: Width of its head; None leaves it out.
+        params: Which layers.
+
+    Raises:
+        UserError: If there is no such layer.
+    """
     from rep_kedro.models.layers import GLOB_CHARACTERS, select_layers
     from rep_kedro.models.shapes import follow_shapes
 
-    assert network.handle is not None  # noqa: S101 - its definition is stored with it
-    steps = follow_shapes(definition, network.handle.meta["n_classes"])
-    shapes = {step.layer.name: step.output_shape for step in steps}
+    shapes = {step.layer.name: step.output_shape for step in follow_shapes(definition, n_classes)}
     if isinstance(params.layers, str):
-        there = [name for name in network.layers if name in shapes or GLOB_CHARACTERS & set(name)]
+        there = [name for name in kept if name in shapes or GLOB_CHARACTERS & set(name)]
         chosen = select_layers(list(shapes), there) if params.layers == "kept" else tuple(shapes)
     else:
         for name in params.layers:
