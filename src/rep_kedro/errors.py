@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 
 _SHOWN = 20
+_LEAST_PART = 3  # letters that a name must share to be shown as containing the unknown one
 
 
 class UserError(ValueError):
@@ -38,19 +39,25 @@ def counted(n: int, noun: str) -> str:
 
 
 def suggest(unknown: object, known: Iterable[object]) -> str:
-    """Return the end of a message about an unknown name: close matches, or else what is known.
+    """Return the end of a message about an unknown name: close matches, else what contains it or is known.
 
     Example:
         >>> suggest("simlarity", ["similarity", "probing"])
         "did you mean 'similarity'?"
+        >>> suggest("cka", ["cka_linear_debiased", "cka_linear_biased", "procrustes_distance"])
+        "with 'cka' in the name: cka_linear_biased, cka_linear_debiased"
         >>> suggest("x", ["similarity", "probing"])
         'known: probing, similarity'
     """
     names = sorted({str(name) for name in known} - {str(unknown)})
     if close := close_names(unknown, names):
         return f"did you mean {' or '.join(map(repr, close))}?"
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"known: {', '.join(names[:_SHOWN]) or 'none'}{more}"
+    part = str(unknown).lower()
+    containing = [name for name in names if part in name.lower()] if len(part) >= _LEAST_PART else []
+    shown = containing or names
+    more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
+    kind = f"with {unknown!r} in the name" if containing else "known"
+    return f"{kind}: {', '.join(shown[:_SHOWN]) or 'none'}{more}"
 
 
 def close_names(unknown: object, known: Iterable[object]) -> list[str]:
