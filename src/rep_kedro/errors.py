@@ -6,6 +6,7 @@ from difflib import get_close_matches
 
 _SHOWN = 20
 SHOWN_NAMES = 5
+_LEAST_PART = 3  # letters that a name must share to be shown as containing the unknown one
 
 
 class UserError(ValueError):
@@ -50,18 +51,23 @@ def shorten(names: Sequence[str], most: int = SHOWN_NAMES) -> str:
 
 
 def suggest(unknown: object, known: Iterable[object]) -> str:
-    """Return the end of a message about an unknown name: close matches, or else what is known.
+    """Return the end of a message about an unknown name: close matches, else what contains it or is known.
 
     Example:
         >>> suggest("simlarity", ["similarity", "probing"])
         "did you mean 'similarity'?"
+        >>> suggest("cka", ["cka_linear_debiased", "cka_linear_biased", "procrustes_distance"])
+        "with 'cka' in the name: cka_linear_biased, cka_linear_debiased"
         >>> suggest("x", ["similarity", "probing"])
         'known: probing, similarity'
     """
     names = sorted({str(name) for name in known} - {str(unknown)})
     if close := close_names(unknown, names):
         return f"did you mean {' or '.join(map(repr, close))}?"
-    return f"known: {shorten(names, _SHOWN) or 'none'}"
+    part = str(unknown).lower()
+    containing = [name for name in names if part in name.lower()] if len(part) >= _LEAST_PART else []
+    kind = f"with {unknown!r} in the name" if containing else "known"
+    return f"{kind}: {shorten(containing or names, _SHOWN) or 'none'}"
 
 
 def close_names(unknown: object, known: Iterable[object]) -> list[str]:

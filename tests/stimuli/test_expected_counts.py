@@ -109,9 +109,9 @@ def test_what_is_left_out_is_told_in_the_log_and_in_the_row(tmp_path, caplog):
     copies, rest = [record.getMessage() for record in caplog.records if "'pets'" in record.getMessage()]
     assert copies == "stimulus set 'pets': 1 stimuli are exact copies of others"
     assert rest == (
-        "stimulus set 'pets' has 2 stimuli, without 1 damaged item, first cat/2.jpg (not an image of a"
-        " known format); 1 stimuli or files that the parameters leave out, first of train; 1 other"
-        " files, first cat/Thumbs.db"
+        "stimulus set 'pets' has 2 stimuli; left out: 1 damaged item, first cat/2.jpg (not an image of a"
+        " known format); 1 stimuli or files that the parameters leave out, first of train; 1 file"
+        " without stimuli, first cat/Thumbs.db"
     )
     cards = describe_stimulus_sets(handles, params)
     pets, shapes = (json.loads(cards.iloc[row].to_json()) for row in range(2))

@@ -24,7 +24,6 @@ from rep_kedro.reporting.performance import text as performance
 from rep_kedro.reporting.readout import text as readout
 from rep_kedro.reporting.run import changes, missing
 from rep_kedro.reporting.run import text as run
-from rep_kedro.reporting.run.changes import NO_EARLIER
 from rep_kedro.reporting.selection import criteria_text as criteria
 from rep_kedro.reporting.selection import text as selection
 from rep_kedro.reporting.similarity import text as similarity
@@ -54,9 +53,10 @@ def build_report(content: ReportContent) -> str:
     script = '"use strict";\n' + "".join(read_template(name) for name in SCRIPTS)
     return _environment().from_string(read_template("report.html")).render(
         title=TITLE,
+        counted=counted,
         introduction=introduce(content),
         summary=summarise(sections),
-        warnings=[(section, note) for section in sections for note in section.notes if note != NO_EARLIER],
+        open_questions=[section for section in sections if section.notes],
         sections=sections,
         figure_numbers=_number_figures(sections),
         style=Markup(read_template("report.css")),  # noqa: S704 - our own file
@@ -100,7 +100,10 @@ def introduce(content: ReportContent) -> str:
         return "This run has one network, and none to compare it with."
     on = f" on {counted(len(sets), 'stimulus set')} ({list_in_words(sets)})" if sets else ""
     under = f" under {counted(len(measures), 'similarity measure')}" if measures else ""
-    named = f"Similarity below is {content.measure} unless another measure is named."
+    named = (
+        f"Similarity below is {content.measure} of the networks' final layers unless another measure or"
+        " other layers are named."
+    )
     return f"{n_models} networks{on}{under}. {named}"
 
 

@@ -120,6 +120,7 @@ RECEPTIVE_FIELDS = Table(
         ),
         REASON,
     ),
+    empty_when="all networks are features or dissimilarities from files",
 )
 
 PROJECTION_RESULTS = Table(

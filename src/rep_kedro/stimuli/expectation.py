@@ -66,7 +66,7 @@ def describe_left_out(meta: Mapping[str, Any]) -> str:
             f" {next(iter(meta['left_out']))}"
         )
     if meta["ignored"]:
-        parts.append(f"{len(meta['ignored'])} other files, first {meta['ignored'][0]}")
+        parts.append(f"{counted(len(meta['ignored']), 'file')} without stimuli, first {meta['ignored'][0]}")
     return "; ".join(parts)
 
 

@@ -87,8 +87,8 @@ def test_files_of_different_objectives_are_joined_only_if_asked(study, tmp_path,
     with caplog.at_level("INFO"):
         assert not _plan(study, files, models=list(files))
     assert (
-        "not stitched: adversarial (no other file has its architecture, input, n_classes and trained_on,"
-        " and its objective; see stitching.across_objectives)" in caplog.text
+        "not stitched: adversarial, mixed, unstated (no other file has its architecture, input, n_classes and"
+        " trained_on, and its objective; see stitching.across_objectives)" in caplog.text
     )
     assert "nothing to stitch: no two networks with a head are of one kind" in caplog.text
     assert len(_plan(study, files, models=list(files), across_objectives=True)) == 6

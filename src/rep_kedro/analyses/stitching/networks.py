@@ -1,6 +1,7 @@
 """Networks that can be joined: those of one recipe, and any other by its name."""
 
 import logging
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -108,7 +109,7 @@ def list_kinds(study: Study) -> list[dict[str, Donor]]:
 
 def _open_wanted(study: Study) -> Iterator[tuple[str, Donor]]:
     """Yield networks trained here that `all` includes; those that cannot be joined are logged."""
-    left_out = []
+    left_out = defaultdict[str, list[str]](list)
     for name, handle in _wanted(study.networks, study.params):
         meta = handle.meta
         if meta["n_classes"] is None or not _is_wanted_set(meta["stimulus_set"], study.params):
@@ -119,7 +120,7 @@ def _open_wanted(study: Study) -> Iterator[tuple[str, Donor]]:
         except UserError as problem:
             if not isinstance(study.params.models, str):
                 raise UserError(f"stitching.models: {name!r} cannot be joined: {problem}") from problem
-            left_out.append(f"{name} ({problem})")
+            left_out[str(problem)].append(name)
         else:
             yield name, donor
     _log_left_out(left_out)
@@ -172,29 +173,30 @@ def _log_files_without_partner(
         why = "no other file has its architecture, input, n_classes and trained_on"
         if not params.across_objectives:
             why += ", and its objective; see stitching.across_objectives"
-        _log_left_out([f"{name} ({why})" for name in sorted(alone)])
+        _log_left_out({why: sorted(alone)})
 
 
-def _log_left_out(left_out: Sequence[str]) -> None:
-    if left_out:
-        more = f" and {len(left_out) - _SHOWN} more" if len(left_out) > _SHOWN else ""
-        _log.info("not stitched: %s%s", ", ".join(left_out[:_SHOWN]), more)
+def _log_left_out(left_out: Mapping[str, Sequence[str]]) -> None:
+    """Log networks that are not joined, those of one reason together."""
+    for why, names in left_out.items():
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        _log.info("not stitched: %s%s (%s)", ", ".join(names[:_SHOWN]), more, why)
 
 
 def _open_files(study: Study) -> Iterator[tuple[str, CheckpointModel]]:
     """Yield files of weights that `all` includes; networks that it leaves out are logged."""
-    params, left_out = study.params, []
+    params, left_out = study.params, defaultdict[str, list[str]](list)
     if all(isinstance(x, list) for joint in params.joints for x in (joint.fronts, joint.ends)):
         return
     for name, entry in _wanted(study.entries, params):
         if name in study.networks:
             raise UserError(f"features.models.{name} has the name of a network trained here; choose another")
-        is_file = isinstance(entry, CheckpointModel)
+        is_file = isinstance(entry, CheckpointModel | FileModel)
         why = _why_not(entry, study.all_sets) if is_file else _why_not_of_all(entry)
         if why and not isinstance(params.models, str):
             raise UserError(f"stitching.models: {name!r} cannot be joined: {why}")
         if why:
-            left_out.append(f"{name} ({why})")
+            left_out[why].append(name)
         elif isinstance(entry, CheckpointModel) and _is_wanted_set(str(entry.trained_on), params):
             yield name, entry
     _log_left_out(left_out)

@@ -133,7 +133,9 @@ def _make_stimulus_set(name: str, spec: "SourceSpec", threads: int) -> "pa.Table
         _log.warning("stimulus set %r: %s", name, note)
     left_out = describe_left_out(meta)
     if left_out:
-        _log.warning("stimulus set %r has %d stimuli, without %s", name, meta["n_stimuli"], left_out)
+        is_harmless = not (meta["damaged"] or meta["left_out"])
+        level = logging.INFO if is_harmless else logging.WARNING
+        _log.log(level, "stimulus set %r has %d stimuli; left out: %s", name, meta["n_stimuli"], left_out)
     for remark in remarks_on_images(meta):
         _log.warning("stimulus set %r: %s", name, remark)
     return table

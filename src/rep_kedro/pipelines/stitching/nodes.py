@@ -69,7 +69,7 @@ def plan_stitches(
             params.require_room_to_compare(min(handle.n_rows() for handle in images.values()))
         plan |= _plan_connected(wanted, images, params)
     if not (plan or plan.left_out):
-        _warn_of_nothing(params)
+        _log_nothing(params)
     return plan
 
 
@@ -121,8 +121,8 @@ def _key_of(pair: JoinedPair, name: str) -> str:
     return f"{MemberKey(pair.end.stimulus_set, pair.name)}/{name}"
 
 
-def _warn_of_nothing(params: StitchingParams) -> None:
-    _log.warning(
+def _log_nothing(params: StitchingParams) -> None:
+    _log.info(
         "nothing to stitch: no two networks with a head are of one kind (%s)",
         "one architecture, input, number of classes and stimulus set, and both trained here or both files"
         if params.across_objectives

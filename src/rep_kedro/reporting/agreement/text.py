@@ -7,6 +7,7 @@ import pandas as pd
 from rep_kedro.reporting.content import ReportContent
 from rep_kedro.reporting.page import Column, Section, counted, list_in_words, make_table, write_number
 from rep_kedro.reporting.run.absences import lack_in_words, undefined_in_words
+from rep_kedro.reporting.tables import in_order
 
 COMPARED = {
     "similarity": "Mean similarities of network pairs",
@@ -58,14 +59,17 @@ def agreement_in_words(rows: pd.DataFrame, measure: str) -> list[str]:
         own = rows[is_own & (rows["compared"] == compared)].dropna(subset=["pearson"])
         found = sorted(f"{_other(row, measure)} ({_with_interval(row)})" for _, row in own.iterrows())
         if found:
-            sentences.append(f"{what} under {measure} correlate with those under {list_in_words(found, 12)}.")
+            why = in_order(own.loc[own["pearson_low"].isna(), "reason"].dropna())
+            reasons = "".join(f" {reason[:1].upper()}{reason[1:]}." for reason in why if reason)
+            among = list_in_words(found, 12)
+            sentences.append(f"{what} under {measure} correlate with those under {among}.{reasons}")
     return sentences
 
 
 def _with_interval(row: "pd.Series[Any]") -> str:
     r, low, high = (write_number(row[name], digits=2) for name in ("pearson", "pearson_low", "pearson_high"))
     if pd.isna(row["pearson_low"]):
-        return "; ".join([f"r\u00a0=\u00a0{r}", *filter(None, [str(row["reason"] or "")])])
+        return f"r\u00a0=\u00a0{r}"
     return f"r\u00a0=\u00a0{r}, interval {low} to {high}"
 
 

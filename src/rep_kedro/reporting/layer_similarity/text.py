@@ -61,7 +61,7 @@ def describe(content: ReportContent) -> list[Section]:
                 *undefined_in_words(networks, "similarity", "closest pairs of layers"),
                 *_absence(content),
             ],
-            left_out=[] if len(content.table("layer_similarities")) else [NO_LAYERS],
+            left_out=_left_out(content),
             figures=[
                 content.block("layer_similarity", f"measure {content.measure}; {counted(n_layers, 'layer')}"),
                 content.block(
@@ -103,6 +103,22 @@ def support_in_words(layers: pd.DataFrame) -> list[str]:
         f"For {n_firm:,} of {len(several):,} layers and other networks the same layer is the best match in "
         f"at least {FIRM:.0%} of {n_bootstrap} resamples of the stimuli; for the others it cannot be "
         "said which layer matches best."
+    ]
+
+
+def _left_out(content: ReportContent) -> list[str]:
+    """Say which networks take part where not all do, or that none does."""
+    compared = content.table("layer_similarities")
+    if not len(compared):
+        return [NO_LAYERS]
+    pairs = content.table("similarities")
+    n_networks = len(set(pairs["model_a"]) | set(pairs["model_b"]))
+    names = sorted(set(compared["model_a"]) | set(compared["model_b"]))
+    if len(names) >= n_networks:
+        return []
+    return [
+        f"Layers of {len(names)} of {n_networks} networks are compared: {list_in_words(names)}"
+        " (layer_similarity.models and .max_models choose them)."
     ]
 
 

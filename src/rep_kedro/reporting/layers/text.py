@@ -3,9 +3,10 @@
 import pandas as pd
 
 from rep_kedro.reporting.content import ReportContent
-from rep_kedro.reporting.headlines import rank_columns
+from rep_kedro.reporting.headlines import Undecided, rank_columns
 from rep_kedro.reporting.names import written
 from rep_kedro.reporting.page import Column, Section, Table, counted, list_in_words, make_table
+from rep_kedro.reporting.run.absences import lack_in_words
 from rep_kedro.reporting.tables import at_delta, in_order, nearest_delta, with_traits
 
 LAYER_COLUMNS = {
@@ -92,7 +93,8 @@ def _notes(content: ReportContent, shown: pd.DataFrame, delta: float) -> list[st
     if not len(content.table("receptive_fields")):
         notes.append("This run made no table receptive_fields: no border layer is marked.")
     if not len(content.table("layer_tails")):
-        notes.append("This run made no table layer_tails: no tail is marked.")
+        why = lack_in_words(content, "layer_tails") or "This run made no table layer_tails:"
+        notes.append(f"{why.rstrip('.:')}: no tail is marked.")
     return notes
 
 
@@ -127,12 +129,14 @@ def _projections_in_words(content: ReportContent) -> str:
 
 def saturation_in_words(rows: pd.DataFrame) -> list[str]:
     """Name the fullest layer of each architecture, where that can be said."""
-    sentences = []
+    sentences, open_ones = [], []
     for architecture, part in rows.groupby("architecture", sort=True):
         wide = part.pivot_table(index="model", columns="layer", values="saturation", sort=False)
         ranking = rank_columns(wide)
-        if ranking is not None:
-            name = written(str(architecture))
+        name = written(str(architecture))
+        if ranking is not None and ranking.is_open:
+            open_ones.append(name)
+        elif ranking is not None:
             sentences.append(
                 ranking.in_words(
                     f"In {name}, the layer with the highest mean saturation is {{name}}",
@@ -141,6 +145,9 @@ def saturation_in_words(rows: pd.DataFrame) -> list[str]:
                     digits=0,
                 )
             )
+    if open_ones:
+        among = f"In {list_in_words(open_ones)}, which layer has the highest mean saturation"
+        sentences.append(Undecided(f"{among} is undecided: none is clearly ahead."))
     return sentences
 
 

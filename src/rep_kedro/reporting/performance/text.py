@@ -37,21 +37,7 @@ def describe(content: ReportContent) -> list[Section]:
             anchor="performance",
             answers=[*gaps_in_words(gaps), *certainty_in_words(correlations)],
             details=predictions_in_words(agreement, similarities),
-            notes=[
-                *(
-                    []
-                    if len(gaps)
-                    else ["No pair of networks has both a similarity and two probe accuracies."]
-                ),
-                *absence_in_words(correlations, content, "performance_gaps"),
-                *undefined_in_words(correlations, "pearson", "correlations with accuracy differences"),
-                *(
-                    []
-                    if len(agreement)
-                    else ["This run made no table prediction_agreement: the question stays unanswered."]
-                ),
-                *undefined_in_words(agreement, "error_consistency", "values of error consistency"),
-            ],
+            notes=_notes(content, gaps, correlations, agreement),
             figures=[
                 content.block("performance_gap", f"{shown}; {counted(len(gaps), 'point')} in all"),
                 content.block("gap_correlations", f"{shown}; {counted(len(correlations), 'stimulus set')}"),
@@ -59,6 +45,20 @@ def describe(content: ReportContent) -> list[Section]:
             ],
             tables=_tables(correlations, agreement, content.measure),
         )
+    ]
+
+
+def _notes(
+    content: ReportContent, gaps: pd.DataFrame, correlations: pd.DataFrame, agreement: pd.DataFrame
+) -> list[str]:
+    if not len(content.table("probe_results")):
+        return absence_in_words(agreement, content, "prediction_agreement")
+    return [
+        *([] if len(gaps) else ["No pair of networks has both a similarity and two probe accuracies."]),
+        *absence_in_words(correlations, content, "performance_gaps"),
+        *undefined_in_words(correlations, "pearson", "correlations with accuracy differences"),
+        *absence_in_words(agreement, content, "prediction_agreement"),
+        *undefined_in_words(agreement, "error_consistency", "values of error consistency"),
     ]
 
 

@@ -19,6 +19,7 @@ from rep_kedro.reporting.page import (
     written_r,
 )
 from rep_kedro.reporting.readout.map_probes import ATTENTIVE, whole_maps
+from rep_kedro.reporting.run.absences import absence_in_words
 from rep_kedro.reporting.tables import best_layers, pearson, rank_and_accuracy, with_traits
 
 BEST_COLUMNS = {
@@ -63,7 +64,7 @@ def describe(content: ReportContent) -> list[Section]:
     ranks = rank_and_accuracy(content.table("layer_diagnostics"), probes, content.delta)
     best = with_traits(best_layers(probes), content.table("model_cards"))
     maps = whole_maps(content.table("layer_probe_results"))
-    notes = [] if len(probes) else ["This run made no table probe_results: the question stays unanswered."]
+    notes = absence_in_words(probes, content, "probe_results")
     n_undefined = int(probes["test_accuracy"].isna().sum())
     if len(probes) and not len(best):
         notes.append("No training images were held out: the layer with the best read-out is unknown.")

@@ -22,6 +22,7 @@ LEAST: Mapping[str, tuple[int, int]] = {  # networks and stimulus sets without w
     "consistency": (2, 2),
     "consistency_summary": (2, 2),
 }
+OF_PROBES = ("probe_results", "prediction_agreement", "model_selection", "layer_tails")
 KIND = ["source", "architecture", "objective", "trained_on"]
 
 
@@ -61,6 +62,13 @@ def lack_in_words(content: ReportContent, table: str) -> str | None:
         return _lack(table, "two networks", counted(len(networks), "network"))
     if 0 < len(sets) < least_sets:
         return _lack(table, "two stimulus sets", counted(len(sets), "stimulus set"))
+    if table in OF_PROBES and not len(content.table("probe_results")):
+        return "This run has no probes: they need training and test images with labels of two classes."
+    return _lack_of_kinds(content, table)
+
+
+def _lack_of_kinds(content: ReportContent, table: str) -> str | None:
+    """Return what an empty table lacks though there are networks, stimulus sets and probes."""
     cards = content.table("model_cards")
     if table == "noise_ceilings" and len(cards) and not cards.duplicated(KIND).any():
         return _lack(table, "two networks that differ in their seed alone", "none")

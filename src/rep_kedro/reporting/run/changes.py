@@ -12,7 +12,10 @@ from rep_kedro.reporting.run.comparison import (
     summarise_changes,
 )
 
-NO_EARLIER = "No earlier version was given, so nothing is compared."
+NO_EARLIER = (
+    "This run was given no earlier version. To compare with the tag, branch or commit v1:"
+    " kedro run --pipelines=reporting --params compare_with=v1."
+)
 N_LARGEST_CHANGES = 12
 COMPARED = (
     ("similarities", "similarity", SIMILARITY_KEYS, "similarity"),
@@ -59,7 +62,8 @@ def describe(content: ReportContent) -> list[Section]:
         Section(
             anchor="changes",
             answers=[*named, *(_changes_in_words(label, compared) for label, compared in parts)],
-            notes=notes if parts or notes else [NO_EARLIER],
+            notes=notes,
+            left_out=[] if parts or notes else [NO_EARLIER],
             tables=[table for label, compared in parts for table in _change_tables(label, compared)],
         )
     ]

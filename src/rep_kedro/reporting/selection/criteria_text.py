@@ -31,7 +31,7 @@ def describe(content: ReportContent) -> list[Section]:
     own = own_criteria(rows)
     findings = criteria_in_words(own)
     performances = counted(own["place"].nunique(), "performance")
-    shown = f"RankMe of the final layer; {performances}"
+    shown = f"RankMe of the final layer; {performances}" if len(own) else "RankMe of the final layer"
     all_shown = f"{counted(own['label'].nunique(), 'label-free measure')}; {performances}"
     return [
         Section(
@@ -72,7 +72,9 @@ def _missing_in_words(content: ReportContent) -> list[str]:
         for name in ("label_free_measures", "selection_criteria", "selection_regret")
         if not len(content.table(name))
     ]
-    return [f"This run made no rows of the tables {list_in_words(names)}."] if names else []
+    if names == ["selection_criteria", "selection_regret"]:
+        return []  # few_in_words says why
+    return [f"This run made no rows of {list_in_words(names)}."] if names else []
 
 
 def criteria_in_words(rows: pd.DataFrame) -> list[str]:
