@@ -47,7 +47,7 @@ class SimilarityMatrix:
 
     @property
     def value(self) -> float:
-        """The number for two representations: that of the first row and second column.
+        """The number for two representations, at the first row and second column.
 
         Raises:
             UserError: If there are not two representations.
