@@ -387,7 +387,7 @@ def test_an_interrupted_run_says_so_and_goes_on_where_it_stopped(tmp_path: Path)
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="needs to mount a file system")
-def test_a_full_or_read_only_disk_is_told_and_nothing_is_lost(own_study: Path) -> None:
+def test_a_full_or_read_only_disk_is_reported_and_nothing_is_lost(own_study: Path) -> None:
     data = own_study / "data"
     shutil.move(data, own_study / "kept")
     data.mkdir()

@@ -152,7 +152,7 @@ def similarity(
         The matrix; ``.value`` is the number for two representations.
 
     Raises:
-        UserError: If the measure is unknown, or a representation is no matrix, holds another number of
+        UserError: If the measure is unknown, or a representation is not a matrix, holds another number of
             stimuli, fewer than four, or NaN or infinity.
 
     Example:

@@ -41,7 +41,7 @@ def find_layers_without_projection(
 def find_layers_without_probe(
     params: "LayerProbesParams", features: "FeaturesParams", training: "TrainingParams"
 ) -> Iterator[str]:
-    """Yield why a name is no layer of a network that is probed, or a layer cannot be probed so.
+    """Yield why a name is not a layer of a network that is probed, or a layer cannot be probed so.
 
     Networks that are neither trained here nor entries are left to the planning of the probes.
     """
@@ -56,7 +56,7 @@ def find_layers_without_probe(
             known = [layer.name for layer in definition.layers]
             for layer in own.layers if isinstance(own.layers, list) else ():
                 if layer not in known:
-                    yield f"{layer!r} is no layer of network {name!r}; {suggest(layer, known)}"
+                    yield f"{layer!r} is not a layer of network {name!r}; {suggest(layer, known)}"
             continue
         try:
             outlined = _outline(name, features, training)
