@@ -290,9 +290,7 @@ def test_damaged_results_are_named_with_what_to_do(own_study: Path) -> None:
     plan.write_text("{broken")
     assert "is not a plan written by this project" in _fail(own_study, "--pipelines=similarity")
     # repairs the plan, keeps the rest
-    run_shared(
-        own_study, "kedro", "run", "--env=test", "--pipelines=features"
-    )  # repairs the plan, keeps the rest
+    run_shared(own_study, "kedro", "run", "--env=test", "--pipelines=features")
     assert plan.read_text().startswith("{\n")
 
 
