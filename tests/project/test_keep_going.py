@@ -11,7 +11,7 @@ import torch
 import yaml
 from PIL import Image
 from safetensors.torch import save_file
-from tests.project.conftest import copy_project, run_shared
+from tests.project.conftest import copy_project, run_in
 
 from rep_kedro.models.architecture_files import load_architecture
 from rep_kedro.models.building import build_network
@@ -125,7 +125,7 @@ def put_bugs(folder: Path) -> None:
 
 
 def run(folder: Path, *options: str) -> Any:
-    return run_shared(folder, "kedro", "run", "--env=test", *options, check=False)
+    return run_in(folder, "kedro", "run", "--env=test", *options, check=False)
 
 
 def results_of(folder: Path) -> dict[str, str]:
