@@ -44,7 +44,7 @@ def measures_page() -> str:
         letters,
         f"Letters of the formulas: {NOTATION}.",
     ]
-    names = ("id", "range", "fewest stimuli", "unchanged by", "title", "formula", "source")
+    names = ("id", "title, formula and source", "range", "fewest stimuli", "unchanged by")
     head = f"| {' | '.join(names)} |\n|{'---|' * len(names)}"
     for family in Family:
         members = [measure for measure in MEASURES.values() if measure.family is family]
@@ -56,16 +56,19 @@ def _measure_row(measure: Measure) -> str:
     low, high = measure.value_range
     notes = "" if measure.larger_is_more_similar else ", distance"
     notes += "" if measure.symmetric else ", directed"
+    texts = (measure.title, measure.formula, measure.source)
     cells = [
         f"`{measure.id}`",
+        "<br>".join(_escaped(text) for text in texts),
         f"{low:g} to {high:g}{notes}",
         str(measure.fewest_stimuli),
         "".join(letter for invariance, letter in LETTERS.items() if invariance in measure.invariances),
-        measure.title,
-        measure.formula,
-        measure.source,
     ]
-    return "| " + " | ".join(re.sub(r"([|*\\])", r"\\\1", cell) for cell in cells) + " |"
+    return f"| {' | '.join(cells)} |"
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([|*\\])", r"\\\1", text)
 
 
 def parameters_page() -> str:

@@ -1,4 +1,4 @@
-"""The base of all models of parameters: an unknown key is an error, nothing changes, true is no number."""
+"""The base of all models of parameters: an unknown key is an error, nothing changes, true is not a number."""
 
 from typing import Any
 

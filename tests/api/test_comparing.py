@@ -124,7 +124,7 @@ WHOLE = np.arange(6, dtype=np.uint64)[:, None] + np.uint64(2**63 - 1)
         (([torch.tensor(X).to_sparse()],), r"'x0' is a sparse or nested tensor; give a dense one"),
         (([torch.empty(6, 3, device="meta")],), r"'x0' is on the device meta and has no values"),
         (([np.ma.masked_inside(X, X[0, 0], X[0, 0])],), r"'x0' has 1 masked values; leave out their samples"),
-        (([[[1.0, 2.0], [3.0]]],), r"the representation 'x0' is no array of numbers: setting an array"),
+        (([[[1.0, 2.0], [3.0]]],), r"the representation 'x0' is not an array of numbers: setting an array"),
         (([WHOLE],), r"'x0' holds integers from 9223372036854775807 to 9223372036854775812; beyond 2\^53"),
         (([torch.tensor(X[:, :1] > 0) * 2**60],), r"'x0' holds integers from 0 to 1152921504606846976"),
         (({1: X, "1": X},), r"names are listed twice: \['1'\]"),

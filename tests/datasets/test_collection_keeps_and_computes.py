@@ -135,7 +135,7 @@ def test_the_plan_lists_keys_with_digests(counted):
     }
 
 
-def test_a_collection_that_was_not_made_is_told_so(counted):
+def test_a_collection_that_was_not_made_is_reported(counted):
     assert not counted.collection().exists()
     with pytest.raises(CollectionError, match=r"things has not been made yet: there is no .*plan\.json"):
         counted.collection().load()

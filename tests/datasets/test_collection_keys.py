@@ -120,7 +120,7 @@ def test_a_dangling_or_circular_link_is_like_a_missing_or_damaged_member(counted
     assert counted.save({"a": {}, "b": {}}, recompute="things/b") == ["a", "b"]
 
 
-def test_an_older_member_in_the_way_of_a_folder_is_told(counted):
+def test_an_older_member_in_the_way_of_a_folder_is_reported(counted):
     counted.save({"a": {}})
     with pytest.raises(
         DatasetError, match=r"b: FileExistsError: .*File exists: .*a\.safetensors|Not a directory"

@@ -86,7 +86,7 @@ def test_a_collection_of_an_earlier_revision_is_read_without_a_checkout(reposito
     ("inside", "revision"),
     [("data/cards.parquet", "v9"), ("data/nothing.parquet", "v1"), ("data/features", "nope")],
 )
-def test_an_unknown_revision_or_file_is_told_in_one_line(repository, inside, revision):
+def test_an_unknown_revision_or_file_is_reported_in_one_line(repository, inside, revision):
     message = f"cannot read {inside} at revision '{revision}': .*; give a tag, branch or commit"
     with pytest.raises(DatasetError, match=message) as refused:
         TableDataset(**arguments(repository, inside, revision)).load()
@@ -95,7 +95,7 @@ def test_an_unknown_revision_or_file_is_told_in_one_line(repository, inside, rev
     assert not earlier.exists()
 
 
-def test_a_folder_without_a_repository_is_told(tmp_path):
+def test_a_folder_without_a_repository_is_reported(tmp_path):
     with pytest.raises(DatasetError, match=r"cannot read x\.parquet at revision 'v1': "):
         TableDataset(**arguments(tmp_path, "x.parquet", "v1")).load()
 

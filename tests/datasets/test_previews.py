@@ -98,7 +98,7 @@ def test_large_and_many_matrices_are_cut():
         (None, None),
     ],
 )
-def test_a_field_is_told_in_a_few_words(value, shown):
+def test_a_field_is_described_in_a_few_words(value, shown):
     assert describe_field("things", value) == shown
 
 

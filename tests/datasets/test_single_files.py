@@ -48,7 +48,7 @@ def test_saving_twice_gives_the_same_bytes(tmp_path, kind, make):
 
 
 @pytest.mark.parametrize(("kind", "make"), CASES)
-def test_a_file_that_is_not_there_is_told(tmp_path, kind, make):
+def test_a_file_that_is_not_there_is_reported(tmp_path, kind, make):
     dataset = kind(filepath=str(tmp_path / "cards.x"))
     assert not dataset.exists()
     with pytest.raises(DatasetError, match=r"^cards has not been made yet: there is no .*/cards\.x$"):
@@ -131,7 +131,7 @@ def test_what_is_not_a_table_is_refused(tmp_path, given, message):
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage" * 100, None])
-def test_a_damaged_table_is_told_in_one_line(tmp_path, content):
+def test_a_damaged_table_is_reported_in_one_line(tmp_path, content):
     path = tmp_path / "cards.parquet"
     dataset = TableDataset(filepath=str(path))
     dataset.save(make_frame())

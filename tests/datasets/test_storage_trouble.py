@@ -71,7 +71,7 @@ def test_a_full_disk_stops_with_one_line_and_keeps_what_is_done(small_disk, memb
 
 
 @as_root
-def test_a_disk_so_full_that_not_even_the_plan_fits_is_told(small_disk):
+def test_a_disk_so_full_that_not_even_the_plan_fits_is_reported(small_disk):
     with pytest.raises(OSError, match="No space left"):
         (small_disk / "ballast").write_bytes(b"x" * (2 << 20))
     with pytest.raises(DatasetError, match=rf"^cannot write .*/c: No space left on device{WHAT_TO_DO}$"):
@@ -101,7 +101,7 @@ def test_a_journal_that_cannot_be_written_in_full_stays_readable(small_disk):
 
 
 @as_root
-def test_a_read_only_disk_is_told_in_one_line_and_can_still_be_loaded(tmp_path, counted):
+def test_a_read_only_disk_is_reported_in_one_line_and_can_still_be_loaded(tmp_path, counted):
     counted.save({"a": {}})
     subprocess.run(["mount", "--bind", str(counted.folder), str(counted.folder)], check=False)
     mount(["-o", "remount,ro,bind"], counted.folder)
@@ -117,7 +117,7 @@ def test_a_read_only_disk_is_told_in_one_line_and_can_still_be_loaded(tmp_path, 
 
 
 @as_root
-def test_a_folder_of_another_user_is_told_in_one_line(children, tmp_path):
+def test_a_folder_of_another_user_is_reported_in_one_line(children, tmp_path):
     folder = tmp_path / "c"
     errors = tmp_path / "errors"
     errors.touch()
@@ -167,7 +167,7 @@ def test_a_file_over_the_allowed_size_fails_alone(children, tmp_path):
     assert sorted(path.name for path in folder.iterdir()) == ["plan.json"]
 
 
-def test_a_file_where_the_folder_should_be_is_told(tmp_path):
+def test_a_file_where_the_folder_should_be_is_reported(tmp_path):
     (tmp_path / "c").write_text("x")
     with pytest.raises(
         DatasetError, match=r"^cannot write .*/c is a file where a folder is expected; move it away$"

@@ -64,7 +64,7 @@ def test_a_transform_is_made_in_its_order(handle):
     assert np.abs(first - second).max() > 0.1
 
 
-def test_a_transform_is_fitted_on_the_rows_it_is_told(handle):
+def test_a_transform_is_fitted_on_the_rows_it_is_given(handle):
     x = _late().astype(np.float32)
     on = FittedOn("first half", lambda: torch.arange(N) < N // 2)
     view = FeatureView(handle, transform=_steps("standardise", PCA, "unit_length"), fitted_on=on)
@@ -92,7 +92,7 @@ def test_rows_are_chosen_before_the_transform_is_fitted(tmp_path, handle):
     np.testing.assert_allclose(seen.mean(axis=0), 0.0, atol=1e-6)
 
 
-def test_fewer_principal_components_than_asked_for_are_told_in_the_log(handle, caplog):
+def test_fewer_principal_components_than_asked_for_are_reported_in_the_log(handle, caplog):
     n_directions = min(N - 1, _late().shape[1])
     with caplog.at_level(logging.INFO):
         FeatureView(handle, transform=_steps({"pca": {"n_components": n_directions}})).open().tensor("late")

@@ -76,5 +76,5 @@ def test_canonical_correlations_of_more_features_than_stimuli_are_refused_but_fo
         ("linear_regression_r2", "r_a + 2"),
     ],
 )
-def test_the_rule_is_told_in_letters(name, rule):
+def test_the_rule_is_reported_in_letters(name, rule):
     assert str(MEASURES[name].fewest_stimuli) == rule

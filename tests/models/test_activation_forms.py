@@ -82,7 +82,7 @@ class _Cube(nn.Module):
 
 
 @pytest.mark.parametrize("channels_last", [True, False])
-def test_as_many_channels_as_rows_are_told_apart_by_a_larger_image(channels_last):
+def test_as_many_channels_as_rows_are_distinguished_by_a_larger_image(channels_last):
     network = _Cube(channels_last=channels_last).eval()
     x = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     read = LayerReader(network, ["conv", "norm", "plain"], example=x[:1]).read(x, "average")

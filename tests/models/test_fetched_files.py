@@ -119,7 +119,7 @@ def test_a_kept_file_that_changed_is_fetched_again(server, entry, tmp_path, capl
     assert "differs from the file that was fetched before; fetching it again" in caplog.text
 
 
-def test_an_address_without_the_file_is_told_in_one_line(server, entry, tmp_path):
+def test_an_address_without_the_file_is_reported_in_one_line(server, entry, tmp_path):
     server.status = 404
     with pytest.raises(
         ValueError, match=r"cannot be fetched: HTTP Error 404.*; try again .* set path"
@@ -129,7 +129,7 @@ def test_an_address_without_the_file_is_told_in_one_line(server, entry, tmp_path
     assert _kept(tmp_path) == []
 
 
-def test_nobody_at_the_address_is_told_in_one_line(server, tmp_path):
+def test_nobody_at_the_address_is_reported_in_one_line(server, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/net.pth"

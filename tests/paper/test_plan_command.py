@@ -115,7 +115,7 @@ def test_layers_behind_attention_see_the_image_and_windows_of_attention_a_part_o
         ),
     ],
 )
-def test_mistakes_are_told_in_one_line(command, message):
+def test_mistakes_are_reported_in_one_line(command, message):
     ended = _kedro(*command)
     assert ended.returncode == 1
     assert message in ended.stderr

@@ -7,18 +7,18 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.project.conftest import ROOT, copy_project, run_in
+from tests.project.conftest import ROOT, copy_project, run_shared
 
 HEAVY = ("torch", "pandas", "pyarrow", "matplotlib", "timm", "sklearn", "scipy")
 
 
 @pytest.mark.slow
 def test_verify_reads_every_artifact_to_its_end(own_study: Path) -> None:
-    shown = run_in(own_study, "kedro", "verify", "--env=test")
+    shown = run_shared(own_study, "kedro", "verify", "--env=test")
     assert "networks: 4 members" in shown.stdout
     assert shown.stderr == ""
     _spoil(own_study)
-    shown = run_in(own_study, "kedro", "verify", "--env=test", check=False)
+    shown = run_shared(own_study, "kedro", "verify", "--env=test", check=False)
     assert shown.returncode == 1
     assert re.search(
         r"^features: digits/cnn_simclr_s0: \w+ holds 1 of \d+ values that are NaN", shown.stderr, re.M
@@ -52,7 +52,7 @@ def test_verify_finds_one_flipped_bit(own_study: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-5] ^= 1
     path.write_bytes(content)
-    shown = run_in(own_study, "kedro", "verify", "--env=test", check=False)
+    shown = run_shared(own_study, "kedro", "verify", "--env=test", check=False)
     assert shown.returncode == 1
     assert "cnn_simclr_s0.safetensors is damaged: its content is not what was written" in shown.stderr
     assert shown.stderr.splitlines()[-1].startswith("error: 1 of ")
@@ -64,32 +64,32 @@ def test_prune_removes_what_is_not_planned_and_nothing_else(own_study: Path) -> 
     shutil.copy(networks / "cnn_simclr_s0.safetensors", extra)
     note.write_text("mine")
     before = {path for path in (own_study / "data").rglob("*") if path.is_file()}
-    shown = run_in(own_study, "kedro", "prune", "--env=test")
+    shown = run_shared(own_study, "kedro", "prune", "--env=test")
     assert shown.stdout.split() == ["data/test/06_models/networks/cnn_simclr_s9.safetensors"]
     assert shown.stderr.startswith("1 members that are not planned, ")
     assert extra.exists()
-    run_in(own_study, "kedro", "prune", "--env=test", "--yes")
+    run_shared(own_study, "kedro", "prune", "--env=test", "--yes")
     after = {path for path in (own_study / "data").rglob("*") if path.is_file()}
     assert before - after == {extra}
-    assert "nothing to remove" in run_in(own_study, "kedro", "prune", "--env=test").stderr
+    assert "nothing to remove" in run_shared(own_study, "kedro", "prune", "--env=test").stderr
 
 
 def test_prune_removes_nothing_without_a_plan_to_go_by(own_study: Path) -> None:
     networks = own_study / "data/test/06_models/networks"
     (networks / "plan.json").write_text("{broken")
-    shown = run_in(own_study, "kedro", "prune", "--env=test", "--yes", check=False)
+    shown = run_shared(own_study, "kedro", "prune", "--env=test", "--yes", check=False)
     assert shown.returncode == 1
     assert "plan.json is not a plan written by this project" in shown.stderr
     assert len(list(networks.glob("*.safetensors"))) == 4
 
 
 def test_measures_lists_each_with_range_and_source_and_loads_nothing_heavy() -> None:
-    shown = run_in(ROOT, "kedro", "measures", "--family=cka")
+    shown = run_shared(ROOT, "kedro", "measures", "--family=cka")
     row = next(line for line in shown.stdout.splitlines() if line.startswith("cka_linear_debiased "))
     assert row.split()[1:5] == ["-1", "to", "1", "similarity"]
     assert "CKA (linear, debiased)" in row
     assert "arXiv:1905.00414" in shown.stdout
-    mistake = run_in(ROOT, "kedro", "measures", "--family=ckaa", check=False)
+    mistake = run_shared(ROOT, "kedro", "measures", "--family=ckaa", check=False)
     assert mistake.returncode == 1
     assert mistake.stderr.startswith("error: unknown family 'ckaa'; known: alignment, cka, ")
 
@@ -109,7 +109,7 @@ def test_listing_pipelines_and_help_import_nothing_heavy() -> None:
 
 
 def test_the_help_lists_every_command_once() -> None:
-    shown = run_in(ROOT, "kedro", "--help").stdout
+    shown = run_shared(ROOT, "kedro", "--help").stdout
     listed = [line.split()[0] for line in shown.splitlines() if re.match(r"  [a-z-]+  ", line)]
     assert "run" in listed
     assert "verify" in listed
@@ -120,15 +120,15 @@ def test_the_help_lists_every_command_once() -> None:
 @pytest.mark.slow
 def test_commands_mean_the_same_in_every_folder_of_the_project(own_study: Path) -> None:
     folder = own_study / "src" / "rep_kedro"
-    shown = run_in(folder, "kedro", "run", "--env=test", "--pipelines=ingest").stderr
+    shown = run_shared(folder, "kedro", "run", "--env=test", "--pipelines=ingest").stderr
     assert "nothing computed: 6 members and 1 single file kept" in shown
-    assert "networks: 4 members" in run_in(folder, "kedro", "verify", "--env=test").stdout
+    assert "networks: 4 members" in run_shared(folder, "kedro", "verify", "--env=test").stdout
     assert not (folder / "data").exists()
 
 
 def test_the_summary_says_what_was_computed_and_where_the_report_is(own_study: Path) -> None:
     shutil.rmtree(own_study / "data/test/07_model_output/stitches")
-    shown = run_in(own_study, "kedro", "run", "--env=test").stderr
+    shown = run_shared(own_study, "kedro", "run", "--env=test").stderr
     summary, nodes, report = shown.splitlines()[-3:]
     assert "networks 4 kept" in summary
     assert "stitches 2 computed" in summary
@@ -142,7 +142,7 @@ def test_a_shard_works_on_its_part_and_on_nothing_that_needs_the_whole(own_study
     shutil.rmtree(features)
     cards = (own_study / "data/test/04_feature/model_cards.parquet").stat().st_mtime_ns
     for part in (1, 2):
-        shown = run_in(
+        shown = run_shared(
             own_study, "kedro", "run", "--env=test", "--pipelines=features,similarity",
             f"--params=shard={part}/2",
         ).stderr  # fmt: skip
@@ -165,7 +165,7 @@ def test_a_default_stimulus_set_can_be_dropped_and_one_of_each_is_enough(tmp_pat
     )
     text = re.sub(r"^    shapes: \{.*$", "    shapes: null", text, count=1, flags=re.M)
     parameters.write_text(text.replace("seeds: [0, 1]", "seeds: [0]"))
-    shown = run_in(folder, "kedro", "run", "--env=test").stderr
+    shown = run_shared(folder, "kedro", "run", "--env=test").stderr
     assert "stimulus_sets 1 computed" in shown
     assert "nothing to stitch" in shown
     assert (folder / "data/test/08_reporting/report.html").exists()

@@ -60,5 +60,5 @@ def test_a_folder_for_temporary_files_must_be_there(tmp_path):
         require_temporary_folder(folder)
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "absent", tmp_path / "file"):
-        with pytest.raises(UserError, match=r"TMPDIR names '[^\n]+', which is no folder that can be written"):
+        with pytest.raises(UserError, match=r"TMPDIR names '[^\n]+', which is not a folder that"):
             require_temporary_folder(str(folder))

@@ -64,7 +64,7 @@ def test_what_is_gone_would_be_computed_and_what_follows_has_a_bound(own_study: 
     assert _state(own_study) == before
 
 
-def test_options_of_a_run_choose_what_is_told(own_study: Path) -> None:
+def test_options_of_a_run_choose_what_is_shown(own_study: Path) -> None:
     asked = ("kedro", "run", "--dry-run", "--env=test")
     said = run_shared(own_study, *asked, "--pipelines=features", "--params=features.batch_size=7").stdout
     assert list(_rows(said)) == ["dissimilarities", "features"]

@@ -7,7 +7,7 @@ import nbformat
 import pytest
 import yaml
 from nbclient import NotebookClient
-from tests.small_study import run_in
+from tests.small_study import run_shared
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "study.ipynb"
 
@@ -41,7 +41,7 @@ def test_the_notebook_runs_on_another_study(own_study: Path, monkeypatch: pytest
     parameters["consistency"] |= {"anchors": []}
     parameters["diagnostics"]["projections"]["models"] = []
     path.write_text(yaml.safe_dump(parameters), encoding="utf-8")
-    run_in(own_study, "kedro", "run", "--env=test")
+    run_shared(own_study, "kedro", "run", "--env=test")
     shown = _execute(own_study, monkeypatch)
     assert "digits" not in shown
     assert "shapes" in shown

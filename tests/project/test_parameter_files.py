@@ -70,9 +70,9 @@ MISTAKES: dict[str, tuple[str | bytes, str]] = {
     "a reference within a reference": ("a: ${b.${c}}\nc: d", "a reference within a reference"),
     "half a reference": (
         "a:\n  b: [x, '${']",
-        r"parameters.yml, line 2, key a.b.1: '\$\{' is no reference; write \$\{name of a key\}",
+        r"parameters.yml, line 2, key a.b.1: '\$\{' is not a reference; write \$\{name of a key\}",
     ),
-    "a reference without an end": ("a: '${x:y'", r"line 1, key a: '\$\{x:y' is no reference"),
+    "a reference without an end": ("a: '${x:y'", r"line 1, key a: '\$\{x:y' is not a reference"),
     "an environment variable in braces": (
         "a: ${DATA_2}/b",
         r"'DATA_2' not found; an environment variable is written \$DATA_2, without braces",
@@ -135,7 +135,7 @@ def test_what_is_sound_is_read(content: str, key: str, value: Any, tmp_path: Pat
         assert load(tmp_path, content)[key] == value
 
 
-def test_a_folder_with_the_name_of_a_file_is_told(tmp_path: Path) -> None:
+def test_a_folder_with_the_name_of_a_file_is_reported(tmp_path: Path) -> None:
     load(tmp_path, "")
     (tmp_path / "local/parameters.yml").unlink()
     (tmp_path / "local/parameters.yml").mkdir()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from safetensors.numpy import load_file
-from tests.small_study import run_in
+from tests.small_study import run_shared
 
 TABLES = "data/test/07_model_output"
 PARAMS = (
@@ -19,11 +19,11 @@ PARAMS = (
 @pytest.mark.slow
 def test_a_run_probes_maps_and_fits_by_another_solver(own_study: Path) -> None:
     command = ("kedro", "run", "--env=test", "--pipelines=probing", PARAMS)
-    shown = run_in(own_study, *command, "--dry-run").stdout
+    shown = run_shared(own_study, *command, "--dry-run").stdout
     line = next(line for line in shown.splitlines() if line.startswith("layer_probes: digits/"))
     assert "probes in 1 passes of" in line
     assert "memory" in line
-    run_in(own_study, *command)
+    run_shared(own_study, *command)
     maps = pd.read_parquet(own_study / TABLES / "layer_probe_results.parquet")
     assert set(maps["model"]) == {"cnn_supervised_s0"}
     assert "2x2" in set(maps["readout"])

@@ -98,7 +98,7 @@ def test_the_study_as_it_is_has_no_unknown_name(parameters: dict[str, Any]) -> N
 
 
 @pytest.mark.parametrize("place", WRONG)
-def test_an_unknown_name_is_told_with_its_place(parameters: dict[str, Any], place: str) -> None:
+def test_an_unknown_name_is_reported_with_its_place(parameters: dict[str, Any], place: str) -> None:
     changed, (group, _, key), (value, message) = deepcopy(parameters), place.partition("."), WRONG[place]
     changed[group][key] = value
     with pytest.raises(ValueError, match=f"^parameter {place}") as refused:
@@ -114,7 +114,7 @@ def test_an_unknown_name_is_told_with_its_place(parameters: dict[str, Any], plac
         (
             "probing.layer_probes",
             ["relu1", "relu33"],
-            "'relu33' is no layer of network 'cnn_supervised_s0'; did",
+            "'relu33' is not a layer of network 'cnn_supervised_s0'; did",
         ),
         (
             "diagnostics.projections",
@@ -311,7 +311,7 @@ def test_the_rest_of_a_pipeline_that_ran_in_part_is_stale() -> None:
     assert said.endswith("kedro run --env=test --pipelines=features,similarity,reporting")
 
 
-def test_an_unknown_anchor_is_told_with_both_ways_out(parameters: dict[str, Any]) -> None:
+def test_an_unknown_anchor_is_reported_with_both_ways_out(parameters: dict[str, Any]) -> None:
     changed = deepcopy(parameters)
     changed["consistency"]["anchors"] = ["cnn_simclr_s9"]
     said = r"did you mean .*\? \(or set consistency\.anchors: \[\]\)$"
@@ -363,7 +363,7 @@ def test_layers_without_positions_cannot_be_attended_to(parameters: dict[str, An
     _check(changed, "probing")
 
 
-def test_each_file_of_weights_that_does_not_fit_is_told_in_one_line(
+def test_each_file_of_weights_that_does_not_fit_is_reported_in_one_line(
     parameters: dict[str, Any], tmp_path: Path
 ) -> None:
     torch.save(build_network("cnn", n_classes=7, seed=0).state_dict(), tmp_path / "seven.pth")
@@ -389,7 +389,7 @@ def test_each_file_of_weights_that_does_not_fit_is_told_in_one_line(
     require_readable_networks(changed, {}, make_pipeline("similarity"), Files())  # which reads none of them
 
 
-def test_an_architecture_whose_layers_do_not_fit_is_told_before_the_run(
+def test_an_architecture_whose_layers_do_not_fit_is_reported_before_the_run(
     parameters: dict[str, Any], tmp_path: Path
 ) -> None:
     folder = tmp_path / "local/architectures"

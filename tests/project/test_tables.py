@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from tests.project.conftest import ROOT, run_in
+from tests.project.conftest import ROOT, run_shared
 
 from rep_kedro.commands import tables
 from rep_kedro.schemas import TABLES
@@ -29,7 +29,7 @@ def test_a_run_writes_exactly_the_declared_columns_and_types(study: Path, name: 
 
 
 def test_the_page_of_tables_is_that_of_the_declarations() -> None:
-    assert "agrees" in run_in(ROOT, "kedro", "tables", "--check").stdout
+    assert "agrees" in run_shared(ROOT, "kedro", "tables", "--check").stdout
 
 
 def test_a_page_that_differs_is_noticed_and_written_again(

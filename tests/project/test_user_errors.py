@@ -289,7 +289,8 @@ def test_damaged_results_are_named_with_what_to_do(own_study: Path) -> None:
     plan = own_study / "data/test/04_feature/features/plan.json"
     plan.write_text("{broken")
     assert "is not a plan written by this project" in _fail(own_study, "--pipelines=similarity")
-    run_in(own_study, "kedro", "run", "--env=test", "--pipelines=features")  # mends the plan, keeps the rest
+    # repairs the plan, keeps the rest
+    run_shared(own_study, "kedro", "run", "--env=test", "--pipelines=features")
     assert plan.read_text().startswith("{\n")
 
 
@@ -380,14 +381,14 @@ def test_an_interrupted_run_says_so_and_goes_on_where_it_stopped(tmp_path: Path)
     stamp = first.stat().st_mtime_ns
     grids = {"training": {"grids": [{**GRID, "schedule": {**SCHEDULE, "epochs": 12, "learning_rate": 0.02}}]}}
     (folder / "conf/local/parameters.yml").write_text(yaml.safe_dump(grids))
-    again = run_in(folder, "kedro", "run", "--pipelines=training").stderr
+    again = run_shared(folder, "kedro", "run", "--pipelines=training").stderr
     assert "networks: 1 members: 0 computed, 1 kept" in again
     assert first.stat().st_mtime_ns == stamp
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="needs to mount a file system")
-def test_a_full_or_read_only_disk_is_told_and_nothing_is_lost(own_study: Path) -> None:
+def test_a_full_or_read_only_disk_is_reported_and_nothing_is_lost(own_study: Path) -> None:
     data = own_study / "data"
     shutil.move(data, own_study / "kept")
     data.mkdir()
@@ -437,7 +438,7 @@ def _merged(old: Any, change: Any) -> Any:
 
 def _fail(folder: Path, *arguments: str) -> str:
     """Run, expect a mistake to be reported, and return the output."""
-    ended = run_in(folder, "kedro", "run", "--env=test", *arguments, check=False)
+    ended = run_shared(folder, "kedro", "run", "--env=test", *arguments, check=False)
     assert ended.returncode == 1, ended.stderr
     assert "Traceback" not in ended.stderr
     return ended.stderr

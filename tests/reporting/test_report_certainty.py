@@ -53,7 +53,7 @@ def test_the_line_of_chance_is_the_largest_threshold_and_is_left_out_without_a_n
     assert "chance" not in text_of(without)
 
 
-def test_kinds_that_differ_in_their_training_set_are_told_apart(study, measure):
+def test_kinds_that_differ_in_their_training_set_are_distinguished(study, measure):
     other = study.noise_ceilings.query("objective == 'supervised'").assign(trained_on="shapes")
     figure = draw_ceilings(study, measure, noise_ceilings=pd.concat([study.noise_ceilings, other]))
     assert {"supervised, CNN, digits", "supervised, CNN, shapes"} <= set(text_of(figure).split("\n"))

@@ -366,7 +366,7 @@ COLOUR_BLINDNESS = {
 
 
 @pytest.mark.parametrize("vision", COLOUR_BLINDNESS)
-def test_objectives_can_be_told_apart_without_full_colour_vision(vision):
+def test_objectives_can_be_distinguished_without_full_colour_vision(vision):
     names = ["supervised", "simclr", "vicreg", "image_text", "untrained"]
     labs = {name: lab_of(OBJECTIVE_COLOURS[name], COLOUR_BLINDNESS[vision]) for name in names}
     for index, name in enumerate(names):

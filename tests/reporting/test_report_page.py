@@ -405,7 +405,7 @@ def test_words_and_numbers_read_well():
     assert write_number(pd.NA) == write_number(None) == "undefined"
 
 
-def test_untrained_networks_that_go_on_are_told_apart(study, html):
+def test_untrained_networks_that_go_on_are_distinguished(study, html):
     results = study.stitching_results
     text = Page(html).text.replace("\u00a0", " ")
     assert "if it is untrained" not in text

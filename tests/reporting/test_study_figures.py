@@ -118,7 +118,7 @@ def test_rows_are_equal_whatever_their_index_and_kind_of_gap():
 
 
 @pytest.mark.slow
-def test_unchanged_figures_are_kept_and_a_damaged_one_is_told(plan, tmp_path):
+def test_unchanged_figures_are_kept_and_a_damaged_one_is_reported(plan, tmp_path):
     whole = plan()
     few = {name: whole[name] for name in ("mean_and_spread", "categories")}
     dataset = FigureCollectionDataset(

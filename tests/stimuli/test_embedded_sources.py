@@ -125,7 +125,7 @@ def test_shapes_keep_the_contrast_and_the_noise_asked_for():
         assert abs(change).max() >= 5
 
 
-def test_shapes_can_be_told_apart_but_not_by_colour(make_set):
+def test_shapes_can_be_distinguished_but_not_by_colour(make_set):
     table, _ = make_set(source="shapes", n_train=600, n_test=120)
     pixels = pixels_of(table, 16).reshape(720, 3, -1).astype(float)
     labels, is_test = np.array(table["label"]), np.array(table["split"]) == "test"

@@ -88,7 +88,7 @@ def test_classes_that_share_a_name_are_counted_apart(tmp_path):
     assert _distinct_names(["crane", "maillot", "crane"]) == ["crane (0)", "maillot", "crane (2)"]
 
 
-def test_what_is_left_out_is_told_in_the_log_and_in_the_row(tmp_path, caplog):
+def test_what_is_left_out_is_reported_in_the_log_and_in_the_row(tmp_path, caplog):
     folder = tmp_path / "photos"
     for name in ("cat", "dog", "cow"):
         (folder / name).mkdir(parents=True)

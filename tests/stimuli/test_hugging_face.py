@@ -288,7 +288,7 @@ def test_what_is_not_cached_is_one_line_with_the_way_out(ingest, hub, revision):
     assert f"hf download --repo-type dataset birds/tiny --revision {revision}" in shown
 
 
-def test_unknown_names_on_the_hub_are_told_apart(ingest, hub):
+def test_unknown_names_on_the_hub_are_distinguished(ingest, hub):
     shown = ingest({"repo": "birds/none"}, endpoint=hub.url)["error"]
     assert "has no data set 'birds/none'" in shown
     assert "\n" not in shown

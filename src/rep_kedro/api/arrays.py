@@ -87,7 +87,7 @@ def to_numpy(array: Array, what: str) -> np.ndarray:
     try:
         found = np.asanyarray(array)
     except (ValueError, TypeError, RuntimeError) as problem:
-        raise UserError(f"{what} is no array of numbers: {problem}") from problem
+        raise UserError(f"{what} is not an array of numbers: {problem}") from problem
     n_masked = int(np.ma.getmaskarray(found).sum()) if isinstance(found, np.ma.MaskedArray) else 0
     if n_masked:
         raise UserError(f"{what} has {n_masked} masked values; leave out their samples (rows), in all arrays")

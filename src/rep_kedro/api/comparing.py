@@ -47,7 +47,7 @@ class SimilarityMatrix:
 
     @property
     def value(self) -> float:
-        """The number for two representations: that of the first row and second column.
+        """The number for two representations, at the first row and second column.
 
         Raises:
             UserError: If there are not two representations.
@@ -152,7 +152,7 @@ def similarity(
         The matrix; ``.value`` is the number for two representations.
 
     Raises:
-        UserError: If the measure is unknown, or a representation is no matrix, holds another number of
+        UserError: If the measure is unknown, or a representation is not a matrix, holds another number of
             stimuli, fewer than four, or NaN or infinity.
 
     Example:

@@ -65,8 +65,8 @@ def spectrum(
         epsilon: Added to each singular value share by RankMe.
 
     Raises:
-        UserError: If it is no finite matrix of at least two samples, its squares leave the range of float64,
-            or ``delta``, ``rule`` or ``epsilon`` is not allowed.
+        UserError: If it is not a finite matrix of two samples or more, its squares leave the range of
+            float64, or ``delta``, ``rule`` or ``epsilon`` is not allowed.
 
     Cost:
         With m the smaller and k the larger of both sides, memory O(m * k), time O(m^2 * k).
@@ -120,7 +120,7 @@ def neighbour_dimensions(representation: Array) -> NeighbourDimensions:
         ``n_distinct`` (samples that differ) and ``reason``, why values are NaN.
 
     Raises:
-        UserError: If it is no finite matrix of at least three samples.
+        UserError: If it is not a finite matrix of at least three samples.
 
     Cost:
         Time O(n_samples^2 * n_features); 10,000 samples of 512 features take some seconds.

@@ -45,11 +45,11 @@ def require_temporary_folder(folder: str | None) -> None:
         folder: Value of ``TMPDIR``; none and an empty one leave the choice to the system.
 
     Raises:
-        ValueError: If it is no folder in which files can be made.
+        ValueError: If it is not a folder in which files can be made.
     """
     if folder and not (os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)):
         raise UserError(
-            f"the environment variable TMPDIR names {folder!r}, which is no folder that can be written;"
+            f"the environment variable TMPDIR names {folder!r}, which is not a folder that can be written;"
             " make it, or unset TMPDIR"
         )
 

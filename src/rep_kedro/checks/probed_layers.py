@@ -41,7 +41,7 @@ def find_layers_without_projection(
 def find_layers_without_probe(
     params: "LayerProbesParams", features: "FeaturesParams", training: "TrainingParams"
 ) -> Iterator[str]:
-    """Yield why a name is no layer of a network that is probed, or a layer cannot be probed so.
+    """Yield why a name is not a layer of a network that is probed, or a layer cannot be probed so.
 
     Networks that are neither trained here nor entries are left to the planning of the probes.
     """
@@ -60,7 +60,7 @@ def find_layers_without_probe(
                 wanted = own.layers if isinstance(own.layers, list) else []
                 unknown = [layer for layer in wanted if layer not in known]
                 for layer in unknown:
-                    yield f"{layer!r} is no layer of network {name!r}; {suggest(layer, known)}"
+                    yield f"{layer!r} is not a layer of network {name!r}; {suggest(layer, known)}"
                 if not unknown:
                     list_tasks(
                         outputs_by_formula(name, definition, definition.keep, _UNKNOWN_CLASSES, own), own

@@ -31,7 +31,7 @@ def require_compared_measure(parameters: Mapping[str, Any], given: Mapping[str, 
 
 
 def require_known_anchors(parameters: Mapping[str, Any], given: Mapping[str, Any], loader: Loader) -> None:
-    """Refuse an anchor of consistency that is no network of the study.
+    """Refuse an anchor of consistency that is not a network of the study.
 
     Raises:
         ValueError: If one is none; the message has its place, and close matches or the networks there are.

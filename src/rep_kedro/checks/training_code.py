@@ -1,4 +1,4 @@
-"""Check before anything runs the code of the user that trainings would run: allowed, there, to be called."""
+"""Check the user's code that trainings would run: it is allowed, exists and can be called."""
 
 import json
 from collections.abc import Iterator
@@ -59,7 +59,7 @@ def _require_fit(purpose: str, code: "OwnCode") -> None:
             code.require_callable("groups", lr="learning rate")
             made = code.load()
             if isinstance(made, type) and not issubclass(made, Optimizer):
-                raise UserError(f"{code.file}: {code.name} is no torch optimiser")
+                raise UserError(f"{code.file}: {code.name} is not a torch optimiser")
         case "curve":
             code.require_callable("progress")
         case _:

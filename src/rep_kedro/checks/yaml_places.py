@@ -52,7 +52,7 @@ def _faults(node: Any, key: str) -> Iterator[str]:
             yield from _faults(value, f"{key}.{position}")
     elif "${" in node.value and not _can_be_parsed(node.value):
         yield (
-            f"{place}: {node.value!r} is no reference;"
+            f"{place}: {node.value!r} is not a reference;"
             r" write ${name of a key}, or \${ where the characters themselves are meant"
         )
 

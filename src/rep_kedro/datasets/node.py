@@ -31,7 +31,7 @@ class RecipeNode(Node):
         inputs: As of any node.
         outputs: As of any node.
         counts: What of an input counts, by the input's name, where that is not all of it: parameters that
-            change no value, such as a device or a path, are no part of a recipe.
+            change no value, such as a device or a path, are not part of a recipe.
         data: Files and folders of data that the code reads, such as templates: their content counts.
         **options: As of any node.
     """

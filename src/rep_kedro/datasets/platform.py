@@ -1,6 +1,6 @@
 """Where numbers were computed, as far as their bytes depend on it.
 
-Members whose last digits depend on the machine keep this in their header under ``platform``; it is no part of
+Members whose last digits depend on the machine keep this in their header under ``platform``; not part of
 a recipe, so that members computed elsewhere are kept.
 """
 

@@ -24,7 +24,7 @@ class LayerRow(NamedTuple):
     Attributes:
         layer: Name as an entry's `layers` takes it.
         kind: Class of the module.
-        shape: Of the output for one image, without the batch axis; None if it is no tensor.
+        shape: Of the output for one image, without the batch axis; None if it is not a tensor.
         n_parameters: Of the layer with all its parts.
         receptive_field_px: Side of what one position sees, padding included; None where it is not known.
     """

@@ -65,7 +65,7 @@ def load_definition(name: str) -> DefinedNetwork:
     """Return the network called `name`; `<name>_w<n>` multiplies its widths by n.
 
     Raises:
-        ValueError: If the name is unknown or of two files, or the file is no sound graph.
+        ValueError: If the name is unknown or of two files, or the file is not a sound graph.
     """
     places = _find_places()
     base, factor = name, 1

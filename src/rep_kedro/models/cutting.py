@@ -76,7 +76,7 @@ class CutNetwork:
                 faster, and equal to rounding.
 
         Raises:
-            UserError: If the layer is no cut point, or another one does not follow it.
+            UserError: If the layer is not a cut point, or another one does not follow it.
         """
         self.require_cut_point(layer)
         graph, made = fx.Graph(), dict[fx.Node, fx.Node]()
@@ -116,7 +116,7 @@ class CutNetwork:
 
     def _is_cut(self, step: fx.Node) -> bool:
         needed = self._needed(step, [self._output])
-        is_read = any(step in node.all_input_nodes for node in needed)  # the output itself is no place to cut
+        is_read = any(step in node.all_input_nodes for node in needed)  # not where the output is
         return is_read and self._image not in needed
 
 

@@ -82,7 +82,7 @@ class LayerReader:
             By layer, in depth order: features (n_stimuli, n_features) if pooled, else the activation.
 
         Raises:
-            ValueError: If an output is no tensor, has another number of stimuli, or cannot be pooled.
+            ValueError: If an output is not a tensor, has another number of stimuli, or cannot be pooled.
         """
         found: dict[str, Tensor] = {}
         forms = self.find_forms(pooling) if pooling else {}

@@ -37,7 +37,7 @@ class Survey:
     Attributes:
         calls: In order of execution.
         uncalled: Names of parts that exist, but are never called.
-        image_px: Height and width of the stimulus; None if it is no image.
+        image_px: Height and width of the stimulus; None if it is not an image.
     """
 
     calls: tuple[Call, ...]

@@ -16,7 +16,7 @@ from rep_kedro.models.preprocessing import Preprocessing
 from rep_kedro.models.projector import rebuild_projector
 
 MONITOR_PREFIX = "monitor/"
-"""Begins the names of tensors that are no weights: what watched the training stored them."""
+"""Begins the names of tensors that are not weights: what watched the training stored them."""
 
 
 PROJECTOR_PREFIX = "projector/"

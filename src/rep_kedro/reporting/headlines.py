@@ -115,7 +115,7 @@ def rank(
     share_units: bool = False,
     level: float = LEVEL,
 ) -> Ranking | None:
-    """Rank candidates; those without an estimate are left out, and fewer than two are no ranking.
+    """Rank candidates; those without an estimate are left out, and fewer than two are not a ranking.
 
     Args:
         names: Of the candidates.

@@ -66,7 +66,7 @@ def open_archive(file: Path, limits: Limits) -> Iterator[tuple[tarfile.TarFile, 
     """Open an archive and the stream that its members' contents are read from.
 
     Raises:
-        One of BROKEN: If it is no archive, or damaged.
+        One of BROKEN: If it is not an archive, or damaged.
     """
     with file.open("rb") as plain:
         start = plain.read(2)

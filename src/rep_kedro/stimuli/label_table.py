@@ -16,7 +16,7 @@ _MAY_BE_MISSING = frozenset({"nan", "na", "n/a", "#n/a", "<na>", "null", "none",
 
 @dataclass
 class LabelTable:
-    """What a table says.
+    """The content of a table of labels.
 
     Attributes:
         name: Of its file.
@@ -59,7 +59,7 @@ def read_label_table(spec: LabelTableSpec, limits: Limits) -> LabelTable:
 
     Raises:
         DamagedSourceError: If the file is damaged, a row has no id, or rows of one id contradict each other.
-        UserError: If texts could mean no label, or values of the column of splits are no names of splits.
+        UserError: If texts could mean no label, or values of the column of splits are not names of splits.
     """
     file = TableFile(spec.file, limits, spec.delimiter)
     names = _choose_label_columns(file, spec)

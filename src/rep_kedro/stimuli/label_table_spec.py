@@ -36,7 +36,7 @@ class LabelTableSpec(Parameters):
         label: Columns of labels. The first is the label of the set, and probes choose among all. Where it is
             not given it is the only other column.
         split: Column of splits, whose values follow the rule of names (``rep_kedro.stimuli.split_names``).
-        splits: Values of that column by split, where they are no names of splits, such as numbers of folds;
+        splits: Values of that column by split, where they are not names of splits, such as numbers of folds;
             rows with other values are left out and counted.
         multi_label: Columns with several labels in a cell, kept with the set: the separator by column, or
             null (or a list of columns) where cells are lists (JSON lines, Parquet).

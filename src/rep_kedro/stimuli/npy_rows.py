@@ -31,7 +31,7 @@ def list_arrays(file: Path) -> dict[str, zipfile.ZipInfo]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        DamagedSourceError: If it is no archive, or truncated, or has a name twice.
+        DamagedSourceError: If it is not an archive, or truncated, or has a name twice.
     """
     with require_path(file).open("rb") as stream:
         if stream.read(6) == b"\x93NUMPY":

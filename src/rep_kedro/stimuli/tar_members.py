@@ -78,7 +78,7 @@ def _next_archive(file: CappedStream, end: int) -> tarfile.TarFile | None:
 
     Raises:
         tarfile.ReadError: If the end mark is missing, which the library takes any zeroed header for, if more
-            zeros follow than end an archive, or what follows is no archive.
+            zeros follow than end an archive, or what follows is not an archive.
     """
     file.seek(end)
     n_zeros = 0

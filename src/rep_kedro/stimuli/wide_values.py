@@ -106,7 +106,7 @@ def _narrow_by_window(image: "Image", window: ValueRange) -> Narrowed:
     """Load a grey image and return its window.
 
     Raises:
-        NotReadError: If it is no grey image, its values are not as stored, or one is no finite number.
+        NotReadError: If it is not a grey image, its values are not as stored, or one is not a finite number.
     """
     import numpy as np
     from PIL import Image

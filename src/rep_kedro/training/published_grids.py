@@ -61,7 +61,7 @@ def read_published_grid(content: Any) -> ReadGrid:
     """Return the grid of a configuration.
 
     Raises:
-        UserError: If it is not a mapping, a list is empty or has a value twice, a value is no name or
+        UserError: If it is not a mapping, a list is empty or has a value twice, a value is not a name or
             count, or nothing of it can be trained here.
     """
     if not isinstance(content, Mapping):

@@ -49,7 +49,12 @@ def _value(representations, name):
 
 
 @pytest.mark.parametrize(
-    "name", ["cka_linear_debiased", "cka_rbf_median_0.4_debiased", "rsa_correlation_pearson"]
+    "name",
+    [
+        "cka_linear_debiased",
+        pytest.param("cka_rbf_median_0.4_debiased", marks=pytest.mark.slow),
+        "rsa_correlation_pearson",
+    ],
 )
 def test_intervals_cover_the_value_in_the_population(name):
     generator = torch.Generator().manual_seed(0)

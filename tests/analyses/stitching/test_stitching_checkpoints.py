@@ -163,7 +163,7 @@ def test_chosen_networks_may_be_from_files_and_trained_here(study, tmp_path):
         _plan(study, files, models=["c"])
 
 
-def test_names_that_hold_the_word_between_front_and_end_are_told_apart(study, tmp_path):
+def test_names_that_hold_the_word_between_front_and_end_are_distinguished(study, tmp_path):
     files = {name: _entry(tmp_path, f"cnn_s{i}") for i, name in enumerate(("a-to-b", "b"))}
     table = tabulate_stitches(run_plan(tmp_path / "out", _plan(study, files, models=list(files))))[0]
     assert set(zip(table["front_model"], table["end_model"], strict=True)) == {

@@ -380,7 +380,7 @@ def test_a_batch_size_changes_no_recipe_but_a_map_does(study):
     assert recipe() != recipe(layers="cut_points")
 
 
-def test_networks_without_a_partner_are_logged_and_nothing_is_planned(study, caplog):
+def test_networks_without_a_partner_are_reported_and_nothing_is_planned(study, caplog):
     with caplog.at_level(logging.INFO):
         assert (
             plan_stitches(

@@ -59,7 +59,7 @@ def test_crossed_distances_are_unbiased_over_all_noise():
     assert torch.stack(found).mean().item() == pytest.approx(np.sum((true[0] - true[1]) ** 2) / 2, rel=1e-12)
 
 
-def test_stimuli_that_are_not_told_apart_are_at_zero_on_average_and_of_mahalanobis_they_are_not():
+def test_stimuli_that_are_not_distinguished_are_at_zero_on_average_and_of_mahalanobis_they_are_not():
     x = torch.from_numpy(np.random.default_rng(0).standard_normal((4, 150, 6)))
     crossed, plain = make_rdm(x, "crossnobis"), make_rdm(x, "mahalanobis")
     assert abs(crossed.mean().item()) < 0.05

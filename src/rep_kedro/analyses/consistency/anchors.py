@@ -72,7 +72,7 @@ def compare_anchors(similarities: DataFrame, model_cards: DataFrame, params: Con
         above the level.
 
     Raises:
-        ValueError: If an anchor is no network of the study.
+        ValueError: If an anchor is not a network of the study.
     """
     rows = [
         row

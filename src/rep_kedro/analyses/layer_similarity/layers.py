@@ -91,7 +91,7 @@ def _choose(known: Mapping[str, Sequence[str]], params: LayerSimilarityParams) -
 
 
 def _matching(pattern: str, names: Sequence[str]) -> tuple[str, ...]:
-    """Return the layers of one network that a name or pattern fits; none is no error here."""
+    """Return the layers of one network that a name or pattern fits; none is not an error here."""
     from rep_kedro.models.layers import select_layers
 
     try:

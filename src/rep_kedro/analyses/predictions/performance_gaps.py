@@ -29,7 +29,7 @@ def compute_performance_gaps(
 ) -> DataFrame:
     """Correlate similarity with the absolute difference of test accuracies, on each stimulus set.
 
-    Pairs share networks, so intervals draw networks (a network is no pair with its own copy), and p-values
+    Pairs share networks, so intervals draw networks (a network is not a pair with its own copy), and p-values
     permute the networks' names (two-sided), without networks that have no similarity to any. Negative:
     similar networks perform equally well.
 

@@ -1,4 +1,4 @@
-"""Accuracy and loss of a network with projected layers; only what lies behind a layer runs again."""
+"""Accuracy and loss of a network with projected layers; only what follows a layer runs again."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field

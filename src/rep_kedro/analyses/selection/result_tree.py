@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from rep_kedro.datasets import TensorsHandle
 
-_MONITORS = "monitor/"  # tensors that are stored with a network and are no weights
+_MONITORS = "monitor/"  # tensors that are stored with a network and are not weights
 _NO_PART_OF_THE_HEAD = ("predictions", "probabilities", LOGITS)
 _FOREIGN = re.compile(r"[^\w.+=@,-]+", re.ASCII)
 _MOST_CHARS = 150

@@ -169,7 +169,7 @@ def _table_of(name: str, table: RunsTable) -> DataFrame:
         text = _content_of(name, table).decode("utf-8-sig")
         if (at := text.find("\0")) >= 0:
             raise UserError(f"{place} is no text: line {text.count(chr(10), 0, at) + 1} has a NUL byte")
-        text = io.StringIO(text, newline=None).read()  # lines of any system end alike
+        text = io.StringIO(text, newline=None).read()  # line ends of any system become one
         lines = [line for line in csv.reader(io.StringIO(text), strict=True) if any(map(str.strip, line))]
     except (UnicodeDecodeError, csv.Error) as problem:
         raise UserError(f"{place} is not a CSV file in UTF-8: {problem}") from problem

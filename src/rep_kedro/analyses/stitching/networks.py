@@ -28,7 +28,7 @@ class Study(NamedTuple):
         stimulus_sets: Handles by name.
         networks: Handles of networks trained here.
         entries: Networks from elsewhere, by name.
-        absent: Networks that should be there and are missing; they are no mistake of the parameters.
+        absent: Networks that should be there and are missing; they are not a mistake of the parameters.
         params: What is chosen.
     """
 

@@ -59,7 +59,7 @@ def open_arrays(
     Args:
         path: The file.
         name: What messages call it.
-        ids: Name of the array of stimulus ids, which in Parquet is no feature.
+        ids: Name of the array of stimulus ids, which in Parquet is not a feature.
         limit_bytes: Most memory that a row of an `.npz` file, a chunk of an HDF5 file or a page of a Parquet
             file may take: these are unpacked as a whole.
 
@@ -126,7 +126,7 @@ def _open_safetensors(path: Path) -> dict[str, StoredArray]:
     # Closed when the last slice of it is gone; it is mapped, not read.
     file: Any = safe_open(path, framework="pt")
     file.__enter__()
-    slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118 - it is no mapping
+    slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118 - it is not a mapping
     found = dict[str, StoredArray]()
     for key, part in slices.items():
         kind, shape = part.get_dtype(), tuple(part.get_shape())

@@ -15,7 +15,7 @@ from torch import Tensor
 
 SaturationRule = Literal["reach", "delve"]
 
-RELATIVE_NEGATIVE = 1e-10  # an eigenvalue this far below zero relative to the largest is no rounding
+RELATIVE_NEGATIVE = 1e-10  # an eigenvalue this far below zero relative to the largest is not rounding
 FLOAT32_NEGATIVE = 1e-5  # the same for products in float32
 DELVE_GAP = 0.02  # delve adds one component only if more than this share is missing
 

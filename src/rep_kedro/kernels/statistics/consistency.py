@@ -81,8 +81,8 @@ def pairwise_consistency(
     """Correlate model similarities between all pairs of stimulus sets, for each set of model pairs.
 
     Neither the pairs of stimulus sets nor the model pairs are independent of each other: a spread over them
-    is no standard error (see ``kernels.bootstrap`` and ``kernels.mantel``). A model pair whose similarity is
-    NaN on one of the two stimulus sets is left out of that correlation and counted.
+    is not a standard error (see ``kernels.bootstrap`` and ``kernels.mantel``). A model pair whose similarity
+    is NaN on one of the two stimulus sets is left out of that correlation and counted.
 
     Args:
         similarities: One similarity matrix per stimulus set, shape (n_sets, n_models, n_models), symmetric;

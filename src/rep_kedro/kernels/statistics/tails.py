@@ -8,7 +8,7 @@ def find_tail(accuracies: NDArray[np.float64], epsilon: float) -> int | None:
     """Return the first layer from which the gain of probes stays below a bound.
 
     The gain of a layer t is what it and all later layers add to the best accuracy before:
-    max(a_t, ..., a_L) - max(a_1, ..., a_(t-1)). A dip that later layers make good is no gain.
+    max(a_t, ..., a_L) - max(a_1, ..., a_(t-1)). A dip that later layers make good is not a gain.
 
     Args:
         accuracies: Of one probe per layer, in depth order, (n_layers,), from 0 to 1.

@@ -1,4 +1,4 @@
-"""What lies between two stitches: maps on the straight line from one to the other."""
+"""Maps on the straight line from one stitch to another."""
 
 import torch
 

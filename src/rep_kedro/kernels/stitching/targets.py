@@ -79,7 +79,7 @@ def make_target(
         Shape (n_stimuli, n_classes), float32; rows sum to 1 if a stimulus has one label.
 
     Raises:
-        ValueError: If shapes differ, a label is no class, or the front's logits are needed and missing.
+        ValueError: If shapes differ, a label is not a class, or the front's logits are needed and missing.
 
     Source:
         Csiszárik et al. 2021, arXiv:2110.14633, section 4; Hinton et al. 2015, arXiv:1503.02531

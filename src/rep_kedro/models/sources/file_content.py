@@ -72,7 +72,7 @@ def _read_safetensors(path: Path, name: str) -> dict[str, Any]:
 
     try:
         with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is no mapping
+            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is not a mapping
     except Exception as problem:  # also of types of numbers that torch lacks
         cause = " ".join(str(problem).split()).removeprefix("Error while deserializing header: ")
         raise UserError(

@@ -98,7 +98,7 @@ def build(spec: TransformersModel, *, with_weights: bool) -> nn.Module:
     """Return the network.
 
     Raises:
-        UserError: If it is no vision model of the library, or its weights are missing or do not fit.
+        UserError: If it is not a vision model of the library, or its weights are missing or do not fit.
     """
     reads = with_weights and spec.pretrained
     folder = _folder_of(spec, with_weights=reads)

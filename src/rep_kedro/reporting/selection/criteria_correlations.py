@@ -24,7 +24,7 @@ from rep_kedro.reporting.tables import in_order, objectives_in_order
 from rep_kedro.reporting.texts import figure_texts
 
 TITLE = figure_texts("criteria_correlations")["title"]
-FIRST = "rankme"  # the criterion that the report is about stands first
+FIRST = "rankme"  # the criterion that the report is about comes first
 ALL = "all"  # methods together: a criterion cannot be compared between them
 FEWEST_RUNS = 10  # with fewer, percentile intervals over runs are too narrow
 MOST_PANELS, MOST_ROWS, MOST_METHODS = 3, 22, 6

@@ -65,7 +65,7 @@ def read(spec: NpzSpec, log: DamageLog) -> StimulusStream:
 
     Raises:
         FileNotFoundError: If a file is missing.
-        DamagedSourceError: If a file is no archive, an array is missing, or shapes or types do not fit.
+        DamagedSourceError: If a file is not an archive, an array is missing, or shapes or types do not fit.
         UserError: If names could be those of splits, or not.
     """
     parts = [part for split, file in _list_files(spec, log) for part in _open_parts(split, file, spec)]
