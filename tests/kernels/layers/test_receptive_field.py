@@ -9,7 +9,6 @@ from tests.reference import receptive_field as reference
 from rep_kedro.kernels.layers.receptive_field import (
     Index,
     ReceptiveField,
-    Sight,
     measure,
     merge_indices,
     pick_first,
@@ -18,6 +17,7 @@ from rep_kedro.kernels.layers.receptive_field import (
     read_windows,
     rename,
     see_image,
+    see_nothing,
     split_index,
     unite,
 )
@@ -159,6 +159,5 @@ def test_positions_that_see_nothing_add_nothing():
     assert whole.whole == (0, 3)
     alone = pick_first(placed, {target})
     assert measure(alone) is None
-    nothing = Sight((), None, 1)
-    assert measure(nothing) is None
-    assert measure(unite([alone, nothing])) is None
+    assert measure(see_nothing()) is None
+    assert measure(unite([alone, see_nothing()])) is None
