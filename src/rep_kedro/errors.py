@@ -4,9 +4,9 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 
-_SHOWN = 20
 SHOWN_NAMES = 5
 _LEAST_PART = 3  # letters that a name must share to be shown as containing the unknown one
+_SHOWN = 20
 
 
 class UserError(ValueError):
@@ -39,17 +39,6 @@ def counted(n: int, noun: str) -> str:
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
-def shorten(names: Sequence[str], most: int = SHOWN_NAMES) -> str:
-    """Return some names, and how many more there are.
-
-    Example:
-        >>> shorten(["a", "b", "c", "d", "e", "f", "g"])
-        'a, b, c, d, e and 2 more'
-    """
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
-
-
 def suggest(unknown: object, known: Iterable[object]) -> str:
     """Return the end of a message about an unknown name: close matches, else what contains it or is known.
 
@@ -73,6 +62,17 @@ def suggest(unknown: object, known: Iterable[object]) -> str:
 def close_names(unknown: object, known: Iterable[object]) -> list[str]:
     """Return up to three known names that resemble an unknown one, the closest first."""
     return get_close_matches(str(unknown), [str(name) for name in known])
+
+
+def shorten(names: Sequence[str], most: int = SHOWN_NAMES) -> str:
+    """Return some names, and how many more there are.
+
+    Example:
+        >>> shorten(["a", "b", "c", "d", "e", "f", "g"])
+        'a, b, c, d, e and 2 more'
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def require_known(kind: str, name: object, known: Collection[object]) -> None:

@@ -1,5 +1,7 @@
 """One call for many measures: shared work, refusals, reasons, input errors, values others agree on."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -247,6 +249,24 @@ def test_requests_that_make_no_sense_are_refused_at_once():
     with pytest.raises(TypeError, match="got the single string 'cka_linear_biased'"):
         compare_models(draw(), "cka_linear_biased", memory_bytes=10**6)
     assert list(compare_models(draw(), [], memory_bytes=10**6)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "error"),
+    [
+        ("rtd_lite", {"statistic": "rtd"}, ValueError),
+        ("rsa_cosine_pearson", {"rdm": "mahalanobis"}, ValueError),
+        ("disagreement", {"statistic": "disagreemnt"}, ValueError),
+        ("svcca_0.99", {"statistic": "svca"}, KeyError),
+        ("gulp_1", {"rigde": 1.0}, TypeError),
+        ("mutual_knn_10", {"k": 10}, TypeError),
+    ],
+)
+def test_an_entry_that_no_kernel_knows_is_an_error(name, changed, error):
+    measure = replace(MEASURES[name], parameters={**MEASURES[name].parameters, **changed})
+    logits = [torch.ones(12, 5), torch.eye(12, 5)]
+    with pytest.raises(error, match=rf"has no answer to \{{'{name}'" if error is ValueError else None):
+        list(compare_module.compare_under(logits, [measure], memory_bytes=10**6))
 
 
 @pytest.mark.gpu

@@ -94,9 +94,14 @@ def _compare_families(
             continue
         runner = next(iter(by_id.values())).runner
         requests = {name: dict(measure.parameters) for name, measure in by_id.items()}
-        for name, values, reasons in runner(prepared, requests, memory_bytes=memory_bytes):
+        for name, values, reasons in runner(prepared, dict(requests), memory_bytes=memory_bytes):
             said = {pair: explain(why, names) for pair, why in reasons.items()}
             yield name, _conclude(values, said, refusals[name])
+            del requests[name]
+        if requests:
+            raise ValueError(
+                f"{runner.__module__} has no answer to {requests}; see the entries of the registry"
+            )
 
 
 def in_one_type(representations: Sequence[Tensor], device: torch.device | str | None = None) -> list[Tensor]:

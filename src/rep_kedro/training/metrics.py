@@ -17,21 +17,6 @@ _TOP = re.compile(r"top([1-9]\d*)_accuracy")
 _SHOWN_TOP = "top5_accuracy"
 
 
-def count_confusions(predictions: Tensor, labels: Tensor, n_classes: int) -> Tensor:
-    """Return how many images of each class (rows) are predicted as each class (columns), int64.
-
-    Args:
-        predictions: Shape (n,), int64, in [0, n_classes).
-        labels: As predictions.
-        n_classes: Of rows and columns.
-
-    Example:
-        >>> count_confusions(torch.tensor([0, 1, 1]), torch.tensor([0, 0, 1]), 2).tolist()
-        [[1, 1], [0, 1]]
-    """
-    return torch.bincount(labels * n_classes + predictions, minlength=n_classes**2).view(n_classes, n_classes)
-
-
 def _balanced_accuracy(logits: Tensor, labels: Tensor) -> dict[str, float]:
     """Mean of the recalls of the classes that are among the labels."""
     confusion = _confusion_of(logits, labels).double()
@@ -75,7 +60,10 @@ def _confusion(logits: Tensor, labels: Tensor) -> dict[str, float]:
 
 
 def _confusion_of(logits: Tensor, labels: Tensor) -> Tensor:
-    return count_confusions(logits.argmax(dim=1), labels, logits.shape[1])
+    """Return how many images of each class (rows) are predicted as each class (columns), int64."""
+    n_classes = logits.shape[1]
+    places = labels * n_classes + logits.argmax(dim=1)
+    return torch.bincount(places, minlength=n_classes**2).view(n_classes, n_classes)
 
 
 METRICS: dict[str, Callable[[Tensor, Tensor], dict[str, float]]] = {

@@ -7,7 +7,8 @@ import torch
 from tests.small_collections import make_features, run_plan, store
 
 from rep_kedro.analyses.inference import ceilings, inference, sample_sizes
-from rep_kedro.analyses.inference.nulls import build_grams, draw_stimuli, summarise_null
+from rep_kedro.analyses.inference.nulls import draw_stimuli, summarise_null
+from rep_kedro.analyses.inference.stimulus_matrices import build_grams
 from rep_kedro.analyses.similarity.params import InferenceParams, SampleSizeParams, SimilarityParams
 from rep_kedro.datasets import LabelledMatrix, Planned
 from rep_kedro.kernels.statistics.resampling import draw_permutations

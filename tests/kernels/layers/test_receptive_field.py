@@ -9,7 +9,6 @@ from tests.reference import receptive_field as reference
 from rep_kedro.kernels.layers.receptive_field import (
     Index,
     ReceptiveField,
-    Sight,
     measure,
     merge_indices,
     pick_first,
@@ -18,6 +17,7 @@ from rep_kedro.kernels.layers.receptive_field import (
     read_windows,
     rename,
     see_image,
+    see_nothing,
     split_index,
     unite,
 )
@@ -159,9 +159,8 @@ def test_positions_that_see_nothing_add_nothing():
     assert whole.whole == (0, 3)
     alone = pick_first(placed, {target})
     assert measure(alone) is None
-    nothing = Sight((), None, 1)
-    assert measure(nothing) is None
-    assert measure(unite([alone, nothing])) is None
+    assert measure(see_nothing()) is None
+    assert measure(unite([alone, see_nothing()])) is None
 
 
 def test_whole_maps_unite_to_what_both_see():
@@ -171,7 +170,7 @@ def test_whole_maps_unite_to_what_both_see():
     narrow, wide = read_all(sight, {index}), read_all(wider, {other})
     assert (narrow.whole, wide.whole) == ((-1, 8), (-2, 9))
     assert unite([narrow, wide]).whole == unite([wide, narrow]).whole == (-2, 9)
-    assert unite([narrow, Sight((), None, 1)]).whole == (-1, 8)
+    assert unite([narrow, see_nothing()]).whole == (-1, 8)
 
 
 def test_the_map_goes_on_as_its_positions_do_and_by_the_jump_where_they_are_uneven():

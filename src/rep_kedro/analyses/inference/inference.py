@@ -30,6 +30,7 @@ STORED = (
     *("similarity", "standard_error", "similarity_low", "similarity_high", "p_value", "null_mean"),
     *("threshold", "calibrated"),
 )
+NULLS, INTERVALS = "rep_kedro.analyses.inference.nulls", "rep_kedro.analyses.inference.stimulus_intervals"
 RECIPE_PARAMS = {"n_permutations", "n_bootstrap", "confidence", "level", "max_stimuli", "seed"}
 UNDEFINED = "the similarity is undefined; the table of similarities says why"
 UNDEFINED_BY_RANK = (
@@ -84,7 +85,7 @@ def plan_similarity_nulls(
                 "features": selection.references,
                 "layers": layers,
                 **params.model_dump(include=RECIPE_PARAMS),
-                "code": code_revision("rep_kedro.analyses.inference.stimulus_intervals"),
+                "code": code_revision(NULLS, INTERVALS),
             }
             members[measure.id] = Planned(recipe, batch)
         selection.enter(plan, members)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from rep_kedro.analyses.inference.nulls import (
+from rep_kedro.analyses.inference.stimulus_matrices import (
     Parameters,
     build_dissimilarities,
     build_grams,

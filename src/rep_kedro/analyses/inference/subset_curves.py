@@ -5,8 +5,8 @@ from functools import partial
 
 from torch import Tensor
 
-from rep_kedro.analyses.inference.nulls import (
-    MIN_STIMULI,
+from rep_kedro.analyses.inference.nulls import MIN_STIMULI
+from rep_kedro.analyses.inference.stimulus_matrices import (
     Parameters,
     build_dissimilarities,
     build_grams,

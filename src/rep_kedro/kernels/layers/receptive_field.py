@@ -65,6 +65,11 @@ def see_image(index: Index) -> Sight:
     return Sight((Paths((index,), pixels, pixels),), None, 1)
 
 
+def see_nothing() -> Sight:
+    """Return what a tensor sees that does not depend on the image along this axis."""
+    return Sight((), None, 1)
+
+
 def depends_on(sight: Sight, indices: Collection[Index]) -> bool:
     """Return whether what is seen differs along one of the indices."""
     return any(index in paths.indices for paths in sight.paths for index in indices)
