@@ -32,3 +32,6 @@ def test_a_projected_network_is_compared_with_itself(study: Path) -> None:
     assert (table["dimension"] <= table["n_channels"]).all()
     assert table["accuracy"].between(0, 1).all()
     assert table["original_accuracy"].nunique() == 1
+    assert table["relative_accuracy"].between(table["relative_low"], table["relative_high"]).all()
+    figure = study / "data/test/08_reporting/figures/projections.svg"
+    assert "cnn_supervised_s0" in figure.read_text(encoding="utf-8")

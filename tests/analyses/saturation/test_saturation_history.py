@@ -25,6 +25,7 @@ def _params(snapshots=(), **monitors):
         "objective": "supervised",
         "architectures": ["cnn"],
         "seeds": [0],
+        "n_test": 9,
         "schedule": {"epochs": 2, "batch_size": 10, "learning_rate": 0.01},
         "monitors": monitors,
         "snapshots": {"epochs": list(snapshots), "steps": [1] if snapshots else []},
@@ -78,7 +79,7 @@ def test_other_settings_are_evaluated_from_the_weights(trained, sets, tmp_path):
     made = _spectra(tmp_path, sets, trained["watched"], positions="all")[NAME]
     assert made.meta["is_watched"] is False
     layer = made.meta["layers"][0]
-    assert made.meta["eval"]["layers"][layer]["n_samples"] == [12 * 16 * 16]
+    assert made.meta["eval"]["layers"][layer]["n_samples"] == [9 * 16 * 16]
 
 
 def test_nothing_is_planned_without_the_monitor(trained, sets):

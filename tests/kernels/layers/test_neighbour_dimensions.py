@@ -58,6 +58,23 @@ def test_two_ratios_on_a_line_are_those_one_works_out():
     assert found.reason == "samples that differ: 3, maximum likelihood needs 21"
 
 
+def test_samples_at_equal_distances_count_where_others_are_not():
+    line = np.arange(30.0)[:, None]  # but for the ends, both neighbours are equally far
+    found = measure(line)
+    assert math.isnan(found.two_nn)
+    assert found.mle == pytest.approx(reference.mle(line), rel=1e-9)
+    assert found.reason == "neighbours are equally far"
+    stretched = np.concatenate([line[:20], 25 + 2 * line[:10] ** 1.5])
+    assert measure(stretched).two_nn == pytest.approx(reference.two_nn(stretched), rel=1e-9)
+
+
+def test_maximum_likelihood_needs_one_sample_more_than_neighbours():
+    few, enough = measure(draw(20)), measure(draw(21))
+    assert math.isnan(few.mle)
+    assert few.reason == "samples that differ: 20, maximum likelihood needs 21"
+    assert (enough.mle, enough.reason) == (pytest.approx(reference.mle(draw(21)), rel=1e-9), "")
+
+
 def test_what_has_no_dimension_has_a_reason():
     stuck = measure(np.ones((30, 4)))
     assert (stuck.n_distinct, stuck.reason) == (1, "samples that differ: 1, need 3")

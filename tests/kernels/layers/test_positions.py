@@ -21,17 +21,26 @@ def _generator(seed=0):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_samples_are_those_of_the_definition(way):
-    rows = read_samples(MAPS, way)
-    expected = torch.tensor(reference.read_map(MAPS.tolist(), way), dtype=torch.float64)
+@pytest.mark.parametrize("maps", [MAPS, MAPS[:, :, :1, :2], MAPS[:, :, :1, :1]])
+def test_samples_are_those_of_the_definition(way, maps):
+    rows = read_samples(maps, way)
+    expected = torch.tensor(reference.read_map(maps.tolist(), way), dtype=torch.float64)
     torch.testing.assert_close(rows, expected, rtol=1e-14, atol=1e-15)
-    assert rows.shape[1] == count_sample_features(tuple(MAPS.shape), way, count_positions(tuple(MAPS.shape)))
+    assert rows.shape[1] == count_sample_features(tuple(maps.shape), way, count_positions(tuple(maps.shape)))
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_sequence_is_read_as_a_map_of_one_row(way):
     tokens = MAPS.flatten(2).transpose(1, 2)
-    assert torch.equal(read_samples(tokens, way), read_samples(MAPS.flatten(2)[:, :, None], way))
+    rows = read_samples(tokens, way)
+    assert torch.equal(rows, read_samples(MAPS.flatten(2)[:, :, None], way))
+    assert rows.shape[1] == count_sample_features(tuple(tokens.shape), way, 20)
+
+
+def test_nearest_positions_of_a_sequence_follow_the_index_rule():
+    tokens = MAPS.flatten(2).transpose(1, 2)
+    assert torch.equal(pick_nearest_positions(tokens, 3), tokens[:, [0, 6, 13]])
+    assert torch.equal(pick_nearest_positions(tokens, 20), tokens)
 
 
 @pytest.mark.parametrize("side", [1, 2, 3, 4, 5, 9])

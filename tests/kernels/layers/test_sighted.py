@@ -61,6 +61,7 @@ def test_reading_selecting_and_inserting_are_those_of_numbers():
     every_second = sighted.read(x, 3, np.array([[1], [3], [5]]), 2)
     assert np.array_equal(_numbers(every_second), numbers[..., 1::2])
     assert every_second.columns.jump_px == 2
+    assert sighted.read(x, 3, np.arange(6)[:, None]).columns.jump_px == 1
     row = sighted.select(x, 2, 3)
     assert np.array_equal(_numbers(row), numbers[:, :, :, 3])
     assert sighted.insert(row, 1).shape == (1, 1, 3, 6)
