@@ -70,6 +70,9 @@ def test_a_winner_that_other_stimuli_might_reverse_is_not_named():
     assert "are most similar: " in objectives_in_words(rows, NO_INFERENCE)[0]
     unsure = rows.assign(similarity_low=rows["similarity"] - 3, similarity_high=rows["similarity"] + 3)
     assert "is undecided" in objectives_in_words(rows, unsure)[0]
+    narrow = rows.assign(similarity_low=rows["similarity"] - 0.2, similarity_high=rows["similarity"] + 0.2)
+    assert "are most similar: " in objectives_in_words(rows, narrow)[0]
+    assert "is undecided" in objectives_in_words(rows, narrow, confidence=0.1)[0]
 
 
 def test_one_network_of_a_kind_decides_nothing():
