@@ -140,7 +140,7 @@ def _mean_and_half_width(part: pd.DataFrame) -> tuple[float, float]:
     mean, n_images = float(accuracy.mean()), int(part["n_test"].min())
     if len(accuracy) < 2:
         return mean, math.nan
-    of_networks = float(stdtrit(len(accuracy) - 1, 0.975)) * float(accuracy.sem())
+    of_networks = float(stdtrit(len(accuracy) - 1, 0.975)) * math.sqrt(float(accuracy.var()) / len(accuracy))
     of_images = float(ndtri(0.975)) * math.sqrt(mean * (1 - mean) / n_images)
     return mean, math.hypot(of_networks, of_images)
 
