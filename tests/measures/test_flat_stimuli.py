@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from rep_kedro.errors import UserError
+from rep_kedro.kernels.similarity.flat_stimuli import find_flat
 from rep_kedro.measures import MEASURES, compare_models, get_measure
 from rep_kedro.measures.flat_stimuli import compare_without_flat, flatness_of
 
@@ -50,6 +51,15 @@ def test_each_pair_is_compared_on_the_stimuli_that_are_flat_for_neither(dtype):
         assert not found[measure].reasons
     expected = dict(compare_models(list(models.values()), [NEITHER], memory_bytes=2**22))[NEITHER].values
     np.testing.assert_array_equal(found[NEITHER].values, expected)
+
+
+@pytest.mark.parametrize("factor", [1e-300, 1e300])
+@pytest.mark.parametrize("centred", [True, False])
+def test_the_size_of_features_does_not_make_a_stimulus_flat(factor, centred):
+    x = draw(dtype=torch.float64)["a"]
+    x[3], x[4] = 0, 2.5
+    expected = [row == 3 or (row == 4 and centred) for row in range(30)]
+    assert find_flat(x * factor, centred=centred).tolist() == expected
 
 
 def test_without_flat_stimuli_nothing_changes():

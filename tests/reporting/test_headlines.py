@@ -1,5 +1,6 @@
 """Sentences of the report name a winner only where other networks and images would name it too."""
 
+import re
 from itertools import combinations
 
 import numpy as np
@@ -69,6 +70,9 @@ def test_a_winner_that_other_stimuli_might_reverse_is_not_named():
     assert "are most similar: " in objectives_in_words(rows, NO_INFERENCE)[0]
     unsure = rows.assign(similarity_low=rows["similarity"] - 3, similarity_high=rows["similarity"] + 3)
     assert "is undecided" in objectives_in_words(rows, unsure)[0]
+    narrow = rows.assign(similarity_low=rows["similarity"] - 0.2, similarity_high=rows["similarity"] + 0.2)
+    assert "are most similar: " in objectives_in_words(rows, narrow)[0]
+    assert "is undecided" in objectives_in_words(rows, narrow, confidence=0.1)[0]
 
 
 def test_one_network_of_a_kind_decides_nothing():
@@ -147,6 +151,20 @@ def test_layers_are_chosen_on_held_out_images_whatever_they_reach_on_test_images
     mean = best["test_accuracy"].mean()
     assert f"digits {100 * mean:.1f} % (95 % interval " in shown
     assert " to " in shown
+
+
+@pytest.mark.parametrize("n_networks", [2, 3])
+def test_intervals_of_the_mean_accuracy_of_few_networks_cover_it(n_networks):
+    rng, covered, n_draws = np.random.default_rng(0), 0, 200
+    for _ in range(n_draws):
+        accuracies = rng.binomial(1000, rng.normal(0.8, 0.05, n_networks).clip(0, 1)) / 1000
+        best = pd.DataFrame({"stimulus_set": "digits", "test_accuracy": accuracies, "n_test": 1000})
+        ends = re.search(
+            r"interval ([\d.]+) % to ([\d.]+) %", accuracies_in_words(best)[0].replace("\xa0", " ")
+        )
+        covered += float(ends[1]) <= 80 <= float(ends[2])
+    assert 0.92 <= covered / n_draws <= 0.99
+    assert "interval" not in accuracies_in_words(best[:1])[0]
 
 
 def test_objectives_are_ranked_by_what_is_read_out_and_ties_are_not():

@@ -10,6 +10,7 @@ from rep_kedro.kernels.similarity import linear_maps
 from rep_kedro.kernels.similarity.basis import compute_bases, compute_basis, iterate_pair_blocks
 from rep_kedro.kernels.similarity.linear_maps import compare_linear_maps
 from rep_kedro.kernels.similarity.nuclear_norm import sum_singular_values
+from rep_kedro.kernels.similarity.span import find_span
 
 REQUESTS = {
     "cca_mean": {"statistic": "cca_mean"},
@@ -145,6 +146,16 @@ def test_rounding_of_features_that_a_layer_computed_is_no_direction(n, rank, wid
     expected = reference.span(inputs.double().numpy())
     overlap = np.linalg.svd(expected.T @ found[0].directions.numpy(), compute_uv=False)
     np.testing.assert_allclose(overlap, 1, atol=1e-7)
+
+
+@pytest.mark.parametrize(("roundings", "rank"), [(4, 255), (64, 256)])
+def test_a_weak_direction_counts_above_the_rounding_times_the_root_of_the_width(roundings, rank):
+    generator, width, rounding = torch.Generator().manual_seed(0), 256, 1e-6
+    drawn = torch.randn(300, width, generator=generator, dtype=torch.float64)
+    spread = torch.ones(width, dtype=torch.float64)
+    spread[-1] = roundings * rounding
+    features = torch.linalg.qr(drawn - drawn.mean(dim=0)).Q * spread @ torch.linalg.qr(drawn[:width]).Q
+    assert find_span(features, rounding).shape[1] == rank
 
 
 @pytest.mark.parametrize("factor", [1.0, 1e4, 3e5, 1e6, 1e7])

@@ -197,3 +197,11 @@ def test_a_constant_model_has_no_shape():
     assert np.isnan(values).tolist() == [[False, True], [True, True]]
     assert reasons[0, 1] == "model 1: all stimuli have the same features up to rounding"
     assert shape_moments.compare_shape_moments([torch.ones(25, 3)], n_moments=1, n_orders=1, seed=0)[1]
+
+
+def test_models_without_any_covariance_have_no_shape_in_common():
+    x, y = np.zeros((2, 26, 1))
+    x[:13:12, 0], y[13::12, 0] = (1, -1), (1, -1)
+    values, reasons = compare([x, y], SHAPE)
+    assert not reasons
+    assert values[0, 1] == values[1, 0] == 0

@@ -68,6 +68,20 @@ def test_of_groups_with_units_of_their_own_a_false_winner_is_as_rare(n_units, sp
     assert decided / N_RUNS <= MOST_FALSE
 
 
+@pytest.mark.parametrize("n_images", [10, 50])
+def test_accuracies_of_few_images_that_are_equally_far_apart_on_both_sets_decide_nothing(n_images):
+    decided = 0
+    for seed in range(N_RUNS):
+        generator = _generator(seed)
+        right = torch.rand(2, 2, n_images, generator=generator, dtype=torch.float64) < 0.9
+        means, replicates = resample_units(right.double().mean(dim=2), n_replicates=100, generator=generator)
+        decided += not find_leader(means, replicates, [2, 2], share_units=True).rivals
+    assert decided / N_RUNS <= MOST_FALSE
+    same = torch.tensor([[0.9, 0.7], [0.8, 0.6]], dtype=torch.float64)
+    found = find_leader(*resample_units(same, n_replicates=100, generator=_generator(0)), [2, 2])
+    assert found.rivals == (1,)
+
+
 def test_a_clear_winner_is_declared():
     decided, right = _share_decided(torch.tensor([6.0, 0.0, 0.0, 0.0], dtype=torch.float64), 8, 100)
     assert decided == right

@@ -15,6 +15,7 @@ from torch import Tensor
 from rep_kedro.kernels.statistics.resampling import draw_bootstrap_counts
 
 SMALLEST_SHARE = 0.5  # of the replicates must be defined for a comparison
+ROUNDING = 1e-12  # of the values; a spread of their difference below it is none
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ def find_leader(
             resamples. NaN where undefined.
         n_units: How many units (networks, stimulus sets) were resampled for each candidate. A bootstrap of n
             units is too narrow by (n - 1) / n in its variance, which is made good; with one unit nothing can
-            be said.
+            be said, nor where the difference is the same in all units: few accuracies of few images are often
+            equal by chance.
         share_units: Whether all candidates were measured on the same units. Degrees of freedom are then
             n - 1, else those of Welch for two samples.
         level: Chance of a false winner.
@@ -98,7 +100,10 @@ def _allowance(replicates: Tensor, n_units: tuple[int, int], share_units: bool, 
     if min(n_units) < 2 or len(defined) < max(2, SMALLEST_SHARE * len(replicates)):
         return math.nan
     fewest = min(n_units)
-    error = float((defined[:, 0] - defined[:, 1]).std()) * math.sqrt(fewest / (fewest - 1))
+    spread = float((defined[:, 0] - defined[:, 1]).std())
+    if spread <= ROUNDING * float(defined.abs().max()):
+        return math.nan
+    error = spread * math.sqrt(fewest / (fewest - 1))
     freedom = fewest - 1.0 if share_units else _welch(defined.var(dim=0).tolist(), n_units)
     return float(stdtrit(freedom, 1 - level)) * error
 

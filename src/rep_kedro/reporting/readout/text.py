@@ -3,6 +3,7 @@
 import math
 
 import pandas as pd
+from scipy.special import ndtri, stdtrit
 
 from rep_kedro.kernels.statistics.families import LEVEL
 from rep_kedro.reporting.content import ReportContent
@@ -143,11 +144,14 @@ def accuracies_in_words(best: pd.DataFrame) -> list[str]:
 
 
 def _mean_and_half_width(part: pd.DataFrame) -> tuple[float, float]:
-    """Return the mean accuracy, and half of its 95 % interval for other networks and images."""
+    """Return the mean accuracy, and half of its 95 % interval, for other networks and images."""
     accuracy = part["test_accuracy"].astype("float64")
     mean, n_images = float(accuracy.mean()), int(part["n_test"].min())
-    variance = float(accuracy.var()) / len(accuracy) + mean * (1 - mean) / n_images
-    return mean, 1.96 * variance**0.5
+    if len(accuracy) < 2:
+        return mean, math.nan
+    of_networks = float(stdtrit(len(accuracy) - 1, 0.975)) * math.sqrt(float(accuracy.var()) / len(accuracy))
+    of_images = float(ndtri(0.975)) * math.sqrt(mean * (1 - mean) / n_images)
+    return mean, math.hypot(of_networks, of_images)
 
 
 def leaders_in_words(best: pd.DataFrame) -> list[str]:

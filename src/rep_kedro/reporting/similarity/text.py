@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import pandas as pd
+from scipy.special import ndtri
 
 from rep_kedro.reporting.content import ReportContent
 from rep_kedro.reporting.headlines import ends_in_words, rank_kinds, rank_sameness
@@ -27,7 +28,7 @@ BY_OBJECTIVE_COLUMNS = {
     "count": Column("defined values", "count"),
     "size": Column("all values", "count"),
 }
-NORMAL_QUANTILE = 1.96  # of intervals that cover 95 %
+CONFIDENCE = 0.95  # of intervals over stimuli, where the parameters do not say otherwise
 ORDER_NOTE = "Sorted by the estimates; other networks of these kinds may give another order."
 PAIR_COLUMNS = {
     "model_a": Column("network"),
@@ -57,7 +58,13 @@ def describe(content: ReportContent) -> list[Section]:
             anchor="alike",
             answers=[
                 *pairs_in_words(rows),
-                *objectives_in_words(rows, content.of_measure("similarity_inference")),
+                *objectives_in_words(
+                    rows,
+                    content.of_measure("similarity_inference"),
+                    confidence=content.parameters.get("similarity_inference", {}).get(
+                        "confidence", CONFIDENCE
+                    ),
+                ),
             ],
             details=[*clusters_in_words(clusters, cards), *spread_in_words(rows)],
             notes=[
@@ -116,14 +123,17 @@ def pairs_in_words(rows: pd.DataFrame) -> list[str]:
     ]
 
 
-def objectives_in_words(rows: pd.DataFrame, inference: pd.DataFrame) -> list[str]:
+def objectives_in_words(
+    rows: pd.DataFrame, inference: pd.DataFrame, *, confidence: float = CONFIDENCE
+) -> list[str]:
     """Name the objectives whose networks are most and least similar, where that can be said.
 
     Args:
         rows: ``similarities``, of one measure.
         inference: ``similarity_inference`` of that measure: how sure similarities are over stimuli.
+        confidence: Of its intervals.
     """
-    rows, error = with_errors(rows, inference)
+    rows, error = with_errors(rows, inference, confidence)
     sentences = ends_in_words(
         rank_kinds(rows, "similarity", error=error),
         rank_kinds(rows, "similarity", error=error, smallest=True),
@@ -141,9 +151,12 @@ def objectives_in_words(rows: pd.DataFrame, inference: pd.DataFrame) -> list[str
     return sentences
 
 
-def with_errors(rows: pd.DataFrame, inference: pd.DataFrame) -> tuple[pd.DataFrame, str | None]:
+def with_errors(
+    rows: pd.DataFrame, inference: pd.DataFrame, confidence: float
+) -> tuple[pd.DataFrame, str | None]:
     """Return similarities with their standard errors over stimuli, and that column's name if there is one."""
-    error = (inference["similarity_high"] - inference["similarity_low"]) / (2 * NORMAL_QUANTILE)
+    width = inference["similarity_high"] - inference["similarity_low"]
+    error = width / (2 * float(ndtri((1 + confidence) / 2)))
     known = inference.assign(error=error).dropna(subset=["error"])
     if not len(known):
         return rows, None
