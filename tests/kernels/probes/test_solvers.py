@@ -19,12 +19,15 @@ from rep_kedro.kernels.probes.search import search_coarse_to_fine, select_settin
 from rep_kedro.kernels.probes.settings import (
     FITS,
     AdamWFit,
+    AttentiveFit,
     KnnFit,
     LbfgsFit,
+    MemoryLimitError,
     MlpFit,
     PrototypeFit,
     RidgeFit,
     Setting,
+    require_memory,
 )
 from rep_kedro.kernels.probes.solvers import SOLVERS, Problem, solve
 
@@ -236,6 +239,39 @@ def test_blocks_of_settings_and_layers_change_nothing(memory_mib):
         expected = reference.predict_logits(alone, shown)
         found = one.readout.compute_logits(layers[one.layer]).float()
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("fit", "n_bytes", "lower"),
+    [
+        (AdamWFit(batch_size=2**18, memory_mib=6), 4 * (5 * 3 * 7 + 3 * 3 * 2**18), "batch_size"),
+        (
+            MlpFit(2**15, batch_size=1, memory_mib=6),
+            4 * 2**15 * (5 * 7 + 5 * 3 + 3),
+            "batch_size or n_hidden",
+        ),
+    ],
+    ids=["adamw", "mlp"],
+)
+def test_a_single_setting_beyond_the_memory_is_refused(fit, n_bytes, lower):
+    x = torch.zeros(2**18 if isinstance(fit, AdamWFit) else 60, 6)
+    labels = torch.arange(len(x)) % N_CLASSES
+    needed = -(-n_bytes // 2**20)
+    said = rf"'x' \(6 features, 3 classes\) takes {needed} MiB, more than memory_mib 6; .*, or lower {lower}$"
+    with pytest.raises(MemoryLimitError, match=said):
+        fit_layers({"x": x}, labels, n_classes=3, fit=fit, held_out_fraction=0.2, seed=0)
+
+
+def test_the_memory_of_a_single_attentive_probe_is_bounded_too():
+    fit = AttentiveFit(n_heads=8, batch_size=64, memory_mib=2)
+    n_bytes = 4 * (5 * (8 * 100 + 801 * 3) + 3 * 64 * (8 * (400 + 100) + 3))
+    assert fit.count_bytes((400, 100), 3, 1000) == n_bytes
+    with pytest.raises(
+        MemoryLimitError, match=r"400 x 100 features, 3 classes\) takes 3 MiB, .* or n_heads$"
+    ):
+        require_memory(fit, "x", (400, 100), n_classes=3, n_samples=1000)
+    require_memory(fit, "x", (400, 100), n_classes=3, n_samples=32)
+    require_memory(RidgeFit(), "x", (10**9,), n_classes=3, n_samples=10)
 
 
 @pytest.mark.parametrize("fit", [AdamWFit, MlpFit], ids=lambda fit: fit.__name__)

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rep_kedro.analyses.probing.fitting import make_probes
+from rep_kedro.analyses.probing.fitting import make_probes, require_room
 from rep_kedro.analyses.probing.labels import choose_label, count_training, is_several
 from rep_kedro.analyses.probing.params import ProbingParams
+from rep_kedro.analyses.probing.solver_params import AdamWParams, MlpParams
 from rep_kedro.analyses.probing.sources import list_sources, probe_source
 from rep_kedro.datasets import MemberKey, Plan, Planned, code_revision, missing_of
 from rep_kedro.errors import UserError, require_known
@@ -40,7 +41,8 @@ def plan_probes(
 
     Raises:
         ValueError: If a chosen stimulus set, network or subset is not there, a chosen set has too few
-            classes, a subset has stimuli that the features do not have, or a combination cannot be made.
+            classes, a subset has stimuli that the features do not have, a combination cannot be made, or a
+            single probe does not fit into the memory of its solver.
     """
     plan, chosen = Plan(), {}
     for stimulus_set, models in _choose_sets({**features, **missing_of(features)}, params).items():
@@ -54,9 +56,20 @@ def plan_probes(
             if _has_classes(stimulus_set, stimulus_subsets[subset], params):
                 chosen[stimulus_set] = (here, subset)
     for source in list_sources(features, stimulus_subsets, chosen, params, plan.left_out):
-        subset = chosen[MemberKey.parse(source.key).stimulus_set][1]
-        plan[source.key] = _plan_one(source, features, stimulus_subsets[subset], params)
+        subset = stimulus_subsets[chosen[MemberKey.parse(source.key).stimulus_set][1]]
+        if source.key in features and not params.transform:  # a transform may lower the number of features
+            _require_room(features[source.key], subset, params)
+        plan[source.key] = _plan_one(source, features, subset, params)
     return plan
+
+
+def _require_room(features: TensorsHandle, subset: ArrowHandle, params: ProbingParams) -> None:
+    """Refuse probes that do not fit into the memory of their solver, where it has a limit of weights."""
+    if not isinstance(params.fit, AdamWParams | MlpParams):
+        return
+    shapes = {name: features.shape(name)[1:] for name in features.meta["layers"]}
+    n_of_class = count_training(subset, choose_label(subset, params.labels))
+    require_room(("probing.fit", params.fit), shapes, n_of_class, params.few_shot, features.key)
 
 
 def _plan_one(
