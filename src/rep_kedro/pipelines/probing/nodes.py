@@ -56,10 +56,10 @@ def plan_probes(
             if _has_classes(stimulus_set, stimulus_subsets[subset], params):
                 chosen[stimulus_set] = (here, subset)
     for source in list_sources(features, stimulus_subsets, chosen, params, plan.left_out):
-        subset = stimulus_subsets[chosen[MemberKey.parse(source.key).stimulus_set][1]]
+        seen = stimulus_subsets[chosen[MemberKey.parse(source.key).stimulus_set][1]]
         if source.key in features and not params.transform:  # a transform may lower the number of features
-            _require_room(features[source.key], subset, params)
-        plan[source.key] = _plan_one(source, features, subset, params)
+            _require_room(features[source.key], seen, params)
+        plan[source.key] = _plan_one(source, features, seen, params)
     return plan
 
 
