@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rep_kedro.analyses.probing.fitting import make_probes, require_room
 from rep_kedro.analyses.probing.labels import choose_label, count_training, is_several
 from rep_kedro.analyses.probing.params import ProbingParams
-from rep_kedro.analyses.probing.solver_params import AdamWParams, MlpParams
+from rep_kedro.analyses.probing.solver_params import AdamWParams, KnnParams, MlpParams
 from rep_kedro.analyses.probing.sources import list_sources, probe_source
 from rep_kedro.datasets import MemberKey, Plan, Planned, code_revision, missing_of
 from rep_kedro.errors import UserError, require_known
@@ -179,8 +179,11 @@ def _has_classes(stimulus_set: str, subset: ArrowHandle, params: ProbingParams) 
     label = choose_label(subset, params.labels)
     n_of_class = count_training(subset, label)
     n_classes = len(n_of_class)
-    require_labels_for(params, subset, n_of_class, several=is_several(subset, label))
+    several = is_several(subset, label)
+    require_labels_for(params, subset, n_of_class, several=several)
     if n_classes >= params.min_classes:
+        if not several:
+            _require_neighbours(params, subset, n_of_class)
         return True
     message = (
         f"{n_classes} classes with a label in the training split of {subset.key}, need {params.min_classes}"
@@ -189,6 +192,19 @@ def _has_classes(stimulus_set: str, subset: ArrowHandle, params: ProbingParams) 
         raise UserError(f"stimulus set {stimulus_set!r} cannot be probed: {message}")
     _log.warning("no probes on stimulus set %s: %s", stimulus_set, message)
     return False
+
+
+def _require_neighbours(params: ProbingParams, subset: ArrowHandle, n_of_class: Mapping[int, int]) -> None:
+    """Refuse more neighbours than training stimuli are left while settings are chosen."""
+    if not isinstance(params.fit, KnnParams):
+        return
+    sizes = [params.few_shot or n for n in n_of_class.values()]
+    n_left = sum(n - min(round(params.held_out_fraction * n), n - 1) for n in sizes)
+    if (most := max(params.fit.n_neighbours)) > n_left:
+        raise UserError(
+            f"probing.fit.n_neighbours: {most} must be at most {n_left}, the training stimuli of {subset.key}"
+            " that are not held out"
+        )
 
 
 def require_labels_for(
