@@ -94,6 +94,23 @@ def test_votes_are_those_of_the_nearest_one_by_one(metric, weighting, memory_mib
         torch.testing.assert_close(several, votes)
 
 
+def test_a_sample_is_at_zero_from_its_copy_far_from_the_origin():
+    bank = 1000.0 + _draw_problem(40, 5)[0].double()
+    found = find_neighbours(bank, bank, n_neighbours=2, metric="euclidean", memory_mib=1)
+    assert found.places[:, 0].tolist() == list(range(40))
+    assert (found.distance[:, 0] == 0.0).all()
+    assert (found.distance[:, 1] > 0.1).all()
+
+
+def test_low_temperatures_leave_the_nearest_one_its_vote():
+    bank, labels = _draw_problem(30, 4)
+    found = find_neighbours(-bank, bank, n_neighbours=2, metric="cosine", memory_mib=1)
+    setting = Setting(n_neighbours=2, metric="cosine", weighting=1e-6)
+    votes = count_votes(found, labels, n_classes=N_CLASSES, setting=setting)
+    assert votes.argmax(dim=1).tolist() == labels[found.places[:, 0]].tolist()
+    torch.testing.assert_close(votes.sum(dim=1), torch.ones(30).double())
+
+
 def test_neighbours_are_scikit_learns():
     (bank, labels), (x, _) = _draw_problem(50), _draw_problem(20, seed=4)
     theirs = KNeighborsClassifier(5, weights="distance").fit(bank.double().numpy(), labels.numpy())
@@ -217,6 +234,8 @@ def test_runs_are_shared_where_decays_do_nothing():
     assert group_equal_runs(settings, n_samples=50) == [[0, 2], [4, 3], [1]]
     # 1e-4 * 1 * 11 / 2 = 5.5e-4 is below a thousandth, 1e-4 * 1 * 21 / 2 is not
     assert group_equal_runs(settings, n_samples=100) == [[0, 2], [4], [1], [3]]
+    at_the_limit = AdamWSettings((1e-4, 1e-4), (1.9, 1e-6), n_epochs=2, batch_size=10)
+    assert group_equal_runs(at_the_limit, n_samples=50) == [[1], [0]]  # 1.9 * 1e-4 * 11 / 2 is above 1e-3
     l2 = AdamWSettings(rates, decays, penalty="l2")
     assert len(group_equal_runs(l2, n_samples=50)) == 5
 
@@ -315,6 +334,12 @@ def test_a_search_from_coarse_to_fine_finds_a_peak_in_fourteen_trials():
     assert sum(tried) <= 28
     best = select_setting(list(found), list(found.values()), ties="first_rate")
     assert (settings.index(best), best.learning_rate) == (39, 0.1)
+
+
+def test_a_search_from_coarse_to_fine_moves_only_to_a_better_decay():
+    settings = [Setting(10.0 ** (-6 + 7 * i / 63), 0.1) for i in range(64)]
+    found = search_coarse_to_fine(settings, lambda some: dict.fromkeys(some, 0.5))
+    assert {settings.index(each) for each in found} == {*range(0, 64, 9), 59, 61, 62}
 
 
 def test_ties_are_the_larger_decay_or_those_of_the_original():
