@@ -20,7 +20,7 @@ from rep_kedro.kernels.probes.probe import (
     measure_accuracy,
     measure_balanced_accuracy,
 )
-from rep_kedro.kernels.probes.settings import FITS, Fit, LbfgsFit, RidgeFit
+from rep_kedro.kernels.probes.settings import FITS, Fit, LbfgsFit, MemoryLimitError, RidgeFit
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def _fit(
             held_out_fraction=held_out_fraction,
             seed=seed,
         )["x"]
-    except TooFewNeighboursError as problem:
+    except (MemoryLimitError, TooFewNeighboursError) as problem:
         raise UserError(str(problem)) from problem
     except NothingToHoldOutError as problem:
         raise UserError(

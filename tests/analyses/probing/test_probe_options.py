@@ -153,6 +153,10 @@ def test_class_weights_change_the_probe_and_nothing_else(tmp_path, study):
     ("params", "message"),
     [
         ({"few_shot": 11}, "probing.few_shot is 11, but class 10 of set/analysis has 10 training stimuli"),
+        (
+            {"fit": {"solver": "knn", "n_neighbours": [60]}},
+            "n_neighbours: 60 must be at most 56, the training stimuli of set/analysis that are not held out",
+        ),
         ({"few_shot": 2, "labels": {"set": "tags"}}, "few_shot: stimuli of set/analysis have several labels"),
         ({"class_weights": "balanced", "labels": {"set": "tags"}}, "have several labels; use none"),
     ],
@@ -193,5 +197,5 @@ def test_the_preset_of_the_paper_is_its_grid_with_its_seeds():
 
 
 def test_too_many_neighbours_name_the_parameter(tmp_path, study):
-    with pytest.raises(Exception, match=r"neighbours must be 1 to 56.*\(probing.fit.n_neighbours\)"):
-        _probe(tmp_path, study, fit={"solver": "knn", "n_neighbours": [60]})
+    with pytest.raises(Exception, match=r"neighbours must be 1 to \d+, .*\(probing.fit.n_neighbours\)"):
+        _probe(tmp_path, study, fit={"solver": "knn", "n_neighbours": [99]}, labels={"set": "tags"})

@@ -66,6 +66,13 @@ def test_a_hand_made_case():
     assert compute_logits(weights, x)[0].tolist() == [[pytest.approx(3.5), 1.0]]  # attention 1/4 and 3/4
 
 
+def test_losses_of_weighted_classes_are_torchs_means():
+    logits = torch.randn(2, 7, N_CLASSES, generator=torch.Generator().manual_seed(5)).double()
+    labels, weights = torch.arange(7) % N_CLASSES, torch.tensor([0.5, 1.0, 4.0]).double()
+    expected = sum(torch.nn.functional.cross_entropy(each, labels, weight=weights) for each in logits)
+    torch.testing.assert_close(sum_losses(logits, labels, weights), expected, rtol=1e-12, atol=0)
+
+
 @pytest.mark.parametrize("several", [False, True])
 def test_gradients_are_differences_of_the_loops_loss(several):
     x, labels = _draw(n=6)

@@ -19,12 +19,15 @@ from rep_kedro.kernels.probes.search import search_coarse_to_fine, select_settin
 from rep_kedro.kernels.probes.settings import (
     FITS,
     AdamWFit,
+    AttentiveFit,
     KnnFit,
     LbfgsFit,
+    MemoryLimitError,
     MlpFit,
     PrototypeFit,
     RidgeFit,
     Setting,
+    require_memory,
 )
 from rep_kedro.kernels.probes.solvers import SOLVERS, Problem, solve
 
@@ -89,6 +92,23 @@ def test_votes_are_those_of_the_nearest_one_by_one(metric, weighting, memory_mib
         torch.testing.assert_close(votes, torch.tensor(expected, dtype=torch.float64), rtol=1e-6, atol=1e-7)
         several = count_votes(found, _one_hot(labels), n_classes=N_CLASSES, setting=setting)
         torch.testing.assert_close(several, votes)
+
+
+def test_a_sample_is_at_zero_from_its_copy_far_from_the_origin():
+    bank = 1000.0 + _draw_problem(40, 5)[0].double()
+    found = find_neighbours(bank, bank, n_neighbours=2, metric="euclidean", memory_mib=1)
+    assert found.places[:, 0].tolist() == list(range(40))
+    assert (found.distance[:, 0] == 0.0).all()
+    assert (found.distance[:, 1] > 0.1).all()
+
+
+def test_low_temperatures_leave_the_nearest_one_its_vote():
+    bank, labels = _draw_problem(30, 4)
+    found = find_neighbours(-bank, bank, n_neighbours=2, metric="cosine", memory_mib=1)
+    setting = Setting(n_neighbours=2, metric="cosine", weighting=1e-6)
+    votes = count_votes(found, labels, n_classes=N_CLASSES, setting=setting)
+    assert votes.argmax(dim=1).tolist() == labels[found.places[:, 0]].tolist()
+    torch.testing.assert_close(votes.sum(dim=1), torch.ones(30).double())
 
 
 def test_neighbours_are_scikit_learns():
@@ -214,6 +234,8 @@ def test_runs_are_shared_where_decays_do_nothing():
     assert group_equal_runs(settings, n_samples=50) == [[0, 2], [4, 3], [1]]
     # 1e-4 * 1 * 11 / 2 = 5.5e-4 is below a thousandth, 1e-4 * 1 * 21 / 2 is not
     assert group_equal_runs(settings, n_samples=100) == [[0, 2], [4], [1], [3]]
+    at_the_limit = AdamWSettings((1e-4, 1e-4), (1.9, 1e-6), n_epochs=2, batch_size=10)
+    assert group_equal_runs(at_the_limit, n_samples=50) == [[1], [0]]  # 1.9 * 1e-4 * 11 / 2 is above 1e-3
     l2 = AdamWSettings(rates, decays, penalty="l2")
     assert len(group_equal_runs(l2, n_samples=50)) == 5
 
@@ -236,6 +258,39 @@ def test_blocks_of_settings_and_layers_change_nothing(memory_mib):
         expected = reference.predict_logits(alone, shown)
         found = one.readout.compute_logits(layers[one.layer]).float()
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("fit", "n_bytes", "lower"),
+    [
+        (AdamWFit(batch_size=2**18, memory_mib=6), 4 * (5 * 3 * 7 + 3 * 3 * 2**18), "batch_size"),
+        (
+            MlpFit(2**15, batch_size=1, memory_mib=6),
+            4 * 2**15 * (5 * 7 + 5 * 3 + 3),
+            "batch_size or n_hidden",
+        ),
+    ],
+    ids=["adamw", "mlp"],
+)
+def test_a_single_setting_beyond_the_memory_is_refused(fit, n_bytes, lower):
+    x = torch.zeros(2**18 if isinstance(fit, AdamWFit) else 60, 6)
+    labels = torch.arange(len(x)) % N_CLASSES
+    needed = -(-n_bytes // 2**20)
+    said = rf"'x' \(6 features, 3 classes\) takes {needed} MiB, more than memory_mib 6; .*, or lower {lower}$"
+    with pytest.raises(MemoryLimitError, match=said):
+        fit_layers({"x": x}, labels, n_classes=3, fit=fit, held_out_fraction=0.2, seed=0)
+
+
+def test_the_memory_of_a_single_attentive_probe_is_bounded_too():
+    fit = AttentiveFit(n_heads=8, batch_size=64, memory_mib=2)
+    n_bytes = 4 * (5 * (8 * 100 + 801 * 3) + 3 * 64 * (8 * (400 + 100) + 3))
+    assert fit.count_bytes((400, 100), 3, 1000) == n_bytes
+    with pytest.raises(
+        MemoryLimitError, match=r"400 x 100 features, 3 classes\) takes 3 MiB, .* or n_heads$"
+    ):
+        require_memory(fit, "x", (400, 100), n_classes=3, n_samples=1000)
+    require_memory(fit, "x", (400, 100), n_classes=3, n_samples=32)
+    require_memory(RidgeFit(), "x", (10**9,), n_classes=3, n_samples=10)
 
 
 @pytest.mark.parametrize("fit", [AdamWFit, MlpFit], ids=lambda fit: fit.__name__)
@@ -279,6 +334,12 @@ def test_a_search_from_coarse_to_fine_finds_a_peak_in_fourteen_trials():
     assert sum(tried) <= 28
     best = select_setting(list(found), list(found.values()), ties="first_rate")
     assert (settings.index(best), best.learning_rate) == (39, 0.1)
+
+
+def test_a_search_from_coarse_to_fine_moves_only_to_a_better_decay():
+    settings = [Setting(10.0 ** (-6 + 7 * i / 63), 0.1) for i in range(64)]
+    found = search_coarse_to_fine(settings, lambda some: dict.fromkeys(some, 0.5))
+    assert {settings.index(each) for each in found} == {*range(0, 64, 9), 59, 61, 62}
 
 
 def test_ties_are_the_larger_decay_or_those_of_the_original():

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -171,6 +171,7 @@ def fit_or_explain(
     from rep_kedro.kernels.probes.choice import fit_layers
     from rep_kedro.kernels.probes.knn import TooFewNeighboursError
     from rep_kedro.kernels.probes.probe import NothingToHoldOutError, balance_classes
+    from rep_kedro.kernels.probes.settings import MemoryLimitError
 
     name, solver = fit
     try:
@@ -185,6 +186,8 @@ def fit_or_explain(
         )
     except DivergedError as problem:
         raise UserError(f"{problem} ({name}.learning_rates)") from problem
+    except MemoryLimitError as problem:
+        raise UserError(f"stimulus set {stimulus_set}: {problem} (of {name})") from problem
     except TooFewNeighboursError as problem:
         raise UserError(f"stimulus set {stimulus_set}: {problem} ({name}.n_neighbours)") from problem
     except NothingToHoldOutError as problem:
@@ -200,6 +203,33 @@ def fit_or_explain(
             params.held_out_fraction,
         )
     return fitted
+
+
+def require_room(
+    fit: "tuple[str, SolverParams | AttentiveParams]",
+    shapes: "Mapping[str, Sequence[int]]",
+    n_of_class: "Mapping[int, int]",
+    few_shot: int | None,
+    subject: str,
+) -> None:
+    """Refuse, while planning, probes that do not fit into the memory that their solver may take.
+
+    Args:
+        fit: The solver, with the name of its parameters.
+        shapes: Of one stimulus's features, by layer.
+        n_of_class: Training stimuli of each class.
+        few_shot: How many of each class are drawn; None for all.
+        subject: What is probed, for the message.
+    """
+    from rep_kedro.kernels.probes.settings import MemoryLimitError, require_memory
+
+    name, solver = fit
+    n_train = sum(n_of_class.values()) if few_shot is None else few_shot * len(n_of_class)
+    try:
+        for layer, shape in shapes.items():
+            require_memory(to_fit(solver), layer, shape, n_classes=len(n_of_class), n_samples=n_train)
+    except MemoryLimitError as problem:
+        raise UserError(f"{subject}: {problem} (of {name})") from problem
 
 
 def to_fit(params: "SolverParams | AttentiveParams") -> "Fit":

@@ -10,7 +10,7 @@ from rep_kedro.kernels.probes.probe import NothingToHoldOutError, draw_held_out,
 from rep_kedro.kernels.probes.quality import measure_average_precision
 from rep_kedro.kernels.probes.readouts import Readout
 from rep_kedro.kernels.probes.search import Accuracies, search_coarse_to_fine, select_setting
-from rep_kedro.kernels.probes.settings import AdamWFit, Fit, Setting
+from rep_kedro.kernels.probes.settings import AdamWFit, Fit, Setting, require_memory
 from rep_kedro.kernels.probes.solvers import Problem, solve
 
 
@@ -70,9 +70,12 @@ def fit_layers(
         Probes by layer, fitted on all training samples.
 
     Raises:
+        MemoryLimitError: If a single setting does not fit into the memory.
         NothingToHoldOutError: If there are several settings and the samples are too few to hold some out.
         ValueError: If features or labels cannot be fitted.
     """
+    for name, x in layers.items():
+        require_memory(fit, name, x.shape[1:], n_classes=n_classes, n_samples=len(labels))
     settings = fit.list_settings()
     chosen: dict[str, tuple[Setting, float | None]] = dict.fromkeys(layers, (settings[0], None))
     problem = Problem(layers, labels, n_classes, seed, class_weights)

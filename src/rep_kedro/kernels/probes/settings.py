@@ -5,6 +5,13 @@ from dataclasses import dataclass
 from itertools import product
 
 LIMIT_MIB = 2048  # of weights and their memory that are trained at the same time
+FLOAT = 4  # bytes of a float32
+TENSORS_OF_WEIGHTS = 5  # weights, two moments, update and gradient
+TENSORS_OF_OUTPUTS = 3
+
+
+class MemoryLimitError(ValueError):
+    """A single setting needs more memory than all together may take."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,10 @@ class AdamWFit:
         """Return what is chosen from."""
         return _cross(self.learning_rates, self.weight_decays)
 
+    def count_bytes(self, shape: Sequence[int], n_classes: int, n_samples: int) -> int:
+        """Return the bytes of one setting in training, of samples of a shape."""
+        return _count_bytes((shape[-1] + 1) * n_classes, min(self.batch_size, n_samples) * n_classes)
+
 
 @dataclass(frozen=True)
 class RidgeFit:
@@ -159,6 +170,11 @@ class MlpFit:
         """Return what is chosen from."""
         return _cross(self.learning_rates, self.weight_decays)
 
+    def count_bytes(self, shape: Sequence[int], n_classes: int, n_samples: int) -> int:
+        """Return the bytes of one setting in training, of samples of a shape."""
+        n_weights = (shape[-1] + 1) * self.n_hidden + (self.n_hidden + 1) * n_classes
+        return _count_bytes(n_weights, min(self.batch_size, n_samples) * (self.n_hidden + n_classes))
+
 
 @dataclass(frozen=True)
 class AttentiveFit:
@@ -184,6 +200,13 @@ class AttentiveFit:
         """Return what is chosen from."""
         return _cross(self.learning_rates, self.weight_decays)
 
+    def count_bytes(self, shape: Sequence[int], n_classes: int, n_samples: int) -> int:
+        """Return the bytes of one setting in training, of samples of a shape."""
+        n_tokens, width = shape
+        n_weights = self.n_heads * width + (self.n_heads * width + 1) * n_classes
+        n_outputs = self.n_heads * (n_tokens + width) + n_classes
+        return _count_bytes(n_weights, min(self.batch_size, n_samples) * n_outputs)
+
 
 Fit = LbfgsFit | AdamWFit | RidgeFit | KnnFit | PrototypeFit | MlpFit | AttentiveFit
 FITS: dict[str, type[Fit]] = {
@@ -196,6 +219,35 @@ FITS: dict[str, type[Fit]] = {
     "attentive": AttentiveFit,
 }
 """By the solver's name."""
+
+
+def require_memory(fit: Fit, layer: str, shape: Sequence[int], *, n_classes: int, n_samples: int) -> None:
+    """Refuse a probe of which a single setting does not fit into ``memory_mib``; others are never too large.
+
+    Args:
+        fit: The solver's settings.
+        layer: Name of the layer, for the message.
+        shape: Of one sample: (n_features,), or (n_tokens, n_features) for attentive probes.
+        n_classes: Number of classes.
+        n_samples: Training samples.
+
+    Raises:
+        MemoryLimitError: The message has both sizes.
+    """
+    if not isinstance(fit, AdamWFit | MlpFit | AttentiveFit):
+        return
+    needed = -(-fit.count_bytes(shape, n_classes, n_samples) // 2**20)
+    if needed > fit.memory_mib:
+        sizes = " x ".join(f"{n:,}" for n in shape)
+        further = {AdamWFit: "", MlpFit: " or n_hidden", AttentiveFit: " or n_heads"}[type(fit)]
+        raise MemoryLimitError(
+            f"one probe of layer {layer!r} ({sizes} features, {n_classes:,} classes) takes {needed:,} MiB,"
+            f" more than memory_mib {fit.memory_mib:,}; raise memory_mib, or lower batch_size{further}"
+        )
+
+
+def _count_bytes(n_weights: int, n_outputs: int) -> int:
+    return FLOAT * (TENSORS_OF_WEIGHTS * n_weights + TENSORS_OF_OUTPUTS * n_outputs)
 
 
 def _cross(rates: Sequence[float], decays: Sequence[float]) -> list[Setting]:

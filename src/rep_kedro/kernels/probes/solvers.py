@@ -41,10 +41,6 @@ from rep_kedro.kernels.probes.settings import (
     Setting,
 )
 
-FLOAT = 4  # bytes of a float32
-TENSORS_OF_WEIGHTS = 5  # weights, two moments, update and gradient
-TENSORS_OF_LOGITS = 3
-
 
 class Solved(NamedTuple):
     """One fitted probe.
@@ -145,10 +141,7 @@ def _solve_adamw(problem: Problem, settings: Sequence[Setting], fit: AdamWFit) -
     for name, (x, _) in ready.items():
         by_width.setdefault(x.shape[1], []).append(name)
     for width, names in by_width.items():
-        per_run = FLOAT * problem.n_classes * (
-            TENSORS_OF_WEIGHTS * (width + 1) + TENSORS_OF_LOGITS * min(fit.batch_size, len(problem.labels))
-        )  # fmt: skip
-        n_runs = max(1, fit.memory_mib * 2**20 // per_run)
+        n_runs = _count_together(fit, problem, (width,))
         n_layers = max(1, n_runs // len(runs))
         for together in _split(names, n_layers):
             stacked = torch.stack([ready[name][0].float() for name in together])
@@ -197,10 +190,7 @@ def _solve_prototype(problem: Problem, settings: Sequence[Setting], fit: Prototy
 
 def _solve_mlp(problem: Problem, settings: Sequence[Setting], fit: MlpFit) -> Iterator[Solved]:
     for name, (x, standard) in problem.standardise().items():
-        numbers = (x.shape[1] + 1) * fit.n_hidden + (fit.n_hidden + 1) * problem.n_classes
-        logits = fit.batch_size * (fit.n_hidden + problem.n_classes)
-        per_run = FLOAT * (TENSORS_OF_WEIGHTS * numbers + TENSORS_OF_LOGITS * logits)
-        for places in _split(range(len(settings)), max(1, fit.memory_mib * 2**20 // per_run)):
+        for places in _split(range(len(settings)), _count_together(fit, problem, x.shape[1:])):
             trained = fit_probes_mlp(
                 x.float(),
                 problem.labels,
@@ -217,11 +207,7 @@ def _solve_mlp(problem: Problem, settings: Sequence[Setting], fit: MlpFit) -> It
 def _solve_attentive(problem: Problem, settings: Sequence[Setting], fit: AttentiveFit) -> Iterator[Solved]:
     for name, x in problem.layers.items():
         standard = fit_token_standardisation(x)
-        _, n_tokens, width = x.shape
-        numbers = fit.n_heads * width + (fit.n_heads * width + 1) * problem.n_classes
-        attention = fit.batch_size * (fit.n_heads * (n_tokens + width) + problem.n_classes)
-        per_run = FLOAT * (TENSORS_OF_WEIGHTS * numbers + TENSORS_OF_LOGITS * attention)
-        for places in _split(range(len(settings)), max(1, fit.memory_mib * 2**20 // per_run)):
+        for places in _split(range(len(settings)), _count_together(fit, problem, x.shape[1:])):
             trained = fit_probes_attentive(
                 x,
                 problem.labels,
@@ -234,6 +220,12 @@ def _solve_attentive(problem: Problem, settings: Sequence[Setting], fit: Attenti
             for i, place in enumerate(places):
                 weights = AttentiveWeights(*(part[i : i + 1] for part in trained))
                 yield Solved(name, place, AttentiveReadout(weights, standard), None)
+
+
+def _count_together(fit: AdamWFit | MlpFit | AttentiveFit, problem: Problem, shape: Sequence[int]) -> int:
+    """Return how many settings are trained at the same time: as many as the memory allows, at least one."""
+    one = fit.count_bytes(shape, problem.n_classes, len(problem.labels))
+    return max(1, fit.memory_mib * 2**20 // one)
 
 
 def _to_adamw(settings: Sequence[Setting], fit: AdamWFit | MlpFit | AttentiveFit, seed: int) -> AdamWSettings:

@@ -1,10 +1,11 @@
 """Nodes of the probes of maps: they plan one member for each layer and read-out."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from rep_kedro.analyses.probing.fitting import require_room
 from rep_kedro.analyses.probing.labels import choose_label, count_training, is_several
 from rep_kedro.analyses.probing.layer_shapes import follow_layers, input_px_of
 from rep_kedro.analyses.probing.layer_tasks import ATTENTIVE, POSITIONS, Task, list_tasks, predict
@@ -84,10 +85,20 @@ def plan_layer_probes(
             tasks = {
                 _key(stimulus_set, model, task): task for task in list_tasks(outputs[model], own.layer_probes)
             }
+            _require_room(str(MemberKey(stimulus_set, model)), subset, tasks.values(), own)
             batch = Batch(partial(_probe, network, images, tasks, own))
             for key, task in tasks.items():
                 plan[key] = Planned(_recipe(model, network, images, task, own), batch)
     return plan
+
+
+def _require_room(key: str, subset: ArrowHandle, tasks: Iterable[Task], params: ProbingParams) -> None:
+    """Refuse attentive probes that do not fit into their memory."""
+    fit = params.layer_probes.attentive
+    if fit is not None:
+        shapes = {t.layer: (t.n_positions, t.n_channels) for t in tasks if t.readout == ATTENTIVE}
+        n_of_class = count_training(subset, choose_label(subset, params.labels))
+        require_room(("probing.layer_probes.attentive", fit), shapes, n_of_class, params.few_shot, key)
 
 
 def _choose_models(

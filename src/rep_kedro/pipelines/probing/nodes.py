@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rep_kedro.analyses.probing.fitting import make_probes
+from rep_kedro.analyses.probing.fitting import make_probes, require_room
 from rep_kedro.analyses.probing.labels import choose_label, count_training, is_several
 from rep_kedro.analyses.probing.params import ProbingParams
+from rep_kedro.analyses.probing.solver_params import AdamWParams, KnnParams, MlpParams
 from rep_kedro.analyses.probing.sources import list_sources, probe_source
 from rep_kedro.datasets import MemberKey, Plan, Planned, code_revision, missing_of
 from rep_kedro.errors import UserError, require_known
@@ -40,7 +41,8 @@ def plan_probes(
 
     Raises:
         ValueError: If a chosen stimulus set, network or subset is not there, a chosen set has too few
-            classes, a subset has stimuli that the features do not have, or a combination cannot be made.
+            classes, a subset has stimuli that the features do not have, a combination cannot be made, or a
+            single probe does not fit into the memory of its solver.
     """
     plan, chosen = Plan(), {}
     for stimulus_set, models in _choose_sets({**features, **missing_of(features)}, params).items():
@@ -54,9 +56,20 @@ def plan_probes(
             if _has_classes(stimulus_set, stimulus_subsets[subset], params):
                 chosen[stimulus_set] = (here, subset)
     for source in list_sources(features, stimulus_subsets, chosen, params, plan.left_out):
-        subset = chosen[MemberKey.parse(source.key).stimulus_set][1]
-        plan[source.key] = _plan_one(source, features, stimulus_subsets[subset], params)
+        seen = stimulus_subsets[chosen[MemberKey.parse(source.key).stimulus_set][1]]
+        if source.key in features and not params.transform:  # a transform may lower the number of features
+            _require_room(features[source.key], seen, params)
+        plan[source.key] = _plan_one(source, features, seen, params)
     return plan
+
+
+def _require_room(features: TensorsHandle, subset: ArrowHandle, params: ProbingParams) -> None:
+    """Refuse probes that do not fit into the memory of their solver, where it has a limit of weights."""
+    if not isinstance(params.fit, AdamWParams | MlpParams):
+        return
+    shapes = {name: features.shape(name)[1:] for name in features.meta["layers"]}
+    n_of_class = count_training(subset, choose_label(subset, params.labels))
+    require_room(("probing.fit", params.fit), shapes, n_of_class, params.few_shot, features.key)
 
 
 def _plan_one(
@@ -166,8 +179,11 @@ def _has_classes(stimulus_set: str, subset: ArrowHandle, params: ProbingParams) 
     label = choose_label(subset, params.labels)
     n_of_class = count_training(subset, label)
     n_classes = len(n_of_class)
-    require_labels_for(params, subset, n_of_class, several=is_several(subset, label))
+    several = is_several(subset, label)
+    require_labels_for(params, subset, n_of_class, several=several)
     if n_classes >= params.min_classes:
+        if not several:
+            _require_neighbours(params, subset, n_of_class)
         return True
     message = (
         f"{n_classes} classes with a label in the training split of {subset.key}, need {params.min_classes}"
@@ -176,6 +192,19 @@ def _has_classes(stimulus_set: str, subset: ArrowHandle, params: ProbingParams) 
         raise UserError(f"stimulus set {stimulus_set!r} cannot be probed: {message}")
     _log.warning("no probes on stimulus set %s: %s", stimulus_set, message)
     return False
+
+
+def _require_neighbours(params: ProbingParams, subset: ArrowHandle, n_of_class: Mapping[int, int]) -> None:
+    """Refuse more neighbours than training stimuli are left while settings are chosen."""
+    if not isinstance(params.fit, KnnParams):
+        return
+    sizes = [params.few_shot or n for n in n_of_class.values()]
+    n_left = sum(n - min(round(params.held_out_fraction * n), n - 1) for n in sizes)
+    if (most := max(params.fit.n_neighbours)) > n_left:
+        raise UserError(
+            f"probing.fit.n_neighbours: {most} must be at most {n_left}, the training stimuli of {subset.key}"
+            " that are not held out"
+        )
 
 
 def require_labels_for(
