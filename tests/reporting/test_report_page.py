@@ -226,6 +226,23 @@ def cut(study, sets, models):
     return tables
 
 
+def test_what_a_run_leaves_open_is_one_folded_line_for_each_question(study, choices):
+    tables = study.tables | dict.fromkeys(("probe_results", "prediction_agreement", "layer_tails"))
+    html = build_report(make_content(tables, {}, **choices))
+    folded = html[html.index("<details>") : html.index("</details>")]
+    assert "What this run leaves open, and why" in folded
+    assert folded.count("they need training and test images with labels of two classes") == 3
+    assert '<a class="question" href="#readout">' in folded
+
+
+def test_a_run_that_compares_layers_of_some_networks_names_them(study, choices):
+    every = study.tables["layer_similarities"]
+    shown = sorted({*every["model_a"], *every["model_b"]})[:2]
+    some = every[every["model_a"].isin(shown) & every["model_b"].isin(shown)]
+    text = Page(build_report(make_content(study.tables | {"layer_similarities": some}, {}, **choices))).text
+    assert f"Layers of 2 of 16 networks are compared: {shown[0]} and {shown[1]} (layer_similarity" in text
+
+
 def told_of(study, choices, sets, models):
     return Page(build_report(make_content(cut(study, sets, models), {}, **choices))).text
 
