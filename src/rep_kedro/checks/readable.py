@@ -54,7 +54,7 @@ def require_readable_networks(
     from rep_kedro.features.params import FeaturesParams
 
     params = FeaturesParams.model_validate(parameters["features"])
-    lines, absent = [], []
+    lines, absent = list[str](), list[str]()
     for keys, entry in _list_entries(params):
         try:
             _require_readable(entry, params.pooling, parameters)
