@@ -23,10 +23,22 @@ from rep_kedro.models.sources.by_name import find_by_name
     ],
 )
 def test_layers_are_listed_before_any_configuration_has_the_network(name, layer, shape):
-    rows, read = _find_unconfigured(name, frozenset())
+    rows, _ = _find_unconfigured(name, frozenset())
     found = {row.layer: row.shape for row in rows}
     assert found[layer] == shape
-    assert read == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "read"), [("cnn", ("relu1", "relu2", "relu3", "relu5")), ("test_vit", ()), ("alexnet", None)]
+)
+def test_layers_that_an_architecture_keeps_are_those_that_are_read(name, read):
+    if read is None:
+        with pytest.raises(click.ClickException, match="own/alexnet or torchvision/alexnet"):
+            _find_unconfigured(name, frozenset())
+        _, found = _find_unconfigured(f"own/{name}", frozenset())
+        assert found[-1].startswith("features")
+    else:
+        assert _find_unconfigured(name, frozenset())[1] == read
 
 
 def test_a_network_of_a_library_is_built_without_its_weights():

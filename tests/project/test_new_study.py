@@ -66,7 +66,7 @@ def test_the_written_path_reads_back_as_it_is(project: Path, folder: str) -> Non
     ("files", "source", "total"),
     [
         ({"train/a/1.png": 1, "val/a/2.png": 2}, "image_folder", {"train": 1000, "test": 500}),
-        ({"test/1.png": 1}, "image_folder", {"test": 500}),
+        ({"test/a/1.png": 1}, "image_folder", {"test": 500}),
         ({"train/0.tar": shard_of(1), "test/0.tar": shard_of(2)}, "webdataset", {"train": 1000, "test": 500}),
     ],
 )
@@ -76,6 +76,16 @@ def test_splits_of_its_own_are_kept(project: Path, files: dict, source: str, tot
     assert ingest["stimulus_sets"]["my_images"].keys() == {"source", "path"}
     assert ingest["stimulus_sets"]["my_images"]["source"] == source
     assert ingest["stimulus_subsets"]["my_images"]["analysis"]["total"] == total
+
+
+def test_images_of_a_test_split_alone_say_how_probes_get_training_images(project: Path) -> None:
+    files = {f"test/{kind}/{number}.png": number for kind in "ab" for number in range(4)}
+    call("mine", "--images", plant(project.parent / "photos", files), *NETWORK)
+    text = (project / "conf/mine/parameters.yml").read_text()
+    changed = text.replace("# splits: none", "splits: none").replace("# test_fraction", "test_fraction")
+    entry = yaml.safe_load(changed)["ingest"]["stimulus_sets"]["my_images"]
+    assert entry["splits"] == "none"
+    assert IngestParams(stimulus_sets={"my_images": entry}).stimulus_sets["my_images"].test_fraction == 0.3
 
 
 @pytest.mark.parametrize(

@@ -101,3 +101,15 @@ class _Parameters(Files):
 
     def __getitem__(self, name: str) -> Any:
         return {"parameters": self._parameters}[name]
+
+
+def test_a_plan_names_a_file_that_is_not_here_and_goes_on(parameters, caplog):  # noqa: F811
+    absent = {"source": "features", "files": {"digits": {"path": "nothing.npz", "ids": "stimulus"}}}
+    changed = parameters | {"features": parameters["features"] | {"models": {"a": absent, "b": absent}}}
+    features = make_pipeline("features")
+    with pytest.raises(UserError, match=r"features\.models\.b: file of features nothing\.npz does not exist"):
+        require_readable_networks(changed, {}, features, Files())
+    with caplog.at_level("WARNING"):
+        require_readable_networks(changed, {}, features, Files(), may_lack_files=True)
+    assert "a run needs a file that is not here: parameter features.models.a" in caplog.text
+    assert "and 1 further network without its own" in caplog.text

@@ -3,10 +3,12 @@
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from rep_kedro.pipelines.reporting.study_figures import STUDY_FIGURES
 from rep_kedro.reporting.content import make_content
@@ -14,6 +16,7 @@ from rep_kedro.reporting.page import Column, list_in_words, make_table, write_nu
 from rep_kedro.reporting.report import build_report
 from rep_kedro.reporting.stitching.text import stitching_in_words
 from rep_kedro.reporting.svg import inline_svg
+from rep_kedro.reporting.texts import read_template
 from rep_kedro.schemas import TABLES
 
 ANCHORS = [
@@ -224,6 +227,34 @@ def cut(study, sets, models):
         for name in ("consistency", "consistency_summary", "anchor_comparisons", "measure_agreement"):
             tables[name] = tables[name].iloc[:0]
     return tables
+
+
+def test_what_a_run_leaves_open_is_one_folded_line_for_each_question(study, choices):
+    tables = study.tables | dict.fromkeys(("probe_results", "prediction_agreement", "layer_tails"))
+    html = build_report(make_content(tables, {}, **choices))
+    folded = html[html.index("<details>") : html.index("</details>")]
+    assert "What this run leaves open, and why" in folded
+    assert folded.count("they need training and test images with labels of two classes") == 3
+    assert '<a class="question" href="#readout">' in folded
+
+
+def test_a_run_that_compares_layers_of_some_networks_names_them(study, choices):
+    every = study.tables["layer_similarities"]
+    shown = sorted({*every["model_a"], *every["model_b"]})[:2]
+    some = every[every["model_a"].isin(shown) & every["model_b"].isin(shown)]
+    text = Page(build_report(make_content(study.tables | {"layer_similarities": some}, {}, **choices))).text
+    assert f"Layers of 2 of 16 networks are compared: {shown[0]} and {shown[1]} (layer_similarity" in text
+
+
+def test_the_page_about_the_report_has_each_question_in_order_and_real_tables():
+    page = Path(__file__).parents[2] / "docs/tutorials/read-the-report.md"
+    rows = re.findall(r"(?m)^\| ([A-Z][^|]+?)(?: \([^|]+\))? \| (`.+`) \|$", page.read_text(encoding="utf-8"))
+    texts = yaml.safe_load(read_template("captions.yml"))["sections"]
+    of_words_alone = {"changes", "measures", "settings"}
+    questions = [text["question"] for anchor, text in texts.items() if anchor not in of_words_alone]
+    assert [question for question, _ in rows] == questions
+    named = {name for _, names in rows for name in re.findall(r"`(\w+)`", names)}
+    assert named == set(TABLES) - {"training_costs", "network_settings"}
 
 
 def told_of(study, choices, sets, models):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rep_kedro.checks.configuration import Loader, find_origin
 from rep_kedro.checks.parameters import is_given
-from rep_kedro.errors import MissingFileError, UserError
+from rep_kedro.errors import MissingFileError, UserError, counted
 from rep_kedro.models.sources.array_specs import FileModel
 from rep_kedro.models.sources.specs import FROM_FILES, ModelEntry, TrainedModel, ZooEntry
 
@@ -54,16 +54,21 @@ def require_readable_networks(
     from rep_kedro.features.params import FeaturesParams
 
     params = FeaturesParams.model_validate(parameters["features"])
-    lines = []
+    lines, absent = list[str](), list[str]()
     for keys, entry in _list_entries(params):
         try:
             _require_readable(entry, params.pooling, parameters)
         except UserError as problem:
-            if may_lack_files and isinstance(problem, MissingFileError):
-                continue
             origin = "--params" if is_given(keys, given) else find_origin(loader, keys)
             where = f" in {origin}" if origin else ""
-            lines.append(f"parameter {'.'.join(keys)}{where}: {' '.join(str(problem).split())}")
+            is_absence = may_lack_files and isinstance(problem, MissingFileError)
+            line = f"parameter {'.'.join(keys)}{where}: {' '.join(str(problem).split())}"
+            (absent if is_absence else lines).append(line)
+    if absent:
+        more = (
+            f", and {counted(len(absent) - 1, 'further network')} without its own" if len(absent) > 1 else ""
+        )
+        _log.warning("a run needs a file that is not here: %s%s", absent[0], more)
     if lines and not given.get("keep_going"):
         raise UserError("\n".join(lines))
     for line in lines:

@@ -1,6 +1,6 @@
 """``kedro run --dry-run``: what a run would compute, keep and need; nothing is computed or written."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rep_kedro.checks.planning import as_saved, expect_configured, free_inputs, load_handles, plan_node
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rep_kedro.datasets import Planned
 
 _UNKNOWN = "-"
+_MOST_NAMES = 6
 _FEATURES = "features"
 _NETWORKS = "networks"
 _READ_AT_ONCE = "dissimilarities"  # files of one matrix each; to make a member is to read one
@@ -138,7 +139,7 @@ def _look(catalog: Any, selection: "Pipeline", shard: str | None) -> tuple[list[
             unsettled |= {name for name, state in found_files.items() if state in (_FOLLOWS, _COMPUTED)}
             continue
         needs = f"needs {', '.join(lacking)}, which is not there" if lacking else ""
-        follows = f"follows from {', '.join(waits_for)}" if waits_for else ""
+        follows = f"follows from {_shortened(waits_for)}" if waits_for else ""
         found = _look_at_node(catalog, node, shard, tables_change=files_change)
         for outlook in found:
             remark = needs or ("" if outlook.n_pending == 0 else follows) or outlook.remark
@@ -146,6 +147,11 @@ def _look(catalog: Any, selection: "Pipeline", shard: str | None) -> tuple[list[
             outlooks.append(outlook._replace(remark="" if refusal else remark, refusal=refusal))
         unsettled |= {outlook.name for outlook in outlooks if outlook.n_pending != 0}
     return outlooks, files
+
+
+def _shortened(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return f"{', '.join(names[:_MOST_NAMES])}{more}"
 
 
 def _look_at_files(catalog: Any, node: "Node") -> dict[str, str]:

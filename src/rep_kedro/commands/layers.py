@@ -12,6 +12,7 @@ from rep_kedro.errors import close_names, suggest
 if TYPE_CHECKING:
     from rep_kedro.features.listing import LayerRow
     from rep_kedro.features.params import FeaturesParams
+    from rep_kedro.models.architecture import DefinedNetwork
 
 
 _OWN = "own/"  # before the name of an architecture of this project that a library has, too
@@ -81,12 +82,12 @@ def _find(model: str, params: "FeaturesParams", catalog: Any) -> tuple[list["Lay
 def _find_unconfigured(
     model: str, configured: "AbstractSet[str]"
 ) -> tuple[list["LayerRow"], tuple[str, ...]]:
-    """Return the layers of a network that no configuration has; none of them is read.
+    """Return the layers of a network that no configuration has, and those that an architecture keeps.
 
     Raises:
         click.ClickException: If there is none; the message has close matches.
     """
-    from rep_kedro.features.listing import list_architecture_layers, list_entry_layers
+    from rep_kedro.features.listing import list_entry_layers
     from rep_kedro.models.architecture_files import list_architectures, load_definition, read_architecture
     from rep_kedro.models.sources.by_name import find_by_name, names_by_library
 
@@ -94,9 +95,9 @@ def _find_unconfigured(
     if Path(model).suffix in {".yml", ".yaml"}:
         if not Path(model).is_file():
             raise click.ClickException(f"there is no file {model}")
-        return list_architecture_layers(read_architecture(Path(model))), ()
+        return _list_architecture(read_architecture(Path(model)))
     if model.startswith(_OWN):
-        return list_architecture_layers(load_definition(model.removeprefix(_OWN))), ()
+        return _list_architecture(load_definition(model.removeprefix(_OWN)))
     if model in own:
         libraries = [library for library, names in names_by_library().items() if model in names]
         if libraries:
@@ -104,7 +105,7 @@ def _find_unconfigured(
                 f"{model!r} is an architecture of this project and a network of {' and '.join(libraries)};"
                 f" say {_OWN}{model} or {libraries[0]}/{model}"
             )
-        return list_architecture_layers(load_definition(model)), ()
+        return _list_architecture(load_definition(model))
     entry = find_by_name(model)
     if entry is not None:
         return list_entry_layers(entry), ()
@@ -112,6 +113,14 @@ def _find_unconfigured(
     raise click.ClickException(
         f"no network {model!r}; {suggest(model, known if close_names(model, known) else configured | own)}"
     )
+
+
+def _list_architecture(definition: "DefinedNetwork") -> tuple[list["LayerRow"], tuple[str, ...]]:
+    from rep_kedro.features.listing import list_architecture_layers
+    from rep_kedro.models.layers import select_layers
+
+    rows = list_architecture_layers(definition)
+    return rows, select_layers([row.layer for row in rows], getattr(definition, "keep", ()))
 
 
 def _table(rows: list["LayerRow"], read: set[str]) -> list[str]:

@@ -93,6 +93,12 @@ def _write_study(name: str, images: str, networks: Sequence[str], *, random_weig
     if splits == {"train"}:
         entry.append("test_fraction: 0.3         # of each class, for probes; drawn once, by `seed`")
         splits = {"train", "test"}
+    elif splits == {"test"}:
+        entry += [
+            "# Probes need training images, and all of these are called test. To draw some of them:",
+            "# splits: none",
+            "# test_fraction: 0.3",
+        ]
     splits = {"test" if split == "val" and "test" not in splits else split for split in splits}
     total = ", ".join(f"{split}: {size}" for split, size in _MOST_IMAGES.items() if split in splits)
     template = Template((files("rep_kedro.commands") / "new_study.yml").read_text(encoding="utf-8"))

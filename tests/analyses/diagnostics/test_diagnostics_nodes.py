@@ -2,6 +2,7 @@
 
 import logging
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from tests.small_collections import (
 from rep_kedro.analyses.diagnostics.params import DiagnosticsParams
 from rep_kedro.analyses.diagnostics.receptive_fields import compute_receptive_fields
 from rep_kedro.datasets import Planned, Tensors
+from rep_kedro.datasets.validators import TableContract
 from rep_kedro.models.trained import preprocessing_of, restore_trained_network
 from rep_kedro.pipelines.diagnostics.nodes import compute_layer_diagnostics, plan_spectra
 from rep_kedro.schemas.diagnostics import LAYER_DIAGNOSTICS, RECEPTIVE_FIELDS
@@ -197,6 +199,12 @@ def test_receptive_fields_of_the_plain_network_are_those_of_the_recursion(tmp_pa
     # conv5 is the first to exceed the image and the last: nothing is fed by positions that see all.
     assert not table["is_border"].any()
     assert not table["is_beyond_border"].any()
+
+
+def test_features_from_files_alone_have_a_table_without_rows():
+    of_file = SimpleNamespace(recipe={"model": {"source": "features"}}, meta={"layers": ["V1"]})
+    table = compute_receptive_fields({}, DiagnosticsParams(), {"photos/voxels": of_file})
+    assert TableContract("receptive_fields").validate(table).empty
 
 
 def test_the_first_kept_layer_behind_the_border_is_marked(tmp_path):

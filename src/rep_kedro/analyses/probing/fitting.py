@@ -1,7 +1,6 @@
 """One network's probes on one stimulus set: choose settings on a held-out part, fit again, test."""
 
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -54,9 +53,7 @@ def make_probes(features: Features, subset: "ArrowHandle", params: ProbingParams
     names = [str(name) for name in features.meta["layers"]]
     layers = {name: torch.from_numpy(np.array(features.tensor(name))) for name in names}
     _require_finite(features.key, layers)
-    began = time.perf_counter()
     first, *further = (_fit_seed(features.key, layers, targets, params, seed) for seed in params.all_seeds)
-    _log.info("probes of %s: %.1f s", features.key, time.perf_counter() - began)
     tensors: dict[str, Any] = {}
     rows = []
     for depth, (name, tested) in enumerate(first.items()):
