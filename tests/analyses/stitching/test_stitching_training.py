@@ -97,6 +97,14 @@ def test_each_option_is_given_what_it_needs_without_others(study, tmp_path, opti
     assert np.abs(weights["plain"] - weights["other"]).max() > 1e-4
 
 
+def test_behind_the_last_cut_point_there_are_no_later_layers_to_match(study, tmp_path):
+    maps = {"plain": dict(SHORT), "later": {**SHORT, "later_layers": 5.0}}
+    joints = [{"fronts": ["cnn_s0"], "ends": ["cnn_s1"], "layers": ["mean"]}]
+    handles = run_plan(tmp_path / "out", _plan(study, maps, joints=joints))
+    one, other = (handles[f"{KEY}/{name}"].tensor("mean/s0/weight") for name in maps)
+    np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)
+
+
 def test_donors_are_not_changed(study, tmp_path, monkeypatch):
     seen = []
     load = reading.LoadedNetwork.__init__

@@ -93,4 +93,6 @@ def _tails(group: Group, network: str, layer: str, given: Sequence[Any]) -> tupl
         return tail, None
     points = loaded.cut.cut_points
     later = points[points.index(layer) + 1 :]
+    if not later:
+        return tail, lambda activation: (tail(activation), [])
     return tail, loaded.adapted(layer, loaded.cut.tail(layer, also=later, is_folded=True))
