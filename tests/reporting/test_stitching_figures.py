@@ -88,3 +88,14 @@ def test_maps_of_layers_of_one_name_have_no_grid(study, several):
     titles = {axes.get_title(loc="left") for axes in figure.axes} - {""}
     assert titles
     assert all(title.endswith(": ps_inv") for title in titles)
+
+
+def test_long_names_of_layers_and_maps_stay_apart(study, several):
+    long = several.assign(map="a_map_of_some_length", **{
+        name: "features." + several[name] + ".convolution" for name in ("front_layer", "end_layer")
+    })  # fmt: skip
+    figure = figures.plot_stitching_grid(long, study.model_cards, stimulus_set=None)
+    panel = figure.axes[0]
+    named = [text.get_text() for text in (*panel.get_xticklabels(), *panel.get_yticklabels())]
+    assert len(set(named)) == len(named) / 2
+    assert panel.get_title(loc="left").splitlines() == ["CNN → CNN:", "a_map_of_some_length"]

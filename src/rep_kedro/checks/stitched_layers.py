@@ -122,10 +122,10 @@ def _require_one_kind_of_labels(
 def _find(
     name: str, known: "dict[str, Donor]", features: "FeaturesParams", training: "TrainingParams"
 ) -> "Donor | None":
-    """Return a network in outline; None where its architecture is not known, or it comes from elsewhere."""
-    from rep_kedro.analyses.stitching.donors import trained_donor
+    """Return a network in outline; None where that would need its file, or code of the user."""
+    from rep_kedro.analyses.stitching.donors import ForeignDonor, trained_donor
     from rep_kedro.models.architecture_files import load_definition
-    from rep_kedro.models.sources.specs import CheckpointModel
+    from rep_kedro.models.sources.specs import CheckpointModel, TimmModel, TorchvisionModel, WeightsFileModel
 
     if name not in known:
         trained, entry = training.networks(), features.entries().get(name)
@@ -133,6 +133,10 @@ def _find(
             architecture, definition = trained[name].architecture, trained[name].load_definition()
         elif isinstance(entry, CheckpointModel):
             architecture, definition = entry.architecture, load_definition(entry.architecture)
+        elif isinstance(entry, TimmModel | TorchvisionModel | WeightsFileModel):
+            if ":" in entry.name:  # of a repository
+                return None
+            return known.setdefault(name, ForeignDonor(name, entry))
         else:
             return None
         meta: Mapping[str, object] = {

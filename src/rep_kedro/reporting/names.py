@@ -62,6 +62,17 @@ def shortened(label: str, n_characters: int = 26) -> str:
     return f"{clean[:front]}…{clean[len(clean) - (n_characters - front - 1) :]}"
 
 
+def shortened_layer(name: str, n_characters: int = 16) -> str:
+    """Return the name of a layer fit for drawing, cut in front: long names differ at their ends.
+
+    Example:
+        >>> shortened_layer("features.12.block.conv")
+        '….12.block.conv'
+    """
+    whole = shortened(name, max(len(name), n_characters))
+    return whole if len(whole) <= n_characters else f"…{whole[1 - n_characters :]}"
+
+
 def drawn(name: str) -> str:
     """Return a name as a label of a figure: cut to length, and not hidden from legends."""
     return shortened(written(name), MOST_CHARACTERS).lstrip("_")

@@ -25,7 +25,7 @@ from matplotlib.transforms import Bbox
 
 from rep_kedro.datasets.figure import every_letter
 from rep_kedro.reporting.names import UNKNOWN as UNKNOWN  # noqa: PLC0414 - drawing modules take it from here
-from rep_kedro.reporting.names import drawn, shortened
+from rep_kedro.reporting.names import drawn, shortened_layer
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -322,7 +322,7 @@ def label_layers(axes: Axes, layers: Sequence[str], n_most: int = 12) -> None:
     """Name the layers on the horizontal axis; with many layers only every k-th name is written."""
     step = max(1, math.ceil(len(layers) / n_most))
     positions = list(range(0, len(layers), step))
-    axes.set_xticks(positions, [shortened(layers[index], 16) for index in positions])
+    axes.set_xticks(positions, [shortened_layer(layers[index]) for index in positions])
     axes.tick_params(axis="x", labelrotation=35)
     for text in axes.get_xticklabels():
         text.set_horizontalalignment("right")

@@ -84,6 +84,27 @@ def test_a_map_does_not_depend_on_those_it_is_trained_with(study, tmp_path):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "option", [{"later_layers": 0.1}, {"cka_penalty": 1.0}, {"loss": "mse"}, {"target": "soft_1"}]
+)
+def test_each_option_is_given_what_it_needs_without_others(study, tmp_path, option):
+    joints = [{"fronts": ["cnn_s0"], "ends": ["cnn_s1"], "layers": ["relu3"]}]
+    maps = {"plain": {**SHORT, "learning_rate": 0.1}, "other": {**SHORT, "learning_rate": 0.1, **option}}
+    weights = {}
+    for name, given in maps.items():
+        handles = run_plan(tmp_path / name, _plan(study, {name: given}, joints=joints))
+        weights[name] = handles[f"{KEY}/{name}"].tensor("relu3/s0/weight")
+    assert np.abs(weights["plain"] - weights["other"]).max() > 1e-4
+
+
+def test_behind_the_last_cut_point_there_are_no_later_layers_to_match(study, tmp_path):
+    maps = {"plain": dict(SHORT), "later": {**SHORT, "later_layers": 5.0}}
+    joints = [{"fronts": ["cnn_s0"], "ends": ["cnn_s1"], "layers": ["mean"]}]
+    handles = run_plan(tmp_path / "out", _plan(study, maps, joints=joints))
+    one, other = (handles[f"{KEY}/{name}"].tensor("mean/s0/weight") for name in maps)
+    np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)
+
+
 def test_donors_are_not_changed(study, tmp_path, monkeypatch):
     seen = []
     load = reading.LoadedNetwork.__init__

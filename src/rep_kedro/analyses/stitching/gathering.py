@@ -9,7 +9,6 @@ from torch import Tensor
 from rep_kedro.analyses.stitching.fitting import FitMoments
 from rep_kedro.analyses.stitching.joints import JoinedPair
 from rep_kedro.analyses.stitching.layers import LayerPair
-from rep_kedro.analyses.stitching.maps import TaskMap
 from rep_kedro.analyses.stitching.params import StitchingParams
 from rep_kedro.analyses.stitching.reading import Group, Side, end_of, front_of
 from rep_kedro.analyses.stitching.rooms import ActivationRoom
@@ -26,6 +25,8 @@ def gather_layers(
     split: Split,
     params: StitchingParams,
     moments: Mapping[tuple[str, LayerPair], FitMoments],
+    *,
+    with_original: bool,
 ) -> tuple[dict[str, FrontLayer], EndLayer]:
     """Return fronts, by `front_name`, and the end of stitches into one layer, for all images of a split.
 
@@ -35,11 +36,12 @@ def gather_layers(
         split: The images.
         params: The maps, and how much memory activations may take.
         moments: Of each pair and its layers.
+        with_original: Whether a step compares activations with those of the end network itself.
     """
     pair, layers, _ = chosen[0]
     end, given = end_of(pair, layers), [params.maps[name] for *_, name in chosen]
     sides = {front_name(p.name, at): front_of(p, at) for p, at, _ in chosen}
-    if any(isinstance(each, TaskMap) and _needs_end(each) for each in given):
+    if with_original:
         sides[""] = end
     with_outputs = any(each.needs_front_outputs for each in given)
     keys = {end.network, *(side.network for side in sides.values() if with_outputs and not side.is_noise)}
@@ -91,8 +93,6 @@ def _tails(group: Group, network: str, layer: str, given: Sequence[Any]) -> tupl
         return tail, None
     points = loaded.cut.cut_points
     later = points[points.index(layer) + 1 :]
+    if not later:
+        return tail, lambda activation: (tail(activation), [])
     return tail, loaded.adapted(layer, loaded.cut.tail(layer, also=later, is_folded=True))
-
-
-def _needs_end(given: TaskMap) -> bool:
-    return given.loss != "task" or given.cka_penalty != 0.0

@@ -155,7 +155,8 @@ def _train_into_layer(
     params: StitchingParams,
     moments: Mapping[tuple[str, LayerPair], FitMoments],
 ) -> dict[Stitch, kernel.TrainedStitch]:
-    fronts, end = gather_layers(group, chosen, split, params, moments)
+    with_original = any(recipe_of(params.maps[name], 0).needs_original for *_, name in chosen)
+    fronts, end = gather_layers(group, chosen, split, params, moments, with_original=with_original)
     by_schedule: dict[Schedule, list[Stitch]] = {}
     for pair, layers, name in chosen:
         for seed in params.maps[name].wanted_seeds:

@@ -52,7 +52,7 @@ class Objective:
         if len(self._penalised):
             alignment = measure_cka(batch.pick(self._penalised))
             losses = losses.index_add(0, self._penalised, self._cka_penalty[self._penalised] * alignment)
-        if len(self._later) and inputs.original is not None:
+        if later and inputs.original is not None:
             with torch.no_grad():
                 _, theirs = run_tail_with_later(self._end, inputs.original)
             distances = distance_of_layers(later, theirs)[self._later]

@@ -36,8 +36,8 @@ class EndLayer:
         shape: Of the activation of one stimulus, as the tail takes it.
         tail: What follows: from activations (n, *shape) to logits (n, n_classes); in evaluation mode, no
             parameter asks for a gradient, and no stimulus depends on others of the batch.
-        tail_with_later: As the tail, and the outputs of layers behind the joint as well, each (n, ...); None
-            where ``later_layers`` is not used.
+        tail_with_later: As the tail, and the outputs of layers behind the joint as well, each (n, ...), none
+            of the last joint; None where ``later_layers`` is not used.
         samples: Activations of the end network itself, (n_stimuli, n_positions, n_end); None where no loss
             or penalty needs them.
         logits: Of the end network, (n_stimuli, n_classes); training only.

@@ -16,7 +16,7 @@ from rep_kedro.reporting.style import INK, MUTED, styled
 PAGE_IN = (8.27, 11.69)  # A4
 _LEFT, _BOTTOM, _TOP, _LINE_HEIGHT = 0.06, 0.03, 0.97, 0.0145  # shares of the page
 _TITLE_CHARS = 84
-_MOST_LINES, _LINE_CHARS = 34, 132
+_MOST_LINES, _LINE_CHARS = 34, 124
 _ACCURACIES = {
     "front_accuracy": "front network alone",
     "end_accuracy": "end network alone",
@@ -30,7 +30,6 @@ _MEASURES = (
     *("nonzero_fraction", "n_both_right", "n_stitched_right", "n_end_right", "n_both_wrong"),
     *("final_loss", "n_steps"),
 )
-_PER_COLUMN = 13
 
 
 class StitchFacts(NamedTuple):
@@ -126,7 +125,8 @@ def _draw_accuracies(axes: Axes, facts: StitchFacts) -> None:
 
 def _draw_table(axes: Axes, facts: StitchFacts, column: int) -> None:
     names = [name for name in _MEASURES if facts.row.get(name) is not None]
-    names = names[column * _PER_COLUMN : (column + 1) * _PER_COLUMN]
+    per_column = -(-len(names) // 2)
+    names = names[column * per_column : (column + 1) * per_column]
     baseline = facts.baseline
     rows = [[x.replace("_", " "), _number(facts.row[x]), _number(baseline.get(x))] for x in names]
     _table(axes, rows, ["measure", "this map", "least squares"])

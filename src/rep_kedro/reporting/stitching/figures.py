@@ -12,7 +12,7 @@ from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 
 from rep_kedro.datasets.marks import describe_points
-from rep_kedro.reporting.names import drawn, shortened
+from rep_kedro.reporting.names import drawn, shortened, shortened_layer
 from rep_kedro.reporting.stitching.rows import plain
 from rep_kedro.reporting.style import (
     FURTHER_COLOURS,
@@ -174,7 +174,8 @@ def _plot_grid(rows: pd.DataFrame) -> Figure:
     for panel, (kind, name) in zip(panels, panels_of, strict=True):
         shown = rows[(rows["kind"] == kind) & (rows["map"] == name)]
         image = _draw_cells(panel, shown, highest)
-        panel.set_title(shortened(f"{kind}: {name}", 40))
+        whole = f"{kind}: {name}"
+        panel.set_title(whole if len(whole) <= 26 else f"{shortened(kind, 30)}:\n{shortened(name, 30)}")
         figure.colorbar(image, ax=panel, fraction=0.05)
     return figure
 
@@ -196,7 +197,7 @@ def _draw_cells(axes: Axes, rows: pd.DataFrame, highest: float) -> AxesImage:
                 axes.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=6, color=colour)
     label_layers(axes, ends, MOST_LAYERS)
     step = max(1, -(-len(fronts) // MOST_LAYERS))
-    axes.set_yticks(range(0, len(fronts), step), [shortened(name, 16) for name in fronts[::step]], fontsize=7)
+    axes.set_yticks(range(0, len(fronts), step), [shortened_layer(x) for x in fronts[::step]], fontsize=7)
     axes.set_xlabel("the end goes on after", fontsize=8)
     axes.set_ylabel("the front stops after", fontsize=8)
     places = [(i, j) for i in range(len(fronts)) for j in range(len(ends))]
