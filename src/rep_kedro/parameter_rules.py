@@ -14,6 +14,7 @@ from pydantic import Field
 from rep_kedro.errors import UserError
 
 MAX_COUNT = 1_000_000
+MAX_NAME_CHARS = 200  # of what becomes the name of a file or folder
 MAX_SEED = 2**32 - 1  # what NumPy and scikit-learn take
 Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 """How many samples, permutations or draws."""
