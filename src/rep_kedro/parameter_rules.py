@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import ceil
+from operator import index
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ from pydantic import Field
 from rep_kedro.errors import UserError
 
 MAX_COUNT = 1_000_000
+MAX_NAME_CHARS = 200  # of what becomes the name of a file or folder
 MAX_SEED = 2**32 - 1  # what NumPy and scikit-learn take
 Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 """How many samples, permutations or draws."""
@@ -43,6 +45,24 @@ def expand_path(path: str | Path, what: str) -> Path:
         raise UserError(
             f"{what} begins with {expanded.parts[0]}, but no home folder of such a user is known"
         ) from problem
+
+
+def require_whole(value: object, what: str, *, least: int, most: int | None = None) -> int:
+    """Return a number of a notebook as an integer, also of numpy.
+
+    Raises:
+        UserError: If it is no integer, or not in the range.
+
+    Example:
+        >>> require_whole(3, "batch_size", least=1)
+        3
+    """
+    is_whole = hasattr(value, "__index__") and not isinstance(value, bool)
+    number = index(value) if is_whole else None  # type: ignore[arg-type]
+    if number is None or number < least or (most is not None and number > most):
+        bounds = f"at least {least}" if most is None else f"from {least} to {most}"
+        raise UserError(f"{what} must be {'' if is_whole else 'an integer of '}{bounds}, got {value!r}")
+    return number
 
 
 def require_once(names: Sequence[Any], what: str) -> None:

@@ -176,7 +176,7 @@ def test_networks_that_cannot_be_followed_are_refused_in_one_line():
         rep_kedro.UserError, match="cannot follow Branching: its own forward branches on values"
     ):
         rep_kedro.receptive_field(Branching(), 8)
-    with pytest.raises(rep_kedro.UserError, match="size must be at least 1 pixel, got 0"):
+    with pytest.raises(rep_kedro.UserError, match="size must be at least 1, got 0"):
         rep_kedro.receptive_field(nn.Conv2d(3, 3, 3), 0)
     with pytest.raises(rep_kedro.UserError, match="unknown border_rule 'first'; known: input, smallest_path"):
         rep_kedro.receptive_field(nn.Conv2d(3, 3, 3), 8, border_rule="first")

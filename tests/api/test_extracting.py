@@ -102,6 +102,22 @@ def test_a_network_of_another_device_comes_back(network, images, monkeypatch):
         (lambda x: x, {"pool": "mean"}, r"unknown pooling 'mean'; known: average, flatten"),
         (lambda x: x, {"pool": "cls"}, r"layer '0': pooling 'cls' needs tokens"),
         (lambda x: x, {"batch_size": 0}, r"batch_size must be at least 1, got 0"),
+        (lambda x: x, {"batch_size": 2.5}, r"batch_size must be an integer of at least 1, got 2.5"),
+        (lambda x: x, {"batch_size": True}, r"batch_size must be an integer of at least 1, got True"),
+        (lambda x: x, {"layers": 3}, r"layers are names or patterns as text, .*, got 3"),
+        (lambda x: x, {"layers": ["0", None]}, r"layers are names or patterns as text, .*, got None"),
+        (lambda x: 5, {}, r"images must be an array, or an iterable of batches, got int"),
+        (lambda x: [x, x[:, :2]], {}, r"stimuli of shape \(3, 9, 9\), but not of \(2, 9, 9\), as in a later"),
+        (
+            lambda x: [x, x[..., :8]],
+            {"layers": "0", "pool": "flatten"},
+            r"layer '0' gives \d+ features for the first stimuli, \d+ for later ones; give",
+        ),
+        (
+            lambda x: [x, x[..., :8]],
+            {"layers": "0", "pool": None},
+            r"layer '0' gives [\d x]+ features for the first stimuli, [\d x]+ for later ones",
+        ),
         (lambda x: x[:0], {}, r"there are no images to show"),
         (lambda x: x.byte(), {}, r"the array of images has type torch.uint8; give floats"),
         (lambda x: x[0], {}, r"shape \(3, 9, 9\); give \(n_images, channels, height, width\)"),
@@ -114,3 +130,56 @@ def test_what_cannot_be_shown_is_refused_in_one_line(network, images, change, op
     with pytest.raises(rep_kedro.UserError, match=message) as refused:
         rep_kedro.extract(network, change(images), **options)
     assert "\n" not in str(refused.value)
+
+
+class Skips(nn.Module):
+    """Calls its second layer for dark images alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 5, 3)
+
+    def forward(self, x):
+        found = self.first(x)
+        return found if x.mean() > 10 else self.second(found)
+
+
+def test_a_layer_that_later_images_skip_is_named(images):
+    batches = [images, images + 50]
+    for show in (
+        lambda layers: rep_kedro.extract(Skips(), batches, layers),
+        lambda layers: rep_kedro.layer_similarity(Skips(), None, batches, layers, stream=True),
+        lambda layers: rep_kedro.layer_similarity(Skips(), None, batches, layers),
+    ):
+        show(["first"])
+        with pytest.raises(rep_kedro.UserError, match="layer 'second' is reached for some stimuli only"):
+            show(["first", "second"])
+
+
+def test_images_of_two_sizes_are_named_by_layer_similarity_too(network, images):
+    with pytest.raises(rep_kedro.UserError, match=r"does not take images of shape \(\d+, 2, 9, 9\)"):
+        rep_kedro.layer_similarity(network, None, [images, images[:, :2]])
+    with pytest.raises(
+        rep_kedro.UserError, match=r"layer '0' gives \d+ features for the first stimuli, \d+ for"
+    ):
+        rep_kedro.layer_similarity(network, None, [images, images[..., :8]], "0", pool="flatten")
+
+
+def test_what_is_no_network_is_refused(network, images):
+    message = "must be a torch.nn.Module, got str"
+    with pytest.raises(rep_kedro.UserError, match=message):
+        rep_kedro.extract("resnet18", images)
+    with pytest.raises(rep_kedro.UserError, match=message):
+        rep_kedro.layer_similarity(network, "resnet18", images)
+    with pytest.raises(rep_kedro.UserError, match=message):
+        rep_kedro.receptive_field("resnet18", 32)
+
+
+@pytest.mark.parametrize("seed", [2**64, -1, 1.5, "a", None, True])
+def test_seeds_and_sizes_that_are_none_are_refused(network, seed):
+    x, y = torch.randn(20, 3, generator=torch.Generator().manual_seed(0)), torch.arange(20) % 2
+    with pytest.raises(rep_kedro.UserError, match=r"seed must be .*from 0 to 4294967295, got"):
+        rep_kedro.probe(x, y, x, y, seed=seed)
+    if seed != 2**64:
+        with pytest.raises(rep_kedro.UserError, match=r"size must be .*at least 1, got"):
+            rep_kedro.receptive_field(network, seed)

@@ -102,7 +102,28 @@ MISTAKES: dict[str, tuple[str | bytes, str]] = {
         "a: !!python/object/apply:pathlib.Path [b]",
         "should be text, a number, true",
     ),
-    "a set": ("a: !!set {b, c}", "not a supported primitive type"),
+    "a set": ("a:\n  b: !!set {b, c}", r"line 2: has a value of the type !!set; write text, a list or"),
+    "pairs": ("a: !!pairs [b: c]", r"line 1: has a value of the type !!pairs"),
+    "bytes": ("a: !!binary aGVsbG8=", r"line 1: has a value of the type !!binary"),
+    "a time": (
+        "a: 1\nb: [1:30]",
+        "line 2: YAML reads 1:30 as a number to the base 60; write decimals, or quote it",
+    ),
+    "a time with a fraction": ("a: 1:30.5", "YAML reads 1:30.5 as a number to the base 60"),
+    "a leading zero": ("a: {b: 010}", "line 1: YAML reads 010 as a number to the base 8"),
+    "a key with a leading zero": ("a: {010: b}", "line 1: YAML reads 010 as a number to the base 8"),
+    "a misspelt reference": (
+        "a:\n  b: ${c.threds}\nc: {threads: 1}",
+        r"local/parameters.yml, key a.b: .*'c.threds' not found; did you mean 'c.threads'",
+    ),
+    "a misspelt reference in a list": (
+        "a: [{b: '${ingets}'}]\ningest: {}",
+        r"local/parameters.yml, key a\[0\].b: .*'ingest'",
+    ),
+    "a resolver that is off": (
+        "a: ${oc.env:HOME}",
+        "local/parameters.yml, key a: .* type oc.env; an environment variable is written",
+    ),
     "too large": (b"#" * (MAX_BYTES + 1), "has 4,000,001 bytes; configuration files may have 4,000,000"),
 }
 
@@ -126,6 +147,11 @@ def test_a_file_that_cannot_be_right_is_answered_in_one_line(name: str, tmp_path
         ("a: '${.b} and ${.b}'\nb: 1", "a", None),
         (f"a: '{'1' * 5001}'", "a", "1" * 5001),
         ("a: 2020-01-01", "a", "2020-01-01"),
+        (
+            "a: ['1:30', \"010\", 0.5, 0, -3, 1_000, 0x10, 1e-3]",
+            "a",
+            ["1:30", "010", 0.5, 0, -3, 1000, 16, 1e-3],
+        ),
     ],
 )
 def test_what_is_sound_is_read(content: str, key: str, value: Any, tmp_path: Path) -> None:

@@ -11,12 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from rep_kedro.api.arrays import Array, to_matrix
+from rep_kedro.api.extracting import require_network
 from rep_kedro.errors import UserError
 from rep_kedro.kernels.layers.border import BORDER_RULES, BorderRule
 from rep_kedro.kernels.layers.dimensions import compute_covariance_eigenvalues, measure_dimensions
 from rep_kedro.kernels.layers.neighbour_dimensions import NeighbourDimensions, measure_neighbour_dimensions
 from rep_kedro.kernels.layers.spectrum import SaturationRule
 from rep_kedro.models.fields import find_layer_fields
+from rep_kedro.parameter_rules import require_whole
 from rep_kedro.schemas.columns import Kind
 from rep_kedro.schemas.diagnostics import RECEPTIVE_FIELDS
 
@@ -170,10 +172,10 @@ def receptive_field(
 
     if border_rule not in BORDER_RULES:
         raise UserError(f"unknown border_rule {border_rule!r}; known: {', '.join(BORDER_RULES)}")
-    if size < 1:
-        raise UserError(f"size must be at least 1 pixel, got {size}")
-    if channels is not None and channels < 1:
-        raise UserError(f"channels must be at least 1, got {channels}")
+    require_network(model, "model")
+    size = require_whole(size, "size", least=1)
+    if channels is not None:
+        channels = require_whole(channels, "channels", least=1)
     found = find_layer_fields(model, None, size, rule=border_rule, channels=channels)
     rows = {layer: {**found.row(layer), "reason": ""} for layer in found.known}
     rows |= {layer: {"reason": why} for layer, why in found.unknown.items()}

@@ -15,11 +15,12 @@ from rep_kedro.models.layers import LayerReader
 from rep_kedro.models.pooling import POOLINGS
 from rep_kedro.models.pooling_names import Pooling
 from rep_kedro.models.reading import Reading, evaluating, read_batches, steady
+from rep_kedro.parameter_rules import require_whole
 
 if TYPE_CHECKING:
     import numpy as np
 
-TOP_LEVEL = ("*",)
+_TOP_LEVEL = ("*",)
 
 
 def extract(
@@ -54,8 +55,8 @@ def extract(
         By layer, in the order in which the network reaches them.
 
     Raises:
-        UserError: If a layer is unknown (with close matches), cannot be pooled so, or gives NaN or infinity;
-            or if the network does not take the images.
+        UserError: If a layer is unknown (with close matches), cannot be pooled so, gives NaN or infinity, or
+            is skipped or of another width for later images; or if the network does not take the images.
 
     Example:
         >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(10))
@@ -65,9 +66,9 @@ def extract(
     """
     if pool is not None and pool not in POOLINGS:
         raise UserError(f"unknown pooling {pool!r}; known: {', '.join(POOLINGS)}, or None")
-    if batch_size < 1:
-        raise UserError(f"batch_size must be at least 1, got {batch_size}")
-    patterns = TOP_LEVEL if layers is None else (layers,) if isinstance(layers, str) else tuple(layers)
+    batch_size = require_whole(batch_size, "batch_size", least=1)
+    patterns = to_patterns(layers)
+    require_network(model, "model")
     with placed(model, device) as where, evaluating(model), steady(None):
         found = read_batches(
             iterate_batches(model, images),
@@ -81,29 +82,70 @@ def extract(
     return {layer: (x.float() if x.dtype == torch.bfloat16 else x).numpy() for layer, x in found.items()}
 
 
+def to_patterns(layers: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Return names or patterns of layers; None means the top-level modules.
+
+    Raises:
+        UserError: If it is not text, or a sequence of text.
+    """
+    if layers is None:
+        return _TOP_LEVEL
+    patterns = (layers,) if isinstance(layers, str) or not isinstance(layers, Iterable) else tuple(layers)
+    for pattern in patterns:
+        if not isinstance(pattern, str):
+            raise UserError(f"layers are names or patterns as text, such as '0' or 'layer*', got {pattern!r}")
+    return patterns
+
+
+def require_network(model: object, what: str) -> None:
+    """Refuse what is no network.
+
+    Raises:
+        UserError: The message names its type.
+    """
+    if not isinstance(model, nn.Module):
+        raise UserError(f"{what} must be a torch.nn.Module, got {type(model).__name__}")
+
+
 def make_reader(model: nn.Module, patterns: Sequence[str], image: Tensor) -> LayerReader:
     """Return what reads the layers of a network, given one image with a batch axis.
 
     Raises:
         UserError: If a layer is unknown, or the network does not take the image.
     """
-    try:
+    with taking(image):
         return LayerReader(model, patterns, example=image)
+
+
+@contextmanager
+def taking(images: Tensor) -> Iterator[None]:
+    """Name the shape of images that a network does not take.
+
+    Raises:
+        UserError: In place of any error of torch but that of memory.
+    """
+    try:
+        yield
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
         cause = " ".join(str(error).split())[:200]
-        raise UserError(f"the network does not take images of shape {tuple(image.shape)}: {cause}") from error
+        raise UserError(
+            f"the network does not take images of shape {tuple(images.shape)}: {cause}"
+        ) from error
 
 
 def iterate_batches(model: nn.Module, images: Array | Iterable[Any]) -> Iterator[Tensor]:
     """Yield batches of images, checked; an array is one batch.
 
     Raises:
-        UserError: If a batch is of integers, or of no images where the network has convolutions.
+        UserError: If there are no batches, or one is of integers, or of no images where the network has
+            convolutions.
     """
     has_maps = any(isinstance(part, nn.Conv2d) for part in model.modules())
     is_array = isinstance(images, Tensor) or hasattr(images, "__array__")
+    if not is_array and not isinstance(images, Iterable):
+        raise UserError(f"images must be an array, or an iterable of batches, got {type(images).__name__}")
     for number, batch in enumerate([images] if is_array else images):
         what = "the array of images" if is_array else f"batch {number}"
         tensor = to_tensor(batch[0] if isinstance(batch, tuple | list) else batch, what)

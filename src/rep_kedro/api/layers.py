@@ -12,7 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from rep_kedro.api.arrays import Array
-from rep_kedro.api.extracting import TOP_LEVEL, iterate_batches, make_reader, placed
+from rep_kedro.api.extracting import (
+    iterate_batches,
+    make_reader,
+    placed,
+    require_network,
+    taking,
+    to_patterns,
+)
 from rep_kedro.api.layer_matrix import LayerSimilarity
 from rep_kedro.errors import UserError, require_known
 from rep_kedro.kernels.similarity.streamed import MIN_BATCH, StreamedCka
@@ -23,8 +30,9 @@ from rep_kedro.measures.named import compare_named
 from rep_kedro.models.layers import LayerReader, select_layers
 from rep_kedro.models.pooling import POOLINGS
 from rep_kedro.models.pooling_names import Pooling
-from rep_kedro.models.reading import evaluating, steady
+from rep_kedro.models.reading import evaluating, require_same_width, steady
 from rep_kedro.models.streaming import stream_layers
+from rep_kedro.parameter_rules import require_whole
 
 STREAMED = "cka_linear_debiased"
 _MEMORY_BYTES = 1_000_000_000
@@ -83,11 +91,12 @@ def layer_similarity(  # noqa: PLR0913 - what a notebook may choose, by name
         2 0.6551 0.4022
     """
     chosen = _require_choices(measure, pool, batch_size, stream=stream)
-    patterns = [_patterns(layers), _patterns(layers if layers_b is None else layers_b)]
+    patterns = [to_patterns(layers), to_patterns(layers if layers_b is None else layers_b)]
     networks = [model_a] if model_b is None or model_b is model_a else [model_a, model_b]
     of_network = patterns if len(networks) == 2 else [(*patterns[0], *patterns[1])]
     with ExitStack() as stack:
         for network in networks:
+            require_network(network, "each model")
             stack.enter_context(evaluating(network))
         where = [stack.enter_context(placed(network, device)) for network in networks]
         stack.enter_context(steady(None))
@@ -198,7 +207,8 @@ def _show(
                 readers.append(reader)
             collector = make_collector(sum(map(len, starts)))
         for network, reader, places, x in zip(networks, readers, starts, inputs, strict=True):
-            stream_layers(network, reader, x, partial(_put, collector, places), pool)
+            with taking(x):
+                stream_layers(network, reader, x, partial(_put, collector, places), pool)
         collector.end_batch()
         n_images, n_batches = n_images + len(batch), n_batches + 1
     if collector is None:
@@ -224,6 +234,9 @@ def _compare(
         found, undefined = collector.finish()
         return found.cpu().numpy(), {pair: explain(why, names) for pair, why in undefined.items()}
     assert isinstance(collector, _Kept)  # noqa: S101 - there are two kinds
+    for (_, layer), parts in zip(labels, collector.parts, strict=True):
+        for part in parts:
+            require_same_width(layer, part, parts[0])
     features = {name: torch.cat(parts) for name, parts in zip(names, collector.parts, strict=True)}
     [(_, values, reasons)] = compare_named(features, [measure], memory_bytes=_MEMORY_BYTES)
     return values, {(names.index(a), names.index(b)): why for (a, b), why in reasons.items()}
@@ -237,15 +250,9 @@ def _require_choices(measure: str, pool: str, batch_size: int, *, stream: bool) 
         raise UserError(
             f"stream is for {STREAMED}, got {measure!r}; leave stream out, or choose that measure"
         )
-    least = MIN_BATCH if stream else 1
-    if batch_size < least:
-        raise UserError(f"batch_size must be at least {least}, got {batch_size}")
+    require_whole(batch_size, "batch_size", least=MIN_BATCH if stream else 1)
     require_known("pooling", pool, POOLINGS)
     return chosen
-
-
-def _patterns(layers: Layers) -> tuple[str, ...]:
-    return TOP_LEVEL if layers is None else (layers,) if isinstance(layers, str) else tuple(layers)
 
 
 def _cut(model: nn.Module, images: Array | Iterable[Any], batch_size: int) -> Iterator[Tensor]:

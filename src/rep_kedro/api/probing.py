@@ -21,6 +21,7 @@ from rep_kedro.kernels.probes.probe import (
     measure_balanced_accuracy,
 )
 from rep_kedro.kernels.probes.settings import FITS, Fit, LbfgsFit, MemoryLimitError, RidgeFit
+from rep_kedro.parameter_rules import MAX_SEED, require_whole
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def probe(
         weight_decays: Of ``lbfgs`` and ``ridge``, to choose from; None for their usual ones. For ``lbfgs``
             the loss is mean cross-entropy + w / 2 times the sum of squared weights.
         held_out_fraction: Share of each class on which the weight decay is chosen.
-        seed: Of the held-out part.
+        seed: Of the held-out part, from 0 to 2^32 - 1.
 
     Raises:
         UserError: If shapes or labels do not fit together, features are not finite, there are fewer than two
@@ -111,6 +112,7 @@ def probe(
     fit = _choose_fit(solver, weight_decays)
     if not 0 < held_out_fraction < 1:
         raise UserError(f"held_out_fraction must be between 0 and 1, got {held_out_fraction}")
+    seed = require_whole(seed, "seed", least=0, most=MAX_SEED)
     fitted = _fit(train.cpu(), own, len(classes), fit, held_out_fraction, seed)
     predictions = fitted.predict(test.cpu())
     accuracy = measure_accuracy(predictions, theirs).item()

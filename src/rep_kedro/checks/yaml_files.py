@@ -15,6 +15,9 @@ MAX_DEPTH = 40
 MAX_NODES = 200_000
 MAX_DIGITS = 100
 _NUMBER = re.compile(r"[-+]?(0[xob])?[0-9a-fA-F_.:]+([eE][-+]?[0-9]+)?")
+_OTHER_BASE = re.compile(r"[-+]?([0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?|0[0-7_]+)")
+"""What YAML 1.1 reads in base 60 or 8: ``1:30`` as 90, ``010`` as 8."""
+_TYPES = frozenset(f"tag:yaml.org,2002:{name}" for name in ("set", "omap", "pairs", "binary"))
 
 
 def require_bounded(path: Path) -> None:
@@ -63,6 +66,9 @@ class _Counter:
     def count(self, event: Any) -> None:
         import yaml
 
+        if getattr(event, "tag", None) in _TYPES:
+            kind = event.tag.rpartition(":")[2]
+            self._refuse(event, f"has a value of the type !!{kind}; write text, a list or `key: value` lines")
         if isinstance(event, yaml.CollectionStartEvent):
             self._open.append((event.anchor, self._total))
             if len(self._open) > MAX_DEPTH:
@@ -73,7 +79,7 @@ class _Counter:
             if anchor is not None:
                 self._sizes[anchor] = self._total - before
         elif isinstance(event, yaml.ScalarEvent):
-            self._require_short(event)
+            self._require_number(event)
             self._add(event, 1)
             if event.anchor is not None:
                 self._sizes[event.anchor] = 1
@@ -87,10 +93,18 @@ class _Counter:
         if self._total > MAX_NODES:
             self._refuse(event, f"expands to more than {MAX_NODES:,} values")
 
-    def _require_short(self, event: Any) -> None:
+    def _require_number(self, event: Any) -> None:
+        """Refuse numbers that are too long, or that YAML reads as others than a reader does."""
         value = event.value
-        if event.implicit[0] and len(value) > MAX_DIGITS and _NUMBER.fullmatch(value):
+        if not event.implicit[0]:
+            return
+        if len(value) > MAX_DIGITS and _NUMBER.fullmatch(value):
             self._refuse(event, f"has a number of {len(value):,} digits; at most {MAX_DIGITS} are allowed")
+        if _OTHER_BASE.fullmatch(value):
+            base = 60 if ":" in value else 8
+            self._refuse(
+                event, f"YAML reads {value} as a number to the base {base}; write decimals, or quote it"
+            )
 
     def _refuse(self, event: Any, why: str) -> None:
         raise UserError(f"{self._shown}, line {event.start_mark.line + 1}: {why}")

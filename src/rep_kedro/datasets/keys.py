@@ -8,10 +8,11 @@ from pathlib import Path, PurePosixPath
 from kedro.io import DatasetError
 
 from rep_kedro.errors import UserError
+from rep_kedro.parameter_rules import MAX_NAME_CHARS
 
 _KEY = re.compile(r"[\w][\w.+=@-]*(/[\w][\w.+=@-]*)*", re.ASCII)
 _TAKEN = "plan.json"
-_MAX_PART_CHARS, _MAX_KEY_CHARS = 200, 1000
+_MAX_KEY_CHARS = 1000
 
 
 @dataclass(frozen=True, order=True)
@@ -77,10 +78,10 @@ def require_keys(keys: Iterable[object], collection: str, suffix: str) -> None:
                 f"{collection}: key {key!r} is not a name; "
                 "use letters, digits and _ . + = @ - with / between parts"
             )
-        if len(key) > _MAX_KEY_CHARS or max(map(len, key.split("/"))) > _MAX_PART_CHARS:
+        if len(key) > _MAX_KEY_CHARS or max(map(len, key.split("/"))) > MAX_NAME_CHARS:
             raise DatasetError(
                 f"{collection}: key {key[:40] + '...'!r} is too long with {len(key)} characters; "
-                f"at most {_MAX_PART_CHARS} between two / and {_MAX_KEY_CHARS} in all"
+                f"at most {MAX_NAME_CHARS} between two / and {_MAX_KEY_CHARS} in all"
             )
         other = lowered.setdefault(key.lower(), key)
         if other != key:

@@ -5,7 +5,7 @@ Every hook here pools or copies at once. The pass ends at the last layer that is
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from functools import cached_property, partial
 
@@ -100,6 +100,7 @@ class LayerReader:
         modules = {call.partition(CALL_SEPARATOR)[0] for call in self._by_call}
         with listening(self._module, keep, modules), torch.no_grad(), suppress(_LastLayerReached):
             (self._run or self._module)(x)
+        require_reached(self.layers, found)
         return {name: found[name] for name in self.layers}
 
     def find_forms(self, pooling: Pooling) -> dict[str, Form]:
@@ -173,6 +174,20 @@ class LayerReader:
         with listening(self._module, note), torch.no_grad(), suppress(Exception):
             (self._run or self._module)(larger)
         return shapes
+
+
+def require_reached(layers: Sequence[str], found: Collection[str]) -> None:
+    """Refuse a pass that skipped layers which the pass of the first stimulus reached.
+
+    Raises:
+        UserError: The message names the first such layer.
+    """
+    skipped = [name for name in layers if name not in found]
+    if skipped:
+        raise UserError(
+            f"layer {skipped[0]!r} is reached for some stimuli only: the network decides by their values;"
+            " choose layers that it always calls"
+        )
 
 
 def select_layers(

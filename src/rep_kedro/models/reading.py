@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from rep_kedro.errors import NotFiniteError
+from rep_kedro.errors import NotFiniteError, UserError
 from rep_kedro.kernels.precision import full_precision
 from rep_kedro.models.layers import LayerReader
 from rep_kedro.models.pooling_names import Pooling
@@ -73,9 +73,11 @@ def read_batches(
 
     Raises:
         NotFiniteError: If a layer gives NaN or infinity; names the layer and how many.
+        UserError: If stimuli of another size than the first do not fit the network, or give other widths.
         torch.OutOfMemoryError: If not even one stimulus fits.
     """
     reader: LayerReader | None = None
+    first_shape: torch.Size | None = None
     parts: dict[str, list[Tensor]] = {}
     for batch in batches:
         start = 0
@@ -85,14 +87,16 @@ def read_batches(
                 images = to_input(shown)
                 with reading.precision():
                     if reader is None:
-                        reader = make_reader(images[:1])
+                        reader, first_shape = make_reader(images[:1]), shown.shape[1:]
                     read = reader.read(images, pooling)
                 kept = {layer: features.cpu() for layer, features in read.items()}
             except RuntimeError as error:
-                _halve(reading, len(shown), error)
+                _halve(reading, shown, error, first_shape)
                 continue
             for layer, features in kept.items():
-                parts.setdefault(layer, []).append(features)
+                earlier = parts.setdefault(layer, [])
+                earlier.append(features)
+                require_same_width(layer, features, earlier[0])
             start += len(shown)
     joined = {layer: torch.cat(batches) for layer, batches in parts.items()}
     _require_finite(joined)
@@ -126,9 +130,32 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             part.training = was_training
 
 
-def _halve(reading: Reading, n_shown: int, error: RuntimeError) -> None:
+def require_same_width(layer: str, features: Tensor, first: Tensor) -> None:
+    """Refuse what a layer gives if it does not fit below what it gave for the first stimuli.
+
+    Raises:
+        UserError: If the shapes differ in more than the number of stimuli.
+    """
+    if features.shape[1:] != first.shape[1:]:
+        raise UserError(
+            f"layer {layer!r} gives {_sides(first.shape[1:])} features for the first stimuli, "
+            f"{_sides(features.shape[1:])} for later ones; give stimuli of one size, or pool by average"
+        )
+
+
+def _sides(shape: torch.Size) -> str:
+    return " x ".join(map(str, shape)) or "single"
+
+
+def _halve(reading: Reading, shown: Tensor, error: RuntimeError, first_shape: torch.Size | None) -> None:
     """Halve the batch after an error of memory; raise any other, and that of a single image."""
+    n_shown = len(shown)
     is_full = isinstance(error, torch.OutOfMemoryError) or _CPU_IS_FULL in str(error)
+    if not is_full and first_shape not in {None, shown.shape[1:]}:
+        raise UserError(
+            f"the network takes stimuli of shape {tuple(first_shape or ())},"
+            f" but not of {tuple(shown.shape[1:])}, as in a later batch: {' '.join(str(error).split())[:200]}"
+        ) from error
     if not is_full or n_shown == 1:
         raise error
     reading.batch_size = n_shown // 2

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from rep_kedro.errors import UserError
-from rep_kedro.models.layers import LayerReader
+from rep_kedro.models.layers import LayerReader, require_reached
 from rep_kedro.models.pooling import pool_activation
 from rep_kedro.models.pooling_names import Pooling
 from rep_kedro.models.survey import CALL_SEPARATOR, listening, sole_tensor
@@ -35,7 +35,7 @@ def stream_layers(
         pooling: From activations to features.
 
     Raises:
-        UserError: If a layer gives no tensor with a row for each stimulus, or cannot be pooled.
+        UserError: If a layer gives no tensor with a row for each stimulus, cannot be pooled, or is skipped.
     """
     forms = reader.find_forms(pooling)
     by_call = {name if CALL_SEPARATOR in name else f"{name}{CALL_SEPARATOR}1": name for name in reader.layers}
@@ -65,3 +65,4 @@ def stream_layers(
             module(x)
         except _LastLayerReached:
             return
+    require_reached(reader.layers, [name for call, name in by_call.items() if call not in left])

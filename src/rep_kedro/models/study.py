@@ -9,8 +9,9 @@ from rep_kedro.errors import UserError, require_known
 from rep_kedro.models.pooling_names import Pooling
 from rep_kedro.models.sources.specs import OWN_CODE, ModelEntry
 from rep_kedro.parameter_model import Parameters
+from rep_kedro.parameter_rules import MAX_NAME_CHARS
 
-ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=MAX_NAME_CHARS)]
 
 
 class StimulusFacts(Parameters):

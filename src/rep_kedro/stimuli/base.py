@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, mod
 
 from rep_kedro.errors import MissingFileError, UserError
 from rep_kedro.parameter_model import Parameters
-from rep_kedro.parameter_rules import Seed, expand_path
+from rep_kedro.parameter_rules import MAX_NAME_CHARS, Seed, expand_path
 from rep_kedro.stimuli.labels import AnyLabelMap
 from rep_kedro.stimuli.limits import Limits
 from rep_kedro.stimuli.wide_values import ValueRange
@@ -29,6 +29,10 @@ SourcePaths = Annotated[list[SourcePath], BeforeValidator(_as_list), Field(min_l
 def _require_plain_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise UserError(f"name {name!r} must consist of letters, digits, '.', '_' and '-'")
+    if len(name) > MAX_NAME_CHARS:
+        raise UserError(
+            f"name {name[:40] + '...'!r} has {len(name)} characters; give at most {MAX_NAME_CHARS}"
+        )
     return name
 
 
