@@ -98,7 +98,10 @@ def test_the_section_says_what_was_not_compared(study, measure):
         return described(**changed).notes
 
     assert notes() == []
-    assert described().left_out == []
+    assert described().left_out == [
+        "Layers of 4 of 16 networks are compared: cnn_simclr_s0, cnn_supervised_s0, cnn_untrained_s0 and"
+        " resnet_supervised_s0 (layer_similarity.models and .max_models choose them)."
+    ]
     assert notes(layer_similarities=None) == []
     assert described(layer_similarities=None).left_out == [
         "This run compared no layers (layer_similarity.models)."
