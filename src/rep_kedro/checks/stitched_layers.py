@@ -125,7 +125,7 @@ def _find(
     """Return a network in outline; None where that would need its file, or code of the user."""
     from rep_kedro.analyses.stitching.donors import ForeignDonor, trained_donor
     from rep_kedro.models.architecture_files import load_definition
-    from rep_kedro.models.sources.specs import CheckpointModel, TimmModel, TorchvisionModel, WeightsFileModel
+    from rep_kedro.models.sources.specs import BuiltByName, CheckpointModel
 
     if name not in known:
         trained, entry = training.networks(), features.entries().get(name)
@@ -133,7 +133,7 @@ def _find(
             architecture, definition = trained[name].architecture, trained[name].load_definition()
         elif isinstance(entry, CheckpointModel):
             architecture, definition = entry.architecture, load_definition(entry.architecture)
-        elif isinstance(entry, TimmModel | TorchvisionModel | WeightsFileModel):
+        elif isinstance(entry, BuiltByName):
             if ":" in entry.name:  # of a repository
                 return None
             return known.setdefault(name, ForeignDonor(name, entry))

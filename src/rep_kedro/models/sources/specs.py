@@ -219,6 +219,8 @@ ZooEntry = (
     | PythonModel
     | TransformersModel
 )
+BuiltByName = TimmModel | TorchvisionModel | WeightsFileModel
+"""Classifiers that a library builds from a name, without their weights."""
 ModelEntry = Annotated[
     TrainedModel | ZooEntry | FeaturesModel | DissimilaritiesModel, Field(discriminator="source")
 ]
