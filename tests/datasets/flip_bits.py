@@ -58,6 +58,7 @@ MEMBERS = {
     "arrow": ("ArrowDataset", ".parquet", make_arrow),
     "matrix": ("MatrixDataset", ".parquet", make_matrix),
     "drawing": ("DrawingDataset", ".svg", draw_figure),
+    "document": ("DocumentDataset", ".pdf", lambda: [draw_figure()]),
 }
 FILES = {
     "table": (TableDataset, lambda: pd.DataFrame({"model": ["a", None], "x": [1.5, np.nan]})),

@@ -95,6 +95,18 @@ def _large_chunk(file):
     chunk.write_direct_chunk((0, 0), zlib.compress(bytes(1000)))
 
 
+def _tall_chunks(file):
+    part = file.create_dataset("x", (1000, 10**6), "f8", chunks=(1000, 10**5), compression="gzip").id
+    for column in range(0, 10**6, 10**5):
+        part.write_direct_chunk((0, column), b"never unpacked")
+
+
+def _wide_ids(file):
+    file["x"] = VALUES
+    part = file.create_dataset("ids", (3, 2), "i8", chunks=(3, 2), compression="gzip").id
+    part.write_direct_chunk((0, 0), b"never unpacked")
+
+
 def _large_in_file(file):
     part = file.create_dataset("x", (3, 2), "f8", chunks=(3, 2), compression="gzip").id
     part.write_direct_chunk((0, 0), zlib.compress(bytes(10**7), level=0))
@@ -145,6 +157,10 @@ REFUSED = {
     "large chunk": (
         _hdf5(_large_chunk),
         r"array 'x' .* holds chunks of 4,800,000,000 bytes \(limit_bytes is",
+    ),
+    "rows of chunks too large together": (
+        _hdf5(_tall_chunks),
+        r"array 'x' .* holds chunks of 1,000 rows, which take 8,000,000,000 bytes \(limit_bytes is 4,0",
     ),
     "chunk larger in the file": (
         _hdf5(_large_in_file),
@@ -241,6 +257,7 @@ BAD_IDS = {
         _hdf5(lambda file: file.create_dataset("ids", (3,), "S100000000", chunks=(1,), compression="gzip")),
         "holds texts of 100,000,000 bytes each",
     ),
+    "several a row": (_hdf5(_wide_ids), r"array 'ids' of stimulus ids has shape \(3, 2\)"),
     "fixed, no UTF-8": (
         _hdf5(lambda file: file.__setitem__("ids", np.array([b"\xff"] * 3))),
         "ids' of stimulus ids is no UTF-8",
@@ -300,6 +317,17 @@ def test_lists_whose_lengths_differ_behind_the_first_are_refused_in_one_line():
     with pytest.raises(UserError, match="array 'x': f: column 'x' has lists of different lengths") as refused:
         pick_rows(array, np.array([0]), 1000, "array 'x'")
     assert "\n" not in str(refused.value)
+
+
+def test_values_for_which_there_is_no_memory_are_not_called_damaged(monkeypatch):
+    def take(_):
+        raise MemoryError("Unable to allocate 1.12 GiB")
+
+    np.save("f.npy", VALUES)
+    array = open_file(ArrayPlace(path="f.npy", row_order="all")).layers["features"]
+    monkeypatch.setattr(type(array), "blocks", take)
+    with pytest.raises(UserError, match=r"^x needs more memory than there is \(Unable to allocate 1.12"):
+        pick_rows(array, np.array([0]), 1000, "x")
 
 
 def test_a_text_that_rows_share_is_measured_before_it_is_written_out_for_each():

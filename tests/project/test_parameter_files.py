@@ -111,6 +111,11 @@ MISTAKES: dict[str, tuple[str | bytes, str]] = {
     ),
     "a time with a fraction": ("a: 1:30.5", "YAML reads 1:30.5 as a number to the base 60"),
     "a leading zero": ("a: {b: 010}", "line 1: YAML reads 010 as a number to the base 8"),
+    "a key that is true": (
+        "a: 1\nb: {c: {d: [on], on: 1}}",
+        "line 2: YAML reads the key on as true; quote it, or rename it",
+    ),
+    "a key that is false": ("No: {a: 1}", "line 1: YAML reads the key No as false; quote it"),
     "a key with a leading zero": ("a: {010: b}", "line 1: YAML reads 010 as a number to the base 8"),
     "a misspelt reference": (
         "a:\n  b: ${c.threds}\nc: {threads: 1}",
@@ -147,6 +152,7 @@ def test_a_file_that_cannot_be_right_is_answered_in_one_line(name: str, tmp_path
         ("a: '${.b} and ${.b}'\nb: 1", "a", None),
         (f"a: '{'1' * 5001}'", "a", "1" * 5001),
         ("a: 2020-01-01", "a", "2020-01-01"),
+        ("a: {'on': 1, b: [x, on], oN: no}", "a", {"on": 1, "b": ["x", True], "oN": False}),
         (
             "a: ['1:30', \"010\", 0.5, 0, -3, 1_000, 0x10, 1e-3]",
             "a",

@@ -5,6 +5,7 @@ events are counted first, in one pass over the file, and no parser builds object
 """
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ MAX_DIGITS = 100
 _NUMBER = re.compile(r"[-+]?(0[xob])?[0-9a-fA-F_.:]+([eE][-+]?[0-9]+)?")
 _OTHER_BASE = re.compile(r"[-+]?([0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?|0[0-7_]+)")
 """What YAML 1.1 reads in base 60 or 8: ``1:30`` as 90, ``010`` as 8."""
+_TRUTH = re.compile("yes|Yes|YES|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF")
 _TYPES = frozenset(f"tag:yaml.org,2002:{name}" for name in ("set", "omap", "pairs", "binary"))
 
 
@@ -54,12 +56,22 @@ def shown_path(path: Path) -> str:
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
+@dataclass
+class _Collection:
+    """A mapping or list whose end has not come yet; before counts the nodes that came before it."""
+
+    anchor: str | None
+    before: int
+    is_mapping: bool
+    n_parts: int = 0
+
+
 class _Counter:
     """Counts what a file's nodes unfold to, event by event."""
 
     def __init__(self, shown: str) -> None:
         self._shown = shown
-        self._open: list[tuple[Any, int]] = []  # anchor and count so far of each collection around
+        self._open: list[_Collection] = []
         self._sizes: dict[str, int] = {}
         self._total = 0
 
@@ -69,22 +81,25 @@ class _Counter:
         if getattr(event, "tag", None) in _TYPES:
             kind = event.tag.rpartition(":")[2]
             self._refuse(event, f"has a value of the type !!{kind}; write text, a list or `key: value` lines")
+        if isinstance(event, yaml.NodeEvent):
+            self._require_named(event)
         if isinstance(event, yaml.CollectionStartEvent):
-            self._open.append((event.anchor, self._total))
+            is_mapping = isinstance(event, yaml.MappingStartEvent)
+            self._open.append(_Collection(event.anchor, self._total, is_mapping))
             if len(self._open) > MAX_DEPTH:
                 self._refuse(event, f"is nested more than {MAX_DEPTH} levels deep")
             self._add(event, 1)
         elif isinstance(event, yaml.CollectionEndEvent):
-            anchor, before = self._open.pop()
-            if anchor is not None:
-                self._sizes[anchor] = self._total - before
+            ended = self._open.pop()
+            if ended.anchor is not None:
+                self._sizes[ended.anchor] = self._total - ended.before
         elif isinstance(event, yaml.ScalarEvent):
             self._require_number(event)
             self._add(event, 1)
             if event.anchor is not None:
                 self._sizes[event.anchor] = 1
         elif isinstance(event, yaml.AliasEvent):
-            if any(anchor == event.anchor for anchor, _ in self._open):
+            if any(around.anchor == event.anchor for around in self._open):
                 self._refuse(event, f"refers to itself: *{event.anchor} is inside &{event.anchor}")
             self._add(event, self._sizes.get(str(event.anchor), 0))
 
@@ -92,6 +107,19 @@ class _Counter:
         self._total += n_nodes
         if self._total > MAX_NODES:
             self._refuse(event, f"expands to more than {MAX_NODES:,} values")
+
+    def _require_named(self, event: Any) -> None:
+        """Refuse keys that YAML reads as true or false."""
+        if not self._open:
+            return
+        around = self._open[-1]
+        around.n_parts += 1
+        is_key = around.is_mapping and around.n_parts % 2 == 1
+        if is_key and getattr(event, "implicit", None) == (True, False) and _TRUTH.fullmatch(event.value):
+            meaning = event.value.lower() in {"yes", "true", "on"}
+            self._refuse(
+                event, f"YAML reads the key {event.value} as {str(meaning).lower()}; quote it, or rename it"
+            )
 
     def _require_number(self, event: Any) -> None:
         """Refuse numbers that are too long, or that YAML reads as others than a reader does."""

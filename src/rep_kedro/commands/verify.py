@@ -89,7 +89,7 @@ def _content_of(handle: Any) -> Any:
 
     if hasattr(handle, "tensor"):
         return Tensors({name: handle.tensor(name) for name in handle.names}, dict(handle.meta))
-    for read in ("matrix", "svg", "table"):
+    for read in ("matrix", "svg", "pdf", "table"):
         if hasattr(handle, read):
             return getattr(handle, read)()
     raise TypeError(f"{handle!r} has nothing to read")  # pragma: no cover - every format has one of them

@@ -90,6 +90,11 @@ def explained(name: str) -> Iterator[None]:
     except UserError as problem:
         text = str(problem)
         raise UserError(text if text.startswith(name) else f"{name}: {text}") from problem
+    except MemoryError as problem:
+        raise UserError(
+            f"{name} needs more memory than there is ({problem or 'none is left'}); free some, or write fewer"
+            " features to the file"
+        ) from problem
     except Exception as problem:  # the libraries raise whatever the damage makes them
         cause = " ".join(str(problem).split())[:_SHOWN_CHARS]
         raise UserError(f"{name} is damaged or contains more than arrays: {cause}") from problem

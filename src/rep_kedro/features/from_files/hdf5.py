@@ -108,8 +108,8 @@ def _flaw_of_chunks(part: Any, limit_bytes: int) -> str | None:
     n_written, stored_bytes = part.id.get_num_chunks(), part.id.get_storage_size()
     if n_written < n_chunks:
         return f"{n_written:,} of {n_chunks:,} chunks, the others were never written"
-    if chunk_bytes > limit_bytes:
-        return f"chunks of {chunk_bytes:,} bytes (limit_bytes is {limit_bytes:,})"
+    if too_large := _too_large(part, chunk_bytes, limit_bytes):
+        return too_large
     if stored_bytes > n_written * (chunk_bytes + _SPARE_BYTES):
         return f"chunks that are larger than their {chunk_bytes:,} bytes"
     unknown = [str(number) for number in filters if number not in _FILTERS]
@@ -118,6 +118,17 @@ def _flaw_of_chunks(part: Any, limit_bytes: int) -> str | None:
         return f"chunks under filters {filters}, whose size has no bound (known: {known}, one compression)"
     if _LZF in filters and _LZF_RATIO * chunk_bytes > limit_bytes:
         return f"chunks of {chunk_bytes:,} bytes under lzf, too large for limit_bytes ({limit_bytes:,})"
+    return None
+
+
+def _too_large(part: Any, chunk_bytes: int, limit_bytes: int) -> str | None:
+    """Return what takes too much memory: a chunk, or the rows that a chunk has values of."""
+    n_rows = min(part.chunks[0], part.shape[0])
+    rows_bytes = n_rows * prod(part.shape[1:]) * part.dtype.itemsize
+    if chunk_bytes > limit_bytes:
+        return f"chunks of {chunk_bytes:,} bytes (limit_bytes is {limit_bytes:,})"
+    if rows_bytes > limit_bytes:
+        return f"chunks of {n_rows:,} rows, which take {rows_bytes:,} bytes (limit_bytes is {limit_bytes:,})"
     return None
 
 

@@ -1,6 +1,7 @@
 """Which row of a file belongs to which stimulus: by ids, in any order, or by an order that is declared."""
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,11 +53,12 @@ def _read_array(key: str, arrays: Mapping[str, StoredArray], name: str) -> list[
     array = arrays[key]
     n_rows = array.shape[0] if array.shape else 0
     DEFAULT_LIMITS.require_stimuli(n_rows, f"array {key!r} of {name}")
+    is_one_per_row = bool(array.shape) and prod(array.shape[1:]) == 1 and array.kind in {"number", "text"}
     ids, n_chars = list[str](), 0
     try:
-        for block in array.blocks() if array.shape and array.kind in {"number", "text"} else ():
+        for block in array.blocks() if is_one_per_row else ():
             values = np.asarray(block).reshape(len(block), -1)
-            if values.shape[1] != 1 or values.dtype.kind == "f":
+            if values.dtype.kind == "f":
                 break
             ids += [each.decode() if isinstance(each, bytes) else str(each) for each in values[:, 0].tolist()]
             n_chars += sum(map(len, ids[-len(values) :]))
