@@ -40,8 +40,9 @@ def test_a_parameter_of_the_command_line_adds_a_map_to_the_default():
     assert params.maps["frank"].target == "soft_12"
 
 
-def _networks_of_labels(*labels, objective="supervised", seeds=(0,)):
-    table = {"file": "labels.csv", "id": "image", "label": ["kind"], "multi_label": {"tags": ";"}}
+def _networks_of_labels(*labels, objective="supervised", seeds=(0,), file="labels.csv"):
+    columns = ["kind", "breed", "second_view"]
+    table = {"file": str(file), "id": "image", "label": columns, "multi_label": {"tags": ";", "marks": ";"}}
     source = {"source": "image_folder", "path": "birds", "labels": table}
     ingest = IngestParams.model_validate({"stimulus_sets": {"birds": source}})
     schedule = {"epochs": 1, "batch_size": 8, "learning_rate": 0.1}
@@ -59,6 +60,33 @@ def test_networks_of_one_and_of_several_labels_are_refused_before_the_run():
     assert number == 0
     assert why.startswith(f"{several} predicts several labels of an image and {one} predicts one; join")
     assert not list(find_unfit_joints(params, FeaturesParams(), training, None))
+
+
+@pytest.mark.parametrize(
+    ("columns", "refused"),
+    [
+        (("kind", "breed"), ("2 classes of birds, kind", "3 classes of birds, breed")),
+        ((None, "breed"), ("2 classes of birds, kind", "3 classes of birds, breed")),
+        (("tags", "marks"), ("3 classes of birds, tags", "2 classes of birds, marks")),
+        (("kind", "second_view"), None),
+        ((None, "kind"), None),
+    ],
+)
+def test_networks_of_columns_of_other_classes_are_refused_before_the_run(tmp_path, columns, refused):
+    rows = ["image,kind,breed,second_view,tags,marks", "1,owl,tawny,gull,a;b,a", "2,gull,herring,owl,c,b"]
+    file = tmp_path / "labels.csv"
+    file.write_text("\n".join([*rows, "3,gull,black,,,a;b"]))
+    training, ingest = _networks_of_labels(*columns, file=file)
+    front, end = training.networks()
+    params = StitchingParams.model_validate({"joints": [{"fronts": [front], "ends": [end]}]})
+    found = list(find_unfit_joints(params, FeaturesParams(), training, ingest))
+    if refused is None:
+        assert not found
+        return
+    expected = f"{front} ({refused[0]}) and {end} ({refused[1]}) have other label sets; join networks of"
+    assert [why for _, why in found] == [f"{expected} the same classes"]
+    file.unlink()  # as on a machine without the images
+    assert not list(find_unfit_joints(params, FeaturesParams(), training, ingest))
 
 
 def test_a_network_without_a_head_is_refused_before_the_run():

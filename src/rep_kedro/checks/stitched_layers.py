@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from rep_kedro.analyses.stitching.donors import Donor
     from rep_kedro.analyses.stitching.params import JointParams, StitchingParams
     from rep_kedro.models.study import FeaturesParams
+    from rep_kedro.stimuli.label_table_spec import TableLabelledSpec
     from rep_kedro.stimuli.params import IngestParams
     from rep_kedro.training.params import TrainingParams
     from rep_kedro.training.spec import NetworkSpec
@@ -30,6 +31,7 @@ def find_unfit_joints(
     from rep_kedro.analyses.stitching.layers import require_maps_that_fit, resolve_layers
 
     known: dict[str, Donor] = {}
+    classes: dict[str, dict[str, set[str]]] = {}
     for number, joint in enumerate(params.joints):
         pairs = list(_pairs_of(joint, params, training))
         if not pairs and isinstance(joint.fronts, list) and isinstance(joint.ends, list):
@@ -39,7 +41,7 @@ def find_unfit_joints(
                 for name in names:
                     _require_head(name, training)
                 _require_wanted_set(names[1], params, training)
-                _require_one_kind_of_labels(names, training, ingest)
+                _require_common_labels(names, classes, training, ingest)
                 front, end = (_find(name, known, features, training) for name in names)
                 if front is not None and end is not None:
                     layers = resolve_layers(front.outline, end.outline, joint, params.layers)
@@ -98,25 +100,65 @@ def _require_wanted_set(end: str, params: "StitchingParams", training: "Training
         require_wanted_set(end, spec.stimulus_set, params)
 
 
-def _require_one_kind_of_labels(
-    pair: tuple[str, str], training: "TrainingParams", ingest: "IngestParams | None"
+def _require_common_labels(
+    pair: tuple[str, str],
+    classes: dict[str, dict[str, set[str]]],
+    training: "TrainingParams",
+    ingest: "IngestParams | None",
 ) -> None:
-    """Refuse networks of which one predicts several labels of an image and the other does not."""
-    from rep_kedro.stimuli.label_table_spec import LabelTableSpec
+    """Refuse networks that are trained on label columns of other classes, as far as tables of labels show.
 
-    several = []
-    for spec in (training.networks().get(name) for name in pair):
-        given = ingest.stimulus_sets.get(spec.stimulus_set) if spec and ingest else None
-        table = getattr(given, "labels", None)
-        if spec is None or not isinstance(table, LabelTableSpec):  # NumPy files name a file of labels instead
-            return
-        several.append(spec.labels in table.multi_label)
+    Args:
+        pair: Names of the networks.
+        classes: Of each label column by stimulus set; tables that are read are added.
+        training: Names the networks trained here.
+        ingest: Names the stimulus sets.
+    """
+    from rep_kedro.stimuli.label_table_spec import TableLabelledSpec
+
+    given = {} if ingest is None else ingest.stimulus_sets
+    specs = [spec for name in pair if (spec := training.networks().get(name)) is not None]
+    sets = [each for spec in specs if isinstance(each := given.get(spec.stimulus_set), TableLabelledSpec)]
+    tables = [each.labels for each in sets if each.labels is not None]
+    if len(tables) < len(pair):  # from elsewhere, or labels without a table of their own
+        return
+    several = [spec.labels in table.multi_label for spec, table in zip(specs, tables, strict=True)]
     if several[0] != several[1]:
         one, other = pair if several[0] else pair[::-1]
         raise UserError(
             f"{one} predicts several labels of an image and {other} predicts one; join networks of the same"
             " labels (training.grids: labels)"
         )
+    own_set = specs[0].stimulus_set
+    if own_set != specs[1].stimulus_set or specs[0].labels == specs[1].labels:
+        return
+    if own_set not in classes:
+        classes[own_set] = _read_classes(sets[0])
+    columns = [spec.labels or next(iter(classes[own_set]), "") for spec in specs]
+    found = [classes[own_set].get(column, set()) for column in columns]
+    if all(found) and found[0] != found[1]:
+        one, other = (
+            f"{name} ({len(names)} classes of {own_set}, {column})"
+            for name, names, column in zip(pair, found, columns, strict=True)
+        )
+        raise UserError(f"{one} and {other} have other label sets; join networks of the same classes")
+
+
+def _read_classes(spec: "TableLabelledSpec") -> dict[str, set[str]]:
+    """Return the classes of each label column; nothing where the table alone does not say, or is not here."""
+    from rep_kedro.stimuli.label_table import read_label_table
+
+    if spec.labels is None or spec.class_names is not None or spec.label_map is not None:
+        return {}
+    try:
+        table = read_label_table(spec.labels, spec.limits)
+    except (UserError, OSError):  # the planning of the stimulus sets names what is wrong
+        return {}
+    single = {name: {label for label in labels if label is not None} for name, labels in table.labels.items()}
+    parts = {
+        name: {part for own in lists for part in own or ()} for name, lists in table.multi_labels.items()
+    }
+    return single | parts
 
 
 def _find(

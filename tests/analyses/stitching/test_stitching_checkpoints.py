@@ -5,11 +5,21 @@ import json
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
-from tests.small_collections import ARROW, make_network, make_stimuli, run_plan, store, store_networks
+from safetensors.torch import load_file, save_file
+from tests.small_collections import (
+    ARROW,
+    TENSORS,
+    make_network,
+    make_stimuli,
+    run_plan,
+    store,
+    store_networks,
+)
 
 from rep_kedro.analyses.stitching.params import StitchingParams
+from rep_kedro.datasets import CollectionDataset
 from rep_kedro.datasets.partial import Handles
+from rep_kedro.datasets.plan_file import CollectionError
 from rep_kedro.errors import UserError
 from rep_kedro.models.study import FeaturesParams
 from rep_kedro.models.trained import restore_trained_network
@@ -175,3 +185,32 @@ def test_names_that_hold_the_word_between_front_and_end_are_distinguished(study,
 def test_a_file_does_not_take_the_name_of_a_network(study, tmp_path):
     with pytest.raises(UserError, match=r"features\.models\.cnn_s0 has the name of a network"):
         _plan(study, {"cnn_s0": _entry(tmp_path, "cnn_s0")})
+
+
+def _spoil(path, kind):
+    whole, state = path.read_bytes(), load_file(path)
+    if kind == "cut off":
+        path.write_bytes(whole[: len(whole) // 2])
+    elif kind == "no weights":
+        path.write_text("Not Found")
+    elif kind == "not finite":
+        save_file({**state, "conv1.weight": state["conv1.weight"] * torch.nan}, path)
+    else:
+        save_file({name: x for name, x in state.items() if not name.startswith("conv2")}, path)
+
+
+@pytest.mark.parametrize("kind", ["cut off", "no weights", "not finite", "incomplete"])
+def test_a_damaged_file_fails_the_stitches_of_its_network_alone_in_one_line(study, tmp_path, kind):
+    files = {f"file_{seed}": _entry(tmp_path, f"cnn_s{seed}") for seed in (0, 1)}
+    _spoil(tmp_path / "cnn_s1.safetensors", kind)
+    plan = _plan(study, files)
+    stored = CollectionDataset(filepath=str(tmp_path / "out"), member=TENSORS)
+    with pytest.raises(CollectionError) as refused:
+        stored.save(plan)
+    lines = [line for line in str(refused.value).splitlines() if "noise/" in line]
+    assert {line.split(": ")[0].strip() for line in lines} == {
+        "noise/file_0-to-file_1/ps_inv",
+        "noise/file_1-to-file_0/ps_inv",
+    }
+    assert all("file_1" in line and "cnn_s1.safetensors" in line for line in lines)
+    assert sorted(stored.load_partial()) == ["noise/cnn_s0-to-cnn_s1/ps_inv", "noise/cnn_s1-to-cnn_s0/ps_inv"]

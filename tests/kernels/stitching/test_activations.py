@@ -8,7 +8,7 @@ from rep_kedro.kernels.stitching.activations import from_positions, match_positi
 from rep_kedro.kernels.stitching.compaction import compact_features
 from rep_kedro.kernels.stitching.maps import AffineMap, apply_affine_map
 from rep_kedro.kernels.stitching.paths import interpolate_maps
-from rep_kedro.kernels.stitching.running import EndLayer, map_positions, run_maps
+from rep_kedro.kernels.stitching.running import EndLayer, map_positions, run_maps, run_tail_with_later
 
 
 def _draw(*shape, seed=0):
@@ -87,6 +87,14 @@ def test_maps_that_do_not_fit_the_samples_are_refused(maps):
         run_maps(maps, _draw(5, 1, 3), EndLayer((2,), lambda x: x))
 
 
+def test_nothing_to_run_and_no_later_layers_are_refused():
+    end = EndLayer((2,), lambda x: x)
+    with pytest.raises(ValueError, match=r"samples of shape \(0, 1, 3\)"):
+        run_maps([_map(2, 3)], _draw(0, 1, 3), end)
+    with pytest.raises(ValueError, match="give tail_with_later"):
+        run_tail_with_later(end, _draw(1, 5, 1, 2))
+
+
 def test_a_path_has_both_ends_and_equal_steps():
     first, second = _map(2, 3), _map(2, 3, seed=5)
     path = interpolate_maps(first, second)
@@ -98,6 +106,11 @@ def test_a_path_has_both_ends_and_equal_steps():
         expected = (1 - share) * first.weight + share * second.weight
         torch.testing.assert_close(fitted.weight, expected)
         torch.testing.assert_close(fitted.bias, (1 - share) * first.bias + share * second.bias)
+
+
+def test_maps_of_a_path_have_their_own_rank():
+    nothing = AffineMap(torch.zeros(2, 3).double(), torch.zeros(2).double(), 0)
+    assert [fitted.rank for fitted in interpolate_maps(nothing, _map(2, 3), n_points=3)] == [0, 2, 2]
 
 
 def test_a_path_needs_maps_of_one_shape_and_two_points():

@@ -36,6 +36,11 @@ def test_a_network_against_itself_agrees_with_no_divergence():
     assert (compared.relative_accuracy, compared.agreement, compared.kl_divergence) == (1.0, 1.0, 0.0)
 
 
+def test_different_mistakes_are_no_agreement():
+    compared = compare_outputs(torch.tensor([[0.0, 1, 0]]), torch.tensor([[0.0, 0, 1]]), torch.tensor([0]))
+    assert (compared.n_both_wrong, compared.agreement) == (1, 0.0)
+
+
 def test_relative_accuracy_to_a_network_that_is_never_right_is_undefined():
     end = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
     compared = compare_outputs(-end, end, torch.tensor([1, 1]))

@@ -54,8 +54,11 @@ def test_the_affine_map_is_the_least_squares_solution(size):
 
 def test_both_directions_come_from_one_state():
     front, end = _draw_pair()
-    fitted = fit_affine_map(_stream(front, end).swapped())
+    swapped = _stream(front, end).swapped()
+    fitted = fit_affine_map(swapped)
     weight, bias = reference.affine_map(end, front)
+    expected = (end @ weight.T + bias - front).square().mean().item()
+    assert measure_map_error(fitted, swapped) == pytest.approx(expected, rel=1e-9)
     torch.testing.assert_close(fitted.weight, weight, rtol=1e-9, atol=1e-10)
     torch.testing.assert_close(fitted.bias, bias, rtol=1e-9, atol=1e-10)
 
@@ -72,6 +75,15 @@ def test_a_badly_scaled_channel_still_takes_part(scale):
     torch.testing.assert_close(fitted.bias, bias, rtol=1e-7, atol=1e-8)
 
 
+def test_a_channel_that_nearly_repeats_another_still_takes_part():
+    front, end = _draw_pair()
+    near = torch.cat([front, front[:, :1] + 1e-3 * end[:, :1]], dim=1)
+    fitted = fit_affine_map(_stream(near, end))
+    weight, _ = reference.affine_map(near, end)
+    assert fitted.rank == N_FRONT + 1
+    torch.testing.assert_close(fitted.weight, weight, rtol=1e-6, atol=1e-6)
+
+
 def test_dead_and_repeated_channels_lower_the_rank_and_not_the_fit():
     front, end = _draw_pair()
     dead = torch.full((N_SAMPLES, 1), 0.1, dtype=torch.float64)
@@ -81,6 +93,7 @@ def test_dead_and_repeated_channels_lower_the_rank_and_not_the_fit():
     assert fitted.rank == N_FRONT
     assert torch.isfinite(fitted.weight).all()
     assert (fitted.weight[:, N_FRONT] == 0.0).all()
+    assert fit_ridge_map(moments, ridge=0.1).rank == N_FRONT + 2  # all but the dead one
     weight, bias = reference.affine_map(front, end)
     expected = front @ weight.T + bias
     torch.testing.assert_close(wide @ fitted.weight.T + fitted.bias, expected, rtol=1e-8, atol=1e-8)
@@ -91,7 +104,7 @@ def test_a_front_that_does_not_vary_gives_the_mean_of_the_end():
     _, end = _draw_pair()
     moments = _stream(torch.full((N_SAMPLES, 2), 0.3, dtype=torch.float64), end)
     fitted = fit_affine_map(moments)
-    assert fitted.rank == 0
+    assert (fitted.rank, fit_reduced_rank_map(moments, rank=1).rank) == (0, 0)
     assert (fitted.weight == 0.0).all()
     torch.testing.assert_close(fitted.bias, end.mean(dim=0), rtol=1e-12, atol=1e-12)
     assert measure_map_r2(fitted, moments) == pytest.approx(0.0, abs=1e-12)
@@ -237,12 +250,16 @@ def test_the_ends_own_activations_are_at_distance_one_and_far_ones_further():
     assert measure_mahalanobis(far, own, own) > 10.0
     flat = _stream(end, torch.full((N_SAMPLES, N_END), 0.1).double())
     assert math.isnan(measure_mahalanobis(eye, own, flat))
+    twice = torch.cat([end, 2.0 * end[:, :1]], dim=1)  # its covariance has no inverse
+    both, eye = _stream(twice, twice), AffineMap(torch.eye(4).double(), torch.zeros(4).double(), 4)
+    assert measure_mahalanobis(eye, both, both) == pytest.approx(1.0, rel=1e-6)
 
 
 @pytest.mark.parametrize(
     ("act", "message"),
     [
         (lambda: PairedMoments(0, 2), "got 0 and 2"),
+        (lambda: PairedMoments(2, 0), "got 2 and 0"),
         (lambda: PairedMoments(2, 2).update(torch.zeros(3, 2), torch.zeros(4, 2)), r"\(3, 2\) and \(4, 2\)"),
         (lambda: PairedMoments(2, 2).update(torch.zeros(3, 1), torch.zeros(3, 3)), r"\(3, 1\) and \(3, 3\)"),
         (lambda: fit_affine_map(PairedMoments(2, 2)), "at least 1 sample"),

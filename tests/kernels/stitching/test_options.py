@@ -32,10 +32,21 @@ def _mask(name, moments, seed=0, **settings):
     return MASKS[name](MaskSource(moments, _generator(seed), **settings))
 
 
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [(None, "needs the weights of an epoch, got none"), (torch.zeros(2, 1, 3), "at least 3 steps, got 2")],
+)
+def test_a_variance_mask_without_steps_to_compare_is_refused(weights, message):
+    given = None if weights is None else lambda: weights
+    with pytest.raises(ValueError, match=message):
+        _mask("variance", _moments(_draw(9, 3), _draw(9, 1, seed=1)), weights_of_an_epoch=given)
+
+
 def test_correlations_are_those_of_each_pair_of_channels():
     front, end = _draw(40, 5) + 3.0, _draw(40, 3, seed=1)
     found = _moments(front, end).correlations()
     torch.testing.assert_close(found, torch.tensor(reference.correlations(front, end)).double())
+    assert _moments(front, front * -3.0).correlations().abs().max() <= 1.0
 
 
 def test_matching_masks_are_those_of_exhaustive_search():
@@ -119,6 +130,8 @@ def test_starts_are_what_their_names_say():
     assert 0.99 * 6**-0.5 < drawn.abs().max() <= 6**-0.5
     assert drawn.mean().abs() < 0.02
     assert drawn.var() == pytest.approx(1 / 18, rel=0.05)
+    biases = torch.stack([STARTS["random"](wide, _generator(seed)).bias for seed in range(200)])
+    assert 0.99 * 6**-0.5 < biases.abs().max() <= 6**-0.5
 
 
 def test_low_rank_starts_are_orthonormal_or_the_truncated_least_squares():
@@ -132,7 +145,12 @@ def test_low_rank_starts_are_orthonormal_or_the_truncated_least_squares():
     x, y = (v - v.mean(dim=0) for v in (front, end))
     solution = torch.linalg.lstsq(x, y).solution
     axes = torch.linalg.svd(x @ solution, full_matrices=False).Vh[:2]
-    torch.testing.assert_close(fitted.left @ fitted.right, (solution @ axes.T @ axes).T)
+    weight = (solution @ axes.T @ axes).T
+    torch.testing.assert_close(fitted.left @ fitted.right, weight)
+    torch.testing.assert_close(fitted.left.T @ fitted.left, fitted.right @ fitted.right.T)
+    torch.testing.assert_close(fitted.bias, end.mean(dim=0) - weight @ front.mean(dim=0))
+    signs = [LOW_RANK_STARTS["orthogonal"](moments, 1, _generator(s)).left[0, 0] > 0 for s in range(60)]
+    assert 15 < sum(signs) < 45  # uniform over directions, not over those of one side
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -149,6 +167,22 @@ def test_one_target_matrix_has_the_loss_of_all_its_losses(name, temperature):
         rows = reference.target_row(name, labels[n].item(), front[n].tolist(), end[n].tolist(), temperature)
         expected = reference.cross_entropy(rows, logits[n], temperature)
         assert found[n].item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"labels": torch.tensor([0, 3])}, "labels must be in 0 to 2, got 0 to 3"),
+        ({"labels": torch.tensor([-1, 0])}, "labels must be in 0 to 2, got -1 to 0"),
+        ({"labels": torch.tensor([[0, 2, 1]] * 2)}, "labels must be in 0 to 1, got 0 to 2"),
+        ({"labels": torch.tensor([0])}, r"got shapes \[\(1,\), \(2, 3\)\] and None"),
+        ({"front": torch.zeros(2, 4)}, r"got shapes \[\(2,\), \(2, 3\)\] and \(2, 4\)"),
+    ],
+)
+def test_targets_of_other_stimuli_or_classes_are_refused(given, message):
+    whole = {"labels": torch.tensor([0, 1]), "front": None, "end": torch.zeros(2, 3)}
+    with pytest.raises(ValueError, match=message):
+        make_target("soft_2", **{**whole, **given})
 
 
 def test_targets_survive_huge_logits():
@@ -181,7 +215,11 @@ FULL = StitchRecipe()
         (replace(FULL, temperature=0.0), "temperature must be above 0 and finite, got 0.0"),
         (replace(FULL, learning_rate=float("nan")), "learning_rate must be above 0 and finite, got nan"),
         (replace(FULL, l1=-1.0), "l1 must be at least 0 and finite, got -1.0"),
+        (replace(FULL, temperature=float("inf")), "temperature must be above 0 and finite, got inf"),
+        (replace(FULL, later_layers=-1.0), "later_layers must be at least 0 and finite, got -1.0"),
+        (replace(FULL, weight_decay=-1.0), "weight_decay must be at least 0 and finite, got -1.0"),
         (replace(FULL, cka_penalty=float("inf")), "cka_penalty must be finite, got inf"),
+        (replace(FULL, mask_percentile=101.0), r"mask_percentile must be in \(0, 100\], got 101.0"),
         (replace(FULL, mask_percentile=0.0), r"mask_percentile must be in \(0, 100\], got 0.0"),
     ],
 )
@@ -193,6 +231,7 @@ def test_recipes_that_cannot_be_trained_are_refused(recipe, message):
 def test_what_depends_on_widths_is_not_checked_without_them():
     check_recipe(replace(FULL, start="eye"))
     check_recipe(replace(FULL, start="eye"), n_front=4, n_end=4)
+    check_recipe(replace(FULL, loss="mse", target="hard", temperature=2.0))  # neither is used
 
 
 def _train(case, stitch, **changes):
@@ -238,6 +277,14 @@ def test_unknown_fronts_and_other_stimuli_are_refused():
     direct = replace(FULL, loss="mse")
     with pytest.raises(ValueError, match="same stimuli"):
         train_stitches([Stitch("a", direct), Stitch("b", direct)], short, case.end, Schedule())
+    bare = replace(case.end, samples=None)
+    other = {"a": case.fronts["a"], "b": replace(case.fronts["b"], samples=torch.zeros(30, 9, 4).double())}
+    with pytest.raises(ValueError, match=r"same stimuli and positions, got \{'a': \(30, 4\), 'b': \(30, 9\)"):
+        train_stitches([Stitch("a", FULL), Stitch("b", FULL)], other, bare, Schedule())
+    none = {"a": replace(case.fronts["a"], samples=torch.zeros(0, 4, 4).double())}
+    empty = replace(bare, logits=torch.zeros(0, 3), labels=torch.zeros(0).long())
+    with pytest.raises(ValueError, match=r"same stimuli and positions, got \{'a': \(0, 4\)"):
+        train_stitches([Stitch("a", FULL)], none, empty, Schedule())
 
 
 @pytest.mark.parametrize("scale", [1e-8, 1e8])

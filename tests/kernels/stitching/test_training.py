@@ -9,7 +9,7 @@ from tests.reference import stitching_training as reference
 
 from rep_kedro.kernels.stitching.forms import FORMS
 from rep_kedro.kernels.stitching.losses import LOSSES
-from rep_kedro.kernels.stitching.masks import MASKS
+from rep_kedro.kernels.stitching.masks import MASKS, MaskSource
 from rep_kedro.kernels.stitching.optimisers import OPTIMISERS
 from rep_kedro.kernels.stitching.recipes import Schedule, StitchRecipe
 from rep_kedro.kernels.stitching.running import FrontLayer
@@ -87,6 +87,7 @@ SEVERAL = {
     **{name: replace(FAST, target=name, start="random") for name in TARGETS},
     "temperature": replace(FAST, temperature=2.5, target="soft_12"),
     "with a penalty": replace(FAST, target="hard", cka_penalty=2.0, later_layers=0.3),
+    "another loss": replace(FAST, loss="mse", later_layers=0.3),
 }
 
 
@@ -143,6 +144,9 @@ def test_stitches_beyond_the_bytes_take_their_steps_one_after_another():
         parts = share_out(stitches, case.fronts, case.end, SCHEDULE, bytes_together=bytes_together)
         assert sorted(place for part in parts for place in part) == [0, 1, 2, 3, 4]
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
+        of_all = Schedule(batch_size=1000)
+        parts = share_out(stitches, case.fronts, case.end, of_all, bytes_together=each * N_STIMULI)
+        assert len(parts) == 1  # a batch has no more stimuli than there are
         weights = [one.fitted.weight for one in found]
         if n_parts == 1:
             expected = weights
@@ -178,7 +182,7 @@ def test_a_stitch_that_is_not_finite_ends_alone_and_says_at_which_step():
     assert results[2].reason == "the loss is not finite at step 1"
     assert (results[0].fitted, results[2].fitted) == (None, None)
     assert [len(found.losses) for found in results] == [1, 9, 0]
-    assert set(results[1].history) == {0, 1, 9}
+    assert [set(found.history) for found in results] == [{0}, {0, 1, 9}, {0}]
     torch.testing.assert_close(results[1].fitted.weight, alone.fitted.weight, rtol=1e-5, atol=1e-5)
 
 
@@ -206,6 +210,27 @@ def test_the_epoch_of_a_variance_mask_that_is_not_finite_is_the_reason():
     assert (found[0].fitted, found[0].start, found[1].reason) == (None, None, "")
 
 
+def test_a_start_is_drawn_from_the_seed_of_its_stitch():
+    case = Case()
+    for name in ("random", "perm"):
+        for seed in (0, 7):
+            stitch = Stitch("a", replace(FAST, start=name, seed=seed))
+            found = start_stitch(stitch, case.fronts, case.end, SCHEDULE, "cpu").parameters["weight"]
+            generator = torch.Generator().manual_seed(seed)
+            assert torch.equal(found, STARTS[name](case.fronts["a"].moments, generator).weight)
+
+
+def test_a_variance_mask_is_of_one_epoch_of_plain_gradient_descent():
+    case, schedule = Case(), replace(SCHEDULE, history_steps=(0, 1, 2, 3), n_epochs=1)
+    stitch = Stitch("a", replace(FAST, mask="variance", mask_percentile=40.0))
+    found = start_stitch(stitch, case.fronts, case.end, SCHEDULE, "cpu").mask
+    plain = Stitch("a", replace(FAST, optimiser="sgd"))
+    [epoch] = train_stitches([plain], case.fronts, case.end, schedule)
+    weights = torch.stack([fitted.weight for fitted in epoch.history.values()])
+    source = MaskSource(case.fronts["a"].moments, torch.Generator(), 40.0, lambda: weights)
+    assert torch.equal(found, MASKS["variance"](source))
+
+
 def test_training_continues_from_its_state_as_if_it_had_not_stopped():
     case = Case()
     stitches = [
@@ -220,9 +245,14 @@ def test_training_continues_from_its_state_as_if_it_had_not_stopped():
     for _ in range(4):
         first.take_step()
     second = StitchTraining(stitches, case.fronts, case.end, schedule)
-    second.load_state(first.state())
+    given = first.state()
+    before = {name: x.clone() for name, x in given.items()}
+    second.load_state(given)
     while second.take_step():
-        pass
+        first.take_step()
+    for name, x in given.items():
+        torch.testing.assert_close(x, before[name], rtol=0, atol=0, equal_nan=True)
+    assert [bool(found.reason) for found in whole] == [False, False, False, False, True]
     for expected, found in zip(whole, second.results(), strict=True):
         assert (found.reason, set(found.history)) == (expected.reason, set(expected.history))
         assert torch.equal(found.losses, expected.losses)
@@ -239,6 +269,8 @@ def test_history_begins_with_the_start_and_ends_with_the_result():
     assert set(found.history) == {0, 5, 9}
     assert torch.equal(found.history[0].weight, found.start.weight)
     assert torch.equal(found.history[9].weight, found.fitted.weight)
+    assert not torch.equal(found.history[0].weight, found.history[5].weight)
+    assert not torch.equal(found.history[5].weight, found.history[9].weight)
 
 
 def test_masked_maps_keep_their_zeros_and_low_rank_maps_their_rank(together):
