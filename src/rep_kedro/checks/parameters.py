@@ -131,14 +131,15 @@ def _place_of(loc: Loc, value: Any, *, has_key: bool) -> Loc:
     """
     place: list[str | int] = []
     for position, part in enumerate(loc):
-        if _contains(value, part):
-            value = value[part]
-        elif isinstance(value, Mapping) and (inner := _only_holder(value, part)) is not None:
-            place.append(inner)
-            value = value[inner][part]
+        found = list(_find_below(value, part)) if isinstance(value, Mapping) and part not in value else []
+        found = [path for path in found if "." in path[-1]] or found  # an axis replaces what the grid has
+        path: Loc = found[0] if len(found) == 1 else (part,)
+        if _contains(value, path[0]):
+            for key in path:
+                value = value[key]
         elif position < len(loc) - 1 or not has_key:
             continue
-        place.append(part)
+        place += path
     return tuple(place)
 
 
@@ -148,10 +149,23 @@ def _contains(value: Any, part: str | int) -> bool:
     return isinstance(value, list) and isinstance(part, int) and part < len(value)
 
 
-def _only_holder(value: Mapping[str, Any], part: str | int) -> str | None:
-    """Return the inner mapping that contains a key, for a model that is validated apart from its parent."""
-    holders = [key for key, inner in value.items() if isinstance(inner, Mapping) and part in inner]
-    return holders[0] if len(holders) == 1 else None
+def _find_below(value: Mapping[str, Any], part: str | int) -> Iterator[tuple[str, ...]]:
+    """Yield the paths to a key within mappings, for a model that is validated apart from its parents.
+
+    An axis of a grid is such a key, too.
+
+    Example:
+        >>> list(_find_below({"monitors": {"collapse": {"n_rows": 1}}}, "n_rows"))
+        [('monitors', 'collapse', 'n_rows')]
+        >>> list(_find_below({"product": {"options.temperature": [1]}}, "temperature"))
+        [('product', 'options.temperature')]
+    """
+    for holder, inner in value.items():
+        for key in inner if isinstance(inner, Mapping) else ():
+            if str(key).rpartition(".")[2] == part:
+                yield holder, key
+        if isinstance(inner, Mapping):
+            yield from ((holder, *path) for path in _find_below(inner, part))
 
 
 def is_given(place: Loc, given: Mapping[str, Any]) -> bool:
@@ -200,21 +214,23 @@ def _hint(error: Any, model: Any, value: Any) -> str:
     if error["type"] != "extra_forbidden":
         return ""
     loc, place = error["loc"], _place_of(error["loc"], value, has_key=True)
-    if place[-2:-1] == ("options",):
-        known = _options_at(place[:-2], value)
-    else:
-        known = {name for found in _models_at(model, loc[:-1]) for name in found.model_fields}
+    axis = str(place[-1]).split(".")
+    if len(axis) > 1:
+        place = (*place[:-2], *axis)  # as if the grid had it
+    if "options" in place:
+        at = place.index("options")
+        model, loc = _objective_at(place[:at], value), place[at + 1 :]
+    known = {name for found in _models_at(model, loc[:-1]) for name in found.model_fields}
     return f"; {suggest(loc[-1], known)}" if known else ""
 
 
-def _options_at(place: Loc, value: Any) -> set[str]:
-    """Return the options of the objective that a grid names."""
+def _objective_at(place: Loc, value: Any) -> "type[BaseModel] | None":
+    """Return the objective that a grid names; None where it names none."""
     from rep_kedro.training.objectives.registry import OBJECTIVES
 
     for part in place:
         value = value[part]
-    objective = OBJECTIVES.get(value.get("objective"))
-    return set(objective.model_fields) if objective else set()
+    return OBJECTIVES.get(value.get("objective"))
 
 
 def _models_at(model: Any, loc: Loc) -> "set[type[BaseModel]]":

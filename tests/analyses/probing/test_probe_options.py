@@ -10,6 +10,7 @@ from sklearn.metrics import average_precision_score, balanced_accuracy_score
 from tests.small_collections import ARROW, make_features, make_subset, run_plan, store
 
 from rep_kedro.analyses.probing.final_predictions import read_final_predictions
+from rep_kedro.analyses.probing.fitting import make_probes
 from rep_kedro.analyses.probing.params import ProbingParams
 from rep_kedro.errors import UserError
 from rep_kedro.kernels.probes.probe import bound_mean
@@ -157,6 +158,10 @@ def test_class_weights_change_the_probe_and_nothing_else(tmp_path, study):
             {"fit": {"solver": "knn", "n_neighbours": [60]}},
             "n_neighbours: 60 must be at most 56, the training stimuli of set/analysis that are not held out",
         ),
+        (
+            {"fit": {"solver": "knn", "n_neighbours": [57]}, "labels": {"set": "tags"}},
+            "n_neighbours: 57 must be at most 56, the training stimuli of set/analysis that are not held out",
+        ),
         ({"few_shot": 2, "labels": {"set": "tags"}}, "few_shot: stimuli of set/analysis have several labels"),
         ({"class_weights": "balanced", "labels": {"set": "tags"}}, "have several labels; use none"),
     ],
@@ -196,6 +201,14 @@ def test_the_preset_of_the_paper_is_its_grid_with_its_seeds():
     assert params.fit.weight_decays[9] == pytest.approx(1e-5, rel=1e-12)
 
 
-def test_too_many_neighbours_name_the_parameter(tmp_path, study):
-    with pytest.raises(Exception, match=r"neighbours must be 1 to \d+, .*\(probing.fit.n_neighbours\)"):
-        _probe(tmp_path, study, fit={"solver": "knn", "n_neighbours": [99]}, labels={"set": "tags"})
+def test_as_many_neighbours_as_are_left_are_planned_and_found(tmp_path, study):
+    for label in ("kind", "tags"):
+        fit = {"solver": "knn", "n_neighbours": [56]}
+        _probe(tmp_path / label, study, fit=fit, labels={"set": label})
+
+
+def test_too_many_neighbours_that_were_not_planned_name_the_parameter(study):
+    features, subsets = study
+    params = ProbingParams(fit={"solver": "knn", "n_neighbours": [57]})
+    with pytest.raises(UserError, match=r"neighbours must be 1 to 56, .*\(probing.fit.n_neighbours\)"):
+        make_probes(features["set/net"], subsets["set/analysis"], params)

@@ -87,6 +87,15 @@ def test_coherence_counts_independent_features_only():
     assert measure_coherence(alone, precision=FLOAT32).measured.value == pytest.approx(30 / 4, rel=1e-9)
 
 
+@pytest.mark.parametrize("shape", [(30, 3), (3, 30)])
+def test_the_limit_of_rounding_grows_with_the_larger_side(shape):
+    """Of 30 rows or features it is 3.6e-6 of the largest singular value in float32."""
+    left, right = (torch.linalg.qr(draw(side, 3, seed=side))[0][:, :2] for side in shape)
+    for size, rank in ((3e-6, 1), (4e-6, 2)):
+        rows = left @ torch.diag(torch.tensor([1, size], dtype=torch.float64)) @ right.T
+        assert measure_coherence(rows, precision=FLOAT32).rank == rank
+
+
 def test_collapsed_and_even_directions_are_the_ends():
     line = torch.tensor([[1.0, 2.0, 3.0]]) * torch.tensor([[1.0], [2.0], [-5.0]])
     assert measure_self_cluster(line).value == pytest.approx(1)

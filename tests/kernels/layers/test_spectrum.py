@@ -184,6 +184,9 @@ def test_numerical_rank_counts_directions_above_rounding():
     precision = torch.finfo(torch.float32).eps
     assert spectrum.measure_numerical_rank_sigma(sigma, shape=(40, 20), precision=precision) == 3
     assert spectrum.measure_numerical_rank_sigma(torch.zeros(3), shape=(40, 3), precision=precision) == 0
+    near = torch.tensor([1.0, 5e-6, 4.5e-6])  # the limit of 40 rows or features is 4.8e-6
+    for shape in ((40, 20), (20, 40)):
+        assert spectrum.measure_numerical_rank_sigma(near, shape=shape, precision=precision) == 2
 
 
 @pytest.mark.parametrize(
@@ -208,3 +211,20 @@ def test_rounding_below_zero_becomes_zero():
     eigenvalues = spectrum.compute_eigenvalues(torch.outer(direction, direction))
     assert (eigenvalues >= 0.0).all()
     assert eigenvalues[0] == pytest.approx(14.0 / 49.0, rel=1e-12)
+
+
+@pytest.mark.parametrize(("limit", "options"), [(1e-10, {}), (1e-5, {"rounding": spectrum.FLOAT32_NEGATIVE})])
+def test_how_far_below_zero_is_rounding_depends_on_the_precision(limit, options):
+    for scale in (1e-8, 1.0, 1e8):
+        small, large = (
+            torch.diag(scale * torch.tensor([1.0, -x], dtype=torch.float64))
+            for x in (0.9 * limit, 1.1 * limit)
+        )
+        assert spectrum.compute_eigenvalues(small, **options).tolist() == [scale, 0]
+        with pytest.raises(ValueError, match="must not be negative"):
+            spectrum.compute_eigenvalues(large, **options)
+
+
+def test_a_power_law_needs_nothing_behind_its_window():
+    law = spectrum.fit_power_law_centred_lambda(torch.tensor([1.0, 1 / 2, 1 / 3, 0.0]), first=1, last=3)
+    assert law.alpha == pytest.approx(1, rel=1e-6)

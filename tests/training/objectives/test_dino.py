@@ -132,12 +132,15 @@ def test_the_temperature_of_the_teacher_rises_and_stays():
 
 def test_local_views_are_compared_with_the_teachers_views_and_passed_by_themselves():
     objective, network, head = _start(n_local_views=2)
-    calls = []
-    head.register_forward_hook(lambda _, __, output: calls.append(len(output)))
+    embeddings, outputs, wanted = [], [], []
+    for module, found in ((head, embeddings), (head.prototypes, outputs), (head.teacher.projector, wanted)):
+        module.register_forward_hook(lambda _, __, output, found=found: found.append(output.detach()))
     loss = _step(objective, network, head)["loss"]
-    assert calls == [12, 12]  # of two and of two views of six images: the first is that of pairs
-    plain = _step(*_start())["loss"]
-    assert loss.item() != plain.item()
+    assert [len(each) for each in embeddings] == [12, 12]  # of two and of two views of six images
+    student, teacher = outputs[0].unflatten(0, (4, 6)), wanted[0].unflatten(0, (2, 6))
+    torch.testing.assert_close(outputs[0], head.prototypes(torch.cat(embeddings)))  # the pairs come first
+    expected = reference.dino(student, teacher, torch.zeros(6), 0.1, objective.warmed_temperature(0))
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize(

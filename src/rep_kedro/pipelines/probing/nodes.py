@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.analyses.probing.fitting import make_probes, require_room
-from rep_kedro.analyses.probing.labels import choose_label, count_training, is_several
+from rep_kedro.analyses.probing.labels import choose_label, count_training, is_several, label_frame
 from rep_kedro.analyses.probing.params import ProbingParams
 from rep_kedro.analyses.probing.solver_params import AdamWParams, KnnParams, MlpParams
 from rep_kedro.analyses.probing.sources import list_sources, probe_source
@@ -179,11 +179,9 @@ def _has_classes(stimulus_set: str, subset: ArrowHandle, params: ProbingParams) 
     label = choose_label(subset, params.labels)
     n_of_class = count_training(subset, label)
     n_classes = len(n_of_class)
-    several = is_several(subset, label)
-    require_labels_for(params, subset, n_of_class, several=several)
+    require_labels_for(params, subset, n_of_class, several=is_several(subset, label))
     if n_classes >= params.min_classes:
-        if not several:
-            _require_neighbours(params, subset, n_of_class)
+        _require_neighbours(params, subset, label, n_of_class)
         return True
     message = (
         f"{n_classes} classes with a label in the training split of {subset.key}, need {params.min_classes}"
@@ -194,11 +192,16 @@ def _has_classes(stimulus_set: str, subset: ArrowHandle, params: ProbingParams) 
     return False
 
 
-def _require_neighbours(params: ProbingParams, subset: ArrowHandle, n_of_class: Mapping[int, int]) -> None:
+def _require_neighbours(
+    params: ProbingParams, subset: ArrowHandle, label: str, n_of_class: Mapping[int, int]
+) -> None:
     """Refuse more neighbours than training stimuli are left while settings are chosen."""
     if not isinstance(params.fit, KnnParams):
         return
     sizes = [params.few_shot or n for n in n_of_class.values()]
+    if is_several(subset, label):  # held out of all together, not of each class
+        frame = label_frame(subset, label)
+        sizes = [int((frame["label"].notna() & (frame["split"] == "train")).sum())]
     n_left = sum(n - min(round(params.held_out_fraction * n), n - 1) for n in sizes)
     if (most := max(params.fit.n_neighbours)) > n_left:
         raise UserError(
