@@ -67,7 +67,7 @@ def shortened_layer(name: str, n_characters: int = 16) -> str:
 
     Example:
         >>> shortened_layer("features.12.block.conv")
-        '….12.block.conv'
+        '…s.12.block.conv'
     """
     whole = shortened(name, max(len(name), n_characters))
     return whole if len(whole) <= n_characters else f"…{whole[1 - n_characters :]}"
