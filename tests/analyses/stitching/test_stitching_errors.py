@@ -91,6 +91,15 @@ def test_networks_of_other_sets_than_those_chosen_are_refused(networks):
         plan_stitches(SETS, {}, networks, FeaturesParams(), params)
 
 
+def test_a_missing_network_that_a_joint_names_is_left_out(networks):
+    there = Handles({"cnn_s1": networks["cnn_s1"]}, {"cnn_s0": "missing"}, {})
+    for models in ("all", ["cnn_s1"]):
+        params = StitchingParams.model_validate({"joints": [_joint()], "models": models})
+        plan = plan_stitches(SETS, {}, there, FeaturesParams(), params)
+        assert not plan
+        assert plan.left_out == {"cnn_s0": "networks/cnn_s0 is missing"}
+
+
 def test_comparisons_that_need_more_memory_than_there_may_be_are_refused():
     given = {"measures": ["cka"], "memory_bytes": 1_000_000}
     message = r"on 500 images need 25.0 MB, more .* set stitching\.n_compare to at most 100 or raise it"
@@ -107,7 +116,7 @@ VALIDATED = {
     "unknown target": ({"target": "soft2"}, "unknown target 'soft2'; did you mean 'soft_2'"),
     "unknown mask": ({"mask": "semimatch"}, "unknown mask 'semimatch'; did you mean 'semi-match'"),
     "unknown start": ({"init": "psinv"}, "unknown init 'psinv'; did you mean 'ps_inv'"),
-    "unknown rule": ({"fit": "matching", "rule": "semi"}, "unknown rule 'semi'; known: abs-semi-match"),
+    "unknown rule": ({"fit": "matching", "rule": "semi"}, "unknown rule 'semi'; with 'semi' in the name: abs-semi"),
     "unknown option": ({"epoch": 3}, "Extra inputs"),
     "no penalty": ({"fit": "least_squares", "ridge": [-1.0]}, "ridge needs penalties of 0 or more"),
     "seeds twice": ({"fit": "start", "init": "random", "seeds": [1, 1]}, r"seeds are listed twice: \['1'\]"),
