@@ -116,7 +116,7 @@ VALIDATED = {
     "unknown target": ({"target": "soft2"}, "unknown target 'soft2'; did you mean 'soft_2'"),
     "unknown mask": ({"mask": "semimatch"}, "unknown mask 'semimatch'; did you mean 'semi-match'"),
     "unknown start": ({"init": "psinv"}, "unknown init 'psinv'; did you mean 'ps_inv'"),
-    "unknown rule": ({"fit": "matching", "rule": "semi"}, "unknown rule 'semi'; with 'semi' in the name: abs-semi"),
+    "unknown rule": ({"fit": "matching", "rule": "semi"}, "unknown rule 'semi'; with 'semi' in the name"),
     "unknown option": ({"epoch": 3}, "Extra inputs"),
     "no penalty": ({"fit": "least_squares", "ridge": [-1.0]}, "ridge needs penalties of 0 or more"),
     "seeds twice": ({"fit": "start", "init": "random", "seeds": [1, 1]}, r"seeds are listed twice: \['1'\]"),
