@@ -1,13 +1,17 @@
 """kedro run --dry-run: what would be computed and kept, and not a byte is written."""
 
+import io
 import os
 import shutil
 import subprocess
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
+from PIL import Image
 from safetensors.torch import save_file
 from tests.project.conftest import BIN, ROOT, copy_project, run_shared
 
@@ -135,6 +139,42 @@ def test_the_whole_study_of_the_paper_is_planned_without_its_data() -> None:
     assert "1,472 members of 64 networks and 23 stimulus sets; 1,472 to compute, 0 kept" in ended.stdout
     assert "disk: 60.5 GB; time: no estimate yet" in ended.stdout
     assert not (ROOT / "data" / "paper").exists()
+
+
+def _make_files(folder: Path, environment: str) -> None:
+    """Write the images and networks that an environment names below REP_DATA, of random numbers."""
+    conf = ROOT / "conf" / environment
+
+    def place(path: str) -> Path:
+        found = Path(path.replace("$REP_DATA", str(folder)))
+        found.parent.mkdir(parents=True, exist_ok=True)
+        return found
+
+    image = io.BytesIO()
+    Image.new("RGB", (32, 32)).save(image, "PNG")
+    ingest = yaml.safe_load((conf / "parameters_ingest.yml").read_text())["ingest"]
+    splits = ingest["stimulus_sets"]["cifar10"]["splits"]
+    table = pa.table({"image": [{"bytes": image.getvalue(), "path": ""}] * 10, "label": list(range(10))})
+    for path in [*splits["train"], splits["test"]]:
+        pq.write_table(table, place(path))
+    features = yaml.safe_load((conf / "parameters_features.yml").read_text())["features"]
+    for entry in features["models"].values():
+        network = build_network(load_architecture(entry["architecture"]), n_classes=10, seed=0)
+        prefix = entry.get("prefix", "")
+        state = {f"{prefix}{name}": x.contiguous() for name, x in network.state_dict().items()}
+        save_file(state, place(entry["path"]))
+
+
+@pytest.mark.slow
+def test_the_study_of_stitching_is_planned_with_files_of_its_form(tmp_path: Path) -> None:
+    _make_files(tmp_path, "stitching_paper")
+    said = run_shared(ROOT, "kedro", "run", "--dry-run", "--env=stitching_paper", REP_DATA=str(tmp_path))
+    rows = _rows(said.stdout)
+    assert rows["stimulus_sets"][0] == "1"
+    assert rows["networks"][:2] == ["<=", "10"]  # a ResNet-20 of five widths and two seeds
+    assert rows["features"][:2] == ["<=", "25"]  # and 15 published networks
+    assert "stitches: follows from networks" in said.stdout
+    assert said.stdout.splitlines()[-1] == "nothing was computed or written (--dry-run)"
 
 
 def test_members_that_will_fail_are_named_at_the_end_with_the_reason(own_study: Path) -> None:

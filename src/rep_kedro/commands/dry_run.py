@@ -19,6 +19,7 @@ _UNKNOWN = "-"
 _MOST_NAMES = 6
 _FEATURES = "features"
 _NETWORKS = "networks"
+_STITCHES = "stitches"
 _READ_AT_ONCE = "dissimilarities"  # files of one matrix each; to make a member is to read one
 _KEPT, _COMPUTED, _ALWAYS = "tables and pages to keep", "tables and pages to compute", "made by every run"
 _FOLLOWS = "tables and pages that follow from what changes"
@@ -200,7 +201,11 @@ def _look_at_node(catalog: Any, node: "Node", shard: str | None, *, tables_chang
             left_out = left_out_of(plan)
             causes = own_reasons(left_out)
             dataset.expect(plan)
-            found = _with_times(dataset, name, len(pending) + len(left_out), len(shown) - len(pending))
+            n_left_out = _count_left_out(name, left_out)
+            n_pending = len(pending) + (n_left_out or 0)
+            found = _with_times(dataset, name, n_pending, len(shown) - len(pending))
+            if n_left_out is None:
+                found = found._replace(n_pending=None, seconds=None, n_bytes=None)
             remark = f"not all can be planned now: {causes[0]}" if causes else ""
             failures = _known_failures(name, plan, pending)
             found = found._replace(is_bound=bool(uncertain or left_out), remark=remark, failures=failures)
@@ -211,6 +216,19 @@ def _look_at_node(catalog: Any, node: "Node", shard: str | None, *, tables_chang
         remark = f"cannot be planned now: {reason}"
         return [_Outlook(name, remark=remark, refusal=refusal) for name in node.outputs]
     return outlooks
+
+
+def _count_left_out(name: str, left_out: Mapping[str, str]) -> int | None:
+    """Return how many members a planner leaves out; None where it names networks that stitches lack.
+
+    Example:
+        >>> _count_left_out("stitches", {"digits/a-to-b/ps_inv": "no images"})
+        1
+        >>> _count_left_out("stitches", {"a": "networks/a is missing"}) is None
+        True
+    """
+    is_known = name != _STITCHES or all("/" in key for key in left_out)
+    return len(left_out) if is_known else None
 
 
 def _known_failures(name: str, plan: Mapping[str, "Planned"], pending: Iterable[str]) -> tuple[str, ...]:

@@ -91,6 +91,15 @@ def test_networks_of_other_sets_than_those_chosen_are_refused(networks):
         plan_stitches(SETS, {}, networks, FeaturesParams(), params)
 
 
+def test_a_missing_network_that_a_joint_names_is_left_out(networks):
+    there = Handles({"cnn_s1": networks["cnn_s1"]}, {"cnn_s0": "missing"}, {})
+    for models in ("all", ["cnn_s1"]):
+        params = StitchingParams.model_validate({"joints": [_joint()], "models": models})
+        plan = plan_stitches(SETS, {}, there, FeaturesParams(), params)
+        assert not plan
+        assert plan.left_out == {"cnn_s0": "networks/cnn_s0 is missing"}
+
+
 def test_comparisons_that_need_more_memory_than_there_may_be_are_refused():
     given = {"measures": ["cka"], "memory_bytes": 1_000_000}
     message = r"on 500 images need 25.0 MB, more .* set stitching\.n_compare to at most 100 or raise it"

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from rep_kedro.analyses.stitching.joints import JoinedPair, find_joined_pairs, group_connected
@@ -132,9 +133,10 @@ def _log_nothing(params: StitchingParams) -> None:
 
 
 def _find_absent(networks: Mapping[str, TensorsHandle], params: StitchingParams) -> dict[str, str]:
-    """Return why chosen networks cannot be joined: they are missing."""
+    """Return why networks that are chosen, or that a joint names, cannot be joined: they are missing."""
     absent = {name: f"networks/{name} is missing" for name in missing_of(networks)}
-    wanted = absent if isinstance(params.models, str) else params.models
+    sides = [side for joint in params.joints for side in (joint.fronts, joint.ends) if isinstance(side, list)]
+    wanted = absent if isinstance(params.models, str) else {*params.models, *chain.from_iterable(sides)}
     return {name: why for name, why in absent.items() if name in wanted}
 
 
