@@ -85,9 +85,9 @@ def test_stitches_trained_together_are_those_of_the_reference(name, together):
 
 SEVERAL = {
     **{name: replace(FAST, target=name, start="random") for name in TARGETS},
+    "another loss": replace(FAST, loss="mse", later_layers=0.3),
     "temperature": replace(FAST, temperature=2.5, target="soft_12"),
     "with a penalty": replace(FAST, target="hard", cka_penalty=2.0, later_layers=0.3),
-    "another loss": replace(FAST, loss="mse", later_layers=0.3),
 }
 
 
