@@ -33,7 +33,7 @@ run: $(STAMP) ## the whole study on the embedded default, then the report (conf/
 	@$(BIN)/python -m rep_kedro run
 	@echo "report: data/08_reporting/report.html"
 
-test: $(STAMP) ## the tests without the slow ones and the browser: about five minutes
+test: $(STAMP) ## the tests without the slow ones and the browser: about six minutes
 	@$(BIN)/python -m pytest $(IN_TWO) -m "not slow and not browser"
 
 test-all: $(STAMP) ## all tests that this machine can run
