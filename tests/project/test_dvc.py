@@ -60,11 +60,6 @@ def s3_endpoint() -> Iterator[str]:
         server.wait(timeout=10)
 
 
-def test_the_stages_are_those_of_the_pipelines() -> None:
-    ended = run_in(ROOT, "kedro", "dvc-sync", "--check")
-    assert "in sync" in ended.stdout
-
-
 @pytest.mark.slow
 def test_a_pipeline_that_changed_is_noticed(clone: Path) -> None:
     wiring = clone / "src" / "rep_kedro" / "pipelines" / "consistency" / "pipeline.py"
